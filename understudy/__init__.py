@@ -10,6 +10,7 @@ from understudy import data as data
 from understudy import losses as losses
 from understudy import methods as methods
 from understudy import models as models
+from understudy.balance import balanced as balanced
 from understudy.data import Views as Views
 from understudy.distilling import Distilled as Distilled
 from understudy.distilling import distill as distill
@@ -81,5 +82,6 @@ from understudy.training import optimizers as optimizers
 from understudy.training import rates as rates
 from understudy.training.course import Course as Course
 from understudy.training.settings import Settings as Settings
+from understudy.weights import auto as auto
 from understudy.weights import linear as linear
 from understudy.weights import step as step

@@ -56,6 +56,7 @@ def distill(
     check: bool = True,
     accept_weak: bool = False,
     watcher: Watcher | None = None,
+    balance: bool = False,
     **method_settings: Any,
 ) -> Distilled:
     """Train ``student`` to stand in for ``teacher``, after a pre-flight check of everything.
@@ -75,6 +76,7 @@ def distill(
         out: a run folder. With it, a call that was killed goes on where it was, bit for bit.
         check: run the pre-flight first.
         accept_weak: go on with a teacher that answers at chance level.
+        balance: weigh the terms by the sizes of their gradients, not by the method's numbers (``balanced``).
         method_settings: the method's own, such as ``temperature=4``.
     """
     from understudy.running.folder import METRICS, RESULT, RunFolder, read_json  # here, since it is slow to import
@@ -86,6 +88,8 @@ def distill(
     teachers = [] if teacher is None else [settings.place(teacher)]
     settings.place(student)
     stages = _stages(method, course, method_settings, student, teacher, whole)
+    if balance:
+        stages = [stage.balanced() for stage in stages]
     folder = RunFolder(Path(out)) if out is not None else None
     record = _record(method, method_settings, stages, seed, settings, teacher, student)
     with folder.locked() if folder else nullcontext(), listening() as stop, ExitStack() as stack:

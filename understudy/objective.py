@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from understudy.balance import Balance
 from understudy.errors import UserError
 from understudy.taps import Answer, TappedNetwork, call, eagerly, inner
 from understudy.terms._base import Expression, Facts, Reading, Reads, Shapes, Term, as_sum, per_sample
@@ -70,8 +72,11 @@ class Objective(nn.Module):
         self._student = (TappedNetwork(student, reads.student_taps, cut=cut, called="the student"),)
         self._teachers = tuple(_asked(reads, teachers))
         self.owned, self.rivals = nn.ModuleDict(), nn.ModuleDict()
+        self.balance = Balance(self.parts) if any(part.balanced for part in self.parts.values()) else None
         if example is not None:
             self._build(example, facts)
+        if self.balance:
+            self.balance.to(next(self.student.parameters()).device)
 
     @property
     def student(self) -> nn.Module:
@@ -107,22 +112,27 @@ class Objective(nn.Module):
 
     def judge(self, reading: Reading) -> Outcome:
         """The loss of answers that are there already (stored teacher answers, a forward pass of the caller's)."""
-        total: Tensor | None = None
         means: dict[str, Tensor] = {}
-        shares: dict[str, Tensor] = {}
         plain = _without_teachers_graph(reading) if self.terms.reads.gradients else reading
         for name, part in self.parts.items():
             values = self._loss(name, part.term, reading if part.term.reads.gradients else plain)
-            mean = per_sample(name, values, len(reading.labels)).mean()
-            means[name] = mean.detach()
-            shares[name] = part.weight(reading.epoch) * mean
-            total = shares[name] if total is None else total + shares[name]
+            means[name] = per_sample(name, values, len(reading.labels)).mean()
+        weighted = self._weighted(means, reading.epoch)
+        total = reduce(torch.add, weighted.values())
         for name, owned in self.owned.items():
             own = self._own_loss(name, owned, reading)
-            total = total if own is None or total is None else total + own
-        assert total is not None
+            total = total if own is None else total + own
         logits = reading.student.logits.detach() if self.terms.reads.student_logits else None
-        return Outcome(total, means, shares, logits)
+        return Outcome(total, {name: mean.detach() for name, mean in means.items()}, weighted, logits)
+
+    def _weighted(self, means: dict[str, Tensor], epoch: float) -> dict[str, Tensor]:
+        """Each term's part of the loss."""
+        if self.balance is None:
+            return {name: part.weight(epoch) * means[name] for name, part in self.parts.items()}
+        if self.training and torch.is_grad_enabled():
+            self.balance.look(means, self.student)
+        scales = self.balance.scales()
+        return {name: part.weight(epoch) * scales[name] * means[name] for name, part in self.parts.items()}
 
     def _loss(self, name: str, term: Term, reading: Reading) -> Tensor:
         if name in self.rivals:
@@ -137,7 +147,9 @@ class Objective(nn.Module):
         return None if values is None else per_sample(name, values, len(reading.labels)).mean()
 
     def weights(self, epoch: float) -> dict[str, float]:
-        return {name: part.weight(epoch) for name, part in self.parts.items()}
+        """By which each term is multiplied; for terms under ``auto()``, as it is just now."""
+        scales = self.balance.scales() if self.balance else dict.fromkeys(self.parts, 1.0)
+        return {name: part.weight(epoch) * float(scales[name]) for name, part in self.parts.items()}
 
     def _owners(self) -> list[str]:
         return [name for name, part in self.parts.items() if _overrides(part.term, "build")]

@@ -1,7 +1,8 @@
 """Stages: what a training consists of. FitNets is two of them, most methods are one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from understudy.balance import balanced
 from understudy.terms import Expression, Sum, as_sum
 from understudy.training.course import Course
 
@@ -22,3 +23,7 @@ class Stage:
     @property
     def objective(self) -> Sum:
         return as_sum(self.terms)
+
+    def balanced(self) -> "Stage":
+        """The same, its terms weighted by their gradients instead of by their method's numbers."""
+        return replace(self, terms=balanced(self.terms, published=True))

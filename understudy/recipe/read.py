@@ -17,6 +17,8 @@ from understudy.recipe.lines import Lines
 from understudy.recipe.schema import Recipe
 from understudy.training.course import Course
 
+OF_ALL_METHODS = ("method", "train", "seeds", "balance")  # what stands in a method's table beside its own settings
+
 
 class Mistakes:
     """Collected mistakes of one recipe."""
@@ -139,20 +141,21 @@ def _resolve_methods(raw: dict[str, Any], mistakes: Mistakes) -> None:
         if not isinstance(table, dict):
             continue
         method = table.get("method", name)
-        own = {key: value for key, value in table.items() if key not in ("method", "train")}
+        own = {key: value for key, value in table.items() if key not in OF_ALL_METHODS}
         if not isinstance(method, str) or method not in methods.METHODS:
             place = ["methods", name, "method"] if "method" in table else ["methods", name]
             mistakes.add(place, f"there is no method {method!r}{did_you_mean(str(method), methods.METHODS)}")
         else:
             _check_settings(methods.METHODS[method], name, own, mistakes)
         course = table.get("train", raw.get("train", {}))
-        tables[name] = {"method": str(method), "settings": own, "train": course}
+        common = {key: table[key] for key in ("seeds", "balance") if key in table}
+        tables[name] = {"method": str(method), "settings": own, "train": course, **common}
 
 
 def _check_settings(method: methods.Method, name: str, own: dict[str, Any], mistakes: Mistakes) -> None:
     for key in own:
         if key not in method.settings:
-            known = [*method.settings, "method", "train"]
+            known = [*method.settings, *OF_ALL_METHODS]
             mistakes.add(
                 ["methods", name, key], f"method {method.name!r} has no such setting{did_you_mean(key, known)}"
             )

@@ -9,6 +9,7 @@ from understudy.training.course import Course
 from understudy.training.settings import Settings
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 
 
 class Table(BaseModel):
@@ -58,18 +59,20 @@ class TeacherTable(NetworkTable):
 
 
 class MethodTable(Table):
-    """A method with its settings, and its course where that differs from ``[train]``."""
+    """A method with its settings; its course and its seeds where they differ from the run's."""
 
     method: str
     settings: Mapping[str, Any] = Field(default_factory=dict)
     train: Course
+    seeds: Seeds | None = None
+    balance: bool = False  # weigh the terms by their gradients, not by the method's numbers
 
 
 class Recipe(Table):
     """A run: data, teacher, student, a course, and the methods that are compared on it, for every seed."""
 
     title: str = ""
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    seeds: Seeds = (0,)
     data: DataTable
     teacher: TeacherTable | None = None
     student: NetworkTable
@@ -81,4 +84,11 @@ class Recipe(Table):
     def _seeds_differ(self) -> "Recipe":
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("seeds: each seed once")
+        for name, table in self.methods.items():
+            if table.seeds is not None and sorted(set(table.seeds) & set(self.seeds)) != sorted(table.seeds):
+                raise ValueError(f"methods.{name}.seeds: some of the run's seeds {list(self.seeds)}, each once")
         return self
+
+    def seeds_of(self, method: str) -> tuple[int, ...]:
+        """The seeds on which a method is trained: all of the run's, unless its table says fewer."""
+        return self.methods[method].seeds or self.seeds

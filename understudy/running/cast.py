@@ -79,7 +79,8 @@ class Cast:
         return Whitened(network, self.whitening) if self.whitening is not None else network
 
     def stages(self, table: MethodTable, student: nn.Module, teacher: nn.Module | None) -> list[Stage]:
-        return stages(table.method, table.train, table.settings, student, teacher, self.data)
+        found = stages(table.method, table.train, table.settings, student, teacher, self.data)
+        return [stage.balanced() for stage in found] if table.balance else found
 
     def _network(self, table: NetworkTable, seed: int, role: str) -> nn.Module:
         channels, size = self.data.shape[0], self.data.shape[-1]

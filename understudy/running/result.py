@@ -86,7 +86,7 @@ def _method(
     from understudy.running.run import Task
 
     rows: list[dict[str, Any]] = []
-    for seed in run.recipe.seeds:
+    for seed in run.recipe.seeds_of(name):
         task = Task(name, seed)
         record = read_json(run.folder.training(task.name) / RESULT) or {}
         logits, labels = _answers(run.trained(task), part, run.recipe.settings)
@@ -106,7 +106,7 @@ def _method(
     found: dict[str, Any] = {
         "method": run.recipe.methods[name].method,
         "trainings": rows,
-        "objectives": (read_json(run.folder.training(f"{name}-{run.recipe.seeds[0]}") / RESULT) or {}).get(
+        "objectives": (read_json(run.folder.training(f"{name}-{run.recipe.seeds_of(name)[0]}") / RESULT) or {}).get(
             "objectives"
         ),
     }
@@ -160,7 +160,7 @@ def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, Any]:
 def _notes(run: "Run", name: str) -> list[str]:
     """Terms whose share of the gradient says that their weight is off, over all epochs of all seeds."""
     shares: dict[tuple[str, str], list[float]] = {}
-    for seed in run.recipe.seeds:
+    for seed in run.recipe.seeds_of(name):
         for line in metrics.read(run.folder.training(f"{name}-{seed}") / METRICS):
             for term, share in line["gradient_shares"].items():
                 shares.setdefault((line["stage"], term), []).append(share)

@@ -66,7 +66,7 @@ class Run:
         for seed in self.recipe.seeds:
             if teacher is not None and teacher.train is not None and seed == self._teacher_seed(seed):
                 found.append(Task(TEACHER, seed))
-            found += [Task(method, seed) for method in self.recipe.methods]
+            found += [Task(name, seed) for name in self.recipe.methods if seed in self.recipe.seeds_of(name)]
         return found
 
     def check(self) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from understudy.errors import UserError
 from understudy.taps import Answer, Pair, Tap
+from understudy.weights import auto
 
 
 class WeightSchedule(Protocol):
@@ -115,7 +116,7 @@ class Expression(ABC):
             return NotImplemented
         return Sum(self.parts + other.parts)
 
-    def __mul__(self, weight: "float | WeightSchedule") -> "Sum":
+    def __mul__(self, weight: "float | WeightSchedule | auto") -> "Sum":
         return Sum(tuple(part.times(weight) for part in self.parts))
 
     __rmul__ = __mul__
@@ -123,15 +124,21 @@ class Expression(ABC):
 
 @dataclass(frozen=True)
 class Weighted:
-    """A term with its weight: a number, times a schedule where one was given."""
+    """A term with its weight: a number, times a schedule where one was given.
+
+    Where it is ``balanced``, the number is the size of its gradient, as a multiple of the first term's.
+    """
 
     term: "Term"
     factor: float = 1.0
     schedule: WeightSchedule | None = None
+    balanced: bool = False
 
-    def times(self, weight: "float | WeightSchedule") -> "Weighted":
+    def times(self, weight: "float | WeightSchedule | auto") -> "Weighted":
         if isinstance(weight, (int, float)):
             return replace(self, factor=self.factor * weight)
+        if isinstance(weight, auto):
+            return replace(self, factor=self.factor * weight.size, balanced=True)
         if self.schedule is not None:
             raise UserError(f"{self.term} has a schedule of weights already; it takes one only")
         return replace(self, schedule=weight)
@@ -140,7 +147,8 @@ class Weighted:
         return self.factor * (self.schedule.at(epoch) if self.schedule else 1.0)
 
     def __str__(self) -> str:
-        factor = "" if self.factor == 1 else f"{self.factor:g} * "
+        plain = "" if self.factor == 1 else f"{self.factor:g} * "
+        factor = f"{auto(self.factor)} * " if self.balanced else plain
         return f"{factor}{self.term}" + (f" * {self.schedule}" if self.schedule else "")
 
 

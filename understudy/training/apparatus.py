@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from understudy.balance import gradient_size
 from understudy.data.parts import Batch, Data
 from understudy.errors import UserError
 from understudy.objective import Objective, Outcome
@@ -141,14 +142,7 @@ class Apparatus:
 def gradient_shares(student: nn.Module, outcome: Outcome) -> dict[str, float]:
     """How much of the gradient on the student comes from each term: its norm over the sum of all norms."""
     parameters = [p for p in student.parameters() if p.requires_grad]
-    norms = {}
-    for name, value in outcome.weighted.items():
-        if not value.requires_grad:
-            norms[name] = 0.0
-            continue
-        found = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
-        squares = [gradient.float().square().sum() for gradient in found if gradient is not None]
-        norms[name] = torch.stack(squares).sum().sqrt().item() if squares else 0.0
+    norms = {name: gradient_size(value, parameters).item() for name, value in outcome.weighted.items()}
     total = sum(norms.values())
     return {name: round(norm / total, 6) if total else 0.0 for name, norm in norms.items()}
 
