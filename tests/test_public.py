@@ -17,7 +17,7 @@ from understudy.cli import app
 
 NAMES = """
     AB AT BSS CAN CATKD CC CCDifferences CE CRD CRDBatch CWD CWTM ClassDistance ClassSpread Confidence Course
-    CurriculumKD DIST DKD DKPP DML DarkRank Distilled FSP FactorTransfer GradientAT Hint ICKD KD LogitRegression
+    CurriculumKD DGKD DIST DKD DKPP DML DarkRank Distilled FSP FactorTransfer GradientAT Hint ICKD KD LogitRegression
     LogitsL1 MGD MLKD NKD NST Neurons NoisyTeacher OFA OFD Objective Outcome PKT Pair Paraphraser RKDAngle RKDDistance
     Reading Reads Review Rocket SP SRRL Settings SeveralTeachers SimKD Stage StandardisedKD Sum Tap TappedNetwork Term
     Triplets UserError VID Views VirtualTeacher Vote auto balanced data distill linear load losses methods
@@ -26,7 +26,7 @@ NAMES = """
 LOSSES = """
     activation_boundaries attention_transfer batch_correlation boundary_kd can_discriminator can_student cat_kd
     class_correlation class_distance class_spread confident_regression correlation_congruence
-    correlation_of_differences crd cross_entropy curriculum_kd cwd cwtm darkrank dist dkd dkpp ensemble_kd
+    correlation_of_differences crd cross_entropy curriculum_kd cwd cwtm darkrank dgkd dist dkd dkpp ensemble_kd
     factor_transfer feature_mse fsp function_matching gradient_attention hierarchical_context hint ickd info_nce kd
     logit_regression logits_l1 lsgan_discriminator lsgan_student mgd mlkd mutual_kl neurons nkd noisy_logit_regression
     nst ofa ofd paraphraser_reconstruction pkt relative_dissimilarity rkd_angle rkd_distance rocket_hint
@@ -36,7 +36,7 @@ LOSSES = """
 DATA = ["Batch", "Data", "Part", "Views", "as_data", "from_datasets", "from_tensors", "load", "names"]
 TERMS = """
     AB AT BSS CAN CATKD CC CCDifferences CE CRD CRDBatch CWD CWTM ClassDistance ClassSpread Confidence CurriculumKD
-    DIST DKD DKPP DML DarkRank FSP FactorTransfer GradientAT Hint ICKD KD LogitRegression LogitsL1 MGD MLKD NKD NST
+    DGKD DIST DKD DKPP DML DarkRank FSP FactorTransfer GradientAT Hint ICKD KD LogitRegression LogitsL1 MGD MLKD NKD NST
     Neurons NoisyTeacher OFA OFD PKT Paraphraser RKDAngle RKDDistance Review Rocket SP SRRL SeveralTeachers SimKD
     StandardisedKD Triplets VID VirtualTeacher Vote
 """
@@ -89,6 +89,7 @@ METHODS = {
     "can": "weight l1_weight l1_reduction game layers rival_rate",
     "bss": "weight soft_weight final_soft_weight temperature steps most share",
     "several-teachers": "combine weights temperature weight label_weight",
+    "dgkd": "weight temperature form survival drop",
     "dml": "weight peers architecture temperature",
     "rocket": "weight block",
     "born-again-cwtm": "weight",
