@@ -6,8 +6,8 @@ from itertools import combinations
 
 from understudy.errors import UserError
 from understudy.measure import Spread
+from understudy.models.families import Size as Size
 
-Size = int | str
 Path = tuple[Size, ...]  # from the teacher's size down, each taught by the one before it
 
 
