@@ -1,9 +1,13 @@
 """How much a search may cost: so many trainings, or so long."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from understudy.errors import UserError
+from understudy.measure import Spread
+from understudy.paths.edges import Edge, Known
+from understudy.paths.strategies import Strategy
 
 _SECONDS = {"h": 3600.0, "m": 60.0, "min": 60.0, "s": 1.0}
 
@@ -31,8 +35,27 @@ class Budget:
             return cls(trainings=int(found[1]))
         return cls(seconds=float(found[1]) * _SECONDS[found[2]])
 
-    def allows(self, trainings: int, seconds: float) -> bool:
-        """Whether so many trainings in all fit, when so much time is gone."""
-        return (self.trainings is None or trainings <= self.trainings) and (
-            self.seconds is None or seconds < self.seconds
-        )
+
+def allowed(
+    strategy: Strategy, known: Known, most: int | None, cost: Callable[[Edge], int]
+) -> tuple[list[Edge], list[Edge]]:
+    """What may be asked for within so many trainings, done or not, and what is wanted beyond that.
+
+    A bound is spent in rounds: all that can begin, then all that can begin after that. So it depends on nothing but
+    the accuracies what fits, never on how many trainings went on at once or when somebody stopped them.
+    """
+    if most is None:
+        return [*known, *strategy.wanted(known)], []
+    asked: list[Edge] = []
+    seen: dict[Edge, Spread] = {}
+    room = most
+    while wanted := strategy.wanted(seen):
+        for place, edge in enumerate(wanted):
+            room -= cost(edge)
+            if room < 0:
+                return asked, wanted[place:]
+            asked.append(edge)
+        if any(edge not in known for edge in wanted):
+            break
+        seen |= {edge: known[edge] for edge in wanted}
+    return asked, []

@@ -7,6 +7,7 @@ from understudy.measure import Spread
 from understudy.report import words
 from understudy.report.curves import losses, teacher_losses, validation
 from understudy.report.drawing import ALONE, INK, MARKERS, PAPER, SERIES, Drawn, clipped, draw
+from understudy.report.paths import tree
 from understudy.report.reading import Record
 from understudy.report.record import Result
 
@@ -18,6 +19,7 @@ def draw_all(record: Record) -> dict[str, Drawn]:
     colours = method_colours(record.result)
     drawn: dict[str, Drawn | None] = {
         "accuracy": accuracy(record.result, colours),
+        "paths": tree(record.result),
         "cost": cost(record.result, colours),
         "validation": validation(record, colours),
     }

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
-from understudy.report import background, outcome, pieces, tables
+from understudy.report import background, outcome, paths, pieces, tables
 from understudy.report.drawing import Drawn
 from understudy.report.figures import method_colours
 from understudy.report.reading import Record
@@ -20,6 +20,7 @@ def page(record: Record, figures: Mapping[str, Drawn]) -> str:
     colours = method_colours(result)
     sections = [
         outcome.outcome(result, figures),
+        paths.paths(result, figures.get("paths")),
         tables.methods(result, colours),
         tables.networks(result, figures.get("cost")),
         _curves(record, figures),
