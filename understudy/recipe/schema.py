@@ -72,6 +72,7 @@ class Recipe(Table):
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
     data: DataTable
     teacher: TeacherTable | None = None
+    teachers: tuple[TeacherTable, ...] = ()  # instead of one, in an order that methods may heed
     student: NetworkTable
     train: Course = Field(default_factory=Course)
     methods: Annotated[Mapping[str, MethodTable], Field(min_length=1)]
@@ -82,3 +83,15 @@ class Recipe(Table):
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("seeds: each seed once")
         return self
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> "Recipe":
+        if self.teacher and self.teachers:
+            raise ValueError("teachers: give either one table [teacher] or several [[teachers]]")
+        return self
+
+    @property
+    def taught_by(self) -> dict[str, TeacherTable]:
+        """The teachers by name: ``teacher``, or ``teacher1``, ``teacher2`` and so on."""
+        several = {f"teacher{number}": table for number, table in enumerate(self.teachers, start=1)}
+        return {"teacher": self.teacher} if self.teacher else several
