@@ -79,7 +79,8 @@ def distill(
         balance: weigh the terms by the sizes of their gradients, not by the method's numbers (``balanced``).
         method_settings: the method's own, such as ``temperature=4``.
     """
-    from understudy.running.folder import METRICS, RESULT, RunFolder, read_json  # here, since it is slow to import
+    from understudy.plans.entry import METRICS, RESULT, read_json  # here, since these are slow to import
+    from understudy.running.folder import RunFolder
 
     course = course or Course()
     course = replace(course, epochs=epochs) if epochs is not None else course

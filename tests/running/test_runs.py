@@ -118,7 +118,7 @@ def watch_test(run):
     opened, open_test = [], run.cast.data.open_test
 
     def spy():
-        opened.append([t.name for t in run.tasks() if (run.folder.training(t.name) / "result.json").exists()])
+        opened.append([n for n in run.plan.names if (run.folder.training(n) / "result.json").exists()])
         return open_test()
 
     run.cast.data = replace(run.cast.data, open_test=spy)
@@ -126,12 +126,11 @@ def watch_test(run):
 
 
 def test_a_teacher_is_trained_in_the_run_and_the_test_part_is_opened_once_at_the_very_end(make_run, tmp_path):
-    run = make_run(text=PLAIN + TRAINED + COURSE + "[methods.alone]\n[methods.kd]\n")
-    run.recipe = run.recipe.model_copy(update={"seeds": (0, 1)})
+    run = make_run("seeds=[0, 1]", text=PLAIN + TRAINED + COURSE + "[methods.alone]\n[methods.kd]\n")
     opened = watch_test(run)
     result = run.execute()
     names = ["teacher-0", "alone-0", "kd-0", "teacher-1", "alone-1", "kd-1"]
-    assert [task.name for task in run.tasks()] == names
+    assert run.plan.names == names
     assert opened == [names]
     assert len(result["teacher"]["accuracy"]["values"]) == 2
     assert list(result["verdicts"]) == ["kd"]
@@ -143,7 +142,7 @@ def test_a_teacher_is_trained_in_the_run_and_the_test_part_is_opened_once_at_the
 def test_one_teacher_can_serve_all_seeds(make_run):
     text = "seeds = [4, 7]\n" + PLAIN + TRAINED + "one_for_all = true\n" + COURSE + "[methods.kd]\n"
     run = make_run(text=text.replace("train = { epochs = 6 }\none", "train.epochs = 6\none"))
-    assert [task.name for task in run.tasks()] == ["teacher-4", "kd-4", "kd-7"]
+    assert run.plan.names == ["teacher-4", "kd-4", "kd-7"]
 
 
 def test_a_method_on_fewer_seeds_is_measured_on_those(make_run):
@@ -158,11 +157,11 @@ def test_a_method_on_fewer_seeds_is_measured_on_those(make_run):
 
 
 def test_methods_start_from_the_same_student_for_the_same_seed(make_run):
-    cast = make_run().cast
+    run = make_run()
     for one, other in ((0, 0), (1, 1)):
-        a, b = cast.student(one).state_dict(), cast.student(other).state_dict()
+        a, b = run.student(one).state_dict(), run.student(other).state_dict()
         assert all(torch.equal(a[name], b[name]) for name in a)
-    assert not torch.equal(cast.student(0).state_dict()["module.head.weight"], b["module.head.weight"])
+    assert not torch.equal(run.student(0).state_dict()["module.head.weight"], b["module.head.weight"])
 
 
 def test_a_whitened_student_answers_raw_images_as_in_training(make_run, tmp_path, workplace):
@@ -170,7 +169,7 @@ def test_a_whitened_student_answers_raw_images_as_in_training(make_run, tmp_path
     run.execute()
     raw = make_run(text=PLAIN + COURSE + "[methods.alone]\n").cast.data
     student = understudy.load(tmp_path / "run")
-    trained = run.trained(run.tasks()[0])
+    trained = run.trained(run.plan.names[0])
     settings = run.recipe.settings
     logits, labels = answers(student, raw.validation, settings)
     expected, same_labels = answers(trained, run.cast.data.validation, settings)
@@ -184,7 +183,7 @@ def test_a_student_of_our_own_families_stands_up_alone(make_run, tmp_path):
     student = understudy.load(tmp_path / "run")
     assert not student.training
     images = run.cast.data.example(4, torch.device("cpu"))
-    assert torch.equal(student(images), run.trained(run.tasks()[0]).eval()(images))
+    assert torch.equal(student(images), run.trained(run.plan.names[0]).eval()(images))
 
 
 def test_a_student_of_foreign_code_is_told_how_to_be_loaded(make_run, tmp_path, small):
@@ -192,7 +191,7 @@ def test_a_student_of_foreign_code_is_told_how_to_be_loaded(make_run, tmp_path, 
     run.execute()
     with pytest.raises(UserError, match=r"smallnets:Student of your own code.*load_weights") as caught:
         understudy.load(tmp_path / "run")
-    network = run.cast.student(5)
+    network = run.student(5)
     load_weights(network, tmp_path / "run/student.safetensors")  # as the message says
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="holds no student"):

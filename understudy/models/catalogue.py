@@ -100,9 +100,18 @@ def build(
     return family.make(**_checked(family.make, {**words, **given, **settings}, f"network {name!r}"))
 
 
-def family(name: str) -> Family:
-    """The family to which a network's name belongs."""
-    return _family(name)[0]
+def resolved(
+    name: str, settings: Mapping[str, Any], classes: int, channels: int, size: int
+) -> tuple[str, dict[str, Any]]:
+    """Name and every setting with which ``NetworkSpec.build`` would make a network, defaults included."""
+    data = {"classes": classes, "channels": channels, "size": size}
+    if ":" in name:
+        return name, {**data, **settings}
+    family, words = _family(name)
+    parameters = inspect.signature(family.make).parameters
+    given = {key: value for key, value in {**data, **settings}.items() if key in parameters}
+    defaults = {key: p.default for key, p in parameters.items() if p.default is not p.empty}
+    return name, {**defaults, **_checked(family.make, {**words, **given}, f"network {name!r}")}
 
 
 def _family(name: str) -> tuple[Family, dict[str, str]]:

@@ -9,8 +9,9 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 
 from understudy.errors import UserError
+from understudy.plans.entry import METRICS, RESULT
 from understudy.report.record import Epoch, Result, Trained
-from understudy.running.folder import METRICS, RECIPE, RESULT
+from understudy.running.folder import RECIPE
 
 
 @dataclass(frozen=True)

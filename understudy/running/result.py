@@ -12,7 +12,8 @@ from understudy import student as product
 from understudy.data.parts import Part
 from understudy.measure import judge, latencies, size
 from understudy.measure.surroundings import command, machine, versions
-from understudy.running.folder import METRICS, RESULT, read_json
+from understudy.plans.entry import METRICS, RESULT, read_json
+from understudy.recipe.schema import NetworkTable
 from understudy.training import metrics
 from understudy.training.checkpoints import write_atomically
 from understudy.training.evaluate import answers
@@ -31,20 +32,17 @@ def summarize(run: "Run") -> dict[str, Any]:
     cast, recipe = run.cast, run.recipe
     part = cast.data.test if cast.data.test is not None else cast.data.validation
     measured_on = "test" if cast.data.test is not None else "validation"
-    teachers = {seed: run.teacher(seed) for seed in recipe.seeds}
-    teacher_logits = {
-        seed: _answers(teacher, part, recipe.settings.of_teacher)
-        for seed, teacher in teachers.items()
-        if teacher is not None
+    teachers = {seed: run.teachers(seed) for seed in recipe.seeds}
+    taught = {
+        name: [_answers(teachers[seed][name], part, recipe.settings.of_teacher) for seed in recipe.seeds]
+        for name in recipe.taught_by
     }
+    teacher_logits = dict(zip(recipe.seeds, map(_together, zip(*taught.values(), strict=True)), strict=False))
     methods: dict[str, Any] = {}
     for name in recipe.methods:
         methods[name] = _method(run, name, part, teacher_logits)
     accuracies = {name: found["accuracy"]["values"] for name, found in methods.items()}
-    networks: dict[str, nn.Module | None] = {
-        "teacher": teachers[recipe.seeds[0]],
-        "student": cast.student(recipe.seeds[0]),
-    }
+    networks = {**teachers[recipe.seeds[0]], "student": run.student(recipe.seeds[0])}
     result: dict[str, Any] = {
         "title": recipe.title,
         "command": command(),
@@ -53,14 +51,15 @@ def summarize(run: "Run") -> dict[str, Any]:
         "seeds": list(recipe.seeds),
         "data": {
             "name": recipe.data.name,
-            "train": len(cast.student_data.train),
+            "train": len(cast.seen(recipe.data.student_samples).train),
             "validation": len(cast.data.validation) if cast.data.validation else 0,
             "measured_on": measured_on,
             "measured": len(part) if part else 0,
             "classes": list(cast.data.classes),
         },
-        "networks": _networks(run, {name: network for name, network in networks.items() if network is not None}),
-        "teacher": _teacher(teacher_logits),
+        "networks": _networks(run, networks),
+        "teacher": _teacher(list(teacher_logits.values())),
+        "teachers": {name: _teacher(found) for name, found in taught.items()} if len(taught) > 1 else {},
         "methods": methods,
         "verdicts": {
             name: asdict(judge(name, values, accuracies[BASELINE]))
@@ -83,16 +82,14 @@ def _method(
     run: "Run", name: str, part: Part | None, teacher_logits: Mapping[int, tuple[Tensor, Tensor]]
 ) -> dict[str, Any]:
     """One method over its seeds."""
-    from understudy.running.run import Task
-
     rows: list[dict[str, Any]] = []
     for seed in run.recipe.seeds_of(name):
-        task = Task(name, seed)
-        record = read_json(run.folder.training(task.name) / RESULT) or {}
-        logits, labels = _answers(run.trained(task), part, run.recipe.settings)
+        training = f"{name}-{seed}"
+        record = read_json(run.folder.training(training) / RESULT) or {}
+        logits, labels = _answers(run.trained(training), part, run.recipe.settings)
         row: dict[str, Any] = {
             "seed": seed,
-            "training": task.name,
+            "training": training,
             **_scores(logits, labels),
             "seconds": record.get("seconds"),
         }
@@ -130,10 +127,18 @@ def _scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
     }
 
 
-def _teacher(teacher_logits: Mapping[int, tuple[Tensor, Tensor]]) -> dict[str, Any] | None:
-    if not teacher_logits:
+def _together(answered: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Several teachers' answer is the average of their probabilities; one's is its own."""
+    if len(answered) == 1:
+        return answered[0]
+    mean = torch.stack([logits.double().softmax(1) for logits, _ in answered]).mean(0)
+    return mean.log(), answered[0][1]
+
+
+def _teacher(answered: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Any] | None:
+    if not answered:
         return None
-    rows = [_scores(*found) for found in teacher_logits.values()]
+    rows = [_scores(*found) for found in answered]
     return {key: spread([row[key] for row in rows]) for key in ("accuracy", "loss")}
 
 
@@ -145,10 +150,10 @@ def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, Any]:
     with settings.in_force():
         single = latencies(placed, settings.prepare(example[:1]), seconds=1.0)
         many = latencies(placed, example, seconds=2.0)
-    described = {"teacher": recipe.teacher, "student": recipe.student}
+    described: dict[str, NetworkTable] = {**recipe.taught_by, "student": recipe.student}
     return {
         name: {
-            "network": str(run.cast.spec(table)) if (table := described[name]) else name,
+            "network": str(run.cast.spec(described[name])),
             **asdict(size(network, example)),
             "latency_ms": asdict(single[name]),
             "throughput_ms": asdict(many[name]),

@@ -1,48 +1,40 @@
 """A run: every training that a recipe asks for, then one look at the test part, then the result."""
 
-import time
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from understudy import methods
 from understudy import recipe as recipes
-from understudy import student as product
-from understudy.errors import UserError
-from understudy.models import load_weights
 from understudy.plan import Stage
+from understudy.plans import Given, Node, Plan, Store
+from understudy.plans.entry import RESULT, read_json
 from understudy.recipe import Recipe
-from understudy.recipe.schema import MethodTable
-from understudy.running.cast import Cast
-from understudy.running.folder import METRICS, RESULT, RunFolder, read_json, write_json
+from understudy.recipe.schema import MethodTable, NetworkTable, TeacherTable
+from understudy.running.engines import Engine, Here
+from understudy.running.execution import Execution
+from understudy.running.folder import RunFolder
 from understudy.running.result import summarize
-from understudy.training import checkpoints, preflight
+from understudy.running.work import Casts, staged
+from understudy.training import preflight
 from understudy.training.interrupt import StopRequest
-from understudy.training.loop import Training
 from understudy.training.preflight import Finding
 from understudy.training.watch import Watcher
 
 TEACHER = "teacher"
-LAST = "student-last.safetensors"
-
-
-@dataclass(frozen=True)
-class Task:
-    """One training of a run: a method on a seed, or the teacher's own."""
-
-    method: str  # the name of its table in the recipe, or "teacher"
-    seed: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.method}-{self.seed}"
+MakeEngine = Callable[[Casts, Watcher, StopRequest], Engine]
 
 
 class Run:
-    """One execution of a recipe in a folder."""
+    """One execution of a recipe in a folder.
+
+    Args:
+        store: where finished trainings are looked for first, and put when they are done.
+        engine: what carries the trainings out; by default this process, one after another.
+    """
 
     def __init__(
         self,
@@ -53,46 +45,53 @@ class Run:
         watcher: Watcher | None = None,
         stop: StopRequest | None = None,
         checkpoint_seconds: float = 20.0,
+        store: Store | None = None,
+        engine: MakeEngine = Here,
+        threads: int | None = None,
     ):
         self.recipe, self.folder = recipe, RunFolder(out)
         self.watcher = watcher or Watcher()
         self.stop = StopRequest() if stop is None else stop  # one that nobody has made yet is false
-        self.checkpoint_seconds = checkpoint_seconds
-        self.cast = Cast.of(recipe, trusted, self.watcher.downloads)
-
-    def tasks(self) -> list[Task]:
-        """Seed by seed, the teacher first where it is to be trained."""
-        found, teacher = [], self.recipe.teacher
-        for seed in self.recipe.seeds:
-            if teacher is not None and teacher.train is not None and seed == self._teacher_seed(seed):
-                found.append(Task(TEACHER, seed))
-            found += [Task(name, seed) for name in self.recipe.methods if seed in self.recipe.seeds_of(name)]
-        return found
+        self.casts = Casts(trusted, self.watcher.downloads)
+        self.cast = self.casts.of(recipe.data)
+        self.plan = compiled(recipe)
+        self._engine = engine
+        self.execution = Execution(
+            self.folder,
+            self.casts,
+            threads=recipe.settings.threads or threads or torch.get_num_threads(),
+            store=store,
+            watcher=self.watcher,
+            trusted=trusted,
+            every=checkpoint_seconds,
+        )
+        self.execution.submit(*self.plan)
 
     def check(self) -> Iterator[Finding]:
         """The pre-flight: everything that can be seen to be wrong before an epoch is spent."""
-        cast, settings = self.cast, self.recipe.settings
-        yield from preflight.check_data(cast.student_data, self.recipe.train.batch)
-        student = cast.student(self.recipe.seeds[0])
+        cast, settings, tables = self.cast, self.recipe.settings, self.recipe.taught_by
+        data, seed = cast.seen(self.recipe.data.student_samples), self.recipe.seeds[0]
+        yield from preflight.check_data(data, self.recipe.train.batch)
+        student = self.student(seed)
         findings = list(preflight.check_network("student", student, cast.data, settings))
-        teacher, table = None, self.recipe.teacher
-        if table is not None:
-            teacher = cast.teacher(self.recipe.seeds[0])
-            findings += preflight.check_network(TEACHER, teacher, cast.data, settings)
+        teachers = {name: self._fresh_teacher(table, seed) for name, table in tables.items()}
+        for name, teacher in teachers.items():
+            findings += preflight.check_network(name, teacher, cast.data, settings)
         yield from findings
         if any(finding.level == "error" for finding in findings):
             return  # nothing can be learned from what follows
-        if table is not None and teacher is not None:
+        for name, table in tables.items():
             if table.train is not None:
-                yield Finding("ok", TEACHER, f"is trained first, for {table.train.epochs} epochs")
-            else:
-                yield from preflight.check_teacher(
-                    teacher, cast.data, settings, declared=table.accuracy, accept_weak=table.accept_weak
-                )
-        for name, method in self.recipe.methods.items():
-            for stage in self._stages(method, student, teacher):
+                yield Finding("ok", name, f"is trained first, for {table.train.epochs} epochs")
+                continue
+            for finding in preflight.check_teacher(
+                teachers[name], cast.data, settings, declared=table.accuracy, accept_weak=table.accept_weak
+            ):
+                yield Finding(finding.level, name, finding.text)
+        for name in self.recipe.methods:
+            for stage in self._stages(name, student, list(teachers.values())):
                 for finding in preflight.check_stage(
-                    stage, settings.place(student), _listed(teacher), cast.student_data, settings
+                    stage, settings.place(student), list(teachers.values()), data, settings
                 ):
                     yield Finding(finding.level, f"{name}, {finding.subject}", finding.text)
 
@@ -104,110 +103,101 @@ class Run:
         """Train what is not trained yet, then measure, and write the result."""
         with self.folder.locked():
             self.folder.claim(recipes.write(self.recipe))
-            tasks = self.tasks()
-            self.watcher.run_begins([task.name for task in tasks])
-            for task in tasks:
-                self._complete(task)
-                self.folder.gather_metrics([t.name for t in tasks])
+            self.watcher.run_begins(self.plan.names)
+            with self._engine(self.casts, self.watcher, self.stop) as engine:
+                self.execution.engine = engine
+                for _ in self.execution.results():
+                    self.folder.gather_metrics(self.plan.names)
             result = read_json(self.folder.path / RESULT)
             if result is None:
                 result = summarize(self)
                 self.folder.write_result(result)
         return result
 
-    def trained(self, task: Task) -> nn.Module:
-        """The network of a task that is done."""
-        network = self.cast.teacher(task.seed) if task.method == TEACHER else self.cast.student(task.seed)
-        load_weights(self.cast.product(network), self.folder.training(task.name) / product.WEIGHTS)
-        return self.recipe.settings.place(network)
+    def student(self, seed: int) -> nn.Module:
+        """A student with the fresh weights of this seed, the same for every method."""
+        return self.cast.network(self.recipe.student, seed, "student")
 
-    def teacher(self, seed: int) -> nn.Module | None:
-        """The teacher of a seed, trained."""
-        if self.recipe.teacher is None:
-            return None
-        if self.recipe.teacher.train is None:
-            return self.recipe.settings.place(self.cast.teacher(seed))
-        return self.trained(Task(TEACHER, self._teacher_seed(seed)))
+    def trained(self, name: str) -> nn.Module:
+        """The network of a training that is done."""
+        return self.execution.network(name)
 
-    def _complete(self, task: Task) -> None:
-        folder = self.folder.training(task.name)
-        record = read_json(folder / RESULT)
-        if record is None or not (folder / product.WEIGHTS).exists():
-            record = self._train(task, folder)
-        checkpoints.clear(self.folder.checkpoints(task.name))
-        self.watcher.training_ends(task.name, record)
-
-    def _train(self, task: Task, folder: Path) -> dict[str, Any]:
-        settings, cast = self.recipe.settings, self.cast
-        data = cast.data if task.method == TEACHER else cast.student_data
-        if task.method == TEACHER:
-            assert self.recipe.teacher is not None
-            assert self.recipe.teacher.train is not None
-            network, teacher = cast.teacher(task.seed), None
-            spec = cast.spec(self.recipe.teacher)
-            stages = methods.find("alone")(self.recipe.teacher.train)
-        else:
-            table = self.recipe.methods[task.method]
-            network, teacher = cast.student(task.seed), self._teacher_for(table, task.seed)
-            spec = cast.spec(self.recipe.student)
-            stages = self._stages(table, network, teacher)
-        training = Training(
-            network,
-            _listed(teacher),
-            stages,
-            data,
-            seed=task.seed,
-            settings=settings,
-            checkpoint_folder=self.folder.checkpoints(task.name),
-            metrics=folder / METRICS,
-            name=task.name,
-            watcher=self.watcher,
-            stop=self.stop,
-            every=self.checkpoint_seconds,
-        )
-        began = time.monotonic()
-        ended = training.run()
-        leaving = cast.product(network)
-        product.save(folder, leaving, product.describe(leaving, spec, cast.data.shape, cast.data.classes))
-        if training.last is not None:
-            network.load_state_dict(training.last)
-            product.save_weights(folder / LAST, cast.product(network).state_dict())
-        record = {
-            "training": task.name,
-            "method": task.method,
-            "seed": task.seed,
-            **ended,
-            "objectives": {stage.name: str(stage.objective) for stage in stages},
-            "session_seconds": round(time.monotonic() - began, 3),
+    def teachers(self, seed: int) -> dict[str, nn.Module]:
+        """The teachers of a seed, trained."""
+        return {
+            name: self.recipe.settings.place(self.cast.given(table, table.weights, table.prefix, seed))
+            if table.weights is not None
+            else self.trained(_training_of(name, table, self.recipe, seed))
+            for name, table in self.recipe.taught_by.items()
         }
-        write_json(folder / RESULT, record)
-        return record
 
-    def _teacher_for(self, table: MethodTable, seed: int) -> nn.Module | None:
-        """The teacher, looked at before anything learns from it."""
-        if not methods.find(table.method).reads_teacher or self.recipe.teacher is None:
-            return None
-        teacher, described = self.teacher(seed), self.recipe.teacher
-        assert teacher is not None
-        if described.train is not None:
-            findings = list(
-                preflight.check_teacher(
-                    teacher, self.cast.data, self.recipe.settings, accept_weak=described.accept_weak
-                )
-            )
-            preflight.passes(findings)
-        return teacher
+    def _fresh_teacher(self, table: TeacherTable, seed: int) -> nn.Module:
+        """With its weights, or fresh where it is yet to be trained."""
+        if table.weights is None:
+            return self.cast.network(table, seed, TEACHER)
+        return self.cast.given(table, table.weights, table.prefix, seed)
 
-    def _stages(self, table: MethodTable, student: nn.Module, teacher: nn.Module | None) -> list[Stage]:
-        stages = self.cast.stages(table, student, teacher)
-        if teacher is None and any(stage.objective.reads.teacher for stage in stages):
-            raise UserError(f"method {table.method!r}: {stages[0].objective} reads a teacher: add a table [teacher]")
-        return stages
-
-    def _teacher_seed(self, seed: int) -> int:
-        assert self.recipe.teacher is not None
-        return self.recipe.seeds[0] if self.recipe.teacher.one_for_all else seed
+    def _stages(self, name: str, student: nn.Module, teachers: list[nn.Module]) -> list[Stage]:
+        node = self.plan[f"{name}-{self.recipe.seeds_of(name)[0]}"]
+        return staged(node, student, teachers, self.cast)
 
 
-def _listed(teacher: nn.Module | None) -> list[nn.Module]:
-    return [] if teacher is None else [teacher]
+def compiled(recipe: Recipe) -> Plan:
+    """The trainings of a recipe, seed by seed, the teachers first where they are to be trained."""
+    plan = Plan()
+    for seed in recipe.seeds:
+        for name, table in recipe.taught_by.items():
+            if table.train is not None and seed == _seed_of(table, recipe, seed):
+                plan.add(_teacher(name, table, recipe, seed))
+        for name, method in recipe.methods.items():
+            if seed in recipe.seeds_of(name):
+                plan.add(_student(name, method, recipe, seed))
+    return plan
+
+
+def _teacher(name: str, table: TeacherTable, recipe: Recipe, seed: int) -> Node:
+    assert table.train is not None
+    return Node(
+        name=f"{name}-{seed}",
+        network=_network(table),
+        course=table.train,
+        seed=seed,
+        role="teacher",
+        data=recipe.data.model_copy(update={"student_samples": None}),
+        arithmetic=recipe.settings,
+    )
+
+
+def _student(name: str, table: MethodTable, recipe: Recipe, seed: int) -> Node:
+    reads = methods.find(table.method).reads_teacher
+    return Node(
+        name=f"{name}-{seed}",
+        network=_network(recipe.student),
+        method=table.method,
+        settings=table.settings,
+        balance=table.balance,
+        course=table.train,
+        seed=seed,
+        teachers=tuple(_named(n, t, recipe, seed) for n, t in recipe.taught_by.items()) if reads else (),
+        data=recipe.data,
+        arithmetic=recipe.settings,
+        accept_weak=any(teacher.accept_weak for teacher in recipe.taught_by.values()),
+    )
+
+
+def _named(name: str, table: TeacherTable, recipe: Recipe, seed: int) -> str | Given:
+    if table.weights is None:
+        return _training_of(name, table, recipe, seed)
+    return Given(**dict(_network(table)), weights=table.weights, prefix=table.prefix)
+
+
+def _training_of(name: str, table: TeacherTable, recipe: Recipe, seed: int) -> str:
+    return f"{name}-{_seed_of(table, recipe, seed)}"
+
+
+def _seed_of(table: TeacherTable, recipe: Recipe, seed: int) -> int:
+    return recipe.seeds[0] if table.one_for_all else seed
+
+
+def _network(table: NetworkTable) -> NetworkTable:
+    return NetworkTable(network=table.network, settings=table.settings, mean=table.mean, std=table.std)

@@ -13,6 +13,10 @@ class Watcher:
     def run_begins(self, trainings: Sequence[str]) -> None:
         """A run with these trainings, in this order."""
 
+    def of(self, training: str) -> "Watcher":
+        """Who is told of one training; several may go on at once."""
+        return self
+
     def training_begins(self, name: str, stages: Mapping[str, int], steps: int) -> None:
         """A training with its stages, each with its epochs, and the steps of all of them."""
 

@@ -1,0 +1,158 @@
+"""The store: finished trainings by the key of what determines them, so that nothing is trained twice.
+
+An entry is written beside its place, synced and renamed: a half-written one never counts. Whatever is taken out is
+compared with its digests first; a damaged entry is set aside, and trained again.
+"""
+
+import contextlib
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from understudy.errors import UserError
+from understudy.plans.entry import RESULT, copy_finished, damaged, finished
+from understudy.training.checkpoints import sync_folder
+
+ENVIRONMENT = "UNDERSTUDY_STORE"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One finished training in the store."""
+
+    key: str
+    folder: Path
+
+    @property
+    def record(self) -> dict[str, Any] | None:
+        return finished(self.folder)
+
+    @property
+    def bytes(self) -> int:
+        return sum(path.stat().st_size for path in self.folder.iterdir() if path.is_file())
+
+    @property
+    def used(self) -> float:
+        """When it was put here or last taken, in seconds since 1970."""
+        return self.folder.stat().st_mtime
+
+    def damage(self) -> list[str]:
+        """The files that are missing or not as they were written."""
+        record = self.record
+        return [RESULT] if record is None else damaged(self.folder, record)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of finished trainings. Several processes may use it at once, on one machine or over a shared disk."""
+
+    path: Path
+
+    @classmethod
+    def chosen(cls, path: Path | None) -> "Store | None":
+        """The store that was named, or that of the environment; None where there is neither."""
+        named = os.environ.get(ENVIRONMENT)
+        found = path or (Path(named).expanduser() if named else None)
+        return cls(found) if found else None
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self._entry(key).record is not None
+
+    def entries(self) -> Iterator[Entry]:
+        """All of them, the latest used last."""
+        folder = self.path / "nodes"
+        found = [Entry(path.name, path) for path in folder.iterdir()] if folder.is_dir() else []
+        yield from sorted(found, key=lambda entry: (entry.used, entry.key))
+
+    def put(self, key: str, training: Path, record: Mapping[str, Any]) -> None:
+        """Add a finished training's files; where another process was first, its entry stays."""
+        if key in self:
+            return
+        part = self.path / "parts" / f"{key[:16]}.{uuid.uuid4().hex}"
+        try:
+            part.mkdir(parents=True)
+            for name in record["digests"]:
+                _copy(training / name, part / name)
+            sync_folder(part)
+            self._move(part, self._entry(key).folder)
+        except OSError as error:
+            raise UserError(
+                f"cannot write to the store {self.path}: {error.strerror}. The training is done and untouched: make "
+                "room (or choose another --store) and run the same command again"
+            ) from error
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+    def take(self, key: str, training: Path, name: str) -> tuple[dict[str, Any] | None, list[str]]:
+        """Copy an entry into a training's folder, where it is called ``name``; beside its result, what to tell.
+
+        None where there is no such entry, or none that is whole.
+        """
+        entry = self._entry(key)
+        if not entry.folder.is_dir():
+            return None, []
+        wrong = entry.damage()
+        if wrong:
+            aside = self._set_aside(entry)
+            return None, [f"{entry.folder} is damaged ({', '.join(wrong)}): set aside as {aside}, trained again"]
+        record = entry.record
+        assert record is not None
+        taken = copy_finished(entry.folder, record, training, name)
+        with contextlib.suppress(OSError):  # a store that may only be read
+            os.utime(entry.folder)
+        return taken, []
+
+    def check(self) -> dict[str, list[str]]:
+        """The damaged entries: key -> files."""
+        found = {entry.key: entry.damage() for entry in self.entries()}
+        return {key: wrong for key, wrong in found.items() if wrong}
+
+    def left_over(self) -> list[Path]:
+        """What killed processes left half-written, and what was set aside; a part of the last hour may still grow."""
+        parts = [p for p in _inside(self.path / "parts") if time.time() - p.stat().st_mtime > 3600]
+        return [*parts, *_inside(self.path / "damaged")]
+
+    def remove(self, entry: Entry) -> None:
+        """Out of sight first, at once, so that nobody takes half of it."""
+        part = self.path / "parts" / f"{entry.key[:16]}.{uuid.uuid4().hex}"
+        part.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(entry.folder, part)
+        shutil.rmtree(part)
+
+    def _entry(self, key: str) -> Entry:
+        return Entry(key, self.path / "nodes" / key)
+
+    def _move(self, part: Path, place: Path) -> None:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if place.is_dir() and Entry(place.name, place).damage():
+            self._set_aside(Entry(place.name, place))
+        try:
+            os.rename(part, place)
+        except OSError:
+            if not place.is_dir():
+                raise
+        else:
+            sync_folder(place.parent)
+
+    def _set_aside(self, entry: Entry) -> Path:
+        aside = self.path / "damaged" / f"{entry.key}.{uuid.uuid4().hex[:8]}"
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another process was quicker
+            os.rename(entry.folder, aside)
+        return aside
+
+
+def _copy(source: Path, target: Path) -> None:
+    with source.open("rb") as old, target.open("wb") as new:
+        shutil.copyfileobj(old, new)
+        new.flush()
+        os.fsync(new.fileno())
+
+
+def _inside(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
