@@ -88,6 +88,7 @@ METHODS = {
     "sp": "maps weight",
     "can": "weight l1_weight l1_reduction game layers rival_rate",
     "bss": "weight soft_weight final_soft_weight temperature steps most share",
+    "takd": "temperature weight label_weight",
     "several-teachers": "combine weights temperature weight label_weight",
     "dgkd": "weight temperature form survival drop",
     "dml": "weight peers architecture temperature",

@@ -1,9 +1,9 @@
 """What a method is: a function from a course and its own settings to stages."""
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from understudy.plan import Stage
 from understudy.training.course import Course
@@ -11,7 +11,11 @@ from understudy.training.course import Course
 
 @dataclass(frozen=True)
 class Method:
-    """A published method: ``stages(course, **settings)``, and what a person wants to know about it."""
+    """A published method: ``stages(course, **settings)``, and what a person wants to know about it.
+
+    Where assistants are named, the student learns from the ``last`` of them, or from ``all`` networks that are
+    larger; and each of them learns as the student does, but for the settings in ``of_assistants``.
+    """
 
     name: str
     stages: Callable[..., list[Stage]]
@@ -19,6 +23,9 @@ class Method:
     year: int
     paper: str
     reads_teacher: bool = True
+    guides: Literal["last", "all"] = "last"
+    needs_assistants: bool = False
+    of_assistants: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def summary(self) -> str:

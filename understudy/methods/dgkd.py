@@ -38,4 +38,6 @@ METHOD = Method(
     family="several networks",
     year=2021,
     paper="Son et al., Densely guided knowledge distillation using multiple teacher assistants",
+    guides="all",
+    of_assistants={"survival": 1.0, "drop": 0},
 )

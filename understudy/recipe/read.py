@@ -3,7 +3,7 @@
 import dataclasses
 import tomllib
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,16 @@ from understudy import methods
 from understudy.errors import UserError, did_you_mean, nearest
 from understudy.proposals import PLACEHOLDERS, PROPOSALS
 from understudy.recipe.lines import Lines
-from understudy.recipe.schema import Recipe
+from understudy.recipe.schema import PathTable, Recipe
 from understudy.training.course import Course
 
-OF_ALL_METHODS = ("method", "train", "seeds", "balance")  # what stands in a method's table beside its own settings
+OF_ALL_METHODS = (
+    "method",
+    "train",
+    "seeds",
+    "balance",
+    "assistants",
+)  # what stands in a method's table beside its own settings
 
 
 class Mistakes:
@@ -86,9 +92,19 @@ def parse(text: str, source: str = "recipe", overrides: Sequence[str] = ()) -> R
 def write(recipe: Recipe) -> str:
     """The resolved recipe, complete, as TOML. Reading it again gives the same recipe."""
     plain = _without_nones(recipe.model_dump(mode="json"))
-    for method in plain["methods"].values():
-        method.update(method.pop("settings"))
+    for learning in _learnings(plain):
+        learning.update(learning.pop("settings"))
     return tomli_w.dumps(plain)
+
+
+def _learnings(plain: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every table that says how a network learns."""
+    for method in plain["methods"].values():
+        yield method
+        if method["assistants"] != "auto":
+            yield from (assistant["learns"] for assistant in method["assistants"] if "learns" in assistant)
+    if "learns" in plain.get("path", {}):
+        yield plain["path"]["learns"]
 
 
 def _override(raw: dict[str, Any], override: str) -> tuple[str, ...]:
@@ -116,6 +132,8 @@ def _resolve_courses(raw: dict[str, Any]) -> None:
     holders = [raw.get("teacher")]
     if isinstance(raw.get("methods"), dict):
         holders += raw["methods"].values()
+    if isinstance(raw.get("path"), dict):
+        holders.append(raw["path"].get("learns"))
     for holder in holders:
         if isinstance(holder, dict) and isinstance(holder.get("train"), dict):
             holder["train"] = _inherited(common, holder["train"])
@@ -138,27 +156,50 @@ def _resolve_methods(raw: dict[str, Any], mistakes: Mistakes) -> None:
     if not isinstance(tables, dict):
         return
     for name, table in tables.items():
-        if not isinstance(table, dict):
-            continue
-        method = table.get("method", name)
-        own = {key: value for key, value in table.items() if key not in OF_ALL_METHODS}
-        if not isinstance(method, str) or method not in methods.METHODS:
-            place = ["methods", name, "method"] if "method" in table else ["methods", name]
-            mistakes.add(place, f"there is no method {method!r}{did_you_mean(str(method), methods.METHODS)}")
-        else:
-            _check_settings(methods.METHODS[method], name, own, mistakes)
-        course = table.get("train", raw.get("train", {}))
-        common = {key: table[key] for key in ("seeds", "balance") if key in table}
-        tables[name] = {"method": str(method), "settings": own, "train": course, **common}
+        if isinstance(table, dict):
+            tables[name] = _learning(table, ("methods", name), name, raw, mistakes)
+            method = methods.METHODS.get(tables[name]["method"])
+            listed = table.get("assistants", "auto" if method and method.needs_assistants else [])
+            tables[name]["assistants"] = _assistants(listed, ("methods", name), raw, mistakes)
+    path = raw.get("path")
+    if isinstance(path, dict) and isinstance(path.get("learns"), dict):
+        path["learns"] = _learning(path["learns"], ("path", "learns"), "kd", raw, mistakes)
 
 
-def _check_settings(method: methods.Method, name: str, own: dict[str, Any], mistakes: Mistakes) -> None:
+def _learning(
+    table: dict[str, Any], place: tuple[str, ...], otherwise: str, raw: dict[str, Any], mistakes: Mistakes
+) -> dict[str, Any]:
+    """Settings of the method's own apart from those of all; its name is ``otherwise`` where the table says none."""
+    method = table.get("method", otherwise)
+    own = {key: value for key, value in table.items() if key not in OF_ALL_METHODS}
+    if not isinstance(method, str) or method not in methods.METHODS:
+        named = [*place, "method"] if "method" in table else place
+        mistakes.add(named, f"there is no method {method!r}{did_you_mean(str(method), methods.METHODS)}")
+    else:
+        _check_settings(methods.METHODS[method], place, own, mistakes)
+    common: dict[str, Any] = {key: table[key] for key in ("seeds", "balance") if key in table}
+    return {"method": str(method), "settings": own, "train": table.get("train", raw.get("train", {})), **common}
+
+
+def _assistants(listed: Any, place: tuple[str, ...], raw: dict[str, Any], mistakes: Mistakes) -> Any:
+    """A network's name alone is a table with that name."""
+    if not isinstance(listed, list):
+        return listed
+    tables: list[Any] = [{"network": entry} if isinstance(entry, str) else entry for entry in listed]
+    for table in tables:
+        if isinstance(table, dict) and isinstance(table.get("learns"), dict):
+            learns = table["learns"]
+            if isinstance(learns.get("train"), dict) and isinstance(raw.get("train", {}), dict):
+                learns["train"] = _inherited(raw.get("train", {}), learns["train"])
+            table["learns"] = _learning(learns, (*place, "assistants", "learns"), "kd", raw, mistakes)
+    return tables
+
+
+def _check_settings(method: methods.Method, place: tuple[str, ...], own: dict[str, Any], mistakes: Mistakes) -> None:
     for key in own:
         if key not in method.settings:
             known = [*method.settings, *OF_ALL_METHODS]
-            mistakes.add(
-                ["methods", name, key], f"method {method.name!r} has no such setting{did_you_mean(key, known)}"
-            )
+            mistakes.add([*place, key], f"method {method.name!r} has no such setting{did_you_mean(key, known)}")
     hints = typing.get_type_hints(method.stages)
     fields: dict[str, Any] = {}
     for key, parameter in method.settings.items():
@@ -172,13 +213,14 @@ def _check_settings(method: methods.Method, name: str, own: dict[str, Any], mist
     except ValidationError as error:
         for entry in error.errors():
             path, text = _explain(entry)
-            mistakes.add(["methods", name, *path], text)
+            mistakes.add([*place, *path], text)
 
 
 def _check_views(raw: dict[str, Any], mistakes: Mistakes) -> None:
     """Views check themselves as they are made, which would end the reading of the recipe: that is put off."""
     names = list(raw["methods"]) if isinstance(raw.get("methods"), dict) else []
-    paths = [["train"], ["teacher", "train"], *(["methods", name, "train"] for name in names)]
+    paths = [["train"], ["teacher", "train"], ["path", "learns", "train"]]
+    paths += [["methods", name, "train"] for name in names]
     for path in paths:
         course: Any = raw
         for part in path:
@@ -201,6 +243,14 @@ def _check_combinations(recipe: Recipe, mistakes: Mistakes) -> None:
             method(table.train, **(given | dict(table.settings)))
         except UserError as error:
             mistakes.add(["methods", name], str(error))
+        if method.needs_assistants and not table.assistants:
+            mistakes.add(["methods", name], 'name its assistants, as in assistants = ["plain4"], or "auto"')
+        if table.assistants and not method.reads_teacher:
+            mistakes.add(["methods", name, "assistants"], "it learns from nobody, so there is nothing to assist")
+        if table.assistants == "auto" and not recipe.data.validation:
+            mistakes.add(["methods", name, "assistants"], "choosing one needs a validation part: set data.validation")
+    if recipe.path is not None:
+        _check_path(recipe, recipe.path, mistakes)
     courses: dict[tuple[str, ...], Course] = {("methods", n, "train"): t.train for n, t in recipe.methods.items()}
     if recipe.teacher and recipe.teacher.train:
         courses["teacher", "train"] = recipe.teacher.train
@@ -215,6 +265,20 @@ def _check_combinations(recipe: Recipe, mistakes: Mistakes) -> None:
                     [role, "mean" if network.mean else "std"],
                     "data.whiten takes the place of each network's mean and std: leave them out",
                 )
+
+
+def _check_path(recipe: Recipe, path: PathTable, mistakes: Mistakes) -> None:
+    if recipe.teacher is None:
+        mistakes.add(["path"], "a path begins with a teacher: add a table [teacher]")
+    if not recipe.data.validation:
+        mistakes.add(["path"], "a search chooses by validation accuracy: set data.validation")
+    taught = [name for name, table in recipe.methods.items() if methods.find(table.method).reads_teacher]
+    if path.method is not None and path.method not in taught:
+        mistakes.add(
+            ["path", "method"], f"it is no table of a method with a teacher{did_you_mean(path.method, taught)}"
+        )
+    elif not taught:
+        mistakes.add(["path"], "add the method by which the networks learn, such as [methods.kd]")
 
 
 def _explain(entry: Any) -> tuple[list[str], str]:

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from understudy import methods
 from understudy import recipe as recipes
 from understudy.plan import Stage
 from understudy.plans import Given, Node, Plan, Store
 from understudy.plans.entry import RESULT, read_json
 from understudy.recipe import Recipe
-from understudy.recipe.schema import MethodTable, NetworkTable, TeacherTable
+from understudy.recipe.schema import TeacherTable
+from understudy.running.chain import bare, chain
 from understudy.running.engines import Engine, Here
 from understudy.running.execution import Execution
 from understudy.running.folder import RunFolder
@@ -151,7 +151,9 @@ def compiled(recipe: Recipe) -> Plan:
                 plan.add(_teacher(name, table, recipe, seed))
         for name, method in recipe.methods.items():
             if seed in recipe.seeds_of(name):
-                plan.add(_student(name, method, recipe, seed))
+                taught = [_named(n, t, recipe, seed) for n, t in recipe.taught_by.items()]
+                for node in chain(name, method, recipe, seed, taught):
+                    plan.add(node)
     return plan
 
 
@@ -159,7 +161,7 @@ def _teacher(name: str, table: TeacherTable, recipe: Recipe, seed: int) -> Node:
     assert table.train is not None
     return Node(
         name=f"{name}-{seed}",
-        network=_network(table),
+        network=bare(table),
         course=table.train,
         seed=seed,
         role="teacher",
@@ -168,27 +170,10 @@ def _teacher(name: str, table: TeacherTable, recipe: Recipe, seed: int) -> Node:
     )
 
 
-def _student(name: str, table: MethodTable, recipe: Recipe, seed: int) -> Node:
-    reads = methods.find(table.method).reads_teacher
-    return Node(
-        name=f"{name}-{seed}",
-        network=_network(recipe.student),
-        method=table.method,
-        settings=table.settings,
-        balance=table.balance,
-        course=table.train,
-        seed=seed,
-        teachers=tuple(_named(n, t, recipe, seed) for n, t in recipe.taught_by.items()) if reads else (),
-        data=recipe.data,
-        arithmetic=recipe.settings,
-        accept_weak=any(teacher.accept_weak for teacher in recipe.taught_by.values()),
-    )
-
-
 def _named(name: str, table: TeacherTable, recipe: Recipe, seed: int) -> str | Given:
     if table.weights is None:
         return _training_of(name, table, recipe, seed)
-    return Given(**dict(_network(table)), weights=table.weights, prefix=table.prefix)
+    return Given(**dict(bare(table)), weights=table.weights, prefix=table.prefix)
 
 
 def _training_of(name: str, table: TeacherTable, recipe: Recipe, seed: int) -> str:
@@ -197,7 +182,3 @@ def _training_of(name: str, table: TeacherTable, recipe: Recipe, seed: int) -> s
 
 def _seed_of(table: TeacherTable, recipe: Recipe, seed: int) -> int:
     return recipe.seeds[0] if table.one_for_all else seed
-
-
-def _network(table: NetworkTable) -> NetworkTable:
-    return NetworkTable(network=table.network, settings=table.settings, mean=table.mean, std=table.std)
