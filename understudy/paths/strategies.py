@@ -140,10 +140,14 @@ class Rule(Strategy):
             )
 
     def asked(self, known: Known) -> list[Edge]:
-        quick = [Edge((size,), quick=True) for size in self.sizes.all]
         chosen = self.chosen(known)
         path = trainings_of([(self.sizes.all[0], chosen, self.sizes.student)]) if chosen else [self.sizes.teacher]
-        return [*quick, *path]
+        return [*self.trials, *path]
+
+    @property
+    def trials(self) -> list[Edge]:
+        """What it compares."""
+        return [Edge((size,), quick=True) for size in self.sizes.all]
 
     def chosen(self, known: Known) -> Size | None:
         """The assistant, once all have been tried."""

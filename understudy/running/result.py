@@ -114,6 +114,11 @@ def _method(
     return found
 
 
+def accuracy_of(network: nn.Module, part: Part | None, settings: Settings) -> float:
+    """The share of a part that a network has right."""
+    return _scores(*_answers(network, part, settings))["accuracy"]
+
+
 def spread(values: Sequence[float]) -> dict[str, Any]:
     exact = torch.tensor(values, dtype=torch.float64)
     sd = exact.std().item() if len(values) > 1 else None

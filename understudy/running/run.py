@@ -1,6 +1,6 @@
 """A run: every training that a recipe asks for, then one look at the test part, then the result."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,12 @@ from torch import nn
 
 from understudy import recipe as recipes
 from understudy.plan import Stage
-from understudy.plans import Given, Node, Plan, Store
+from understudy.plans import Store
 from understudy.plans.entry import RESULT, read_json
 from understudy.recipe import Recipe
 from understudy.recipe.schema import TeacherTable
-from understudy.running.chain import bare, chain
+from understudy.running.choosing import chosen
+from understudy.running.compiling import TEACHER, compiled, link, training_of
 from understudy.running.engines import Engine, Here
 from understudy.running.execution import Execution
 from understudy.running.folder import RunFolder
@@ -24,7 +25,6 @@ from understudy.training.interrupt import StopRequest
 from understudy.training.preflight import Finding
 from understudy.training.watch import Watcher
 
-TEACHER = "teacher"
 MakeEngine = Callable[[Casts, Watcher, StopRequest], Engine]
 
 
@@ -54,7 +54,8 @@ class Run:
         self.stop = StopRequest() if stop is None else stop  # one that nobody has made yet is false
         self.casts = Casts(trusted, self.watcher.downloads)
         self.cast = self.casts.of(recipe.data)
-        self.plan = compiled(recipe)
+        self.plan = compiled(recipe, self.decided())
+        self.notes: list[str] = []
         self._engine = engine
         self.execution = Execution(
             self.folder,
@@ -106,13 +107,40 @@ class Run:
             self.watcher.run_begins(self.plan.names)
             with self._engine(self.casts, self.watcher, self.stop) as engine:
                 self.execution.engine = engine
+                self.settle()
                 for _ in self.execution.results():
                     self.folder.gather_metrics(self.plan.names)
             result = read_json(self.folder.path / RESULT)
-            if result is None:
-                result = summarize(self)
+            if result is None or self.outdated(result):
+                result = self.summary()
                 self.folder.write_result(result)
         return result
+
+    def decided(self) -> list[str]:
+        """The methods whose trainings are known before any is done."""
+        return [name for name, table in self.recipe.methods.items() if table.assistants != "auto"]
+
+    def settle(self) -> None:
+        """Find out what is left open in the recipe: which assistants ``"auto"`` stands for."""
+        open_ones = [name for name in self.recipe.methods if name not in self.decided()]
+        if open_ones:
+            recipe, self.notes = chosen(self.recipe, open_ones, self.cast, self.execution)
+            self.adopt(recipe)
+
+    def adopt(self, recipe: Recipe) -> None:
+        """Go on with a recipe in which nothing is open any more."""
+        self.recipe, self.plan = recipe, compiled(recipe)
+        self.execution.submit(*self.plan)
+
+    def summary(self) -> dict[str, Any]:
+        """The result; the test part is opened here, once."""
+        result = summarize(self)
+        result["notes"] += self.notes
+        return result
+
+    def outdated(self, result: Mapping[str, Any]) -> bool:
+        """Whether a result that is there says less than could be said now."""
+        return False
 
     def student(self, seed: int) -> nn.Module:
         """A student with the fresh weights of this seed, the same for every method."""
@@ -127,7 +155,7 @@ class Run:
         return {
             name: self.recipe.settings.place(self.cast.given(table, table.weights, table.prefix, seed))
             if table.weights is not None
-            else self.trained(_training_of(name, table, self.recipe, seed))
+            else self.trained(training_of(name, table, self.recipe, seed))
             for name, table in self.recipe.taught_by.items()
         }
 
@@ -138,47 +166,5 @@ class Run:
         return self.cast.given(table, table.weights, table.prefix, seed)
 
     def _stages(self, name: str, student: nn.Module, teachers: list[nn.Module]) -> list[Stage]:
-        node = self.plan[f"{name}-{self.recipe.seeds_of(name)[0]}"]
-        return staged(node, student, teachers, self.cast)
-
-
-def compiled(recipe: Recipe) -> Plan:
-    """The trainings of a recipe, seed by seed, the teachers first where they are to be trained."""
-    plan = Plan()
-    for seed in recipe.seeds:
-        for name, table in recipe.taught_by.items():
-            if table.train is not None and seed == _seed_of(table, recipe, seed):
-                plan.add(_teacher(name, table, recipe, seed))
-        for name, method in recipe.methods.items():
-            if seed in recipe.seeds_of(name):
-                taught = [_named(n, t, recipe, seed) for n, t in recipe.taught_by.items()]
-                for node in chain(name, method, recipe, seed, taught):
-                    plan.add(node)
-    return plan
-
-
-def _teacher(name: str, table: TeacherTable, recipe: Recipe, seed: int) -> Node:
-    assert table.train is not None
-    return Node(
-        name=f"{name}-{seed}",
-        network=bare(table),
-        course=table.train,
-        seed=seed,
-        role="teacher",
-        data=recipe.data.model_copy(update={"student_samples": None}),
-        arithmetic=recipe.settings,
-    )
-
-
-def _named(name: str, table: TeacherTable, recipe: Recipe, seed: int) -> str | Given:
-    if table.weights is None:
-        return _training_of(name, table, recipe, seed)
-    return Given(**dict(bare(table)), weights=table.weights, prefix=table.prefix)
-
-
-def _training_of(name: str, table: TeacherTable, recipe: Recipe, seed: int) -> str:
-    return f"{name}-{_seed_of(table, recipe, seed)}"
-
-
-def _seed_of(table: TeacherTable, recipe: Recipe, seed: int) -> int:
-    return recipe.seeds[0] if table.one_for_all else seed
+        table, seed = self.recipe.methods[name], self.recipe.seeds_of(name)[0]
+        return staged(link(name, self.recipe.student, table, self.recipe, seed, ()), student, teachers, self.cast)

@@ -1,0 +1,44 @@
+"""Assistants that are left to us: the paper's rule of thumb, from quick trainings."""
+
+from collections.abc import Sequence
+
+from understudy.errors import UserError
+from understudy.measure import Spread
+from understudy.paths import Edge, Rule, Sizes
+from understudy.recipe import Recipe
+from understudy.recipe.schema import PathTable
+from understudy.running.cast import Cast
+from understudy.running.execution import Execution
+from understudy.running.ways import Ways
+
+
+def chosen(recipe: Recipe, names: Sequence[str], cast: Cast, execution: Execution) -> tuple[Recipe, list[str]]:
+    """The recipe with an assistant for each of these methods, and why it is that one."""
+    tables, notes = dict(recipe.methods), []
+    for name in names:
+        ways = Ways(recipe.model_copy(update={"path": PathTable(method=name)}), cast, prefix=f"{name}-")
+        if not ways.sizes.assistants:
+            raise UserError(
+                f"methods.{name}: no network of {recipe.student.network!r}'s family lies between student and teacher: "
+                'name the assistants, as in assistants = ["plain4"]'
+            )
+        known = _tried(ways, execution)
+        size = Rule(ways.sizes).chosen(known)
+        assert size is not None
+        tables[name] = ways.best((ways.sizes.all[0], size, ways.sizes.student))
+        notes.append(f"{name}: {_reason(ways.networks[size].network, known, ways.sizes)}")
+    return recipe.model_copy(update={"methods": tables}), notes
+
+
+def _tried(ways: Ways, execution: Execution) -> dict[Edge, Spread]:
+    """Every size alone, on a short course: its validation accuracy, one for each seed."""
+    trainings = {edge: ways.nodes(edge) for edge in Rule(ways.sizes).trials}
+    execution.submit(*(node for nodes in trainings.values() for node in nodes))
+    values = {done.node.name: done.validation or 0.0 for done in execution.results()}
+    return {edge: Spread(tuple(values[node.name] for node in nodes)) for edge, nodes in trainings.items()}
+
+
+def _reason(network: str, known: dict[Edge, Spread], sizes: Sizes) -> str:
+    accuracies = {size: 100 * known[Edge((size,), quick=True)].mean for size in sizes.all}
+    tried = ", ".join(f"{size}: {value:.2f} %" for size, value in accuracies.items())
+    return f"{network} assists, by the rule of thumb: quick trainings alone reach {tried} on validation"

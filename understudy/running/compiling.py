@@ -1,0 +1,118 @@
+"""From a recipe to the nodes of a plan: teachers, assistants, students, seed by seed."""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from understudy import methods
+from understudy.plans import Given, Node, Plan
+from understudy.proposals import PROPOSALS
+from understudy.recipe import Recipe
+from understudy.recipe.schema import Learning, MethodTable, NetworkTable, TeacherTable
+
+TEACHER = "teacher"
+Teachers = Sequence[str | Given]
+
+
+def compiled(recipe: Recipe, names: Collection[str] | None = None) -> Plan:
+    """The trainings of a recipe (or of some of its methods), the teachers first where they are to be trained."""
+    plan = Plan()
+    for seed in recipe.seeds:
+        for name, teacher in recipe.taught_by.items():
+            if teacher.train is not None and seed == seed_of(teacher, recipe, seed):
+                plan.add(teacher_node(name, teacher, recipe, seed))
+        for name, method in recipe.methods.items():
+            if seed in recipe.seeds_of(name) and (names is None or name in names):
+                for node in chain(name, method, recipe, seed, teachers_of(recipe, seed)):
+                    plan.add(node)
+    return plan
+
+
+def teacher_node(name: str, table: TeacherTable, recipe: Recipe, seed: int) -> Node:
+    """A teacher that is trained first, on all of the data."""
+    assert table.train is not None
+    return Node(
+        name=f"{name}-{seed}",
+        network=bare(table),
+        course=table.train,
+        seed=seed,
+        role="teacher",
+        data=recipe.data.model_copy(update={"student_samples": None}),
+        arithmetic=recipe.settings,
+    )
+
+
+def teachers_of(recipe: Recipe, seed: int) -> list[str | Given]:
+    """The recipe's teachers for a seed: their trainings, or the files of their weights."""
+    return [
+        training_of(name, table, recipe, seed)
+        if table.weights is None
+        else Given(**dict(bare(table)), weights=table.weights, prefix=table.prefix)
+        for name, table in recipe.taught_by.items()
+    ]
+
+
+def training_of(name: str, table: TeacherTable, recipe: Recipe, seed: int) -> str:
+    return f"{name}-{seed_of(table, recipe, seed)}"
+
+
+def seed_of(table: TeacherTable, recipe: Recipe, seed: int) -> int:
+    """The seed of the teacher from whom the students of a seed learn."""
+    return recipe.seeds[0] if table.one_for_all else seed
+
+
+def chain(name: str, table: MethodTable, recipe: Recipe, seed: int, teachers: Teachers) -> list[Node]:
+    """The trainings of a method on a seed: its assistants in their order, then the student."""
+    nodes: list[Node] = []
+    for place, assistant in enumerate(table.assistants if table.assistants != "auto" else (), start=1):
+        learns = assistant.learns or as_the_student(table)
+        called = f"{name}-by-{place}-{plain(assistant.network)}-{seed}"
+        nodes.append(link(called, assistant, learns, recipe, seed, guides(learns, teachers, _names(nodes))))
+    nodes.append(link(f"{name}-{seed}", recipe.student, table, recipe, seed, guides(table, teachers, _names(nodes))))
+    return nodes
+
+
+def link(name: str, network: NetworkTable, learns: Learning, recipe: Recipe, seed: int, teachers: Teachers) -> Node:
+    """One training of the recipe's data, arithmetic and seed."""
+    return Node(
+        name=name,
+        network=bare(network),
+        method=learns.method,
+        settings=learns.settings,
+        balance=learns.balance,
+        course=learns.train,
+        seed=seed,
+        teachers=tuple(teachers),
+        data=recipe.data,
+        arithmetic=recipe.settings,
+        accept_weak=any(teacher.accept_weak for teacher in recipe.taught_by.values()),
+    )
+
+
+def guides(learns: Learning, teachers: Teachers, before: Sequence[str]) -> Teachers:
+    """Whom a network learns from: the last one before it, or all of them, as its method has it."""
+    method = methods.find(learns.method)
+    if not method.reads_teacher:
+        return ()
+    return [*teachers, *before] if method.guides == "all" else before[-1:] or teachers
+
+
+def as_the_student(table: Learning) -> Learning:
+    """How an assistant learns of which nothing else is said; taps that were named are the student's alone."""
+    changes: Mapping[str, Any] = methods.find(table.method).of_assistants
+    settings = {key: value for key, value in table.settings.items() if key not in PROPOSALS}
+    return Learning(method=table.method, settings={**settings, **changes}, train=table.train, balance=table.balance)
+
+
+def bare(table: NetworkTable) -> NetworkTable:
+    """A network without what else a recipe says of its part."""
+    return NetworkTable(network=table.network, settings=table.settings, mean=table.mean, std=table.std)
+
+
+def plain(network: str) -> str:
+    """A name that may be part of a folder's."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", network).strip("-")
+
+
+def _names(nodes: Sequence[Node]) -> list[str]:
+    return [node.name for node in nodes]
