@@ -1,5 +1,6 @@
 """A family of networks as a function from size to network: what a path from large to small goes along."""
 
+import contextlib
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -81,8 +82,9 @@ def between(
     found: list[NetworkSpec] = []
     for size in family.published if family else ():
         spec = family.network(size, student.settings) if family else student
-        if smallest < parameters(spec, shape, classes) < largest:
-            found.append(spec)
+        with contextlib.suppress(UserError):  # images too small for this one
+            if smallest < parameters(spec, shape, classes) < largest:
+                found.append(spec)
     if len(found) <= most:
         return found
     return [found[round(place * (len(found) - 1) / (most - 1))] for place in range(most)]
@@ -94,11 +96,9 @@ def recognised(network: nn.Module, shape: tuple[int, ...], classes: int) -> Netw
     for family in FAMILIES:
         for size in family.sizes:
             spec = NetworkSpec(f"{_begins(family)}{size}")
-            try:
+            with contextlib.suppress(UserError):  # images too small for this one
                 if _shapes(_outline(spec, shape, classes)) == wanted:
                     return spec
-            except UserError:  # images too small for this one
-                continue
     return None
 
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from understudy.errors import UserError
 from understudy.measure import Spread
-from understudy.paths import Edge, Rule, Sizes
+from understudy.models.families import Size
+from understudy.paths import Edge, Rule
 from understudy.recipe import Recipe
 from understudy.recipe.schema import PathTable
 from understudy.running.cast import Cast
@@ -22,11 +23,9 @@ def chosen(recipe: Recipe, names: Sequence[str], cast: Cast, execution: Executio
                 f"methods.{name}: no network of {recipe.student.network!r}'s family lies between student and teacher: "
                 'name the assistants, as in assistants = ["plain4"]'
             )
-        known = _tried(ways, execution)
-        size = Rule(ways.sizes).chosen(known)
-        assert size is not None
+        size, reason = _chosen(ways, execution)
         tables[name] = ways.best((ways.sizes.all[0], size, ways.sizes.student))
-        notes.append(f"{name}: {_reason(ways.networks[size].network, known, ways.sizes)}")
+        notes.append(f"{name}: {ways.networks[size].network} assists, {reason}")
     return recipe.model_copy(update={"methods": tables}), notes
 
 
@@ -38,7 +37,14 @@ def _tried(ways: Ways, execution: Execution) -> dict[Edge, Spread]:
     return {edge: Spread(tuple(values[node.name] for node in nodes)) for edge, nodes in trainings.items()}
 
 
-def _reason(network: str, known: dict[Edge, Spread], sizes: Sizes) -> str:
-    accuracies = {size: 100 * known[Edge((size,), quick=True)].mean for size in sizes.all}
-    tried = ", ".join(f"{size}: {value:.2f} %" for size, value in accuracies.items())
-    return f"{network} assists, by the rule of thumb: quick trainings alone reach {tried} on validation"
+def _chosen(ways: Ways, execution: Execution) -> tuple[Size, str]:
+    """The assistant's size, and why."""
+    sizes = ways.sizes
+    if len(sizes.assistants) == 1:
+        return sizes.assistants[0], "the only size between student and teacher"
+    known = _tried(ways, execution)
+    accuracies = {size: known[Edge((size,), quick=True)].mean for size in sizes.all}
+    tried = ", ".join(f"{size}: {100 * value:.2f} %" for size, value in accuracies.items())
+    chosen = Rule(sizes).chosen(known)
+    assert chosen is not None
+    return chosen, f"by the rule of thumb: quick trainings alone reach {tried} on validation"

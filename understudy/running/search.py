@@ -1,5 +1,6 @@
 """A search carried out: the trainings that a strategy asks for, as it asks for them."""
 
+import statistics
 import time
 from collections.abc import Callable, Sequence
 
@@ -67,6 +68,23 @@ class Search:
         asked = sum(len(edge.path) > 1 or edge.quick for edge in self.asked)
         each = max(map(len, self.asked.values()), default=1)
         return 0 if self.left or not self._waiting() else max(0, self.strategy.most - asked) * each
+
+    @property
+    def seconds_left(self) -> float | None:
+        """About how long it will still take: trainings like those that are done; None before there are any."""
+        took: dict[str, list[float]] = {}
+        for name in self.origins:
+            took.setdefault(self.execution.plan[name].network.model_dump_json(), []).append(self._took(name))
+        if not took:
+            return None
+        usual = statistics.fmean(seconds for some in took.values() for seconds in some)
+        alike = {network: statistics.fmean(some) for network, some in took.items()}
+        waiting = [name for names in self.asked.values() for name in names if name not in self.origins]
+        total = sum(alike.get(self.execution.plan[name].network.model_dump_json(), usual) for name in waiting)
+        return (total + self.to_come * usual) / self._workers
+
+    def _took(self, name: str) -> float:
+        return float(self.execution.done[name].get("seconds") or 0.0)
 
     def _record(self, done: Done) -> None:
         self.origins[done.node.name] = done.origin
