@@ -101,16 +101,19 @@ METHODS = {
 }
 COMMANDS = {
     "demo": "--out --seeds --train-teacher --open --json",
-    "distill": "--out recipe --method --set --trust --checkpoint-seconds --check/--no-check --json",
+    "distill": "--out recipe --method --set --trust --checkpoint-seconds --check/--no-check --workers "
+    "--engine --address --store --dry-run --json",
     "check": "recipe --set --trust --json",
     "taps": "model --student --shape --classes --all --trust --json",
     "methods": "name --json",
     "report": "run --markdown",
+    "store": "",
 }
+STORE = {"list": "--store --json", "check": "--store --json", "prune": "--store --days --dry-run --json"}
 RUN_FOLDER = ["recipe.toml", "metrics.jsonl", "result.json", "student.safetensors", "student.json", "report.html"]
 HEAVY = """
     PIL annotated_doc click jinja2 matplotlib onnx onnxruntime pydantic rich scipy timm tomli_w torch._dynamo
-    torch._inductor torchvision transformers typer
+    ray torch._inductor torchvision transformers typer
 """
 
 
@@ -135,12 +138,14 @@ def test_the_terms_the_methods_and_their_settings():
     assert {name: " ".join(method.settings) for name, method in understudy.methods.METHODS.items()} == METHODS
 
 
+def options(command):
+    return " ".join("/".join([*p.opts, *p.secondary_opts]) for p in command.params)
+
+
 def test_the_commands_and_their_options():
-    found = {
-        name: " ".join("/".join([*p.opts, *p.secondary_opts]) for p in command.params)
-        for name, command in typer.main.get_command(app).commands.items()
-    }
-    assert found == COMMANDS
+    commands = typer.main.get_command(app).commands
+    assert {name: options(command) for name, command in commands.items()} == COMMANDS
+    assert {name: options(command) for name, command in commands["store"].commands.items()} == STORE
 
 
 def test_the_names_of_a_run_folder(make_run, tmp_path):

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import understudy
-from understudy.cli import check, demo, distill, methods, report, taps
+from understudy.cli import check, demo, distill, methods, report, store, taps
 from understudy.errors import UserError
 from understudy.training.interrupt import Stopped
 
@@ -37,6 +37,7 @@ def _common(
 
 for command in (demo.demo, distill.distill, check.check, taps.taps, methods.methods, report.report):
     app.command()(command)
+app.add_typer(store.app, name="store")
 
 
 def main() -> None:

@@ -9,6 +9,18 @@ import typer
 
 from understudy import recipe as recipes
 from understudy.cli import _summary
+from understudy.cli._engines import (
+    AddressOption,
+    DryRunOption,
+    EngineName,
+    EngineOption,
+    StoreOption,
+    WorkersOption,
+    chosen_engine,
+    chosen_store,
+    planned,
+    show_plan,
+)
 from understudy.cli._live import Live
 from understudy.cli._shared import (
     JsonOption,
@@ -44,6 +56,11 @@ def distill(
     trust: TrustOption = None,
     seconds: Annotated[float, typer.Option("--checkpoint-seconds", min=0, help="Between two checkpoints.")] = 20.0,
     check: Annotated[bool, typer.Option(help="Run the pre-flight check first.")] = True,
+    workers: WorkersOption = None,
+    engine: EngineOption = EngineName.LOCAL,
+    address: AddressOption = None,
+    store: StoreOption = None,
+    dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
     """Train the students of a recipe, after a check of everything. Stop it anywhere; the same command goes on.
@@ -51,9 +68,24 @@ def distill(
     Example: understudy distill recipes/fitnets_mnist.toml --out runs/mnist --set train.epochs=10
     """
     read = _read(recipe, method, changes or [])
+    carries_out, threads = chosen_engine(engine, workers, address, read.settings.threads)
     with listening() as stop, Live(err) as live:
-        run = Run(read, folder, trusted=trust or [], watcher=live, stop=stop, checkpoint_seconds=seconds)
+        run = Run(
+            read,
+            folder,
+            trusted=trust or [],
+            watcher=live,
+            stop=stop,
+            checkpoint_seconds=seconds,
+            store=chosen_store(store),
+            engine=carries_out,
+            threads=threads,
+        )
         run.folder.look(recipes.write(read))
+        if dry_run:
+            told = planned(run)
+            print_json(told) if json else show_plan(run, told, out)
+            return
         if check and not run.complete:
             findings = list(run.check())
             print_findings(findings, err)

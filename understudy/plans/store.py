@@ -19,6 +19,7 @@ from understudy.plans.entry import RESULT, copy_finished, damaged, finished
 from understudy.training.checkpoints import sync_folder
 
 ENVIRONMENT = "UNDERSTUDY_STORE"
+GROWING = 3600  # seconds for which a part may still be somebody's
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,6 @@ class Store:
 
     path: Path
 
-    @classmethod
-    def chosen(cls, path: Path | None) -> "Store | None":
-        """The store that was named, or that of the environment; None where there is neither."""
-        named = os.environ.get(ENVIRONMENT)
-        found = path or (Path(named).expanduser() if named else None)
-        return cls(found) if found else None
-
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and self._entry(key).record is not None
 
@@ -70,10 +64,10 @@ class Store:
         yield from sorted(found, key=lambda entry: (entry.used, entry.key))
 
     def put(self, key: str, training: Path, record: Mapping[str, Any]) -> None:
-        """Add a finished training's files; where another process was first, its entry stays."""
-        if key in self:
+        """Add a finished training's files; an entry that is there and whole stays."""
+        if key in self and not self._entry(key).damage():
             return
-        part = self.path / "parts" / f"{key[:16]}.{uuid.uuid4().hex}"
+        part = self._part(key)
         try:
             part.mkdir(parents=True)
             for name in record["digests"]:
@@ -112,17 +106,31 @@ class Store:
         found = {entry.key: entry.damage() for entry in self.entries()}
         return {key: wrong for key, wrong in found.items() if wrong}
 
-    def left_over(self) -> list[Path]:
-        """What killed processes left half-written, and what was set aside; a part of the last hour may still grow."""
-        parts = [p for p in _inside(self.path / "parts") if time.time() - p.stat().st_mtime > 3600]
-        return [*parts, *_inside(self.path / "damaged")]
+    def prune(self, unused: float | None = None, *, dry_run: bool = False) -> list[str]:
+        """Remove what is damaged, set aside or half-written, and what is ``unused`` for so many seconds.
 
-    def remove(self, entry: Entry) -> None:
+        Answers with the keys and names of what was removed.
+        """
+        now = time.time()
+        old = [e for e in self.entries() if (unused is not None and now - e.used >= unused) or e.damage()]
+        half = [part for part in _inside(self.path / "parts") if now - part.stat().st_mtime > GROWING]
+        left = [*half, *_inside(self.path / "damaged")]
+        if not dry_run:
+            for entry in old:
+                self._remove(entry)
+            for path in left:
+                shutil.rmtree(path)
+        return [*(entry.key for entry in old), *(path.name for path in left)]
+
+    def _remove(self, entry: Entry) -> None:
         """Out of sight first, at once, so that nobody takes half of it."""
-        part = self.path / "parts" / f"{entry.key[:16]}.{uuid.uuid4().hex}"
+        part = self._part(entry.key)
         part.parent.mkdir(parents=True, exist_ok=True)
         os.rename(entry.folder, part)
         shutil.rmtree(part)
+
+    def _part(self, key: str) -> Path:
+        return self.path / "parts" / f"{key[:16]}.{uuid.uuid4().hex}"
 
     def _entry(self, key: str) -> Entry:
         return Entry(key, self.path / "nodes" / key)

@@ -1,5 +1,7 @@
 """What every engine offers: to start a training where a worker is free, and to wait for the next one that ends."""
 
+import os
+import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from types import TracebackType
@@ -15,6 +17,11 @@ class Ended:
     name: str
     record: dict[str, Any] | None = None
     lost: str = ""
+
+
+def python_path() -> str:
+    """Where a worker finds the modules that this process finds."""
+    return os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
 
 
 class Engine(ABC):
