@@ -103,6 +103,8 @@ COMMANDS = {
     "demo": "--out --seeds --train-teacher --open --json",
     "distill": "--out recipe --method --set --trust --checkpoint-seconds --check/--no-check --workers "
     "--engine --address --store --dry-run --json",
+    "path": "recipe --out --strategy --max-assistants --budget --set --trust --checkpoint-seconds --check/--no-check "
+    "--workers --engine --address --store --dry-run --json",
     "check": "recipe --set --trust --json",
     "taps": "model --student --shape --classes --all --trust --json",
     "methods": "name --json",

@@ -98,6 +98,13 @@ class Execution:
         """What is there and what would be trained; nothing is changed."""
         return {node.name: self._state(node) for node in self.plan}
 
+    def record(self, name: str) -> Mapping[str, Any] | None:
+        """The result of a training that is there already, in the folder or in the store; nothing is changed."""
+        state = self._state(self.plan[name])
+        if state == "done":
+            return finished(self.folder.training(name))
+        return self.store.record(self.key(name)) if self.store and state == "in the store" else None
+
     def key(self, name: str) -> str:
         """The key of what determines a node's result."""
         if name not in self._keys:

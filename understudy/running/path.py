@@ -1,17 +1,19 @@
 """``understudy path``: a run whose trainings are those of a search, and whose last method is the best path found."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from understudy.errors import UserError
 from understudy.measure import Spread
 from understudy.models.families import Size
-from understudy.paths import Answer, Budget, Edge, answer, strategy
+from understudy.paths import Answer, Budget, Edge, allowed, answer, strategy
+from understudy.plans import Node
 from understudy.plans.entry import read_json, write_json
 from understudy.recipe import Recipe
 from understudy.recipe.schema import MethodTable
 from understudy.running.compiling import TEACHER
+from understudy.running.execution import Done
 from understudy.running.result import accuracy_of, spread
 from understudy.running.run import Run
 from understudy.running.search import Observer, Search
@@ -66,6 +68,36 @@ class PathRun(Run):
         if self.answer.best is None:
             raise UserError("the budget ended before any path reached the student: the same command with more goes on")
         self._adopt(self.answer.best, search)
+
+    def foresee(self) -> int:
+        """Put into the plan what would be asked for, as far as finished trainings tell; answers with how many more."""
+        known = {} if self.ways.teacher.weights is None else {self.ways.sizes.teacher: Spread((0.0,))}
+        asked: dict[Edge, list[Node]] = {}
+        while True:
+            wanted, left = allowed(self.strategy, known, self._most, lambda edge: len(self.ways.nodes(edge)))
+            if self._most is None:
+                wanted = self.strategy.asked(known)  # those that have to wait for others, too
+            new = [edge for edge in [*wanted, *(self._alone() if not left else [])] if edge not in asked]
+            asked |= {edge: self.ways.nodes(edge) for edge in new}
+            self.execution.submit(*(node for edge in new for node in asked[edge]))
+            told = {edge: spread for edge, nodes in asked.items() if nodes and (spread := self._there(nodes))}
+            if told.keys() <= known.keys():
+                break
+            known |= told
+        self.plan = self.execution.plan
+        students = sum(len(edge.path) > 1 or edge.quick for edge in asked)
+        each = len(self.ways.seeds)
+        return 0 if left or not self.strategy.wanted(known) else max(0, self.strategy.most - students) * each
+
+    def _there(self, nodes: Sequence[Node]) -> Spread | None:
+        """The accuracies of trainings that are there already, in the folder or in the store."""
+        records = [(node, record) for node in nodes if (record := self.execution.record(node.name))]
+        values = [value for node, record in records if (value := Done(node, record, "folder").validation)]
+        return Spread(tuple(values)) if len(values) == len(nodes) else None
+
+    @property
+    def _most(self) -> int | None:
+        return self.budget.trainings if self.budget else None
 
     def outdated(self, result: Mapping[str, Any]) -> bool:
         """A search that went on with a larger budget knows more than its result."""

@@ -26,12 +26,10 @@ class Ways:
         self.learns: MethodTable = recipe.methods[self.method]
         self.seeds = recipe.seeds_of(self.method)
         self.family = self._family()
-        self.networks: dict[Size, NetworkTable] = {
-            self._size(recipe.teacher): recipe.teacher,
-            **{size: self._assistant(size) for size in self._between(cast)},
-            self._size(recipe.student): recipe.student,
-        }
-        self.sizes = Sizes.of(list(self.networks))
+        between = {size: self._assistant(size) for size in self._between(cast)}
+        self.sizes = Sizes.of([self._size(self.teacher), *between, self._size(recipe.student)])
+        ends: dict[Size, NetworkTable] = {self.sizes.all[0]: self.teacher, self.sizes.student: recipe.student}
+        self.networks = between | ends
 
     def nodes(self, edge: Edge) -> list[Node]:
         """The trainings of an edge, one for each seed; none where the teacher is given."""
