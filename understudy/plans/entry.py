@@ -13,9 +13,9 @@ METRICS, RESULT, LAST = "metrics.jsonl", "result.json", "student-last.safetensor
 
 
 def finish(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the result, with the digests of the files that are there: from now on, the training counts as done."""
-    digests = {path.name: sha256(path) for path in sorted(folder.iterdir()) if _counts(path)}
-    whole = {**record, "digests": {**digests, RESULT: _digest_of(record)}}
+    """Write the result, with the digests of all files and its own: from now on, the training counts as done."""
+    whole = {**record, "digests": {path.name: sha256(path) for path in sorted(folder.iterdir()) if _counts(path)}}
+    whole["digests"][RESULT] = _own_digest(whole)
     write_json(folder / RESULT, whole)
     return whole
 
@@ -28,17 +28,17 @@ def finished(folder: Path) -> dict[str, Any] | None:
 
 def damaged(folder: Path, record: Mapping[str, Any]) -> list[str]:
     """The files of a finished training whose bytes are not those that were written."""
-    digests: dict[str, str] = dict(record.get("digests") or {})  # there were none once
-    own = digests.pop(RESULT, None)
-    wrong = [
-        name for name, digest in digests.items() if not (folder / name).is_file() or sha256(folder / name) != digest
-    ]
-    told = {key: value for key, value in record.items() if key != "digests"}
-    return [*wrong, RESULT] if own is not None and own != _digest_of(told) else wrong
+    if "key" not in record and "digests" not in record:  # before there were any
+        return []
+    digests: Mapping[str, str] = record.get("digests") or {}
+    if digests.get(RESULT) != _own_digest(record):
+        return [RESULT]
+    return [name for name, digest in digests.items() if name != RESULT and not _is(folder / name, digest)]
 
 
-def _digest_of(record: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+def _own_digest(record: Mapping[str, Any]) -> str:
+    others = {name: digest for name, digest in (record.get("digests") or {}).items() if name != RESULT}
+    return hashlib.sha256(json.dumps({**record, "digests": others}, sort_keys=True).encode()).hexdigest()
 
 
 def copy_finished(source: Path, record: Mapping[str, Any], target: Path, name: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.errors import UserError
-from understudy.plans.entry import RESULT, copy_finished, damaged, finished
+from understudy.plans.entry import RESULT, copy_finished, damaged, finished, read_json
 from understudy.training.checkpoints import sync_folder
 
 ENVIRONMENT = "UNDERSTUDY_STORE"
@@ -44,7 +44,7 @@ class Entry:
 
     def damage(self) -> list[str]:
         """The files that are missing or not as they were written."""
-        record = self.record
+        record = read_json(self.folder / RESULT)
         return [RESULT] if record is None else damaged(self.folder, record)
 
 

@@ -43,7 +43,7 @@ def determinants(node: Node, cast: Cast, teachers: Sequence[tuple[NetworkTable, 
         "data": data(node, cast),
         "teachers": [{"network": network(table, cast), "weights": of} for table, of in teachers],
         "arithmetic": arithmetic(node.arithmetic, bool(teachers)),
-        "code": code_version(node.method, found, networks, node.data.name),
+        "code": code_version(node.method, found, networks),
     }
 
 
