@@ -55,6 +55,16 @@ def test_an_assistant_may_learn_in_its_own_way_and_its_course_says_only_what_dif
     assert recipes.parse(recipes.write(recipe)) == recipe
 
 
+def test_an_assistant_that_names_no_method_learns_as_the_student_does():
+    learns = "{ train = { epochs = 7 }, temperature = 2 }"
+    assistants = f'[{{ network = "plain4", learns = {learns} }}]'
+    text = f"methods = {{ dgkd = {{ assistants = {assistants}, weight = 0.5, drop = 1 }} }}"
+    assistant = compiled(recipes.parse(BASE + text))["dgkd-by-1-plain4-0"]
+    assert assistant.method == "dgkd"
+    assert assistant.settings == {"weight": 0.5, "temperature": 2, "drop": 0, "survival": 1.0}
+    assert assistant.course.epochs == 7
+
+
 def test_any_method_takes_assistants_and_taps_of_the_student_are_not_asked_of_them():
     text = 'methods = { fitnets = { assistants = ["plain4"], pair = "conv1 -> conv1", weight = 2 } }'
     plan = compiled(recipes.parse(BASE + text))
@@ -68,7 +78,7 @@ def test_any_method_takes_assistants_and_taps_of_the_student_are_not_asked_of_th
         ("takd = { assistants = [] }", "name its assistants"),
         ('alone = { assistants = ["plain4"] }', "learns from nobody"),
         ('takd = { assistants = [{ network = "plain4", learns = { method = "kdd" } }] }', "no method 'kdd'"),
-        ('takd = { assistants = [{ network = "plain4", learns = { heat = 3 } }] }', "no such setting"),
+        ('takd = { assistants = [{ network = "plain4", learns = { method = "kd", heat = 3 } }] }', "no such setting"),
         ('takd = { assistants = "otto" }', "assistants"),
     ],
 )

@@ -160,10 +160,28 @@ def _resolve_methods(raw: dict[str, Any], mistakes: Mistakes) -> None:
             tables[name] = _learning(table, ("methods", name), name, raw, mistakes)
             method = methods.METHODS.get(tables[name]["method"])
             listed = table.get("assistants", "auto" if method and method.needs_assistants else [])
-            tables[name]["assistants"] = _assistants(listed, ("methods", name), raw, mistakes)
+            tables[name]["assistants"] = _assistants(listed, name, raw, mistakes)
     path = raw.get("path")
     if isinstance(path, dict) and isinstance(path.get("learns"), dict):
-        path["learns"] = _learning(path["learns"], ("path", "learns"), "kd", raw, mistakes)
+        student = tables.get(path.get("method") or next(iter(_with_teachers(tables)), ""))
+        path["learns"] = _learning(_as_student(path["learns"], student), ("path", "learns"), "kd", raw, mistakes)
+
+
+def _with_teachers(tables: dict[str, Any]) -> Iterator[str]:
+    for name, table in tables.items():
+        method = methods.METHODS.get(table["method"]) if isinstance(table, dict) else None
+        if method and method.reads_teacher:
+            yield name
+
+
+def _as_student(learns: dict[str, Any], student: Any) -> dict[str, Any]:
+    """An assistant that names no method learns as the student does, but for what it says itself."""
+    method = methods.METHODS.get(student["method"]) if isinstance(student, dict) else None
+    if "method" in learns or method is None:
+        return learns
+    settings = {key: value for key, value in student["settings"].items() if key not in PROPOSALS}
+    inherited = {"method": method.name, "train": student["train"], "balance": student.get("balance", False)}
+    return inherited | settings | dict(method.of_assistants) | learns
 
 
 def _learning(
@@ -181,17 +199,18 @@ def _learning(
     return {"method": str(method), "settings": own, "train": table.get("train", raw.get("train", {})), **common}
 
 
-def _assistants(listed: Any, place: tuple[str, ...], raw: dict[str, Any], mistakes: Mistakes) -> Any:
+def _assistants(listed: Any, name: str, raw: dict[str, Any], mistakes: Mistakes) -> Any:
     """A network's name alone is a table with that name."""
     if not isinstance(listed, list):
         return listed
     tables: list[Any] = [{"network": entry} if isinstance(entry, str) else entry for entry in listed]
+    common, place = raw.get("train", {}), ("methods", name, "assistants", "learns")
     for table in tables:
         if isinstance(table, dict) and isinstance(table.get("learns"), dict):
-            learns = table["learns"]
-            if isinstance(learns.get("train"), dict) and isinstance(raw.get("train", {}), dict):
-                learns["train"] = _inherited(raw.get("train", {}), learns["train"])
-            table["learns"] = _learning(learns, (*place, "assistants", "learns"), "kd", raw, mistakes)
+            learns = dict(table["learns"])
+            if isinstance(learns.get("train"), dict) and isinstance(common, dict):
+                learns["train"] = _inherited(common, learns["train"])
+            table["learns"] = _learning(_as_student(learns, raw["methods"][name]), place, "kd", raw, mistakes)
     return tables
 
 
