@@ -7,12 +7,13 @@ import pytest
 from tests.paths.test_strategies import ALONE, FIGURE_5, SIZES
 from understudy.errors import UserError
 from understudy.report import write_report
+from understudy.report.markdown import as_markdown
 
 
 def searched(*, test: bool = True) -> dict[str, object]:
     def hop(path: tuple[int, ...], percent: float) -> dict[str, object]:
         found = {"validation": {"values": [percent / 100 - 0.01]}}
-        return {"path": list(path), **found, **({"test": {"values": [percent / 100]}} if test else {})}
+        return {"path": list(path), "quick": False, **found, **({"test": {"values": [percent / 100]}} if test else {})}
 
     whole = sorted((way for way in FIGURE_5 if way[-1] == 2), key=lambda way: -FIGURE_5[way])
     edges = [hop(way, percent) for way, percent in FIGURE_5.items()]
@@ -41,6 +42,13 @@ def test_every_training_of_the_figure_is_drawn_once_with_its_figure(finished, co
     rows = re.findall(r"10 → [^<]*2(?=[<&]| <)", page[page.index('aria-label="Paths"') :])
     assert rows[0].startswith("10 → 8 → 6 → 4 → 2")
     assert len(rows) == 8
+
+
+def test_the_markdown_lists_every_path(finished, content):
+    text = as_markdown(finished(content | {"path": searched()}))
+    assert "| 10 → 8 → 6 → 4 → 2 | 44.14 % | 45.14 % |" in text
+    assert len(re.findall(r"^\| 10 → .*2 \|", text, re.MULTILINE)) == 8
+    assert "16 trainings in all" in text
 
 
 def test_a_run_without_a_search_has_no_such_section(finished):

@@ -153,3 +153,8 @@ def test_a_time_that_is_over_asks_for_nothing_more(search):
 def test_a_recipe_without_a_search_says_what_is_missing(search):
     with pytest.raises(UserError, match=r"no table \[path\]"):
         search(text=SEARCH.replace('[path]\nsizes = [4, 6]\nby = "width"\n', ""))
+
+
+def test_the_check_looks_at_every_size(search):
+    subjects = {finding.subject for finding in search().check()}
+    assert {"student", "teacher", "assistant of size 6", "assistant of size 4"} <= subjects

@@ -20,6 +20,7 @@ def as_markdown(run: Path) -> str:
         "",
         *_table(result),
         "",
+        *_paths(result),
         *(verdict["sentence"] for verdict in result["verdicts"].values()),
         "",
         f"Measured once, on {data['measured']:,} {data['measured_on']} samples; {data['train']:,} trained, "
@@ -41,6 +42,23 @@ def _table(result: Mapping[str, Any]) -> list[str]:
     for name, found in result["methods"].items():
         rows.append(_row(f"student, {name}", found, result["networks"]["student"]))
     return rows
+
+
+def _paths(result: Mapping[str, Any]) -> list[str]:
+    """What a search found: every whole path, and how sure the first is."""
+    search = result.get("path")
+    if not search:
+        return []
+    edges = {tuple(edge["path"]): edge for edge in search["edges"] if not edge["quick"]}
+    lines = ["| path | accuracy on validation, which selects | on test, read once |", "|---|---:|---:|"]
+    for path in search["ranked"]:
+        found = edges[tuple(path)]
+        cells = [
+            Spread(tuple(found[part]["values"])).percent() if part in found else "" for part in ("validation", "test")
+        ]
+        lines.append(f"| {' → '.join(map(str, path))} | {cells[0]} | {cells[1]} |")
+    counted = f"{search['trainings']} trainings in all, each once."
+    return [*lines, "", " ".join([*search["sentences"], counted]), ""]
 
 
 def _row(name: str, found: Mapping[str, Any], network: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from understudy.paths import Answer, Budget, Edge, allowed, answer, strategy
 from understudy.plans import Node
 from understudy.plans.entry import read_json, write_json
 from understudy.recipe import Recipe
-from understudy.recipe.schema import MethodTable
+from understudy.recipe.schema import MethodTable, NetworkTable
 from understudy.running.compiling import TEACHER
 from understudy.running.execution import Done
 from understudy.running.result import accuracy_of, spread
@@ -49,6 +49,9 @@ class PathRun(Run):
     def decided(self) -> list[str]:
         """No method of the recipe is trained for itself: the search trains what is needed."""
         return []
+
+    def helpers(self) -> dict[str, NetworkTable]:
+        return {f"assistant of size {size}": self.ways.networks[size] for size in self.ways.sizes.assistants}
 
     def settle(self) -> None:
         """Search; then go on as a run of the methods that were looked at, and of the best path."""

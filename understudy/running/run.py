@@ -12,7 +12,7 @@ from understudy.plan import Stage
 from understudy.plans import Store
 from understudy.plans.entry import RESULT, read_json
 from understudy.recipe import Recipe
-from understudy.recipe.schema import TeacherTable
+from understudy.recipe.schema import NetworkTable, TeacherTable
 from understudy.running.choosing import chosen
 from understudy.running.compiling import TEACHER, compiled, link, training_of
 from understudy.running.engines import Engine, Here
@@ -78,6 +78,8 @@ class Run:
         teachers = {name: self._fresh_teacher(table, seed) for name, table in tables.items()}
         for name, teacher in teachers.items():
             findings += preflight.check_network(name, teacher, cast.data, settings)
+        for name, table in self.helpers().items():
+            findings += preflight.check_network(name, cast.network(table, seed, "student"), cast.data, settings)
         yield from findings
         if any(finding.level == "error" for finding in findings):
             return  # nothing can be learned from what follows
@@ -119,6 +121,11 @@ class Run:
     def decided(self) -> list[str]:
         """The methods whose trainings are known before any is done."""
         return [name for name, table in self.recipe.methods.items() if table.assistants != "auto"]
+
+    def helpers(self) -> dict[str, NetworkTable]:
+        """The networks between teacher and student, each once, by what they are called in the check."""
+        tables = [table.assistants for table in self.recipe.methods.values() if table.assistants != "auto"]
+        return {f"assistant {assistant.network}": assistant for assistants in tables for assistant in assistants}
 
     def settle(self) -> None:
         """Find out what is left open in the recipe: which assistants ``"auto"`` stands for."""
