@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +129,8 @@ def _teachers(job: Job, cast: Cast) -> list[nn.Module]:
             found.append(settings.place(cast.given(teacher, teacher.weights, teacher.prefix)))
             continue
         network = settings.place(cast.trained(teacher.network, Path(teacher.weights)))
-        findings = preflight.check_teacher(network, cast.data, settings, accept_weak=job.node.accept_weak)
-        preflight.passes([replace(finding, subject=Path(teacher.weights).parent.name) for finding in findings])
+        name, weak = Path(teacher.weights).parent.name, job.node.accept_weak
+        preflight.passes(list(preflight.check_teacher(network, cast.data, settings, accept_weak=weak, name=name)))
         found.append(network)
     return found
 
