@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from understudy import data as datasets
 from understudy import student as product
@@ -22,7 +22,7 @@ from understudy.taps import inner
 from understudy.terms import Expression
 from understudy.training import checkpoints, preflight
 from understudy.training.course import Course
-from understudy.training.evaluate import answers
+from understudy.training.evaluate import answers, together
 from understudy.training.interrupt import Stopped, listening
 from understudy.training.loop import Training
 from understudy.training.preflight import Finding
@@ -37,7 +37,10 @@ ASSISTANTS = "assistants"  # the folder of theirs, in the student's
 
 @dataclass(frozen=True)
 class Distilled:
-    """A trained student and what it is worth; accuracies are shares, measured once, on ``measured_on``."""
+    """A trained student and what it is worth; accuracies are shares, measured once, on ``measured_on``.
+
+    Of several teachers, ``teacher_accuracy`` and ``agreement`` are about the average of their probabilities.
+    """
 
     student: nn.Module
     accuracy: float
@@ -46,6 +49,7 @@ class Distilled:
     measured_on: str
     stages: list[dict[str, Any]]
     folder: Path | None
+    teacher_accuracies: list[float] = field(default_factory=list)  # each teacher's own
     assistants: list[dict[str, Any]] = field(default_factory=list)  # each one's network and accuracies
 
     @property
@@ -78,8 +82,8 @@ def distill(
     >>> result.student, result.accuracy
 
     Args:
-        teacher: any module that answers with logits; it is not changed. Several, as a list, for methods that read
-            several. None for ``method="alone"``.
+        teacher: any module that answers with logits, or several, for a method that reads them all; they are not
+            changed. None for ``method="alone"``.
         student: any module; it is trained in place.
         data: ``understudy.data.load("cifar10")``, a PyTorch ``Dataset``, a pair of them (train, test), or tensors
             ``(x, y)``. Images come between 0 and 1: wrap a network that wants them normalised in
@@ -169,13 +173,12 @@ def _trained(
 
     settings, whole = work.settings, work.data
     teachers = [settings.place(teacher) for teacher in teachers]
-    teacher = teachers[0] if teachers else None
     settings.place(student)
-    stages = _stages(method, course, own, student, teacher, whole)
+    stages = _stages(method, course, own, student, teachers[0] if teachers else None, whole)
     if work.balance:
         stages = [stage.balanced() for stage in stages]
     folder = RunFolder(out) if out is not None else None
-    record = _record(method, own, stages, work.seed, settings, teacher, student, assistants)
+    record = _record(method, own, stages, work.seed, settings, teachers, student, assistants)
     with folder.locked() if folder else nullcontext(), listening() as stop, ExitStack() as stack:
         for taught_by in teachers:
             stack.enter_context(evaluating(taught_by))
@@ -252,13 +255,14 @@ def _findings(
 ) -> Iterator[Finding]:
     yield from preflight.check_data(data, stages[0].course.batch)
     findings = list(preflight.check_network("student", student, data, settings))
-    for teacher in teachers:
-        findings += preflight.check_network("teacher", teacher, data, settings)
+    names = ["teacher"] if len(teachers) == 1 else [f"teacher{number + 1}" for number in range(len(teachers))]
+    for name, teacher in zip(names, teachers, strict=True):
+        findings += preflight.check_network(name, teacher, data, settings)
     yield from findings
     if any(finding.level == "error" for finding in findings):
         return  # nothing can be learned from what follows
-    for teacher in teachers:
-        yield from preflight.check_teacher(teacher, data, settings, accept_weak=accept_weak)
+    for name, teacher in zip(names, teachers, strict=True):
+        yield from preflight.check_teacher(teacher, data, settings, accept_weak=accept_weak, name=name)
     for stage in stages:
         yield from preflight.check_stage(stage, student, teachers, data, settings)
 
@@ -277,15 +281,21 @@ def _measure(
         logits, labels = answers(student, part, settings)
         taught = [answers(teacher, part, settings)[0] for teacher in teachers]
     right = logits.argmax(1) == labels
+    chosen = together(taught).argmax(1) if taught else None
     return Distilled(
         student,
         right.double().mean().item(),
-        (taught[0].argmax(1) == labels).double().mean().item() if taught else None,
-        (taught[0].argmax(1) == logits.argmax(1)).double().mean().item() if taught else None,
+        _share(chosen, labels),
+        _share(chosen, logits.argmax(1)),
         measured_on,
         ended,
         folder,
+        [(answer.argmax(1) == labels).double().mean().item() for answer in taught],
     )
+
+
+def _share(chosen: Tensor | None, of: Tensor) -> float | None:
+    return None if chosen is None else (chosen == of).double().mean().item()
 
 
 def _record(
@@ -294,7 +304,7 @@ def _record(
     stages: list[Stage],
     seed: int,
     settings: Settings,
-    teacher: nn.Module | None,
+    teachers: list[nn.Module],
     student: nn.Module,
     assistants: list[dict[str, Any]],
 ) -> str:
@@ -306,7 +316,8 @@ def _record(
         "method": method if isinstance(method, str) else "own",
         "method_settings": {key: str(value) for key, value in own.items()},
         "seed": seed,
-        "teacher": _class(teacher) if teacher is not None else "none",
+        "teacher": _class(teachers[0]) if teachers else "none",
+        "teachers": [_class(teacher) for teacher in teachers] if len(teachers) > 1 else None,
         "student": _class(student),
         "parameters": sum(p.numel() for p in student.parameters()),
         **({"assistants": [assistant["network"] for assistant in assistants]} if assistants else {}),

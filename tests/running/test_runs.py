@@ -13,6 +13,8 @@ import understudy
 from understudy import recipe as recipes
 from understudy.errors import UserError
 from understudy.models import load_weights
+from understudy.report import write_report
+from understudy.report.markdown import as_markdown
 from understudy.training import checkpoints
 from understudy.training.evaluate import answers
 from understudy.training.interrupt import Stopped, StopRequest
@@ -328,3 +330,38 @@ def test_a_download_is_told_to_whoever_watches(make_run, monkeypatch):
     monkeypatch.setattr(datasets, "load", load)
     make_run(watcher=Listener())
     assert seen == [("images.gz", 5, 10)]
+
+
+SEVERAL = (
+    PLAIN
+    + """
+[[teachers]]
+network = "smallnets:teacher"
+weights = "teacher.safetensors"
+mean = [0, 0, 0]
+std = [1, 1, 1]
+"""
+    + TRAINED.replace("[teacher]", "[[teachers]]")
+    + COURSE
+    + "[methods.alone]\n[methods.several-teachers]\n"
+)
+
+
+def test_several_teachers_are_trained_or_given_checked_measured_and_reported(make_run, tmp_path):
+    run = make_run("seeds=[0, 1]", text=SEVERAL)
+    assert run.plan.names[:3] == ["teacher2-0", "alone-0", "several-teachers-0"]
+    taught = run.plan["several-teachers-1"]
+    assert (taught.teachers[0].weights, taught.learns_from) == ("teacher.safetensors", ["teacher2-1"])
+    assert run.plan["alone-1"].teachers == ()
+    findings = list(run.check())
+    assert {"teacher1", "teacher2"} <= {finding.subject for finding in findings}
+    result = run.execute()
+    assert result["teachers"]["teacher1"]["accuracy"]["values"] == [1.0, 1.0]
+    assert len(result["teachers"]["teacher2"]["accuracy"]["values"]) == 2
+    assert len(result["teacher"]["accuracy"]["values"]) == 2
+    assert list(result["networks"]) == ["teacher1", "teacher2", "student"]
+    page = write_report(tmp_path / "run").read_text()
+    assert "Losses, teacher2" in page
+    assert "resnet8 learns from teacher and resnet8" in page
+    assert "teachers together" in page
+    assert "| teacher1 | 0.00" in as_markdown(tmp_path / "run")

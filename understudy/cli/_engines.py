@@ -12,6 +12,7 @@ from rich.console import Console
 
 from understudy.plans import Store
 from understudy.plans.store import ENVIRONMENT
+from understudy.report.words import plural
 from understudy.running import Run
 from understudy.running.engines import Engine, Here, Processes
 from understudy.running.run import MakeEngine
@@ -97,4 +98,5 @@ def show_plan(run: Run, told: Mapping[str, Any], console: Console) -> None:
     for line in run.plan.drawn(states):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     there = len(states) - told["to train"]
-    console.print(f"{len(states)} trainings: {there} there already, {told['to train']} to train", highlight=False)
+    number = plural(len(states), "training")
+    console.print(f"{number}: {there} there already, {told['to train']} to train", highlight=False)

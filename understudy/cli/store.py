@@ -11,6 +11,7 @@ from understudy.cli._shared import JsonOption, out, print_json
 from understudy.errors import UserError
 from understudy.plans import Store
 from understudy.plans.store import ENVIRONMENT, Entry
+from understudy.report.words import plural
 
 app = typer.Typer(no_args_is_help=True)
 StoreOption = Annotated[
@@ -37,7 +38,9 @@ def list_(path: StoreOption = None, json: JsonOption = False) -> None:
     if json:
         print_json(rows)
         return
-    table = Table("key", "training", "network", "method", "seed", "validation", "size", "used")
+    table = Table()
+    for column in ("key", "training", "network", "method", "seed", "validation", "size", "used"):
+        table.add_column(column, no_wrap=column in ("key", "training"))
     for row in rows:
         validation = "" if row["validation"] is None else f"{100 * row['validation']:.2f} %"
         size, used = f"{row['bytes'] / 1e6:.1f} MB", f"{row['days_unused']:.0f} d ago"
@@ -59,7 +62,7 @@ def check(path: StoreOption = None, json: JsonOption = False) -> None:
     else:
         for key, files in damaged.items():
             out.print(f"damaged: {key} ({', '.join(files)})", style="red", markup=False, highlight=False)
-        out.print(f"{entries} trainings, {len(damaged)} damaged", highlight=False)
+        out.print(f"{plural(entries, 'training')}, {len(damaged)} damaged", highlight=False)
     if damaged:
         raise typer.Exit(1)
 

@@ -14,16 +14,11 @@ from understudy import methods
 from understudy.errors import UserError, did_you_mean, nearest
 from understudy.proposals import PLACEHOLDERS, PROPOSALS
 from understudy.recipe.lines import Lines
-from understudy.recipe.schema import PathTable, Recipe
+from understudy.recipe.schema import NetworkTable, PathTable, Recipe, TeacherTable
 from understudy.training.course import Course
 
-OF_ALL_METHODS = (
-    "method",
-    "train",
-    "seeds",
-    "balance",
-    "assistants",
-)  # what stands in a method's table beside its own settings
+# What stands in a method's table beside its own settings.
+OF_ALL_METHODS = ("method", "train", "seeds", "balance", "assistants")
 
 
 class Mistakes:
@@ -92,6 +87,8 @@ def parse(text: str, source: str = "recipe", overrides: Sequence[str] = ()) -> R
 def write(recipe: Recipe) -> str:
     """The resolved recipe, complete, as TOML. Reading it again gives the same recipe."""
     plain = _without_nones(recipe.model_dump(mode="json"))
+    if not plain["teachers"]:
+        del plain["teachers"]
     for learning in _learnings(plain):
         learning.update(learning.pop("settings"))
     return tomli_w.dumps(plain)
@@ -112,11 +109,15 @@ def _override(raw: dict[str, Any], override: str) -> tuple[str, ...]:
     if not equals or not key.strip():
         raise UserError(f"--set {override!r}: write key=value, as in --set train.epochs=10")
     path = tuple(part.strip() for part in key.split("."))
-    table = raw
+    table: Any = raw
     for part in path[:-1]:
-        table = table.setdefault(part, {})
-        if not isinstance(table, dict):
+        if isinstance(table, dict):
+            table.setdefault(part, {})
+        table = _within(table, part)
+        if not isinstance(table, (dict, list)):
             raise UserError(f"--set {override!r}: {part!r} is a value, not a table")
+    if isinstance(table, list):
+        raise UserError(f"--set {override!r}: {path[-2]!r} is a list of tables: name a key of one of them")
     try:
         table[path[-1]] = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
@@ -129,7 +130,8 @@ def _resolve_courses(raw: dict[str, Any]) -> None:
     common = raw.get("train", {})
     if not isinstance(common, dict):
         return
-    holders = [raw.get("teacher")]
+    several = raw.get("teachers")
+    holders = [raw.get("teacher"), *(several if isinstance(several, list) else [])]
     if isinstance(raw.get("methods"), dict):
         holders += raw["methods"].values()
     if isinstance(raw.get("path"), dict):
@@ -238,12 +240,18 @@ def _check_settings(method: methods.Method, place: tuple[str, ...], own: dict[st
 def _check_views(raw: dict[str, Any], mistakes: Mistakes) -> None:
     """Views check themselves as they are made, which would end the reading of the recipe: that is put off."""
     names = list(raw["methods"]) if isinstance(raw.get("methods"), dict) else []
-    paths = [["train"], ["teacher", "train"], ["path", "learns", "train"]]
-    paths += [["methods", name, "train"] for name in names]
+    several = range(len(raw["teachers"])) if isinstance(raw.get("teachers"), list) else []
+    paths = [
+        ["train"],
+        ["teacher", "train"],
+        ["path", "learns", "train"],
+        *(["methods", name, "train"] for name in names),
+    ]
+    paths += [["teachers", str(number), "train"] for number in several]
     for path in paths:
         course: Any = raw
         for part in path:
-            course = course.get(part) if isinstance(course, dict) else None
+            course = _within(course, part)
         if isinstance(course, dict) and isinstance(course.get("views"), dict):
             for key, value in course["views"].items():
                 if isinstance(value, (int, float)) and value < 0:
@@ -251,11 +259,17 @@ def _check_views(raw: dict[str, Any], mistakes: Mistakes) -> None:
                     course["views"] = {k: v for k, v in course["views"].items() if k != key}
 
 
+def _within(value: Any, part: str) -> Any:
+    if isinstance(value, list) and part.isdigit() and int(part) < len(value):
+        return value[int(part)]
+    return value.get(part) if isinstance(value, dict) else None
+
+
 def _check_combinations(recipe: Recipe, mistakes: Mistakes) -> None:
     """What is right key by key and impossible together."""
     for name, table in recipe.methods.items():
         method = methods.find(table.method)
-        if method.reads_teacher and recipe.teacher is None and method.family != "own":
+        if method.reads_teacher and not recipe.taught_by and method.family != "own":
             mistakes.add(["methods", name], "it learns from a teacher: add a table [teacher]")
         given = {key: PLACEHOLDERS[key] for key in method.needed if key in PLACEHOLDERS}
         try:
@@ -271,17 +285,17 @@ def _check_combinations(recipe: Recipe, mistakes: Mistakes) -> None:
     if recipe.path is not None:
         _check_path(recipe, recipe.path, mistakes)
     courses: dict[tuple[str, ...], Course] = {("methods", n, "train"): t.train for n, t in recipe.methods.items()}
-    if recipe.teacher and recipe.teacher.train:
-        courses["teacher", "train"] = recipe.teacher.train
+    teachers = _teachers(recipe)
+    courses |= {(*path, "train"): table.train for path, table in teachers.items() if table.train}
     for path, course in courses.items():
         if course.patience and not recipe.data.validation:
             mistakes.add([*path, "patience"], "stopping by patience needs a validation part: set data.validation")
     if recipe.data.whiten:
-        for role in ("teacher", "student"):
-            network = getattr(recipe, role)
-            if network is not None and (network.mean or network.std):
+        networks: dict[tuple[str, ...], NetworkTable] = {**teachers, ("student",): recipe.student}
+        for path, network in networks.items():
+            if network.mean or network.std:
                 mistakes.add(
-                    [role, "mean" if network.mean else "std"],
+                    [*path, "mean" if network.mean else "std"],
                     "data.whiten takes the place of each network's mean and std: leave them out",
                 )
 
@@ -298,6 +312,14 @@ def _check_path(recipe: Recipe, path: PathTable, mistakes: Mistakes) -> None:
         )
     elif not taught:
         mistakes.add(["path"], "add the method by which the networks learn, such as [methods.kd]")
+
+
+def _teachers(recipe: Recipe) -> dict[tuple[str, ...], TeacherTable]:
+    """Each teacher with its place in the recipe."""
+    several: dict[tuple[str, ...], TeacherTable] = {
+        ("teachers", str(number)): table for number, table in enumerate(recipe.teachers)
+    }
+    return {("teacher",): recipe.teacher} if recipe.teacher else several
 
 
 def _explain(entry: Any) -> tuple[list[str], str]:
@@ -356,11 +378,10 @@ def _member(kind: Any, tag: str) -> Any:
 
 def _item(kind: Any) -> Any:
     arguments = typing.get_args(kind)
-    return (
-        arguments[-1]
-        if arguments and typing.get_origin(kind) in (dict, Mapping, typing.get_origin(Mapping[str, Any]))
-        else Any
-    )
+    if arguments and typing.get_origin(kind) is tuple:
+        return arguments[0]
+    mapping = typing.get_origin(kind) in (dict, Mapping, typing.get_origin(Mapping[str, Any]))
+    return arguments[-1] if arguments and mapping else Any
 
 
 def _without_nones(value: Any) -> Any:

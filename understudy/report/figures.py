@@ -25,7 +25,8 @@ def draw_all(record: Record) -> dict[str, Drawn]:
     }
     for number, method in enumerate(record.result.methods, 1):
         drawn[f"losses of {method}"] = losses(record, method, f"losses-{number}-{_plain(method)}")
-    drawn["losses of the teacher"] = teacher_losses(record)
+    for teacher in record.teacher_trainings:
+        drawn[f"losses of {teacher}"] = teacher_losses(record, teacher)
     return {place: figure for place, figure in drawn.items() if figure is not None}
 
 

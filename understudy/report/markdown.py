@@ -6,6 +6,7 @@ from typing import Any
 
 from understudy.measure import Spread
 from understudy.report.reading import read_result
+from understudy.report.words import each_teacher
 
 
 def as_markdown(run: Path) -> str:
@@ -37,8 +38,8 @@ def as_markdown(run: Path) -> str:
 def _table(result: Mapping[str, Any]) -> list[str]:
     rows = ["| | error | accuracy | each seed's error | parameters | multiplications | latency, 1 image |"]
     rows.append("|---|---:|---:|---|---:|---:|---:|")
-    if result["teacher"]:
-        rows.append(_row("teacher", result["teacher"], result["networks"]["teacher"]))
+    for name, teacher in each_teacher(result).items():
+        rows.append(_row(name, teacher, result["networks"].get(name)))
     for name, found in result["methods"].items():
         rows.append(_row(f"student, {name}", found, result["networks"]["student"]))
     return rows
@@ -61,20 +62,19 @@ def _paths(result: Mapping[str, Any]) -> list[str]:
     return [*lines, "", " ".join([*search["sentences"], counted]), ""]
 
 
-def _row(name: str, found: Mapping[str, Any], network: Mapping[str, Any]) -> str:
+def _row(name: str, found: Mapping[str, Any], network: Mapping[str, Any] | None) -> str:
     accuracies = tuple(found["accuracy"]["values"])
     errors = Spread(tuple(1 - value for value in accuracies))
     each = ", ".join(f"{100 * value:.2f}" for value in errors.values)
-    cells = (
-        name,
-        errors.percent(),
-        Spread(accuracies).percent(),
-        each,
-        f"{network['parameters']:,}",
-        f"{network['multiplications']:,}",
-        f"{network['latency_ms']['p50']:.2f} ms",
-    )
+    cells = (name, errors.percent(), Spread(accuracies).percent(), each, *_sizes(network))
     return "| " + " | ".join(cells) + " |"
+
+
+def _sizes(network: Mapping[str, Any] | None) -> tuple[str, str, str]:
+    if network is None:  # several teachers together are none
+        return "", "", ""
+    latency = f"{network['latency_ms']['p50']:.2f} ms"
+    return f"{network['parameters']:,}", f"{network['multiplications']:,}", latency
 
 
 def _listed(seeds: list[int]) -> str:

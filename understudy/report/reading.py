@@ -25,10 +25,15 @@ class Record:
     unreadable: int  # lines of metrics that are damaged and left out
 
     @property
-    def teacher_trainings(self) -> list[str]:
-        """The trainings that are no method's: the teacher's own."""
+    def teacher_trainings(self) -> dict[str, list[str]]:
+        """The trainings that are no method's: each teacher's own."""
         methods = {row.training for found in self.result.methods.values() for row in found.trainings}
-        return [name for name in self.epochs if name not in methods and name.startswith("teacher-")]
+        found: dict[str, list[str]] = {}
+        for name in self.epochs:
+            teacher = name.rpartition("-")[0]
+            if name not in methods and teacher.rstrip("0123456789") == "teacher":
+                found.setdefault(teacher, []).append(name)
+        return found
 
 
 def read(run: Path) -> Record:
@@ -92,11 +97,16 @@ def _of_a_call(content: dict[str, Any], recipe: str) -> dict[str, Any]:
     objectives = {stage["name"]: stage["objective"] for stage in told.get("stages", [])}
     taught = content.get("teacher_accuracy")
     networks = {role: {"network": told[role]} for role in ("teacher", "student") if told.get(role, "none") != "none"}
+    several = {f"teacher{number}": network for number, network in enumerate(told.get("teachers", []), start=1)}
+    if several:
+        networks = {name: {"network": network} for name, network in several.items()} | {"student": networks["student"]}
+    each = zip(several, content.get("teacher_accuracies") or [], strict=False)
     return {
         "seeds": [seed],
         "data": {"measured_on": content.get("measured_on") or "test"},
         "networks": networks,
         "teacher": {"accuracy": {"values": [taught]}} if taught is not None else None,
+        "teachers": {name: {"accuracy": {"values": [accuracy]}} for name, accuracy in each},
         "methods": {name: {"method": name, "trainings": [row], "objectives": objectives, **shares}},
         "kept": "student",
     }

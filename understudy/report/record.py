@@ -78,6 +78,16 @@ class Method(_Part):
 class Teacher(_Part):
     accuracy: Values | None = None
 
+    @property
+    def values(self) -> list[float]:
+        """One for each seed; but a teacher that is given is the same for every seed, and has no spread."""
+        values = self.accuracy.values if self.accuracy else []
+        return values if len(set(values)) > 1 else values[:1]
+
+    @property
+    def spread(self) -> Spread | None:
+        return Spread(tuple(self.values)) if self.values else None
+
 
 class Verdict(_Part):
     verdict: Literal["beats", "ties", "loses", "unknown"]
@@ -133,7 +143,8 @@ class Result(_Part):
     seeds: list[int] = Field(default_factory=list)
     data: Data = Field(default_factory=Data)
     networks: dict[str, Network] = Field(default_factory=dict)
-    teacher: Teacher | None = None
+    teacher: Teacher | None = None  # of several, what they answer together
+    teachers: dict[str, Teacher] = Field(default_factory=dict)  # each of several
     methods: dict[str, Method] = Field(min_length=1)
     verdicts: dict[str, Verdict] = Field(default_factory=dict)
     kept: str | None = None
@@ -141,13 +152,18 @@ class Result(_Part):
 
     @property
     def teacher_spread(self) -> Spread | None:
-        return Spread(tuple(self.teacher_values)) if self.teacher_values else None
+        return self.teacher.spread if self.teacher else None
 
     @property
-    def teacher_values(self) -> list[float]:
-        """One for each teacher: a teacher that is given is the same for every seed, and has no spread."""
-        values = self.teacher.accuracy.values if self.teacher and self.teacher.accuracy else []
-        return values if len(set(values)) > 1 else values[:1]
+    def taught_by(self) -> dict[str, Network]:
+        """The teachers' networks: ``teacher``, or ``teacher1``, ``teacher2`` and so on."""
+        return {name: network for name, network in self.networks.items() if name.startswith("teacher")}
+
+    @property
+    def each_teacher(self) -> dict[str, Teacher]:
+        """Every teacher's figures, and of several those of all together."""
+        together = {"teachers together" if self.teachers else "teacher": self.teacher} if self.teacher else {}
+        return {**self.teachers, **together}
 
     def spread_of(self, method: str) -> Spread | None:
         found = self.methods[method].accuracy

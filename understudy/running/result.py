@@ -16,7 +16,7 @@ from understudy.plans.entry import METRICS, RESULT, read_json
 from understudy.recipe.schema import NetworkTable
 from understudy.training import metrics
 from understudy.training.checkpoints import write_atomically
-from understudy.training.evaluate import answers
+from understudy.training.evaluate import answers, together
 from understudy.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,7 +37,10 @@ def summarize(run: "Run") -> dict[str, Any]:
         name: [_answers(teachers[seed][name], part, recipe.settings.of_teacher) for seed in recipe.seeds]
         for name in recipe.taught_by
     }
-    teacher_logits = dict(zip(recipe.seeds, map(_together, zip(*taught.values(), strict=True)), strict=False))
+    teacher_logits = {
+        seed: (together([logits for logits, _ in answered]), answered[0][1])
+        for seed, answered in zip(recipe.seeds, zip(*taught.values(), strict=True), strict=False)
+    }
     methods: dict[str, Any] = {}
     for name in recipe.methods:
         methods[name] = _method(run, name, part, teacher_logits)
@@ -130,14 +133,6 @@ def _scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
         "accuracy": (logits.argmax(1) == labels).double().mean().item(),
         "loss": F.cross_entropy(logits.double(), labels).item(),
     }
-
-
-def _together(answered: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Several teachers' answer is the average of their probabilities; one's is its own."""
-    if len(answered) == 1:
-        return answered[0]
-    mean = torch.stack([logits.double().softmax(1) for logits, _ in answered]).mean(0)
-    return mean.log(), answered[0][1]
 
 
 def _teacher(answered: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Any] | None:

@@ -87,10 +87,14 @@ class Run:
             if table.train is not None:
                 yield Finding("ok", name, f"is trained first, for {table.train.epochs} epochs")
                 continue
-            for finding in preflight.check_teacher(
-                teachers[name], cast.data, settings, declared=table.accuracy, accept_weak=table.accept_weak
-            ):
-                yield Finding(finding.level, name, finding.text)
+            yield from preflight.check_teacher(
+                teachers[name],
+                cast.data,
+                settings,
+                declared=table.accuracy,
+                accept_weak=table.accept_weak,
+                name=name,
+            )
         for name in self.recipe.methods:
             for stage in self._stages(name, student, list(teachers.values())):
                 for finding in preflight.check_stage(

@@ -121,7 +121,7 @@ def key_parts(node: Node, teachers: tuple[Taught | Given, ...], cast: Cast) -> d
     return determinants(node, cast, list(zip(tables, of, strict=True)))
 
 
-def _teachers(job: Job, cast: Cast) -> "list[nn.Module]":
+def _teachers(job: Job, cast: Cast) -> list[nn.Module]:
     """The teachers with their weights; those that were trained here are looked at before anything learns from them."""
     if not methods.find(job.node.method).reads_teacher:
         return []
@@ -131,7 +131,8 @@ def _teachers(job: Job, cast: Cast) -> "list[nn.Module]":
             found.append(settings.place(cast.given(teacher, teacher.weights, teacher.prefix)))
             continue
         network = settings.place(cast.trained(teacher.network, Path(teacher.weights)))
-        preflight.passes(list(preflight.check_teacher(network, cast.data, settings, accept_weak=job.node.accept_weak)))
+        name, weak = Path(teacher.weights).parent.name, job.node.accept_weak
+        preflight.passes(list(preflight.check_teacher(network, cast.data, settings, accept_weak=weak, name=name)))
         found.append(network)
     return found
 

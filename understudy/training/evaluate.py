@@ -1,5 +1,7 @@
 """What a network is worth on a part of the data, or an objective where there are no logits."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -46,3 +48,11 @@ def objective_loss(
             outcome = objective(settings.prepare(found.inputs), found.labels, epoch=epoch, ids=found.ids)
             total += outcome.loss.detach().double() * len(found)
     return {"loss": total.item() / len(part)}
+
+
+def together(logits: Sequence[Tensor]) -> Tensor:
+    """What several networks answer: the logarithm of the average of their probabilities; one's logits as they are."""
+    if len(logits) == 1:
+        return logits[0]
+    mean = torch.stack([answer.double().softmax(1) for answer in logits]).mean(0)
+    return mean.log()
