@@ -89,6 +89,9 @@ def write(recipe: Recipe) -> str:
     plain = _without_nones(recipe.model_dump(mode="json"))
     if not plain["teachers"]:
         del plain["teachers"]
+    for method in plain["methods"].values():
+        if not method["assistants"]:
+            del method["assistants"]
     for learning in _learnings(plain):
         learning.update(learning.pop("settings"))
     return tomli_w.dumps(plain)
@@ -98,7 +101,7 @@ def _learnings(plain: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Every table that says how a network learns."""
     for method in plain["methods"].values():
         yield method
-        if method["assistants"] != "auto":
+        if method.get("assistants", "auto") != "auto":
             yield from (assistant["learns"] for assistant in method["assistants"] if "learns" in assistant)
     if "learns" in plain.get("path", {}):
         yield plain["path"]["learns"]
