@@ -47,7 +47,7 @@ METHODS = {
     "anneal_epochs squared label_weight student_temperature",
     "fitnets-joint": "pair weight regressor",
     "logit-regression": "weight reduce",
-    "confidence": "samples covariance ridge weight label_weight reduce",
+    "confidence": "samples covariance ridge dropout weight label_weight reduce",
     "noisy-teacher": "sigma share weight reduce",
     "dist": "beta gamma temperature weight",
     "dkd": "alpha beta temperature weight warmup_epochs",

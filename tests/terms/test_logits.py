@@ -102,10 +102,25 @@ def test_an_unsure_teacher_counts_less():
 
 
 @pytest.mark.parametrize("dropout", [nn.Identity(), nn.Dropout(0.0)], ids=["none", "of 0"])
-def test_a_teacher_without_dropout_is_an_error_when_the_objective_is_bound(dropout: nn.Module):
+def test_a_teacher_without_dropout_gets_some_before_its_classifier(dropout: nn.Module):
     teacher, student = networks(alike=False)
     teacher.dropout = dropout
-    with pytest.raises(UserError, match="Net has no dropout module"):
+    objective = Objective(Confidence(400, dropout=0.3), student=student, teacher=teacher, example=batch(2)[0])
+    reading = objective.read(*batch(3)[:2])
+    samples = torch.stack(reading.teacher_samples)
+    with torch.no_grad():
+        plain = teacher(batch(3)[0])
+    error = samples.std(0) / 20
+    assert ((samples.mean(0) - plain).abs() < 5 * error).all()
+    values, weights = reading.teacher["fc:input"], teacher.fc.weight
+    variance = 0.3 / 0.7 * (values.square() @ weights.square().T)
+    torch.testing.assert_close(samples.var(0), variance, rtol=0.5, atol=0)
+
+
+def test_a_teacher_without_dropout_and_without_a_classifier_is_an_error():
+    student = networks(alike=False)[1]
+    teacher = nn.Sequential(nn.Flatten(), nn.Linear(64, CLASSES), nn.Softmax(1))
+    with pytest.raises(UserError, match="Sequential has no dropout module, nor a linear layer that answers last"):
         Objective(Confidence(), student=student, teacher=teacher, example=batch(2)[0])
 
 

@@ -158,13 +158,13 @@ def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, Any]:
 
 
 def _notes(run: "Run", name: str) -> list[str]:
-    """Terms whose share of the gradient says that their weight is off, over all epochs of all seeds."""
+    """A budget that was not the others', and terms whose share of the gradient says that their weight is off."""
     shares: dict[tuple[str, str], list[float]] = {}
     for seed in run.recipe.seeds_of(name):
         for line in metrics.read(run.folder.training(f"{name}-{seed}") / METRICS):
             for term, share in line["gradient_shares"].items():
                 shares.setdefault((line["stage"], term), []).append(share)
-    notes = []
+    notes = _budget(run, name)
     for (stage, term), values in shares.items():
         mean = sum(values) / len(values)
         if mean < NOTHING:
@@ -172,6 +172,15 @@ def _notes(run: "Run", name: str) -> list[str]:
         elif mean > 1 - NOTHING:
             notes.append(f"{name}, stage {stage!r}: term {term!r} makes {mean:.1%} of the gradient: it drowns the rest")
     return notes
+
+
+def _budget(run: "Run", name: str) -> list[str]:
+    """Whether the method took more epochs than its course has."""
+    record = read_json(run.folder.training(f"{name}-{run.recipe.seeds[0]}") / RESULT) or {}
+    epochs, course = sum(stage["epochs"] for stage in record.get("stages", [])), run.recipe.methods[name].train
+    if epochs <= course.epochs:
+        return []
+    return [f"{name}: took {epochs} epochs, its course has {course.epochs}: this is no comparison at equal budget"]
 
 
 def _keep(run: "Run", methods: Mapping[str, Any]) -> str:

@@ -90,7 +90,10 @@ class Run:
                     teacher, cast.data, settings, declared=table.accuracy, accept_weak=table.accept_weak
                 )
         for name, method in self.recipe.methods.items():
-            for stage in self._stages(method, student, teacher):
+            stages = self._stages(method, student, teacher)
+            for finding in preflight.check_budget(stages, method.train):
+                yield Finding(finding.level, f"{name}, {finding.subject}", finding.text)
+            for stage in stages:
                 for finding in preflight.check_stage(
                     stage, settings.place(student), _listed(teacher), cast.student_data, settings
                 ):

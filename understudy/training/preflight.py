@@ -20,6 +20,7 @@ from understudy.plan import Stage
 from understudy.taps import Answer, inner
 from understudy.terms import Sum
 from understudy.training.apparatus import facts_of
+from understudy.training.course import Course
 from understudy.training.evaluate import answers
 from understudy.training.settings import Settings
 from understudy.training.state import copy_of
@@ -111,6 +112,14 @@ def check_network(role: str, network: nn.Module, data: Data, settings: Settings)
     before = f", inputs pass {type(front).__name__}({front.extra_repr()}) first" if front else ""
     parameters = sum(p.numel() for p in network.parameters())
     yield Finding("ok", role, f"{type(inner(network)).__name__}, {parameters:,} parameters{before}")
+
+
+def check_budget(stages: Sequence[Stage], course: Course) -> Iterator[Finding]:
+    """Methods are compared at equal budgets; one that takes more than its course says so."""
+    epochs = sum(stage.course.epochs for stage in stages)
+    if epochs > course.epochs:
+        text = f"they take {epochs} epochs and the course has {course.epochs}: no comparison at equal budget"
+        yield Finding("warning", "stages", text)
 
 
 def check_stage(
