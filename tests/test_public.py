@@ -19,9 +19,9 @@ NAMES = """
     AB AT BSS CAN CATKD CC CCDifferences CE CRD CRDBatch CWD CWTM ClassDistance ClassSpread Confidence Course
     CurriculumKD DIST DKD DKPP DML DarkRank Distilled FSP FactorTransfer GradientAT Hint ICKD KD LogitRegression
     LogitsL1 MGD MLKD NKD NST Neurons NoisyTeacher OFA OFD Objective Outcome PKT Pair Paraphraser RKDAngle RKDDistance
-    Reading Reads Review Rocket SP SRRL Settings SeveralTeachers SimKD Stage StandardisedKD Sum Tap TappedNetwork Term
-    Triplets UserError VID Views VirtualTeacher Vote auto balanced data distill linear load losses methods
-    models optimizers rates step
+    Reading Reads Review Rocket SP SRRL Settings SeveralTeachers SimKD Stage StandardisedKD Stored Sum Tap TappedNetwork
+    Term Triplets UserError VID Views VirtualTeacher Vote auto balanced data distill linear load losses methods models
+    optimizers rates step
 """
 LOSSES = """
     activation_boundaries attention_transfer batch_correlation boundary_kd can_discriminator can_student cat_kd

@@ -17,6 +17,7 @@ from understudy.errors import UserError
 from understudy.models import load_weights
 from understudy.objective import evaluating
 from understudy.plan import Stage
+from understudy.stored import Stored
 from understudy.taps import inner
 from understudy.terms import Expression
 from understudy.training import checkpoints, preflight
@@ -57,6 +58,7 @@ def distill(
     accept_weak: bool = False,
     watcher: Watcher | None = None,
     balance: bool = False,
+    stored: Stored | None = None,
     **method_settings: Any,
 ) -> Distilled:
     """Train ``student`` to stand in for ``teacher``, after a pre-flight check of everything.
@@ -77,6 +79,7 @@ def distill(
         check: run the pre-flight first.
         accept_weak: go on with a teacher that answers at chance level.
         balance: weigh the terms by the sizes of their gradients, not by the method's numbers (``balanced``).
+        stored: ``understudy.Stored(views=8)`` asks the teacher once for each view of a sample and keeps its answers.
         method_settings: the method's own, such as ``temperature=4``.
     """
     from understudy.running.folder import METRICS, RESULT, RunFolder, read_json  # here, since it is slow to import
@@ -91,7 +94,8 @@ def distill(
     if balance:
         stages = [stage.balanced() for stage in stages]
     folder = RunFolder(Path(out)) if out is not None else None
-    record = _record(method, method_settings, stages, seed, settings, teacher, student)
+    stored = stored.within(folder.path if folder else None) if stored else None
+    record = _record(method, method_settings, stages, seed, settings, teacher, student, stored)
     with folder.locked() if folder else nullcontext(), listening() as stop, ExitStack() as stack:
         for taught_by in teachers:
             stack.enter_context(evaluating(taught_by))
@@ -102,7 +106,7 @@ def distill(
                 load_weights(student, folder.path / product.WEIGHTS)
                 return Distilled(student.eval(), folder=folder.path, **done)
         if check:
-            preflight.passes(list(_findings(whole, student, teachers, stages, settings, accept_weak)))
+            preflight.passes(list(_findings(whole, student, teachers, stages, settings, stored, accept_weak)))
         if folder:
             folder.claim(record)
         training = Training(
@@ -116,6 +120,7 @@ def distill(
             metrics=folder.path / METRICS if folder else None,
             watcher=watcher or _Warning(),
             stop=stop,
+            stored=stored,
         )
         try:
             ended = training.run()["stages"]
@@ -163,6 +168,7 @@ def _findings(
     teachers: list[nn.Module],
     stages: list[Stage],
     settings: Settings,
+    stored: Stored | None,
     accept_weak: bool,
 ) -> Iterator[Finding]:
     yield from preflight.check_data(data, stages[0].course.batch)
@@ -175,7 +181,7 @@ def _findings(
     for teacher in teachers:
         yield from preflight.check_teacher(teacher, data, settings, accept_weak=accept_weak)
     for stage in stages:
-        yield from preflight.check_stage(stage, student, teachers, data, settings)
+        yield from preflight.check_stage(stage, student, teachers, data, settings, stored=stored)
 
 
 def _measure(
@@ -211,6 +217,7 @@ def _record(
     settings: Settings,
     teacher: nn.Module | None,
     student: nn.Module,
+    stored: Stored | None,
 ) -> str:
     """What of such a call can be written down: networks by their class only."""
     import tomli_w
@@ -224,6 +231,7 @@ def _record(
         "student": _class(student),
         "parameters": sum(p.numel() for p in student.parameters()),
         "settings": asdict(settings),
+        "stored": asdict(replace(stored, folder=None)) if stored else None,
         "stages": [{"name": s.name, "objective": str(s.objective), "course": asdict(s.course)} for s in stages],
     }
     return tomli_w.dumps(_without_nones(copy.deepcopy(record)))

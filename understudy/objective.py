@@ -95,13 +95,33 @@ class Objective(nn.Module):
         """The loss of one batch. ``epoch``, with fractions, is what schedules of weights read."""
         return self.judge(self.read(inputs, labels, epoch=epoch, ids=ids))
 
-    def read(self, inputs: Any, labels: Tensor, *, epoch: float = 0.0, ids: Tensor | None = None) -> Reading:
-        """The networks' answers to one batch; ``judge`` makes their loss, ``oppose`` that of the student's rivals."""
-        teachers = tuple(self._ask(teacher, inputs) for teacher in self._teachers)
+    def read(
+        self,
+        inputs: Any,
+        labels: Tensor,
+        *,
+        epoch: float = 0.0,
+        ids: Tensor | None = None,
+        answers: Sequence[Answer] | None = None,
+    ) -> Reading:
+        """The networks' answers to one batch; ``judge`` makes their loss, ``oppose`` that of the student's rivals.
+
+        ``answers`` are the teachers', where they are there already: those that ``ask`` once gave about these inputs.
+        """
+        teachers = self.ask(inputs) if answers is None else tuple(answers)
         samples = self._samples(inputs, teachers)
         student = call(self._student[0], inputs) if self.terms.reads.student else Answer(None, {})
         network = self._teachers[0].network if self._teachers else None
         return Reading(labels, student, teachers, epoch, ids, samples, inputs, network, self.student)
+
+    @property
+    def teachers(self) -> tuple[TappedNetwork, ...]:
+        """Those that some term reads, each with the taps that are read."""
+        return self._teachers
+
+    def ask(self, inputs: Any) -> tuple[Answer, ...]:
+        """The answers of the teachers to one batch."""
+        return tuple(self._ask(teacher, inputs) for teacher in self._teachers)
 
     def oppose(self, reading: Reading) -> Tensor:
         """What the rivals (discriminators) learn from, all together; take their step before the student's."""

@@ -16,6 +16,14 @@ from understudy.errors import UserError
 
 
 @dataclass(frozen=True)
+class Draw:
+    """Which views of the samples: all that is random in them is a function of this and of a sample's number."""
+
+    seed: int
+    number: int  # of the view; commonly that of the epoch
+
+
+@dataclass(frozen=True)
 class Views:
     """Which views are drawn. None of them by default.
 

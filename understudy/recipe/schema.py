@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from understudy.stored import Stored
 from understudy.training.course import Course
 from understudy.training.settings import Settings
 
@@ -79,6 +80,7 @@ class Recipe(Table):
     train: Course = Field(default_factory=Course)
     methods: Annotated[Mapping[str, MethodTable], Field(min_length=1)]
     settings: Settings = Field(default_factory=Settings)
+    stored: Stored | None = None  # whether teachers' answers are kept; a table without keys says yes
 
     @model_validator(mode="after")
     def _seeds_differ(self) -> "Recipe":

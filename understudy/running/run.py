@@ -19,6 +19,7 @@ from understudy.recipe.schema import MethodTable
 from understudy.running.cast import Cast
 from understudy.running.folder import METRICS, RESULT, RunFolder, read_json, write_json
 from understudy.running.result import summarize
+from understudy.stored import Stored
 from understudy.training import checkpoints, preflight
 from understudy.training.interrupt import StopRequest
 from understudy.training.loop import Training
@@ -95,9 +96,13 @@ class Run:
                 yield Finding(finding.level, f"{name}, {finding.subject}", finding.text)
             for stage in stages:
                 for finding in preflight.check_stage(
-                    stage, settings.place(student), _listed(teacher), cast.student_data, settings
+                    stage, settings.place(student), _listed(teacher), cast.student_data, settings, stored=self.stored
                 ):
                     yield Finding(finding.level, f"{name}, {finding.subject}", finding.text)
+
+    @property
+    def stored(self) -> Stored | None:
+        return self.recipe.stored.within(self.folder.path) if self.recipe.stored else None
 
     @property
     def complete(self) -> bool:
@@ -167,6 +172,7 @@ class Run:
             watcher=self.watcher,
             stop=self.stop,
             every=self.checkpoint_seconds,
+            stored=self.stored,
         )
         began = time.monotonic()
         ended = training.run()

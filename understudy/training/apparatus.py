@@ -1,6 +1,6 @@
 """What lives for one stage: the objective with what its terms own, optimizers, bounds, the running mean of weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -8,9 +8,12 @@ from torch import Tensor, nn
 
 from understudy.balance import gradient_size
 from understudy.data.parts import Batch, Data
+from understudy.data.views import Draw
 from understudy.errors import UserError
 from understudy.objective import Objective, Outcome
-from understudy.plan import Stage
+from understudy.plan import STAGE_STRIDE, Stage
+from understudy.stored import Stored
+from understudy.stored.answers import StoredAnswers
 from understudy.terms import Facts, Reading
 from understudy.training.averaging import Average
 from understudy.training.optimizers import MaxNorm, parameter_groups, rival_groups
@@ -21,7 +24,11 @@ RIVALS = "rivals"  # under which their loss stands in the log, beside the terms
 
 
 class Apparatus:
-    """Takes the steps of a stage. Its ``state`` is all that a step depends on, besides the student."""
+    """Takes the steps of a stage. Its ``state`` is all that a step depends on, besides the student.
+
+    ``number`` and ``seed`` are the stage's and the training's: what is random is drawn from them. ``note`` is told what
+    is worth a line.
+    """
 
     def __init__(
         self,
@@ -31,11 +38,17 @@ class Apparatus:
         data: Data,
         settings: Settings,
         handed: Mapping[str, Tensor] | None = None,
+        *,
+        number: int = 0,
+        seed: int = 0,
+        stored: Stored | None = None,
+        note: Callable[[str], None] = lambda text: None,
     ):
         course = stage.course
         example = settings.prepare(data.example(2, settings.torch_device))
         facts = facts_of(data)
-        self.stage, self.student, self.settings = stage, student, settings
+        self.stage, self.student, self.settings, self.data = stage, student, settings, data
+        self.number, self.seed = number, seed
         self.objective = Objective(
             stage.objective,
             student=student,
@@ -53,6 +66,12 @@ class Apparatus:
             self.rivals = course.optimizer.build(rival_groups(self.objective, course.optimizer.lr))
         self.bounds = MaxNorm(student, course.max_norm)
         self.average = Average(student, course.ema) if course.ema else None
+        views = course.views
+        self.stored = (
+            StoredAnswers.of(stored, self.objective, views, data, settings, seed=seed, stage=stage.name, note=note)
+            if stored
+            else None
+        )
         self.shares: dict[str, float] = {}  # of the gradient, as they were when last measured
 
     @property
@@ -68,6 +87,27 @@ class Apparatus:
     def weights(self) -> dict[str, Tensor]:
         return copy_of(self.network)
 
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """An epoch's batches from step ``start`` on."""
+        course, data, device = self.stage.course, self.data, self.settings.torch_device
+        numbered = self.number * STAGE_STRIDE + epoch
+        draw = self.stored.draw(self.number, epoch) if self.stored else Draw(self.seed, numbered)
+        yield from data.train.epoch(
+            numbered,
+            seed=self.seed,
+            batch=course.batch,
+            views=course.views,
+            classes=len(data.classes),
+            device=device,
+            start=start,
+            draw=draw,
+        )
+        last = data.train.last_of_epoch(numbered, seed=self.seed, batch=course.batch)
+        if self.stored and last is not None:  # what this epoch left out, a later one will ask for
+            for batch in data.train.viewed([last], draw, course.views, len(data.classes), device):
+                with self.settings.autocast():  # as in ``losses``: the student's decides in what values are answered
+                    self.stored.answers(batch, self.settings.prepare(batch.inputs))
+
     def losses(self, batch: Batch, epoch: float, *, shares: bool = False) -> tuple[Tensor, Tensor]:
         """The student's loss, and beside it everything that is logged; the rivals, where there are any, step first.
 
@@ -75,7 +115,8 @@ class Apparatus:
         """
         with self.settings.autocast():
             inputs = self.settings.prepare(batch.inputs)
-            reading = self.objective.read(inputs, batch.labels, epoch=epoch, ids=batch.ids)
+            answers = self.stored.answers(batch, inputs) if self.stored else None
+            reading = self.objective.read(inputs, batch.labels, epoch=epoch, ids=batch.ids, answers=answers)
         opposed = [self._step_rivals(reading)] if self.rivals else []
         with self.settings.autocast():
             outcome = self.objective.judge(reading)

@@ -19,6 +19,7 @@ from understudy import randomness
 from understudy.data.parts import Batch, Data
 from understudy.errors import UserError
 from understudy.plan import Stage
+from understudy.stored import Stored
 from understudy.training import checkpoints
 from understudy.training.apparatus import Apparatus
 from understudy.training.evaluate import objective_loss, scores
@@ -27,8 +28,6 @@ from understudy.training.metrics import Log
 from understudy.training.settings import Settings
 from understudy.training.state import copy_of
 from understudy.training.watch import Watcher
-
-STAGE_STRIDE = 1_000_000  # epochs are numbered from a new million in each stage, so that no two share their views
 
 
 @dataclass
@@ -68,6 +67,7 @@ class Training:
         stages: run in order; ``data``, ``seed`` and ``settings`` are those of all of them.
         checkpoint_folder, metrics: where checkpoints and the log go; None keeps everything in memory.
         every: seconds between two checkpoints.
+        stored: whether the teachers' answers are kept, and where.
     """
 
     def __init__(
@@ -85,6 +85,7 @@ class Training:
         watcher: Watcher | None = None,
         stop: StopRequest | None = None,
         every: float = 20.0,
+        stored: Stored | None = None,
     ):
         self.settings = settings or Settings()
         self.student = self.settings.place(student)
@@ -95,6 +96,7 @@ class Training:
         self.checkpoint_folder = checkpoint_folder
         self.log = Log(metrics)
         self.every = every
+        self.stored = stored
         self.place = Place()
         self.handed: dict[str, Tensor] | None = None  # what the stage before left to this one
         self.last: dict[str, Tensor] | None = None  # the last epoch's weights, where the best ones are kept
@@ -135,7 +137,18 @@ class Training:
         """What lives for one stage, as it was where the training is resumed."""
         device = self.settings.torch_device
         torch.manual_seed(randomness.derived_seed(self.seed, "owned", self.place.stage))
-        self.apparatus = Apparatus(stage, self.student, self.teachers, self.data, self.settings, self.handed)
+        self.apparatus = Apparatus(
+            stage,
+            self.student,
+            self.teachers,
+            self.data,
+            self.settings,
+            self.handed,
+            number=self.place.stage,
+            seed=self.seed,
+            stored=self.stored,
+            note=self.watcher.note,
+        )
         self.best_weights: dict[str, Tensor] | None = None
         exact = torch.float32 if device.type == "mps" else torch.float64
         self.sums = torch.zeros(1 + len(self.apparatus.logged), dtype=exact, device=device)
@@ -148,19 +161,9 @@ class Training:
     def _run_epoch(self, stage: Stage) -> None:
         course, place, began = stage.course, self.place, time.monotonic()
         steps = self.data.train.steps(course.batch)
-        numbered = place.stage * STAGE_STRIDE + place.epoch
-        batches = self.data.train.epoch(
-            numbered,
-            seed=self.seed,
-            batch=course.batch,
-            views=course.views,
-            classes=len(self.data.classes),
-            device=self.settings.torch_device,
-            start=place.step,
-        )
         self.student.train()
         self.apparatus.objective.train()
-        for batch in batches:
+        for batch in self.apparatus.batches(place.epoch, place.step):
             last = place.step == steps - 1
             self._step(stage, batch, place.epoch + place.step / steps, shares=last and len(stage.objective.parts) > 1)
             place.step += 1
