@@ -77,22 +77,27 @@ def similarity(
 def taps_to_compare(traces: Sequence[Traced], *, most: int = 8, also: Iterable[Tap] = ()) -> list[Tap]:
     """At most ``most`` taps for a map, in their order: ``also``, the ends of the stages, then what lies between."""
     order = {traced.path: place for place, traced in enumerate(traces)}
-    chosen = dict.fromkeys(also)
+    chosen = dict.fromkeys(list(dict.fromkeys(also))[:most])
     for traced in stages(traces):
         if len(chosen) < most:
             chosen.setdefault(Tap(traced.path))
-    between = _outermost([t for t in traces if t.tappable and t.depth > 0 and Tap(t.path) not in chosen])
+    between = _between(traces, chosen, most - len(chosen))
     for traced in _spread(between, most - len(chosen)):
         chosen.setdefault(Tap(traced.path))
     return sorted(chosen, key=lambda tap: order.get(tap.path, -1))
 
 
-def _outermost(traces: Sequence[Traced]) -> list[Traced]:
-    """Of several modules that end together only the outermost."""
-    last: dict[tuple[float, tuple[int, ...]], Traced] = {}
-    for traced in traces:
-        last[traced.depth, traced.shape] = traced  # an outer module answers after its inner ones
-    return list(last.values())
+def _between(traces: Sequence[Traced], chosen: Iterable[Tap], wanted: int) -> list[Traced]:
+    """What else can be read, each value once, nested no deeper than it takes to find enough."""
+    values = {(t.depth, t.shape): t for t in traces if t.tappable and t.depth > 0}  # an outer module answers last
+    paths = {tap.path for tap in chosen}
+    taken = {(t.depth, t.shape) for t in traces if t.path in paths}
+    left = [t for value, t in values.items() if value not in taken]
+    for nested in sorted({t.path.count(".") for t in left}):
+        found = [t for t in left if t.path.count(".") <= nested]
+        if len(found) >= wanted:
+            return found
+    return left
 
 
 def _spread(traces: Sequence[Traced], count: int) -> list[Traced]:
