@@ -1,17 +1,17 @@
 """The result of a run: the one look at the test part, sizes, latencies, verdicts, and which student is kept."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy import student as product
 from understudy.data.parts import Part
 from understudy.measure import judge, latencies, size
-from understudy.measure.surroundings import command, machine, versions
+from understudy.measure.surroundings import command, machine, peak_memory, versions
+from understudy.running import measures, samples
 from understudy.running.folder import METRICS, RESULT, read_json
 from understudy.training import metrics
 from understudy.training.checkpoints import write_atomically
@@ -24,25 +24,26 @@ if TYPE_CHECKING:
 BASELINE = "alone"
 THROUGHPUT_BATCH = 128
 NOTHING = 0.01  # of the gradient
+FIGURES = ("accuracy", "top5", "loss", "calibration_error", "agreement", "divergence", "seconds")
 
 
 def summarize(run: "Run") -> dict[str, Any]:
     """Everything that a reader of the run wants to know. The test part is opened here, once."""
-    cast, recipe = run.cast, run.recipe
+    cast, recipe, began = run.cast, run.recipe, time.monotonic()
     part = cast.data.test if cast.data.test is not None else cast.data.validation
     measured_on = "test" if cast.data.test is not None else "validation"
-    teachers = {seed: run.teacher(seed) for seed in recipe.seeds}
-    teacher_logits = {
-        seed: _answers(teacher, part, recipe.settings.of_teacher)
-        for seed, teacher in teachers.items()
-        if teacher is not None
-    }
+    teachers = _teachers(run)
+    teacher_logits: dict[int, tuple[Tensor, Tensor]] = {}
+    for seed, network in teachers.items():
+        like = next((other for other in teacher_logits if teachers[other] is network), None)
+        shared = None if like is None else teacher_logits[like]
+        teacher_logits[seed] = shared or _answers(network, part, recipe.settings.of_teacher)
     methods: dict[str, Any] = {}
     for name in recipe.methods:
         methods[name] = _method(run, name, part, teacher_logits)
     accuracies = {name: found["accuracy"]["values"] for name, found in methods.items()}
     networks: dict[str, nn.Module | None] = {
-        "teacher": teachers[recipe.seeds[0]],
+        "teacher": teachers.get(recipe.seeds[0]),
         "student": cast.student(recipe.seeds[0]),
     }
     result: dict[str, Any] = {
@@ -60,7 +61,7 @@ def summarize(run: "Run") -> dict[str, Any]:
             "classes": list(cast.data.classes),
         },
         "networks": _networks(run, {name: network for name, network in networks.items() if network is not None}),
-        "teacher": _teacher(teacher_logits),
+        "teacher": _teacher(run, teacher_logits),
         "methods": methods,
         "verdicts": {
             name: asdict(judge(name, values, accuracies[BASELINE]))
@@ -70,7 +71,19 @@ def summarize(run: "Run") -> dict[str, Any]:
     }
     result["notes"] = [note for name in methods for note in _notes(run, name)]
     result["kept"] = _keep(run, methods)
+    result |= _beside_the_teacher(run, result["kept"], teachers.get(recipe.seeds[0]), part, teacher_logits)
+    result["measuring_seconds"] = round(time.monotonic() - began, 3)
+    result["memory"] = peak_memory(recipe.settings.torch_device)
     return result
+
+
+def _teachers(run: "Run") -> dict[int, nn.Module]:
+    """Each seed's teacher; one and the same where all share it."""
+    recipe = run.recipe
+    shared = recipe.teacher is not None and (recipe.teacher.train is None or recipe.teacher.one_for_all)
+    made = {seed: run.teacher(seed) for seed in (recipe.seeds[:1] if shared else recipe.seeds)}
+    found = {seed: made.get(seed, made[recipe.seeds[0]]) for seed in recipe.seeds}
+    return {seed: network for seed, network in found.items() if network is not None}
 
 
 def _answers(network: nn.Module, part: Part | None, settings: Settings) -> tuple[Tensor, Tensor]:
@@ -86,55 +99,67 @@ def _method(
     from understudy.running.run import Task
 
     rows: list[dict[str, Any]] = []
+    answered: list[Tensor] = []
+    taught: list[Tensor] = []
     for seed in run.recipe.seeds_of(name):
         task = Task(name, seed)
         record = read_json(run.folder.training(task.name) / RESULT) or {}
         logits, labels = _answers(run.trained(task), part, run.recipe.settings)
-        row: dict[str, Any] = {
-            "seed": seed,
-            "training": task.name,
-            **_scores(logits, labels),
-            "seconds": record.get("seconds"),
-        }
-        if seed in teacher_logits:
-            teacher = teacher_logits[seed][0]
-            row["agreement"] = (logits.argmax(1) == teacher.argmax(1)).double().mean().item()
+        teacher = teacher_logits[seed][0] if seed in teacher_logits else None
+        answered.append(logits)
+        taught += [] if teacher is None else [teacher]
         stages = record.get("stages") or [{}]
-        row["validation"] = stages[-1].get("validation", {}).get("accuracy")
-        row["kept"] = stages[-1].get("kept")
-        rows.append(row)
-    found: dict[str, Any] = {
+        rows.append(
+            {
+                "seed": seed,
+                "training": task.name,
+                **measures.of_training(logits, labels, teacher),
+                "seconds": record.get("seconds"),
+                "validation": stages[-1].get("validation", {}).get("accuracy"),
+                "kept": stages[-1].get("kept"),
+            }
+        )
+    return {
         "method": run.recipe.methods[name].method,
         "trainings": rows,
-        "objectives": (read_json(run.folder.training(f"{name}-{run.recipe.seeds_of(name)[0]}") / RESULT) or {}).get(
-            "objectives"
-        ),
-    }
-    for key in ("accuracy", "loss", "agreement", "seconds"):
-        values = [row[key] for row in rows if row.get(key) is not None]
-        if values:
-            found[key] = spread(values)
-    return found
-
-
-def spread(values: Sequence[float]) -> dict[str, Any]:
-    exact = torch.tensor(values, dtype=torch.float64)
-    sd = exact.std().item() if len(values) > 1 else None
-    return {"values": list(values), "mean": exact.mean().item(), "sd": sd}
-
-
-def _scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    return {
-        "accuracy": (logits.argmax(1) == labels).double().mean().item(),
-        "loss": F.cross_entropy(logits.double(), labels).item(),
+        "objectives": (read_json(run.folder.training(rows[0]["training"]) / RESULT) or {}).get("objectives"),
+        **measures.spreads(rows, FIGURES),
+        "measures": measures.of_seeds(answered, labels, taught),
     }
 
 
-def _teacher(teacher_logits: Mapping[int, tuple[Tensor, Tensor]]) -> dict[str, Any] | None:
+def _teacher(run: "Run", teacher_logits: Mapping[int, tuple[Tensor, Tensor]]) -> dict[str, Any] | None:
     if not teacher_logits:
         return None
-    rows = [_scores(*found) for found in teacher_logits.values()]
-    return {key: spread([row[key] for row in rows]) for key in ("accuracy", "loss")}
+    logits, labels = zip(*teacher_logits.values(), strict=True)
+    return measures.of_teacher(logits, labels[0], run.recipe.methods)
+
+
+def _beside_the_teacher(
+    run: "Run",
+    kept: str,
+    teacher: nn.Module | None,
+    part: Part | None,
+    teacher_logits: Mapping[int, tuple[Tensor, Tensor]],
+) -> dict[str, Any]:
+    """Where the student that leaves and its teacher differ, in answers and in inner values."""
+    from understudy.running.run import Task
+
+    if teacher is None or part is None:
+        return {}
+    recipe = run.recipe
+    name, _, seed = kept.rpartition("-")
+    logits, labels = _answers(run.trained(Task(name, int(seed))), part, recipe.settings)
+    taught = teacher_logits[int(seed)][0]
+    found: dict[str, Any] = {}
+    if taught.shape == logits.shape:
+        found["errors"] = measures.of_errors(logits, taught, labels, part.ids)
+        found["samples"] = samples.disagreements(run.folder.path, part, labels, logits, taught)
+    students = {method: run.trained(Task(method, recipe.seeds_of(method)[0])) for method in recipe.methods}
+    stages = [stage for table in recipe.methods.values() for stage in run.stages(table, run.cast.student(0), teacher)]
+    with recipe.settings.in_force():
+        found["similarity"] = measures.of_inner_values(teacher, students, stages, part, recipe.settings)
+    return found
 
 
 def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, Any]:
@@ -162,7 +187,7 @@ def _notes(run: "Run", name: str) -> list[str]:
     shares: dict[tuple[str, str], list[float]] = {}
     for seed in run.recipe.seeds_of(name):
         for line in metrics.read(run.folder.training(f"{name}-{seed}") / METRICS):
-            for term, share in line["gradient_shares"].items():
+            for term, share in line.get("gradient_shares", {}).items():
                 shares.setdefault((line["stage"], term), []).append(share)
     notes = _budget(run, name)
     for (stage, term), values in shares.items():
@@ -176,7 +201,7 @@ def _notes(run: "Run", name: str) -> list[str]:
 
 def _budget(run: "Run", name: str) -> list[str]:
     """Whether the method took more epochs than its course has."""
-    record = read_json(run.folder.training(f"{name}-{run.recipe.seeds[0]}") / RESULT) or {}
+    record = read_json(run.folder.training(f"{name}-{run.recipe.seeds_of(name)[0]}") / RESULT) or {}
     epochs, course = sum(stage["epochs"] for stage in record.get("stages", [])), run.recipe.methods[name].train
     if epochs <= course.epochs:
         return []

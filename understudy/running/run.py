@@ -91,7 +91,7 @@ class Run:
                     teacher, cast.data, settings, declared=table.accuracy, accept_weak=table.accept_weak
                 )
         for name, method in self.recipe.methods.items():
-            stages = self._stages(method, student, teacher)
+            stages = self.stages(method, student, teacher)
             for finding in preflight.check_budget(stages, method.train):
                 yield Finding(finding.level, f"{name}, {finding.subject}", finding.text)
             for stage in stages:
@@ -158,7 +158,7 @@ class Run:
             table = self.recipe.methods[task.method]
             network, teacher = cast.student(task.seed), self._teacher_for(table, task.seed)
             spec = cast.spec(self.recipe.student)
-            stages = self._stages(table, network, teacher)
+            stages = self.stages(table, network, teacher)
         training = Training(
             network,
             _listed(teacher),
@@ -207,7 +207,8 @@ class Run:
             preflight.passes(findings)
         return teacher
 
-    def _stages(self, table: MethodTable, student: nn.Module, teacher: nn.Module | None) -> list[Stage]:
+    def stages(self, table: MethodTable, student: nn.Module, teacher: nn.Module | None) -> list[Stage]:
+        """What a method of the recipe does, between these two."""
         stages = self.cast.stages(table, student, teacher)
         if teacher is None and any(stage.objective.reads.teacher for stage in stages):
             raise UserError(f"method {table.method!r}: {stages[0].objective} reads a teacher: add a table [teacher]")
