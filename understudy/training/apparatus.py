@@ -37,8 +37,8 @@ class Apparatus:
         self.stage, self.student, self.settings = stage, student, settings
         self.objective = Objective(
             stage.objective,
-            student=student,
-            teacher=teachers,
+            student=settings.compiled(student),
+            teacher=[settings.compiled(teacher) for teacher in teachers],
             example=example,
             facts=facts,
             teaching=settings.of_teacher.autocast,
