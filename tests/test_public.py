@@ -104,6 +104,7 @@ COMMANDS = {
     "taps": "model --student --shape --classes --all --trust --json",
     "methods": "name --json",
     "report": "run --markdown",
+    "bench": "recipe --method --seconds --set --trust --json",
 }
 RUN_FOLDER = ["recipe.toml", "metrics.jsonl", "result.json", "student.safetensors", "student.json", "report.html"]
 HEAVY = """

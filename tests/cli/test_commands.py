@@ -189,3 +189,15 @@ def test_a_method_by_nothing_but_its_name_trains_on_the_images_of_the_package(un
     assert code == 0
     assert list(json.loads(stdout)["methods"]) == ["rkd"]
     assert understudy("distill", "--out", tmp_path / "none")[0] == 2
+
+
+def test_bench_says_where_the_time_of_a_step_goes(understudy):
+    words = ["bench", "recipe.toml", "--trust", "smallnets", "--seconds", "0"]
+    code, out, err = understudy(*words, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert [stage["stage"] for stage in found["methods"]["fitnets"]] == ["hint", "soft targets"]
+    code, out, err = understudy(*words, "--method", "fitnets")
+    assert code == 0, err
+    assert "of floor F2" in out
+    assert understudy(*words, "--method", "fitnet")[0] == 2

@@ -1,6 +1,6 @@
 """A data set in three parts: what trains, what selects (validation), and a test part opened once, at the end."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -83,26 +83,30 @@ class Part:
         return len(self) // min(batch, len(self))
 
     def _batches(self, lists: list[Tensor], device: torch.device) -> Iterator[Batch]:
-        labels = self.source.labels
-        for ids, images in zip(lists, self.source.batches(lists, device), strict=True):
-            yield Batch(PLAIN.draw(images, 0, 0, ids), labels[ids].to(device), ids.to(device))
+        here, labels = _sent(lists, device), _sent([self.source.labels[ids] for ids in lists], device)
+        for ids, y, images in zip(here, labels, self.source.batches(lists, device), strict=True):
+            yield Batch(PLAIN.draw(images, 0, 0, ids), y, ids)
 
     def _viewed(
         self, lists: list[Tensor], draw: Draw, views: Views, classes: int, device: torch.device
     ) -> Iterator[Batch]:
-        labels, seed, number = self.source.labels, draw.seed, draw.number
+        known, seed, number = self.source.labels, draw.seed, draw.number
         partners = [views.partners(seed, number, ids, self.ids) for ids in lists]
         wanted = [ids if other is None else torch.cat((ids, other)) for ids, other in zip(lists, partners, strict=True)]
-        fetched = self.source.batches(wanted, device)
-        for ids, other, both, images in zip(lists, partners, wanted, fetched, strict=True):
-            x = views.draw(images, seed, number, both.to(device))
-            y = labels[ids].to(device)
-            here = ids.to(device)
-            if other is not None:
-                share = views.share(seed, number, here)
-                x = mixed(x[: len(ids)], x[len(ids) :], share)
-                y = mixed_labels(y, labels[other].to(device), share, classes)
-            yield Batch(views.finish(x, seed, number, here), y, here, draw)
+        here, labels = _sent(wanted, device), _sent([known[ids] for ids in wanted], device)
+        for own, ids, y, images in zip(lists, here, labels, self.source.batches(wanted, device), strict=True):
+            count = len(own)
+            x = views.draw(images, seed, number, ids)
+            if views.mixup:
+                share = views.share(seed, number, ids[:count])
+                x = mixed(x[:count], x[count:], share)
+                y = mixed_labels(y[:count], y[count:], share, classes)
+            yield Batch(views.finish(x, seed, number, ids[:count]), y, ids[:count], draw)
+
+
+def _sent(lists: list[Tensor], device: torch.device) -> Sequence[Tensor]:
+    """All lists in one go: a device that is sent each by itself waits for each."""
+    return torch.cat(lists).to(device).split([len(part) for part in lists]) if lists else []
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,8 @@ class Apparatus:
         self.number, self.seed = number, seed
         self.objective = Objective(
             stage.objective,
-            student=student,
-            teacher=teachers,
+            student=settings.compiled(student),
+            teacher=[settings.compiled(teacher) for teacher in teachers],
             example=example,
             facts=facts,
             teaching=settings.of_teacher.autocast,

@@ -124,7 +124,7 @@ class Training:
     def _run_stage(self, resumed: dict[str, Any] | None) -> None:
         """One stage from its beginning, or from where a checkpoint left it."""
         number, stage = self.place.stage, self.stages[self.place.stage]
-        self._open(stage, resumed)
+        self.open(stage, resumed)
         self.watcher.stage_begins(stage.name, str(stage.objective), stage.course.epochs, self.place.epoch)
         if resumed is None:
             self._save()
@@ -133,7 +133,7 @@ class Training:
         self._close(stage)
         self.place.stage, self.place.epoch, self.place.step, self.place.best = number + 1, 0, 0, None
 
-    def _open(self, stage: Stage, resumed: dict[str, Any] | None) -> None:
+    def open(self, stage: Stage, resumed: dict[str, Any] | None = None) -> None:
         """What lives for one stage, as it was where the training is resumed."""
         device = self.settings.torch_device
         torch.manual_seed(randomness.derived_seed(self.seed, "owned", self.place.stage))
@@ -159,28 +159,36 @@ class Training:
         self.saved_at = time.monotonic()
 
     def _run_epoch(self, stage: Stage) -> None:
-        course, place, began = stage.course, self.place, time.monotonic()
-        steps = self.data.train.steps(course.batch)
-        self.student.train()
-        self.apparatus.objective.train()
-        for batch in self.apparatus.batches(place.epoch, place.step):
-            last = place.step == steps - 1
-            self._step(stage, batch, place.epoch + place.step / steps, shares=last and len(stage.objective.parts) > 1)
-            place.step += 1
-            place.steps += 1
-            self._between_steps(began)
+        place, began = self.place, time.monotonic()
+        for batch in self.batches(stage):
+            self.advance(stage, batch, began)
             began = time.monotonic()
         self._check_finite()
-        record = self._epoch_record(stage, steps)
+        record = self._epoch_record(stage, self.data.train.steps(stage.course.batch))
         place.seconds += time.monotonic() - began
         place.epoch, place.step = place.epoch + 1, 0
         self.sums.zero_()
         place.logged = self.log.write(record)
         self.watcher.epoch_ends(record)
 
+    def batches(self, stage: Stage) -> Iterator[Batch]:
+        """What is left of the current epoch; both networks are set to train on it."""
+        self.student.train()
+        self.apparatus.objective.train()
+        return self.apparatus.batches(self.place.epoch, self.place.step)
+
+    def advance(self, stage: Stage, batch: Batch, began: float) -> None:
+        """One step of the current epoch, and what is due between two; ``began`` is when the last one had ended."""
+        place, steps = self.place, self.data.train.steps(stage.course.batch)
+        last = place.step == steps - 1
+        self._step(stage, batch, place.epoch + place.step / steps, shares=last and len(stage.objective.parts) > 1)
+        place.step += 1
+        place.steps += 1
+        self._between_steps(began)
+
     def _step(self, stage: Stage, batch: Batch, epoch: float, *, shares: bool) -> None:
         place = self.place
-        torch.manual_seed(randomness.derived_seed(self.seed, "step", place.stage, place.steps))  # dropout's
+        self.settings.reseed(randomness.derived_seed(self.seed, "step", place.stage, place.steps))  # dropout's
         self.apparatus.set_rate(stage.course.rate.factor(epoch, stage.course.epochs))
         loss, values = self.apparatus.losses(batch, epoch, shares=shares)
         self.sums += values
