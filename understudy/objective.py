@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import torch
@@ -13,6 +13,8 @@ from understudy.balance import Balance
 from understudy.errors import UserError
 from understudy.taps import Answer, TappedNetwork, call, eagerly, inner
 from understudy.terms._base import Expression, Facts, Reading, Reads, Shapes, Term, as_sum, per_sample
+
+Asker = Callable[[Any], Answer]  # answers about a batch as a teacher does
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Objective(nn.Module):
         cut = reads.student and not reads.student_logits
         self._student = (TappedNetwork(student, reads.student_taps, cut=cut, called="the student"),)
         self._teachers = tuple(_asked(reads, teachers))
+        self._askers: tuple[Asker, ...] = tuple(partial(self._ask, teacher) for teacher in self._teachers)
         self.owned, self.rivals = nn.ModuleDict(), nn.ModuleDict()
         self.balance = Balance(self.parts) if any(part.balanced for part in self.parts.values()) else None
         if example is not None:
@@ -116,7 +119,15 @@ class Objective(nn.Module):
 
     def ask(self, inputs: Any) -> tuple[Answer, ...]:
         """The answers of the teachers to one batch."""
-        return tuple(self._ask(teacher, inputs) for teacher in self._teachers)
+        return tuple(asker(inputs) for asker in self._askers)
+
+    def stand_in(self, askers: Sequence[Asker | None]) -> None:
+        """Ask these instead of the teachers, where there is one for a teacher; they must answer alike.
+
+        A term that looks at the teacher's network, or asks it itself, still gets the teacher.
+        """
+        pairs = zip(askers, self._askers, strict=True)
+        self._askers = tuple(usual if asker is None else asker for asker, usual in pairs)
 
     def oppose(self, reading: Reading) -> Tensor:
         """What the rivals (discriminators) learn from, all together; take their step before the student's."""
