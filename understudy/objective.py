@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import torch
@@ -15,6 +15,8 @@ from understudy.sampling import Dropouts
 from understudy.taps import Answer, Tap, TappedNetwork, call, eagerly, inner
 from understudy.taps import evaluating as evaluating
 from understudy.terms._base import Expression, Facts, Reading, Reads, Shapes, Term, as_sum, per_sample
+
+Asker = Callable[[Any], Answer]  # answers about a batch as a teacher does
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class Objective(nn.Module):
         self._dropouts = Dropouts(teachers[0], example, reads.dropout) if reads.teacher_samples else None
         beside = (self._dropouts.tap,) if self._dropouts and self._dropouts.tap else ()
         self._teachers = tuple(_asked(reads, teachers, beside))
+        self._askers: tuple[Asker, ...] = tuple(partial(self._ask, teacher) for teacher in self._teachers)
         self.owned, self.rivals = nn.ModuleDict(), nn.ModuleDict()
         self.balance = Balance(self.parts) if any(part.balanced for part in self.parts.values()) else None
         if example is not None:
@@ -121,7 +124,17 @@ class Objective(nn.Module):
 
     def ask(self, inputs: Any) -> tuple[Answer, ...]:
         """The answers of the teachers to one batch."""
-        return tuple(self._ask(teacher, inputs) for teacher in self._teachers)
+        answers = tuple(asker(inputs) for asker in self._askers)
+        # Gradients are asked for with respect to the very values that were answered.
+        return answers if self.terms.reads.gradients else tuple(map(_no_less_precise, answers))
+
+    def stand_in(self, askers: Sequence[Asker | None]) -> None:
+        """Ask these instead of the teachers, where there is one for a teacher; they must answer alike.
+
+        A term that looks at the teacher's network, or asks it itself, still gets the teacher.
+        """
+        pairs = zip(askers, self._askers, strict=True)
+        self._askers = tuple(usual if asker is None else asker for asker, usual in pairs)
 
     def oppose(self, reading: Reading) -> Tensor:
         """What the rivals (discriminators) learn from, all together; take their step before the student's."""
@@ -194,9 +207,7 @@ class Objective(nn.Module):
         if teacher.network.training:
             teacher.network.eval()
         with torch.set_grad_enabled(self.terms.reads.gradients), self._teaching():
-            answer = call(teacher, inputs)
-        # Gradients are asked for with respect to the very values that were answered.
-        return answer if self.terms.reads.gradients else _no_less_precise(answer)
+            return call(teacher, inputs)
 
     def _samples(self, inputs: Any, teachers: Sequence[Answer]) -> tuple[Tensor, ...]:
         if self._dropouts is None:

@@ -124,6 +124,12 @@ def inner(network: nn.Module) -> nn.Module:
     return innermost
 
 
+def is_bare(network: nn.Module) -> bool:
+    """Whether it is modules alone, fronts included: nothing compiled, nothing spread over devices."""
+    parallel = nn.DataParallel, nn.parallel.DistributedDataParallel
+    return not any(is_compiled(layer) or isinstance(layer, parallel) for layer in _layers(network))
+
+
 def eagerly(network: nn.Module) -> AbstractContextManager[Any]:
     """For a while nothing is compiled: a trace of shapes is not worth a compilation."""
     return torch.compiler.set_stance("force_eager") if any(map(is_compiled, _layers(network))) else nullcontext()

@@ -13,6 +13,7 @@ from understudy.data.parts import Batch, Data
 from understudy.data.views import PLAIN, Draw, Views
 from understudy.errors import UserError
 from understudy.objective import Objective
+from understudy.plan import Stage
 from understudy.stored import fingerprints
 from understudy.stored.options import Stored
 from understudy.stored.records import Form
@@ -52,35 +53,34 @@ class StoredAnswers:
     @classmethod
     def of(
         cls,
-        stored: Stored,
+        stored: Stored | None,
         objective: Objective,
-        views: Views,
+        stage: Stage,
         data: Data,
         settings: Settings,
+        forms: Sequence[str],
         *,
         seed: int,
-        stage: str,
         note: Callable[[str], None],
     ) -> "StoredAnswers | None":
-        """Those of a stage; None where it asks the teacher itself, which is noted with the reason."""
+        """Those of a stage; None where it asks the teacher itself, which is noted with the reason.
+
+        ``forms`` say how each teacher is asked: its precision, and which of its layers were folded.
+        """
         reads = objective.terms.reads
-        if not reads.teacher:
+        if stored is None or not reads.teacher:
             return None
         reason = stored.needs_live_teacher(reads)
         reason = reason or _alone_in_its_batch(objective, settings.prepare(data.example(PROBED, settings.torch_device)))
         if reason:
-            note(f"stage {stage!r} asks the teacher at every step: {reason}")
+            note(f"stage {stage.name!r} asks the teacher at every step: {reason}")
             return None
+        views = stage.course.views
         belongs = _belongs(stored, views, data, settings, seed)
-        stores = [
-            Store(
-                Path(stored.folder or "stored"),
-                {"teacher": fingerprints.of_network(teacher.network), **belongs},
-                teacher.network,
-                fill=stored.fill,
-            )
-            for teacher in objective.teachers
-        ]
+        stores = []
+        for teacher, form in zip(objective.teachers, forms, strict=True):
+            own = {"teacher": fingerprints.of_network(teacher.network), "precision": form}
+            stores.append(Store(Path(stored.folder or "stored"), belongs | own, teacher.network, fill=stored.fill))
         return cls(stored, objective, stores, views, places=len(data.train.source), seed=seed, note=note)
 
     def draw(self, stage: int, epoch: int) -> Draw:
@@ -238,7 +238,6 @@ def _belongs(stored: Stored, views: Views, data: Data, settings: Settings, seed:
         "views": asdict(views),
         "seed": stored.draw(views, seed, 0, 0).seed if views != PLAIN else None,
         "mixed": fingerprints.of_pool(data.train) if views.mixup else None,
-        "precision": settings.of_teacher.precision,
         "device": settings.torch_device.type,
         "channels_last": settings.channels_last,
     }

@@ -19,6 +19,7 @@ from understudy.training.averaging import Average
 from understudy.training.optimizers import MaxNorm, parameter_groups, rival_groups
 from understudy.training.settings import Settings
 from understudy.training.state import copy_of, restore_optimizer
+from understudy.training.teaching import lean
 
 RIVALS = "rivals"  # under which their loss stands in the log, beside the terms
 
@@ -66,12 +67,8 @@ class Apparatus:
             self.rivals = course.optimizer.build(rival_groups(self.objective, course.optimizer.lr))
         self.bounds = MaxNorm(student, course.max_norm)
         self.average = Average(student, course.ema) if course.ema else None
-        views = course.views
-        self.stored = (
-            StoredAnswers.of(stored, self.objective, views, data, settings, seed=seed, stage=stage.name, note=note)
-            if stored
-            else None
-        )
+        forms = lean(self.objective, data, settings, note)
+        self.stored = StoredAnswers.of(stored, self.objective, stage, data, settings, forms, seed=seed, note=note)
         self.shares: dict[str, float] = {}  # of the gradient, as they were when last measured
 
     @property

@@ -23,6 +23,8 @@ class Settings:
         device: ``"auto"`` takes an accelerator where there is one.
         precision: ``"bfloat16"`` runs the networks under autocast; losses and weights stay float32.
         teacher_precision: the teacher's, where it differs; it often stands less than a student that learns.
+        teacher: ``"lean"`` asks a copy of the teacher with folded batch norms, in low precision only where its answers
+            stay the same (checked on the data); ``"plain"`` asks the teacher as it is, in the precision that is said.
         channels_last: the memory format in which convolutions are fastest on most hardware.
         threads: of the CPU, for this process; None leaves PyTorch's choice.
         compile: run the networks through ``torch.compile`` while they train; the first step then takes up to a minute.
@@ -33,6 +35,7 @@ class Settings:
     device: str = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
     teacher_precision: Literal["float32", "bfloat16"] | None = None
+    teacher: Literal["lean", "plain"] = "lean"
     channels_last: bool = True
     threads: Annotated[int, Interval(ge=1)] | None = None
     compile: bool = False
