@@ -11,7 +11,7 @@ from understudy.measure.surroundings import command, machine, versions
 from understudy.recipe import Searched
 from understudy.recipe.space import Number
 from understudy.running.folder import read_json, write_json
-from understudy.running.result import spread
+from understudy.running.measures import spread
 from understudy.training.checkpoints import write_atomically
 from understudy.training.evaluate import scores
 from understudy.tuning.trials import Trial, best
