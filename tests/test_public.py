@@ -75,7 +75,7 @@ METHODS = {
     "review": "pairs embedding weight warmup_epochs",
     "srrl": "maps heads weight features logits",
     "mgd": "maps weight ratio mask",
-    "simkd": "maps weight label_weight factor",
+    "simkd": "maps heads weight label_weight factor",
     "cat-kd": "maps heads weight resolution normalize",
     "ofa": "pairs weight exponent temperature form",
     "triplets": "embedding weight margin",

@@ -62,7 +62,11 @@ PROPOSALS: dict[str, Callable[[nn.Module, nn.Module, Any], Any]] = {
 }
 
 PLACEHOLDERS: dict[str, Any] = {  # of the right form, where there are no networks yet to ask
-    name: ("first -> first", "second -> second") if name == "pairs" else "teacher -> student" for name in PROPOSALS
+    "pair": "teacher -> student",
+    "pairs": ("first -> first", "second -> second"),
+    "maps": "teacher -> student",
+    "embedding": "teacher:input -> student:input",
+    "heads": "teacher -> student",
 }
 
 

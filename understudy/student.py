@@ -9,7 +9,8 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from understudy.errors import UserError
-from understudy.models import Front, NetworkSpec, front_from, load_weights
+from understudy.models import Front, NetworkSpec, front_from, load_weights, regraft
+from understudy.models.grafts import graft_of
 from understudy.taps import inner
 from understudy.training.checkpoints import write_atomically
 
@@ -24,11 +25,13 @@ def describe(
     own = inner(network)
     built = {"name": spec.name, "settings": spec.settings} if spec else None
     front = network.describe() if isinstance(network, Front) else None
+    graft = graft_of(network)
     return {
         "format": FORMAT,
         "network": built,
         "class": f"{type(own).__module__}:{type(own).__qualname__}",
         "front": front,
+        "graft": graft.describe() if graft else None,
         "input": {"shape": list(shape), "range": [0.0, 1.0]},
         "classes": list(classes),
         "parameters": sum(p.numel() for p in own.parameters()),
@@ -59,15 +62,28 @@ def load(folder: str | Path) -> nn.Module:
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise UserError(f"{folder / DESCRIPTION} is not a student's description (format {FORMAT})") from error
     if named is None or _is_foreign(named["name"]):
+        steps = "build it, then load its weights with understudy.models.load_weights"
+        if description.get("graft") is not None:
+            steps = f"build it, call understudy.models.regraft(network, {description['graft']}), then load_weights"
         raise UserError(
             f"{folder}: the student is a {description['class']} of your own code: "
-            f"build it, then load its weights with understudy.models.load_weights(network, {str(folder / WEIGHTS)!r})"
+            f"{steps}(network, {str(folder / WEIGHTS)!r})"
         )
     network: nn.Module = NetworkSpec(named["name"], named["settings"]).build(classes, channels, size)
+    regraft(network, description.get("graft"))
     if description["front"] is not None:
         network = front_from(description["front"], network)
     load_weights(network, folder / WEIGHTS)
     return network.eval()
+
+
+def prepare(network: nn.Module, folder: Path) -> None:
+    """Make the place for the weights in a folder: what was grafted on before they were trained."""
+    try:
+        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # whoever loads the weights says what is missing
+    regraft(network, description.get("graft"))
 
 
 def _is_foreign(name: str) -> bool:
