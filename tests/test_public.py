@@ -90,7 +90,7 @@ METHODS = {
     "bss": "weight soft_weight final_soft_weight temperature steps most share",
     "several-teachers": "combine weights temperature weight label_weight",
     "dml": "weight peers architecture temperature",
-    "rocket": "weight block",
+    "rocket": "shared weight block",
     "born-again-cwtm": "weight",
     "born-again-dkpp": "temperature weight",
     "tf-kd-reg": "correct temperature weight label_weight",
