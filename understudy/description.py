@@ -36,6 +36,7 @@ class Description(_Table):
     network: Named | None
     own_class: str = Field(alias="class")
     front: dict[str, Any] | None
+    graft: dict[str, Any] | None = None  # what of its teacher it took over
     input: Input
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
     format: Literal[1]

@@ -21,6 +21,7 @@ class Stage:
     terms: Expression
     course: Course
     hands_over: bool = False  # what its terms own goes on into the next stage
+    answers: bool = False  # the student is measured by its answers, although no term may read them
 
     @property
     def objective(self) -> Sum:

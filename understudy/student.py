@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from understudy.data.pictures import RULE
 from understudy.errors import UserError
-from understudy.models import Front, NetworkSpec, front_from, load_weights
+from understudy.models import Front, NetworkSpec, front_from, load_weights, regraft
+from understudy.models.grafts import graft_of
 from understudy.taps import inner
 from understudy.training.checkpoints import write_atomically
 
@@ -30,11 +31,13 @@ def describe(
     spec = spec or _built_as(own)
     built = {"name": spec.name, "settings": spec.settings} if spec else None
     front = network.describe() if isinstance(network, Front) else None
+    graft = graft_of(network)
     return {
         "format": FORMAT,
         "network": built,
         "class": f"{type(own).__module__}:{type(own).__qualname__}",
         "front": front,
+        "graft": graft.describe() if graft else None,
         "input": {"shape": list(shape), "range": [0.0, 1.0], "image": RULE},
         "classes": list(classes),
         "parameters": sum(p.numel() for p in own.parameters()),
@@ -88,11 +91,11 @@ def load(folder: str | Path, *, trust: Collection[str] = ()) -> nn.Module:
     spec = NetworkSpec(description.path, dict(description.network.settings) if description.network else {})
     channels, size = description.input.shape[0], description.input.shape[-1]
     network: nn.Module = spec.build(len(description.classes), channels, size, trust)
-    if description.front is not None:
-        try:
-            network = front_from(description.front, network)
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{folder / DESCRIPTION} is not a student's description: front: {error}") from error
+    try:
+        regraft(network, description.graft)
+        network = front_from(description.front, network) if description.front is not None else network
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{folder / DESCRIPTION} is not a student's description: {error}") from error
     load_weights(network, folder / WEIGHTS)
     return network.eval()
 
@@ -102,6 +105,8 @@ def _check_own(description: "Description", folder: Path, trust: Collection[str])
     module, _, factory = description.path.rpartition(":")
     told = f"{folder}: the student is a {description.own_class} of your own code"
     by_hand = f"load its weights with understudy.models.load_weights(network, {str(folder / WEIGHTS)!r})"
+    if description.graft is not None:
+        by_hand = f"call understudy.models.regraft(network, {dict(description.graft)}), and {by_hand}"
     if description.network is None and (module == "__main__" or not factory.isidentifier()):
         raise UserError(f"{told}: build it, then {by_hand}")
     named = any(module == name or module.startswith(f"{name}.") for name in trust)
@@ -109,3 +114,8 @@ def _check_own(description: "Description", folder: Path, trust: Collection[str])
         raise UserError(
             f"{told}: if you trust it, add --trust {module} (in Python trust=[{module!r}]); or build it, then {by_hand}"
         )
+
+
+def prepare(network: nn.Module, folder: Path) -> None:
+    """Make the place for the weights in a folder: what was grafted on before they were trained."""
+    regraft(network, read(folder).graft)

@@ -13,6 +13,7 @@ from understudy.methods.dml import dml
 from understudy.methods.rocket import rocket
 from understudy.models.front import Normalized
 from understudy.plan import Stage
+from understudy.proposals import PROPOSALS
 from understudy.terms import Facts, Term
 from understudy.terms.bss import BSS
 from understudy.terms.can import CAN
@@ -34,7 +35,7 @@ STAGES = {
     "wgan": can(COURSE, game="wgan"),
     "crd": crd(COURSE, embedding="conv -> head:input", width=8, negatives=20),
     "dml": dml(COURSE),
-    "rocket": rocket(COURSE),
+    "rocket": rocket(COURSE, shared=""),
     "bss": bss(COURSE, steps=2),
 }
 
@@ -275,6 +276,34 @@ def test_without_the_gradient_block_the_hint_moves_the_booster_too():
     assert all(p.grad is not None for p in objective.owned["rocket"].parameters())
 
 
+def test_lower_layers_that_are_shared_learn_by_the_booster_and_are_the_students():
+    teacher, student = networks(alike=True)
+    inputs, labels, _ = batch()
+    objective = Objective(
+        Rocket(shared="maps1 -> maps1", hint=0.0), student=student, teacher=teacher, example=inputs[:2]
+    )
+    booster = objective.owned["rocket"]
+    outcome = objective(inputs, labels)
+    outcome.loss.backward()
+    moved = {
+        name.split(".")[0]
+        for network in (student, booster)
+        for name, parameter in network.named_parameters()
+        if parameter.grad is not None and parameter.grad.abs().sum() > 0
+    }
+    assert moved == {"maps1", "maps2", "fc"}
+    assert all(p.grad is None for p in booster.maps1.parameters())
+    assert all(not p.grad.any() for p in student.maps2.parameters())  # the hint's, which weighs 0
+
+
+def test_what_has_two_shapes_cannot_be_shared():
+    teacher, student = networks(alike=False)
+    with pytest.raises(UserError, match="Rocket: what two networks share has one shape"):
+        Objective(Rocket(shared="maps1 -> maps1"), student=student, teacher=teacher, example=batch()[0][:2])
+    assert PROPOSALS["shared"](teacher, student, batch()[0][:2]) == ""
+    assert PROPOSALS["shared"](teacher, teacher, batch()[0][:2]) == "maps1 -> maps1"
+
+
 def test_a_peer_sees_the_images_as_the_student_does():
     inputs, labels, _ = batch()
     values = []
@@ -339,6 +368,6 @@ def test_objectives_are_those_of_the_papers():
     assert crd(COURSE, embedding="a -> b")[0].objective == CE() + 0.8 * CRD("a -> b")
     assert crd_batch(COURSE, embedding="a -> b")[0].objective == CE() + 0.8 * CRDBatch("a -> b")
     assert dml(COURSE)[0].objective == CE() + 1.0 * DML()
-    assert rocket(COURSE)[0].objective == CE() + 0.03 * Rocket()
+    assert rocket(COURSE, shared="")[0].objective == CE() + Rocket()
     ends = [[part.weight(epoch) for epoch in (0, 2.25, 3)] for part in bss(COURSE)[0].objective.parts[1:]]
     assert ends == [[4.0, pytest.approx(1.75), 1.0], [2.0, 0.0, 0.0]]

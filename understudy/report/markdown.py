@@ -39,7 +39,8 @@ def _table(result: Mapping[str, Any]) -> list[str]:
     if result["teacher"]:
         rows.append(_row("teacher", result["teacher"], result["networks"]["teacher"]))
     for name, found in result["methods"].items():
-        rows.append(_row(f"student, {name}", found, result["networks"]["student"]))
+        own, networks = f"student, {name}", result["networks"]
+        rows.append(_row(own, found, networks.get(own, networks["student"])))
     return rows
 
 

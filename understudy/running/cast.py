@@ -17,6 +17,7 @@ from understudy.data.reading import Progress
 from understudy.data.sources import InMemory
 from understudy.errors import UserError, did_you_mean
 from understudy.models import NetworkSpec, Normalized, Whitened, Whitening, load_weights
+from understudy.objective import evaluating
 from understudy.plan import Stage
 from understudy.proposals import PROPOSALS
 from understudy.recipe import Recipe
@@ -96,7 +97,10 @@ class Cast:
 def stages(
     method: str, course: Any, settings: Mapping[str, Any], student: nn.Module, teacher: nn.Module | None, data: Data
 ) -> list[Stage]:
-    """A method's stages; taps that nobody named are proposed from both networks."""
+    """A method's stages; taps that nobody named are proposed from both networks.
+
+    A student that leaves with a part of its teacher is given that part here, in place.
+    """
     chosen, given = methods.find(method), dict(settings)
     unknown = sorted(set(given) - set(chosen.settings))
     if unknown:
@@ -108,7 +112,25 @@ def stages(
             if name not in PROPOSALS or teacher is None:
                 raise UserError(f"method {method!r} needs its setting {name!r}")
             given[name] = _proposed(name, teacher, student, data)
+    if chosen.grafts is not None and teacher is not None:
+        chosen.grafts(student, teacher, chosen.complete(given))
+        _answers(student, method, data)
     return chosen(course, **given)
+
+
+def _answers(student: nn.Module, method: str, data: Data) -> None:
+    """A grafted student must still be one network from its first layer to the teacher's classifier."""
+    device = next(student.parameters()).device
+    try:
+        with torch.no_grad(), evaluating(student):
+            student(data.example(2, device))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"method {method!r}: the student cannot take over the teacher's classifier ({reason}): what comes after "
+            "its last map must not depend on the number of channels; name other 'maps', or build it anew with a mean "
+            "over the places"
+        ) from error
 
 
 def _proposed(setting: str, teacher: nn.Module, student: nn.Module, data: Data) -> Any:

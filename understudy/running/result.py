@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from understudy import methods as registry
 from understudy import student as product
 from understudy.data.parts import Part
 from understudy.measure import judge, latencies, size
@@ -45,6 +46,7 @@ def summarize(run: "Run") -> dict[str, Any]:
     networks: dict[str, nn.Module | None] = {
         "teacher": teachers.get(recipe.seeds[0]),
         "student": cast.student(recipe.seeds[0]),
+        **_grafted(run),
     }
     result: dict[str, Any] = {
         "title": recipe.title,
@@ -162,6 +164,14 @@ def _beside_the_teacher(
     return found
 
 
+def _grafted(run: "Run") -> dict[str, nn.Module]:
+    """The students that leave with a part of their teacher, under the names of their own that tables look for."""
+    from understudy.running.run import Task
+
+    grafting = [name for name, table in run.recipe.methods.items() if registry.find(table.method).grafts]
+    return {f"student, {name}": run.trained(Task(name, run.recipe.seeds[0])) for name in grafting}
+
+
 def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, Any]:
     """Sizes and latencies of teacher and student, measured side by side."""
     recipe, settings = run.recipe, run.recipe.settings
@@ -173,7 +183,7 @@ def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, Any]:
     described = {"teacher": recipe.teacher, "student": recipe.student}
     return {
         name: {
-            "network": str(run.cast.spec(table)) if (table := described[name]) else name,
+            "network": str(run.cast.spec(table)) if (table := described.get(name, recipe.student)) else name,
             **asdict(size(network, example)),
             "latency_ms": asdict(single[name]),
             "throughput_ms": asdict(many[name]),

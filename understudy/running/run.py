@@ -92,6 +92,7 @@ class Run:
                     teacher, cast.data, settings, declared=table.accuracy, accept_weak=table.accept_weak
                 )
         for name, method in self.recipe.methods.items():
+            student = cast.student(self.recipe.seeds[0])  # anew, since a method may graft something on
             stages = self.stages(method, student, teacher)
             for finding in preflight.check_budget(stages, method.train):
                 yield Finding(finding.level, f"{name}, {finding.subject}", finding.text)
@@ -127,6 +128,7 @@ class Run:
     def trained(self, task: Task) -> nn.Module:
         """The network of a task that is done."""
         network = self.cast.teacher(task.seed) if task.method == TEACHER else self.cast.student(task.seed)
+        product.prepare(network, self.folder.training(task.name))
         load_weights(self.cast.product(network), self.folder.training(task.name) / product.WEIGHTS)
         return self.recipe.settings.place(network)
 

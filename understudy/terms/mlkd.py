@@ -22,7 +22,8 @@ class MLKD(Term):
             samples of a class in a batch, the second level as r and the third as its square.
 
     Differences: the authors' weights are 1 each, whatever N and C: with 10 classes the third level is a hundred times
-    what it was on CIFAR-100, and drowns the rest. The paper adds the same on a second, strongly augmented view of each batch; here there is one view.
+    what it was on CIFAR-100, and drowns the rest. The paper adds the same on a second, strongly augmented view of each
+    batch; here there is one view.
     """
 
     temperatures: tuple[float, ...] = (2.0, 3.0, 4.0, 5.0, 6.0)

@@ -279,7 +279,7 @@ class Training:
 
     def _validate(self, stage: Stage, epoch: float) -> dict[str, float]:
         assert self.data.validation is not None
-        if stage.objective.reads.student_logits:
+        if stage.answers or stage.objective.reads.student_logits:
             return scores(self.apparatus.network, self.data.validation, self.settings)
         with self._averaged():
             return objective_loss(
