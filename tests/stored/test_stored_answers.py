@@ -23,7 +23,7 @@ from understudy.methods import find
 from understudy.objective import Objective
 from understudy.plan import Stage
 from understudy.stored.answers import StoredAnswers
-from understudy.stored.records import Form
+from understudy.stored.records import form_of, read_form
 from understudy.terms import CE, KD, Confidence, GradientAT, SeveralTeachers
 from understudy.training import preflight
 from understudy.training.course import Course
@@ -54,12 +54,12 @@ class Notes(Watcher):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """How often the teachers were asked with a whole batch to train on."""
+    """How often the teachers were asked with a whole batch, to train on or to validate."""
     counted = []
     ask = Objective.ask
 
     def counting(self, inputs):
-        if len(inputs) == COURSE.batch and self.training:
+        if len(inputs) == COURSE.batch:
             counted.append(len(inputs))
         return ask(self, inputs)
 
@@ -358,6 +358,22 @@ def test_distill_keeps_answers_in_the_run_folder_and_wants_one(small, tmp_path):
     assert len(files(tmp_path / "run/stored")) == 1
 
 
+def test_a_recipe_says_that_answers_are_stored_and_its_runs_may_share_them(make_run, tmp_path):
+    own = ["stored.views=4", "stored.taps=exact"]
+    results = [
+        make_run(*changes, out=tmp_path / name).execute()["methods"]["fitnets"]["trainings"][0]
+        for name, changes in (
+            ("live", []),
+            ("own", own),
+            ("first", [*own, f"stored.folder={tmp_path}/shared"]),
+            ("second", [*own, f"stored.folder={tmp_path}/shared", "stored.fill=false"]),
+        )
+    ]
+    assert all(result | {"seconds": 0} == results[0] | {"seconds": 0} for result in results)
+    assert files(tmp_path / "own/stored")
+    assert not (tmp_path / "first/stored").exists()
+
+
 def test_kd_terms_alone_run_without_student_taps(train, at):
     stages = [Stage("only", KD(temperature=2), COURSE)]
     assert equal(train(method=stages)[0], train(at(), method=stages)[0])
@@ -389,8 +405,8 @@ def test_records_give_back_what_they_were_given_bit_for_bit_and_in_its_memory_fo
     values = torch.randn(7, *shape, dtype=torch.float64).to(dtype)
     if len(shape) == 3:
         values = values.contiguous(memory_format=torch.channels_last)
-    form = Form.of(values)
-    assert Form.read(json.loads(json.dumps(form.describe()))) == form
+    form = form_of(values, "exact")
+    assert read_form(json.loads(json.dumps(form.describe()))) == form
     back = form.decode(form.encode(values))
     assert torch.equal(back, values)
     assert back.dtype == dtype
@@ -400,7 +416,33 @@ def test_records_give_back_what_they_were_given_bit_for_bit_and_in_its_memory_fo
 
 def test_a_value_too_large_for_float16_is_refused():
     with pytest.raises(UserError, match="bfloat16"):
-        Form.of(torch.full((2, 3), 1e5), "float16").encode(torch.full((2, 3), 1e5))
+        form_of(torch.full((2, 3), 1e5), "float16").encode(torch.full((2, 3), 1e5))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_of_the_largest_logits_probabilities_stay_exact_and_the_others_share_the_rest(dtype):
+    logits = (4 * torch.randn(6, 9, generator=torch.Generator().manual_seed(0))).to(dtype)
+    form = form_of(logits, "top-3")
+    assert read_form(json.loads(json.dumps(form.describe()))) == form
+    back = form.decode(form.encode(logits))
+    largest = logits.topk(3).indices
+    assert torch.equal(back.gather(1, largest), logits.gather(1, largest))
+    before, after = logits.float().softmax(1), back.float().softmax(1)
+    rounding = 1e-5 if dtype == torch.float32 else 0.01
+    torch.testing.assert_close(after.gather(1, largest), before.gather(1, largest), rtol=rounding, atol=rounding)
+    others = back.scatter(1, largest, torch.nan)
+    assert all(len(row[~row.isnan()].unique()) == 1 for row in others)
+    with pytest.raises(UserError, match="leaves nothing out"):
+        form_of(logits, "top-9")
+
+
+def test_a_training_on_the_largest_logits_is_the_same_from_teacher_and_file(train, at, asked):
+    first, notes = train(at(top=1))
+    asked.clear()
+    again, more = train(at(top=1))
+    assert notes == more == asked == []
+    assert equal(first, again)
+    assert not equal(first, train(at())[0])
 
 
 SCRIPT = """

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from understudy.data.views import PLAIN
 from understudy.plan import Stage
-from understudy.stored.answers import forms
 from understudy.stored.options import Stored
 from understudy.stored.records import WORD
+from understudy.stored.value import forms
 from understudy.taps import Answer
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from understudy.data.views import PLAIN, Draw, Views
 from understudy.errors import UserError
 from understudy.plan import STAGE_STRIDE
+from understudy.taps import Tap
 from understudy.terms import Reads
 from understudy.training.bounds import STRICT, Interval
 
@@ -21,6 +22,7 @@ class Stored:
             without stored answers. A number: all seeds, methods and stages see the same views and share their answers.
         taps: whether stages that read the teacher's hidden values are served from a file too, and in which numbers.
             ``"live"``: the teacher is asked each time, for hidden values can take much room.
+        top: of each answer only so many of the largest logits; all other classes share what probability is left.
         folder: where the files are; by default ``stored`` in the run folder. Trainings, runs and sweeps may share one.
         fill: False only reads: a folder without the answers of this teacher is refused.
     """
@@ -28,6 +30,7 @@ class Stored:
     views: Annotated[int, Interval(ge=1)] = 8
     seed: Annotated[int, Interval(ge=0)] | None = None
     taps: Literal["live", "exact", "bfloat16", "float16"] = "live"
+    top: Annotated[int, Interval(ge=1)] | None = None
     folder: str | None = None
     fill: bool = True
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
@@ -39,6 +42,12 @@ class Stored:
         if run is None:
             raise UserError("stored answers need a folder: name one, as in Stored(folder=...), or a run folder (out=)")
         return replace(self, folder=str(run / "stored"))
+
+    def kept(self, tap: Tap | None) -> str:
+        """How a value is kept: a tap's, or the logits (None)."""
+        if tap is not None:
+            return self.taps
+        return "exact" if self.top is None else f"top-{self.top}"
 
     def draw(self, views: Views, seed: int, stage: int, epoch: int) -> Draw:
         """Which views an epoch sees. Those of a stage without augmentation are always the same."""

@@ -9,7 +9,7 @@ from torch import nn
 
 from understudy.errors import UserError
 from understudy.stored import fingerprints
-from understudy.stored.records import Form
+from understudy.stored.records import Form, read_form
 from understudy.taps import inner
 from understudy.training.checkpoints import write_atomically
 
@@ -42,13 +42,17 @@ class Store:
         self.belongs = {"format": FORMAT, **belongs}
         name = fingerprints.brief(f"{key}={value}" for key, value in sorted(self.belongs.items()))
         self.path = folder / f"{type(inner(teacher)).__name__}-{name}"
-        self.fill = fill
+        self.teacher, self.fill = teacher, fill
         self._look()
+
+    def sibling(self, others: Mapping[str, Any]) -> "Store":
+        """The store beside it whose answers depend on these instead."""
+        return Store(self.path.parent, self.belongs | dict(others), self.teacher, fill=self.fill)
 
     def form(self, value: str) -> Form | None:
         """How a value lies in its files; None: there are none yet."""
         described = _json(self.path / f"{value}.json")
-        return None if described is None else Form.read(described)
+        return None if described is None else read_form(described)
 
     def claim(self, value: str, form: Form) -> None:
         """Say how a value lies in its files, before the first is written."""

@@ -1,6 +1,7 @@
 """What lives for one stage: the objective with what its terms own, optimizers, bounds, the running mean of weights."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from understudy.stored import Stored
 from understudy.stored.answers import StoredAnswers
 from understudy.terms import Facts, Reading
 from understudy.training.averaging import Average
+from understudy.training.evaluate import objective_loss
 from understudy.training.optimizers import MaxNorm, parameter_groups, rival_groups
 from understudy.training.settings import Settings
 from understudy.training.state import copy_of, restore_optimizer
@@ -121,6 +123,19 @@ class Apparatus:
         if shares:
             self.shares = gradient_shares(self.student, outcome)
         return outcome.loss, torch.stack([outcome.loss.detach(), *outcome.terms.values(), *opposed])
+
+    def validation_loss(self, epoch: float) -> dict[str, float]:
+        """The objective's mean over the validation part, where accuracy cannot be measured."""
+        part, batch = self.data.validation, self.stage.course.batch
+        assert part is not None
+        answers = self._unviewed.answers if self._unviewed else None
+        return objective_loss(self.objective, part, self.settings, epoch=epoch, batch=batch, answers=answers)
+
+    @cached_property
+    def _unviewed(self) -> StoredAnswers | None:
+        validation = self.data.validation
+        one_source = validation is not None and validation.source is self.data.train.source
+        return self.stored.unviewed() if self.stored and self.stored.filling and one_source else None
 
     def step(self, loss: Tensor) -> None:
         """Move the student, and what learns with it, down the loss."""

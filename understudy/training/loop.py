@@ -22,7 +22,7 @@ from understudy.plan import Stage
 from understudy.stored import Stored
 from understudy.training import checkpoints
 from understudy.training.apparatus import Apparatus
-from understudy.training.evaluate import objective_loss, scores
+from understudy.training.evaluate import scores
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.metrics import Log
 from understudy.training.settings import Settings
@@ -282,9 +282,7 @@ class Training:
         if stage.answers or stage.objective.reads.student_logits:
             return scores(self.apparatus.network, self.data.validation, self.settings)
         with self._averaged():
-            return objective_loss(
-                self.apparatus.objective, self.data.validation, self.settings, epoch=epoch, batch=stage.course.batch
-            )
+            return self.apparatus.validation_loss(epoch)
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:

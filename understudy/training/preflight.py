@@ -26,6 +26,7 @@ from understudy.training.course import Course
 from understudy.training.evaluate import answers
 from understudy.training.settings import Settings
 from understudy.training.state import copy_of
+from understudy.training.teaching import lean
 
 SAMPLE = 1000  # of which the teacher's accuracy is estimated
 DRY_BATCH = 32
@@ -166,7 +167,17 @@ def _dry_run(
         broken = batch.ids[~torch.isfinite(inputs.flatten(1)).all(1)].tolist()[:5]
         raise UserError(f"the data hold NaN or infinity (samples {broken}): mend the data")
     facts = facts_of(data)
-    objective = Objective(stage.objective, student=student, teacher=teachers, example=inputs[:2], facts=facts)
+    objective = Objective(
+        stage.objective,
+        student=student,
+        teacher=teachers,
+        example=inputs[:2],
+        facts=facts,
+        teaching=settings.of_teacher.autocast,
+    )
+    notes: list[str] = []
+    lean(objective, data, settings, notes.append)
+    yield from (Finding("warning", subject, note) for note in notes)
     student.train()
     for name, part in objective.parts.items():
         alone = Objective(Sum((part,)), student=student, teacher=teachers, example=inputs[:2], facts=facts)
