@@ -5,7 +5,7 @@ import tomllib
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -16,6 +16,9 @@ from understudy.proposals import PLACEHOLDERS, PROPOSALS
 from understudy.recipe.lines import Lines
 from understudy.recipe.schema import Recipe
 from understudy.training.course import Course
+from understudy.training.settings import CHOOSABLE
+
+HowSettings = Literal["auto", "plain"] | None
 
 OF_ALL_METHODS = ("method", "train", "seeds", "balance")  # what stands in a method's table beside its own settings
 
@@ -49,17 +52,22 @@ class Mistakes:
         return ": ".join([place, *([".".join(path)] if path else []), self.found[path]])
 
 
-def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe in a file, with ``key=value`` overrides on top."""
+def read(path: Path, overrides: Sequence[str] = (), *, settings: HowSettings = None) -> Recipe:
+    """The recipe in a file, with ``key=value`` overrides on top.
+
+    Args:
+        settings: ``"auto"`` leaves those that the recipe does not say to be measured, ``"plain"`` does not. By default
+            they are measured where the recipe has no table of settings.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
         raise UserError(f"cannot read the recipe {path}: {reason}") from error
-    return parse(text, str(path), overrides)
+    return parse(text, str(path), overrides, settings=settings)
 
 
-def parse(text: str, source: str = "recipe", overrides: Sequence[str] = ()) -> Recipe:
+def parse(text: str, source: str = "recipe", overrides: Sequence[str] = (), *, settings: HowSettings = None) -> Recipe:
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -68,6 +76,7 @@ def parse(text: str, source: str = "recipe", overrides: Sequence[str] = ()) -> R
     mistakes = Mistakes(source, Lines(text), overridden)
     _resolve_courses(raw)
     _resolve_methods(raw, mistakes)
+    _resolve_settings(raw, settings, mistakes)
     _check_views(raw, mistakes)
     try:
         recipe = Recipe.model_validate(raw)
@@ -150,6 +159,19 @@ def _resolve_methods(raw: dict[str, Any], mistakes: Mistakes) -> None:
         course = table.get("train", raw.get("train", {}))
         common = {key: table[key] for key in ("seeds", "balance") if key in table}
         tables[name] = {"method": str(method), "settings": own, "train": course, **common}
+
+
+def _resolve_settings(raw: dict[str, Any], how: HowSettings, mistakes: Mistakes) -> None:
+    """``settings = "auto"`` and ``"plain"`` as the table that they stand for; without any they are to be measured."""
+    said = raw.get("settings", "auto")
+    if isinstance(said, str):
+        if said not in ("auto", "plain"):
+            mistakes.add(["settings"], f"give a table, 'auto' or 'plain', not {said!r}")
+        how, said = how or cast(HowSettings, said), {}
+    if not isinstance(said, dict) or how is None:
+        return
+    open_ = [name for name in CHOOSABLE if name not in said] if how == "auto" else []
+    raw["settings"] = {**said, "auto": open_}
 
 
 def _check_settings(method: methods.Method, name: str, own: dict[str, Any], mistakes: Mistakes) -> None:
