@@ -99,14 +99,14 @@ METHODS = {
 }
 COMMANDS = {
     "demo": "--out --seeds --train-teacher --open --json",
-    "distill": "--out recipe --method --set --trust --checkpoint-seconds --check/--no-check --json",
-    "check": "recipe --set --trust --json",
-    "tune": "recipe --out --search --trials --method --seeds --also-optimistic --set --trust --checkpoint-seconds "
-    "--check/--no-check --json",
+    "distill": "--out recipe --method --set --settings --trust --checkpoint-seconds --check/--no-check --json",
+    "check": "recipe --set --settings --trust --json",
+    "tune": "recipe --out --search --trials --method --seeds --also-optimistic --set --settings --trust "
+    "--checkpoint-seconds --check/--no-check --json",
     "taps": "model --student --shape --classes --all --trust --json",
     "methods": "name --json",
     "report": "run --markdown",
-    "bench": "recipe --method --seconds --set --trust --json",
+    "bench": "recipe --method --seconds --set --settings --trust --json",
     "landscape": "run --grid --samples --part --seed --trust --json",
 }
 RUN_FOLDER = ["recipe.toml", "metrics.jsonl", "result.json", "student.safetensors", "student.json", "report.html"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn
 
@@ -26,8 +26,11 @@ from understudy.training.evaluate import answers
 from understudy.training.interrupt import Stopped, listening
 from understudy.training.loop import Training
 from understudy.training.preflight import Finding
-from understudy.training.settings import Settings
+from understudy.training.settings import CHOOSABLE, Settings
 from understudy.training.watch import Watcher
+
+if TYPE_CHECKING:
+    from understudy.running.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def distill(
     course: Course | None = None,
     epochs: int | None = None,
     seed: int = 0,
-    settings: Settings | None = None,
+    settings: Settings | Literal["auto"] | None = None,
     out: str | Path | None = None,
     check: bool = True,
     accept_weak: bool = False,
@@ -74,7 +77,8 @@ def distill(
             ``understudy.models.Normalized``.
         method: a name of ``understudy.methods``, a sum of terms, or stages of your own.
         course: how long, in which steps, on which views. ``epochs`` alone changes only that.
-        settings: device, precision, memory format, threads.
+        settings: device, precision, memory format, threads. ``"auto"`` measures which are fastest here, where the run
+            is long enough to be worth it; with ``out`` a run goes on with those that it began with.
         out: a run folder. With it, a call that was killed goes on where it was, bit for bit.
         check: run the pre-flight first.
         accept_weak: go on with a teacher that answers at chance level.
@@ -86,14 +90,15 @@ def distill(
 
     course = course or Course()
     course = replace(course, epochs=epochs) if epochs is not None else course
-    settings = settings or Settings()
     whole = datasets.as_data(data)
-    teachers = [] if teacher is None else [settings.place(teacher)]
-    settings.place(student)
     stages = _stages(method, course, method_settings, student, teacher, whole)
     if balance:
         stages = [stage.balanced() for stage in stages]
     folder = RunFolder(Path(out)) if out is not None else None
+    watcher = watcher or _Warning()
+    settings = _settled(settings or Settings(), teacher, student, stages, whole, folder, watcher)
+    teachers = [] if teacher is None else [settings.place(teacher)]
+    settings.place(student)
     stored = stored.within(folder.path if folder else None) if stored else None
     record = _record(method, method_settings, stages, seed, settings, teacher, student, stored)
     with folder.locked() if folder else nullcontext(), listening() as stop, ExitStack() as stack:
@@ -118,7 +123,7 @@ def distill(
             settings=settings,
             checkpoint_folder=folder.path / "checkpoints" if folder else None,
             metrics=folder.path / METRICS if folder else None,
-            watcher=watcher or _Warning(),
+            watcher=watcher,
             stop=stop,
             stored=stored,
         )
@@ -160,6 +165,39 @@ def _stages(
     if isinstance(method, Expression):
         return [Stage("own terms", method, course)]
     return list(method)
+
+
+def _settled(
+    settings: Settings | Literal["auto"],
+    teacher: nn.Module | None,
+    student: nn.Module,
+    stages: list[Stage],
+    data: datasets.Data,
+    folder: "RunFolder | None",
+    watcher: Watcher,
+) -> Settings:
+    """Settings with nothing left to choose."""
+    from understudy.measure.fastest import fastest_settings
+
+    settings = Settings(auto=CHOOSABLE) if settings == "auto" else settings
+    if not settings.auto:
+        return settings
+    begun = folder.settings() if folder else None
+    if begun is not None:
+        return begun
+    longest = max(stages, key=lambda stage: stage.course.epochs)
+    steps = sum(stage.course.epochs * data.train.steps(stage.course.batch) for stage in stages)
+    networks = [network for network in (teacher, student) if network is not None]
+    about = {
+        "networks": [[_class(network), *map(list, (p.shape for p in network.parameters()))] for network in networks],
+        "objective": str(longest.objective),
+        "batch": longest.course.batch,
+        "sample": data.shape,
+    }
+    teachers = [] if teacher is None else [teacher]
+    choice = fastest_settings(settings, teachers, student, longest, data, steps=steps, about=about)
+    watcher.note(f"settings: {choice.reason}")
+    return choice.settings
 
 
 def _findings(

@@ -246,3 +246,13 @@ def test_landscape_surveys_a_finished_run_and_says_what_it_needs(understudy, tmp
     assert (code, "odd number" in err) == (2, True)
     (folder / "recipe.toml").write_text('method = "kd"\n')
     assert "understudy.measure.landscape" in understudy("landscape", folder, *trust)[2]
+
+
+def test_settings_that_nobody_named_are_chosen_and_said(understudy, recipe, tmp_path):
+    open_ = recipe("[settings]\nthreads = 1\n")
+    words = ["distill", open_, "--trust", "smallnets", "--out", tmp_path / "run", "--set", "train.epochs=2"]
+    code, _, err = understudy(*words, "--set", "methods.fitnets.hint_epochs=1")
+    assert code == 0, err
+    assert "settings: float32, channels-last; so short a run is not worth measuring" in err
+    assert "auto = []" in (tmp_path / "run/recipe.toml").read_text()
+    assert "settings" not in understudy("check", open_, "--trust", "smallnets", "--settings", "plain")[2]

@@ -10,15 +10,23 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from understudy import methods
-from understudy import recipe as recipes
 from understudy.cli._live import Live
-from understudy.cli._shared import JsonOption, RecipeArgument, SetOption, TrustOption, err, out, print_json
+from understudy.cli._settle import read_settled
+from understudy.cli._shared import (
+    JsonOption,
+    RecipeArgument,
+    SetOption,
+    SettingsOption,
+    TrustOption,
+    err,
+    out,
+    print_json,
+)
 from understudy.errors import UserError, did_you_mean
 from understudy.measure.steps import StepCost, step_cost
 from understudy.measure.surroundings import command, machine, versions
 from understudy.running import Run
-from understudy.training.loop import Training
+from understudy.running.rehearsal import rehearsal
 
 
 def bench(
@@ -26,6 +34,7 @@ def bench(
     method: Annotated[str | None, typer.Option(help="Only this method of the recipe.", show_default=False)] = None,
     seconds: Annotated[float, typer.Option(min=0, help="To measure for, in each stage.")] = 5.0,
     changes: SetOption = None,
+    settings: SettingsOption = None,
     trust: TrustOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -33,14 +42,13 @@ def bench(
 
     Example: understudy bench recipes/fitnets_mnist.toml --method kd --set train.batch=64
     """
-    read = recipes.read(recipe, changes or [])
     with tempfile.TemporaryDirectory() as nowhere, Live(err) as live:
+        read = read_settled(recipe, changes, settings, trust, live)
         run = Run(read, Path(nowhere), trusted=trust or [], watcher=live)
         costs = {name: list(_costs(run, name, seconds)) for name in _named(run, method)}
-    settings = asdict(run.recipe.settings)
     if json:
         stages = {name: [asdict(cost) for cost in found] for name, found in costs.items()}
-        record = {"command": command(), "machine": machine(), "versions": versions(), "settings": settings}
+        record = {"command": command(), "machine": machine(), "versions": versions(), "settings": asdict(read.settings)}
         print_json({**record, "methods": stages})
         return
     for name, found in costs.items():
@@ -57,17 +65,8 @@ def _named(run: Run, method: str | None) -> list[str]:
 
 def _costs(run: Run, name: str, seconds: float) -> Iterator[StepCost]:
     """Of each stage of a method, each in a training of its own. What the weights are makes no difference."""
-    for number in range(len(_training(run, name).stages)):
-        yield step_cost(_training(run, name), number, seconds=seconds)
-
-
-def _training(run: Run, name: str) -> Training:
-    cast, table, seed = run.cast, run.recipe.methods[name], run.recipe.seeds[0]
-    student = cast.student(seed)
-    teacher = cast.teacher(seed) if run.recipe.teacher and methods.find(table.method).reads_teacher else None
-    stages = cast.stages(table, student, teacher)
-    teachers = [] if teacher is None else [teacher]
-    return Training(student, teachers, stages, cast.student_data, seed=seed, settings=run.recipe.settings)
+    for number in range(len(rehearsal(run.recipe, run.cast, name).stages)):
+        yield step_cost(rehearsal(run.recipe, run.cast, name), number, seconds=seconds)
 
 
 def _show(method: str, cost: StepCost, console: Console) -> None:

@@ -6,10 +6,12 @@ from typing import Annotated, Any
 import typer
 
 from understudy import recipe as recipes
+from understudy.cli._settle import settle
 from understudy.cli._shared import (
     JsonOption,
     RecipeArgument,
     SetOption,
+    SettingsOption,
     TrustOption,
     err,
     out,
@@ -47,6 +49,7 @@ def tune(
         bool, typer.Option("--also-optimistic", help="Also tell the best of all trials on test, as papers do.")
     ] = False,
     changes: SetOption = None,
+    settings: SettingsOption = None,
     trust: TrustOption = None,
     seconds: Annotated[float, typer.Option("--checkpoint-seconds", min=0, help="Between two checkpoints.")] = 20.0,
     check: Annotated[bool, typer.Option(help="Run the pre-flight check first.")] = True,
@@ -58,9 +61,14 @@ def tune(
     """
     chosen: dict[str, Any] = {"method": method, "seeds": list(range(seeds)) if seeds else None}
     read = recipes.read_searched(
-        recipe, changes or [], search or [], **{key: value for key, value in chosen.items() if value is not None}
+        recipe,
+        changes or [],
+        search or [],
+        settings=settings,
+        **{key: value for key, value in chosen.items() if value is not None},
     )
     with listening() as stop, LiveTrials(err) as live:
+        read = read.settled(settle(read.recipe, trust, live, folder))
         tuning = Tuning(read, folder, trusted=trust or [], watcher=live, stop=stop, checkpoint_seconds=seconds)
         tuning.look()
         if check and not (folder / OUTCOME).exists():

@@ -38,6 +38,7 @@ class Parts:
         owners: list[tuple[Any, dict[str, str]]] = [
             (objective, {"read": "teacher", "judge": "losses", "learn": "optimizer"}),
             (apparatus, {"step": "backward", "_step_rivals": "rivals"}),
+            (apparatus.stored, {"answers": "teacher"}),
             (apparatus.bounds, {"apply": "optimizer"}),
             (apparatus.average, {"update": "optimizer"}),
             *((optimizer, {"step": "optimizer", "zero_grad": "optimizer"}) for optimizer in optimizers),

@@ -5,7 +5,7 @@ import tomllib
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -16,6 +16,9 @@ from understudy.proposals import PLACEHOLDERS, PROPOSALS
 from understudy.recipe.lines import Lines
 from understudy.recipe.schema import Recipe
 from understudy.training.course import Course
+from understudy.training.settings import CHOOSABLE
+
+HowSettings = Literal["auto", "plain"] | None
 
 OF_ALL_METHODS = ("method", "train", "seeds", "balance")  # what stands in a method's table beside its own settings
 
@@ -50,9 +53,14 @@ class Mistakes:
         return ": ".join([place, *([".".join(path)] if path else []), self.found[path]])
 
 
-def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe in a file, with ``key=value`` overrides on top."""
-    return parse(text_of(path), str(path), overrides)
+def read(path: Path, overrides: Sequence[str] = (), *, settings: HowSettings = None) -> Recipe:
+    """The recipe in a file, with ``key=value`` overrides on top.
+
+    Args:
+        settings: ``"auto"`` leaves those that the recipe does not say to be measured, ``"plain"`` does not. By default
+            they are measured where the recipe has no table of settings.
+    """
+    return parse(text_of(path), str(path), overrides, settings=settings)
 
 
 def text_of(path: Path) -> str:
@@ -63,8 +71,8 @@ def text_of(path: Path) -> str:
         raise UserError(f"cannot read the recipe {path}: {reason}") from error
 
 
-def parse(text: str, source: str = "recipe", overrides: Sequence[str] = ()) -> Recipe:
-    return check(*load(text, source, overrides))
+def parse(text: str, source: str = "recipe", overrides: Sequence[str] = (), *, settings: HowSettings = None) -> Recipe:
+    return check(*load(text, source, overrides), settings=settings)
 
 
 def load(text: str, source: str, overrides: Sequence[str]) -> tuple[dict[str, Any], Mistakes]:
@@ -78,10 +86,11 @@ def load(text: str, source: str, overrides: Sequence[str]) -> tuple[dict[str, An
     return raw, Mistakes(source, Lines(text), overridden)
 
 
-def check(raw: dict[str, Any], mistakes: Mistakes) -> Recipe:
+def check(raw: dict[str, Any], mistakes: Mistakes, *, settings: HowSettings = None) -> Recipe:
     """The recipe, or all its mistakes; ``raw`` is used up."""
     _resolve_courses(raw)
     _resolve_methods(raw, mistakes)
+    _resolve_settings(raw, settings, mistakes)
     _check_views(raw, mistakes)
     try:
         recipe = Recipe.model_validate(raw)
@@ -99,7 +108,7 @@ def check(raw: dict[str, Any], mistakes: Mistakes) -> Recipe:
 
 def write(recipe: Recipe) -> str:
     """The resolved recipe, complete, as TOML. Reading it again gives the same recipe."""
-    plain = _without_nones(recipe.model_dump(mode="json"))
+    plain = without_nones(recipe.model_dump(mode="json"))
     for method in plain["methods"].values():
         method.update(method.pop("settings"))
     return tomli_w.dumps(plain)
@@ -188,6 +197,19 @@ def _resolve_methods(raw: dict[str, Any], mistakes: Mistakes) -> None:
         course = table.get("train", raw.get("train", {}))
         common = {key: table[key] for key in ("seeds", "balance") if key in table}
         tables[name] = {"method": str(method), "settings": own, "train": course, **common}
+
+
+def _resolve_settings(raw: dict[str, Any], how: HowSettings, mistakes: Mistakes) -> None:
+    """``settings = "auto"`` and ``"plain"`` as the table that they stand for; without any they are to be measured."""
+    said = raw.get("settings", "auto")
+    if isinstance(said, str):
+        if said not in ("auto", "plain"):
+            mistakes.add(["settings"], f"give a table, 'auto' or 'plain', not {said!r}")
+        how, said = how or cast(HowSettings, said), {}
+    if not isinstance(said, dict) or how is None:
+        return
+    open_ = [name for name in CHOOSABLE if name not in said] if how == "auto" else []
+    raw["settings"] = {**said, "auto": open_}
 
 
 def _check_settings(method: methods.Method, name: str, own: dict[str, Any], mistakes: Mistakes) -> None:
@@ -318,7 +340,7 @@ def _item(kind: Any) -> Any:
     )
 
 
-def _without_nones(value: Any) -> Any:
+def without_nones(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_nones(v) for key, v in value.items() if v is not None}
-    return [_without_nones(v) for v in value] if isinstance(value, list) else value
+        return {key: without_nones(v) for key, v in value.items() if v is not None}
+    return [without_nones(v) for v in value] if isinstance(value, list) else value

@@ -2,13 +2,13 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from understudy.errors import UserError, did_you_mean
 from understudy.recipe.lines import Lines
-from understudy.recipe.read import Mistakes, assign, check, load, text_of
+from understudy.recipe.read import HowSettings, Mistakes, assign, check, load, text_of, without_nones
 from understudy.recipe.schema import Recipe, TuneTable
 from understudy.recipe.space import Choice, Number, Range, Space, read_space
 
@@ -28,6 +28,11 @@ class Searched:
         assert self.recipe.tune is not None
         return self.recipe.tune
 
+    def settled(self, recipe: Recipe) -> "Searched":
+        """The same with the settings of ``recipe``, for every trial alike."""
+        raw = {**self.raw, "settings": without_nones(asdict(recipe.settings))}
+        return replace(self, recipe=self.recipe.model_copy(update={"settings": recipe.settings}), raw=raw)
+
     def at(self, values: Mapping[str, Number]) -> Recipe:
         """The recipe with these values; its teacher stays as it was, whatever changes in ``[train]``."""
         recipe = check(self.written(values), Mistakes("the recipe of a trial", Lines(""), {}))
@@ -41,13 +46,26 @@ class Searched:
         return raw
 
 
-def read_searched(path: Path, overrides: Sequence[str] = (), search: Sequence[str] = (), **tune: Any) -> Searched:
+def read_searched(
+    path: Path,
+    overrides: Sequence[str] = (),
+    search: Sequence[str] = (),
+    *,
+    settings: HowSettings = None,
+    **tune: Any,
+) -> Searched:
     """The recipe in a file and its search; ``search`` (``key=space``) and ``tune`` (keys of its table) come on top."""
-    return parse_searched(text_of(path), str(path), overrides, search, **tune)
+    return parse_searched(text_of(path), str(path), overrides, search, settings=settings, **tune)
 
 
 def parse_searched(
-    text: str, source: str = "recipe", overrides: Sequence[str] = (), search: Sequence[str] = (), **tune: Any
+    text: str,
+    source: str = "recipe",
+    overrides: Sequence[str] = (),
+    search: Sequence[str] = (),
+    *,
+    settings: HowSettings = None,
+    **tune: Any,
 ) -> Searched:
     raw, mistakes = load(text, source, overrides)
     for key, value in tune.items():
@@ -59,7 +77,7 @@ def parse_searched(
             raise UserError(f"--search {entry!r}: write key=space, as in --search methods.kd.temperature=1..20")
         _spaces_of(raw)[key.strip()] = space.strip()
         mistakes.overridden["tune", "search", key.strip()] = "--search"
-    recipe = check(copy.deepcopy(raw), mistakes)
+    recipe = check(copy.deepcopy(raw), mistakes, settings=settings)
     if recipe.tune is None or not recipe.tune.search:
         raise UserError(
             f"{source}: nothing to search: add a table [tune.search], or --search methods.{list(recipe.methods)[-1]}"

@@ -10,6 +10,7 @@ from typing import Any
 
 from understudy.errors import UserError
 from understudy.training.checkpoints import write_atomically
+from understudy.training.settings import Settings
 
 RECIPE, RESULT, METRICS = "recipe.toml", "result.json", "metrics.jsonl"
 
@@ -32,6 +33,16 @@ class RunFolder:
         self.look(recipe)
         if not (self.path / RECIPE).exists():
             write_atomically(self.path / RECIPE, recipe.encode())
+
+    def settings(self) -> Settings | None:
+        """Those that the run in this folder began with; None where there is no run, or none that can be read."""
+        from pydantic import TypeAdapter
+
+        try:
+            said = tomllib.loads((self.path / RECIPE).read_text(encoding="utf-8"))["settings"]
+            return TypeAdapter(Settings).validate_python(said).plain
+        except (OSError, ValueError, KeyError):
+            return None
 
     def look(self, recipe: str) -> None:
         """See that the folder is free or this recipe's; another recipe's run is never touched."""

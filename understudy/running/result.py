@@ -53,6 +53,7 @@ def summarize(run: "Run") -> dict[str, Any]:
         "command": command(),
         "versions": versions(),
         "machine": machine(),
+        "settings": asdict(recipe.settings),
         "seeds": list(recipe.seeds),
         "data": {
             "name": recipe.data.name,

@@ -56,7 +56,9 @@ class Run:
         checkpoint_seconds: float = 20.0,
         cast: Cast | None = None,
     ):
-        self.recipe, self.folder = recipe, RunFolder(out)
+        # What nobody has measured (see understudy.running.choosing) is plain.
+        self.recipe = recipe.model_copy(update={"settings": recipe.settings.plain})
+        self.folder = RunFolder(out)
         self.watcher = watcher or Watcher()
         self.stop = StopRequest() if stop is None else stop  # one that nobody has made yet is false
         self.checkpoint_seconds = checkpoint_seconds

@@ -55,7 +55,7 @@ class Apparatus:
         self.objective = Objective(
             stage.objective,
             student=settings.compiled(student),
-            teacher=[settings.compiled(teacher) for teacher in teachers],
+            teacher=teachers if settings.teacher == "lean" else [settings.compiled(teacher) for teacher in teachers],
             example=example,
             facts=facts,
             teaching=settings.of_teacher.autocast,

@@ -43,6 +43,11 @@ class Settings:
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     @property
+    def plain(self) -> "Settings":
+        """The same with nothing left to be chosen."""
+        return replace(self, auto=())
+
+    @property
     def of_teacher(self) -> "Settings":
         """The same, in the teacher's precision."""
         return replace(self, precision=self.teacher_precision or self.precision)

@@ -31,7 +31,8 @@ class Lean:
     """A teacher's copy, asked in its stead."""
 
     def __init__(self, network: nn.Module, teacher: TappedNetwork, settings: Settings):
-        self.tapped = TappedNetwork(settings.place(network), teacher.taps, cut=teacher.cut, called=teacher.called)
+        asked = settings.compiled(settings.place(network))
+        self.tapped = TappedNetwork(asked, teacher.taps, cut=teacher.cut, called=teacher.called)
         self.settings = settings
 
     def __call__(self, inputs: Any) -> Answer:
