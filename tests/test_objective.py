@@ -192,6 +192,22 @@ def test_a_student_in_float32_learns_from_a_teacher_in_bfloat16(networks, batch)
         assert all(value.dtype == torch.float32 and value.isfinite() for value in outcome.terms.values())
 
 
+def test_a_term_that_weighs_nothing_is_not_computed(networks, batch, monkeypatch) -> None:
+    teacher, student = networks
+    computed = []
+    loss = KD.loss
+    monkeypatch.setattr(KD, "loss", lambda self, *args: computed.append(1) or loss(self, *args))
+    terms = CE() + KD() * step(0.0, 1.0, epoch=2)
+    objective = Objective(terms, student=student, teacher=teacher)
+    outcome = objective(*batch, epoch=1.0)
+    outcome.loss.backward()
+    assert (computed, outcome.terms["kd"].item(), outcome.weighted["kd"].item()) == ([], 0.0, 0.0)
+    torch.testing.assert_close(outcome.loss, Objective(CE(), student=student)(*batch).loss)
+    assert objective(*batch, epoch=2.0).terms["kd"] > 0
+    assert Objective(0.0 * KD(), student=student, teacher=teacher)(*batch).terms["kd"] > 0
+    assert computed == [1, 1]
+
+
 def low() -> torch.autocast:
     return torch.autocast("cpu", torch.bfloat16)
 

@@ -152,7 +152,11 @@ class Objective(nn.Module):
         """The loss of answers that are there already (stored teacher answers, a forward pass of the caller's)."""
         means: dict[str, Tensor] = {}
         plain = _widened(_without_teachers_graph(reading)) if self.terms.reads.gradients else reading
+        idle = self._idle(reading.epoch)
         for name, part in self.parts.items():
+            if name in idle:
+                means[name] = torch.zeros((), device=reading.labels.device)
+                continue
             values = self._loss(name, part.term, reading if part.term.reads.gradients else plain)
             means[name] = per_sample(name, values, len(reading.labels)).mean()
         weighted = self._weighted(means, reading.epoch)
@@ -162,6 +166,14 @@ class Objective(nn.Module):
             total = total if own is None else total + own
         logits = reading.student.logits.detach() if self.terms.reads.student_logits else None
         return Outcome(total, {name: mean.detach() for name, mean in means.items()}, weighted, logits)
+
+    def _idle(self, epoch: float) -> set[str]:
+        """The terms that weigh nothing now: their values are not computed, and stand in the log as 0 beside weight 0.
+
+        Balanced terms are all looked at, and where all weights are 0 there is nothing else to tell.
+        """
+        idle = {name for name, part in self.parts.items() if part.weight(epoch) == 0}
+        return idle if self.balance is None and len(idle) < len(self.parts) else set()
 
     def _weighted(self, means: dict[str, Tensor], epoch: float) -> dict[str, Tensor]:
         """Each term's part of the loss."""
