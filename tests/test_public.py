@@ -101,14 +101,16 @@ COMMANDS = {
     "demo": "--out --seeds --train-teacher --open --json",
     "distill": "--out recipe --method --set --trust --checkpoint-seconds --check/--no-check --json",
     "check": "recipe --set --trust --json",
+    "tune": "recipe --out --search --trials --method --seeds --also-optimistic --set --trust --checkpoint-seconds "
+    "--check/--no-check --json",
     "taps": "model --student --shape --classes --all --trust --json",
     "methods": "name --json",
     "report": "run --markdown",
 }
 RUN_FOLDER = ["recipe.toml", "metrics.jsonl", "result.json", "student.safetensors", "student.json", "report.html"]
 HEAVY = """
-    PIL annotated_doc click jinja2 matplotlib onnx onnxruntime pydantic rich scipy timm tomli_w torch._dynamo
-    torch._inductor torchvision transformers typer
+    PIL annotated_doc click jinja2 matplotlib onnx onnxruntime optuna pydantic rich scipy sqlalchemy timm tomli_w
+    torch._dynamo torch._inductor torchvision transformers typer
 """
 
 

@@ -189,3 +189,30 @@ def test_a_method_by_nothing_but_its_name_trains_on_the_images_of_the_package(un
     assert code == 0
     assert list(json.loads(stdout)["methods"]) == ["rkd"]
     assert understudy("distill", "--out", tmp_path / "none")[0] == 2
+
+
+def test_tune_tells_the_best_as_lines_and_as_json_and_mistakes_in_the_space_are_a_line(understudy, tmp_path):
+    words = ["tune", "recipe.toml", "--trust", "smallnets", "--out", tmp_path / "tune", "--trials", 2]
+    words += ["--search", "methods.fitnets.temperature={1, 4}"]
+    code, out, err = understudy(*words)
+    assert code == 0, err
+    assert "best by validation, its test accuracy:" in out
+    assert "optimistic" not in out
+    assert "[methods.fitnets]\ntemperature = " in out
+    assert "best so far: trial" in err
+    code, out, _ = understudy(*words, "--also-optimistic", "--json")
+    assert (code, json.loads(out)) == (0, json.loads((tmp_path / "tune/tune.json").read_text()))
+    assert "best of all on test (optimistic, as the paper reports)" in json.loads(out)["figures"]
+    for space, said in (
+        (
+            "methods.fitnets.temprature=1..2",
+            "--search: tune.search.methods.fitnets.temprature: method 'fitnets' has no",
+        ),
+        ("train.epochs=0..2", "--search: tune.search.train.epochs: Input should be greater than or equal to 1"),
+        ("train.epochs=2", "write a range as 1..20"),
+    ):
+        code, out, err = understudy("tune", "recipe.toml", "--out", tmp_path / "none", "--search", space)
+        assert (code, out, len(err.strip().splitlines())) == (2, "", 1)
+        assert said in err
+        assert not (tmp_path / "none").exists()
+    assert "nothing to search" in understudy("tune", "recipe.toml", "--out", tmp_path / "none")[2]

@@ -3,7 +3,7 @@
 import dataclasses
 import tomllib
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ OF_ALL_METHODS = ("method", "train", "seeds", "balance")  # what stands in a met
 class Mistakes:
     """Collected mistakes of one recipe."""
 
-    def __init__(self, source: str, lines: Lines, overridden: set[tuple[str, ...]]):
-        self.source, self.lines, self.overridden = source, lines, overridden
+    def __init__(self, source: str, lines: Lines, overridden: dict[tuple[str, ...], str]):
+        self.source, self.lines = source, lines
+        self.overridden = overridden  # keys that came from the command line, each with its option
         self.found: dict[tuple[str, ...], str] = {}
 
     def add(self, path: Sequence[str], text: str) -> None:
@@ -43,29 +44,42 @@ class Mistakes:
         return self.lines.of(path) or 0
 
     def _sentence(self, path: tuple[str, ...]) -> str:
-        overridden = any(path[: len(key)] == key for key in self.overridden)
+        option = next((name for key, name in self.overridden.items() if path[: len(key)] == key), None)
         line = self.lines.of(path)
-        place = "--set" if overridden else f"{self.source}:{line}" if line else self.source
+        place = option or (f"{self.source}:{line}" if line else self.source)
         return ": ".join([place, *([".".join(path)] if path else []), self.found[path]])
 
 
 def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe in a file, with ``key=value`` overrides on top."""
+    return parse(text_of(path), str(path), overrides)
+
+
+def text_of(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
         raise UserError(f"cannot read the recipe {path}: {reason}") from error
-    return parse(text, str(path), overrides)
 
 
 def parse(text: str, source: str = "recipe", overrides: Sequence[str] = ()) -> Recipe:
+    return check(*load(text, source, overrides))
+
+
+def load(text: str, source: str, overrides: Sequence[str]) -> tuple[dict[str, Any], Mistakes]:
+    """What is written, with what was said on the command line; nothing is checked yet."""
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{source}: not valid TOML: {error}") from error
-    overridden = {_override(raw, override) for override in overrides}
-    mistakes = Mistakes(source, Lines(text), overridden)
+    overridden = {_override(raw, override): "--set" for override in overrides}
+    _join_keys(raw)
+    return raw, Mistakes(source, Lines(text), overridden)
+
+
+def check(raw: dict[str, Any], mistakes: Mistakes) -> Recipe:
+    """The recipe, or all its mistakes; ``raw`` is used up."""
     _resolve_courses(raw)
     _resolve_methods(raw, mistakes)
     _check_views(raw, mistakes)
@@ -96,16 +110,40 @@ def _override(raw: dict[str, Any], override: str) -> tuple[str, ...]:
     if not equals or not key.strip():
         raise UserError(f"--set {override!r}: write key=value, as in --set train.epochs=10")
     path = tuple(part.strip() for part in key.split("."))
+    try:
+        chosen = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        chosen = value.strip()
+    try:
+        assign(raw, path, chosen)
+    except UserError as error:
+        raise UserError(f"--set {override!r}: {error}") from error
+    return path
+
+
+def assign(raw: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Put a value at a key, through tables that may yet be missing."""
     table = raw
     for part in path[:-1]:
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
-            raise UserError(f"--set {override!r}: {part!r} is a value, not a table")
-    try:
-        table[path[-1]] = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        table[path[-1]] = value.strip()
-    return path
+            raise UserError(f"{part!r} is a value, not a table")
+    table[path[-1]] = value
+
+
+def _join_keys(raw: dict[str, Any]) -> None:
+    """Keys of ``[tune.search]`` may stand without quotes, which makes tables of them: here they are keys again."""
+    search = raw["tune"].get("search") if isinstance(raw.get("tune"), dict) else None
+    if isinstance(search, dict):
+        raw["tune"]["search"] = dict(_joined(search))
+
+
+def _joined(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _joined(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _resolve_courses(raw: dict[str, Any]) -> None:

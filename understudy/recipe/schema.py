@@ -69,6 +69,18 @@ class MethodTable(Table):
     balance: bool = False  # weigh the terms by their gradients, not by the method's numbers
 
 
+class TuneTable(Table):
+    """What ``understudy tune`` searches; a run of the recipe does not look at it."""
+
+    method: str | None = None  # whose settings are sought; by default the one that ``search`` names, or the last
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = None  # of each trial
+    search: Mapping[str, str] = Field(default_factory=dict)  # the space of each setting
+    random: Annotated[int, Field(ge=1)] = 10  # so many trials are drawn at random before any is learned from
+    prune: bool = True  # stop trials that fall behind
+    grace: Annotated[int, Field(ge=1)] = 3  # epochs that every trial gets
+    sampler_seed: Annotated[int, Field(ge=0)] = 0
+
+
 class Recipe(Table):
     """A run: data, teacher, student, a course, and the methods that are compared on it, for every seed."""
 
@@ -81,6 +93,7 @@ class Recipe(Table):
     methods: Annotated[Mapping[str, MethodTable], Field(min_length=1)]
     settings: Settings = Field(default_factory=Settings)
     stored: Stored | None = None  # whether teachers' answers are kept; a table without keys says yes
+    tune: TuneTable | None = None
 
     @model_validator(mode="after")
     def _seeds_differ(self) -> "Recipe":

@@ -54,12 +54,13 @@ class Run:
         watcher: Watcher | None = None,
         stop: StopRequest | None = None,
         checkpoint_seconds: float = 20.0,
+        cast: Cast | None = None,
     ):
         self.recipe, self.folder = recipe, RunFolder(out)
         self.watcher = watcher or Watcher()
         self.stop = StopRequest() if stop is None else stop  # one that nobody has made yet is false
         self.checkpoint_seconds = checkpoint_seconds
-        self.cast = Cast.of(recipe, trusted, self.watcher.downloads)
+        self.cast = cast or Cast.of(recipe, trusted, self.watcher.downloads)
 
     def tasks(self) -> list[Task]:
         """Seed by seed, the teacher first where it is to be trained."""
@@ -115,7 +116,7 @@ class Run:
             tasks = self.tasks()
             self.watcher.run_begins([task.name for task in tasks])
             for task in tasks:
-                self._complete(task)
+                self.carry_out(task)
                 self.folder.gather_metrics([t.name for t in tasks])
             result = read_json(self.folder.path / RESULT)
             if result is None:
@@ -137,13 +138,15 @@ class Run:
             return self.recipe.settings.place(self.cast.teacher(seed))
         return self.trained(Task(TEACHER, self._teacher_seed(seed)))
 
-    def _complete(self, task: Task) -> None:
+    def carry_out(self, task: Task) -> dict[str, Any]:
+        """Train what a task asks for, or go on with it, unless it is done; answers with its record."""
         folder = self.folder.training(task.name)
         record = read_json(folder / RESULT)
         if record is None or not (folder / product.WEIGHTS).exists():
             record = self._train(task, folder)
         checkpoints.clear(self.folder.checkpoints(task.name))
         self.watcher.training_ends(task.name, record)
+        return record
 
     def _train(self, task: Task, folder: Path) -> dict[str, Any]:
         settings, cast = self.recipe.settings, self.cast

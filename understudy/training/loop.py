@@ -30,6 +30,10 @@ from understudy.training.state import copy_of
 from understudy.training.watch import Watcher
 
 
+class DivergedError(UserError):
+    """A loss that is no longer a number. Where settings are tried, this is an answer, and not the end."""
+
+
 @dataclass
 class Best:
     """The best epoch of a stage so far, by validation."""
@@ -234,7 +238,7 @@ class Training:
             raise UserError(f"{self.name}: the data hold NaN or infinity ({where}, samples {broken}): mend the data")
         newest = checkpoints.newest(self.checkpoint_folder) if self.checkpoint_folder else None
         kept = f"; the last good checkpoint is {newest.path}" if newest and newest.state else ""
-        raise UserError(
+        raise DivergedError(
             f"{self.name}: the loss is no longer a number ({where}, term {', '.join(names)}): "
             f"lower the learning rate or the term's weight{kept}"
         )
@@ -258,7 +262,7 @@ class Training:
             record["validation"] = found = self._validate(stage, epoch)
             value = found["accuracy"] if "accuracy" in found else -found["loss"]
             if not math.isfinite(value):
-                raise UserError(f"{self.name}: the validation loss is no longer a number (epoch {epoch})")
+                raise DivergedError(f"{self.name}: the validation loss is no longer a number (epoch {epoch})")
             if self.place.best is None or value > self.place.best.value:
                 self.place.best = Best(epoch, value, found)
                 if stage.course.keep == "best":
