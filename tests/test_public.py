@@ -106,6 +106,7 @@ COMMANDS = {
     "taps": "model --student --shape --classes --all --trust --json",
     "methods": "name --json",
     "report": "run --markdown",
+    "landscape": "run --grid --samples --part --seed --trust --json",
 }
 RUN_FOLDER = ["recipe.toml", "metrics.jsonl", "result.json", "student.safetensors", "student.json", "report.html"]
 HEAVY = """

@@ -216,3 +216,21 @@ def test_tune_tells_the_best_as_lines_and_as_json_and_mistakes_in_the_space_are_
         assert said in err
         assert not (tmp_path / "none").exists()
     assert "nothing to search" in understudy("tune", "recipe.toml", "--out", tmp_path / "none")[2]
+
+
+def test_landscape_surveys_a_finished_run_and_says_what_it_needs(understudy, tmp_path):
+    assert understudy("landscape", tmp_path / "none")[0] == 2
+    folder, trust = tmp_path / "run", ["--trust", "smallnets"]
+    assert understudy("distill", "recipe.toml", *trust, "--out", folder, "--no-check")[0] == 0
+    code, out, err = understudy("landscape", folder, *trust, "--grid", 3, "--samples", 9)
+    assert code == 0, err
+    assert "mean rise at radius 0.5" in " ".join(out.split())
+    code, out, _ = understudy(
+        "landscape", folder, *trust, "--grid", 3, "--samples", 9, "--json", "--part", "validation"
+    )
+    assert (code, json.loads(out)) == (0, json.loads((folder / "landscape.json").read_text()))
+    assert json.loads(out)["part"] == "validation"
+    code, _, err = understudy("landscape", folder, *trust, "--grid", 4)
+    assert (code, "odd number" in err) == (2, True)
+    (folder / "recipe.toml").write_text('method = "kd"\n')
+    assert "understudy.measure.landscape" in understudy("landscape", folder, *trust)[2]

@@ -241,6 +241,16 @@ def test_a_trial_that_diverges_fails_and_the_search_goes_on(make):
         execute(make("train.epochs=2", search=["train.optimizer.lr=1e30..1e31"], out="none"), 1)
 
 
+def test_settings_that_are_possible_each_and_impossible_together_are_a_trial_that_failed(make):
+    methods = '[methods.fitnets]\npair = "conv -> conv1"\nhint_epochs = 2\n'
+    space = ["train.epochs={3, 5}", "methods.fitnets.hint_epochs={1, 4}"]
+    found = make("train.epochs=6", search=space, recipe=text(methods=methods)).search(9)
+    failed = [trial for trial in found if trial.state == "failed"]
+    assert len(found) == 4
+    assert [trial.values for trial in failed] == [{"methods.fitnets.hint_epochs": 4, "train.epochs": 3}]
+    assert "below the 3 epochs" in failed[0].reason
+
+
 def test_every_seed_of_a_trial_counts_and_the_first_alone_is_judged(make):
     reported = []
 

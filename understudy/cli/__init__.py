@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import understudy
-from understudy.cli import check, demo, distill, methods, report, taps, tune
+from understudy.cli import check, demo, distill, landscape, methods, report, taps, tune
 from understudy.errors import UserError
 from understudy.training.interrupt import Stopped
 
@@ -35,7 +35,16 @@ def _common(
     """Train a small, thin, fast network to stand in for a large one, and prove how well it does."""
 
 
-for command in (demo.demo, distill.distill, check.check, tune.tune, taps.taps, methods.methods, report.report):
+for command in (
+    demo.demo,
+    distill.distill,
+    check.check,
+    tune.tune,
+    taps.taps,
+    methods.methods,
+    report.report,
+    landscape.landscape,
+):
     app.command()(command)
 
 

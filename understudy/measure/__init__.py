@@ -15,6 +15,8 @@ from understudy.measure.confidence import agreement as agreement
 from understudy.measure.confidence import calibration as calibration
 from understudy.measure.errors import Errors as Errors
 from understudy.measure.errors import errors as errors
+from understudy.measure.landscape import Landscape as Landscape
+from understudy.measure.landscape import landscape as landscape
 from understudy.measure.latency import Latency as Latency
 from understudy.measure.latency import latencies as latencies
 from understudy.measure.latency import onnx_runtime as onnx_runtime

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from understudy.stored import Stored
 from understudy.training.course import Course
@@ -73,12 +73,19 @@ class TuneTable(Table):
     """What ``understudy tune`` searches; a run of the recipe does not look at it."""
 
     method: str | None = None  # whose settings are sought; by default the one that ``search`` names, or the last
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = None  # of each trial
+    seeds: Seeds | None = None  # of each trial
     search: Mapping[str, str] = Field(default_factory=dict)  # the space of each setting
     random: Annotated[int, Field(ge=1)] = 10  # so many trials are drawn at random before any is learned from
     prune: bool = True  # stop trials that fall behind
     grace: Annotated[int, Field(ge=1)] = 3  # epochs that every trial gets
     sampler_seed: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: Seeds | None) -> Seeds | None:
+        if seeds is not None and len(set(seeds)) != len(seeds):
+            raise ValueError("each seed once")
+        return seeds
 
 
 class Recipe(Table):

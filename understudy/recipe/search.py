@@ -72,7 +72,7 @@ def parse_searched(
         mistakes.add(["data", "validation"], "a search selects on the validation part: set data.validation")
     mistakes.raise_if_any()
     whole = {key: space for key, space in spaces.items() if space is not None}
-    return Searched(recipe, raw, method, recipe.tune.seeds or recipe.seeds[:1], whole)
+    return Searched(recipe, raw, method, recipe.tune.seeds or recipe.seeds_of(method)[:1], whole)
 
 
 def _spaces_of(raw: dict[str, Any]) -> dict[str, Any]:

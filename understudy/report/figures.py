@@ -7,6 +7,7 @@ from understudy.measure import Spread
 from understudy.report import words
 from understudy.report.curves import losses, teacher_losses, validation
 from understudy.report.drawing import ALONE, INK, MARKERS, PAPER, SERIES, Drawn, clipped, draw
+from understudy.report.landscapes import landscapes
 from understudy.report.reading import Record
 from understudy.report.record import Result
 
@@ -24,6 +25,8 @@ def draw_all(record: Record) -> dict[str, Drawn]:
     for number, method in enumerate(record.result.methods, 1):
         drawn[f"losses of {method}"] = losses(record, method, f"losses-{number}-{_plain(method)}")
     drawn["losses of the teacher"] = teacher_losses(record)
+    if record.landscapes is not None:
+        drawn["landscapes"] = landscapes(record.landscapes)
     return {place: figure for place, figure in drawn.items() if figure is not None}
 
 

@@ -12,6 +12,7 @@ from understudy.errors import UserError
 from understudy.recipe import Recipe, Searched
 from understudy.running import Run, Task
 from understudy.running.run import TEACHER
+from understudy.stored import Stored
 from understudy.training import checkpoints
 from understudy.training.interrupt import StopRequest
 from understudy.training.loop import DivergedError
@@ -60,7 +61,8 @@ class Tuning:
 
     def narrowed(self, recipe: Recipe) -> Recipe:
         """The recipe with the method that is tuned alone, and the seeds of a trial."""
-        methods = {self.searched.method: recipe.methods[self.searched.method]}
+        table = recipe.methods[self.searched.method].model_copy(update={"seeds": None})
+        methods = {self.searched.method: table}
         return recipe.model_copy(update={"methods": methods, "seeds": self.searched.seeds})
 
     def written(self) -> str:
@@ -127,8 +129,8 @@ class Tuning:
             accuracies = [_accuracy(run.carry_out(task)) for task in students_of(run)]
         except _HopelessError:
             return trials.end(trial, "stopped")
-        except DivergedError as error:
-            return trials.end(trial, "failed", reason=str(error))
+        except DivergedError:
+            return trials.end(trial, "failed", reason="its loss is no longer a number")
         return trials.end(trial, "complete", tuple(accuracies))
 
     def _clear(self, trial: Trial) -> None:
@@ -150,6 +152,10 @@ class _TrialRun(Run):
             cast=replace(base.cast, recipe=recipe),
         )
         self.base = base
+
+    @property
+    def stored(self) -> Stored | None:
+        return self.base.stored  # a teacher's answers are the same for all trials
 
     def teacher(self, seed: int) -> nn.Module | None:
         return self.base.teacher(seed)
