@@ -17,6 +17,7 @@ from understudy import recipe as recipes
 from understudy.errors import UserError
 from understudy.training.loop import Training
 from understudy.tuning import TuneWatcher, Tuning
+from understudy.tuning.bench import Bench
 from understudy.tuning.outcome import BY_VALIDATION, OPTIMISTIC, execute
 from understudy.tuning.trials import Trials
 
@@ -108,7 +109,7 @@ MOMENTS = [  # one after the other in the same search: which call ends the proce
     (Training, "_save", 3, True),
     (Trials, "end", 1, False),
     (Trials, "end", 1, True),
-    (Tuning, "_clear", 1, False),
+    (Bench, "clear", 1, False),
     (Trials, "begin", 1, True),
     (Trials, "end", 2, False),
 ]
@@ -174,22 +175,23 @@ def test_the_search_never_opens_the_test_part_and_the_outcome_opens_it_once(make
     def refuse():
         raise AssertionError("the test part was opened")
 
-    data = tuning.run.cast.data
-    tuning.run.cast.data = replace(data, open_test=refuse)
-    tuning.run.cast.student_data = replace(tuning.run.cast.student_data, open_test=refuse)
+    cast = tuning.bench._run.cast
+    data = cast.data
+    cast.data = replace(data, open_test=refuse)
+    cast.student_data = replace(cast.student_data, open_test=refuse)
     assert [trial.state for trial in tuning.search(3)].count("complete") >= 2
-    assert list(tuning.run.check())
+    assert list(tuning.bench.check())
 
     def note():
         opened.append(len(list(tuning.folder.path.glob("trials/*/trainings/kd-0/result.json"))))
         return data.open_test()
 
-    tuning.run.cast.data = replace(data, open_test=note)
+    cast.data = replace(data, open_test=note)
     execute(tuning, 3, also_optimistic=True)
     assert len(opened) == 1
     before = (tuning.folder.path / "tune.json").read_bytes()
     again = make()
-    again.run.cast.data = replace(data, open_test=refuse)
+    again.bench._run.cast.data = replace(data, open_test=refuse)
     execute(again, 3)
     assert (tuning.folder.path / "tune.json").read_bytes() == before
 

@@ -64,7 +64,7 @@ def tune(
         tuning = Tuning(read, folder, trusted=trust or [], watcher=live, stop=stop, checkpoint_seconds=seconds)
         tuning.look()
         if check and not (folder / OUTCOME).exists():
-            findings = list(tuning.run.check())
+            findings = list(tuning.bench.check())
             print_findings(findings, err)
             preflight.passes(findings)
         found = execute(tuning, trials, also_optimistic=optimistic)

@@ -15,7 +15,7 @@ from understudy.running.measures import spread
 from understudy.training.checkpoints import write_atomically
 from understudy.training.evaluate import scores
 from understudy.tuning.trials import Trial, best
-from understudy.tuning.tune import Tuning, students_of
+from understudy.tuning.tune import Tuning
 
 OUTCOME, TUNED = "tune.json", "tuned.toml"
 BY_VALIDATION = "best by validation, its test accuracy"
@@ -68,7 +68,7 @@ def _tells(outcome: Mapping[str, Any], trials: Sequence[Trial], also_optimistic:
 def _outcome(
     tuning: Tuning, trials: Sequence[Trial], before: Mapping[str, Any], also_optimistic: bool
 ) -> dict[str, Any]:
-    searched, chosen, data = tuning.searched, chosen_of(trials), tuning.run.cast.data
+    searched, chosen, data = tuning.searched, chosen_of(trials), tuning.bench.data
     figures: dict[str, Any] = {}
     if (test := data.test) is not None:  # the search is over
         figures[BY_VALIDATION] = {"trial": chosen.number, "accuracy": spread(_accuracies(tuning, chosen, test))}
@@ -84,7 +84,7 @@ def _outcome(
         "seeds": list(searched.seeds),
         "data": {
             "name": searched.recipe.data.name,
-            "train": len(tuning.run.cast.student_data.train),
+            "train": tuning.bench.training_samples,
             "validation": len(data.validation) if data.validation else 0,
             "measured": len(test) if test is not None else 0,
         },
@@ -122,9 +122,10 @@ def _highest_on_test(tuning: Tuning, trials: Sequence[Trial], test: Part) -> dic
 
 
 def _accuracies(tuning: Tuning, trial: Trial, part: Part) -> list[float]:
-    run, settings = tuning.run_of(trial), tuning.run.recipe.settings
+    recipe, settings = tuning.recipe_of(trial), tuning.searched.recipe.settings
     with settings.in_force():
-        return [scores(run.trained(task), part, settings)["accuracy"] for task in students_of(run)]
+        students = tuning.bench.students(recipe, tuning.place(trial))
+        return [scores(student, part, settings)["accuracy"] for student in students]
 
 
 def _inline(value: Any) -> str:

@@ -1,22 +1,16 @@
 """A search carried out in a folder: trial after trial, each a recipe with other settings, judged on validation."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-from torch import nn
 
 from understudy import recipe as recipes
 from understudy.errors import UserError
 from understudy.recipe import Recipe, Searched
-from understudy.running import Run, Task
-from understudy.running.run import TEACHER
-from understudy.stored import Stored
-from understudy.training import checkpoints
 from understudy.training.interrupt import StopRequest
 from understudy.training.loop import DivergedError
 from understudy.training.watch import Watcher
+from understudy.tuning.bench import Bench
 from understudy.tuning.trials import Trial, Trials
 
 DATABASE = "trials.sqlite"
@@ -49,7 +43,7 @@ class Tuning:
         checkpoint_seconds: float = 20.0,
     ):
         self.searched, self.watcher = searched, watcher or TuneWatcher()
-        self.run = Run(
+        self.bench = Bench(
             self.narrowed(searched.recipe),
             out,
             trusted=trusted,
@@ -57,7 +51,7 @@ class Tuning:
             stop=stop,
             checkpoint_seconds=checkpoint_seconds,
         )
-        self.folder = self.run.folder
+        self.folder = self.bench.folder
 
     def narrowed(self, recipe: Recipe) -> Recipe:
         """The recipe with the method that is tuned alone, and the seeds of a trial."""
@@ -83,31 +77,24 @@ class Tuning:
         trials = Trials(self.folder.path / DATABASE, self.searched)
         try:
             self.watcher.search_begins(count, trials.all())
-            for task in self.run.tasks():
-                if task.method == TEACHER:
-                    self.run.carry_out(task)
+            self.bench.train_teachers()
             while (trial := trials.unfinished() or self._next(trials, count)) is not None:
                 self.watcher.trial_begins(trial)
                 ended = self._carry_out(trial, trials)
-                self._clear(ended)
+                self.bench.clear(self.place(ended))
                 self.watcher.trial_ends(ended)
             found = trials.all()
         finally:
             trials.close()
         for trial in found:
-            self._clear(trial)  # what a kill between two steps above may have left
+            self.bench.clear(self.place(trial))  # what a kill between two steps above may have left
         return found
 
-    def run_of(self, trial: Trial, judge: Watcher | None = None) -> Run:
-        """The run that trains, or has trained, a trial's students."""
-        return _TrialRun(self.run, self.narrowed(self.searched.at(trial.values)), self.place(trial), judge)
+    def recipe_of(self, trial: Trial) -> Recipe:
+        return self.narrowed(self.searched.at(trial.values))
 
     def place(self, trial: Trial) -> Path:
         return self.folder.path / "trials" / f"{trial.number:04d}"
-
-    @property
-    def _first_training(self) -> str:
-        return Task(self.searched.method, self.searched.seeds[0]).name
 
     def _next(self, trials: Trials, count: int) -> Trial | None:
         before = len(trials.all())
@@ -121,44 +108,17 @@ class Tuning:
     def _carry_out(self, trial: Trial, trials: Trials) -> Trial:
         """Train a trial on all seeds, unless it turns out hopeless on the first."""
         try:
-            run = self.run_of(trial, _Judge(self.watcher, trials, trial, self._first_training))
+            recipe = self.recipe_of(trial)
         except UserError as error:  # each setting is possible, and these are not together
             return trials.end(trial, "failed", reason=str(error))
-        run.folder.claim(recipes.write(run.recipe))  # what lies there from other settings is not taken for this trial's
+        judge = _Judge(self.watcher, trials, trial, f"{self.searched.method}-{self.searched.seeds[0]}")
         try:
-            accuracies = [_accuracy(run.carry_out(task)) for task in students_of(run)]
+            accuracies = self.bench.train(recipe, self.place(trial), judge)
         except _HopelessError:
             return trials.end(trial, "stopped")
         except DivergedError:
             return trials.end(trial, "failed", reason="its loss is no longer a number")
         return trials.end(trial, "complete", tuple(accuracies))
-
-    def _clear(self, trial: Trial) -> None:
-        home = self.place(trial) / "checkpoints"
-        for folder in (*home.glob("*"), home):
-            checkpoints.clear(folder)
-
-
-class _TrialRun(Run):
-    """A run of a trial's recipe: on the data, with the teachers and under the eyes of the whole search."""
-
-    def __init__(self, base: Run, recipe: Recipe, out: Path, judge: Watcher | None):
-        super().__init__(
-            recipe,
-            out,
-            watcher=judge,
-            stop=base.stop,
-            checkpoint_seconds=base.checkpoint_seconds,
-            cast=replace(base.cast, recipe=recipe),
-        )
-        self.base = base
-
-    @property
-    def stored(self) -> Stored | None:
-        return self.base.stored  # a teacher's answers are the same for all trials
-
-    def teacher(self, seed: int) -> nn.Module | None:
-        return self.base.teacher(seed)
 
 
 class _HopelessError(Exception):
@@ -172,7 +132,8 @@ class _Judge(Watcher):
     """
 
     def __init__(self, shown: Watcher, trials: Trials, trial: Trial, first: str):
-        self.shown, self.trials, self.trial, self.first = shown, trials, trial, first
+        self.shown, self.trials, self.trial = shown, trials, trial
+        self.first = first  # the name of the training that is judged
         self.before: dict[str, int] = {}  # epochs of the stages before each
 
     def training_begins(self, name: str, stages: Mapping[str, int], steps: int) -> None:
@@ -200,15 +161,3 @@ class _Judge(Watcher):
 
     def note(self, text: str) -> None:
         self.shown.note(text)
-
-
-def students_of(run: Run) -> list[Task]:
-    return [task for task in run.tasks() if task.method != TEACHER]
-
-
-def _accuracy(record: Mapping[str, Any]) -> float:
-    """On validation, of the weights that are kept."""
-    validation = record["stages"][-1]["validation"]
-    if "accuracy" not in validation:
-        raise UserError(f"{record['method']} ends without a classifier, so there is no accuracy to search for")
-    return float(validation["accuracy"])
