@@ -1,17 +1,14 @@
-"""Losses against NumPy, terms as descriptions, and the objective in a plain PyTorch loop."""
+"""Terms as descriptions, and the objective in a plain PyTorch loop."""
 
 import copy
-from collections.abc import Callable
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from understudy import losses
 from understudy.errors import UserError
 from understudy.objective import Objective, evaluating
-from understudy.terms import CE, KD, Hint, as_sum
+from understudy.terms import CE, KD, GradientAT, Hint, as_sum
 from understudy.weights import linear, step
 
 
@@ -33,118 +30,6 @@ def networks() -> tuple[nn.Sequential, nn.Sequential]:
     """Teacher and student."""
     torch.manual_seed(1)
     return net(6), net(2)
-
-
-# Losses
-
-
-def soft(logits: np.ndarray, temperature: float) -> np.ndarray:
-    powers = np.exp(logits / temperature)
-    return powers / powers.sum(1, keepdims=True)
-
-
-def numpy_kd(student: np.ndarray, teacher: np.ndarray) -> np.ndarray:
-    p, q = soft(teacher, 3), soft(student, 3)
-    return 9 * (p * np.log(p / q)).sum(1)
-
-
-def numpy_fitnets_code_kd(student: np.ndarray, teacher: np.ndarray) -> np.ndarray:
-    p, q = soft(teacher, 3), soft(student, 1)
-    return (p * np.log(p / q)).sum(1)
-
-
-def numpy_hint(student: np.ndarray, teacher: np.ndarray) -> np.ndarray:
-    return np.array([0.5 * ((t - s) ** 2).sum() for s, t in zip(student, teacher, strict=True)])
-
-
-def numpy_mse(student: np.ndarray, teacher: np.ndarray) -> np.ndarray:
-    return np.array([((t - s) ** 2).mean() for s, t in zip(student, teacher, strict=True)])
-
-
-def numpy_smooth_cross_entropy(student: np.ndarray, teacher: np.ndarray) -> np.ndarray:
-    target = 0.9 * soft(teacher, 1) + 0.1 / student.shape[1]
-    return -(target * np.log(soft(student, 1))).sum(1)
-
-
-def _soft_cross_entropy(student: Tensor, teacher: Tensor) -> Tensor:
-    return losses.cross_entropy(student, teacher.softmax(1), label_smoothing=0.1)
-
-
-def _kd(student: Tensor, teacher: Tensor) -> Tensor:
-    return losses.kd(student, teacher, temperature=3)
-
-
-def _fitnets_code_kd(student: Tensor, teacher: Tensor) -> Tensor:
-    return losses.kd(student, teacher, temperature=3, squared=False, student_temperature=1)
-
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-# Every loss: shape of both values, the same in NumPy, and whether it is 0 where student and teacher agree.
-LOSSES = [
-    pytest.param(_kd, (5, 4), numpy_kd, True, id="kd"),
-    pytest.param(_fitnets_code_kd, (5, 4), numpy_fitnets_code_kd, False, id="kd, FitNets' code"),
-    pytest.param(losses.hint, (5, 2, 3, 3), numpy_hint, True, id="hint"),
-    pytest.param(losses.feature_mse, (5, 4, 3), numpy_mse, True, id="feature_mse"),
-    pytest.param(_soft_cross_entropy, (5, 4), numpy_smooth_cross_entropy, False, id="cross_entropy"),
-]
-every_loss = pytest.mark.parametrize(("loss", "shape", "expected", "zero"), LOSSES)
-
-
-def two(shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(3)
-    student, teacher = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
-    return student.to(dtype), teacher.to(dtype)
-
-
-@every_loss
-def test_value(loss: Loss, shape: tuple[int, ...], expected: Callable[..., np.ndarray], zero: bool) -> None:
-    student, teacher = two(shape)
-    np.testing.assert_allclose(loss(student, teacher), expected(student.numpy(), teacher.numpy()), rtol=1e-10)
-
-
-@every_loss
-def test_each_sample_stands_alone(loss: Loss, shape: tuple[int, ...], expected: object, zero: bool) -> None:
-    student, teacher = two(shape)
-    whole = loss(student, teacher)
-    assert whole.shape == (shape[0],)
-    torch.testing.assert_close(torch.cat([loss(student[:2], teacher[:2]), loss(student[2:], teacher[2:])]), whole)
-
-
-@every_loss
-def test_zero_where_both_agree(loss: Loss, shape: tuple[int, ...], expected: object, zero: bool) -> None:
-    student, _ = two(shape)
-    value = loss(student, student.clone())
-    assert bool((value.abs() < 1e-12).all()) == zero
-
-
-@every_loss
-def test_gradient(loss: Loss, shape: tuple[int, ...], expected: object, zero: bool) -> None:
-    student, teacher = two(shape)
-    assert torch.autograd.gradcheck(lambda s: loss(s, teacher), student.requires_grad_())
-
-
-@every_loss
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_widened(
-    loss: Loss, shape: tuple[int, ...], expected: Callable[..., np.ndarray], zero: bool, dtype: torch.dtype
-) -> None:
-    student, teacher = two(shape, dtype)
-    value = loss(student, teacher)
-    assert value.dtype == torch.float32
-    wide = expected(student.double().numpy(), teacher.double().numpy())
-    if loss is not _soft_cross_entropy:  # its target is rounded before the loss sees it
-        np.testing.assert_allclose(value, wide, rtol=1e-4)
-
-
-def test_cross_entropy_of_class_numbers() -> None:
-    logits, labels = torch.tensor([[0.0, 0.0], [2.0, 0.0]]), torch.tensor([1, 0])
-    expected = [np.log(2), np.log(1 + np.exp(-2))]
-    np.testing.assert_allclose(losses.cross_entropy(logits, labels), expected, rtol=1e-6)
-
-
-def test_values_of_other_shapes_ask_for_a_regressor() -> None:
-    with pytest.raises(UserError, match="put a regressor between them"):
-        losses.hint(torch.zeros(2, 3), torch.zeros(2, 4))
 
 
 # Terms
@@ -297,6 +182,34 @@ def test_a_module_used_twice_is_found_even_where_the_network_is_cut(batch) -> No
     student = nn.Sequential(nn.Conv2d(1, 2, 3), relu, nn.Conv2d(2, 2, 3), relu, nn.Flatten(), nn.Linear(8, 3))
     with pytest.raises(UserError, match="'1' fired 2 times"):
         Objective(Hint("0 -> 1"), student=student, teacher=net(2), example=batch[0])
+
+
+def test_a_student_in_float32_learns_from_a_teacher_in_bfloat16(networks, batch) -> None:
+    teacher, student = networks
+    for terms in (KD() + Hint("0 -> 0"), CE() + Hint("0 -> 0") + GradientAT("0 -> 0")):
+        outcome = Objective(terms, student=student, teacher=teacher, example=batch[0], teaching=low)(*batch)
+        outcome.loss.backward()
+        assert all(value.dtype == torch.float32 and value.isfinite() for value in outcome.terms.values())
+
+
+def test_a_term_that_weighs_nothing_is_not_computed(networks, batch, monkeypatch) -> None:
+    teacher, student = networks
+    computed = []
+    loss = KD.loss
+    monkeypatch.setattr(KD, "loss", lambda self, *args: computed.append(1) or loss(self, *args))
+    terms = CE() + KD() * step(0.0, 1.0, epoch=2)
+    objective = Objective(terms, student=student, teacher=teacher)
+    outcome = objective(*batch, epoch=1.0)
+    outcome.loss.backward()
+    assert (computed, outcome.terms["kd"].item(), outcome.weighted["kd"].item()) == ([], 0.0, 0.0)
+    torch.testing.assert_close(outcome.loss, Objective(CE(), student=student)(*batch).loss)
+    assert objective(*batch, epoch=2.0).terms["kd"] > 0
+    assert Objective(0.0 * KD(), student=student, teacher=teacher)(*batch).terms["kd"] > 0
+    assert computed == [1, 1]
+
+
+def low() -> torch.autocast:
+    return torch.autocast("cpu", torch.bfloat16)
 
 
 def test_two_objectives_share_a_student(networks, batch) -> None:

@@ -10,6 +10,7 @@ from understudy import data as data
 from understudy import losses as losses
 from understudy import methods as methods
 from understudy import models as models
+from understudy.balance import balanced as balanced
 from understudy.data import Views as Views
 from understudy.distilling import Distilled as Distilled
 from understudy.distilling import distill as distill
@@ -17,6 +18,7 @@ from understudy.errors import UserError as UserError
 from understudy.objective import Objective as Objective
 from understudy.objective import Outcome as Outcome
 from understudy.plan import Stage as Stage
+from understudy.stored import Stored as Stored
 from understudy.student import load as load
 from understudy.taps import Pair as Pair
 from understudy.taps import Tap as Tap
@@ -81,5 +83,6 @@ from understudy.training import optimizers as optimizers
 from understudy.training import rates as rates
 from understudy.training.course import Course as Course
 from understudy.training.settings import Settings as Settings
+from understudy.weights import auto as auto
 from understudy.weights import linear as linear
 from understudy.weights import step as step

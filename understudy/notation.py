@@ -9,7 +9,7 @@ from typing import Any
 
 from understudy.errors import UserError, did_you_mean
 from understudy.terms import TERMS, Expression, Sum, as_sum
-from understudy.weights import SCHEDULES
+from understudy.weights import WEIGHTS
 
 
 def parse(text: str) -> Sum:
@@ -43,7 +43,7 @@ def _read(node: ast.expr, text: str) -> Any:
 
 def _combine(text: str, sign: str, left: Any, right: Any) -> Any:
     terms = [side for side in (left, right) if isinstance(side, Expression)]
-    weights = [side for side in (left, right) if isinstance(side, (int, float, *SCHEDULES.values()))]
+    weights = [side for side in (left, right) if isinstance(side, (int, float, *WEIGHTS.values()))]
     if (sign == "+" and len(terms) == 2) or (sign == "*" and len(terms) == len(weights) == 1):
         return left + right if sign == "+" else left * right
     if all(isinstance(side, (int, float)) for side in (left, right)):
@@ -54,7 +54,7 @@ def _combine(text: str, sign: str, left: Any, right: Any) -> Any:
 def _call(name: str, arguments: list[ast.expr], keywords: list[ast.keyword], text: str) -> Any:
     from pydantic import TypeAdapter, ValidationError  # here, since it is slow to import
 
-    known: dict[str, Any] = {**TERMS, **SCHEDULES}
+    known: dict[str, Any] = {**TERMS, **WEIGHTS}
     if name not in known:
         raise UserError(f"objective {text!r}: there is no term {name!r}{did_you_mean(name, known)}")
     kind = known[name]

@@ -1,9 +1,12 @@
 """Stages: what a training consists of. FitNets is two of them, most methods are one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from understudy.balance import balanced
 from understudy.terms import Expression, Sum, as_sum
 from understudy.training.course import Course
+
+STAGE_STRIDE = 1_000_000  # epochs are numbered from a new million in each stage, so that no two share their views
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,12 @@ class Stage:
     terms: Expression
     course: Course
     hands_over: bool = False  # what its terms own goes on into the next stage
+    answers: bool = False  # the student is measured by its answers, although no term may read them
 
     @property
     def objective(self) -> Sum:
         return as_sum(self.terms)
+
+    def balanced(self) -> "Stage":
+        """The same, its terms weighted by their gradients instead of by their method's numbers."""
+        return replace(self, terms=balanced(self.terms, published=True))

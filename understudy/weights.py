@@ -1,4 +1,4 @@
-"""Schedules of weights: ``KD(temperature=3) * linear(4, 1, epochs=150)``."""
+"""Weights that are no plain numbers: ``KD() * linear(4, 1, epochs=150)``, ``auto(0.5) * Hint("a -> b")``."""
 
 from dataclasses import dataclass
 
@@ -42,4 +42,18 @@ class step:  # noqa: N801
         return f"step({self.before:g}, {self.after:g}, epoch={self.epoch:g})"
 
 
+@dataclass(frozen=True)
+class auto:  # noqa: N801
+    """No weight to tune: the term is scaled until its gradient on the student is ``size`` times the first term's.
+
+    The sizes of gradients are measured every few steps, as a running mean.
+    """
+
+    size: float = 1.0
+
+    def __str__(self) -> str:
+        return "auto()" if self.size == 1 else f"auto({self.size:g})"
+
+
 SCHEDULES = {"linear": linear, "step": step}
+WEIGHTS = {**SCHEDULES, "auto": auto}

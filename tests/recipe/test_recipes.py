@@ -136,6 +136,17 @@ def test_nothing_in_a_recipe_ends_in_anything_but_a_user_error(text):
         recipe.parse(text)
 
 
+def test_a_method_can_be_trained_on_fewer_seeds_and_without_its_weights():
+    text = "seeds = [0, 1, 2]\n" + START + TEACHER + "[methods.alone]\n[methods.at]\nseeds = [1]\nbalance = true\n"
+    found = recipe.parse(text)
+    assert (found.seeds_of("alone"), found.seeds_of("at")) == ((0, 1, 2), (1,))
+    assert found.methods["at"].balance
+    assert recipe.parse(recipe.write(found)) == found
+    for wrong in ("[3]", "[1, 1]", "[]"):
+        with pytest.raises(UserError, match="seeds"):
+            recipe.parse(text.replace("seeds = [1]", f"seeds = {wrong}"))
+
+
 def test_patience_and_whitening_ask_for_what_they_need():
     text = START.replace('"demo"', '"demo"\nvalidation = 0\nwhiten = true') + "std = [1]\n[methods.alone]\n"
     with pytest.raises(UserError) as caught:

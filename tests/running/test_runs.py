@@ -147,6 +147,17 @@ def test_one_teacher_can_serve_all_seeds(make_run):
     assert run.plan.names == ["teacher-4", "kd-4", "kd-7"]
 
 
+def test_a_method_on_fewer_seeds_is_measured_on_those(make_run):
+    text = "seeds = [4, 7]\n" + PLAIN + TRAINED + "one_for_all = true\n" + COURSE
+    run = make_run(text=text + "[methods.alone]\n[methods.kd]\nseeds = [7]\n")
+    assert run.plan.names == ["teacher-4", "alone-4", "alone-7", "kd-7"]
+    result = run.execute()
+    assert [row["seed"] for row in result["methods"]["kd"]["trainings"]] == [7]
+    assert len(result["methods"]["alone"]["accuracy"]["values"]) == 2
+    assert result["verdicts"]["kd"]["verdict"] == "unknown"
+    assert result["kept"] == "kd-7"
+
+
 def test_methods_start_from_the_same_student_for_the_same_seed(make_run):
     run = make_run()
     for one, other in ((0, 0), (1, 1)):

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -14,6 +14,15 @@ RecipeArgument = Annotated[Path, typer.Argument(help="A recipe in TOML.", show_d
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe, as in train.epochs=10. Repeatable."),
+]
+SettingsOption = Annotated[
+    Literal["auto", "plain"] | None,
+    typer.Option(
+        "--settings",
+        help="Measure which settings are fastest here, as far as the recipe leaves them open; or take its own and "
+        "plain ones. Without a table of settings in the recipe, they are measured.",
+        show_default=False,
+    ),
 ]
 TrustOption = Annotated[
     list[str] | None,

@@ -1,9 +1,11 @@
 """What a method is: a function from a course and its own settings to stages."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from torch import nn
 
 from understudy.plan import Stage
 from understudy.training.course import Course
@@ -11,7 +13,11 @@ from understudy.training.course import Course
 
 @dataclass(frozen=True)
 class Method:
-    """A published method: ``stages(course, **settings)``, and what a person wants to know about it."""
+    """A published method: ``stages(course, **settings)``, and what a person wants to know about it.
+
+    ``grafts(student, teacher, settings)`` is for one whose student leaves with a part of its teacher: it puts that part
+    in place, before any stage (see ``understudy.models.Graft``).
+    """
 
     name: str
     stages: Callable[..., list[Stage]]
@@ -19,6 +25,7 @@ class Method:
     year: int
     paper: str
     reads_teacher: bool = True
+    grafts: Callable[[nn.Module, nn.Module, Mapping[str, Any]], None] | None = None
 
     @property
     def summary(self) -> str:
@@ -34,6 +41,10 @@ class Method:
     def needed(self) -> list[str]:
         """The settings without a default."""
         return [name for name, parameter in self.settings.items() if parameter.default is parameter.empty]
+
+    def complete(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings with the defaults of those that are not given."""
+        return {name: settings.get(name, parameter.default) for name, parameter in self.settings.items()}
 
     def __call__(self, course: Course, **settings: Any) -> list[Stage]:
         return self.stages(course, **settings)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from understudy.recipe.schema import DataTable, NetworkTable, Table
+from understudy.stored import Stored
 from understudy.training.course import Course
 from understudy.training.settings import Settings
 
@@ -31,12 +32,14 @@ class Node(Table):
     network: NetworkTable
     method: str = "alone"
     settings: Mapping[str, Any] = Field(default_factory=dict)  # the method's own
+    balance: bool = False  # weigh the terms by their gradients, not by the method's numbers
     course: Course = Field(default_factory=Course)
     seed: int = Field(default=0, ge=0)
     role: Literal["student", "teacher"] = "student"  # each begins with fresh weights of its own
     teachers: tuple[str | Given, ...] = ()
     data: DataTable
     arithmetic: Settings = Field(default_factory=Settings)
+    stored: Stored | None = None  # whether teachers' answers are kept
     accept_weak: bool = False  # learn from a teacher that was trained here and answers at chance level
 
     @field_validator("settings", mode="after")

@@ -7,6 +7,7 @@ from understudy.measure import Spread
 from understudy.report import words
 from understudy.report.curves import losses, teacher_losses, validation
 from understudy.report.drawing import ALONE, INK, MARKERS, PAPER, SERIES, Drawn, clipped, draw
+from understudy.report.landscapes import landscapes
 from understudy.report.reading import Record
 from understudy.report.record import Result
 
@@ -25,6 +26,8 @@ def draw_all(record: Record) -> dict[str, Drawn]:
         drawn[f"losses of {method}"] = losses(record, method, f"losses-{number}-{_plain(method)}")
     for teacher in record.teacher_trainings:
         drawn[f"losses of {teacher}"] = teacher_losses(record, teacher)
+    if record.landscapes is not None:
+        drawn["landscapes"] = landscapes(record.landscapes)
     return {place: figure for place, figure in drawn.items() if figure is not None}
 
 

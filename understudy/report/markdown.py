@@ -40,7 +40,8 @@ def _table(result: Mapping[str, Any]) -> list[str]:
     for name, teacher in each_teacher(result).items():
         rows.append(_row(name, teacher, result["networks"].get(name)))
     for name, found in result["methods"].items():
-        rows.append(_row(f"student, {name}", found, result["networks"]["student"]))
+        own, networks = f"student, {name}", result["networks"]
+        rows.append(_row(own, found, networks.get(own, networks["student"])))
     return rows
 
 

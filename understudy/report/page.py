@@ -23,6 +23,7 @@ def page(record: Record, figures: Mapping[str, Drawn]) -> str:
         tables.methods(result, colours),
         tables.networks(result, figures.get("cost")),
         _curves(record, figures),
+        _landscapes(record, figures),
         background.teaching(record),
         tables.seeds(result, colours),
         background.surroundings(result),
@@ -79,6 +80,22 @@ def _curves(record: Record, figures: Mapping[str, Drawn]) -> str:
         told = plural(record.unreadable, "line")
         note += f" {told} of metrics.jsonl could not be read and are missing here."
     return pieces.section("Training", '<div class="figures">\n' + "\n".join(shown) + "\n</div>", note)
+
+
+def _landscapes(record: Record, figures: Mapping[str, Drawn]) -> str:
+    """How flat the loss is around each student."""
+    found = record.landscapes
+    if found is None or "landscapes" not in figures:
+        return ""
+    note = (
+        f"The loss on {count(found.samples)} samples of the {found.part} part around each student, in two random "
+        "directions, each filter as long as the student's own (Li et al., 2018); biases and norms do not move. All "
+        "maps share one scale: maps with scales of their own, as in Figure 7 of the teacher assistants' paper, cannot "
+        "be compared. Two directions of many are a picture, no proof."
+    )
+    chart = pieces.figure(figures["landscapes"], "A dot marks the student; the deeper the colour, the higher the loss.")
+    told = f'<div class="figures">\n{tables.sharpness(found)}\n{chart}\n</div>'
+    return pieces.section("The loss around each student", told, note)
 
 
 def _asset(name: str) -> str:

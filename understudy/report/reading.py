@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from understudy.errors import UserError
 from understudy.plans.entry import METRICS, RESULT
-from understudy.report.record import Epoch, Result, Trained
+from understudy.report.record import Epoch, Landscapes, Result, Trained
 from understudy.running.folder import RECIPE
+from understudy.running.landscapes import LANDSCAPES
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Record:
     epochs: dict[str, list[Epoch]]  # of each training, in their order
     trained: dict[str, Trained]  # how each training ended
     unreadable: int  # lines of metrics that are damaged and left out
+    landscapes: Landscapes | None = None  # where somebody had them measured
 
     @property
     def teacher_trainings(self) -> dict[str, list[str]]:
@@ -40,7 +42,7 @@ def read(run: Path) -> Record:
     """The record of a finished run."""
     result = _checked(run)[1]
     epochs, unreadable = _epochs(run)
-    return Record(result, _text(run / RECIPE) or "", epochs, _trained(run), unreadable)
+    return Record(result, _text(run / RECIPE) or "", epochs, _trained(run), unreadable, _landscapes(run))
 
 
 def read_result(run: Path) -> dict[str, Any]:
@@ -137,6 +139,17 @@ def _trained(run: Path) -> dict[str, Trained]:
         except ValueError:  # the result of the run knows what matters
             continue
     return found
+
+
+def _landscapes(run: Path) -> Landscapes | None:
+    path = run / LANDSCAPES
+    if (text := _text(path)) is None:
+        return None
+    try:
+        return Landscapes.model_validate(json.loads(text))
+    except ValueError as error:
+        told = str(error).splitlines()[0]
+        raise UserError(f"{path} is damaged ({told}): remove it, or run understudy landscape {run} again") from error
 
 
 def _text(path: Path) -> str | None:

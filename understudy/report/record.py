@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from understudy.measure import Spread
 
@@ -179,6 +179,33 @@ class Trained(_Part):
 
     stages: list[Ended] = Field(default_factory=list)
     objectives: dict[str, str] = Field(default_factory=dict)
+
+
+class Surface(_Part):
+    """The loss around one student."""
+
+    training: str
+    method: str
+    seed: int
+    axis: list[float] = Field(min_length=3)
+    losses: list[list[float | None]]
+    centre: float | None
+    sharpness: float | None
+
+    @model_validator(mode="after")
+    def _square(self) -> "Surface":
+        if [len(row) for row in self.losses] != [len(self.axis)] * len(self.axis):
+            raise ValueError("its losses are not a square over its axis")
+        return self
+
+
+class Landscapes(_Part):
+    """``landscape.json``."""
+
+    part: str
+    samples: int
+    sharpness_radius: float
+    students: list[Surface] = Field(min_length=1)
 
 
 def _mean_validation(method: Method) -> float | None:

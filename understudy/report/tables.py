@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from understudy.report.drawing import Drawn, variable
 from understudy.report.pieces import badge, figure, named, section, table
-from understudy.report.record import Latency, Method, Network, Result, Row, Verdict
+from understudy.report.record import Landscapes, Latency, Method, Network, Result, Row, Verdict
 from understudy.report.words import NONE, count, escape, memory, milliseconds, percent, plural, ratio, short, spread
 from understudy.report.words import seconds as duration
 
@@ -81,6 +81,19 @@ def seeds(result: Result, colours: Mapping[str, str]) -> str:
         else ""
     )
     return section("Every seed", table("Every seed", columns, rows, marks), note)
+
+
+def sharpness(found: Landscapes) -> str:
+    """The mean rise around each student, seed by seed."""
+    rows = [
+        [escape(student.training), _figure(student.centre), _figure(student.sharpness)] for student in found.students
+    ]
+    columns = ["", "loss", f"mean rise<small>at radius {found.sharpness_radius:g}</small>"]
+    return table("Sharpness", columns, rows)
+
+
+def _figure(value: float | None) -> str:
+    return NONE if value is None else f"{value:.3g}"
 
 
 def _against(verdict: Verdict | None) -> str:

@@ -25,10 +25,10 @@ from understudy.training.watch import Watcher
 
 
 class Taught(Table):
-    """A teacher that was trained here: its network, where its weights lie, and the key of its training."""
+    """A teacher that was trained here: its network, the folder of its training, and the key of that."""
 
     network: NetworkTable
-    weights: str
+    folder: str
     key: str
 
 
@@ -84,6 +84,7 @@ def carry_out(job: Job, casts: Casts, watcher: Watcher, stop: StopRequest) -> di
         watcher=watcher,
         stop=stop,
         every=job.every,
+        stored=node.stored,
     )
     began = time.monotonic()
     ended = training.run()
@@ -107,6 +108,8 @@ def carry_out(job: Job, casts: Casts, watcher: Watcher, stop: StopRequest) -> di
 def staged(node: Node, student: nn.Module, teachers: list[nn.Module], cast: Cast) -> list[Stage]:
     """The node's stages, for its own networks."""
     found = stages(node.method, node.course, node.settings, student, teachers[0] if teachers else None, cast.data)
+    if node.balance:
+        found = [stage.balanced() for stage in found]
     if not teachers and any(stage.objective.reads.teacher for stage in found):
         raise UserError(f"method {node.method!r}: {found[0].objective} reads a teacher: add a table [teacher]")
     return found
@@ -128,8 +131,8 @@ def _teachers(job: Job, cast: Cast) -> list[nn.Module]:
         if isinstance(teacher, Given):
             found.append(settings.place(cast.given(teacher, teacher.weights, teacher.prefix)))
             continue
-        network = settings.place(cast.trained(teacher.network, Path(teacher.weights)))
-        name, weak = Path(teacher.weights).parent.name, job.node.accept_weak
+        network = settings.place(cast.trained(teacher.network, Path(teacher.folder)))
+        name, weak = Path(teacher.folder).name, job.node.accept_weak
         preflight.passes(list(preflight.check_teacher(network, cast.data, settings, accept_weak=weak, name=name)))
         found.append(network)
     return found

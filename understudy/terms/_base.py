@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from understudy.errors import UserError
 from understudy.taps import Answer, Pair, Tap
+from understudy.weights import auto
 
 
 class WeightSchedule(Protocol):
@@ -28,7 +29,8 @@ class Reads:
     Args:
         gradients: the answers come with their graph, the teacher's too, so that the term can ask for gradients with
             respect to its taps (gradient-based attention). No gradient ever moves the teacher's weights.
-        teacher_samples: so many answers of the teacher with its dropout at work, beside the usual one.
+        teacher_samples: so many answers of the teacher with dropout at work, beside the usual one.
+        dropout: its rate, before the classifier of a teacher that has no dropout of its own.
     """
 
     student_logits: bool = False
@@ -37,6 +39,7 @@ class Reads:
     teacher_taps: tuple[Tap, ...] = ()
     gradients: bool = False
     teacher_samples: int = 0
+    dropout: float = 0.0
 
     @classmethod
     def pairs(cls, pairs: tuple[Pair, ...]) -> "Reads":
@@ -58,6 +61,7 @@ class Reads:
             tuple(dict.fromkeys(self.teacher_taps + other.teacher_taps)),
             self.gradients or other.gradients,
             max(self.teacher_samples, other.teacher_samples),
+            max(self.dropout, other.dropout),
         )
 
 
@@ -70,7 +74,7 @@ class Reading:
     teachers: tuple[Answer, ...]
     epoch: float
     ids: Tensor | None = None
-    teacher_samples: tuple[Tensor, ...] = ()  # logits of the first teacher, its dropout at work
+    teacher_samples: tuple[Tensor, ...] = ()  # logits of the first teacher, dropout at work
     inputs: Any = None  # what the networks were given
     teacher_network: nn.Module | None = None  # the first teacher, to be asked again (about changed inputs)
     student_network: nn.Module | None = None
@@ -115,7 +119,7 @@ class Expression(ABC):
             return NotImplemented
         return Sum(self.parts + other.parts)
 
-    def __mul__(self, weight: "float | WeightSchedule") -> "Sum":
+    def __mul__(self, weight: "float | WeightSchedule | auto") -> "Sum":
         return Sum(tuple(part.times(weight) for part in self.parts))
 
     __rmul__ = __mul__
@@ -123,15 +127,21 @@ class Expression(ABC):
 
 @dataclass(frozen=True)
 class Weighted:
-    """A term with its weight: a number, times a schedule where one was given."""
+    """A term with its weight: a number, times a schedule where one was given.
+
+    Where it is ``balanced``, the number is the size of its gradient, as a multiple of the first term's.
+    """
 
     term: "Term"
     factor: float = 1.0
     schedule: WeightSchedule | None = None
+    balanced: bool = False
 
-    def times(self, weight: "float | WeightSchedule") -> "Weighted":
+    def times(self, weight: "float | WeightSchedule | auto") -> "Weighted":
         if isinstance(weight, (int, float)):
             return replace(self, factor=self.factor * weight)
+        if isinstance(weight, auto):
+            return replace(self, factor=self.factor * weight.size, balanced=True)
         if self.schedule is not None:
             raise UserError(f"{self.term} has a schedule of weights already; it takes one only")
         return replace(self, schedule=weight)
@@ -140,7 +150,8 @@ class Weighted:
         return self.factor * (self.schedule.at(epoch) if self.schedule else 1.0)
 
     def __str__(self) -> str:
-        factor = "" if self.factor == 1 else f"{self.factor:g} * "
+        plain = "" if self.factor == 1 else f"{self.factor:g} * "
+        factor = f"{auto(self.factor)} * " if self.balanced else plain
         return f"{factor}{self.term}" + (f" * {self.schedule}" if self.schedule else "")
 
 

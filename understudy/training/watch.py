@@ -5,7 +5,7 @@ from typing import Any
 
 
 class Watcher:
-    """Told what happens; does nothing itself. Override what you want to see."""
+    """Told what happens; does nothing itself. Override what you want to see. What it raises ends the training."""
 
     def downloads(self, file: str, done: int, total: int | None) -> None:
         """So many bytes of a data file have come."""
