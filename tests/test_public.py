@@ -103,7 +103,7 @@ COMMANDS = {
     "check": "recipe --set --trust --json",
     "taps": "model --student --shape --classes --all --trust --json",
     "methods": "name --json",
-    "report": "run --markdown",
+    "report": "runs --sort --max-latency --max-size --min-accuracy --out --figures --markdown --json",
 }
 RUN_FOLDER = ["recipe.toml", "metrics.jsonl", "result.json", "student.safetensors", "student.json", "report.html"]
 HEAVY = """

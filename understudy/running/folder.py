@@ -12,6 +12,7 @@ from understudy.errors import UserError
 from understudy.training.checkpoints import write_atomically
 
 RECIPE, RESULT, METRICS = "recipe.toml", "result.json", "metrics.jsonl"
+SAMPLES = "samples"  # pictures that the result speaks of
 
 
 @dataclass(frozen=True)
