@@ -99,7 +99,7 @@ METHODS = {
 }
 COMMANDS = {
     "demo": "--out --seeds --train-teacher --open --json",
-    "distill": "--out recipe --method --set --trust --checkpoint-seconds --check/--no-check --json",
+    "distill": "--out recipe --method --set --trust --checkpoint-seconds --check/--no-check --tensorboard --json",
     "check": "recipe --set --trust --json",
     "taps": "model --student --shape --classes --all --trust --json",
     "methods": "name --json",
@@ -107,8 +107,8 @@ COMMANDS = {
 }
 RUN_FOLDER = ["recipe.toml", "metrics.jsonl", "result.json", "student.safetensors", "student.json", "report.html"]
 HEAVY = """
-    PIL annotated_doc click jinja2 matplotlib onnx onnxruntime pydantic rich scipy timm tomli_w torch._dynamo
-    torch._inductor torchvision transformers typer
+    PIL annotated_doc click jinja2 matplotlib onnx onnxruntime pydantic rich scipy tensorboard timm tomli_w
+    torch._dynamo torch._inductor torchvision transformers typer
 """
 
 

@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 
 from understudy.errors import UserError
-from understudy.report import write_report
+from understudy.report import answers, write_report
+from understudy.report.figures import method_colours
 from understudy.report.markdown import as_markdown
+from understudy.report.reading import read
 
 LOADED = re.compile(
     r"""(?:\b(?:src|href|action|data|srcset|poster)\s*=\s*|url\()["']?([^"')\s>]*)|(@import|<link|<base)"""
@@ -106,15 +108,14 @@ def test_everything_that_a_run_measures_is_on_the_page(finished, whole):
         "90 of 5,000",
         "Both err on 242 samples",
         "student: Bag 98",
-        "teacher: class 9",
         "31.4 KB",
         "KL from teacher",
         "kd adds nothing",
         "Measuring all of it at the end took 4.2 s",
         "500.00 MB",
-        "soft targets 1 min",
+        "hint 1 min 00 s",
     ):
-        assert text in page.replace("</b><small>", " ") or text == "teacher: class 9", text
+        assert text in page, text
     names = {path.stem for path in (run / "figures").iterdir()}
     assert {"classes", "calibration", "agreement", "similarity-1-alone", "similarity-2-fitnets"} <= names
     assert page.count("data:image/png;base64,") == 2  # the third one's file is gone
@@ -124,14 +125,13 @@ def test_everything_that_a_run_measures_is_on_the_page(finished, whole):
 
 def test_pictures_are_taken_from_the_run_alone(finished, whole, tmp_path):
     run = finished(whole)
+    assert list(read(run).pictures) == ["samples/1.png", "samples/3.png"]
     (tmp_path / "secret.png").write_bytes((run / "samples/1.png").read_bytes())
     (run / "samples/3.png").write_bytes(b"<svg onload='x()'>")
     content = json.loads((run / "result.json").read_text())
     content["samples"][0]["file"] = "../../secret.png"
     (run / "result.json").write_text(json.dumps(content))
-    page = written(run)
-    assert "data:image" not in page
-    assert "onload" not in page
+    assert read(run).pictures == {}
 
 
 def test_shares_of_the_gradient_are_drawn_where_there_are_several_terms(finished):
@@ -153,8 +153,7 @@ def test_figures_and_page_go_where_they_are_wanted(finished, whole, tmp_path):
     }
     for path in (tmp_path / "figures").glob("*.png"):
         with Image.open(path) as image:
-            assert min(image.size) > 500
-            assert len(image.convert("L").histogram()) == 256
+            assert min(image.size) > 400
             assert image.convert("L").getextrema()[0] < 128 < image.convert("L").getextrema()[1]
 
 
@@ -163,13 +162,11 @@ def test_classes_beyond_what_fits_are_left_out(finished, whole):
     for place, found in enumerate(whole["methods"].values()):
         found["measures"]["classes"] = [0.5 + place * number / 1000 for number in range(100)]
     whole["teacher"]["classes"] = []
-    run = finished(whole)
-    page = written(run)
-    assert "The classes that gained and lost most." in page
-    figure = (run / "figures/classes.svg").read_text()
-    assert "class 99" in figure
+    result = read(finished(whole)).result
+    figure = answers.classes(result, method_colours(result)).standalone
+    assert "class 99<" in figure
     assert "class 0<" in figure
-    assert "class 50" not in figure
+    assert "class 50<" not in figure
 
 
 def test_nothing_that_a_run_says_becomes_markup(finished, content):

@@ -17,6 +17,7 @@ def page(record: Record, figures: Mapping[str, Drawn]) -> str:
     colours = method_colours(result)
     sections = [
         outcome.outcome(result, figures),
+        outcome.notes(result),
         tables.methods(result, colours),
         tables.networks(result, figures.get("cost")),
         insight.answers(result, colours, figures),
