@@ -30,6 +30,8 @@ from understudy.running import Run
 from understudy.running.cast import PACKAGE
 from understudy.training import preflight
 from understudy.training.interrupt import listening
+from understudy.training.tensorboard import EVENTS, TensorBoard
+from understudy.training.watch import Watchers
 
 DEMO = PACKAGE / "demo" / "demo.toml"
 
@@ -48,6 +50,9 @@ def distill(
     trust: TrustOption = None,
     seconds: Annotated[float, typer.Option("--checkpoint-seconds", min=0, help="Between two checkpoints.")] = 20.0,
     check: Annotated[bool, typer.Option(help="Run the pre-flight check first.")] = True,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard events into the run folder, too.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Train the students of a recipe, after a check of everything. Stop it anywhere; the same command goes on.
@@ -55,9 +60,11 @@ def distill(
     Example: understudy distill recipes/fitnets_mnist.toml --out runs/mnist --set train.epochs=10
     """
     asked = _read(recipe, method, changes or [], settings)
+    events = [TensorBoard(folder / EVENTS)] if tensorboard else []
     with listening() as stop, Live(err) as live:
         read = settle(asked, trust, live, folder)
-        run = Run(read, folder, trusted=trust or [], watcher=live, stop=stop, checkpoint_seconds=seconds)
+        watcher = Watchers(live, *events)
+        run = Run(read, folder, trusted=trust or [], watcher=watcher, stop=stop, checkpoint_seconds=seconds)
         run.folder.look(recipes.write(read))
         if check and not run.complete:
             findings = list(run.check())
