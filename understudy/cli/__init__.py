@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import understudy
-from understudy.cli import check, demo, distill, methods, report, taps
+from understudy.cli import card, check, demo, distill, export, methods, predict, report, taps
 from understudy.errors import UserError
 from understudy.training.interrupt import Stopped
 
@@ -35,7 +35,17 @@ def _common(
     """Train a small, thin, fast network to stand in for a large one, and prove how well it does."""
 
 
-for command in (demo.demo, distill.distill, check.check, taps.taps, methods.methods, report.report):
+for command in (
+    demo.demo,
+    distill.distill,
+    check.check,
+    taps.taps,
+    methods.methods,
+    report.report,
+    export.export,
+    predict.predict,
+    card.card,
+):
     app.command()(command)
 
 
