@@ -21,7 +21,7 @@ from understudy.objective import evaluating
 from understudy.plan import Stage
 from understudy.proposals import PROPOSALS
 from understudy.recipe import Recipe
-from understudy.recipe.schema import MethodTable, NetworkTable
+from understudy.recipe.schema import DataTable, MethodTable, NetworkTable
 
 PACKAGE = Path(understudy.__file__).parent
 SPLIT_SEED = 0  # all seeds share one validation part, so that they are measured alike
@@ -40,18 +40,7 @@ class Cast:
     @classmethod
     def of(cls, recipe: Recipe, trusted: Collection[str] = (), progress: Progress | None = None) -> "Cast":
         table = recipe.data
-        own: dict[str, Any] = {"size": table.size, "channels": table.channels} if table.name == "folder" else {}
-        if table.extra:
-            own["extra"] = True
-        data = datasets.load(
-            table.name,
-            table.root,
-            validation=table.validation,
-            seed=SPLIT_SEED,
-            workers=table.workers,
-            progress=progress,
-            **own,
-        )
+        data = named_data(table, progress)
         whitening = None
         if table.whiten:
             whitening = Whitening.fit(_images(data.train))
@@ -92,6 +81,22 @@ class Cast:
         if self.whitening is not None or mean is None or std is None:
             return network
         return Normalized(network, mean, std)
+
+
+def named_data(table: DataTable, progress: Progress | None = None) -> Data:
+    """The data of a recipe, as they are before any whitening."""
+    own: dict[str, Any] = {"size": table.size, "channels": table.channels} if table.name == "folder" else {}
+    if table.extra:
+        own["extra"] = True
+    return datasets.load(
+        table.name,
+        table.root,
+        validation=table.validation,
+        seed=SPLIT_SEED,
+        workers=table.workers,
+        progress=progress,
+        **own,
+    )
 
 
 def stages(
