@@ -100,13 +100,13 @@ METHODS = {
 COMMANDS = {
     "demo": "--out --seeds --train-teacher --open --json",
     "distill": "--out recipe --method --set --settings --trust --checkpoint-seconds --check/--no-check --workers "
-    "--engine --address --store --dry-run --json",
+    "--engine --address --store --dry-run --tensorboard --json",
     "check": "recipe --set --settings --trust --json",
     "tune": "recipe --out --search --trials --method --seeds --also-optimistic --set --settings --trust "
     "--checkpoint-seconds --check/--no-check --json",
     "taps": "model --student --shape --classes --all --trust --json",
     "methods": "name --json",
-    "report": "run --markdown",
+    "report": "runs --sort --max-latency --max-size --min-accuracy --out --figures --markdown --json",
     "bench": "recipe --method --seconds --set --settings --trust --json",
     "landscape": "run --grid --samples --part --seed --trust --json",
     "store": "",
@@ -114,8 +114,8 @@ COMMANDS = {
 STORE = {"list": "--store --json", "check": "--store --json", "prune": "--store --days --dry-run --json"}
 RUN_FOLDER = ["recipe.toml", "metrics.jsonl", "result.json", "student.safetensors", "student.json", "report.html"]
 HEAVY = """
-    PIL annotated_doc click jinja2 matplotlib onnx onnxruntime optuna pydantic rich scipy sqlalchemy timm tomli_w
-    ray torch._dynamo torch._inductor torchvision transformers typer
+    PIL annotated_doc click jinja2 matplotlib onnx onnxruntime optuna pydantic rich scipy sqlalchemy tensorboard timm
+    tomli_w ray torch._dynamo torch._inductor torchvision transformers typer
 """
 
 

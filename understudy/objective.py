@@ -112,6 +112,8 @@ class Objective(nn.Module):
         ``answers`` are the teachers', where they are there already: those that ``ask`` once gave about these inputs.
         """
         teachers = self.ask(inputs) if answers is None else tuple(answers)
+        if not self.terms.reads.gradients:  # which are asked for with respect to the very values that were answered
+            teachers = tuple(map(_no_less_precise, teachers))
         samples = self._samples(inputs, teachers)
         student = call(self._student[0], inputs) if self.terms.reads.student else Answer(None, {})
         network = self._teachers[0].network if self._teachers else None
@@ -124,9 +126,7 @@ class Objective(nn.Module):
 
     def ask(self, inputs: Any) -> tuple[Answer, ...]:
         """The answers of the teachers to one batch."""
-        answers = tuple(asker(inputs) for asker in self._askers)
-        # Gradients are asked for with respect to the very values that were answered.
-        return answers if self.terms.reads.gradients else tuple(map(_no_less_precise, answers))
+        return tuple(asker(inputs) for asker in self._askers)
 
     def stand_in(self, askers: Sequence[Asker | None]) -> None:
         """Ask these instead of the teachers, where there is one for a teacher; they must answer alike.

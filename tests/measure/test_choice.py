@@ -40,7 +40,7 @@ def test_the_choice_is_feasible_and_nothing_feasible_is_better(found, budget):
     feasible = [candidate for candidate in found if fits(candidate, budget)]
     assert (choice.chosen is None) == (not feasible)
     if choice.chosen is None:
-        assert choice.reason.startswith("Nothing keeps to ")
+        assert choice.reason.startswith("Nothing fits ")
         return
     best = choice.chosen
     assert best in feasible
@@ -82,7 +82,7 @@ BOTH = [Candidate("small", 0.8, 1.0, 90_000), Candidate("large", 0.9, 3.0, 2_000
 
 def test_the_reason_names_what_the_budget_costs():
     reason = choose(BOTH, Budget(latency_ms=2)).reason
-    assert "small is the most accurate, with 80.00 %, of the 1 of 2 that keep to at most 2 ms." in reason
+    assert "small is the most accurate, with 80.00 %, of the 1 of 2 that fit (at most 2 ms)." in reason
     assert "large reaches 90.00 %, but takes 1 ms too long (3 ms)" in reason
 
 
@@ -90,7 +90,7 @@ def test_where_nothing_fits_the_failing_bound_is_named_and_by_how_much():
     assert "small, which is 40 KB too large (90 KB)" in choose(BOTH, Budget(bytes=50_000)).reason
     assert "large, which lacks 5 points of accuracy (90.00 %)" in choose(BOTH, Budget(accuracy=0.95)).reason
     both = choose(BOTH, Budget(latency_ms=2, accuracy=0.85)).reason
-    assert "at once: nearest is large, which takes 1 ms too long (3 ms)" in both
+    assert "all at once (at most 2 ms, at least 85 %): nearest is large, which takes 1 ms too long (3 ms)" in both
     unknown = choose([Candidate("own", 0.9)], Budget(latency_ms=2)).reason
     assert "its latency is not known" in unknown
     assert choose([], Budget()).chosen is None

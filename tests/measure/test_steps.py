@@ -13,6 +13,8 @@ from understudy.measure.floors import Floor
 from understudy.measure.parts import Parts
 from understudy.measure.steps import step_cost
 from understudy.methods import find
+from understudy.objective import Objective
+from understudy.stored import Stored
 from understudy.training.course import Course
 from understudy.training.loop import Training
 from understudy.training.optimizers import SGD
@@ -47,6 +49,17 @@ def test_a_step_is_split_and_set_against_its_floors(training, method, settings, 
     assert all(value >= 0 for value in cost.parts_ms.values())
     assert min(cost.step_ms, cost.images_per_second, cost.loader_images_per_second, cost.peak_memory_mb) > 0
     assert cost.batch == 16
+
+
+def test_a_step_with_stored_answers_is_measured_with_answers_that_are_there(small, tmp_path, monkeypatch):
+    asked = []
+    ask = Objective.ask
+    monkeypatch.setattr(Objective, "ask", lambda self, inputs: asked.append(len(inputs)) or ask(self, inputs))
+    teacher, student = small.networks()
+    stored = Stored(views=2, folder=str(tmp_path))
+    cost = step_cost(Training(student, [teacher], find("kd")(COURSE), small.data(), stored=stored), 0, seconds=0)
+    assert asked.count(16) == steps.WARM_UP  # whole batches, in the warm-up alone
+    assert "teacher" in cost.parts_ms  # what reading its answers takes
 
 
 def test_the_floor_of_a_hint_stage_is_cut_at_its_taps(training):

@@ -54,7 +54,7 @@ def notes_of(terms, teacher, small, settings=CPU):
     data, (_, student) = small.data(), small.networks()
     example = data.example(2, torch.device("cpu"))
     objective = Objective(terms, student=student, teacher=teacher, example=example)
-    return objective, lean(objective, data, settings, notes.append), notes
+    return objective, lean(objective, [teacher], data, settings, notes.append), notes
 
 
 @pytest.mark.parametrize("kind", ["resnet", "wide resnet"])

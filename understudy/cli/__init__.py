@@ -7,7 +7,21 @@ from typing import Annotated
 import typer
 
 import understudy
-from understudy.cli import bench, check, demo, distill, landscape, methods, report, store, taps, tune
+from understudy.cli import (
+    bench,
+    card,
+    check,
+    demo,
+    distill,
+    export,
+    landscape,
+    methods,
+    predict,
+    report,
+    store,
+    taps,
+    tune,
+)
 from understudy.errors import UserError
 from understudy.training.interrupt import Stopped
 
@@ -42,9 +56,12 @@ for command in (
     tune.tune,
     taps.taps,
     methods.methods,
+    bench.bench,
     report.report,
     landscape.landscape,
-    bench.bench,
+    export.export,
+    predict.predict,
+    card.card,
 ):
     app.command()(command)
 app.add_typer(store.app, name="store")

@@ -66,7 +66,7 @@ def _named(run: Run, method: str | None) -> list[str]:
 def _costs(run: Run, name: str, seconds: float) -> Iterator[StepCost]:
     """Of each stage of a method, each in a training of its own. What the weights are makes no difference."""
     for number in range(len(rehearsal(run.recipe, run.cast, name).stages)):
-        yield step_cost(rehearsal(run.recipe, run.cast, name), number, seconds=seconds)
+        yield step_cost(rehearsal(run.recipe, run.cast, name, run.stored), number, seconds=seconds)
 
 
 def _show(method: str, cost: StepCost, console: Console) -> None:

@@ -42,6 +42,8 @@ from understudy.running import Run
 from understudy.running.cast import PACKAGE
 from understudy.training import preflight
 from understudy.training.interrupt import listening
+from understudy.training.tensorboard import EVENTS, TensorBoard
+from understudy.training.watch import Watchers
 
 DEMO = PACKAGE / "demo" / "demo.toml"
 
@@ -65,6 +67,9 @@ def distill(
     address: AddressOption = None,
     store: StoreOption = None,
     dry_run: DryRunOption = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard events into the run folder, too.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Train the students of a recipe, after a check of everything. Stop it anywhere; the same command goes on.
@@ -72,14 +77,16 @@ def distill(
     Example: understudy distill recipes/fitnets_mnist.toml --out runs/mnist --set train.epochs=10
     """
     asked = _read(recipe, method, changes or [], settings)
+    events = [TensorBoard(folder / EVENTS)] if tensorboard else []
     with listening() as stop, Live(err) as live:
         read = settle(asked, trust, live, folder)
+        watcher = Watchers(live, *events)
         carries_out, threads = chosen_engine(engine, workers, address, read.settings.threads)
         run = Run(
             read,
             folder,
             trusted=trust or [],
-            watcher=live,
+            watcher=watcher,
             stop=stop,
             checkpoint_seconds=seconds,
             store=chosen_store(store),

@@ -85,7 +85,7 @@ def _reason(best: Candidate, fitting: Sequence[Candidate], all_of_them: Sequence
     if budget == Budget():
         return f"{best.name} is the most accurate of {len(all_of_them)}, with {_percent(best.accuracy)}."
     told = f"{best.name} is the most accurate, with {_percent(best.accuracy)}, "
-    told += f"of the {len(fitting)} of {len(all_of_them)} that keep to {budget}."
+    told += f"of the {len(fitting)} of {len(all_of_them)} that fit ({budget})."
     better = [c for c in all_of_them if c.accuracy > best.accuracy]
     if better:
         nearest = min(better, key=_rank)
@@ -102,9 +102,9 @@ def _nothing(candidates: Sequence[Candidate], budget: Budget) -> str:
             nearest = min(candidates, key=lambda c: sum(_misses(c, alone).values()))
             told.append(f"nearest is {nearest.name}, which {_beyond(nearest, alone)}")
     if told:
-        return f"Nothing keeps to {budget}: {'; '.join(told)}."
+        return f"Nothing fits ({budget}): {'; '.join(told)}."
     nearest = min(candidates, key=lambda c: (len(_misses(c, budget)), _rank(c)))
-    return f"Nothing keeps to {budget} at once: nearest is {nearest.name}, which {_beyond(nearest, budget)}."
+    return f"Nothing fits all at once ({budget}): nearest is {nearest.name}, which {_beyond(nearest, budget)}."
 
 
 def _beyond(candidate: Candidate, budget: Budget) -> str:

@@ -1,5 +1,6 @@
 """What a step of a stage costs: the trainer's own step against the floors, interleaved in one run."""
 
+import itertools
 import random
 import statistics
 import time
@@ -149,11 +150,17 @@ def _loader_rate(training: Training, stage: Stage, seconds: float) -> float:
 
 
 def _endless(training: Training, stage: Stage) -> Iterator[Batch]:
-    """The batches of one epoch after another, each in views of its own."""
+    """The batches of one epoch after another, each in views of its own; a few again and again where answers are stored.
+
+    So a step with stored answers is measured as most of its training's steps are: with answers that are there.
+    """
     while True:
         training.place.step = 0
-        yield from training.batches(stage)
-        training.place.epoch += 1
+        if training.apparatus.stored:
+            yield from itertools.islice(training.batches(stage), WARM_UP)
+        else:
+            yield from training.batches(stage)
+            training.place.epoch += 1
 
 
 def _milliseconds(values: list[float]) -> float:

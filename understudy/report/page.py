@@ -1,17 +1,14 @@
 """The page, put together: what matters most comes first."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from string import Template
 
-from understudy.report import background, outcome, pieces, tables
+from understudy.report import background, insight, outcome, pieces, spending, tables
 from understudy.report.drawing import Drawn
 from understudy.report.figures import method_colours
 from understudy.report.reading import Record
 from understudy.report.record import Result
 from understudy.report.words import count, escape, first_word, plural
-
-_HERE = Path(__file__).parent
 
 
 def page(record: Record, figures: Mapping[str, Drawn]) -> str:
@@ -20,21 +17,26 @@ def page(record: Record, figures: Mapping[str, Drawn]) -> str:
     colours = method_colours(result)
     sections = [
         outcome.outcome(result, figures),
+        outcome.notes(result),
         tables.methods(result, colours),
         tables.networks(result, figures.get("cost")),
+        insight.answers(result, colours, figures),
+        insight.disagreements(record),
+        insight.inside(result, figures),
         _curves(record, figures),
         _landscapes(record, figures),
         background.teaching(record),
         tables.seeds(result, colours),
+        spending.spending(record, colours),
         background.surroundings(result),
         background.again(record),
     ]
     version = result.versions.get("understudy")
-    return Template(_asset("page.html")).substitute(
+    return Template(pieces.asset("page.html")).substitute(
         title=escape(f"{heading(result)} · understudy"),
         heading=escape(heading(result)),
         lead=escape(_lead(result)),
-        style=_asset("style.css"),
+        style=pieces.asset("style.css"),
         sections="\n".join(section for section in sections if section),
         version=escape(f" {version}") if version else "",
     )
@@ -75,7 +77,10 @@ def _curves(record: Record, figures: Mapping[str, Drawn]) -> str:
     shown += [pieces.figure(drawn, "") for place, drawn in figures.items() if place.startswith("losses of ")]
     if not shown:
         return ""
-    note = "A line for each seed. Losses are those of each term, before its weight."
+    note = "A line for each seed. Losses are those of each term, before its weight"
+    if any(epoch.gradient_shares for epochs in record.epochs.values() for epoch in epochs):
+        note += "; shares are those of each weighted term in the gradient"
+    note += "."
     if record.unreadable:
         told = plural(record.unreadable, "line")
         note += f" {told} of metrics.jsonl could not be read and are missing here."
@@ -96,7 +101,3 @@ def _landscapes(record: Record, figures: Mapping[str, Drawn]) -> str:
     chart = pieces.figure(figures["landscapes"], "A dot marks the student; the deeper the colour, the higher the loss.")
     told = f'<div class="figures">\n{tables.sharpness(found)}\n{chart}\n</div>'
     return pieces.section("The loss around each student", told, note)
-
-
-def _asset(name: str) -> str:
-    return (_HERE / name).read_text(encoding="utf-8")

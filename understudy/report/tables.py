@@ -43,7 +43,7 @@ def networks(result: Result, cost: Drawn | None) -> str:
     student, teacher = result.networks.get("student"), result.networks.get("teacher")
     if student is None or student.parameters is None:
         return ""
-    rows = [list(row) for row in _sizes(student, teacher)]
+    rows = [list(row) for row in _sizes(student, teacher) if row[2] != NONE]
     columns = ["", "teacher", "student", "student is"]
     if teacher is None:
         columns, rows = _without(columns, rows, (1, 3))
@@ -131,6 +131,12 @@ def _sizes(student: Network, teacher: Network | None) -> Iterator[tuple[str, str
         _times(theirs.parameters, student.parameters, "smaller", "larger"),
     )
     yield "bytes", memory(theirs.bytes), memory(student.bytes), _times(theirs.bytes, student.bytes, "smaller", "larger")
+    yield (
+        "activations<small>of one image</small>",
+        memory(theirs.activation_bytes),
+        memory(student.activation_bytes),
+        _times(theirs.activation_bytes, student.activation_bytes, "smaller", "larger"),
+    )
     yield (
         "multiplications",
         short(theirs.multiplications),

@@ -40,18 +40,7 @@ class Cast:
 
     @classmethod
     def of(cls, table: DataTable, trusted: Collection[str] = (), progress: Progress | None = None) -> "Cast":
-        own: dict[str, Any] = {"size": table.size, "channels": table.channels} if table.name == "folder" else {}
-        if table.extra:
-            own["extra"] = True
-        found = datasets.load(
-            table.name,
-            table.root,
-            validation=table.validation,
-            seed=SPLIT_SEED,
-            workers=table.workers,
-            progress=progress,
-            **own,
-        )
+        found = named_data(table, progress)
         if not table.whiten:
             return cls(found, found, None, trusted)
         whitening = Whitening.fit(_images(found.train))
@@ -105,6 +94,22 @@ class Cast:
     def product(self, network: nn.Module) -> nn.Module:
         """The network as it leaves: with the whitening that it was trained behind."""
         return Whitened(network, self.whitening) if self.whitening is not None else network
+
+
+def named_data(table: DataTable, progress: Progress | None = None) -> Data:
+    """The data of a recipe, as they are before any whitening."""
+    own: dict[str, Any] = {"size": table.size, "channels": table.channels} if table.name == "folder" else {}
+    if table.extra:
+        own["extra"] = True
+    return datasets.load(
+        table.name,
+        table.root,
+        validation=table.validation,
+        seed=SPLIT_SEED,
+        workers=table.workers,
+        progress=progress,
+        **own,
+    )
 
 
 def stages(

@@ -13,6 +13,7 @@ from understudy.training.checkpoints import write_atomically
 from understudy.training.settings import Settings
 
 RECIPE = "recipe.toml"
+SAMPLES = "samples"  # pictures that the result speaks of
 
 
 @dataclass(frozen=True)

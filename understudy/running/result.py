@@ -68,7 +68,8 @@ def summarize(run: "Run") -> dict[str, Any]:
             if name != BASELINE and BASELINE in accuracies
         },
     }
-    result["notes"] = [note for name in methods for note in _notes(run, name)]
+    hint = result["teacher"] and result["teacher"]["softness"]["hint"]
+    result["notes"] = [note for name in methods for note in _notes(run, name)] + ([hint] if hint else [])
     result["kept"] = _keep(run, methods)
     result |= _beside_the_teacher(run, result["kept"], first, part, teacher_logits)
     result["measuring_seconds"] = round(time.monotonic() - began, 3)

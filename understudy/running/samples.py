@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from understudy.data.parts import Part
+from understudy.running.folder import SAMPLES
 from understudy.training.checkpoints import write_atomically
 
-FOLDER = "samples"
 MOST = {"student": 16, "teacher": 8, "both": 8}  # of each kind: who errs
 LARGEST = 96  # pixels of a side
 
@@ -25,7 +25,7 @@ def disagreements(folder: Path, part: Part, labels: Tensor, student: Tensor, tea
         picture = as_png(batch.inputs[0])
         if picture is None:
             return []
-        name = f"{FOLDER}/{int(part.ids[place])}.png"
+        name = f"{SAMPLES}/{int(part.ids[place])}.png"
         write_atomically(folder / name, picture)
         rows.append(
             {

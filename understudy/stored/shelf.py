@@ -30,7 +30,8 @@ class Shelf:
     def __init__(self, path: Path, places: int, words: int):
         self.path, self.places, self.words = path, places, words
         # Of the store's and the file's own name: a file that was copied to another place does not fit there.
-        self._key = crc32(f"{path.parent.name}/{path.name}".encode())
+        key = crc32(f"{path.parent.name}/{path.name}".encode())
+        self._own = randomness.bits(key, 0, torch.arange(places), "stored/place")
         self._weights = randomness.bits(0, 0, torch.arange(words), "stored/weights") | 1
         self._mapped: np.memmap[tuple[int, int], np.dtype[np.int64]] | None = None
         self._file: int | None = None
@@ -69,7 +70,7 @@ class Shelf:
 
     def _checksums(self, words: Tensor, ids: Tensor) -> Tensor:
         """One for each record, never 0: a sum with odd weights, which sees any word that changed; and the place's."""
-        sums = (words * self._weights).sum(1) ^ randomness.bits(self._key, 0, ids, "stored/place")
+        sums = (words * self._weights).sum(1) ^ self._own[ids]
         return torch.where(sums == 0, 1, sums)
 
     def _map(self) -> "np.memmap[tuple[int, int], np.dtype[np.int64]] | None":

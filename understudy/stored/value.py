@@ -28,7 +28,7 @@ class Value:
         self.name = name if self.kept == "exact" else f"{name}.{self.kept}"
         self.form = store.form(self.name)
         self.shelf: Shelf | None = None
-        self.view = 0
+        self.view = self.shelf_of = 0
         self.words = self.there = torch.zeros(0)
 
     def find(self, view: int, ids: Tensor) -> Tensor:
@@ -94,11 +94,11 @@ class Value:
             )
 
     def _turn_to(self, view: int, form: Form) -> None:
-        path = self.store.file(self.name, view)
-        if self.shelf is None or self.shelf.path != path:
-            if self.shelf is not None:
-                self.shelf.close()
-            self.shelf = Shelf(path, self.places, form.words)
+        if self.shelf is not None and self.shelf_of == view:
+            return
+        if self.shelf is not None:
+            self.shelf.close()
+        self.shelf, self.shelf_of = Shelf(self.store.file(self.name, view), self.places, form.words), view
 
 
 def value_of(answer: Answer, tap: Tap | None) -> Tensor:

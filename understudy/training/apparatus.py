@@ -69,7 +69,7 @@ class Apparatus:
             self.rivals = course.optimizer.build(rival_groups(self.objective, course.optimizer.lr))
         self.bounds = MaxNorm(student, course.max_norm)
         self.average = Average(student, course.ema) if course.ema else None
-        forms = lean(self.objective, data, settings, note)
+        forms = lean(self.objective, teachers, data, settings, note)
         self.stored = StoredAnswers.of(stored, self.objective, stage, data, settings, forms, seed=seed, note=note)
         self.shares: dict[str, float] = {}  # of the gradient, as they were when last measured
 
@@ -104,8 +104,7 @@ class Apparatus:
         last = data.train.last_of_epoch(numbered, seed=self.seed, batch=course.batch)
         if self.stored and last is not None:  # what this epoch left out, a later one will ask for
             for batch in data.train.viewed([last], draw, course.views, len(data.classes), device):
-                with self.settings.autocast():  # as in ``losses``: the student's decides in what values are answered
-                    self.stored.answers(batch, self.settings.prepare(batch.inputs))
+                self.stored.answers(batch, self.settings.prepare(batch.inputs))
 
     def losses(self, batch: Batch, epoch: float, *, shares: bool = False) -> tuple[Tensor, Tensor]:
         """The student's loss, and beside it everything that is logged; the rivals, where there are any, step first.

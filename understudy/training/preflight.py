@@ -180,7 +180,7 @@ def _dry_run(
         teaching=settings.of_teacher.autocast,
     )
     notes: list[str] = []
-    lean(objective, data, settings, notes.append)
+    lean(objective, teachers, data, settings, notes.append)
     yield from (Finding("warning", subject, note) for note in notes)
     student.train()
     for name, part in objective.parts.items():

@@ -35,6 +35,10 @@ class Lean:
         self.tapped = TappedNetwork(asked, teacher.taps, cut=teacher.cut, called=teacher.called)
         self.settings = settings
 
+    def compiled(self) -> "Lean":
+        """The same through ``torch.compile``, where the settings say so."""
+        return Lean(self.settings.compiled(self.tapped.network), self.tapped, self.settings)
+
     def __call__(self, inputs: Any) -> Answer:
         if self.tapped.taps:  # what inference mode makes cannot be saved for backward, and maps are dear to copy
             with torch.no_grad(), self.settings.autocast():
@@ -44,17 +48,27 @@ class Lean:
         return Answer(logits.clone(), {})
 
 
-def lean(objective: Objective, data: Data, settings: Settings, note: Callable[[str], None]) -> list[str]:
-    """Let a copy stand in for each teacher that a stage asks; answers with how each one is asked from now on."""
+def lean(
+    objective: Objective,
+    teachers: Sequence[nn.Module],
+    data: Data,
+    settings: Settings,
+    note: Callable[[str], None],
+) -> list[str]:
+    """Let a copy stand in for each teacher that a stage asks; answers with how each one is asked from now on.
+
+    ``teachers`` are the networks themselves, where the objective's are compiled already: copies are compiled last.
+    """
     wished = settings.of_teacher.precision
     if settings.teacher == "plain" or objective.terms.reads.gradients or not objective.teachers:
         return [wished] * len(objective.teachers)
     batches = _samples(data, settings)
     askers: list[Asker | None] = []
     forms = []
-    for teacher in objective.teachers:
-        asker, form = _stand_in(teacher, batches, settings, note) if is_bare(teacher.network) else (None, wished)
-        askers.append(asker)
+    for asked, network in zip(objective.teachers, teachers, strict=False):  # not every one need be read
+        teacher = TappedNetwork(network, asked.taps, cut=asked.cut, called=asked.called)
+        found, form = _stand_in(teacher, batches, settings, note) if is_bare(network) else (None, wished)
+        askers.append(found.compiled() if found else None)
         forms.append(form)
     objective.stand_in(askers)
     return forms
@@ -62,7 +76,7 @@ def lean(objective: Objective, data: Data, settings: Settings, note: Callable[[s
 
 def _stand_in(
     teacher: TappedNetwork, batches: Sequence[Tensor], settings: Settings, note: Callable[[str], None]
-) -> tuple[Asker | None, str]:
+) -> tuple[Lean | None, str]:
     """The cheapest copy that answers alike; None where there can be no copy."""
     plain, wished = replace(settings, precision="float32"), settings.of_teacher.precision
     try:
