@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from understudy.errors import UserError
 from understudy.objective import Objective, evaluating
-from understudy.terms import CE, KD, Hint, as_sum
+from understudy.terms import CE, KD, GradientAT, Hint, as_sum
 from understudy.weights import linear, step
 
 
@@ -182,6 +182,34 @@ def test_a_module_used_twice_is_found_even_where_the_network_is_cut(batch) -> No
     student = nn.Sequential(nn.Conv2d(1, 2, 3), relu, nn.Conv2d(2, 2, 3), relu, nn.Flatten(), nn.Linear(8, 3))
     with pytest.raises(UserError, match="'1' fired 2 times"):
         Objective(Hint("0 -> 1"), student=student, teacher=net(2), example=batch[0])
+
+
+def test_a_student_in_float32_learns_from_a_teacher_in_bfloat16(networks, batch) -> None:
+    teacher, student = networks
+    for terms in (KD() + Hint("0 -> 0"), CE() + Hint("0 -> 0") + GradientAT("0 -> 0")):
+        outcome = Objective(terms, student=student, teacher=teacher, example=batch[0], teaching=low)(*batch)
+        outcome.loss.backward()
+        assert all(value.dtype == torch.float32 and value.isfinite() for value in outcome.terms.values())
+
+
+def test_a_term_that_weighs_nothing_is_not_computed(networks, batch, monkeypatch) -> None:
+    teacher, student = networks
+    computed = []
+    loss = KD.loss
+    monkeypatch.setattr(KD, "loss", lambda self, *args: computed.append(1) or loss(self, *args))
+    terms = CE() + KD() * step(0.0, 1.0, epoch=2)
+    objective = Objective(terms, student=student, teacher=teacher)
+    outcome = objective(*batch, epoch=1.0)
+    outcome.loss.backward()
+    assert (computed, outcome.terms["kd"].item(), outcome.weighted["kd"].item()) == ([], 0.0, 0.0)
+    torch.testing.assert_close(outcome.loss, Objective(CE(), student=student)(*batch).loss)
+    assert objective(*batch, epoch=2.0).terms["kd"] > 0
+    assert Objective(0.0 * KD(), student=student, teacher=teacher)(*batch).terms["kd"] > 0
+    assert computed == [1, 1]
+
+
+def low() -> torch.autocast:
+    return torch.autocast("cpu", torch.bfloat16)
 
 
 def test_two_objectives_share_a_student(networks, batch) -> None:

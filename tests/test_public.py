@@ -19,9 +19,9 @@ NAMES = """
     AB AT BSS CAN CATKD CC CCDifferences CE CRD CRDBatch CWD CWTM ClassDistance ClassSpread Confidence Course
     CurriculumKD DGKD DIST DKD DKPP DML DarkRank Distilled FSP FactorTransfer GradientAT Hint ICKD KD LogitRegression
     LogitsL1 MGD MLKD NKD NST Neurons NoisyTeacher OFA OFD Objective Outcome PKT Pair Paraphraser RKDAngle RKDDistance
-    Reading Reads Review Rocket SP SRRL Settings SeveralTeachers SimKD Stage StandardisedKD Sum Tap TappedNetwork Term
-    Triplets UserError VID Views VirtualTeacher Vote auto balanced data distill linear load losses methods
-    models optimizers rates step
+    Reading Reads Review Rocket SP SRRL Settings SeveralTeachers SimKD Stage StandardisedKD Stored Sum Tap TappedNetwork
+    Term Triplets UserError VID Views VirtualTeacher Vote auto balanced data distill linear load losses methods models
+    optimizers rates step
 """
 LOSSES = """
     activation_boundaries attention_transfer batch_correlation boundary_kd can_discriminator can_student cat_kd
@@ -47,7 +47,7 @@ METHODS = {
     "anneal_epochs squared label_weight student_temperature",
     "fitnets-joint": "pair weight regressor",
     "logit-regression": "weight reduce",
-    "confidence": "samples covariance ridge weight label_weight reduce",
+    "confidence": "samples covariance ridge dropout weight label_weight reduce",
     "noisy-teacher": "sigma share weight reduce",
     "dist": "beta gamma temperature weight",
     "dkd": "alpha beta temperature weight warmup_epochs",
@@ -75,7 +75,7 @@ METHODS = {
     "review": "pairs embedding weight warmup_epochs",
     "srrl": "maps heads weight features logits",
     "mgd": "maps weight ratio mask",
-    "simkd": "maps weight label_weight factor",
+    "simkd": "maps heads weight label_weight factor",
     "cat-kd": "maps heads weight resolution normalize",
     "ofa": "pairs weight exponent temperature form",
     "triplets": "embedding weight margin",
@@ -92,7 +92,7 @@ METHODS = {
     "several-teachers": "combine weights temperature weight label_weight",
     "dgkd": "weight temperature form survival drop",
     "dml": "weight peers architecture temperature",
-    "rocket": "weight block",
+    "rocket": "shared weight block",
     "born-again-cwtm": "weight",
     "born-again-dkpp": "temperature weight",
     "tf-kd-reg": "correct temperature weight label_weight",
@@ -101,21 +101,28 @@ METHODS = {
 }
 COMMANDS = {
     "demo": "--out --seeds --train-teacher --open --json",
-    "distill": "--out recipe --method --set --trust --checkpoint-seconds --check/--no-check --workers "
-    "--engine --address --store --dry-run --json",
-    "path": "recipe --out --strategy --max-assistants --budget --set --trust --checkpoint-seconds --check/--no-check "
-    "--workers --engine --address --store --dry-run --json",
-    "check": "recipe --set --trust --json",
+    "distill": "--out recipe --method --set --settings --trust --checkpoint-seconds --check/--no-check --workers "
+    "--engine --address --store --dry-run --tensorboard --json",
+    "path": "recipe --out --strategy --max-assistants --budget --set --settings --trust --checkpoint-seconds "
+    "--check/--no-check --workers --engine --address --store --dry-run --json",
+    "check": "recipe --set --settings --trust --json",
+    "tune": "recipe --out --search --trials --method --seeds --also-optimistic --set --settings --trust "
+    "--checkpoint-seconds --check/--no-check --json",
     "taps": "model --student --shape --classes --all --trust --json",
     "methods": "name --json",
-    "report": "run --markdown",
+    "report": "runs --sort --max-latency --max-size --min-accuracy --out --figures --markdown --json",
+    "bench": "recipe --method --seconds --set --settings --trust --json",
+    "landscape": "run --grid --samples --part --seed --trust --json",
+    "export": "student --to --out --tolerance --data --root --trust --json",
+    "predict": "student images --top --batch --trust --json",
+    "card": "student --push",
     "store": "",
 }
 STORE = {"list": "--store --json", "check": "--store --json", "prune": "--store --days --dry-run --json"}
 RUN_FOLDER = ["recipe.toml", "metrics.jsonl", "result.json", "student.safetensors", "student.json", "report.html"]
 HEAVY = """
-    PIL annotated_doc click jinja2 matplotlib onnx onnxruntime pydantic rich scipy timm tomli_w torch._dynamo
-    ray torch._inductor torchvision transformers typer
+    PIL annotated_doc click jinja2 matplotlib onnx onnxruntime optuna pydantic rich scipy sqlalchemy tensorboard timm
+    tomli_w ray torch._dynamo torch._inductor torchvision transformers typer
 """
 
 

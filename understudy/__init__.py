@@ -18,6 +18,7 @@ from understudy.errors import UserError as UserError
 from understudy.objective import Objective as Objective
 from understudy.objective import Outcome as Outcome
 from understudy.plan import Stage as Stage
+from understudy.stored import Stored as Stored
 from understudy.student import load as load
 from understudy.taps import Pair as Pair
 from understudy.taps import Tap as Tap

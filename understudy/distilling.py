@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
 
@@ -18,6 +18,7 @@ from understudy.methods import find
 from understudy.models import load_weights
 from understudy.objective import evaluating
 from understudy.plan import Stage
+from understudy.stored import Stored
 from understudy.taps import inner
 from understudy.terms import Expression
 from understudy.training import checkpoints, preflight
@@ -26,11 +27,12 @@ from understudy.training.evaluate import answers, together
 from understudy.training.interrupt import Stopped, listening
 from understudy.training.loop import Training
 from understudy.training.preflight import Finding
-from understudy.training.settings import Settings
+from understudy.training.settings import CHOOSABLE, Settings
 from understudy.training.watch import Watcher
 
 if TYPE_CHECKING:
     from understudy.assisting import Assistants
+    from understudy.running.folder import RunFolder
 
 ASSISTANTS = "assistants"  # the folder of theirs, in the student's
 
@@ -68,12 +70,13 @@ def distill(
     course: Course | None = None,
     epochs: int | None = None,
     seed: int = 0,
-    settings: Settings | None = None,
+    settings: Settings | Literal["auto"] | None = None,
     out: str | Path | None = None,
     check: bool = True,
     accept_weak: bool = False,
     watcher: Watcher | None = None,
     balance: bool = False,
+    stored: Stored | None = None,
     **method_settings: Any,
 ) -> Distilled:
     """Train ``student`` to stand in for ``teacher``, after a pre-flight check of everything.
@@ -94,16 +97,18 @@ def distill(
             ``"auto"`` takes the network of the student's family whose own accuracy, in a quick training, is nearest
             the mean of teacher's and student's.
         course: how long, in which steps, on which views. ``epochs`` alone changes only that.
-        settings: device, precision, memory format, threads.
+        settings: device, precision, memory format, threads. ``"auto"`` measures which are fastest here, where the run
+            is long enough to be worth it; with ``out`` a run goes on with those that it began with.
         out: a run folder. With it, a call that was killed goes on where it was, bit for bit.
         check: run the pre-flight first.
         accept_weak: go on with a teacher that answers at chance level.
         balance: weigh the terms by the sizes of their gradients, not by the method's numbers (``balanced``).
+        stored: ``understudy.Stored(views=8)`` asks the teacher once for each view of a sample and keeps its answers.
         method_settings: the method's own, such as ``temperature=4``.
     """
     course = course or Course()
     course = replace(course, epochs=epochs) if epochs is not None else course
-    work = _Work(datasets.as_data(data), settings or Settings(), seed, check, accept_weak, watcher, balance)
+    work = _Work(datasets.as_data(data), settings or Settings(), seed, check, accept_weak, watcher, balance, stored)
     teachers = [] if teacher is None else [teacher] if isinstance(teacher, nn.Module) else list(teacher)
     folder = Path(out) if out is not None else None
     told: list[dict[str, Any]] = []
@@ -119,12 +124,13 @@ class _Work:
     """What all trainings of a call share."""
 
     data: datasets.Data
-    settings: Settings
+    settings: Settings | Literal["auto"]
     seed: int
     check: bool
     accept_weak: bool
     watcher: Watcher | None
     balance: bool
+    stored: Stored | None
 
 
 def _assisted(
@@ -171,14 +177,17 @@ def _trained(
     from understudy.plans.entry import METRICS, RESULT, read_json  # here, since these are slow to import
     from understudy.running.folder import RunFolder
 
-    settings, whole = work.settings, work.data
-    teachers = [settings.place(teacher) for teacher in teachers]
-    settings.place(student)
+    whole = work.data
     stages = _stages(method, course, own, student, teachers[0] if teachers else None, whole)
     if work.balance:
         stages = [stage.balanced() for stage in stages]
     folder = RunFolder(out) if out is not None else None
-    record = _record(method, own, stages, work.seed, settings, teachers, student, assistants)
+    watcher = work.watcher or _Warning()
+    settings = _settled(work.settings, teachers, student, stages, whole, folder, watcher)
+    teachers = [settings.place(network) for network in teachers]
+    settings.place(student)
+    stored = work.stored.within(folder.path if folder else None) if work.stored else None
+    record = _record(method, own, stages, work.seed, settings, teachers, student, stored, assistants)
     with folder.locked() if folder else nullcontext(), listening() as stop, ExitStack() as stack:
         for taught_by in teachers:
             stack.enter_context(evaluating(taught_by))
@@ -189,7 +198,7 @@ def _trained(
                 load_weights(student, folder.path / product.WEIGHTS)
                 return Distilled(student.eval(), folder=folder.path, **done)
         if work.check:
-            preflight.passes(list(_findings(whole, student, teachers, stages, settings, work.accept_weak)))
+            preflight.passes(list(_findings(whole, student, teachers, stages, settings, stored, work.accept_weak)))
         if folder:
             folder.claim(record)
         training = Training(
@@ -201,8 +210,9 @@ def _trained(
             settings=settings,
             checkpoint_folder=folder.path / "checkpoints" if folder else None,
             metrics=folder.path / METRICS if folder else None,
-            watcher=work.watcher or _Warning(),
+            watcher=watcher,
             stop=stop,
+            stored=stored,
         )
         try:
             ended = training.run()["stages"]
@@ -245,12 +255,46 @@ def _stages(
     return list(method)
 
 
+def _settled(
+    settings: Settings | Literal["auto"],
+    teachers: list[nn.Module],
+    student: nn.Module,
+    stages: list[Stage],
+    data: datasets.Data,
+    folder: "RunFolder | None",
+    watcher: Watcher,
+) -> Settings:
+    """Settings with nothing left to choose."""
+    from understudy.measure.fastest import fastest_settings
+
+    settings = Settings(auto=CHOOSABLE) if settings == "auto" else settings
+    if not settings.auto:
+        return settings
+    begun = folder.settings() if folder else None
+    if begun is not None:
+        return begun
+    longest = max(stages, key=lambda stage: stage.course.epochs)
+    steps = sum(stage.course.epochs * data.train.steps(stage.course.batch) for stage in stages)
+    about = {
+        "networks": [
+            [_class(network), *map(list, (p.shape for p in network.parameters()))] for network in (*teachers, student)
+        ],
+        "objective": str(longest.objective),
+        "batch": longest.course.batch,
+        "sample": data.shape,
+    }
+    choice = fastest_settings(settings, teachers, student, longest, data, steps=steps, about=about)
+    watcher.note(f"settings: {choice.reason}")
+    return choice.settings
+
+
 def _findings(
     data: datasets.Data,
     student: nn.Module,
     teachers: list[nn.Module],
     stages: list[Stage],
     settings: Settings,
+    stored: Stored | None,
     accept_weak: bool,
 ) -> Iterator[Finding]:
     yield from preflight.check_data(data, stages[0].course.batch)
@@ -264,7 +308,7 @@ def _findings(
     for name, teacher in zip(names, teachers, strict=True):
         yield from preflight.check_teacher(teacher, data, settings, accept_weak=accept_weak, name=name)
     for stage in stages:
-        yield from preflight.check_stage(stage, student, teachers, data, settings)
+        yield from preflight.check_stage(stage, student, teachers, data, settings, stored=stored)
 
 
 def _measure(
@@ -306,6 +350,7 @@ def _record(
     settings: Settings,
     teachers: list[nn.Module],
     student: nn.Module,
+    stored: Stored | None,
     assistants: list[dict[str, Any]],
 ) -> str:
     """What of such a call can be written down: networks by their class only."""
@@ -322,6 +367,7 @@ def _record(
         "parameters": sum(p.numel() for p in student.parameters()),
         **({"assistants": [assistant["network"] for assistant in assistants]} if assistants else {}),
         "settings": asdict(settings),
+        "stored": asdict(replace(stored, folder=None)) if stored else None,
         "stages": [{"name": s.name, "objective": str(s.objective), "course": asdict(s.course)} for s in stages],
     }
     return tomli_w.dumps(_without_nones(copy.deepcopy(record)))

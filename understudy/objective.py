@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import torch
@@ -11,8 +11,12 @@ from torch import Tensor, nn
 
 from understudy.balance import Balance
 from understudy.errors import UserError
-from understudy.taps import Answer, TappedNetwork, call, eagerly, inner
+from understudy.sampling import Dropouts
+from understudy.taps import Answer, Tap, TappedNetwork, call, eagerly, inner
+from understudy.taps import evaluating as evaluating
 from understudy.terms._base import Expression, Facts, Reading, Reads, Shapes, Term, as_sum, per_sample
+
+Asker = Callable[[Any], Answer]  # answers about a batch as a teacher does
 
 
 @dataclass(frozen=True)
@@ -63,14 +67,18 @@ class Objective(nn.Module):
         if reads.teacher and not teachers:
             needing = next(name for name, part in self.parts.items() if part.term.reads.teacher)
             raise UserError(f"term {needing!r} reads a teacher, and there is none: pass teacher=")
-        if example is None and (reads.student_taps or reads.teacher_taps or self._owners()):
+        if example is None and (reads.student_taps or reads.teacher_taps or reads.teacher_samples or self._owners()):
             raise UserError(
-                "a term reads taps or owns modules, so shapes must be traced: pass example=, a small batch of inputs"
+                "a term reads taps or dropout's samples, or owns modules, so shapes must be traced: "
+                "pass example=, a small batch of inputs"
             )
         # Tuples, so that the networks are not registered: their parameters are not this module's.
         cut = reads.student and not reads.student_logits
         self._student = (TappedNetwork(student, reads.student_taps, cut=cut, called="the student"),)
-        self._teachers = tuple(_asked(reads, teachers))
+        self._dropouts = Dropouts(teachers[0], example, reads.dropout) if reads.teacher_samples else None
+        beside = (self._dropouts.tap,) if self._dropouts and self._dropouts.tap else ()
+        self._teachers = tuple(_asked(reads, teachers, beside))
+        self._askers: tuple[Asker, ...] = tuple(partial(self._ask, teacher) for teacher in self._teachers)
         self.owned, self.rivals = nn.ModuleDict(), nn.ModuleDict()
         self.balance = Balance(self.parts) if any(part.balanced for part in self.parts.values()) else None
         if example is not None:
@@ -90,13 +98,43 @@ class Objective(nn.Module):
         """The loss of one batch. ``epoch``, with fractions, is what schedules of weights read."""
         return self.judge(self.read(inputs, labels, epoch=epoch, ids=ids))
 
-    def read(self, inputs: Any, labels: Tensor, *, epoch: float = 0.0, ids: Tensor | None = None) -> Reading:
-        """The networks' answers to one batch; ``judge`` makes their loss, ``oppose`` that of the student's rivals."""
-        teachers = tuple(self._ask(teacher, inputs) for teacher in self._teachers)
-        samples = tuple(self._sample(inputs) for _ in range(self.terms.reads.teacher_samples))
+    def read(
+        self,
+        inputs: Any,
+        labels: Tensor,
+        *,
+        epoch: float = 0.0,
+        ids: Tensor | None = None,
+        answers: Sequence[Answer] | None = None,
+    ) -> Reading:
+        """The networks' answers to one batch; ``judge`` makes their loss, ``oppose`` that of the student's rivals.
+
+        ``answers`` are the teachers', where they are there already: those that ``ask`` once gave about these inputs.
+        """
+        teachers = self.ask(inputs) if answers is None else tuple(answers)
+        if not self.terms.reads.gradients:  # which are asked for with respect to the very values that were answered
+            teachers = tuple(map(_no_less_precise, teachers))
+        samples = self._samples(inputs, teachers)
         student = call(self._student[0], inputs) if self.terms.reads.student else Answer(None, {})
         network = self._teachers[0].network if self._teachers else None
         return Reading(labels, student, teachers, epoch, ids, samples, inputs, network, self.student)
+
+    @property
+    def teachers(self) -> tuple[TappedNetwork, ...]:
+        """Those that some term reads, each with the taps that are read."""
+        return self._teachers
+
+    def ask(self, inputs: Any) -> tuple[Answer, ...]:
+        """The answers of the teachers to one batch."""
+        return tuple(asker(inputs) for asker in self._askers)
+
+    def stand_in(self, askers: Sequence[Asker | None]) -> None:
+        """Ask these instead of the teachers, where there is one for a teacher; they must answer alike.
+
+        A term that looks at the teacher's network, or asks it itself, still gets the teacher.
+        """
+        pairs = zip(askers, self._askers, strict=True)
+        self._askers = tuple(usual if asker is None else asker for asker, usual in pairs)
 
     def oppose(self, reading: Reading) -> Tensor:
         """What the rivals (discriminators) learn from, all together; take their step before the student's."""
@@ -113,8 +151,12 @@ class Objective(nn.Module):
     def judge(self, reading: Reading) -> Outcome:
         """The loss of answers that are there already (stored teacher answers, a forward pass of the caller's)."""
         means: dict[str, Tensor] = {}
-        plain = _without_teachers_graph(reading) if self.terms.reads.gradients else reading
+        plain = _widened(_without_teachers_graph(reading)) if self.terms.reads.gradients else reading
+        idle = self._idle(reading.epoch)
         for name, part in self.parts.items():
+            if name in idle:
+                means[name] = torch.zeros((), device=reading.labels.device)
+                continue
             values = self._loss(name, part.term, reading if part.term.reads.gradients else plain)
             means[name] = per_sample(name, values, len(reading.labels)).mean()
         weighted = self._weighted(means, reading.epoch)
@@ -124,6 +166,14 @@ class Objective(nn.Module):
             total = total if own is None else total + own
         logits = reading.student.logits.detach() if self.terms.reads.student_logits else None
         return Outcome(total, {name: mean.detach() for name, mean in means.items()}, weighted, logits)
+
+    def _idle(self, epoch: float) -> set[str]:
+        """The terms that weigh nothing now: their values are not computed, and stand in the log as 0 beside weight 0.
+
+        Balanced terms are all looked at, and where all weights are 0 there is nothing else to tell.
+        """
+        idle = {name for name, part in self.parts.items() if part.weight(epoch) == 0}
+        return idle if self.balance is None and len(idle) < len(self.parts) else set()
 
     def _weighted(self, means: dict[str, Tensor], epoch: float) -> dict[str, Tensor]:
         """Each term's part of the loss."""
@@ -171,14 +221,11 @@ class Objective(nn.Module):
         with torch.set_grad_enabled(self.terms.reads.gradients), self._teaching():
             return call(teacher, inputs)
 
-    def _sample(self, inputs: Any) -> Tensor:
-        """An answer of the first teacher with its dropout at work, and nothing else of training mode."""
-        network = self._teachers[0].network
-        with torch.no_grad(), evaluating(network), self._teaching():
-            for module in network.modules():
-                if isinstance(module, nn.modules.dropout._DropoutNd):
-                    module.train()
-            return Answer(call(network, inputs), {}).logits
+    def _samples(self, inputs: Any, teachers: Sequence[Answer]) -> tuple[Tensor, ...]:
+        if self._dropouts is None:
+            return ()
+        count = self.terms.reads.teacher_samples
+        return tuple(self._dropouts.draw(inputs, teachers[0], self._teaching()) for _ in range(count))
 
 
 def _overrides(term: Term, method: str) -> bool:
@@ -206,11 +253,22 @@ def _without_teachers_graph(reading: Reading) -> Reading:
     return replace(reading, teachers=tuple(teacher.detached() for teacher in reading.teachers))
 
 
-def _asked(reads: Reads, teachers: Sequence[nn.Module]) -> Iterator[TappedNetwork]:
+def _widened(reading: Reading) -> Reading:
+    return replace(reading, teachers=tuple(_no_less_precise(teacher) for teacher in reading.teachers))
+
+
+def _no_less_precise(answer: Answer) -> Answer:
+    """A teacher may have an autocast of its own; what learns in float32 from its values cannot take them in less."""
+    first = next(iter(answer.values()), answer.output)
+    here = isinstance(first, Tensor) and torch.is_autocast_enabled(first.device.type)
+    return answer if here or first is None else answer.widened()
+
+
+def _asked(reads: Reads, teachers: Sequence[nn.Module], beside: tuple[Tap, ...]) -> Iterator[TappedNetwork]:
     """The teachers that some term reads: taps are the first one's, for others may have other modules."""
     if reads.teacher:
-        cut = bool(reads.teacher_taps) and not reads.teacher_logits
-        yield TappedNetwork(teachers[0], reads.teacher_taps, cut=cut, called="the teacher")
+        taps = (*reads.teacher_taps, *beside)
+        yield TappedNetwork(teachers[0], taps, cut=bool(taps) and not reads.teacher_logits, called="the teacher")
     if reads.teacher_logits:
         yield from (TappedNetwork(network, called="a further teacher") for network in teachers[1:])
 
@@ -220,15 +278,3 @@ def _trace(tapped: TappedNetwork, example: Any) -> Answer:
     whole = TappedNetwork(tapped.network, tapped.taps, called=tapped.called)
     with torch.no_grad(), evaluating(whole.network), eagerly(whole.network):
         return call(whole, example)
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[nn.Module]:
-    """Evaluation mode for a while; every part returns to the mode that it had."""
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        yield network
-    finally:
-        for module, training in modes.items():
-            module.training = training

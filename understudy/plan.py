@@ -6,6 +6,8 @@ from understudy.balance import balanced
 from understudy.terms import Expression, Sum, as_sum
 from understudy.training.course import Course
 
+STAGE_STRIDE = 1_000_000  # epochs are numbered from a new million in each stage, so that no two share their views
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -19,6 +21,7 @@ class Stage:
     terms: Expression
     course: Course
     hands_over: bool = False  # what its terms own goes on into the next stage
+    answers: bool = False  # the student is measured by its answers, although no term may read them
 
     @property
     def objective(self) -> Sum:

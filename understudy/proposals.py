@@ -7,6 +7,7 @@
 | ``maps`` | the last feature maps before they are pooled |
 | ``embedding`` | what goes into the classifiers |
 | ``heads`` | the classifiers themselves |
+| ``shared`` | the end of the first stage, where both networks have one shape there; else nothing, ``""`` |
 """
 
 from collections.abc import Callable, Sequence
@@ -53,16 +54,29 @@ def _heads(teacher: nn.Module, student: nn.Module, example: Any) -> str:
     return str(Pair(Tap(classifier(trace(teacher, example)).path), Tap(classifier(trace(student, example)).path)))
 
 
+def _shared(teacher: nn.Module, student: nn.Module, example: Any) -> str:
+    theirs, ours = stages(trace(teacher, example)), stages(trace(student, example))
+    if not theirs or not ours or theirs[0].shape != ours[0].shape:
+        return ""
+    return str(Pair(Tap(theirs[0].path), Tap(ours[0].path)))
+
+
 PROPOSALS: dict[str, Callable[[nn.Module, nn.Module, Any], Any]] = {
     "pair": _pair,
     "pairs": _pairs,
     "maps": _maps,
     "embedding": _embedding,
     "heads": _heads,
+    "shared": _shared,
 }
 
 PLACEHOLDERS: dict[str, Any] = {  # of the right form, where there are no networks yet to ask
-    name: ("first -> first", "second -> second") if name == "pairs" else "teacher -> student" for name in PROPOSALS
+    "pair": "teacher -> student",
+    "pairs": ("first -> first", "second -> second"),
+    "maps": "teacher -> student",
+    "embedding": "teacher:input -> student:input",
+    "heads": "teacher -> student",
+    "shared": "teacher -> student",
 }
 
 

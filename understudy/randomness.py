@@ -14,6 +14,7 @@ from torch import Tensor
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
 _FIRST = -4658895280553007687  # 0xBF58476D1CE4E5B9
 _SECOND = -7723592293110705685  # 0x94D049BB133111EB
+_ALL = (1 << 64) - 1
 
 
 def _shift_right(x: Tensor, n: int) -> Tensor:
@@ -26,11 +27,20 @@ def _mix(x: Tensor) -> Tensor:
     return x ^ _shift_right(x, 31)
 
 
+def _mixed(x: int) -> int:
+    """``_mix`` of a single number: what all ids share is computed without asking the device."""
+    x &= _ALL
+    x = (x ^ (x >> 30)) * _FIRST & _ALL
+    x = (x ^ (x >> 27)) * _SECOND & _ALL
+    return x ^ (x >> 31)
+
+
 def bits(seed: int, epoch: int, ids: Tensor, purpose: str) -> Tensor:
     """64 random bits (int64) for every id; ``purpose`` names an independent stream."""
-    key = torch.tensor(_signed(seed), dtype=torch.int64, device=ids.device)
+    key = seed
     for part in (crc32(purpose.encode()), epoch):
-        key = _mix(key * _GOLDEN + part)
+        key = _mixed(key * _GOLDEN + part)
+    key = _signed(key)
     return _mix(_mix(ids.to(torch.int64) * _GOLDEN + key) + key)
 
 

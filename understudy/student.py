@@ -1,17 +1,23 @@
 """The product: ``student.safetensors`` and ``student.json``, from which the student stands up alone."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
+from understudy.data.pictures import RULE
 from understudy.errors import UserError
-from understudy.models import Front, NetworkSpec, front_from, load_weights
+from understudy.models import Front, NetworkSpec, front_from, load_weights, regraft
+from understudy.models.grafts import graft_of
 from understudy.taps import inner
 from understudy.training.checkpoints import write_atomically
+
+if TYPE_CHECKING:
+    from understudy.description import Description
 
 WEIGHTS, DESCRIPTION = "student.safetensors", "student.json"
 FORMAT = 1
@@ -22,17 +28,29 @@ def describe(
 ) -> dict[str, Any]:
     """How to rebuild a network: its name and settings, what stands before it, what goes in and what comes out."""
     own = inner(network)
+    spec = spec or _built_as(own)
     built = {"name": spec.name, "settings": spec.settings} if spec else None
     front = network.describe() if isinstance(network, Front) else None
+    graft = graft_of(network)
     return {
         "format": FORMAT,
         "network": built,
         "class": f"{type(own).__module__}:{type(own).__qualname__}",
         "front": front,
-        "input": {"shape": list(shape), "range": [0.0, 1.0]},
+        "graft": graft.describe() if graft else None,
+        "input": {"shape": list(shape), "range": [0.0, 1.0], "image": RULE},
         "classes": list(classes),
         "parameters": sum(p.numel() for p in own.parameters()),
     }
+
+
+def _built_as(network: nn.Module) -> NetworkSpec | None:
+    """By which name and settings it was built, if it still is what was built."""
+    spec = network.__dict__.get("built_as")
+    if not isinstance(spec, NetworkSpec) or ":" in spec.name:
+        return None
+    with torch.random.fork_rng(devices=[]):
+        return spec if repr(spec.build()) == repr(network) else None
 
 
 def save(folder: Path, network: nn.Module, description: Mapping[str, Any], *, name: str = WEIGHTS) -> None:
@@ -46,31 +64,58 @@ def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
     write_atomically(path, safetensors.torch.save(tensors, metadata={"format": "pt"}))
 
 
-def load(folder: str | Path) -> nn.Module:
-    """The student of a run folder, ready to answer images between 0 and 1."""
-    folder = Path(folder)
+def read(folder: Path) -> "Description":
+    """What ``student.json`` says."""
+    from understudy.description import parsed  # late: it needs pydantic
+
+    path = folder / DESCRIPTION
     try:
-        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        named = description["network"]
-        channels, size = description["input"]["shape"][0], description["input"]["shape"][-1]
-        classes = len(description["classes"])
+        text = path.read_bytes()
     except OSError as error:
         raise UserError(f"{folder} holds no student: {DESCRIPTION}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise UserError(f"{folder / DESCRIPTION} is not a student's description (format {FORMAT})") from error
-    if named is None or _is_foreign(named["name"]):
-        raise UserError(
-            f"{folder}: the student is a {description['class']} of your own code: "
-            f"build it, then load its weights with understudy.models.load_weights(network, {str(folder / WEIGHTS)!r})"
-        )
-    network: nn.Module = NetworkSpec(named["name"], named["settings"]).build(classes, channels, size)
-    if description["front"] is not None:
-        network = front_from(description["front"], network)
+    return parsed(text, str(path))
+
+
+def load(folder: str | Path, *, trust: Collection[str] = ()) -> nn.Module:
+    """The student of a run folder, ready to answer images between 0 and 1.
+
+    Args:
+        folder: a run folder, or any other with ``student.safetensors`` and ``student.json``.
+        trust: modules of your own whose code may run to rebuild the student. The package's own networks, timm's and
+            torchvision's need none.
+    """
+    folder = Path(folder)
+    description = read(folder)
+    if description.module is not None:
+        _check_own(description, folder, trust)
+    spec = NetworkSpec(description.path, dict(description.network.settings) if description.network else {})
+    channels, size = description.input.shape[0], description.input.shape[-1]
+    network: nn.Module = spec.build(len(description.classes), channels, size, trust)
+    try:
+        regraft(network, description.graft)
+        network = front_from(description.front, network) if description.front is not None else network
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{folder / DESCRIPTION} is not a student's description: {error}") from error
     load_weights(network, folder / WEIGHTS)
     return network.eval()
 
 
-def _is_foreign(name: str) -> bool:
-    """Whether it is code of the user's own, which a description must not run."""
-    library, colon, _ = name.partition(":")
-    return bool(colon) and library not in ("timm", "torchvision")
+def _check_own(description: "Description", folder: Path, trust: Collection[str]) -> None:
+    """Code of the user's own runs only if its module is named, and only what an import finds can be built."""
+    module, _, factory = description.path.rpartition(":")
+    told = f"{folder}: the student is a {description.own_class} of your own code"
+    by_hand = f"load its weights with understudy.models.load_weights(network, {str(folder / WEIGHTS)!r})"
+    if description.graft is not None:
+        by_hand = f"call understudy.models.regraft(network, {dict(description.graft)}), and {by_hand}"
+    if description.network is None and (module == "__main__" or not factory.isidentifier()):
+        raise UserError(f"{told}: build it, then {by_hand}")
+    named = any(module == name or module.startswith(f"{name}.") for name in trust)
+    if not named:
+        raise UserError(
+            f"{told}: if you trust it, add --trust {module} (in Python trust=[{module!r}]); or build it, then {by_hand}"
+        )
+
+
+def prepare(network: nn.Module, folder: Path) -> None:
+    """Make the place for the weights in a folder: what was grafted on before they were trained."""
+    regraft(network, read(folder).graft)

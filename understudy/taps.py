@@ -6,7 +6,7 @@ of ours stays on the user's network; a compiled network is compiled once more to
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
 
@@ -69,10 +69,15 @@ class Answer(Mapping[Tap, Tensor]):
 
     def detached(self) -> "Answer":
         """The same values, out of reach of any gradient."""
-        output = self.output.detach() if isinstance(self.output, Tensor) else self.output
-        if output is not None and not isinstance(output, Tensor):
-            output = self.logits.detach()
-        return Answer(output, {tap: value.detach() for tap, value in self._values.items()})
+        return self._each(Tensor.detach)
+
+    def widened(self) -> "Answer":
+        """The same values, none in less than float32."""
+        return self._each(lambda value: value.float() if value.dtype in (torch.bfloat16, torch.float16) else value)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Answer":
+        output = None if self.output is None else change(self.logits)
+        return Answer(output, {tap: change(value) for tap, value in self._values.items()})
 
     @property
     def logits(self) -> Tensor:
@@ -119,9 +124,27 @@ def inner(network: nn.Module) -> nn.Module:
     return innermost
 
 
+def is_bare(network: nn.Module) -> bool:
+    """Whether it is modules alone, fronts included: nothing compiled, nothing spread over devices."""
+    parallel = nn.DataParallel, nn.parallel.DistributedDataParallel
+    return not any(is_compiled(layer) or isinstance(layer, parallel) for layer in _layers(network))
+
+
 def eagerly(network: nn.Module) -> AbstractContextManager[Any]:
     """For a while nothing is compiled: a trace of shapes is not worth a compilation."""
     return torch.compiler.set_stance("force_eager") if any(map(is_compiled, _layers(network))) else nullcontext()
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[nn.Module]:
+    """Evaluation mode for a while; every part returns to the mode that it had."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield network
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 def call(network: Callable[..., T], inputs: Any) -> T:

@@ -238,3 +238,70 @@ def test_a_store_that_is_not_named_or_not_there_is_told(understudy, tmp_path, mo
 @pytest.mark.parametrize("command", ["list", "check", "prune"])
 def test_every_command_of_the_store_has_help_with_an_example(understudy, command):
     assert f"understudy store {command}" in understudy("store", command, "--help")[1].split("Example", 1)[1]
+
+
+def test_bench_says_where_the_time_of_a_step_goes(understudy):
+    words = ["bench", "recipe.toml", "--trust", "smallnets", "--seconds", "0"]
+    code, out, err = understudy(*words, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert [stage["stage"] for stage in found["methods"]["fitnets"]] == ["hint", "soft targets"]
+    code, out, err = understudy(*words, "--method", "fitnets")
+    assert code == 0, err
+    assert "of floor F2" in out
+    assert understudy(*words, "--method", "fitnet")[0] == 2
+
+
+def test_tune_tells_the_best_as_lines_and_as_json_and_mistakes_in_the_space_are_a_line(understudy, tmp_path):
+    words = ["tune", "recipe.toml", "--trust", "smallnets", "--out", tmp_path / "tune", "--trials", 2]
+    words += ["--search", "methods.fitnets.temperature={1, 4}"]
+    code, out, err = understudy(*words)
+    assert code == 0, err
+    assert "best by validation, its test accuracy:" in out
+    assert "optimistic" not in out
+    assert "[methods.fitnets]\ntemperature = " in out
+    assert "best so far: trial" in err
+    code, out, _ = understudy(*words, "--also-optimistic", "--json")
+    assert (code, json.loads(out)) == (0, json.loads((tmp_path / "tune/tune.json").read_text()))
+    assert "best of all on test (optimistic, as the paper reports)" in json.loads(out)["figures"]
+    for space, said in (
+        (
+            "methods.fitnets.temprature=1..2",
+            "--search: tune.search.methods.fitnets.temprature: method 'fitnets' has no",
+        ),
+        ("train.epochs=0..2", "--search: tune.search.train.epochs: Input should be greater than or equal to 1"),
+        ("train.epochs=2", "write a range as 1..20"),
+    ):
+        code, out, err = understudy("tune", "recipe.toml", "--out", tmp_path / "none", "--search", space)
+        assert (code, out, len(err.strip().splitlines())) == (2, "", 1)
+        assert said in err
+        assert not (tmp_path / "none").exists()
+    assert "nothing to search" in understudy("tune", "recipe.toml", "--out", tmp_path / "none")[2]
+
+
+def test_landscape_surveys_a_finished_run_and_says_what_it_needs(understudy, tmp_path):
+    assert understudy("landscape", tmp_path / "none")[0] == 2
+    folder, trust = tmp_path / "run", ["--trust", "smallnets"]
+    assert understudy("distill", "recipe.toml", *trust, "--out", folder, "--no-check")[0] == 0
+    code, out, err = understudy("landscape", folder, *trust, "--grid", 3, "--samples", 9)
+    assert code == 0, err
+    assert "mean rise at radius 0.5" in " ".join(out.split())
+    code, out, _ = understudy(
+        "landscape", folder, *trust, "--grid", 3, "--samples", 9, "--json", "--part", "validation"
+    )
+    assert (code, json.loads(out)) == (0, json.loads((folder / "landscape.json").read_text()))
+    assert json.loads(out)["part"] == "validation"
+    code, _, err = understudy("landscape", folder, *trust, "--grid", 4)
+    assert (code, "odd number" in err) == (2, True)
+    (folder / "recipe.toml").write_text('method = "kd"\n')
+    assert "understudy.measure.landscape" in understudy("landscape", folder, *trust)[2]
+
+
+def test_settings_that_nobody_named_are_chosen_and_said(understudy, recipe, tmp_path):
+    open_ = recipe("[settings]\nthreads = 1\n")
+    words = ["distill", open_, "--trust", "smallnets", "--out", tmp_path / "run", "--set", "train.epochs=2"]
+    code, _, err = understudy(*words, "--set", "methods.fitnets.hint_epochs=1")
+    assert code == 0, err
+    assert "settings: float32, channels-last; so short a run is not worth measuring" in err
+    assert "auto = []" in (tmp_path / "run/recipe.toml").read_text()
+    assert "settings" not in understudy("check", open_, "--trust", "smallnets", "--settings", "plain")[2]

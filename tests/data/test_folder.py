@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from understudy.data import folder, load
+from understudy.data import folder, load, pictures
 from understudy.data.sources import Streamed
 from understudy.errors import UserError
 
@@ -26,7 +26,7 @@ def test_the_crop_is_the_centre(tmp_path):
     pixels = np.zeros((8, 16, 3), np.uint8)
     pixels[:, 4:12] = 200
     Image.fromarray(pixels).save(tmp_path / "wide.png")
-    image = folder.decoded(tmp_path / "wide.png", 8, 3)
+    image = pictures.decoded(tmp_path / "wide.png", (3, 8, 8))
     assert image.shape == (3, 8, 8)
     assert (image == 200).all()
 

@@ -1,10 +1,12 @@
 """Run folders as a run leaves them, written without training anything."""
 
+import io
 import json
 import math
 import statistics
 
 import pytest
+from PIL import Image
 
 LATENCY = {"p95": 4.25, "batch": 1, "threads": 2}
 THROUGHPUT = {"p95": 310.5, "batch": 128, "threads": 2}
@@ -51,6 +53,7 @@ def epochs(training, stages, accuracy, count=30):
                 "loss": 0.3 + 2 * rest,
                 "terms": {term: (number + 1) * 0.1 + 2 * rest for number, term in enumerate(terms)},
                 "weights": dict.fromkeys(terms, 1.0),
+                "gradient_shares": {term: 1 / len(terms) for term in terms} if len(terms) > 1 else {},
                 "seconds": 2.0 * epoch,
                 "validation": found,
             }
@@ -115,6 +118,52 @@ def result(methods=tuple(ACCURACIES), seeds=SEEDS):
     }
 
 
+def bins(shift=0.0, count=100):
+    return [{"confidence": c / 10 + 0.05, "share": min(c / 10 + shift, 1.0), "count": count + c} for c in range(2, 10)]
+
+
+def measured(content):
+    """The same result with what a run measures of answers and inner values."""
+    methods = content["methods"]
+    for place, found in enumerate(methods.values()):
+        found["measures"] = {
+            "classes": [0.8 + 0.02 * place, 0.7 - 0.01 * place],
+            "calibration": bins(0.02 * place),
+            "agreement": bins(0.01 * place),
+        }
+        for key in ("top5", "calibration_error", "divergence", "loss"):
+            found[key] = spread([0.1 + 0.01 * place + 0.001 * seed for seed in range(len(found["trainings"]))])
+    content["teacher"] |= {"classes": [0.95, 0.9], "calibration": bins(), "calibration_error": spread([0.01] * 3)}
+    content["teacher"]["softness"] = {"entropy": 0.2, "temperature": 4.0, "softened": 0.6, "most": 0.69, "hint": None}
+    content["errors"] = {
+        "student": {"count": 450, "ids": [1, 2]},
+        "teacher": {"count": 90, "ids": [3]},
+        "both": 242,
+    }
+    said = {"student_confidence": 0.98, "teacher_confidence": 0.7}
+    content["samples"] = [
+        {"id": 1, "file": "samples/1.png", "label": 0, "student": 1, "teacher": 0, **said},
+        {"id": 3, "file": "samples/3.png", "label": 1, "student": 1, "teacher": 0, **said},
+        {"id": 4, "file": "samples/gone.png", "label": 1, "student": 0, "teacher": 9, **said},
+    ]
+    content["similarity"] = {
+        "teacher": ["conv1", "layer1", "layer2"],
+        "student": ["conv1", "a.very.long.path.of.a.layer"],
+        "samples": 512,
+        "methods": {name: [[0.9, 0.5], [0.6, 0.85], [0.1, -0.02]] for name in methods},
+    }
+    content |= {"notes": ["kd adds nothing"], "measuring_seconds": 4.2, "memory": {"process": 500_000_000}}
+    content["networks"]["student"]["activation_bytes"] = 31_360
+    content["networks"]["teacher"]["activation_bytes"] = 156_800
+    return content
+
+
+def picture():
+    file = io.BytesIO()
+    Image.new("L", (8, 8), 200).save(file, "PNG")
+    return file.getvalue()
+
+
 @pytest.fixture
 def finished(tmp_path):
     """Writes a finished run folder: ``finished(content, recipe=..., metrics=...)``."""
@@ -135,6 +184,10 @@ def finished(tmp_path):
                 folder.mkdir(parents=True)
                 (folder / "result.json").write_text(json.dumps(ended(row["training"], stages)))
                 lines += epochs(row["training"], stages, row.get("validation") or 0.8)
+        for sample in content.get("samples", []):
+            (run / "samples").mkdir(exist_ok=True)
+            if "gone" not in sample["file"]:
+                (run / sample["file"]).write_bytes(picture())
         if metrics:
             (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         return run
@@ -151,3 +204,30 @@ def content():
 @pytest.fixture
 def make_result():
     return result
+
+
+@pytest.fixture
+def whole(content):
+    """A result with everything that a run measures."""
+    return measured(content)
+
+
+@pytest.fixture
+def several(finished, make_result):
+    """Run folders of students of several widths, the wider the better."""
+
+    def write(accuracies=(0.80, 0.85, 0.88, 0.9, 0.905, 0.93), methods=("alone", "kd"), **changes):
+        runs = []
+        for place, accuracy in enumerate(accuracies):
+            found = measured(make_result(methods))
+            found["networks"]["student"] = network(f"width {place}", 10_000 * (place + 1), 10**6, 0.5 * (place + 1))
+            for gain, name in enumerate(methods):
+                values = [accuracy + 0.01 * gain + 0.001 * seed for seed in range(3)]
+                found["methods"][name]["accuracy"] = spread(values)
+                for row, value in zip(found["methods"][name]["trainings"], values, strict=True):
+                    row |= {"accuracy": value, "validation": value + 0.002}
+            found |= changes
+            runs.append(finished(found, name=f"width{place}", metrics=False))
+        return runs
+
+    return write

@@ -5,9 +5,13 @@ import re
 from xml.etree import ElementTree
 
 import pytest
+from PIL import Image
 
 from understudy.errors import UserError
-from understudy.report import write_report
+from understudy.report import answers, write_report
+from understudy.report.figures import method_colours
+from understudy.report.markdown import as_markdown
+from understudy.report.reading import read
 
 LOADED = re.compile(
     r"""(?:\b(?:src|href|action|data|srcset|poster)\s*=\s*|url\()["']?([^"')\s>]*)|(@import|<link|<base)"""
@@ -84,12 +88,85 @@ def test_figures_are_in_the_page_and_beside_it(finished):
     assert set(referred) <= set(ids)
 
 
-def test_the_page_is_self_contained(finished):
-    page = written(finished())
-    assert {found[0][:1] for found in LOADED.findall(page)} == {"#"}
+def test_the_page_is_self_contained(finished, whole):
+    page = written(finished(whole))
+    embedded = [found[0] for found in LOADED.findall(page) if found[0].startswith("data:image/png;base64,")]
+    assert len(embedded) == 2
+    assert {found[0][:1] for found in LOADED.findall(page) if found[0] not in embedded} == {"#"}
     assert "<script" not in page
     assert "default-src 'none'" in page
     assert "http" not in page.replace("http-equiv", "")
+
+
+def test_everything_that_a_run_measures_is_on_the_page(finished, whole):
+    run = finished(whole)
+    page = written(run)
+    for text in (
+        "an entropy of 0.20 nats of at most 0.69, and of 0.60 at temperature 4",
+        "there is something to learn",
+        "450 of 5,000",
+        "90 of 5,000",
+        "Both err on 242 samples",
+        "student: Bag 98",
+        "31.4 KB",
+        "KL from teacher",
+        "kd adds nothing",
+        "Measuring all of it at the end took 4.2 s",
+        "500.00 MB",
+        "hint 1 min 00 s",
+    ):
+        assert text in page, text
+    names = {path.stem for path in (run / "figures").iterdir()}
+    assert {"classes", "calibration", "agreement", "similarity-1-alone", "similarity-2-fitnets"} <= names
+    assert page.count("data:image/png;base64,") == 2  # the third one's file is gone
+    assert page.count("<svg") == len(names)
+    assert "None" not in page.split("</style>")[1]
+
+
+def test_pictures_are_taken_from_the_run_alone(finished, whole, tmp_path):
+    run = finished(whole)
+    assert list(read(run).pictures) == ["samples/1.png", "samples/3.png"]
+    (tmp_path / "secret.png").write_bytes((run / "samples/1.png").read_bytes())
+    (run / "samples/3.png").write_bytes(b"<svg onload='x()'>")
+    content = json.loads((run / "result.json").read_text())
+    content["samples"][0]["file"] = "../../secret.png"
+    (run / "result.json").write_text(json.dumps(content))
+    assert read(run).pictures == {}
+
+
+def test_shares_of_the_gradient_are_drawn_where_there_are_several_terms(finished):
+    run = finished()
+    written(run)
+    assert "of gradient, %" in (run / "figures/losses-2-kd.svg").read_text()
+    assert "of gradient, %" not in (run / "figures/losses-1-alone.svg").read_text()
+
+
+def test_figures_and_page_go_where_they_are_wanted(finished, whole, tmp_path):
+    run = finished(whole)
+    page = write_report(run, page=tmp_path / "deep/page.html", figures=tmp_path / "figures")
+    assert page == tmp_path / "deep/page.html"
+    assert page.stat().st_size > 10_000
+    assert not (run / "report.html").exists()
+    drawn = {path.stem for path in (run / "figures").iterdir()}
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {
+        f"{n}.{s}" for n in drawn for s in ("svg", "png")
+    }
+    for path in (tmp_path / "figures").glob("*.png"):
+        with Image.open(path) as image:
+            assert min(image.size) > 400
+            assert image.convert("L").getextrema()[0] < 128 < image.convert("L").getextrema()[1]
+
+
+def test_classes_beyond_what_fits_are_left_out(finished, whole):
+    whole["data"]["classes"] = [f"class {number}" for number in range(100)]
+    for place, found in enumerate(whole["methods"].values()):
+        found["measures"]["classes"] = [0.5 + place * number / 1000 for number in range(100)]
+    whole["teacher"]["classes"] = []
+    result = read(finished(whole)).result
+    figure = answers.classes(result, method_colours(result)).standalone
+    assert "class 99<" in figure
+    assert "class 0<" in figure
+    assert "class 50<" not in figure
 
 
 def test_nothing_that_a_run_says_becomes_markup(finished, content):
@@ -160,6 +237,7 @@ def test_a_result_with_methods_alone(finished):
     run = finished({"methods": {"own": {}}}, recipe="", metrics=False)
     page = written(run)
     assert "own" in page
+    assert "| student, own |" in as_markdown(run)
     assert not (run / "figures").exists()
 
 
@@ -199,14 +277,21 @@ def test_the_folder_of_a_python_call(finished):
         ("{}", "methods: field required"),
         ('{"methods": {}}', "methods"),
         ('{"methods": {"kd": {"accuracy": {"values": "many"}}}}', "methods.kd.accuracy.values"),
+        (
+            '{"methods": {"kd": {}}, "similarity": {"teacher": ["a"], "student": [], "methods": {"kd": []}}}',
+            "similarity",
+        ),
+        ('{"methods": {"kd": {}}, "samples": [{"id": 1}]}', "samples.0.file"),
+        ("[" * 100_000, "is damaged"),
     ],
 )
 def test_a_damaged_result_is_an_error(finished, text, told):
     run = finished()
     (run / "result.json").write_text(text)
-    with pytest.raises(UserError, match=re.escape(told)) as raised:
-        write_report(run)
-    assert "\n" not in str(raised.value)
+    for reader in (write_report, as_markdown):
+        with pytest.raises(UserError, match=re.escape(told)) as raised:
+            reader(run)
+        assert "\n" not in str(raised.value)
     assert not (run / "report.html").exists()
 
 

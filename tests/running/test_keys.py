@@ -22,7 +22,7 @@ from understudy.terms import CE, KD, Hint
 from understudy.training.course import Course
 
 COURSE = {"epochs": 3, "batch": 10, "optimizer": {"name": "sgd", "lr": 0.1}}
-TEACHER = Taught(network=NetworkTable(network="resnet8"), weights="anywhere", key="k")
+TEACHER = Taught(network=NetworkTable(network="resnet8"), folder="anywhere", key="k")
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +66,10 @@ def elsewhere(_workplace, tmp_path_factory):
         ({}, {"data": {"workers": 7}}),
         ({}, {"data": {"root": "{elsewhere}/copy"}}),
         ({}, {"accept_weak": True}),
+        ({"stored": {"views": 2}}, {"stored": {"views": 2, "folder": "elsewhere", "fill": False}}),
         ({}, {"arithmetic": {"threads": 1, "device": "cpu"}}),
         ({}, {"arithmetic": {"threads": 1, "teacher_precision": "float32"}}),
-        ({}, {"teachers": [TEACHER.model_copy(update={"weights": "elsewhere"})]}),
+        ({}, {"teachers": [TEACHER.model_copy(update={"folder": "elsewhere"})]}),
         (
             {"method": "fitnets", "settings": {"pair": "layer1->layer1", "hint_epochs": 1}},
             {"method": "fitnets", "settings": {"pair": " layer1:output ->  layer1", "hint_epochs": 1}},
@@ -117,6 +118,10 @@ DIFFERENT = [
     {"teachers": [TEACHER.model_copy(update={"key": "another"})]},
     {"teachers": [TEACHER.model_copy(update={"network": NetworkTable(network="resnet14")})]},
     {"teachers": [TEACHER, TEACHER]},
+    {"arithmetic": {"threads": 1, "teacher": "plain"}},
+    {"balance": True},
+    {"stored": {"views": 2}},
+    {"stored": {"views": 2, "top": 2}},
     {"teachers": [Given(network="resnet8", weights="teacher.safetensors")]},
     {"teachers": [Given(network="resnet8", weights="teacher.safetensors", prefix="module.")]},
     {"teachers": [Given(network="resnet8", weights="recipe.toml")]},

@@ -24,6 +24,7 @@ ROWS = [
     Row(DML(peers=2, architecture="teacher", temperature=2.0, reduce="sum")),
     Row(Rocket()),
     Row(Rocket(block=False)),
+    Row(Rocket(shared="maps1 -> maps1"), other_shapes=False),
     Row(BSS(base="teacher")),
     Row(BSS(base="teacher", form="kl", steps=2), equal=0.0),
 ]

@@ -103,11 +103,42 @@ def test_an_unsure_teacher_counts_less():
 
 
 @pytest.mark.parametrize("dropout", [nn.Identity(), nn.Dropout(0.0)], ids=["none", "of 0"])
-def test_a_teacher_without_dropout_is_an_error_when_the_objective_is_bound(dropout: nn.Module):
+def test_a_teacher_without_dropout_gets_some_before_its_classifier(dropout: nn.Module):
     teacher, student = networks(alike=False)
     teacher.dropout = dropout
-    with pytest.raises(UserError, match="Net has no dropout module"):
+    objective = Objective(Confidence(400, dropout=0.3), student=student, teacher=teacher, example=batch(2)[0])
+    reading = objective.read(*batch(3)[:2])
+    samples = torch.stack(reading.teacher_samples)
+    with torch.no_grad():
+        plain = teacher(batch(3)[0])
+    error = samples.std(0) / 20
+    assert ((samples.mean(0) - plain).abs() < 5 * error).all()
+    values, weights = reading.teacher["fc:input"], teacher.fc.weight
+    variance = 0.3 / 0.7 * (values.square() @ weights.square().T)
+    torch.testing.assert_close(samples.var(0), variance, rtol=0.5, atol=0)
+
+
+def test_a_teacher_without_dropout_and_without_a_classifier_is_an_error():
+    student = networks(alike=False)[1]
+    teacher = nn.Sequential(nn.Flatten(), nn.Linear(64, CLASSES), nn.Softmax(1))
+    with pytest.raises(UserError, match="Sequential has no dropout module, nor a linear layer that answers last"):
         Objective(Confidence(), student=student, teacher=teacher, example=batch(2)[0])
+
+
+# MLKD
+
+
+def test_the_levels_of_mlkd_keep_their_balance_in_batches_and_classes_of_any_number():
+    torch.manual_seed(0)
+
+    def level(samples: int, classes: int, term: MLKD) -> Tensor:
+        sure = 100.0 * torch.eye(classes)[torch.arange(samples) % classes]
+        return term.loss(reading(torch.zeros_like(sure), sure), None).mean()
+
+    for whole in (MLKD(instance=0.0, classes=0.0), MLKD(instance=0.0, batch=0.0)):
+        torch.testing.assert_close(level(400, 10, whole), level(600, 100, whole), rtol=0.3, atol=0)
+    published = MLKD(instance=0.0, batch=0.0, classes=1.0)
+    assert level(400, 10, published) > 10 * level(600, 100, published)
 
 
 # Curriculum
@@ -262,9 +293,8 @@ def test_settings_that_cannot_be_are_refused(make):
         (nkd.nkd(COURSE), CE() + 1.0 * NKD(1.5, 1.0)),
         (dist.dist(COURSE), CE() + 1.0 * DIST(2.0, 2.0, 4.0)),
         (standardised_kd.standardised_kd(COURSE), 0.1 * CE() + 9.0 * StandardisedKD(2.0)),
-        (mlkd.mlkd(replace(COURSE, batch=64)), 0.1 * CE() + 0.9 * MLKD()),
-        (mlkd.mlkd(replace(COURSE, batch=128)), 0.1 * CE() + 0.9 * MLKD(batch=0.5, classes=0.25)),
-        (mlkd.mlkd(COURSE, temperatures=[4, 2], batch=0, classes=3), 0.1 * CE() + 0.9 * MLKD((4, 2), 1.0, 0, 3)),
+        (mlkd.mlkd(COURSE), 0.1 * CE() + 0.18 * MLKD()),
+        (mlkd.mlkd(COURSE, temperatures=[4, 2], batch=0, classes=3), 0.1 * CE() + 0.18 * MLKD((4, 2), 1.0, 0, 3)),
         (ctkd.ctkd(COURSE), 0.1 * CE() + 0.9 * CurriculumKD(1.0, 20.0, 1.0)),
         (several_teachers.several_teachers(COURSE), 0.1 * CE() + 0.9 * SeveralTeachers(4.0)),
         (several_teachers.several_teachers(COURSE, weights=[1, 2]), 0.1 * CE() + 0.9 * SeveralTeachers(4.0, (1, 2))),

@@ -7,7 +7,22 @@ from typing import Annotated
 import typer
 
 import understudy
-from understudy.cli import check, demo, distill, methods, path, report, store, taps
+from understudy.cli import (
+    bench,
+    card,
+    check,
+    demo,
+    distill,
+    export,
+    landscape,
+    methods,
+    path,
+    predict,
+    report,
+    store,
+    taps,
+    tune,
+)
 from understudy.errors import UserError
 from understudy.training.interrupt import Stopped
 
@@ -35,7 +50,21 @@ def _common(
     """Train a small, thin, fast network to stand in for a large one, and prove how well it does."""
 
 
-for command in (demo.demo, distill.distill, path.path, check.check, taps.taps, methods.methods, report.report):
+for command in (
+    demo.demo,
+    distill.distill,
+    path.path,
+    check.check,
+    tune.tune,
+    taps.taps,
+    methods.methods,
+    bench.bench,
+    report.report,
+    landscape.landscape,
+    export.export,
+    predict.predict,
+    card.card,
+):
     app.command()(command)
 app.add_typer(store.app, name="store")
 

@@ -1,9 +1,10 @@
 """What the commands share: consoles, options in common, results as JSON."""
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -15,9 +16,24 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe, as in train.epochs=10. Repeatable."),
 ]
+SettingsOption = Annotated[
+    Literal["auto", "plain"] | None,
+    typer.Option(
+        "--settings",
+        help="Measure which settings are fastest here, as far as the recipe leaves them open; or take its own and "
+        "plain ones. Without a table of settings in the recipe, they are measured.",
+        show_default=False,
+    ),
+]
 TrustOption = Annotated[
     list[str] | None,
     typer.Option("--trust", metavar="MODULE", help="A module of your own whose code the recipe may run. Repeatable."),
+]
+StudentTrustOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust", metavar="NAME", help="A module of your own, or a .pt2 file, whose code may run. Repeatable."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
@@ -25,6 +41,18 @@ out = Console()
 err = Console(stderr=True)
 
 _MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "error": "[red]error[/]"}
+
+
+def confirmed(student: Path, trust: Sequence[str] | None) -> list[str]:
+    """What is trusted; at a terminal a student that runs code asks for it, elsewhere it must be named."""
+    from understudy.export.opening import needs_trust
+
+    named = list(trust or [])
+    needed = needs_trust(student)
+    if needed is None or needed in named or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return named
+    run = typer.confirm(f"{student} runs the code of {needed} when it is opened. Do you trust it?", err=True)
+    return [*named, needed] if run else named
 
 
 def print_json(content: Any) -> None:

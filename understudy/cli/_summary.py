@@ -22,7 +22,8 @@ def show(result: Mapping[str, Any], console: Console) -> None:
     for name, teacher in each_teacher(result).items():
         table.add_row(name, _accuracy(teacher), *_network(networks, name))
     for name, found in result["methods"].items():
-        table.add_row(f"student, {name}", _accuracy(found), *_network(networks, "student"))
+        own = f"student, {name}"
+        table.add_row(own, _accuracy(found), *_network(networks, own if own in networks else "student"))
     console.print(table)
     console.print(
         f"accuracy on {data['measured']:,} {data['measured_on']} samples, mean ± standard deviation over "

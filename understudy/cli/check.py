@@ -4,12 +4,13 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from understudy import recipe as recipes
 from understudy.cli._live import Live
+from understudy.cli._settle import read_settled
 from understudy.cli._shared import (
     JsonOption,
     RecipeArgument,
     SetOption,
+    SettingsOption,
     TrustOption,
     err,
     out,
@@ -21,14 +22,18 @@ from understudy.training import preflight
 
 
 def check(
-    recipe: RecipeArgument, changes: SetOption = None, trust: TrustOption = None, json: JsonOption = False
+    recipe: RecipeArgument,
+    changes: SetOption = None,
+    settings: SettingsOption = None,
+    trust: TrustOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Look at everything that can go wrong before an epoch is spent: data, teacher, taps, losses, gradients.
 
     Example: understudy check recipes/fitnets_mnist.toml --set data.root=/data
     """
-    read = recipes.read(recipe, changes or [])
     with tempfile.TemporaryDirectory() as nowhere, Live(err) as live:
+        read = read_settled(recipe, changes, settings, trust, live)
         findings = list(Run(read, Path(nowhere), trusted=trust or [], watcher=live).check())
     if json:
         print_json([asdict(finding) for finding in findings])

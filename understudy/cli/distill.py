@@ -22,9 +22,11 @@ from understudy.cli._engines import (
     show_plan,
 )
 from understudy.cli._live import Live
+from understudy.cli._settle import settle
 from understudy.cli._shared import (
     JsonOption,
     SetOption,
+    SettingsOption,
     TrustOption,
     err,
     out,
@@ -34,11 +36,14 @@ from understudy.cli._shared import (
 from understudy.errors import UserError
 from understudy.methods import find
 from understudy.recipe import Recipe
+from understudy.recipe.read import HowSettings
 from understudy.report import write_report
 from understudy.running import Run
 from understudy.running.cast import PACKAGE
 from understudy.training import preflight
 from understudy.training.interrupt import listening
+from understudy.training.tensorboard import EVENTS, TensorBoard
+from understudy.training.watch import Watchers
 
 DEMO = PACKAGE / "demo" / "demo.toml"
 
@@ -53,6 +58,7 @@ def distill(
         typer.Option(help="Only this method, with its defaults or what the recipe sets.", show_default=False),
     ] = None,
     changes: SetOption = None,
+    settings: SettingsOption = None,
     trust: TrustOption = None,
     seconds: Annotated[float, typer.Option("--checkpoint-seconds", min=0, help="Between two checkpoints.")] = 20.0,
     check: Annotated[bool, typer.Option(help="Run the pre-flight check first.")] = True,
@@ -61,20 +67,26 @@ def distill(
     address: AddressOption = None,
     store: StoreOption = None,
     dry_run: DryRunOption = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard events into the run folder, too.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Train the students of a recipe, after a check of everything. Stop it anywhere; the same command goes on.
 
     Example: understudy distill recipes/fitnets_mnist.toml --out runs/mnist --set train.epochs=10
     """
-    read = _read(recipe, method, changes or [])
-    carries_out, threads = chosen_engine(engine, workers, address, read.settings.threads)
+    asked = _read(recipe, method, changes or [], settings)
+    events = [TensorBoard(folder / EVENTS)] if tensorboard else []
     with listening() as stop, Live(err) as live:
+        read = settle(asked, trust, live, folder)
+        watcher = Watchers(live, *events)
+        carries_out, threads = chosen_engine(engine, workers, address, read.settings.threads)
         run = Run(
             read,
             folder,
             trusted=trust or [],
-            watcher=live,
+            watcher=watcher,
             stop=stop,
             checkpoint_seconds=seconds,
             store=chosen_store(store),
@@ -101,15 +113,15 @@ def distill(
     )
 
 
-def _read(path: Path | None, method: str | None, changes: list[str]) -> Recipe:
+def _read(path: Path | None, method: str | None, changes: list[str], settings: HowSettings) -> Recipe:
     """The recipe, or the demo's; with one method instead of all of its own where one is named."""
     if path is None and method is None:
         raise UserError("name a recipe, or a method to try on the demo's images, as in --method kd")
     chosen = path or DEMO
-    recipe = recipes.read(chosen, changes if method is None else [])
+    recipe = recipes.read(chosen, changes if method is None else [], settings=settings)
     if method is None:
         return recipe
     find(method)
     raw = tomllib.loads(chosen.read_text(encoding="utf-8"))
     raw["methods"] = {method: raw["methods"].get(method, {})}
-    return recipes.parse(tomli_w.dumps(raw), str(chosen), changes)
+    return recipes.parse(tomli_w.dumps(raw), str(chosen), changes, settings=settings)

@@ -21,10 +21,12 @@ from understudy.cli._engines import (
     show_plan,
 )
 from understudy.cli._graph import GraphLive
+from understudy.cli._settle import read_settled
 from understudy.cli._shared import (
     JsonOption,
     RecipeArgument,
     SetOption,
+    SettingsOption,
     TrustOption,
     err,
     out,
@@ -62,6 +64,7 @@ def path(
         typer.Option(metavar="20|3h", help="Trainings, or hours (h), minutes (m), seconds (s).", show_default=False),
     ] = None,
     changes: SetOption = None,
+    settings: SettingsOption = None,
     trust: TrustOption = None,
     seconds: Annotated[float, typer.Option("--checkpoint-seconds", min=0, help="Between two checkpoints.")] = 20.0,
     check: Annotated[bool, typer.Option(help="Run the pre-flight check first.")] = True,
@@ -80,9 +83,9 @@ def path(
         [f"path.strategy={strategy}"] if strategy else ["path.strategy=limited"] if max_assistants is not None else []
     )
     asked += [f"path.max_assistants={max_assistants}"] if max_assistants is not None else []
-    read = recipes.read(recipe, [*(changes or []), *asked])
-    carries_out, threads = chosen_engine(engine, workers, address, read.settings.threads)
     with listening() as stop, GraphLive(err) as live:
+        read = read_settled(recipe, [*(changes or []), *asked], settings, trust, live, folder)
+        carries_out, threads = chosen_engine(engine, workers, address, read.settings.threads)
         run = PathRun(
             read,
             folder,

@@ -4,20 +4,19 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from understudy.data.pictures import SUFFIXES, decoded
 from understudy.data.reading import MEMORY_LIMIT, Found, Options
 from understudy.data.sources import InMemory, Source, Streamed
 from understudy.errors import UserError, did_you_mean
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 _FEW = 256  # images that are read sooner than worker processes have started
 
 
 class Images:
-    """Image files as a map-style dataset: short side resized to ``size``, centre cropped, (C, H, W) of uint8."""
+    """Image files as a map-style dataset: (C, size, size) of uint8, see ``pictures.decoded``."""
 
     def __init__(self, paths: list[Path], labels: list[int], *, size: int, channels: int):
         self.paths = paths
@@ -29,7 +28,7 @@ class Images:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return decoded(self.paths[index], self.size, self.channels), self.labels[index]
+        return decoded(self.paths[index], (self.channels, self.size, self.size)), self.labels[index]
 
 
 def read(root: Path, options: Options) -> Found:
@@ -53,25 +52,6 @@ def read(root: Path, options: Options) -> Found:
         classes=classes,
         facts={"folder": str(root), "test folder": str(test) if test else None, "size": size},
     )
-
-
-def decoded(path: Path, size: int, channels: int) -> Tensor:
-    """One image file as (channels, size, size) of uint8."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as file:
-            image = file.convert("L" if channels == 1 else "RGB")
-    except UnidentifiedImageError as error:
-        raise UserError(f"{path} is not an image that can be read: remove it or replace it") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} cannot be read as an image ({error}): remove it or replace it") from error
-    scale = size / min(image.size)
-    width, height = (max(size, round(side * scale)) for side in image.size)
-    image = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = (width - size) // 2, (height - size) // 2
-    pixels = np.array(image.crop((left, top, left + size, top + size))).reshape(size, size, channels)
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
 def _subfolders(folder: Path) -> list[str]:

@@ -1,6 +1,6 @@
 """A data set in three parts: what trains, what selects (validation), and a test part opened once, at the end."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from understudy import randomness
 from understudy.data.sources import InMemory, Source
-from understudy.data.views import PLAIN, Views, mixed, mixed_labels
+from understudy.data.views import PLAIN, Draw, Views, mixed, mixed_labels
 from understudy.errors import UserError
 
 _STREAMED_SAMPLE = 1024  # images that stand for all where reading all would take long
@@ -22,6 +22,7 @@ class Batch:
     inputs: Tensor
     labels: Tensor  # class numbers, or distributions over the classes where samples were mixed
     ids: Tensor
+    draw: Draw | None = None  # of which views these are; None: the samples as they are
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -46,43 +47,66 @@ class Part:
         return self._batches(list(self.ids.split(batch)), device)
 
     def epoch(
-        self, epoch: int, *, seed: int, batch: int, views: Views, classes: int, device: torch.device, start: int = 0
+        self,
+        epoch: int,
+        *,
+        seed: int,
+        batch: int,
+        views: Views,
+        classes: int,
+        device: torch.device,
+        start: int = 0,
+        draw: Draw | None = None,
     ) -> Iterator[Batch]:
-        """One epoch in its own random order, in views of its own, from step ``start`` on.
+        """One epoch in its own random order, in views of its own (or those of ``draw``), from step ``start`` on.
 
         An incomplete last batch is left out; other samples are at the end of the next epoch.
         """
         batch = min(batch, len(self))
         order = randomness.shuffled(seed, epoch, self.ids)[: len(self) // batch * batch]
         lists = list(order.split(batch))[start:]
+        return self.viewed(lists, draw or Draw(seed, epoch), views, classes, device)
+
+    def last_of_epoch(self, epoch: int, *, seed: int, batch: int) -> Tensor | None:
+        """A whole batch from the end of an epoch's order, with all that the epoch leaves out; None: it leaves none."""
+        return randomness.shuffled(seed, epoch, self.ids)[-batch:] if len(self) % min(batch, len(self)) else None
+
+    def viewed(
+        self, lists: list[Tensor], draw: Draw, views: Views, classes: int, device: torch.device
+    ) -> Iterator[Batch]:
+        """Batches of these samples, in these views."""
         if views == PLAIN:
             return self._batches(lists, device)
-        return self._viewed(lists, epoch, seed, views, classes, device)
+        return self._viewed(lists, draw, views, classes, device)
 
     def steps(self, batch: int) -> int:
         return len(self) // min(batch, len(self))
 
     def _batches(self, lists: list[Tensor], device: torch.device) -> Iterator[Batch]:
-        labels = self.source.labels
-        for ids, images in zip(lists, self.source.batches(lists, device), strict=True):
-            yield Batch(PLAIN.draw(images, 0, 0, ids), labels[ids].to(device), ids.to(device))
+        here, labels = _sent(lists, device), _sent([self.source.labels[ids] for ids in lists], device)
+        for ids, y, images in zip(here, labels, self.source.batches(lists, device), strict=True):
+            yield Batch(PLAIN.draw(images, 0, 0, ids), y, ids)
 
     def _viewed(
-        self, lists: list[Tensor], epoch: int, seed: int, views: Views, classes: int, device: torch.device
+        self, lists: list[Tensor], draw: Draw, views: Views, classes: int, device: torch.device
     ) -> Iterator[Batch]:
-        labels = self.source.labels
-        partners = [views.partners(seed, epoch, ids, self.ids) for ids in lists]
+        known, seed, number = self.source.labels, draw.seed, draw.number
+        partners = [views.partners(seed, number, ids, self.ids) for ids in lists]
         wanted = [ids if other is None else torch.cat((ids, other)) for ids, other in zip(lists, partners, strict=True)]
-        fetched = self.source.batches(wanted, device)
-        for ids, other, both, images in zip(lists, partners, wanted, fetched, strict=True):
-            x = views.draw(images, seed, epoch, both.to(device))
-            y = labels[ids].to(device)
-            here = ids.to(device)
-            if other is not None:
-                share = views.share(seed, epoch, here)
-                x = mixed(x[: len(ids)], x[len(ids) :], share)
-                y = mixed_labels(y, labels[other].to(device), share, classes)
-            yield Batch(views.finish(x, seed, epoch, here), y, here)
+        here, labels = _sent(wanted, device), _sent([known[ids] for ids in wanted], device)
+        for own, ids, y, images in zip(lists, here, labels, self.source.batches(wanted, device), strict=True):
+            count = len(own)
+            x = views.draw(images, seed, number, ids)
+            if views.mixup:
+                share = views.share(seed, number, ids[:count])
+                x = mixed(x[:count], x[count:], share)
+                y = mixed_labels(y[:count], y[count:], share, classes)
+            yield Batch(views.finish(x, seed, number, ids[:count]), y, ids[:count], draw)
+
+
+def _sent(lists: list[Tensor], device: torch.device) -> Sequence[Tensor]:
+    """All lists in one go: a device that is sent each by itself waits for each."""
+    return torch.cat(lists).to(device).split([len(part) for part in lists]) if lists else []
 
 
 @dataclass(frozen=True)

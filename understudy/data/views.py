@@ -16,6 +16,14 @@ from understudy.errors import UserError
 
 
 @dataclass(frozen=True)
+class Draw:
+    """Which views of the samples: all that is random in them is a function of this and of a sample's number."""
+
+    seed: int
+    number: int  # of the view; commonly that of the epoch
+
+
+@dataclass(frozen=True)
 class Views:
     """Which views are drawn. None of them by default.
 
@@ -61,8 +69,8 @@ class Views:
             raise UserError(f"mixup needs images or floating-point samples, not {images.dtype}")
 
     def _moved(self, images: Tensor, seed: int, epoch: int, ids: Tensor) -> Tensor:
-        """Every image shifted and mirrored by its own draw: one gather over the padded batch, channels last."""
-        n, _, height, width = images.shape
+        """Every image shifted and mirrored by its own draw: first the lines, then within them the pixels."""
+        n, channels, height, width = images.shape
         most, device = self.shift, images.device
         rows = torch.arange(height, device=device).expand(n, -1)
         columns = torch.arange(width, device=device).expand(n, -1)
@@ -73,8 +81,10 @@ class Views:
             images = F.pad(images, (most,) * 4)
             rows = rows + randomness.integers(seed, epoch, ids, "shift/y", 0, 2 * most + 1)[:, None]
             columns = columns + randomness.integers(seed, epoch, ids, "shift/x", 0, 2 * most + 1)[:, None]
-        sample = torch.arange(n, device=device)[:, None, None]
-        return images.permute(0, 2, 3, 1)[sample, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+        planes = torch.arange(n * channels, device=device).view(n, channels, 1) * images.shape[2]
+        lines = images.reshape(-1, images.shape[3]).index_select(0, (planes + rows[:, None, :]).flatten())
+        chosen = columns[:, None, None, :].expand(-1, channels, height, -1)
+        return lines.view(n, channels, height, -1).gather(3, chosen)
 
     def finish(self, x: Tensor, seed: int, epoch: int, ids: Tensor) -> Tensor:
         """What comes after mixing: cutout."""

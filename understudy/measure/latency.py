@@ -1,14 +1,22 @@
 """How fast networks answer, side by side in one run, so that the speed-up is a ratio and not two moods of a machine."""
 
+import contextlib
+import io
+import logging
 import statistics
 import time
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from understudy.errors import OptionalPackageError
 from understudy.objective import evaluating
+
+WARM_UP = 3  # calls that are not counted
 
 
 @dataclass(frozen=True)
@@ -21,12 +29,20 @@ class Latency:
     threads: int
 
 
-def latencies(networks: Mapping[str, nn.Module], example: Tensor, *, seconds: float = 1.0) -> dict[str, Latency]:
-    """The latency of each network on ``example``, calls interleaved, after a warm-up; ``seconds`` for all of it."""
+def latencies(
+    networks: Mapping[str, Callable[[Tensor], Any]], example: Tensor, *, seconds: float = 1.0
+) -> dict[str, Latency]:
+    """The latency of each on ``example``, calls interleaved, after a warm-up; ``seconds`` for all of it.
+
+    Args:
+        networks: modules, or whatever else answers to a batch, such as ``onnx_runtime(network, example)``.
+    """
     times: dict[str, list[float]] = {name: [] for name in networks}
-    with torch.inference_mode():
+    with torch.inference_mode(), contextlib.ExitStack() as stack:
         for network in networks.values():
-            for _ in range(3):
+            if isinstance(network, nn.Module):
+                stack.enter_context(evaluating(network))
+            for _ in range(WARM_UP):
                 _timed(network, example)
         end = time.perf_counter() + seconds
         while time.perf_counter() < end or len(next(iter(times.values()))) < 5:
@@ -35,15 +51,53 @@ def latencies(networks: Mapping[str, nn.Module], example: Tensor, *, seconds: fl
     return {name: _summary(values, len(example)) for name, values in times.items()}
 
 
-def _timed(network: nn.Module, example: Tensor) -> float:
-    with evaluating(network):
-        if example.device.type == "cuda":
-            torch.cuda.synchronize()
-        start = time.perf_counter()
-        network(example)
-        if example.device.type == "cuda":
-            torch.cuda.synchronize()
-        return 1000 * (time.perf_counter() - start)
+def onnx_runtime(network: nn.Module, example: Tensor) -> Callable[[Tensor], Any]:
+    """The network as ONNX Runtime runs it on the CPU, for batches as large as ``example``, with PyTorch's threads."""
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401 - the exporter's own need
+    except ImportError as error:
+        raise OptionalPackageError(error.name or "onnxruntime", "onnx", "ONNX Runtime's latency") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(_exported(network, example), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda inputs: session.run(None, {name: inputs.cpu().contiguous().numpy()})
+
+
+def _exported(network: nn.Module, example: Tensor) -> bytes:
+    home = next((parameter.device for parameter in network.parameters()), example.device)
+    with evaluating(network), _quietly():
+        try:
+            program = torch.onnx.export(network.cpu(), (example.cpu().contiguous(),), dynamo=True, verbose=False)
+        finally:
+            network.to(home)
+    assert program is not None
+    return bytes(program.model_proto.SerializeToString())
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """The exporter tells its own developers much; of no use to ours."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _timed(network: Callable[[Tensor], Any], example: Tensor) -> float:
+    if example.device.type == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    network(example)
+    if example.device.type == "cuda":
+        torch.cuda.synchronize()
+    return 1000 * (time.perf_counter() - start)
 
 
 def _summary(values: list[float], batch: int) -> Latency:

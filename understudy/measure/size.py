@@ -1,4 +1,4 @@
-"""What a network weighs: parameters, bytes, multiplications."""
+"""What a network weighs: parameters, bytes, multiplications, activations."""
 
 from dataclasses import dataclass
 
@@ -6,16 +6,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from understudy.measure.memory import activation_bytes
 from understudy.objective import evaluating
 
 
 @dataclass(frozen=True)
 class Size:
-    """``multiplications`` are those of one sample, counted by PyTorch's own counter (a multiply-add counts once)."""
+    """``multiplications`` are those of one sample, counted by PyTorch's own counter (a multiply-add counts once);
+    ``activation_bytes`` are the most that one sample keeps alive at once."""
 
     parameters: int
     bytes: int
     multiplications: int
+    activation_bytes: int
 
 
 def size(network: nn.Module, example: Tensor) -> Size:
@@ -24,4 +27,5 @@ def size(network: nn.Module, example: Tensor) -> Size:
     held = [*network.parameters(), *network.buffers()]
     with torch.no_grad(), evaluating(network), FlopCounterMode(display=False) as counter:
         network(example[:1])
-    return Size(parameters, sum(t.numel() * t.element_size() for t in held), counter.get_total_flops() // 2)
+    held_bytes = sum(t.numel() * t.element_size() for t in held)
+    return Size(parameters, held_bytes, counter.get_total_flops() // 2, activation_bytes(network, example))

@@ -34,6 +34,21 @@ def machine() -> dict[str, str | int]:
     return facts
 
 
+def peak_memory(device: torch.device) -> dict[str, int]:
+    """The most bytes that this process has held so far, and that its accelerator has held for it."""
+    found = {}
+    try:
+        import resource
+    except ImportError:  # not on this system
+        pass
+    else:
+        unit = 1 if sys.platform == "darwin" else 1024
+        found["process"] = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if device.type == "cuda":
+        found["accelerator"] = torch.cuda.max_memory_allocated(device)
+    return found
+
+
 def command() -> str:
     """The command line, as a person would type it."""
     program = Path(sys.argv[0]).name

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from torch import nn
+
 from understudy.plan import Stage
 from understudy.training.course import Course
 
@@ -15,6 +17,9 @@ class Method:
 
     Where assistants are named, the student learns from the ``last`` of them, or from ``all`` networks that are
     larger; and each of them learns as the student does, but for the settings in ``of_assistants``.
+
+    ``grafts(student, teacher, settings)`` is for one whose student leaves with a part of its teacher: it puts that part
+    in place, before any stage (see ``understudy.models.Graft``).
     """
 
     name: str
@@ -26,6 +31,7 @@ class Method:
     guides: Literal["last", "all"] = "last"
     needs_assistants: bool = False
     of_assistants: Mapping[str, Any] = field(default_factory=dict)
+    grafts: Callable[[nn.Module, nn.Module, Mapping[str, Any]], None] | None = None
 
     @property
     def summary(self) -> str:
@@ -41,6 +47,10 @@ class Method:
     def needed(self) -> list[str]:
         """The settings without a default."""
         return [name for name, parameter in self.settings.items() if parameter.default is parameter.empty]
+
+    def complete(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings with the defaults of those that are not given."""
+        return {name: settings.get(name, parameter.default) for name, parameter in self.settings.items()}
 
     def __call__(self, course: Course, **settings: Any) -> list[Stage]:
         return self.stages(course, **settings)

@@ -1,9 +1,15 @@
 """Class-distance loss (Kim & Kim, ICLR workshop 2017): the student's training."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
+from torch import nn
+
+from understudy.errors import UserError
 from understudy.methods._base import Method
+from understudy.models.grafts import Graft
 from understudy.plan import Stage
+from understudy.taps import Pair, Tap
 from understudy.terms import CE
 from understudy.terms.class_distance import ClassDistance
 from understudy.training.course import Course
@@ -15,21 +21,44 @@ def class_distance(
     embedding: str,
     weight: float = 5.0,
     reduce: Literal["sum", "mean"] = "mean",
-    label_weight: float = 1.0,
+    label_weight: float = 0.0,
 ) -> list[Stage]:
-    """Labels, and the features before the teacher's classifier: ``CE + 5 mean (f_t - g_s)^2``.
+    """The features for the teacher's classifier, which answers: ``5 mean (f_t - g_s)^2``.
+
+    The product is the student's body and the teacher's frozen classifier; where their features differ in width, a
+    linear layer leads there.
 
     Args:
-        embedding: what enters the classifiers of both.
-        weight, reduce: the paper has this loss alone, as far as known the sum over features, with weight 1; beside
-            labels, 5 times the mean suits networks of any width.
-        label_weight: of the cross-entropy, from which the student's own classifier learns. The paper's student has no
-            other loss than the distance, and takes over the teacher's classifier.
+        embedding: what enters the classifiers of both, linear layers.
+        weight, reduce: as far as known the paper's is the sum over features, with weight 1; 5 times the mean suits
+            networks of any width.
+        label_weight: of the cross-entropy through the teacher's classifier. The paper has no other loss than the
+            distance.
 
-    The paper's teacher was trained for this: ``CE() + 0.01 * ClassSpread(tap)``, by terms of your own. Without such a
-    teacher the defaults are those of ``neurons``.
+    The paper's teacher was trained for this: ``CE() + 0.01 * ClassSpread(tap)``, by terms of your own. What tells this
+    from ``neurons`` without such a teacher is the classifier: there the student learns its own from the labels.
     """
-    return [Stage("labels and features", label_weight * CE() + weight * ClassDistance(embedding, reduce), course)]
+    graft = Pair(Pair.parse(embedding).teacher, Tap(f"{_heads(embedding).student}.classifier", "input"))
+    objective = weight * ClassDistance(str(graft), reduce)
+    if label_weight:
+        objective = label_weight * CE() + objective
+    return [Stage("features", objective, course, answers=True)]
+
+
+def _heads(embedding: str) -> Pair:
+    pair = Pair.parse(embedding)
+    if not pair.teacher.side == pair.student.side == "input":
+        raise UserError(
+            f"class-distance: embedding is what enters both classifiers, as 'fc:input -> fc:input', not {pair}"
+        )
+    return Pair(Tap(pair.teacher.path), Tap(pair.student.path))
+
+
+def _graft(student: nn.Module, teacher: nn.Module, settings: Mapping[str, Any]) -> None:
+    heads = _heads(settings["embedding"])
+    graft = Graft.between(student, teacher, heads)
+    graft.onto(student)
+    graft.fill(student, teacher, heads.teacher.path)
 
 
 METHOD = Method(
@@ -38,4 +67,5 @@ METHOD = Method(
     family="features",
     year=2017,
     paper="Kim and Kim, Transferring knowledge to smaller network with class-distance loss",
+    grafts=_graft,
 )

@@ -7,7 +7,7 @@ from understudy.terms.rocket import Rocket
 from understudy.training.course import Course
 
 
-def rocket(course: Course, *, weight: float = 0.03, block: bool = True) -> list[Stage]:
+def rocket(course: Course, *, shared: str, weight: float = 0.03, block: bool = True) -> list[Stage]:
     """Beside an untrained booster: ``CE(s) + CE(z) + 0.03 ||s - z||^2``.
 
     The booster has the teacher's architecture and weights of its own; it learns from the labels while the student
@@ -15,10 +15,12 @@ def rocket(course: Course, *, weight: float = 0.03, block: bool = True) -> list[
     epochs 60, 120 and 160 on, weight decay 5e-4.
 
     Args:
+        shared: the pair up to which the two share their lower layers, which are the student's; by default the end of
+            the first stage, where both have one shape there, and otherwise ``""``: nothing.
         weight: of the hint, the authors' 0.03 (sum over the classes, mean over the batch).
         block: the gradient block: the hint does not move the booster.
     """
-    return [Stage("labels and booster", CE() + weight * Rocket(block), course)]
+    return [Stage("labels and booster", CE() + Rocket(block, shared or None, weight), course)]
 
 
 METHOD = Method(

@@ -1,29 +1,46 @@
-"""SimKD (Chen et al., CVPR 2022), with a classifier of the student's own."""
+"""SimKD (Chen et al., CVPR 2022): the student leaves with the teacher's classifier."""
 
-from understudy.errors import UserError
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
 from understudy.methods._base import Method
+from understudy.models.grafts import Graft
 from understudy.plan import Stage
+from understudy.taps import Pair
 from understudy.terms import CE
 from understudy.terms.simkd import SimKD
 from understudy.training.course import Course
 
 
-def simkd(course: Course, *, maps: str, weight: float = 1.0, label_weight: float = 1.0, factor: int = 2) -> list[Stage]:
-    """The last features become the teacher's, by a projector: ``CE + SimKD``.
+def simkd(
+    course: Course, *, maps: str, heads: str, weight: float = 1.0, label_weight: float = 0.0, factor: int = 2
+) -> list[Stage]:
+    """The last features become the teacher's, whose classifier answers: ``SimKD``.
 
-    The published product is the student's body, the projector and the teacher's classifier, and has no other loss than
-    the features'. Here the product is the student as it was given: the labels train its own classifier, and the body
-    with it. So figures of the paper do not carry over.
+    The product is the student's body, the projector (convolutions of 1x1, 3x3 and 1x1) behind its last map, and the
+    teacher's classifier: it is larger and slower than the student that was given, and is measured as it leaves.
 
     Args:
-        maps: the pair of last maps.
-        weight: of the features, 1 in the paper.
-        label_weight: of the labels; above 0, since nothing else trains the student's classifier.
+        maps: the pair of last maps; what the student does with its own after it (a mean over the places) must not
+            depend on the number of channels.
+        heads: the pair of classifiers, linear layers.
+        weight: of the features, 1 in the paper, and their only loss.
+        label_weight: of the cross-entropy through the teacher's classifier; 0 in the paper.
         factor: by which the projector's inner channels are fewer than the teacher's.
     """
-    if not label_weight > 0:
-        raise UserError(f"simkd: label_weight must be above 0, not {label_weight}: it trains the student's classifier")
-    return [Stage("labels and features", label_weight * CE() + weight * SimKD(maps, factor=factor), course)]
+    objective = weight * SimKD(maps, projected=True)
+    if label_weight:
+        objective = label_weight * CE() + objective
+    return [Stage("features", objective, course, answers=True)]
+
+
+def _graft(student: nn.Module, teacher: nn.Module, settings: Mapping[str, Any]) -> None:
+    heads, maps = Pair.parse(settings["heads"]), Pair.parse(settings["maps"])
+    graft = Graft.between(student, teacher, heads, maps, factor=settings["factor"])
+    graft.onto(student)
+    graft.fill(student, teacher, heads.teacher.path)
 
 
 METHOD = Method(
@@ -32,4 +49,5 @@ METHOD = Method(
     family="features",
     year=2022,
     paper="Chen et al., Knowledge distillation with the reused teacher classifier",
+    grafts=_graft,
 )

@@ -12,6 +12,7 @@ from understudy.models.fitnets import (
     maxout_svhn,
 )
 from understudy.models.front import Front, Normalized, Whitened, Whitening, front_from
+from understudy.models.grafts import Graft, regraft
 from understudy.models.maxout import Conv, Maxout, MaxoutNet
 from understudy.models.plain import plain
 from understudy.models.resnet import resnet
@@ -22,6 +23,7 @@ __all__ = [
     "PAIRS",
     "Conv",
     "Front",
+    "Graft",
     "Maxout",
     "MaxoutNet",
     "NetworkSpec",
@@ -42,6 +44,7 @@ __all__ = [
     "names",
     "plain",
     "read_weights",
+    "regraft",
     "resnet",
     "wrn",
 ]

@@ -97,7 +97,9 @@ def build(
         if key not in known:
             raise UserError(f"network {name!r} has no setting {key!r}{did_you_mean(key, known)}")
     given = {key: value for key, value in data.items() if value is not None and key in parameters}
-    return family.make(**_checked(family.make, {**words, **given, **settings}, f"network {name!r}"))
+    network = family.make(**_checked(family.make, {**words, **given, **settings}, f"network {name!r}"))
+    network.__dict__["built_as"] = NetworkSpec(name, {**settings, **given})  # so that it can be described
+    return network
 
 
 def resolved(

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from understudy.recipe.schema import DataTable, NetworkTable, Table
+from understudy.stored import Stored
 from understudy.training.course import Course
 from understudy.training.settings import Settings
 
@@ -38,6 +39,7 @@ class Node(Table):
     teachers: tuple[str | Given, ...] = ()
     data: DataTable
     arithmetic: Settings = Field(default_factory=Settings)
+    stored: Stored | None = None  # whether teachers' answers are kept
     accept_weak: bool = False  # learn from a teacher that was trained here and answers at chance level
 
     @field_validator("settings", mode="after")

@@ -68,6 +68,17 @@ class Plan:
     def students_of(self, name: str) -> list[Node]:
         return [node for node in self if name in node.learns_from]
 
+    def with_teachers(self, names: Collection[str]) -> set[str]:
+        """These and all from whom they learn, however far back."""
+        found: set[str] = set()
+        waiting = list(names)
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                waiting += self._nodes[name].learns_from
+        return found
+
     def ready(self, done: Collection[str], begun: Collection[str] = ()) -> list[Node]:
         """What can begin now: not begun, not done, and all teachers done."""
         return [

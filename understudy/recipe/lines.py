@@ -41,7 +41,10 @@ class Lines:
 
     def of(self, path: Sequence[str]) -> int | None:
         """The line of the key, or of the nearest table around it."""
-        for length in range(len(path), 0, -1):
+        for sought in (path, ".".join(path).split(".")):  # a key with dots in it may stand without its quotes
+            if (line := self._lines.get(tuple(sought))) is not None:
+                return line
+        for length in range(len(path) - 1, 0, -1):
             if (line := self._lines.get(tuple(path[:length]))) is not None:
                 return line
         return None

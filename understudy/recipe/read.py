@@ -5,7 +5,7 @@ import tomllib
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -16,6 +16,9 @@ from understudy.proposals import PLACEHOLDERS, PROPOSALS
 from understudy.recipe.lines import Lines
 from understudy.recipe.schema import NetworkTable, PathTable, Recipe, TeacherTable
 from understudy.training.course import Course
+from understudy.training.settings import CHOOSABLE
+
+HowSettings = Literal["auto", "plain"] | None
 
 # What stands in a method's table beside its own settings.
 OF_ALL_METHODS = ("method", "train", "seeds", "balance", "assistants")
@@ -24,8 +27,9 @@ OF_ALL_METHODS = ("method", "train", "seeds", "balance", "assistants")
 class Mistakes:
     """Collected mistakes of one recipe."""
 
-    def __init__(self, source: str, lines: Lines, overridden: set[tuple[str, ...]]):
-        self.source, self.lines, self.overridden = source, lines, overridden
+    def __init__(self, source: str, lines: Lines, overridden: dict[tuple[str, ...], str]):
+        self.source, self.lines = source, lines
+        self.overridden = overridden  # keys that came from the command line, each with its option
         self.found: dict[tuple[str, ...], str] = {}
 
     def add(self, path: Sequence[str], text: str) -> None:
@@ -44,31 +48,50 @@ class Mistakes:
         return self.lines.of(path) or 0
 
     def _sentence(self, path: tuple[str, ...]) -> str:
-        overridden = any(path[: len(key)] == key for key in self.overridden)
+        option = next((name for key, name in self.overridden.items() if path[: len(key)] == key), None)
         line = self.lines.of(path)
-        place = "--set" if overridden else f"{self.source}:{line}" if line else self.source
+        place = option or (f"{self.source}:{line}" if line else self.source)
         return ": ".join([place, *([".".join(path)] if path else []), self.found[path]])
 
 
-def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe in a file, with ``key=value`` overrides on top."""
+def read(path: Path, overrides: Sequence[str] = (), *, settings: HowSettings = None) -> Recipe:
+    """The recipe in a file, with ``key=value`` overrides on top.
+
+    Args:
+        settings: ``"auto"`` leaves those that the recipe does not say to be measured, ``"plain"`` does not. By default
+            they are measured where the recipe has no table of settings.
+    """
+    return parse(text_of(path), str(path), overrides, settings=settings)
+
+
+def text_of(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
         raise UserError(f"cannot read the recipe {path}: {reason}") from error
-    return parse(text, str(path), overrides)
 
 
-def parse(text: str, source: str = "recipe", overrides: Sequence[str] = ()) -> Recipe:
+def parse(text: str, source: str = "recipe", overrides: Sequence[str] = (), *, settings: HowSettings = None) -> Recipe:
+    return check(*load(text, source, overrides), settings=settings)
+
+
+def load(text: str, source: str, overrides: Sequence[str]) -> tuple[dict[str, Any], Mistakes]:
+    """What is written, with what was said on the command line; nothing is checked yet."""
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{source}: not valid TOML: {error}") from error
-    overridden = {_override(raw, override) for override in overrides}
-    mistakes = Mistakes(source, Lines(text), overridden)
+    overridden = {_override(raw, override): "--set" for override in overrides}
+    _join_keys(raw)
+    return raw, Mistakes(source, Lines(text), overridden)
+
+
+def check(raw: dict[str, Any], mistakes: Mistakes, *, settings: HowSettings = None) -> Recipe:
+    """The recipe, or all its mistakes; ``raw`` is used up."""
     _resolve_courses(raw)
     _resolve_methods(raw, mistakes)
+    _resolve_settings(raw, settings, mistakes)
     _check_views(raw, mistakes)
     try:
         recipe = Recipe.model_validate(raw)
@@ -86,7 +109,7 @@ def parse(text: str, source: str = "recipe", overrides: Sequence[str] = ()) -> R
 
 def write(recipe: Recipe) -> str:
     """The resolved recipe, complete, as TOML. Reading it again gives the same recipe."""
-    plain = _without_nones(recipe.model_dump(mode="json"))
+    plain = without_nones(recipe.model_dump(mode="json"))
     if not plain["teachers"]:
         del plain["teachers"]
     for method in plain["methods"].values():
@@ -112,20 +135,44 @@ def _override(raw: dict[str, Any], override: str) -> tuple[str, ...]:
     if not equals or not key.strip():
         raise UserError(f"--set {override!r}: write key=value, as in --set train.epochs=10")
     path = tuple(part.strip() for part in key.split("."))
+    try:
+        chosen = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        chosen = value.strip()
+    try:
+        assign(raw, path, chosen)
+    except UserError as error:
+        raise UserError(f"--set {override!r}: {error}") from error
+    return path
+
+
+def assign(raw: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Put a value at a key, through tables that may yet be missing."""
     table: Any = raw
     for part in path[:-1]:
         if isinstance(table, dict):
             table.setdefault(part, {})
         table = _within(table, part)
         if not isinstance(table, (dict, list)):
-            raise UserError(f"--set {override!r}: {part!r} is a value, not a table")
+            raise UserError(f"{part!r} is a value, not a table")
     if isinstance(table, list):
-        raise UserError(f"--set {override!r}: {path[-2]!r} is a list of tables: name a key of one of them")
-    try:
-        table[path[-1]] = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        table[path[-1]] = value.strip()
-    return path
+        raise UserError(f"{path[-2]!r} is a list of tables: name a key of one of them")
+    table[path[-1]] = value
+
+
+def _join_keys(raw: dict[str, Any]) -> None:
+    """Keys of ``[tune.search]`` may stand without quotes, which makes tables of them: here they are keys again."""
+    search = raw["tune"].get("search") if isinstance(raw.get("tune"), dict) else None
+    if isinstance(search, dict):
+        raw["tune"]["search"] = dict(_joined(search))
+
+
+def _joined(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _joined(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _resolve_courses(raw: dict[str, Any]) -> None:
@@ -217,6 +264,19 @@ def _assistants(listed: Any, name: str, raw: dict[str, Any], mistakes: Mistakes)
                 learns["train"] = _inherited(common, learns["train"])
             table["learns"] = _learning(_as_student(learns, raw["methods"][name]), place, "kd", raw, mistakes)
     return tables
+
+
+def _resolve_settings(raw: dict[str, Any], how: HowSettings, mistakes: Mistakes) -> None:
+    """``settings = "auto"`` and ``"plain"`` as the table that they stand for; without any they are to be measured."""
+    said = raw.get("settings", "auto")
+    if isinstance(said, str):
+        if said not in ("auto", "plain"):
+            mistakes.add(["settings"], f"give a table, 'auto' or 'plain', not {said!r}")
+        how, said = how or cast(HowSettings, said), {}
+    if not isinstance(said, dict) or how is None:
+        return
+    open_ = [name for name in CHOOSABLE if name not in said] if how == "auto" else []
+    raw["settings"] = {**said, "auto": open_}
 
 
 def _check_settings(method: methods.Method, place: tuple[str, ...], own: dict[str, Any], mistakes: Mistakes) -> None:
@@ -387,7 +447,7 @@ def _item(kind: Any) -> Any:
     return arguments[-1] if arguments and mapping else Any
 
 
-def _without_nones(value: Any) -> Any:
+def without_nones(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_nones(v) for key, v in value.items() if v is not None}
-    return [_without_nones(v) for v in value] if isinstance(value, list) else value
+        return {key: without_nones(v) for key, v in value.items() if v is not None}
+    return [without_nones(v) for v in value] if isinstance(value, list) else value

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from understudy.stored import Stored
 from understudy.training.course import Course
 from understudy.training.settings import Settings
 
@@ -102,6 +103,25 @@ class PathTable(Table):
         return self
 
 
+class TuneTable(Table):
+    """What ``understudy tune`` searches; a run of the recipe does not look at it."""
+
+    method: str | None = None  # whose settings are sought; by default the one that ``search`` names, or the last
+    seeds: Seeds | None = None  # of each trial
+    search: Mapping[str, str] = Field(default_factory=dict)  # the space of each setting
+    random: Annotated[int, Field(ge=1)] = 10  # so many trials are drawn at random before any is learned from
+    prune: bool = True  # stop trials that fall behind
+    grace: Annotated[int, Field(ge=1)] = 3  # epochs that every trial gets
+    sampler_seed: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: Seeds | None) -> Seeds | None:
+        if seeds is not None and len(set(seeds)) != len(seeds):
+            raise ValueError("each seed once")
+        return seeds
+
+
 class Recipe(Table):
     """A run: data, teacher, student, a course, and the methods that are compared on it, for every seed."""
 
@@ -115,6 +135,8 @@ class Recipe(Table):
     methods: Annotated[Mapping[str, MethodTable], Field(min_length=1)]
     settings: Settings = Field(default_factory=Settings)
     path: PathTable | None = None
+    stored: Stored | None = None  # whether teachers' answers are kept; a table without keys says yes
+    tune: TuneTable | None = None
 
     @model_validator(mode="after")
     def _seeds_differ(self) -> "Recipe":
@@ -124,10 +146,6 @@ class Recipe(Table):
             if table.seeds is not None and sorted(set(table.seeds) & set(self.seeds)) != sorted(table.seeds):
                 raise ValueError(f"methods.{name}.seeds: some of the run's seeds {list(self.seeds)}, each once")
         return self
-
-    def seeds_of(self, method: str) -> tuple[int, ...]:
-        """The seeds on which a method is trained: all of the run's, unless its table says fewer."""
-        return self.methods[method].seeds or self.seeds
 
     @model_validator(mode="after")
     def _one_or_several(self) -> "Recipe":
@@ -140,3 +158,7 @@ class Recipe(Table):
         """The teachers by name: ``teacher``, or ``teacher1``, ``teacher2`` and so on."""
         several = {f"teacher{number}": table for number, table in enumerate(self.teachers, start=1)}
         return {"teacher": self.teacher} if self.teacher else several
+
+    def seeds_of(self, method: str) -> tuple[int, ...]:
+        """The seeds on which a method is trained: all of the run's, unless its table says fewer."""
+        return self.methods[method].seeds or self.seeds

@@ -1,24 +1,67 @@
-"""The page of a run: one file that opens from disk, and its figures beside it."""
+"""The page of a run, or of several: one file that opens from disk, and its figures beside it."""
 
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from understudy.measure import Budget, Choice
 from understudy.report.reading import read
+from understudy.report.students import Students
 from understudy.training.checkpoints import write_atomically
 
-PAGE, FIGURES = "report.html", "figures"
+if TYPE_CHECKING:
+    from understudy.report.drawing import Drawn
+
+PAGE, FIGURES, COMPARISON = "report.html", "figures", "comparison.html"
 
 
-def write_report(run: Path) -> Path:
+def write_report(run: Path, *, page: Path | None = None, figures: Path | None = None) -> Path:
     """Write ``report.html`` and ``figures/*.svg`` into a finished run folder; answers with the page's path.
 
     The page depends on nothing but the folder's content: written again, it is the same to the byte.
+
+    Args:
+        page: another place for the page.
+        figures: a folder for the figures as SVG and PNG, beside those that the run folder has.
     """
     record = read(run)
     from understudy.report.figures import draw_all  # matplotlib is slow to import, and only reports need it
-    from understudy.report.page import page
+    from understudy.report.page import page as page_of
 
-    figures = draw_all(record)
-    for figure in figures.values():
+    drawn = draw_all(record)
+    for figure in drawn.values():
         write_atomically(run / FIGURES / f"{figure.name}.svg", figure.standalone.encode())
-    write_atomically(run / PAGE, page(record, figures).encode())
-    return run / PAGE
+    return _finish(page or run / PAGE, page_of(record, drawn), drawn, figures)
+
+
+def write_comparison(
+    runs: Sequence[Path],
+    budget: Budget | None = None,
+    *,
+    sort: str = "accuracy",
+    page: Path | None = None,
+    figures: Path | None = None,
+) -> tuple[Path, Students, Choice]:
+    """Write the page of several finished runs, and choose a student; by default beside the runs."""
+    students = Students.of({run: read(run) for run in dict.fromkeys(runs)})
+    budget = budget or Budget()
+    choice = students.choice(budget)
+    from understudy.report.comparison import comparison
+    from understudy.report.frontier import frontier
+
+    chosen = students.named(choice.chosen.name) if choice.chosen else None
+    found = {"frontier": frontier(students, budget, chosen)}
+    drawn = {name: figure for name, figure in found.items() if figure is not None}
+    html = comparison(students, budget, choice, drawn, sort=sort)
+    parents = [os.path.dirname(os.path.abspath(run)) for run in runs]
+    return _finish(page or Path(os.path.commonpath(parents)) / COMPARISON, html, drawn, figures), students, choice
+
+
+def _finish(page: Path, html: str, drawn: "Mapping[str, Drawn]", figures: Path | None) -> Path:
+    for figure in drawn.values() if figures else ():
+        assert figures is not None
+        write_atomically(figures / f"{figure.name}.svg", figure.standalone.encode())
+        write_atomically(figures / f"{figure.name}.png", figure.png())
+    write_atomically(page, html.encode())
+    return page

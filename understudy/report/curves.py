@@ -75,36 +75,53 @@ def teacher_losses(record: Record, teacher: str) -> Drawn | None:
 
 
 def _losses(trainings: list[list[Epoch]], name: str, title: str) -> Drawn | None:
-    """Every term before its weight, a line for each seed; stages side by side."""
+    """Every term before its weight, and its share of the gradient; a line for each seed, stages side by side."""
     timeline = Timeline.of(trainings)
     terms = list(dict.fromkeys(term for training in trainings for epoch in training for term in epoch.terms))
     if not terms:
         return None
     values = [value for training in trainings for epoch in training for value in epoch.terms.values()]
 
+    shared = any(epoch.gradient_shares for training in trainings for epoch in training)
+    looks = {term: (SERIES[n % len(SERIES)], DASHES[n % len(DASHES)]) for n, term in enumerate(terms)}
+
     def paint(figure: Any) -> None:
-        axes = figure.add_subplot()
-        for number, term in enumerate(terms):
-            colour, dash = SERIES[number % len(SERIES)], DASHES[number % len(DASHES)]
+        panels = figure.subplots(1 + shared, 1, sharex=True, squeeze=False)[:, 0]
+        for term, (colour, dash) in looks.items():
             label: str | None = clipped(term)
             for training in trainings:
                 for stage in timeline.starts:
-                    points = [(timeline.place(e), e.terms[term]) for e in training if _has(e, stage, term)]
+                    here = [epoch for epoch in training if epoch.stage == stage]
+                    points = [(timeline.place(e), e.terms[term]) for e in here if term in e.terms]
                     if points:
-                        _line(axes, points, colour, dash, label)
+                        _line(panels[0], points, colour, dash, label)
                         label = None
+                    shares = [
+                        (timeline.place(e), 100 * e.gradient_shares[term]) for e in here if term in e.gradient_shares
+                    ]
+                    if shares:
+                        _line(panels[1], shares, colour, dash, None)
         if min(values) > 0 and max(values) > 20 * min(values):
-            _logarithmic(axes)
-        _stage_marks(axes, timeline)
-        _epoch_axis(axes)
-        axes.set_xlim(0.5, timeline.end + 0.5)
-        axes.set_ylabel("loss")
+            _logarithmic(panels[0])
+        _stage_marks(panels, timeline)
+        for axes in panels:
+            _epoch_axis(axes)
+            axes.label_outer()
+        panels[0].set_xlim(0.5, timeline.end + 0.5)
+        panels[0].set_ylabel("loss")
+        if shared:
+            panels[1].set_ylim(-3, 103)
+            panels[1].set_ylabel("of gradient, %")
         figure.legend(loc="outside upper center", ncols=4, handlelength=1.9, columnspacing=1.4)
 
     stages = ", ".join(timeline.starts)
     last = trainings[-1][-1]
     ends = ", ".join(f"{term} {value:.3g}" for term, value in last.terms.items())
-    return draw(name, title, f"{title} by epoch; stages: {stages}; the last epoch ends with {ends}", 2.9, paint)
+    words = f"{title} by epoch; stages: {stages}; the last epoch ends with {ends}"
+    if last.gradient_shares:
+        ends = ", ".join(f"{term} {share:.0%}" for term, share in last.gradient_shares.items())
+        words += f"; shares of the gradient there: {ends}"
+    return draw(name, title, words, 4.2 if shared else 2.9, paint)
 
 
 def _of_method(record: Record, method: str) -> list[list[Epoch]]:
@@ -112,22 +129,18 @@ def _of_method(record: Record, method: str) -> list[list[Epoch]]:
     return [record.epochs[name] for name in names if name in record.epochs]
 
 
-def _has(epoch: Epoch, stage: str, term: str) -> bool:
-    return epoch.stage == stage and term in epoch.terms
-
-
 def _line(axes: Any, points: list[tuple[int, float]], colour: str, dash: Any, label: str | None) -> None:
     dots = {"marker": "o", "markersize": 3.5, "markeredgewidth": 0} if len(points) <= FEW else {}
     axes.plot(*zip(*points, strict=True), color=colour, linestyle=dash, label=label, alpha=0.85, **dots)
 
 
-def _stage_marks(axes: Any, timeline: Timeline) -> None:
+def _stage_marks(panels: Sequence[Any], timeline: Timeline) -> None:
     if len(timeline.starts) < 2:
         return
     for number, (stage, start) in enumerate(timeline.starts.items()):
-        if number:
+        for axes in panels if number else ():
             axes.axvline(start + 0.5, color=GRID, linewidth=1.6)
-        axes.annotate(
+        panels[0].annotate(
             clipped(stage),
             (start + 0.5, 1.0),
             xycoords=("data", "axes fraction"),

@@ -3,8 +3,10 @@
 import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -13,6 +15,7 @@ SERIES = ("#0b6bb5", "#c8590a", "#0a8a6b", "#a3488c", "#8a6d00", "#2f9ed6")  # t
 MARKERS, DASHES = ("o", "s", "D", "^", "v", "P"), ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
 WIDTH = 5.4  # inches of 72 units: letters keep their size on a telephone
 FONT = 11.5
+PNG_DPI = 220
 
 _NAMES = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "card", ALONE: "alone"}
 _NAMES |= {colour: f"s{number}" for number, colour in enumerate(SERIES, 1)}
@@ -55,10 +58,29 @@ class Drawn:
     words: str  # the same in words, for those who cannot see it
     inline: str
     standalone: str
+    png: Callable[[], bytes]  # drawn when asked for
 
 
 def draw(name: str, title: str, words: str, height: float, paint: Callable[[Any], None]) -> Drawn:
     """Paint on an empty figure of ``height`` inches and take it as SVG."""
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with _painted(name, height, paint) as figure:
+        figure.savefig(buffer, format="svg", metadata=nothing)
+    svg = re.sub(r"font: ([^;\"']*?[\d.]+px) [^;\"]*", rf"font: \1 {_SANS}", buffer.getvalue())
+    return Drawn(name, title, words, _inlined(svg, words), svg, partial(_png, name, height, paint))
+
+
+def _png(name: str, height: float, paint: Callable[[Any], None]) -> bytes:
+    """The same on white, for where no SVG is taken."""
+    buffer = io.BytesIO()
+    with _painted(name, height, paint) as figure:
+        figure.savefig(buffer, format="png", dpi=PNG_DPI, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+@contextmanager
+def _painted(name: str, height: float, paint: Callable[[Any], None]) -> Iterator[Any]:
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -69,11 +91,7 @@ def draw(name: str, title: str, words: str, height: float, paint: Callable[[Any]
         matplotlib.rcParams.update(style)
         figure = Figure(figsize=(WIDTH, height))
         paint(figure)
-        buffer = io.StringIO()
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(buffer, format="svg", metadata=nothing)
-    svg = re.sub(r"font: ([^;\"']*?[\d.]+px) [^;\"]*", rf"font: \1 {_SANS}", buffer.getvalue())
-    return Drawn(name, title, words, _inlined(svg, words), svg)
+        yield figure
 
 
 def variable(colour: str) -> str:

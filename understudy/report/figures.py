@@ -4,9 +4,10 @@ import re
 from typing import Any
 
 from understudy.measure import Spread
-from understudy.report import words
+from understudy.report import answers, words
 from understudy.report.curves import losses, teacher_losses, validation
 from understudy.report.drawing import ALONE, INK, MARKERS, PAPER, SERIES, Drawn, clipped, draw
+from understudy.report.landscapes import landscapes
 from understudy.report.paths import tree
 from understudy.report.reading import Record
 from understudy.report.record import Result
@@ -21,13 +22,26 @@ def draw_all(record: Record) -> dict[str, Drawn]:
         "accuracy": accuracy(record.result, colours),
         "paths": tree(record.result),
         "cost": cost(record.result, colours),
+        "classes": answers.classes(record.result, colours),
+        "calibration": answers.calibration(record.result, colours),
+        "agreement": answers.agreement(record.result, colours),
         "validation": validation(record, colours),
     }
+    for number, method in enumerate(mapped(record.result), 1):
+        name = f"similarity-{number}-{_plain(method)}"
+        drawn[f"similarity of {method}"] = answers.similarity(record.result, method, name)
     for number, method in enumerate(record.result.methods, 1):
         drawn[f"losses of {method}"] = losses(record, method, f"losses-{number}-{_plain(method)}")
     for teacher in record.teacher_trainings:
         drawn[f"losses of {teacher}"] = teacher_losses(record, teacher)
+    if record.landscapes is not None:
+        drawn["landscapes"] = landscapes(record.landscapes)
     return {place: figure for place, figure in drawn.items() if figure is not None}
+
+
+def mapped(result: Result) -> list[str]:
+    """The methods whose inner values are shown: the student alone, and the one that is told first."""
+    return [name for name in dict.fromkeys(("alone", result.foremost[0])) if name in result.methods]
 
 
 def method_colours(result: Result) -> dict[str, str]:

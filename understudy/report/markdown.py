@@ -1,81 +1,86 @@
 """A run as a table in Markdown, for results/, a paper's notebook, an issue."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from understudy.measure import Spread
-from understudy.report.reading import read_result
-from understudy.report.words import each_teacher
+from understudy.report.reading import read_record
+from understudy.report.record import Network, Result, Search
+from understudy.report.words import NONE, count, milliseconds, spread
+
+HEADINGS = ("", "error", "accuracy", "each seed's error", "parameters", "multiplications", "latency, 1 image")
 
 
 def as_markdown(run: Path) -> str:
     """What was trained, what came out, seed by seed, and what it depends on."""
-    result = read_result(run)
-    data, machine, versions = result["data"], result["machine"], result["versions"]
-    seconds = sum(sum(found.get("seconds", {}).get("values", [])) for found in result["methods"].values())
-    lines = [
-        f"# {result['title'] or result['data']['name']}",
-        "",
-        f"    {result['command']}",
-        "",
-        *_table(result),
-        "",
-        *_paths(result),
-        *(verdict["sentence"] for verdict in result["verdicts"].values()),
-        "",
-        f"Measured once, on {data['measured']:,} {data['measured_on']} samples; {data['train']:,} trained, "
-        f"{data['validation']:,} selected. Mean ± sample standard deviation over seeds {_listed(result['seeds'])}.",
-        "",
-        f"Students trained for {seconds / 60:.0f} min in all, on {machine['processor'] or machine['system']} "
-        f"({machine['cores']} cores, {machine['threads']} threads used), "
-        + ", ".join(f"{name} {version}" for name, version in versions.items())
-        + ".",
+    result = read_record(run)
+    paragraphs = [
+        f"# {result.title or result.data.name or run.name}",
+        f"    {result.command}" if result.command else "",
+        "\n".join(_table(result)),
+        "\n".join(verdict.sentence for verdict in result.verdicts.values()),
+        "\n".join(_paths(result.path)) if result.path else "",
+        _measured(result),
+        _surroundings(result),
     ]
-    return "\n".join(lines) + "\n"
+    return "\n\n".join(paragraph for paragraph in paragraphs if paragraph) + "\n"
 
 
-def _table(result: Mapping[str, Any]) -> list[str]:
-    rows = ["| | error | accuracy | each seed's error | parameters | multiplications | latency, 1 image |"]
-    rows.append("|---|---:|---:|---|---:|---:|---:|")
-    for name, teacher in each_teacher(result).items():
-        rows.append(_row(name, teacher, result["networks"].get(name)))
-    for name, found in result["methods"].items():
-        rows.append(_row(f"student, {name}", found, result["networks"]["student"]))
-    return rows
+def _table(result: Result) -> list[str]:
+    student = result.networks.get("student", Network())
+    rows = [list(HEADINGS)]
+    for name, teacher in result.each_teacher.items():
+        found = teacher.accuracy
+        rows.append(_row(name, found.spread if found else None, result.networks.get(name, Network())))
+    for name in result.methods:
+        own = f"student, {name}"
+        rows.append(_row(own, result.spread_of(name), result.networks.get(own, student)))
+    lines = [f"| {' | '.join(row)} |".replace("|  |", "| |") for row in rows]
+    return [lines[0], "|---|---:|---:|---|---:|---:|---:|", *lines[1:]]
 
 
-def _paths(result: Mapping[str, Any]) -> list[str]:
+def _paths(search: Search) -> list[str]:
     """What a search found: every whole path, and how sure the first is."""
-    search = result.get("path")
-    if not search:
-        return []
-    edges = {tuple(edge["path"]): edge for edge in search["edges"] if not edge["quick"]}
     lines = ["| path | accuracy on validation, which selects | on test, read once |", "|---|---:|---:|"]
-    for path in search["ranked"]:
-        found = edges[tuple(path)]
-        cells = [
-            Spread(tuple(found[part]["values"])).percent() if part in found else "" for part in ("validation", "test")
-        ]
-        lines.append(f"| {' → '.join(map(str, path))} | {cells[0]} | {cells[1]} |")
-    counted = f"{search['trainings']} trainings in all, each once."
-    return [*lines, "", " ".join([*search["sentences"], counted]), ""]
+    for path in search.ranked:
+        hop = search.hop(path)
+        found = [part.spread if part else None for part in (hop.validation, hop.test)] if hop else [None, None]
+        lines.append(f"| {' → '.join(map(str, path))} | {spread(found[0])} | {spread(found[1])} |")
+    counted = [f"{search.trainings} trainings in all, each once."] if search.trainings else []
+    return [*lines, "", " ".join([*search.sentences, *counted])]
 
 
-def _row(name: str, found: Mapping[str, Any], network: Mapping[str, Any] | None) -> str:
-    accuracies = tuple(found["accuracy"]["values"])
-    errors = Spread(tuple(1 - value for value in accuracies))
-    each = ", ".join(f"{100 * value:.2f}" for value in errors.values)
-    cells = (name, errors.percent(), Spread(accuracies).percent(), each, *_sizes(network))
-    return "| " + " | ".join(cells) + " |"
+def _row(name: str, found: Spread | None, network: Network) -> list[str]:
+    errors = Spread(tuple(1 - value for value in found.values)) if found else None
+    return [
+        name,
+        spread(errors),
+        spread(found),
+        ", ".join(f"{100 * value:.2f}" for value in errors.values) if errors else NONE,
+        count(network.parameters),
+        count(network.multiplications),
+        milliseconds(network.latency_ms.p50 if network.latency_ms else None),
+    ]
 
 
-def _sizes(network: Mapping[str, Any] | None) -> tuple[str, str, str]:
-    if network is None:  # several teachers together are none
-        return "", "", ""
-    latency = f"{network['latency_ms']['p50']:.2f} ms"
-    return f"{network['parameters']:,}", f"{network['multiplications']:,}", latency
+def _measured(result: Result) -> str:
+    data = result.data
+    if data.measured is None:
+        return ""
+    told = f"Measured once, on {count(data.measured)} {data.measured_on} samples; {count(data.train)} trained, "
+    told += f"{count(data.validation)} selected."
+    if result.seeds:
+        told += f" Mean ± sample standard deviation over seeds {', '.join(map(str, result.seeds))}."
+    return told
 
 
-def _listed(seeds: list[int]) -> str:
-    return ", ".join(map(str, seeds))
+def _surroundings(result: Result) -> str:
+    seconds = sum(sum(found.seconds.values) for found in result.methods.values() if found.seconds)
+    machine = result.machine
+    if not machine:
+        return ""
+    return (
+        f"Students trained for {seconds / 60:.0f} min in all, on {machine.get('processor') or machine.get('system')} "
+        f"({machine.get('cores', NONE)} cores, {machine.get('threads', NONE)} threads used), "
+        + ", ".join(f"{name} {version}" for name, version in result.versions.items())
+        + "."
+    )

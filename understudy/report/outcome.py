@@ -20,6 +20,12 @@ def outcome(result: Result, figures: Mapping[str, Drawn]) -> str:
     )
 
 
+def notes(result: Result) -> str:
+    """What the run itself finds worth a look: terms that do nothing, a teacher that teaches nothing soft."""
+    items = "".join(f"<li>{escape(note)}</li>" for note in result.notes)
+    return f'<ul class="notes">{items}</ul>' if items else ""
+
+
 def _verdicts(result: Result) -> str:
     if result.verdicts:
         return "\n".join(_verdict(name, verdict) for name, verdict in result.verdicts.items())

@@ -1,17 +1,14 @@
 """The page, put together: what matters most comes first."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from string import Template
 
-from understudy.report import background, outcome, paths, pieces, tables
+from understudy.report import background, insight, outcome, paths, pieces, spending, tables
 from understudy.report.drawing import Drawn
 from understudy.report.figures import method_colours
 from understudy.report.reading import Record
 from understudy.report.record import Result
 from understudy.report.words import count, escape, first_word, plural
-
-_HERE = Path(__file__).parent
 
 
 def page(record: Record, figures: Mapping[str, Drawn]) -> str:
@@ -21,20 +18,26 @@ def page(record: Record, figures: Mapping[str, Drawn]) -> str:
     sections = [
         outcome.outcome(result, figures),
         paths.paths(result, figures.get("paths")),
+        outcome.notes(result),
         tables.methods(result, colours),
         tables.networks(result, figures.get("cost")),
+        insight.answers(result, colours, figures),
+        insight.disagreements(record),
+        insight.inside(result, figures),
         _curves(record, figures),
+        _landscapes(record, figures),
         background.teaching(record),
         tables.seeds(result, colours),
+        spending.spending(record, colours),
         background.surroundings(result),
         background.again(record),
     ]
     version = result.versions.get("understudy")
-    return Template(_asset("page.html")).substitute(
+    return Template(pieces.asset("page.html")).substitute(
         title=escape(f"{heading(result)} · understudy"),
         heading=escape(heading(result)),
         lead=escape(_lead(result)),
-        style=_asset("style.css"),
+        style=pieces.asset("style.css"),
         sections="\n".join(section for section in sections if section),
         version=escape(f" {version}") if version else "",
     )
@@ -75,12 +78,27 @@ def _curves(record: Record, figures: Mapping[str, Drawn]) -> str:
     shown += [pieces.figure(drawn, "") for place, drawn in figures.items() if place.startswith("losses of ")]
     if not shown:
         return ""
-    note = "A line for each seed. Losses are those of each term, before its weight."
+    note = "A line for each seed. Losses are those of each term, before its weight"
+    if any(epoch.gradient_shares for epochs in record.epochs.values() for epoch in epochs):
+        note += "; shares are those of each weighted term in the gradient"
+    note += "."
     if record.unreadable:
         told = plural(record.unreadable, "line")
         note += f" {told} of metrics.jsonl could not be read and are missing here."
     return pieces.section("Training", '<div class="figures">\n' + "\n".join(shown) + "\n</div>", note)
 
 
-def _asset(name: str) -> str:
-    return (_HERE / name).read_text(encoding="utf-8")
+def _landscapes(record: Record, figures: Mapping[str, Drawn]) -> str:
+    """How flat the loss is around each student."""
+    found = record.landscapes
+    if found is None or "landscapes" not in figures:
+        return ""
+    note = (
+        f"The loss on {count(found.samples)} samples of the {found.part} part around each student, in two random "
+        "directions, each filter as long as the student's own (Li et al., 2018); biases and norms do not move. All "
+        "maps share one scale: maps with scales of their own, as in Figure 7 of the teacher assistants' paper, cannot "
+        "be compared. Two directions of many are a picture, no proof."
+    )
+    chart = pieces.figure(figures["landscapes"], "A dot marks the student; the deeper the colour, the higher the loss.")
+    told = f'<div class="figures">\n{tables.sharpness(found)}\n{chart}\n</div>'
+    return pieces.section("The loss around each student", told, note)

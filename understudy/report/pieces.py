@@ -1,11 +1,13 @@
 """Pieces that the sections of the page are made of. Texts come as HTML already, unless it says otherwise."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from understudy.report.drawing import Drawn
 from understudy.report.words import escape
 
 VERDICTS = {"beats": "▲ beats", "ties": "● ties", "loses": "▼ loses", "unknown": "? unknown"}
+VERDICTS |= {"choose": "★ choose", "nothing": "✕ none fits"}  # of a choice
 
 
 def section(title: str, body: str, note: str = "") -> str:
@@ -50,3 +52,8 @@ def table(label: str, columns: Sequence[str], rows: Sequence[Sequence[str]], mar
         f'<div class="scroll card" role="region" tabindex="0" aria-label="{label}">\n<table>\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(body) + "\n</tbody>\n</table>\n</div>"
     )
+
+
+def asset(name: str) -> str:
+    """A file that every page is made with."""
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")

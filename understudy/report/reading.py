@@ -1,7 +1,9 @@
 """A finished run folder as typed values; what is missing is None, what is damaged is a clear error."""
 
+import base64
 import json
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -10,8 +12,12 @@ from pydantic import ValidationError
 
 from understudy.errors import UserError
 from understudy.plans.entry import METRICS, RESULT
-from understudy.report.record import Epoch, Result, Trained
-from understudy.running.folder import RECIPE
+from understudy.report.record import Epoch, Landscapes, Result, Sample, Trained
+from understudy.running.folder import RECIPE, SAMPLES
+from understudy.running.landscapes import LANDSCAPES
+
+LARGEST = 300_000  # bytes of a picture: what is larger is none of ours
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,8 @@ class Record:
     epochs: dict[str, list[Epoch]]  # of each training, in their order
     trained: dict[str, Trained]  # how each training ended
     unreadable: int  # lines of metrics that are damaged and left out
+    pictures: dict[str, str]  # of the samples, by file, as text for the page
+    landscapes: Landscapes | None = None  # where somebody had them measured
 
     @property
     def teacher_trainings(self) -> dict[str, list[str]]:
@@ -40,12 +48,18 @@ def read(run: Path) -> Record:
     """The record of a finished run."""
     result = _checked(run)[1]
     epochs, unreadable = _epochs(run)
-    return Record(result, _text(run / RECIPE) or "", epochs, _trained(run), unreadable)
+    pictures = _pictures(run, result.samples)
+    return Record(result, _text(run / RECIPE) or "", epochs, _trained(run), unreadable, pictures, _landscapes(run))
 
 
 def read_result(run: Path) -> dict[str, Any]:
     """``result.json`` as it is, looked at by the same eyes."""
     return _checked(run)[0]
+
+
+def read_record(run: Path) -> Result:
+    """The same as typed values."""
+    return _checked(run)[1]
 
 
 def _checked(run: Path) -> tuple[dict[str, Any], Result]:
@@ -62,7 +76,7 @@ def _checked(run: Path) -> tuple[dict[str, Any], Result]:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole file"
         reason = f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}"
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         reason = str(error)
     raise UserError(
         f"{path} is damaged ({reason}): remove it and run the same distill command again; "
@@ -137,6 +151,31 @@ def _trained(run: Path) -> dict[str, Trained]:
         except ValueError:  # the result of the run knows what matters
             continue
     return found
+
+
+def _pictures(run: Path, samples: Sequence[Sample]) -> dict[str, str]:
+    """What is missing or is no picture is left out."""
+    found = {}
+    for sample in samples:
+        path = run / SAMPLES / Path(sample.file).name
+        try:
+            content = path.read_bytes() if path.stat().st_size <= LARGEST else b""
+        except OSError:
+            continue
+        if content.startswith(PNG):
+            found[sample.file] = base64.b64encode(content).decode("ascii")
+    return found
+
+
+def _landscapes(run: Path) -> Landscapes | None:
+    path = run / LANDSCAPES
+    if (text := _text(path)) is None:
+        return None
+    try:
+        return Landscapes.model_validate(json.loads(text))
+    except ValueError as error:
+        told = str(error).splitlines()[0]
+        raise UserError(f"{path} is damaged ({told}): remove it, or run understudy landscape {run} again") from error
 
 
 def _text(path: Path) -> str | None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from understudy.measure import Spread
 
@@ -45,8 +45,25 @@ class Network(_Part):
     parameters: int | None = None
     bytes: int | None = None
     multiplications: int | None = None
+    activation_bytes: int | None = None
     latency_ms: Latency | None = None
     throughput_ms: Latency | None = None
+
+
+class Bin(_Part):
+    """The samples of one interval of confidence: how sure, how many of them hold good, how many there are."""
+
+    confidence: float
+    share: float
+    count: int = 0
+
+
+class Measures(_Part):
+    """What is told of all seeds together."""
+
+    classes: list[float | None] = Field(default_factory=list)
+    calibration: list[Bin] = Field(default_factory=list)
+    agreement: list[Bin] = Field(default_factory=list)
 
 
 class Row(_Part):
@@ -67,16 +84,41 @@ class Method(_Part):
     trainings: list[Row] = Field(default_factory=list)
     objectives: dict[str, str] | None = None
     accuracy: Values | None = None
+    top5: Values | None = None
+    loss: Values | None = None
+    calibration_error: Values | None = None
     agreement: Values | None = None
+    divergence: Values | None = None
     seconds: Values | None = None
+    measures: Measures = Field(default_factory=Measures)
+
+    @property
+    def validation(self) -> float | None:
+        """The mean over the seeds, where each has one."""
+        values = [row.validation for row in self.trainings if row.validation is not None]
+        return sum(values) / len(values) if values and len(values) == len(self.trainings) else None
 
     @property
     def reads_teacher(self) -> bool:
         return self.method != "alone"
 
 
-class Teacher(_Part):
+class Softness(_Part):
+    """How much the teacher's answers hold beside their first choice, in nats."""
+
+    entropy: float
+    temperature: float
+    softened: float
+    most: float
+    hint: str | None = None
+
+
+class Teacher(Measures):
     accuracy: Values | None = None
+    top5: Values | None = None
+    loss: Values | None = None
+    calibration_error: Values | None = None
+    softness: Softness | None = None
 
     @property
     def values(self) -> list[float]:
@@ -87,6 +129,46 @@ class Teacher(_Part):
     @property
     def spread(self) -> Spread | None:
         return Spread(tuple(self.values)) if self.values else None
+
+
+class Wrong(_Part):
+    count: int = 0
+
+
+class Errors(_Part):
+    """How many samples one of the two gets wrong and the other right, and how many both get wrong."""
+
+    student: Wrong = Field(default_factory=Wrong)
+    teacher: Wrong = Field(default_factory=Wrong)
+    both: int = 0
+
+
+class Sample(_Part):
+    """A picture on which the student that is kept and its teacher disagree."""
+
+    id: int
+    file: str
+    label: int = Field(ge=0)
+    student: int = Field(ge=0)
+    teacher: int = Field(ge=0)
+    student_confidence: float | None = None
+    teacher_confidence: float | None = None
+
+
+class Similarity(_Part):
+    """Of each method's student, how alike its inner values are to the teacher's: a row for each of the teacher's."""
+
+    teacher: list[str]
+    student: list[str]
+    samples: int = 0
+    methods: dict[str, list[list[float]]]
+
+    @model_validator(mode="after")
+    def _rectangular(self) -> "Similarity":
+        shape = [len(self.student)] * len(self.teacher)
+        if any([len(row) for row in rows] != shape for rows in self.methods.values()):
+            raise ValueError("a map must have a row for each of the teacher's taps and a value for each student's tap")
+        return self
 
 
 class Verdict(_Part):
@@ -149,6 +231,12 @@ class Result(_Part):
     verdicts: dict[str, Verdict] = Field(default_factory=dict)
     kept: str | None = None
     path: Search | None = None
+    notes: list[str] = Field(default_factory=list)
+    errors: Errors | None = None
+    samples: list[Sample] = Field(default_factory=list)
+    similarity: Similarity | None = None
+    measuring_seconds: float | None = None
+    memory: dict[str, int] = Field(default_factory=dict)
 
     @property
     def teacher_spread(self) -> Spread | None:
@@ -177,7 +265,7 @@ class Result(_Part):
     def foremost(self) -> tuple[str, bool]:
         """The method to tell first: the distilled one that is best on validation, and whether validation told so."""
         names = self.distilled or list(self.methods)
-        chosen = {name: _mean_validation(self.methods[name]) for name in names}
+        chosen = {name: self.methods[name].validation for name in names}
         if all(value is not None for value in chosen.values()):
             return max(names, key=lambda name: chosen[name] or 0.0), True
         return max(names, key=lambda name: found.mean if (found := self.spread_of(name)) else -1.0), False
@@ -191,6 +279,8 @@ class Epoch(_Part):
     epoch: int
     loss: float | None = None
     terms: Shares = Field(default_factory=dict)
+    gradient_shares: Shares = Field(default_factory=dict)
+    seconds: float | None = None  # of the training so far
     validation: Shares | None = None
 
     @property
@@ -212,6 +302,28 @@ class Trained(_Part):
     objectives: dict[str, str] = Field(default_factory=dict)
 
 
-def _mean_validation(method: Method) -> float | None:
-    values = [row.validation for row in method.trainings if row.validation is not None]
-    return sum(values) / len(values) if values else None
+class Surface(_Part):
+    """The loss around one student."""
+
+    training: str
+    method: str
+    seed: int
+    axis: list[float] = Field(min_length=3)
+    losses: list[list[float | None]]
+    centre: float | None
+    sharpness: float | None
+
+    @model_validator(mode="after")
+    def _square(self) -> "Surface":
+        if [len(row) for row in self.losses] != [len(self.axis)] * len(self.axis):
+            raise ValueError("its losses are not a square over its axis")
+        return self
+
+
+class Landscapes(_Part):
+    """``landscape.json``."""
+
+    part: str
+    samples: int
+    sharpness_radius: float
+    students: list[Surface] = Field(min_length=1)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from understudy.report.drawing import Drawn, variable
 from understudy.report.pieces import badge, figure, named, section, table
-from understudy.report.record import Latency, Method, Network, Result, Row, Verdict
+from understudy.report.record import Landscapes, Latency, Method, Network, Result, Row, Verdict
 from understudy.report.words import NONE, count, escape, memory, milliseconds, percent, plural, ratio, short, spread
 from understudy.report.words import seconds as duration
 
@@ -43,7 +43,7 @@ def networks(result: Result, cost: Drawn | None) -> str:
     student, teacher = result.networks.get("student"), result.networks.get("teacher")
     if student is None or student.parameters is None:
         return ""
-    rows = [list(row) for row in _sizes(student, teacher)]
+    rows = [list(row) for row in _sizes(student, teacher) if row[2] != NONE]
     columns = ["", "teacher", "student", "student is"]
     if teacher is None:
         columns, rows = _without(columns, rows, (1, 3))
@@ -83,6 +83,19 @@ def seeds(result: Result, colours: Mapping[str, str]) -> str:
     return section("Every seed", table("Every seed", columns, rows, marks), note)
 
 
+def sharpness(found: Landscapes) -> str:
+    """The mean rise around each student, seed by seed."""
+    rows = [
+        [escape(student.training), _figure(student.centre), _figure(student.sharpness)] for student in found.students
+    ]
+    columns = ["", "loss", f"mean rise<small>at radius {found.sharpness_radius:g}</small>"]
+    return table("Sharpness", columns, rows)
+
+
+def _figure(value: float | None) -> str:
+    return NONE if value is None else f"{value:.3g}"
+
+
 def _against(verdict: Verdict | None) -> str:
     if verdict is None:
         return NONE
@@ -118,6 +131,12 @@ def _sizes(student: Network, teacher: Network | None) -> Iterator[tuple[str, str
         _times(theirs.parameters, student.parameters, "smaller", "larger"),
     )
     yield "bytes", memory(theirs.bytes), memory(student.bytes), _times(theirs.bytes, student.bytes, "smaller", "larger")
+    yield (
+        "activations<small>of one image</small>",
+        memory(theirs.activation_bytes),
+        memory(student.activation_bytes),
+        _times(theirs.activation_bytes, student.activation_bytes, "smaller", "larger"),
+    )
     yield (
         "multiplications",
         short(theirs.multiplications),

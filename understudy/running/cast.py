@@ -12,6 +12,7 @@ from torch import nn
 import understudy
 from understudy import data as datasets
 from understudy import methods, randomness
+from understudy import student as product
 from understudy.data import Data
 from understudy.data.content import content
 from understudy.data.parts import Part, fewer
@@ -19,9 +20,10 @@ from understudy.data.reading import Progress
 from understudy.data.sources import InMemory
 from understudy.errors import UserError, did_you_mean
 from understudy.models import NetworkSpec, Normalized, Whitened, Whitening, load_weights
+from understudy.objective import evaluating
 from understudy.plan import Stage
 from understudy.proposals import PROPOSALS
-from understudy.recipe.schema import DataTable, NetworkTable
+from understudy.recipe.schema import DataTable, NetworkTable, TeacherTable
 
 PACKAGE = Path(understudy.__file__).parent
 SPLIT_SEED = 0  # all seeds share one validation part, so that they are measured alike
@@ -38,18 +40,7 @@ class Cast:
 
     @classmethod
     def of(cls, table: DataTable, trusted: Collection[str] = (), progress: Progress | None = None) -> "Cast":
-        own: dict[str, Any] = {"size": table.size, "channels": table.channels} if table.name == "folder" else {}
-        if table.extra:
-            own["extra"] = True
-        found = datasets.load(
-            table.name,
-            table.root,
-            validation=table.validation,
-            seed=SPLIT_SEED,
-            workers=table.workers,
-            progress=progress,
-            **own,
-        )
+        found = named_data(table, progress)
         if not table.whiten:
             return cls(found, found, None, trusted)
         whitening = Whitening.fit(_images(found.train))
@@ -81,16 +72,23 @@ class Cast:
         mean, std = table.mean or self.data.mean, table.std or self.data.std
         return None if self.whitening is not None or mean is None or std is None else (mean, std)
 
-    def given(self, table: NetworkTable, weights: str, prefix: str | None, seed: int = 0) -> nn.Module:
-        """A teacher with its weights out of a file."""
-        network = self.network(table, seed, "teacher")
+    def teacher(self, table: TeacherTable, seed: int = 0) -> nn.Module:
+        """The teacher: with its weights, or fresh where it is yet to be trained."""
+        if table.weights is None:
+            return self.network(table, seed, "teacher")
+        return self.given(table, table.weights, table.prefix)
+
+    def given(self, table: NetworkTable, weights: str, prefix: str | None) -> nn.Module:
+        """A network with its weights out of a file."""
+        network = self.network(table, 0, "teacher")
         load_weights(network, weights_file(weights), prefix=prefix)
         return network
 
-    def trained(self, table: NetworkTable, weights: Path) -> nn.Module:
-        """A network as a training here left it."""
+    def trained(self, table: NetworkTable, folder: Path) -> nn.Module:
+        """A network as a training here left it in its folder."""
         network = self.network(table, 0, "student")
-        load_weights(self.product(network), weights)
+        product.prepare(network, folder)
+        load_weights(self.product(network), folder / product.WEIGHTS)
         return network
 
     def product(self, network: nn.Module) -> nn.Module:
@@ -98,10 +96,29 @@ class Cast:
         return Whitened(network, self.whitening) if self.whitening is not None else network
 
 
+def named_data(table: DataTable, progress: Progress | None = None) -> Data:
+    """The data of a recipe, as they are before any whitening."""
+    own: dict[str, Any] = {"size": table.size, "channels": table.channels} if table.name == "folder" else {}
+    if table.extra:
+        own["extra"] = True
+    return datasets.load(
+        table.name,
+        table.root,
+        validation=table.validation,
+        seed=SPLIT_SEED,
+        workers=table.workers,
+        progress=progress,
+        **own,
+    )
+
+
 def stages(
     method: str, course: Any, settings: Mapping[str, Any], student: nn.Module, teacher: nn.Module | None, data: Data
 ) -> list[Stage]:
-    """A method's stages; taps that nobody named are proposed from both networks."""
+    """A method's stages; taps that nobody named are proposed from both networks.
+
+    A student that leaves with a part of its teacher is given that part here, in place.
+    """
     chosen, given = methods.find(method), dict(settings)
     unknown = sorted(set(given) - set(chosen.settings))
     if unknown:
@@ -113,7 +130,25 @@ def stages(
             if name not in PROPOSALS or teacher is None:
                 raise UserError(f"method {method!r} needs its setting {name!r}")
             given[name] = _proposed(name, teacher, student, data)
+    if chosen.grafts is not None and teacher is not None:
+        chosen.grafts(student, teacher, chosen.complete(given))
+        _answers(student, method, data)
     return chosen(course, **given)
+
+
+def _answers(student: nn.Module, method: str, data: Data) -> None:
+    """A grafted student must still be one network from its first layer to the teacher's classifier."""
+    device = next(student.parameters()).device
+    try:
+        with torch.no_grad(), evaluating(student):
+            student(data.example(2, device))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"method {method!r}: the student cannot take over the teacher's classifier ({reason}): what comes after "
+            "its last map must not depend on the number of channels; name other 'maps', or build it anew with a mean "
+            "over the places"
+        ) from error
 
 
 def _proposed(setting: str, teacher: nn.Module, student: nn.Module, data: Data) -> Any:

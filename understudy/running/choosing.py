@@ -1,50 +1,52 @@
-"""Assistants that are left to us: the paper's rule of thumb, from quick trainings."""
+"""Which settings a run has: those that it began with, or the fastest ones, measured at its start."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
+from pathlib import Path
 
-from understudy.errors import UserError
-from understudy.measure import Spread
-from understudy.models.families import Size
-from understudy.paths import Edge, Rule
+from understudy.measure.fastest import Choice, describe, fastest_settings
 from understudy.recipe import Recipe
-from understudy.recipe.schema import PathTable
 from understudy.running.cast import Cast
-from understudy.running.execution import Execution
-from understudy.running.ways import Ways
+from understudy.running.folder import RunFolder
+from understudy.running.rehearsal import rehearsal
+from understudy.training.watch import Watcher
 
 
-def chosen(recipe: Recipe, names: Sequence[str], cast: Cast, execution: Execution) -> tuple[Recipe, list[str]]:
-    """The recipe with an assistant for each of these methods, and why it is that one."""
-    tables, notes = dict(recipe.methods), []
-    for name in names:
-        ways = Ways(recipe.model_copy(update={"path": PathTable(method=name)}), cast, prefix=f"{name}-")
-        if not ways.sizes.assistants:
-            raise UserError(
-                f"methods.{name}: no network of {recipe.student.network!r}'s family lies between student and teacher: "
-                'name the assistants, as in assistants = ["plain4"]'
-            )
-        size, reason = _chosen(ways, execution)
-        tables[name] = ways.best((ways.sizes.all[0], size, ways.sizes.student))
-        notes.append(f"{name}: {ways.networks[size].network} assists, {reason}")
-    return recipe.model_copy(update={"methods": tables}), notes
+def settled(
+    recipe: Recipe, folder: Path | None, *, trusted: Collection[str] = (), watcher: Watcher | None = None
+) -> tuple[Recipe, str | None]:
+    """The recipe with nothing left to choose, and a line about what was chosen."""
+    if not recipe.settings.auto:
+        return recipe, None
+    begun = RunFolder(folder).settings() if folder else None
+    if begun is not None:
+        choice = Choice(begun, f"{describe(begun)}, with which the run began")
+    else:
+        choice = _measured(recipe, trusted, watcher or Watcher())
+    return recipe.model_copy(update={"settings": choice.settings}), choice.reason
 
 
-def _tried(ways: Ways, execution: Execution) -> dict[Edge, Spread]:
-    """Every size alone, on a short course: its validation accuracy, one for each seed."""
-    trainings = {edge: ways.nodes(edge) for edge in Rule(ways.sizes).trials}
-    execution.submit(*(node for nodes in trainings.values() for node in nodes))
-    values = {done.node.name: done.validation or 0.0 for done in execution.results()}
-    return {edge: Spread(tuple(values[node.name] for node in nodes)) for edge, nodes in trainings.items()}
-
-
-def _chosen(ways: Ways, execution: Execution) -> tuple[Size, str]:
-    """The assistant's size, and why."""
-    sizes = ways.sizes
-    if len(sizes.assistants) == 1:
-        return sizes.assistants[0], "the only size between student and teacher"
-    known = _tried(ways, execution)
-    accuracies = {size: known[Edge((size,), quick=True)].mean for size in sizes.all}
-    tried = ", ".join(f"{size}: {100 * value:.2f} %" for size, value in accuracies.items())
-    chosen = Rule(sizes).chosen(known)
-    assert chosen is not None
-    return chosen, f"by the rule of thumb: quick trainings alone reach {tried} on validation"
+def _measured(recipe: Recipe, trusted: Collection[str], watcher: Watcher) -> Choice:
+    """On the stage that takes most of the run."""
+    cast = Cast.of(recipe.data, trusted, watcher.downloads)
+    data = cast.seen(recipe.data.student_samples)
+    stages = {name: rehearsal(recipe, cast, name).stages for name in recipe.methods}
+    epochs = {
+        (name, number): stage.course.epochs * (2 if stage.objective.reads.teacher else 1)
+        for name, found in stages.items()
+        for number, stage in enumerate(found)
+    }
+    name, number = max(epochs, key=lambda place: epochs[place])
+    training = rehearsal(recipe, cast, name)
+    stage = training.stages[number]
+    batches = data.train.steps(stage.course.batch)
+    every = sum(stage.course.epochs for found in stages.values() for stage in found) * len(recipe.seeds)
+    about = recipe.model_dump(mode="json", include={"data", "teacher", "teachers", "student", "methods"})
+    return fastest_settings(
+        recipe.settings,
+        training.teachers,
+        training.student,
+        stage,
+        data,
+        steps=every * batches,
+        about={**about, "stage": [name, number]},
+    )

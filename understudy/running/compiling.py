@@ -23,7 +23,7 @@ def compiled(recipe: Recipe, names: Collection[str] | None = None) -> Plan:
                 plan.add(teacher_node(name, teacher, recipe, seed))
         for name, method in recipe.methods.items():
             if seed in recipe.seeds_of(name) and (names is None or name in names):
-                for node in chain(name, method, recipe, seed, teachers_of(recipe, seed)):
+                for node in chain(name, method, recipe, seed):
                     plan.add(node)
     return plan
 
@@ -40,6 +40,39 @@ def teacher_node(name: str, table: TeacherTable, recipe: Recipe, seed: int) -> N
         data=recipe.data.model_copy(update={"student_samples": None}),
         arithmetic=recipe.settings,
     )
+
+
+def student_node(name: str, recipe: Recipe, seed: int) -> Node:
+    """The student by a method of the recipe, on one seed; its assistants may not be chosen yet."""
+    return chain(name, recipe.methods[name], recipe, seed)[-1]
+
+
+def chain(name: str, table: MethodTable, recipe: Recipe, seed: int) -> list[Node]:
+    """The trainings of a method on a seed: its assistants in their order, then the student."""
+    nodes: list[Node] = []
+    teachers = teachers_of(recipe, seed)
+    for place, assistant in enumerate(table.assistants if table.assistants != "auto" else (), start=1):
+        learns = assistant.learns or as_the_student(table)
+        called = f"{name}-by-{place}-{plain(assistant.network)}-{seed}"
+        taught_by = guides(learns, teachers, [node.name for node in nodes])
+        nodes.append(link(called, assistant, learns, recipe, seed, taught_by))
+    taught_by = guides(table, teachers, [node.name for node in nodes])
+    return [*nodes, link(f"{name}-{seed}", recipe.student, table, recipe, seed, taught_by)]
+
+
+def guides(learns: Learning, teachers: Teachers, before: Sequence[str]) -> Teachers:
+    """Whom a network learns from: the last one before it, or all of them, as its method has it."""
+    method = methods.find(learns.method)
+    if not method.reads_teacher:
+        return ()
+    return [*teachers, *before] if method.guides == "all" else before[-1:] or teachers
+
+
+def as_the_student(table: Learning) -> Learning:
+    """How an assistant learns of which nothing else is said; taps that were named are the student's alone."""
+    changes: Mapping[str, Any] = methods.find(table.method).of_assistants
+    settings = {key: value for key, value in table.settings.items() if key not in PROPOSALS}
+    return Learning(method=table.method, settings={**settings, **changes}, train=table.train, balance=table.balance)
 
 
 def teachers_of(recipe: Recipe, seed: int) -> list[str | Given]:
@@ -61,17 +94,6 @@ def seed_of(table: TeacherTable, recipe: Recipe, seed: int) -> int:
     return recipe.seeds[0] if table.one_for_all else seed
 
 
-def chain(name: str, table: MethodTable, recipe: Recipe, seed: int, teachers: Teachers) -> list[Node]:
-    """The trainings of a method on a seed: its assistants in their order, then the student."""
-    nodes: list[Node] = []
-    for place, assistant in enumerate(table.assistants if table.assistants != "auto" else (), start=1):
-        learns = assistant.learns or as_the_student(table)
-        called = f"{name}-by-{place}-{plain(assistant.network)}-{seed}"
-        nodes.append(link(called, assistant, learns, recipe, seed, guides(learns, teachers, _names(nodes))))
-    nodes.append(link(f"{name}-{seed}", recipe.student, table, recipe, seed, guides(table, teachers, _names(nodes))))
-    return nodes
-
-
 def link(name: str, network: NetworkTable, learns: Learning, recipe: Recipe, seed: int, teachers: Teachers) -> Node:
     """One training of the recipe's data, arithmetic and seed."""
     return Node(
@@ -85,23 +107,9 @@ def link(name: str, network: NetworkTable, learns: Learning, recipe: Recipe, see
         teachers=tuple(teachers),
         data=recipe.data,
         arithmetic=recipe.settings,
+        stored=recipe.stored,
         accept_weak=any(teacher.accept_weak for teacher in recipe.taught_by.values()),
     )
-
-
-def guides(learns: Learning, teachers: Teachers, before: Sequence[str]) -> Teachers:
-    """Whom a network learns from: the last one before it, or all of them, as its method has it."""
-    method = methods.find(learns.method)
-    if not method.reads_teacher:
-        return ()
-    return [*teachers, *before] if method.guides == "all" else before[-1:] or teachers
-
-
-def as_the_student(table: Learning) -> Learning:
-    """How an assistant learns of which nothing else is said; taps that were named are the student's alone."""
-    changes: Mapping[str, Any] = methods.find(table.method).of_assistants
-    settings = {key: value for key, value in table.settings.items() if key not in PROPOSALS}
-    return Learning(method=table.method, settings={**settings, **changes}, train=table.train, balance=table.balance)
 
 
 def bare(table: NetworkTable) -> NetworkTable:
@@ -112,7 +120,3 @@ def bare(table: NetworkTable) -> NetworkTable:
 def plain(network: str) -> str:
     """A name that may be part of a folder's."""
     return re.sub(r"[^A-Za-z0-9]+", "-", network).strip("-")
-
-
-def _names(nodes: Sequence[Node]) -> list[str]:
-    return [node.name for node in nodes]

@@ -34,8 +34,13 @@ class Done:
     @property
     def validation(self) -> float | None:
         """The accuracy on the validation part, by which trainings are compared."""
-        found: Mapping[str, float] = self.record["stages"][-1].get("validation") or {}
-        return found.get("accuracy")
+        return validation_of(self.record)
+
+
+def validation_of(record: Mapping[str, Any]) -> float | None:
+    """The accuracy on the validation part that a training's record tells of the kept weights."""
+    found: Mapping[str, float] = record["stages"][-1].get("validation") or {}
+    return found.get("accuracy")
 
 
 class Execution:
@@ -77,12 +82,17 @@ class Execution:
         """More trainings, whose teachers are in the plan already."""
         for node in nodes:
             threads = node.arithmetic.threads or self.threads
-            self.plan.add(node.model_copy(update={"arithmetic": replace(node.arithmetic, threads=threads)}))
+            stored = node.stored.within(self.folder.path.absolute()) if node.stored else None
+            arithmetic = replace(node.arithmetic, threads=threads)
+            self.plan.add(node.model_copy(update={"arithmetic": arithmetic, "stored": stored}))
 
-    def results(self) -> Iterator[Done]:
-        """Each training as it is done, until all that was submitted is."""
+    def results(self, names: Collection[str] | None = None) -> Iterator[Done]:
+        """Each training as it is done, until all that was submitted is, or these and what they learn from."""
         while True:
+            wanted = None if names is None else self.plan.with_teachers(names)
             for node in self.plan.ready(self.done, self._running):
+                if wanted is not None and node.name not in wanted:
+                    continue
                 if taken := self._taken(node):
                     yield self._completed(taken)
                     break  # others may be ready now
@@ -115,7 +125,7 @@ class Execution:
     def network(self, name: str) -> nn.Module:
         """The network of a training that is done, placed as it was trained."""
         node = self.plan[name]
-        network = self.casts.of(node.data).trained(node.network, self.folder.training(name) / product.WEIGHTS)
+        network = self.casts.of(node.data).trained(node.network, self.folder.training(name))
         return node.arithmetic.place(network)
 
     def _completed(self, done: Done) -> Done:
@@ -197,15 +207,15 @@ class Execution:
         return tuple(self._taught(teacher) if isinstance(teacher, str) else teacher for teacher in node.teachers)
 
     def _taught(self, name: str) -> Taught:
-        weights = (self.folder.training(name) / product.WEIGHTS).absolute()
-        return Taught(network=self.plan[name].network, weights=str(weights), key=self._origin(name, weights))
+        folder = self.folder.training(name).absolute()
+        return Taught(network=self.plan[name].network, folder=str(folder), key=self._origin(name, folder))
 
-    def _origin(self, name: str, weights: Path) -> str:
+    def _origin(self, name: str, folder: Path) -> str:
         """What students say of their teacher: its key, or its weights where they came about in another way."""
-        record = self.done.get(name) or finished(self.folder.training(name))
+        record = self.done.get(name) or finished(folder)
         if record is None or record.get("key") == self.key(name):
             return self.key(name)
-        return sha256(weights)
+        return sha256(folder / product.WEIGHTS)
 
     def _state(self, node: Node) -> State:
         folder = self.folder.training(node.name)

@@ -3,15 +3,17 @@
 import contextlib
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from understudy.errors import UserError
 from understudy.plans.entry import METRICS, RESULT, write_json
 from understudy.training.checkpoints import write_atomically
+from understudy.training.settings import Settings
 
 RECIPE = "recipe.toml"
+SAMPLES = "samples"  # pictures that the result speaks of
 
 
 @dataclass(frozen=True)
@@ -19,10 +21,11 @@ class RunFolder:
     """Where everything of a run lies."""
 
     path: Path
+    borrowed: Mapping[str, Path] = field(default_factory=dict)  # trainings that lie elsewhere, by their names
 
     def training(self, name: str) -> Path:
         """The folder of one training: its metrics, its result, its student."""
-        return self.path / "trainings" / name
+        return self.borrowed.get(name) or self.path / "trainings" / name
 
     def checkpoints(self, name: str) -> Path:
         return self.path / "checkpoints" / name
@@ -32,6 +35,16 @@ class RunFolder:
         self.look(recipe)
         if not (self.path / RECIPE).exists():
             write_atomically(self.path / RECIPE, recipe.encode())
+
+    def settings(self) -> Settings | None:
+        """Those that the run in this folder began with; None where there is no run, or none that can be read."""
+        from pydantic import TypeAdapter
+
+        try:
+            said = tomllib.loads((self.path / RECIPE).read_text(encoding="utf-8"))["settings"]
+            return TypeAdapter(Settings).validate_python(said).plain
+        except (OSError, ValueError, KeyError):
+            return None
 
     def look(self, recipe: str) -> None:
         """See that the folder is free or this recipe's; another recipe's run is never touched."""

@@ -40,6 +40,7 @@ def determinants(node: Node, cast: Cast, teachers: Sequence[tuple[NetworkTable, 
         "seed": node.seed,
         "method": node.method,
         "stages": canonical(found),
+        "stored": _stored(node) if teachers else None,
         "data": data(node, cast),
         "teachers": [{"network": network(table, cast), "weights": of} for table, of in teachers],
         "arithmetic": arithmetic(node.arithmetic, bool(teachers)),
@@ -52,10 +53,10 @@ def stages_of(node: Node, cast: Cast, teachers: Sequence[NetworkTable]) -> list[
     method = methods.find(node.method)
     if all(node.settings.get(name) is not None for name in method.needed):
         found = method(node.course, **node.settings)
-        return [stage.balanced() for stage in found] if node.balance else found
-    student = cast.network(node.network, node.seed, node.role)
-    teacher = cast.network(teachers[0], node.seed, "teacher") if teachers else None
-    found = stages(node.method, node.course, node.settings, student, teacher, cast.data)
+    else:
+        student = cast.network(node.network, node.seed, node.role)
+        teacher = cast.network(teachers[0], node.seed, "teacher") if teachers else None
+        found = stages(node.method, node.course, node.settings, student, teacher, cast.data)
     return [stage.balanced() for stage in found] if node.balance else found
 
 
@@ -77,14 +78,13 @@ def weights_digest(given: Given) -> str:
 
 def arithmetic(settings: Settings, taught: bool) -> dict[str, Any]:
     """What decides how numbers are rounded."""
-    found = {
+    found = dataclasses.asdict(settings.plain) | {
         "device": settings.torch_device.type,
-        "precision": settings.precision,
-        "channels_last": settings.channels_last,
+        "teacher_precision": settings.of_teacher.precision,
         "threads": settings.threads or torch.get_num_threads(),
         "torch": torch.__version__,
     }
-    return found | ({"teacher_precision": settings.of_teacher.precision} if taught else {})
+    return found if taught else {name: value for name, value in found.items() if not name.startswith("teacher")}
 
 
 def data(node: Node, cast: Cast) -> dict[str, Any]:
@@ -97,6 +97,14 @@ def data(node: Node, cast: Cast) -> dict[str, Any]:
         "classes": list(seen.classes),
         "whitened": cast.whitening is not None,
     }
+
+
+def _stored(node: Node) -> dict[str, Any] | None:
+    """Stored answers may mean fewer views and rounder numbers; where they lie changes nothing."""
+    if node.stored is None:
+        return None
+    told = dataclasses.asdict(node.stored)
+    return {name: value for name, value in told.items() if name not in ("folder", "fill")}
 
 
 def canonical(value: Any) -> Any:

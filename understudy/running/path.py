@@ -13,8 +13,9 @@ from understudy.plans.entry import read_json, write_json
 from understudy.recipe import Recipe
 from understudy.recipe.schema import MethodTable, NetworkTable
 from understudy.running.compiling import TEACHER
-from understudy.running.execution import Done
-from understudy.running.result import accuracy_of, spread
+from understudy.running.execution import validation_of
+from understudy.running.measures import spread
+from understudy.running.result import accuracy_of
 from understudy.running.run import Run
 from understudy.running.search import Observer, Search
 from understudy.running.ways import Ways
@@ -66,7 +67,8 @@ class PathRun(Run):
             spent=spent,
             observer=self._observed,
         )
-        search.run()
+        with self._engine(self.casts, self.watcher, self.stop) as self.execution.engine:
+            search.run()
         self.answer = answer(self.strategy, search.known, search.left)
         if self.answer.best is None:
             raise UserError("the budget ended before any path reached the student: the same command with more goes on")
@@ -94,8 +96,8 @@ class PathRun(Run):
 
     def _there(self, nodes: Sequence[Node]) -> Spread | None:
         """The accuracies of trainings that are there already, in the folder or in the store."""
-        records = [(node, record) for node in nodes if (record := self.execution.record(node.name))]
-        values = [value for node, record in records if (value := Done(node, record, "folder").validation)]
+        records = [record for node in nodes if (record := self.execution.record(node.name))]
+        values = [value for record in records if (value := validation_of(record)) is not None]
         return Spread(tuple(values)) if len(values) == len(nodes) else None
 
     @property

@@ -1,19 +1,20 @@
 """The result of a run: the one look at the test part, sizes, latencies, verdicts, and which student is kept."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from understudy import methods as registry
 from understudy import student as product
 from understudy.data.parts import Part
 from understudy.measure import judge, latencies, size
-from understudy.measure.surroundings import command, machine, versions
+from understudy.measure.surroundings import command, machine, peak_memory, versions
 from understudy.plans.entry import METRICS, RESULT, read_json
 from understudy.recipe.schema import NetworkTable
+from understudy.running import measures, samples
 from understudy.training import metrics
 from understudy.training.checkpoints import write_atomically
 from understudy.training.evaluate import answers, together
@@ -25,44 +26,41 @@ if TYPE_CHECKING:
 BASELINE = "alone"
 THROUGHPUT_BATCH = 128
 NOTHING = 0.01  # of the gradient
+FIGURES = ("accuracy", "top5", "loss", "calibration_error", "agreement", "divergence", "seconds")
 
 
 def summarize(run: "Run") -> dict[str, Any]:
     """Everything that a reader of the run wants to know. The test part is opened here, once."""
-    cast, recipe = run.cast, run.recipe
+    cast, recipe, began = run.cast, run.recipe, time.monotonic()
     part = cast.data.test if cast.data.test is not None else cast.data.validation
     measured_on = "test" if cast.data.test is not None else "validation"
-    teachers = {seed: run.teachers(seed) for seed in recipe.seeds}
-    taught = {
-        name: [_answers(teachers[seed][name], part, recipe.settings.of_teacher) for seed in recipe.seeds]
-        for name in recipe.taught_by
-    }
-    teacher_logits = {
-        seed: (together([logits for logits, _ in answered]), answered[0][1])
-        for seed, answered in zip(recipe.seeds, zip(*taught.values(), strict=True), strict=False)
-    }
+    teachers = _teachers(run)
+    taught = {name: _taught(networks, part, recipe.settings.of_teacher) for name, networks in teachers.items()}
+    teacher_logits = {seed: _together([found[seed] for found in taught.values()]) for seed in recipe.seeds if taught}
     methods: dict[str, Any] = {}
     for name in recipe.methods:
         methods[name] = _method(run, name, part, teacher_logits)
     accuracies = {name: found["accuracy"]["values"] for name, found in methods.items()}
-    networks = {**teachers[recipe.seeds[0]], "student": run.student(recipe.seeds[0])}
+    first = {name: networks[recipe.seeds[0]] for name, networks in teachers.items()}
+    networks = {**first, "student": run.student(recipe.seeds[0]), **_grafted(run)}
     result: dict[str, Any] = {
         "title": recipe.title,
         "command": command(),
         "versions": versions(),
         "machine": machine(),
+        "settings": recipe.model_dump(mode="json")["settings"],
         "seeds": list(recipe.seeds),
         "data": {
             "name": recipe.data.name,
-            "train": len(cast.seen(recipe.data.student_samples).train),
+            "train": len(run.student_data.train),
             "validation": len(cast.data.validation) if cast.data.validation else 0,
             "measured_on": measured_on,
             "measured": len(part) if part else 0,
             "classes": list(cast.data.classes),
         },
         "networks": _networks(run, networks),
-        "teacher": _teacher(list(teacher_logits.values())),
-        "teachers": {name: _teacher(found) for name, found in taught.items()} if len(taught) > 1 else {},
+        "teacher": _teacher(run, teacher_logits),
+        "teachers": {name: _teacher(run, found) for name, found in taught.items()} if len(taught) > 1 else {},
         "methods": methods,
         "verdicts": {
             name: asdict(judge(name, values, accuracies[BASELINE]))
@@ -70,9 +68,36 @@ def summarize(run: "Run") -> dict[str, Any]:
             if name != BASELINE and BASELINE in accuracies
         },
     }
-    result["notes"] = [note for name in methods for note in _notes(run, name)]
+    hint = result["teacher"] and result["teacher"]["softness"]["hint"]
+    result["notes"] = [note for name in methods for note in _notes(run, name)] + ([hint] if hint else [])
     result["kept"] = _keep(run, methods)
+    result |= _beside_the_teacher(run, result["kept"], first, part, teacher_logits)
+    result["measuring_seconds"] = round(time.monotonic() - began, 3)
+    result["memory"] = peak_memory(recipe.settings.torch_device)
     return result
+
+
+def _teachers(run: "Run") -> dict[str, dict[int, nn.Module]]:
+    """Of every teacher each seed's network; one and the same where all share it."""
+    seeds = run.recipe.seeds
+    of_seeds = {seed: run.teachers(seed) for seed in seeds}
+    return {
+        name: {seed: of_seeds[seeds[0] if table.train is None or table.one_for_all else seed][name] for seed in seeds}
+        for name, table in run.recipe.taught_by.items()
+    }
+
+
+def _taught(
+    networks: Mapping[int, nn.Module], part: Part | None, settings: Settings
+) -> dict[int, tuple[Tensor, Tensor]]:
+    """A teacher's answers for every seed; one network is asked once."""
+    known = {id(network): network for network in networks.values()}
+    answered = {key: _answers(network, part, settings) for key, network in known.items()}
+    return {seed: answered[id(network)] for seed, network in networks.items()}
+
+
+def _together(answered: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    return together([logits for logits, _ in answered]), answered[0][1]
 
 
 def _answers(network: nn.Module, part: Part | None, settings: Settings) -> tuple[Tensor, Tensor]:
@@ -86,60 +111,76 @@ def _method(
 ) -> dict[str, Any]:
     """One method over its seeds."""
     rows: list[dict[str, Any]] = []
+    answered: list[Tensor] = []
+    taught: list[Tensor] = []
     for seed in run.recipe.seeds_of(name):
         training = f"{name}-{seed}"
         record = read_json(run.folder.training(training) / RESULT) or {}
         logits, labels = _answers(run.trained(training), part, run.recipe.settings)
-        row: dict[str, Any] = {
-            "seed": seed,
-            "training": training,
-            **_scores(logits, labels),
-            "seconds": record.get("seconds"),
-        }
-        if seed in teacher_logits:
-            teacher = teacher_logits[seed][0]
-            row["agreement"] = (logits.argmax(1) == teacher.argmax(1)).double().mean().item()
+        teacher = teacher_logits[seed][0] if seed in teacher_logits else None
+        answered.append(logits)
+        taught += [] if teacher is None else [teacher]
         stages = record.get("stages") or [{}]
-        row["validation"] = stages[-1].get("validation", {}).get("accuracy")
-        row["kept"] = stages[-1].get("kept")
-        rows.append(row)
-    found: dict[str, Any] = {
+        rows.append(
+            {
+                "seed": seed,
+                "training": training,
+                **measures.of_training(logits, labels, teacher),
+                "seconds": record.get("seconds"),
+                "validation": stages[-1].get("validation", {}).get("accuracy"),
+                "kept": stages[-1].get("kept"),
+            }
+        )
+    return {
         "method": run.recipe.methods[name].method,
         "trainings": rows,
-        "objectives": (read_json(run.folder.training(f"{name}-{run.recipe.seeds_of(name)[0]}") / RESULT) or {}).get(
-            "objectives"
-        ),
+        "objectives": (read_json(run.folder.training(rows[0]["training"]) / RESULT) or {}).get("objectives"),
+        **measures.spreads(rows, FIGURES),
+        "measures": measures.of_seeds(answered, labels, taught),
     }
-    for key in ("accuracy", "loss", "agreement", "seconds"):
-        values = [row[key] for row in rows if row.get(key) is not None]
-        if values:
-            found[key] = spread(values)
+
+
+def _teacher(run: "Run", teacher_logits: Mapping[int, tuple[Tensor, Tensor]]) -> dict[str, Any] | None:
+    if not teacher_logits:
+        return None
+    logits, labels = zip(*teacher_logits.values(), strict=True)
+    return measures.of_teacher(logits, labels[0], run.recipe.methods)
+
+
+def _beside_the_teacher(
+    run: "Run",
+    kept: str,
+    teachers: Mapping[str, nn.Module],
+    part: Part | None,
+    teacher_logits: Mapping[int, tuple[Tensor, Tensor]],
+) -> dict[str, Any]:
+    """Where the student that leaves and its teacher differ, in answers and in inner values."""
+    if not teachers or part is None:
+        return {}
+    recipe, teacher = run.recipe, next(iter(teachers.values()))  # inner values are the first one's
+    logits, labels = _answers(run.trained(kept), part, recipe.settings)
+    taught = teacher_logits[run.plan[kept].seed][0]
+    found: dict[str, Any] = {}
+    if taught.shape == logits.shape:
+        found["errors"] = measures.of_errors(logits, taught, labels, part.ids)
+        found["samples"] = samples.disagreements(run.folder.path, part, labels, logits, taught)
+    students = {method: run.trained(f"{method}-{recipe.seeds_of(method)[0]}") for method in recipe.methods}
+    stages = [stage for name in recipe.methods for stage in run.stages(name, run.student(0), list(teachers.values()))]
+    with recipe.settings.in_force():
+        found["similarity"] = measures.of_inner_values(teacher, students, stages, part, recipe.settings)
     return found
 
 
 def accuracy_of(network: nn.Module, part: Part | None, settings: Settings) -> float:
     """The share of a part that a network has right."""
-    return _scores(*_answers(network, part, settings))["accuracy"]
+    logits, labels = _answers(network, part, settings)
+    return (logits.argmax(1) == labels).double().mean().item()
 
 
-def spread(values: Sequence[float]) -> dict[str, Any]:
-    exact = torch.tensor(values, dtype=torch.float64)
-    sd = exact.std().item() if len(values) > 1 else None
-    return {"values": list(values), "mean": exact.mean().item(), "sd": sd}
-
-
-def _scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    return {
-        "accuracy": (logits.argmax(1) == labels).double().mean().item(),
-        "loss": F.cross_entropy(logits.double(), labels).item(),
-    }
-
-
-def _teacher(answered: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Any] | None:
-    if not answered:
-        return None
-    rows = [_scores(*found) for found in answered]
-    return {key: spread([row[key] for row in rows]) for key in ("accuracy", "loss")}
+def _grafted(run: "Run") -> dict[str, nn.Module]:
+    """The students that leave with a part of their teacher, under the names of their own that tables look for."""
+    grafting = [name for name, table in run.recipe.methods.items() if registry.find(table.method).grafts]
+    return {f"student, {name}": run.trained(f"{name}-{run.recipe.seeds_of(name)[0]}") for name in grafting}
 
 
 def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, Any]:
@@ -150,10 +191,10 @@ def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, Any]:
     with settings.in_force():
         single = latencies(placed, settings.prepare(example[:1]), seconds=1.0)
         many = latencies(placed, example, seconds=2.0)
-    described: dict[str, NetworkTable] = {**recipe.taught_by, "student": recipe.student}
+    described: Mapping[str, NetworkTable] = recipe.taught_by
     return {
         name: {
-            "network": str(run.cast.spec(described[name])),
+            "network": str(run.cast.spec(described.get(name, recipe.student))),
             **asdict(size(network, example)),
             "latency_ms": asdict(single[name]),
             "throughput_ms": asdict(many[name]),
@@ -163,13 +204,13 @@ def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, Any]:
 
 
 def _notes(run: "Run", name: str) -> list[str]:
-    """Terms whose share of the gradient says that their weight is off, over all epochs of all seeds."""
+    """A budget that was not the others', and terms whose share of the gradient says that their weight is off."""
     shares: dict[tuple[str, str], list[float]] = {}
     for seed in run.recipe.seeds_of(name):
         for line in metrics.read(run.folder.training(f"{name}-{seed}") / METRICS):
-            for term, share in line["gradient_shares"].items():
+            for term, share in line.get("gradient_shares", {}).items():
                 shares.setdefault((line["stage"], term), []).append(share)
-    notes = []
+    notes = _budget(run, name)
     for (stage, term), values in shares.items():
         mean = sum(values) / len(values)
         if mean < NOTHING:
@@ -177,6 +218,15 @@ def _notes(run: "Run", name: str) -> list[str]:
         elif mean > 1 - NOTHING:
             notes.append(f"{name}, stage {stage!r}: term {term!r} makes {mean:.1%} of the gradient: it drowns the rest")
     return notes
+
+
+def _budget(run: "Run", name: str) -> list[str]:
+    """Whether the method took more epochs than its course has."""
+    record = read_json(run.folder.training(f"{name}-{run.recipe.seeds_of(name)[0]}") / RESULT) or {}
+    epochs, course = sum(stage["epochs"] for stage in record.get("stages", [])), run.recipe.methods[name].train
+    if epochs <= course.epochs:
+        return []
+    return [f"{name}: took {epochs} epochs, its course has {course.epochs}: this is no comparison at equal budget"]
 
 
 def _keep(run: "Run", methods: Mapping[str, Any]) -> str:

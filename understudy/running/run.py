@@ -1,6 +1,7 @@
 """A run: every training that a recipe asks for, then one look at the test part, then the result."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,18 +9,20 @@ import torch
 from torch import nn
 
 from understudy import recipe as recipes
+from understudy.data import Data
 from understudy.plan import Stage
-from understudy.plans import Store
+from understudy.plans import Node, Store
 from understudy.plans.entry import RESULT, read_json
 from understudy.recipe import Recipe
-from understudy.recipe.schema import NetworkTable, TeacherTable
-from understudy.running.choosing import chosen
-from understudy.running.compiling import TEACHER, compiled, link, training_of
+from understudy.recipe.schema import NetworkTable
+from understudy.running.assistants import chosen
+from understudy.running.compiling import compiled, student_node, training_of
 from understudy.running.engines import Engine, Here
 from understudy.running.execution import Execution
 from understudy.running.folder import RunFolder
 from understudy.running.result import summarize
 from understudy.running.work import Casts, staged
+from understudy.stored import Stored
 from understudy.training import preflight
 from understudy.training.interrupt import StopRequest
 from understudy.training.preflight import Finding
@@ -34,6 +37,9 @@ class Run:
     Args:
         store: where finished trainings are looked for first, and put when they are done.
         engine: what carries the trainings out; by default this process, one after another.
+        threads: of each training, where the recipe names none; by default PyTorch's choice.
+        casts: data that are loaded already.
+        borrowed: trainings that lie elsewhere, by their names.
     """
 
     def __init__(
@@ -48,22 +54,27 @@ class Run:
         store: Store | None = None,
         engine: MakeEngine = Here,
         threads: int | None = None,
+        casts: Casts | None = None,
+        borrowed: Mapping[str, Path] | None = None,
     ):
-        self.recipe, self.folder = recipe, RunFolder(out)
+        # What nobody has measured (see understudy.running.choosing) is plain.
+        self.recipe = recipe.model_copy(update={"settings": recipe.settings.plain})
+        self.folder = RunFolder(out, borrowed or {})
         self.watcher = watcher or Watcher()
         self.stop = StopRequest() if stop is None else stop  # one that nobody has made yet is false
-        self.casts = Casts(trusted, self.watcher.downloads)
+        self.checkpoint_seconds = checkpoint_seconds
+        self.casts = casts or Casts(trusted, self.watcher.downloads)
         self.cast = self.casts.of(recipe.data)
-        self.plan = compiled(recipe, self.decided())
+        self.plan = compiled(self.recipe, self.decided())
         self.notes: list[str] = []
         self._engine = engine
         self.execution = Execution(
             self.folder,
             self.casts,
-            threads=recipe.settings.threads or threads or torch.get_num_threads(),
+            threads=threads or torch.get_num_threads(),
             store=store,
             watcher=self.watcher,
-            trusted=trusted,
+            trusted=self.casts.trusted,
             every=checkpoint_seconds,
         )
         self.execution.submit(*self.plan)
@@ -71,11 +82,10 @@ class Run:
     def check(self) -> Iterator[Finding]:
         """The pre-flight: everything that can be seen to be wrong before an epoch is spent."""
         cast, settings, tables = self.cast, self.recipe.settings, self.recipe.taught_by
-        data, seed = cast.seen(self.recipe.data.student_samples), self.recipe.seeds[0]
-        yield from preflight.check_data(data, self.recipe.train.batch)
-        student = self.student(seed)
-        findings = list(preflight.check_network("student", student, cast.data, settings))
-        teachers = {name: self._fresh_teacher(table, seed) for name, table in tables.items()}
+        seed = self.recipe.seeds[0]
+        yield from preflight.check_data(self.student_data, self.recipe.train.batch)
+        findings = list(preflight.check_network("student", self.student(seed), cast.data, settings))
+        teachers = {name: cast.teacher(table, seed) for name, table in tables.items()}
         for name, teacher in teachers.items():
             findings += preflight.check_network(name, teacher, cast.data, settings)
         for name, table in self.helpers().items():
@@ -87,20 +97,33 @@ class Run:
             if table.train is not None:
                 yield Finding("ok", name, f"is trained first, for {table.train.epochs} epochs")
                 continue
+            weak = table.accept_weak
             yield from preflight.check_teacher(
-                teachers[name],
-                cast.data,
-                settings,
-                declared=table.accuracy,
-                accept_weak=table.accept_weak,
-                name=name,
+                teachers[name], cast.data, settings, declared=table.accuracy, accept_weak=weak, name=name
             )
         for name in self.recipe.methods:
-            for stage in self._stages(name, student, list(teachers.values())):
-                for finding in preflight.check_stage(
-                    stage, settings.place(student), list(teachers.values()), data, settings
-                ):
-                    yield Finding(finding.level, f"{name}, {finding.subject}", finding.text)
+            yield from self._check_method(name, list(teachers.values()))
+
+    def _check_method(self, name: str, teachers: list[nn.Module]) -> Iterator[Finding]:
+        settings = self.recipe.settings
+        student = self.student(self.recipe.seeds[0])  # anew, since a method may graft something on
+        stages = self.stages(name, student, teachers)
+        for finding in preflight.check_budget(stages, self.recipe.methods[name].train):
+            yield replace(finding, subject=f"{name}, {finding.subject}")
+        for stage in stages:
+            for finding in preflight.check_stage(
+                stage, settings.place(student), teachers, self.student_data, settings, stored=self.stored
+            ):
+                yield replace(finding, subject=f"{name}, {finding.subject}")
+
+    @property
+    def stored(self) -> Stored | None:
+        return self.recipe.stored.within(self.folder.path) if self.recipe.stored else None
+
+    @property
+    def student_data(self) -> Data:
+        """What the students see of the data."""
+        return self.cast.seen(self.recipe.data.student_samples)
 
     @property
     def complete(self) -> bool:
@@ -111,11 +134,8 @@ class Run:
         with self.folder.locked():
             self.folder.claim(recipes.write(self.recipe))
             self.watcher.run_begins(self.plan.names)
-            with self._engine(self.casts, self.watcher, self.stop) as engine:
-                self.execution.engine = engine
-                self.settle()
-                for _ in self.execution.results():
-                    self.folder.gather_metrics(self.plan.names)
+            self.settle()
+            self.carry_out(self.plan.names)
             result = read_json(self.folder.path / RESULT)
             if result is None or self.outdated(result):
                 result = self.summary()
@@ -133,10 +153,15 @@ class Run:
 
     def settle(self) -> None:
         """Find out what is left open in the recipe: which assistants ``"auto"`` stands for."""
-        open_ones = [name for name in self.recipe.methods if name not in self.decided()]
-        if open_ones:
-            recipe, self.notes = chosen(self.recipe, open_ones, self.cast, self.execution)
+        undecided = [name for name in self.recipe.methods if name not in self.decided()]
+        if undecided:
+            recipe, self.notes = chosen(self.recipe, undecided, self.cast, self._trained_beside)
             self.adopt(recipe)
+
+    def _trained_beside(self, nodes: Sequence[Node]) -> dict[str, Mapping[str, Any]]:
+        """The records of trainings that are not the recipe's own."""
+        self.execution.submit(*nodes)
+        return self.carry_out([node.name for node in nodes])
 
     def adopt(self, recipe: Recipe) -> None:
         """Go on with a recipe in which nothing is open any more."""
@@ -153,6 +178,15 @@ class Run:
         """Whether a result that is there says less than could be said now."""
         return False
 
+    def carry_out(self, names: Collection[str]) -> dict[str, Mapping[str, Any]]:
+        """Train these, and what they learn from, or go on with it, unless it is done; answers with their records."""
+        if any(name not in self.execution.plan for name in names):
+            self.settle()
+        with self._engine(self.casts, self.watcher, self.stop) as self.execution.engine:
+            for _ in self.execution.results(names):
+                self.folder.gather_metrics(self.plan.names)
+        return {name: self.execution.done[name] for name in names}
+
     def student(self, seed: int) -> nn.Module:
         """A student with the fresh weights of this seed, the same for every method."""
         return self.cast.network(self.recipe.student, seed, "student")
@@ -164,18 +198,12 @@ class Run:
     def teachers(self, seed: int) -> dict[str, nn.Module]:
         """The teachers of a seed, trained."""
         return {
-            name: self.recipe.settings.place(self.cast.given(table, table.weights, table.prefix, seed))
+            name: self.recipe.settings.place(self.cast.teacher(table, seed))
             if table.weights is not None
             else self.trained(training_of(name, table, self.recipe, seed))
             for name, table in self.recipe.taught_by.items()
         }
 
-    def _fresh_teacher(self, table: TeacherTable, seed: int) -> nn.Module:
-        """With its weights, or fresh where it is yet to be trained."""
-        if table.weights is None:
-            return self.cast.network(table, seed, TEACHER)
-        return self.cast.given(table, table.weights, table.prefix, seed)
-
-    def _stages(self, name: str, student: nn.Module, teachers: list[nn.Module]) -> list[Stage]:
-        table, seed = self.recipe.methods[name], self.recipe.seeds_of(name)[0]
-        return staged(link(name, self.recipe.student, table, self.recipe, seed, ()), student, teachers, self.cast)
+    def stages(self, name: str, student: nn.Module, teachers: list[nn.Module]) -> list[Stage]:
+        """What a method of the recipe does, between these."""
+        return staged(student_node(name, self.recipe, self.recipe.seeds[0]), student, teachers, self.cast)

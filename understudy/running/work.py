@@ -25,10 +25,10 @@ from understudy.training.watch import Watcher
 
 
 class Taught(Table):
-    """A teacher that was trained here: its network, where its weights lie, and the key of its training."""
+    """A teacher that was trained here: its network, the folder of its training, and the key of that."""
 
     network: NetworkTable
-    weights: str
+    folder: str
     key: str
 
 
@@ -84,6 +84,7 @@ def carry_out(job: Job, casts: Casts, watcher: Watcher, stop: StopRequest) -> di
         watcher=watcher,
         stop=stop,
         every=job.every,
+        stored=node.stored,
     )
     began = time.monotonic()
     ended = training.run()
@@ -130,8 +131,8 @@ def _teachers(job: Job, cast: Cast) -> list[nn.Module]:
         if isinstance(teacher, Given):
             found.append(settings.place(cast.given(teacher, teacher.weights, teacher.prefix)))
             continue
-        network = settings.place(cast.trained(teacher.network, Path(teacher.weights)))
-        name, weak = Path(teacher.weights).parent.name, job.node.accept_weak
+        network = settings.place(cast.trained(teacher.network, Path(teacher.folder)))
+        name, weak = Path(teacher.folder).name, job.node.accept_weak
         preflight.passes(list(preflight.check_teacher(network, cast.data, settings, accept_weak=weak, name=name)))
         found.append(network)
     return found

@@ -29,7 +29,8 @@ class Reads:
     Args:
         gradients: the answers come with their graph, the teacher's too, so that the term can ask for gradients with
             respect to its taps (gradient-based attention). No gradient ever moves the teacher's weights.
-        teacher_samples: so many answers of the teacher with its dropout at work, beside the usual one.
+        teacher_samples: so many answers of the teacher with dropout at work, beside the usual one.
+        dropout: its rate, before the classifier of a teacher that has no dropout of its own.
     """
 
     student_logits: bool = False
@@ -38,6 +39,7 @@ class Reads:
     teacher_taps: tuple[Tap, ...] = ()
     gradients: bool = False
     teacher_samples: int = 0
+    dropout: float = 0.0
 
     @classmethod
     def pairs(cls, pairs: tuple[Pair, ...]) -> "Reads":
@@ -59,6 +61,7 @@ class Reads:
             tuple(dict.fromkeys(self.teacher_taps + other.teacher_taps)),
             self.gradients or other.gradients,
             max(self.teacher_samples, other.teacher_samples),
+            max(self.dropout, other.dropout),
         )
 
 
@@ -71,7 +74,7 @@ class Reading:
     teachers: tuple[Answer, ...]
     epoch: float
     ids: Tensor | None = None
-    teacher_samples: tuple[Tensor, ...] = ()  # logits of the first teacher, its dropout at work
+    teacher_samples: tuple[Tensor, ...] = ()  # logits of the first teacher, dropout at work
     inputs: Any = None  # what the networks were given
     teacher_network: nn.Module | None = None  # the first teacher, to be asked again (about changed inputs)
     student_network: nn.Module | None = None

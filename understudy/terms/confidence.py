@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from understudy import losses
 from understudy.errors import UserError
-from understudy.terms._base import Reading, Reads, Shapes, Term
+from understudy.terms._base import Reading, Reads, Term
 from understudy.terms.logit_regression import Reduce, check_reduce, reduced
 
 
@@ -17,19 +17,24 @@ class Confidence(Term):
     """``1/2 (s - m)^T S^-1 (s - m)``, m and S of the teacher's logits under dropout; ``losses.confident_regression``.
 
     Args:
-        samples: so many answers of the teacher with its dropout at work; each costs a pass of the teacher.
+        samples: so many answers of the teacher with dropout at work.
+        dropout: a teacher that has no dropout modules gets some before its classifier, at this rate: the mean of its
+            answers is then the plain one, their covariance ``p / (1 - p) sum_i x_i^2 w_i w_i^T``, x what the classifier
+            is given and w_i what it makes of its i-th value. Samples of this kind cost next to nothing; of a teacher
+            with dropout of its own, each costs a pass.
         covariance: ``"full"``, or ``"diagonal"`` for independent classes.
         ridge: added to the covariance's diagonal. With 1, a teacher that is quite sure makes this logit regression.
         reduce: as in ``LogitRegression``.
 
-    Differences: the paper's number of samples and its ridge are not known to us. The answers are logits; the paper
-    takes the confidence of its hint layer as well.
+    Differences: the paper's number of samples, its ridge and where its teacher's dropout stands are not known to us.
+    The answers are logits; the paper takes the confidence of its hint layer as well.
     """
 
     samples: int = 10
     covariance: Literal["full", "diagonal"] = "full"
     ridge: float = 1.0
     reduce: Reduce = "sum"
+    dropout: float = 0.5
 
     def __post_init__(self) -> None:
         check_reduce(self, self.reduce)
@@ -39,22 +44,12 @@ class Confidence(Term):
             raise UserError(f"{self}: covariance is 'full' or 'diagonal', not {self.covariance!r}")
         if not self.ridge > 0:
             raise UserError(f"{self}: ridge must be above 0, or else the covariance need not have an inverse")
+        if not 0 < self.dropout < 1:
+            raise UserError(f"{self}: dropout is a rate above 0 and below 1")
 
     @property
     def reads(self) -> Reads:
-        # The plain answer is not looked at; but a teacher of which only samples are read is not asked at all.
-        return Reads(student_logits=True, teacher_logits=True, teacher_samples=self.samples)
-
-    def build(self, shapes: Shapes) -> nn.Module | None:
-        """Owns nothing, but sees the teacher before training begins: without dropout, its samples are all alike."""
-        network = shapes.teacher_network
-        assert network is not None
-        if not any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in network.modules()):
-            raise UserError(
-                f"{self}: the teacher {type(network).__name__} has no dropout module, so its answers do not vary: "
-                "take a teacher with nn.Dropout in it, or another method (logit-regression)"
-            )
-        return None
+        return Reads(student_logits=True, teacher_samples=self.samples, dropout=self.dropout)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         student = reading.student.logits

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from math import sqrt
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +15,19 @@ from understudy.taps import Pair
 from understudy.terms._base import Facts, Reading, Reads, Shapes, Term
 from understudy.terms.crd_batch import Projections, check_size
 
+VECTORS = ("seen_by_student", "seen_by_teacher")
+
 
 class Memory(Projections):
-    """The last vectors of every sample, of both networks, and who is of which class."""
+    """The last vectors of every sample that trains, of both networks, and who is of which class.
+
+    Vectors are rounded to what half a float32 holds, so that checkpoints hold them in half the space and lose nothing.
+    """
 
     seen_by_student: Tensor
     seen_by_teacher: Tensor
     log_z: Tensor
+    rows: Tensor
     labels: Tensor
     order: Tensor
     starts: Tensor
@@ -28,37 +35,47 @@ class Memory(Projections):
 
     def __init__(self, student: Tensor, teacher: Tensor, width: int, facts: Facts):
         super().__init__(student, teacher, width)
-        for name in ("seen_by_student", "seen_by_teacher"):
-            spread = torch.rand(facts.samples, width) * 2 - 1
-            self.register_buffer(name, spread * sqrt(3 / width))
-        self.register_buffer("log_z", torch.full((2,), torch.inf))  # of each direction; infinite until it is estimated
-        labels = facts.labels.cpu().long()
         trained = torch.arange(facts.samples) if facts.ids is None else facts.ids.cpu()
-        counts = labels[trained].bincount(minlength=int(labels.max()) + 1)
+        for name in VECTORS:
+            spread = torch.rand(len(trained), width) * 2 - 1
+            self.register_buffer(name, _rounded(spread * sqrt(3 / width)))
+        self.register_buffer("log_z", torch.full((2,), torch.inf))  # of each direction; infinite until it is estimated
+        labels = facts.labels.cpu().long()[trained]
+        counts = labels.bincount()
         # Sorted by class, a class is one stretch, and the others are what lies before and behind it.
         found = {
+            "rows": torch.full((facts.samples,), -1).index_copy(0, trained, torch.arange(len(trained))),
             "labels": labels,
-            "order": trained[labels[trained].argsort(stable=True)],
+            "order": labels.argsort(stable=True),
             "counts": counts,
             "starts": counts.cumsum(0) - counts,
         }
         for name, values in found.items():
             self.register_buffer(name, values, persistent=False)
 
-    def others(self, ids: Tensor, count: int) -> Tensor:
-        """Numbers of samples of other classes, (N, count), all equally likely."""
-        own = self.labels[ids]
+    def others(self, rows: Tensor, count: int) -> Tensor:
+        """Rows of other classes, (N, count), all equally likely."""
+        own = self.labels[rows]
         size, start = self.counts[own].unsqueeze(1), self.starts[own].unsqueeze(1)
         room = len(self.order) - size
-        drawn = torch.minimum((torch.rand(len(ids), count, device=ids.device) * room).long(), room - 1)
+        drawn = torch.minimum((torch.rand(len(rows), count, device=rows.device) * room).long(), room - 1)
         return self.order[drawn + torch.where(drawn >= start, size, 0)]
 
-    def anyone(self, ids: Tensor, count: int) -> Tensor:
-        return self.order[torch.randint(len(self.order), (len(ids), count), device=ids.device)]
+    def anyone(self, rows: Tensor, count: int) -> Tensor:
+        return torch.randint(len(self.order), (len(rows), count), device=rows.device)
 
-    def write(self, ids: Tensor, student: Tensor, teacher: Tensor, momentum: float) -> None:
+    def write(self, rows: Tensor, student: Tensor, teacher: Tensor, momentum: float) -> None:
         for memory, vectors in ((self.seen_by_student, student), (self.seen_by_teacher, teacher)):
-            memory.index_copy_(0, ids, unit(momentum * memory[ids] + (1 - momentum) * vectors))
+            memory.index_copy_(0, rows, _rounded(unit(momentum * memory[rows] + (1 - momentum) * vectors)))
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for name in VECTORS:
+            destination[prefix + name] = destination[prefix + name].half()
+
+
+def _rounded(vectors: Tensor) -> Tensor:
+    return vectors.half().float()
 
 
 @dataclass(frozen=True)
@@ -79,7 +96,8 @@ class CRD(Term):
     Reference: Tian, Krishnan, Isola, "Contrastive representation distillation", ICLR 2020.
     Differences: negatives are drawn anew for every step with replacement (the code: without); what the memory takes in
     has been projected after the step (the code: before). A sample's class is looked up by its number: of mixed labels
-    none is read, and the memory holds mixed samples as they come.
+    none is read, and the memory holds mixed samples as they come. Vectors are kept in 16 bits' precision. Samples that
+    do not train are in no memory; where one is asked about, its own vector by the other network is the one of now.
     """
 
     pair: str
@@ -127,19 +145,23 @@ class CRD(Term):
         if not owned.log_z.isfinite().all():  # Z is estimated once, on the first batch
             found = [self._log_z(owned, i, u) for i, u in enumerate(self._similarities(reading, owned))]
             owned.log_z.copy_(torch.stack(found))
-        owned.write(_ids(reading), *self._vectors(reading, owned), self.momentum)
+        owned.write(owned.rows[_ids(reading)], *self._vectors(reading, owned), self.momentum)
 
     def _similarities(self, reading: Reading, memory: Memory) -> tuple[Tensor, Tensor]:
         """Of the student's vectors with the teacher's in memory, and the other way round: (N, 1 + K), own one first.
 
         The product with the whole memory is smaller than K rows of it for each sample would be.
         """
-        ids = _ids(reading)
+        rows = memory.rows[_ids(reading)]
+        known, held = rows.clamp_min(0), rows >= 0
         draw = memory.others if self.other_classes else memory.anyone
-        columns = torch.cat([ids.unsqueeze(1), draw(ids, min(self.negatives, len(memory.order)))], dim=1)
+        columns = torch.cat([known.unsqueeze(1), draw(known, min(self.negatives, len(memory.order)))], dim=1)
         student, teacher = self._vectors(reading, memory)
         forth = inner_products(student, memory.seen_by_teacher).gather(1, columns)
-        return forth, inner_products(teacher, memory.seen_by_student).gather(1, columns)
+        back = inner_products(teacher, memory.seen_by_student).gather(1, columns)
+        now = (student * teacher).sum(1, keepdim=True)  # for samples that do not train, which no memory holds
+        remembered = held.unsqueeze(1) | (torch.arange(columns.shape[1], device=rows.device) > 0)
+        return torch.where(remembered, forth, now), torch.where(remembered, back, now)
 
     def _vectors(self, reading: Reading, owned: nn.Module) -> tuple[Tensor, Tensor]:
         pair = Pair.parse(self.pair)

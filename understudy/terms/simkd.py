@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from understudy import losses
 from understudy.losses._alignment import on_common_grid
+from understudy.models.grafts import bottleneck
 from understudy.regressors import regressor
 from understudy.terms._base import Reading, Shapes
 from understudy.terms._one_pair import AtPair, BatchNorm, require_positive
@@ -21,22 +22,26 @@ class SimKD(AtPair):
         pair: what goes into the teacher's classifier, as the map before it is pooled; the larger of two maps is
             averaged down. Vectors and tokens are joined by a linear layer.
         factor: by which P's inner channels are fewer than the teacher's (code: 2).
+        projected: the student's value has passed P already, as in a student that the method ``simkd`` has grafted.
 
-    Differences: the paper keeps the teacher's classifier: its product is the student's body, P and that classifier.
-    Here P goes with the training, as every regressor does, and the student keeps a classifier of its own, which this
-    term does not train.
+    Differences: the paper keeps P and the teacher's classifier in its product, as the method ``simkd`` does. As a term
+    beside others, P goes with the training, as every regressor does, and the student's own classifier learns nothing
+    from it.
     """
 
     factor: int = 2
+    projected: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_positive(self, factor=self.factor)
 
     def build(self, shapes: Shapes) -> nn.Module | None:
+        if self.projected:
+            return None
         student, teacher = self.traced(shapes)
         if student.ndim == teacher.ndim == 4:
-            return _bottleneck(student.shape[1], teacher.shape[1], self.factor)
+            return bottleneck(student.shape[1], teacher.shape[1], self.factor, BatchNorm)
         return regressor(student, teacher, kind="linear")
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
@@ -44,13 +49,3 @@ class SimKD(AtPair):
         if student.ndim == teacher.ndim == 4:
             student, teacher = on_common_grid(student, teacher)
         return losses.simkd(student if owned is None else owned(student), teacher)
-
-
-def _bottleneck(inputs: int, outputs: int, factor: int) -> nn.Module:
-    middle = max(1, outputs // factor)
-    steps = ((inputs, middle, 1), (middle, middle, 3), (middle, outputs, 1))
-    parts: list[nn.Module] = []
-    for before, after, kernel in steps:
-        convolution = nn.Conv2d(before, after, kernel, padding=kernel // 2, bias=False)
-        parts += [convolution, BatchNorm(after), nn.ReLU()]
-    return nn.Sequential(*parts)

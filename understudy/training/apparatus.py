@@ -1,6 +1,7 @@
 """What lives for one stage: the objective with what its terms own, optimizers, bounds, the running mean of weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -8,20 +9,29 @@ from torch import Tensor, nn
 
 from understudy.balance import gradient_size
 from understudy.data.parts import Batch, Data
+from understudy.data.views import Draw
 from understudy.errors import UserError
 from understudy.objective import Objective, Outcome
-from understudy.plan import Stage
+from understudy.plan import STAGE_STRIDE, Stage
+from understudy.stored import Stored
+from understudy.stored.answers import StoredAnswers
 from understudy.terms import Facts, Reading
 from understudy.training.averaging import Average
+from understudy.training.evaluate import objective_loss
 from understudy.training.optimizers import MaxNorm, parameter_groups, rival_groups
 from understudy.training.settings import Settings
 from understudy.training.state import copy_of, restore_optimizer
+from understudy.training.teaching import lean
 
 RIVALS = "rivals"  # under which their loss stands in the log, beside the terms
 
 
 class Apparatus:
-    """Takes the steps of a stage. Its ``state`` is all that a step depends on, besides the student."""
+    """Takes the steps of a stage. Its ``state`` is all that a step depends on, besides the student.
+
+    ``number`` and ``seed`` are the stage's and the training's: what is random is drawn from them. ``note`` is told what
+    is worth a line.
+    """
 
     def __init__(
         self,
@@ -31,15 +41,21 @@ class Apparatus:
         data: Data,
         settings: Settings,
         handed: Mapping[str, Tensor] | None = None,
+        *,
+        number: int = 0,
+        seed: int = 0,
+        stored: Stored | None = None,
+        note: Callable[[str], None] = lambda text: None,
     ):
         course = stage.course
         example = settings.prepare(data.example(2, settings.torch_device))
         facts = facts_of(data)
-        self.stage, self.student, self.settings = stage, student, settings
+        self.stage, self.student, self.settings, self.data = stage, student, settings, data
+        self.number, self.seed = number, seed
         self.objective = Objective(
             stage.objective,
-            student=student,
-            teacher=teachers,
+            student=settings.compiled(student),
+            teacher=teachers if settings.teacher == "lean" else [settings.compiled(teacher) for teacher in teachers],
             example=example,
             facts=facts,
             teaching=settings.of_teacher.autocast,
@@ -53,6 +69,8 @@ class Apparatus:
             self.rivals = course.optimizer.build(rival_groups(self.objective, course.optimizer.lr))
         self.bounds = MaxNorm(student, course.max_norm)
         self.average = Average(student, course.ema) if course.ema else None
+        forms = lean(self.objective, teachers, data, settings, note)
+        self.stored = StoredAnswers.of(stored, self.objective, stage, data, settings, forms, seed=seed, note=note)
         self.shares: dict[str, float] = {}  # of the gradient, as they were when last measured
 
     @property
@@ -68,6 +86,26 @@ class Apparatus:
     def weights(self) -> dict[str, Tensor]:
         return copy_of(self.network)
 
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """An epoch's batches from step ``start`` on."""
+        course, data, device = self.stage.course, self.data, self.settings.torch_device
+        numbered = self.number * STAGE_STRIDE + epoch
+        draw = self.stored.draw(self.number, epoch) if self.stored else Draw(self.seed, numbered)
+        yield from data.train.epoch(
+            numbered,
+            seed=self.seed,
+            batch=course.batch,
+            views=course.views,
+            classes=len(data.classes),
+            device=device,
+            start=start,
+            draw=draw,
+        )
+        last = data.train.last_of_epoch(numbered, seed=self.seed, batch=course.batch)
+        if self.stored and last is not None:  # what this epoch left out, a later one will ask for
+            for batch in data.train.viewed([last], draw, course.views, len(data.classes), device):
+                self.stored.answers(batch, self.settings.prepare(batch.inputs))
+
     def losses(self, batch: Batch, epoch: float, *, shares: bool = False) -> tuple[Tensor, Tensor]:
         """The student's loss, and beside it everything that is logged; the rivals, where there are any, step first.
 
@@ -75,7 +113,8 @@ class Apparatus:
         """
         with self.settings.autocast():
             inputs = self.settings.prepare(batch.inputs)
-            reading = self.objective.read(inputs, batch.labels, epoch=epoch, ids=batch.ids)
+            answers = self.stored.answers(batch, inputs) if self.stored else None
+            reading = self.objective.read(inputs, batch.labels, epoch=epoch, ids=batch.ids, answers=answers)
         opposed = [self._step_rivals(reading)] if self.rivals else []
         with self.settings.autocast():
             outcome = self.objective.judge(reading)
@@ -83,6 +122,19 @@ class Apparatus:
         if shares:
             self.shares = gradient_shares(self.student, outcome)
         return outcome.loss, torch.stack([outcome.loss.detach(), *outcome.terms.values(), *opposed])
+
+    def validation_loss(self, epoch: float) -> dict[str, float]:
+        """The objective's mean over the validation part, where accuracy cannot be measured."""
+        part, batch = self.data.validation, self.stage.course.batch
+        assert part is not None
+        answers = self._unviewed.answers if self._unviewed else None
+        return objective_loss(self.objective, part, self.settings, epoch=epoch, batch=batch, answers=answers)
+
+    @cached_property
+    def _unviewed(self) -> StoredAnswers | None:
+        validation = self.data.validation
+        one_source = validation is not None and validation.source is self.data.train.source
+        return self.stored.unviewed() if self.stored and self.stored.filling and one_source else None
 
     def step(self, loss: Tensor) -> None:
         """Move the student, and what learns with it, down the loss."""

@@ -1,12 +1,12 @@
 """What a network is worth on a part of the data, or an objective where there are no logits."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.data.parts import Part
+from understudy.data.parts import Batch, Part
 from understudy.objective import Objective, evaluating
 from understudy.taps import Answer
 from understudy.training.settings import Settings
@@ -35,17 +35,27 @@ def scores(network: nn.Module, part: Part, settings: Settings) -> dict[str, floa
 
 
 def objective_loss(
-    objective: Objective, part: Part, settings: Settings, *, epoch: float, batch: int
+    objective: Objective,
+    part: Part,
+    settings: Settings,
+    *,
+    epoch: float,
+    batch: int,
+    answers: Callable[[Batch, Tensor], Sequence[Answer]] | None = None,
 ) -> dict[str, float]:
     """The objective's mean over a part, for stages that are cut below the logits (FitNets' hint error).
 
-    ``batch`` is that of the training, since relations between samples depend on it.
+    ``batch`` is that of the training, since relations between samples depend on it. ``answers`` gives the teachers',
+    where they need not be asked.
     """
     total = torch.zeros((), dtype=torch.float64, device=settings.torch_device)
     gradients = torch.set_grad_enabled(objective.terms.reads.gradients)  # a term may ask for some within its loss
     with gradients, evaluating(objective), evaluating(objective.student), settings.autocast():
         for found in part.in_order(batch, settings.torch_device):
-            outcome = objective(settings.prepare(found.inputs), found.labels, epoch=epoch, ids=found.ids)
+            inputs = settings.prepare(found.inputs)
+            there = answers(found, inputs) if answers else None
+            reading = objective.read(inputs, found.labels, epoch=epoch, ids=found.ids, answers=there)
+            outcome = objective.judge(reading)
             total += outcome.loss.detach().double() * len(found)
     return {"loss": total.item() / len(part)}
 

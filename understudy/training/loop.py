@@ -19,16 +19,19 @@ from understudy import randomness
 from understudy.data.parts import Batch, Data
 from understudy.errors import UserError
 from understudy.plan import Stage
+from understudy.stored import Stored
 from understudy.training import checkpoints
 from understudy.training.apparatus import Apparatus
-from understudy.training.evaluate import objective_loss, scores
+from understudy.training.evaluate import scores
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.metrics import Log
 from understudy.training.settings import Settings
 from understudy.training.state import copy_of
 from understudy.training.watch import Watcher
 
-STAGE_STRIDE = 1_000_000  # epochs are numbered from a new million in each stage, so that no two share their views
+
+class DivergedError(UserError):
+    """A loss that is no longer a number. Where settings are tried, this is an answer, and not the end."""
 
 
 @dataclass
@@ -68,6 +71,7 @@ class Training:
         stages: run in order; ``data``, ``seed`` and ``settings`` are those of all of them.
         checkpoint_folder, metrics: where checkpoints and the log go; None keeps everything in memory.
         every: seconds between two checkpoints.
+        stored: whether the teachers' answers are kept, and where.
     """
 
     def __init__(
@@ -85,6 +89,7 @@ class Training:
         watcher: Watcher | None = None,
         stop: StopRequest | None = None,
         every: float = 20.0,
+        stored: Stored | None = None,
     ):
         self.settings = settings or Settings()
         self.student = self.settings.place(student)
@@ -95,6 +100,7 @@ class Training:
         self.checkpoint_folder = checkpoint_folder
         self.log = Log(metrics)
         self.every = every
+        self.stored = stored
         self.place = Place()
         self.handed: dict[str, Tensor] | None = None  # what the stage before left to this one
         self.last: dict[str, Tensor] | None = None  # the last epoch's weights, where the best ones are kept
@@ -122,7 +128,7 @@ class Training:
     def _run_stage(self, resumed: dict[str, Any] | None) -> None:
         """One stage from its beginning, or from where a checkpoint left it."""
         number, stage = self.place.stage, self.stages[self.place.stage]
-        self._open(stage, resumed)
+        self.open(stage, resumed)
         self.watcher.stage_begins(stage.name, str(stage.objective), stage.course.epochs, self.place.epoch)
         if resumed is None:
             self._save()
@@ -131,11 +137,22 @@ class Training:
         self._close(stage)
         self.place.stage, self.place.epoch, self.place.step, self.place.best = number + 1, 0, 0, None
 
-    def _open(self, stage: Stage, resumed: dict[str, Any] | None) -> None:
+    def open(self, stage: Stage, resumed: dict[str, Any] | None = None) -> None:
         """What lives for one stage, as it was where the training is resumed."""
         device = self.settings.torch_device
         torch.manual_seed(randomness.derived_seed(self.seed, "owned", self.place.stage))
-        self.apparatus = Apparatus(stage, self.student, self.teachers, self.data, self.settings, self.handed)
+        self.apparatus = Apparatus(
+            stage,
+            self.student,
+            self.teachers,
+            self.data,
+            self.settings,
+            self.handed,
+            number=self.place.stage,
+            seed=self.seed,
+            stored=self.stored,
+            note=self.watcher.note,
+        )
         self.best_weights: dict[str, Tensor] | None = None
         exact = torch.float32 if device.type == "mps" else torch.float64
         self.sums = torch.zeros(1 + len(self.apparatus.logged), dtype=exact, device=device)
@@ -146,38 +163,36 @@ class Training:
         self.saved_at = time.monotonic()
 
     def _run_epoch(self, stage: Stage) -> None:
-        course, place, began = stage.course, self.place, time.monotonic()
-        steps = self.data.train.steps(course.batch)
-        numbered = place.stage * STAGE_STRIDE + place.epoch
-        batches = self.data.train.epoch(
-            numbered,
-            seed=self.seed,
-            batch=course.batch,
-            views=course.views,
-            classes=len(self.data.classes),
-            device=self.settings.torch_device,
-            start=place.step,
-        )
-        self.student.train()
-        self.apparatus.objective.train()
-        for batch in batches:
-            last = place.step == steps - 1
-            self._step(stage, batch, place.epoch + place.step / steps, shares=last and len(stage.objective.parts) > 1)
-            place.step += 1
-            place.steps += 1
-            self._between_steps(began)
+        place, began = self.place, time.monotonic()
+        for batch in self.batches(stage):
+            self.advance(stage, batch, began)
             began = time.monotonic()
         self._check_finite()
-        record = self._epoch_record(stage, steps)
+        record = self._epoch_record(stage, self.data.train.steps(stage.course.batch))
         place.seconds += time.monotonic() - began
         place.epoch, place.step = place.epoch + 1, 0
         self.sums.zero_()
         place.logged = self.log.write(record)
         self.watcher.epoch_ends(record)
 
+    def batches(self, stage: Stage) -> Iterator[Batch]:
+        """What is left of the current epoch; both networks are set to train on it."""
+        self.student.train()
+        self.apparatus.objective.train()
+        return self.apparatus.batches(self.place.epoch, self.place.step)
+
+    def advance(self, stage: Stage, batch: Batch, began: float) -> None:
+        """One step of the current epoch, and what is due between two; ``began`` is when the last one had ended."""
+        place, steps = self.place, self.data.train.steps(stage.course.batch)
+        last = place.step == steps - 1
+        self._step(stage, batch, place.epoch + place.step / steps, shares=last and len(stage.objective.parts) > 1)
+        place.step += 1
+        place.steps += 1
+        self._between_steps(began)
+
     def _step(self, stage: Stage, batch: Batch, epoch: float, *, shares: bool) -> None:
         place = self.place
-        torch.manual_seed(randomness.derived_seed(self.seed, "step", place.stage, place.steps))  # dropout's
+        self.settings.reseed(randomness.derived_seed(self.seed, "step", place.stage, place.steps))  # dropout's
         self.apparatus.set_rate(stage.course.rate.factor(epoch, stage.course.epochs))
         loss, values = self.apparatus.losses(batch, epoch, shares=shares)
         self.sums += values
@@ -231,7 +246,7 @@ class Training:
             raise UserError(f"{self.name}: the data hold NaN or infinity ({where}, samples {broken}): mend the data")
         newest = checkpoints.newest(self.checkpoint_folder) if self.checkpoint_folder else None
         kept = f"; the last good checkpoint is {newest.path}" if newest and newest.state else ""
-        raise UserError(
+        raise DivergedError(
             f"{self.name}: the loss is no longer a number ({where}, term {', '.join(names)}): "
             f"lower the learning rate or the term's weight{kept}"
         )
@@ -255,7 +270,7 @@ class Training:
             record["validation"] = found = self._validate(stage, epoch)
             value = found["accuracy"] if "accuracy" in found else -found["loss"]
             if not math.isfinite(value):
-                raise UserError(f"{self.name}: the validation loss is no longer a number (epoch {epoch})")
+                raise DivergedError(f"{self.name}: the validation loss is no longer a number (epoch {epoch})")
             if self.place.best is None or value > self.place.best.value:
                 self.place.best = Best(epoch, value, found)
                 if stage.course.keep == "best":
@@ -264,12 +279,10 @@ class Training:
 
     def _validate(self, stage: Stage, epoch: float) -> dict[str, float]:
         assert self.data.validation is not None
-        if stage.objective.reads.student_logits:
+        if stage.answers or stage.objective.reads.student_logits:
             return scores(self.apparatus.network, self.data.validation, self.settings)
         with self._averaged():
-            return objective_loss(
-                self.apparatus.objective, self.data.validation, self.settings, epoch=epoch, batch=stage.course.batch
-            )
+            return self.apparatus.validation_loss(epoch)
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:

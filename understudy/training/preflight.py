@@ -17,12 +17,16 @@ from understudy.data.parts import Batch, Data, Part
 from understudy.errors import UserError
 from understudy.objective import Objective, evaluating
 from understudy.plan import Stage
+from understudy.stored import Stored
+from understudy.stored.forecast import forecast
 from understudy.taps import Answer, inner
 from understudy.terms import Sum
 from understudy.training.apparatus import facts_of
+from understudy.training.course import Course
 from understudy.training.evaluate import answers
 from understudy.training.settings import Settings
 from understudy.training.state import copy_of
+from understudy.training.teaching import lean
 
 SAMPLE = 1000  # of which the teacher's accuracy is estimated
 DRY_BATCH = 32
@@ -117,20 +121,40 @@ def check_network(role: str, network: nn.Module, data: Data, settings: Settings)
     yield Finding("ok", role, f"{type(inner(network)).__name__}, {parameters:,} parameters{before}")
 
 
+def check_budget(stages: Sequence[Stage], course: Course) -> Iterator[Finding]:
+    """Methods are compared at equal budgets; one that takes more than its course says so."""
+    epochs = sum(stage.course.epochs for stage in stages)
+    if epochs > course.epochs:
+        text = f"they take {epochs} epochs and the course has {course.epochs}: no comparison at equal budget"
+        yield Finding("warning", "stages", text)
+
+
 def check_stage(
-    stage: Stage, student: nn.Module, teachers: Sequence[nn.Module], data: Data, settings: Settings
+    stage: Stage,
+    student: nn.Module,
+    teachers: Sequence[nn.Module],
+    data: Data,
+    settings: Settings,
+    *,
+    stored: Stored | None = None,
 ) -> Iterator[Finding]:
-    """One dry batch: taps, regressors, each term's value, and its gradient into the student."""
+    """One dry batch: taps, regressors, each term's value, its gradient into the student; the gain of stored answers."""
     subject = f"stage {stage.name!r}"
     try:
         with torch.random.fork_rng(devices=[]), _untouched(student):
-            yield from _dry_run(subject, stage, student, teachers, data, settings)
+            yield from _dry_run(subject, stage, student, teachers, data, settings, stored)
     except UserError as error:
         yield Finding("error", subject, str(error))
 
 
 def _dry_run(
-    subject: str, stage: Stage, student: nn.Module, teachers: Sequence[nn.Module], data: Data, settings: Settings
+    subject: str,
+    stage: Stage,
+    student: nn.Module,
+    teachers: Sequence[nn.Module],
+    data: Data,
+    settings: Settings,
+    stored: Stored | None,
 ) -> Iterator[Finding]:
     batch = next(
         data.train.epoch(
@@ -147,7 +171,17 @@ def _dry_run(
         broken = batch.ids[~torch.isfinite(inputs.flatten(1)).all(1)].tolist()[:5]
         raise UserError(f"the data hold NaN or infinity (samples {broken}): mend the data")
     facts = facts_of(data)
-    objective = Objective(stage.objective, student=student, teacher=teachers, example=inputs[:2], facts=facts)
+    objective = Objective(
+        stage.objective,
+        student=student,
+        teacher=teachers,
+        example=inputs[:2],
+        facts=facts,
+        teaching=settings.of_teacher.autocast,
+    )
+    notes: list[str] = []
+    lean(objective, teachers, data, settings, notes.append)
+    yield from (Finding("warning", subject, note) for note in notes)
     student.train()
     for name, part in objective.parts.items():
         alone = Objective(Sum((part,)), student=student, teacher=teachers, example=inputs[:2], facts=facts)
@@ -160,6 +194,23 @@ def _dry_run(
     steps = stage.course.epochs * data.train.steps(stage.course.batch)
     estimate = _duration(seconds * stage.course.batch / len(batch) * steps)
     yield Finding("ok", subject, f"trains {moved:,} parameters for {stage.course.epochs} epochs, roughly {estimate}")
+    if stored and objective.terms.reads.teacher:
+        yield _check_stored(f"{subject}, stored answers", stored, stage, objective, inputs, len(data.train), seconds)
+
+
+def _check_stored(
+    subject: str, stored: Stored, stage: Stage, objective: Objective, inputs: Tensor, samples: int, step: float
+) -> Finding:
+    reason = stored.needs_live_teacher(objective.terms.reads)
+    if reason:
+        return Finding("ok", subject, f"none: {reason}")
+    seconds = []
+    for _ in range(3):
+        began = time.monotonic()
+        answers = objective.ask(inputs)
+        seconds.append(time.monotonic() - began)
+    found = forecast(stored, stage, answers, samples, min(seconds), step)
+    return Finding("ok" if found.fits else "warning", subject, str(found))
 
 
 def _timed_step(objective: Objective, inputs: Tensor, batch: Batch, settings: Settings) -> float:

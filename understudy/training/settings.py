@@ -3,13 +3,16 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
 
 from understudy.errors import UserError
 from understudy.training.bounds import STRICT, Interval
+
+Choosable = Literal["precision", "teacher_precision", "channels_last", "threads", "compile"]
+CHOOSABLE: tuple[Choosable, ...] = get_args(Choosable)
 
 
 @dataclass(frozen=True)
@@ -20,16 +23,29 @@ class Settings:
         device: ``"auto"`` takes an accelerator where there is one.
         precision: ``"bfloat16"`` runs the networks under autocast; losses and weights stay float32.
         teacher_precision: the teacher's, where it differs; it often stands less than a student that learns.
+        teacher: ``"lean"`` asks a copy of the teacher with folded batch norms, in low precision only where its answers
+            stay the same (checked on the data); ``"plain"`` asks the teacher as it is, in the precision that is said.
         channels_last: the memory format in which convolutions are fastest on most hardware.
         threads: of the CPU, for this process; None leaves PyTorch's choice.
+        compile: run the networks through ``torch.compile`` while they train; the first step then takes up to a minute.
+        auto: those of the settings that a short measurement chooses at the start of a run; until then, and wherever
+            nothing is measured, they have the values above.
     """
 
     device: str = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
     teacher_precision: Literal["float32", "bfloat16"] | None = None
+    teacher: Literal["lean", "plain"] = "lean"
     channels_last: bool = True
     threads: Annotated[int, Interval(ge=1)] | None = None
+    compile: bool = False
+    auto: tuple[Choosable, ...] = ()
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
+
+    @property
+    def plain(self) -> "Settings":
+        """The same with nothing left to be chosen."""
+        return replace(self, auto=())
 
     @property
     def of_teacher(self) -> "Settings":
@@ -59,6 +75,17 @@ class Settings:
         if self.channels_last and inputs.ndim == 4:
             return inputs.contiguous(memory_format=torch.channels_last)
         return inputs.contiguous()
+
+    def compiled(self, network: nn.Module) -> nn.Module:
+        """The network as it is called while it trains: itself, or compiled around the same weights."""
+        return cast(nn.Module, torch.compile(network)) if self.compile else network
+
+    def reseed(self, seed: int) -> None:
+        """The generator that networks draw from. On a CPU that alone: asking every device takes as long as a layer."""
+        if self.torch_device.type == "cpu":
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.torch_device.type, torch.bfloat16, enabled=self.precision == "bfloat16")

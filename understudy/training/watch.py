@@ -1,11 +1,12 @@
 """Whoever wants to see a training go on: a live display, a log, a test."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 
 class Watcher:
-    """Told what happens; does nothing itself. Override what you want to see."""
+    """Told what happens; does nothing itself. Override what you want to see. What it raises ends the training."""
 
     def downloads(self, file: str, done: int, total: int | None) -> None:
         """So many bytes of a data file have come."""
@@ -34,3 +35,20 @@ class Watcher:
 
     def note(self, text: str) -> None:
         """Something worth a line."""
+
+
+class Watchers(Watcher):
+    """Several, each told everything in turn."""
+
+    def __init__(self, *watchers: Watcher):
+        self.watchers = watchers
+        for name in vars(Watcher):
+            if not name.startswith("_") and name != "of":
+                setattr(self, name, partial(self._tell, name))
+
+    def of(self, training: str) -> Watcher:
+        return Watchers(*(watcher.of(training) for watcher in self.watchers))
+
+    def _tell(self, name: str, *told: Any) -> None:
+        for watcher in self.watchers:
+            getattr(watcher, name)(*told)

@@ -1,0 +1,76 @@
+"""What networks weigh and hold, against counts by hand; latencies, whoever answers."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from understudy import measure
+from understudy.models import build
+
+
+def test_size_counts_by_hand():
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 64, 10))
+    found = measure.size(network, torch.zeros(5, 3, 8, 8))
+    assert found.parameters == 8 * 3 * 9 + 8 + 5120 + 10
+    assert found.bytes == 4 * found.parameters
+    assert found.multiplications == 8 * 64 * 27 + 5120
+    assert found.activation_bytes == 4 * (3 * 64 + 2 * 8 * 64)  # the input, and both sides of the ReLU
+
+
+def test_resnet20_multiplies_as_often_as_its_paper_says():
+    """He et al. 2016 have no table of it; the 40.8 million are what others count for it, shortcuts without weights."""
+    network = build("resnet20", classes=10, channels=3, size=32)
+    found = measure.size(network, torch.zeros(1, 3, 32, 32))
+    assert round(found.multiplications / 1e6, 1) == pytest.approx(40.8, abs=0.3)
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_activations_that_are_written_over_are_counted_once(inplace):
+    network = nn.Sequential(*[nn.ReLU(inplace=inplace) for _ in range(5)])
+    sample = torch.zeros(1, 100)
+    held = 400 if inplace else 1200  # the caller's input stays alive while one value becomes the next
+    assert measure.activation_bytes(network, sample) == held
+
+
+def test_what_stays_alive_adds_up():
+    class Dense(nn.Module):
+        def forward(self, x):
+            kept = [x]
+            for _ in range(3):
+                kept.append(kept[-1] + 1)
+            return torch.cat(kept, 1)
+
+    assert measure.activation_bytes(Dense(), torch.zeros(1, 10)) == 4 * 10 * (4 + 4)
+
+
+def test_latencies_are_of_the_batch_and_leave_the_mode():
+    network = nn.Dropout().train()
+    seen = []
+    found = measure.latencies(
+        {"module": network, "function": lambda x: seen.append(len(x))}, torch.zeros(3, 2), seconds=0.0
+    )
+    assert set(found) == {"module", "function"}
+    assert len(seen) == 3 + 5
+    assert set(seen) == {3}
+    for latency in found.values():
+        assert 0 < latency.p50 <= latency.p95
+        assert (latency.batch, latency.threads) == (3, torch.get_num_threads())
+    assert network.training
+    assert dataclasses.asdict(found["module"]).keys() == {"p50", "p95", "batch", "threads"}
+
+
+def test_onnx_runtime_answers_as_pytorch_does():
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 5))
+    example = torch.rand(2, 3, 8, 8)
+    answer = measure.onnx_runtime(network, example)
+    assert network.training
+    network.eval()
+    for batch in (example, torch.rand(2, 3, 8, 8).contiguous(memory_format=torch.channels_last)):
+        np.testing.assert_allclose(answer(batch)[0], network(batch).detach().numpy(), atol=1e-5)
+    assert measure.latencies({"onnx": answer, "torch": network}, example, seconds=0.0)["onnx"].batch == 2

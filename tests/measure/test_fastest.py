@@ -1,0 +1,131 @@
+"""Which settings are chosen, what is remembered of it, and that a measurement leaves no trace in the networks."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from understudy.errors import UserError
+from understudy.measure import fastest
+from understudy.measure.fastest import best_of, fastest_settings
+from understudy.methods import find
+from understudy.training.course import Course
+from understudy.training.settings import CHOOSABLE, Settings
+
+OPEN = Settings(device="cpu", auto=CHOOSABLE)
+
+
+@pytest.fixture(autouse=True)
+def _no_memory(monkeypatch, tmp_path):
+    monkeypatch.setenv("UNDERSTUDY_CACHE", str(tmp_path))
+    monkeypatch.setattr(fastest, "COMPARISON", 0.0)
+
+
+@pytest.fixture
+def look(small, monkeypatch):
+    """Chooses for the small networks and a run that is long enough to be worth it."""
+    monkeypatch.setattr(fastest, "SHORT", 0.0)
+    teacher, student = small.networks()
+    stage = find("kd")(Course(epochs=1, batch=16))[0]
+
+    def run(settings=OPEN, about="small ones"):
+        return fastest_settings(settings, [teacher], student, stage, small.data(), steps=1, about={"networks": about})
+
+    run.networks = teacher, student
+    return run
+
+
+def speeds(**factors):
+    """A machine on which a setting makes that many times the speed."""
+
+    def speed(settings):
+        value = 1.0
+        for name, factor in factors.items():
+            field, _, wanted = name.partition("__")
+            value *= factor if str(getattr(settings, field)) == wanted else 1.0
+        return value
+
+    return lambda one, other: speed(one) / speed(other)
+
+
+def test_the_fastest_of_each_kind_is_taken_and_threads_are_written_down():
+    torch.set_num_threads(2)
+    found, gain = best_of(OPEN, speeds(precision__bfloat16=2.0, channels_last__False=1.5, threads__1=1.25))
+    assert found == Settings(device="cpu", precision="bfloat16", channels_last=False, threads=1)
+    assert gain == pytest.approx(2.0 * 1.5 * 1.25)
+    assert best_of(OPEN, speeds())[0] == Settings(device="cpu", threads=2)
+
+
+def test_what_gains_next_to_nothing_changes_nothing():
+    torch.set_num_threads(2)
+    everything = speeds(precision__bfloat16=1.04, channels_last__False=1.04, threads__1=1.04)
+    assert best_of(OPEN, everything) == (Settings(device="cpu", threads=2), 1.0)
+    teacher = speeds(teacher_precision__bfloat16=1.5, precision__bfloat16=1.55)
+    assert best_of(OPEN, teacher)[0] == Settings(device="cpu", teacher_precision="bfloat16", threads=2)
+
+
+def test_what_a_recipe_says_is_kept():
+    torch.set_num_threads(2)
+    everything = speeds(precision__bfloat16=2.0, teacher_precision__bfloat16=2.0, channels_last__False=2.0)
+    for name, value in (("precision", "float32"), ("channels_last", True), ("teacher_precision", None)):
+        left = replace(OPEN, auto=tuple(other for other in CHOOSABLE if other != name))
+        assert getattr(best_of(left, everything)[0], name) == value
+    assert best_of(Settings(precision="bfloat16"), everything) == (Settings(precision="bfloat16"), 1.0)
+
+
+def test_what_cannot_be_done_here_is_passed_over():
+    found, gain = best_of(OPEN, lambda one, other: None if one.precision == "bfloat16" else 1.0)
+    assert found.precision == "float32"
+    assert gain == 1.0
+
+
+def test_a_measurement_leaves_networks_and_random_numbers_as_they_are(look):
+    before = [{name: value.clone() for name, value in network.state_dict().items()} for network in look.networks]
+    drawn = torch.get_rng_state()
+    found = look()
+    assert found.settings.auto == ()
+    assert "measured in" in found.reason
+    assert torch.equal(torch.get_rng_state(), drawn)
+    for network, state in zip(look.networks, before, strict=True):
+        assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+
+
+def test_what_was_measured_is_remembered_for_this_question_alone(look, monkeypatch, tmp_path):
+    first = look()
+    (kept,) = tmp_path.rglob("*.json")
+
+    def refused(*_, **__):
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(fastest, "best_of", refused)
+    again = look()
+    assert again.settings == first.settings
+    assert "measured before" in again.reason
+    with pytest.raises(AssertionError, match="measured again"):
+        look(replace(OPEN, precision="bfloat16", auto=("threads",)))
+    with pytest.raises(AssertionError, match="measured again"):
+        look(about="others")
+    for damaged in ("{", "[]", json.dumps({"found": {"precision": "int3"}, "gain": 1}), json.dumps({"gain": 2})):
+        kept.write_text(damaged)
+        with pytest.raises(AssertionError, match="measured again"):
+            look()
+
+
+def test_a_folder_that_cannot_be_written_costs_nothing_but_the_memory(look, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("UNDERSTUDY_CACHE", str(tmp_path / "file"))
+    assert look().settings.auto == ()
+
+
+def test_a_short_run_and_one_that_cannot_be_measured_are_plain(look, monkeypatch, tmp_path):
+    monkeypatch.setattr(fastest, "SHORT", 1e9)
+    assert "so short a run" in look().reason
+    assert look().settings == OPEN.plain
+
+    def broken(*_, **__):
+        raise UserError("a tap that does not exist")
+
+    monkeypatch.setattr(fastest, "Training", broken)
+    assert look().settings == OPEN.plain
+    assert not list(tmp_path.rglob("*.json"))

@@ -1,0 +1,90 @@
+"""``understudy distill --method NAME``: every method trains the demo's student for an epoch by nothing but its name."""
+
+import json
+
+import pytest
+import safetensors.torch
+import torch
+from typer.testing import CliRunner
+
+import understudy
+import understudy.cli.distill as command
+from understudy import taps
+from understudy.cli import app
+from understudy.data import demo
+from understudy.data.reading import Found
+from understudy.data.sources import InMemory
+from understudy.methods import METHODS
+from understudy.running import result
+from understudy.running.cast import Cast
+from understudy.training.evaluate import answers
+from understudy.training.settings import Settings
+
+FEW = ("train.epochs=1", "train.batch=16", "data.validation=16", "data.student_samples=48", "seeds=[0]")
+QUICK = (*FEW, "settings.threads=1")
+BY_NAME = sorted(name for name, method in METHODS.items() if method.family != "own")
+
+
+@pytest.fixture(scope="module")
+def found():
+    """A few of the embedded images, of every class."""
+    whole = demo.read()
+
+    def few(part):
+        chosen = torch.cat([(part.labels == label).nonzero().flatten()[:16] for label in range(10)])
+        return InMemory(part.samples[chosen], part.labels[chosen])
+
+    train, test = few(whole.train), few(whole.open_test())
+    return Found(train, lambda: test, whole.classes)
+
+
+@pytest.fixture
+def distill(found, quick, monkeypatch, tmp_path):
+    """The command; answers with the run's folder and its result."""
+    monkeypatch.setattr(demo, "read", lambda: found)
+    monkeypatch.setattr(result, "THROUGHPUT_BATCH", 2)
+    monkeypatch.setattr(command, "write_report", lambda folder: folder)
+
+    def run(name, *more):
+        words = ["distill", "--method", name, "--out", str(tmp_path / "run"), "--json"]
+        called = CliRunner().invoke(app, [*words, *(word for change in QUICK for word in ("--set", change)), *more])
+        assert called.exception is None, called.exception
+        assert "error" not in called.stderr
+        return tmp_path / "run", json.loads(called.stdout), called.stderr
+
+    return run
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_every_method_moves_the_student_in_an_epoch(distill, name):
+    folder, measured, _ = distill(name)
+    before = dict(Cast.of(command._read(None, name, list(QUICK))).student(0).named_parameters())
+    after = safetensors.torch.load_file(folder / "student.safetensors")
+    assert all(torch.isfinite(value).all() for value in after.values())
+    kept = [key for key in before if key in after]  # a student that was grafted has some under other names
+    assert kept
+    assert not all(torch.equal(before[key], after[key]) for key in kept)
+    assert 0 <= measured["methods"][name]["accuracy"]["mean"] <= 1
+
+
+@pytest.mark.parametrize(("name", "epochs"), [("fsp", 2), ("kd", 1)])
+def test_a_method_that_takes_more_epochs_than_its_course_says_so(distill, name, epochs):
+    _, measured, said = distill(name)
+    assert (f"they take {epochs} epochs and the course has 1" in " ".join(said.split())) == (epochs > 1)
+    assert any("no comparison at equal budget" in note for note in measured["notes"]) == (epochs > 1)
+
+
+@pytest.mark.parametrize(("name", "head"), [("simkd", "linear"), ("class-distance", "linear.classifier")])
+def test_a_student_with_its_teachers_classifier_leaves_alone(distill, name, head):
+    folder, measured, _ = distill(name)
+    recipe = command._read(None, name, list(QUICK))
+    cast = Cast.of(recipe.data)
+    student, teacher = understudy.load(folder), cast.teacher(recipe.teacher)
+    classifier = taps.find(student, taps.Tap(head))
+    assert torch.equal(classifier.weight, taps.find(teacher, taps.Tap("linear")).weight)
+    logits, labels = answers(student, cast.data.test, Settings(device="cpu"))
+    assert measured["methods"][name]["accuracy"]["mean"] == (logits.argmax(1) == labels).double().mean().item()
+    (stage,) = json.loads((folder / f"trainings/{name}-0/result.json").read_text())["stages"]
+    assert "accuracy" in stage["validation"]
+    sizes = {role: network["parameters"] for role, network in measured["networks"].items()}
+    assert sizes[f"student, {name}"] == sum(p.numel() for p in student.parameters()) > sizes["student"]

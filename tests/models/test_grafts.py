@@ -1,0 +1,77 @@
+"""Grafts: a student with its teacher's classifier, and the place for it made again from plain values."""
+
+import copy
+import json
+
+import pytest
+import torch
+
+from understudy import UserError, distill
+from understudy.data import from_tensors
+from understudy.models import Graft, build, regraft
+from understudy.models.grafts import graft_of
+from understudy.taps import Pair
+
+HEADS = Pair.parse("linear -> linear")
+
+
+def networks(teachers=(8, 16)):
+    torch.manual_seed(0)
+    settings = {"blocks": (1, 1), "strides": (1, 2), "classes": 3, "channels": 1}
+    teacher = build("resnet-blocks", widths=teachers, stem=8, **settings)
+    return teacher.eval(), build("resnet-blocks", widths=(4, 8), stem=4, **settings)
+
+
+@pytest.mark.parametrize("maps", [None, Pair.parse("layer2 -> layer2")], ids=["bridge", "projector"])
+@pytest.mark.parametrize("teachers", [(8, 16), (4, 8)], ids=["wider", "alike"])
+def test_a_graft_answers_with_the_teachers_classifier_and_is_made_again_from_its_description(maps, teachers):
+    teacher, student = networks(teachers)
+    again = copy.deepcopy(student)
+    graft = Graft.between(student, teacher, HEADS, maps)
+    graft.onto(student)
+    graft.fill(student, teacher, "linear")
+    frozen = [name for name, value in student.named_parameters() if not value.requires_grad]
+    assert frozen == [f"{graft.classifier}.weight", f"{graft.classifier}.bias"]
+    assert torch.equal(student.state_dict()[frozen[0]], teacher.linear.weight)
+    regraft(again, json.loads(json.dumps(graft.describe())))
+    fresh = dict(again.named_parameters())
+    assert all(torch.equal(v, fresh[n]) for n, v in student.named_parameters() if n not in frozen)  # a function of it
+    again.load_state_dict(student.state_dict())
+    inputs = torch.randn(4, 1, 8, 8)
+    assert torch.equal(again.eval()(inputs), student.eval()(inputs))
+    graft.onto(student)  # once is enough
+    assert torch.equal(again(inputs), student(inputs))
+
+
+def test_another_graft_on_the_same_student_is_refused():
+    teacher, student = networks()
+    Graft.between(student, teacher, HEADS, Pair.parse("layer2 -> layer2")).onto(student)
+    with pytest.raises(UserError, match="carries a graft already"):
+        Graft.between(student, teacher, HEADS, Pair.parse("layer1 -> layer1")).onto(student)
+    assert graft_of(student) is not None
+
+
+def test_only_linear_layers_are_classifiers():
+    teacher, student = networks()
+    with pytest.raises(UserError, match="the student's 'layer2' is no linear layer"):
+        Graft.between(student, teacher, Pair.parse("linear -> layer2"))
+
+
+def test_a_student_whose_way_depends_on_its_channels_is_refused_in_one_line():
+    teacher, student = networks()
+    data = from_tensors((torch.rand(24, 1, 8, 8), torch.arange(24) % 3))
+    with pytest.raises(UserError, match="method 'simkd': the student cannot take over the teacher's classifier"):
+        distill(teacher, student, data, method="simkd", maps="layer2 -> layer1", heads="linear -> linear", epochs=1)
+
+
+def test_distill_grafts_in_place_and_the_student_learns_the_teachers_features(tmp_path):
+    teacher, student = networks()
+    data = from_tensors((torch.rand(24, 1, 8, 8), torch.arange(24) % 3), validation=6)
+    result = distill(teacher, student, data, method="simkd", epochs=2, check=False, out=tmp_path / "run")
+    assert result.student is student
+    assert torch.equal(student.linear.weight, teacher.linear.weight)
+    description = json.loads((tmp_path / "run/student.json").read_text())
+    assert Graft(**description["graft"]) == graft_of(student)
+    other = networks()[1]
+    again = distill(teacher, other, data, method="simkd", epochs=2, check=False, out=tmp_path / "run")
+    assert torch.equal(again.student.state_dict()["conv1.weight"], student.state_dict()["conv1.weight"])

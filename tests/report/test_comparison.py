@@ -1,0 +1,133 @@
+"""The page of several runs: complete, in every order, and the student to choose is the one that the table shows."""
+
+import itertools
+import json
+import re
+
+import pytest
+
+from understudy.errors import UserError
+from understudy.measure import Budget
+from understudy.report import write_comparison
+from understudy.report.frontier import undominated
+from understudy.report.students import SORTS, short_names
+
+
+def test_the_page_tells_of_every_student_and_is_self_contained(several, tmp_path):
+    runs = several()
+    page, students, choice = write_comparison(runs)
+    assert page == tmp_path / "comparison.html"
+    html = page.read_text(encoding="utf-8")
+    assert len(students.all) == 12
+    for student in students.all:
+        assert f">{student.name}<" in html
+        assert f"{100 * student.accuracy.mean:.2f}" in html
+    assert choice.chosen.name == "width5 · kd"
+    assert "understudy distill demo.toml --out runs/demo" in html
+    assert html.count("<svg") == 1
+    assert "<script" not in html
+    assert "http" not in html.replace("http-equiv", "")
+    assert write_comparison(runs)[0].read_text(encoding="utf-8") == html
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [
+        Budget(latency_ms=1.0),
+        Budget(bytes=130_000),
+        Budget(accuracy=0.9, latency_ms=2.6),
+        Budget(latency_ms=2.0, bytes=100_000, accuracy=0.8),
+    ],
+)
+def test_the_choice_is_the_first_row_of_the_table_that_fits(several, budget):
+    page, students, choice = write_comparison(several(), budget)
+    html = page.read_text(encoding="utf-8")
+    shown = re.findall(r'<th scope="row" role="rowheader">([^<]+)', html)  # the most accurate first
+    fitting = [
+        name
+        for name in shown
+        if (budget.latency_ms is None or students.named(name).latency_ms <= budget.latency_ms)
+        and (budget.bytes is None or students.named(name).network.bytes <= budget.bytes)
+        and (budget.accuracy is None or students.worth(students.named(name)) >= budget.accuracy)
+    ]
+    assert choice.chosen.name == fitting[0]
+    assert html.count("the student to choose</small>") == 1
+    assert str(budget) in html
+
+
+def test_where_nothing_fits_the_page_says_so(several):
+    page, _, choice = write_comparison(several(), Budget(latency_ms=0.1))
+    assert choice.chosen is None
+    html = page.read_text(encoding="utf-8")
+    assert "✕ none fits" in html
+    assert "takes 0.4 ms too long (0.5 ms)" in html
+    assert "the student to choose</small>" not in html
+
+
+@pytest.mark.parametrize("sort", SORTS)
+def test_rows_stand_in_the_order_that_is_asked_for_and_know_their_place_in_the_others(several, sort):
+    page, students, _ = write_comparison(several(), sort=sort)
+    html = page.read_text(encoding="utf-8")
+    shown = re.findall(r'<th scope="row" role="rowheader">([^<]+)', html)
+    assert shown == [student.name for student in students.sorted(sort)]
+    assert f'value="{sort}" checked' in html
+    values = [SORTS[sort](students, student) for student in students.sorted(sort)]
+    assert values == sorted(values)
+    for key in SORTS:
+        places = [int(place) for place in re.findall(rf"--{key}: (\d+)", html)]
+        assert sorted(places) == list(range(1, len(shown) + 1))
+
+
+def test_the_test_part_chooses_only_where_there_is_no_validation(several):
+    runs = several(accuracies=(0.8, 0.7))
+    for run, validation in zip(runs, (0.6, 0.9), strict=True):
+        content = json.loads((run / "result.json").read_text())
+        for found in content["methods"].values():
+            for row in found["trainings"]:
+                row["validation"] = validation
+        (run / "result.json").write_text(json.dumps(content))
+    _, students, choice = write_comparison(runs)
+    assert (students.chosen_by, choice.chosen.name.split(" ")[0]) == ("validation", "width1")
+    content["methods"]["kd"]["trainings"][0]["validation"] = None
+    (runs[1] / "result.json").write_text(json.dumps(content))
+    _, students, choice = write_comparison(runs)
+    assert (students.chosen_by, choice.chosen.name.split(" ")[0]) == ("test", "width0")
+
+
+def test_what_cannot_be_compared_is_said(several, finished, make_result):
+    runs = several(accuracies=(0.8, 0.9))
+    other = make_result(("kd",))
+    other["data"]["measured"] = 100
+    other["machine"]["threads"] = 8
+    page, students, _ = write_comparison([*runs, finished(other, name="other")])
+    html = page.read_text(encoding="utf-8")
+    assert "were not measured on the same samples" in html
+    assert "different machines or numbers of threads" in html
+    assert "other" in [student.name for student in students.all]  # its only method needs no name
+
+
+def test_old_results_and_those_without_costs_are_compared_as_well(finished, make_result):
+    old, bare = make_result(), {"methods": {"own": {"accuracy": {"values": [0.5]}}, "nothing": {}}}
+    runs = [finished(old, name="old"), finished(bare, name="bare", metrics=False)]
+    page, students, choice = write_comparison(runs, Budget(latency_ms=50))
+    assert [student.name for student in students.all][-1] == "bare · own"
+    assert choice.chosen.name == "old · fitnets"
+    assert "nan" not in page.read_text(encoding="utf-8").split("</style>")[1]
+
+
+def test_a_run_that_is_none_is_an_error_before_anything_is_written(several, tmp_path):
+    with pytest.raises(UserError, match="there is no run folder"):
+        write_comparison([*several(accuracies=(0.8,)), tmp_path / "nowhere"])
+    assert not (tmp_path / "comparison.html").exists()
+
+
+def test_names_tell_runs_apart(tmp_path):
+    assert list(short_names([tmp_path / "a/run", tmp_path / "b/run"]).values()) == ["a/run", "b/run"]
+    assert list(short_names([tmp_path / "a", tmp_path / "b"]).values()) == ["a", "b"]
+    assert list(short_names([tmp_path / "a"]).values()) == [""]
+
+
+def test_nothing_on_the_line_is_beaten_by_what_is_as_cheap():
+    points = [(1.0, 0.5), (1.0, 0.6), (2.0, 0.6), (3.0, 0.9), (4.0, 0.8)]
+    for order in itertools.permutations(points):
+        assert undominated(order) == [(1.0, 0.6), (3.0, 0.9)]

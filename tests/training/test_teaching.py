@@ -1,0 +1,232 @@
+"""Copies that stand in for teachers: they answer alike, or are not used; the teacher stays as it is."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from understudy.methods import find
+from understudy.models import NetworkSpec, Normalized
+from understudy.models.folding import copied, fold
+from understudy.objective import Objective
+from understudy.plan import Stage
+from understudy.taps import TappedNetwork
+from understudy.terms import CE, KD, GradientAT, Hint
+from understudy.training.apparatus import Apparatus
+from understudy.training.course import Course
+from understudy.training.loop import Training
+from understudy.training.optimizers import SGD
+from understudy.training.settings import Settings
+from understudy.training.teaching import lean
+
+CPU = Settings(device="cpu")
+COURSE = Course(epochs=2, batch=16, optimizer=SGD(lr=0.05), keep="last")
+NETWORKS = {
+    "resnet": ("resnet8", {"widths": [4, 4, 8]}, ["layer1", "layer2.0.bn1", "layer2.0.conv2", "layer3.0.bn1:input"]),
+    "wide resnet": ("wrn-10-1", {}, ["block1", "block2.0.conv1", "block2.0.bn2"]),
+    "plain": ("plain2", {}, []),
+}
+
+
+def experienced(network):
+    """With statistics and scales that leave no batch norm an identity."""
+    generator = torch.Generator().manual_seed(1)
+    for name, value in (*network.named_buffers(), *network.named_parameters()):
+        if name.endswith(("running_mean", "running_var")) or value.ndim == 1:
+            value.data.copy_(torch.rand(value.shape, generator=generator) + 0.5)
+    return network.eval()
+
+
+def built(kind, size=8):
+    name, settings, taps = NETWORKS[kind]
+    torch.manual_seed(0)
+    return experienced(NetworkSpec(name, settings).build(3, 3, size)), taps
+
+
+def norms(network):
+    return sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+
+
+def notes_of(terms, teacher, small, settings=CPU):
+    """How the teacher is asked for these terms, and what is noted on the way."""
+    notes: list[str] = []
+    data, (_, student) = small.data(), small.networks()
+    example = data.example(2, torch.device("cpu"))
+    objective = Objective(terms, student=student, teacher=teacher, example=example)
+    return objective, lean(objective, [teacher], data, settings, notes.append), notes
+
+
+@pytest.mark.parametrize("kind", ["resnet", "wide resnet"])
+def test_a_folded_network_answers_alike_at_every_tap_and_has_fewer_batch_norms(kind):
+    network, taps = built(kind)
+    x = torch.rand(5, 3, 8, 8)
+    copy = copied(network)
+    folded = fold(copy, lambda: TappedNetwork(copy, taps)(x).values())
+    with torch.no_grad():
+        before, after = TappedNetwork(network, taps)(x), TappedNetwork(copy, taps)(x)
+    assert folded
+    assert norms(copy) == norms(network) - len(folded)
+    torch.testing.assert_close(after.logits, before.logits, rtol=1e-4, atol=1e-5)
+    for tap in before:
+        torch.testing.assert_close(after[tap], before[tap], rtol=1e-4, atol=1e-5)
+
+
+def test_a_layer_whose_own_output_is_read_is_not_folded():
+    network, _ = built("resnet")
+    for taps, spared in (((), 0), (("layer2.0.conv1",), 1), (("layer2.0.bn1:input",), 1), (("layer2.0.bn1",), 0)):
+        copy = copied(network)
+        fold(copy, lambda taps=taps, copy=copy: TappedNetwork(copy, taps)(torch.rand(2, 3, 8, 8)).values())
+        assert norms(copy) == spared
+
+
+def test_layers_that_somebody_hung_something_on_and_norms_without_statistics_are_let_be():
+    hooked, weighed = nn.Conv2d(3, 4, 1), nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 4, 1))
+    hooked.register_forward_hook(lambda module, args, output: 2 * output)
+    own = nn.BatchNorm2d(4, track_running_stats=False)
+    layers = [hooked, nn.BatchNorm2d(4), weighed, nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1), own]
+    network = experienced(nn.Sequential(*layers))
+    assert fold(network, lambda: [network(torch.rand(2, 3, 4, 4))]) == []
+
+
+class Twice(nn.Module):
+    """Reads a layer's output before and behind its batch norm."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn, self.head = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = self.conv(x)
+        return self.head((x + self.bn(x)).mean((2, 3)))
+
+
+class Overwriting(Twice):
+    def forward(self, x):
+        x = self.conv(x)
+        x += 1
+        return self.head(self.bn(x).mean((2, 3)))
+
+
+class OtherwiseForMany(Twice):
+    """Looks like a network that can be folded as long as it is shown few samples."""
+
+    def forward(self, x):
+        few, x = len(x) < 5, self.conv(x)
+        return self.head((self.bn(x) if few else x + self.bn(x)).mean((2, 3)))
+
+
+@pytest.mark.parametrize("kind", [Twice, Overwriting])
+def test_a_layer_that_others_read_too_is_not_folded(small, kind):
+    torch.manual_seed(0)
+    teacher = experienced(kind())
+    objective, forms, notes = notes_of(KD(), teacher, small)
+    assert (forms, notes) == (["float32"], [])
+    x = small.data().example(4, torch.device("cpu"))
+    assert torch.equal(objective.ask(x)[0].logits, teacher(x))
+
+
+def test_where_folding_changes_the_answers_it_is_undone_and_told(small):
+    torch.manual_seed(0)
+    teacher = experienced(OtherwiseForMany())
+    objective, forms, notes = notes_of(KD(), teacher, small)
+    assert forms == ["float32"]
+    assert len(notes) == 1
+    assert "batch norms as they are: folded, its answers differ by" in notes[0]
+    x = small.data().example(8, torch.device("cpu"))
+    assert torch.equal(objective.ask(x)[0].logits, teacher(x))
+
+
+def test_low_precision_is_used_where_the_answers_stay_the_same_and_refused_with_figures_where_not(small):
+    low = replace(CPU, teacher_precision="bfloat16")
+    for scale, accepted in ((30.0, True), (3000.0, False)):
+        torch.manual_seed(0)
+        teacher = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
+        teacher[4].weight.data.mul_(scale)
+        _, forms, notes = notes_of(KD(), teacher, small, low)
+        assert forms == ["bfloat16" if accepted else "float32"]
+        assert accepted == (notes == [])
+        if not accepted:
+            assert "asked in float32: in bfloat16, its answers differ by a KL of" in notes[0]
+    with torch.no_grad():
+        teacher[4].weight.mul_(1e30)
+    _, _, notes = notes_of(Hint("0 -> conv1"), teacher, small, low)
+    assert notes == []  # of a stage of hints, only the hidden values count
+
+
+def test_the_teacher_stays_as_it_is_and_terms_still_see_it(small):
+    network, _ = built("resnet")
+    teacher = Normalized(network, [0.5] * 3, [0.2] * 3).eval()
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    count, where = norms(teacher), {name: id(value) for name, value in teacher.named_parameters()}
+    terms = CE() + KD() + Hint("layer2 -> conv2")
+    objective, forms, _ = notes_of(terms, teacher, small, replace(CPU, teacher_precision="bfloat16"))
+    assert forms[0].startswith("bfloat16, without ")
+    data = small.data()
+    reading = objective.read(data.example(8, torch.device("cpu")), data.train.labels[:8])
+    objective.judge(reading).loss.backward()
+    assert reading.teacher_network is teacher
+    values = reading.teacher["layer2"]
+    assert values.dtype == torch.float32  # for what learns in float32, though it was answered in less
+    assert torch.equal(values.bfloat16().float(), values)
+    assert norms(teacher) == count
+    assert {name: id(value) for name, value in teacher.named_parameters()} == where
+    assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+
+
+@pytest.mark.parametrize("terms", [CE() + GradientAT("layer2 -> conv2"), KD()])
+def test_gradients_through_the_teacher_and_plain_settings_ask_the_teacher_itself(small, terms):
+    teacher, _ = built("resnet")
+    settings = CPU if terms != KD() else replace(CPU, teacher="plain")
+    called = []
+    teacher.register_forward_hook(lambda *_: called.append(1))
+    objective, forms, _ = notes_of(terms, teacher, small, settings)
+    called.clear()
+    objective.ask(small.data().example(4, torch.device("cpu")))
+    assert called == [1]
+    assert forms == ["float32"]
+
+
+@pytest.mark.parametrize("method", ["kd", "fitnets"])
+def test_a_training_with_a_lean_teacher_ends_beside_that_with_the_plain_one(small, method):
+    ends = []
+    for how in ("lean", "plain"):
+        teacher, _ = built("resnet")
+        _, student = small.networks()
+        own = {"pair": "layer2 -> conv2", "hint_epochs": 1} if method == "fitnets" else {}
+        stages = find(method)(COURSE, **own)
+        Training(student, [teacher], stages, small.data(), settings=replace(CPU, teacher=how)).run()
+        ends.append(student.state_dict())
+    for name, value in ends[0].items():
+        torch.testing.assert_close(value, ends[1][name], rtol=1e-2, atol=1e-3)
+
+
+class Counted(nn.Conv2d):
+    """Counts its calls, those of its copies too."""
+
+    calls: dict[str, int] = {}  # noqa: RUF012
+
+    def __init__(self, name, *arguments):
+        super().__init__(*arguments)
+        self.name = name
+
+    def forward(self, x):
+        self.calls[self.name] = self.calls.get(self.name, 0) + 1
+        return super().forward(x)
+
+
+def chain(role):
+    layers = [Counted(f"{role} {n}", 3, 3, 3, 1, 1) for n in range(4)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def test_a_stage_of_hints_runs_neither_network_deeper_than_its_deepest_tap(small):
+    data = small.data(validation=0)
+    stage = Stage("hints", Hint("1 -> 2") + Hint("0 -> 0"), COURSE)
+    apparatus = Apparatus(stage, chain("student"), [chain("teacher")], data, CPU)
+    (batch, *_) = apparatus.batches(0)
+    Counted.calls.clear()
+    loss, _ = apparatus.losses(batch, 0.0)
+    apparatus.step(loss)
+    assert Counted.calls == {"teacher 0": 1, "teacher 1": 1, "student 0": 1, "student 1": 1, "student 2": 1}

@@ -1,0 +1,331 @@
+"""The search: blind to test, the same after any kill, rid of hopeless trials, and honest in what it tells."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from understudy import recipe as recipes
+from understudy.errors import UserError
+from understudy.training.loop import Training
+from understudy.tuning import TuneWatcher, Tuning
+from understudy.tuning.bench import Bench
+from understudy.tuning.outcome import BY_VALIDATION, OPTIMISTIC, execute
+from understudy.tuning.trials import Trials
+
+ROOT = Path(__file__).parents[2]
+COUNT = 5
+SPACE = ["methods.kd.temperature=1..20", "train.optimizer.lr=1e-6..0.2 log"]
+SMALL = ["train.epochs=3", "tune.random=2", "tune.grace=1"]
+KD = "[methods.alone]\n[methods.kd]\n"
+
+
+def text(recipe="", methods=KD):
+    from tests.conftest import RECIPE
+
+    return RECIPE.split("[methods.fitnets]")[0] + recipe + methods
+
+
+@pytest.fixture
+def make(workplace, tmp_path):
+    """A search of the workplace's recipe; ``out`` is the name of its folder."""
+
+    def build(*changes, search=SPACE, out="tune", recipe=None, watcher=None, seconds=20.0, **tune):
+        read = recipes.parse_searched(recipe or text(), "recipe.toml", [*SMALL, *changes], search, **tune)
+        return Tuning(read, tmp_path / out, trusted=["smallnets"], watcher=watcher, checkpoint_seconds=seconds)
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def unbroken(_workplace, tmp_path_factory):
+    """All trials in one go: their folder and what was told."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(_workplace)
+        patch.syspath_prepend(_workplace)
+        read = recipes.parse_searched(text(), "recipe.toml", SMALL, SPACE)
+        tuning = Tuning(read, tmp_path_factory.mktemp("unbroken"), trusted=["smallnets"])
+        return tuning.folder.path, execute(tuning, COUNT)
+
+
+def students(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("student.safetensors")}
+
+
+def curves(folder):
+    with sqlite3.connect(folder / "trials.sqlite") as base:
+        found = base.execute("select trial_id, step, intermediate_value from trial_intermediate_values").fetchall()
+    base.close()
+    return sorted(found)
+
+
+def same(folder, outcome, unbroken):
+    """Trials, curves, students and the recipe of the best: all of it, byte by byte where it is bytes."""
+    path, expected = unbroken
+    return (
+        outcome["trials"] == expected["trials"]
+        and outcome["best"] == expected["best"]
+        and outcome["figures"] == expected["figures"]
+        and curves(folder) == curves(path)
+        and students(folder) == students(path)
+        and (folder / "tuned.toml").read_bytes() == (path / "tuned.toml").read_bytes()
+        and not list(folder.rglob("*.checkpoint"))
+    )
+
+
+class Killed(BaseException):
+    """The end of a process, as the rest of it sees it."""
+
+
+def dies(monkeypatch, owner, name, call, *, after):
+    """The process ends at the so-manieth call, before it or just after it."""
+    real, calls = getattr(owner, name), []
+
+    def instead(*args, **kwargs):
+        calls.append(name)
+        if len(calls) == call and not after:
+            raise Killed
+        answer = real(*args, **kwargs)
+        if len(calls) == call and after:
+            raise Killed
+        return answer
+
+    monkeypatch.setattr(owner, name, instead)
+
+
+MOMENTS = [  # one after the other in the same search: which call ends the process, and whether before or after it
+    (Trials, "begin", 1, False),
+    (Trials, "begin", 1, True),
+    (Trials, "report", 2, False),
+    (Trials, "report", 1, True),
+    (Training, "_save", 3, True),
+    (Trials, "end", 1, False),
+    (Trials, "end", 1, True),
+    (Bench, "clear", 1, False),
+    (Trials, "begin", 1, True),
+    (Trials, "end", 2, False),
+]
+
+
+def test_a_search_that_ended_at_any_moment_goes_on_and_ends_the_same(make, monkeypatch, unbroken):
+    for owner, name, call, after in MOMENTS:
+        with monkeypatch.context() as patch:
+            dies(patch, owner, name, call, after=after)
+            with pytest.raises(Killed):
+                execute(make(seconds=0.0), COUNT)
+    tuning = make()
+    assert same(tuning.folder.path, execute(tuning, COUNT), unbroken)
+
+
+def test_a_search_that_is_extended_equals_a_longer_one_and_says_when_test_was_read(make, unbroken):
+    execute(make(), 2)
+    tuning = make()
+    outcome = execute(tuning, COUNT)
+    assert same(tuning.folder.path, outcome, unbroken)
+    assert outcome["test_read_after_trials"] == [2, COUNT]
+
+
+@pytest.mark.slow
+def test_killed_by_the_system_the_command_goes_on_and_ends_the_same(workplace, tmp_path, make, unbroken):
+    (tmp_path / "tuned-one.toml").write_text(text())
+    folder = tmp_path / "tune"
+    options = [
+        "--out",
+        str(folder),
+        "--trust",
+        "smallnets",
+        "--checkpoint-seconds",
+        "0",
+        "--trials",
+        str(COUNT),
+        "--no-check",
+    ]
+    options += [word for change in SMALL for word in ("--set", change)]
+    options += [word for space in SPACE for word in ("--search", space)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "understudy", "tune", str(tmp_path / "tuned-one.toml"), *options],
+        cwd=workplace,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        while process.poll() is None and not list(folder.glob("trials/0001/checkpoints/*/*.checkpoint")):
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, process.communicate()
+    finally:
+        process.kill()
+        process.communicate()
+    assert not (folder / "tune.json").exists()
+    assert same(folder, execute(make(), COUNT), unbroken)
+
+
+def test_the_search_never_opens_the_test_part_and_the_outcome_opens_it_once(make):
+    tuning, opened = make(), []
+
+    def refuse():
+        raise AssertionError("the test part was opened")
+
+    cast = tuning.bench._run.cast
+    data = cast.data
+    cast.data = replace(data, open_test=refuse)
+    assert [trial.state for trial in tuning.search(3)].count("complete") >= 2
+    assert list(tuning.bench.check())
+
+    def note():
+        opened.append(len(list(tuning.folder.path.glob("trials/*/trainings/kd-0/result.json"))))
+        return data.open_test()
+
+    cast.data = replace(data, open_test=note)
+    execute(tuning, 3, also_optimistic=True)
+    assert len(opened) == 1
+    before = (tuning.folder.path / "tune.json").read_bytes()
+    again = make()
+    again.bench._run.cast.data = replace(data, open_test=refuse)
+    execute(again, 3)
+    assert (tuning.folder.path / "tune.json").read_bytes() == before
+
+
+def test_a_hopeless_trial_is_stopped_early_and_leaves_no_student(make):
+    tuning = make(
+        "tune.random=1", "train.keep='last'", search=["train.optimizer.lr={0.1, 1e-9}", "train.epochs={5, 6}"]
+    )
+    found = tuning.search(4)
+    assert {trial.values["train.optimizer.lr"] for trial in found} == {0.1, 1e-9}
+    stopped = [trial for trial in found if trial.state == "stopped"]
+    assert stopped
+    assert {trial.values["train.optimizer.lr"] for trial in stopped} == {1e-9}
+    for trial in stopped:
+        assert 1 < len(trial.curve) < trial.values["train.epochs"]
+        assert trial.score is None
+        assert not list(tuning.place(trial).rglob("*.safetensors"))
+    assert all(len(t.curve) == t.values["train.epochs"] for t in found if t.values["train.optimizer.lr"] == 0.1)
+
+
+def test_a_small_space_is_tried_once_each_and_then_the_search_ends(make):
+    told = []
+
+    class Listener(TuneWatcher):
+        def note(self, text):
+            told.append(text)
+
+    found = make("train.epochs=1", search=["methods.kd.temperature={1, 2, 3}"], watcher=Listener()).search(9)
+    assert sorted(trial.values["methods.kd.temperature"] for trial in found) == [1, 2, 3]
+    assert "after 3 trials" in told[-1]
+
+
+def test_the_samplers_seed_decides_what_is_tried(make):
+    def tried(out, seed):
+        tuning = make("train.epochs=1", f"tune.sampler_seed={seed}", out=out)
+        return [trial.values for trial in tuning.search(2)]
+
+    one = tried("one", 1)
+    assert tried("again", 1) == one
+    assert tried("other", 2) != one
+
+
+def test_a_trial_that_diverges_fails_and_the_search_goes_on(make):
+    found = make("train.epochs=2", search=["train.optimizer.lr={0.05, 1e30}"]).search(2)
+    by_rate = {trial.values["train.optimizer.lr"]: trial for trial in found}
+    assert (by_rate[0.05].state, by_rate[1e30].state) == ("complete", "failed")
+    assert "no longer a number" in by_rate[1e30].reason
+    with pytest.raises(UserError, match=r"no trial was completed: .*no longer a number"):
+        execute(make("train.epochs=2", search=["train.optimizer.lr=1e30..1e31"], out="none"), 1)
+
+
+def test_settings_that_are_possible_each_and_impossible_together_are_a_trial_that_failed(make):
+    methods = '[methods.fitnets]\npair = "conv -> conv1"\nhint_epochs = 2\n'
+    space = ["train.epochs={3, 5}", "methods.fitnets.hint_epochs={1, 4}"]
+    found = make("train.epochs=6", search=space, recipe=text(methods=methods)).search(9)
+    failed = [trial for trial in found if trial.state == "failed"]
+    assert len(found) == 4
+    assert [trial.values for trial in failed] == [{"methods.fitnets.hint_epochs": 4, "train.epochs": 3}]
+    assert "below the 3 epochs" in failed[0].reason
+
+
+def test_every_seed_of_a_trial_counts_and_the_first_alone_is_judged(make):
+    reported = []
+
+    class Listener(TuneWatcher):
+        def epoch_ends(self, record):
+            reported.append((record["training"], record["epoch"]))
+
+    tuning = make("train.epochs=2", seeds=[0, 5], search=["methods.kd.temperature={1, 2}"], watcher=Listener())
+    (trial,) = tuning.search(1)
+    assert reported == [("kd-0", 1), ("kd-0", 2), ("kd-5", 1), ("kd-5", 2)]
+    assert list(trial.curve) == [1, 2]
+    assert len(trial.validation) == 2
+    assert trial.score == sum(trial.validation) / 2
+
+
+def test_stages_without_accuracy_are_not_judged_and_epochs_are_counted_over_all_stages(make):
+    methods = '[methods.fitnets]\npair = "conv -> conv1"\nhint_epochs = 2\n'
+    (trial,) = make(
+        "train.epochs=4", search=["methods.fitnets.temperature={1, 2}"], recipe=text(methods=methods)
+    ).search(1)
+    assert list(trial.curve) == [3, 4]
+
+
+def test_a_teacher_is_trained_once_and_stays_whatever_the_search_changes(make, monkeypatch):
+    trained, run = [], Training.run
+    monkeypatch.setattr(Training, "run", lambda self: trained.append(self.name) or run(self))
+    recipe = text().replace('weights = "teacher.safetensors"', "accept_weak = true\ntrain = { epochs = 2 }")
+    tuning = make(recipe=recipe, search=["train.optimizer.lr={0.01, 0.05}"])
+    outcome = execute(tuning, 2)
+    assert trained == ["teacher-0", "kd-0", "kd-0"]
+    tuned = recipes.read(tuning.folder.path / "tuned.toml")
+    assert tuned.teacher.train.optimizer.lr == 0.05  # the recipe's own
+    assert tuned.methods["kd"].train.optimizer.lr == outcome["best"]["settings"]["train.optimizer.lr"]
+
+
+def test_the_outcome_names_both_figures_and_chooses_by_validation(make, unbroken):
+    path, outcome = unbroken
+    scores = {t["trial"]: t["validation"]["mean"] for t in outcome["trials"] if t["state"] == "complete"}
+    assert scores[outcome["best"]["trial"]] == max(scores.values())
+    assert list(outcome["figures"]) == [BY_VALIDATION]
+    assert outcome == json.loads((path / "tune.json").read_text())
+    tuning = make()
+    both = execute(tuning, COUNT, also_optimistic=True)
+    assert both["best"] == outcome["best"]
+    assert both["figures"][BY_VALIDATION] == outcome["figures"][BY_VALIDATION]
+    highest = both["figures"][OPTIMISTIC]["accuracy"]["mean"]
+    assert highest >= both["figures"][BY_VALIDATION]["accuracy"]["mean"]
+    assert "optimistic" in OPTIMISTIC
+
+
+def test_the_lines_to_paste_make_the_tuned_recipe(unbroken):
+    path, outcome = unbroken
+    written = recipes.parse(text(), "recipe.toml", SMALL)
+    pasted = tomllib.loads(outcome["best"]["lines"])
+    changes = [f"methods.kd.temperature={pasted['methods']['kd']['temperature']}"]
+    changes.append(f"train.optimizer.lr={pasted['train']['optimizer']['lr']}")
+    expected = recipes.parse(text(), "recipe.toml", [*SMALL, *changes])
+    assert recipes.read(path / "tuned.toml") == expected.model_copy(update={"tune": None})
+    assert (
+        expected.methods["alone"].train.optimizer.lr == pasted["train"]["optimizer"]["lr"] != written.train.optimizer.lr
+    )
+
+
+def test_the_folder_of_another_search_and_a_damaged_base_are_told(make):
+    tuning = make("train.epochs=1", search=["methods.kd.temperature=1..3"])
+    tuning.search(1)
+    with pytest.raises(UserError, match="another recipe"):
+        make("train.epochs=1", search=["methods.kd.temperature=1..4"]).search(1)
+    (tuning.folder.path / "trials.sqlite").write_bytes(b"no base at all, but long enough" * 99)
+    with pytest.raises(UserError, match=r"trials\.sqlite cannot be used .* choose another --out"):
+        make("train.epochs=1", search=["methods.kd.temperature=1..3"]).search(1)
+
+
+def test_without_optuna_one_line_says_how_to_get_it(make, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(UserError, match=r"pip install 'understudy\[tune\]'"):
+        make().search(1)

@@ -1,0 +1,34 @@
+"""Bounds as people write them: 3ms, 2MB, 90%."""
+
+import re
+
+import typer
+
+from understudy.measure import Budget
+
+_WRITTEN = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-zµ%]*)\s*", re.IGNORECASE)
+_MILLISECONDS = {"": 1.0, "ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3}
+_BYTES = {"": 1.0, "b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30}
+_SHARES = {"": 0.01, "%": 0.01}
+
+
+def budget(latency: str | None, size: str | None, accuracy: str | None) -> Budget:
+    """The three options of a budget."""
+    most = _value("--max-latency", size_of=latency, units=_MILLISECONDS, example="3ms")
+    held = _value("--max-size", size_of=size, units=_BYTES, example="2MB")
+    least = _value("--min-accuracy", size_of=accuracy, units=_SHARES, example="90")
+    if least is not None and least > 1:
+        raise typer.BadParameter(f"{accuracy}: an accuracy is at most 100 %", param_hint="--min-accuracy")
+    return Budget(most, None if held is None else int(held), least)
+
+
+def _value(option: str, *, size_of: str | None, units: dict[str, float], example: str) -> float | None:
+    if size_of is None:
+        return None
+    written = _WRITTEN.fullmatch(size_of)
+    if written is None or written[2].lower() not in units:
+        known = ", ".join(unit for unit in units if unit)
+        raise typer.BadParameter(
+            f"{size_of!r}: write a number and a unit ({known}), as in {example}", param_hint=option
+        )
+    return float(written[1]) * units[written[2].lower()]

@@ -1,0 +1,85 @@
+"""What a person sees of a search: the trials in a table, the best of them so far, and the training that goes on."""
+
+from collections.abc import Mapping
+
+from rich.console import Console, Group
+from rich.live import Live as Region
+from rich.table import Table
+
+from understudy.cli._live import Live
+from understudy.measure import Spread
+from understudy.tuning import Trial, TuneWatcher
+from understudy.tuning.trials import best as best_so_far
+
+SHOWN = 12  # trials in the moving table: the last ones, and the best
+
+
+class LiveTrials(Live, TuneWatcher):
+    """A moving table where the output is a terminal, a line for each trial elsewhere."""
+
+    def __init__(self, console: Console):
+        super().__init__(console)
+        self.trials: list[Trial] = []
+        self.count = 0
+        self.region = Region(console=console, get_renderable=self._picture, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> "LiveTrials":
+        if self.console.is_terminal:
+            self.region.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.console.is_terminal:
+            self.region.stop()
+
+    def search_begins(self, trials: int, before: list[Trial]) -> None:
+        self.count, self.trials = trials, [trial for trial in before if trial.state != "running"]
+        self.say(f"{trials} trials" + (f", {len(self.trials)} of them done before" if self.trials else ""))
+
+    def trial_begins(self, trial: Trial) -> None:
+        if not self.console.is_terminal:
+            self.say(f"trial {trial.number}: {told(trial.values)}")
+
+    def trial_ends(self, trial: Trial) -> None:
+        self.trials.append(trial)
+        if not self.console.is_terminal:
+            best = best_so_far(self.trials)
+            so_far = f"; best so far: trial {best.number}, {outcome(best)}" if best else ""
+            self.say(f"trial {trial.number}: {outcome(trial)}{so_far}")
+
+    def training_over(self, training: str) -> None:
+        self.trainings.clear()
+        for task in self.bars.task_ids:
+            self.bars.remove_task(task)  # trials have their table
+
+    def _picture(self) -> Group:
+        best = best_so_far(self.trials)
+        table = table_of([trial for trial in self.trials[-SHOWN:] if trial is not best], best)
+        return Group(table, f"{len(self.trials)} of {self.count} trials", self.bars)
+
+
+def table_of(trials: list[Trial], best: Trial | None) -> Table:
+    """The best first, then these."""
+    table = Table()
+    listed = [*([best] if best else []), *trials]
+    keys = list(listed[0].values) if listed else []
+    for heading in ("trial", *keys, "validation"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for trial in listed:
+        values = [f"{trial.values[key]:g}" for key in keys]
+        mark = " (best)" if trial is best else ""
+        table.add_row(f"{trial.number}{mark}", *values, outcome(trial), style="green" if trial is best else None)
+    return table
+
+
+def outcome(trial: Trial) -> str:
+    """How a trial ended, in a few words."""
+    if trial.state == "complete":
+        return f"validation {Spread(trial.validation).percent()}"
+    if trial.state == "stopped":
+        return f"stopped after {max(trial.curve or {0: 0.0})} epochs: it fell behind"
+    return f"failed: {trial.reason}"
+
+
+def told(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{key} = {value:g}" for key, value in values.items())

@@ -1,0 +1,32 @@
+"""``understudy card``: the model card of a student, and the way to the Hub."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from understudy import card as cards
+from understudy import hub
+from understudy.cli._shared import out
+
+
+def card(
+    student: Annotated[Path, typer.Argument(help="A run folder, or a student's own.", show_default=False)],
+    push: Annotated[
+        str | None,
+        typer.Option(metavar="USER/NAME", help="Upload the student to this place on the Hugging Face Hub."),
+    ] = None,
+) -> None:
+    """Write the model card of a student (README.md beside it) with what its run knows.
+
+    With --push, the card as it is there goes to the Hub, with the student and what was exported: a card that you have
+    changed is not written again.
+
+    Example: understudy card runs/mine
+    """
+    path = student / cards.CARD
+    if push is None or not path.exists():
+        path = cards.write_card(student)
+    out.print(str(path), markup=False, highlight=False, soft_wrap=True)
+    if push is not None:
+        out.print(hub.push(student, push, cards.files(student)), markup=False, highlight=False, soft_wrap=True)

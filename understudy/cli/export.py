@@ -1,0 +1,102 @@
+"""``understudy export``: a student for another runtime, proved."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from understudy import data as datasets
+from understudy import student as product
+from understudy.card import write_card
+from understudy.cli._shared import JsonOption, StudentTrustOption, confirmed, err, out, print_json
+from understudy.data import Data
+from understudy.errors import UserError
+from understudy.export import FORMATS, Exported
+from understudy.export import export as exported
+from understudy.report.words import memory, milliseconds, percent
+
+
+def export(
+    student: Annotated[Path, typer.Argument(help="A run folder, or a student's own.", show_default=False)],
+    to: Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.", show_default=False)],
+    place: Annotated[
+        Path | None,
+        typer.Option("--out", help="A file, or a folder for it; by default beside the student.", show_default=False),
+    ] = None,
+    tolerance: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="How far it may differ: difference, agreement, accuracy. Repeatable."),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="The data set to prove it on, where no run names one.", show_default=False)
+    ] = None,
+    root: Annotated[Path | None, typer.Option(help="Where --data lies.", show_default=False)] = None,
+    trust: StudentTrustOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write a student for another runtime, prove it on real data, and keep it only if it is good enough.
+
+    Example: understudy export runs/mine --to int8
+    """
+    trusted = confirmed(student, trust)
+    given = _data(student, data, root)
+    found = exported(student, to, out=place, data=given, tolerance=_tolerance(tolerance or []), trust=trusted)
+    notes = [found.note] if found.note else []
+    try:
+        write_card(student)
+    except UserError as error:
+        notes.append(str(error))
+    if json:
+        print_json({"file": str(found.path), **found.record})
+    else:
+        _show(found)
+    for note in notes:
+        err.print(note, style="yellow", markup=False, highlight=False)
+
+
+def _data(student: Path, name: str | None, root: Path | None) -> Data | None:
+    if name is None:
+        if root is not None:
+            raise UserError("--root says where --data lies: name the data set, too")
+        return None
+    if name != "folder":
+        return datasets.load(name, root)
+    channels, _, size = product.read(student).input.shape
+    return datasets.load(name, root, size=size, channels=channels)
+
+
+def _tolerance(words: list[str]) -> dict[str, float]:
+    found = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        try:
+            found[key.strip()] = float(value)
+        except ValueError:
+            raise UserError(f"--tolerance {word!r}: write KEY=VALUE, as in agreement=0.98") from None
+    return found
+
+
+def _show(found: Exported) -> None:
+    proof, compared = found.proof, found.proof.compared
+    table = Table()
+    for heading in ("", "accuracy", "size", "latency", "128 images"):
+        table.add_column(heading, justify="left" if not heading else "right", no_wrap=True)
+    accuracy = {"before": compared.accuracy_before, "after": compared.accuracy_after}
+    for key, name in (("teacher", "teacher, PyTorch"), ("before", "student, PyTorch"), ("after", found.path.name)):
+        if key in proof.latency_ms:
+            single, many = proof.latency_ms[key].p50, proof.throughput_ms[key].p50
+            size = memory(proof.bytes[key]) if key in proof.bytes else ""
+            shown = percent(accuracy[key]) if key in accuracy else ""
+            table.add_row(name, shown, size, milliseconds(single), milliseconds(many))
+    out.print(table)
+    speed = [f"{proof.speedup('before'):.1f} times as fast as PyTorch"]
+    if (over := proof.speedup("teacher")) is not None:
+        speed.append(f"{over:.1f} times as fast as the teacher")
+    out.print(
+        f"agrees with PyTorch on {percent(compared.agreement)} of {compared.samples:,} {proof.measured_on} samples, "
+        f"largest difference of a logit {compared.largest_difference:.2g}; {', '.join(speed)} (median of one sample)",
+        markup=False,
+        highlight=False,
+    )
+    out.print(f"file: {found.path}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,75 @@
+"""``understudy landscape``: how flat is the place where each student's training ended?"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.progress import Progress
+from rich.table import Table
+
+from understudy import recipe as recipes
+from understudy.cli._shared import JsonOption, TrustOption, err, out, print_json
+from understudy.errors import UserError
+from understudy.recipe import Recipe
+from understudy.report import write_report
+from understudy.report.reading import read_result
+from understudy.running import Run
+from understudy.running.folder import RECIPE
+from understudy.running.landscapes import survey
+
+
+def landscape(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished run.", show_default=False)],
+    grid: Annotated[int, typer.Option(min=3, help="Points along each side of the square; odd.")] = 21,
+    samples: Annotated[int, typer.Option(min=1, help="On how many samples the loss is measured.")] = 1000,
+    part: Annotated[Literal["train", "validation"], typer.Option(help="Of which part.")] = "train",
+    seed: Annotated[int, typer.Option(min=0, help="Of the two random directions.")] = 0,
+    trust: TrustOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure the loss around each student of a run, in two random directions, and draw it in the report.
+
+    Example: understudy landscape runs/mnist --grid 15 --samples 500
+    """
+    read_result(run)
+    made = Run(_recipe(run), run, trusted=trust or [])
+    with made.folder.locked(), Progress(console=err, transient=True, disable=not err.is_terminal) as bars:
+        bar = bars.add_task("")
+        found = survey(
+            made,
+            grid=grid,
+            samples=samples,
+            part=part,
+            seed=seed,
+            progress=lambda name, done, of: bars.update(bar, description=name, completed=done, total=of),
+        )
+    page = write_report(run)
+    if json:
+        print_json(found)
+        return
+    _show(found)
+    out.print(f"report: {page}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _recipe(run: Path) -> Recipe:
+    path = run / RECIPE
+    raw = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if "methods" not in raw:
+        raise UserError(
+            f"{run} holds no run of a recipe, from which its students could be rebuilt: "
+            "use understudy.measure.landscape(network, inputs, labels)"
+        )
+    return recipes.read(path)
+
+
+def _show(found: dict[str, Any]) -> None:
+    table = Table()
+    table.add_column("", no_wrap=True)
+    for heading in ("loss", f"mean rise at radius {found['sharpness_radius']:g}"):
+        table.add_column(heading, justify="right")
+    for student in found["students"]:
+        table.add_row(student["training"], f"{student['centre']:.4g}", f"{student['sharpness']:.4g}")
+    out.print(table)
+    told = f"loss on {found['samples']:,} samples of the {found['part']} part; the radius is in norms of the filters"
+    out.print(told, style="dim", highlight=False)

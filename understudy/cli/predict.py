@@ -1,0 +1,40 @@
+"""``understudy predict``: what a student sees in images."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from understudy.cli._shared import JsonOption, StudentTrustOption, confirmed, out, print_json
+from understudy.predicting import Prediction
+from understudy.predicting import predict as predicted
+
+
+def predict(
+    student: Annotated[Path, typer.Argument(help="A run folder, or an exported file.", show_default=False)],
+    images: Annotated[list[str], typer.Argument(help="Files, folders, patterns.", show_default=False)],
+    top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 3,
+    batch: Annotated[int, typer.Option(min=1, help="Images that are answered at once.")] = 32,
+    trust: StudentTrustOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Name the likeliest classes of images, by a run's student or by an exported file alike.
+
+    Example: understudy predict runs/mine photos/cat.jpg --top 1
+    """
+    found = predicted(student, images, top=top, batch=batch, trust=confirmed(student, trust))
+    if json:
+        print_json([asdict(prediction) for prediction in found])
+    for prediction in found:
+        if prediction.problem is not None:
+            typer.echo(f"understudy: {prediction.problem}", err=True)
+        elif not json:
+            _tell(prediction)
+    if any(prediction.problem is not None for prediction in found):
+        raise typer.Exit(2)
+
+
+def _tell(prediction: Prediction) -> None:
+    classes = ", ".join(f"{name} {100 * share:.1f} %" for name, share in prediction.classes)
+    out.print(f"{prediction.image}: {classes}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,102 @@
+"""``understudy tune``: search a method's settings on the validation part."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from understudy import recipe as recipes
+from understudy.cli._settle import settle
+from understudy.cli._shared import (
+    JsonOption,
+    RecipeArgument,
+    SetOption,
+    SettingsOption,
+    TrustOption,
+    err,
+    out,
+    print_findings,
+    print_json,
+)
+from understudy.cli._trials import LiveTrials
+from understudy.measure import Spread
+from understudy.training import preflight
+from understudy.training.interrupt import listening
+from understudy.tuning import Tuning
+from understudy.tuning.outcome import OUTCOME, TUNED, execute
+
+
+def tune(
+    recipe: RecipeArgument,
+    folder: Annotated[Path, typer.Option("--out", help="The run folder. A search that was stopped goes on there.")],
+    search: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--search",
+            metavar="KEY=SPACE",
+            help="A setting and what to try: 1..20, 0.05..1 step 0.05, 1e-4..0.1 log, or {1,2,5,10}. Repeatable.",
+        ),
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, help="How many trials in all, those of before included.")] = 30,
+    method: Annotated[
+        str | None, typer.Option(help="Whose settings; by default those that are searched.", show_default=False)
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, help="On how many seeds each trial is trained; by default the first.", show_default=False),
+    ] = None,
+    optimistic: Annotated[
+        bool, typer.Option("--also-optimistic", help="Also tell the best of all trials on test, as papers do.")
+    ] = False,
+    changes: SetOption = None,
+    settings: SettingsOption = None,
+    trust: TrustOption = None,
+    seconds: Annotated[float, typer.Option("--checkpoint-seconds", min=0, help="Between two checkpoints.")] = 20.0,
+    check: Annotated[bool, typer.Option(help="Run the pre-flight check first.")] = True,
+    json: JsonOption = False,
+) -> None:
+    """Search a method's settings by validation accuracy; stop it anywhere, the same command goes on.
+
+    Example: understudy tune recipe.toml --out runs/tune --search 'methods.kd.temperature=1..20' --trials 30
+    """
+    chosen: dict[str, Any] = {"method": method, "seeds": list(range(seeds)) if seeds else None}
+    read = recipes.read_searched(
+        recipe,
+        changes or [],
+        search or [],
+        settings=settings,
+        **{key: value for key, value in chosen.items() if value is not None},
+    )
+    with listening() as stop, LiveTrials(err) as live:
+        read = read.settled(settle(read.recipe, trust, live, folder))
+        tuning = Tuning(read, folder, trusted=trust or [], watcher=live, stop=stop, checkpoint_seconds=seconds)
+        tuning.look()
+        if check and not (folder / OUTCOME).exists():
+            findings = list(tuning.bench.check())
+            print_findings(findings, err)
+            preflight.passes(findings)
+        found = execute(tuning, trials, also_optimistic=optimistic)
+    if json:
+        print_json(found)
+    else:
+        _show(found, folder)
+
+
+def _show(found: dict[str, Any], folder: Path) -> None:
+    best = found["best"]
+    states = [trial["state"] for trial in found["trials"]]
+    counted = ", ".join(f"{states.count(state)} {state}" for state in ("complete", "stopped", "failed"))
+    _say(f"{len(states)} trials: {counted}")
+    _say(f"best by validation: trial {best['trial']}, {_percent(best['validation'])} on validation")
+    for name, figure in found["figures"].items():
+        _say(f"{name}: {_percent(figure['accuracy'])} (trial {figure['trial']})")
+    _say(f"\n{best['lines']}\n")
+    _say(f"the whole recipe: {folder / TUNED}   run it: understudy distill {folder / TUNED} --out ANOTHER-FOLDER")
+
+
+def _percent(spread: dict[str, Any]) -> str:
+    return Spread(tuple(spread["values"])).percent()
+
+
+def _say(text: str) -> None:
+    out.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,70 @@
+"""What a student's description may say: how to rebuild it, what goes in, what comes out."""
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from understudy.data.pictures import COLOURS, RULE
+from understudy.errors import UserError
+
+LIBRARIES = ("timm", "torchvision")
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Named(_Table):
+    """A network by name and settings."""
+
+    name: str
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+class Input(_Table):
+    """One sample, with values between 0 and 1. ``image`` says how a picture of any size becomes one."""
+
+    shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
+    range: tuple[float, float] = (0.0, 1.0)
+    image: str = RULE
+
+
+class Description(_Table):
+    """``student.json``, which exported files carry inside them, too."""
+
+    network: Named | None
+    own_class: str = Field(alias="class")
+    front: dict[str, Any] | None
+    graft: dict[str, Any] | None = None  # what of its teacher it took over
+    input: Input
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    format: Literal[1]
+
+    @property
+    def path(self) -> str:
+        """The name that builds it; of a network that was passed as an object, its class."""
+        return self.network.name if self.network else self.own_class
+
+    @property
+    def module(self) -> str | None:
+        """The user's own module that has to run for it, if any."""
+        where, colon, _ = self.path.removeprefix("python:").partition(":")
+        return where if colon and where not in LIBRARIES else None
+
+    @property
+    def takes_images(self) -> bool:
+        return len(self.input.shape) == 3 and self.input.shape[0] in COLOURS and self.input.image == RULE
+
+
+def parsed(text: str | bytes, source: str) -> Description:
+    """The description in a JSON text, or one line on what is wrong with it."""
+    try:
+        return Description.model_validate(json.loads(text))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        reason = f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    except ValueError as error:
+        reason = str(error)
+    raise UserError(f"{source} is not a student's description: {reason}")

@@ -1,0 +1,75 @@
+"""ExecuTorch, for phones and small machines: XNNPACK's kernels, one image at a time."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from understudy.errors import OptionalPackageError, UserError
+from understudy.export._base import Format, Material, Opened, not_followed, not_ours, quiet
+from understudy.export.proof import Tolerance
+
+METADATA = "understudy"  # a method of the program that answers with the description
+
+
+def write(material: Material, path: Path) -> dict[str, Any]:
+    """For one image, since ExecuTorch plans its memory when the program is made."""
+    try:
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import to_edge_transform_and_lower
+    except ModuleNotFoundError as error:
+        raise OptionalPackageError("executorch", "executorch", "export to ExecuTorch") from error
+    try:
+        with quiet():
+            program = torch.export.export(material.network, (material.example()[:1],))
+            edge = to_edge_transform_and_lower(
+                program,
+                partitioner=[XnnpackPartitioner()],
+                constant_methods={METADATA: material.description},
+            )
+            lowered = edge.to_executorch()
+    except Exception as error:  # whatever the two say of somebody's network
+        raise not_followed(error) from error
+    path.write_bytes(lowered.buffer)
+    return {"batch": 1, "backend": "xnnpack"}
+
+
+def read(path: Path) -> Opened:
+    try:
+        from executorch.runtime import Runtime
+    except ModuleNotFoundError as error:
+        raise OptionalPackageError("executorch", "executorch", f"running {path.name}") from error
+    try:
+        data = path.read_bytes()
+        program = Runtime.get().load_program(data)
+        names = program.method_names
+        description = program.load_method(METADATA).execute([])[0] if METADATA in names else None
+        method = program.load_method("forward")
+    except Exception as error:  # it has no class of its own for a damaged program
+        raise UserError(f"{path} is damaged or no ExecuTorch program") from error
+    if description is None:
+        raise not_ours(path)
+    return Opened(_OneByOne(method, held=(program, data)), str(description))
+
+
+class _OneByOne(nn.Module):
+    """``held`` is what the method reads from without owning it."""
+
+    def __init__(self, method: Any, held: Any):
+        super().__init__()
+        self.method, self.held = method, held
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.cat([self.method.execute([image[None].contiguous()])[0].clone() for image in images])
+
+
+FORMAT = Format(
+    "executorch",
+    ".pte",
+    "an ExecuTorch program, for phones and small machines",
+    write,
+    read,
+    Tolerance(),
+    packages=("executorch",),
+)

@@ -1,0 +1,63 @@
+"""A program of ``torch.export``, which PyTorch runs without the student's code."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from understudy.errors import UserError
+from understudy.export._base import Format, Material, Opened, not_followed, not_ours, quiet
+from understudy.export.proof import Tolerance
+
+METADATA = "understudy.json"
+
+
+def write(material: Material, path: Path) -> dict[str, Any]:
+    batch = torch.export.Dim("batch")
+    try:
+        with quiet():
+            program = torch.export.export(material.network, (material.example(),), dynamic_shapes=({0: batch},))
+            torch.export.save(program, path, extra_files={METADATA: material.description})
+    except Exception as error:  # whatever PyTorch says of somebody's network
+        raise not_followed(error) from error
+    return {}
+
+
+def read(path: Path) -> Opened:
+    """PyTorch may unpickle parts of such a file, so only one that the user trusts is opened."""
+    extra = {METADATA: ""}
+    try:
+        with quiet():
+            program = torch.export.load(path, extra_files=extra)
+    except Exception as error:  # PyTorch has no class of its own for a damaged archive
+        raise UserError(f"{path} is damaged or no program of torch.export") from error
+    if not extra[METADATA]:
+        raise not_ours(path)
+    return Opened(_Program(program.module()), extra[METADATA])
+
+
+class _Program(nn.Module):
+    """Programs refuse ``train()`` and ``eval()``: they are what they were exported as."""
+
+    def __init__(self, program: nn.Module):
+        super().__init__()
+        self.program = program
+
+    def train(self, mode: bool = True) -> "_Program":
+        return self
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.program(images)
+        return logits
+
+
+FORMAT = Format(
+    "torch",
+    ".pt2",
+    "a program of torch.export, for PyTorch without the student's code",
+    write,
+    read,
+    Tolerance(),
+    runs_code=True,
+)

@@ -1,0 +1,63 @@
+"""What a run knows about its student: the data that it can be proved on, and the teacher that it stands in for."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from understudy import recipe as recipes
+from understudy.data import Data
+from understudy.data.parts import fewer
+from understudy.errors import UserError
+from understudy.models import NetworkSpec, Normalized, Whitened
+from understudy.recipe import Recipe
+from understudy.running.cast import named_data
+from understudy.running.folder import RECIPE
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Data as they are before any whitening, what the student saw of them, and a teacher with fresh weights.
+
+    The teacher is there to be timed, for which its weights need not be found again; ``note`` says why there is none.
+    """
+
+    data: Data
+    student_data: Data
+    teacher: nn.Module | None
+    note: str | None = None
+
+
+def run_of(folder: Path) -> Path | None:
+    """The run folder that a student lies in: itself, or the one whose training it is."""
+    for run in (folder, folder.resolve().parent.parent):
+        if (run / RECIPE).is_file() and (run == folder or folder.resolve().parent.name == "trainings"):
+            return run
+    return None
+
+
+def surroundings(run: Path, student: nn.Module, trust: Collection[str]) -> Surroundings | None:
+    """Those of a recipe's run; None for a run of ``understudy.distill``, whose data were passed as an object."""
+    try:
+        recipe = recipes.read(run / RECIPE)
+    except UserError:
+        return None
+    data = named_data(recipe.data)
+    seen = fewer(data, recipe.data.student_samples) if recipe.data.student_samples else data
+    try:
+        return Surroundings(data, seen, _teacher(recipe, data, student, trust))
+    except UserError as error:
+        return Surroundings(data, seen, None, f"the teacher could not be timed: {error}")
+
+
+def _teacher(recipe: Recipe, data: Data, student: nn.Module, trust: Collection[str]) -> nn.Module | None:
+    table = recipe.teacher
+    if table is None:
+        return None
+    spec = NetworkSpec(table.network, dict(table.settings))
+    network = spec.build(len(data.classes), data.shape[0], data.shape[-1], trust)
+    if isinstance(student, Whitened):
+        return Whitened(network, student.whitening).eval()
+    mean, std = table.mean or data.mean, table.std or data.std
+    return Normalized(network, mean, std).eval() if mean and std else network.eval()

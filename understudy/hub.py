@@ -1,0 +1,41 @@
+"""To the Hugging Face Hub: only where the user asks for it by name."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from understudy.errors import OptionalPackageError, UserError
+
+
+def push(folder: Path, repository: str, files: Sequence[str]) -> str:
+    """Upload these files of a folder to ``USER/NAME``, which is made if it is not there; answers with its address."""
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        raise UserError(f"--push {repository!r}: write USER/NAME, as in --push anna/small-clothes")
+    try:
+        from huggingface_hub import HfApi, errors
+    except ModuleNotFoundError as error:
+        raise OptionalPackageError("huggingface_hub", "hub", "pushing to the Hugging Face Hub") from error
+    api = HfApi()
+    try:
+        address = api.create_repo(repository, exist_ok=True)
+        api.upload_folder(
+            repo_id=repository,
+            folder_path=folder,
+            allow_patterns=list(files),
+            commit_message="A student, its card and its exported files",
+        )
+    except errors.LocalTokenNotFoundError as error:
+        raise _no_token(repository) from error
+    except errors.HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else None
+        if status == 401:
+            raise _no_token(repository) from error
+        raise UserError(f"the Hub refused {repository}: {str(error).strip().splitlines()[0]}") from error
+    except (errors.HTTPError, errors.HFValidationError, OSError) as error:  # type: ignore[attr-defined]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"cannot push to {repository}: {reason}; everything is still in {folder}") from error
+    return str(address)
+
+
+def _no_token(repository: str) -> UserError:
+    return UserError(f"cannot push to {repository}: the Hub wants a token: hf auth login, or set HF_TOKEN")

@@ -1,0 +1,167 @@
+"""What a step of a stage costs: the trainer's own step against the floors, interleaved in one run."""
+
+import itertools
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from understudy.data.parts import Batch
+from understudy.measure.floors import Floor
+from understudy.measure.parts import Parts, synchronize
+from understudy.measure.surroundings import peak_memory
+from understudy.plan import Stage
+from understudy.training.loop import Training
+
+WARM_UP = 3
+LEAST_ROUNDS = 3
+ROUND = 0.03  # seconds that a round of steps takes at least, so that the clock's own moods are small against it
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """Of one stage. Times are medians in milliseconds; ratios are medians over rounds, floor over step."""
+
+    stage: str
+    objective: str
+    batch: int
+    step_ms: float  # without the data
+    parts_ms: dict[str, float]  # of the same step, with the time of waiting for data
+    floors_ms: dict[str, float]
+    of_floor: dict[str, float]  # 1 is the floor
+    images_per_second: float  # waiting for data included
+    loader_images_per_second: float  # of the data alone, as fast as they come
+    limit: Literal["loader", "step"]
+    peak_memory_mb: float
+    rounds: int
+
+
+def step_cost(training: Training, number: int, *, seconds: float = 5.0) -> StepCost:
+    """Of stage ``number`` of a training that has not begun; its student is trained a little by it."""
+    stage, device = training.stages[number], training.settings.torch_device
+    devices = [device] if device.type == "cuda" else []
+    with training.settings.in_force(), torch.random.fork_rng(devices):
+        training.place.stage = number
+        training.open(stage)
+        feed = _endless(training, stage)
+        for _ in range(WARM_UP):
+            training.advance(stage, next(feed), time.monotonic())
+        found = peak_memory(device)  # before anything else than the training takes some
+        times = _interleaved(training, stage, feed, 0.5 * seconds)
+        loader = _loader_rate(training, stage, 0.15 * seconds)
+        split = _split(training, stage, feed, 0.35 * seconds)
+    ours = times.pop("step")
+    batch = len(next(feed))
+    return StepCost(
+        stage=stage.name,
+        objective=str(stage.objective),
+        batch=batch,
+        step_ms=_milliseconds(ours),
+        parts_ms=split,
+        floors_ms={name: _milliseconds(values) for name, values in times.items()},
+        of_floor={name: round(median_ratio(values, ours), 4) for name, values in times.items()},
+        images_per_second=round(batch / (statistics.median(ours) + split["data"] / 1000), 1),
+        loader_images_per_second=round(loader, 1),
+        limit="loader" if loader < batch / statistics.median(ours) else "step",
+        peak_memory_mb=round(found.get("accelerator", found.get("process", 0)) / 1e6, 1),
+        rounds=len(ours),
+    )
+
+
+def interleaved(
+    variants: Mapping[str, Callable[[], None]], device: torch.device, *, seconds: float, least: int = LEAST_ROUNDS
+) -> dict[str, list[float]]:
+    """Seconds of one call of each variant, round by round, in an order that is shuffled in each."""
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    repeats = {name: _repeats(run, device) for name, run in variants.items()}
+    order, draw, end = list(variants), random.Random(0), time.perf_counter() + seconds
+    while len(times[order[0]]) < least or time.perf_counter() < end:
+        draw.shuffle(order)
+        for name in order:
+            times[name].append(timed(variants[name], device, repeats[name]))
+    return times
+
+
+def timed(run: Callable[[], None], device: torch.device, repeats: int = 1) -> float:
+    """Seconds of one call, over several."""
+    synchronize(device)
+    began = time.perf_counter()
+    for _ in range(repeats):
+        run()
+    synchronize(device)
+    return (time.perf_counter() - began) / repeats
+
+
+def median_ratio(values: list[float], base: list[float]) -> float:
+    """The median over rounds of one variant's time over another's."""
+    return statistics.median(value / other for value, other in zip(values, base, strict=True))
+
+
+def _repeats(run: Callable[[], None], device: torch.device) -> int:
+    """Calls that a round makes; on the way, the variant is warmed up."""
+    run()
+    return max(1, round(ROUND / timed(run, device)))
+
+
+def _interleaved(training: Training, stage: Stage, feed: Iterator[Batch], seconds: float) -> dict[str, list[float]]:
+    batch = next(feed)
+    floor = Floor(training, stage, batch)
+
+    def step() -> None:
+        training.place.step = 0  # the last step of an epoch does more
+        training.advance(stage, batch, time.monotonic())
+
+    return interleaved({"step": step, **floor.steps()}, training.settings.torch_device, seconds=seconds)
+
+
+def _split(training: Training, stage: Stage, feed: Iterator[Batch], seconds: float) -> dict[str, float]:
+    """Milliseconds of each part of a step, as it is in a training: the next batch is waited for, then taken."""
+    parts = Parts(training.settings.torch_device)
+    parts.watch(training.apparatus)
+    rows: list[dict[str, float]] = []
+    end = time.perf_counter() + seconds
+    while len(rows) < LEAST_ROUNDS or time.perf_counter() < end:
+        parts.seconds = dict.fromkeys(parts.seconds, 0.0)
+        with parts.part("data"):
+            batch = next(feed)
+        with parts.part("loop"):
+            training.place.step = 0
+            training.advance(stage, batch, time.monotonic())
+        rows.append(parts.seconds)
+    found = {name: _milliseconds([row[name] for row in rows]) for name in rows[0]}
+    return {name: value for name, value in found.items() if value or name in ("data", "loop")}
+
+
+def _loader_rate(training: Training, stage: Stage, seconds: float) -> float:
+    """Images per second of the data alone."""
+    feed = _endless(training, stage)
+    next(feed)  # worker processes have started
+    device = training.settings.torch_device
+    synchronize(device)
+    began, images = time.perf_counter(), 0
+    while images == 0 or time.perf_counter() - began < seconds:
+        images += len(next(feed))
+    synchronize(device)
+    return images / (time.perf_counter() - began)
+
+
+def _endless(training: Training, stage: Stage) -> Iterator[Batch]:
+    """The batches of one epoch after another, each in views of its own; a few again and again where answers are stored.
+
+    So a step with stored answers is measured as most of its training's steps are: with answers that are there.
+    """
+    while True:
+        training.place.step = 0
+        if training.apparatus.stored:
+            yield from itertools.islice(training.batches(stage), WARM_UP)
+        else:
+            yield from training.batches(stage)
+            training.place.epoch += 1
+
+
+def _milliseconds(values: list[float]) -> float:
+    return round(1000 * statistics.median(values), 4)

@@ -1,0 +1,142 @@
+"""A student that leaves with its teacher's classifier: grafted on before training, frozen, and part of the product.
+
+A graft says in plain values what was put where, so that ``Graft.onto`` makes the same place again for weights from a
+file, without the teacher.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from understudy.errors import UserError
+from understudy.taps import Pair, Tap, find, inner
+
+_MARK = "_understudy_graft"
+
+
+@dataclass(frozen=True)
+class Graft:
+    """What of a teacher a student takes over, and the learned modules that lead there.
+
+    Args:
+        head: the student's classifier, in whose place the teacher's stands.
+        width: of what the student's own classifier was given.
+        features, classes, bias: of the teacher's classifier, a linear layer.
+        maps: the student's module behind which a projector stands, three convolutions that give its map the teacher's
+            channels; without one, a linear layer before the classifier does that for vectors, where widths differ.
+        factor: by which the projector's inner channels are fewer than the teacher's.
+    """
+
+    head: str
+    width: int
+    features: int
+    classes: int
+    bias: bool
+    maps: str | None = None
+    factor: int = 2
+
+    @classmethod
+    def between(
+        cls, student: nn.Module, teacher: nn.Module, heads: Pair, maps: Pair | None = None, factor: int = 2
+    ) -> "Graft":
+        """What ``heads`` (and ``maps``) of these two networks come to."""
+        mine = _linear(student, heads.student.path, "the student")
+        theirs = _linear(teacher, heads.teacher.path, "the teacher")
+        return cls(
+            head=heads.student.path,
+            width=mine.in_features,
+            features=theirs.in_features,
+            classes=theirs.out_features,
+            bias=theirs.bias is not None,
+            maps=maps.student.path if maps else None,
+            factor=factor,
+        )
+
+    def onto(self, network: nn.Module) -> None:
+        """Put in place, with fresh weights; a network that carries this graft already stays as it is."""
+        there = graft_of(network)
+        if there == self:
+            return
+        if there is not None:
+            raise UserError(f"the student carries a graft already ({there}): build it anew")
+        own = _linear(network, self.head, "the student").weight
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_seed(own))
+            self._exchange(network, own.device)
+        setattr(inner(network), _MARK, self)
+
+    def _exchange(self, network: nn.Module, device: torch.device) -> None:
+        classifier = nn.Linear(self.features, self.classes, self.bias).requires_grad_(False).to(device)
+        if self.maps is not None:
+            body = find(network, Tap(self.maps), called="the student")
+            projector = bottleneck(self.width, self.features, self.factor).to(device)
+            _put(network, self.maps, _joined(body=body, projector=projector))
+            _put(network, self.head, classifier)
+        else:
+            bridge = nn.Linear(self.width, self.features) if self.width != self.features else nn.Identity()
+            _put(network, self.head, _joined(bridge=bridge.to(device), classifier=classifier))
+
+    @property
+    def classifier(self) -> str:
+        """Where the teacher's classifier stands in the grafted student."""
+        return self.head if self.maps is not None else f"{self.head}.classifier"
+
+    def fill(self, network: nn.Module, teacher: nn.Module, head: str) -> None:
+        """The teacher's classifier's weights, as they are now."""
+        theirs, ours = _linear(teacher, head, "the teacher"), _linear(network, self.classifier, "the student")
+        with torch.no_grad():
+            ours.weight.copy_(theirs.weight)
+            if theirs.bias is not None:
+                ours.bias.copy_(theirs.bias)
+
+    def describe(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def graft_of(network: nn.Module) -> Graft | None:
+    """The graft that a network carries."""
+    return getattr(inner(network), _MARK, None)
+
+
+def regraft(network: nn.Module, described: Mapping[str, Any] | None) -> None:
+    """The place for the weights of a student that was described with a graft; without one, nothing."""
+    if described is not None:
+        Graft(**described).onto(network)
+
+
+def bottleneck(inputs: int, outputs: int, factor: int, norm: Callable[[int], nn.Module] = nn.BatchNorm2d) -> nn.Module:
+    """SimKD's projector: convolutions of 1x1, 3x3 and 1x1, each with batch norm and ReLU."""
+    middle = max(1, outputs // factor)
+    parts: list[nn.Module] = []
+    for before, after, kernel in ((inputs, middle, 1), (middle, middle, 3), (middle, outputs, 1)):
+        convolution = nn.Conv2d(before, after, kernel, padding=kernel // 2, bias=False)
+        parts += [convolution, norm(after), nn.ReLU()]
+    return nn.Sequential(*parts)
+
+
+def _joined(**modules: nn.Module) -> nn.Module:
+    """One after the other, by their names."""
+    return nn.Sequential(OrderedDict(modules))
+
+
+def _linear(network: nn.Module, path: str, called: str) -> nn.Linear:
+    module = find(network, Tap(path), called=called)
+    if not isinstance(module, nn.Linear):
+        raise UserError(f"{called}'s {path!r} is no linear layer, so it cannot be taken over as a classifier")
+    return module
+
+
+def _put(network: nn.Module, path: str, module: nn.Module) -> None:
+    parent, _, name = path.rpartition(".")
+    setattr(inner(network).get_submodule(parent), name, module)
+
+
+def _seed(weight: Tensor) -> int:
+    """Of what is drawn anew: a function of the student's own weights, so that each seed's student has its own."""
+    values = weight.detach().float().cpu().contiguous().numpy()
+    return int.from_bytes(hashlib.sha256(values.tobytes()).digest()[:7], "big")

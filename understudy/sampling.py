@@ -1,0 +1,68 @@
+"""A network's answers under dropout: its own, or, where it has none, dropout of what its classifier is given."""
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from understudy.errors import UserError
+from understudy.taps import Answer, Tap, call, eagerly, evaluating, find, inner
+
+_DROPOUTS = nn.modules.dropout._DropoutNd
+
+
+class Dropouts:
+    """Draws answers of a network in evaluation mode, with dropout at work and nothing else of training mode.
+
+    Args:
+        network: with dropout modules of its own, which are switched on; or else with a classifier, a linear layer that
+            answers last.
+        example: a small batch, from which the classifier is found.
+        rate: of the dropout before the classifier, where the network has no dropout of its own.
+
+    ``tap`` is what must be read of the network in its usual pass: with it, samples cost no pass of their own.
+    """
+
+    def __init__(self, network: nn.Module, example: Any, rate: float):
+        self.network, self.rate = network, rate
+        self.tap = None if self._own() else _classifiers_input(network, example)
+
+    def draw(self, inputs: Any, answer: Answer, teaching: AbstractContextManager[Any]) -> Tensor:
+        """Logits, once more with other values dropped; ``answer`` is the usual one, to the same inputs."""
+        with torch.no_grad(), teaching:
+            if self.tap is not None:
+                logits: Tensor = find(self.network, self.tap)(F.dropout(answer[self.tap], self.rate, training=True))
+                return logits
+            with evaluating(self.network):
+                for module in self._own():
+                    module.train()
+                return Answer(call(self.network, inputs), {}).logits
+
+    def _own(self) -> list[nn.Module]:
+        return [module for module in self.network.modules() if isinstance(module, _DROPOUTS) and module.p > 0]
+
+
+def _classifiers_input(network: nn.Module, example: Any) -> Tap:
+    """Where the linear layer reads whose answer is the network's."""
+    answers: dict[str, Tensor] = {}
+    linear = {path: module for path, module in inner(network).named_modules() if isinstance(module, nn.Linear)}
+    hooks = [
+        module.register_forward_hook(lambda _module, _inputs, output, path=path: answers.update({path: output}))
+        for path, module in linear.items()
+    ]
+    try:
+        with torch.no_grad(), evaluating(network), eagerly(network):
+            logits = Answer(call(network, example), {}).logits
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for path, answer in answers.items():
+        if answer.shape == logits.shape and torch.equal(answer, logits):
+            return Tap(path, "input")
+    raise UserError(
+        f"the teacher {type(inner(network)).__name__} has no dropout module, nor a linear layer that answers last, "
+        "before which one could stand, so its answers do not vary: take a teacher with nn.Dropout in it, or another "
+        "method (logit-regression)"
+    )

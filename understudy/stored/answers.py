@@ -1,0 +1,154 @@
+"""The teachers' answers of one stage: read from files where they are there, else asked for and written."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from understudy.data.parts import Batch, Data
+from understudy.data.views import PLAIN, Draw, Views
+from understudy.errors import UserError
+from understudy.objective import Objective
+from understudy.plan import Stage
+from understudy.stored import fingerprints
+from understudy.stored.options import Stored
+from understudy.stored.store import Store
+from understudy.stored.value import LOGITS, TOLERANCE, Value, apart, value_of, values_of
+from understudy.taps import Answer
+from understudy.training.settings import Settings
+
+PROBED = 8  # samples of which the teacher is asked again, to see that its answers are those that are stored
+
+
+class StoredAnswers:
+    """Asked with a batch, it answers as ``Objective.ask`` does."""
+
+    def __init__(
+        self,
+        stored: Stored,
+        objective: Objective,
+        stores: Sequence[Store],
+        views: Views,
+        data: Data,
+        *,
+        seed: int,
+        note: Callable[[str], None],
+    ):
+        self.options, self.objective, self.stores, self.views, self.data = stored, objective, stores, views, data
+        self.seed, self.note = seed, note
+        self.filling = stored.fill
+        self.compared = False
+        self.teachers = [
+            [Value(store, tap, stored, len(data.train.source), note) for tap in values_of(teacher)]
+            for store, teacher in zip(stores, objective.teachers, strict=True)
+        ]
+
+    @classmethod
+    def of(
+        cls,
+        stored: Stored | None,
+        objective: Objective,
+        stage: Stage,
+        data: Data,
+        settings: Settings,
+        forms: Sequence[str],
+        *,
+        seed: int,
+        note: Callable[[str], None],
+    ) -> "StoredAnswers | None":
+        """Those of a stage; None where it asks the teacher itself, which is noted with the reason.
+
+        ``forms`` say how each teacher is asked: its precision, and which of its layers were folded.
+        """
+        reads = objective.terms.reads
+        if stored is None or not reads.teacher:
+            return None
+        reason = stored.needs_live_teacher(reads)
+        reason = reason or _alone_in_its_batch(objective, settings.prepare(data.example(PROBED, settings.torch_device)))
+        if reason:
+            note(f"stage {stage.name!r} asks the teacher at every step: {reason}")
+            return None
+        views = stage.course.views
+        shared = {
+            "data": fingerprints.of_samples(data.train.source),
+            "device": settings.torch_device.type,
+            "channels_last": settings.channels_last,
+            **_about(stored, views, data, seed),
+        }
+        stores = []
+        for teacher, form in zip(objective.teachers, forms, strict=True):
+            own = {"teacher": fingerprints.of_network(teacher.network), "precision": form}
+            stores.append(Store(Path(stored.folder or "stored"), shared | own, teacher.network, fill=stored.fill))
+        return cls(stored, objective, stores, views, data, seed=seed, note=note)
+
+    def unviewed(self) -> "StoredAnswers":
+        """Those about samples as they are, of a validation part."""
+        about = _about(self.options, PLAIN, self.data, self.seed)
+        stores = [store.sibling(about) for store in self.stores]
+        return StoredAnswers(self.options, self.objective, stores, PLAIN, self.data, seed=self.seed, note=self.note)
+
+    def draw(self, stage: int, epoch: int) -> Draw:
+        return self.options.draw(self.views, self.seed, stage, epoch)
+
+    def answers(self, batch: Batch, inputs: Tensor) -> tuple[Answer, ...]:
+        """The teachers' answers to a batch whose inputs are prepared."""
+        ids = batch.ids.cpu()
+        view = batch.draw.number if batch.draw else 0
+        values = [value for teacher in self.teachers for value in teacher]
+        there = [value.find(view, ids) for value in values]
+        live = None if all(found.all() for found in there) else self.objective.ask(inputs)
+        if not self.compared and any(found.any() for found in there):
+            self._compare(inputs, live)
+        if live is not None:
+            self._fill(live, ids)
+        return tuple(self._answer(teacher, inputs.device) for teacher in self.teachers)
+
+    def _answer(self, values: Sequence["Value"], device: torch.device) -> Answer:
+        found = {value.tap: value.decoded().to(device, non_blocking=True) for value in values}
+        logits = found.pop(None, None)
+        return Answer(logits, {tap: tensor for tap, tensor in found.items() if tap is not None})
+
+    def _fill(self, live: Sequence[Answer], ids: Tensor) -> None:
+        """Take over what was not there, and write it down."""
+        for values, answer in zip(self.teachers, live, strict=True):
+            for value in values:
+                value.take(answer)
+                try:
+                    if self.filling:
+                        value.write(ids)
+                except (OSError, UserError) as error:
+                    self.filling = False
+                    self.note(f"answers are no longer stored in {value.store.path}, the run goes on without: {error}")
+
+    def _compare(self, inputs: Tensor, live: Sequence[Answer] | None) -> None:
+        """Once, on a few samples: does the teacher still say what is stored?"""
+        self.compared = True
+        for values, answer in zip(self.teachers, live or self.objective.ask(inputs[:PROBED]), strict=True):
+            for value in values:
+                value.compare(answer)
+
+
+def _about(stored: Stored, views: Views, data: Data, seed: int) -> dict[str, Any]:
+    """What answers depend on, of the views."""
+    return {
+        "views": asdict(views),
+        "seed": stored.draw(views, seed, 0, 0).seed if views != PLAIN else None,
+        "mixed": fingerprints.of_pool(data.train) if views.mixup else None,
+    }
+
+
+def _alone_in_its_batch(objective: Objective, inputs: Tensor) -> str | None:
+    """Whether an answer depends on who shares the batch, beyond rounding: then it cannot be stored for its sample."""
+    whole, backwards = objective.ask(inputs), objective.ask(inputs.flip(0))
+    for teacher, one, other in zip(objective.teachers, whole, backwards, strict=True):
+        for tap in values_of(teacher):
+            a, b = value_of(one, tap), value_of(other, tap)
+            if len(a) != len(inputs):
+                return f"{teacher.called} does not answer with one value for each sample ({tap or LOGITS})"
+            distance = apart(a, b.flip(0))
+            if not distance <= TOLERANCE.get(str(a.dtype).removeprefix("torch."), 0.0):
+                return f"{teacher.called}'s answers depend on who shares the batch (by {distance:.2g} of the largest)"
+    return None

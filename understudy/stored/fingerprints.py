@@ -1,0 +1,67 @@
+"""What tells one teacher and one data set from another: SHA-256 of everything that its answers depend on."""
+
+import hashlib
+import re
+from collections.abc import Iterable
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from understudy.data.parts import Part
+from understudy.data.sources import InMemory, Source
+from understudy.errors import UserError
+
+_LOOKED_AT = 64  # samples of a source that is too large to be read as a whole
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_known: "WeakKeyDictionary[Source, str]" = WeakKeyDictionary()
+
+
+def of_network(network: nn.Module) -> str:
+    """Of its modules with their settings, and of every weight and statistic."""
+    network = network._modules.get("_orig_mod") or network  # what torch.compile made answers like what it was made of
+    digest = hashlib.sha256(_ADDRESS.sub("", repr(network)).encode())
+    for name, value in (*network.named_parameters(), *network.named_buffers()):
+        digest.update(name.encode())
+        _add(digest, value)
+    return digest.hexdigest()
+
+
+def of_samples(source: Source) -> str:
+    """Of all samples where they are in memory, else of their labels and of some that lie evenly over them."""
+    if source not in _known:
+        _known[source] = _of_all(source.samples) if isinstance(source, InMemory) else _of_some(source)
+    return _known[source]
+
+
+def of_pool(part: Part) -> str:
+    """Of which samples there are to be mixed with one another."""
+    return _of_all(part.ids)
+
+
+def _of_all(values: Tensor) -> str:
+    digest = hashlib.sha256()
+    _add(digest, values)
+    return digest.hexdigest()
+
+
+def _of_some(source: Source) -> str:
+    every = torch.arange(len(source))[:: -(-len(source) // _LOOKED_AT)]
+    once, again = (torch.cat(list(source.batches([every], torch.device("cpu")))) for _ in range(2))
+    if not torch.equal(once, again):
+        raise UserError(
+            "the data set changes its samples from one reading to the next, so no stored answer can belong to them: "
+            "leave the augmentation to views, or run without stored answers"
+        )
+    return _of_all(source.labels) + _of_all(once)
+
+
+def _add(digest: "hashlib._Hash", values: Tensor) -> None:
+    plain = values.detach().cpu().contiguous()
+    digest.update(f"{plain.dtype} {tuple(plain.shape)}".encode())
+    digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
+
+
+def brief(parts: Iterable[str]) -> str:
+    """A short name for several of them together."""
+    return hashlib.sha256("/".join(parts).encode()).hexdigest()[:12]

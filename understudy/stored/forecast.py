@@ -1,0 +1,60 @@
+"""What stored answers will cost and gain, before any is stored: from one measured step."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from understudy.data.views import PLAIN
+from understudy.plan import Stage
+from understudy.stored.options import Stored
+from understudy.stored.records import WORD
+from understudy.stored.value import forms
+from understudy.taps import Answer
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Of one stage: the teacher's share of a step, and the views' room on the disk."""
+
+    teacher: float  # share of a step's time
+    views: int
+    size: int  # bytes
+    epochs: int
+    free: int  # bytes where the files will lie
+
+    @property
+    def fits(self) -> bool:
+        return self.size <= self.free
+
+    def __str__(self) -> str:
+        several = self.views > 1
+        views = f"{self.views} views need" if several else "1 view needs"
+        gain = f"{'save' if several else 'saves'} {1 / (1 - self.teacher):.1f}x"
+        text = f"the teacher is {self.teacher:.0%} of a step; {views} {size(self.size)}"
+        if not self.fits:
+            return f"{text}, and there is room for {size(self.free)}: take fewer views, or another folder"
+        if self.epochs > self.views:
+            return f"{text} and {gain} after epoch {self.views}"
+        return f"{text} and {gain} only in further trainings: this one sees each view once"
+
+
+def forecast(
+    stored: Stored, stage: Stage, answers: Sequence[Answer], samples: int, teacher: float, step: float
+) -> Forecast:
+    """From the teachers' ``answers`` to a batch, and the seconds that the teachers and a whole step took."""
+    views = 1 if stage.course.views == PLAIN else min(stored.views, stage.course.epochs)
+    record = sum((form.words + 1) * WORD for form in forms(stored, answers))
+    folder = Path(stored.folder or ".").absolute()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    share = min(teacher / step, 0.99)
+    return Forecast(share, views, views * samples * record, stage.course.epochs, shutil.disk_usage(there).free)
+
+
+def size(count: float) -> str:
+    """Bytes, in the unit that suits them."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}" if unit != "bytes" else f"{count:.0f} bytes"
+        count /= 1000
+    return f"{count:.3g} TB"

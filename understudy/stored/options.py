@@ -1,0 +1,68 @@
+"""What of the teachers' answers is kept, and where."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from understudy.data.views import PLAIN, Draw, Views
+from understudy.errors import UserError
+from understudy.plan import STAGE_STRIDE
+from understudy.taps import Tap
+from understudy.terms import Reads
+from understudy.training.bounds import STRICT, Interval
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The teacher is asked once for each view of a sample; every later epoch reads its answer from a file.
+
+    Args:
+        views: so many views of each sample are drawn, then seen again: epoch e sees view e modulo ``views``.
+        seed: of the views. None: each training draws its own, and with as many views as epochs it ends equal to one
+            without stored answers. A number: all seeds, methods and stages see the same views and share their answers.
+        taps: whether stages that read the teacher's hidden values are served from a file too, and in which numbers.
+            ``"live"``: the teacher is asked each time, for hidden values can take much room.
+        top: of each answer only so many of the largest logits; all other classes share what probability is left.
+        folder: where the files are; by default ``stored`` in the run folder. Trainings, runs and sweeps may share one.
+        fill: False only reads: a folder without the answers of this teacher is refused.
+    """
+
+    views: Annotated[int, Interval(ge=1)] = 8
+    seed: Annotated[int, Interval(ge=0)] | None = None
+    taps: Literal["live", "exact", "bfloat16", "float16"] = "live"
+    top: Annotated[int, Interval(ge=1)] | None = None
+    folder: str | None = None
+    fill: bool = True
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
+
+    def within(self, run: Path | None) -> "Stored":
+        """The same with its folder, which lies in the run folder where none is named."""
+        if self.folder is not None:
+            return replace(self, folder=str(Path(self.folder).expanduser()))
+        if run is None:
+            raise UserError("stored answers need a folder: name one, as in Stored(folder=...), or a run folder (out=)")
+        return replace(self, folder=str(run / "stored"))
+
+    def kept(self, tap: Tap | None) -> str:
+        """How a value is kept: a tap's, or the logits (None)."""
+        if tap is not None:
+            return self.taps
+        return "exact" if self.top is None else f"top-{self.top}"
+
+    def draw(self, views: Views, seed: int, stage: int, epoch: int) -> Draw:
+        """Which views an epoch sees. Those of a stage without augmentation are always the same."""
+        if views == PLAIN:
+            return Draw(0, 0)
+        if self.seed is not None:
+            return Draw(self.seed, epoch % self.views)
+        return Draw(seed, stage * STAGE_STRIDE + epoch % self.views)
+
+    def needs_live_teacher(self, reads: Reads) -> str | None:
+        """Why a stage cannot be served from a file, where it cannot."""
+        if reads.gradients:
+            return "a term of it asks for gradients through the teacher"
+        if reads.teacher_samples:
+            return "a term of it asks the teacher under dropout"
+        if reads.teacher_taps and self.taps == "live":
+            return 'it reads hidden values of the teacher (stored.taps = "exact" would store them, too)'
+        return None

@@ -1,0 +1,89 @@
+"""One value of one view of every sample in one file: a record for each sample, in the place of its number.
+
+A record is its words and a checksum behind them, written in one piece. A place that was never written, or not to its
+end, has the checksum 0 and counts as empty; a record whose checksum does not fit is damaged. So a process may be killed
+at any moment, and several may write at once: they write the same into the same places.
+"""
+
+import os
+import weakref
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from understudy import randomness
+from understudy.stored.records import WORD
+
+
+class Shelf:
+    """The file of one value of one view.
+
+    Args:
+        path: need not exist; it is made, empty, when something is written. Empty places take no room on the disk.
+        places: how many samples there are.
+        words: of one record.
+    """
+
+    def __init__(self, path: Path, places: int, words: int):
+        self.path, self.places, self.words = path, places, words
+        # Of the store's and the file's own name: a file that was copied to another place does not fit there.
+        key = crc32(f"{path.parent.name}/{path.name}".encode())
+        self._own = randomness.bits(key, 0, torch.arange(places), "stored/place")
+        self._weights = randomness.bits(0, 0, torch.arange(words), "stored/weights") | 1
+        self._mapped: np.memmap[tuple[int, int], np.dtype[np.int64]] | None = None
+        self._file: int | None = None
+        self._closing: weakref.finalize[..., Shelf] | None = None
+
+    def read(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The words of these samples; which of them are there; which are damaged."""
+        mapped = self._map()
+        if mapped is None:
+            nowhere = torch.zeros(len(ids), dtype=torch.bool)
+            return torch.zeros(len(ids), self.words, dtype=torch.int64), nowhere, nowhere
+        found = torch.from_numpy(mapped[ids.numpy()])
+        words, written = found[:, :-1].contiguous(), found[:, -1]
+        there = written == self._checksums(words, ids)
+        return words, there, ~there & (written != 0)
+
+    def write(self, ids: Tensor, words: Tensor) -> None:
+        """Put these records into their places. Each is written in one piece, its checksum last."""
+        file = self._open()
+        records = torch.cat((words, self._checksums(words, ids)[:, None]), 1).numpy()
+        for place, record in zip(ids.tolist(), records, strict=True):
+            os.lseek(file, place * self._width, os.SEEK_SET)
+            data = memoryview(record).cast("B")
+            while data:
+                data = data[os.write(file, data) :]
+
+    def close(self) -> None:
+        self._mapped = None
+        if self._closing is not None:
+            self._closing()
+            self._closing = self._file = None
+
+    @property
+    def _width(self) -> int:
+        return (self.words + 1) * WORD
+
+    def _checksums(self, words: Tensor, ids: Tensor) -> Tensor:
+        """One for each record, never 0: a sum with odd weights, which sees any word that changed; and the place's."""
+        sums = (words * self._weights).sum(1) ^ self._own[ids]
+        return torch.where(sums == 0, 1, sums)
+
+    def _map(self) -> "np.memmap[tuple[int, int], np.dtype[np.int64]] | None":
+        if self._mapped is None and self.path.exists() and self.path.stat().st_size >= self.places * self._width:
+            shape = (self.places, self.words + 1)
+            self._mapped = np.memmap(self.path, dtype=np.int64, mode="r", shape=shape)
+        return self._mapped
+
+    def _open(self) -> int:
+        if self._file is None:
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+            self._file = os.open(self.path, flags, 0o644)
+            self._closing = weakref.finalize(self, os.close, self._file)
+            if os.fstat(self._file).st_size < self.places * self._width:
+                os.ftruncate(self._file, self.places * self._width)
+        return self._file

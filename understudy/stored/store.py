@@ -1,0 +1,112 @@
+"""A folder with the answers of one teacher about the views of one data set; it says itself to what they belong."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from understudy.errors import UserError
+from understudy.stored import fingerprints
+from understudy.stored.records import Form, read_form
+from understudy.taps import inner
+from understudy.training.checkpoints import write_atomically
+
+DESCRIPTION = "store.json"
+FORMAT = 1
+WORDS = {  # how a difference is told
+    "teacher": "the teacher's weights or layers",
+    "data": "the data",
+    "views": "the views",
+    "seed": "the seed of the views",
+    "mixed": "the samples that are mixed with one another",
+    "precision": "the precision",
+    "device": "the kind of device",
+    "channels_last": "the memory format",
+    "format": "the version of the files",
+}
+
+
+class Store:
+    """Where the answers of one teacher lie, each value with its form.
+
+    Args:
+        folder: in which stores lie, each in a folder of its own; trainings and runs may share it.
+        belongs: what the answers depend on: the teacher, the data, the views, the arithmetic.
+        teacher: by whose class the folder is called.
+        fill: False only reads.
+    """
+
+    def __init__(self, folder: Path, belongs: Mapping[str, Any], teacher: nn.Module, *, fill: bool = True):
+        self.belongs = {"format": FORMAT, **belongs}
+        name = fingerprints.brief(f"{key}={value}" for key, value in sorted(self.belongs.items()))
+        self.path = folder / f"{type(inner(teacher)).__name__}-{name}"
+        self.teacher, self.fill = teacher, fill
+        self._look()
+
+    def sibling(self, others: Mapping[str, Any]) -> "Store":
+        """The store beside it whose answers depend on these instead."""
+        return Store(self.path.parent, self.belongs | dict(others), self.teacher, fill=self.fill)
+
+    def form(self, value: str) -> Form | None:
+        """How a value lies in its files; None: there are none yet."""
+        described = _json(self.path / f"{value}.json")
+        return None if described is None else read_form(described)
+
+    def claim(self, value: str, form: Form) -> None:
+        """Say how a value lies in its files, before the first is written."""
+        write_atomically(self.path / f"{value}.json", json.dumps(form.describe()).encode())
+
+    def file(self, value: str, view: int) -> Path:
+        return self.path / f"{value}-{view:07d}.answers"
+
+    def _look(self) -> None:
+        """See that the folder belongs to these answers, or make it."""
+        there = _json(self.path / DESCRIPTION)
+        if there is not None and there != self.belongs:
+            raise UserError(
+                f"{self.path} holds answers that do not belong here: they {_differing(there, self.belongs)}. "
+                "Remove that folder, or choose another one for stored answers"
+            )
+        if there is None and not self.fill:
+            raise UserError(f"{self.path.parent} holds no answers that belong here: {self._nearest()}")
+        if there is None:
+            write_atomically(self.path / DESCRIPTION, (json.dumps(self.belongs, indent=2) + "\n").encode())
+
+    def _nearest(self) -> str:
+        others = list(_others(self.path.parent))
+        if not others:
+            return "it is empty"
+        path, belongs = min(others, key=lambda other: len(_keys(other[1], self.belongs)))
+        return f"the nearest are those of {path.name}, which {_differing(belongs, self.belongs)}"
+
+
+def _others(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for path in sorted(folder.glob(f"*/{DESCRIPTION}")):
+        found = _json(path)
+        if found is not None:
+            yield path.parent, found
+
+
+def _keys(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    return [key for key in {**wanted, **there} if there.get(key) != wanted.get(key)]
+
+
+def _differing(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    found = [f"{WORDS.get(key, key)}{_both(there.get(key), wanted.get(key))}" for key in _keys(there, wanted)]
+    return f"differ in {' and in '.join(found)}"
+
+
+def _both(there: Any, wanted: Any) -> str:
+    """The two values, where they can be read."""
+    long = any(isinstance(value, str) and len(value) > 32 for value in (there, wanted))
+    return "" if long else f" (there: {there}, here: {wanted})"
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None

@@ -1,0 +1,123 @@
+"""One value of a teacher's answers, its logits or a tap: how it lies in files, and what was found there."""
+
+from collections.abc import Callable, Sequence
+from urllib.parse import quote
+
+import torch
+from torch import Tensor
+
+from understudy.errors import UserError
+from understudy.stored.options import Stored
+from understudy.stored.records import Form, form_of
+from understudy.stored.shelf import Shelf
+from understudy.stored.store import Store
+from understudy.taps import Answer, Tap, TappedNetwork
+
+LOGITS = "logits"
+# By how much two answers about one sample may differ, of the largest value: rounding, which depends on the batch.
+TOLERANCE = {"float32": 1e-4, "float16": 5e-3, "bfloat16": 3e-2}
+
+
+class Value:
+    """The file of the view at hand, and what was found there about the samples of a batch."""
+
+    def __init__(self, store: Store, tap: Tap | None, stored: Stored, places: int, note: Callable[[str], None]):
+        self.store, self.tap, self.places, self.note = store, tap, places, note
+        self.kept = stored.kept(tap)
+        name = LOGITS if tap is None else quote(str(tap), safe="")
+        self.name = name if self.kept == "exact" else f"{name}.{self.kept}"
+        self.form = store.form(self.name)
+        self.shelf: Shelf | None = None
+        self.view = self.shelf_of = 0
+        self.words = self.there = torch.zeros(0)
+
+    def find(self, view: int, ids: Tensor) -> Tensor:
+        """Look these samples up; answers with which are there."""
+        self.view = view
+        if self.form is None:
+            self.there = torch.zeros(len(ids), dtype=torch.bool)
+            return self.there
+        self._turn_to(view, self.form)
+        assert self.shelf is not None
+        self.words, self.there, damaged = self.shelf.read(ids)
+        if damaged.any():
+            self.note(
+                f"{self.shelf.path}: the answers about samples {ids[damaged].tolist()[:5]} are damaged "
+                "(their checksums do not fit): the teacher is asked again"
+            )
+        return self.there
+
+    def take(self, answer: Answer) -> None:
+        """The live answer's words, where there are none."""
+        live = value_of(answer, self.tap)
+        if self.form is None:
+            self.form = form_of(live, self.kept)
+            self.words = self.form.encode(live)
+            return
+        self._check_form(live)
+        self.words = torch.where(self.there[:, None], self.words, self.form.encode(live))
+
+    def write(self, ids: Tensor) -> None:
+        assert self.form is not None
+        if self.shelf is None:
+            self.store.claim(self.name, self.form)
+            self._turn_to(self.view, self.form)
+        assert self.shelf is not None
+        self.shelf.write(ids[~self.there], self.words[~self.there])
+
+    def decoded(self) -> Tensor:
+        assert self.form is not None
+        return self.form.decode(self.words)
+
+    def compare(self, answer: Answer) -> None:
+        """See that the teacher still says what was found; ``answer`` is about the first samples, or all of them."""
+        live = value_of(answer, self.tap)
+        here = self.there[: len(live)]
+        if self.form is None or not here.any():
+            return
+        self._check_form(live)
+        found = self.form.decode(self.words[: len(live)])[here]
+        distance = apart(*(self.form.comparable(values) for values in (found, live.cpu()[here])))
+        if not distance <= max(TOLERANCE.get(kind, 0.0) for kind in (self.form.given, self.form.kept)):
+            raise UserError(
+                f"{self.store.path} does not belong to this teacher: its answers lie {distance:.2g} (of the largest "
+                f"value) from those stored there as {self.name!r}. Remove that folder, or choose another one"
+            )
+
+    def _check_form(self, live: Tensor) -> None:
+        assert self.form is not None
+        found = form_of(live, self.kept)
+        if (found.shape, found.given) != (self.form.shape, self.form.given):
+            raise UserError(
+                f"{self.store.path}: {self.name!r} is stored as {self.form.given} of {self.form.shape}, and the "
+                f"teacher answers with {found.given} of {found.shape}. Remove that folder, or choose another one"
+            )
+
+    def _turn_to(self, view: int, form: Form) -> None:
+        if self.shelf is not None and self.shelf_of == view:
+            return
+        if self.shelf is not None:
+            self.shelf.close()
+        self.shelf, self.shelf_of = Shelf(self.store.file(self.name, view), self.places, form.words), view
+
+
+def value_of(answer: Answer, tap: Tap | None) -> Tensor:
+    """The value itself; None stands for the logits."""
+    return answer.logits if tap is None else answer[tap]
+
+
+def apart(one: Tensor, other: Tensor) -> float:
+    """The largest difference, of the largest value."""
+    largest = other.abs().max().item()
+    return (one - other).abs().max().item() / (largest or 1.0)
+
+
+def values_of(teacher: TappedNetwork) -> list[Tap | None]:
+    """What is read of a teacher; None stands for its logits."""
+    return [*teacher.taps, *([] if teacher.cut else [None])]
+
+
+def forms(stored: Stored, answers: Sequence[Answer]) -> list[Form]:
+    """How such answers would lie in their files."""
+    found = [form_of(value, stored.kept(tap)) for answer in answers for tap, value in answer.items()]
+    return found + [form_of(answer.logits, stored.kept(None)) for answer in answers if answer.output is not None]

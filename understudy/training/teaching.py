@@ -1,0 +1,167 @@
+"""Teachers that cost less: a copy stands in for each one, its batch norms folded, in low precision where that is asked.
+
+That the copy answers alike is checked on samples of the training part, for every value that a stage reads, before the
+stage begins. What does not pass is not used, and a line says so.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from understudy.data.parts import Data, Part
+from understudy.models.folding import LAYERS, copied, fold
+from understudy.objective import Asker, Objective, evaluating
+from understudy.stored.fingerprints import brief
+from understudy.taps import Answer, TappedNetwork, is_bare
+from understudy.training.settings import Settings
+
+ROUNDING = 1e-4  # by which a folded teacher's values may differ in float32, of the largest value
+AGREEMENT = 0.99  # of the first choices in low precision with those in float32, one sample apart
+DIVERGENCE = 0.05  # the largest KL (nats, at temperature 1) of an answer in low precision from that in float32
+DISTANCE = 0.02  # of hidden values in low precision from those in float32, by length
+MOST, LEAST, VALUES = 256, 32, 2**20  # samples that are looked at: fewer where they are large
+BATCH = 64
+
+
+class Lean:
+    """A teacher's copy, asked in its stead."""
+
+    def __init__(self, network: nn.Module, teacher: TappedNetwork, settings: Settings):
+        asked = settings.compiled(settings.place(network))
+        self.tapped = TappedNetwork(asked, teacher.taps, cut=teacher.cut, called=teacher.called)
+        self.settings = settings
+
+    def compiled(self) -> "Lean":
+        """The same through ``torch.compile``, where the settings say so."""
+        return Lean(self.settings.compiled(self.tapped.network), self.tapped, self.settings)
+
+    def __call__(self, inputs: Any) -> Answer:
+        if self.tapped.taps:  # what inference mode makes cannot be saved for backward, and maps are dear to copy
+            with torch.no_grad(), self.settings.autocast():
+                return self.tapped(inputs)
+        with torch.inference_mode(), self.settings.autocast():
+            logits = self.tapped(inputs).logits
+        return Answer(logits.clone(), {})
+
+
+def lean(
+    objective: Objective,
+    teachers: Sequence[nn.Module],
+    data: Data,
+    settings: Settings,
+    note: Callable[[str], None],
+) -> list[str]:
+    """Let a copy stand in for each teacher that a stage asks; answers with how each one is asked from now on.
+
+    ``teachers`` are the networks themselves, where the objective's are compiled already: copies are compiled last.
+    """
+    wished = settings.of_teacher.precision
+    if settings.teacher == "plain" or objective.terms.reads.gradients or not objective.teachers:
+        return [wished] * len(objective.teachers)
+    batches = _samples(data, settings)
+    askers: list[Asker | None] = []
+    forms = []
+    for asked, network in zip(objective.teachers, teachers, strict=False):  # not every one need be read
+        teacher = TappedNetwork(network, asked.taps, cut=asked.cut, called=asked.called)
+        found, form = _stand_in(teacher, batches, settings, note) if is_bare(network) else (None, wished)
+        askers.append(found.compiled() if found else None)
+        forms.append(form)
+    objective.stand_in(askers)
+    return forms
+
+
+def _stand_in(
+    teacher: TappedNetwork, batches: Sequence[Tensor], settings: Settings, note: Callable[[str], None]
+) -> tuple[Lean | None, str]:
+    """The cheapest copy that answers alike; None where there can be no copy."""
+    plain, wished = replace(settings, precision="float32"), settings.of_teacher.precision
+    try:
+        network, folded = _folded(teacher, batches[0][:2])
+    except Exception as error:  # whatever somebody's network raises when it is copied
+        note(f"{teacher.called} is asked as it is, for it cannot be copied: {error}")
+        return None, wished
+    with torch.no_grad(), evaluating(teacher.network):
+        truth = _answers(teacher, batches)
+    found = Lean(network, teacher, plain)
+    if folded and (reason := _apart(truth, _answers(found, batches))):
+        note(f"{teacher.called} is asked with its batch norms as they are: folded, {reason}")
+        found, folded = Lean(copied(teacher.network), teacher, plain), []
+    form = f", without {brief(folded)}" if folded else ""
+    if wished == "float32":
+        return found, f"float32{form}"
+    low = Lean(_narrowed(found.tapped.network), teacher, settings.of_teacher)
+    if reason := _changed(truth, _answers(low, batches)):
+        note(f"{teacher.called} is asked in float32: in {wished}, {reason}")
+        return found, f"float32{form}"
+    return low, f"{wished}{form}"
+
+
+def _folded(teacher: TappedNetwork, example: Tensor) -> tuple[nn.Module, list[str]]:
+    network = copied(teacher.network)
+    tapped = TappedNetwork(network, teacher.taps, called=teacher.called)
+    return network, fold(network, lambda: tapped(example).values())
+
+
+def _narrowed(network: nn.Module) -> nn.Module:
+    """A copy whose layers hold their weights in bfloat16 already, where autocast would make them so at every step."""
+    narrow = copied(network)
+    for module in narrow.modules():
+        if type(module) in LAYERS:
+            for name, value in module.named_parameters(recurse=False):  # new ones: the old are the teacher's own
+                setattr(module, name, nn.Parameter(value.detach().bfloat16(), requires_grad=False))
+    return narrow
+
+
+def _samples(data: Data, settings: Settings) -> list[Tensor]:
+    """Some samples of the training part, spread over it, as they are."""
+    values = torch.Size(data.shape).numel()
+    count = min(MOST, max(LEAST, VALUES // values))
+    part = Part(data.train.source, data.train.ids[:: -(-len(data.train) // count)])
+    return [settings.prepare(batch.inputs) for batch in part.in_order(BATCH, settings.torch_device)]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Each value that is read, over all samples."""
+
+    logits: Tensor | None
+    taps: list[Tensor]
+
+
+def _answers(asker: Asker, batches: Iterable[Tensor]) -> _Seen:
+    answers = [asker(inputs) for inputs in batches]
+    taps = [torch.cat([answer[tap] for answer in answers]).float() for tap in answers[0]]
+    return _Seen(None if answers[0].output is None else torch.cat([a.logits for a in answers]).float(), taps)
+
+
+def _apart(truth: _Seen, found: _Seen) -> str | None:
+    """Whether two networks that should differ by rounding alone differ by more."""
+    pairs = [*zip(truth.taps, found.taps, strict=True)]
+    if truth.logits is not None and found.logits is not None:
+        pairs.append((truth.logits, found.logits))
+    for one, other in pairs:
+        apart = ((one - other).abs().max() / one.abs().max().clamp_min(1e-30)).item()
+        if not apart <= ROUNDING:
+            return f"its answers differ by {apart:.2g} of the largest value (allowed: {ROUNDING:g})"
+    return None
+
+
+def _changed(truth: _Seen, found: _Seen) -> str | None:
+    """Whether low precision changes what the teacher says."""
+    if truth.logits is not None and found.logits is not None:
+        before, after = truth.logits.double().log_softmax(1), found.logits.double().log_softmax(1)
+        others = int((before.argmax(1) != after.argmax(1)).sum())
+        if others > max(1, (1 - AGREEMENT) * len(before)):
+            return f"it chooses another class for {others} of {len(before)} samples (allowed: {1 - AGREEMENT:.0%})"
+        divergence = F.kl_div(after, before, reduction="none", log_target=True).sum(1).max().item()
+        if not divergence <= DIVERGENCE:
+            return f"its answers differ by a KL of up to {divergence:.2g} (allowed: {DIVERGENCE:g})"
+    for one, other in zip(truth.taps, found.taps, strict=True):
+        distance = ((one - other).norm() / one.norm().clamp_min(1e-30)).item()
+        if not distance <= DISTANCE:
+            return f"its hidden values differ by {distance:.2g} of their length (allowed: {DISTANCE:g})"
+    return None

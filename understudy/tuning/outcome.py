@@ -1,0 +1,141 @@
+"""What a search found: the best by validation, what it is worth on test, and the recipe that runs it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from understudy import recipe as recipes
+from understudy.data.parts import Part
+from understudy.errors import UserError
+from understudy.measure.surroundings import command, machine, versions
+from understudy.plans.entry import read_json, write_json
+from understudy.recipe import Searched
+from understudy.recipe.space import Number
+from understudy.running.measures import spread
+from understudy.training.checkpoints import write_atomically
+from understudy.training.evaluate import scores
+from understudy.tuning.trials import Trial, best
+from understudy.tuning.tune import Tuning
+
+OUTCOME, TUNED = "tune.json", "tuned.toml"
+BY_VALIDATION = "best by validation, its test accuracy"
+OPTIMISTIC = "best of all on test (optimistic, as the paper reports)"
+
+
+def execute(tuning: Tuning, count: int, *, also_optimistic: bool = False) -> dict[str, Any]:
+    """Search, choose by validation, and only then look at the test part."""
+    with tuning.folder.locked():
+        trials = tuning.search(count)
+        before = read_json(tuning.folder.path / OUTCOME)
+        if before is None or not _tells(before, trials, also_optimistic):
+            outcome = _outcome(tuning, trials, before or {}, also_optimistic)
+            tuned = tuning.searched.at(chosen_of(trials).values).model_copy(update={"tune": None})
+            write_atomically(tuning.folder.path / TUNED, recipes.write(tuned).encode())
+            write_json(tuning.folder.path / OUTCOME, outcome)
+            return outcome
+    return before
+
+
+def chosen_of(trials: Sequence[Trial]) -> Trial:
+    found = best(trials)
+    if found is None:
+        reasons = dict.fromkeys(trial.reason for trial in trials if trial.reason)
+        raise UserError("no trial was completed: " + ("; ".join(reasons) or "give more of them"))
+    return found
+
+
+def lines_to_paste(searched: Searched, values: Mapping[str, Number]) -> str:
+    """The settings as lines of the recipe, under the tables to which they belong."""
+    raw, tables = searched.written(values), dict[tuple[str, ...], list[str]]()
+    for key in values:
+        parts = key.split(".")
+        depth = 2 if parts[0] == "methods" else 1
+        table: Any = raw
+        for part in parts[:depth]:
+            table = table[part]
+        line = f"{parts[depth]} = {_inline(table[parts[depth]])}"
+        lines = tables.setdefault(tuple(parts[:depth]), [])
+        if line not in lines:
+            lines.append(line)
+    return "\n\n".join("\n".join([f"[{'.'.join(table)}]", *lines]) for table, lines in tables.items())
+
+
+def _tells(outcome: Mapping[str, Any], trials: Sequence[Trial], also_optimistic: bool) -> bool:
+    """Whether this is the outcome of these trials already."""
+    return len(outcome["trials"]) == len(trials) and (OPTIMISTIC in outcome["figures"] or not also_optimistic)
+
+
+def _outcome(
+    tuning: Tuning, trials: Sequence[Trial], before: Mapping[str, Any], also_optimistic: bool
+) -> dict[str, Any]:
+    searched, chosen, data = tuning.searched, chosen_of(trials), tuning.bench.data
+    figures: dict[str, Any] = {}
+    if (test := data.test) is not None:  # the search is over
+        figures[BY_VALIDATION] = {"trial": chosen.number, "accuracy": spread(_accuracies(tuning, chosen, test))}
+        if also_optimistic:
+            figures[OPTIMISTIC] = _highest_on_test(tuning, trials, test)
+    looks = [*before.get("test_read_after_trials", []), *([len(trials)] if test is not None else [])]
+    return {
+        "title": searched.recipe.title,
+        "command": command(),
+        "versions": versions(),
+        "machine": machine(),
+        "method": searched.method,
+        "seeds": list(searched.seeds),
+        "data": {
+            "name": searched.recipe.data.name,
+            "train": tuning.bench.training_samples,
+            "validation": len(data.validation) if data.validation else 0,
+            "measured": len(test) if test is not None else 0,
+        },
+        "search": dict(searched.tune.search),
+        "sampler_seed": searched.tune.sampler_seed,
+        "best": {
+            "trial": chosen.number,
+            "settings": dict(chosen.values),
+            "validation": spread(chosen.validation),
+            "lines": lines_to_paste(searched, chosen.values),
+        },
+        "figures": figures,
+        "test_read_after_trials": list(dict.fromkeys(looks)),
+        "trials": [_told(trial) for trial in trials],
+    }
+
+
+def _told(trial: Trial) -> dict[str, Any]:
+    return {
+        "trial": trial.number,
+        "state": trial.state,
+        "settings": dict(trial.values),
+        "validation": spread(trial.validation) if trial.validation else None,
+        "epochs": len(trial.curve or {}),  # with a validation accuracy, on the first seed
+        **({"reason": trial.reason} if trial.reason else {}),
+    }
+
+
+def _highest_on_test(tuning: Tuning, trials: Sequence[Trial], test: Part) -> dict[str, Any]:
+    """What nobody should choose by: the trial that happens to be best on the test part."""
+    complete = [trial for trial in trials if trial.state == "complete"]
+    found = {trial.number: spread(_accuracies(tuning, trial, test)) for trial in complete}
+    number = max(found, key=lambda number: (found[number]["mean"], -number))
+    return {"trial": number, "accuracy": found[number], "of": len(found)}
+
+
+def _accuracies(tuning: Tuning, trial: Trial, part: Part) -> list[float]:
+    recipe, settings = tuning.recipe_of(trial), tuning.searched.recipe.settings
+    with settings.in_force():
+        students = tuning.bench.students(recipe, tuning.place(trial))
+        return [scores(student, part, settings)["accuracy"] for student in students]
+
+
+def _inline(value: Any) -> str:
+    """A value as TOML writes it in one line."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_key(key)} = {_inline(own)}" for key, own in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_inline, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _key(key: str) -> str:
+    return key if key.replace("-", "").replace("_", "").isalnum() else json.dumps(key, ensure_ascii=False)

@@ -1,0 +1,171 @@
+"""The trials of a search in SQLite, by Optuna: which settings are next, and whether a trial is hopeless.
+
+Optuna's samplers draw from a generator with a state, which a kill would lose. So each trial gets a sampler of its own,
+seeded by its number and taught by the trials that are done: what it proposes is a function of these alone.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from understudy.errors import OptionalPackageError, UserError
+from understudy.randomness import derived_seed
+from understudy.recipe import Searched
+from understudy.recipe.space import Choice, Number, Space
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+    from optuna.trial import FrozenTrial
+
+STUDY = "understudy"
+DRAWS = 100  # in search of settings that were not tried yet
+PRUNE_FROM = 5  # complete trials that a trial is compared with, at least
+
+_STATES = {"COMPLETE": "complete", "PRUNED": "stopped", "RUNNING": "running"}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One point of the search."""
+
+    number: int
+    values: Mapping[str, Number]
+    state: str = "running"  # then "complete", "stopped" (it fell behind) or "failed" (it diverged, or cannot be)
+    validation: tuple[float, ...] = ()  # accuracy, of each seed
+    curve: Mapping[int, float] | None = None  # validation accuracy by epoch, on the first seed
+    reason: str = ""  # why it failed
+
+    @property
+    def score(self) -> float | None:
+        """What is compared: the mean over the seeds."""
+        return sum(self.validation) / len(self.validation) if self.state == "complete" else None
+
+
+def best(trials: Iterable[Trial]) -> Trial | None:
+    """By validation; of equal ones the earliest."""
+    complete = (trial for trial in trials if trial.state == "complete")
+    return max(complete, key=lambda trial: (trial.score, -trial.number), default=None)
+
+
+class Trials:
+    """All trials of a search, in the order in which they began."""
+
+    def __init__(self, path: Path, searched: Searched):
+        self._optuna = _imported()
+        self.searched = searched
+        self._spaces = {key: self._distribution(space) for key, space in searched.spaces.items()}
+        try:
+            self._storage = self._optuna.storages.RDBStorage(f"sqlite:///{path}")
+            self._study = self._optuna.create_study(
+                study_name=STUDY,
+                storage=self._storage,
+                direction="maximize",
+                load_if_exists=True,
+            )
+        except Exception as error:  # what a broken file makes of the layers below is not for us to list
+            raise UserError(
+                f"{path} cannot be used ({str(error).splitlines()[0]}): if it is damaged, choose another --out, "
+                f"or remove it with {path.parent / 'trials'} to search anew"
+            ) from error
+        few = min(PRUNE_FROM, searched.tune.random)
+        self._pruner = self._optuna.pruners.MedianPruner(few, n_warmup_steps=searched.tune.grace + 1)
+
+    def close(self) -> None:
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+
+    def all(self) -> list[Trial]:
+        return [_trial(found) for found in self._frozen()]
+
+    def unfinished(self) -> Trial | None:
+        """The trial that was being trained when the search was stopped."""
+        return next((trial for trial in self.all() if trial.state == "running"), None)
+
+    def begin(self) -> Trial | None:
+        """A new trial, or None where no settings could be found that were not tried."""
+        values = self._proposed()
+        if values is None:
+            return None
+        trial = self._optuna.trial.create_trial(
+            state=self._optuna.trial.TrialState.RUNNING, params=dict(values), distributions=self._spaces
+        )
+        self._study.add_trial(trial)  # one transaction: after a kill it is there with all its values, or not at all
+        return self.all()[-1]
+
+    def report(self, trial: Trial, epoch: int, accuracy: float) -> bool:
+        """Note how an epoch ended; answers whether the trial is hopeless."""
+        identity = self._identity(trial)
+        self._storage.set_trial_intermediate_value(identity, epoch, accuracy)
+        return self.searched.tune.prune and self._pruner.prune(self._study, self._storage.get_trial(identity))
+
+    def end(self, trial: Trial, state: str, validation: tuple[float, ...] = (), reason: str = "") -> Trial:
+        """Write down how a trial ended; this is what counts it."""
+        identity, pruned = self._identity(trial), self._optuna.trial.TrialState.PRUNED
+        self._storage.set_trial_user_attr(identity, "validation", list(validation))
+        self._storage.set_trial_user_attr(identity, "reason", reason)
+        if state == "complete":
+            self._study.tell(trial.number, sum(validation) / len(validation))
+        else:  # for the sampler, a trial that failed is one that was stopped: it keeps away from there
+            self._study.tell(trial.number, state=pruned)
+        return _trial(self._storage.get_trial(identity))
+
+    def _proposed(self) -> dict[str, Number] | None:
+        done, samplers = self._frozen(), self._optuna.samplers
+        tried = [_plain(found.params) for found in done]
+        for draw in range(DRAWS):
+            seed = derived_seed(self.searched.tune.sampler_seed, "trial", len(done), draw) % 2**32
+            sampler = samplers.RandomSampler(seed=seed)
+            if draw == 0:
+                sampler = samplers.TPESampler(n_startup_trials=self.searched.tune.random, seed=seed)
+            values = self._drawn(sampler, done)
+            if values not in tried:  # the same again would only give the same again
+                return values
+        return None
+
+    def _drawn(self, sampler: "BaseSampler", done: "list[FrozenTrial]") -> dict[str, Number]:
+        """What a fresh sampler says to these trials."""
+        study = self._optuna.create_study(direction="maximize", sampler=sampler)
+        study.add_trials(done)
+        params = study.ask(self._spaces).params
+        return {key: space.tidy(params[key]) for key, space in self.searched.spaces.items()}
+
+    def _distribution(self, space: Space) -> Any:
+        distributions = self._optuna.distributions
+        if isinstance(space, Choice):
+            return distributions.CategoricalDistribution(space.values)
+        if space.whole:
+            return distributions.IntDistribution(space.low, space.high, log=space.log, step=space.step or 1)
+        return distributions.FloatDistribution(space.low, space.high, log=space.log, step=space.step)
+
+    def _identity(self, trial: Trial) -> int:
+        study = self._storage.get_study_id_from_name(STUDY)
+        return int(self._storage.get_trial_id_from_study_id_trial_number(study, trial.number))
+
+    def _frozen(self) -> "list[FrozenTrial]":
+        return list(self._study.get_trials(deepcopy=False))
+
+
+def _imported() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise OptionalPackageError("optuna", "tune", "the search for settings") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def _trial(found: "FrozenTrial") -> Trial:
+    reason = found.user_attrs.get("reason", "")
+    return Trial(
+        found.number,
+        _plain(found.params),
+        "failed" if reason else _STATES[found.state.name],
+        tuple(found.user_attrs.get("validation", ())),
+        dict(found.intermediate_values),
+        reason,
+    )
+
+
+def _plain(params: Mapping[str, Any]) -> dict[str, Number]:
+    return dict(sorted(params.items()))

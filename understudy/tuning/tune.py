@@ -1,0 +1,166 @@
+"""A search carried out in a folder: trial after trial, each a recipe with other settings, judged on validation."""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from understudy import recipe as recipes
+from understudy.errors import UserError
+from understudy.recipe import Recipe, Searched
+from understudy.training.interrupt import StopRequest
+from understudy.training.loop import DivergedError
+from understudy.training.watch import Watcher
+from understudy.tuning.bench import Bench
+from understudy.tuning.trials import Trial, Trials
+
+DATABASE = "trials.sqlite"
+
+
+class TuneWatcher(Watcher):
+    """Also told of trials."""
+
+    def search_begins(self, trials: int, before: list[Trial]) -> None:
+        """A search for so many trials in all, of which some may be there."""
+
+    def trial_begins(self, trial: Trial) -> None:
+        """A trial begins, or goes on."""
+
+    def trial_ends(self, trial: Trial) -> None:
+        """A trial ended just now."""
+
+
+class Tuning:
+    """The search for a method's settings, in a run folder."""
+
+    def __init__(
+        self,
+        searched: Searched,
+        out: Path,
+        *,
+        trusted: Collection[str] = (),
+        watcher: TuneWatcher | None = None,
+        stop: StopRequest | None = None,
+        checkpoint_seconds: float = 20.0,
+    ):
+        self.searched, self.watcher = searched, watcher or TuneWatcher()
+        self.bench = Bench(
+            self.narrowed(searched.recipe),
+            out,
+            trusted=trusted,
+            watcher=self.watcher,
+            stop=stop,
+            checkpoint_seconds=checkpoint_seconds,
+        )
+        self.folder = self.bench.folder
+
+    def narrowed(self, recipe: Recipe) -> Recipe:
+        """The recipe with the method that is tuned alone, and the seeds of a trial."""
+        table = recipe.methods[self.searched.method].model_copy(update={"seeds": None})
+        methods = {self.searched.method: table}
+        return recipe.model_copy(update={"methods": methods, "seeds": self.searched.seeds})
+
+    def written(self) -> str:
+        """What makes this search the one it is: the recipe, the method, the seeds, the spaces; not how many trials."""
+        tune = self.searched.tune.model_copy(update={"method": self.searched.method, "seeds": self.searched.seeds})
+        return recipes.write(self.searched.recipe.model_copy(update={"tune": tune}))
+
+    def look(self) -> None:
+        """See that the folder is free or this search's."""
+        self.folder.look(self.written())
+
+    def search(self, count: int) -> list[Trial]:
+        """Train trials until there are ``count``, beginning with the one that was stopped; all that there are.
+
+        Nothing here opens the test part.
+        """
+        self.folder.claim(self.written())
+        trials = Trials(self.folder.path / DATABASE, self.searched)
+        try:
+            self.watcher.search_begins(count, trials.all())
+            self.bench.train_teachers()
+            while (trial := trials.unfinished() or self._next(trials, count)) is not None:
+                self.watcher.trial_begins(trial)
+                ended = self._carry_out(trial, trials)
+                self.bench.clear(self.place(ended))
+                self.watcher.trial_ends(ended)
+            found = trials.all()
+        finally:
+            trials.close()
+        for trial in found:
+            self.bench.clear(self.place(trial))  # what a kill between two steps above may have left
+        return found
+
+    def recipe_of(self, trial: Trial) -> Recipe:
+        return self.narrowed(self.searched.at(trial.values))
+
+    def place(self, trial: Trial) -> Path:
+        return self.folder.path / "trials" / f"{trial.number:04d}"
+
+    def _next(self, trials: Trials, count: int) -> Trial | None:
+        before = len(trials.all())
+        if before >= count:
+            return None
+        trial = trials.begin()
+        if trial is None:
+            self.watcher.note(f"after {before} trials, no settings were found that are not among them: the search ends")
+        return trial
+
+    def _carry_out(self, trial: Trial, trials: Trials) -> Trial:
+        """Train a trial on all seeds, unless it turns out hopeless on the first."""
+        try:
+            recipe = self.recipe_of(trial)
+        except UserError as error:  # each setting is possible, and these are not together
+            return trials.end(trial, "failed", reason=str(error))
+        judge = _Judge(self.watcher, trials, trial, f"{self.searched.method}-{self.searched.seeds[0]}")
+        try:
+            accuracies = self.bench.train(recipe, self.place(trial), judge)
+        except _HopelessError:
+            return trials.end(trial, "stopped")
+        except DivergedError:
+            return trials.end(trial, "failed", reason="its loss is no longer a number")
+        return trials.end(trial, "complete", tuple(accuracies))
+
+
+class _HopelessError(Exception):
+    """A trial that fell behind."""
+
+
+class _Judge(Watcher):
+    """Passes on what it is told, and ends a trial that falls behind in its first training.
+
+    The other seeds are not judged: a trial that gets so far is worth an honest mean.
+    """
+
+    def __init__(self, shown: Watcher, trials: Trials, trial: Trial, first: str):
+        self.shown, self.trials, self.trial = shown, trials, trial
+        self.first = first  # the name of the training that is judged
+        self.before: dict[str, int] = {}  # epochs of the stages before each
+
+    def of(self, training: str) -> Watcher:
+        return _Judge(self.shown.of(training), self.trials, self.trial, self.first)
+
+    def training_begins(self, name: str, stages: Mapping[str, int], steps: int) -> None:
+        epochs = 0
+        for stage, own in stages.items():
+            self.before[stage], epochs = epochs, epochs + own
+        self.shown.training_begins(name, stages, steps)
+
+    def stage_begins(self, name: str, objective: str, epochs: int, epoch: int) -> None:
+        self.shown.stage_begins(name, objective, epochs, epoch)
+
+    def step(self, done: int, loss: float | None) -> None:
+        self.shown.step(done, loss)
+
+    def epoch_ends(self, record: Mapping[str, Any]) -> None:
+        self.shown.epoch_ends(record)
+        accuracy = record["validation"].get("accuracy")  # a stage of hints has none
+        if record["training"] != self.first or accuracy is None:
+            return
+        if self.trials.report(self.trial, self.before[record["stage"]] + record["epoch"], accuracy):
+            raise _HopelessError
+
+    def training_ends(self, name: str, record: Mapping[str, Any]) -> None:
+        self.shown.training_ends(name, record)
+
+    def note(self, text: str) -> None:
+        self.shown.note(text)
