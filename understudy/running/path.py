@@ -41,7 +41,7 @@ class PathRun(Run):
                 "the recipe has no table [path]: add one, with the assistants' sizes as in sizes = [8, 6, 4]"
             )
         super().__init__(recipe, out, **options)
-        self.ways = Ways(recipe, self.cast)
+        self.ways = Ways(self.recipe, self.cast)
         self.strategy = strategy(recipe.path.strategy, self.ways.sizes.all, recipe.path.max_assistants)
         self.budget, self.observer = budget, observer
         self.search: Search | None = None
