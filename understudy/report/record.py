@@ -253,3 +253,33 @@ class Trained(_Part):
 
     stages: list[Ended] = Field(default_factory=list)
     objectives: dict[str, str] = Field(default_factory=dict)
+
+
+class CallStage(_Part):
+    kept: str | None = None
+    validation: Shares | None = None
+
+
+class Call(_Part):
+    """``result.json`` of ``understudy.distill(..., out=...)``."""
+
+    accuracy: float
+    agreement: float | None = None
+    teacher_accuracy: float | None = None
+    measured_on: str | None = None
+    stages: list[CallStage] = Field(default_factory=list)
+
+
+class CallObjective(_Part):
+    name: str
+    objective: str
+
+
+class CallRecipe(_Part):
+    """What ``recipe.toml`` says of such a call: networks by their class, ``none`` where there is none."""
+
+    method: str = "student"
+    seed: int = 0
+    teacher: str = "none"
+    student: str = "none"
+    stages: list[CallObjective] = Field(default_factory=list)
