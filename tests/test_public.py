@@ -99,7 +99,8 @@ METHODS = {
 }
 COMMANDS = {
     "demo": "--out --seeds --train-teacher --open --json",
-    "distill": "--out recipe --method --set --trust --checkpoint-seconds --check/--no-check --tensorboard --json",
+    "distill": "--out recipe --method --set --trust --checkpoint-seconds --check/--no-check --tensorboard "
+    "--onnx-latency --json",
     "check": "recipe --set --trust --json",
     "taps": "model --student --shape --classes --all --trust --json",
     "methods": "name --json",

@@ -47,6 +47,8 @@ class Network(_Part):
     activation_bytes: int | None = None
     latency_ms: Latency | None = None
     throughput_ms: Latency | None = None
+    onnx_latency_ms: Latency | None = None
+    onnx_throughput_ms: Latency | None = None
 
 
 class Bin(_Part):

@@ -53,11 +53,13 @@ class Run:
         watcher: Watcher | None = None,
         stop: StopRequest | None = None,
         checkpoint_seconds: float = 20.0,
+        onnx: bool = False,
     ):
         self.recipe, self.folder = recipe, RunFolder(out)
         self.watcher = watcher or Watcher()
         self.stop = StopRequest() if stop is None else stop  # one that nobody has made yet is false
         self.checkpoint_seconds = checkpoint_seconds
+        self.onnx = onnx  # whether latencies are measured by ONNX Runtime, too
         self.cast = Cast.of(recipe, trusted, self.watcher.downloads)
 
     def tasks(self) -> list[Task]:
