@@ -100,7 +100,7 @@ METHODS = {
 COMMANDS = {
     "demo": "--out --seeds --train-teacher --open --json",
     "distill": "--out recipe --method --set --settings --trust --checkpoint-seconds --check/--no-check "
-    "--tensorboard --json",
+    "--tensorboard --onnx-latency --json",
     "check": "recipe --set --settings --trust --json",
     "tune": "recipe --out --search --trials --method --seeds --also-optimistic --set --settings --trust "
     "--checkpoint-seconds --check/--no-check --json",

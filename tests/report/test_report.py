@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from understudy.errors import UserError
-from understudy.report import answers, write_report
+from understudy.report import answers, tables, write_report
 from understudy.report.figures import method_colours
 from understudy.report.markdown import as_markdown
 from understudy.report.reading import read
@@ -109,7 +109,7 @@ def test_everything_that_a_run_measures_is_on_the_page(finished, whole):
         "Both err on 242 samples",
         "student: Bag 98",
         "31.4 KB",
-        "KL from teacher",
+        "divergence</th>",
         "kd adds nothing",
         "Measuring all of it at the end took 4.2 s",
         "500.00 MB",
@@ -121,6 +121,15 @@ def test_everything_that_a_run_measures_is_on_the_page(finished, whole):
     assert page.count("data:image/png;base64,") == 2  # the third one's file is gone
     assert page.count("<svg") == len(names)
     assert "None" not in page.split("</style>")[1]
+
+
+def test_latencies_by_onnx_runtime_have_rows_of_their_own(finished, whole):
+    for network in whole["networks"].values():
+        network["onnx_latency_ms"] = network["latency_ms"] | {"p50": network["latency_ms"]["p50"] / 2}
+    result = read(finished(whole)).result
+    assert "ONNX Runtime, 1 image" in tables.networks(result, None)
+    assert "1.91 ms" in tables.networks(result, None)
+    assert "ONNX Runtime, 128 images" not in tables.networks(result, None)
 
 
 def test_pictures_are_taken_from_the_run_alone(finished, whole, tmp_path):

@@ -9,8 +9,10 @@ from PIL import Image
 from understudy import measure
 from understudy.data.parts import Part
 from understudy.data.sources import InMemory
+from understudy.errors import UserError
 from understudy.running import Task, measures, samples
 from understudy.training.evaluate import answers
+from understudy.training.watch import Watcher
 
 
 @pytest.fixture
@@ -100,3 +102,32 @@ def test_the_temperature_is_the_highest_of_the_methods(make_run):
     tables = make_run().recipe.methods
     assert measures.temperature(tables) == 3
     assert measures.temperature({}) == 1
+
+
+def test_latencies_by_onnx_runtime_are_measured_where_they_are_asked_for(make_run, monkeypatch):
+    from understudy.running import result as results
+
+    plain = make_run("train.epochs=2", "methods.fitnets.hint_epochs=1").execute()
+    assert "onnx_latency_ms" not in plain["networks"]["student"]
+    monkeypatch.setattr(results, "onnx_runtime", lambda network, example: lambda inputs: inputs.sum())
+    run = make_run("train.epochs=2", "methods.fitnets.hint_epochs=1", onnx=True)
+    (run.folder.path / "result.json").unlink()
+    for network in run.execute()["networks"].values():
+        assert (network["onnx_latency_ms"]["batch"], network["onnx_throughput_ms"]["batch"]) == (1, 45)
+
+
+def test_a_network_that_cannot_be_exported_costs_no_result(make_run, monkeypatch):
+    from understudy.running import result as results
+
+    class Noting(Watcher):
+        def note(self, text):
+            noted.append(text)
+
+    def refuses(network, example):
+        raise UserError("Student cannot be exported to ONNX: no such operator")
+
+    noted = []
+    monkeypatch.setattr(results, "onnx_runtime", refuses)
+    run = make_run("train.epochs=2", "methods.fitnets.hint_epochs=1", onnx=True, watcher=Noting())
+    assert "onnx_latency_ms" not in run.execute()["networks"]["student"]
+    assert len(noted) == 2

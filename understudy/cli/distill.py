@@ -22,6 +22,7 @@ from understudy.cli._shared import (
     print_json,
 )
 from understudy.errors import UserError
+from understudy.measure.latency import need_onnx_runtime
 from understudy.methods import find
 from understudy.recipe import Recipe
 from understudy.recipe.read import HowSettings
@@ -53,6 +54,9 @@ def distill(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write TensorBoard events into the run folder, too.")
     ] = False,
+    onnx: Annotated[
+        bool, typer.Option("--onnx-latency", help="At the end, measure latencies by ONNX Runtime, too.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Train the students of a recipe, after a check of everything. Stop it anywhere; the same command goes on.
@@ -60,11 +64,13 @@ def distill(
     Example: understudy distill recipes/fitnets_mnist.toml --out runs/mnist --set train.epochs=10
     """
     asked = _read(recipe, method, changes or [], settings)
+    if onnx:
+        need_onnx_runtime()
     events = [TensorBoard(folder / EVENTS)] if tensorboard else []
     with listening() as stop, Live(err) as live:
         read = settle(asked, trust, live, folder)
         watcher = Watchers(live, *events)
-        run = Run(read, folder, trusted=trust or [], watcher=watcher, stop=stop, checkpoint_seconds=seconds)
+        run = Run(read, folder, trusted=trust or [], watcher=watcher, stop=stop, checkpoint_seconds=seconds, onnx=onnx)
         run.folder.look(recipes.write(read))
         if check and not run.complete:
             findings = list(run.check())

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 
 from understudy.errors import UserError
-from understudy.report.record import Epoch, Landscapes, Result, Sample, Trained
+from understudy.report.record import Call, CallRecipe, CallStage, Epoch, Landscapes, Result, Sample, Trained
 from understudy.running.folder import METRICS, RECIPE, RESULT, SAMPLES
 from understudy.running.landscapes import LANDSCAPES
 
@@ -93,26 +93,31 @@ def _explain(run: Path, recipe: str) -> NoReturn:
 
 def _of_a_call(content: dict[str, Any], recipe: str) -> dict[str, Any]:
     """A result of ``understudy.distill(..., out=...)``, in the shape of a recipe's."""
-    try:
-        told = tomllib.loads(recipe)
-    except tomllib.TOMLDecodeError:
-        told = {}
-    name, seed, stages = str(told.get("method", "student")), told.get("seed", 0), content.get("stages") or [{}]
-    shares = {key: {"values": [content[key]]} for key in ("accuracy", "agreement") if content.get(key) is not None}
-    row = {key: content.get(key) for key in ("accuracy", "agreement")}
-    row |= {"seed": seed, "training": "student", "kept": stages[-1].get("kept")}
-    row["validation"] = (stages[-1].get("validation") or {}).get("accuracy")
-    objectives = {stage["name"]: stage["objective"] for stage in told.get("stages", [])}
-    taught = content.get("teacher_accuracy")
-    networks = {role: {"network": told[role]} for role in ("teacher", "student") if told.get(role, "none") != "none"}
+    call, told = Call.model_validate(content), _recipe_of_a_call(recipe)
+    last = call.stages[-1] if call.stages else CallStage()
+    row = {"seed": told.seed, "training": "student", "accuracy": call.accuracy, "agreement": call.agreement}
+    row |= {"kept": last.kept, "validation": (last.validation or {}).get("accuracy")}
+    found = {"method": told.method, "trainings": [row], "accuracy": {"values": [call.accuracy]}}
+    found["objectives"] = {stage.name: stage.objective for stage in told.stages}
+    if call.agreement is not None:
+        found["agreement"] = {"values": [call.agreement]}
+    networks = {"teacher": told.teacher, "student": told.student}
+    taught = call.teacher_accuracy
     return {
-        "seeds": [seed],
-        "data": {"measured_on": content.get("measured_on") or "test"},
-        "networks": networks,
+        "seeds": [told.seed],
+        "data": {"measured_on": call.measured_on or "test"},
+        "networks": {role: {"network": name} for role, name in networks.items() if name != "none"},
         "teacher": {"accuracy": {"values": [taught]}} if taught is not None else None,
-        "methods": {name: {"method": name, "trainings": [row], "objectives": objectives, **shares}},
+        "methods": {told.method: found},
         "kept": "student",
     }
+
+
+def _recipe_of_a_call(recipe: str) -> CallRecipe:
+    try:
+        return CallRecipe.model_validate(tomllib.loads(recipe))
+    except ValueError:
+        return CallRecipe()
 
 
 def _epochs(run: Path) -> tuple[dict[str, list[Epoch]], int]:

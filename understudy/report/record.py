@@ -47,6 +47,8 @@ class Network(_Part):
     activation_bytes: int | None = None
     latency_ms: Latency | None = None
     throughput_ms: Latency | None = None
+    onnx_latency_ms: Latency | None = None
+    onnx_throughput_ms: Latency | None = None
 
 
 class Bin(_Part):
@@ -280,3 +282,33 @@ class Landscapes(_Part):
     samples: int
     sharpness_radius: float
     students: list[Surface] = Field(min_length=1)
+
+
+class CallStage(_Part):
+    kept: str | None = None
+    validation: Shares | None = None
+
+
+class Call(_Part):
+    """``result.json`` of ``understudy.distill(..., out=...)``."""
+
+    accuracy: float
+    agreement: float | None = None
+    teacher_accuracy: float | None = None
+    measured_on: str | None = None
+    stages: list[CallStage] = Field(default_factory=list)
+
+
+class CallObjective(_Part):
+    name: str
+    objective: str
+
+
+class CallRecipe(_Part):
+    """What ``recipe.toml`` says of such a call: networks by their class, ``none`` where there is none."""
+
+    method: str = "student"
+    seed: int = 0
+    teacher: str = "none"
+    student: str = "none"
+    stages: list[CallObjective] = Field(default_factory=list)

@@ -55,6 +55,7 @@ class Run:
         stop: StopRequest | None = None,
         checkpoint_seconds: float = 20.0,
         cast: Cast | None = None,
+        onnx: bool = False,
     ):
         # What nobody has measured (see understudy.running.choosing) is plain.
         self.recipe = recipe.model_copy(update={"settings": recipe.settings.plain})
@@ -62,6 +63,7 @@ class Run:
         self.watcher = watcher or Watcher()
         self.stop = StopRequest() if stop is None else stop  # one that nobody has made yet is false
         self.checkpoint_seconds = checkpoint_seconds
+        self.onnx = onnx  # whether latencies are measured by ONNX Runtime, too
         self.cast = cast or Cast.of(recipe, trusted, self.watcher.downloads)
 
     def tasks(self) -> list[Task]:
