@@ -111,6 +111,8 @@ class Objective(nn.Module):
 
         ``answers`` are the teachers', where they are there already: those that ``ask`` once gave about these inputs.
         """
+        if self.terms.reads.input_gradients:
+            inputs = _requiring_gradient(inputs)
         teachers = self.ask(inputs) if answers is None else tuple(answers)
         if not self.terms.reads.gradients:  # which are asked for with respect to the very values that were answered
             teachers = tuple(map(_no_less_precise, teachers))
@@ -251,6 +253,12 @@ def _detached(reading: Reading) -> Reading:
 
 def _without_teachers_graph(reading: Reading) -> Reading:
     return replace(reading, teachers=tuple(teacher.detached() for teacher in reading.teachers))
+
+
+def _requiring_gradient(inputs: Any) -> Tensor:
+    if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
+        raise UserError(f"a term asks for gradients by the inputs: one tensor of numbers, not {type(inputs).__name__}")
+    return inputs.detach().requires_grad_()
 
 
 def _widened(reading: Reading) -> Reading:

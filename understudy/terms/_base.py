@@ -29,6 +29,7 @@ class Reads:
     Args:
         gradients: the answers come with their graph, the teacher's too, so that the term can ask for gradients with
             respect to its taps (gradient-based attention). No gradient ever moves the teacher's weights.
+        input_gradients: the inputs require a gradient, so that the term can ask for gradients with respect to them.
         teacher_samples: so many answers of the teacher with dropout at work, beside the usual one.
         dropout: its rate, before the classifier of a teacher that has no dropout of its own.
     """
@@ -38,6 +39,7 @@ class Reads:
     student_taps: tuple[Tap, ...] = ()
     teacher_taps: tuple[Tap, ...] = ()
     gradients: bool = False
+    input_gradients: bool = False
     teacher_samples: int = 0
     dropout: float = 0.0
 
@@ -60,6 +62,7 @@ class Reads:
             tuple(dict.fromkeys(self.student_taps + other.student_taps)),
             tuple(dict.fromkeys(self.teacher_taps + other.teacher_taps)),
             self.gradients or other.gradients,
+            self.input_gradients or other.input_gradients,
             max(self.teacher_samples, other.teacher_samples),
             max(self.dropout, other.dropout),
         )
