@@ -57,7 +57,7 @@ def onnx_runtime(network: nn.Module, example: Tensor) -> Callable[[Tensor], Any]
         import onnxruntime
         import onnxscript  # noqa: F401 - the exporter's own need
     except ImportError as error:
-        raise OptionalPackageError(error.name or "onnxruntime", "onnx", "ONNX Runtime's latency") from error
+        raise OptionalPackageError(error.name or "onnxruntime", "export", "ONNX Runtime's latency") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
