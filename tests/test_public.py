@@ -109,11 +109,14 @@ COMMANDS = {
     "report": "runs --sort --max-latency --max-size --min-accuracy --out --figures --markdown --json",
     "bench": "recipe --method --seconds --set --settings --trust --json",
     "landscape": "run --grid --samples --part --seed --trust --json",
+    "export": "student --to --out --tolerance --data --root --teacher --trust --json",
+    "predict": "student images --top --batch --trust --json",
+    "card": "student --push",
 }
 RUN_FOLDER = ["recipe.toml", "metrics.jsonl", "result.json", "student.safetensors", "student.json", "report.html"]
 HEAVY = """
-    PIL annotated_doc click jinja2 matplotlib onnx onnxruntime optuna pydantic rich scipy sqlalchemy tensorboard timm
-    tomli_w torch._dynamo torch._inductor torchvision transformers typer
+    PIL annotated_doc click huggingface_hub jinja2 matplotlib onnx onnxruntime onnxscript optuna pydantic rich scipy
+    sqlalchemy tensorboard timm tomli_w torch._dynamo torch._inductor torchvision transformers typer
 """
 
 

@@ -69,7 +69,7 @@ def need_onnx_runtime() -> Any:
         import onnxruntime
         import onnxscript  # noqa: F401 - the exporter's own need
     except ImportError as error:
-        raise OptionalPackageError(error.name or "onnxruntime", "onnx", "ONNX Runtime's latency") from error
+        raise OptionalPackageError(error.name or "onnxruntime", "export", "ONNX Runtime's latency") from error
     return onnxruntime
 
 
