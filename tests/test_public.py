@@ -99,8 +99,8 @@ METHODS = {
 }
 COMMANDS = {
     "demo": "--out --seeds --train-teacher --open --json",
-    "distill": "--out recipe --method --set --settings --trust --checkpoint-seconds --check/--no-check "
-    "--tensorboard --onnx-latency --json",
+    "distill": "--out recipe --method --set --settings --trust --checkpoint-seconds --check/--no-check --workers "
+    "--engine --address --store --dry-run --tensorboard --onnx-latency --json",
     "check": "recipe --set --settings --trust --json",
     "tune": "recipe --out --search --trials --method --seeds --also-optimistic --set --settings --trust "
     "--checkpoint-seconds --check/--no-check --json",
@@ -112,10 +112,12 @@ COMMANDS = {
     "export": "student --to --out --tolerance --data --root --teacher --trust --json",
     "predict": "student images --top --batch --trust --json",
     "card": "student --push",
+    "store": "",
 }
+STORE = {"list": "--store --json", "check": "--store --json", "prune": "--store --days --dry-run --json"}
 RUN_FOLDER = ["recipe.toml", "metrics.jsonl", "result.json", "student.safetensors", "student.json", "report.html"]
 HEAVY = """
-    PIL annotated_doc click huggingface_hub jinja2 matplotlib onnx onnxruntime onnxscript optuna pydantic rich scipy
+    PIL annotated_doc click huggingface_hub jinja2 matplotlib onnx onnxruntime onnxscript optuna pydantic ray rich scipy
     sqlalchemy tensorboard timm tomli_w torch._dynamo torch._inductor torchvision transformers typer
 """
 
@@ -141,12 +143,14 @@ def test_the_terms_the_methods_and_their_settings():
     assert {name: " ".join(method.settings) for name, method in understudy.methods.METHODS.items()} == METHODS
 
 
+def options(command):
+    return " ".join("/".join([*p.opts, *p.secondary_opts]) for p in command.params)
+
+
 def test_the_commands_and_their_options():
-    found = {
-        name: " ".join("/".join([*p.opts, *p.secondary_opts]) for p in command.params)
-        for name, command in typer.main.get_command(app).commands.items()
-    }
-    assert found == COMMANDS
+    commands = typer.main.get_command(app).commands
+    assert {name: options(command) for name, command in commands.items()} == COMMANDS
+    assert {name: options(command) for name, command in commands["store"].commands.items()} == STORE
 
 
 def test_the_names_of_a_run_folder(make_run, tmp_path):

@@ -16,10 +16,10 @@ from understudy.errors import UserError
 from understudy.export.exporting import PROOFS, digest
 from understudy.export.surroundings import run_of
 from understudy.measure import Spread
+from understudy.plans.entry import RESULT
 from understudy.report.reading import read
 from understudy.report.record import Latency, Method, Network, Result, Row
 from understudy.report.words import NONE, count, memory, milliseconds, percent, plural, spread
-from understudy.running.folder import RESULT
 from understudy.training.checkpoints import write_atomically
 
 CARD = "README.md"

@@ -5,11 +5,11 @@ import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from understudy import data as datasets
 from understudy import student as product
@@ -22,7 +22,7 @@ from understudy.taps import inner
 from understudy.terms import Expression
 from understudy.training import checkpoints, preflight
 from understudy.training.course import Course
-from understudy.training.evaluate import answers
+from understudy.training.evaluate import answers, together
 from understudy.training.interrupt import Stopped, listening
 from understudy.training.loop import Training
 from understudy.training.preflight import Finding
@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Distilled:
-    """A trained student and what it is worth; accuracies are shares, measured once, on ``measured_on``."""
+    """A trained student and what it is worth; accuracies are shares, measured once, on ``measured_on``.
+
+    Of several teachers, ``teacher_accuracy`` and ``agreement`` are about the average of their probabilities.
+    """
 
     student: nn.Module
     accuracy: float
@@ -44,10 +47,11 @@ class Distilled:
     measured_on: str
     stages: list[dict[str, Any]]
     folder: Path | None
+    teacher_accuracies: list[float] = field(default_factory=list)  # each teacher's own
 
 
 def distill(
-    teacher: nn.Module | None,
+    teacher: nn.Module | Sequence[nn.Module] | None,
     student: nn.Module,
     data: Any,
     *,
@@ -70,7 +74,8 @@ def distill(
     >>> result.student, result.accuracy
 
     Args:
-        teacher: any module that answers with logits; it is not changed. None for ``method="alone"``.
+        teacher: any module that answers with logits, or several, for a method that reads them all; they are not
+            changed. None for ``method="alone"``.
         student: any module; it is trained in place.
         data: ``understudy.data.load("cifar10")``, a PyTorch ``Dataset``, a pair of them (train, test), or tensors
             ``(x, y)``. Images come between 0 and 1: wrap a network that wants them normalised in
@@ -86,21 +91,23 @@ def distill(
         stored: ``understudy.Stored(views=8)`` asks the teacher once for each view of a sample and keeps its answers.
         method_settings: the method's own, such as ``temperature=4``.
     """
-    from understudy.running.folder import METRICS, RESULT, RunFolder, read_json  # here, since it is slow to import
+    from understudy.plans.entry import METRICS, RESULT, read_json  # here, since these are slow to import
+    from understudy.running.folder import RunFolder
 
     course = course or Course()
     course = replace(course, epochs=epochs) if epochs is not None else course
     whole = datasets.as_data(data)
-    stages = _stages(method, course, method_settings, student, teacher, whole)
+    teachers = [] if teacher is None else [teacher] if isinstance(teacher, nn.Module) else list(teacher)
+    stages = _stages(method, course, method_settings, student, teachers[0] if teachers else None, whole)
     if balance:
         stages = [stage.balanced() for stage in stages]
     folder = RunFolder(Path(out)) if out is not None else None
     watcher = watcher or _Warning()
-    settings = _settled(settings or Settings(), teacher, student, stages, whole, folder, watcher)
-    teachers = [] if teacher is None else [settings.place(teacher)]
+    settings = _settled(settings or Settings(), teachers, student, stages, whole, folder, watcher)
+    teachers = [settings.place(network) for network in teachers]
     settings.place(student)
     stored = stored.within(folder.path if folder else None) if stored else None
-    record = _record(method, method_settings, stages, seed, settings, teacher, student, stored)
+    record = _record(method, method_settings, stages, seed, settings, teachers, student, stored)
     with folder.locked() if folder else nullcontext(), listening() as stop, ExitStack() as stack:
         for taught_by in teachers:
             stack.enter_context(evaluating(taught_by))
@@ -169,7 +176,7 @@ def _stages(
 
 def _settled(
     settings: Settings | Literal["auto"],
-    teacher: nn.Module | None,
+    teachers: list[nn.Module],
     student: nn.Module,
     stages: list[Stage],
     data: datasets.Data,
@@ -187,14 +194,14 @@ def _settled(
         return begun
     longest = max(stages, key=lambda stage: stage.course.epochs)
     steps = sum(stage.course.epochs * data.train.steps(stage.course.batch) for stage in stages)
-    networks = [network for network in (teacher, student) if network is not None]
     about = {
-        "networks": [[_class(network), *map(list, (p.shape for p in network.parameters()))] for network in networks],
+        "networks": [
+            [_class(network), *map(list, (p.shape for p in network.parameters()))] for network in (*teachers, student)
+        ],
         "objective": str(longest.objective),
         "batch": longest.course.batch,
         "sample": data.shape,
     }
-    teachers = [] if teacher is None else [teacher]
     choice = fastest_settings(settings, teachers, student, longest, data, steps=steps, about=about)
     watcher.note(f"settings: {choice.reason}")
     return choice.settings
@@ -211,13 +218,14 @@ def _findings(
 ) -> Iterator[Finding]:
     yield from preflight.check_data(data, stages[0].course.batch)
     findings = list(preflight.check_network("student", student, data, settings))
-    for teacher in teachers:
-        findings += preflight.check_network("teacher", teacher, data, settings)
+    names = ["teacher"] if len(teachers) == 1 else [f"teacher{number + 1}" for number in range(len(teachers))]
+    for name, teacher in zip(names, teachers, strict=True):
+        findings += preflight.check_network(name, teacher, data, settings)
     yield from findings
     if any(finding.level == "error" for finding in findings):
         return  # nothing can be learned from what follows
-    for teacher in teachers:
-        yield from preflight.check_teacher(teacher, data, settings, accept_weak=accept_weak)
+    for name, teacher in zip(names, teachers, strict=True):
+        yield from preflight.check_teacher(teacher, data, settings, accept_weak=accept_weak, name=name)
     for stage in stages:
         yield from preflight.check_stage(stage, student, teachers, data, settings, stored=stored)
 
@@ -236,15 +244,21 @@ def _measure(
         logits, labels = answers(student, part, settings)
         taught = [answers(teacher, part, settings)[0] for teacher in teachers]
     right = logits.argmax(1) == labels
+    chosen = together(taught).argmax(1) if taught else None
     return Distilled(
         student,
         right.double().mean().item(),
-        (taught[0].argmax(1) == labels).double().mean().item() if taught else None,
-        (taught[0].argmax(1) == logits.argmax(1)).double().mean().item() if taught else None,
+        _share(chosen, labels),
+        _share(chosen, logits.argmax(1)),
         measured_on,
         ended,
         folder,
+        [(answer.argmax(1) == labels).double().mean().item() for answer in taught],
     )
+
+
+def _share(chosen: Tensor | None, of: Tensor) -> float | None:
+    return None if chosen is None else (chosen == of).double().mean().item()
 
 
 def _record(
@@ -253,7 +267,7 @@ def _record(
     stages: list[Stage],
     seed: int,
     settings: Settings,
-    teacher: nn.Module | None,
+    teachers: list[nn.Module],
     student: nn.Module,
     stored: Stored | None,
 ) -> str:
@@ -265,7 +279,8 @@ def _record(
         "method": method if isinstance(method, str) else "own",
         "method_settings": {key: str(value) for key, value in own.items()},
         "seed": seed,
-        "teacher": _class(teacher) if teacher is not None else "none",
+        "teacher": _class(teachers[0]) if teachers else "none",
+        "teachers": [_class(teacher) for teacher in teachers] if len(teachers) > 1 else None,
         "student": _class(student),
         "parameters": sum(p.numel() for p in student.parameters()),
         "settings": asdict(settings),

@@ -191,6 +191,55 @@ def test_a_method_by_nothing_but_its_name_trains_on_the_images_of_the_package(un
     assert understudy("distill", "--out", tmp_path / "none")[0] == 2
 
 
+def test_a_store_is_filled_by_one_run_and_looked_after_by_its_command(understudy, tmp_path, monkeypatch):
+    store = tmp_path / "store"
+    words = ["distill", "recipe.toml", "--trust", "smallnets", "--no-check", "--store", store, "--out"]
+    code, out, err = understudy(*words, tmp_path / "run", "--dry-run")
+    assert code == 0, err
+    assert out.splitlines() == [
+        "fitnets-0: smallnets:student by fitnets from teacher.safetensors  to train",
+        "1 training: 0 there already, 1 to train",
+    ]
+    assert not (tmp_path / "run").exists()
+    assert understudy(*words, tmp_path / "run")[0] == 0
+    code, out, _ = understudy(*words, tmp_path / "other", "--dry-run", "--json")
+    (row,) = json.loads(out)["trainings"]
+    assert (row["state"], json.loads(out)["to train"]) == ("in the store", 0)
+    monkeypatch.setenv("UNDERSTUDY_STORE", str(store))
+    (listed,) = json.loads(understudy("store", "list", "--json")[1])
+    told = {key: listed[key] for key in ("key", "training", "network", "method", "seed", "data")}
+    assert told == {
+        "key": row["key"],
+        "training": "fitnets-0",
+        "network": "smallnets:student",
+        "method": "fitnets",
+        "seed": 0,
+        "data": "folder",
+    }
+    assert "fitnets-0" in understudy("store", "list")[1]
+    assert understudy("store", "check")[:2] == (0, "1 training, 0 damaged\n")
+    (store / "nodes" / row["key"] / "student.json").write_text("{}")
+    code, out, _ = understudy("store", "check", "--json")
+    assert (code, json.loads(out)) == (1, {"entries": 1, "damaged": {row["key"]: ["student.json"]}})
+    assert json.loads(understudy("store", "prune", "--dry-run", "--json")[1]) == {"removed": [row["key"]]}
+    assert understudy("store", "prune")[:2] == (0, f"removed: {row['key']}\n1 removed\n")
+    assert json.loads(understudy("store", "list", "--json")[1]) == []
+
+
+def test_a_store_that_is_not_named_or_not_there_is_told(understudy, tmp_path, monkeypatch):
+    monkeypatch.delenv("UNDERSTUDY_STORE", raising=False)
+    code, _, err = understudy("store", "list")
+    assert (code, err) == (2, "understudy: name the store, by --store or by the environment's UNDERSTUDY_STORE\n")
+    code, _, err = understudy("store", "check", "--store", tmp_path / "none")
+    assert code == 2
+    assert "there is no store" in err
+
+
+@pytest.mark.parametrize("command", ["list", "check", "prune"])
+def test_every_command_of_the_store_has_help_with_an_example(understudy, command):
+    assert f"understudy store {command}" in understudy("store", command, "--help")[1].split("Example", 1)[1]
+
+
 def test_bench_says_where_the_time_of_a_step_goes(understudy):
     words = ["bench", "recipe.toml", "--trust", "smallnets", "--seconds", "0"]
     code, out, err = understudy(*words, "--json")

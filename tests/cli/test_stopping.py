@@ -33,7 +33,7 @@ def expected(_workplace, tmp_path_factory):
         patch.syspath_prepend(_workplace)
         run = Run(recipes.read(Path("recipe.toml"), CHANGES), out, trusted=["smallnets"])
         run.folder.claim(recipes.write(run.recipe))
-        run.carry_out(run.tasks()[0])
+        run.carry_out(run.plan.names)
     return (out / NEWEST).read_bytes()
 
 

@@ -77,8 +77,9 @@ def test_a_method_that_takes_more_epochs_than_its_course_says_so(distill, name, 
 @pytest.mark.parametrize(("name", "head"), [("simkd", "linear"), ("class-distance", "linear.classifier")])
 def test_a_student_with_its_teachers_classifier_leaves_alone(distill, name, head):
     folder, measured, _ = distill(name)
-    cast = Cast.of(command._read(None, name, list(QUICK)))
-    student, teacher = understudy.load(folder), cast.teacher(0)
+    recipe = command._read(None, name, list(QUICK))
+    cast = Cast.of(recipe.data)
+    student, teacher = understudy.load(folder), cast.teacher(recipe.teacher)
     classifier = taps.find(student, taps.Tap(head))
     assert torch.equal(classifier.weight, taps.find(teacher, taps.Tap("linear")).weight)
     logits, labels = answers(student, cast.data.test, Settings(device="cpu"))

@@ -232,3 +232,58 @@ rate = { name = "step" }
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.family != "own"])
 def test_every_method_stands_in_a_recipe_by_nothing_but_its_name(name):
     assert recipe.parse(START + TEACHER + f"[methods.{name}]\n").methods[name].method == name
+
+
+SEVERAL = (
+    START
+    + """
+[[teachers]]
+network = "resnet20"
+weights = "one.pt"
+
+[[teachers]]
+network = "resnet14"
+[teachers.train]
+epochs = 7
+
+[train]
+batch = 32
+[methods.several-teachers]
+combine = "logits"
+"""
+)
+
+
+def test_several_teachers_stand_in_a_recipe_and_resolve_to_themselves():
+    found = recipe.parse(SEVERAL)
+    assert [table.network for table in found.taught_by.values()] == ["resnet20", "resnet14"]
+    assert list(found.taught_by) == ["teacher1", "teacher2"]
+    assert (found.teachers[1].train.epochs, found.teachers[1].train.batch) == (7, 32)
+    assert recipe.parse(recipe.write(found)) == found
+    changed = recipe.parse(SEVERAL, "r.toml", ["teachers.1.train.epochs=9", "teachers.0.accuracy=0.9"])
+    assert (changed.teachers[0].accuracy, changed.teachers[1].train.epochs) == (0.9, 9)
+    assert "teachers" not in recipe.write(
+        recipe.parse(START + TEACHER + "[methods.kd]\n")
+    )  # older runs have no such key
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('weights = "one.pt"', 'wieghts = "one.pt"', "r.toml:8: teachers.0.wieghts: unknown key; did you mean 'weig"),
+        ("epochs = 7", "epoch = 7", "r.toml:13: teachers.1.train.epoch: unknown key; did you mean 'epochs'"),
+        ("epochs = 7", "views = { shift = -1 }", "r.toml:13: teachers.1.train.views.shift: must not be negative"),
+        ('weights = "one.pt"', "", "r.toml:6: teachers.0: give either 'weights' (a file) or a table 'train'"),
+        ("[train]", '[teacher]\nnetwork = "resnet8"\nweights = "x"\n[train]', "either one table [teacher] or several"),
+    ],
+)
+def test_a_mistake_about_one_of_several_teachers_names_its_line(old, new, said):
+    with pytest.raises(UserError) as caught:
+        recipe.parse(SEVERAL.replace(old, new), "r.toml")
+    assert said in str(caught.value)
+
+
+def test_a_change_of_a_teacher_that_is_not_there_is_told():
+    for change, said in (("teachers.5.network=x", "'5' is a value"), ("teachers.0=3", "a list of tables")):
+        with pytest.raises(UserError, match=said):
+            recipe.parse(SEVERAL, "r.toml", [change])

@@ -12,6 +12,7 @@ from torch.utils.data import TensorDataset
 import understudy
 from understudy import CE, KD, Course, Hint, Settings, Stage, UserError, distill
 from understudy.distilling import Distilled
+from understudy.report import write_report
 from understudy.training.rates import Constant
 from understudy.training.watch import Watcher
 
@@ -184,7 +185,7 @@ def test_an_interrupted_call_goes_on_where_it_was_and_a_finished_one_returns_at_
     assert all(map(torch.equal, again.parameters(), fresh.parameters()))
 
 
-FIGURES = ("accuracy", "teacher_accuracy", "agreement", "measured_on", "stages")
+FIGURES = ("accuracy", "teacher_accuracy", "teacher_accuracies", "agreement", "measured_on", "stages")
 
 
 def test_without_a_folder_an_interruption_says_that_nothing_is_saved(networks, vectors):
@@ -214,3 +215,21 @@ def test_a_damaged_checkpoint_is_told_as_a_warning_where_nobody_watches(networks
         path.write_bytes(b"nonsense")
     with pytest.warns(UserWarning, match="starting anew"), pytest.warns(UserWarning, match="falling back"):
         run(networks, vectors, out=tmp_path)
+
+
+def test_several_teachers_teach_one_student(networks, vectors, tmp_path):
+    teacher, student = networks
+    fresh = MLP(6)
+    result = run(
+        ([teacher, fresh], student), vectors, method="several-teachers", accept_weak=True, out=tmp_path, weights=[3, 1]
+    )
+    assert result.teacher_accuracies[0] == 1.0
+    assert result.teacher_accuracies[1] < 1.0
+    assert result.teacher_accuracy is not None
+    with pytest.raises(UserError, match="1 weights for 2 teachers"):
+        run(([teacher, fresh], MLP(4)), vectors, method="several-teachers", weights=[1], accept_weak=True)
+    blind = MLP(4).apply(lambda m: isinstance(m, nn.Linear) and nn.init.zeros_(m.weight))
+    with pytest.raises(UserError, match=r"teacher2: .* chance level"):
+        run(([teacher, blind], MLP(4)), vectors, method="several-teachers")
+    page = write_report(tmp_path).read_text()
+    assert all(name in page for name in ("teacher1", "teacher2", "teachers together"))

@@ -23,7 +23,6 @@ def test_every_student_is_surveyed_and_drawn_on_one_scale(make_run, tmp_path):
         raise AssertionError("the test part was opened")
 
     run.cast.data = replace(run.cast.data, open_test=refuse)
-    run.cast.student_data = replace(run.cast.student_data, open_test=refuse)
     found = survey(run, grid=5, samples=12)
     assert [student["training"] for student in found["students"]] == ["kd-0", "alone-0", "kd-3", "alone-3"]
     assert (found["part"], found["samples"]) == ("train", 12)

@@ -10,7 +10,7 @@ from understudy import measure
 from understudy.data.parts import Part
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
-from understudy.running import Task, measures, samples
+from understudy.running import measures, samples
 from understudy.training.evaluate import answers
 from understudy.training.watch import Watcher
 
@@ -25,8 +25,8 @@ def test_a_result_holds_what_the_measures_say_of_the_kept_student(run_and_result
     run, result = run_and_result
     part, settings = run.cast.data.test, run.recipe.settings
     seed = int(result["kept"].rpartition("-")[2])
-    logits, labels = answers(run.trained(Task("fitnets", seed)), part, settings)
-    taught, _ = answers(run.teacher(seed), part, settings)
+    logits, labels = answers(run.trained(f"fitnets-{seed}"), part, settings)
+    taught, _ = answers(run.teachers(seed)["teacher"], part, settings)
     row = next(row for row in result["methods"]["fitnets"]["trainings"] if row["training"] == result["kept"])
     assert row["calibration_error"] == pytest.approx(measure.calibration(logits, labels).error)
     assert row["divergence"] == pytest.approx(measure.agreement(logits, taught).kl)

@@ -13,6 +13,8 @@ import understudy
 from understudy import recipe as recipes
 from understudy.errors import UserError
 from understudy.models import load_weights
+from understudy.report import write_report
+from understudy.report.markdown import as_markdown
 from understudy.training import checkpoints
 from understudy.training.evaluate import answers
 from understudy.training.interrupt import Stopped, StopRequest
@@ -118,7 +120,7 @@ def watch_test(run):
     opened, open_test = [], run.cast.data.open_test
 
     def spy():
-        opened.append([t.name for t in run.tasks() if (run.folder.training(t.name) / "result.json").exists()])
+        opened.append([n for n in run.plan.names if (run.folder.training(n) / "result.json").exists()])
         return open_test()
 
     run.cast.data = replace(run.cast.data, open_test=spy)
@@ -126,12 +128,11 @@ def watch_test(run):
 
 
 def test_a_teacher_is_trained_in_the_run_and_the_test_part_is_opened_once_at_the_very_end(make_run, tmp_path):
-    run = make_run(text=PLAIN + TRAINED + COURSE + "[methods.alone]\n[methods.kd]\n")
-    run.recipe = run.recipe.model_copy(update={"seeds": (0, 1)})
+    run = make_run("seeds=[0, 1]", text=PLAIN + TRAINED + COURSE + "[methods.alone]\n[methods.kd]\n")
     opened = watch_test(run)
     result = run.execute()
     names = ["teacher-0", "alone-0", "kd-0", "teacher-1", "alone-1", "kd-1"]
-    assert [task.name for task in run.tasks()] == names
+    assert run.plan.names == names
     assert opened == [names]
     assert len(result["teacher"]["accuracy"]["values"]) == 2
     assert list(result["verdicts"]) == ["kd"]
@@ -143,13 +144,13 @@ def test_a_teacher_is_trained_in_the_run_and_the_test_part_is_opened_once_at_the
 def test_one_teacher_can_serve_all_seeds(make_run):
     text = "seeds = [4, 7]\n" + PLAIN + TRAINED + "one_for_all = true\n" + COURSE + "[methods.kd]\n"
     run = make_run(text=text.replace("train = { epochs = 6 }\none", "train.epochs = 6\none"))
-    assert [task.name for task in run.tasks()] == ["teacher-4", "kd-4", "kd-7"]
+    assert run.plan.names == ["teacher-4", "kd-4", "kd-7"]
 
 
 def test_a_method_on_fewer_seeds_is_measured_on_those(make_run):
     text = "seeds = [4, 7]\n" + PLAIN + TRAINED + "one_for_all = true\n" + COURSE
     run = make_run(text=text + "[methods.alone]\n[methods.kd]\nseeds = [7]\n")
-    assert [task.name for task in run.tasks()] == ["teacher-4", "alone-4", "alone-7", "kd-7"]
+    assert run.plan.names == ["teacher-4", "alone-4", "alone-7", "kd-7"]
     result = run.execute()
     assert [row["seed"] for row in result["methods"]["kd"]["trainings"]] == [7]
     assert len(result["methods"]["alone"]["accuracy"]["values"]) == 2
@@ -158,11 +159,11 @@ def test_a_method_on_fewer_seeds_is_measured_on_those(make_run):
 
 
 def test_methods_start_from_the_same_student_for_the_same_seed(make_run):
-    cast = make_run().cast
+    run = make_run()
     for one, other in ((0, 0), (1, 1)):
-        a, b = cast.student(one).state_dict(), cast.student(other).state_dict()
+        a, b = run.student(one).state_dict(), run.student(other).state_dict()
         assert all(torch.equal(a[name], b[name]) for name in a)
-    assert not torch.equal(cast.student(0).state_dict()["module.head.weight"], b["module.head.weight"])
+    assert not torch.equal(run.student(0).state_dict()["module.head.weight"], b["module.head.weight"])
 
 
 def test_a_whitened_student_answers_raw_images_as_in_training(make_run, tmp_path, workplace):
@@ -170,7 +171,7 @@ def test_a_whitened_student_answers_raw_images_as_in_training(make_run, tmp_path
     run.execute()
     raw = make_run(text=PLAIN + COURSE + "[methods.alone]\n").cast.data
     student = understudy.load(tmp_path / "run")
-    trained = run.trained(run.tasks()[0])
+    trained = run.trained(run.plan.names[0])
     settings = run.recipe.settings
     logits, labels = answers(student, raw.validation, settings)
     expected, same_labels = answers(trained, run.cast.data.validation, settings)
@@ -184,7 +185,7 @@ def test_a_student_of_our_own_families_stands_up_alone(make_run, tmp_path):
     student = understudy.load(tmp_path / "run")
     assert not student.training
     images = run.cast.data.example(4, torch.device("cpu"))
-    assert torch.equal(student(images), run.trained(run.tasks()[0]).eval()(images))
+    assert torch.equal(student(images), run.trained(run.plan.names[0]).eval()(images))
 
 
 def test_a_student_of_foreign_code_is_told_how_to_be_loaded(make_run, tmp_path, small):
@@ -192,7 +193,7 @@ def test_a_student_of_foreign_code_is_told_how_to_be_loaded(make_run, tmp_path, 
     run.execute()
     with pytest.raises(UserError, match=r"smallnets:Student of your own code.*load_weights") as caught:
         understudy.load(tmp_path / "run")
-    network = run.cast.student(5)
+    network = run.student(5)
     load_weights(network, tmp_path / "run/student.safetensors")  # as the message says
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="holds no student"):
@@ -329,3 +330,38 @@ def test_a_download_is_told_to_whoever_watches(make_run, monkeypatch):
     monkeypatch.setattr(datasets, "load", load)
     make_run(watcher=Listener())
     assert seen == [("images.gz", 5, 10)]
+
+
+SEVERAL = (
+    PLAIN
+    + """
+[[teachers]]
+network = "smallnets:teacher"
+weights = "teacher.safetensors"
+mean = [0, 0, 0]
+std = [1, 1, 1]
+"""
+    + TRAINED.replace("[teacher]", "[[teachers]]")
+    + COURSE
+    + "[methods.alone]\n[methods.several-teachers]\n"
+)
+
+
+def test_several_teachers_are_trained_or_given_checked_measured_and_reported(make_run, tmp_path):
+    run = make_run("seeds=[0, 1]", text=SEVERAL)
+    assert run.plan.names[:3] == ["teacher2-0", "alone-0", "several-teachers-0"]
+    taught = run.plan["several-teachers-1"]
+    assert (taught.teachers[0].weights, taught.learns_from) == ("teacher.safetensors", ["teacher2-1"])
+    assert run.plan["alone-1"].teachers == ()
+    findings = list(run.check())
+    assert {"teacher1", "teacher2"} <= {finding.subject for finding in findings}
+    result = run.execute()
+    assert result["teachers"]["teacher1"]["accuracy"]["values"] == [1.0, 1.0]
+    assert len(result["teachers"]["teacher2"]["accuracy"]["values"]) == 2
+    assert len(result["teacher"]["accuracy"]["values"]) == 2
+    assert list(result["networks"]) == ["teacher1", "teacher2", "student"]
+    page = write_report(tmp_path / "run").read_text()
+    assert "Losses, teacher2" in page
+    assert "resnet8 learns from teacher and resnet8" in page
+    assert "teachers together" in page
+    assert "| teacher1 | 0.00" in as_markdown(tmp_path / "run")

@@ -178,7 +178,6 @@ def test_the_search_never_opens_the_test_part_and_the_outcome_opens_it_once(make
     cast = tuning.bench._run.cast
     data = cast.data
     cast.data = replace(data, open_test=refuse)
-    cast.student_data = replace(cast.student_data, open_test=refuse)
     assert [trial.state for trial in tuning.search(3)].count("complete") >= 2
     assert list(tuning.bench.check())
 

@@ -18,6 +18,7 @@ from understudy.cli import (
     methods,
     predict,
     report,
+    store,
     taps,
     tune,
 )
@@ -63,6 +64,7 @@ for command in (
     card.card,
 ):
     app.command()(command)
+app.add_typer(store.app, name="store")
 
 
 def main() -> None:

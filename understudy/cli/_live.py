@@ -13,7 +13,7 @@ REFRESH = 0.1  # seconds between two looks at the loss
 
 
 class Live(Watcher):
-    """A line for every training: done ones stay, the current one moves."""
+    """A line for every training: done ones stay, those that go on move."""
 
     def __init__(self, console: Console):
         self.console = console
@@ -26,10 +26,8 @@ class Live(Watcher):
             console=console,
             refresh_per_second=8,
         )
-        self.current: TaskID | None = None
+        self.trainings: dict[str, _Line] = {}
         self.loads: dict[str, TaskID] = {}
-        self.steps, self.stage, self.loss, self.accuracy = 0, "", 0.0, ""
-        self.began, self.resumed_at, self.shown = time.monotonic(), 0, 0.0
 
     def __enter__(self) -> "Live":
         if self.console.is_terminal:
@@ -40,62 +38,84 @@ class Live(Watcher):
         if self.console.is_terminal:
             self.bars.stop()
 
+    def of(self, training: str) -> "Watcher":
+        return self.trainings.setdefault(training, _Line(self, training))
+
     def downloads(self, file: str, done: int, total: int | None) -> None:
         if file not in self.loads:
             self.loads[file] = self.bars.add_task(f"{file:<12}", total=total, said="downloading")
-            if not self.console.is_terminal:
-                size = f", {total / 1e6:.0f} MB" if total else ""
-                self._say(f"downloading {file}{size}")
+            size = f", {total / 1e6:.0f} MB" if total else ""
+            self.say(f"downloading {file}{size}")
         self.bars.update(self.loads[file], completed=done, said="downloaded" if done == total else "downloading")
 
     def run_begins(self, trainings: Sequence[str]) -> None:
-        self._say(f"{len(trainings)} training{'s' if len(trainings) > 1 else ''}: {', '.join(trainings)}")
+        number = f"{len(trainings)} training{'s' if len(trainings) > 1 else ''}"
+        self.console.print(f"{number}: {', '.join(trainings)}", markup=False, highlight=False)
+
+    def note(self, text: str) -> None:
+        self.console.print(text, style="yellow", markup=False)
+
+    def training_over(self, training: str) -> None:
+        """A training has ended, and its line has said so."""
+
+    def say(self, text: str) -> None:
+        """A line for those who see no bars."""
+        if not self.console.is_terminal:
+            self.console.print(text, markup=False, highlight=False)
+
+
+class _Line(Watcher):
+    """One training's bar."""
+
+    def __init__(self, live: Live, training: str):
+        self.live, self.training = live, training
+        self.bar: TaskID | None = None
+        self.steps, self.stage, self.accuracy = 0, "", ""
+        self.began, self.resumed_at, self.shown = 0.0, -1, 0.0
+
+    def downloads(self, file: str, done: int, total: int | None) -> None:
+        self.live.downloads(file, done, total)
 
     def training_begins(self, name: str, stages: Mapping[str, int], steps: int) -> None:
-        self.steps, self.began, self.resumed_at, self.accuracy = steps, time.monotonic(), -1, ""
-        self.current = self.bars.add_task(f"{name:<12}", total=steps, said="")
+        self.steps, self.resumed_at, self.accuracy = steps, -1, ""
+        if self.bar is None:  # a worker that died leaves it where it was
+            self.bar = self.live.bars.add_task(f"{name:<12}", total=steps, said="")
 
     def stage_begins(self, name: str, objective: str, epochs: int, epoch: int) -> None:
         self.stage = name
-        if not self.console.is_terminal:
-            again = f", going on after epoch {epoch}" if epoch else ""
-            self._say(f"  stage {name!r}: {objective}, {epochs} epochs{again}")
+        again = f", going on after epoch {epoch}" if epoch else ""
+        self.live.say(f"  {self.training}, stage {name!r}: {objective}, {epochs} epochs{again}")
 
     def step(self, done: int, loss: float | None) -> None:
         now = time.monotonic()
         if self.resumed_at < 0:
             self.resumed_at, self.began = done, now
-        if now - self.shown < REFRESH or self.current is None:
+        if now - self.shown < REFRESH or self.bar is None:
             return
         self.shown = now
         rate = (done - self.resumed_at) / max(now - self.began, 1e-6)
         left = f", {_span((self.steps - done) / rate)} left" if rate else ""
         value = f"loss {loss:.4g}" if loss is not None else ""
-        self.bars.update(self.current, completed=done, said=f"{self.stage}: {value}{self.accuracy}{left}")
+        self.live.bars.update(self.bar, completed=done, said=f"{self.stage}: {value}{self.accuracy}{left}")
 
     def epoch_ends(self, record: Mapping[str, Any]) -> None:
         validation = record.get("validation", {})
         self.accuracy = f", validation {100 * validation['accuracy']:.1f} %" if "accuracy" in validation else ""
-        if not self.console.is_terminal:
-            place = f"{record['training']} {record['stage']} epoch {record['epoch']}"
-            self._say(f"  {place}: loss {record['loss']:.4g}{self.accuracy}")
+        place = f"{record['training']} {record['stage']} epoch {record['epoch']}"
+        self.live.say(f"  {place}: loss {record['loss']:.4g}{self.accuracy}")
 
     def training_ends(self, name: str, record: Mapping[str, Any]) -> None:
         last = record["stages"][-1].get("validation", {})
         said = f"validation {100 * last['accuracy']:.2f} %" if "accuracy" in last else "done"
-        if self.current is None:
-            self.current = self.bars.add_task(f"{name:<12}", total=1, said="")
+        if self.bar is None:
+            self.bar = self.live.bars.add_task(f"{name:<12}", total=1, said="")
             said += " (done before)"
-        self.bars.update(self.current, total=1, completed=1, said=said)
-        self.current = None
-        if not self.console.is_terminal:
-            self._say(f"{name}: {said}")
+        self.live.bars.update(self.bar, total=1, completed=1, said=said)
+        self.live.say(f"{name}: {said}")
+        self.live.training_over(name)
 
     def note(self, text: str) -> None:
-        self.console.print(text, style="yellow", markup=False)
-
-    def _say(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False)
+        self.live.note(text)
 
 
 def _span(seconds: float) -> str:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from understudy.measure import Spread
-from understudy.report.words import plural, short
+from understudy.report.words import each_teacher, plural, short
 
 _STYLES = {"beats": "green", "ties": "yellow", "loses": "red", "unknown": "yellow"}
 
@@ -19,8 +19,8 @@ def show(result: Mapping[str, Any], console: Console) -> None:
     table.add_column("", no_wrap=True)
     for heading in ("accuracy", "weights", "multiplied", "latency", "speed"):
         table.add_column(heading, justify="right", no_wrap=True)
-    if result["teacher"]:
-        table.add_row("teacher", _accuracy(result["teacher"]), *_network(networks, "teacher"))
+    for name, teacher in each_teacher(result).items():
+        table.add_row(name, _accuracy(teacher), *_network(networks, name))
     for name, found in result["methods"].items():
         own = f"student, {name}"
         table.add_row(own, _accuracy(found), *_network(networks, own if own in networks else "student"))
@@ -45,7 +45,9 @@ def _accuracy(found: Mapping[str, Any]) -> str:
 
 
 def _network(networks: Mapping[str, Any], role: str) -> list[str]:
-    network = networks[role]
+    network = networks.get(role)
+    if network is None:  # several together are none
+        return []
     speedup = ""
     if "teacher" in networks:
         speedup = f"{networks['teacher']['latency_ms']['p50'] / network['latency_ms']['p50']:.1f}x"

@@ -1,7 +1,6 @@
 """What a person sees of a search: the trials in a table, the best of them so far, and the training that goes on."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live as Region
@@ -35,21 +34,21 @@ class LiveTrials(Live, TuneWatcher):
 
     def search_begins(self, trials: int, before: list[Trial]) -> None:
         self.count, self.trials = trials, [trial for trial in before if trial.state != "running"]
-        self._say(f"{trials} trials" + (f", {len(self.trials)} of them done before" if self.trials else ""))
+        self.say(f"{trials} trials" + (f", {len(self.trials)} of them done before" if self.trials else ""))
 
     def trial_begins(self, trial: Trial) -> None:
         if not self.console.is_terminal:
-            self._say(f"trial {trial.number}: {told(trial.values)}")
+            self.say(f"trial {trial.number}: {told(trial.values)}")
 
     def trial_ends(self, trial: Trial) -> None:
         self.trials.append(trial)
         if not self.console.is_terminal:
             best = best_so_far(self.trials)
             so_far = f"; best so far: trial {best.number}, {outcome(best)}" if best else ""
-            self._say(f"trial {trial.number}: {outcome(trial)}{so_far}")
+            self.say(f"trial {trial.number}: {outcome(trial)}{so_far}")
 
-    def training_ends(self, name: str, record: Mapping[str, Any]) -> None:
-        super().training_ends(name, record)
+    def training_over(self, training: str) -> None:
+        self.trainings.clear()
         for task in self.bars.task_ids:
             self.bars.remove_task(task)  # trials have their table
 

@@ -9,6 +9,18 @@ import typer
 
 from understudy import recipe as recipes
 from understudy.cli import _summary
+from understudy.cli._engines import (
+    AddressOption,
+    DryRunOption,
+    EngineName,
+    EngineOption,
+    StoreOption,
+    WorkersOption,
+    chosen_engine,
+    chosen_store,
+    planned,
+    show_plan,
+)
 from understudy.cli._live import Live
 from understudy.cli._settle import settle
 from understudy.cli._shared import (
@@ -51,6 +63,11 @@ def distill(
     trust: TrustOption = None,
     seconds: Annotated[float, typer.Option("--checkpoint-seconds", min=0, help="Between two checkpoints.")] = 20.0,
     check: Annotated[bool, typer.Option(help="Run the pre-flight check first.")] = True,
+    workers: WorkersOption = None,
+    engine: EngineOption = EngineName.LOCAL,
+    address: AddressOption = None,
+    store: StoreOption = None,
+    dry_run: DryRunOption = False,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write TensorBoard events into the run folder, too.")
     ] = False,
@@ -70,8 +87,24 @@ def distill(
     with listening() as stop, Live(err) as live:
         read = settle(asked, trust, live, folder)
         watcher = Watchers(live, *events)
-        run = Run(read, folder, trusted=trust or [], watcher=watcher, stop=stop, checkpoint_seconds=seconds, onnx=onnx)
+        carries_out, threads = chosen_engine(engine, workers, address, read.settings.threads)
+        run = Run(
+            read,
+            folder,
+            trusted=trust or [],
+            watcher=watcher,
+            stop=stop,
+            checkpoint_seconds=seconds,
+            store=chosen_store(store),
+            engine=carries_out,
+            threads=threads,
+            onnx=onnx,
+        )
         run.folder.look(recipes.write(read))
+        if dry_run:
+            told = planned(run)
+            print_json(told) if json else show_plan(run, told, out)
+            return
         if check and not run.complete:
             findings = list(run.check())
             print_findings(findings, err)

@@ -18,7 +18,7 @@ from understudy.export._base import Format, Material
 from understudy.export.proof import Proof, compare, placed, proving_part, timed
 from understudy.export.surroundings import Surroundings, run_of, surroundings
 from understudy.measure.surroundings import command, machine, versions
-from understudy.running.folder import read_json, write_json
+from understudy.plans.entry import read_json, write_json
 from understudy.training.checkpoints import write_atomically
 
 PROOFS = "proof.json"

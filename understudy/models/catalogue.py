@@ -83,7 +83,7 @@ def build(
             raise UserError(f"network {name!r}: {key} is a number above 0, not {value}")
     if ":" in name:
         return outside.build(name, data, settings, trusted)
-    family, words = _family(name)
+    family, words = family_of(name)
     parameters = inspect.signature(family.make).parameters
     known = [key for key in parameters if key not in words and key not in data]
     for key in settings:
@@ -95,7 +95,21 @@ def build(
     return network
 
 
-def _family(name: str) -> tuple[Family, dict[str, str]]:
+def resolved(
+    name: str, settings: Mapping[str, Any], classes: int, channels: int, size: int
+) -> tuple[str, dict[str, Any]]:
+    """Name and every setting with which ``NetworkSpec.build`` would make a network, defaults included."""
+    data = {"classes": classes, "channels": channels, "size": size}
+    if ":" in name:
+        return name, {**data, **settings}
+    family, words = family_of(name)
+    parameters = inspect.signature(family.make).parameters
+    given = {key: value for key, value in {**data, **settings}.items() if key in parameters}
+    defaults = {key: p.default for key, p in parameters.items() if p.default is not p.empty}
+    return name, {**defaults, **_checked(family.make, {**words, **given}, f"network {name!r}")}
+
+
+def family_of(name: str) -> tuple[Family, dict[str, str]]:
     for family in FAMILIES:
         match = family.pattern.fullmatch(name)
         if match:

@@ -15,15 +15,29 @@ class Lines:
 
     def __init__(self, text: str):
         self._lines: dict[Path, int] = {}
+        self._counts: dict[Path, int] = {}  # of the tables in each array of tables
         table: Path = ()
         for number, line in enumerate(text.splitlines(), start=1):
             if header := _HEADER.match(line):
-                table = _parts(header[1])
+                table = self._table(_parts(header[1]), line.lstrip().startswith("[["))
                 self._lines.setdefault(table, number)
             elif key := _KEY.match(line):
                 path = table + _parts(key[1])
                 for length in range(len(table) + 1, len(path) + 1):
                     self._lines.setdefault(path[:length], number)
+
+    def _table(self, parts: Path, in_array: bool) -> Path:
+        """A header's path; of an array of tables, it is the newest one that is meant, by its number."""
+        table: Path = ()
+        for part in parts[:-1]:
+            table += (part,)
+            if table in self._counts:
+                table += (str(self._counts[table] - 1),)
+        table += parts[-1:]
+        if in_array:
+            self._counts[table] = self._counts.get(table, 0) + 1
+            table += (str(self._counts[table] - 1),)
+        return table
 
     def of(self, path: Sequence[str]) -> int | None:
         """The line of the key, or of the nearest table around it."""

@@ -14,7 +14,7 @@ from understudy import methods
 from understudy.errors import UserError, did_you_mean, nearest
 from understudy.proposals import PLACEHOLDERS, PROPOSALS
 from understudy.recipe.lines import Lines
-from understudy.recipe.schema import Recipe
+from understudy.recipe.schema import NetworkTable, Recipe, TeacherTable
 from understudy.training.course import Course
 from understudy.training.settings import CHOOSABLE
 
@@ -109,6 +109,8 @@ def check(raw: dict[str, Any], mistakes: Mistakes, *, settings: HowSettings = No
 def write(recipe: Recipe) -> str:
     """The resolved recipe, complete, as TOML. Reading it again gives the same recipe."""
     plain = without_nones(recipe.model_dump(mode="json"))
+    if not plain["teachers"]:
+        del plain["teachers"]
     for method in plain["methods"].values():
         method.update(method.pop("settings"))
     return tomli_w.dumps(plain)
@@ -132,11 +134,15 @@ def _override(raw: dict[str, Any], override: str) -> tuple[str, ...]:
 
 def assign(raw: dict[str, Any], path: Sequence[str], value: Any) -> None:
     """Put a value at a key, through tables that may yet be missing."""
-    table = raw
+    table: Any = raw
     for part in path[:-1]:
-        table = table.setdefault(part, {})
-        if not isinstance(table, dict):
+        if isinstance(table, dict):
+            table.setdefault(part, {})
+        table = _within(table, part)
+        if not isinstance(table, (dict, list)):
             raise UserError(f"{part!r} is a value, not a table")
+    if isinstance(table, list):
+        raise UserError(f"{path[-2]!r} is a list of tables: name a key of one of them")
     table[path[-1]] = value
 
 
@@ -160,7 +166,8 @@ def _resolve_courses(raw: dict[str, Any]) -> None:
     common = raw.get("train", {})
     if not isinstance(common, dict):
         return
-    holders = [raw.get("teacher")]
+    several = raw.get("teachers")
+    holders = [raw.get("teacher"), *(several if isinstance(several, list) else [])]
     if isinstance(raw.get("methods"), dict):
         holders += raw["methods"].values()
     for holder in holders:
@@ -238,11 +245,13 @@ def _check_settings(method: methods.Method, name: str, own: dict[str, Any], mist
 def _check_views(raw: dict[str, Any], mistakes: Mistakes) -> None:
     """Views check themselves as they are made, which would end the reading of the recipe: that is put off."""
     names = list(raw["methods"]) if isinstance(raw.get("methods"), dict) else []
+    several = range(len(raw["teachers"])) if isinstance(raw.get("teachers"), list) else []
     paths = [["train"], ["teacher", "train"], *(["methods", name, "train"] for name in names)]
+    paths += [["teachers", str(number), "train"] for number in several]
     for path in paths:
         course: Any = raw
         for part in path:
-            course = course.get(part) if isinstance(course, dict) else None
+            course = _within(course, part)
         if isinstance(course, dict) and isinstance(course.get("views"), dict):
             for key, value in course["views"].items():
                 if isinstance(value, (int, float)) and value < 0:
@@ -250,11 +259,17 @@ def _check_views(raw: dict[str, Any], mistakes: Mistakes) -> None:
                     course["views"] = {k: v for k, v in course["views"].items() if k != key}
 
 
+def _within(value: Any, part: str) -> Any:
+    if isinstance(value, list) and part.isdigit() and int(part) < len(value):
+        return value[int(part)]
+    return value.get(part) if isinstance(value, dict) else None
+
+
 def _check_combinations(recipe: Recipe, mistakes: Mistakes) -> None:
     """What is right key by key and impossible together."""
     for name, table in recipe.methods.items():
         method = methods.find(table.method)
-        if method.reads_teacher and recipe.teacher is None and method.family != "own":
+        if method.reads_teacher and not recipe.taught_by and method.family != "own":
             mistakes.add(["methods", name], "it learns from a teacher: add a table [teacher]")
         given = {key: PLACEHOLDERS[key] for key in method.needed if key in PLACEHOLDERS}
         try:
@@ -262,19 +277,27 @@ def _check_combinations(recipe: Recipe, mistakes: Mistakes) -> None:
         except UserError as error:
             mistakes.add(["methods", name], str(error))
     courses: dict[tuple[str, ...], Course] = {("methods", n, "train"): t.train for n, t in recipe.methods.items()}
-    if recipe.teacher and recipe.teacher.train:
-        courses["teacher", "train"] = recipe.teacher.train
+    teachers = _teachers(recipe)
+    courses |= {(*path, "train"): table.train for path, table in teachers.items() if table.train}
     for path, course in courses.items():
         if course.patience and not recipe.data.validation:
             mistakes.add([*path, "patience"], "stopping by patience needs a validation part: set data.validation")
     if recipe.data.whiten:
-        for role in ("teacher", "student"):
-            network = getattr(recipe, role)
-            if network is not None and (network.mean or network.std):
+        networks: dict[tuple[str, ...], NetworkTable] = {**teachers, ("student",): recipe.student}
+        for path, network in networks.items():
+            if network.mean or network.std:
                 mistakes.add(
-                    [role, "mean" if network.mean else "std"],
+                    [*path, "mean" if network.mean else "std"],
                     "data.whiten takes the place of each network's mean and std: leave them out",
                 )
+
+
+def _teachers(recipe: Recipe) -> dict[tuple[str, ...], TeacherTable]:
+    """Each teacher with its place in the recipe."""
+    several: dict[tuple[str, ...], TeacherTable] = {
+        ("teachers", str(number)): table for number, table in enumerate(recipe.teachers)
+    }
+    return {("teacher",): recipe.teacher} if recipe.teacher else several
 
 
 def _explain(entry: Any) -> tuple[list[str], str]:
@@ -333,11 +356,10 @@ def _member(kind: Any, tag: str) -> Any:
 
 def _item(kind: Any) -> Any:
     arguments = typing.get_args(kind)
-    return (
-        arguments[-1]
-        if arguments and typing.get_origin(kind) in (dict, Mapping, typing.get_origin(Mapping[str, Any]))
-        else Any
-    )
+    if arguments and typing.get_origin(kind) is tuple:
+        return arguments[0]
+    mapping = typing.get_origin(kind) in (dict, Mapping, typing.get_origin(Mapping[str, Any]))
+    return arguments[-1] if arguments and mapping else Any
 
 
 def without_nones(value: Any) -> Any:

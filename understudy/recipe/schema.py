@@ -95,6 +95,7 @@ class Recipe(Table):
     seeds: Seeds = (0,)
     data: DataTable
     teacher: TeacherTable | None = None
+    teachers: tuple[TeacherTable, ...] = ()  # instead of one, in an order that methods may heed
     student: NetworkTable
     train: Course = Field(default_factory=Course)
     methods: Annotated[Mapping[str, MethodTable], Field(min_length=1)]
@@ -110,6 +111,18 @@ class Recipe(Table):
             if table.seeds is not None and sorted(set(table.seeds) & set(self.seeds)) != sorted(table.seeds):
                 raise ValueError(f"methods.{name}.seeds: some of the run's seeds {list(self.seeds)}, each once")
         return self
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> "Recipe":
+        if self.teacher and self.teachers:
+            raise ValueError("teachers: give either one table [teacher] or several [[teachers]]")
+        return self
+
+    @property
+    def taught_by(self) -> dict[str, TeacherTable]:
+        """The teachers by name: ``teacher``, or ``teacher1``, ``teacher2`` and so on."""
+        several = {f"teacher{number}": table for number, table in enumerate(self.teachers, start=1)}
+        return {"teacher": self.teacher} if self.teacher else several
 
     def seeds_of(self, method: str) -> tuple[int, ...]:
         """The seeds on which a method is trained: all of the run's, unless its table says fewer."""

@@ -11,17 +11,19 @@ from understudy.report.words import count, escape, plural
 def teaching(record: Record) -> str:
     """Each training's stages: what it pursued and for how long."""
     result = record.result
-    student, teacher = (result.networks.get(role) for role in ("student", "teacher"))
+    student, teachers = result.networks.get("student"), result.taught_by
     items = []
-    own = next((record.trained[name] for name in record.teacher_trainings if name in record.trained), None)
-    if teacher is not None:
-        told = "trained in this run" if record.teacher_trainings else "given, and not changed"
+    for name, teacher in teachers.items():
+        trainings = record.teacher_trainings.get(name, [])
+        own = next((record.trained[training] for training in trainings if training in record.trained), None)
+        told = "trained in this run" if trainings else "given, and not changed"
         stages = _stages(own.objectives, own.stages) if own else ""
-        items.append(_item("teacher", f"<code>{escape(teacher.network)}</code>, {told}", stages))
+        items.append(_item(name, f"<code>{escape(teacher.network)}</code>, {told}", stages))
+    who = "teachers" if len(teachers) > 1 else "teacher"
     by = f"<code>{escape(student.network)}</code>" if student and student.network else "the student"
     for name, found in result.methods.items():
-        source = "from the labels" if not found.reads_teacher else "from the labels and the teacher"
-        if teacher is None and found.reads_teacher:
+        source = "from the labels" if not found.reads_teacher else f"from the labels and the {who}"
+        if not teachers and found.reads_teacher:
             source = "by terms of its own"
         ended = record.trained.get(found.trainings[0].training) if found.trainings else None
         objectives = found.objectives or (ended.objectives if ended else {})

@@ -37,7 +37,8 @@ def validation(record: Record, colours: dict[str, str]) -> Drawn | None:
     """Validation accuracy by epoch, a line for each training."""
     lines: list[tuple[str, str, Any, list[tuple[int, float]]]] = []
     groups = [(name, colour, DASHES[0], _of_method(record, name)) for name, colour in colours.items()] + [
-        ("teacher", INK, DASHES[1], [record.epochs[name] for name in record.teacher_trainings])
+        (teacher, INK, DASHES[1], [record.epochs[name] for name in names])
+        for teacher, names in record.teacher_trainings.items()
     ]
     for name, colour, dash, trainings in groups:
         timeline = Timeline.of(trainings)
@@ -68,8 +69,9 @@ def losses(record: Record, method: str, name: str) -> Drawn | None:
     return _losses(_of_method(record, method), name, f"Losses, {method}")
 
 
-def teacher_losses(record: Record) -> Drawn | None:
-    return _losses([record.epochs[name] for name in record.teacher_trainings], "losses-0-teacher", "Losses, teacher")
+def teacher_losses(record: Record, teacher: str) -> Drawn | None:
+    trainings = [record.epochs[name] for name in record.teacher_trainings[teacher]]
+    return _losses(trainings, f"losses-0-{teacher}", f"Losses, {teacher}")
 
 
 def _losses(trainings: list[list[Epoch]], name: str, title: str) -> Drawn | None:

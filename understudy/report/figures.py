@@ -30,7 +30,8 @@ def draw_all(record: Record) -> dict[str, Drawn]:
         drawn[f"similarity of {method}"] = answers.similarity(record.result, method, name)
     for number, method in enumerate(record.result.methods, 1):
         drawn[f"losses of {method}"] = losses(record, method, f"losses-{number}-{_plain(method)}")
-    drawn["losses of the teacher"] = teacher_losses(record)
+    for teacher in record.teacher_trainings:
+        drawn[f"losses of {teacher}"] = teacher_losses(record, teacher)
     if record.landscapes is not None:
         drawn["landscapes"] = landscapes(record.landscapes)
     return {place: figure for place, figure in drawn.items() if figure is not None}

@@ -25,11 +25,11 @@ def as_markdown(run: Path) -> str:
 
 
 def _table(result: Result) -> list[str]:
-    student, teacher = (result.networks.get(role, Network()) for role in ("student", "teacher"))
+    student = result.networks.get("student", Network())
     rows = [list(HEADINGS)]
-    if result.teacher is not None:
-        found = result.teacher.accuracy
-        rows.append(_row("teacher", found.spread if found else None, teacher))
+    for name, teacher in result.each_teacher.items():
+        found = teacher.accuracy
+        rows.append(_row(name, found.spread if found else None, result.networks.get(name, Network())))
     for name in result.methods:
         own = f"student, {name}"
         rows.append(_row(own, result.spread_of(name), result.networks.get(own, student)))

@@ -46,11 +46,11 @@ def heading(result: Result) -> str:
     """The run's title, or who learnt from whom."""
     if result.title:
         return result.title
-    student, teacher = (result.networks.get(role) for role in ("student", "teacher"))
+    student, teachers = result.networks.get("student"), list(result.taught_by.values())
     name = first_word(student.network) if student and student.network else "A student"
-    if not result.distilled or teacher is None:
+    if not result.distilled or not teachers:
         return f"{name}, trained {'by ' if result.distilled else ''}{', '.join(result.methods)}"
-    return f"{name} learns from {first_word(teacher.network) or 'its teacher'}"
+    return f"{name} learns from {' and '.join(first_word(t.network) or 'its teacher' for t in teachers)}"
 
 
 def _lead(result: Result) -> str:

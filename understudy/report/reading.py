@@ -11,8 +11,9 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 
 from understudy.errors import UserError
+from understudy.plans.entry import METRICS, RESULT
 from understudy.report.record import Call, CallRecipe, CallStage, Epoch, Landscapes, Result, Sample, Trained
-from understudy.running.folder import METRICS, RECIPE, RESULT, SAMPLES
+from understudy.running.folder import RECIPE, SAMPLES
 from understudy.running.landscapes import LANDSCAPES
 
 LARGEST = 300_000  # bytes of a picture: what is larger is none of ours
@@ -32,10 +33,15 @@ class Record:
     landscapes: Landscapes | None = None  # where somebody had them measured
 
     @property
-    def teacher_trainings(self) -> list[str]:
-        """The trainings that are no method's: the teacher's own."""
+    def teacher_trainings(self) -> dict[str, list[str]]:
+        """The trainings that are no method's: each teacher's own."""
         methods = {row.training for found in self.result.methods.values() for row in found.trainings}
-        return [name for name in self.epochs if name not in methods and name.startswith("teacher-")]
+        found: dict[str, list[str]] = {}
+        for name in self.epochs:
+            teacher = name.rpartition("-")[0]
+            if name not in methods and teacher.rstrip("0123456789") == "teacher":
+                found.setdefault(teacher, []).append(name)
+        return found
 
 
 def read(run: Path) -> Record:
@@ -101,13 +107,16 @@ def _of_a_call(content: dict[str, Any], recipe: str) -> dict[str, Any]:
     found["objectives"] = {stage.name: stage.objective for stage in told.stages}
     if call.agreement is not None:
         found["agreement"] = {"values": [call.agreement]}
-    networks = {"teacher": told.teacher, "student": told.student}
+    several = {f"teacher{number}": network for number, network in enumerate(told.teachers, start=1)}
+    networks = {**(several or {"teacher": told.teacher}), "student": told.student}
+    each = zip(several, call.teacher_accuracies, strict=False)
     taught = call.teacher_accuracy
     return {
         "seeds": [told.seed],
         "data": {"measured_on": call.measured_on or "test"},
         "networks": {role: {"network": name} for role, name in networks.items() if name != "none"},
         "teacher": {"accuracy": {"values": [taught]}} if taught is not None else None,
+        "teachers": {name: {"accuracy": {"values": [accuracy]}} for name, accuracy in each},
         "methods": {told.method: found},
         "kept": "student",
     }

@@ -121,6 +121,16 @@ class Teacher(Measures):
     calibration_error: Values | None = None
     softness: Softness | None = None
 
+    @property
+    def values(self) -> list[float]:
+        """One for each seed; but a teacher that is given is the same for every seed, and has no spread."""
+        values = self.accuracy.values if self.accuracy else []
+        return values if len(set(values)) > 1 else values[:1]
+
+    @property
+    def spread(self) -> Spread | None:
+        return Spread(tuple(self.values)) if self.values else None
+
 
 class Wrong(_Part):
     count: int = 0
@@ -187,7 +197,8 @@ class Result(_Part):
     seeds: list[int] = Field(default_factory=list)
     data: Data = Field(default_factory=Data)
     networks: dict[str, Network] = Field(default_factory=dict)
-    teacher: Teacher | None = None
+    teacher: Teacher | None = None  # of several, what they answer together
+    teachers: dict[str, Teacher] = Field(default_factory=dict)  # each of several
     methods: dict[str, Method] = Field(min_length=1)
     verdicts: dict[str, Verdict] = Field(default_factory=dict)
     kept: str | None = None
@@ -200,13 +211,18 @@ class Result(_Part):
 
     @property
     def teacher_spread(self) -> Spread | None:
-        return Spread(tuple(self.teacher_values)) if self.teacher_values else None
+        return self.teacher.spread if self.teacher else None
 
     @property
-    def teacher_values(self) -> list[float]:
-        """One for each teacher: a teacher that is given is the same for every seed, and has no spread."""
-        values = self.teacher.accuracy.values if self.teacher and self.teacher.accuracy else []
-        return values if len(set(values)) > 1 else values[:1]
+    def taught_by(self) -> dict[str, Network]:
+        """The teachers' networks: ``teacher``, or ``teacher1``, ``teacher2`` and so on."""
+        return {name: network for name, network in self.networks.items() if name.startswith("teacher")}
+
+    @property
+    def each_teacher(self) -> dict[str, Teacher]:
+        """Every teacher's figures, and of several those of all together."""
+        together = {"teachers together" if self.teachers else "teacher": self.teacher} if self.teacher else {}
+        return {**self.teachers, **together}
 
     def spread_of(self, method: str) -> Spread | None:
         found = self.methods[method].accuracy
@@ -295,6 +311,7 @@ class Call(_Part):
     accuracy: float
     agreement: float | None = None
     teacher_accuracy: float | None = None
+    teacher_accuracies: list[float] = Field(default_factory=list)  # of each of several
     measured_on: str | None = None
     stages: list[CallStage] = Field(default_factory=list)
 
@@ -310,5 +327,6 @@ class CallRecipe(_Part):
     method: str = "student"
     seed: int = 0
     teacher: str = "none"
+    teachers: list[str] = Field(default_factory=list)
     student: str = "none"
     stages: list[CallObjective] = Field(default_factory=list)

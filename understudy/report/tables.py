@@ -12,8 +12,9 @@ from understudy.report.words import seconds as duration
 def methods(result: Result, colours: Mapping[str, str]) -> str:
     """Teacher and student by each method."""
     rows = []
-    if taught := result.teacher_spread:
-        rows.append([named("teacher", "ink"), spread(taught), NONE, NONE, NONE])
+    for name, teacher in result.each_teacher.items():
+        if teacher.spread:
+            rows.append([named(name, "ink"), spread(teacher.spread), NONE, NONE, NONE])
     for name, found in result.methods.items():
         rows.append(
             [
@@ -46,6 +47,10 @@ def networks(result: Result, cost: Drawn | None) -> str:
     columns = ["", "teacher", "student", "student is"]
     if teacher is None:
         columns, rows = _without(columns, rows, (1, 3))
+        for number, (name, network) in enumerate(result.taught_by.items(), start=1):
+            columns.insert(number, name)
+            for row, sizes in zip(rows, _sizes(student, network), strict=True):
+                row.insert(number, sizes[1])
     threads = student.latency_ms.threads if student.latency_ms else None
     note = "Latencies are measured on the run's machine" + (", teacher and student in turn" if teacher else "")
     note += f", with {plural(threads, 'thread')}." if threads else "."
@@ -64,10 +69,10 @@ def seeds(result: Result, colours: Mapping[str, str]) -> str:
             kept = row.training == result.kept
             marks.append("kept" if kept else "")
             rows.append(_seed(name, row, kept, variable(colours[name])))
-    taught = result.teacher_values
-    for number, value in enumerate(taught):
-        seed = str(result.seeds[number]) if len(taught) == len(result.seeds) else NONE
-        rows.append([named("teacher", "ink"), seed, percent(value), NONE, NONE, NONE, NONE])
+    for name, teacher in result.each_teacher.items():
+        for number, value in enumerate(teacher.values):
+            seed = str(result.seeds[number]) if len(teacher.values) == len(result.seeds) else NONE
+            rows.append([named(name, "ink"), seed, percent(value), NONE, NONE, NONE, NONE])
     columns = ["", "seed", result.data.measured_on, "validation", "agreement", "training", "weights"]
     note = (
         f"The student of this run, student.safetensors, is {escape(result.kept)}: among the seeds of its method the "

@@ -1,6 +1,8 @@
 """Numbers as people read them."""
 
+from collections.abc import Mapping
 from html import escape as escape
+from typing import Any
 
 from understudy.measure import Spread
 
@@ -68,3 +70,10 @@ def plural(number: int, word: str) -> str:
 def first_word(network: str) -> str:
     """A network's name without its settings."""
     return network.split(",")[0].rsplit(":", 1)[-1]
+
+
+def each_teacher(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Every teacher's figures, and of several those of all together."""
+    several = result.get("teachers") or {}
+    together = {"teachers together" if several else "teacher": result["teacher"]} if result["teacher"] else {}
+    return {**several, **together}

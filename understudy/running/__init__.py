@@ -1,4 +1,3 @@
-"""Runs: recipes carried out in a folder."""
+"""Runs: recipes carried out in a folder, and the plans that they are."""
 
 from understudy.running.run import Run as Run
-from understudy.running.run import Task as Task

@@ -1,7 +1,8 @@
-"""Who takes part: data and networks, made from a recipe."""
+"""Who takes part: data and networks, made from the tables of a recipe or of a plan's node."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from torch import nn
 import understudy
 from understudy import data as datasets
 from understudy import methods, randomness
+from understudy import student as product
 from understudy.data import Data
+from understudy.data.content import content
 from understudy.data.parts import Part, fewer
 from understudy.data.reading import Progress
 from understudy.data.sources import InMemory
@@ -20,8 +23,7 @@ from understudy.models import NetworkSpec, Normalized, Whitened, Whitening, load
 from understudy.objective import evaluating
 from understudy.plan import Stage
 from understudy.proposals import PROPOSALS
-from understudy.recipe import Recipe
-from understudy.recipe.schema import DataTable, MethodTable, NetworkTable
+from understudy.recipe.schema import DataTable, NetworkTable, TeacherTable
 
 PACKAGE = Path(understudy.__file__).parent
 SPLIT_SEED = 0  # all seeds share one validation part, so that they are measured alike
@@ -31,56 +33,67 @@ SPLIT_SEED = 0  # all seeds share one validation part, so that they are measured
 class Cast:
     """Data, and how each network is made for a seed."""
 
-    recipe: Recipe
     data: Data  # what a teacher is trained on, and everybody is measured on
-    student_data: Data  # what the students see of it
+    found: Data  # the same before any whitening
     whitening: Whitening | None
     trusted: Collection[str]
 
     @classmethod
-    def of(cls, recipe: Recipe, trusted: Collection[str] = (), progress: Progress | None = None) -> "Cast":
-        table = recipe.data
-        data = named_data(table, progress)
-        whitening = None
-        if table.whiten:
-            whitening = Whitening.fit(_images(data.train))
-            data = _whitened(data, whitening)
-        student_data = fewer(data, table.student_samples) if table.student_samples else data
-        return cls(recipe, data, student_data, whitening, trusted)
+    def of(cls, table: DataTable, trusted: Collection[str] = (), progress: Progress | None = None) -> "Cast":
+        found = named_data(table, progress)
+        if not table.whiten:
+            return cls(found, found, None, trusted)
+        whitening = Whitening.fit(_images(found.train))
+        return cls(_whitened(found, whitening), found, whitening, trusted)
+
+    @cached_property
+    def content(self) -> str:
+        """A hash of every sample and label from which training and validation part are taken."""
+        return content(self.found.train.source)
+
+    def seen(self, samples: int | None) -> Data:
+        """The data as somebody sees them who is given only so many training samples."""
+        return fewer(self.data, samples) if samples else self.data
 
     def spec(self, table: NetworkTable) -> NetworkSpec:
         return NetworkSpec(table.network, dict(table.settings))
 
-    def student(self, seed: int) -> nn.Module:
-        """A student with the fresh weights of this seed, the same for every method."""
-        return self._network(self.recipe.student, seed, "student")
+    def network(self, table: NetworkTable, seed: int, role: str) -> nn.Module:
+        """A network with the fresh weights of this seed and role, the same for every method."""
+        channels, size = self.data.shape[0], self.data.shape[-1]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(randomness.derived_seed(seed, "weights", role))
+            network = self.spec(table).build(len(self.data.classes), channels, size, self.trusted)
+        front = self.normalisation(table)
+        return Normalized(network, *front) if front else network
 
-    def teacher(self, seed: int) -> nn.Module:
+    def normalisation(self, table: NetworkTable) -> tuple[Sequence[float], Sequence[float]] | None:
+        """Mean and std of each channel, where images are normalised for this network."""
+        mean, std = table.mean or self.data.mean, table.std or self.data.std
+        return None if self.whitening is not None or mean is None or std is None else (mean, std)
+
+    def teacher(self, table: TeacherTable, seed: int = 0) -> nn.Module:
         """The teacher: with its weights, or fresh where it is yet to be trained."""
-        table = self.recipe.teacher
-        assert table is not None
-        network = self._network(table, seed, "teacher")
-        if table.weights is not None:
-            load_weights(network, _found(table.weights), prefix=table.prefix)
+        if table.weights is None:
+            return self.network(table, seed, "teacher")
+        return self.given(table, table.weights, table.prefix)
+
+    def given(self, table: NetworkTable, weights: str, prefix: str | None) -> nn.Module:
+        """A network with its weights out of a file."""
+        network = self.network(table, 0, "teacher")
+        load_weights(network, weights_file(weights), prefix=prefix)
+        return network
+
+    def trained(self, table: NetworkTable, folder: Path) -> nn.Module:
+        """A network as a training here left it in its folder."""
+        network = self.network(table, 0, "student")
+        product.prepare(network, folder)
+        load_weights(self.product(network), folder / product.WEIGHTS)
         return network
 
     def product(self, network: nn.Module) -> nn.Module:
         """The network as it leaves: with the whitening that it was trained behind."""
         return Whitened(network, self.whitening) if self.whitening is not None else network
-
-    def stages(self, table: MethodTable, student: nn.Module, teacher: nn.Module | None) -> list[Stage]:
-        found = stages(table.method, table.train, table.settings, student, teacher, self.data)
-        return [stage.balanced() for stage in found] if table.balance else found
-
-    def _network(self, table: NetworkTable, seed: int, role: str) -> nn.Module:
-        channels, size = self.data.shape[0], self.data.shape[-1]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(randomness.derived_seed(seed, "weights", role))
-            network = self.spec(table).build(len(self.data.classes), channels, size, self.trusted)
-        mean, std = table.mean or self.data.mean, table.std or self.data.std
-        if self.whitening is not None or mean is None or std is None:
-            return network
-        return Normalized(network, mean, std)
 
 
 def named_data(table: DataTable, progress: Progress | None = None) -> Data:
@@ -149,7 +162,7 @@ def _proposed(setting: str, teacher: nn.Module, student: nn.Module, data: Data) 
             network.to(home)
 
 
-def _found(weights: str) -> Path:
+def weights_file(weights: str) -> Path:
     """The file; ``package:...`` are weights that ship with understudy."""
     within = weights.removeprefix("package:")
     return PACKAGE / within if within != weights else Path(weights).expanduser()

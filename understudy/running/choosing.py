@@ -27,7 +27,8 @@ def settled(
 
 def _measured(recipe: Recipe, trusted: Collection[str], watcher: Watcher) -> Choice:
     """On the stage that takes most of the run."""
-    cast = Cast.of(recipe, trusted, watcher.downloads)
+    cast = Cast.of(recipe.data, trusted, watcher.downloads)
+    data = cast.seen(recipe.data.student_samples)
     stages = {name: rehearsal(recipe, cast, name).stages for name in recipe.methods}
     epochs = {
         (name, number): stage.course.epochs * (2 if stage.objective.reads.teacher else 1)
@@ -37,15 +38,15 @@ def _measured(recipe: Recipe, trusted: Collection[str], watcher: Watcher) -> Cho
     name, number = max(epochs, key=lambda place: epochs[place])
     training = rehearsal(recipe, cast, name)
     stage = training.stages[number]
-    batches = cast.student_data.train.steps(stage.course.batch)
+    batches = data.train.steps(stage.course.batch)
     every = sum(stage.course.epochs for found in stages.values() for stage in found) * len(recipe.seeds)
-    about = recipe.model_dump(mode="json", include={"data", "teacher", "student", "methods"})
+    about = recipe.model_dump(mode="json", include={"data", "teacher", "teachers", "student", "methods"})
     return fastest_settings(
         recipe.settings,
         training.teachers,
         training.student,
         stage,
-        cast.student_data,
+        data,
         steps=every * batches,
         about={**about, "stage": [name, number]},
     )

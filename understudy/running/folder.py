@@ -1,18 +1,18 @@
 """The run folder: one execution of a plan, that can be stopped anywhere and goes on."""
 
 import contextlib
-import json
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from understudy.errors import UserError
+from understudy.plans.entry import METRICS, RESULT, write_json
 from understudy.training.checkpoints import write_atomically
 from understudy.training.settings import Settings
 
-RECIPE, RESULT, METRICS = "recipe.toml", "result.json", "metrics.jsonl"
+RECIPE = "recipe.toml"
 SAMPLES = "samples"  # pictures that the result speaks of
 
 
@@ -21,10 +21,11 @@ class RunFolder:
     """Where everything of a run lies."""
 
     path: Path
+    borrowed: Mapping[str, Path] = field(default_factory=dict)  # trainings that lie elsewhere, by their names
 
     def training(self, name: str) -> Path:
         """The folder of one training: its metrics, its result, its student."""
-        return self.path / "trainings" / name
+        return self.borrowed.get(name) or self.path / "trainings" / name
 
     def checkpoints(self, name: str) -> Path:
         return self.path / "checkpoints" / name
@@ -91,19 +92,6 @@ class RunFolder:
         """All trainings' lines in one file, in the order of the plan."""
         parts = [self.training(name) / METRICS for name in trainings]
         write_atomically(self.path / METRICS, b"".join(part.read_bytes() for part in parts if part.exists()))
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The content, or None where there is no such file or it is damaged (it is then made again)."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
 
 
 def _is_ours(entry: Path) -> bool:

@@ -10,8 +10,8 @@ import torch
 from understudy.data.parts import fewer
 from understudy.errors import UserError
 from understudy.measure.landscape import RING, landscape
-from understudy.running.folder import write_json
-from understudy.running.run import TEACHER, Run
+from understudy.plans.entry import write_json
+from understudy.running.run import Run
 
 LANDSCAPES = "landscape.json"
 
@@ -29,13 +29,14 @@ def survey(
     inputs, labels = _samples(run, part, samples)
     students = []
     with run.recipe.settings.in_force():
-        for task in run.tasks():
-            if task.method == TEACHER:
+        for node in run.plan:
+            if node.role == "teacher":
                 continue
-            network = run.trained(task)
-            tell = None if progress is None else lambda done, of, name=task.name: progress(name, done, of)
+            network = run.trained(node.name)
+            tell = None if progress is None else lambda done, of, name=node.name: progress(name, done, of)
             found = landscape(network, inputs, labels, grid=grid, seed=seed, progress=tell)
-            students.append({"training": task.name, "method": task.method, "seed": task.seed, **_plain(asdict(found))})
+            method = node.name.rpartition("-")[0]
+            students.append({"training": node.name, "method": method, "seed": node.seed, **_plain(asdict(found))})
     content = {
         "part": part,
         "samples": len(labels),
@@ -58,7 +59,7 @@ def _plain(value: Any) -> Any:
 
 def _samples(run: Run, part: str, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """So many samples as they are, each class in proportion: of what the students saw, or of validation."""
-    data, settings = run.cast.student_data, run.recipe.settings
+    data, settings = run.student_data, run.recipe.settings
     if part == "validation":
         if data.validation is None:
             raise UserError("this run has no validation part: choose --part train")

@@ -1,7 +1,7 @@
 """The result of a run: the one look at the test part, sizes, latencies, verdicts, and which student is kept."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,12 @@ from understudy.data.parts import Part
 from understudy.errors import UserError
 from understudy.measure import Latency, judge, latencies, onnx_runtime, size
 from understudy.measure.surroundings import command, machine, peak_memory, versions
+from understudy.plans.entry import METRICS, RESULT, read_json
+from understudy.recipe.schema import NetworkTable
 from understudy.running import measures, samples
-from understudy.running.folder import METRICS, RESULT, read_json
 from understudy.training import metrics
 from understudy.training.checkpoints import write_atomically
-from understudy.training.evaluate import answers
+from understudy.training.evaluate import answers, together
 from understudy.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,37 +36,32 @@ def summarize(run: "Run") -> dict[str, Any]:
     part = cast.data.test if cast.data.test is not None else cast.data.validation
     measured_on = "test" if cast.data.test is not None else "validation"
     teachers = _teachers(run)
-    teacher_logits: dict[int, tuple[Tensor, Tensor]] = {}
-    for seed, network in teachers.items():
-        like = next((other for other in teacher_logits if teachers[other] is network), None)
-        shared = None if like is None else teacher_logits[like]
-        teacher_logits[seed] = shared or _answers(network, part, recipe.settings.of_teacher)
+    taught = {name: _taught(networks, part, recipe.settings.of_teacher) for name, networks in teachers.items()}
+    teacher_logits = {seed: _together([found[seed] for found in taught.values()]) for seed in recipe.seeds if taught}
     methods: dict[str, Any] = {}
     for name in recipe.methods:
         methods[name] = _method(run, name, part, teacher_logits)
     accuracies = {name: found["accuracy"]["values"] for name, found in methods.items()}
-    networks: dict[str, nn.Module | None] = {
-        "teacher": teachers.get(recipe.seeds[0]),
-        "student": cast.student(recipe.seeds[0]),
-        **_grafted(run),
-    }
+    first = {name: networks[recipe.seeds[0]] for name, networks in teachers.items()}
+    networks = {**first, "student": run.student(recipe.seeds[0]), **_grafted(run)}
     result: dict[str, Any] = {
         "title": recipe.title,
         "command": command(),
         "versions": versions(),
         "machine": machine(),
-        "settings": asdict(recipe.settings),
+        "settings": recipe.model_dump(mode="json")["settings"],
         "seeds": list(recipe.seeds),
         "data": {
             "name": recipe.data.name,
-            "train": len(cast.student_data.train),
+            "train": len(run.student_data.train),
             "validation": len(cast.data.validation) if cast.data.validation else 0,
             "measured_on": measured_on,
             "measured": len(part) if part else 0,
             "classes": list(cast.data.classes),
         },
-        "networks": _networks(run, {name: network for name, network in networks.items() if network is not None}),
+        "networks": _networks(run, networks),
         "teacher": _teacher(run, teacher_logits),
+        "teachers": {name: _teacher(run, found) for name, found in taught.items()} if len(taught) > 1 else {},
         "methods": methods,
         "verdicts": {
             name: asdict(judge(name, values, accuracies[BASELINE]))
@@ -76,19 +72,33 @@ def summarize(run: "Run") -> dict[str, Any]:
     hint = result["teacher"] and result["teacher"]["softness"]["hint"]
     result["notes"] = [note for name in methods for note in _notes(run, name)] + ([hint] if hint else [])
     result["kept"] = _keep(run, methods)
-    result |= _beside_the_teacher(run, result["kept"], teachers.get(recipe.seeds[0]), part, teacher_logits)
+    result |= _beside_the_teacher(run, result["kept"], first, part, teacher_logits)
     result["measuring_seconds"] = round(time.monotonic() - began, 3)
     result["memory"] = peak_memory(recipe.settings.torch_device)
     return result
 
 
-def _teachers(run: "Run") -> dict[int, nn.Module]:
-    """Each seed's teacher; one and the same where all share it."""
-    recipe = run.recipe
-    shared = recipe.teacher is not None and (recipe.teacher.train is None or recipe.teacher.one_for_all)
-    made = {seed: run.teacher(seed) for seed in (recipe.seeds[:1] if shared else recipe.seeds)}
-    found = {seed: made.get(seed, made[recipe.seeds[0]]) for seed in recipe.seeds}
-    return {seed: network for seed, network in found.items() if network is not None}
+def _teachers(run: "Run") -> dict[str, dict[int, nn.Module]]:
+    """Of every teacher each seed's network; one and the same where all share it."""
+    seeds = run.recipe.seeds
+    of_seeds = {seed: run.teachers(seed) for seed in seeds}
+    return {
+        name: {seed: of_seeds[seeds[0] if table.train is None or table.one_for_all else seed][name] for seed in seeds}
+        for name, table in run.recipe.taught_by.items()
+    }
+
+
+def _taught(
+    networks: Mapping[int, nn.Module], part: Part | None, settings: Settings
+) -> dict[int, tuple[Tensor, Tensor]]:
+    """A teacher's answers for every seed; one network is asked once."""
+    known = {id(network): network for network in networks.values()}
+    answered = {key: _answers(network, part, settings) for key, network in known.items()}
+    return {seed: answered[id(network)] for seed, network in networks.items()}
+
+
+def _together(answered: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    return together([logits for logits, _ in answered]), answered[0][1]
 
 
 def _answers(network: nn.Module, part: Part | None, settings: Settings) -> tuple[Tensor, Tensor]:
@@ -101,15 +111,13 @@ def _method(
     run: "Run", name: str, part: Part | None, teacher_logits: Mapping[int, tuple[Tensor, Tensor]]
 ) -> dict[str, Any]:
     """One method over its seeds."""
-    from understudy.running.run import Task
-
     rows: list[dict[str, Any]] = []
     answered: list[Tensor] = []
     taught: list[Tensor] = []
     for seed in run.recipe.seeds_of(name):
-        task = Task(name, seed)
-        record = read_json(run.folder.training(task.name) / RESULT) or {}
-        logits, labels = _answers(run.trained(task), part, run.recipe.settings)
+        training = f"{name}-{seed}"
+        record = read_json(run.folder.training(training) / RESULT) or {}
+        logits, labels = _answers(run.trained(training), part, run.recipe.settings)
         teacher = teacher_logits[seed][0] if seed in teacher_logits else None
         answered.append(logits)
         taught += [] if teacher is None else [teacher]
@@ -117,7 +125,7 @@ def _method(
         rows.append(
             {
                 "seed": seed,
-                "training": task.name,
+                "training": training,
                 **measures.of_training(logits, labels, teacher),
                 "seconds": record.get("seconds"),
                 "validation": stages[-1].get("validation", {}).get("accuracy"),
@@ -143,25 +151,22 @@ def _teacher(run: "Run", teacher_logits: Mapping[int, tuple[Tensor, Tensor]]) ->
 def _beside_the_teacher(
     run: "Run",
     kept: str,
-    teacher: nn.Module | None,
+    teachers: Mapping[str, nn.Module],
     part: Part | None,
     teacher_logits: Mapping[int, tuple[Tensor, Tensor]],
 ) -> dict[str, Any]:
     """Where the student that leaves and its teacher differ, in answers and in inner values."""
-    from understudy.running.run import Task
-
-    if teacher is None or part is None:
+    if not teachers or part is None:
         return {}
-    recipe = run.recipe
-    name, _, seed = kept.rpartition("-")
-    logits, labels = _answers(run.trained(Task(name, int(seed))), part, recipe.settings)
-    taught = teacher_logits[int(seed)][0]
+    recipe, teacher = run.recipe, next(iter(teachers.values()))  # inner values are the first one's
+    logits, labels = _answers(run.trained(kept), part, recipe.settings)
+    taught = teacher_logits[run.plan[kept].seed][0]
     found: dict[str, Any] = {}
     if taught.shape == logits.shape:
         found["errors"] = measures.of_errors(logits, taught, labels, part.ids)
         found["samples"] = samples.disagreements(run.folder.path, part, labels, logits, taught)
-    students = {method: run.trained(Task(method, recipe.seeds_of(method)[0])) for method in recipe.methods}
-    stages = [stage for table in recipe.methods.values() for stage in run.stages(table, run.cast.student(0), teacher)]
+    students = {method: run.trained(f"{method}-{recipe.seeds_of(method)[0]}") for method in recipe.methods}
+    stages = [stage for name in recipe.methods for stage in run.stages(name, run.student(0), list(teachers.values()))]
     with recipe.settings.in_force():
         found["similarity"] = measures.of_inner_values(teacher, students, stages, part, recipe.settings)
     return found
@@ -169,10 +174,8 @@ def _beside_the_teacher(
 
 def _grafted(run: "Run") -> dict[str, nn.Module]:
     """The students that leave with a part of their teacher, under the names of their own that tables look for."""
-    from understudy.running.run import Task
-
     grafting = [name for name, table in run.recipe.methods.items() if registry.find(table.method).grafts]
-    return {f"student, {name}": run.trained(Task(name, run.recipe.seeds[0])) for name in grafting}
+    return {f"student, {name}": run.trained(f"{name}-{run.recipe.seeds_of(name)[0]}") for name in grafting}
 
 
 def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, Any]:
@@ -183,10 +186,10 @@ def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, Any]:
     with settings.in_force():
         single = _latencies(run, placed, settings.prepare(example[:1]), seconds=1.0)
         many = _latencies(run, placed, example, seconds=2.0)
-    described = {"teacher": recipe.teacher, "student": recipe.student}
+    described: Mapping[str, NetworkTable] = recipe.taught_by
     return {
         name: {
-            "network": str(run.cast.spec(table)) if (table := described.get(name, recipe.student)) else name,
+            "network": str(run.cast.spec(described.get(name, recipe.student))),
             **asdict(size(network, example)),
             **{f"{by}latency_ms": asdict(found[name]) for by, found in single.items()},
             **{f"{by}throughput_ms": asdict(found[name]) for by, found in many.items()},

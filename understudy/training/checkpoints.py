@@ -52,7 +52,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             f"cannot write {path}: {error.strerror}. What was saved before is untouched: "
             "make room (or choose another --out) and run the same command again"
         ) from error
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def write(folder: Path, number: int, state: Any) -> Path:
@@ -105,7 +105,7 @@ def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.checkpoint"), reverse=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the renaming itself durable, where the system can."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)

@@ -58,3 +58,11 @@ def objective_loss(
             outcome = objective.judge(reading)
             total += outcome.loss.detach().double() * len(found)
     return {"loss": total.item() / len(part)}
+
+
+def together(logits: Sequence[Tensor]) -> Tensor:
+    """What several networks answer: the logarithm of the average of their probabilities; one's logits as they are."""
+    if len(logits) == 1:
+        return logits[0]
+    mean = torch.stack([answer.double().softmax(1) for answer in logits]).mean(0)
+    return mean.log()

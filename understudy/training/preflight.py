@@ -67,7 +67,13 @@ def check_data(data: Data, batch: int) -> Iterator[Finding]:
 
 
 def check_teacher(
-    teacher: nn.Module, data: Data, settings: Settings, *, declared: float | None = None, accept_weak: bool = False
+    teacher: nn.Module,
+    data: Data,
+    settings: Settings,
+    *,
+    declared: float | None = None,
+    accept_weak: bool = False,
+    name: str = "teacher",
 ) -> Iterator[Finding]:
     """Is it really loaded? Its accuracy on some samples against chance, and against what it should be."""
     part = data.validation or data.train
@@ -75,10 +81,10 @@ def check_teacher(
     logits, labels = answers(settings.place(teacher), sample, settings.of_teacher)
     classes = len(data.classes)
     if logits.shape[1:] != (classes,):
-        yield Finding("error", "teacher", f"it answers with {tuple(logits.shape[1:])}, the data have {classes} classes")
+        yield Finding("error", name, f"it answers with {tuple(logits.shape[1:])}, the data have {classes} classes")
         return
     if not torch.isfinite(logits).all():
-        yield Finding("error", "teacher", "its answers hold NaN or infinity: its weights are broken")
+        yield Finding("error", name, "its answers hold NaN or infinity: its weights are broken")
         return
     accuracy = (logits.argmax(1) == labels).double().mean().item()
     text = f"{accuracy:.1%} on {len(sample)} samples"
@@ -87,14 +93,12 @@ def check_teacher(
     if accuracy <= bound:
         way = "load its weights, and check its normalisation and the order of the classes"
         level: Literal["warning", "error"] = "warning" if accept_weak else "error"
-        yield Finding(
-            level, "teacher", f"{text}, which is chance level: {way} (accept_weak = true goes on all the same)"
-        )
+        yield Finding(level, name, f"{text}, which is chance level: {way} (accept_weak = true goes on all the same)")
     elif declared is not None and accuracy < declared - 0.02 - 3 * math.sqrt(declared * (1 - declared) / len(sample)):
         way = "another normalisation, other weights or another data set?"
-        yield Finding("error", "teacher", f"{text}, far below the {declared:.1%} that the recipe declares: {way}")
+        yield Finding("error", name, f"{text}, far below the {declared:.1%} that the recipe declares: {way}")
     else:
-        yield Finding("ok", "teacher", text + (f" (declared: {declared:.1%})" if declared is not None else ""))
+        yield Finding("ok", name, text + (f" (declared: {declared:.1%})" if declared is not None else ""))
 
 
 def check_network(role: str, network: nn.Module, data: Data, settings: Settings) -> Iterator[Finding]:

@@ -23,26 +23,25 @@ class TensorBoard(Watcher):
             raise OptionalPackageError("tensorboard", "tensorboard", "--tensorboard") from error
         self.folder = folder
         self._open = SummaryWriter
-        self._writer: Any = None
-        self._of: tuple[str, str] | None = None
+        self._writers: dict[str, tuple[str, Any]] = {}  # of each training that goes on: its stage's
 
     def epoch_ends(self, record: Mapping[str, Any]) -> None:
-        stage, epoch = (record["training"], record["stage"]), record["epoch"]
-        if stage != self._of:
-            self._close()
-            path = self.folder / stage[0] / stage[1].replace("/", "-")
-            self._writer, self._of = self._open(str(path), purge_step=epoch), stage
+        training, stage, epoch = record["training"], record["stage"], record["epoch"]
+        if self._writers.get(training, ("", None))[0] != stage:
+            self._close(training)
+            path = self.folder / training / stage.replace("/", "-")
+            self._writers[training] = stage, self._open(str(path), purge_step=epoch)
+        _, writer = self._writers[training]
         for name, value in _scalars(record):
-            self._writer.add_scalar(name, value, epoch)
-        self._writer.flush()
+            writer.add_scalar(name, value, epoch)
+        writer.flush()
 
     def training_ends(self, name: str, record: Mapping[str, Any]) -> None:
-        self._close()
+        self._close(name)
 
-    def _close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-        self._writer = self._of = None
+    def _close(self, training: str) -> None:
+        if training in self._writers:
+            self._writers.pop(training)[1].close()
 
 
 def _scalars(record: Mapping[str, Any]) -> list[tuple[str, float]]:

@@ -14,6 +14,10 @@ class Watcher:
     def run_begins(self, trainings: Sequence[str]) -> None:
         """A run with these trainings, in this order."""
 
+    def of(self, training: str) -> "Watcher":
+        """Who is told of one training; several may go on at once."""
+        return self
+
     def training_begins(self, name: str, stages: Mapping[str, int], steps: int) -> None:
         """A training with its stages, each with its epochs, and the steps of all of them."""
 
@@ -39,8 +43,11 @@ class Watchers(Watcher):
     def __init__(self, *watchers: Watcher):
         self.watchers = watchers
         for name in vars(Watcher):
-            if not name.startswith("_"):
+            if not name.startswith("_") and name != "of":
                 setattr(self, name, partial(self._tell, name))
+
+    def of(self, training: str) -> Watcher:
+        return Watchers(*(watcher.of(training) for watcher in self.watchers))
 
     def _tell(self, name: str, *told: Any) -> None:
         for watcher in self.watchers:

@@ -1,7 +1,6 @@
 """All that a search asks of the machinery of runs: data, teachers, and the students of one recipe after another."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
@@ -10,10 +9,8 @@ from understudy import recipe as recipes
 from understudy.data import Data
 from understudy.errors import UserError
 from understudy.recipe import Recipe
-from understudy.running import Run, Task
+from understudy.running import Run
 from understudy.running.folder import RunFolder
-from understudy.running.run import TEACHER
-from understudy.stored import Stored
 from understudy.training import checkpoints
 from understudy.training.interrupt import StopRequest
 from understudy.training.preflight import Finding
@@ -45,7 +42,7 @@ class Bench:
 
     @property
     def training_samples(self) -> int:
-        return len(self._run.cast.student_data.train)
+        return len(self._run.student_data.train)
 
     def check(self) -> Iterator[Finding]:
         """The pre-flight of the recipe that the others differ from."""
@@ -53,20 +50,18 @@ class Bench:
 
     def train_teachers(self) -> None:
         """Those that the recipe has trained; they are the same for all that follow."""
-        for task in self._run.tasks():
-            if task.method == TEACHER:
-                self._run.carry_out(task)
+        self._run.carry_out(_of_role(self._run, "teacher"))
 
     def train(self, recipe: Recipe, out: Path, watcher: Watcher) -> list[float]:
         """Train a recipe's students in a folder of their own, or go on; each one's accuracy on validation."""
-        run = _Sibling(self._run, recipe, out, watcher)
+        run = self._sibling(recipe, out, watcher)
         run.folder.claim(recipes.write(recipe))  # what lies there from other settings is not taken for these
-        return [_accuracy(run, task) for task in _students(run)]
+        return [_accuracy(run, name) for name in _of_role(run, "student")]
 
     def students(self, recipe: Recipe, out: Path) -> Iterator[nn.Module]:
         """The students that were trained there, in the order of the seeds."""
-        run = _Sibling(self._run, recipe, out, None)
-        return (run.trained(task) for task in _students(run))
+        run = self._sibling(recipe, out, None)
+        return (run.trained(name) for name in _of_role(run, "student"))
 
     def clear(self, out: Path) -> None:
         """Remove the checkpoints of trainings that nobody will go on with."""
@@ -74,36 +69,27 @@ class Bench:
         for folder in (*home.glob("*"), home):
             checkpoints.clear(folder)
 
-
-class _Sibling(Run):
-    """A run of another recipe on the same data, with the same teachers and their stored answers."""
-
-    def __init__(self, base: Run, recipe: Recipe, out: Path, watcher: Watcher | None):
-        super().__init__(
-            recipe,
+    def _sibling(self, recipe: Recipe, out: Path, watcher: Watcher | None) -> Run:
+        """A run of another recipe on the same data, with the same teachers and their stored answers."""
+        base = self._run
+        return Run(
+            recipe.model_copy(update={"stored": base.stored}),
             out,
             watcher=watcher,
             stop=base.stop,
             checkpoint_seconds=base.checkpoint_seconds,
-            cast=replace(base.cast, recipe=recipe),
+            casts=base.casts,
+            borrowed={name: base.folder.training(name) for name in _of_role(base, "teacher")},
         )
-        self.base = base
-
-    @property
-    def stored(self) -> Stored | None:
-        return self.base.stored
-
-    def teacher(self, seed: int) -> nn.Module | None:
-        return self.base.teacher(seed)
 
 
-def _students(run: Run) -> list[Task]:
-    return [task for task in run.tasks() if task.method != TEACHER]
+def _of_role(run: Run, role: str) -> list[str]:
+    return [node.name for node in run.plan if node.role == role]
 
 
-def _accuracy(run: Run, task: Task) -> float:
+def _accuracy(run: Run, name: str) -> float:
     """On validation, of the weights that are kept."""
-    validation = run.carry_out(task)["stages"][-1]["validation"]
+    validation = run.carry_out([name])[name]["stages"][-1]["validation"]
     if "accuracy" not in validation:
-        raise UserError(f"{task.method} ends without a classifier, so there is no accuracy to search for")
+        raise UserError(f"{name} ends without a classifier, so there is no accuracy to search for")
     return float(validation["accuracy"])

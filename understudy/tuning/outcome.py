@@ -8,9 +8,9 @@ from understudy import recipe as recipes
 from understudy.data.parts import Part
 from understudy.errors import UserError
 from understudy.measure.surroundings import command, machine, versions
+from understudy.plans.entry import read_json, write_json
 from understudy.recipe import Searched
 from understudy.recipe.space import Number
-from understudy.running.folder import read_json, write_json
 from understudy.running.measures import spread
 from understudy.training.checkpoints import write_atomically
 from understudy.training.evaluate import scores

@@ -136,6 +136,9 @@ class _Judge(Watcher):
         self.first = first  # the name of the training that is judged
         self.before: dict[str, int] = {}  # epochs of the stages before each
 
+    def of(self, training: str) -> Watcher:
+        return _Judge(self.shown.of(training), self.trials, self.trial, self.first)
+
     def training_begins(self, name: str, stages: Mapping[str, int], steps: int) -> None:
         epochs = 0
         for stage, own in stages.items():

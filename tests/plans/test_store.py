@@ -1,0 +1,174 @@
+"""The store: what is put comes out as it was, damage is named and set aside, half-written entries never count."""
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from understudy.errors import UserError
+from understudy.plans import Store
+from understudy.plans.entry import damaged, finish, finished
+from understudy.plans.store import Entry
+
+KEY = "ab" * 32
+
+
+def training(folder, name="kd-0", weights=b"weights"):
+    """A finished training, as far as a store looks at it."""
+    folder.mkdir(parents=True)
+    (folder / "student.safetensors").write_bytes(weights)
+    (folder / "student.json").write_text("{}")
+    (folder / "metrics.jsonl").write_text("".join(f'{{"training": "{name}", "epoch": {e}}}\n' for e in (1, 2)))
+    return finish(folder, {"training": name, "key": KEY, "stages": [{"validation": {"accuracy": 0.5}}]})
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def filled(store, tmp_path):
+    store.put(KEY, tmp_path / "run", training(tmp_path / "run"))
+    return store
+
+
+def files(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_is_put_comes_out_under_its_new_name(filled, tmp_path):
+    assert KEY in filled
+    record, told = filled.take(KEY, tmp_path / "other", "mine-7")
+    assert told == []
+    assert record == finished(tmp_path / "other")
+    assert damaged(tmp_path / "other", record) == []
+    assert (record["training"], record["key"]) == ("mine-7", KEY)
+    assert (tmp_path / "other/student.safetensors").read_bytes() == b"weights"
+    lines = [json.loads(line) for line in (tmp_path / "other/metrics.jsonl").read_text().splitlines()]
+    assert lines == [{"training": "mine-7", "epoch": 1}, {"training": "mine-7", "epoch": 2}]
+    assert finished(next(filled.entries()).folder)["training"] == "kd-0"
+
+
+def test_what_is_not_there_is_not_taken(store, filled, tmp_path):
+    assert store.take("cd" * 32, tmp_path / "other", "x") == (None, [])
+    assert Store(tmp_path / "nowhere").take(KEY, tmp_path / "other", "x") == (None, [])
+    assert list(Store(tmp_path / "nowhere").entries()) == []
+    assert not (tmp_path / "other").exists()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_any_damage_to_any_file_is_named_set_aside_and_put_again(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("damage")
+    store, record = Store(folder / "store"), training(folder / "run")
+    store.put(KEY, folder / "run", record)
+    entry = next(store.entries())
+    name = data.draw(st.sampled_from(sorted(record["digests"])))
+    content = bytearray((entry.folder / name).read_bytes())
+    kind = data.draw(st.sampled_from(["flip", "cut", "gone"]))
+    if kind == "gone":
+        (entry.folder / name).unlink()
+    else:
+        at = data.draw(st.integers(0, max(0, len(content) - 2)))  # a result without its last newline is the same
+        content[at] ^= 1 << data.draw(st.integers(0, 7))
+        (entry.folder / name).write_bytes(content if kind == "flip" else content[:at])
+    wrong = entry.damage()
+    assert wrong == [name]
+    assert list(store.check()) == [KEY]
+    taken, (told,) = store.take(KEY, folder / "other", "x")
+    assert taken is None
+    assert "is damaged" in told
+    assert KEY not in store
+    assert not (folder / "other").exists()
+    store.put(KEY, folder / "run", record)
+    assert store.check() == {}
+    assert store.take(KEY, folder / "other", "x")[0] is not None
+
+
+def test_a_damaged_entry_is_healed_by_the_next_that_puts_it(filled, tmp_path):
+    (filled.path / "nodes" / KEY / "student.safetensors").write_bytes(b"nonsense")
+    filled.put(KEY, tmp_path / "run", finished(tmp_path / "run"))
+    assert filled.check() == {}
+    assert len(list((filled.path / "damaged").iterdir())) == 1
+
+
+def test_an_entry_that_was_killed_half_way_never_counts(store, tmp_path, monkeypatch):
+    record = training(tmp_path / "run")
+    killed = RuntimeError("as by SIGKILL")
+
+    def die(*_):
+        raise killed
+
+    for moment in ("fsync", "rename"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, moment, die)
+            patch.setattr("shutil.rmtree", lambda *_, **__: None)
+            with pytest.raises(RuntimeError):
+                store.put(KEY, tmp_path / "run", record)
+        assert files(store.path)
+        assert KEY not in store
+        assert list(store.entries()) == []
+        assert store.take(KEY, tmp_path / "other", "x") == (None, [])
+    store.put(KEY, tmp_path / "run", record)
+    assert KEY in store
+
+
+def test_a_full_disk_is_a_mistake_in_a_line_and_leaves_no_entry(store, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    record = training(tmp_path / "run")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"No space left.*The training is done and untouched"):
+        store.put(KEY, tmp_path / "run", record)
+    assert files(store.path) == set()
+
+
+def test_many_who_put_and_take_at_once_agree(store, tmp_path):
+    runs = [(tmp_path / f"run{i}", training(tmp_path / f"run{i}")) for i in range(8)]
+
+    def work(number):
+        folder, record = runs[number]
+        store.put(KEY, folder, record)
+        return store.take(KEY, tmp_path / f"taken{number}", f"n{number}")[0]
+
+    with ThreadPoolExecutor(8) as pool:
+        taken = list(pool.map(work, range(8)))
+    assert [record["training"] for record in taken] == [f"n{i}" for i in range(8)]
+    assert [entry.key for entry in store.entries()] == [KEY]
+    assert store.check() == {}
+    assert not list((store.path / "parts").iterdir())
+
+
+def test_pruning_removes_what_is_damaged_set_aside_left_over_and_unused_and_nothing_else(store, tmp_path):
+    keys = [letter * 64 for letter in "abcd"]
+    for key in keys:
+        store.put(key, tmp_path / key, training(tmp_path / key))
+    os.utime(store.path / "nodes" / keys[0], (0, 0))  # unused since 1970
+    (store.path / "nodes" / keys[1] / "student.json").write_text("[]")
+    (store.path / "parts" / "old").mkdir(parents=True)
+    (store.path / "parts" / "growing").mkdir()
+    os.utime(store.path / "parts" / "old", (0, 0))
+    (store.path / "nodes" / keys[2] / "student.json").write_text("[]")
+    store.take(keys[2], tmp_path / "other", "x")
+    (aside,) = (store.path / "damaged").iterdir()
+    expected = [keys[1], "old", aside.name]
+    assert store.prune(dry_run=True) == expected
+    assert len(list(store.entries())) == 3
+    assert store.prune() == expected
+    assert {entry.key for entry in store.entries()} == {keys[0], keys[3]}
+    assert [path.name for path in (store.path / "parts").iterdir()] == ["growing"]
+    assert store.prune(86_400) == [keys[0]]
+    assert [entry.key for entry in store.entries()] == [keys[3]]
+    assert store.prune(86_400) == []
+
+
+def test_what_is_taken_counts_as_used(filled, tmp_path):
+    entry = Entry(KEY, filled.path / "nodes" / KEY)
+    os.utime(entry.folder, (0, 0))
+    filled.take(KEY, tmp_path / "other", "x")
+    assert entry.used > 0

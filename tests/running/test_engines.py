@@ -1,0 +1,151 @@
+"""Engines: one worker, two, and Ray give equal bytes; a worker that dies loses only its training; a stop saves."""
+
+import importlib.util
+import os
+import signal
+
+import pytest
+
+from tests.running.plans import RECIPE, TRAININGS, students
+from understudy.errors import UserError
+from understudy.running.engines import Ended, Engine, Processes
+from understudy.training import checkpoints
+from understudy.training.interrupt import Stopped, StopRequest
+from understudy.training.watch import Watcher
+
+
+@pytest.fixture(scope="module")
+def _expected():
+    """The weights of each training, by one process; made for the first test that asks."""
+    return {}
+
+
+@pytest.fixture
+def expected(_expected, make_run, tmp_path):
+    if not _expected:
+        make_run(text=RECIPE, out=tmp_path / "unbroken").execute()
+        _expected.update(students(tmp_path / "unbroken"))
+    assert list(_expected) == sorted(TRAININGS)
+    return _expected
+
+
+class Hearing(Watcher):
+    """Notes what happens to which training, and acts once, at the first step of one of them."""
+
+    def __init__(self, training="", act=None):
+        self.wanted, self.act, self.heard, self.notes = training, act, [], []
+
+    def of(self, training):
+        watcher = Hearing()
+        watcher.step = lambda done, loss: self.stepped(training)
+        watcher.training_ends = lambda name, record: self.heard.append(("ends", name))
+        watcher.training_begins = lambda name, stages, steps: self.heard.append(("begins", name))
+        return watcher
+
+    def stepped(self, training):
+        if training == self.wanted and self.act:
+            act, self.act = self.act, None
+            act()
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+def test_two_workers_give_the_bytes_of_one_and_work_at_once(make_run, tmp_path, expected):
+    hearing = Hearing()
+    run = make_run(text=RECIPE, engine=lambda casts, watcher, stop: Processes(2, watcher, stop), watcher=hearing)
+    result = run.execute()
+    assert students(tmp_path / "run") == expected
+    assert {hearing.heard[0], hearing.heard[1]} == {("begins", "teacher-0"), ("begins", "alone-0")}
+    assert sorted(name for what, name in hearing.heard if what == "ends") == sorted(TRAININGS)
+    assert [row["seed"] for row in result["methods"]["kd"]["trainings"]] == [0, 1]
+
+
+def test_a_worker_that_dies_loses_only_its_training_and_a_stop_loses_nothing(make_run, tmp_path, expected):
+    made = []
+
+    def engine(casts, watcher, stop):
+        made.append(Processes(2, watcher, stop))
+        return made[-1]
+
+    def kill():
+        worker = next(worker for worker in made[0]._alive if worker.job and worker.job.name == "teacher-0")
+        os.kill(worker.process.pid, signal.SIGKILL)
+
+    stop = StopRequest()
+    dying = Hearing("teacher-0", kill)
+    stopping = Hearing("kd-0", lambda: setattr(stop, "signal_number", signal.SIGINT))
+
+    class Both(Hearing):
+        def stepped(self, training):
+            dying.stepped(training)
+            stopping.stepped(training)
+
+    both = Both()
+    with pytest.raises(Stopped):
+        make_run(text=RECIPE, engine=engine, watcher=both, stop=stop, checkpoint_seconds=0.0).execute()
+    assert both.notes == ["teacher-0: its worker died (SIGKILL); it goes on from its last checkpoint"]
+    begun = [name for what, name in both.heard if what == "begins"]
+    assert sorted(begun) == sorted([*set(begun), "teacher-0"])
+    assert all(worker.process.poll() is not None for worker in made[0]._alive)
+    assert checkpoints.newest(tmp_path / "run/checkpoints/kd-0").state["place"]["steps"] > 0
+    make_run(text=RECIPE).execute()
+    assert students(tmp_path / "run") == expected
+
+
+def test_a_training_whose_workers_keep_dying_is_given_up(make_run):
+    class Deadly(Engine):
+        tried = 0
+
+        def start(self, job):
+            self.name, self.tried = job.name, self.tried + 1
+
+        def next(self):
+            return Ended(self.name, lost="SIGKILL")
+
+    deadly, hearing = Deadly(), Hearing()
+    with pytest.raises(UserError, match=r"teacher-0: its worker died 3 times \(SIGKILL\)"):
+        make_run(text=RECIPE, engine=lambda *_: deadly, watcher=hearing).execute()
+    assert (deadly.tried, len(hearing.notes)) == (3, 2)
+
+
+def test_a_mistake_in_a_worker_and_a_key_that_is_not_the_planned_one_are_told_in_a_line(make_run, tmp_path):
+    run = make_run("train.optimizer.lr=1e30", text=RECIPE)
+    run._engine = lambda casts, watcher, stop: Processes(1, watcher, stop)
+    with pytest.raises(UserError, match="no longer a number") as caught:
+        run.execute()
+    assert "\n" not in str(caught.value)
+    run = make_run(text=RECIPE, out=tmp_path / "other")
+    run.execution._keys["teacher-0"] = "another"
+    with pytest.raises(UserError, match="teacher-0: this worker would train something else than was planned"):
+        run.execute()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+def test_a_ray_cluster_gives_the_same_bytes_also_where_a_worker_is_killed(make_run, tmp_path, expected, monkeypatch):
+    import ray
+
+    from understudy.running.engines.ray import Ray
+
+    for name, value in {"RAY_AUTH_MODE": "disabled", "RAY_DEDUP_LOGS": "0"}.items():
+        monkeypatch.setenv(name, value)
+    hearing = Hearing("kd-0", lambda: kill("kd-0"))
+    engines = []
+
+    def engine(casts, watcher, stop):
+        engines.append(Ray(2, None, 1, watcher, stop))
+        return engines[-1]
+
+    def kill(training):
+        actor = next(actor for actor, job in engines[0]._busy.values() if job.name == training)
+        ray.kill(actor)  # its process, at once
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        make_run("seeds=[0]", text=RECIPE, engine=engine, watcher=hearing, checkpoint_seconds=0.0).execute()
+    finally:
+        ray.shutdown()
+    assert students(tmp_path / "run") == {name: expected[name] for name in expected if name.endswith("-0")}
+    assert [note for note in hearing.notes if note.startswith("kd-0: its worker died")]
+    assert [name for what, name in hearing.heard if what == "begins"].count("kd-0") == 2

@@ -1,0 +1,185 @@
+"""A plan carried out: nothing twice, what is damaged is named and redone alone, what was killed goes on."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.running.plans import RECIPE, TRAININGS, students
+from understudy.plans import Store
+from understudy.running.engines import Here
+from understudy.running.execution import Execution
+from understudy.running.folder import RunFolder
+from understudy.training.loop import Training
+from understudy.training.watch import Watcher
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def spies(monkeypatch):
+    """Names trainings as they begin."""
+    begun = []
+    run = Training.run
+    monkeypatch.setattr(Training, "run", lambda self: begun.append(self.name) or run(self))
+    return begun
+
+
+class Noting(Watcher):
+    def __init__(self):
+        self.notes = []
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+@pytest.fixture(scope="module")
+def _stored(_workplace, tmp_path_factory):
+    """A run and the store that it filled; made once, and copied by each test that changes it."""
+    return tmp_path_factory.mktemp("stored")
+
+
+@pytest.fixture
+def stored(_stored, make_run):
+    if not (_stored / "run").exists():
+        make_run(text=RECIPE, out=_stored / "run", store=Store(_stored / "store")).execute()
+    return _stored
+
+
+@pytest.fixture
+def store(stored, tmp_path):
+    """The filled store, to be damaged."""
+    shutil.copytree(stored / "store", tmp_path / "store")
+    return Store(tmp_path / "store")
+
+
+def test_another_run_takes_all_that_is_the_same_and_trains_the_rest(make_run, tmp_path, stored, store, spies):
+    renamed = RECIPE.replace(
+        "[methods.kd]", '[methods.soft]\nmethod = "kd"\n[methods.hot]\nmethod = "kd"\ntemperature = 9'
+    )
+    run = make_run("title=other", text=renamed, store=store)
+    states = run.execution.states()
+    assert {name for name, state in states.items() if state == "to train"} == {"hot-0", "hot-1"}
+    assert {state for name, state in states.items() if "hot" not in name} == {"in the store"}
+    result = run.execute()
+    assert spies == ["hot-0", "hot-1"]
+    expected, found = students(stored / "run"), students(tmp_path / "run")
+    assert all(found[name.replace("kd", "soft")] == content for name, content in expected.items())
+    assert [row["training"] for row in result["methods"]["soft"]["trainings"]] == ["soft-0", "soft-1"]
+    assert set(make_run("title=other", text=renamed, store=store).execution.states().values()) == {"done"}
+    assert len(list(store.entries())) == 8
+
+
+def test_two_names_for_the_same_training_train_once(make_run, tmp_path, spies):
+    text = RECIPE.replace("[methods.kd]", '[methods.again]\nmethod = "alone"\n').replace(
+        "seeds = [0, 1]", "seeds = [0]"
+    )
+    make_run(text=text).execute()
+    assert spies == ["teacher-0", "alone-0"]
+    found = students(tmp_path / "run")
+    assert found["again-0"] == found["alone-0"]
+
+
+def test_one_damaged_file_costs_one_training_in_a_new_run_and_none_in_that_which_still_has_it(
+    make_run, tmp_path, stored, store, spies
+):
+    entry = next(entry for entry in store.entries() if entry.record["training"] == "kd-1")
+    weights = entry.folder / "student.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    noting = Noting()
+    make_run(text=RECIPE, store=store, watcher=noting).execute()
+    assert spies == ["kd-1"]
+    (told,) = noting.notes
+    assert f"{entry.folder} is damaged (student.safetensors): set aside as" in told
+    assert students(tmp_path / "run") == students(stored / "run")
+    own = tmp_path / "run/trainings/teacher-0/student.safetensors"
+    own.write_bytes(b"nonsense")
+    (tmp_path / "run/result.json").unlink()
+    again = Noting()
+    make_run(text=RECIPE, store=store, watcher=again).execute()
+    assert spies == ["kd-1"]
+    assert again.notes == [f"{own.parent} is damaged (student.safetensors): trained again"]
+    assert students(tmp_path / "run") == students(stored / "run")
+    assert store.check() == {}
+
+
+def test_what_other_code_trained_is_taken_as_it_is_but_not_shared_nor_is_what_learns_from_it(
+    make_run, tmp_path, store, spies, monkeypatch
+):
+    one = RECIPE.replace("seeds = [0, 1]", "seeds = [0]")
+    make_run(text=one).execute()
+    for name in ("alone-0", "kd-0"):
+        (tmp_path / f"run/trainings/{name}/result.json").unlink()
+    (tmp_path / "run/result.json").unlink()
+    monkeypatch.setattr("understudy.running.keys.code_version", lambda *_: "other code")
+    noting, empty = Noting(), Store(tmp_path / "empty")
+    run = make_run(text=one, store=empty, watcher=noting)
+    run.execute()
+    assert noting.notes == ["teacher-0 was trained with other code, data or settings than today's: taken as it is"]
+    assert spies[3:] == ["alone-0", "kd-0"]
+    shared = {entry.record["training"]: entry.key for entry in empty.entries()}
+    assert sorted(shared) == ["alone-0", "kd-0"]
+    whole = make_run(text=one, out=tmp_path / "whole", store=empty)
+    assert whole.execution.key("alone-0") == shared["alone-0"]
+    assert whole.execution.key("kd-0") != shared["kd-0"]  # its teacher would be trained by today's code
+
+
+def test_a_plan_may_grow_while_it_is_carried_out(make_run, tmp_path, spies):
+    run = make_run(text=RECIPE)
+    execution = Execution(RunFolder(tmp_path / "grown"), run.casts, threads=1, watcher=run.watcher)
+    first, student = run.plan["teacher-0"], run.plan["kd-0"]
+    execution.submit(first)
+    changes = {"name": "second", "teachers": ("teacher-0", "kd-0"), "accept_weak": True}
+    second, found = student.model_copy(update=changes), []
+    with Here(run.casts, run.watcher, run.stop) as execution.engine:
+        for done in execution.results():
+            found.append((done.node.name, done.origin, done.validation is not None))
+            if done.node.name == "teacher-0":
+                execution.submit(student)
+            if done.node.name == "kd-0":
+                execution.submit(second)
+    assert found == [("teacher-0", "trained", True), ("kd-0", "trained", True), ("second", "trained", True)]
+    assert spies == ["teacher-0", "kd-0", "second"]
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_and_damaged_in_one_file_a_plan_redoes_only_what_is_lost(
+    workplace, make_run, tmp_path, stored, spies
+):
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    out, store = tmp_path / "run", Store(tmp_path / "store")
+    command = f"distill {tmp_path}/recipe.toml --out {out} --store {store.path} --workers 2 --trust smallnets"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "understudy", *command.split(), "--no-check", "--checkpoint-seconds", "0"],
+        cwd=workplace,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        while process.poll() is None and not (len(list(store.entries())) >= 2 and list(out.glob("checkpoints/*/*"))):
+            time.sleep(0.001)
+        assert process.poll() is None, process.communicate()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    finally:
+        process.kill()
+        process.communicate()  # until its workers have gone, too, who hold the pipe
+    assert not (out / "result.json").exists()
+    finished = {path.parent.name for path in out.glob("trainings/*/result.json")}
+    entry = next(entry for entry in store.entries() if entry.record["training"] == "teacher-0")
+    content = bytearray((entry.folder / "student.safetensors").read_bytes())
+    content[len(content) // 2] ^= 1
+    (entry.folder / "student.safetensors").write_bytes(content)
+    spies.clear()
+    make_run(text=RECIPE, store=store).execute()
+    assert students(out) == students(stored / "run")
+    assert sorted(spies) == sorted(set(TRAININGS) - finished)
+    assert len(finished) >= 2
+    assert store.check() == {}  # the run had what the store had lost
+    assert len(list(store.entries())) == len(TRAININGS)

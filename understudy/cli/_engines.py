@@ -1,0 +1,102 @@
+"""Where trainings are carried out, and where finished ones are kept: options that commands share."""
+
+import os
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+
+from understudy.plans import Store
+from understudy.plans.store import ENVIRONMENT
+from understudy.report.words import plural
+from understudy.running import Run
+from understudy.running.engines import Engine, Here, Processes
+from understudy.running.run import MakeEngine
+from understudy.training.interrupt import StopRequest
+from understudy.training.watch import Watcher
+
+
+class EngineName(StrEnum):
+    """What carries trainings out."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Trainings at once, each in a process of its own. [default: 1, in this process]", show_default=False
+    ),
+]
+EngineOption = Annotated[EngineName, typer.Option(help="Worker processes of this machine, or a Ray cluster.")]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(envvar="RAY_ADDRESS", help="Of the Ray cluster; without one, it is started here.", show_default=False),
+]
+StoreOption = Annotated[
+    Path | None,
+    typer.Option(envvar=ENVIRONMENT, help="Finished trainings are taken from here, and put here.", show_default=False),
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be trained and what is there already.")]
+
+
+def chosen_store(path: Path | None) -> Store | None:
+    return Store(path.expanduser()) if path else None
+
+
+def chosen_engine(
+    name: EngineName, workers: int | None, address: str | None, threads: int | None
+) -> tuple[MakeEngine, int]:
+    """The engine that was asked for, to be made when the run begins, and the threads of each of its trainings.
+
+    Where the recipe names none, several workers share this machine's cores; alone, PyTorch's own choice is taken.
+    """
+    if name is EngineName.RAY:
+        each = threads or _shared(workers)
+        return lambda casts, watcher, stop: _ray(workers, address, each, watcher, stop), each
+    if workers is None or workers == 1:
+        return Here, threads or torch.get_num_threads()
+    return lambda casts, watcher, stop: Processes(workers, watcher, stop), threads or _shared(workers)
+
+
+def _shared(workers: int | None) -> int:
+    return max(1, (os.cpu_count() or 1) // workers) if workers else 1
+
+
+def _ray(workers: int | None, address: str | None, threads: int, watcher: Watcher, stop: StopRequest) -> Engine:
+    from understudy.running.engines.ray import Ray
+
+    return Ray(workers, address, threads, watcher, stop)
+
+
+def planned(run: Run) -> dict[str, Any]:
+    """What a run would train and what is there already, as plain data."""
+    states = run.execution.states()
+    rows = [
+        {
+            "training": node.name,
+            "state": states[node.name],
+            "key": run.execution.key(node.name),
+            "network": node.network.network,
+            "method": node.method,
+            "seed": node.seed,
+            "teachers": node.learns_from,
+        }
+        for node in run.plan
+    ]
+    return {"trainings": rows, "to train": sum(state in ("begun", "to train") for state in states.values())}
+
+
+def show_plan(run: Run, told: Mapping[str, Any], console: Console) -> None:
+    """The plan as it is drawn, and in one line what there is to do."""
+    states = {row["training"]: row["state"] for row in told["trainings"]}
+    for line in run.plan.drawn(states):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    there = len(states) - told["to train"]
+    number = plural(len(states), "training")
+    console.print(f"{number}: {there} there already, {told['to train']} to train", highlight=False)

@@ -1,0 +1,114 @@
+"""``understudy store``: finished trainings that any run may take, listed, checked and pruned."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from understudy.cli._shared import JsonOption, out, print_json
+from understudy.errors import UserError
+from understudy.plans import Store
+from understudy.plans.store import ENVIRONMENT, Entry
+from understudy.report.words import plural
+
+app = typer.Typer(no_args_is_help=True)
+StoreOption = Annotated[
+    Path | None, typer.Option("--store", envvar=ENVIRONMENT, help="The store's folder.", show_default=False)
+]
+DAY = 86_400
+
+
+@app.callback()
+def store() -> None:
+    """Look after a store: the folder in which finished trainings lie, each under the key of what determines it.
+
+    Example: understudy store list --store ~/understudy-store
+    """
+
+
+@app.command("list")
+def list_(path: StoreOption = None, json: JsonOption = False) -> None:
+    """Every finished training: its key, network, method, seed, validation accuracy, size and last use.
+
+    Example: understudy store list --store runs/store --json
+    """
+    rows = [_told(entry) for entry in _opened(path).entries()]
+    if json:
+        print_json(rows)
+        return
+    table = Table()
+    for column in ("key", "training", "network", "method", "seed", "validation", "size", "used"):
+        table.add_column(column, no_wrap=column in ("key", "training"))
+    for row in rows:
+        validation = "" if row["validation"] is None else f"{100 * row['validation']:.2f} %"
+        size, used = f"{row['bytes'] / 1e6:.1f} MB", f"{row['days_unused']:.0f} d ago"
+        told = (row["training"], row["network"], row["method"], row["seed"], validation, size, used)
+        table.add_row(row["key"][:12], *map(str, told))
+    out.print(table)
+
+
+@app.command()
+def check(path: StoreOption = None, json: JsonOption = False) -> None:
+    """Compare every file with its digest, and name the damaged ones; a run sets those aside and trains anew.
+
+    Example: understudy store check --store runs/store
+    """
+    opened = _opened(path)
+    damaged, entries = opened.check(), len(list(opened.entries()))
+    if json:
+        print_json({"entries": entries, "damaged": damaged})
+    else:
+        for key, files in damaged.items():
+            out.print(f"damaged: {key} ({', '.join(files)})", style="red", markup=False, highlight=False)
+        out.print(f"{plural(entries, 'training')}, {len(damaged)} damaged", highlight=False)
+    if damaged:
+        raise typer.Exit(1)
+
+
+@app.command()
+def prune(
+    path: StoreOption = None,
+    days: Annotated[
+        float | None, typer.Option(min=0, help="Remove what was not used for so long, too.", show_default=False)
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Remove what is damaged, set aside or left half-written, and with --days what nobody used.
+
+    Example: understudy store prune --store runs/store --days 90
+    """
+    opened = _opened(path)
+    removed = opened.prune(None if days is None else days * DAY, dry_run=dry_run)
+    if json:
+        print_json({"removed": removed})
+        return
+    for name in removed:
+        out.print(f"{'would remove' if dry_run else 'removed'}: {name}", markup=False, highlight=False)
+    out.print(f"{len(removed)} removed" if not dry_run else f"{len(removed)} to remove", highlight=False)
+
+
+def _opened(path: Path | None) -> Store:
+    if path is None:
+        raise UserError(f"name the store, by --store or by the environment's {ENVIRONMENT}")
+    if not path.expanduser().is_dir():
+        raise UserError(f"there is no store {path}: a run with --store makes it")
+    return Store(path.expanduser())
+
+
+def _told(entry: Entry) -> dict[str, Any]:
+    record = entry.record or {}
+    node, stages = record.get("node", {}), record.get("stages") or [{}]
+    return {
+        "key": entry.key,
+        "training": record.get("training", "damaged"),
+        "network": node.get("network", {}).get("network"),
+        "method": node.get("method"),
+        "seed": node.get("seed"),
+        "data": node.get("data", {}).get("name"),
+        "validation": (stages[-1].get("validation") or {}).get("accuracy"),
+        "bytes": entry.bytes,
+        "days_unused": round((time.time() - entry.used) / DAY, 2),
+    }

@@ -1,0 +1,83 @@
+"""What a finished training leaves: a folder whose result, written last, knows the SHA-256 of every other file."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from understudy import student as product
+from understudy.training.checkpoints import write_atomically
+
+METRICS, RESULT, LAST = "metrics.jsonl", "result.json", "student-last.safetensors"
+
+
+def finish(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the result, with the digests of all files and its own: from now on, the training counts as done."""
+    whole = {**record, "digests": {path.name: sha256(path) for path in sorted(folder.iterdir()) if _counts(path)}}
+    whole["digests"][RESULT] = _own_digest(whole)
+    write_json(folder / RESULT, whole)
+    return whole
+
+
+def finished(folder: Path) -> dict[str, Any] | None:
+    """The result of a training that is done, or None."""
+    record = read_json(folder / RESULT)
+    return record if record is not None and (folder / product.WEIGHTS).exists() else None
+
+
+def damaged(folder: Path, record: Mapping[str, Any]) -> list[str]:
+    """The files of a finished training whose bytes are not those that were written."""
+    if "key" not in record and "digests" not in record:  # before there were any
+        return []
+    digests: Mapping[str, str] = record.get("digests") or {}
+    if digests.get(RESULT) != _own_digest(record):
+        return [RESULT]
+    return [name for name, digest in digests.items() if name != RESULT and not _is(folder / name, digest)]
+
+
+def _own_digest(record: Mapping[str, Any]) -> str:
+    others = {name: digest for name, digest in (record.get("digests") or {}).items() if name != RESULT}
+    return hashlib.sha256(json.dumps({**record, "digests": others}, sort_keys=True).encode()).hexdigest()
+
+
+def copy_finished(source: Path, record: Mapping[str, Any], target: Path, name: str) -> dict[str, Any]:
+    """The same training in another folder, where it is called ``name``."""
+    told = {**record, "training": name}
+    for file in told.pop("digests"):
+        if file != RESULT:
+            content = (source / file).read_bytes()
+            write_atomically(target / file, _renamed(content, name) if file == METRICS else content)
+    return finish(target, told)
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The content, or None where there is no such file or it is damaged (it is then made again)."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _is(path: Path, digest: str) -> bool:
+    return path.is_file() and sha256(path) == digest
+
+
+def _counts(path: Path) -> bool:
+    return path.is_file() and path.name != RESULT and not path.name.startswith(".")
+
+
+def _renamed(log: bytes, training: str) -> bytes:
+    """The lines of a log under another training's name."""
+    lines = [json.loads(line) | {"training": training} for line in log.decode().splitlines()]
+    return "".join(json.dumps(line) + "\n" for line in lines).encode()

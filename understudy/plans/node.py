@@ -1,0 +1,59 @@
+"""A node of a plan: one training as plain data, so that any process on any machine can carry it out."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from understudy.recipe.schema import DataTable, NetworkTable, Table
+from understudy.stored import Stored
+from understudy.training.course import Course
+from understudy.training.settings import Settings
+
+
+class Given(NetworkTable):
+    """A teacher that nobody trains here: its weights lie in a file."""
+
+    weights: str
+    prefix: str | None = None  # of the names in the file; by default the one that fits is found
+
+
+class Node(Table):
+    """One training: which network, by which method, on which data, taught by whom.
+
+    >>> large = Node(name="large", network={"network": "plain10"}, role="teacher", data={"name": "cifar10"})
+    >>> small = Node(name="small", network={"network": "plain2"}, method="kd", teachers=["large"], data=large.data)
+
+    A teacher is another node's name, or ``Given``; there may be any number of them, in an order that methods may heed.
+    """
+
+    name: str = Field(pattern=r"^[^./\\][^/\\]*$")  # of its folder, too; what it is called changes no result
+    network: NetworkTable
+    method: str = "alone"
+    settings: Mapping[str, Any] = Field(default_factory=dict)  # the method's own
+    balance: bool = False  # weigh the terms by their gradients, not by the method's numbers
+    course: Course = Field(default_factory=Course)
+    seed: int = Field(default=0, ge=0)
+    role: Literal["student", "teacher"] = "student"  # each begins with fresh weights of its own
+    teachers: tuple[str | Given, ...] = ()
+    data: DataTable
+    arithmetic: Settings = Field(default_factory=Settings)
+    stored: Stored | None = None  # whether teachers' answers are kept
+    accept_weak: bool = False  # learn from a teacher that was trained here and answers at chance level
+
+    @field_validator("settings", mode="after")
+    @classmethod
+    def _plain(cls, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        """As JSON gives them back, so that a node that went to a worker is equal to the one that was sent."""
+        plain: Mapping[str, Any] = json.loads(json.dumps(settings))
+        return plain
+
+    @property
+    def learns_from(self) -> list[str]:
+        """The nodes that must be done first."""
+        return [teacher for teacher in self.teachers if isinstance(teacher, str)]
+
+    def __str__(self) -> str:
+        taught = ", ".join(teacher if isinstance(teacher, str) else teacher.weights for teacher in self.teachers)
+        return f"{self.network.network} by {self.method}" + (f" from {taught}" if taught else "")

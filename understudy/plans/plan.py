@@ -1,0 +1,106 @@
+"""A plan: trainings and which of them learn from which; it may grow, and what it holds is never in a circle."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+
+from understudy.errors import UserError, did_you_mean
+from understudy.plans.node import Node
+
+
+class Plan:
+    """Nodes in an order in which each stands after its teachers.
+
+    >>> plan = Plan([small, large])
+    >>> [node.name for node in plan]
+    ['large', 'small']
+    """
+
+    def __init__(self, nodes: Iterable[Node] = ()):
+        self._nodes: dict[str, Node] = {}
+        given = list(nodes)
+        named = {node.name: node for node in given}
+        for node in given:
+            if node != named[node.name]:
+                raise UserError(f"the plan has two different trainings called {node.name!r}")
+            for teacher in node.learns_from:
+                if teacher not in named:
+                    raise UserError(f"{node.name!r} learns from {teacher!r}{did_you_mean(teacher, named)}")
+        try:
+            TopologicalSorter({name: node.learns_from for name, node in named.items()}).prepare()
+        except CycleError as error:
+            circle = " <- ".join(error.args[1])
+            raise UserError(f"the plan goes in a circle: {circle}") from error
+        for node in given:
+            self._add_after_teachers(node, named)
+
+    def _add_after_teachers(self, node: Node, named: Mapping[str, Node]) -> None:
+        """Keeps to the order in which nodes were given as far as it can."""
+        if node.name not in self._nodes:
+            for teacher in node.learns_from:
+                self._add_after_teachers(named[teacher], named)
+            self.add(node)
+
+    def add(self, node: Node) -> None:
+        """One more training, whose teachers are in the plan already. The same one again changes nothing."""
+        if self._nodes.get(node.name, node) != node:
+            raise UserError(f"the plan has another training called {node.name!r} already")
+        for teacher in node.learns_from:
+            if teacher not in self._nodes:
+                raise UserError(f"{node.name!r} learns from {teacher!r}{did_you_mean(teacher, self._nodes)}")
+        self._nodes[node.name] = node
+
+    def __getitem__(self, name: str) -> Node:
+        return self._nodes[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._nodes
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self._nodes.values())
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._nodes)
+
+    def students_of(self, name: str) -> list[Node]:
+        return [node for node in self if name in node.learns_from]
+
+    def with_teachers(self, names: Collection[str]) -> set[str]:
+        """These and all from whom they learn, however far back."""
+        found: set[str] = set()
+        waiting = list(names)
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                waiting += self._nodes[name].learns_from
+        return found
+
+    def ready(self, done: Collection[str], begun: Collection[str] = ()) -> list[Node]:
+        """What can begin now: not begun, not done, and all teachers done."""
+        return [
+            node
+            for node in self
+            if node.name not in done and node.name not in begun and all(t in done for t in node.learns_from)
+        ]
+
+    def drawn(self, said: Mapping[str, str] | None = None) -> list[str]:
+        """A line for each node, below its first teacher, with what is ``said`` of it."""
+        first = {node.name: node.learns_from[0] if node.learns_from else None for node in self}
+        lines: list[tuple[str, str]] = []
+
+        def draw(name: str, before: str, mark: str, below: str) -> None:
+            lines.append((f"{before}{mark}{name}: {self._nodes[name]}", (said or {}).get(name, "")))
+            students = [other for other, teacher in first.items() if teacher == name]
+            for number, student in enumerate(students):
+                last = number == len(students) - 1
+                draw(student, before + below, "└─ " if last else "├─ ", "   " if last else "│  ")
+
+        for name, teacher in first.items():
+            if teacher is None:
+                draw(name, "", "", "")
+        width = max((len(line) for line, _ in lines), default=0)
+        return [f"{line:<{width}}  {told}".rstrip() for line, told in lines]

@@ -1,0 +1,166 @@
+"""The store: finished trainings by the key of what determines them, so that nothing is trained twice.
+
+An entry is written beside its place, synced and renamed: a half-written one never counts. Whatever is taken out is
+compared with its digests first; a damaged entry is set aside, and trained again.
+"""
+
+import contextlib
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from understudy.errors import UserError
+from understudy.plans.entry import RESULT, copy_finished, damaged, finished, read_json
+from understudy.training.checkpoints import sync_folder
+
+ENVIRONMENT = "UNDERSTUDY_STORE"
+GROWING = 3600  # seconds for which a part may still be somebody's
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One finished training in the store."""
+
+    key: str
+    folder: Path
+
+    @property
+    def record(self) -> dict[str, Any] | None:
+        return finished(self.folder)
+
+    @property
+    def bytes(self) -> int:
+        return sum(path.stat().st_size for path in self.folder.iterdir() if path.is_file())
+
+    @property
+    def used(self) -> float:
+        """When it was put here or last taken, in seconds since 1970."""
+        return self.folder.stat().st_mtime
+
+    def damage(self) -> list[str]:
+        """The files that are missing or not as they were written."""
+        record = read_json(self.folder / RESULT)
+        return [RESULT] if record is None else damaged(self.folder, record)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of finished trainings. Several processes may use it at once, on one machine or over a shared disk."""
+
+    path: Path
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self._entry(key).record is not None
+
+    def entries(self) -> Iterator[Entry]:
+        """All of them, the latest used last."""
+        folder = self.path / "nodes"
+        found = [Entry(path.name, path) for path in folder.iterdir()] if folder.is_dir() else []
+        yield from sorted(found, key=lambda entry: (entry.used, entry.key))
+
+    def put(self, key: str, training: Path, record: Mapping[str, Any]) -> None:
+        """Add a finished training's files; an entry that is there and whole stays."""
+        if key in self and not self._entry(key).damage():
+            return
+        part = self._part(key)
+        try:
+            part.mkdir(parents=True)
+            for name in record["digests"]:
+                _copy(training / name, part / name)
+            sync_folder(part)
+            self._move(part, self._entry(key).folder)
+        except OSError as error:
+            raise UserError(
+                f"cannot write to the store {self.path}: {error.strerror}. The training is done and untouched: make "
+                "room (or choose another --store) and run the same command again"
+            ) from error
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+    def take(self, key: str, training: Path, name: str) -> tuple[dict[str, Any] | None, list[str]]:
+        """Copy an entry into a training's folder, where it is called ``name``; beside its result, what to tell.
+
+        None where there is no such entry, or none that is whole.
+        """
+        entry = self._entry(key)
+        if not entry.folder.is_dir():
+            return None, []
+        wrong = entry.damage()
+        if wrong:
+            aside = self._set_aside(entry)
+            return None, [f"{entry.folder} is damaged ({', '.join(wrong)}): set aside as {aside}, trained again"]
+        record = entry.record
+        assert record is not None
+        taken = copy_finished(entry.folder, record, training, name)
+        with contextlib.suppress(OSError):  # a store that may only be read
+            os.utime(entry.folder)
+        return taken, []
+
+    def check(self) -> dict[str, list[str]]:
+        """The damaged entries: key -> files."""
+        found = {entry.key: entry.damage() for entry in self.entries()}
+        return {key: wrong for key, wrong in found.items() if wrong}
+
+    def prune(self, unused: float | None = None, *, dry_run: bool = False) -> list[str]:
+        """Remove what is damaged, set aside or half-written, and what is ``unused`` for so many seconds.
+
+        Answers with the keys and names of what was removed.
+        """
+        now = time.time()
+        old = [e for e in self.entries() if (unused is not None and now - e.used >= unused) or e.damage()]
+        half = [part for part in _inside(self.path / "parts") if now - part.stat().st_mtime > GROWING]
+        left = [*half, *_inside(self.path / "damaged")]
+        if not dry_run:
+            for entry in old:
+                self._remove(entry)
+            for path in left:
+                shutil.rmtree(path)
+        return [*(entry.key for entry in old), *(path.name for path in left)]
+
+    def _remove(self, entry: Entry) -> None:
+        """Out of sight first, at once, so that nobody takes half of it."""
+        part = self._part(entry.key)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(entry.folder, part)
+        shutil.rmtree(part)
+
+    def _part(self, key: str) -> Path:
+        return self.path / "parts" / f"{key[:16]}.{uuid.uuid4().hex}"
+
+    def _entry(self, key: str) -> Entry:
+        return Entry(key, self.path / "nodes" / key)
+
+    def _move(self, part: Path, place: Path) -> None:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if place.is_dir() and Entry(place.name, place).damage():
+            self._set_aside(Entry(place.name, place))
+        try:
+            os.rename(part, place)
+        except OSError:
+            if not place.is_dir():
+                raise
+        else:
+            sync_folder(place.parent)
+
+    def _set_aside(self, entry: Entry) -> Path:
+        aside = self.path / "damaged" / f"{entry.key}.{uuid.uuid4().hex[:8]}"
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another process was quicker
+            os.rename(entry.folder, aside)
+        return aside
+
+
+def _copy(source: Path, target: Path) -> None:
+    with source.open("rb") as old, target.open("wb") as new:
+        shutil.copyfileobj(old, new)
+        new.flush()
+        os.fsync(new.fileno())
+
+
+def _inside(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []

@@ -1,0 +1,51 @@
+"""What every engine offers: to start a training where a worker is free, and to wait for the next one that ends."""
+
+import os
+import sys
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from understudy.running.work import Job
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a training ended: with its record, or because its worker was ``lost``."""
+
+    name: str
+    record: dict[str, Any] | None = None
+    lost: str = ""
+
+
+def python_path() -> str:
+    """Where a worker finds the modules that this process finds."""
+    return os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
+
+
+class Engine(ABC):
+    """Carries jobs out, at most ``workers`` at once."""
+
+    workers: int = 1
+
+    @abstractmethod
+    def start(self, job: Job) -> None:
+        """Begin a training; there is a free worker."""
+
+    @abstractmethod
+    def next(self) -> Ended:
+        """Wait until a training that was started ends.
+
+        A user's mistake in it is raised as ``UserError``; ``Stopped`` when all have saved their state and left because
+        somebody asked for it.
+        """
+
+    def close(self) -> None:  # noqa: B027 - some have nothing to let go
+        """Stop what still runs, its state saved, and let the workers go."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,215 @@
+"""A plan carried out while it may still grow: what is there is taken, what is not is trained, many at once."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from understudy import student as product
+from understudy.errors import UserError
+from understudy.plans import Node, Plan, Store
+from understudy.plans.entry import RESULT, copy_finished, damaged, finished, sha256
+from understudy.plans.node import Given
+from understudy.running.engines import Engine
+from understudy.running.folder import RunFolder
+from understudy.running.keys import key_of
+from understudy.running.work import Casts, Job, Taught, key_parts
+from understudy.training import checkpoints
+from understudy.training.watch import Watcher
+
+TRIES = 3  # a training whose worker dies so often has something to do with it
+State = Literal["done", "in the store", "begun", "to train"]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A training that is done, and whether it was trained just now or there already."""
+
+    node: Node
+    record: Mapping[str, Any]
+    origin: Literal["trained", "folder", "store"]
+
+    @property
+    def validation(self) -> float | None:
+        """The accuracy on the validation part, by which trainings are compared."""
+        found: Mapping[str, float] = self.record["stages"][-1].get("validation") or {}
+        return found.get("accuracy")
+
+
+class Execution:
+    """Carries nodes out in a run folder.
+
+    >>> with Here(casts, watcher, stop) as engine:
+    ...     execution = Execution(folder, casts, engine, store=store)
+    ...     execution.submit(large, small)
+    ...     for done in execution.results():  # more may be submitted meanwhile
+    ...         print(done.node.name, done.validation)
+
+    Args:
+        threads: of each training for whose arithmetic none are named.
+        every: seconds between two checkpoints.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        casts: Casts,
+        engine: Engine | None = None,
+        *,
+        threads: int,
+        store: Store | None = None,
+        watcher: Watcher | None = None,
+        trusted: Collection[str] = (),
+        every: float = 20.0,
+    ):
+        self.folder, self.casts, self.engine, self.store = folder, casts, engine, store
+        self.watcher = watcher or Watcher()
+        self.threads, self.trusted, self.every = threads, tuple(trusted), every
+        self.plan = Plan()
+        self.done: dict[str, Mapping[str, Any]] = {}
+        self._keys: dict[str, str] = {}
+        self._running: dict[str, Job] = {}
+        self._lost: dict[str, int] = {}
+
+    def submit(self, *nodes: Node) -> None:
+        """More trainings, whose teachers are in the plan already."""
+        for node in nodes:
+            threads = node.arithmetic.threads or self.threads
+            stored = node.stored.within(self.folder.path.absolute()) if node.stored else None
+            arithmetic = replace(node.arithmetic, threads=threads)
+            self.plan.add(node.model_copy(update={"arithmetic": arithmetic, "stored": stored}))
+
+    def results(self, names: Collection[str] | None = None) -> Iterator[Done]:
+        """Each training as it is done, until all that was submitted is, or these and what they learn from."""
+        while True:
+            wanted = None if names is None else self.plan.with_teachers(names)
+            for node in self.plan.ready(self.done, self._running):
+                if wanted is not None and node.name not in wanted:
+                    continue
+                if taken := self._taken(node):
+                    yield self._completed(taken)
+                    break  # others may be ready now
+                if self._may_start(node):
+                    self._start(node)
+            else:
+                if not self._running:
+                    return
+                if done := self._waited():
+                    yield self._completed(done)
+
+    def states(self) -> dict[str, State]:
+        """What is there and what would be trained; nothing is changed."""
+        return {node.name: self._state(node) for node in self.plan}
+
+    def key(self, name: str) -> str:
+        """The key of what determines a node's result."""
+        if name not in self._keys:
+            node = self.plan[name]
+            self._keys[name] = key_of(key_parts(node, self._teachers(node), self.casts.of(node.data)))
+        return self._keys[name]
+
+    def network(self, name: str) -> nn.Module:
+        """The network of a training that is done, placed as it was trained."""
+        node = self.plan[name]
+        network = self.casts.of(node.data).trained(node.network, self.folder.training(name))
+        return node.arithmetic.place(network)
+
+    def _completed(self, done: Done) -> Done:
+        name = done.node.name
+        self.done[name] = done.record
+        checkpoints.clear(self.folder.checkpoints(name))
+        self.watcher.of(name).training_ends(name, done.record)
+        return done
+
+    def _taken(self, node: Node) -> Done | None:
+        """What is there already: in the folder, in the store, or as another node of this plan under the same key."""
+        name, folder = node.name, self.folder.training(node.name)
+        if record := self._found(name):
+            if record.get("key", self.key(name)) != self.key(name):
+                self.watcher.note(f"{name} was trained with other code, data or settings than today's: taken as it is")
+            elif self.store and "key" in record:
+                self.store.put(self.key(name), folder, record)
+            return Done(node, record, "folder")
+        twin = next((other for other in self.done if self.key(other) == self.key(name)), None)
+        if twin and self.done[twin].get("key") == self.key(name):
+            return Done(node, copy_finished(self.folder.training(twin), self.done[twin], folder, name), "folder")
+        if self.store:
+            record, told = self.store.take(self.key(name), folder, name)
+            for line in told:
+                self.watcher.note(line)
+            if record:
+                return Done(node, record, "store")
+        return None
+
+    def _found(self, name: str) -> dict[str, Any] | None:
+        """The finished training in the run's own folder; a damaged one is named, and counts no more."""
+        folder = self.folder.training(name)
+        record = finished(folder)
+        wrong = damaged(folder, record) if record else []
+        if wrong:
+            self.watcher.note(f"{folder} is damaged ({', '.join(wrong)}): trained again")
+            (folder / RESULT).unlink(missing_ok=True)
+        return None if wrong else record
+
+    def _may_start(self, node: Node) -> bool:
+        """There is a free worker, and nobody is at the very same training."""
+        assert self.engine is not None
+        same = any(job.key == self.key(node.name) for job in self._running.values())
+        return len(self._running) < self.engine.workers and not same
+
+    def _start(self, node: Node) -> None:
+        assert self.engine is not None
+        job = Job(
+            node=node,
+            key=self.key(node.name),
+            teachers=self._teachers(node),
+            folder=str(self.folder.training(node.name).absolute()),
+            checkpoints=str(self.folder.checkpoints(node.name).absolute()),
+            trusted=self.trusted,
+            every=self.every,
+        )
+        self._running[node.name] = job
+        self.engine.start(job)
+
+    def _waited(self) -> Done | None:
+        """The next training that ends; None where its worker died and it is tried again."""
+        assert self.engine is not None
+        ended = self.engine.next()
+        job = self._running.pop(ended.name)
+        if ended.record is not None:
+            if self.store:
+                self.store.put(job.key, Path(job.folder), ended.record)
+            return Done(job.node, ended.record, "trained")
+        self._lost[ended.name] = lost = self._lost.get(ended.name, 0) + 1
+        if lost == TRIES:
+            raise UserError(
+                f"{ended.name}: its worker died {TRIES} times ({ended.lost}). What is done is kept: see to it that "
+                "there is memory enough, or take fewer workers, and run the same command again"
+            )
+        self.watcher.note(f"{ended.name}: its worker died ({ended.lost}); it goes on from its last checkpoint")
+        return None
+
+    def _teachers(self, node: Node) -> tuple[Taught | Given, ...]:
+        return tuple(self._taught(teacher) if isinstance(teacher, str) else teacher for teacher in node.teachers)
+
+    def _taught(self, name: str) -> Taught:
+        folder = self.folder.training(name).absolute()
+        return Taught(network=self.plan[name].network, folder=str(folder), key=self._origin(name, folder))
+
+    def _origin(self, name: str, folder: Path) -> str:
+        """What students say of their teacher: its key, or its weights where they came about in another way."""
+        record = self.done.get(name) or finished(folder)
+        if record is None or record.get("key") == self.key(name):
+            return self.key(name)
+        return sha256(folder / product.WEIGHTS)
+
+    def _state(self, node: Node) -> State:
+        folder = self.folder.training(node.name)
+        record = finished(folder)
+        if record and not damaged(folder, record):
+            return "done"
+        if self.store and self.key(node.name) in self.store:
+            return "in the store"
+        return "begun" if any(self.folder.checkpoints(node.name).glob("*.checkpoint")) else "to train"

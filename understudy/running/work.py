@@ -1,0 +1,148 @@
+"""One training carried out: a node whose teachers are there, in this process; engines decide where that is."""
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from understudy import methods
+from understudy import student as product
+from understudy.data.reading import Progress
+from understudy.errors import UserError
+from understudy.plan import Stage
+from understudy.plans.entry import LAST, METRICS, finish
+from understudy.plans.node import Given, Node
+from understudy.recipe.schema import DataTable, NetworkTable, Table
+from understudy.running.cast import Cast, stages
+from understudy.running.keys import determinants, key_of, weights_digest
+from understudy.training import preflight
+from understudy.training.interrupt import StopRequest
+from understudy.training.loop import Training
+from understudy.training.watch import Watcher
+
+
+class Taught(Table):
+    """A teacher that was trained here: its network, the folder of its training, and the key of that."""
+
+    network: NetworkTable
+    folder: str
+    key: str
+
+
+class Job(Table):
+    """A node and all that carrying it out needs; plain data that goes to another process as JSON."""
+
+    node: Node
+    key: str
+    teachers: tuple[Taught | Given, ...]
+    folder: str  # of the finished files
+    checkpoints: str
+    trusted: tuple[str, ...] = ()
+    every: float = 20.0  # seconds between two checkpoints
+
+    @property
+    def name(self) -> str:
+        return self.node.name
+
+
+@dataclass
+class Casts:
+    """The data of each table, loaded once."""
+
+    trusted: Collection[str] = ()
+    progress: Progress | None = None
+    known: dict[str, Cast] = field(default_factory=dict)
+
+    def of(self, table: DataTable) -> Cast:
+        whole = table.model_copy(update={"student_samples": None})
+        told = whole.model_dump_json()
+        if told not in self.known:
+            self.known[told] = Cast.of(whole, self.trusted, self.progress)
+        return self.known[told]
+
+
+def carry_out(job: Job, casts: Casts, watcher: Watcher, stop: StopRequest) -> dict[str, Any]:
+    """Train, or go on training; the folder then holds the network and its record, which is answered."""
+    node, cast, folder = job.node, casts.of(job.node.data), Path(job.folder)
+    _check_key(job, cast)
+    network = cast.network(node.network, node.seed, node.role)
+    teachers = list(_teachers(job, cast))
+    found = staged(node, network, teachers, cast)
+    training = Training(
+        network,
+        teachers,
+        found,
+        cast.seen(node.data.student_samples),
+        seed=node.seed,
+        settings=node.arithmetic,
+        checkpoint_folder=Path(job.checkpoints),
+        metrics=folder / METRICS,
+        name=node.name,
+        watcher=watcher,
+        stop=stop,
+        every=job.every,
+        stored=node.stored,
+    )
+    began = time.monotonic()
+    ended = training.run()
+    leaving = cast.product(network)
+    spec = cast.spec(node.network)
+    product.save(folder, leaving, product.describe(leaving, spec, cast.data.shape, cast.data.classes))
+    if training.last is not None:
+        network.load_state_dict(training.last)
+        product.save_weights(folder / LAST, cast.product(network).state_dict())
+    record = {
+        "training": node.name,
+        "key": job.key,
+        "node": node.model_dump(mode="json"),
+        **ended,
+        "objectives": {stage.name: str(stage.objective) for stage in found},
+        "session_seconds": round(time.monotonic() - began, 3),
+    }
+    return finish(folder, record)
+
+
+def staged(node: Node, student: nn.Module, teachers: list[nn.Module], cast: Cast) -> list[Stage]:
+    """The node's stages, for its own networks."""
+    found = stages(node.method, node.course, node.settings, student, teachers[0] if teachers else None, cast.data)
+    if node.balance:
+        found = [stage.balanced() for stage in found]
+    if not teachers and any(stage.objective.reads.teacher for stage in found):
+        raise UserError(f"method {node.method!r}: {found[0].objective} reads a teacher: add a table [teacher]")
+    return found
+
+
+def key_parts(node: Node, teachers: tuple[Taught | Given, ...], cast: Cast) -> dict[str, Any]:
+    """All that a node's result is a function of; see ``keys.determinants``."""
+    of = [weights_digest(teacher) if isinstance(teacher, Given) else teacher.key for teacher in teachers]
+    tables = [teacher if isinstance(teacher, Given) else teacher.network for teacher in teachers]
+    return determinants(node, cast, list(zip(tables, of, strict=True)))
+
+
+def _teachers(job: Job, cast: Cast) -> list[nn.Module]:
+    """The teachers with their weights; those that were trained here are looked at before anything learns from them."""
+    if not methods.find(job.node.method).reads_teacher:
+        return []
+    settings, found = job.node.arithmetic, []
+    for teacher in job.teachers:
+        if isinstance(teacher, Given):
+            found.append(settings.place(cast.given(teacher, teacher.weights, teacher.prefix)))
+            continue
+        network = settings.place(cast.trained(teacher.network, Path(teacher.folder)))
+        name, weak = Path(teacher.folder).name, job.node.accept_weak
+        preflight.passes(list(preflight.check_teacher(network, cast.data, settings, accept_weak=weak, name=name)))
+        found.append(network)
+    return found
+
+
+def _check_key(job: Job, cast: Cast) -> None:
+    """Whoever carries a node out must have the data, code and versions for which it was planned."""
+    found = key_of(key_parts(job.node, job.teachers, cast))
+    if found != job.key:
+        raise UserError(
+            f"{job.name}: this worker would train something else than was planned: its data, its torch or its "
+            "understudy differ from those of the process that planned (see `understudy store`)"
+        )
