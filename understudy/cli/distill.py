@@ -18,6 +18,7 @@ from understudy.cli._engines import (
     WorkersOption,
     chosen_engine,
     chosen_store,
+    of_workers,
     planned,
     show_plan,
 )
@@ -83,6 +84,7 @@ def distill(
     asked = _read(recipe, method, changes or [], settings)
     if onnx:
         need_onnx_runtime()
+    asked = asked.model_copy(update={"settings": of_workers(asked.settings, workers)})
     events = [TensorBoard(folder / EVENTS)] if tensorboard else []
     with listening() as stop, Live(err) as live:
         read = settle(asked, trust, live, folder)
