@@ -122,6 +122,48 @@ def mutual_kl(
     return each.mean(0) if reduce == "mean" else each.sum(0)
 
 
+def dgkd(
+    student_logits: Tensor,
+    guides_logits: Tensor,
+    labels: Tensor,
+    *,
+    weight: float = 1.0,
+    temperature: float = 5.0,
+    kept: Tensor | None = None,
+    form: Literal["paper", "code"] = "paper",
+) -> Tensor:
+    """Densely guided distillation: the labels, and every larger network's soft targets; one value per sample.
+
+    ``K (1 - w) CE + w sum_k b_k T^2 KL(softmax(t_k/T) || softmax(s/T))`` over the K = n + 1 guides: the teacher and
+    the n assistants that are larger
+
+    Args:
+        student_logits: (N, C).
+        guides_logits: (K, N, C).
+        labels: class numbers (N) or distributions (N, C).
+        weight: w, the balance of soft targets and labels (lambda there).
+        temperature: T of all.
+        kept: b, which guides take part in this batch, (K); None: all. Stochastic DGKD draws it for each mini-batch.
+        form: ``"paper"`` counts the labels once for each guide, ``"code"`` once in all, without the factor K.
+
+    Weight in the objective: it is the whole objective; mean over the batch. The authors' code has w of 1 (no labels
+    at all) and T of 5; how the paper chose them for each result is not known to us.
+    Reference: Son, Na, Choi, Hwang, "Densely guided knowledge distillation using multiple teacher assistants",
+    ICCV 2021; its formula is known to us from others' notes and from the code.
+    Differences: the code's KLDivLoss averages over the classes too, so its soft targets are C times weaker than these.
+    """
+    check_stack(student_logits, guides_logits, what="the guides' logits")
+    if form not in ("paper", "code"):
+        raise UserError(f"form is 'paper' or 'code', not {form!r}")
+    student = F.log_softmax(wide(student_logits) / temperature, dim=-1)
+    guides = F.log_softmax(wide(guides_logits) / temperature, dim=-1)
+    each = divergence(student.expand_as(guides), guides, form="kl") * temperature**2
+    if kept is not None:
+        each = each * kept.to(each).unsqueeze(-1)
+    counted = len(guides) if form == "paper" else 1
+    return counted * (1 - weight) * cross_entropy(student_logits, labels) + weight * each.sum(0)
+
+
 def boundary_kd(
     student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 3.0, form: Form = "ce"
 ) -> Tensor:

@@ -8,6 +8,7 @@ from understudy.report import answers, words
 from understudy.report.curves import losses, teacher_losses, validation
 from understudy.report.drawing import ALONE, INK, MARKERS, PAPER, SERIES, Drawn, clipped, draw
 from understudy.report.landscapes import landscapes
+from understudy.report.paths import tree
 from understudy.report.reading import Record
 from understudy.report.record import Result
 
@@ -19,6 +20,7 @@ def draw_all(record: Record) -> dict[str, Drawn]:
     colours = method_colours(record.result)
     drawn: dict[str, Drawn | None] = {
         "accuracy": accuracy(record.result, colours),
+        "paths": tree(record.result),
         "cost": cost(record.result, colours),
         "classes": answers.classes(record.result, colours),
         "calibration": answers.calibration(record.result, colours),

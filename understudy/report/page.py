@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from string import Template
 
-from understudy.report import background, insight, outcome, pieces, spending, tables
+from understudy.report import background, insight, outcome, paths, pieces, spending, tables
 from understudy.report.drawing import Drawn
 from understudy.report.figures import method_colours
 from understudy.report.reading import Record
@@ -17,6 +17,7 @@ def page(record: Record, figures: Mapping[str, Drawn]) -> str:
     colours = method_colours(result)
     sections = [
         outcome.outcome(result, figures),
+        paths.paths(result, figures.get("paths")),
         outcome.notes(result),
         tables.methods(result, colours),
         tables.networks(result, figures.get("cost")),

@@ -1,5 +1,6 @@
 """What a run's files hold, as far as the page tells it. Keys that are not known here are no mistake."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -187,6 +188,35 @@ class Data(_Part):
     classes: list[str] = Field(default_factory=list)
 
 
+class Hop(_Part):
+    """A training of a search for a path: the last of ``path``, taught along the others; one alone has no others."""
+
+    path: list[int | str] = Field(min_length=1)
+    quick: bool = False
+    validation: Values | None = None
+    test: Values | None = None
+
+    @property
+    def shown(self) -> Spread | None:
+        """What the figure tells: the test part's, as papers do, where it was read."""
+        found = self.test or self.validation
+        return found.spread if found else None
+
+
+class Search(_Part):
+    """A search for the best path from teacher to student."""
+
+    sizes: list[int | str]
+    strategy: str = ""
+    edges: list[Hop] = Field(default_factory=list)
+    ranked: list[list[int | str]] = Field(default_factory=list)  # by validation
+    sentences: list[str] = Field(default_factory=list)
+    trainings: int | None = None
+
+    def hop(self, path: Sequence[int | str]) -> Hop | None:
+        return next((hop for hop in self.edges if hop.path == list(path) and not hop.quick), None)
+
+
 class Result(_Part):
     """``result.json``."""
 
@@ -202,6 +232,7 @@ class Result(_Part):
     methods: dict[str, Method] = Field(min_length=1)
     verdicts: dict[str, Verdict] = Field(default_factory=dict)
     kept: str | None = None
+    path: Search | None = None
     notes: list[str] = Field(default_factory=list)
     errors: Errors | None = None
     samples: list[Sample] = Field(default_factory=list)

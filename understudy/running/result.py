@@ -172,6 +172,12 @@ def _beside_the_teacher(
     return found
 
 
+def accuracy_of(network: nn.Module, part: Part | None, settings: Settings) -> float:
+    """The share of a part that a network has right."""
+    logits, labels = _answers(network, part, settings)
+    return (logits.argmax(1) == labels).double().mean().item()
+
+
 def _grafted(run: "Run") -> dict[str, nn.Module]:
     """The students that leave with a part of their teacher, under the names of their own that tables look for."""
     grafting = [name for name, table in run.recipe.methods.items() if registry.find(table.method).grafts]
