@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from understudy.balance import Balance
 from understudy.errors import UserError
 from understudy.sampling import Dropouts
+from understudy.streams import Beside
 from understudy.taps import Answer, Tap, TappedNetwork, call, eagerly, inner
 from understudy.taps import evaluating as evaluating
 from understudy.terms._base import Expression, Facts, Reading, Reads, Shapes, Term, as_sum, per_sample
@@ -45,6 +46,7 @@ class Objective(nn.Module):
         student, teacher: any modules; several teachers as a list. A term that reads "the" teacher reads the first.
         example: a small batch of inputs, from which shapes are traced. Needed where a term reads taps or owns modules.
         teaching: a context in which the teachers are asked: an autocast of their own, say.
+        queue: where the teachers are asked while the student answers; by default in line with it.
         facts: of the data, for terms that keep a memory of single samples.
     """
 
@@ -57,8 +59,10 @@ class Objective(nn.Module):
         example: Any = None,
         facts: Facts | None = None,
         teaching: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        queue: Beside | None = None,
     ):
         super().__init__()
+        self._queue = queue or Beside(torch.device("cpu"))
         self._teaching = teaching
         self.terms = as_sum(terms)
         self.parts = self.terms.named()
@@ -113,11 +117,13 @@ class Objective(nn.Module):
         """
         if self.terms.reads.input_gradients:
             inputs = _requiring_gradient(inputs)
-        teachers = self.ask(inputs) if answers is None else tuple(answers)
-        if not self.terms.reads.gradients:  # which are asked for with respect to the very values that were answered
-            teachers = tuple(map(_no_less_precise, teachers))
-        samples = self._samples(inputs, teachers)
+        with self._queue():
+            teachers = self.ask(inputs) if answers is None else tuple(answers)
+            if not self.terms.reads.gradients:  # which are asked for with respect to the very values that were answered
+                teachers = tuple(map(_no_less_precise, teachers))
+            samples = self._samples(inputs, teachers)
         student = call(self._student[0], inputs) if self.terms.reads.student else Answer(None, {})
+        self._queue.join()
         network = self._teachers[0].network if self._teachers else None
         return Reading(labels, student, teachers, epoch, ids, samples, inputs, network, self.student)
 
