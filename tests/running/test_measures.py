@@ -43,6 +43,7 @@ def test_a_result_holds_what_the_measures_say_of_the_kept_student(run_and_result
     alike = result["similarity"]
     assert "conv" in alike["teacher"]
     assert "conv1" in alike["student"]
+    assert alike["tapped"] == {"fitnets": [["conv", "conv1"]]}
     assert len(alike["methods"]["fitnets"]) == len(alike["teacher"])
     for told in result["samples"]:
         assert told["student"] != told["teacher"]

@@ -11,6 +11,7 @@ from understudy.report.landscapes import landscapes
 from understudy.report.reading import Record
 from understudy.report.record import Result
 
+MAPS = 4  # of inner values, at most
 FAR = 1.0  # of the students' own range: a teacher farther off is pointed at
 
 
@@ -37,8 +38,9 @@ def draw_all(record: Record) -> dict[str, Drawn]:
 
 
 def mapped(result: Result) -> list[str]:
-    """The methods whose inner values are shown: the student alone, and the one that is told first."""
-    return [name for name in dict.fromkeys(("alone", result.foremost[0])) if name in result.methods]
+    """The methods whose inner values are shown: alone, the one that is told first, those that compare them."""
+    tapping = result.similarity.tapped if result.similarity else {}
+    return [name for name in dict.fromkeys(("alone", result.foremost[0], *tapping)) if name in result.methods][:MAPS]
 
 
 def method_colours(result: Result) -> dict[str, str]:

@@ -152,6 +152,7 @@ class Similarity(_Part):
     teacher: list[str]
     student: list[str]
     samples: int = 0
+    tapped: dict[str, list[tuple[str, str]]] = Field(default_factory=dict)  # pairs that a method's terms compare
     methods: dict[str, list[list[float]]]
 
     @model_validator(mode="after")

@@ -24,6 +24,7 @@ from understudy.measure import (
 from understudy.measure.verdict import Spread
 from understudy.plan import Stage
 from understudy.recipe.schema import MethodTable
+from understudy.terms import Reads
 from understudy.tracing import trace
 from understudy.training.settings import Settings
 
@@ -100,7 +101,7 @@ def of_errors(student: Tensor, teacher: Tensor, labels: Tensor, ids: Tensor) -> 
 def of_inner_values(
     teacher: nn.Module,
     students: Mapping[str, nn.Module],
-    stages: Sequence[Stage],
+    stages: Mapping[str, Sequence[Stage]],
     part: Part,
     settings: Settings,
 ) -> dict[str, Any] | None:
@@ -108,12 +109,13 @@ def of_inner_values(
     device = settings.torch_device
     some = Part(part.source, randomness.shuffled(0, 0, part.ids, "compared")[:COMPARED])
     batches = [settings.prepare(batch.inputs) for batch in some.in_order(BATCH, device)]
-    reads = [stage.objective.reads for stage in stages]
+    reads = {name: [stage.objective.reads for stage in each] for name, each in stages.items()}
+    every = [read for each in reads.values() for read in each]
     try:
         theirs, ours = trace(teacher, batches[0]), trace(next(iter(students.values())), batches[0])
         taps = {
-            "teacher_taps": taps_to_compare(theirs, also=[tap for read in reads for tap in read.teacher_taps]),
-            "student_taps": taps_to_compare(ours, also=[tap for read in reads for tap in read.student_taps]),
+            "teacher_taps": taps_to_compare(theirs, also=[tap for read in every for tap in read.teacher_taps]),
+            "student_taps": taps_to_compare(ours, also=[tap for read in every for tap in read.student_taps]),
         }
         maps = {name: similarity(teacher, student, batches, **taps) for name, student in students.items()}
     except (UserError, ValueError):  # a network that cannot be looked into is no reason to lose a result
@@ -123,5 +125,17 @@ def of_inner_values(
         "teacher": list(one.teacher),
         "student": list(one.student),
         "samples": one.samples,
+        "tapped": {name: _tapped(each) for name, each in reads.items() if _tapped(each)},
         "methods": {name: [list(row) for row in found.values] for name, found in maps.items()},
     }
+
+
+def _tapped(reads: Sequence[Reads]) -> list[list[str]]:
+    """The pairs of taps that a method's terms hold side by side."""
+    pairs = [
+        pair
+        for read in reads
+        if len(read.teacher_taps) == len(read.student_taps)
+        for pair in zip(read.teacher_taps, read.student_taps, strict=True)
+    ]
+    return [[str(teacher), str(student)] for teacher, student in dict.fromkeys(pairs)]

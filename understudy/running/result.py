@@ -161,7 +161,8 @@ def _beside_the_teacher(
         found["errors"] = measures.of_errors(logits, taught, labels, part.ids)
         found["samples"] = samples.disagreements(run.folder.path, part, labels, logits, taught)
     students = {method: run.trained(Task(method, recipe.seeds_of(method)[0])) for method in recipe.methods}
-    stages = [stage for table in recipe.methods.values() for stage in run.stages(table, run.cast.student(0), teacher)]
+    untrained = run.cast.student(recipe.seeds[0])
+    stages = {method: run.stages(table, untrained, teacher) for method, table in recipe.methods.items()}
     with recipe.settings.in_force():
         found["similarity"] = measures.of_inner_values(teacher, students, stages, part, recipe.settings)
     return found
