@@ -25,14 +25,12 @@ def as_markdown(run: Path) -> str:
 
 
 def _table(result: Result) -> list[str]:
-    student, teacher = (result.networks.get(role, Network()) for role in ("student", "teacher"))
     rows = [list(HEADINGS)]
     if result.teacher is not None:
         found = result.teacher.accuracy
-        rows.append(_row("teacher", found.spread if found else None, teacher))
+        rows.append(_row("teacher", found.spread if found else None, result.networks.get("teacher", Network())))
     for name in result.methods:
-        own = f"student, {name}"
-        rows.append(_row(own, result.spread_of(name), result.networks.get(own, student)))
+        rows.append(_row(f"student, {name}", result.spread_of(name), result.network_of(name)))
     lines = [f"| {' | '.join(row)} |".replace("|  |", "| |") for row in rows]
     return [lines[0], "|---|---:|---:|---|---:|---:|---:|", *lines[1:]]
 

@@ -209,6 +209,10 @@ class Result(_Part):
         values = self.teacher.accuracy.values if self.teacher and self.teacher.accuracy else []
         return values if len(set(values)) > 1 else values[:1]
 
+    def network_of(self, method: str) -> Network:
+        """A method's student: of its own where it leaves with a part of its teacher."""
+        return self.networks.get(f"student, {method}") or self.networks.get("student") or Network()
+
     def spread_of(self, method: str) -> Spread | None:
         found = self.methods[method].accuracy
         return found.spread if found else None

@@ -1,6 +1,7 @@
 """What a run measures of answers and inner values, in the form in which ``result.json`` holds it."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -117,15 +118,20 @@ def of_inner_values(
             "teacher_taps": taps_to_compare(theirs, also=[tap for read in every for tap in read.teacher_taps]),
             "student_taps": taps_to_compare(ours, also=[tap for read in every for tap in read.student_taps]),
         }
-        maps = {name: similarity(teacher, student, batches, **taps) for name, student in students.items()}
-    except (UserError, ValueError):  # a network that cannot be looked into is no reason to lose a result
+    except UserError:
+        return None
+    maps = {}
+    for name, student in students.items():
+        with suppress(UserError, ValueError):  # a student that cannot be looked into is no reason to lose a result
+            maps[name] = similarity(teacher, student, batches, **taps)
+    if not maps:
         return None
     one = next(iter(maps.values()))
     return {
         "teacher": list(one.teacher),
         "student": list(one.student),
         "samples": one.samples,
-        "tapped": {name: _tapped(each) for name, each in reads.items() if _tapped(each)},
+        "tapped": {name: pairs for name in maps if (pairs := _tapped(reads[name]))},
         "methods": {name: [list(row) for row in found.values] for name, found in maps.items()},
     }
 
