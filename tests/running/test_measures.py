@@ -43,6 +43,7 @@ def test_a_result_holds_what_the_measures_say_of_the_kept_student(run_and_result
     alike = result["similarity"]
     assert "conv" in alike["teacher"]
     assert "conv1" in alike["student"]
+    assert alike["tapped"] == {"fitnets": [["conv", "conv1"]]}
     assert len(alike["methods"]["fitnets"]) == len(alike["teacher"])
     for told in result["samples"]:
         assert told["student"] != told["teacher"]
@@ -131,3 +132,16 @@ def test_a_network_that_cannot_be_exported_costs_no_result(make_run, monkeypatch
     run = make_run("train.epochs=2", "methods.fitnets.hint_epochs=1", onnx=True, watcher=Noting())
     assert "onnx_latency_ms" not in run.execute()["networks"]["student"]
     assert len(noted) == 2
+
+
+def test_a_student_that_cannot_be_looked_into_is_left_out_of_the_maps(make_run, small):
+    run = make_run()
+    teacher, student = small.networks()
+    stages = {name: run.stages(run.recipe.methods["fitnets"], student, teacher) for name in ("whole", "headless")}
+    students = {"whole": student, "headless": torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3))}
+    part = run.cast.data.test
+    found = measures.of_inner_values(teacher, students, stages, part, run.recipe.settings)
+    assert list(found["methods"]) == list(found["tapped"]) == ["whole"]
+    assert (
+        measures.of_inner_values(teacher, {"headless": students["headless"]}, stages, part, run.recipe.settings) is None
+    )

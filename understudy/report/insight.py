@@ -72,8 +72,15 @@ def disagreements(record: Record) -> str:
 
 def inside(result: Result, figures: Mapping[str, Drawn]) -> str:
     """The maps of inner likeness."""
-    shown = [figure(figures[key], "") for name in mapped(result) if (key := f"similarity of {name}") in figures]
-    if not shown or result.similarity is None:
+    if result.similarity is None:
+        return ""
+    tapped = result.similarity.tapped
+    shown = [
+        figure(figures[key], "In a frame: the pairs that its terms compare." if tapped.get(name) else "")
+        for name in mapped(result)
+        if (key := f"similarity of {name}") in figures
+    ]
+    if not shown:
         return ""
     note = (
         f"Linear CKA in hundredths, of {count(result.similarity.samples)} samples: 100 where two layers say the same "

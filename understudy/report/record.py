@@ -163,6 +163,7 @@ class Similarity(_Part):
     teacher: list[str]
     student: list[str]
     samples: int = 0
+    tapped: dict[str, list[tuple[str, str]]] = Field(default_factory=dict)  # pairs that a method's terms compare
     methods: dict[str, list[list[float]]]
 
     @model_validator(mode="after")
@@ -254,6 +255,10 @@ class Result(_Part):
         """Every teacher's figures, and of several those of all together."""
         together = {"teachers together" if self.teachers else "teacher": self.teacher} if self.teacher else {}
         return {**self.teachers, **together}
+
+    def network_of(self, method: str) -> Network:
+        """A method's student: of its own where it leaves with a part of its teacher."""
+        return self.networks.get(f"student, {method}") or self.networks.get("student") or Network()
 
     def spread_of(self, method: str) -> Spread | None:
         found = self.methods[method].accuracy

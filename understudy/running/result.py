@@ -166,7 +166,8 @@ def _beside_the_teacher(
         found["errors"] = measures.of_errors(logits, taught, labels, part.ids)
         found["samples"] = samples.disagreements(run.folder.path, part, labels, logits, taught)
     students = {method: run.trained(f"{method}-{recipe.seeds_of(method)[0]}") for method in recipe.methods}
-    stages = [stage for name in recipe.methods for stage in run.stages(name, run.student(0), list(teachers.values()))]
+    taught_by, first = list(teachers.values()), recipe.seeds[0]
+    stages = {method: run.stages(method, run.student(first), taught_by) for method in recipe.methods}
     with recipe.settings.in_force():
         found["similarity"] = measures.of_inner_values(teacher, students, stages, part, recipe.settings)
     return found
