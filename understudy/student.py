@@ -102,7 +102,7 @@ def load(folder: str | Path, *, trust: Collection[str] = ()) -> nn.Module:
         regraft(network, description.graft)
         network = front_from(description.front, network) if description.front is not None else network
     except (TypeError, ValueError) as error:
-        raise UserError(f"{folder / DESCRIPTION} is not a student's description: {error}") from error
+        raise UserError(f"{folder / DESCRIPTION} is not a student's description: front or graft: {error}") from error
     load_weights(network, folder / WEIGHTS)
     return network.eval()
 
