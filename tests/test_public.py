@@ -78,7 +78,7 @@ METHODS = {
     "simkd": "maps heads weight label_weight factor",
     "cat-kd": "maps heads weight resolution normalize",
     "ofa": "pairs weight exponent temperature form",
-    "triplets": "embedding weight margin",
+    "triplets": "embedding weight margin others",
     "darkrank-hard": "embedding weight alpha beta list_length length",
     "darkrank-soft": "embedding weight alpha beta list_length length",
     "pkt": "embedding weight itself",

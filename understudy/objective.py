@@ -279,12 +279,18 @@ def _no_less_precise(answer: Answer) -> Answer:
 
 
 def _asked(reads: Reads, teachers: Sequence[nn.Module], beside: tuple[Tap, ...]) -> Iterator[TappedNetwork]:
-    """The teachers that some term reads: taps are the first one's, for others may have other modules."""
+    """The teachers that some term reads, each with its own taps."""
+    others, further = teachers[1:], reads.further_taps
+    if len(further) > len(others):
+        raise UserError(f"taps are named for {len(further)} further teachers, and there are {len(others)}")
     if reads.teacher:
         taps = (*reads.teacher_taps, *beside)
         yield TappedNetwork(teachers[0], taps, cut=bool(taps) and not reads.teacher_logits, called="the teacher")
-    if reads.teacher_logits:
-        yield from (TappedNetwork(network, called="a further teacher") for network in teachers[1:])
+    if reads.teacher_logits or further:
+        for number, network in enumerate(others):
+            own = further[number] if number < len(further) else ()
+            cut = bool(own) and not reads.teacher_logits
+            yield TappedNetwork(network, own, cut=cut, called="a further teacher")
 
 
 def _trace(tapped: TappedNetwork, example: Any) -> Answer:

@@ -56,8 +56,12 @@ def _built_as(network: nn.Module) -> NetworkSpec | None:
     spec = network.__dict__.get("built_as")
     if not isinstance(spec, NetworkSpec) or ":" in spec.name:
         return None
+    graft = graft_of(network)
     with torch.random.fork_rng(devices=[]):
-        return spec if repr(spec.build()) == repr(network) else None
+        fresh = spec.build()
+        if graft is not None:
+            graft.onto(fresh)
+        return spec if repr(fresh) == repr(network) else None
 
 
 def save(folder: Path, network: nn.Module, description: Mapping[str, Any], *, name: str = WEIGHTS) -> None:
