@@ -17,7 +17,7 @@ from understudy.cli import app
 
 NAMES = """
     AB AT BSS CAN CATKD CC CCDifferences CE CRD CRDBatch CWD CWTM ClassDistance ClassSpread Confidence Course
-    CurriculumKD DIST DKD DKPP DML DarkRank Distilled FSP FactorTransfer GradientAT Hint ICKD KD LogitRegression
+    CurriculumKD DGKD DIST DKD DKPP DML DarkRank Distilled FSP FactorTransfer GradientAT Hint ICKD KD LogitRegression
     LogitsL1 MGD MLKD NKD NST Neurons NoisyTeacher OFA OFD Objective Outcome PKT Pair Paraphraser RKDAngle RKDDistance
     Reading Reads Review Rocket SP SRRL Settings SeveralTeachers SimKD Stage StandardisedKD Stored Sum Tap TappedNetwork
     Term Triplets UserError VID Views VirtualTeacher Vote auto balanced data distill linear load losses methods models
@@ -26,7 +26,7 @@ NAMES = """
 LOSSES = """
     activation_boundaries attention_transfer batch_correlation boundary_kd can_discriminator can_student cat_kd
     class_correlation class_distance class_spread confident_regression correlation_congruence
-    correlation_of_differences crd cross_entropy curriculum_kd cwd cwtm darkrank dist dkd dkpp ensemble_kd
+    correlation_of_differences crd cross_entropy curriculum_kd cwd cwtm darkrank dgkd dist dkd dkpp ensemble_kd
     factor_transfer feature_mse fsp function_matching gradient_attention hierarchical_context hint ickd info_nce kd
     logit_regression logits_l1 lsgan_discriminator lsgan_student mgd mlkd mutual_kl neurons nkd noisy_logit_regression
     nst ofa ofd paraphraser_reconstruction pkt relative_dissimilarity rkd_angle rkd_distance rocket_hint
@@ -36,7 +36,7 @@ LOSSES = """
 DATA = ["Batch", "Data", "Part", "Views", "as_data", "from_datasets", "from_tensors", "load", "names"]
 TERMS = """
     AB AT BSS CAN CATKD CC CCDifferences CE CRD CRDBatch CWD CWTM ClassDistance ClassSpread Confidence CurriculumKD
-    DIST DKD DKPP DML DarkRank FSP FactorTransfer GradientAT Hint ICKD KD LogitRegression LogitsL1 MGD MLKD NKD NST
+    DGKD DIST DKD DKPP DML DarkRank FSP FactorTransfer GradientAT Hint ICKD KD LogitRegression LogitsL1 MGD MLKD NKD NST
     Neurons NoisyTeacher OFA OFD PKT Paraphraser RKDAngle RKDDistance Review Rocket SP SRRL SeveralTeachers SimKD
     StandardisedKD Triplets VID VirtualTeacher Vote
 """
@@ -78,7 +78,7 @@ METHODS = {
     "simkd": "maps heads weight label_weight factor",
     "cat-kd": "maps heads weight resolution normalize",
     "ofa": "pairs weight exponent temperature form",
-    "triplets": "embedding weight margin",
+    "triplets": "embedding weight margin others",
     "darkrank-hard": "embedding weight alpha beta list_length length",
     "darkrank-soft": "embedding weight alpha beta list_length length",
     "pkt": "embedding weight itself",
@@ -88,7 +88,9 @@ METHODS = {
     "sp": "maps weight",
     "can": "weight l1_weight l1_reduction game layers rival_rate",
     "bss": "weight soft_weight final_soft_weight temperature steps most share",
+    "takd": "temperature weight label_weight",
     "several-teachers": "combine weights temperature weight label_weight",
+    "dgkd": "weight temperature form survival drop",
     "dml": "weight peers architecture temperature",
     "rocket": "shared weight block",
     "born-again-cwtm": "weight",
@@ -100,7 +102,9 @@ METHODS = {
 COMMANDS = {
     "demo": "--out --seeds --train-teacher --open --json",
     "distill": "--out recipe --method --set --settings --trust --checkpoint-seconds --check/--no-check --workers "
-    "--engine --address --store --dry-run --tensorboard --json",
+    "--engine --address --store --dry-run --tensorboard --onnx-latency --json",
+    "path": "recipe --out --strategy --max-assistants --budget --set --settings --trust --checkpoint-seconds "
+    "--check/--no-check --workers --engine --address --store --dry-run --json",
     "check": "recipe --set --settings --trust --json",
     "tune": "recipe --out --search --trials --method --seeds --also-optimistic --set --settings --trust "
     "--checkpoint-seconds --check/--no-check --json",
@@ -109,13 +113,16 @@ COMMANDS = {
     "report": "runs --sort --max-latency --max-size --min-accuracy --out --figures --markdown --json",
     "bench": "recipe --method --seconds --set --settings --trust --json",
     "landscape": "run --grid --samples --part --seed --trust --json",
+    "export": "student --to --out --tolerance --data --root --teacher --trust --json",
+    "predict": "student images --top --batch --trust --json",
+    "card": "student --push",
     "store": "",
 }
 STORE = {"list": "--store --json", "check": "--store --json", "prune": "--store --days --dry-run --json"}
 RUN_FOLDER = ["recipe.toml", "metrics.jsonl", "result.json", "student.safetensors", "student.json", "report.html"]
 HEAVY = """
-    PIL annotated_doc click jinja2 matplotlib onnx onnxruntime optuna pydantic rich scipy sqlalchemy tensorboard timm
-    tomli_w ray torch._dynamo torch._inductor torchvision transformers typer
+    PIL annotated_doc click huggingface_hub jinja2 matplotlib onnx onnxruntime onnxscript optuna pydantic ray rich scipy
+    sqlalchemy tensorboard timm tomli_w torch._dynamo torch._inductor torchvision transformers typer
 """
 
 

@@ -33,6 +33,7 @@ from understudy.terms import CE as CE
 from understudy.terms import CRD as CRD
 from understudy.terms import CWD as CWD
 from understudy.terms import CWTM as CWTM
+from understudy.terms import DGKD as DGKD
 from understudy.terms import DIST as DIST
 from understudy.terms import DKD as DKD
 from understudy.terms import DKPP as DKPP

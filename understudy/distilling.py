@@ -3,7 +3,7 @@
 import copy
 import signal
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from understudy import data as datasets
 from understudy import student as product
 from understudy.errors import UserError
+from understudy.methods import find
 from understudy.models import load_weights
 from understudy.objective import evaluating
 from understudy.plan import Stage
@@ -30,7 +31,10 @@ from understudy.training.settings import CHOOSABLE, Settings
 from understudy.training.watch import Watcher
 
 if TYPE_CHECKING:
+    from understudy.assisting import Assistants
     from understudy.running.folder import RunFolder
+
+ASSISTANTS = "assistants"  # the folder of theirs, in the student's
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,12 @@ class Distilled:
     stages: list[dict[str, Any]]
     folder: Path | None
     teacher_accuracies: list[float] = field(default_factory=list)  # each teacher's own
+    assistants: list[dict[str, Any]] = field(default_factory=list)  # each one's network and accuracies
+
+    @property
+    def validation(self) -> float | None:
+        """The accuracy by which the student was chosen, where there is a validation part."""
+        return (self.stages[-1].get("validation") or {}).get("accuracy")
 
 
 def distill(
@@ -56,6 +66,7 @@ def distill(
     data: Any,
     *,
     method: str | Expression | Sequence[Stage] = "kd",
+    assistants: "Assistants | None" = None,
     course: Course | None = None,
     epochs: int | None = None,
     seed: int = 0,
@@ -81,6 +92,10 @@ def distill(
             ``(x, y)``. Images come between 0 and 1: wrap a network that wants them normalised in
             ``understudy.models.Normalized``.
         method: a name of ``understudy.methods``, a sum of terms, or stages of your own.
+        assistants: networks of middle size, modules or names such as ``"plain4"``, each trained as the student is, by
+            the one before it (``method="dgkd"``: by all that are larger); the student learns from the last one.
+            ``"auto"`` takes the network of the student's family whose own accuracy, in a quick training, is nearest
+            the mean of teacher's and student's.
         course: how long, in which steps, on which views. ``epochs`` alone changes only that.
         settings: device, precision, memory format, threads. ``"auto"`` measures which are fastest here, where the run
             is long enough to be worth it; with ``out`` a run goes on with those that it began with.
@@ -91,23 +106,88 @@ def distill(
         stored: ``understudy.Stored(views=8)`` asks the teacher once for each view of a sample and keeps its answers.
         method_settings: the method's own, such as ``temperature=4``.
     """
+    course = course or Course()
+    course = replace(course, epochs=epochs) if epochs is not None else course
+    work = _Work(datasets.as_data(data), settings or Settings(), seed, check, accept_weak, watcher, balance, stored)
+    teachers = [] if teacher is None else [teacher] if isinstance(teacher, nn.Module) else list(teacher)
+    folder = Path(out) if out is not None else None
+    told: list[dict[str, Any]] = []
+    if assistants is None and isinstance(method, str) and find(method).needs_assistants:
+        assistants = "auto"
+    if assistants:
+        teachers, told = _assisted(assistants, teachers, student, work, method, method_settings, course, folder)
+    return _trained(teachers, student, work, method, method_settings, course, folder, told)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What all trainings of a call share."""
+
+    data: datasets.Data
+    settings: Settings | Literal["auto"]
+    seed: int
+    check: bool
+    accept_weak: bool
+    watcher: Watcher | None
+    balance: bool
+    stored: Stored | None
+
+
+def _assisted(
+    assistants: "Assistants",
+    teachers: list[nn.Module],
+    student: nn.Module,
+    work: _Work,
+    method: str | Expression | Sequence[Stage],
+    own: dict[str, Any],
+    course: Course,
+    folder: Path | None,
+) -> tuple[list[nn.Module], list[dict[str, Any]]]:
+    """Train the assistants; answers with the student's teachers, and with who helped."""
+    from understudy.assisting import assist
+
+    if not isinstance(method, str) or not find(method).reads_teacher:
+        raise UserError("assistants learn by a method with a teacher, by its name, as in method='takd'")
+    if not teachers:
+        raise UserError("assistants learn from a teacher, and there is none")
+
+    def train(
+        taught_by: Sequence[nn.Module], network: nn.Module, by: str, of_own: Mapping[str, Any], on: Course, name: str
+    ) -> Distilled:
+        place = folder / ASSISTANTS / name if folder else None
+        return _trained(list(taught_by), network, work, by, dict(of_own), on, place, [])
+
+    found = assist(
+        assistants, teachers, student, work.data, train, method=method, own=own, course=course, seed=work.seed
+    )
+    return found.teachers, found.told
+
+
+def _trained(
+    teachers: list[nn.Module],
+    student: nn.Module,
+    work: _Work,
+    method: str | Expression | Sequence[Stage],
+    own: dict[str, Any],
+    course: Course,
+    out: Path | None,
+    assistants: list[dict[str, Any]],
+) -> Distilled:
+    """One training of a call, in its folder."""
     from understudy.plans.entry import METRICS, RESULT, read_json  # here, since these are slow to import
     from understudy.running.folder import RunFolder
 
-    course = course or Course()
-    course = replace(course, epochs=epochs) if epochs is not None else course
-    whole = datasets.as_data(data)
-    teachers = [] if teacher is None else [teacher] if isinstance(teacher, nn.Module) else list(teacher)
-    stages = _stages(method, course, method_settings, student, teachers[0] if teachers else None, whole)
-    if balance:
+    whole = work.data
+    stages = _stages(method, course, own, student, teachers[0] if teachers else None, whole)
+    if work.balance:
         stages = [stage.balanced() for stage in stages]
-    folder = RunFolder(Path(out)) if out is not None else None
-    watcher = watcher or _Warning()
-    settings = _settled(settings or Settings(), teachers, student, stages, whole, folder, watcher)
+    folder = RunFolder(out) if out is not None else None
+    watcher = work.watcher or _Warning()
+    settings = _settled(work.settings, teachers, student, stages, whole, folder, watcher)
     teachers = [settings.place(network) for network in teachers]
     settings.place(student)
-    stored = stored.within(folder.path if folder else None) if stored else None
-    record = _record(method, method_settings, stages, seed, settings, teachers, student, stored)
+    stored = work.stored.within(folder.path if folder else None) if work.stored else None
+    record = _record(method, own, stages, work.seed, settings, teachers, student, stored, assistants)
     with folder.locked() if folder else nullcontext(), listening() as stop, ExitStack() as stack:
         for taught_by in teachers:
             stack.enter_context(evaluating(taught_by))
@@ -117,8 +197,8 @@ def distill(
             if done is not None:
                 load_weights(student, folder.path / product.WEIGHTS)
                 return Distilled(student.eval(), folder=folder.path, **done)
-        if check:
-            preflight.passes(list(_findings(whole, student, teachers, stages, settings, stored, accept_weak)))
+        if work.check:
+            preflight.passes(list(_findings(whole, student, teachers, stages, settings, stored, work.accept_weak)))
         if folder:
             folder.claim(record)
         training = Training(
@@ -126,7 +206,7 @@ def distill(
             teachers,
             stages,
             whole,
-            seed=seed,
+            seed=work.seed,
             settings=settings,
             checkpoint_folder=folder.path / "checkpoints" if folder else None,
             metrics=folder.path / METRICS if folder else None,
@@ -140,6 +220,7 @@ def distill(
             saved = f"the same call goes on from {folder.path}" if folder else "with out= it could be gone on with"
             raise KeyboardInterrupt(f"stopped by {signal.Signals(stopped.signal_number).name}; {saved}") from None
         result = _measure(student.eval(), teachers, whole, settings, ended, folder.path if folder else None)
+        result = replace(result, assistants=assistants)
         if folder:
             product.save(folder.path, student, product.describe(student, None, whole.shape, whole.classes))
             plain = asdict(replace(result, student=nn.Identity(), folder=None))
@@ -270,6 +351,7 @@ def _record(
     teachers: list[nn.Module],
     student: nn.Module,
     stored: Stored | None,
+    assistants: list[dict[str, Any]],
 ) -> str:
     """What of such a call can be written down: networks by their class only."""
     import tomli_w
@@ -283,6 +365,7 @@ def _record(
         "teachers": [_class(teacher) for teacher in teachers] if len(teachers) > 1 else None,
         "student": _class(student),
         "parameters": sum(p.numel() for p in student.parameters()),
+        **({"assistants": [assistant["network"] for assistant in assistants]} if assistants else {}),
         "settings": asdict(settings),
         "stored": asdict(replace(stored, folder=None)) if stored else None,
         "stages": [{"name": s.name, "objective": str(s.objective), "course": asdict(s.course)} for s in stages],

@@ -11,6 +11,7 @@ from tests.losses.table import BATCH, CLASSES, LOGITS, Row, kl, labels, normal, 
 from understudy.losses._ensembles import (
     boundary_kd,
     cwtm,
+    dgkd,
     dkpp,
     ensemble_kd,
     mutual_kl,
@@ -73,6 +74,14 @@ def _shuffled(t: np.ndarray, order: np.ndarray, tau: float) -> np.ndarray:
     return target
 
 
+def _guided(
+    s: np.ndarray, guides: np.ndarray, y: np.ndarray, *, w: float, tau: float, counted: int, kept: tuple[int, ...]
+) -> np.ndarray:
+    labels_part = -np.log(softmax(s)[np.arange(BATCH), y])
+    soft = sum(tau**2 * kl(softmax(guides[:, k], tau), softmax(s, tau)) for k in kept)
+    return counted * (1 - w) * labels_part + w * soft
+
+
 def _by_hand(y: np.ndarray, a: float) -> np.ndarray:
     onehot = np.eye(CLASSES)[y] if y.ndim == 1 else y
     return onehot * a + (1 - onehot) * (1 - a) / (CLASSES - 1)
@@ -133,6 +142,26 @@ ROWS = [
         lambda s, t: mutual_kl(s, t.unsqueeze(0)),
         (LOGITS, LOGITS),
         lambda s, t: kl(softmax(t), softmax(s)),
+    ),
+    Row(
+        "dgkd",
+        batch_first(partial(dgkd, weight=0.7)),
+        (LOGITS, SEVERAL, labels),
+        partial(_guided, w=0.7, tau=5, counted=3, kept=(0, 1, 2)),
+        equal=None,
+    ),
+    Row(
+        "dgkd as in its code, one guide left out",
+        batch_first(partial(dgkd, weight=0.4, temperature=2.0, form="code", kept=torch.tensor([True, False, True]))),
+        (LOGITS, SEVERAL, labels),
+        partial(_guided, w=0.4, tau=2, counted=1, kept=(0, 2)),
+        equal=None,
+    ),
+    Row(
+        "dgkd of one guide, without labels",
+        lambda s, t, y: dgkd(s, t.unsqueeze(0), y, weight=1.0),
+        (LOGITS, LOGITS, labels),
+        lambda s, t, y: 25 * kl(softmax(t, 5), softmax(s, 5)),
     ),
     Row(
         "boundary_kd",

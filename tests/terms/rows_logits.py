@@ -4,6 +4,7 @@ from tests.terms.table import Row
 from understudy.terms.confidence import Confidence
 from understudy.terms.curriculum_kd import CurriculumKD
 from understudy.terms.cwtm import CWTM
+from understudy.terms.dgkd import DGKD
 from understudy.terms.dist import DIST
 from understudy.terms.dkd import DKD
 from understudy.terms.dkpp import DKPP
@@ -32,6 +33,9 @@ ROWS = [
     Row(SeveralTeachers(), equal=0.0),
     Row(SeveralTeachers(average="logits"), equal=0.0),
     Row(Vote()),
+    Row(DGKD(), equal=0.0),
+    Row(DGKD(weight=0.5, form="code", survival=0.75)),
+    Row(DGKD(weight=0.5, drop=1)),
     Row(VirtualTeacher()),
     Row(VirtualTeacher(temperature=None)),
     Row(CWTM()),

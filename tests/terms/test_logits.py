@@ -21,6 +21,7 @@ from understudy.methods import (
     mlkd,
     nkd,
     noisy_teacher,
+    review,
     several_teachers,
     standardised_kd,
     tf_kd_reg,
@@ -30,6 +31,7 @@ from understudy.terms import Reading, Term, as_sum
 from understudy.terms.confidence import Confidence
 from understudy.terms.curriculum_kd import CurriculumKD
 from understudy.terms.cwtm import CWTM
+from understudy.terms.dgkd import DGKD
 from understudy.terms.dist import DIST
 from understudy.terms.dkd import DKD
 from understudy.terms.dkpp import DKPP
@@ -199,6 +201,36 @@ def test_most_teachers_win_the_vote():
     torch.testing.assert_close(Vote().loss(several, None), expected)
 
 
+def test_guides_are_left_out_at_random_as_the_seed_of_the_step_says():
+    guides = [logits(k) for k in range(1, 5)]
+    several = reading(logits(0), *guides)
+    alone = torch.stack([KD(5.0).loss(reading(logits(0), guide), None) for guide in guides])
+
+    def kept(term: DGKD, step: int) -> set[int]:
+        """Which guides' divergences make the sum."""
+        torch.manual_seed(step)
+        found = term.loss(several, None)
+        torch.manual_seed(step)
+        assert torch.equal(term.loss(several, None), found)
+        ways = [tuple(k for k in range(4) if bits >> k & 1) for bits in range(16)]
+        return set(min(ways, key=lambda way: (alone[list(way)].sum(0) - found).abs().max()))
+
+    one_less = [kept(DGKD(drop=1), step) for step in range(40)]
+    assert {len(which) for which in one_less} == {3}
+    assert set.union(*({0, 1, 2, 3} - which for which in one_less)) == {0, 1, 2, 3}  # the teacher may be left out, too
+    assert {len(kept(DGKD(drop=9), step)) for step in range(5)} == {1}
+    shares = [len(kept(DGKD(survival=0.75), step)) / 4 for step in range(200)]
+    assert sum(shares) / 200 == pytest.approx(0.75, abs=0.06)
+    assert kept(DGKD(), 0) == {0, 1, 2, 3}
+
+
+def test_dense_guidance_of_one_teacher_is_plain_kd():
+    one = reading(logits(0), logits(1))
+    expected = 0.3 * CE().loss(one, None) + 0.7 * KD(5.0).loss(one, None)
+    for form in ("paper", "code"):
+        torch.testing.assert_close(DGKD(0.7, form=form).loss(one, None), expected)
+
+
 # No teacher
 
 
@@ -226,6 +258,11 @@ def test_a_virtual_teacher_asks_for_no_network():
         lambda: DKD(beta=-1),
         lambda: NKD(gamma=-1),
         lambda: DIST(temperature=-1),
+        lambda: DGKD(temperature=0),
+        lambda: DGKD(weight=1.5),
+        lambda: DGKD(form="other"),
+        lambda: DGKD(survival=0),
+        lambda: DGKD(drop=1, survival=0.5),
         lambda: StandardisedKD(temperature=float("nan")),
         lambda: MLKD(temperatures=()),
         lambda: CurriculumKD(start=0),
@@ -237,6 +274,7 @@ def test_a_virtual_teacher_asks_for_no_network():
         lambda: VirtualTeacher(temperature=0.0),
         lambda: DKPP(temperature=0),
         lambda: dkd.dkd(COURSE, warmup_epochs=-1),
+        lambda: review.review(COURSE, pairs=("a -> b",), embedding="c -> d", warmup_epochs=-1),
         lambda: function_matching.function_matching(COURSE, longer=0),
         lambda: several_teachers.several_teachers(COURSE, combine="vote", weights=(1, 2)),
     ],

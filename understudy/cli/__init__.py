@@ -16,6 +16,7 @@ from understudy.cli import (
     export,
     landscape,
     methods,
+    path,
     predict,
     report,
     store,
@@ -52,6 +53,7 @@ def _common(
 for command in (
     demo.demo,
     distill.distill,
+    path.path,
     check.check,
     tune.tune,
     taps.taps,

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -28,8 +28,9 @@ class Live(Watcher):
         )
         self.trainings: dict[str, _Line] = {}
         self.loads: dict[str, TaskID] = {}
+        self.begun: set[str] = set()
 
-    def __enter__(self) -> "Live":
+    def __enter__(self) -> Self:
         if self.console.is_terminal:
             self.bars.start()
         return self
@@ -55,9 +56,6 @@ class Live(Watcher):
     def note(self, text: str) -> None:
         self.console.print(text, style="yellow", markup=False)
 
-    def training_over(self, training: str) -> None:
-        """A training has ended, and its line has said so."""
-
     def say(self, text: str) -> None:
         """A line for those who see no bars."""
         if not self.console.is_terminal:
@@ -77,6 +75,7 @@ class _Line(Watcher):
         self.live.downloads(file, done, total)
 
     def training_begins(self, name: str, stages: Mapping[str, int], steps: int) -> None:
+        self.live.begun.add(self.training)
         self.steps, self.resumed_at, self.accuracy = steps, -1, ""
         if self.bar is None:  # a worker that died leaves it where it was
             self.bar = self.live.bars.add_task(f"{name:<12}", total=steps, said="")
@@ -94,7 +93,7 @@ class _Line(Watcher):
             return
         self.shown = now
         rate = (done - self.resumed_at) / max(now - self.began, 1e-6)
-        left = f", {_span((self.steps - done) / rate)} left" if rate else ""
+        left = f", {span((self.steps - done) / rate)} left" if rate else ""
         value = f"loss {loss:.4g}" if loss is not None else ""
         self.live.bars.update(self.bar, completed=done, said=f"{self.stage}: {value}{self.accuracy}{left}")
 
@@ -112,13 +111,13 @@ class _Line(Watcher):
             said += " (done before)"
         self.live.bars.update(self.bar, total=1, completed=1, said=said)
         self.live.say(f"{name}: {said}")
-        self.live.training_over(name)
 
     def note(self, text: str) -> None:
         self.live.note(text)
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """A time as people say it."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     return f"{seconds // 60:.0f} min {seconds % 60:02.0f} s" if seconds < 3600 else f"{seconds / 3600:.1f} h"

@@ -28,6 +28,7 @@ from understudy.losses._decoupled import nkd as nkd
 from understudy.losses._decoupled import standardised_kd as standardised_kd
 from understudy.losses._ensembles import boundary_kd as boundary_kd
 from understudy.losses._ensembles import cwtm as cwtm
+from understudy.losses._ensembles import dgkd as dgkd
 from understudy.losses._ensembles import dkpp as dkpp
 from understudy.losses._ensembles import ensemble_kd as ensemble_kd
 from understudy.losses._ensembles import mutual_kl as mutual_kl

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from understudy.errors import UserError
+from understudy.losses._classes import one_hot
 from understudy.losses._decoupled import split
 from understudy.losses._logits import Form, check_same, check_stack, cross_entropy, divergence, kd
 from understudy.losses._precision import wide
@@ -69,7 +70,7 @@ def majority_vote(teachers_logits: Tensor) -> Tensor:
     """
     classes = teachers_logits.shape[-1]
     logits = wide(teachers_logits)
-    votes = F.one_hot(logits.argmax(-1), classes).sum(0)
+    votes = one_hot(logits.argmax(-1), classes).sum(0)
     return (votes + 0.5 * logits.softmax(-1).mean(0)).argmax(-1)
 
 
@@ -119,6 +120,48 @@ def mutual_kl(
     peers = F.log_softmax(wide(peers_logits).detach() / temperature, dim=-1)
     each = divergence(student.expand_as(peers), peers, form="kl") * temperature**2
     return each.mean(0) if reduce == "mean" else each.sum(0)
+
+
+def dgkd(
+    student_logits: Tensor,
+    guides_logits: Tensor,
+    labels: Tensor,
+    *,
+    weight: float = 1.0,
+    temperature: float = 5.0,
+    kept: Tensor | None = None,
+    form: Literal["paper", "code"] = "paper",
+) -> Tensor:
+    """Densely guided distillation: the labels, and every larger network's soft targets; one value per sample.
+
+    ``K (1 - w) CE + w sum_k b_k T^2 KL(softmax(t_k/T) || softmax(s/T))`` over the K = n + 1 guides: the teacher and
+    the n assistants that are larger
+
+    Args:
+        student_logits: (N, C).
+        guides_logits: (K, N, C).
+        labels: class numbers (N) or distributions (N, C).
+        weight: w, the balance of soft targets and labels (lambda there).
+        temperature: T of all.
+        kept: b, which guides take part in this batch, (K); None: all. Stochastic DGKD draws it for each mini-batch.
+        form: ``"paper"`` counts the labels once for each guide, ``"code"`` once in all, without the factor K.
+
+    Weight in the objective: it is the whole objective; mean over the batch. The authors' code has w of 1 (no labels
+    at all) and T of 5; how the paper chose them for each result is not known to us.
+    Reference: Son, Na, Choi, Hwang, "Densely guided knowledge distillation using multiple teacher assistants",
+    ICCV 2021; its formula is known to us from others' notes and from the code.
+    Differences: the code's KLDivLoss averages over the classes too, so its soft targets are C times weaker than these.
+    """
+    check_stack(student_logits, guides_logits, what="the guides' logits")
+    if form not in ("paper", "code"):
+        raise UserError(f"form is 'paper' or 'code', not {form!r}")
+    student = F.log_softmax(wide(student_logits) / temperature, dim=-1)
+    guides = F.log_softmax(wide(guides_logits) / temperature, dim=-1)
+    each = divergence(student.expand_as(guides), guides, form="kl") * temperature**2
+    if kept is not None:
+        each = each * kept.to(each).unsqueeze(-1)
+    counted = len(guides) if form == "paper" else 1
+    return counted * (1 - weight) * cross_entropy(student_logits, labels) + weight * each.sum(0)
 
 
 def boundary_kd(
@@ -193,7 +236,7 @@ def virtual_teacher(
     labels: Tensor, classes: int, *, correct: float = 0.99, dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """A teacher made by hand, always right: ``u_y = a, u_c = (1 - a) / (C - 1)``, (N, C) from labels (N) or (N, C)."""
-    target = (labels if labels.is_floating_point() else F.one_hot(labels, classes)).to(dtype)
+    target = labels.to(dtype) if labels.is_floating_point() else one_hot(labels, classes, dtype)
     if target.ndim != 2 or target.shape[-1] != classes:
         raise UserError(f"labels {tuple(labels.shape)} are no class numbers, nor distributions over {classes} classes")
     rest = (1 - correct) / (classes - 1)

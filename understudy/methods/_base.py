@@ -2,8 +2,8 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from torch import nn
 
@@ -15,6 +15,9 @@ from understudy.training.course import Course
 class Method:
     """A published method: ``stages(course, **settings)``, and what a person wants to know about it.
 
+    Where assistants are named, the student learns from the ``last`` of them, or from ``all`` networks that are
+    larger; and each of them learns as the student does, but for the settings in ``of_assistants``.
+
     ``grafts(student, teacher, settings)`` is for one whose student leaves with a part of its teacher: it puts that part
     in place, before any stage (see ``understudy.models.Graft``).
     """
@@ -25,6 +28,9 @@ class Method:
     year: int
     paper: str
     reads_teacher: bool = True
+    guides: Literal["last", "all"] = "last"
+    needs_assistants: bool = False
+    of_assistants: Mapping[str, Any] = field(default_factory=dict)
     grafts: Callable[[nn.Module, nn.Module, Mapping[str, Any]], None] | None = None
 
     @property

@@ -46,4 +46,5 @@ METHOD = Method(
     family="several networks",
     year=2017,
     paper="You et al., Learning from multiple teacher networks",
+    guides="all",
 )

@@ -22,22 +22,29 @@ from understudy.models.wrn import wrn
 
 @dataclass(frozen=True)
 class Family:
-    """Networks made by one function; ``<word>`` in the name stands for the argument of that name."""
+    """Networks made by one function; ``<word>`` in the name stands for the argument of that name.
+
+    ``sizes`` are those that papers step through from large to small, as they stand in the name.
+    """
 
     name: str
     about: str
     make: Callable[..., nn.Module]
+    sizes: tuple[str, ...] = ()
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
         return re.compile(re.sub(r"<(\w+)>", r"(?P<\1>\\w+)", self.name))
 
 
+_RESNETS = ("110", "56", "44", "32", "26", "20", "14", "8")
+_WRNS = ("40-4", "28-4", "16-4", "40-2", "28-2", "16-2", "40-1", "28-1", "16-1")
+
 FAMILIES = (
-    Family("resnet<depth>", "CIFAR ResNet of depth 6n+2: resnet8, resnet20, resnet56, ...", resnet),
+    Family("resnet<depth>", "CIFAR ResNet of depth 6n+2: resnet8, resnet20, resnet56, ...", resnet, _RESNETS),
     Family("resnet-blocks", "ResNet with blocks, widths and strides as you say, stage by stage", resnet_of_blocks),
-    Family("wrn-<depth>-<width>", "wide ResNet of depth 6n+4: wrn-16-2, wrn-40-10, ...", wrn),
-    Family("plain<layers>", "TAKD's plain network of 2 to 10 convolutions", plain),
+    Family("wrn-<depth>-<width>", "wide ResNet of depth 6n+4: wrn-16-2, wrn-40-10, ...", wrn, _WRNS),
+    Family("plain<layers>", "TAKD's plain network of 2 to 10 convolutions", plain, ("10", "8", "6", "4", "2")),
     Family("fitnet<which>", "FitNet 1 to 4, for CIFAR and SVHN", fitnets.fitnet),
     Family(
         "fitnet-<budget>-<layers>", "FitNets' depth experiment: budget 30m or 107m, layers 5 to 11", fitnets.depth_net

@@ -57,6 +57,10 @@ class Store:
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and self._entry(key).record is not None
 
+    def record(self, key: str) -> Mapping[str, Any] | None:
+        """The result of a training that is here; nothing is copied."""
+        return self._entry(key).record
+
     def entries(self) -> Iterator[Entry]:
         """All of them, the latest used last."""
         folder = self.path / "nodes"

@@ -14,13 +14,14 @@ from understudy import methods
 from understudy.errors import UserError, did_you_mean, nearest
 from understudy.proposals import PLACEHOLDERS, PROPOSALS
 from understudy.recipe.lines import Lines
-from understudy.recipe.schema import NetworkTable, Recipe, TeacherTable
+from understudy.recipe.schema import NetworkTable, PathTable, Recipe, TeacherTable
 from understudy.training.course import Course
 from understudy.training.settings import CHOOSABLE
 
 HowSettings = Literal["auto", "plain"] | None
 
-OF_ALL_METHODS = ("method", "train", "seeds", "balance")  # what stands in a method's table beside its own settings
+# What stands in a method's table beside its own settings.
+OF_ALL_METHODS = ("method", "train", "seeds", "balance", "assistants")
 
 
 class Mistakes:
@@ -112,8 +113,21 @@ def write(recipe: Recipe) -> str:
     if not plain["teachers"]:
         del plain["teachers"]
     for method in plain["methods"].values():
-        method.update(method.pop("settings"))
+        if not method["assistants"]:
+            del method["assistants"]
+    for learning in _learnings(plain):
+        learning.update(learning.pop("settings"))
     return tomli_w.dumps(plain)
+
+
+def _learnings(plain: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every table that says how a network learns."""
+    for method in plain["methods"].values():
+        yield method
+        if method.get("assistants", "auto") != "auto":
+            yield from (assistant["learns"] for assistant in method["assistants"] if "learns" in assistant)
+    if "learns" in plain.get("path", {}):
+        yield plain["path"]["learns"]
 
 
 def _override(raw: dict[str, Any], override: str) -> tuple[str, ...]:
@@ -170,6 +184,8 @@ def _resolve_courses(raw: dict[str, Any]) -> None:
     holders = [raw.get("teacher"), *(several if isinstance(several, list) else [])]
     if isinstance(raw.get("methods"), dict):
         holders += raw["methods"].values()
+    if isinstance(raw.get("path"), dict):
+        holders.append(raw["path"].get("learns"))
     for holder in holders:
         if isinstance(holder, dict) and isinstance(holder.get("train"), dict):
             holder["train"] = _inherited(common, holder["train"])
@@ -192,18 +208,62 @@ def _resolve_methods(raw: dict[str, Any], mistakes: Mistakes) -> None:
     if not isinstance(tables, dict):
         return
     for name, table in tables.items():
-        if not isinstance(table, dict):
-            continue
-        method = table.get("method", name)
-        own = {key: value for key, value in table.items() if key not in OF_ALL_METHODS}
-        if not isinstance(method, str) or method not in methods.METHODS:
-            place = ["methods", name, "method"] if "method" in table else ["methods", name]
-            mistakes.add(place, f"there is no method {method!r}{did_you_mean(str(method), methods.METHODS)}")
-        else:
-            _check_settings(methods.METHODS[method], name, own, mistakes)
-        course = table.get("train", raw.get("train", {}))
-        common = {key: table[key] for key in ("seeds", "balance") if key in table}
-        tables[name] = {"method": str(method), "settings": own, "train": course, **common}
+        if isinstance(table, dict):
+            tables[name] = _learning(table, ("methods", name), name, raw, mistakes)
+            method = methods.METHODS.get(tables[name]["method"])
+            listed = table.get("assistants", "auto" if method and method.needs_assistants else [])
+            tables[name]["assistants"] = _assistants(listed, name, raw, mistakes)
+    path = raw.get("path")
+    if isinstance(path, dict) and isinstance(path.get("learns"), dict):
+        student = tables.get(path.get("method") or next(iter(_with_teachers(tables)), ""))
+        path["learns"] = _learning(_as_student(path["learns"], student), ("path", "learns"), "kd", raw, mistakes)
+
+
+def _with_teachers(tables: dict[str, Any]) -> Iterator[str]:
+    for name, table in tables.items():
+        method = methods.METHODS.get(table["method"]) if isinstance(table, dict) else None
+        if method and method.reads_teacher:
+            yield name
+
+
+def _as_student(learns: dict[str, Any], student: Any) -> dict[str, Any]:
+    """An assistant that names no method learns as the student does, but for what it says itself."""
+    method = methods.METHODS.get(student["method"]) if isinstance(student, dict) else None
+    if "method" in learns or method is None:
+        return learns
+    settings = {key: value for key, value in student["settings"].items() if key not in PROPOSALS}
+    inherited = {"method": method.name, "train": student["train"], "balance": student.get("balance", False)}
+    return inherited | settings | dict(method.of_assistants) | learns
+
+
+def _learning(
+    table: dict[str, Any], place: tuple[str, ...], otherwise: str, raw: dict[str, Any], mistakes: Mistakes
+) -> dict[str, Any]:
+    """Settings of the method's own apart from those of all; its name is ``otherwise`` where the table says none."""
+    method = table.get("method", otherwise)
+    own = {key: value for key, value in table.items() if key not in OF_ALL_METHODS}
+    if not isinstance(method, str) or method not in methods.METHODS:
+        named = [*place, "method"] if "method" in table else place
+        mistakes.add(named, f"there is no method {method!r}{did_you_mean(str(method), methods.METHODS)}")
+    else:
+        _check_settings(methods.METHODS[method], place, own, mistakes)
+    common: dict[str, Any] = {key: table[key] for key in ("seeds", "balance") if key in table}
+    return {"method": str(method), "settings": own, "train": table.get("train", raw.get("train", {})), **common}
+
+
+def _assistants(listed: Any, name: str, raw: dict[str, Any], mistakes: Mistakes) -> Any:
+    """A network's name alone is a table with that name."""
+    if not isinstance(listed, list):
+        return listed
+    tables: list[Any] = [{"network": entry} if isinstance(entry, str) else entry for entry in listed]
+    common, place = raw.get("train", {}), ("methods", name, "assistants", "learns")
+    for table in tables:
+        if isinstance(table, dict) and isinstance(table.get("learns"), dict):
+            learns = dict(table["learns"])
+            if isinstance(learns.get("train"), dict) and isinstance(common, dict):
+                learns["train"] = _inherited(common, learns["train"])
+            table["learns"] = _learning(_as_student(learns, raw["methods"][name]), place, "kd", raw, mistakes)
+    return tables
 
 
 def _resolve_settings(raw: dict[str, Any], how: HowSettings, mistakes: Mistakes) -> None:
@@ -219,13 +279,11 @@ def _resolve_settings(raw: dict[str, Any], how: HowSettings, mistakes: Mistakes)
     raw["settings"] = {**said, "auto": open_}
 
 
-def _check_settings(method: methods.Method, name: str, own: dict[str, Any], mistakes: Mistakes) -> None:
+def _check_settings(method: methods.Method, place: tuple[str, ...], own: dict[str, Any], mistakes: Mistakes) -> None:
     for key in own:
         if key not in method.settings:
             known = [*method.settings, *OF_ALL_METHODS]
-            mistakes.add(
-                ["methods", name, key], f"method {method.name!r} has no such setting{did_you_mean(key, known)}"
-            )
+            mistakes.add([*place, key], f"method {method.name!r} has no such setting{did_you_mean(key, known)}")
     hints = typing.get_type_hints(method.stages)
     fields: dict[str, Any] = {}
     for key, parameter in method.settings.items():
@@ -239,14 +297,19 @@ def _check_settings(method: methods.Method, name: str, own: dict[str, Any], mist
     except ValidationError as error:
         for entry in error.errors():
             path, text = _explain(entry)
-            mistakes.add(["methods", name, *path], text)
+            mistakes.add([*place, *path], text)
 
 
 def _check_views(raw: dict[str, Any], mistakes: Mistakes) -> None:
     """Views check themselves as they are made, which would end the reading of the recipe: that is put off."""
     names = list(raw["methods"]) if isinstance(raw.get("methods"), dict) else []
     several = range(len(raw["teachers"])) if isinstance(raw.get("teachers"), list) else []
-    paths = [["train"], ["teacher", "train"], *(["methods", name, "train"] for name in names)]
+    paths = [
+        ["train"],
+        ["teacher", "train"],
+        ["path", "learns", "train"],
+        *(["methods", name, "train"] for name in names),
+    ]
     paths += [["teachers", str(number), "train"] for number in several]
     for path in paths:
         course: Any = raw
@@ -276,6 +339,14 @@ def _check_combinations(recipe: Recipe, mistakes: Mistakes) -> None:
             method(table.train, **(given | dict(table.settings)))
         except UserError as error:
             mistakes.add(["methods", name], str(error))
+        if method.needs_assistants and not table.assistants:
+            mistakes.add(["methods", name], 'name its assistants, as in assistants = ["plain4"], or "auto"')
+        if table.assistants and not method.reads_teacher:
+            mistakes.add(["methods", name, "assistants"], "it learns from nobody, so there is nothing to assist")
+        if table.assistants == "auto" and not recipe.data.validation:
+            mistakes.add(["methods", name, "assistants"], "choosing one needs a validation part: set data.validation")
+    if recipe.path is not None:
+        _check_path(recipe, recipe.path, mistakes)
     courses: dict[tuple[str, ...], Course] = {("methods", n, "train"): t.train for n, t in recipe.methods.items()}
     teachers = _teachers(recipe)
     courses |= {(*path, "train"): table.train for path, table in teachers.items() if table.train}
@@ -290,6 +361,20 @@ def _check_combinations(recipe: Recipe, mistakes: Mistakes) -> None:
                     [*path, "mean" if network.mean else "std"],
                     "data.whiten takes the place of each network's mean and std: leave them out",
                 )
+
+
+def _check_path(recipe: Recipe, path: PathTable, mistakes: Mistakes) -> None:
+    if recipe.teacher is None:
+        mistakes.add(["path"], "a path begins with a teacher: add a table [teacher]")
+    if not recipe.data.validation:
+        mistakes.add(["path"], "a search chooses by validation accuracy: set data.validation")
+    taught = [name for name, table in recipe.methods.items() if methods.find(table.method).reads_teacher]
+    if path.method is not None and path.method not in taught:
+        mistakes.add(
+            ["path", "method"], f"it is no table of a method with a teacher{did_you_mean(path.method, taught)}"
+        )
+    elif not taught:
+        mistakes.add(["path"], "add the method by which the networks learn, such as [methods.kd]")
 
 
 def _teachers(recipe: Recipe) -> dict[tuple[str, ...], TeacherTable]:

@@ -59,14 +59,48 @@ class TeacherTable(NetworkTable):
         return self
 
 
-class MethodTable(Table):
-    """A method with its settings; its course and its seeds where they differ from the run's."""
+class Learning(Table):
+    """How a network learns: a method with its settings, and its course where that differs from ``[train]``."""
 
     method: str
     settings: Mapping[str, Any] = Field(default_factory=dict)
     train: Course
-    seeds: Seeds | None = None
     balance: bool = False  # weigh the terms by their gradients, not by the method's numbers
+
+
+class AssistantTable(NetworkTable):
+    """A network of middle size, which learns from the one before it and then teaches."""
+
+    learns: Learning | None = None  # None: as the student does
+
+
+class MethodTable(Learning):
+    """How the student learns: its seeds where they are fewer than the run's, and through whom."""
+
+    seeds: Seeds | None = None
+    assistants: tuple[AssistantTable, ...] | Literal["auto"] = ()
+
+
+class PathTable(Table):
+    """Which assistants `understudy path` tries between teacher and student, and how it searches."""
+
+    sizes: tuple[int | str, ...] = ()  # of the assistants, from large to small; none: those that papers step through
+    family: str | None = None  # by default the student's
+    by: str | None = None  # the setting that is the size, where the network's name does not hold it
+    strategy: Literal["every", "best-first", "limited", "rule"] = "every"
+    max_assistants: Annotated[int, Field(ge=0)] | None = None
+    method: str | None = None  # the table of the method by which everybody learns; by default the first with a teacher
+    learns: Learning | None = None  # the assistants; None: as the student does
+    alone: bool = False  # train each size without a teacher, too
+    quick_epochs: Annotated[int, Field(ge=1)] | None = None  # of the rule's trials; by default a third of the course
+
+    @model_validator(mode="after")
+    def _limited(self) -> "PathTable":
+        if self.max_assistants is not None and self.strategy != "limited":
+            raise ValueError('max_assistants is the limit of strategy = "limited"')
+        if len(set(self.sizes)) != len(self.sizes):
+            raise ValueError("sizes: each size once")
+        return self
 
 
 class TuneTable(Table):
@@ -100,6 +134,7 @@ class Recipe(Table):
     train: Course = Field(default_factory=Course)
     methods: Annotated[Mapping[str, MethodTable], Field(min_length=1)]
     settings: Settings = Field(default_factory=Settings)
+    path: PathTable | None = None
     stored: Stored | None = None  # whether teachers' answers are kept; a table without keys says yes
     tune: TuneTable | None = None
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from understudy.measure import Spread
 from understudy.report.reading import read_record
-from understudy.report.record import Network, Result
+from understudy.report.record import Network, Result, Search
 from understudy.report.words import NONE, count, milliseconds, spread
 
 HEADINGS = ("", "error", "accuracy", "each seed's error", "parameters", "multiplications", "latency, 1 image")
@@ -18,6 +18,7 @@ def as_markdown(run: Path) -> str:
         f"    {result.command}" if result.command else "",
         "\n".join(_table(result)),
         "\n".join(verdict.sentence for verdict in result.verdicts.values()),
+        "\n".join(_paths(result.path)) if result.path else "",
         _measured(result),
         _surroundings(result),
     ]
@@ -25,16 +26,25 @@ def as_markdown(run: Path) -> str:
 
 
 def _table(result: Result) -> list[str]:
-    student = result.networks.get("student", Network())
     rows = [list(HEADINGS)]
     for name, teacher in result.each_teacher.items():
         found = teacher.accuracy
         rows.append(_row(name, found.spread if found else None, result.networks.get(name, Network())))
     for name in result.methods:
-        own = f"student, {name}"
-        rows.append(_row(own, result.spread_of(name), result.networks.get(own, student)))
+        rows.append(_row(f"student, {name}", result.spread_of(name), result.network_of(name)))
     lines = [f"| {' | '.join(row)} |".replace("|  |", "| |") for row in rows]
     return [lines[0], "|---|---:|---:|---|---:|---:|---:|", *lines[1:]]
+
+
+def _paths(search: Search) -> list[str]:
+    """What a search found: every whole path, and how sure the first is."""
+    lines = ["| path | accuracy on validation, which selects | on test, read once |", "|---|---:|---:|"]
+    for path in search.ranked:
+        hop = search.hop(path)
+        found = [part.spread if part else None for part in (hop.validation, hop.test)] if hop else [None, None]
+        lines.append(f"| {' → '.join(map(str, path))} | {spread(found[0])} | {spread(found[1])} |")
+    counted = [f"{search.trainings} trainings in all, each once."] if search.trainings else []
+    return [*lines, "", " ".join([*search.sentences, *counted])]
 
 
 def _row(name: str, found: Spread | None, network: Network) -> list[str]:

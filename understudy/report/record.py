@@ -1,5 +1,6 @@
 """What a run's files hold, as far as the page tells it. Keys that are not known here are no mistake."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -47,6 +48,8 @@ class Network(_Part):
     activation_bytes: int | None = None
     latency_ms: Latency | None = None
     throughput_ms: Latency | None = None
+    onnx_latency_ms: Latency | None = None
+    onnx_throughput_ms: Latency | None = None
 
 
 class Bin(_Part):
@@ -160,6 +163,7 @@ class Similarity(_Part):
     teacher: list[str]
     student: list[str]
     samples: int = 0
+    tapped: dict[str, list[tuple[str, str]]] = Field(default_factory=dict)  # pairs that a method's terms compare
     methods: dict[str, list[list[float]]]
 
     @model_validator(mode="after")
@@ -185,6 +189,35 @@ class Data(_Part):
     classes: list[str] = Field(default_factory=list)
 
 
+class Hop(_Part):
+    """A training of a search for a path: the last of ``path``, taught along the others; one alone has no others."""
+
+    path: list[int | str] = Field(min_length=1)
+    quick: bool = False
+    validation: Values | None = None
+    test: Values | None = None
+
+    @property
+    def shown(self) -> Spread | None:
+        """What the figure tells: the test part's, as papers do, where it was read."""
+        found = self.test or self.validation
+        return found.spread if found else None
+
+
+class Search(_Part):
+    """A search for the best path from teacher to student."""
+
+    sizes: list[int | str]
+    strategy: str = ""
+    edges: list[Hop] = Field(default_factory=list)
+    ranked: list[list[int | str]] = Field(default_factory=list)  # by validation
+    sentences: list[str] = Field(default_factory=list)
+    trainings: int | None = None
+
+    def hop(self, path: Sequence[int | str]) -> Hop | None:
+        return next((hop for hop in self.edges if hop.path == list(path) and not hop.quick), None)
+
+
 class Result(_Part):
     """``result.json``."""
 
@@ -200,6 +233,7 @@ class Result(_Part):
     methods: dict[str, Method] = Field(min_length=1)
     verdicts: dict[str, Verdict] = Field(default_factory=dict)
     kept: str | None = None
+    path: Search | None = None
     notes: list[str] = Field(default_factory=list)
     errors: Errors | None = None
     samples: list[Sample] = Field(default_factory=list)
@@ -221,6 +255,10 @@ class Result(_Part):
         """Every teacher's figures, and of several those of all together."""
         together = {"teachers together" if self.teachers else "teacher": self.teacher} if self.teacher else {}
         return {**self.teachers, **together}
+
+    def network_of(self, method: str) -> Network:
+        """A method's student: of its own where it leaves with a part of its teacher."""
+        return self.networks.get(f"student, {method}") or self.networks.get("student") or Network()
 
     def spread_of(self, method: str) -> Spread | None:
         found = self.methods[method].accuracy
@@ -296,3 +334,77 @@ class Landscapes(_Part):
     samples: int
     sharpness_radius: float
     students: list[Surface] = Field(min_length=1)
+
+
+class CallStage(_Part):
+    kept: str | None = None
+    validation: Shares | None = None
+
+
+class Call(_Part):
+    """``result.json`` of ``understudy.distill(..., out=...)``."""
+
+    accuracy: float
+    agreement: float | None = None
+    teacher_accuracy: float | None = None
+    teacher_accuracies: list[float] = Field(default_factory=list)  # of each of several
+    measured_on: str | None = None
+    stages: list[CallStage] = Field(default_factory=list)
+
+
+class CallObjective(_Part):
+    name: str
+    objective: str
+
+
+class CallRecipe(_Part):
+    """What ``recipe.toml`` says of such a call: networks by their class, ``none`` where there is none."""
+
+    method: str = "student"
+    seed: int = 0
+    teacher: str = "none"
+    teachers: list[str] = Field(default_factory=list)
+    student: str = "none"
+    stages: list[CallObjective] = Field(default_factory=list)
+
+
+class Trial(_Part):
+    """One trial."""
+
+    trial: int
+    state: str
+    settings: dict[str, float]
+    validation: Values | None = None
+    epochs: int = 0
+    reason: str = ""
+
+
+class BestTrial(_Part):
+    trial: int
+    settings: dict[str, float]
+    validation: Values
+    lines: str
+
+
+class TestFigure(_Part):
+    """An accuracy on test, under the name that says how its trial was chosen."""
+
+    trial: int
+    accuracy: Values
+
+
+class Search(_Part):
+    """``tune.json``."""
+
+    title: str = ""
+    command: str = ""
+    versions: dict[str, str] = Field(default_factory=dict)
+    machine: dict[str, str | int | float] = Field(default_factory=dict)
+    method: str
+    seeds: list[int]
+    data: Data
+    search: dict[str, str]
+    best: BestTrial
+    figures: dict[str, TestFigure]
+    test_read_after_trials: list[int] = Field(default_factory=list)
+    trials: list[Trial] = Field(min_length=1)

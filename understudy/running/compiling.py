@@ -1,26 +1,30 @@
-"""From a recipe to the nodes of a plan: teachers and students, seed by seed."""
+"""From a recipe to the nodes of a plan: teachers, assistants, students, seed by seed."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from understudy import methods
 from understudy.plans import Given, Node, Plan
+from understudy.proposals import PROPOSALS
 from understudy.recipe import Recipe
-from understudy.recipe.schema import MethodTable, NetworkTable, TeacherTable
+from understudy.recipe.schema import Learning, MethodTable, NetworkTable, TeacherTable
 
 TEACHER = "teacher"
 Teachers = Sequence[str | Given]
 
 
-def compiled(recipe: Recipe) -> Plan:
-    """The trainings of a recipe, the teachers first where they are to be trained."""
+def compiled(recipe: Recipe, names: Collection[str] | None = None) -> Plan:
+    """The trainings of a recipe (or of some of its methods), the teachers first where they are to be trained."""
     plan = Plan()
     for seed in recipe.seeds:
         for name, teacher in recipe.taught_by.items():
             if teacher.train is not None and seed == seed_of(teacher, recipe, seed):
                 plan.add(teacher_node(name, teacher, recipe, seed))
-        for name in recipe.methods:
-            if seed in recipe.seeds_of(name):
-                plan.add(student_node(name, recipe, seed))
+        for name, method in recipe.methods.items():
+            if seed in recipe.seeds_of(name) and (names is None or name in names):
+                for node in chain(name, method, recipe, seed):
+                    plan.add(node)
     return plan
 
 
@@ -39,10 +43,36 @@ def teacher_node(name: str, table: TeacherTable, recipe: Recipe, seed: int) -> N
 
 
 def student_node(name: str, recipe: Recipe, seed: int) -> Node:
-    """The student by a method of the recipe, on one seed."""
-    table = recipe.methods[name]
-    reads = methods.find(table.method).reads_teacher
-    return link(f"{name}-{seed}", recipe.student, table, recipe, seed, teachers_of(recipe, seed) if reads else ())
+    """The student by a method of the recipe, on one seed; its assistants may not be chosen yet."""
+    return chain(name, recipe.methods[name], recipe, seed)[-1]
+
+
+def chain(name: str, table: MethodTable, recipe: Recipe, seed: int) -> list[Node]:
+    """The trainings of a method on a seed: its assistants in their order, then the student."""
+    nodes: list[Node] = []
+    teachers = teachers_of(recipe, seed)
+    for place, assistant in enumerate(table.assistants if table.assistants != "auto" else (), start=1):
+        learns = assistant.learns or as_the_student(table)
+        called = f"{name}-by-{place}-{plain(assistant.network)}-{seed}"
+        taught_by = guides(learns, teachers, [node.name for node in nodes])
+        nodes.append(link(called, assistant, learns, recipe, seed, taught_by))
+    taught_by = guides(table, teachers, [node.name for node in nodes])
+    return [*nodes, link(f"{name}-{seed}", recipe.student, table, recipe, seed, taught_by)]
+
+
+def guides(learns: Learning, teachers: Teachers, before: Sequence[str]) -> Teachers:
+    """Whom a network learns from: the last one before it, or all of them, as its method has it."""
+    method = methods.find(learns.method)
+    if not method.reads_teacher:
+        return ()
+    return [*teachers, *before] if method.guides == "all" else before[-1:] or teachers
+
+
+def as_the_student(table: Learning) -> Learning:
+    """How an assistant learns of which nothing else is said; taps that were named are the student's alone."""
+    changes: Mapping[str, Any] = methods.find(table.method).of_assistants
+    settings = {key: value for key, value in table.settings.items() if key not in PROPOSALS}
+    return Learning(method=table.method, settings={**settings, **changes}, train=table.train, balance=table.balance)
 
 
 def teachers_of(recipe: Recipe, seed: int) -> list[str | Given]:
@@ -64,7 +94,7 @@ def seed_of(table: TeacherTable, recipe: Recipe, seed: int) -> int:
     return recipe.seeds[0] if table.one_for_all else seed
 
 
-def link(name: str, network: NetworkTable, learns: MethodTable, recipe: Recipe, seed: int, teachers: Teachers) -> Node:
+def link(name: str, network: NetworkTable, learns: Learning, recipe: Recipe, seed: int, teachers: Teachers) -> Node:
     """One training of the recipe's data, arithmetic and seed."""
     return Node(
         name=name,
@@ -85,3 +115,8 @@ def link(name: str, network: NetworkTable, learns: MethodTable, recipe: Recipe, 
 def bare(table: NetworkTable) -> NetworkTable:
     """A network without what else a recipe says of its part."""
     return NetworkTable(network=table.network, settings=table.settings, mean=table.mean, std=table.std)
+
+
+def plain(network: str) -> str:
+    """A name that may be part of a folder's."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", network).strip("-")

@@ -35,8 +35,13 @@ class Done:
     @property
     def validation(self) -> float | None:
         """The accuracy on the validation part, by which trainings are compared."""
-        found: Mapping[str, float] = self.record["stages"][-1].get("validation") or {}
-        return found.get("accuracy")
+        return validation_of(self.record)
+
+
+def validation_of(record: Mapping[str, Any]) -> float | None:
+    """The accuracy on the validation part that a training's record tells of the kept weights."""
+    found: Mapping[str, float] = record["stages"][-1].get("validation") or {}
+    return found.get("accuracy")
 
 
 class Execution:
@@ -103,6 +108,13 @@ class Execution:
     def states(self) -> dict[str, State]:
         """What is there and what would be trained; nothing is changed."""
         return {node.name: self._state(node) for node in self.plan}
+
+    def record(self, name: str) -> Mapping[str, Any] | None:
+        """The result of a training that is there already, in the folder or in the store; nothing is changed."""
+        state = self._state(self.plan[name])
+        if state == "done":
+            return finished(self.folder.training(name))
+        return self.store.record(self.key(name)) if self.store and state == "in the store" else None
 
     def key(self, name: str) -> str:
         """The key of what determines a node's result."""

@@ -96,7 +96,7 @@ class RunFolder:
 
 def _is_ours(entry: Path) -> bool:
     """What a run leaves that was killed before it wrote its recipe."""
-    return entry.name == ".lock" or (entry.name.startswith(f".{RECIPE}.") and entry.suffix == ".part")
+    return entry.name in (".lock", "assistants") or (entry.name.startswith(f".{RECIPE}.") and entry.suffix == ".part")
 
 
 def _differing(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

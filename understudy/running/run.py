@@ -1,6 +1,6 @@
 """A run: every training that a recipe asks for, then one look at the test part, then the result."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,11 @@ from torch import nn
 from understudy import recipe as recipes
 from understudy.data import Data
 from understudy.plan import Stage
-from understudy.plans import Store
+from understudy.plans import Node, Store
 from understudy.plans.entry import RESULT, read_json
 from understudy.recipe import Recipe
+from understudy.recipe.schema import NetworkTable
+from understudy.running.assistants import chosen
 from understudy.running.compiling import compiled, student_node, training_of
 from understudy.running.engines import Engine, Here
 from understudy.running.execution import Execution
@@ -49,6 +51,7 @@ class Run:
         watcher: Watcher | None = None,
         stop: StopRequest | None = None,
         checkpoint_seconds: float = 20.0,
+        onnx: bool = False,
         store: Store | None = None,
         engine: MakeEngine = Here,
         threads: int | None = None,
@@ -61,9 +64,11 @@ class Run:
         self.watcher = watcher or Watcher()
         self.stop = StopRequest() if stop is None else stop  # one that nobody has made yet is false
         self.checkpoint_seconds = checkpoint_seconds
+        self.onnx = onnx  # whether latencies are measured by ONNX Runtime, too
         self.casts = casts or Casts(trusted, self.watcher.downloads)
         self.cast = self.casts.of(recipe.data)
-        self.plan = compiled(self.recipe)
+        self.plan = compiled(self.recipe, self.decided())
+        self.notes: list[str] = []
         self._engine = engine
         self.execution = Execution(
             self.folder,
@@ -85,6 +90,8 @@ class Run:
         teachers = {name: cast.teacher(table, seed) for name, table in tables.items()}
         for name, teacher in teachers.items():
             findings += preflight.check_network(name, teacher, cast.data, settings)
+        for name, table in self.helpers().items():
+            findings += preflight.check_network(name, cast.network(table, seed, "student"), cast.data, settings)
         yield from findings
         if any(finding.level == "error" for finding in findings):
             return  # nothing can be learned from what follows
@@ -129,15 +136,54 @@ class Run:
         with self.folder.locked():
             self.folder.claim(recipes.write(self.recipe))
             self.watcher.run_begins(self.plan.names)
+            self.settle()
             self.carry_out(self.plan.names)
             result = read_json(self.folder.path / RESULT)
-            if result is None:
-                result = summarize(self)
+            if result is None or self.outdated(result):
+                result = self.summary()
                 self.folder.write_result(result)
         return result
 
+    def decided(self) -> list[str]:
+        """The methods whose trainings are known before any is done."""
+        return [name for name, table in self.recipe.methods.items() if table.assistants != "auto"]
+
+    def helpers(self) -> dict[str, NetworkTable]:
+        """The networks between teacher and student, each once, by what they are called in the check."""
+        tables = [table.assistants for table in self.recipe.methods.values() if table.assistants != "auto"]
+        return {f"assistant {assistant.network}": assistant for assistants in tables for assistant in assistants}
+
+    def settle(self) -> None:
+        """Find out what is left open in the recipe: which assistants ``"auto"`` stands for."""
+        undecided = [name for name in self.recipe.methods if name not in self.decided()]
+        if undecided:
+            recipe, self.notes = chosen(self.recipe, undecided, self.cast, self._trained_beside)
+            self.adopt(recipe)
+
+    def _trained_beside(self, nodes: Sequence[Node]) -> dict[str, Mapping[str, Any]]:
+        """The records of trainings that are not the recipe's own."""
+        self.execution.submit(*nodes)
+        return self.carry_out([node.name for node in nodes])
+
+    def adopt(self, recipe: Recipe) -> None:
+        """Go on with a recipe in which nothing is open any more."""
+        self.recipe, self.plan = recipe, compiled(recipe)
+        self.execution.submit(*self.plan)
+
+    def summary(self) -> dict[str, Any]:
+        """The result; the test part is opened here, once."""
+        result = summarize(self)
+        result["notes"] += self.notes
+        return result
+
+    def outdated(self, result: Mapping[str, Any]) -> bool:
+        """Whether a result that is there says less than could be said now."""
+        return False
+
     def carry_out(self, names: Collection[str]) -> dict[str, Mapping[str, Any]]:
         """Train these, and what they learn from, or go on with it, unless it is done; answers with their records."""
+        if any(name not in self.execution.plan for name in names):
+            self.settle()
         with self._engine(self.casts, self.watcher, self.stop) as self.execution.engine:
             for _ in self.execution.results(names):
                 self.folder.gather_metrics(self.plan.names)

@@ -26,6 +26,7 @@ from understudy.terms.curriculum_kd import CurriculumKD as CurriculumKD
 from understudy.terms.cwd import CWD as CWD
 from understudy.terms.cwtm import CWTM as CWTM
 from understudy.terms.darkrank import DarkRank as DarkRank
+from understudy.terms.dgkd import DGKD as DGKD
 from understudy.terms.dist import DIST as DIST
 from understudy.terms.dkd import DKD as DKD
 from understudy.terms.dkpp import DKPP as DKPP
@@ -80,6 +81,7 @@ TERMS: dict[str, type[Term]] = {
         ClassSpread,
         Confidence,
         CurriculumKD,
+        DGKD,
         DIST,
         DKD,
         DKPP,

@@ -1,0 +1,160 @@
+"""Searches carried out: what is trained, what is answered, and that a stop changes nothing."""
+
+import json
+
+import pytest
+
+from tests.conftest import RECIPE
+from understudy import UserError
+from understudy import recipe as recipes
+from understudy.paths import Budget
+from understudy.plans import Store
+from understudy.plans.entry import read_json
+from understudy.running.path import PathRun
+from understudy.training.interrupt import Stopped, StopRequest
+from understudy.training.watch import Watcher
+
+SEARCH = (
+    RECIPE.partition("[teacher]")[0].replace("seeds = [0]", "seeds = [0, 1]")
+    + """
+[teacher]
+network = "smallnets:student"
+settings = { width = 8 }
+train = { epochs = 1 }
+accept_weak = true
+one_for_all = true
+[student]
+network = "smallnets:student"
+settings = { width = 2 }
+[train]
+epochs = 1
+batch = 10
+optimizer = { name = "sgd", lr = 0.05 }
+[settings]
+threads = 1
+[path]
+sizes = [4, 6]
+by = "width"
+[methods.kd]
+"""
+)
+
+
+@pytest.fixture
+def search(workplace, quick, tmp_path):
+    """A search by the recipe with changes; ``limits`` go to the run."""
+
+    def make(*changes: str, text: str = SEARCH, out: str = "run", **limits: object) -> PathRun:
+        recipe = recipes.parse(text, "recipe.toml", changes)
+        return PathRun(recipe, tmp_path / out, trusted=["smallnets"], **limits)
+
+    return make
+
+
+def told(run: PathRun) -> dict[str, object]:
+    """The search's part of the result."""
+    return run.execute()["path"]
+
+
+def test_every_path_is_trained_with_shared_beginnings_once(search, tmp_path):
+    run = search("path.alone=true")
+    result = run.execute()
+    found = result["path"]
+    assert found["sizes"] == [8, 6, 4, 2]
+    assert (found["searched"], found["paths"], found["left"]) == (4, 4, [])
+    chains = [tuple(edge["path"]) for edge in found["edges"]]
+    assert sorted(chains) == sorted(
+        [(8,), (8, 6), (8, 4), (8, 2), (8, 6, 4), (8, 6, 2), (8, 4, 2), (8, 6, 4, 2), (6,), (4,), (2,)]
+    )
+    assert found["trainings"] == 1 + 2 * 10 == len(run.search.origins)
+    for edge in found["edges"]:
+        assert len(edge["validation"]["values"]) == len(edge["test"]["values"]) == len(edge["trainings"])
+    means = {tuple(edge["path"]): edge["validation"]["mean"] for edge in found["edges"]}
+    assert found["best"] == found["ranked"][0]
+    assert [means[tuple(path)] for path in found["ranked"]] == sorted(
+        (means[chain] for chain in chains if len(chain) > 1 and chain[-1] == 2), reverse=True
+    )
+    assert {"alone", "kd"} <= set(result["methods"]) <= {"alone", "kd", "best-path"}
+    last = result["methods"][list(result["methods"])[-1]]["accuracy"]["values"]
+    by_path = {tuple(edge["path"]): edge["test"]["values"] for edge in found["edges"]}
+    assert last == by_path[tuple(found["best"])]
+    assert result["methods"]["kd"]["accuracy"]["values"] == by_path[8, 2]
+    assert json.loads((tmp_path / "run" / "result.json").read_text()) == result
+
+
+@pytest.mark.parametrize(("strategy", "edges"), [("best-first", 6), ("limited", 5), ("rule", 2)])
+def test_each_strategy_trains_what_it_asks_for(search, strategy, edges):
+    found = told(search(f"path.strategy={strategy}", "seeds=[0]"))
+    assert len([edge for edge in found["edges"] if len(edge["path"]) > 1]) == edges
+    quick = [edge["path"] for edge in found["edges"] if edge["quick"]]
+    assert quick == ([[8], [6], [4], [2]] if strategy == "rule" else [])
+    assert found["best"] in found["ranked"]
+
+
+@pytest.mark.parametrize(("method", "teachers"), [("kd", ["8-to-6-0"]), ("dgkd", ["teacher-0", "8-to-6-0"])])
+def test_a_student_learns_from_the_one_before_it_and_by_dgkd_from_all(search, method, teachers):
+    run = search("seeds=[0]", text=SEARCH.replace("[methods.kd]", f"[methods.{method}]"))
+    run.execute()
+    record = read_json(run.folder.training("8-to-6-to-2-0") / "result.json")
+    assert record["node"]["teachers"] == teachers
+
+
+class After(Watcher):
+    """Asks a run to stop when so many trainings are done."""
+
+    def __init__(self, trainings: int):
+        self.trainings, self.stop = trainings, StopRequest()
+
+    def training_ends(self, name, record):
+        self.trainings -= 1
+        if not self.trainings:
+            self.stop.signal_number = 15
+
+
+def test_a_search_that_was_stopped_goes_on_and_answers_the_same(search):
+    whole = told(search("seeds=[0]"))
+    for trainings in (1, 4):
+        watcher = After(trainings)
+        with pytest.raises(Stopped):
+            told(search("seeds=[0]", out="again", watcher=watcher, stop=watcher.stop))
+    assert told(search("seeds=[0]", out="again")) == whole
+
+
+def test_a_store_keeps_another_search_from_training_anything_again(search, tmp_path):
+    store = Store(tmp_path / "store")
+    first = search("path.strategy=best-first", "seeds=[0]", store=store)
+    told(first)
+    again = search("seeds=[0]", out="other", store=store)
+    told(again)
+    new = {name for name, origin in again.search.origins.items() if origin == "trained"}
+    assert len(new) == len(again.search.origins) - len(first.search.origins) == 1
+    assert not new & set(first.search.origins)
+
+
+def test_a_budget_ends_the_search_and_a_larger_one_goes_on(search):
+    found = told(search("seeds=[0]", budget=Budget(trainings=4)))
+    assert found["trainings"] == 4
+    assert found["left"]
+    assert [8, 2] in found["ranked"]
+    assert any("the budget ended before" in sentence for sentence in found["sentences"])
+    assert told(search("seeds=[0]", budget=Budget(trainings=99))) == told(search("seeds=[0]", out="unlimited"))
+    with pytest.raises(UserError, match="before any path reached the student"):
+        told(search("seeds=[0]", budget=Budget(trainings=1), out="none"))
+
+
+def test_a_time_that_is_over_asks_for_nothing_more(search):
+    run = search("seeds=[0]", budget=Budget(seconds=1e-9))
+    with pytest.raises(UserError, match="before any path"):
+        run.execute()
+    assert run.search.trainings == 0
+    assert read_json(run.folder.path / "search.json")["seconds"] > 0
+
+
+def test_a_recipe_without_a_search_says_what_is_missing(search):
+    with pytest.raises(UserError, match=r"no table \[path\]"):
+        search(text=SEARCH.replace('[path]\nsizes = [4, 6]\nby = "width"\n', ""))
+
+
+def test_the_check_looks_at_every_size(search):
+    subjects = {finding.subject for finding in search().check()}
+    assert {"student", "teacher", "assistant of size 6", "assistant of size 4"} <= subjects

@@ -1,0 +1,135 @@
+"""``understudy path``: find the way from teacher to student on which the student learns most."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from understudy import recipe as recipes
+from understudy.cli import _summary
+from understudy.cli._engines import (
+    AddressOption,
+    DryRunOption,
+    EngineName,
+    EngineOption,
+    StoreOption,
+    WorkersOption,
+    chosen_engine,
+    chosen_store,
+    planned,
+    show_plan,
+)
+from understudy.cli._graph import GraphLive
+from understudy.cli._settle import read_settled
+from understudy.cli._shared import (
+    JsonOption,
+    RecipeArgument,
+    SetOption,
+    SettingsOption,
+    TrustOption,
+    err,
+    out,
+    print_findings,
+    print_json,
+)
+from understudy.paths import Budget
+from understudy.report import write_report
+from understudy.report.words import plural
+from understudy.running.path import PathRun
+from understudy.training import preflight
+from understudy.training.interrupt import listening
+
+
+class StrategyName(StrEnum):
+    """How a path is searched."""
+
+    EVERY = "every"
+    BEST_FIRST = "best-first"
+    LIMITED = "limited"
+    RULE = "rule"
+
+
+def path(
+    recipe: RecipeArgument,
+    folder: Annotated[Path, typer.Option("--out", help="The run folder. A search that was stopped goes on there.")],
+    strategy: Annotated[
+        StrategyName | None, typer.Option(help="Instead of the recipe's path.strategy.", show_default=False)
+    ] = None,
+    max_assistants: Annotated[
+        int | None, typer.Option(min=0, help="On one path; the strategy is then 'limited'.", show_default=False)
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="20|3h", help="Trainings, or hours (h), minutes (m), seconds (s).", show_default=False),
+    ] = None,
+    changes: SetOption = None,
+    settings: SettingsOption = None,
+    trust: TrustOption = None,
+    seconds: Annotated[float, typer.Option("--checkpoint-seconds", min=0, help="Between two checkpoints.")] = 20.0,
+    check: Annotated[bool, typer.Option(help="Run the pre-flight check first.")] = True,
+    workers: WorkersOption = None,
+    engine: EngineOption = EngineName.LOCAL,
+    address: AddressOption = None,
+    store: StoreOption = None,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Search the best path of assistants from teacher to student. Stop it anywhere; the same command goes on.
+
+    Example: understudy path recipes/path_cifar10.toml --out runs/path --strategy best-first --workers 2
+    """
+    asked = (
+        [f"path.strategy={strategy}"] if strategy else ["path.strategy=limited"] if max_assistants is not None else []
+    )
+    asked += [f"path.max_assistants={max_assistants}"] if max_assistants is not None else []
+    with listening() as stop, GraphLive(err) as live:
+        read = read_settled(recipe, [*(changes or []), *asked], settings, trust, live, folder)
+        carries_out, threads = chosen_engine(engine, workers, address, read.settings.threads)
+        run = PathRun(
+            read,
+            folder,
+            budget=Budget.parse(budget) if budget else None,
+            observer=live.observe,
+            trusted=trust or [],
+            watcher=live,
+            stop=stop,
+            checkpoint_seconds=seconds,
+            store=chosen_store(store),
+            engine=carries_out,
+            threads=threads,
+        )
+        run.folder.look(recipes.write(read))
+        if dry_run:
+            more = run.foresee()
+            told = planned(run) | {"more, depending on what comes out": more}
+            print_json(told) if json else show_plan(run, told, out)
+            if more and not json:
+                out.print(f"and up to {more} more, depending on what comes out", highlight=False)
+            return
+        if check and not run.complete:
+            findings = list(run.check())
+            print_findings(findings, err)
+            preflight.passes(findings)
+        result = run.execute()
+    page = write_report(folder)
+    if json:
+        print_json(result)
+        return
+    _summary.show(result, out)
+    for sentence in result["path"]["sentences"]:
+        out.print(sentence, markup=False, highlight=False)
+    out.print(_counted(run), style="dim", highlight=False)
+    out.print(
+        f"student: {folder / 'student.safetensors'}   report: {page}", markup=False, highlight=False, soft_wrap=True
+    )
+
+
+def _counted(run: PathRun) -> str:
+    """How many trainings the search took, and how many of them were there already."""
+    assert run.search is not None
+    origins = list(run.search.origins.values())
+    trained = origins.count("trained")
+    return (
+        f"{plural(len(origins), 'training')}, each once: {trained} trained now, {len(origins) - trained} there already"
+    )

@@ -1,0 +1,19 @@
+"""Which sizes a teacher's knowledge passes through on its way to the student: paths, and how they are searched.
+
+Nothing here trains: a strategy says which trainings it wants next, and is told how accurate they came out.
+"""
+
+from understudy.paths.answer import Answer as Answer
+from understudy.paths.answer import answer as answer
+from understudy.paths.budget import Budget as Budget
+from understudy.paths.budget import allowed as allowed
+from understudy.paths.edges import Edge as Edge
+from understudy.paths.edges import Sizes as Sizes
+from understudy.paths.edges import arrows as arrows
+from understudy.paths.strategies import STRATEGIES as STRATEGIES
+from understudy.paths.strategies import BestFirst as BestFirst
+from understudy.paths.strategies import Every as Every
+from understudy.paths.strategies import Limited as Limited
+from understudy.paths.strategies import Rule as Rule
+from understudy.paths.strategies import Strategy as Strategy
+from understudy.paths.strategies import strategy as strategy

@@ -1,0 +1,116 @@
+"""What a search found: the paths in their order, how sure the first place is, and what was not looked at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+from understudy.measure import Spread
+from understudy.paths.edges import Edge, Known, Path, Size, Sizes, arrows
+from understudy.paths.strategies import Every, Strategy
+
+
+@dataclass(frozen=True)
+class Upset:
+    """A better network that taught a worse one: where the best way to a size is not part of the best way through it."""
+
+    better: Edge
+    worse: Edge
+    student: Size
+
+    def sentence(self, known: Known) -> str:
+        taught = [known[edge.to(self.student)] for edge in (self.better, self.worse)]
+        return (
+            f"{arrows(self.better.path)} is better than {arrows(self.worse.path)} ({_points(known[self.better])} and "
+            f"{_points(known[self.worse])} %), and teaches a worse {self.student} "
+            f"({_points(taught[0])} and {_points(taught[1])} %)"
+        )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The outcome of a search, from validation accuracies."""
+
+    ranked: tuple[Path, ...]  # whole paths, the best first
+    sure: Literal["yes", "no", "unknown"]
+    sentences: tuple[str, ...]
+    searched: int  # of all paths
+    paths: int
+    left: tuple[Edge, ...]  # what the budget kept from being asked
+    upsets: tuple[Upset, ...]
+
+    @property
+    def best(self) -> Path | None:
+        return self.ranked[0] if self.ranked else None
+
+
+def answer(strategy: Strategy, known: Known, left: Sequence[Edge] = ()) -> Answer:
+    """What can be said from what is known; ``left`` was wanted and not trained."""
+    sizes = strategy.sizes
+    whole = [path for path in sizes.paths() if Edge(path) in known]
+    ranked = tuple(sorted(whole, key=lambda path: -known[Edge(path)].mean))
+    sure, lead = _lead(ranked, known)
+    upsets = tuple(_upsets(sizes, known))
+    paths = len(sizes.paths())
+    sentences = [*lead, _searched(strategy, len(whole), paths, left)]
+    if upsets:
+        sentences.append(
+            "The best way to a size is not always part of the best way through it: "
+            + upsets[0].sentence(known)
+            + (f" ({len(upsets)} such cases)." if len(upsets) > 1 else ".")
+        )
+    elif not isinstance(strategy, Every) and len(whole) < paths:
+        sentences.append("A path that was not looked at may be better: the best way to a size need not be part of it.")
+    return Answer(ranked, sure, tuple(sentences), len(whole), paths, tuple(left), upsets)
+
+
+def _lead(ranked: Sequence[Path], known: Known) -> tuple[Literal["yes", "no", "unknown"], list[str]]:
+    """The best path against the next one, and against the student taught by the teacher itself."""
+    if not ranked:
+        return "unknown", ["No path has reached the student yet."]
+    first = known[Edge(ranked[0])]
+    told = [f"Best path: {arrows(ranked[0])}, {first.percent()} on validation."]
+    if len(ranked) == 1:
+        return "unknown", [*told, "There is no second path to compare it with."]
+    second = known[Edge(ranked[1])]
+    sure, text = _compared(first, second, f"the next, {arrows(ranked[1])}")
+    told.append(text)
+    direct = Edge((ranked[0][0], ranked[0][-1]))
+    if direct in known and direct.path not in ranked[:2]:
+        told.append(_compared(first, known[direct], "distilling in one step")[1])
+    return sure, told
+
+
+def _compared(first: Spread, second: Spread, other: str) -> tuple[Literal["yes", "no", "unknown"], str]:
+    lead = 100 * (first.mean - second.mean)
+    if first.sd is None or second.sd is None:
+        return "unknown", f"It leads {other}, by {lead:.2f} points; one seed cannot tell that from luck."
+    spread = 100 * (first.sd + second.sd)
+    seeds = f"over {len(first.values)} seeds"
+    if lead > spread:
+        return "yes", f"It leads {other}, by {lead:.2f} points, more than the spread of {spread:.2f} {seeds}."
+    return "no", f"It leads {other}, by {lead:.2f} points only, within the spread of {spread:.2f} {seeds}: a tie."
+
+
+def _searched(strategy: Strategy, whole: int, paths: int, left: Sequence[Edge]) -> str:
+    text = f"Searched: {whole} of {paths} paths"
+    if left:
+        names = ", ".join(map(str, left[:6])) + (f" and {len(left) - 6} more" if len(left) > 6 else "")
+        text += f"; the budget ended before {names}"
+    return f"{text}."
+
+
+def _upsets(sizes: Sizes, known: Known) -> list[Upset]:
+    found = []
+    for size in sizes.assistants:
+        ways = sorted((e for e in known if e.size == size and len(e.path) > 1), key=lambda e: -known[e].mean)
+        for better, worse in combinations(ways, 2):
+            for student in sizes.below(size):
+                of_better, of_worse = known.get(better.to(student)), known.get(worse.to(student))
+                if of_better and of_worse and known[better].mean > known[worse].mean and of_better.mean < of_worse.mean:
+                    found.append(Upset(better, worse, student))
+    return found
+
+
+def _points(spread: Spread) -> str:
+    return f"{100 * spread.mean:.2f}"

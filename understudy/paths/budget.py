@@ -1,0 +1,61 @@
+"""How much a search may cost: so many trainings, or so long."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from understudy.errors import UserError
+from understudy.measure import Spread
+from understudy.paths.edges import Edge, Known
+from understudy.paths.strategies import Strategy
+
+_SECONDS = {"h": 3600.0, "m": 60.0, "min": 60.0, "s": 1.0}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When a search stops asking. What it has begun is ended, and it answers with the best so far.
+
+    Args:
+        trainings: so many networks, every seed counted, those from the store included: so the answer does not depend
+            on what happened to be there.
+        seconds: so long, over all sessions of the search together.
+    """
+
+    trainings: int | None = None
+    seconds: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Budget":
+        """``"20"`` trainings, or ``"3h"``, ``"45m"``, ``"90s"``."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(h|m|min|s)?", text.strip())
+        if found is None or float(found[1]) == 0 or (found[2] is None and "." in found[1]):
+            raise UserError(f"--budget {text!r}: write a number of trainings, as in 20, or a time, as in 3h or 45m")
+        if found[2] is None:
+            return cls(trainings=int(found[1]))
+        return cls(seconds=float(found[1]) * _SECONDS[found[2]])
+
+
+def allowed(
+    strategy: Strategy, known: Known, most: int | None, cost: Callable[[Edge], int]
+) -> tuple[list[Edge], list[Edge]]:
+    """What may be asked for within so many trainings, done or not, and what is wanted beyond that.
+
+    A bound is spent in rounds: all that can begin, then all that can begin after that. So it depends on nothing but
+    the accuracies what fits, never on how many trainings went on at once or when somebody stopped them.
+    """
+    if most is None:
+        return [*known, *strategy.wanted(known)], []
+    asked: list[Edge] = []
+    seen: dict[Edge, Spread] = {}
+    room = most
+    while wanted := strategy.wanted(seen):
+        for place, edge in enumerate(wanted):
+            room -= cost(edge)
+            if room < 0:
+                return asked, wanted[place:]
+            asked.append(edge)
+        if any(edge not in known for edge in wanted):
+            break
+        seen |= {edge: known[edge] for edge in wanted}
+    return asked, []

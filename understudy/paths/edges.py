@@ -1,0 +1,95 @@
+"""What a search for a path is made of: sizes, paths between them, and the trainings that paths share."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from understudy.errors import UserError
+from understudy.measure import Spread
+from understudy.models.families import Size as Size
+
+Path = tuple[Size, ...]  # from the teacher's size down, each taught by the one before it
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One training: the last size of ``path``, taught by the one before it, which came along the rest of the path.
+
+    Paths with the same beginning share its trainings. A path of one size is trained alone, on the labels: so are the
+    teacher, and the networks that the rule of thumb compares (``quick``, by a short course of their own).
+    """
+
+    path: Path
+    quick: bool = False
+
+    @property
+    def size(self) -> Size:
+        return self.path[-1]
+
+    @property
+    def teacher(self) -> "Edge | None":
+        """The training that must be done before."""
+        return Edge(self.path[:-1]) if len(self.path) > 1 else None
+
+    def to(self, size: Size) -> "Edge":
+        return Edge((*self.path, size))
+
+    def __str__(self) -> str:
+        if len(self.path) > 1:
+            return arrows(self.path)
+        return f"{self.size}, alone{', quickly' if self.quick else ''}"
+
+
+Known = Mapping[Edge, Spread]  # validation accuracy of each seed, never the test part's
+
+
+def arrows(path: Path) -> str:
+    """``10 → 8 → 2``."""
+    return " → ".join(map(str, path))
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The teacher's size, those of the assistants, and the student's, from large to small."""
+
+    all: tuple[Size, ...]
+
+    @classmethod
+    def of(cls, sizes: Sequence[Size]) -> "Sizes":
+        if len(sizes) < 2:
+            raise UserError("a path needs two sizes at least: the teacher's and the student's")
+        if len(set(sizes)) != len(sizes):
+            raise UserError(f"sizes {', '.join(map(str, sizes))}: each size once")
+        return cls(tuple(sizes))
+
+    @property
+    def teacher(self) -> Edge:
+        return Edge((self.all[0],))
+
+    @property
+    def student(self) -> Size:
+        return self.all[-1]
+
+    @property
+    def assistants(self) -> tuple[Size, ...]:
+        return self.all[1:-1]
+
+    def above(self, size: Size) -> tuple[Size, ...]:
+        return self.all[: self.all.index(size)]
+
+    def below(self, size: Size) -> tuple[Size, ...]:
+        return self.all[self.all.index(size) + 1 :]
+
+    def paths(self, most_assistants: int | None = None) -> list[Path]:
+        """Every path from teacher to student, those with fewer assistants first."""
+        most = len(self.assistants) if most_assistants is None else min(most_assistants, len(self.assistants))
+        return [
+            (self.all[0], *between, self.student)
+            for number in range(most + 1)
+            for between in combinations(self.assistants, number)
+        ]
+
+
+def trainings_of(paths: Sequence[Path]) -> list[Edge]:
+    """What has to be trained for these paths, the teacher included: what they share, once."""
+    return list(dict.fromkeys(Edge(path[:end]) for path in paths for end in range(1, len(path) + 1)))

@@ -1,0 +1,123 @@
+"""A search for a path: its tree, drawn as TAKD's Figure 5, and every path in its place."""
+
+from typing import Any
+
+from understudy.measure import Spread
+from understudy.report.drawing import ALONE, INK, MUTED, PAPER, SERIES, Drawn, draw, variable
+from understudy.report.pieces import figure, section, table
+from understudy.report.record import Result, Search
+from understudy.report.words import NONE, escape, plural, spread
+
+BEST, ROW = SERIES[0], 0.34  # inches
+Way = tuple[int | str, ...]
+
+
+def tree(result: Result) -> Drawn | None:
+    """A column for each size, a row for each path; what paths share is drawn once, the best path in colour."""
+    search = result.path
+    if search is None or not search.ranked:
+        return None
+    places = _places(search)
+    best = tuple(search.ranked[0])
+    columns = {size: column for column, size in enumerate(search.sizes)}
+    rows = max(row for row, _ in places.values()) + 1
+    alone = {size: hop.shown for size in search.sizes[1:] if (hop := search.hop([size])) and hop.shown}
+
+    def paint(drawn: Any) -> None:
+        axes = drawn.add_subplot()
+        for way, (row, _) in places.items():
+            if len(way) > 1:
+                begins = columns[way[-2]], places[way[:-1]][0]
+                on = way == best[: len(way)]
+                axes.plot(
+                    (begins[0], begins[0] + 0.5, columns[way[-1]]),
+                    (begins[1], row, row),
+                    color=BEST if on else ALONE,
+                    linewidth=2.2 if on else 0.8,
+                    zorder=2 if on else 1,
+                    solid_joinstyle="round",
+                )
+        for way, (row, found) in places.items():
+            _number(axes, columns[way[-1]], row, found, BEST if way == best[: len(way)] else INK)
+        for size, found in alone.items():
+            _number(axes, columns[size], rows + 0.2, found, MUTED)
+        if alone:
+            axes.annotate("alone", (0, rows + 0.2), color=MUTED, ha="center", va="center")
+        axes.set_xticks(range(len(search.sizes)), [str(size) for size in search.sizes])
+        axes.tick_params(axis="x", top=False, labeltop=True, labelbottom=False, labelcolor=INK)
+        axes.set_yticks([])
+        axes.set_xlim(-0.4, len(search.sizes) - 0.6)
+        axes.set_ylim(rows + (0.8 if alone else 0) - 0.4, -0.6)
+        axes.grid(visible=False)
+        for side in axes.spines.values():
+            side.set_visible(False)
+
+    told = [f"{_arrows(path)} {_percent(hop.shown)}" for path in search.ranked if (hop := search.hop(path))]
+    told += [f"{size} alone {_percent(found)}" for size, found in alone.items()]
+    height = 0.55 + ROW * (rows + (1 if alone else 0))
+    return draw("paths", f"Paths from {best[0]} to {best[-1]}", "; ".join(told), height, paint)
+
+
+def paths(result: Result, drawn: Drawn | None) -> str:
+    """The answer of the search, its tree, and every path by its validation accuracy."""
+    search = result.path
+    if search is None:
+        return ""
+    told = "".join(f"<p>{escape(sentence)}</p>\n" for sentence in search.sentences)
+    chart = ""
+    if drawn:
+        part = "test" if any(hop.test for hop in search.edges) else "validation"
+        chart = figure(drawn, f"{part} accuracy in %, the mean over the seeds; the path was chosen by validation")
+    rows = []
+    for number, path in enumerate(search.ranked):
+        hop = search.hop(path)
+        mark = f' <span class="key" style="background: var(--{variable(BEST)})"></span>' if number == 0 else ""
+        of_validation = spread(hop.validation.spread) if hop and hop.validation else NONE
+        rows.append(
+            [escape(_arrows(path)) + mark, of_validation, spread(hop.test.spread) if hop and hop.test else NONE]
+        )
+    listed = table("Paths", ["path", "validation, which selects", "test, read once"], rows) if rows else ""
+    note = f"Searched by {escape(search.strategy)}" + (
+        f": {plural(search.trainings, 'training')} in all, each once." if search.trainings else "."
+    )
+    return section("Paths", f'{told}<div class="figures">\n{chart}\n{listed}\n</div>', note)
+
+
+def _number(axes: Any, column: float, row: float, found: Spread | None, colour: str) -> None:
+    axes.annotate(
+        _percent(found),
+        (column, row),
+        color=colour,
+        ha="center",
+        va="center",
+        bbox={"boxstyle": "round,pad=0.25", "facecolor": PAPER, "edgecolor": "none"},
+        zorder=3,
+    )
+
+
+def _places(search: Search) -> dict[Way, tuple[float, Spread | None]]:
+    """Each training's row and figure: whole paths in the order of the paper, what leads to several in their middle."""
+    known = {tuple(hop.path): hop.shown for hop in search.edges if not hop.quick and hop.path[0] == search.sizes[0]}
+    known.setdefault((search.sizes[0],), None)
+    placed: dict[Way, tuple[float, Spread | None]] = {}
+    leaves = 0
+
+    def place(way: Way) -> float:
+        nonlocal leaves
+        below = search.sizes[search.sizes.index(way[-1]) + 1 :]
+        rows = [place((*way, size)) for size in below if (*way, size) in known]
+        if not rows:
+            rows, leaves = [float(leaves)], leaves + 1
+        placed[way] = (rows[0] + rows[-1]) / 2, known[way]
+        return placed[way][0]
+
+    place((search.sizes[0],))
+    return placed
+
+
+def _arrows(path: list[int | str]) -> str:
+    return " → ".join(map(str, path))
+
+
+def _percent(found: Spread | None) -> str:
+    return f"{100 * found.mean:.2f}" if found else NONE

@@ -1,0 +1,54 @@
+"""Assistants that are left to us: the paper's rule of thumb, from quick trainings."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from understudy.errors import UserError
+from understudy.measure import Spread
+from understudy.models.families import Size
+from understudy.paths import Edge, Rule
+from understudy.plans import Node
+from understudy.recipe import Recipe
+from understudy.recipe.schema import PathTable
+from understudy.running.cast import Cast
+from understudy.running.execution import validation_of
+from understudy.running.ways import Ways
+
+Train = Callable[[Sequence[Node]], Mapping[str, Mapping[str, Any]]]  # answers with each one's record
+
+
+def chosen(recipe: Recipe, names: Sequence[str], cast: Cast, train: Train) -> tuple[Recipe, list[str]]:
+    """The recipe with an assistant for each of these methods, and why it is that one."""
+    tables, notes = dict(recipe.methods), []
+    for name in names:
+        ways = Ways(recipe.model_copy(update={"path": PathTable(method=name)}), cast, prefix=f"{name}-")
+        if not ways.sizes.assistants:
+            raise UserError(
+                f"methods.{name}: no network of {recipe.student.network!r}'s family lies between student and teacher: "
+                'name the assistants, as in assistants = ["plain4"]'
+            )
+        size, reason = _chosen(ways, train)
+        tables[name] = ways.best((ways.sizes.all[0], size, ways.sizes.student))
+        notes.append(f"{name}: {ways.networks[size].network} assists, {reason}")
+    return recipe.model_copy(update={"methods": tables}), notes
+
+
+def _tried(ways: Ways, train: Train) -> dict[Edge, Spread]:
+    """Every size alone, on a short course: its validation accuracy, one for each seed."""
+    trainings = {edge: ways.nodes(edge) for edge in Rule(ways.sizes).trials}
+    records = train([node for nodes in trainings.values() for node in nodes])
+    values = {name: validation_of(record) or 0.0 for name, record in records.items()}
+    return {edge: Spread(tuple(values[node.name] for node in nodes)) for edge, nodes in trainings.items()}
+
+
+def _chosen(ways: Ways, train: Train) -> tuple[Size, str]:
+    """The assistant's size, and why."""
+    sizes = ways.sizes
+    if len(sizes.assistants) == 1:
+        return sizes.assistants[0], "the only size between student and teacher"
+    known = _tried(ways, train)
+    accuracies = {size: known[Edge((size,), quick=True)].mean for size in sizes.all}
+    tried = ", ".join(f"{size}: {100 * value:.2f} %" for size, value in accuracies.items())
+    chosen = Rule(sizes).chosen(known)
+    assert chosen is not None
+    return chosen, f"by the rule of thumb: quick trainings alone reach {tried} on validation"

@@ -1,0 +1,133 @@
+"""A search carried out: the trainings that a strategy asks for, as it asks for them."""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+from understudy.measure import Spread
+from understudy.paths import Budget, Edge, Strategy, allowed
+from understudy.paths.edges import Known
+from understudy.plans import Node
+from understudy.running.execution import Done, Execution
+
+Observer = Callable[["Search"], None]
+
+
+class Search:
+    """Asks for trainings until the strategy wants no more, or the budget is spent.
+
+    Args:
+        nodes: of an edge, one for each seed; none for a teacher that is given.
+        also: trainings to be done beside those of the strategy.
+        given: what is known without any training.
+        spent: seconds that earlier sessions of the same search took.
+        observer: told after every training, and when new ones are asked for.
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        nodes: Callable[[Edge], Sequence[Node]],
+        execution: Execution,
+        *,
+        budget: Budget | None = None,
+        also: Sequence[Edge] = (),
+        given: Known | None = None,
+        spent: float = 0.0,
+        observer: Observer | None = None,
+    ):
+        self.strategy, self.execution, self.also = strategy, execution, list(also)
+        self.budget, self.spent = budget or Budget(), spent
+        self.known: dict[Edge, Spread] = dict(given or {})
+        self.asked: dict[Edge, list[str]] = {}  # the trainings of each
+        self.left: list[Edge] = []  # wanted, and kept from being trained by the budget
+        self.origins: dict[str, str] = {}  # of each training: trained now, or there already
+        self._nodes, self._observer, self._began = nodes, observer or (lambda _: None), time.monotonic()
+        self._values: dict[str, float] = {}
+
+    def run(self) -> None:
+        """Until nothing is left to ask for."""
+        self._ask()
+        for done in self.execution.results():
+            self._record(done)
+            self._ask()
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken, earlier sessions included."""
+        return self.spent + time.monotonic() - self._began
+
+    @property
+    def trainings(self) -> int:
+        """How many networks were asked for, the teacher's included."""
+        return sum(map(len, self.asked.values()))
+
+    @property
+    def to_come(self) -> int:
+        """How many more trainings of students there may be, beside those asked for."""
+        asked = sum(len(edge.path) > 1 or edge.quick for edge in self.asked)
+        each = max(map(len, self.asked.values()), default=1)
+        return 0 if self.left or not self._waiting() else max(0, self.strategy.most - asked) * each
+
+    @property
+    def seconds_left(self) -> float | None:
+        """About how long it will still take: trainings like those that are done; None before there are any."""
+        took: dict[str, list[float]] = {}
+        for name in self.origins:
+            took.setdefault(self.execution.plan[name].network.model_dump_json(), []).append(self._took(name))
+        if not took:
+            return None
+        usual = statistics.fmean(seconds for some in took.values() for seconds in some)
+        alike = {network: statistics.fmean(some) for network, some in took.items()}
+        waiting = [name for names in self.asked.values() for name in names if name not in self.origins]
+        total = sum(alike.get(self.execution.plan[name].network.model_dump_json(), usual) for name in waiting)
+        return (total + self.to_come * usual) / self._workers
+
+    def _took(self, name: str) -> float:
+        return float(self.execution.done[name].get("seconds") or 0.0)
+
+    def _record(self, done: Done) -> None:
+        self.origins[done.node.name] = done.origin
+        value = done.validation
+        if value is not None:
+            self._values[done.node.name] = value
+        for edge, names in self.asked.items():
+            if edge not in self.known and all(name in self._values for name in names):
+                self.known[edge] = Spread(tuple(self._values[name] for name in names))
+        self._observer(self)
+
+    def _ask(self) -> None:
+        """Submit what fits the budget; with a time, no more than can begin at once."""
+        wanted, self.left = allowed(self.strategy, self.known, self.budget.trainings, lambda e: len(self._nodes(e)))
+        if not self.left:
+            wanted = [*wanted, *self._room_for_others(wanted)]
+        late = self.budget.seconds is not None and self.seconds >= self.budget.seconds
+        for edge in wanted:
+            if edge in self.asked or edge in self.known:
+                continue
+            if late:
+                self.left.append(edge)
+            elif self.budget.seconds is None or self._waiting() < self._workers:
+                nodes = self._nodes(edge)
+                self.asked[edge] = [node.name for node in nodes]
+                self.execution.submit(*nodes)
+        self._observer(self)
+
+    def _room_for_others(self, wanted: Sequence[Edge]) -> list[Edge]:
+        """Those beside the strategy's; with a bound, only when it wants no more, so that they take nothing from it."""
+        most = self.budget.trainings
+        if most is None:
+            return self.also
+        if self.strategy.wanted(self.known):
+            return []
+        room = most - sum(len(self._nodes(edge)) for edge in wanted)
+        each = max(1, len(self._nodes(self.also[0]))) if self.also else 1
+        self.left = self.also[room // each :]
+        return self.also[: room // each]
+
+    def _waiting(self) -> int:
+        return sum(name not in self.origins for names in self.asked.values() for name in names)
+
+    @property
+    def _workers(self) -> int:
+        return self.execution.engine.workers if self.execution.engine else 1
