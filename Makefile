@@ -1,6 +1,7 @@
 # Everything that a clone needs, with nothing but Python 3.11 or newer and make. `make` alone lists the targets.
 
 VENV = .venv
+PEERS = .venv-peers
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet install -c constraints.txt
 CANDIDATES = $(PYTHON) python3 python3.13 python3.12 python3.11 python
@@ -12,7 +13,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
-.PHONY: help demo test lint types docs format clean
+.PHONY: help demo test lint types docs bench format clean
 
 help:  ## this list
 	@echo "understudy: train a small network to stand in for a large one. Targets:"
@@ -39,12 +40,15 @@ docs: $(VENV)/docs.stamp  ## the documentation, into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs --quiet build --strict
 	@echo "site/index.html"
 
+bench: $(PEERS)/peers.stamp  ## speed against the floors and other libraries, into results/speed.md (15 minutes)
+	@$(PEERS)/bin/python -W ignore -m benchmarks $(ARGS)
+
 format: $(VENV)/dev.stamp  ## put the code into its format
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
 clean:  ## remove the environment and whatever was built; runs/ stays
-	rm -rf $(VENV) site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(PEERS) site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment. A stamp says what is installed; a change of the pins or of the dependencies renews it.
@@ -76,4 +80,10 @@ $(VENV)/dev.stamp: $(VENV)/core.stamp
 $(VENV)/docs.stamp: $(VENV)/core.stamp
 	@echo "==> the tools of its documentation"
 	@$(PIP) -e '.[docs]'
+	@touch $@
+
+$(PEERS)/peers.stamp: benchmarks/peers.txt pyproject.toml | $(BIN)/python
+	@echo "==> the libraries that are compared, in $(PEERS): a download of some 5 GB the first time"
+	@test -x $(PEERS)/bin/python || $(BIN)/python -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip --disable-pip-version-check --quiet install -r benchmarks/peers.txt -e .
 	@touch $@

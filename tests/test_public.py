@@ -78,7 +78,7 @@ METHODS = {
     "simkd": "maps heads weight label_weight factor",
     "cat-kd": "maps heads weight resolution normalize",
     "ofa": "pairs weight exponent temperature form",
-    "triplets": "embedding weight margin",
+    "triplets": "embedding weight margin others",
     "darkrank-hard": "embedding weight alpha beta list_length length",
     "darkrank-soft": "embedding weight alpha beta list_length length",
     "pkt": "embedding weight itself",
@@ -102,7 +102,7 @@ METHODS = {
 COMMANDS = {
     "demo": "--out --seeds --train-teacher --open --json",
     "distill": "--out recipe --method --set --settings --trust --checkpoint-seconds --check/--no-check --workers "
-    "--engine --address --store --dry-run --tensorboard --json",
+    "--engine --address --store --dry-run --tensorboard --onnx-latency --json",
     "path": "recipe --out --strategy --max-assistants --budget --set --settings --trust --checkpoint-seconds "
     "--check/--no-check --workers --engine --address --store --dry-run --json",
     "check": "recipe --set --settings --trust --json",
@@ -113,7 +113,7 @@ COMMANDS = {
     "report": "runs --sort --max-latency --max-size --min-accuracy --out --figures --markdown --json",
     "bench": "recipe --method --seconds --set --settings --trust --json",
     "landscape": "run --grid --samples --part --seed --trust --json",
-    "export": "student --to --out --tolerance --data --root --trust --json",
+    "export": "student --to --out --tolerance --data --root --teacher --trust --json",
     "predict": "student images --top --batch --trust --json",
     "card": "student --push",
     "store": "",
@@ -121,8 +121,8 @@ COMMANDS = {
 STORE = {"list": "--store --json", "check": "--store --json", "prune": "--store --days --dry-run --json"}
 RUN_FOLDER = ["recipe.toml", "metrics.jsonl", "result.json", "student.safetensors", "student.json", "report.html"]
 HEAVY = """
-    PIL annotated_doc click jinja2 matplotlib onnx onnxruntime optuna pydantic rich scipy sqlalchemy tensorboard timm
-    tomli_w ray torch._dynamo torch._inductor torchvision transformers typer
+    PIL annotated_doc click huggingface_hub jinja2 matplotlib onnx onnxruntime onnxscript optuna pydantic ray rich scipy
+    sqlalchemy tensorboard timm tomli_w torch._dynamo torch._inductor torchvision transformers typer
 """
 
 

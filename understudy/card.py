@@ -8,19 +8,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, TypeAdapter
+
 from understudy import student as product
 from understudy.description import Description
 from understudy.errors import UserError
-from understudy.export.exporting import PROOFS
+from understudy.export.exporting import PROOFS, digest
 from understudy.export.surroundings import run_of
 from understudy.measure import Spread
-from understudy.plans.entry import RESULT, read_json
-from understudy.report.reading import read_result
-from understudy.report.words import count, memory, milliseconds, percent
+from understudy.plans.entry import RESULT
+from understudy.report.reading import read
+from understudy.report.record import Latency, Method, Network, Result, Row
+from understudy.report.words import NONE, count, memory, milliseconds, percent, plural, spread
 from understudy.training.checkpoints import write_atomically
 
 CARD = "README.md"
 _SEAL = re.compile(r"<!-- understudy card ([0-9a-f]{64}) -->\n\Z")
+
+
+class _Proof(BaseModel):
+    """What the card tells of an entry of ``proof.json``."""
+
+    student: str  # SHA-256 of the weights that were exported
+    format: str
+    bytes: dict[str, int]
+    accuracy: dict[str, float]
+    agreement: float
+    latency_ms: dict[str, Latency]
+    speedup: dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -30,16 +45,16 @@ class Known:
     name: str
     description: Description
     bytes: int
-    result: Mapping[str, Any] | None
+    result: Result | None
     training: str | None  # the training that the student comes from
-    proofs: Mapping[str, Any]
+    proofs: dict[str, _Proof]
 
     @property
-    def method(self) -> tuple[str, Mapping[str, Any], Mapping[str, Any]] | None:
+    def method(self) -> tuple[str, Method, Row] | None:
         """The student's method by name, its figures over the seeds, and the student's own."""
-        for name, found in (self.result or {}).get("methods", {}).items():
-            for row in found["trainings"]:
-                if row.get("training") == self.training:
+        for name, found in self.result.methods.items() if self.result else ():
+            for row in found.trainings:
+                if row.training == self.training:
                     return name, found, row
         return None
 
@@ -57,8 +72,7 @@ def write_card(folder: Path) -> Path:
 
 def files(folder: Path) -> list[str]:
     """What belongs to a student that leaves: its card, itself, and whatever has been exported and proved."""
-    proved = [name for name in (read_json(folder / PROOFS) or {}) if (folder / name).is_file()]
-    return [CARD, product.WEIGHTS, product.DESCRIPTION, *proved]
+    return [CARD, product.WEIGHTS, product.DESCRIPTION, *_proofs(folder)]
 
 
 def _known(folder: Path) -> Known:
@@ -67,12 +81,22 @@ def _known(folder: Path) -> Known:
     if not weights.is_file():
         raise UserError(f"{folder} holds no student: there is no {product.WEIGHTS}")
     run = run_of(folder)
-    result = read_result(run) if run is not None and (run / RESULT).exists() else None
-    training = folder.resolve().name if run != folder else (result or {}).get("kept")
-    if result is not None and training is None:  # of a call, which has one training
-        training = next(row.get("training") for found in result["methods"].values() for row in found["trainings"])
-    proofs = read_json(folder / PROOFS) or {}
-    return Known(folder.resolve().name, description, weights.stat().st_size, result, training, proofs)
+    result = read(run).result if run is not None and (run / RESULT).exists() else None
+    training = folder.resolve().name if run != folder else result.kept if result else None
+    return Known(folder.resolve().name, description, weights.stat().st_size, result, training, _proofs(folder))
+
+
+def _proofs(folder: Path) -> dict[str, _Proof]:
+    """Of files that are there, and were made from the weights that are there now."""
+    path = folder / PROOFS
+    if not path.exists():
+        return {}
+    try:
+        proofs = TypeAdapter(dict[str, _Proof]).validate_json(path.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: remove it, and export again") from error
+    weights = digest(folder / product.WEIGHTS)
+    return {n: proof for n, proof in proofs.items() if proof.student == weights and (folder / n).is_file()}
 
 
 def _is_ours(path: Path) -> bool:
@@ -90,7 +114,7 @@ def _lines(known: Known) -> Iterator[str]:
     yield from _yaml(_front_matter(known))
     yield "---"
     yield ""
-    yield f"# {(known.result or {}).get('title') or known.name}"
+    yield f"# {(known.result.title if known.result else '') or known.name}"
     yield ""
     yield from _origin(known)
     for heading, part in (
@@ -112,16 +136,17 @@ def _front_matter(known: Known) -> dict[str, Any]:
     matter: dict[str, Any] = {"library_name": "understudy", "tags": tags}
     if known.description.takes_images:
         matter["pipeline_tag"] = "image-classification"
-    if known.result is not None and found is not None and found[2].get("accuracy") is not None:
-        data = known.result["data"]
+    if known.result is not None and found is not None and found[2].accuracy is not None:
+        data = known.result.data
+        name = data.name or "own data"
         matter["model-index"] = [
             {
                 "name": known.name,
                 "results": [
                     {
                         "task": {"type": "image-classification"},
-                        "dataset": {"type": data["name"], "name": data["name"], "split": data["measured_on"]},
-                        "metrics": [{"type": "accuracy", "name": "accuracy", "value": found[2]["accuracy"]}],
+                        "dataset": {"type": name, "name": name, "split": data.measured_on},
+                        "metrics": [{"type": "accuracy", "name": "accuracy", "value": found[2].accuracy}],
                     }
                 ],
             }
@@ -135,43 +160,43 @@ def _origin(known: Known) -> Iterator[str]:
     if known.result is None or found is None:
         yield f"`{network}`, a student of Understudy. Its run is not known here."
         return
-    result, (name, _, row) = known.result, found
-    data, teacher = result["data"], result["networks"].get("teacher")
-    taught = f", taught by `{teacher['network']}`" if teacher and name != "alone" else ""
-    seed = f", seed {row['seed']}" if row.get("seed") is not None else ""
-    yield f"`{network}`{taught}, by the method `{name}`{seed}, on {count(data['train'])} samples of {data['name']}."
-    verdict = result.get("verdicts", {}).get(name)
-    if verdict:
+    result, (name, method, row) = known.result, found
+    teacher = result.networks.get("teacher")
+    taught = f", taught by `{teacher.network}`" if teacher and method.reads_teacher else ""
+    seed = f", seed {row.seed}" if row.seed is not None else ""
+    data = f", on {count(result.data.train)} samples of {result.data.name}" if result.data.name else ""
+    yield f"`{network}`{taught}, by the method `{name}`{seed}{data}."
+    if name in result.verdicts:
         yield ""
-        yield verdict["sentence"]
+        yield result.verdicts[name].sentence
 
 
 def _figures(known: Known) -> Iterator[str]:
     if known.result is None or known.method is None:
         return
     result, (name, found, row) = known.result, known.method
-    networks, data = result["networks"], result["data"]
+    student = result.networks.get("student")
     yield "| | accuracy | parameters | multiplications | latency, 1 image |"
     yield "|---|---:|---:|---:|---:|"
-    if result.get("teacher"):
-        yield _row("teacher", result["teacher"]["accuracy"]["values"], networks.get("teacher"))
-    for method, each in result["methods"].items():
-        yield _row(f"student, {method}", each["accuracy"]["values"], networks.get("student"))
-    yield _row("**this student**", [row["accuracy"]], networks.get("student"))
+    if result.teacher_spread:
+        yield _row("teacher", result.teacher_spread, result.networks.get("teacher"))
+    for method in result.methods:
+        yield _row(f"student, {method}", result.spread_of(method), student)
+    if row.accuracy is not None:
+        yield _row("**this student**", Spread((row.accuracy,)), student)
     yield ""
-    seeds = len(found["trainings"])
+    kept = " It was chosen among its seeds on validation." if known.training == result.kept else ""
     yield (
-        f"On {count(data['measured'])} {data['measured_on']} samples; mean ± sample standard deviation over "
-        f"{seeds} seed{'s' if seeds > 1 else ''} of `{name}`. The seed was chosen on validation, never on test."
+        f"On {count(result.data.measured)} {result.data.measured_on} samples; mean ± sample standard deviation over "
+        f"{plural(len(found.trainings), 'seed')} of `{name}`.{kept}"
     )
 
 
-def _row(name: str, accuracies: list[float], network: Mapping[str, Any] | None) -> str:
-    values = accuracies if len(set(accuracies)) > 1 else accuracies[:1]
-    network = network or {}
-    latency = (network.get("latency_ms") or {}).get("p50")
-    cells = [name, Spread(tuple(values)).percent(), count(network.get("parameters"))]
-    return "| " + " | ".join([*cells, count(network.get("multiplications")), milliseconds(latency)]) + " |"
+def _row(name: str, accuracy: Spread | None, network: Network | None) -> str:
+    network = network or Network()
+    latency = milliseconds(network.latency_ms.p50 if network.latency_ms else None)
+    cells = (name, spread(accuracy), count(network.parameters), count(network.multiplications), latency)
+    return "| " + " | ".join(cells) + " |"
 
 
 def _exports(known: Known) -> Iterator[str]:
@@ -180,15 +205,15 @@ def _exports(known: Known) -> Iterator[str]:
     yield "| file | format | size | accuracy | agrees with PyTorch | latency, 1 image | over the teacher |"
     yield "|---|---|---:|---:|---:|---:|---:|"
     for name, proof in known.proofs.items():
-        over = proof["speedup"]["over_teacher"]
+        over = proof.speedup.get("over_teacher")
         cells = (
             f"`{name}`",
-            proof["format"],
-            memory(proof["bytes"]["after"]),
-            percent(proof["accuracy"]["after"]),
-            percent(proof["agreement"]),
-            milliseconds(proof["latency_ms"]["after"]["p50"]),
-            f"{over:.1f} times as fast" if over else "",
+            proof.format,
+            memory(proof.bytes.get("after")),
+            percent(proof.accuracy.get("after")),
+            percent(proof.agreement),
+            milliseconds(proof.latency_ms["after"].p50 if "after" in proof.latency_ms else None),
+            f"{over:.1f} times as fast" if over else NONE,
         )
         yield "| " + " | ".join(cells) + " |"
     yield ""
@@ -220,19 +245,20 @@ def _limits(known: Known) -> Iterator[str]:
     if known.result is not None:
         yield ""
         yield (
-            f"Measured on {known.result['data']['name']} alone: other images than these may be recognised less well, "
-            "and nothing was measured of fairness or of robustness."
+            f"Measured on {known.result.data.name or 'the data of its run'} alone: other images than these may be "
+            "recognised less well, and nothing was measured of fairness or of robustness."
         )
 
 
 def _making(known: Known) -> Iterator[str]:
     result = known.result
-    if result is None or not result.get("command"):
+    if result is None or not result.command:
         return
-    yield f"```bash\n{result['command']}\n```"
-    if result.get("versions"):
-        yield ""
-        yield ", ".join(f"{name} {version}" for name, version in result["versions"].items()) + "."
+    yield f"```bash\n{result.command}\n```"
+    yield ""
+    versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
+    machine = result.machine.get("processor") or result.machine.get("system", "")
+    yield f"{versions}; {machine}, threads: {result.machine.get('threads', NONE)}."
 
 
 def _network(described: Description) -> str:

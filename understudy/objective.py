@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from understudy.balance import Balance
 from understudy.errors import UserError
 from understudy.sampling import Dropouts
+from understudy.streams import Beside
 from understudy.taps import Answer, Tap, TappedNetwork, call, eagerly, inner
 from understudy.taps import evaluating as evaluating
 from understudy.terms._base import Expression, Facts, Reading, Reads, Shapes, Term, as_sum, per_sample
@@ -45,6 +46,7 @@ class Objective(nn.Module):
         student, teacher: any modules; several teachers as a list. A term that reads "the" teacher reads the first.
         example: a small batch of inputs, from which shapes are traced. Needed where a term reads taps or owns modules.
         teaching: a context in which the teachers are asked: an autocast of their own, say.
+        queue: where the teachers are asked while the student answers; by default in line with it.
         facts: of the data, for terms that keep a memory of single samples.
     """
 
@@ -57,8 +59,10 @@ class Objective(nn.Module):
         example: Any = None,
         facts: Facts | None = None,
         teaching: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        queue: Beside | None = None,
     ):
         super().__init__()
+        self._queue = queue or Beside(torch.device("cpu"))
         self._teaching = teaching
         self.terms = as_sum(terms)
         self.parts = self.terms.named()
@@ -111,11 +115,15 @@ class Objective(nn.Module):
 
         ``answers`` are the teachers', where they are there already: those that ``ask`` once gave about these inputs.
         """
-        teachers = self.ask(inputs) if answers is None else tuple(answers)
-        if not self.terms.reads.gradients:  # which are asked for with respect to the very values that were answered
-            teachers = tuple(map(_no_less_precise, teachers))
-        samples = self._samples(inputs, teachers)
+        if self.terms.reads.input_gradients:
+            inputs = _requiring_gradient(inputs)
+        with self._queue():
+            teachers = self.ask(inputs) if answers is None else tuple(answers)
+            if not self.terms.reads.gradients:  # which are asked for with respect to the very values that were answered
+                teachers = tuple(map(_no_less_precise, teachers))
+            samples = self._samples(inputs, teachers)
         student = call(self._student[0], inputs) if self.terms.reads.student else Answer(None, {})
+        self._queue.join()
         network = self._teachers[0].network if self._teachers else None
         return Reading(labels, student, teachers, epoch, ids, samples, inputs, network, self.student)
 
@@ -253,6 +261,12 @@ def _without_teachers_graph(reading: Reading) -> Reading:
     return replace(reading, teachers=tuple(teacher.detached() for teacher in reading.teachers))
 
 
+def _requiring_gradient(inputs: Any) -> Tensor:
+    if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
+        raise UserError(f"a term asks for gradients by the inputs: one tensor of numbers, not {type(inputs).__name__}")
+    return inputs.detach().requires_grad_()
+
+
 def _widened(reading: Reading) -> Reading:
     return replace(reading, teachers=tuple(_no_less_precise(teacher) for teacher in reading.teachers))
 
@@ -265,12 +279,18 @@ def _no_less_precise(answer: Answer) -> Answer:
 
 
 def _asked(reads: Reads, teachers: Sequence[nn.Module], beside: tuple[Tap, ...]) -> Iterator[TappedNetwork]:
-    """The teachers that some term reads: taps are the first one's, for others may have other modules."""
+    """The teachers that some term reads, each with its own taps."""
+    others, further = teachers[1:], reads.further_taps
+    if len(further) > len(others):
+        raise UserError(f"taps are named for {len(further)} further teachers, and there are {len(others)}")
     if reads.teacher:
         taps = (*reads.teacher_taps, *beside)
         yield TappedNetwork(teachers[0], taps, cut=bool(taps) and not reads.teacher_logits, called="the teacher")
-    if reads.teacher_logits:
-        yield from (TappedNetwork(network, called="a further teacher") for network in teachers[1:])
+    if reads.teacher_logits or further:
+        for number, network in enumerate(others):
+            own = further[number] if number < len(further) else ()
+            cut = bool(own) and not reads.teacher_logits
+            yield TappedNetwork(network, own, cut=cut, called="a further teacher")
 
 
 def _trace(tapped: TappedNetwork, example: Any) -> Answer:

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from understudy.data.pictures import RULE
+from understudy.data.pictures import COLOURS, RULE
 from understudy.errors import UserError
 from understudy.models import Front, NetworkSpec, front_from, load_weights, regraft
 from understudy.models.grafts import graft_of
@@ -38,10 +38,17 @@ def describe(
         "class": f"{type(own).__module__}:{type(own).__qualname__}",
         "front": front,
         "graft": graft.describe() if graft else None,
-        "input": {"shape": list(shape), "range": [0.0, 1.0], "image": RULE},
+        "input": _input(shape),
         "classes": list(classes),
         "parameters": sum(p.numel() for p in own.parameters()),
     }
+
+
+def _input(shape: tuple[int, ...]) -> dict[str, Any]:
+    """What one sample is; of pictures also the order of the channels, and how one of any size becomes a sample."""
+    plain: dict[str, Any] = {"shape": list(shape), "range": [0.0, 1.0]}
+    pictures = len(shape) == 3 and shape[0] in COLOURS
+    return plain | {"channels": COLOURS[shape[0]], "image": RULE} if pictures else plain
 
 
 def _built_as(network: nn.Module) -> NetworkSpec | None:
@@ -49,8 +56,12 @@ def _built_as(network: nn.Module) -> NetworkSpec | None:
     spec = network.__dict__.get("built_as")
     if not isinstance(spec, NetworkSpec) or ":" in spec.name:
         return None
+    graft = graft_of(network)
     with torch.random.fork_rng(devices=[]):
-        return spec if repr(spec.build()) == repr(network) else None
+        fresh = spec.build()
+        if graft is not None:
+            graft.onto(fresh)
+        return spec if repr(fresh) == repr(network) else None
 
 
 def save(folder: Path, network: nn.Module, description: Mapping[str, Any], *, name: str = WEIGHTS) -> None:
@@ -95,7 +106,7 @@ def load(folder: str | Path, *, trust: Collection[str] = ()) -> nn.Module:
         regraft(network, description.graft)
         network = front_from(description.front, network) if description.front is not None else network
     except (TypeError, ValueError) as error:
-        raise UserError(f"{folder / DESCRIPTION} is not a student's description: {error}") from error
+        raise UserError(f"{folder / DESCRIPTION} is not a student's description: front or graft: {error}") from error
     load_weights(network, folder / WEIGHTS)
     return network.eval()
 

@@ -93,6 +93,8 @@ def test_methods_and_taps_as_json_and_as_tables(understudy):
     assert (code, {m["name"] for m in json.loads(out)} >= {"alone", "kd", "fitnets"}) == (0, True)
     assert json.loads(understudy("methods", "fitnets", "--json")[1])["settings"]["temperature"] == 3.0
     assert "temperature" in understudy("methods", "kd")[1]
+    assert json.loads(understudy("methods", "kd", "--json")[1])["cost"]["course"] > 0
+    assert "ResNet-56 teaches ResNet-8" in " ".join(understudy("methods", "kd")[1].split())
     code, out, _ = understudy("taps", "resnet20", "--student", "resnet8", "--json")
     assert (code, json.loads(out)["pairs"][0]["pair"]) == (0, "layer2 -> layer2")
     assert "layer2" in understudy("taps", "resnet20")[1]

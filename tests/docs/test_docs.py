@@ -106,7 +106,9 @@ def test_python_that_does_not_run_here_is_python(page):
 @pytest.mark.parametrize("page", pages_with("toml"), ids=name)
 def test_recipes_parse(page):
     for line, code in blocks(page, "toml"):
-        recipes.parse(tomli_w.dumps(BASE | tomllib.loads(code)), f"{name(page)}:{line}")
+        told = tomllib.loads(code)
+        base = {key: table for key, table in BASE.items() if key != "teacher" or "teachers" not in told}
+        recipes.parse(tomli_w.dumps(base | told), f"{name(page)}:{line}")
 
 
 @pytest.mark.usefixtures("_small")

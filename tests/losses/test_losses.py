@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.losses.table import BATCH, Row
-from understudy import losses
+from understudy import UserError, losses
 
 MODULES = sorted(path.stem for path in Path(__file__).parent.glob("rows_*.py"))
 ROWS: list[Row] = [row for module in MODULES for row in importlib.import_module(f"tests.losses.{module}").ROWS]
@@ -104,6 +104,51 @@ def test_compiled_it_has_the_same_value(row: Row):
         compiled = torch.compile(row.loss, fullgraph=True, backend="eager")
         torch.testing.assert_close(compiled(*inputs), row.loss(*inputs), rtol=1e-4, atol=1e-6)
     torch.compiler.reset()
+
+
+# What these compare says nothing of the teacher's channels (or, with several teachers, of their number).
+ANY_WIDTH = {
+    "attention_transfer", "nst", "rkd_distance", "rkd_angle", "similarity_preserving", "correlation_congruence", "pkt",
+    "darkrank", "relative_dissimilarity", "ensemble_kd", "vote_cross_entropy", "mutual_kl", "confident_regression",
+}  # fmt: skip
+
+
+@every_loss
+def test_shapes_that_do_not_fit_are_a_users_mistake_that_names_them(row: Row):
+    any_width = getattr(row.loss, "func", row.loss).__name__ in ANY_WIDTH or "selected" in row.name
+    for teacher in row.teacher:
+        for dim in range(1 if any_width else min(2, row.make()[teacher].ndim)):
+            inputs = row.make()
+            inputs[teacher] = inputs[teacher].narrow(dim, 0, inputs[teacher].shape[dim] - 1)
+            with pytest.raises(UserError, match=r"\(|\d"):
+                row.loss(*inputs)
+
+
+@every_loss
+def test_it_works_under_vmap(row: Row):
+    """Several students at once, and, where a sample stands alone, the gradient of each sample."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)  # the divergence's, in torch
+        several = [row.make(seed) for seed in (0, 1)]
+        stacked = [torch.stack(pair) for pair in zip(*several, strict=True)]
+        expected = torch.stack([row.loss(*inputs) for inputs in several])
+        torch.testing.assert_close(torch.func.vmap(row.loss)(*stacked), expected)
+        if row.alone:
+            _check_gradients_by_sample(row)
+
+
+def _check_gradients_by_sample(row: Row) -> None:
+    inputs, student = row.make(), row.student[0]
+    batched = [0 if x.shape[:1] == (BATCH,) else None for x in inputs]
+
+    def of_one(own: torch.Tensor, others: list[torch.Tensor]) -> torch.Tensor:
+        sample = [own if i == student else other for i, other in enumerate(others)]
+        return row.loss(*(x if dim is None else x[None] for x, dim in zip(sample, batched, strict=True))).sum()
+
+    found = torch.func.vmap(torch.func.grad(of_one), in_dims=(0, batched))(inputs[student], inputs)
+    own = inputs[student] = inputs[student].clone().requires_grad_()
+    row.loss(*inputs).sum().backward()
+    torch.testing.assert_close(found, own.grad)
 
 
 def test_every_loss_has_a_row():

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 import understudy
 import understudy.cli.distill as command
+from understudy import recipe as recipes
 from understudy import taps
 from understudy.cli import app
 from understudy.data import demo
@@ -58,7 +59,8 @@ def distill(found, quick, monkeypatch, tmp_path):
 @pytest.mark.parametrize("name", BY_NAME)
 def test_every_method_moves_the_student_in_an_epoch(distill, name):
     folder, measured, _ = distill(name)
-    before = dict(Cast.of(command._read(None, name, list(QUICK))).student(0).named_parameters())
+    recipe = recipes.read(folder / "recipe.toml")
+    before = dict(Cast.of(recipe.data).network(recipe.student, 0, "student").named_parameters())
     after = safetensors.torch.load_file(folder / "student.safetensors")
     assert all(torch.isfinite(value).all() for value in after.values())
     kept = [key for key in before if key in after]  # a student that was grafted has some under other names
@@ -77,7 +79,7 @@ def test_a_method_that_takes_more_epochs_than_its_course_says_so(distill, name, 
 @pytest.mark.parametrize(("name", "head"), [("simkd", "linear"), ("class-distance", "linear.classifier")])
 def test_a_student_with_its_teachers_classifier_leaves_alone(distill, name, head):
     folder, measured, _ = distill(name)
-    recipe = command._read(None, name, list(QUICK))
+    recipe = recipes.read(folder / "recipe.toml")
     cast = Cast.of(recipe.data)
     student, teacher = understudy.load(folder), cast.teacher(recipe.teacher)
     classifier = taps.find(student, taps.Tap(head))

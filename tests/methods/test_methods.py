@@ -10,6 +10,7 @@ from tests.terms.table import CLASSES, networks
 from understudy import CE, KD, Hint, UserError, linear
 from understudy.data import from_tensors
 from understudy.methods import METHODS, find
+from understudy.methods.costs import cost
 from understudy.running.cast import stages as stages_of
 from understudy.terms import as_sum
 from understudy.training import preflight
@@ -52,6 +53,16 @@ def test_every_method_is_described(name):
     parameters = list(inspect.signature(method.stages).parameters.values())
     assert parameters[0].name == "course"
     assert all(p.kind is inspect.Parameter.KEYWORD_ONLY for p in parameters[1:])
+
+
+@pytest.mark.parametrize("name", sorted(set(METHODS) - set(NEEDED)))
+def test_the_cost_of_every_method_has_been_measured(data, name):
+    teacher, student = networks(alike=False)
+    found = cost(name)
+    assert found is not None, "run scripts/measure_costs.py with its name"
+    assert len(found["stages"]) == len(stages_of(name, COURSE, {}, student, teacher, data))
+    assert min(found["stages"]) <= found["course"] <= max(found["stages"])
+    assert min(found["stages"]) > 0.2
 
 
 def test_the_objectives_are_those_of_the_papers():

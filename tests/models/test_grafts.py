@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from understudy import UserError, distill
+from understudy import UserError, distill, load
 from understudy.data import from_tensors
 from understudy.models import Graft, build, regraft
 from understudy.models.grafts import graft_of
@@ -72,6 +72,8 @@ def test_distill_grafts_in_place_and_the_student_learns_the_teachers_features(tm
     assert torch.equal(student.linear.weight, teacher.linear.weight)
     description = json.loads((tmp_path / "run/student.json").read_text())
     assert Graft(**description["graft"]) == graft_of(student)
+    inputs = torch.rand(3, 1, 8, 8)
+    assert torch.equal(load(tmp_path / "run")(inputs), student(inputs))
     other = networks()[1]
     again = distill(teacher, other, data, method="simkd", epochs=2, check=False, out=tmp_path / "run")
     assert torch.equal(again.student.state_dict()["conv1.weight"], student.state_dict()["conv1.weight"])

@@ -150,6 +150,7 @@ def measured(content):
         "teacher": ["conv1", "layer1", "layer2"],
         "student": ["conv1", "a.very.long.path.of.a.layer"],
         "samples": 512,
+        "tapped": {"fitnets": [["layer1", "conv1"], ["elsewhere", "conv1"]]},
         "methods": {name: [[0.9, 0.5], [0.6, 0.85], [0.1, -0.02]] for name in methods},
     }
     content |= {"notes": ["kd adds nothing"], "measuring_seconds": 4.2, "memory": {"process": 500_000_000}}

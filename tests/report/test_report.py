@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from understudy.errors import UserError
-from understudy.report import answers, write_report
-from understudy.report.figures import method_colours
+from understudy.report import answers, outcome, tables, write_report
+from understudy.report.figures import cost, method_colours
 from understudy.report.markdown import as_markdown
 from understudy.report.reading import read
 
@@ -109,7 +109,7 @@ def test_everything_that_a_run_measures_is_on_the_page(finished, whole):
         "Both err on 242 samples",
         "student: Bag 98",
         "31.4 KB",
-        "KL from teacher",
+        "divergence</th>",
         "kd adds nothing",
         "Measuring all of it at the end took 4.2 s",
         "500.00 MB",
@@ -118,9 +118,27 @@ def test_everything_that_a_run_measures_is_on_the_page(finished, whole):
         assert text in page, text
     names = {path.stem for path in (run / "figures").iterdir()}
     assert {"classes", "calibration", "agreement", "similarity-1-alone", "similarity-2-fitnets"} <= names
+    assert page.count("In a frame") == 1
     assert page.count("data:image/png;base64,") == 2  # the third one's file is gone
     assert page.count("<svg") == len(names)
     assert "None" not in page.split("</style>")[1]
+
+
+def test_a_student_that_leaves_with_its_teachers_classifier_is_told_by_its_own_size(finished, whole):
+    whole["networks"]["student, fitnets"] = whole["networks"]["student"] | {"parameters": 99_999}
+    record = read(finished(whole))
+    assert "691,674 → 99,999 parameters" in outcome.outcome(record.result, {})
+    assert "| 99,999 |" in as_markdown(finished(whole, name="again"))
+    assert "student 20.2 K, 100 K" in cost(record.result, method_colours(record.result)).words
+
+
+def test_latencies_by_onnx_runtime_have_rows_of_their_own(finished, whole):
+    for network in whole["networks"].values():
+        network["onnx_latency_ms"] = network["latency_ms"] | {"p50": network["latency_ms"]["p50"] / 2}
+    result = read(finished(whole)).result
+    assert "ONNX Runtime, 1 image" in tables.networks(result, None)
+    assert "1.91 ms" in tables.networks(result, None)
+    assert "ONNX Runtime, 128 images" not in tables.networks(result, None)
 
 
 def test_pictures_are_taken_from_the_run_alone(finished, whole, tmp_path):

@@ -11,6 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from understudy import losses, methods
+from understudy.data import content
+from understudy.data.folder import Images
+from understudy.data.sources import Streamed
 from understudy.errors import UserError
 from understudy.plan import Stage
 from understudy.plans import Given, Node, code
@@ -226,3 +229,27 @@ def test_a_network_of_the_users_own_counts_with_its_source(tmp_path, monkeypatch
     (tmp_path / "mynets/small.py").write_text("width = 2")
     (tmp_path / "single.py").write_text("width = 2")
     assert not set(versions()) & set(before)
+
+
+def test_files_that_are_streamed_count_by_their_content_and_are_read_once(workplace, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    read = []
+    file = content._file
+    monkeypatch.setattr(content, "_file", lambda path: read.append(path) or file(path))
+    folders = [tmp_path / "one", tmp_path / "other"]
+    for folder in folders:
+        shutil.copytree(workplace / "pictures/train", folder)
+
+    def found(folder):
+        paths = sorted(folder.rglob("*.png"))
+        images = Images(paths, [0] * len(paths), size=8, channels=3)
+        return content.content(Streamed(images, torch.zeros(len(paths), dtype=torch.int64)))
+
+    first = found(folders[0])
+    assert len(read) == 60
+    assert found(folders[0]) == first
+    assert len(read) == 60
+    assert found(folders[1]) == first
+    changed = next(folders[1].rglob("*.png"))
+    changed.write_bytes(changed.read_bytes() + b"x")
+    assert found(folders[1]) != first

@@ -9,8 +9,10 @@ from PIL import Image
 from understudy import measure
 from understudy.data.parts import Part
 from understudy.data.sources import InMemory
+from understudy.errors import UserError
 from understudy.running import measures, samples
 from understudy.training.evaluate import answers
+from understudy.training.watch import Watcher
 
 
 @pytest.fixture
@@ -41,6 +43,7 @@ def test_a_result_holds_what_the_measures_say_of_the_kept_student(run_and_result
     alike = result["similarity"]
     assert "conv" in alike["teacher"]
     assert "conv1" in alike["student"]
+    assert alike["tapped"] == {"fitnets": [["conv", "conv1"]]}
     assert len(alike["methods"]["fitnets"]) == len(alike["teacher"])
     for told in result["samples"]:
         assert told["student"] != told["teacher"]
@@ -100,3 +103,45 @@ def test_the_temperature_is_the_highest_of_the_methods(make_run):
     tables = make_run().recipe.methods
     assert measures.temperature(tables) == 3
     assert measures.temperature({}) == 1
+
+
+def test_latencies_by_onnx_runtime_are_measured_where_they_are_asked_for(make_run, monkeypatch):
+    from understudy.running import result as results
+
+    plain = make_run("train.epochs=2", "methods.fitnets.hint_epochs=1").execute()
+    assert "onnx_latency_ms" not in plain["networks"]["student"]
+    monkeypatch.setattr(results, "onnx_runtime", lambda network, example: lambda inputs: inputs.sum())
+    run = make_run("train.epochs=2", "methods.fitnets.hint_epochs=1", onnx=True)
+    (run.folder.path / "result.json").unlink()
+    for network in run.execute()["networks"].values():
+        assert (network["onnx_latency_ms"]["batch"], network["onnx_throughput_ms"]["batch"]) == (1, 45)
+
+
+def test_a_network_that_cannot_be_exported_costs_no_result(make_run, monkeypatch):
+    from understudy.running import result as results
+
+    class Noting(Watcher):
+        def note(self, text):
+            noted.append(text)
+
+    def refuses(network, example):
+        raise UserError("Student cannot be exported to ONNX: no such operator")
+
+    noted = []
+    monkeypatch.setattr(results, "onnx_runtime", refuses)
+    run = make_run("train.epochs=2", "methods.fitnets.hint_epochs=1", onnx=True, watcher=Noting())
+    assert "onnx_latency_ms" not in run.execute()["networks"]["student"]
+    assert len(noted) == 2
+
+
+def test_a_student_that_cannot_be_looked_into_is_left_out_of_the_maps(make_run, small):
+    run = make_run()
+    teacher, student = small.networks()
+    stages = {name: run.stages(run.recipe.methods["fitnets"], student, teacher) for name in ("whole", "headless")}
+    students = {"whole": student, "headless": torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3))}
+    part = run.cast.data.test
+    found = measures.of_inner_values(teacher, students, stages, part, run.recipe.settings)
+    assert list(found["methods"]) == list(found["tapped"]) == ["whole"]
+    assert (
+        measures.of_inner_values(teacher, {"headless": students["headless"]}, stages, part, run.recipe.settings) is None
+    )

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.running.plans import RECIPE, TRAININGS, students
-from understudy.plans import Store
+from understudy.errors import UserError
+from understudy.plans import Plan, Store
+from understudy.running import carry_out
 from understudy.running.engines import Here
 from understudy.running.execution import Execution
 from understudy.running.folder import RunFolder
@@ -172,7 +174,7 @@ def test_killed_in_the_middle_and_damaged_in_one_file_a_plan_redoes_only_what_is
         process.communicate()  # until its workers have gone, too, who hold the pipe
     assert not (out / "result.json").exists()
     finished = {path.parent.name for path in out.glob("trainings/*/result.json")}
-    entry = next(entry for entry in store.entries() if entry.record["training"] == "teacher-0")
+    entry = next(store.entries())
     content = bytearray((entry.folder / "student.safetensors").read_bytes())
     content[len(content) // 2] ^= 1
     (entry.folder / "student.safetensors").write_bytes(content)
@@ -183,3 +185,14 @@ def test_killed_in_the_middle_and_damaged_in_one_file_a_plan_redoes_only_what_is
     assert len(finished) >= 2
     assert store.check() == {}  # the run had what the store had lost
     assert len(list(store.entries())) == len(TRAININGS)
+
+
+def test_a_plan_written_in_python_is_carried_out_once_and_never_mistaken_for_another(make_run, tmp_path, spies):
+    plan = make_run("seeds=[0]", text=RECIPE).plan
+    done = carry_out(plan, tmp_path / "mine", trusted=["smallnets"])
+    assert list(done) == spies == ["teacher-0", "alone-0", "kd-0"]
+    assert [one.origin for one in carry_out(plan, tmp_path / "mine", trusted=["smallnets"]).values()] == ["folder"] * 3
+    changed = Plan([plan["alone-0"].model_copy(update={"seed": 5})])
+    with pytest.raises(UserError, match=r"alone-0 holds another training of that name \(it differs in seed\)"):
+        carry_out(changed, tmp_path / "mine", trusted=["smallnets"])
+    assert len(spies) == 3

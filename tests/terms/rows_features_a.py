@@ -18,6 +18,8 @@ ROWS = [
     Row(AT(PAIRS), equal=0.0),
     Row(AT(PAIRS, p=1, reduce="max", distance="mean_squared"), equal=0.0),
     Row(GradientAT("maps1 -> maps1"), equal=0.0),
+    Row(GradientAT("input"), equal=0.0),
+    Row(GradientAT("input", form="raw", distance="mean_squared"), equal=0.0),
     Row(GradientAT("maps1 -> maps1", form="raw", distance="mean_squared"), equal=0.0, other_shapes=False),
     Row(NST("maps2 -> maps2"), equal=0.0),
     Row(NST("maps2 -> maps2", kernel="gaussian"), equal=0.0),

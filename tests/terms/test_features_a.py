@@ -60,6 +60,20 @@ def test_gradient_attention_is_that_of_autograd():
     torch.testing.assert_close(found, 0.5 * (expected[0] - expected[1]).norm(dim=1).mean())
 
 
+def test_gradient_attention_by_the_input_is_the_papers():
+    teacher, student = networks(alike=True)
+    found = bound(GradientAT("input", form="raw"), teacher, student.eval())(INPUTS, LABELS).loss
+    expected = []
+    for network in (teacher, student):
+        pictures = INPUTS.clone().requires_grad_()
+        nn.functional.cross_entropy(network(pictures), LABELS, reduction="sum").backward()
+        expected.append(pictures.grad.flatten(1))
+    torch.testing.assert_close(found, 0.5 * (expected[0] - expected[1]).norm(dim=1).mean())
+    assert not INPUTS.requires_grad
+    with pytest.raises(UserError, match="gradients by the inputs: one tensor of numbers, not dict"):
+        bound(GradientAT("input"), teacher, student)({"x": INPUTS}, LABELS)
+
+
 def test_gradient_attention_says_where_there_is_no_gradient():
     teacher, student = networks(alike=True)
     with pytest.raises(UserError, match="tap a place after the first layer"):

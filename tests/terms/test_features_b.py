@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.terms.rows_features_b import EMBEDDING, HEADS, MAPS, ROWS, STAGES
-from tests.terms.table import CLASSES, Row, networks
+from tests.terms.table import CLASSES, Net, Row, networks
 from understudy import CE, Objective, UserError, losses
 from understudy.losses._maps import class_activation_maps
 from understudy.proposals import PLACEHOLDERS, PROPOSALS
@@ -195,6 +195,22 @@ def test_further_teachers_vote_on_triplets():
     expected = losses.relative_dissimilarity(reading.student[tap], *votes).mean()
     torch.testing.assert_close(objective.judge(reading).loss, expected)
     assert expected != losses.relative_dissimilarity(reading.student[tap], votes[0]).mean()
+
+
+def test_further_teachers_vote_by_taps_of_their_own():
+    teacher, student = networks(alike=False)
+    torch.manual_seed(5)
+    further = [Net(4).eval(), Net(5).eval()]
+    term = Triplets(EMBEDDING, others=("fc:input",))
+    objective = Objective(term, student=student.eval(), teacher=[teacher, *further], example=inputs(2))
+    reading = objective.read(inputs(), torch.zeros(6, dtype=torch.long))
+    tap = Tap("fc", "input")
+    with torch.no_grad():
+        votes = [reading.teacher[tap], further[0].maps2(further[0].maps1(inputs())).mean((2, 3)), further[1](inputs())]
+    expected = losses.relative_dissimilarity(reading.student[tap], *votes).mean()
+    torch.testing.assert_close(objective.judge(reading).loss, expected)
+    with pytest.raises(UserError, match="taps are named for 1 further teachers, and there are 0"):
+        Objective(term, student=student, teacher=teacher, example=inputs(2))
 
 
 def test_a_single_value_for_each_channel_is_normalised_by_the_running_ones():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -9,16 +10,20 @@ import sys
 import time
 import tomllib
 from dataclasses import replace
+from html import escape
 from pathlib import Path
+from statistics import median
 
 import pytest
 
 from understudy import recipe as recipes
 from understudy.errors import UserError
+from understudy.report import write_report
+from understudy.report.reading import read_result
 from understudy.training.loop import Training
 from understudy.tuning import TuneWatcher, Tuning
-from understudy.tuning.bench import Bench
 from understudy.tuning.outcome import BY_VALIDATION, OPTIMISTIC, execute
+from understudy.tuning.trainer import Trainer
 from understudy.tuning.trials import Trials
 
 ROOT = Path(__file__).parents[2]
@@ -109,7 +114,7 @@ MOMENTS = [  # one after the other in the same search: which call ends the proce
     (Training, "_save", 3, True),
     (Trials, "end", 1, False),
     (Trials, "end", 1, True),
-    (Bench, "clear", 1, False),
+    (Trainer, "clear", 1, False),
     (Trials, "begin", 1, True),
     (Trials, "end", 2, False),
 ]
@@ -175,11 +180,11 @@ def test_the_search_never_opens_the_test_part_and_the_outcome_opens_it_once(make
     def refuse():
         raise AssertionError("the test part was opened")
 
-    cast = tuning.bench._run.cast
+    cast = tuning.trainer._run.cast
     data = cast.data
     cast.data = replace(data, open_test=refuse)
     assert [trial.state for trial in tuning.search(3)].count("complete") >= 2
-    assert list(tuning.bench.check())
+    assert list(tuning.trainer.check())
 
     def note():
         opened.append(len(list(tuning.folder.path.glob("trials/*/trainings/kd-0/result.json"))))
@@ -190,7 +195,7 @@ def test_the_search_never_opens_the_test_part_and_the_outcome_opens_it_once(make
     assert len(opened) == 1
     before = (tuning.folder.path / "tune.json").read_bytes()
     again = make()
-    again.bench._run.cast.data = replace(data, open_test=refuse)
+    again.trainer._run.cast.data = replace(data, open_test=refuse)
     execute(again, 3)
     assert (tuning.folder.path / "tune.json").read_bytes() == before
 
@@ -329,3 +334,64 @@ def test_without_optuna_one_line_says_how_to_get_it(make, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UserError, match=r"pip install 'understudy\[tune\]'"):
         make().search(1)
+
+
+def test_the_page_of_a_search_names_both_figures_and_shows_every_trial(make):
+    tuning = make("train.epochs=2", "title='<i>Which</i>'")
+    outcome = execute(tuning, 3)
+    page = write_report(tuning.folder.path).read_text(encoding="utf-8")
+    assert BY_VALIDATION in page
+    assert "optimistic, as the paper" not in page
+    assert "<i>" not in page
+    assert page.count("<h2>") == 3
+    for trial in outcome["trials"]:
+        assert f">trial {trial['trial']}</th>" in page
+        assert f"{trial['settings']['methods.kd.temperature']:g}" in page
+    for line in outcome["best"]["lines"].splitlines():
+        assert escape(line) in page
+    names = sorted(path.name for path in (tuning.folder.path / "figures").iterdir())
+    assert names == ["setting-1.svg", "setting-2.svg", "trials.svg"]
+    inlined = "".join(re.findall(r"<svg.*?</svg>", page, re.DOTALL))
+    assert not re.findall(r"#[0-9a-f]{6}|\$", re.sub(r'(?:href="|url\()#\w+', "", inlined))
+    execute(make("train.epochs=2", "title='<i>Which</i>'"), 3, also_optimistic=True)
+    again = write_report(tuning.folder.path).read_text(encoding="utf-8")
+    assert OPTIMISTIC in again
+    assert write_report(tuning.folder.path).read_text(encoding="utf-8") == again
+    with pytest.raises(UserError, match=r"holds a search and no run: understudy distill .*tuned\.toml"):
+        read_result(tuning.folder.path)
+    (tuning.folder.path / "tune.json").write_text(json.dumps(outcome | {"trials": []}))
+    with pytest.raises(UserError, match=r"tune\.json is damaged \(trials: .*remove it and run the same tune command"):
+        write_report(tuning.folder.path)
+    (tuning.folder.path / "tune.json").unlink()
+    assert execute(make("train.epochs=2", "title='<i>Which</i>'"), 3)["trials"] == outcome["trials"]
+
+
+def test_proposals_learn_from_the_trials_before_them(workplace, tmp_path):
+    space = ["methods.kd.temperature=1..100"]
+    searched = recipes.parse_searched(text(), "recipe.toml", ["tune.random=8"], space)
+    trials = Trials(tmp_path / "trials.sqlite", searched)
+    tried = []
+    for _ in range(24):
+        trial = trials.begin()
+        tried.append(abs(trial.values["methods.kd.temperature"] - 70))
+        trials.end(trial, "complete", (1 - tried[-1] / 100,))
+    trials.close()
+    assert median(tried[-12:]) < median(tried[:8]) / 2
+
+
+def test_stored_answers_are_shared_by_all_trials(make):
+    recipe = text("[stored]\nviews = 1\nseed = 0\n")
+    tuning = make("train.epochs=2", recipe=recipe, search=["methods.kd.temperature={1, 2}"])
+    assert [trial.state for trial in tuning.search(2)] == ["complete", "complete"]
+    assert (tuning.folder.path / "stored").is_dir()
+    assert not list(tuning.folder.path.glob("trials/*/stored"))
+
+
+def test_what_lies_in_a_trials_folder_from_other_settings_is_not_taken_for_it(make):
+    tuning = make("train.epochs=1", search=["methods.kd.temperature=1..3"])
+    tuning.search(1)
+    (tuning.folder.path / "trials.sqlite").unlink()
+    path = tuning.folder.path / "trials/0000/recipe.toml"
+    path.write_text(re.sub(r"temperature = .*", "temperature = 2.99", path.read_text()))
+    with pytest.raises(UserError, match=r"another recipe .*temperature"):
+        make("train.epochs=1", search=["methods.kd.temperature=1..3"]).search(1)

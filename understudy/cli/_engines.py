@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ from understudy.running import Run
 from understudy.running.engines import Engine, Here, Processes
 from understudy.running.run import MakeEngine
 from understudy.training.interrupt import StopRequest
+from understudy.training.settings import Choosable, Settings
 from understudy.training.watch import Watcher
 
 
@@ -62,6 +64,14 @@ def chosen_engine(
     if workers is None or workers == 1:
         return Here, threads or torch.get_num_threads()
     return lambda casts, watcher, stop: Processes(workers, watcher, stop), threads or _shared(workers)
+
+
+def of_workers(settings: Settings, workers: int | None) -> Settings:
+    """Where threads are left to be chosen and several workers share the machine, each takes its part of the cores."""
+    if workers is None or workers == 1 or "threads" not in settings.auto:
+        return settings
+    left: tuple[Choosable, ...] = tuple(name for name in settings.auto if name != "threads")
+    return replace(settings, threads=_shared(workers), auto=left)
 
 
 def _shared(workers: int | None) -> int:

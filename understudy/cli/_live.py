@@ -56,9 +56,6 @@ class Live(Watcher):
     def note(self, text: str) -> None:
         self.console.print(text, style="yellow", markup=False)
 
-    def training_over(self, training: str) -> None:
-        """A training has ended, and its line has said so."""
-
     def say(self, text: str) -> None:
         """A line for those who see no bars."""
         if not self.console.is_terminal:
@@ -114,7 +111,6 @@ class _Line(Watcher):
             said += " (done before)"
         self.live.bars.update(self.bar, total=1, completed=1, said=said)
         self.live.say(f"{name}: {said}")
-        self.live.training_over(name)
 
     def note(self, text: str) -> None:
         self.live.note(text)

@@ -43,13 +43,17 @@ err = Console(stderr=True)
 _MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "error": "[red]error[/]"}
 
 
+def at_a_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
 def confirmed(student: Path, trust: Sequence[str] | None) -> list[str]:
     """What is trusted; at a terminal a student that runs code asks for it, elsewhere it must be named."""
     from understudy.export.opening import needs_trust
 
     named = list(trust or [])
     needed = needs_trust(student)
-    if needed is None or needed in named or not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if needed is None or needed in named or not at_a_terminal():
         return named
     run = typer.confirm(f"{student} runs the code of {needed} when it is opened. Do you trust it?", err=True)
     return [*named, needed] if run else named

@@ -18,6 +18,7 @@ from understudy.cli._engines import (
     WorkersOption,
     chosen_engine,
     chosen_store,
+    of_workers,
     planned,
     show_plan,
 )
@@ -34,6 +35,7 @@ from understudy.cli._shared import (
     print_json,
 )
 from understudy.errors import UserError
+from understudy.measure.latency import need_onnx_runtime
 from understudy.methods import find
 from understudy.recipe import Recipe
 from understudy.recipe.read import HowSettings
@@ -70,6 +72,9 @@ def distill(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write TensorBoard events into the run folder, too.")
     ] = False,
+    onnx: Annotated[
+        bool, typer.Option("--onnx-latency", help="At the end, measure latencies by ONNX Runtime, too.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Train the students of a recipe, after a check of everything. Stop it anywhere; the same command goes on.
@@ -77,6 +82,9 @@ def distill(
     Example: understudy distill recipes/fitnets_mnist.toml --out runs/mnist --set train.epochs=10
     """
     asked = _read(recipe, method, changes or [], settings)
+    if onnx:
+        need_onnx_runtime()
+    asked = asked.model_copy(update={"settings": of_workers(asked.settings, workers)})
     events = [TensorBoard(folder / EVENTS)] if tensorboard else []
     with listening() as stop, Live(err) as live:
         read = settle(asked, trust, live, folder)
@@ -92,6 +100,7 @@ def distill(
             store=chosen_store(store),
             engine=carries_out,
             threads=threads,
+            onnx=onnx,
         )
         run.folder.look(recipes.write(read))
         if dry_run:

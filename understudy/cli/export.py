@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from torch import nn
 
 from understudy import data as datasets
 from understudy import student as product
@@ -14,6 +15,7 @@ from understudy.data import Data
 from understudy.errors import UserError
 from understudy.export import FORMATS, Exported
 from understudy.export import export as exported
+from understudy.models import build
 from understudy.report.words import memory, milliseconds, percent
 
 
@@ -32,6 +34,10 @@ def export(
         str | None, typer.Option(help="The data set to prove it on, where no run names one.", show_default=False)
     ] = None,
     root: Annotated[Path | None, typer.Option(help="Where --data lies.", show_default=False)] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(help="A network by name to be timed beside, where no run names one.", show_default=False),
+    ] = None,
     trust: StudentTrustOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -41,7 +47,9 @@ def export(
     """
     trusted = confirmed(student, trust)
     given = _data(student, data, root)
-    found = exported(student, to, out=place, data=given, tolerance=_tolerance(tolerance or []), trust=trusted)
+    beside = _teacher(student, teacher, trusted) if teacher is not None else None
+    limits = _tolerance(tolerance or [])
+    found = exported(student, to, out=place, data=given, teacher=beside, tolerance=limits, trust=trusted)
     notes = [found.note] if found.note else []
     try:
         write_card(student)
@@ -64,6 +72,13 @@ def _data(student: Path, name: str | None, root: Path | None) -> Data | None:
         return datasets.load(name, root)
     channels, _, size = product.read(student).input.shape
     return datasets.load(name, root, size=size, channels=channels)
+
+
+def _teacher(student: Path, name: str, trusted: list[str]) -> nn.Module:
+    """With fresh weights, which take as long as any."""
+    described = product.read(student)
+    shape = described.input.shape
+    return build(name, classes=len(described.classes), channels=shape[0], size=shape[-1], trusted=trusted)
 
 
 def _tolerance(words: list[str]) -> dict[str, float]:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from understudy import methods as registry
 from understudy.cli._shared import JsonOption, out, print_json
+from understudy.methods.costs import cost, measured
 from understudy.proposals import PLACEHOLDERS
 from understudy.training.course import Course
 
@@ -37,6 +38,7 @@ def _facts(method: registry.Method) -> dict[str, Any]:
         "year": method.year,
         "paper": method.paper,
         "reads": _reads(method),
+        "cost": cost(method.name),
         "summary": method.summary,
     }
 
@@ -63,11 +65,21 @@ def _settings(method: registry.Method) -> dict[str, Any]:
 
 def _show_all(listed: list[dict[str, Any]]) -> None:
     table = Table()
-    for heading in ("name", "family", "year", "what it does"):
-        table.add_column(heading, no_wrap=heading == "name")
+    for heading in ("name", "family", "year", "cost", "what it does"):
+        table.add_column(heading, no_wrap=heading == "name", justify="right" if heading == "cost" else "left")
     for facts in listed:
-        table.add_row(facts["name"], facts["family"], str(facts["year"]), facts["summary"].replace("``", ""))
+        times = f"{facts['cost']['course']:.1f}x" if facts["cost"] else ""
+        summary = facts["summary"].replace("``", "")
+        table.add_row(facts["name"], facts["family"], str(facts["year"]), times, summary)
     out.print(table)
+    out.print(f"cost: {_measured_on()}", style="dim", markup=False, highlight=False)
+
+
+def _measured_on() -> str:
+    """What the figures of cost are, in a sentence."""
+    known = measured()
+    note = f"; {known['note']}" if known["note"] else ""
+    return f"time of the training as a multiple of the student's alone ({known['pair']}; {known['date']}{note})"
 
 
 def _show_one(method: registry.Method, facts: dict[str, Any]) -> None:
@@ -75,6 +87,8 @@ def _show_one(method: registry.Method, facts: dict[str, Any]) -> None:
     out.print(facts["description"], markup=False, highlight=False)
     if facts["reads"]:
         out.print(f"\nReads: {', '.join(facts['reads'])}.", markup=False, highlight=False)
+    if facts["cost"]:
+        out.print(f"\nCosts {facts['cost']['course']:.1f}x: {_measured_on()}.", markup=False, highlight=False)
     out.print("\nIn a recipe (settings with their defaults):\n", markup=False)
     out.print(f"[methods.{method.name}]", markup=False, highlight=False)
     for name, value in facts["settings"].items():

@@ -1,8 +1,7 @@
 """``understudy predict``: what a student sees in images."""
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,7 +24,7 @@ def predict(
     """
     found = predicted(student, images, top=top, batch=batch, trust=confirmed(student, trust))
     if json:
-        print_json([asdict(prediction) for prediction in found])
+        print_json([_plain(prediction) for prediction in found])
     for prediction in found:
         if prediction.problem is not None:
             typer.echo(f"understudy: {prediction.problem}", err=True)
@@ -38,3 +37,8 @@ def predict(
 def _tell(prediction: Prediction) -> None:
     classes = ", ".join(f"{name} {100 * share:.1f} %" for name, share in prediction.classes)
     out.print(f"{prediction.image}: {classes}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _plain(prediction: Prediction) -> dict[str, Any]:
+    classes = [{"label": name, "probability": share} for name, share in prediction.classes]
+    return {"image": prediction.image, "classes": classes, "problem": prediction.problem}

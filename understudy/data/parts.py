@@ -23,6 +23,7 @@ class Batch:
     labels: Tensor  # class numbers, or distributions over the classes where samples were mixed
     ids: Tensor
     draw: Draw | None = None  # of which views these are; None: the samples as they are
+    numbers: Tensor | None = None  # the ids on the CPU, for whoever would else wait for the device
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -84,8 +85,8 @@ class Part:
 
     def _batches(self, lists: list[Tensor], device: torch.device) -> Iterator[Batch]:
         here, labels = _sent(lists, device), _sent([self.source.labels[ids] for ids in lists], device)
-        for ids, y, images in zip(here, labels, self.source.batches(lists, device), strict=True):
-            yield Batch(PLAIN.draw(images, 0, 0, ids), y, ids)
+        for own, ids, y, images in zip(lists, here, labels, self.source.batches(lists, device), strict=True):
+            yield Batch(PLAIN.draw(images, 0, 0, ids), y, ids, numbers=own)
 
     def _viewed(
         self, lists: list[Tensor], draw: Draw, views: Views, classes: int, device: torch.device
@@ -101,7 +102,7 @@ class Part:
                 share = views.share(seed, number, ids[:count])
                 x = mixed(x[:count], x[count:], share)
                 y = mixed_labels(y[:count], y[count:], share, classes)
-            yield Batch(views.finish(x, seed, number, ids[:count]), y, ids[:count], draw)
+            yield Batch(views.finish(x, seed, number, ids[:count]), y, ids[:count], draw, own)
 
 
 def _sent(lists: list[Tensor], device: torch.device) -> Sequence[Tensor]:

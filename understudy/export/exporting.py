@@ -1,5 +1,6 @@
 """From a run or a student's folder to a proved file."""
 
+import hashlib
 import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -84,11 +85,17 @@ def export(
         single, many = timed(networks, around.data, seconds)
         sizes = {"before": (folder / product.WEIGHTS).stat().st_size, "after": written.stat().st_size}
         proof = Proof(compared, measured_on, sizes, single, many, chosen)
-        record = _record(format_, facts, proof, around.data)
+        record = {"student": digest(folder / product.WEIGHTS), **_record(format_, facts, proof, around.data)}
         write_atomically(path, written.read_bytes())
     proofs = path.parent / PROOFS
     write_json(proofs, (read_json(proofs) or {}) | {path.name: record})
     return Exported(path, proof, record, around.note)
+
+
+def digest(weights: Path) -> str:
+    """By which a proof says of which weights it is."""
+    with weights.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _format(name: str) -> Format:

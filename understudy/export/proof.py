@@ -137,7 +137,7 @@ def compare(before: nn.Module, after: nn.Module, part: Part) -> Compared:
 
 
 def placed(network: nn.Module) -> nn.Module:
-    """A copy in the memory format that is fastest, so that no network is timed below its worth."""
+    """A copy in the memory format in which runs measure their networks, too."""
     return ON_CPU.place(copy.deepcopy(network))
 
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from understudy.errors import UserError
+from understudy.losses._classes import one_hot
 from understudy.losses._decoupled import split
 from understudy.losses._logits import Form, check_same, check_stack, cross_entropy, divergence, kd
 from understudy.losses._precision import wide
@@ -69,7 +70,7 @@ def majority_vote(teachers_logits: Tensor) -> Tensor:
     """
     classes = teachers_logits.shape[-1]
     logits = wide(teachers_logits)
-    votes = F.one_hot(logits.argmax(-1), classes).sum(0)
+    votes = one_hot(logits.argmax(-1), classes).sum(0)
     return (votes + 0.5 * logits.softmax(-1).mean(0)).argmax(-1)
 
 
@@ -235,7 +236,7 @@ def virtual_teacher(
     labels: Tensor, classes: int, *, correct: float = 0.99, dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """A teacher made by hand, always right: ``u_y = a, u_c = (1 - a) / (C - 1)``, (N, C) from labels (N) or (N, C)."""
-    target = (labels if labels.is_floating_point() else F.one_hot(labels, classes)).to(dtype)
+    target = labels.to(dtype) if labels.is_floating_point() else one_hot(labels, classes, dtype)
     if target.ndim != 2 or target.shape[-1] != classes:
         raise UserError(f"labels {tuple(labels.shape)} are no class numbers, nor distributions over {classes} classes")
     rest = (1 - correct) / (classes - 1)

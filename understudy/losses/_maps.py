@@ -8,6 +8,7 @@ from torch import Tensor
 
 from understudy.errors import UserError
 from understudy.losses._alignment import difference, require_known, require_same_channels, require_same_shape
+from understudy.losses._classes import one_hot
 from understudy.losses._features import feature_mse
 from understudy.losses._precision import wide
 
@@ -127,7 +128,7 @@ def ofa(
     own = F.log_softmax(wide(student_logits) / temperature, dim=1)
     other = F.softmax(wide(teacher_logits) / temperature, dim=1)
     numbers = labels.argmax(1) if labels.is_floating_point() else labels
-    label = F.one_hot(numbers, other.shape[1]).to(other.dtype)
+    label = one_hot(numbers, other.shape[1], other.dtype)
     enhanced = (other + label) ** exponent
     target = enhanced - label if form == "code" else torch.where(label > 0, enhanced, other)
     return -(target * own).sum(1)

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from understudy.errors import OptionalPackageError
+from understudy.errors import OptionalPackageError, UserError
 from understudy.objective import evaluating
+from understudy.taps import inner
 
 WARM_UP = 3  # calls that are not counted
 
@@ -53,11 +54,7 @@ def latencies(
 
 def onnx_runtime(network: nn.Module, example: Tensor) -> Callable[[Tensor], Any]:
     """The network as ONNX Runtime runs it on the CPU, for batches as large as ``example``, with PyTorch's threads."""
-    try:
-        import onnxruntime
-        import onnxscript  # noqa: F401 - the exporter's own need
-    except ImportError as error:
-        raise OptionalPackageError(error.name or "onnxruntime", "onnx", "ONNX Runtime's latency") from error
+    onnxruntime = need_onnx_runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
@@ -66,11 +63,24 @@ def onnx_runtime(network: nn.Module, example: Tensor) -> Callable[[Tensor], Any]
     return lambda inputs: session.run(None, {name: inputs.cpu().contiguous().numpy()})
 
 
+def need_onnx_runtime() -> Any:
+    """The package, or a line on how to get it."""
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401 - the exporter's own need
+    except ImportError as error:
+        raise OptionalPackageError(error.name or "onnxruntime", "export", "ONNX Runtime's latency") from error
+    return onnxruntime
+
+
 def _exported(network: nn.Module, example: Tensor) -> bytes:
     home = next((parameter.device for parameter in network.parameters()), example.device)
     with evaluating(network), _quietly():
         try:
             program = torch.onnx.export(network.cpu(), (example.cpu().contiguous(),), dynamo=True, verbose=False)
+        except Exception as error:  # whatever the exporter cannot do
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise UserError(f"{type(inner(network)).__name__} cannot be exported to ONNX: {reason}") from error
         finally:
             network.to(home)
     assert program is not None

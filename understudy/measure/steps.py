@@ -73,20 +73,28 @@ def step_cost(training: Training, number: int, *, seconds: float = 5.0) -> StepC
 
 
 def interleaved(
-    variants: Mapping[str, Callable[[], None]], device: torch.device, *, seconds: float, least: int = LEAST_ROUNDS
+    variants: Mapping[str, Callable[[], object]],
+    device: torch.device,
+    *,
+    seconds: float,
+    least: int = LEAST_ROUNDS,
+    repeats: int | None = None,
 ) -> dict[str, list[float]]:
-    """Seconds of one call of each variant, round by round, in an order that is shuffled in each."""
+    """Seconds of one call of each variant, round by round, in an order that is shuffled in each.
+
+    A round calls each variant ``repeats`` times; by default as often as takes a while, after a warm-up.
+    """
     times: dict[str, list[float]] = {name: [] for name in variants}
-    repeats = {name: _repeats(run, device) for name, run in variants.items()}
+    calls = {name: repeats or _repeats(run, device) for name, run in variants.items()}
     order, draw, end = list(variants), random.Random(0), time.perf_counter() + seconds
     while len(times[order[0]]) < least or time.perf_counter() < end:
         draw.shuffle(order)
         for name in order:
-            times[name].append(timed(variants[name], device, repeats[name]))
+            times[name].append(timed(variants[name], device, calls[name]))
     return times
 
 
-def timed(run: Callable[[], None], device: torch.device, repeats: int = 1) -> float:
+def timed(run: Callable[[], object], device: torch.device, repeats: int = 1) -> float:
     """Seconds of one call, over several."""
     synchronize(device)
     began = time.perf_counter()
@@ -101,7 +109,7 @@ def median_ratio(values: list[float], base: list[float]) -> float:
     return statistics.median(value / other for value, other in zip(values, base, strict=True))
 
 
-def _repeats(run: Callable[[], None], device: torch.device) -> int:
+def _repeats(run: Callable[[], object], device: torch.device) -> int:
     """Calls that a round makes; on the way, the variant is warmed up."""
     run()
     return max(1, round(ROUND / timed(run, device)))

@@ -22,7 +22,8 @@ def at_gradient(
     """Labels, and the places to which the teacher's loss is sensitive: ``CE + 1000 AT``.
 
     Args:
-        pair: a middle layer of both; the paper's gradient by the input is not the default, see ``GradientAT``.
+        pair: a middle layer of both, or ``"input"``: the paper's is ``pair = "input"`` with ``form = "raw"`` and
+            ``distance = "norm"``. It is not the default, since it costs whole backward passes of both networks.
         weight, distance: those of attention on activations. The paper's weight for gradients was not found.
         form, p: see ``GradientAT``.
         label_weight: of the cross-entropy.

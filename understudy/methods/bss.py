@@ -17,7 +17,7 @@ def bss(
     final_soft_weight: float = 1.0,
     temperature: float = 3.0,
     steps: int = 10,
-    most: int = 64,
+    most: int | None = None,
     share: float = 0.75,
 ) -> list[Stage]:
     """Soft targets, also on samples at the teacher's decision boundary: ``CE + a KD + b BSS``.
@@ -31,13 +31,14 @@ def bss(
         soft_weight, final_soft_weight: a at the beginning and at the end.
         temperature: of both kinds of soft targets.
         steps: of pushing a sample to the boundary, at most.
-        most: how many samples of a batch are pushed, at most.
+        most: how many samples of a batch are pushed, at most: by default a quarter, as the authors' 64 of 256.
         share: of the training after which b is 0.
     """
     if not 0 < share <= 1:
         raise UserError(f"bss: share is above 0 and 1 at most, not {share:g}")
     soft = KD(temperature, squared=False) * linear(soft_weight, final_soft_weight, epochs=course.epochs)
-    boundary = BSS(temperature, steps=steps, most=most) * linear(weight, 0.0, epochs=share * course.epochs)
+    pushed = max(2, course.batch // 4) if most is None else most
+    boundary = BSS(temperature, steps=steps, most=pushed) * linear(weight, 0.0, epochs=share * course.epochs)
     return [Stage("soft targets at the boundary", CE() + soft + boundary, course)]
 
 

@@ -20,7 +20,7 @@ def crd(
 ) -> list[Stage]:
     """Contrast with many samples that a memory holds: ``CE + 0.8 CRD``.
 
-    The defaults are those of the authors' code; the memory holds two vectors for every sample of the training file.
+    The defaults are those of the authors' code; the memory holds two vectors for every sample that trains.
 
     Args:
         embedding: what goes into both classifiers, ``"fc:input -> fc:input"``.

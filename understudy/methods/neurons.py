@@ -25,7 +25,8 @@ def neurons(
         embedding: what enters the classifiers of both.
         weight, reduce: the paper has this loss alone, a sum over neurons, since its faces are compared by these
             neurons; so no weight beside labels is published. 10 times half the mean suits networks of any width.
-        label_weight: of the cross-entropy, from which the student's own classifier learns.
+        label_weight: of the cross-entropy, from which the student's own classifier learns; ``class-distance`` learns
+            the same features for the teacher's classifier instead, and from no labels.
     """
     return [Stage("labels and neurons", label_weight * CE() + weight * Neurons(embedding, reduce=reduce), course)]
 

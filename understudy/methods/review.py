@@ -1,5 +1,6 @@
 """Knowledge review (ReviewKD; Chen et al., CVPR 2021)."""
 
+from understudy.errors import UserError
 from understudy.methods._base import Method
 from understudy.plan import Stage
 from understudy.terms import CE
@@ -9,7 +10,7 @@ from understudy.weights import linear
 
 
 def review(
-    course: Course, *, pairs: tuple[str, ...], embedding: str, weight: float = 1.0, warmup_epochs: float = 20.0
+    course: Course, *, pairs: tuple[str, ...], embedding: str, weight: float = 1.0, warmup_epochs: float | None = None
 ) -> list[Stage]:
     """The student's stages, fused from the deepest up, learn the teacher's: ``CE + Review``.
 
@@ -17,11 +18,15 @@ def review(
         pairs: the stages, from input to output.
         embedding: what goes into the classifiers, the deepest stage in the authors' code.
         weight: 1 on ImageNet; 0.6 to 8 by pair on CIFAR-100.
-        warmup_epochs: the weight grows from 0 over so many epochs; 20 in the authors' code, of 240. 0: none.
+        warmup_epochs: the weight grows from 0 over so many epochs: the first 20 of 240 in the authors' code, by default
+            the same share of the course. 0: none.
     """
+    warmup = course.epochs / 12 if warmup_epochs is None else warmup_epochs
+    if warmup < 0:
+        raise UserError(f"review: warmup_epochs must not be negative, it is {warmup}")
     term = weight * Review((*pairs, embedding))
-    if warmup_epochs:
-        term = term * linear(0.0, 1.0, epochs=warmup_epochs)
+    if warmup:
+        term = term * linear(0.0, 1.0, epochs=warmup)
     return [Stage("labels and review", CE() + term, course)]
 
 

@@ -41,9 +41,11 @@ def _own_digest(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps({**record, "digests": others}, sort_keys=True).encode()).hexdigest()
 
 
-def copy_finished(source: Path, record: Mapping[str, Any], target: Path, name: str) -> dict[str, Any]:
-    """The same training in another folder, where it is called ``name``."""
-    told = {**record, "training": name}
+def copy_finished(
+    source: Path, record: Mapping[str, Any], target: Path, name: str, node: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The same training in another folder, where it is called ``name`` and may be spelled in another way."""
+    told = {**record, "training": name, **({"node": node} if node else {})}
     for file in told.pop("digests"):
         if file != RESULT:
             content = (source / file).read_bytes()

@@ -86,7 +86,9 @@ class Store:
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
-    def take(self, key: str, training: Path, name: str) -> tuple[dict[str, Any] | None, list[str]]:
+    def take(
+        self, key: str, training: Path, name: str, node: Mapping[str, Any] | None = None
+    ) -> tuple[dict[str, Any] | None, list[str]]:
         """Copy an entry into a training's folder, where it is called ``name``; beside its result, what to tell.
 
         None where there is no such entry, or none that is whole.
@@ -100,7 +102,7 @@ class Store:
             return None, [f"{entry.folder} is damaged ({', '.join(wrong)}): set aside as {aside}, trained again"]
         record = entry.record
         assert record is not None
-        taken = copy_finished(entry.folder, record, training, name)
+        taken = copy_finished(entry.folder, record, training, name, node)
         with contextlib.suppress(OSError):  # a store that may only be read
             os.utime(entry.folder)
         return taken, []

@@ -87,6 +87,9 @@ def similarity(result: Result, method: str, name: str) -> Drawn | None:
         for down, values in enumerate(rows):
             for right, value in enumerate(values):
                 _cell(axes, right, down, min(max(value, 0.0), 1.0), value)
+        for taught, learnt in found.tapped.get(method, []):
+            if taught in found.teacher and learnt in found.student:
+                _frame(axes, found.student.index(learnt), found.teacher.index(taught))
         axes.set_xlim(0, len(found.student))
         axes.set_ylim(len(found.teacher), 0)
         axes.set_xticks([place + 0.5 for place in range(len(found.student))], map(_tail, found.student), rotation=90)
@@ -164,6 +167,12 @@ def _cell(axes: Any, right: int, down: int, strength: float, value: float) -> No
     colour = PAPER if strength > LIGHT else INK
     told = f"{100 * value:.0f}"
     axes.annotate(told, (right + 0.5, down + 0.5), ha="center", va="center", color=colour, fontsize="small")
+
+
+def _frame(axes: Any, right: int, down: int) -> None:
+    from matplotlib.patches import Rectangle
+
+    axes.add_patch(Rectangle((right, down), 1, 1, fill=False, edgecolor=SERIES[1], linewidth=2.2, zorder=3))
 
 
 def _tail(path: str, most: int = 13) -> str:

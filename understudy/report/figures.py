@@ -1,6 +1,7 @@
 """The figures of a run: accuracy by method, accuracy against cost."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from understudy.measure import Spread
@@ -10,8 +11,13 @@ from understudy.report.drawing import ALONE, INK, MARKERS, PAPER, SERIES, Drawn,
 from understudy.report.landscapes import landscapes
 from understudy.report.paths import tree
 from understudy.report.reading import Record
-from understudy.report.record import Result
+from understudy.report.record import Network, Result
 
+MAPS = 4  # of inner values, at most
+_COSTS: dict[str, Callable[[Network], float | None]] = {
+    "latency of one image, ms": lambda network: network.latency_ms.p50 if network.latency_ms else None,
+    "parameters": lambda network: network.parameters,
+}
 FAR = 1.0  # of the students' own range: a teacher farther off is pointed at
 
 
@@ -40,8 +46,9 @@ def draw_all(record: Record) -> dict[str, Drawn]:
 
 
 def mapped(result: Result) -> list[str]:
-    """The methods whose inner values are shown: the student alone, and the one that is told first."""
-    return [name for name in dict.fromkeys(("alone", result.foremost[0])) if name in result.methods]
+    """The methods whose inner values are shown: alone, the one that is told first, those that compare them."""
+    tapping = result.similarity.tapped if result.similarity else {}
+    return [name for name in dict.fromkeys(("alone", result.foremost[0], *tapping)) if name in result.methods][:MAPS]
 
 
 def method_colours(result: Result) -> dict[str, str]:
@@ -112,34 +119,38 @@ def _teacher_line(axes: Any, mean: float, low: float, high: float) -> None:
 
 def cost(result: Result, colours: dict[str, str]) -> Drawn | None:
     """Accuracy against latency and against size, the teacher and each student."""
-    student, teacher = result.networks.get("student"), result.networks.get("teacher")
-    taught = result.teacher_spread
-    if student is None or teacher is None or taught is None:
-        return None
-    pairs: list[tuple[str, float, float]] = []
-    if student.latency_ms and teacher.latency_ms:
-        pairs.append(("latency of one image, ms", student.latency_ms.p50, teacher.latency_ms.p50))
-    if student.parameters and teacher.parameters:
-        pairs.append(("parameters", student.parameters, teacher.parameters))
+    teacher, taught = result.networks.get("teacher"), result.teacher_spread
     points = {name: found for name in result.methods if (found := result.spread_of(name))}
-    if not pairs or not points:
+    if teacher is None or taught is None or not points:
+        return None
+    pairs: list[tuple[str, dict[str, float], float]] = []
+    for label, cost_of in _COSTS.items():
+        ours = {name: value for name in points if (value := cost_of(result.network_of(name)))}
+        theirs = cost_of(teacher)
+        if theirs and len(ours) == len(points):
+            pairs.append((label, ours, theirs))
+    if not pairs:
         return None
 
     def paint(figure: Any) -> None:
         panels = figure.subplots(1, len(pairs), sharey=True, squeeze=False)[0]
         for axes, (label, ours, theirs) in zip(panels, pairs, strict=True):
-            wide = max(ours, theirs) > 8 * min(ours, theirs)
+            least, most = min(*ours.values(), theirs), max(*ours.values(), theirs)
+            wide = most > 8 * least
             _point(axes, theirs, taught, INK, "*", "teacher")
             for place, (name, found) in enumerate(points.items()):
                 aside = (place - (len(points) - 1) / 2) * min(0.05, 0.12 / len(points))
-                x = _beside(ours, theirs, aside, wide)
+                x = _beside(ours[name], most / least if wide else most, aside, wide)
                 _point(axes, x, found, colours[name], MARKERS[place % len(MARKERS)], clipped(name))
-            _cost_axis(axes, label, ours, theirs, wide)
+            _cost_axis(axes, label, least, most, wide)
         panels[0].set_ylabel(f"{result.data.measured_on} accuracy, %")
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=4, handletextpad=0.3, columnspacing=1.4)
 
-    told = [f"{label}: student {words.short(ours)}, teacher {words.short(theirs)}" for label, ours, theirs in pairs]
+    told = []
+    for label, ours, theirs in pairs:
+        students = ", ".join(words.short(value) for value in dict.fromkeys(ours.values()))
+        told.append(f"{label}: student {students}, teacher {words.short(theirs)}")
     return draw("cost", "Accuracy against cost", "; ".join(told), 2.9 + 0.2 * ((len(points) + 4) // 4), paint)
 
 
@@ -150,23 +161,22 @@ def _point(axes: Any, x: float, found: Spread, colour: str, marker: str, label: 
     axes.scatter(x, 100 * found.mean, s=size, color=colour, marker=marker, edgecolors=PAPER, label=label, zorder=3)
 
 
-def _beside(ours: float, theirs: float, aside: float, wide: bool) -> float:
+def _beside(cost: float, extent: float, aside: float, wide: bool) -> float:
     """Students that cost the same stand side by side, or they would hide each other."""
-    most, least = max(ours, theirs), min(ours, theirs)
-    return float(ours * (most / least) ** aside) if wide else ours + aside * most
+    return float(cost * extent**aside) if wide else cost + aside * extent
 
 
-def _cost_axis(axes: Any, label: str, ours: float, theirs: float, wide: bool) -> None:
+def _cost_axis(axes: Any, label: str, least: float, most: float, wide: bool) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     axes.margins(y=0.12)
     if wide:
         axes.set_xscale("log")
-        axes.set_xlim(min(ours, theirs) / 2.5, max(ours, theirs) * 2.5)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1,) if max(ours, theirs) > 10 * min(ours, theirs) else (1, 3)))
+        axes.set_xlim(least / 2.5, most * 2.5)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1,) if most > 10 * least else (1, 3)))
         axes.xaxis.set_minor_locator(NullLocator())
     else:
-        axes.set_xlim(0, 1.2 * max(ours, theirs))
+        axes.set_xlim(0, 1.2 * most)
         axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: words.short(value)))
     axes.set_xlabel(label)

@@ -9,6 +9,7 @@ from understudy.report.drawing import ALONE, INK, MUTED, PAPER, SERIES, Drawn, c
 from understudy.report.students import Student, Students
 
 NAMED = 8  # students of a panel: of more, only those on the frontier have their name beside them
+ROOM = 0.22  # of an axis, for names at its beginning
 
 _Cost = Callable[[Student], float | None]
 _PANELS: tuple[tuple[str, str, _Cost], ...] = (
@@ -83,4 +84,7 @@ def _axis(axes: Any, values: Sequence[float]) -> None:
         axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(5))
+    low, high = axes.get_xlim()  # with room for the names of the cheapest
+    wide = axes.get_xscale() == "log"
+    axes.set_xlim(left=low * (low / high) ** ROOM if wide else max(low - ROOM * (high - low), 0.0))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: words.short(value)))

@@ -7,7 +7,7 @@ from understudy.report.figures import mapped
 from understudy.report.pieces import figure, named, section, table
 from understudy.report.reading import Record
 from understudy.report.record import Result, Sample, Values
-from understudy.report.words import NONE, count, escape, percent, spread
+from understudy.report.words import NONE, count, escape, percent
 
 
 def answers(result: Result, colours: Mapping[str, str], figures: Mapping[str, Drawn]) -> str:
@@ -23,15 +23,14 @@ def answers(result: Result, colours: Mapping[str, str], figures: Mapping[str, Dr
         shown.append(figure(drawn, caption))
     if drawn := figures.get("agreement"):
         shown.append(figure(drawn, "Larger dots stand for more samples."))
-    parts = []
     if rows := _rows(result, colours):
-        columns = ["", "in the first 5", "loss", "calibration error", "KL from teacher"]
+        columns = ["", "in the first 5", "loss", "calibration error", "divergence"]
         kept = [0] + [n for n in range(1, len(columns)) if any(row[n] != NONE for row in rows)]
         told = [[row[n] for n in kept] for row in rows]
-        parts.append(table("Loss, calibration and divergence", [columns[n] for n in kept], told))
-    if shown:
-        parts.append('<div class="figures">\n' + "\n".join(shown) + "\n</div>")
-    return section("How they answer", "\n".join(parts), _softness(result)) if parts else ""
+        shown.append(table("Loss, calibration error, divergence from the teacher", [columns[n] for n in kept], told))
+    if not shown:
+        return ""
+    return section("How they answer", '<div class="figures">\n' + "\n".join(shown) + "\n</div>", _softness(result))
 
 
 def disagreements(record: Record) -> str:
@@ -73,8 +72,15 @@ def disagreements(record: Record) -> str:
 
 def inside(result: Result, figures: Mapping[str, Drawn]) -> str:
     """The maps of inner likeness."""
-    shown = [figure(figures[key], "") for name in mapped(result) if (key := f"similarity of {name}") in figures]
-    if not shown or result.similarity is None:
+    if result.similarity is None:
+        return ""
+    tapped = result.similarity.tapped
+    shown = [
+        figure(figures[key], "In a frame: the pairs that its terms compare." if tapped.get(name) else "")
+        for name in mapped(result)
+        if (key := f"similarity of {name}") in figures
+    ]
+    if not shown:
         return ""
     note = (
         f"Linear CKA in hundredths, of {count(result.similarity.samples)} samples: 100 where two layers say the same "
@@ -85,27 +91,19 @@ def inside(result: Result, figures: Mapping[str, Drawn]) -> str:
 
 
 def _rows(result: Result, colours: Mapping[str, str]) -> list[list[str]]:
+    """Means over the seeds; the divergence is KL from the teacher, in nats like the loss."""
     rows = []
-    for name, found in result.methods.items():
-        divergence = found.divergence
-        figures = [_share(found.top5), _nats(found.loss), _share(found.calibration_error), _nats(divergence)]
-        rows.append([named(name, variable(colours[name])), *figures])
     if (taught := result.teacher) is not None:
-        figures = [
-            _share(taught.top5, once=True),
-            _nats(taught.loss),
-            _share(taught.calibration_error, once=True),
-            NONE,
-        ]
-        rows.insert(0, [named("teacher", "ink"), *figures])
+        figures = [_share(taught.top5), _nats(taught.loss), _share(taught.calibration_error), NONE]
+        rows.append([named("teacher", "ink"), *figures])
+    for name, found in result.methods.items():
+        figures = [_share(found.top5), _nats(found.loss), _share(found.calibration_error), _nats(found.divergence)]
+        rows.append([named(name, variable(colours[name])), *figures])
     return rows if any(cell != NONE for row in rows for cell in row[3:]) else []
 
 
-def _share(values: Values | None, *, once: bool = False) -> str:
-    """In percent; ``once`` without a spread where all seeds share one network."""
-    if values is None or values.spread is None:
-        return NONE
-    return percent(values.spread.mean) if once and len(set(values.values)) == 1 else spread(values.spread)
+def _share(values: Values | None) -> str:
+    return NONE if values is None or values.spread is None else percent(values.spread.mean)
 
 
 def _nats(values: Values | None) -> str:

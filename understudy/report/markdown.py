@@ -26,14 +26,12 @@ def as_markdown(run: Path) -> str:
 
 
 def _table(result: Result) -> list[str]:
-    student = result.networks.get("student", Network())
     rows = [list(HEADINGS)]
     for name, teacher in result.each_teacher.items():
         found = teacher.accuracy
         rows.append(_row(name, found.spread if found else None, result.networks.get(name, Network())))
     for name in result.methods:
-        own = f"student, {name}"
-        rows.append(_row(own, result.spread_of(name), result.networks.get(own, student)))
+        rows.append(_row(f"student, {name}", result.spread_of(name), result.network_of(name)))
     lines = [f"| {' | '.join(row)} |".replace("|  |", "| |") for row in rows]
     return [lines[0], "|---|---:|---:|---|---:|---:|---:|", *lines[1:]]
 

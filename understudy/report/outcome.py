@@ -69,9 +69,7 @@ def _by(method: str) -> str:
 
 
 def _costs(result: Result) -> Iterator[tuple[str, str, str]]:
-    student, teacher = result.networks.get("student"), result.networks.get("teacher")
-    if student is None:
-        return
+    student, teacher = result.network_of(result.foremost[0]), result.networks.get("teacher")
     ours, theirs = student.parameters, teacher.parameters if teacher else None
     if told := ratio(theirs, ours, "smaller", "larger"):
         yield told[0], told[1], f"{count(theirs)} → {count(ours)} parameters"

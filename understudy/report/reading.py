@@ -12,9 +12,10 @@ from pydantic import ValidationError
 
 from understudy.errors import UserError
 from understudy.plans.entry import METRICS, RESULT
-from understudy.report.record import Epoch, Landscapes, Result, Sample, Trained
+from understudy.report.record import Call, CallRecipe, CallStage, Epoch, Landscapes, Result, Sample, Trained
 from understudy.running.folder import RECIPE, SAMPLES
 from understudy.running.landscapes import LANDSCAPES
+from understudy.tuning.outcome import OUTCOME, TUNED
 
 LARGEST = 300_000  # bytes of a picture: what is larger is none of ours
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -90,40 +91,47 @@ def _explain(run: Path, recipe: str) -> NoReturn:
         raise UserError(f"there is no run folder {run}")
     if not run.is_dir():
         raise UserError(f"{run} is a file: a report is made of a run folder")
+    if (run / OUTCOME).exists():
+        raise UserError(
+            f"{run} holds a search and no run: understudy distill {run / TUNED} --out ANOTHER-FOLDER makes one"
+        )
     if recipe:
         raise UserError(
-            f"the run in {run} is not finished (it has no {RESULT}): run the same distill command again, it goes on"
+            f"the run in {run} is not finished (it has no {RESULT}): run the same command again, it goes on"
         )
     raise UserError(f"{run} is no run folder: it holds neither {RECIPE} nor {RESULT}")
 
 
 def _of_a_call(content: dict[str, Any], recipe: str) -> dict[str, Any]:
     """A result of ``understudy.distill(..., out=...)``, in the shape of a recipe's."""
-    try:
-        told = tomllib.loads(recipe)
-    except tomllib.TOMLDecodeError:
-        told = {}
-    name, seed, stages = str(told.get("method", "student")), told.get("seed", 0), content.get("stages") or [{}]
-    shares = {key: {"values": [content[key]]} for key in ("accuracy", "agreement") if content.get(key) is not None}
-    row = {key: content.get(key) for key in ("accuracy", "agreement")}
-    row |= {"seed": seed, "training": "student", "kept": stages[-1].get("kept")}
-    row["validation"] = (stages[-1].get("validation") or {}).get("accuracy")
-    objectives = {stage["name"]: stage["objective"] for stage in told.get("stages", [])}
-    taught = content.get("teacher_accuracy")
-    networks = {role: {"network": told[role]} for role in ("teacher", "student") if told.get(role, "none") != "none"}
-    several = {f"teacher{number}": network for number, network in enumerate(told.get("teachers", []), start=1)}
-    if several:
-        networks = {name: {"network": network} for name, network in several.items()} | {"student": networks["student"]}
-    each = zip(several, content.get("teacher_accuracies") or [], strict=False)
+    call, told = Call.model_validate(content), _recipe_of_a_call(recipe)
+    last = call.stages[-1] if call.stages else CallStage()
+    row = {"seed": told.seed, "training": "student", "accuracy": call.accuracy, "agreement": call.agreement}
+    row |= {"kept": last.kept, "validation": (last.validation or {}).get("accuracy")}
+    found = {"method": told.method, "trainings": [row], "accuracy": {"values": [call.accuracy]}}
+    found["objectives"] = {stage.name: stage.objective for stage in told.stages}
+    if call.agreement is not None:
+        found["agreement"] = {"values": [call.agreement]}
+    several = {f"teacher{number}": network for number, network in enumerate(told.teachers, start=1)}
+    networks = {**(several or {"teacher": told.teacher}), "student": told.student}
+    each = zip(several, call.teacher_accuracies, strict=False)
+    taught = call.teacher_accuracy
     return {
-        "seeds": [seed],
-        "data": {"measured_on": content.get("measured_on") or "test"},
-        "networks": networks,
+        "seeds": [told.seed],
+        "data": {"measured_on": call.measured_on or "test"},
+        "networks": {role: {"network": name} for role, name in networks.items() if name != "none"},
         "teacher": {"accuracy": {"values": [taught]}} if taught is not None else None,
         "teachers": {name: {"accuracy": {"values": [accuracy]}} for name, accuracy in each},
-        "methods": {name: {"method": name, "trainings": [row], "objectives": objectives, **shares}},
+        "methods": {told.method: found},
         "kept": "student",
     }
+
+
+def _recipe_of_a_call(recipe: str) -> CallRecipe:
+    try:
+        return CallRecipe.model_validate(tomllib.loads(recipe))
+    except ValueError:
+        return CallRecipe()
 
 
 def _epochs(run: Path) -> tuple[dict[str, list[Epoch]], int]:

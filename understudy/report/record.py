@@ -48,6 +48,8 @@ class Network(_Part):
     activation_bytes: int | None = None
     latency_ms: Latency | None = None
     throughput_ms: Latency | None = None
+    onnx_latency_ms: Latency | None = None
+    onnx_throughput_ms: Latency | None = None
 
 
 class Bin(_Part):
@@ -161,6 +163,7 @@ class Similarity(_Part):
     teacher: list[str]
     student: list[str]
     samples: int = 0
+    tapped: dict[str, list[tuple[str, str]]] = Field(default_factory=dict)  # pairs that a method's terms compare
     methods: dict[str, list[list[float]]]
 
     @model_validator(mode="after")
@@ -253,6 +256,10 @@ class Result(_Part):
         together = {"teachers together" if self.teachers else "teacher": self.teacher} if self.teacher else {}
         return {**self.teachers, **together}
 
+    def network_of(self, method: str) -> Network:
+        """A method's student: of its own where it leaves with a part of its teacher."""
+        return self.networks.get(f"student, {method}") or self.networks.get("student") or Network()
+
     def spread_of(self, method: str) -> Spread | None:
         found = self.methods[method].accuracy
         return found.spread if found else None
@@ -327,3 +334,77 @@ class Landscapes(_Part):
     samples: int
     sharpness_radius: float
     students: list[Surface] = Field(min_length=1)
+
+
+class CallStage(_Part):
+    kept: str | None = None
+    validation: Shares | None = None
+
+
+class Call(_Part):
+    """``result.json`` of ``understudy.distill(..., out=...)``."""
+
+    accuracy: float
+    agreement: float | None = None
+    teacher_accuracy: float | None = None
+    teacher_accuracies: list[float] = Field(default_factory=list)  # of each of several
+    measured_on: str | None = None
+    stages: list[CallStage] = Field(default_factory=list)
+
+
+class CallObjective(_Part):
+    name: str
+    objective: str
+
+
+class CallRecipe(_Part):
+    """What ``recipe.toml`` says of such a call: networks by their class, ``none`` where there is none."""
+
+    method: str = "student"
+    seed: int = 0
+    teacher: str = "none"
+    teachers: list[str] = Field(default_factory=list)
+    student: str = "none"
+    stages: list[CallObjective] = Field(default_factory=list)
+
+
+class Trial(_Part):
+    """One trial."""
+
+    trial: int
+    state: str
+    settings: dict[str, float]
+    validation: Values | None = None
+    epochs: int = 0
+    reason: str = ""
+
+
+class BestTrial(_Part):
+    trial: int
+    settings: dict[str, float]
+    validation: Values
+    lines: str
+
+
+class TestFigure(_Part):
+    """An accuracy on test, under the name that says how its trial was chosen."""
+
+    trial: int
+    accuracy: Values
+
+
+class Search(_Part):
+    """``tune.json``."""
+
+    title: str = ""
+    command: str = ""
+    versions: dict[str, str] = Field(default_factory=dict)
+    machine: dict[str, str | int | float] = Field(default_factory=dict)
+    method: str
+    seeds: list[int]
+    data: Data
+    search: dict[str, str]
+    best: BestTrial
+    figures: dict[str, TestFigure]
+    test_read_after_trials: list[int] = Field(default_factory=list)
+    trials: list[Trial] = Field(min_length=1)

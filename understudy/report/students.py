@@ -41,7 +41,6 @@ class Students:
         names = short_names(list(records))
         found = []
         for run, record in records.items():
-            network = record.result.networks.get("student") or Network()
             for method, row in record.result.methods.items():
                 if (accuracy := record.result.spread_of(method)) is None:
                     continue
@@ -49,7 +48,11 @@ class Students:
                 verdict = record.result.verdicts.get(method)
                 agreement = row.agreement.spread.mean if row.agreement and row.agreement.spread else None
                 told = verdict.verdict if verdict else None
-                found.append(Student(name, run, method, network, accuracy, row.validation, agreement, told))
+                found.append(
+                    Student(
+                        name, run, method, record.result.network_of(method), accuracy, row.validation, agreement, told
+                    )
+                )
         return cls(records, tuple(found))
 
     @property

@@ -143,9 +143,15 @@ def _sizes(student: Network, teacher: Network | None) -> Iterator[tuple[str, str
         short(student.multiplications),
         _times(theirs.multiplications, student.multiplications, "fewer", "more"),
     )
-    for ours, other in ((student.latency_ms, theirs.latency_ms), (student.throughput_ms, theirs.throughput_ms)):
+    timed = (
+        ("latency", student.latency_ms, theirs.latency_ms),
+        ("latency", student.throughput_ms, theirs.throughput_ms),
+        ("ONNX Runtime", student.onnx_latency_ms, theirs.onnx_latency_ms),
+        ("ONNX Runtime", student.onnx_throughput_ms, theirs.onnx_throughput_ms),
+    )
+    for what, ours, other in timed:
         if ours is not None:
-            label = f"latency, {plural(ours.batch, 'image')}<small>median, 95th percentile</small>"
+            label = f"{what}, {plural(ours.batch, 'image')}<small>median, 95th percentile</small>"
             yield (
                 label,
                 _latency(other),

@@ -20,6 +20,7 @@ from understudy.training import checkpoints
 from understudy.training.watch import Watcher
 
 TRIES = 3  # a training whose worker dies so often has something to do with it
+WHAT = ("network", "method", "settings", "balance", "course", "seed", "role", "teachers")  # makes a node what it is
 State = Literal["done", "in the store", "begun", "to train"]
 
 
@@ -139,6 +140,7 @@ class Execution:
         """What is there already: in the folder, in the store, or as another node of this plan under the same key."""
         name, folder = node.name, self.folder.training(node.name)
         if record := self._found(name):
+            _check_same(node, record, folder)
             if record.get("key", self.key(name)) != self.key(name):
                 self.watcher.note(f"{name} was trained with other code, data or settings than today's: taken as it is")
             elif self.store and "key" in record:
@@ -146,10 +148,11 @@ class Execution:
             return Done(node, record, "folder")
         twin = next((other for other in self.done if self.key(other) == self.key(name)), None)
         if twin and self.done[twin].get("key") == self.key(name):
-            return Done(node, copy_finished(self.folder.training(twin), self.done[twin], folder, name), "folder")
+            source, told = self.folder.training(twin), node.model_dump(mode="json")
+            return Done(node, copy_finished(source, self.done[twin], folder, name, told), "folder")
         if self.store:
-            record, told = self.store.take(self.key(name), folder, name)
-            for line in told:
+            record, lines = self.store.take(self.key(name), folder, name, node.model_dump(mode="json"))
+            for line in lines:
                 self.watcher.note(line)
             if record:
                 return Done(node, record, "store")
@@ -225,3 +228,17 @@ class Execution:
         if self.store and self.key(node.name) in self.store:
             return "in the store"
         return "begun" if any(self.folder.checkpoints(node.name).glob("*.checkpoint")) else "to train"
+
+
+def _check_same(node: Node, record: Mapping[str, Any], folder: Path) -> None:
+    """What lies under a training's name must be that training; where and how fast it was done is another matter."""
+    before = record.get("node")
+    if before is None:
+        return
+    wanted = node.model_dump(mode="json")
+    differing = [part for part in WHAT if before.get(part) != wanted[part]]
+    if differing:
+        raise UserError(
+            f"{folder} holds another training of that name (it differs in {', '.join(differing)}): choose another "
+            "--out, or another name"
+        )

@@ -1,6 +1,7 @@
 """What a run measures of answers and inner values, in the form in which ``result.json`` holds it."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -24,6 +25,7 @@ from understudy.measure import (
 from understudy.measure.verdict import Spread
 from understudy.plan import Stage
 from understudy.recipe.schema import MethodTable
+from understudy.terms import Reads
 from understudy.tracing import trace
 from understudy.training.settings import Settings
 
@@ -100,7 +102,7 @@ def of_errors(student: Tensor, teacher: Tensor, labels: Tensor, ids: Tensor) -> 
 def of_inner_values(
     teacher: nn.Module,
     students: Mapping[str, nn.Module],
-    stages: Sequence[Stage],
+    stages: Mapping[str, Sequence[Stage]],
     part: Part,
     settings: Settings,
 ) -> dict[str, Any] | None:
@@ -108,20 +110,38 @@ def of_inner_values(
     device = settings.torch_device
     some = Part(part.source, randomness.shuffled(0, 0, part.ids, "compared")[:COMPARED])
     batches = [settings.prepare(batch.inputs) for batch in some.in_order(BATCH, device)]
-    reads = [stage.objective.reads for stage in stages]
+    reads = {name: [stage.objective.reads for stage in each] for name, each in stages.items()}
+    every = [read for each in reads.values() for read in each]
     try:
         theirs, ours = trace(teacher, batches[0]), trace(next(iter(students.values())), batches[0])
         taps = {
-            "teacher_taps": taps_to_compare(theirs, also=[tap for read in reads for tap in read.teacher_taps]),
-            "student_taps": taps_to_compare(ours, also=[tap for read in reads for tap in read.student_taps]),
+            "teacher_taps": taps_to_compare(theirs, also=[tap for read in every for tap in read.teacher_taps]),
+            "student_taps": taps_to_compare(ours, also=[tap for read in every for tap in read.student_taps]),
         }
-        maps = {name: similarity(teacher, student, batches, **taps) for name, student in students.items()}
-    except (UserError, ValueError):  # a network that cannot be looked into is no reason to lose a result
+    except UserError:
+        return None
+    maps = {}
+    for name, student in students.items():
+        with suppress(UserError, ValueError):  # a student that cannot be looked into is no reason to lose a result
+            maps[name] = similarity(teacher, student, batches, **taps)
+    if not maps:
         return None
     one = next(iter(maps.values()))
     return {
         "teacher": list(one.teacher),
         "student": list(one.student),
         "samples": one.samples,
+        "tapped": {name: pairs for name in maps if (pairs := _tapped(reads[name]))},
         "methods": {name: [list(row) for row in found.values] for name, found in maps.items()},
     }
+
+
+def _tapped(reads: Sequence[Reads]) -> list[list[str]]:
+    """The pairs of taps that a method's terms hold side by side."""
+    pairs = [
+        pair
+        for read in reads
+        if len(read.teacher_taps) == len(read.student_taps)
+        for pair in zip(read.teacher_taps, read.student_taps, strict=True)
+    ]
+    return [[str(teacher), str(student)] for teacher, student in dict.fromkeys(pairs)]

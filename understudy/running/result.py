@@ -1,7 +1,7 @@
 """The result of a run: the one look at the test part, sizes, latencies, verdicts, and which student is kept."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from understudy import methods as registry
 from understudy import student as product
 from understudy.data.parts import Part
-from understudy.measure import judge, latencies, size
+from understudy.errors import UserError
+from understudy.measure import Latency, judge, latencies, onnx_runtime, size
 from understudy.measure.surroundings import command, machine, peak_memory, versions
 from understudy.plans.entry import METRICS, RESULT, read_json
 from understudy.recipe.schema import NetworkTable
@@ -165,7 +166,8 @@ def _beside_the_teacher(
         found["errors"] = measures.of_errors(logits, taught, labels, part.ids)
         found["samples"] = samples.disagreements(run.folder.path, part, labels, logits, taught)
     students = {method: run.trained(f"{method}-{recipe.seeds_of(method)[0]}") for method in recipe.methods}
-    stages = [stage for name in recipe.methods for stage in run.stages(name, run.student(0), list(teachers.values()))]
+    taught_by, first = list(teachers.values()), recipe.seeds[0]
+    stages = {method: run.stages(method, run.student(first), taught_by) for method in recipe.methods}
     with recipe.settings.in_force():
         found["similarity"] = measures.of_inner_values(teacher, students, stages, part, recipe.settings)
     return found
@@ -189,18 +191,35 @@ def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, Any]:
     placed = {name: settings.place(network) for name, network in networks.items()}
     example = settings.prepare(run.cast.data.example(THROUGHPUT_BATCH, settings.torch_device))
     with settings.in_force():
-        single = latencies(placed, settings.prepare(example[:1]), seconds=1.0)
-        many = latencies(placed, example, seconds=2.0)
+        single = _latencies(run, placed, settings.prepare(example[:1]), seconds=1.0)
+        many = _latencies(run, placed, example, seconds=2.0)
     described: Mapping[str, NetworkTable] = recipe.taught_by
     return {
         name: {
             "network": str(run.cast.spec(described.get(name, recipe.student))),
             **asdict(size(network, example)),
-            "latency_ms": asdict(single[name]),
-            "throughput_ms": asdict(many[name]),
+            **{f"{by}latency_ms": asdict(found[name]) for by, found in single.items()},
+            **{f"{by}throughput_ms": asdict(found[name]) for by, found in many.items()},
         }
         for name, network in placed.items()
     }
+
+
+def _latencies(
+    run: "Run", networks: Mapping[str, nn.Module], example: Tensor, *, seconds: float
+) -> dict[str, dict[str, Latency]]:
+    """By PyTorch, and by ONNX Runtime where the run is asked for it, all in turn."""
+    runners: dict[str, Callable[[Tensor], Any]] = dict(networks)
+    if run.onnx:
+        try:
+            runners |= {f"onnx {name}": onnx_runtime(network, example) for name, network in networks.items()}
+        except UserError as error:
+            run.watcher.note(str(error))
+    found = latencies(runners, example, seconds=seconds * len(runners) / len(networks))
+    by_torch = {name: found[name] for name in networks}
+    if len(found) == len(networks):
+        return {"": by_torch}
+    return {"": by_torch, "onnx_": {name: found[f"onnx {name}"] for name in networks}}
 
 
 def _notes(run: "Run", name: str) -> list[str]:

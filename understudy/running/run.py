@@ -51,6 +51,7 @@ class Run:
         watcher: Watcher | None = None,
         stop: StopRequest | None = None,
         checkpoint_seconds: float = 20.0,
+        onnx: bool = False,
         store: Store | None = None,
         engine: MakeEngine = Here,
         threads: int | None = None,
@@ -63,6 +64,7 @@ class Run:
         self.watcher = watcher or Watcher()
         self.stop = StopRequest() if stop is None else stop  # one that nobody has made yet is false
         self.checkpoint_seconds = checkpoint_seconds
+        self.onnx = onnx  # whether latencies are measured by ONNX Runtime, too
         self.casts = casts or Casts(trusted, self.watcher.downloads)
         self.cast = self.casts.of(recipe.data)
         self.plan = compiled(self.recipe, self.decided())

@@ -76,6 +76,7 @@ class StoredAnswers:
             "data": fingerprints.of_samples(data.train.source),
             "device": settings.torch_device.type,
             "channels_last": settings.channels_last,
+            "compiled": settings.compile,
             **_about(stored, views, data, seed),
         }
         stores = []
@@ -95,7 +96,7 @@ class StoredAnswers:
 
     def answers(self, batch: Batch, inputs: Tensor) -> tuple[Answer, ...]:
         """The teachers' answers to a batch whose inputs are prepared."""
-        ids = batch.ids.cpu()
+        ids = batch.ids.cpu() if batch.numbers is None else batch.numbers
         view = batch.draw.number if batch.draw else 0
         values = [value for teacher in self.teachers for value in teacher]
         there = [value.find(view, ids) for value in values]

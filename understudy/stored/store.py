@@ -24,6 +24,7 @@ WORDS = {  # how a difference is told
     "precision": "the precision",
     "device": "the kind of device",
     "channels_last": "the memory format",
+    "compiled": "the compilation",
     "format": "the version of the files",
 }
 

@@ -6,6 +6,7 @@ A term is a description: frozen, comparable, printable, without weights of its o
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
+from itertools import zip_longest
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -29,6 +30,8 @@ class Reads:
     Args:
         gradients: the answers come with their graph, the teacher's too, so that the term can ask for gradients with
             respect to its taps (gradient-based attention). No gradient ever moves the teacher's weights.
+        further_taps: of the second teacher and of those after it, in their order.
+        input_gradients: the inputs require a gradient, so that the term can ask for gradients with respect to them.
         teacher_samples: so many answers of the teacher with dropout at work, beside the usual one.
         dropout: its rate, before the classifier of a teacher that has no dropout of its own.
     """
@@ -38,8 +41,10 @@ class Reads:
     student_taps: tuple[Tap, ...] = ()
     teacher_taps: tuple[Tap, ...] = ()
     gradients: bool = False
+    input_gradients: bool = False
     teacher_samples: int = 0
     dropout: float = 0.0
+    further_taps: tuple[tuple[Tap, ...], ...] = ()
 
     @classmethod
     def pairs(cls, pairs: tuple[Pair, ...]) -> "Reads":
@@ -60,8 +65,13 @@ class Reads:
             tuple(dict.fromkeys(self.student_taps + other.student_taps)),
             tuple(dict.fromkeys(self.teacher_taps + other.teacher_taps)),
             self.gradients or other.gradients,
+            self.input_gradients or other.input_gradients,
             max(self.teacher_samples, other.teacher_samples),
             max(self.dropout, other.dropout),
+            tuple(
+                tuple(dict.fromkeys(ours + theirs))
+                for ours, theirs in zip_longest(self.further_taps, other.further_taps, fillvalue=())
+            ),
         )
 
 

@@ -15,6 +15,7 @@ from understudy.objective import Objective, Outcome
 from understudy.plan import STAGE_STRIDE, Stage
 from understudy.stored import Stored
 from understudy.stored.answers import StoredAnswers
+from understudy.streams import Beside
 from understudy.terms import Facts, Reading
 from understudy.training.averaging import Average
 from understudy.training.evaluate import objective_loss
@@ -59,6 +60,7 @@ class Apparatus:
             example=example,
             facts=facts,
             teaching=settings.of_teacher.autocast,
+            queue=Beside(settings.torch_device),
         )
         if handed:
             self._take_over(handed)

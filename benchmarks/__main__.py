@@ -1,0 +1,62 @@
+"""``python -m benchmarks``: measure everything, or some sections, and write ``results/speed.md``."""
+
+import argparse
+import json
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks import peers, report, sections
+from benchmarks.workload import PAIRS
+from understudy.measure.surroundings import machine, versions
+
+SECTIONS = ("steps", "epochs", "memory", "growth", "sweep")
+PACKAGES = {"torchdistill": "torchdistill", "textbrewer": "textbrewer", "modelopt": "nvidia-modelopt"}
+
+
+def main() -> None:
+    options = _options()
+    began = time.perf_counter()
+    found: dict[str, Any] = {"images": options.images}
+    for section in options.only:
+        print(f"{section} ...", file=sys.stderr, flush=True)
+        found[section] = _measured(section, options)
+    found |= {
+        "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
+        "machine": machine(),
+        "versions": versions() | {name: version(PACKAGES.get(name, name)) for name in peers.installed()},
+        "minutes": (time.perf_counter() - began) / 60,
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(report.page(found), encoding="utf-8")
+    if options.raw:
+        options.raw.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    print(options.out)
+
+
+def _measured(section: str, options: argparse.Namespace) -> Any:
+    if section == "steps":
+        return {pair: sections.steps(pair, options.rounds) for pair in options.pairs}
+    if section == "epochs":
+        return {pair: sections.epochs(pair, max(2, options.rounds // 3), options.images) for pair in options.pairs}
+    if section == "memory":
+        return sections.memory(options.pairs[0])
+    if section == "growth":
+        return sections.growth(options.rounds)
+    return sections.sweep(options.images // 4, epochs=3)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
+    parser.add_argument("--pairs", nargs="+", choices=list(PAIRS), default=list(PAIRS))
+    parser.add_argument("--rounds", type=int, default=9, help="of steps; of epochs it is a third of them")
+    parser.add_argument("--images", type=int, default=2560, help="of an epoch")
+    parser.add_argument("--out", type=Path, default=Path("results/speed.md"))
+    parser.add_argument("--raw", type=Path, help="every single time as JSON, too")
+    return parser.parse_args()
+
+
+main()

@@ -1,0 +1,110 @@
+"""Understudy's own loops: the real trainer, live, stored and hints, under one setting or another; and the floors."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.workload import BATCH, MEAN, SGD, STD, Loop, Work
+from understudy import CE, KD, Course, Settings, Stage, Stored, Views, optimizers
+from understudy.measure.floors import Floor
+from understudy.methods import find
+from understudy.models import Normalized
+from understudy.training.loop import Training
+
+PLAIN, FAST = Settings(), Settings(precision="bfloat16")
+SETTINGS = {"plain": PLAIN, "fast": FAST}
+COURSE = Course(epochs=1, batch=BATCH, optimizer=optimizers.SGD(**SGD), views=Views(shift=4, flip=True), keep="last")
+
+
+def stages(work: Work, kind: str, course: Course = COURSE) -> list[Stage]:
+    if kind == "hint":
+        return find("fitnets")(course, pair=f"{work.pair.tap} -> {work.pair.tap}")[:1]
+    return find("kd")(course, temperature=4)
+
+
+def training(work: Work, found: list[Stage], settings: Settings, stored: Path | None = None, seed: int = 0) -> Training:
+    """As ``understudy distill`` makes it: each network behind its own normalisation."""
+    return Training(
+        Normalized(work.student(), MEAN, STD),
+        [Normalized(work.teacher(), MEAN, STD)],
+        found,
+        work.data,
+        seed=seed,
+        settings=settings,
+        stored=Stored(views=1, seed=0, folder=str(stored)) if stored else None,
+    )
+
+
+def loop(work: Work, kind: str, settings: Settings, stored: Path) -> Loop:
+    """``kind`` is "kd", "hint" or "stored". What is stored is there before anything is measured."""
+    ours = training(work, stages(work, kind), settings, stored if kind == "stored" else None)
+    stage = ours.stages[0]
+    with settings.in_force():
+        ours.open(stage)
+        if kind == "stored":
+            _epoch(ours, stage)
+        batch = next(iter(ours.batches(stage)))
+
+    def step() -> None:
+        ours.place.step = 0  # the last step of an epoch does more
+        with settings.in_force():
+            ours.advance(stage, batch, time.monotonic())
+
+    def epoch() -> None:
+        with settings.in_force():
+            _epoch(ours, stage)
+
+    return Loop(step, epoch)
+
+
+def floors(work: Work, kind: str, settings: Settings) -> dict[str, Callable[[], None]]:
+    """F1 and F2 of a stage."""
+    ours = training(work, stages(work, kind), settings)
+    stage = ours.stages[0]
+    with settings.in_force():
+        ours.open(stage)
+        floor = Floor(ours, stage, next(iter(ours.batches(stage))))
+    return floor.steps()
+
+
+def many_terms(work: Work, count: int) -> Callable[[], None]:
+    """A step with the labels and ``count - 1`` soft targets at different temperatures."""
+    objective = CE()
+    for number in range(count - 1):
+        objective = objective + 0.1 * KD(temperature=2.0 + number)
+    ours = training(work, [Stage("terms", objective, COURSE)], FAST)
+    ours.open(ours.stages[0])
+    batch = next(iter(ours.batches(ours.stages[0])))
+
+    def step() -> None:
+        ours.place.step = 0
+        ours.advance(ours.stages[0], batch, time.monotonic())
+
+    return step
+
+
+def sweep(work: Work, settings: Settings, epochs: int, stored: Path | None) -> None:
+    """Twelve trainings on one pair: four temperatures, three weights; with one store between them, or each alone."""
+    course = Course(epochs=epochs, batch=BATCH, optimizer=optimizers.SGD(**SGD), views=COURSE.views, keep="last")
+    for temperature in (1, 2, 4, 8):
+        for weight in (0.3, 0.6, 0.9):
+            found = find("kd")(course, temperature=temperature, weight=weight)
+            training(work, found, settings, stored).run()
+
+
+def _epoch(ours: Training, stage: Stage) -> None:
+    ours.place.step = 0
+    for batch in ours.batches(stage):
+        ours.advance(stage, batch, time.monotonic())
+    ours.place.step = 0
+
+
+def stored_bytes(work: Work, views: int, folder: Path) -> int:
+    """The size of a store of so many views of every sample."""
+    course = replace(COURSE, epochs=views)
+    found = find("kd")(course, temperature=4)
+    ours = training(work, found, FAST)
+    ours.stored = Stored(views=views, seed=0, folder=str(folder))
+    ours.run()
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

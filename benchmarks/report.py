@@ -1,0 +1,148 @@
+"""``results/speed.md``: what was measured as tables, and every target with its verdict."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from benchmarks.sections import Times, median
+from benchmarks.workload import BATCH, PAIRS
+from understudy.measure.steps import median_ratio
+
+Found = Mapping[str, Any]
+
+
+def page(found: Found) -> str:
+    heads = ("on this machine", "at least", "found", "")
+    lines = ["# Speed", "", *_surroundings(found), "", "## Targets", "", *_table(heads, targets(found))]
+    for title, rows in _sections(found):
+        lines += ["", f"## {title}", "", *rows]
+    return "\n".join(lines) + "\n"
+
+
+def _sections(found: Found) -> Iterator[tuple[str, list[str]]]:
+    for pair, times in found.get("steps", {}).items():
+        yield f"A step: {PAIRS[pair].name}", _steps(times)
+    for pair, times in found.get("epochs", {}).items():
+        yield f"An epoch, data included: {PAIRS[pair].name}", _epochs(times, found["images"])
+    for name, title, rows in (
+        ("memory", "Memory and the first step", _memory),
+        ("growth", "How cost grows", _growth),
+        ("sweep", "A sweep", _sweep),
+    ):
+        if name in found:
+            yield title, rows(found[name])
+
+
+def targets(found: Found) -> Iterator[tuple[str, ...]]:
+    """Each target of the table, with what was found and whether that is enough."""
+    for pair, times in found.get("steps", {}).items():
+        name = PAIRS[pair].name
+        for setting in ("plain", "fast"):
+            for said, ours, floor in (
+                ("live KD step / floor F2", "kd", "F2 kd"),
+                ("stored KD step / floor F1", "stored", "F1 kd"),
+                ("hint stage step / floor of both networks cut", "hint", "F2 hint"),
+            ):
+                ratio = median_ratio(times[f"{floor} {setting}"], times[f"understudy {ours} {setting}"])
+                yield _line(f"{said}, {setting} settings, {name}", 0.95, ratio)
+    for pair, times in found.get("epochs", {}).items():
+        for kind, against, least in (("kd", "kd", 2.0), ("stored", "kd", 3.3), ("hint", "hint", 3.5)):
+            fastest = _fastest(times, against)
+            if fastest is not None:
+                ratio = median_ratio(times[fastest], times[f"understudy {kind} fast"])
+                yield _line(f"epoch with {_WORDS[kind]} / {fastest}'s, {PAIRS[pair].name}", least, ratio)
+    if "memory" in found:
+        yield from _memory_targets(found["memory"])
+    if "sweep" in found:
+        times = found["sweep"]
+        ratio = times["twelve separate runs"] / times["one sweep"]
+        yield _line("sweep of 12 settings / 12 separate runs", 1.7, ratio)
+
+
+_WORDS = {"kd": "live KD", "stored": "stored KD", "hint": "hints"}
+
+
+def _memory_targets(memory: Mapping[str, Mapping[str, float]]) -> Iterator[tuple[str, ...]]:
+    known = {name: row for name, row in memory.items() if row is not None}
+    for kind in ("kd", "hint"):
+        theirs = [row["bytes"] for name, row in known.items() if name.endswith(f" {kind}")]
+        own = known.get(f"understudy {kind} fast")
+        if theirs and own:
+            ratio = own["bytes"] / min(theirs)
+            yield (f"peak memory, {kind} / the leanest library's", "at most 1.00", f"{ratio:.2f}", _verdict(ratio <= 1))
+    if own := known.get("understudy kd fast"):
+        seconds = own["first_step"]
+        yield ("first step after import", "under 5 s", f"{seconds:.1f} s", _verdict(seconds < 5))
+
+
+def _line(text: str, least: float, ratio: float) -> tuple[str, ...]:
+    return text, f"{least:.2f}", f"{ratio:.2f}", _verdict(ratio >= least)
+
+
+def _verdict(passed: bool) -> str:
+    return "pass" if passed else "**miss**"
+
+
+def _fastest(times: Times, kind: str) -> str | None:
+    """Of the other libraries."""
+    theirs = [name for name in times if name.endswith(f" {kind}")]
+    return min(theirs, key=lambda name: median(times[name]), default=None)
+
+
+def _surroundings(found: Found) -> list[str]:
+    machine, versions = found["machine"], found["versions"]
+    return [
+        f"Made by `{found['command']}` in {found['minutes']:.0f} minutes.",
+        "",
+        ", ".join(f"{key}: {value}" for key, value in machine.items()) + ".",
+        "",
+        ", ".join(f"{key} {value}" for key, value in versions.items()) + ".",
+        "",
+        f"Random images of 32 x 32, 100 classes, batches of {BATCH}; everybody trains the same modules with the same "
+        "weights. Variants take turns in shuffled order; times are medians, ratios medians over rounds. `plain` is "
+        "float32 with channels-last, `fast` bfloat16 with channels-last; other libraries are in their own settings. "
+        "What each row is: [docs/speed.md](../docs/speed.md).",
+    ]
+
+
+def _steps(times: Times) -> list[str]:
+    base, rows = times["F2 kd plain"], []
+    for name, values in _sorted(times):
+        seconds = median(values)
+        rows.append((name, f"{1000 * seconds:.1f}", f"{BATCH / seconds:,.0f}", f"{median_ratio(base, values):.2f}"))
+    return _table(("", "ms", "images/s", "of floor F2, plain"), rows)
+
+
+def _epochs(times: Times, images: int) -> list[str]:
+    rows = [(name, f"{median(v):.2f}", f"{images / median(v):,.0f}") for name, v in _sorted(times)]
+    return _table(("", f"s for {images:,} images", "images/s"), rows)
+
+
+def _sorted(times: Times) -> list[tuple[str, list[float]]]:
+    return sorted(times.items(), key=lambda item: median(item[1]))
+
+
+def _memory(memory: Mapping[str, Mapping[str, float] | None]) -> list[str]:
+    rows = [(name, f"{row['bytes'] / 1e6:,.0f}", f"{row['first_step']:.1f}") for name, row in memory.items() if row]
+    return _table(("", "peak MB of the process", "s to the first step"), rows)
+
+
+def _growth(growth: Found) -> list[str]:
+    rows = []
+    for what, times in (("data, an epoch", growth["data"]), ("terms, a step", growth["terms"])):
+        first = next(iter(times.values()))
+        for number, values in times.items():
+            ratio = median_ratio(values, first)
+            rows.append((f"{what}: {number}", f"{1000 * median(values):,.1f} ms", f"{ratio:.2f}"))
+    least = next(iter(growth["store"].values()))
+    for views, size in growth["store"].items():
+        rows.append((f"store, views: {views}", f"{size / 1000:,.1f} kB", f"{size / least:.2f}"))
+    return _table(("", "", "of the first"), rows)
+
+
+def _sweep(times: Mapping[str, float]) -> list[str]:
+    return _table(("", "s"), [(name, f"{seconds:.1f}") for name, seconds in times.items()])
+
+
+def _table(heads: tuple[str, ...], rows: Any) -> list[str]:
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    return lines + ["| " + " | ".join(row) + " |" for row in rows]

@@ -1,0 +1,106 @@
+"""What is measured, section by section; each answers with plain data. Within a section everything takes turns."""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import ours, peers
+from benchmarks.memory import in_own_process
+from benchmarks.workload import BATCH, PAIRS, Work
+from understudy.measure.steps import interleaved
+
+CPU = torch.device("cpu")
+KINDS = ("kd", "hint", "stored")
+Times = dict[str, list[float]]
+
+
+def steps(pair: str, rounds: int) -> Times:
+    """Seconds of one step, of everybody and of the floors: names are "LIBRARY KIND", with our settings behind."""
+    work = Work(PAIRS[pair], 10 * BATCH)
+    with tempfile.TemporaryDirectory() as folder:
+        variants = {name: loop.step for name, loop in _loops(work, Path(folder), both=True).items()}
+        for setting, settings in ours.SETTINGS.items():
+            for kind in ("kd", "hint"):
+                for name, floor in ours.floors(work, kind, settings).items():
+                    variants[f"{name} {kind} {setting}"] = floor
+        return _turns(variants, rounds)
+
+
+def epochs(pair: str, rounds: int, images: int) -> Times:
+    """Seconds of a whole epoch, data and augmentation included."""
+    work = Work(PAIRS[pair], images)
+    with tempfile.TemporaryDirectory() as folder:
+        loops = _loops(work, Path(folder), both=False)
+        next(iter(work.loader))  # its workers are there
+        for loop in loops.values():
+            loop.step()
+        return _turns({name: loop.epoch for name, loop in loops.items()}, rounds, repeats=1)
+
+
+def memory(pair: str) -> dict[str, dict[str, float] | None]:
+    found = {f"understudy {kind} fast": in_own_process("understudy", kind, pair) for kind in KINDS}
+    for library in peers.installed():
+        for kind in KINDS if library == "textbrewer" else KINDS[:2]:
+            found[f"{library} {kind}"] = in_own_process(library, kind, pair)
+    return found
+
+
+def growth(rounds: int) -> dict[str, Any]:
+    """How cost grows: seconds of an epoch with the data, of a step with the terms, bytes of a store with the views."""
+    pair = PAIRS["a"]
+    with tempfile.TemporaryDirectory() as folder:
+        for_data = {
+            f"{factor}x": ours.loop(Work(pair, factor * 10 * BATCH), "stored", ours.FAST, Path(folder) / str(factor))
+            for factor in (1, 2, 4)
+        }
+        data = _turns({name: loop.epoch for name, loop in for_data.items()}, rounds)
+    terms = _turns({str(count): ours.many_terms(Work(pair, 10 * BATCH), count) for count in (1, 2, 4, 8)}, rounds)
+    return {"data": data, "terms": terms, "store": {views: _store(views) for views in (1, 2, 4)}}
+
+
+def sweep(images: int, epochs: int) -> dict[str, float]:
+    """Seconds of twelve trainings of soft targets: with one store of answers between them, and as separate runs."""
+    work = Work(PAIRS["a"], images)
+    with tempfile.TemporaryDirectory() as folder:
+        return {
+            "twelve separate runs": _seconds(lambda: ours.sweep(work, ours.FAST, epochs, None)),
+            "one sweep": _seconds(lambda: ours.sweep(work, ours.FAST, epochs, Path(folder))),
+        }
+
+
+def median(values: list[float]) -> float:
+    return statistics.median(values)
+
+
+def _loops(work: Work, folder: Path, *, both: bool) -> dict[str, Any]:
+    """Everybody's; ours under fast settings, and where ``both`` under plain ones, too."""
+    found: dict[str, Any] = {}
+    for setting, settings in ours.SETTINGS.items():
+        if both or setting == "fast":
+            for kind in KINDS:
+                found[f"understudy {kind} {setting}"] = ours.loop(work, kind, settings, folder / setting)
+    for library in peers.installed():
+        for kind, loop in peers.loops(library, work).items():
+            found[f"{library} {kind}"] = loop
+    return found
+
+
+def _turns(variants: Mapping[str, Callable[[], object]], rounds: int, repeats: int | None = None) -> Times:
+    with peers.quiet():
+        return interleaved(variants, CPU, seconds=0, least=rounds, repeats=repeats)
+
+
+def _store(views: int) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        return ours.stored_bytes(Work(PAIRS["a"], 2 * BATCH), views, Path(folder))
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began

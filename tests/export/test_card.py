@@ -1,0 +1,152 @@
+"""The model card: the Hub can read it, it tells what is known, and a hand's changes are kept; pushing is asked for."""
+
+import json
+import shutil
+
+import huggingface_hub
+import pytest
+from huggingface_hub import ModelCard, errors
+
+from tests.test_student import RECIPE_ALONE
+from understudy import hub
+from understudy.card import files, write_card
+from understudy.errors import UserError
+
+
+@pytest.fixture
+def run(make_run, tmp_path):
+    make_run(text=RECIPE_ALONE.replace("smallnets:student", "resnet8").replace("[0]", "[0, 1]")).execute()
+    return tmp_path / "run"
+
+
+def test_the_hub_reads_the_card_of_a_run(run):
+    result = json.loads((run / "result.json").read_text())
+    card = ModelCard.load(write_card(run))
+    assert card.data.library_name == "understudy"
+    assert card.data.pipeline_tag == "image-classification"
+    assert {"understudy", "knowledge-distillation", "alone"} <= set(card.data.tags)
+    assert card.data.license is None
+    (measured,) = card.data.eval_results
+    kept = next(row for row in result["methods"]["alone"]["trainings"] if row["training"] == result["kept"])
+    assert (measured.metric_type, measured.metric_value) == ("accuracy", kept["accuracy"])
+    assert (measured.dataset_name, measured.dataset_split, measured.task_type) == (
+        "folder",
+        "test",
+        "image-classification",
+    )
+    for told in (
+        "resnet8",
+        f"seed {kept['seed']}",
+        "over 2 seeds",
+        "a, b, c",
+        "understudy.load",
+        "Licence",
+        result["command"],
+    ):
+        assert told in card.content, told
+
+
+def test_one_trainings_card_is_its_own(run):
+    for seed in (0, 1):
+        assert f"seed {seed}," in write_card(run / "trainings" / f"alone-{seed}").read_text()
+
+
+def test_the_card_of_a_call_and_of_a_bare_folder(shipped, tmp_path):
+    folder = shutil.copytree(shipped.folder, tmp_path / "student")
+    text = write_card(folder).read_text()
+    assert ModelCard.load(folder / "README.md").data.eval_results
+    for name in ("student.onnx", "student.int8.onnx", "student.pt2"):
+        assert f"| `{name}` |" in text
+    for name in ("recipe.toml", "result.json", "proof.json"):
+        (folder / name).unlink()
+    assert "not known" in write_card(folder).read_text()
+    assert ModelCard.load(folder / "README.md").data.eval_results is None
+
+
+def test_what_a_hand_wrote_is_kept(run):
+    path = write_card(run)
+    assert write_card(run) == path
+    edited = path.read_text().replace("## Licence", "## Licence: Apache-2.0")
+    for mine in (edited, "mine", ""):
+        path.write_text(mine)
+        with pytest.raises(UserError, match="move it away"):
+            write_card(run)
+        assert path.read_text() == mine
+
+
+def test_only_what_was_proved_of_these_weights_is_told_and_pushed(shipped, tmp_path):
+    folder = shutil.copytree(shipped.folder, tmp_path / "student")
+    proved = {"student.onnx", "student.pt2", "student.int8.onnx"}
+    always = {"README.md", "student.safetensors", "student.json"}
+    assert set(files(folder)) == always | proved
+    (folder / "student.onnx").unlink()
+    assert set(files(folder)) == always | proved - {"student.onnx"}
+    with open(folder / "student.safetensors", "ab") as weights:
+        weights.write(b"\0")
+    assert set(files(folder)) == always
+    (folder / "proof.json").write_text("[]")
+    with pytest.raises(UserError, match=r"proof\.json is damaged"):
+        write_card(folder)
+
+
+class Hub:
+    """Stands in for ``HfApi``: remembers, or fails as it would."""
+
+    def __init__(self, error=None):
+        self.error, self.made, self.uploaded = error, [], []
+
+    def __call__(self):
+        return self
+
+    def create_repo(self, repository, *, exist_ok):
+        if self.error is not None:
+            raise self.error
+        self.made.append((repository, exist_ok))
+        return f"https://hub/{repository}"
+
+    def upload_folder(self, **settings):
+        self.uploaded.append(settings)
+
+
+def test_a_push_uploads_the_student_and_nothing_else(run, monkeypatch):
+    api = Hub()
+    monkeypatch.setattr(huggingface_hub, "HfApi", api)
+    write_card(run)
+    assert hub.push(run, "anna/small", files(run)) == "https://hub/anna/small"
+    assert api.made == [("anna/small", True)]
+    (upload,) = api.uploaded
+    assert upload["repo_id"] == "anna/small"
+    assert set(upload["allow_patterns"]) == {"README.md", "student.safetensors", "student.json"}
+
+
+def refused(status):
+    import httpx2
+
+    request = httpx2.Request("POST", "https://hub")
+    return errors.HfHubHTTPError(f"{status} refused\nmore", response=httpx2.Response(status, request=request))
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (errors.LocalTokenNotFoundError("no"), "wants a token: hf auth login"),
+        (refused(401), "wants a token"),
+        (refused(403), "the Hub refused anna/small: 403 refused"),
+        (ConnectionError("no network"), "cannot push to anna/small: no network"),
+        (errors.OfflineModeIsEnabled("offline"), "offline"),
+        (errors.HTTPError("no answer"), "no answer"),
+        (errors.HFValidationError("bad name"), "bad name"),
+    ],
+)
+def test_a_push_that_fails_is_one_line(tmp_path, monkeypatch, error, told):
+    monkeypatch.setattr(huggingface_hub, "HfApi", Hub(error))
+    with pytest.raises(UserError, match=told) as caught:
+        hub.push(tmp_path, "anna/small", [])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_place_on_the_hub_is_user_and_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub, "HfApi", None)
+    for place in ("small", "anna/small/1", "anna/", "an na/small"):
+        with pytest.raises(UserError, match="write USER/NAME"):
+            hub.push(tmp_path, place, [])

@@ -1,0 +1,231 @@
+"""Exports are proved on real data, and what is not good enough leaves nothing behind."""
+
+import json
+import shutil
+import sys
+
+import pytest
+import torch
+
+import understudy
+from tests.test_student import RECIPE_ALONE
+from understudy import export
+from understudy.errors import UserError
+from understudy.export.opening import open_student
+
+FORMATS = ("onnx", "torch", "int8")
+
+
+def files(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_is_exported_agrees_with_pytorch_for_any_batch(shipped, name):
+    found = shipped.exported[name]
+    compared = found.proof.compared
+    assert compared.samples == 30
+    assert found.proof.measured_on == "test"
+    assert compared.agreement >= (0.99 if name == "int8" else 1.0)
+    assert compared.accuracy_lost <= (0.5 if name == "int8" else 0.0)
+    opened = open_student(found.path, trust=[str(found.path)])
+    student = understudy.load(shipped.folder)
+    for batch in (1, 5):
+        images = torch.rand(batch, 3, 8, 8)
+        answers = opened.network(images)
+        assert answers.shape == (batch, 3)
+        if name != "int8":
+            torch.testing.assert_close(answers, student(images), rtol=1e-4, atol=1e-5)
+    assert opened.description == understudy.student.read(shipped.folder)
+
+
+def test_the_proofs_stand_beside_the_files(shipped):
+    proofs = json.loads((shipped.folder / "proof.json").read_text())
+    assert set(proofs) == {"student.onnx", "student.pt2", "student.int8.onnx"}
+    for name, proof in proofs.items():
+        assert proof["bytes"]["after"] == (shipped.folder / name).stat().st_size
+        assert proof["speedup"].keys() == {"over_pytorch", "over_teacher"}
+        assert all(proof["speedup"].values())
+        assert set(proof["latency_ms"]) == {"before", "after", "teacher"}
+        assert proof["latency_ms"]["after"]["threads"] == 1
+        assert proof["throughput_ms"]["after"]["batch"] > 1
+        assert proof["versions"]["torch"] == torch.__version__
+    assert proofs["student.onnx"]["facts"]["opset"] == 18
+    assert proofs["student.int8.onnx"]["facts"]["layers"]["floating_point"] == 2
+
+
+def test_an_onnx_file_is_whole_states_its_input_and_tells_nothing_of_where_it_was_made(shipped):
+    import onnx
+
+    path = shipped.folder / "student.onnx"
+    model = onnx.load(path, load_external_data=False)
+    onnx.checker.check_model(model, full_check=True)
+    assert [(v.domain, v.version) for v in model.opset_import] == [("", 18)]
+    (images,), (logits,) = model.graph.input, model.graph.output
+    assert (images.name, logits.name) == ("images", "logits")
+    assert images.type.tensor_type.shape.dim[0].dim_param
+    described = json.loads({p.key: p.value for p in model.metadata_props}["understudy"])
+    assert described["input"]["shape"] == [3, 8, 8]
+    assert described["input"]["range"] == [0.0, 1.0]
+    assert described["input"]["channels"] == "RGB"
+    assert described["classes"] == ["0", "1", "2"]
+    assert b"site-packages" not in path.read_bytes()
+    assert str(shipped.folder).encode() not in path.read_bytes()
+
+
+def test_int8_quantises_all_but_the_first_and_the_last_layer(shipped):
+    import onnx
+
+    graph = onnx.load(shipped.folder / "student.int8.onnx").graph
+    made_by = {output: node for node in graph.node for output in node.output}
+    layers = [node for node in graph.node if node.op_type in ("Conv", "Gemm")]
+    in_int8 = [node.input[1] in made_by and made_by[node.input[1]].op_type == "DequantizeLinear" for node in layers]
+    assert in_int8 == [False, *[True] * (len(layers) - 2), False]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (torch.tensor([100.0, 0, 0]), "agrees with PyTorch on"),
+        (torch.full((3,), 0.5), "a logit differs by 0.5"),
+        (torch.full((3,), torch.nan), "agrees with PyTorch on"),
+    ],
+)
+def test_what_is_beyond_tolerance_is_one_line_and_keeps_nothing(folder, plain_format, small, error, told):
+    plain_format(error)
+    (folder / "student.plain").write_text("of yesterday")
+    before = files(folder)
+    with pytest.raises(UserError, match=f"student.plain is not good enough, and was not kept: .*{told}") as caught:
+        export.export(folder, "plain", data=small.data(), seconds=0.0)
+    assert "\n" not in str(caught.value)
+    assert files(folder) == before
+    with pytest.raises(UserError, match="not kept"):
+        export.export(folder, "plain", out=folder / "new", data=small.data(), seconds=0.0)
+    assert not (folder / "new").exists()
+
+
+def test_a_tolerance_is_the_users(folder, plain_format, small):
+    plain_format(torch.tensor([100.0, 0, 0]))
+    loose = {"agreement": 0, "accuracy": 100, "difference": 1e9}
+    found = export.export(folder, "plain", data=small.data(), tolerance=loose, seconds=0.0)
+    assert found.proof.compared.agreement < 1
+    assert found.proof.compared.accuracy_lost > 50
+    with pytest.raises(UserError, match="points of accuracy on 30"):
+        export.export(folder, "plain", data=small.data(), tolerance=loose | {"accuracy": 50}, seconds=0.0)
+    with pytest.raises(UserError, match="no 'agreemnt'; did you mean 'agreement'"):
+        export.export(folder, "plain", data=small.data(), tolerance={"agreemnt": 1}, seconds=0.0)
+
+
+def test_without_a_test_part_validation_proves_it_and_without_both_nothing_does(folder, plain_format, small):
+    plain_format()
+    assert export.export(folder, "plain", data=small.data(test=False), seconds=0.0).proof.measured_on == "validation"
+    with pytest.raises(UserError, match="neither a test nor a validation part"):
+        export.export(folder, "plain", data=small.data(test=False, validation=0), seconds=0.0)
+
+
+def test_where_it_goes(folder, plain_format, small, tmp_path):
+    plain_format()
+
+    def place(**settings):
+        return export.export(folder, "plain", data=small.data(), seconds=0.0, **settings).path
+
+    assert place() == folder / "student.plain"
+    assert place(out=tmp_path / "elsewhere") == tmp_path / "elsewhere" / "student.plain"
+    assert place(out=tmp_path / "mine.plain") == tmp_path / "mine.plain"
+    with pytest.raises(UserError, match=r"ends in \.plain, as in mine\.plain"):
+        place(out=tmp_path / "mine.onnx")
+
+
+def test_what_cannot_be_is_one_line(folder, plain_format, small, tmp_path):
+    plain_format()
+    with pytest.raises(UserError, match="no format 'onx'; did you mean 'onnx'"):
+        export.export(folder, "onx", data=small.data())
+    with pytest.raises(UserError, match="does not say on which data"):
+        export.export(folder, "plain")
+    other = torch.rand(12, 3, 9, 9), torch.arange(12) % 3
+    with pytest.raises(UserError, match="takes 3x8x8 and knows 3 classes; tensors holds 3x9x9 and 3 classes"):
+        export.export(folder, "plain", data=other)
+    with pytest.raises(UserError, match="holds no student"):
+        export.export(tmp_path, "plain", data=small.data())
+
+
+@pytest.mark.parametrize(
+    ("name", "missing", "extra"),
+    [
+        ("onnx", "onnxscript", "export"),
+        ("int8", "onnxruntime", "export"),
+        ("executorch", "executorch.exir", "executorch"),
+    ],
+)
+def test_a_package_that_is_missing_is_named_with_its_extra(folder, small, monkeypatch, name, missing, extra):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(UserError, match=rf"needs the package .*understudy\[{extra}\]"):
+        export.export(folder, name, data=small.data())
+
+
+def test_a_student_of_too_few_layers_is_not_for_int8(tmp_path, small):
+    from understudy import student as product
+    from understudy.models import NetworkSpec
+
+    code = "n.Sequential(n.Flatten(), n.Linear(192, 4), n.ReLU(), n.Linear(4, 3))"
+    (tmp_path / "two.py").write_text(f"from torch import nn as n\ndef make(): return {code}\n")
+    spec = NetworkSpec("two:make")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        network = spec.build(trusted=["two"])
+        product.save(tmp_path, network, product.describe(network, spec, (3, 8, 8), ("a", "b", "c")))
+        with pytest.raises(UserError, match="this student has no other"):
+            export.export(tmp_path, "int8", data=small.data(), trust=["two"], seconds=0.0)
+    finally:
+        sys.path.remove(str(tmp_path))
+
+
+def test_a_run_proves_its_student_on_its_own_data_beside_its_own_teacher(make_run, plain_format, tmp_path):
+    plain_format()
+    taught = '[teacher]\nnetwork = "resnet8"\nweights = "gone.safetensors"\n'
+    make_run(text=RECIPE_ALONE.replace("smallnets:student", "resnet8")).execute()
+    recipe = tmp_path / "run" / "recipe.toml"
+    recipe.write_text(recipe.read_text() + taught)
+    for place in (tmp_path / "run", tmp_path / "run" / "trainings" / "alone-0"):
+        found = export.export(place, "plain", seconds=0.0)
+        assert found.proof.compared.samples == 18
+        assert found.record["data"] == "folder"
+        assert found.proof.speedup("teacher") is not None
+    recipe.write_text(recipe.read_text().replace('"resnet8"\nweights', '"smallnets:teacher"\nweights'))
+    found = export.export(tmp_path / "run", "plain", seconds=0.0)
+    assert found.proof.speedup("teacher") is None
+    assert "--trust smallnets" in found.note
+
+
+@pytest.mark.parametrize("name", ["student.onnx", "student.int8.onnx", "student.pt2"])
+def test_a_damaged_file_is_one_line(shipped, tmp_path, name):
+    whole = (shipped.folder / name).read_bytes()
+    for content in (b"", b"nothing of the kind", whole[: len(whole) // 2]):
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"is damaged or no|was not exported") as caught:
+            open_student(path, trust=[str(path)])
+        assert "\n" not in str(caught.value)
+
+
+def test_an_onnx_file_of_somebody_else_is_one_line(shipped, tmp_path):
+    import onnx
+
+    model = onnx.load(shipped.folder / "student.onnx")
+    for text, told in ((None, "was not exported by understudy"), ("[]", "is not a student's description")):
+        del model.metadata_props[:]
+        if text is not None:
+            onnx.helper.set_model_props(model, {"understudy": text})
+        onnx.save(model, tmp_path / "other.onnx")
+        with pytest.raises(UserError, match=told):
+            open_student(tmp_path / "other.onnx")
+
+
+def test_a_program_that_may_run_code_is_opened_only_where_it_is_named(shipped, tmp_path):
+    path = shutil.copy(shipped.folder / "student.pt2", tmp_path / "student.pt2")
+    with pytest.raises(UserError, match=r"may run code of whoever made it.*--trust"):
+        open_student(path)
+    with pytest.raises(UserError, match="is no student: name a run folder, or a file that ends in"):
+        open_student(shipped.folder / "student.json")
+    with pytest.raises(UserError, match="there is no student"):
+        open_student(tmp_path / "nothing.onnx")

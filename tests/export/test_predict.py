@@ -1,0 +1,162 @@
+"""Predictions are the same from a folder and from every file, and an image that is none does not stop the others."""
+
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import pictures
+from understudy.cli import main
+from understudy.errors import UserError
+from understudy.export import FORMATS
+from understudy.predicting import predict
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Nine pictures of the three classes in all sizes, and their labels by name."""
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    images, labels = pictures(9, 7)
+    named = {}
+    for number, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
+        path = folder / ("more" if number % 2 else ".") / f"{number}.png"
+        large = np.kron(image.permute(1, 2, 0).numpy(), np.ones((1 + number, 1 + number, 1), np.uint8))
+        Image.fromarray(large).save(path)
+        named[str(path)] = str(label)
+    return folder, named
+
+
+def firsts(found):
+    return {prediction.image: prediction.classes[0][0] for prediction in found}
+
+
+@pytest.fixture
+def understudy(monkeypatch, capsys):
+    """Runs a command; answers with exit code, stdout and stderr."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["understudy", *map(str, words)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        shown = capsys.readouterr()
+        assert "Traceback" not in shown.err
+        return caught.value.code or 0, shown.out, shown.err
+
+    return run
+
+
+@pytest.mark.parametrize("name", [None, "student.onnx", "student.int8.onnx", "student.pt2"])
+def test_a_folder_and_a_lone_file_tell_the_same(shipped, photos, tmp_path, name):
+    folder, labels = photos
+    student = shipped.folder
+    if name is not None:  # nothing but the file
+        (tmp_path / "alone").mkdir()
+        student = shutil.copy(shipped.folder / name, tmp_path / "alone" / name)
+    found = predict(student, [folder], trust=[str(student)], batch=4)
+    assert firsts(found) == labels
+    for prediction in found:
+        shares = [share for _, share in prediction.classes]
+        assert shares == sorted(shares, reverse=True)
+        assert sum(shares) == pytest.approx(1)
+
+
+def test_files_folders_and_patterns_in_their_order(shipped, photos):
+    folder, _ = photos
+    words = [folder / "2.png", folder / "more", str(folder / "[04].png")]
+    found = predict(shipped.folder, words, top=1)
+    assert [p.image for p in found] == [
+        str(folder / name)
+        for name in ("2.png", "more/1.png", "more/3.png", "more/5.png", "more/7.png", "0.png", "4.png")
+    ]
+    assert all(len(p.classes) == 1 for p in found)
+
+
+def test_what_is_no_image_is_told_and_the_others_are_answered(shipped, photos, tmp_path, understudy):
+    folder, labels = photos
+    (folder / "bad.png").write_text("no picture")
+    (folder / "half.png").write_bytes((folder / "8.png").read_bytes()[:200])
+    (tmp_path / "empty").mkdir()
+    code, out, err = understudy(
+        "predict", shipped.folder / "student.onnx", folder, "nowhere.png", tmp_path / "empty", "x*.png"
+    )
+    assert code == 2
+    assert len(out.splitlines()) == len(labels)
+    assert [line.split()[1] for line in err.splitlines()] == [
+        str(folder / "bad.png"), str(folder / "half.png"), "nowhere.png", str(tmp_path / "empty"), "no",
+    ]  # fmt: skip
+    assert all(line.startswith("understudy: ") for line in err.splitlines())
+    code, out, _ = understudy("predict", shipped.folder, folder / "0.png", folder / "bad.png", "--json", "--top", 2)
+    assert code == 2
+    good, bad = json.loads(out)
+    assert next(guess["label"] for guess in good["classes"]) == labels[good["image"]]
+    assert (good["problem"], bad["classes"]) == (None, [])
+    assert "is not an image" in bad["problem"]
+    assert understudy("predict", shipped.folder, folder / "0.png")[0] == 0
+
+
+def test_predict_names_what_is_no_student(shipped, photos, tmp_path, understudy, monkeypatch):
+    folder, _ = photos
+    for student, told in ((tmp_path, "holds no student"), (tmp_path / "no.onnx", "there is no student")):
+        code, out, err = understudy("predict", student, folder)
+        assert (code, out) == (2, "")
+        assert told in err
+    assert "--trust" in understudy("predict", shipped.folder / "student.pt2", folder)[2]
+    described = folder / "student"
+    shutil.copytree(shipped.folder, described)
+    content = json.loads((described / "student.json").read_text())
+    content["input"] = {"shape": [2, 8, 8], "range": [0, 1]}
+    (described / "student.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="does not"):
+        predict(described, [folder])
+
+
+def test_export_and_card_as_commands(folder, plain_format, small, understudy, monkeypatch, tmp_path):
+    from understudy import data as datasets
+    from understudy.export import exporting
+
+    plain_format()
+    timed = exporting.timed
+    monkeypatch.setattr(exporting, "timed", lambda networks, data, seconds: timed(networks, data, 0.0))
+    monkeypatch.setattr(datasets, "load", lambda name, root: small.data())
+    words = ["export", folder, "--to", "plain", "--data", "cifar10", "--teacher", "resnet14"]
+    code, out, err = understudy(*words)
+    assert code == 0, err
+    assert "agrees with PyTorch on 100.00 % of 30 test samples" in " ".join(out.split())
+    assert "times as fast as the teacher" in " ".join(out.split())
+    assert "student.plain" in (folder / "README.md").read_text()
+    code, out, _ = understudy(*words, "--json")
+    assert json.loads(out)["file"] == str(folder / "student.plain")
+    (folder / "README.md").write_text("mine")
+    code, _, err = understudy(*words)
+    assert code == 0
+    assert "was changed since" in " ".join(err.split())
+    assert (folder / "README.md").read_text() == "mine"
+    assert understudy("card", folder)[0] == 2
+    for more, told in (
+        (["--tolerance", "agreement"], "write KEY=VALUE"),
+        (["--tolerance", "agreement=x"], "write KEY=VALUE"),
+        (["--out", tmp_path / "x.onnx"], "ends in .plain"),
+    ):
+        code, _, err = understudy(*words, *more)
+        assert (code, told in err) == (2, True)
+    assert "name the data set" in understudy("export", folder, "--to", "plain", "--root", tmp_path)[2]
+    assert set(FORMATS) == {"onnx", "torch", "int8", "executorch", "plain"}
+
+
+def test_at_a_terminal_trust_is_asked_for(shipped, photos, understudy, monkeypatch):
+    import typer
+
+    folder, labels = photos
+    asked = []
+    monkeypatch.setattr("understudy.cli._shared.at_a_terminal", lambda: True)
+    for answer in (True, False):
+        monkeypatch.setattr(typer, "confirm", lambda text, err, answer=answer: asked.append(text) or answer)
+        code, out, _ = understudy("predict", shipped.folder / "student.pt2", folder)
+        assert (code, len(out.splitlines())) == ((0, len(labels)) if answer else (2, 0))
+    assert len(asked) == 2
+    assert understudy("predict", shipped.folder, folder)[0] == 0
+    assert len(asked) == 2

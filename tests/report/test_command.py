@@ -1,0 +1,136 @@
+"""``understudy report`` on the command line: bounds as people write them, JSON, and a line for what is no run."""
+
+import json
+import os
+import sys
+
+import pytest
+import typer
+
+from understudy.cli import main
+from understudy.cli._bounds import budget
+from understudy.measure import Budget
+
+
+@pytest.fixture
+def report(monkeypatch, capsys, tmp_path):
+    """Runs the command; answers with exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["understudy", "report", *map(str, words)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        shown = capsys.readouterr()
+        assert "Traceback" not in shown.err
+        return caught.value.code or 0, shown.out, shown.err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("latency", "size", "accuracy", "expected"),
+    [
+        (None, None, None, Budget()),
+        ("3ms", "2MB", "90", Budget(3.0, 2_000_000, 0.9)),
+        ("0.003 s", "500 kb", "90%", Budget(3.0, 500_000, 0.9)),
+        ("500us", "1.5MiB", "99.5 %", Budget(0.5, 1_572_864, 0.995)),
+        ("3", "2000", "0.5", Budget(3.0, 2000, 0.005)),
+    ],
+)
+def test_bounds_are_read_with_their_units(latency, size, accuracy, expected):
+    found = budget(latency, size, accuracy)
+    assert (found.latency_ms, found.bytes) == (pytest.approx(expected.latency_ms), expected.bytes)
+    assert found.accuracy == pytest.approx(expected.accuracy)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("3 parsecs", None, None), (None, "-2MB", None), (None, None, "101"), ("", None, None), (None, "MB", None)],
+)
+def test_what_is_no_bound_is_a_mistake(words):
+    with pytest.raises(typer.BadParameter):
+        budget(*words)
+
+
+def test_several_runs_print_the_choice_and_its_reason_as_json_too(report, several, tmp_path):
+    runs = several(accuracies=(0.8, 0.9), methods=("kd",))
+    code, out, _ = report(*runs, "--max-latency", "0.6ms", "--sort", "latency", "--out", "page.html")
+    assert code == 0
+    assert out.splitlines()[0].startswith("width0 is the most accurate, with 80.")
+    assert out.splitlines()[1] == "page.html"
+    code, out, _ = report(*runs, "--json", "--figures", "drawn")
+    told = json.loads(out)
+    assert (code, told["chosen"], told["chosen_by"]) == (0, "width1", "validation")
+    assert [row["name"] for row in told["students"]] == ["width1", "width0"]
+    assert told["students"][0]["latency_ms"] == 1.0
+    assert {path.name for path in (tmp_path / "drawn").iterdir()} == {"frontier.svg", "frontier.png"}
+    assert report(*runs, "--markdown")[1].count("| student, kd |") == 2
+
+
+def test_one_run_is_its_own_page_and_with_a_budget_a_choice_of_methods(report, several, tmp_path):
+    run = several(accuracies=(0.8,))[0]
+    assert json.loads(report(run, "--json", "--out", "one.html")[1])["kept"] == "kd-2"
+    assert (tmp_path / "one.html").exists()
+    assert report(run, "--min-accuracy", "99")[1].startswith("Nothing fits (at least 99 %): nearest is kd, which lacks")
+    assert (tmp_path / "comparison.html").exists()
+
+
+def damaged(run, how):
+    result = run / "result.json"
+    if how == "cut short":
+        result.write_text(result.read_text()[:200])
+    elif how == "binary":
+        result.write_bytes(os.urandom(4000))
+    elif how == "a folder":
+        result.unlink()
+        result.mkdir()
+    elif how == "another program's":
+        result.write_text('{"status": "ok", "accuracy": 0.5, "stages": 3}')
+    elif how == "a list":
+        result.write_text("[1, 2]")
+    elif how == "of wrong types":
+        result.write_text('{"methods": {"kd": {"trainings": "none"}}}')
+    elif how == "nested without end":
+        result.write_text("[" * 100_000)
+    elif how == "an unfinished run":
+        result.unlink()
+    elif how == "no run":
+        for path in (result, run / "recipe.toml"):
+            path.unlink()
+
+
+@pytest.mark.parametrize("options", [[], ["--markdown"], ["--max-size", "1MB"]], ids=["page", "markdown", "choice"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "cut short",
+        "binary",
+        "a folder",
+        "another program's",
+        "a list",
+        "of wrong types",
+        "nested without end",
+        "an unfinished run",
+        "no run",
+    ],
+)
+def test_damaged_and_foreign_folders_are_one_clear_line(report, several, how, options):
+    run = several(accuracies=(0.8,), methods=("kd",))[0]
+    damaged(run, how)
+    code, out, err = report(run, *options)
+    assert (code, out) == (2, "")
+    assert err.startswith("understudy: ")
+    assert err.count("\n") == 1
+    assert str(run) in err
+    assert not (run / "report.html").exists()
+
+
+def test_what_is_only_partly_damaged_is_left_out(report, several):
+    run = several(accuracies=(0.8,), methods=("kd",))[0]
+    (run / "recipe.toml").write_bytes(b"\xff\xfe\x00")
+    (run / "metrics.jsonl").write_text('{"training": "kd-0", "epoch": 1, "terms": {"ce": 1}}\nnonsense\n[]\n')
+    (run / "trainings/kd-0/result.json").write_text("{")
+    (run / "samples/1.png").write_bytes(b"")
+    assert report(run)[0] == 0
+    assert "2 lines of metrics.jsonl could not be read" in (run / "report.html").read_text(encoding="utf-8")

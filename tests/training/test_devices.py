@@ -1,0 +1,67 @@
+"""What concerns accelerators, as far as it shows without one: compiled networks, and the order of a GPU's queues."""
+
+import functools
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from understudy import CE, KD, Objective, Settings
+from understudy.methods import find
+from understudy.streams import Beside
+from understudy.training import settings as settings_module
+from understudy.training.course import Course
+from understudy.training.loop import Training
+from understudy.training.optimizers import SGD
+
+
+@pytest.mark.parametrize(("method", "own"), [("kd", {}), ("fitnets", {"pair": "conv -> conv1", "hint_epochs": 1})])
+def test_a_compiled_training_does_what_a_plain_one_does(small, monkeypatch, method, own):
+    compiled = []
+
+    def compile(network):
+        compiled.append(network)
+        return torch_compile(network)
+
+    torch_compile = functools.partial(torch.compile, backend="eager")
+    monkeypatch.setattr(settings_module.torch, "compile", compile)
+    ends = []
+    for settings in (Settings(), Settings(compile=True)):
+        teacher, student = small.networks()
+        stages = find(method)(Course(epochs=2, batch=36, optimizer=SGD(lr=0.01)), **own)
+        Training(student, [teacher], stages, small.data(), settings=settings).run()
+        ends.append(student.state_dict())
+    assert student in compiled
+    assert not any(name.startswith("_orig_mod") for name in ends[1])
+    for name, value in ends[0].items():
+        torch.testing.assert_close(ends[1][name], value)
+
+
+def test_the_teacher_works_beside_the_student_and_is_waited_for(small, monkeypatch):
+    done = []
+
+    class Stream:
+        def __init__(self, name):
+            self.name = name
+
+        def wait_stream(self, other):
+            done.append(f"{self.name} waits for {other.name}")
+
+    @contextmanager
+    def stream(queue):
+        done.append(f"to {queue.name}")
+        yield
+        done.append("back")
+
+    main = Stream("main")
+    cuda = SimpleNamespace(Stream=lambda device: Stream("side"), current_stream=lambda device: main, stream=stream)
+    monkeypatch.setattr("understudy.streams.torch", SimpleNamespace(cuda=cuda))
+    queue = Beside(torch.device("cuda"))
+    teacher, student = small.networks()
+    for name, network in (("teacher", teacher), ("student", student)):
+        network.register_forward_pre_hook(lambda *_, name=name: done.append(name))
+    objective = Objective(CE() + KD(), student=student, teacher=teacher, queue=queue)
+    done.clear()
+    objective(torch.rand(2, 3, 8, 8), torch.tensor([0, 1]))
+    assert done == ["side waits for main", "to side", "teacher", "back", "student", "main waits for side"]

@@ -1,0 +1,54 @@
+"""A plan written in Python, carried out in a folder."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import torch
+
+from understudy.plans import Plan, Store
+from understudy.running.engines import Here, Processes
+from understudy.running.execution import Done, Execution
+from understudy.running.folder import RunFolder
+from understudy.running.work import Casts
+from understudy.training.interrupt import listening
+from understudy.training.watch import Watcher
+
+
+def carry_out(
+    plan: Plan,
+    out: str | Path,
+    *,
+    store: str | Path | None = None,
+    workers: int = 1,
+    trusted: Collection[str] = (),
+    watcher: Watcher | None = None,
+) -> dict[str, Done]:
+    """Train a plan's networks, or go on with it; answers with how each training ended, by its name.
+
+    >>> done = carry_out(Plan([large, small]), "runs/mine", store="store", workers=2)
+    >>> done["small"].validation
+
+    Args:
+        out: the folder; a training that is done there is not repeated, one that was killed goes on where it was.
+        store: finished trainings are taken from here first, and put here.
+        workers: trainings at once; more than one are processes of their own.
+        trusted: modules of your own from which networks may come.
+    """
+    folder, shown = RunFolder(Path(out)), watcher or Watcher()
+    casts = Casts(trusted, shown.downloads)
+    with folder.locked(), listening() as stop:
+        folder.claim('title = "a plan, written in Python"\n')
+        made = Here(casts, shown, stop) if workers == 1 else Processes(workers, shown, stop)
+        with made as engine:
+            execution = Execution(
+                folder,
+                casts,
+                engine,
+                threads=torch.get_num_threads(),
+                store=Store(Path(store)) if store else None,
+                watcher=shown,
+                trusted=trusted,
+            )
+            execution.submit(*plan)
+            shown.run_begins(plan.names)
+            return {done.node.name: done for done in execution.results()}
