@@ -153,6 +153,8 @@ def dgkd(
     Differences: the code's KLDivLoss averages over the classes too, so its soft targets are C times weaker than these.
     """
     check_stack(student_logits, guides_logits, what="the guides' logits")
+    if kept is not None and len(kept) != len(guides_logits):
+        raise UserError(f"kept says of {len(kept)} guides which take part, and there are {len(guides_logits)}")
     if form not in ("paper", "code"):
         raise UserError(f"form is 'paper' or 'code', not {form!r}")
     student = F.log_softmax(wide(student_logits) / temperature, dim=-1)
