@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -9,12 +10,15 @@ import sys
 import time
 import tomllib
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 
 import pytest
 
 from understudy import recipe as recipes
 from understudy.errors import UserError
+from understudy.report import write_report
+from understudy.report.reading import read_result
 from understudy.training.loop import Training
 from understudy.tuning import TuneWatcher, Tuning
 from understudy.tuning.bench import Bench
@@ -329,3 +333,33 @@ def test_without_optuna_one_line_says_how_to_get_it(make, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UserError, match=r"pip install 'understudy\[tune\]'"):
         make().search(1)
+
+
+def test_the_page_of_a_search_names_both_figures_and_shows_every_trial(make):
+    tuning = make("train.epochs=2", "title='<i>Which</i>'")
+    outcome = execute(tuning, 3)
+    page = write_report(tuning.folder.path).read_text(encoding="utf-8")
+    assert BY_VALIDATION in page
+    assert "optimistic, as the paper" not in page
+    assert "<i>" not in page
+    assert page.count("<h2>") == 3
+    for trial in outcome["trials"]:
+        assert f">trial {trial['trial']}</th>" in page
+        assert f"{trial['settings']['methods.kd.temperature']:g}" in page
+    for line in outcome["best"]["lines"].splitlines():
+        assert escape(line) in page
+    names = sorted(path.name for path in (tuning.folder.path / "figures").iterdir())
+    assert names == ["setting-1.svg", "setting-2.svg", "trials.svg"]
+    inlined = "".join(re.findall(r"<svg.*?</svg>", page, re.DOTALL))
+    assert not re.findall(r"#[0-9a-f]{6}|\$", re.sub(r'(?:href="|url\()#\w+', "", inlined))
+    execute(make("train.epochs=2", "title='<i>Which</i>'"), 3, also_optimistic=True)
+    again = write_report(tuning.folder.path).read_text(encoding="utf-8")
+    assert OPTIMISTIC in again
+    assert write_report(tuning.folder.path).read_text(encoding="utf-8") == again
+    with pytest.raises(UserError, match=r"holds a search and no run: understudy distill .*tuned\.toml"):
+        read_result(tuning.folder.path)
+    (tuning.folder.path / "tune.json").write_text(json.dumps(outcome | {"trials": []}))
+    with pytest.raises(UserError, match=r"tune\.json is damaged \(trials: .*remove it and run the same tune command"):
+        write_report(tuning.folder.path)
+    (tuning.folder.path / "tune.json").unlink()
+    assert execute(make("train.epochs=2", "title='<i>Which</i>'"), 3)["trials"] == outcome["trials"]

@@ -20,6 +20,7 @@ from understudy.cli._shared import (
 )
 from understudy.cli._trials import LiveTrials
 from understudy.measure import Spread
+from understudy.report import write_report
 from understudy.training import preflight
 from understudy.training.interrupt import listening
 from understudy.tuning import Tuning
@@ -76,10 +77,12 @@ def tune(
             print_findings(findings, err)
             preflight.passes(findings)
         found = execute(tuning, trials, also_optimistic=optimistic)
+    page = write_report(folder)
     if json:
         print_json(found)
     else:
         _show(found, folder)
+        _say(f"report: {page}")
 
 
 def _show(found: dict[str, Any], folder: Path) -> None:

@@ -9,6 +9,7 @@ from understudy.measure import Budget, Choice
 from understudy.report.reading import read
 from understudy.report.students import Students
 from understudy.training.checkpoints import write_atomically
+from understudy.tuning.outcome import OUTCOME
 
 if TYPE_CHECKING:
     from understudy.report.drawing import Drawn
@@ -17,22 +18,40 @@ PAGE, FIGURES, COMPARISON = "report.html", "figures", "comparison.html"
 
 
 def write_report(run: Path, *, page: Path | None = None, figures: Path | None = None) -> Path:
-    """Write ``report.html`` and ``figures/*.svg`` into a finished run folder; answers with the page's path.
+    """Write ``report.html`` and ``figures/*.svg`` into the folder of a finished run or search.
 
-    The page depends on nothing but the folder's content: written again, it is the same to the byte.
+    The page depends on nothing but the folder's content: written again, it is the same to the byte. Answers with its
+    path.
 
     Args:
         page: another place for the page.
         figures: a folder for the figures as SVG and PNG, beside those that the run folder has.
     """
+    if (run / OUTCOME).exists():
+        drawn, html = _of_search(run / OUTCOME)
+        return _finish_run(run, html, drawn, page, figures)
     record = read(run)
     from understudy.report.figures import draw_all  # matplotlib is slow to import, and only reports need it
     from understudy.report.page import page as page_of
 
     drawn = draw_all(record)
+    return _finish_run(run, page_of(record, drawn), drawn, page, figures)
+
+
+def _of_search(outcome: Path) -> "tuple[dict[str, Drawn], str]":
+    """The figures and the page of a search."""
+    from understudy.report.search import read_search, search_page
+    from understudy.report.search_figures import draw_search
+
+    search = read_search(outcome)
+    drawn = draw_search(search)
+    return drawn, search_page(search, drawn)
+
+
+def _finish_run(run: Path, html: str, drawn: "Mapping[str, Drawn]", page: Path | None, figures: Path | None) -> Path:
     for figure in drawn.values():
         write_atomically(run / FIGURES / f"{figure.name}.svg", figure.standalone.encode())
-    return _finish(page or run / PAGE, page_of(record, drawn), drawn, figures)
+    return _finish(page or run / PAGE, html, drawn, figures)
 
 
 def write_comparison(

@@ -1,11 +1,10 @@
 """The page of several runs: the student to choose, the frontier, and a table that can be put in any order."""
 
 from collections.abc import Mapping
-from string import Template
 
 from understudy.measure import Budget, Choice
 from understudy.report.drawing import Drawn
-from understudy.report.pieces import asset, badge, figure, section, tile
+from understudy.report.pieces import badge, document, figure, section, tile
 from understudy.report.students import Student, Students
 from understudy.report.words import NONE, count, escape, memory, milliseconds, percent, plural, ratio, short, spread
 
@@ -30,14 +29,8 @@ def comparison(
         _runs(students),
     ]
     versions = {record.result.versions.get("understudy", "") for record in students.records.values()}
-    return Template(asset("page.html")).substitute(
-        title=escape(f"{heading} · understudy"),
-        heading=escape(heading),
-        lead=escape(_lead(students, budget)),
-        style=asset("style.css"),
-        sections="\n".join(part for part in sections if part),
-        version=escape(f" {versions.pop()}") if len(versions) == 1 else "",
-    )
+    version = versions.pop() if len(versions) == 1 else None
+    return document(heading, _lead(students, budget), sections, version)
 
 
 def _lead(students: Students, budget: Budget) -> str:

@@ -1,14 +1,13 @@
 """The page, put together: what matters most comes first."""
 
 from collections.abc import Mapping
-from string import Template
 
 from understudy.report import background, insight, outcome, pieces, spending, tables
 from understudy.report.drawing import Drawn
 from understudy.report.figures import method_colours
 from understudy.report.reading import Record
 from understudy.report.record import Result
-from understudy.report.words import count, escape, first_word, plural
+from understudy.report.words import count, first_word, plural
 
 
 def page(record: Record, figures: Mapping[str, Drawn]) -> str:
@@ -31,15 +30,7 @@ def page(record: Record, figures: Mapping[str, Drawn]) -> str:
         background.surroundings(result),
         background.again(record),
     ]
-    version = result.versions.get("understudy")
-    return Template(pieces.asset("page.html")).substitute(
-        title=escape(f"{heading(result)} · understudy"),
-        heading=escape(heading(result)),
-        lead=escape(_lead(result)),
-        style=pieces.asset("style.css"),
-        sections="\n".join(section for section in sections if section),
-        version=escape(f" {version}") if version else "",
-    )
+    return pieces.document(heading(result), _lead(result), sections, result.versions.get("understudy"))
 
 
 def heading(result: Result) -> str:

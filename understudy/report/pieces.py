@@ -1,7 +1,8 @@
 """Pieces that the sections of the page are made of. Texts come as HTML already, unless it says otherwise."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from string import Template
 
 from understudy.report.drawing import Drawn
 from understudy.report.words import escape
@@ -54,6 +55,18 @@ def table(label: str, columns: Sequence[str], rows: Sequence[Sequence[str]], mar
     )
 
 
-def asset(name: str) -> str:
+def document(heading: str, lead: str, sections: Iterable[str], version: str | None) -> str:
+    """The page around its sections, of which empty ones are left out; heading and lead are plain texts."""
+    return Template(_asset("page.html")).substitute(
+        title=escape(f"{heading} · understudy"),
+        heading=escape(heading),
+        lead=escape(lead),
+        style=_asset("style.css"),
+        sections="\n".join(section for section in sections if section),
+        version=escape(f" {version}") if version else "",
+    )
+
+
+def _asset(name: str) -> str:
     """A file that every page is made with."""
     return (Path(__file__).parent / name).read_text(encoding="utf-8")

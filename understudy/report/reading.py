@@ -15,6 +15,7 @@ from understudy.plans.entry import METRICS, RESULT
 from understudy.report.record import Call, CallRecipe, CallStage, Epoch, Landscapes, Result, Sample, Trained
 from understudy.running.folder import RECIPE, SAMPLES
 from understudy.running.landscapes import LANDSCAPES
+from understudy.tuning.outcome import OUTCOME, TUNED
 
 LARGEST = 300_000  # bytes of a picture: what is larger is none of ours
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -90,9 +91,13 @@ def _explain(run: Path, recipe: str) -> NoReturn:
         raise UserError(f"there is no run folder {run}")
     if not run.is_dir():
         raise UserError(f"{run} is a file: a report is made of a run folder")
+    if (run / OUTCOME).exists():
+        raise UserError(
+            f"{run} holds a search and no run: understudy distill {run / TUNED} --out ANOTHER-FOLDER makes one"
+        )
     if recipe:
         raise UserError(
-            f"the run in {run} is not finished (it has no {RESULT}): run the same distill command again, it goes on"
+            f"the run in {run} is not finished (it has no {RESULT}): run the same command again, it goes on"
         )
     raise UserError(f"{run} is no run folder: it holds neither {RECIPE} nor {RESULT}")
 

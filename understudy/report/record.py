@@ -330,3 +330,45 @@ class CallRecipe(_Part):
     teachers: list[str] = Field(default_factory=list)
     student: str = "none"
     stages: list[CallObjective] = Field(default_factory=list)
+
+
+class Trial(_Part):
+    """One trial."""
+
+    trial: int
+    state: str
+    settings: dict[str, float]
+    validation: Values | None = None
+    epochs: int = 0
+    reason: str = ""
+
+
+class BestTrial(_Part):
+    trial: int
+    settings: dict[str, float]
+    validation: Values
+    lines: str
+
+
+class TestFigure(_Part):
+    """An accuracy on test, under the name that says how its trial was chosen."""
+
+    trial: int
+    accuracy: Values
+
+
+class Search(_Part):
+    """``tune.json``."""
+
+    title: str = ""
+    command: str = ""
+    versions: dict[str, str] = Field(default_factory=dict)
+    machine: dict[str, str | int | float] = Field(default_factory=dict)
+    method: str
+    seeds: list[int]
+    data: Data
+    search: dict[str, str]
+    best: BestTrial
+    figures: dict[str, TestFigure]
+    test_read_after_trials: list[int] = Field(default_factory=list)
+    trials: list[Trial] = Field(min_length=1)

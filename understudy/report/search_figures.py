@@ -1,0 +1,83 @@
+"""The figures of a search: how it went on, and how validation depends on each setting."""
+
+from typing import Any
+
+from understudy.report.drawing import ALONE, INK, PAPER, SERIES, Drawn, clipped, draw
+from understudy.report.record import Search
+
+
+def draw_search(search: Search) -> dict[str, Drawn]:
+    """By their place on the page."""
+    drawn = {"trials": trials(search)}
+    for number, key in enumerate(search.search, 1):
+        drawn[f"setting {key}"] = setting(search, key, number)
+    return {place: figure for place, figure in drawn.items() if figure is not None}
+
+
+def trials(search: Search) -> Drawn | None:
+    """Validation accuracy of each complete trial, and the best so far."""
+    complete = _complete(search)
+    stopped = [point.trial for point in search.trials if point.state != "complete"]
+    if not complete:
+        return None
+
+    def paint(figure: Any) -> None:
+        axes = figure.add_subplot()
+        numbers, values = zip(*complete, strict=True)
+        best = [max(values[: place + 1]) for place in range(len(values))]
+        axes.step([*numbers, len(search.trials)], [*best, best[-1]], where="post", color=SERIES[1], label="best so far")
+        axes.scatter(numbers, values, s=36, color=SERIES[0], edgecolors=PAPER, linewidths=1, zorder=3, label="trial")
+        if stopped:
+            foot = {"transform": axes.get_xaxis_transform()}  # they have no value to stand at
+            axes.scatter(
+                stopped, [0.04] * len(stopped), s=26, color=ALONE, marker="x", label="stopped or failed", **foot
+            )
+        axes.set_xlabel("trial")
+        axes.set_ylabel("validation accuracy, %")
+        axes.margins(y=0.12)
+        axes.grid(visible=False, axis="x")
+        figure.legend(loc="outside upper center", ncols=3, handletextpad=0.4, columnspacing=1.4)
+
+    words = f"best {max(value for _, value in complete):.2f} %, trial {search.best.trial}"
+    return draw("trials", "Validation accuracy by trial", words, 3.4, paint)
+
+
+def setting(search: Search, key: str, number: int) -> Drawn | None:
+    """Validation accuracy against one setting; the others vary as well."""
+    points = [
+        (point.settings[key], 100 * found.mean, point.trial == search.best.trial)
+        for point in search.trials
+        if point.validation and (found := point.validation.spread) and key in point.settings
+    ]
+    if len(points) < 2:
+        return None
+
+    def paint(figure: Any) -> None:
+        axes = figure.add_subplot()
+        for value, accuracy, chosen in points:
+            colour, size = (SERIES[1], 60) if chosen else (SERIES[0], 36)
+            axes.scatter(value, accuracy, s=size, color=colour, edgecolors=PAPER, linewidths=1, zorder=3)
+        if search.search[key].endswith("log"):
+            _logarithmic(axes)
+        axes.set_xlabel(clipped(key, 40))
+        axes.set_ylabel("validation accuracy, %")
+        axes.tick_params(labelcolor=INK)
+
+    told = "; ".join(f"{value:g}: {accuracy:.1f} %" for value, accuracy, _ in sorted(points))
+    return draw(f"setting-{number}", key, told, 2.6, paint)
+
+
+def _logarithmic(axes: Any) -> None:
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
+    axes.set_xscale("log")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _complete(search: Search) -> list[tuple[int, float]]:
+    return [
+        (point.trial, 100 * found.mean)
+        for point in search.trials
+        if point.validation and (found := point.validation.spread)
+    ]
