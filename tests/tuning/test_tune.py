@@ -21,8 +21,8 @@ from understudy.report import write_report
 from understudy.report.reading import read_result
 from understudy.training.loop import Training
 from understudy.tuning import TuneWatcher, Tuning
-from understudy.tuning.bench import Bench
 from understudy.tuning.outcome import BY_VALIDATION, OPTIMISTIC, execute
+from understudy.tuning.trainer import Trainer
 from understudy.tuning.trials import Trials
 
 ROOT = Path(__file__).parents[2]
@@ -113,7 +113,7 @@ MOMENTS = [  # one after the other in the same search: which call ends the proce
     (Training, "_save", 3, True),
     (Trials, "end", 1, False),
     (Trials, "end", 1, True),
-    (Bench, "clear", 1, False),
+    (Trainer, "clear", 1, False),
     (Trials, "begin", 1, True),
     (Trials, "end", 2, False),
 ]
@@ -179,11 +179,11 @@ def test_the_search_never_opens_the_test_part_and_the_outcome_opens_it_once(make
     def refuse():
         raise AssertionError("the test part was opened")
 
-    cast = tuning.bench._run.cast
+    cast = tuning.trainer._run.cast
     data = cast.data
     cast.data = replace(data, open_test=refuse)
     assert [trial.state for trial in tuning.search(3)].count("complete") >= 2
-    assert list(tuning.bench.check())
+    assert list(tuning.trainer.check())
 
     def note():
         opened.append(len(list(tuning.folder.path.glob("trials/*/trainings/kd-0/result.json"))))
@@ -194,7 +194,7 @@ def test_the_search_never_opens_the_test_part_and_the_outcome_opens_it_once(make
     assert len(opened) == 1
     before = (tuning.folder.path / "tune.json").read_bytes()
     again = make()
-    again.bench._run.cast.data = replace(data, open_test=refuse)
+    again.trainer._run.cast.data = replace(data, open_test=refuse)
     execute(again, 3)
     assert (tuning.folder.path / "tune.json").read_bytes() == before
 

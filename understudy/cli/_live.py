@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -29,7 +29,7 @@ class Live(Watcher):
         self.trainings: dict[str, _Line] = {}
         self.loads: dict[str, TaskID] = {}
 
-    def __enter__(self) -> "Live":
+    def __enter__(self) -> Self:
         if self.console.is_terminal:
             self.bars.start()
         return self
@@ -54,9 +54,6 @@ class Live(Watcher):
 
     def note(self, text: str) -> None:
         self.console.print(text, style="yellow", markup=False)
-
-    def training_over(self, training: str) -> None:
-        """A training has ended, and its line has said so."""
 
     def say(self, text: str) -> None:
         """A line for those who see no bars."""
@@ -112,7 +109,6 @@ class _Line(Watcher):
             said += " (done before)"
         self.live.bars.update(self.bar, total=1, completed=1, said=said)
         self.live.say(f"{name}: {said}")
-        self.live.training_over(name)
 
     def note(self, text: str) -> None:
         self.live.note(text)

@@ -23,17 +23,16 @@ class LiveTrials(Live, TuneWatcher):
         self.count = 0
         self.region = Region(console=console, get_renderable=self._picture, refresh_per_second=4, transient=True)
 
-    def __enter__(self) -> "LiveTrials":
-        if self.console.is_terminal:
-            self.region.start()
-        return self
-
     def __exit__(self, *_: object) -> None:
+        super().__exit__()
         if self.console.is_terminal:
             self.region.stop()
 
     def search_begins(self, trials: int, before: list[Trial]) -> None:
         self.count, self.trials = trials, [trial for trial in before if trial.state != "running"]
+        if self.console.is_terminal:
+            self.bars.stop()  # from here on they stand below the table
+            self.region.start()
         self.say(f"{trials} trials" + (f", {len(self.trials)} of them done before" if self.trials else ""))
 
     def trial_begins(self, trial: Trial) -> None:
@@ -42,15 +41,13 @@ class LiveTrials(Live, TuneWatcher):
 
     def trial_ends(self, trial: Trial) -> None:
         self.trials.append(trial)
+        self.trainings.clear()
+        for task in self.bars.task_ids:
+            self.bars.remove_task(task)  # its trainings, of which it now stands for all
         if not self.console.is_terminal:
             best = best_so_far(self.trials)
             so_far = f"; best so far: trial {best.number}, {outcome(best)}" if best else ""
             self.say(f"trial {trial.number}: {outcome(trial)}{so_far}")
-
-    def training_over(self, training: str) -> None:
-        self.trainings.clear()
-        for task in self.bars.task_ids:
-            self.bars.remove_task(task)  # trials have their table
 
     def _picture(self) -> Group:
         best = best_so_far(self.trials)
@@ -63,13 +60,18 @@ def table_of(trials: list[Trial], best: Trial | None) -> Table:
     table = Table()
     listed = [*([best] if best else []), *trials]
     keys = list(listed[0].values) if listed else []
-    for heading in ("trial", *keys, "validation"):
+    for heading in ("trial", *map(_short, keys), "ended with"):
         table.add_column(heading, justify="right", no_wrap=True)
     for trial in listed:
         values = [f"{trial.values[key]:g}" for key in keys]
         mark = " (best)" if trial is best else ""
         table.add_row(f"{trial.number}{mark}", *values, outcome(trial), style="green" if trial is best else None)
     return table
+
+
+def _short(key: str) -> str:
+    """A setting without the table in which it stands."""
+    return key.split(".", 2 if key.startswith("methods.") else 1)[-1]
 
 
 def outcome(trial: Trial) -> str:

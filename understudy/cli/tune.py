@@ -73,7 +73,7 @@ def tune(
         tuning = Tuning(read, folder, trusted=trust or [], watcher=live, stop=stop, checkpoint_seconds=seconds)
         tuning.look()
         if check and not (folder / OUTCOME).exists():
-            findings = list(tuning.bench.check())
+            findings = list(tuning.trainer.check())
             print_findings(findings, err)
             preflight.passes(findings)
         found = execute(tuning, trials, also_optimistic=optimistic)

@@ -68,7 +68,7 @@ def _tells(outcome: Mapping[str, Any], trials: Sequence[Trial], also_optimistic:
 def _outcome(
     tuning: Tuning, trials: Sequence[Trial], before: Mapping[str, Any], also_optimistic: bool
 ) -> dict[str, Any]:
-    searched, chosen, data = tuning.searched, chosen_of(trials), tuning.bench.data
+    searched, chosen, data = tuning.searched, chosen_of(trials), tuning.trainer.data
     figures: dict[str, Any] = {}
     if (test := data.test) is not None:  # the search is over
         figures[BY_VALIDATION] = {"trial": chosen.number, "accuracy": spread(_accuracies(tuning, chosen, test))}
@@ -84,7 +84,7 @@ def _outcome(
         "seeds": list(searched.seeds),
         "data": {
             "name": searched.recipe.data.name,
-            "train": tuning.bench.training_samples,
+            "train": tuning.trainer.training_samples,
             "validation": len(data.validation) if data.validation else 0,
             "measured": len(test) if test is not None else 0,
         },
@@ -124,7 +124,7 @@ def _highest_on_test(tuning: Tuning, trials: Sequence[Trial], test: Part) -> dic
 def _accuracies(tuning: Tuning, trial: Trial, part: Part) -> list[float]:
     recipe, settings = tuning.recipe_of(trial), tuning.searched.recipe.settings
     with settings.in_force():
-        students = tuning.bench.students(recipe, tuning.place(trial))
+        students = tuning.trainer.students(recipe, tuning.place(trial))
         return [scores(student, part, settings)["accuracy"] for student in students]
 
 

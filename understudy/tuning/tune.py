@@ -10,7 +10,7 @@ from understudy.recipe import Recipe, Searched
 from understudy.training.interrupt import StopRequest
 from understudy.training.loop import DivergedError
 from understudy.training.watch import Watcher
-from understudy.tuning.bench import Bench
+from understudy.tuning.trainer import Trainer
 from understudy.tuning.trials import Trial, Trials
 
 DATABASE = "trials.sqlite"
@@ -43,7 +43,7 @@ class Tuning:
         checkpoint_seconds: float = 20.0,
     ):
         self.searched, self.watcher = searched, watcher or TuneWatcher()
-        self.bench = Bench(
+        self.trainer = Trainer(
             self.narrowed(searched.recipe),
             out,
             trusted=trusted,
@@ -51,7 +51,7 @@ class Tuning:
             stop=stop,
             checkpoint_seconds=checkpoint_seconds,
         )
-        self.folder = self.bench.folder
+        self.folder = self.trainer.folder
 
     def narrowed(self, recipe: Recipe) -> Recipe:
         """The recipe with the method that is tuned alone, and the seeds of a trial."""
@@ -77,17 +77,17 @@ class Tuning:
         trials = Trials(self.folder.path / DATABASE, self.searched)
         try:
             self.watcher.search_begins(count, trials.all())
-            self.bench.train_teachers()
+            self.trainer.train_teachers()
             while (trial := trials.unfinished() or self._next(trials, count)) is not None:
                 self.watcher.trial_begins(trial)
                 ended = self._carry_out(trial, trials)
-                self.bench.clear(self.place(ended))
+                self.trainer.clear(self.place(ended))
                 self.watcher.trial_ends(ended)
             found = trials.all()
         finally:
             trials.close()
         for trial in found:
-            self.bench.clear(self.place(trial))  # what a kill between two steps above may have left
+            self.trainer.clear(self.place(trial))  # what a kill between two steps above may have left
         return found
 
     def recipe_of(self, trial: Trial) -> Recipe:
@@ -113,7 +113,7 @@ class Tuning:
             return trials.end(trial, "failed", reason=str(error))
         judge = _Judge(self.watcher, trials, trial, f"{self.searched.method}-{self.searched.seeds[0]}")
         try:
-            accuracies = self.bench.train(recipe, self.place(trial), judge)
+            accuracies = self.trainer.train(recipe, self.place(trial), judge)
         except _HopelessError:
             return trials.end(trial, "stopped")
         except DivergedError:

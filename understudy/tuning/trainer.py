@@ -17,7 +17,7 @@ from understudy.training.preflight import Finding
 from understudy.training.watch import Watcher
 
 
-class Bench:
+class Trainer:
     """Trains the students of recipes that differ from one another in a method's settings and its course alone."""
 
     def __init__(
