@@ -12,6 +12,7 @@ import tomllib
 from dataclasses import replace
 from html import escape
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -363,3 +364,34 @@ def test_the_page_of_a_search_names_both_figures_and_shows_every_trial(make):
         write_report(tuning.folder.path)
     (tuning.folder.path / "tune.json").unlink()
     assert execute(make("train.epochs=2", "title='<i>Which</i>'"), 3)["trials"] == outcome["trials"]
+
+
+def test_proposals_learn_from_the_trials_before_them(workplace, tmp_path):
+    space = ["methods.kd.temperature=1..100"]
+    searched = recipes.parse_searched(text(), "recipe.toml", ["tune.random=8"], space)
+    trials = Trials(tmp_path / "trials.sqlite", searched)
+    tried = []
+    for _ in range(24):
+        trial = trials.begin()
+        tried.append(abs(trial.values["methods.kd.temperature"] - 70))
+        trials.end(trial, "complete", (1 - tried[-1] / 100,))
+    trials.close()
+    assert median(tried[-12:]) < median(tried[:8]) / 2
+
+
+def test_stored_answers_are_shared_by_all_trials(make):
+    recipe = text("[stored]\nviews = 1\nseed = 0\n")
+    tuning = make("train.epochs=2", recipe=recipe, search=["methods.kd.temperature={1, 2}"])
+    assert [trial.state for trial in tuning.search(2)] == ["complete", "complete"]
+    assert (tuning.folder.path / "stored").is_dir()
+    assert not list(tuning.folder.path.glob("trials/*/stored"))
+
+
+def test_what_lies_in_a_trials_folder_from_other_settings_is_not_taken_for_it(make):
+    tuning = make("train.epochs=1", search=["methods.kd.temperature=1..3"])
+    tuning.search(1)
+    (tuning.folder.path / "trials.sqlite").unlink()
+    path = tuning.folder.path / "trials/0000/recipe.toml"
+    path.write_text(re.sub(r"temperature = .*", "temperature = 2.99", path.read_text()))
+    with pytest.raises(UserError, match=r"another recipe .*temperature"):
+        make("train.epochs=1", search=["methods.kd.temperature=1..3"]).search(1)
