@@ -146,6 +146,14 @@ def test_where_no_assistant_lies_between_it_is_to_be_named(make_run):
         make_run(text=AUTO.replace("plain5", "plain4")).execute()
 
 
+def test_what_leaves_nothing_to_choose_from_is_told(make_run):
+    with pytest.raises(UserError, match="of no family with sizes"):
+        make_run(text=AUTO.replace('"plain2"', '"fitnet-mnist"')).execute()
+    several = BASE.replace("teacher =", "teachers = [").replace("epochs = 1 } }", "epochs = 1 } }]")
+    with pytest.raises(UserError, match="a single"):
+        recipes.parse(several + "methods = { takd = {} }")
+
+
 def test_the_check_looks_at_methods_whose_assistants_are_not_chosen_yet(make_run):
     run: Run = make_run(text=AUTO)
     assert [finding.text for finding in run.check() if finding.subject.startswith("takd")]

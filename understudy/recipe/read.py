@@ -343,6 +343,8 @@ def _check_combinations(recipe: Recipe, mistakes: Mistakes) -> None:
             mistakes.add(["methods", name], 'name its assistants, as in assistants = ["plain4"], or "auto"')
         if table.assistants and not method.reads_teacher:
             mistakes.add(["methods", name, "assistants"], "it learns from nobody, so there is nothing to assist")
+        if table.assistants == "auto" and recipe.teachers:
+            mistakes.add(["methods", name, "assistants"], "choosing one needs a single [teacher]: name the assistants")
         if table.assistants == "auto" and not recipe.data.validation:
             mistakes.add(["methods", name, "assistants"], "choosing one needs a validation part: set data.validation")
     if recipe.path is not None:

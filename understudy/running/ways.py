@@ -86,7 +86,8 @@ class Ways:
     def _between(self, cast: Cast) -> list[Size]:
         """The assistants' sizes: those that are named, or those that papers step through between the two networks."""
         if self.family is None:
-            raise UserError(f"{self.recipe.student.network!r} is of no family with sizes: name one as path.family")
+            named = self.recipe.student.network
+            raise UserError(f"{named!r} is of no family with sizes: name the assistants, or for a search path.family")
         if self.table.sizes:
             ints = all(isinstance(size, int) for size in self.table.sizes)
             return sorted(self.table.sizes, key=lambda size: -int(size)) if ints else list(self.table.sizes)
