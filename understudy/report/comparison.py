@@ -126,9 +126,9 @@ def _table(students: Students, choice: Choice, sort: str) -> str:
         f'<tbody role="rowgroup">\n{rows}\n</tbody>\n</table>\n</div>'
     )
     note = (
-        "Means over the seeds, the best first. Latencies are those that each run measured, by itself; below them how "
+        "Means over the seeds, the best first. Latencies are those that each run measured, by itself; below them the "
+        "speed-up over the teacher of the run, which was measured in turn."
     )
-    note += "much faster that is than the teacher of the run, which was measured in turn."
     return section("Students", body, note)
 
 
