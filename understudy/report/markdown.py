@@ -4,7 +4,7 @@ from pathlib import Path
 
 from understudy.measure import Spread
 from understudy.report.reading import read_record
-from understudy.report.record import Network, Result, Search
+from understudy.report.record import Network, PathSearch, Result
 from understudy.report.words import NONE, count, milliseconds, spread
 
 HEADINGS = ("", "error", "accuracy", "each seed's error", "parameters", "multiplications", "latency, 1 image")
@@ -36,7 +36,7 @@ def _table(result: Result) -> list[str]:
     return [lines[0], "|---|---:|---:|---|---:|---:|---:|", *lines[1:]]
 
 
-def _paths(search: Search) -> list[str]:
+def _paths(search: PathSearch) -> list[str]:
     """What a search found: every whole path, and how sure the first is."""
     lines = ["| path | accuracy on validation, which selects | on test, read once |", "|---|---:|---:|"]
     for path in search.ranked:

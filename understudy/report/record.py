@@ -204,7 +204,7 @@ class Hop(_Part):
         return found.spread if found else None
 
 
-class Search(_Part):
+class PathSearch(_Part):
     """A search for the best path from teacher to student."""
 
     sizes: list[int | str]
@@ -233,7 +233,7 @@ class Result(_Part):
     methods: dict[str, Method] = Field(min_length=1)
     verdicts: dict[str, Verdict] = Field(default_factory=dict)
     kept: str | None = None
-    path: Search | None = None
+    path: PathSearch | None = None
     notes: list[str] = Field(default_factory=list)
     errors: Errors | None = None
     samples: list[Sample] = Field(default_factory=list)
