@@ -11,6 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from understudy import losses, methods
+from understudy.data import content
+from understudy.data.folder import Images
+from understudy.data.sources import Streamed
 from understudy.errors import UserError
 from understudy.plan import Stage
 from understudy.plans import Given, Node, code
@@ -57,6 +60,7 @@ def elsewhere(_workplace, tmp_path_factory):
     ("one", "other"),
     [
         ({}, {"name": "another name"}),
+        ({}, {"method": "takd"}),  # whose last stage is kd's
         ({}, {"network": {"network": "resnet8", "settings": {"shortcut": "B", "widths": [16.0, 32, 64]}}}),
         ({}, {"settings": {"temperature": 4, "label_weight": 0.1}}),
         ({"settings": {"temperature": 2}}, {"settings": {"temperature": 2.0}}),
@@ -97,6 +101,8 @@ DIFFERENT = [
     {"method": "alone", "teachers": ()},
     {"settings": {"temperature": 4.0000001}},
     {"settings": {"label_weight": 0}},
+    {"method": "simkd"},
+    {"method": "simkd", "settings": {"factor": 4}},
     {"method": "terms", "settings": {"terms": "CE() + KD(4)"}},
     {"course": COURSE | {"epochs": 4}},
     {"course": COURSE | {"batch": 11}},
@@ -187,10 +193,9 @@ NAMES = [name for name, method in methods.METHODS.items() if method.family != "o
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_code_of_a_training_is_that_of_its_method_terms_and_losses_and_of_no_other_method(name):
+def test_the_code_of_a_training_is_that_of_its_terms_and_losses_and_of_methods_only_what_they_graft(name):
     stages = stages_of(name)
     used = code.modules_used(name, stages, ["plain2"])
-    assert methods.find(name).stages.__module__ in used
     assert {"understudy.training.loop", "understudy.data.views", "understudy.models.plain"} <= used
     assert "understudy.models.wrn" not in used
     for part in (part for stage in stages for part in stage.objective.parts):
@@ -198,8 +203,8 @@ def test_the_code_of_a_training_is_that_of_its_method_terms_and_losses_and_of_no
         source = code._file(type(part.term).__module__).read_text()
         for loss in re.findall(r"\blosses\.(\w+)\(", source):
             assert getattr(losses, loss).__module__ in used
-    others = {methods.find(other).stages.__module__ for other in NAMES} - {methods.find(name).stages.__module__}
-    assert not used & others
+    own = {module for module in used if module.startswith("understudy.methods.")} - {"understudy.methods._base"}
+    assert bool(own) is (methods.find(name).grafts is not None)
 
 
 def test_a_change_of_code_that_is_used_gives_another_version_and_that_of_other_code_does_not(monkeypatch):
@@ -226,3 +231,27 @@ def test_a_network_of_the_users_own_counts_with_its_source(tmp_path, monkeypatch
     (tmp_path / "mynets/small.py").write_text("width = 2")
     (tmp_path / "single.py").write_text("width = 2")
     assert not set(versions()) & set(before)
+
+
+def test_files_that_are_streamed_count_by_their_content_and_are_read_once(workplace, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    read = []
+    file = content._file
+    monkeypatch.setattr(content, "_file", lambda path: read.append(path) or file(path))
+    folders = [tmp_path / "one", tmp_path / "other"]
+    for folder in folders:
+        shutil.copytree(workplace / "pictures/train", folder)
+
+    def found(folder):
+        paths = sorted(folder.rglob("*.png"))
+        images = Images(paths, [0] * len(paths), size=8, channels=3)
+        return content.content(Streamed(images, torch.zeros(len(paths), dtype=torch.int64)))
+
+    first = found(folders[0])
+    assert len(read) == 60
+    assert found(folders[0]) == first
+    assert len(read) == 60
+    assert found(folders[1]) == first
+    changed = next(folders[1].rglob("*.png"))
+    changed.write_bytes(changed.read_bytes() + b"x")
+    assert found(folders[1]) != first

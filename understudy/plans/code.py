@@ -1,6 +1,6 @@
 """Which code a training uses: a hash of the source files whose change may change its result.
 
-From the training itself, its method, terms and networks, the imports are followed through the package. Lists of what
+From the training itself, its terms and networks, the imports are followed through the package. Lists of what
 there is (all methods, all terms, all losses) are looked through: a name that is imported from one leads to the file in
 which it is defined, so that a new method makes no other one's result stale.
 """
@@ -57,7 +57,8 @@ def code_version(method: str, stages: Sequence[Stage], networks: Sequence[str]) 
 
 def modules_used(method: str, stages: Sequence[Stage], networks: Sequence[str]) -> set[str]:
     """The modules of this package from the training's own on; what only lists things is left out."""
-    roots = {BEGIN, methods.find(method).stages.__module__}
+    chosen = methods.find(method)
+    roots = {BEGIN, *([chosen.grafts.__module__] if chosen.grafts else [])}  # its stages say all else that it does
     for part in (part for stage in stages for part in stage.objective.parts):
         roots |= {type(thing).__module__ for thing in (part.term, part.schedule) if thing is not None}
     roots |= {catalogue.family_of(name)[0].make.__module__ for name in networks if ":" not in name}

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from inspect import Parameter
 from typing import Any
 
 import torch
@@ -38,8 +39,8 @@ def determinants(node: Node, cast: Cast, teachers: Sequence[tuple[NetworkTable, 
         "network": network(node.network, cast),
         "role": node.role,
         "seed": node.seed,
-        "method": node.method,
         "stages": canonical(found),
+        "grafts": _grafts(node),
         "stored": _stored(node) if teachers else None,
         "data": data(node, cast),
         "teachers": [{"network": network(table, cast), "weights": of} for table, of in teachers],
@@ -97,6 +98,15 @@ def data(node: Node, cast: Cast) -> dict[str, Any]:
         "classes": list(seen.classes),
         "whitened": cast.whitening is not None,
     }
+
+
+def _grafts(node: Node) -> dict[str, Any] | None:
+    """What a method changes in the student; all else that it does stands in its stages, whatever it is called."""
+    method = methods.find(node.method)
+    if method.grafts is None:
+        return None
+    own = {name: value for name, value in method.complete(node.settings).items() if value is not Parameter.empty}
+    return {"method": method.name, "settings": canonical(own)}
 
 
 def _stored(node: Node) -> dict[str, Any] | None:

@@ -1,0 +1,49 @@
+"""What a person sees of several trainings at once."""
+
+from io import StringIO
+
+from rich.console import Console
+
+from understudy.cli._live import Live
+
+
+def ended(accuracy):
+    return {"stages": [{"validation": {"accuracy": accuracy}}]}
+
+
+def test_each_training_has_a_line_of_its_own_that_moves_by_itself(monkeypatch):
+    monkeypatch.setattr("understudy.cli._live.REFRESH", 0)
+    shown = StringIO()
+    with Live(Console(file=shown, force_terminal=True, width=120)) as live:
+        live.run_begins(["one", "other"])
+        for name, steps in (("one", 10), ("other", 20)):
+            live.of(name).training_begins(name, {"labels": 2}, steps)
+            live.of(name).stage_begins("labels", "CE()", 2, 0)
+        live.of("one").step(5, 0.25)
+        live.of("other").step(5, 0.75)
+        live.of("one").training_ends("one", ended(0.5))
+        live.of("other").training_begins("other", {"labels": 2}, 20)  # again, after its worker died
+        bars = {task.description.strip(): task for task in live.bars.tasks}
+        assert {name: task.percentage for name, task in bars.items()} == {"one": 100, "other": 25}
+        assert bars["one"].fields["said"] == "validation 50.00 %"
+        assert "loss 0.75" in bars["other"].fields["said"]
+    assert "2 trainings: one, other" in shown.getvalue()
+
+
+def test_where_there_is_no_terminal_each_line_says_whose_it_is():
+    shown = StringIO()
+    with Live(Console(file=shown, width=200)) as live:
+        for name in ("one", "other"):
+            live.of(name).training_begins(name, {"labels": 2}, 10)
+            live.of(name).stage_begins("labels", "CE()", 2, int(name == "other"))
+        record = {"training": "other", "stage": "labels", "epoch": 2, "loss": 0.5, "validation": {"accuracy": 0.25}}
+        live.of("other").epoch_ends(record)
+        live.of("one").training_ends("one", ended(0.5))
+        live.of("before").training_ends("before", ended(0.75))
+    assert shown.getvalue().splitlines() == [
+        "  one, stage 'labels': CE(), 2 epochs",
+        "  other, stage 'labels': CE(), 2 epochs, going on after epoch 1",
+        "  other labels epoch 2: loss 0.5, validation 25.0 %",
+        "one: validation 50.00 %",
+        "before: validation 75.00 % (done before)",
+    ]
