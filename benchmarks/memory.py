@@ -30,11 +30,11 @@ def main(library: str, kind: str, pair: str) -> None:
     else:
         from benchmarks import peers as module  # type: ignore[no-redef]
 
-        assert library in module.installed(), library
+        module.load(library)
     import torch
 
     from benchmarks.workload import PAIRS, Work
-    from understudy.measure.memory import peak_memory
+    from understudy.measure.surroundings import peak_memory
 
     began = time.perf_counter()
     work = Work(PAIRS[pair], IMAGES)
@@ -47,7 +47,7 @@ def main(library: str, kind: str, pair: str) -> None:
         first = time.perf_counter() - began
         for _ in range(STEPS - 1):
             loop.step()
-    print(json.dumps({"bytes": peak_memory(torch.device("cpu")), "first_step": first}))
+    print(json.dumps({"bytes": peak_memory(torch.device("cpu"))["process"], "first_step": first}))
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def growth(rounds: int) -> dict[str, Any]:
             f"{factor}x": ours.loop(Work(pair, factor * 10 * BATCH), "stored", ours.FAST, Path(folder) / str(factor))
             for factor in (1, 2, 4)
         }
-        data = _turns({name: loop.epoch for name, loop in for_data.items()}, rounds)
+        data = _turns({name: loop.epoch for name, loop in for_data.items()}, rounds, repeats=1)
     terms = _turns({str(count): ours.many_terms(Work(pair, 10 * BATCH), count) for count in (1, 2, 4, 8)}, rounds)
     return {"data": data, "terms": terms, "store": {views: _store(views) for views in (1, 2, 4)}}
 

@@ -53,7 +53,7 @@ def test_own_code_runs_only_where_its_module_is_trusted(make_run, tmp_path):
     with pytest.raises(UserError, match="--trust smallnets"):
         understudy.load(tmp_path / "run", trust=["small"])
     images = torch.rand(2, *SHAPE)
-    trained = run.trained(run.tasks()[0]).eval()
+    trained = run.trained(run.plan.names[0]).eval()
     torch.testing.assert_close(understudy.load(tmp_path / "run", trust=["smallnets"])(images), trained(images))
 
 

@@ -15,11 +15,11 @@ from benchmarks.workload import Loop, Work
 
 def installed() -> list[str]:
     """The names of those that can be imported here."""
-    return [name for name in _files() if _module(name) is not None]
+    return [name for name in _files() if load(name) is not None]
 
 
 def loops(name: str, work: Work) -> dict[str, Loop]:
-    module = _module(name)
+    module = load(name)
     assert module is not None, name
     with quiet():
         found: dict[str, Loop] = module.loops(work)
@@ -38,7 +38,8 @@ def _files() -> list[str]:
     return sorted(found.name for found in pkgutil.iter_modules(__path__))
 
 
-def _module(name: str):  # type: ignore[no-untyped-def]
+def load(name: str):  # type: ignore[no-untyped-def]
+    """Its file, which imports it; None where it is not installed."""
     try:
         with quiet():
             return importlib.import_module(f"{__name__}.{name}")

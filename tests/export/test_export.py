@@ -180,6 +180,21 @@ def test_a_student_of_too_few_layers_is_not_for_int8(tmp_path, small):
         sys.path.remove(str(tmp_path))
 
 
+def test_a_whitening_front_is_exported_with_the_student_and_stays_in_floating_point(tmp_path, small):
+    from understudy import student as product
+    from understudy.models import NetworkSpec, Whitened, Whitening
+
+    data = small.data()
+    spec = NetworkSpec("resnet8", {"widths": [4, 4, 4]})
+    images = torch.rand(40, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    network = Whitened(spec.build(3, 3, 8), Whitening.fit(images)).eval()
+    product.save(tmp_path, network, product.describe(network, spec, (3, 8, 8), data.classes))
+    loose = {"agreement": 0, "accuracy": 100}
+    found = export.export(tmp_path, "int8", data=data, tolerance=loose, seconds=0.0)
+    assert found.proof.compared.largest_difference < 0.2 * found.proof.compared.largest_logit
+    assert found.record["facts"]["layers"] == {"int8": 8, "floating_point": 2}
+
+
 def test_a_run_proves_its_student_on_its_own_data_beside_its_own_teacher(make_run, plain_format, tmp_path):
     plain_format()
     taught = '[teacher]\nnetwork = "resnet8"\nweights = "gone.safetensors"\n'

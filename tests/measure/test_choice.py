@@ -81,8 +81,11 @@ BOTH = [Candidate("small", 0.8, 1.0, 90_000), Candidate("large", 0.9, 3.0, 2_000
 
 
 def test_the_reason_names_what_the_budget_costs():
-    reason = choose(BOTH, Budget(latency_ms=2)).reason
-    assert "small is the most accurate, with 80.00 %, of the 1 of 2 that fit (at most 2 ms)." in reason
+    reason = choose(BOTH, Budget(latency_ms=2), part="validation").reason
+    assert (
+        "small is the most accurate, with 80.00 % on the validation part, of the 1 of 2 that fit (at most 2 ms)."
+        in reason
+    )
     assert "large reaches 90.00 %, but takes 1 ms too long (3 ms)" in reason
 
 

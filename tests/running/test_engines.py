@@ -141,7 +141,7 @@ def test_a_ray_cluster_gives_the_same_bytes_also_where_a_worker_is_killed(make_r
         actor = next(actor for actor, job in engines[0]._busy.values() if job.name == training)
         ray.kill(actor)  # its process, at once
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)  # none that others run
     try:
         make_run("seeds=[0]", text=RECIPE, engine=engine, watcher=hearing, checkpoint_seconds=0.0).execute()
     finally:

@@ -137,7 +137,7 @@ def test_a_network_that_cannot_be_exported_costs_no_result(make_run, monkeypatch
 def test_a_student_that_cannot_be_looked_into_is_left_out_of_the_maps(make_run, small):
     run = make_run()
     teacher, student = small.networks()
-    stages = {name: run.stages(run.recipe.methods["fitnets"], student, teacher) for name in ("whole", "headless")}
+    stages = {name: run.stages("fitnets", student, [teacher]) for name in ("whole", "headless")}
     students = {"whole": student, "headless": torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3))}
     part = run.cast.data.test
     found = measures.of_inner_values(teacher, students, stages, part, run.recipe.settings)

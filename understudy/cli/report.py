@@ -75,6 +75,7 @@ def _row(students: Students, student: Student) -> dict[str, Any]:
         students.chosen_by: students.worth(student),
         "accuracy": asdict(student.accuracy)["values"],
         "latency_ms": student.latency_ms,
+        "speed_up": students.speed_up(student),
         "bytes": student.network.bytes,
         "multiplications": student.network.multiplications,
     }

@@ -2,13 +2,13 @@
 
 Weights are int8 with a scale for each channel, activations uint8 with a scale for each tensor (on processors of the
 x86 family the faster pair by far), both between quantise and dequantise nodes, as many runtimes read them. The rule
-for what stays in floating point is the usual one: the first and the last layer with weights. They hold a small part of
-the work, and the most of the error. On x86 processors without VNNI (before 2019, roughly) sums of such products may
-saturate: prove the file on such a machine if that is where it will run.
+for what stays in floating point is the usual one: the front, the first and the last layer with weights, and batch norms
+that no convolution takes up. They hold a small part of the work, and the most of the error. On x86 processors without
+VNNI (before 2019, roughly) sums of such products may saturate: prove the file there if that is where it will run.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from understudy.errors import OptionalPackageError, UserError
 from understudy.export import onnx as floating
 from understudy.export._base import Format, Material
 from understudy.export.proof import Tolerance
+from understudy.models import Whitened
 
 CALIBRATION = 512  # samples
 BATCH = 64
@@ -46,9 +47,11 @@ def write(material: Material, path: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         whole, prepared = Path(scratch) / "whole.onnx", Path(scratch) / "prepared.onnx"
         facts = floating.write(material, whole)
-        quant_pre_process(whole, prepared)
-        layers = [node.name for node in onnx.load(prepared).graph.node if node.op_type in _WEIGHTED]
-        if len(layers) < 3:
+        quant_pre_process(
+            whole, prepared, skip_symbolic_shape=True
+        )  # which fails at some fronts; the exporter knows them
+        layers, floating_nodes = _divided(onnx.load(prepared).graph.node, isinstance(material.network, Whitened))
+        if not layers:
             raise UserError("int8 keeps the first and the last layer in floating point, and this student has no other")
         quantization.quantize_static(
             prepared,
@@ -58,15 +61,24 @@ def write(material: Material, path: Path) -> dict[str, Any]:
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
-            nodes_to_exclude=[layers[0], layers[-1]],
+            nodes_to_exclude=floating_nodes,
         )
     model = onnx.load(path)
     onnx.helper.set_model_props(model, {floating.METADATA: material.description})
     onnx.save(model, path)
     return facts | {
         "calibrated_on": min(CALIBRATION, len(material.train)),
-        "layers": {"int8": len(layers) - 2, "floating_point": 2},
+        "layers": {"int8": len(layers), "floating_point": 2},
     }
+
+
+def _divided(nodes: Sequence[Any], whitened: bool) -> tuple[list[str], list[str]]:
+    """The layers for int8, and every node that stays in floating point, of nodes in the order of their work."""
+    layers = [node.name for node in nodes if node.op_type in _WEIGHTED][1 if whitened else 0 :]
+    names = [node.name for node in nodes]
+    front = names[: names.index(layers[0])] if layers else names
+    norms = [node.name for node in nodes if node.op_type == "BatchNormalization"]
+    return layers[1:-1], [*front, *layers[:1], *layers[-1:], *norms]
 
 
 def _batches(train: Part) -> Iterator[dict[str, NDArray[np.float32]]]:

@@ -39,8 +39,12 @@ class Choice:
     reason: str
 
 
-def choose(candidates: Sequence[Candidate], budget: Budget | None = None) -> Choice:
-    """The most accurate of those within the budget; of equals the faster, then the smaller one."""
+def choose(candidates: Sequence[Candidate], budget: Budget | None = None, *, part: str = "") -> Choice:
+    """The most accurate of those within the budget; of equals the faster, then the smaller one.
+
+    Args:
+        part: of the data, on which the accuracies were measured, for the reason: ``"validation"``.
+    """
     budget = budget or Budget()
     if not candidates:
         return Choice(None, "There is nothing to choose from.")
@@ -48,7 +52,7 @@ def choose(candidates: Sequence[Candidate], budget: Budget | None = None) -> Cho
     if not fitting:
         return Choice(None, _nothing(candidates, budget))
     best = min(fitting, key=_rank)
-    return Choice(best, _reason(best, fitting, candidates, budget))
+    return Choice(best, _reason(best, fitting, candidates, budget, f" on the {part} part" if part else ""))
 
 
 def frontier(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -81,10 +85,12 @@ def _misses(candidate: Candidate, budget: Budget) -> dict[str, float]:
     return missed
 
 
-def _reason(best: Candidate, fitting: Sequence[Candidate], all_of_them: Sequence[Candidate], budget: Budget) -> str:
+def _reason(
+    best: Candidate, fitting: Sequence[Candidate], all_of_them: Sequence[Candidate], budget: Budget, where: str
+) -> str:
     if budget == Budget():
-        return f"{best.name} is the most accurate of {len(all_of_them)}, with {_percent(best.accuracy)}."
-    told = f"{best.name} is the most accurate, with {_percent(best.accuracy)}, "
+        return f"{best.name} is the most accurate of {len(all_of_them)}, with {_percent(best.accuracy)}{where}."
+    told = f"{best.name} is the most accurate, with {_percent(best.accuracy)}{where}, "
     told += f"of the {len(fitting)} of {len(all_of_them)} that fit ({budget})."
     better = [c for c in all_of_them if c.accuracy > best.accuracy]
     if better:

@@ -6,7 +6,19 @@ from understudy.measure import Budget, Choice
 from understudy.report.drawing import Drawn
 from understudy.report.pieces import badge, document, figure, section, tile
 from understudy.report.students import Student, Students
-from understudy.report.words import NONE, count, escape, memory, milliseconds, percent, plural, ratio, short, spread
+from understudy.report.words import (
+    NONE,
+    TIMES,
+    count,
+    escape,
+    memory,
+    milliseconds,
+    percent,
+    plural,
+    ratio,
+    short,
+    spread,
+)
 
 HEADINGS = {
     "accuracy": "accuracy",
@@ -113,7 +125,10 @@ def _table(students: Students, choice: Choice, sort: str) -> str:
         f'<table class="sortable" role="table" {grid}>\n<thead role="rowgroup"><tr role="row">{head}</tr></thead>\n'
         f'<tbody role="rowgroup">\n{rows}\n</tbody>\n</table>\n</div>'
     )
-    note = "Means over the seeds, the best first. Latencies are those that each run measured, by itself."
+    note = (
+        "Means over the seeds, the best first. Latencies are those that each run measured, by itself; below them the "
+        "speed-up over the teacher of the run, which was measured in turn."
+    )
     return section("Students", body, note)
 
 
@@ -123,9 +138,10 @@ def _radio(key: str, told: str, *, checked: bool) -> str:
 
 
 def _row(students: Students, student: Student, places: Mapping[str, int], choice: Choice) -> str:
+    faster = students.speed_up(student)
     cells = {
         "accuracy": percent(students.worth(student)),
-        "latency": milliseconds(student.latency_ms),
+        "latency": milliseconds(student.latency_ms) + (f"<small>{faster:.1f}{TIMES}</small>" if faster else ""),
         "size": memory(student.network.bytes),
         "multiplications": short(student.network.multiplications),
         "test": spread(student.accuracy),

@@ -71,7 +71,14 @@ class Students:
 
     def choice(self, budget: Budget) -> Choice:
         rows = [Candidate(s.name, self.worth(s), s.latency_ms, s.network.bytes) for s in self.all]
-        return choose(rows, budget)
+        return choose(rows, budget, part=self.chosen_by)
+
+    def speed_up(self, student: Student) -> float | None:
+        """Over the teacher of its own run, with which it was measured in turn."""
+        teacher = self.records[student.run].result.networks.get("teacher")
+        if not student.latency_ms or teacher is None or teacher.latency_ms is None:
+            return None
+        return teacher.latency_ms.p50 / student.latency_ms
 
     def named(self, name: str) -> Student:
         return next(student for student in self.all if student.name == name)

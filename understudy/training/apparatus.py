@@ -56,7 +56,7 @@ class Apparatus:
         self.objective = Objective(
             stage.objective,
             student=settings.compiled(student),
-            teacher=teachers if settings.teacher == "lean" else [settings.compiled(teacher) for teacher in teachers],
+            teacher=[settings.compiled(teacher) for teacher in teachers],
             example=example,
             facts=facts,
             teaching=settings.of_teacher.autocast,

@@ -184,8 +184,8 @@ class Training:
     def advance(self, stage: Stage, batch: Batch, began: float) -> None:
         """One step of the current epoch, and what is due between two; ``began`` is when the last one had ended."""
         place, steps = self.place, self.data.train.steps(stage.course.batch)
-        last = place.step == steps - 1
-        self._step(stage, batch, place.epoch + place.step / steps, shares=last and len(stage.objective.parts) > 1)
+        shares = place.step == steps - 1 and len(stage.objective.parts) > 1
+        self._step(stage, batch, place.epoch + place.step / steps, shares=shares)
         place.step += 1
         place.steps += 1
         self._between_steps(began)

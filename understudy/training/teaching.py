@@ -31,8 +31,7 @@ class Lean:
     """A teacher's copy, asked in its stead."""
 
     def __init__(self, network: nn.Module, teacher: TappedNetwork, settings: Settings):
-        asked = settings.compiled(settings.place(network))
-        self.tapped = TappedNetwork(asked, teacher.taps, cut=teacher.cut, called=teacher.called)
+        self.tapped = TappedNetwork(settings.place(network), teacher.taps, cut=teacher.cut, called=teacher.called)
         self.settings = settings
 
     def compiled(self) -> "Lean":

@@ -90,9 +90,7 @@ class Ray(Engine):
     def _connect(self, address: str | None) -> None:
         try:
             with _own_signals():
-                self.ray.init(
-                    address=address, include_dashboard=False if address is None else None, log_to_driver=False
-                )
+                self.ray.init(address=address, log_to_driver=False, logging_level="warning")
         except (ConnectionError, ValueError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"no Ray cluster answers at {address or 'this machine'}: {reason}") from error
