@@ -17,7 +17,7 @@ from understudy.distilling import distill as distill
 from understudy.errors import UserError as UserError
 from understudy.objective import Objective as Objective
 from understudy.objective import Outcome as Outcome
-from understudy.plan import Stage as Stage
+from understudy.stage import Stage as Stage
 from understudy.stored import Stored as Stored
 from understudy.student import load as load
 from understudy.taps import Pair as Pair

@@ -17,7 +17,7 @@ from understudy.errors import UserError
 from understudy.methods import find
 from understudy.models import load_weights
 from understudy.objective import evaluating
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.stored import Stored
 from understudy.taps import inner
 from understudy.terms import Expression

@@ -8,9 +8,9 @@ import pytest
 from huggingface_hub import ModelCard, errors
 
 from tests.test_student import RECIPE_ALONE
-from understudy import hub
-from understudy.card import files, write_card
 from understudy.errors import UserError
+from understudy.shipping import hub
+from understudy.shipping.card import files, write_card
 
 
 @pytest.fixture

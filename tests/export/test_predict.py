@@ -12,7 +12,7 @@ from tests.conftest import pictures
 from understudy.cli import main
 from understudy.errors import UserError
 from understudy.export import FORMATS
-from understudy.predicting import predict
+from understudy.shipping.predicting import predict
 
 
 @pytest.fixture

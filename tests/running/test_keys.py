@@ -15,12 +15,12 @@ from understudy.data import content
 from understudy.data.folder import Images
 from understudy.data.sources import Streamed
 from understudy.errors import UserError
-from understudy.plan import Stage
 from understudy.plans import Given, Node, code
 from understudy.proposals import PLACEHOLDERS
 from understudy.recipe.schema import NetworkTable
 from understudy.running.keys import canonical
 from understudy.running.work import Casts, Taught, key_of, key_parts
+from understudy.stage import Stage
 from understudy.terms import CE, KD, Hint
 from understudy.training.course import Course
 

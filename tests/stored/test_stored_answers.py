@@ -21,7 +21,7 @@ from understudy.data.parts import Data
 from understudy.errors import UserError
 from understudy.methods import find
 from understudy.objective import Objective
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.stored.answers import StoredAnswers
 from understudy.stored.records import form_of, read_form
 from understudy.terms import CE, KD, Confidence, GradientAT, SeveralTeachers

@@ -12,8 +12,8 @@ from understudy.methods.crd import crd, crd_batch
 from understudy.methods.dml import dml
 from understudy.methods.rocket import rocket
 from understudy.models.front import Normalized
-from understudy.plan import Stage
 from understudy.proposals import PROPOSALS
+from understudy.stage import Stage
 from understudy.terms import Facts, Term
 from understudy.terms.bss import BSS
 from understudy.terms.can import CAN

@@ -8,7 +8,7 @@ from torch import nn
 
 from understudy.errors import UserError
 from understudy.methods import find
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.terms import CE, KD, Hint, Term, as_sum
 from understudy.terms._base import Reads
 from understudy.training import preflight

@@ -10,7 +10,7 @@ from understudy.methods import find
 from understudy.models import NetworkSpec, Normalized
 from understudy.models.folding import copied, fold
 from understudy.objective import Objective
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.taps import TappedNetwork
 from understudy.terms import CE, KD, GradientAT, Hint
 from understudy.training.apparatus import Apparatus

@@ -6,7 +6,7 @@ from pathlib import Path
 from understudy import recipe as recipes
 from understudy.cli._shared import err, print_findings
 from understudy.recipe import Recipe
-from understudy.recipe.read import HowSettings
+from understudy.recipe.resolve import HowSettings
 from understudy.running.choosing import settled
 from understudy.training.preflight import Finding
 from understudy.training.watch import Watcher

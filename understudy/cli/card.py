@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from understudy import card as cards
-from understudy import hub
 from understudy.cli._shared import out
+from understudy.shipping import card as cards
+from understudy.shipping import hub
 
 
 def card(

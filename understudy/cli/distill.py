@@ -38,7 +38,7 @@ from understudy.errors import UserError
 from understudy.measure.latency import need_onnx_runtime
 from understudy.methods import find
 from understudy.recipe import Recipe
-from understudy.recipe.read import HowSettings
+from understudy.recipe.resolve import HowSettings
 from understudy.report import write_report
 from understudy.running import Run
 from understudy.running.cast import PACKAGE

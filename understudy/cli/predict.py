@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from understudy.cli._shared import JsonOption, StudentTrustOption, confirmed, out, print_json
-from understudy.predicting import Prediction
-from understudy.predicting import predict as predicted
+from understudy.shipping.predicting import Prediction
+from understudy.shipping.predicting import predict as predicted
 
 
 def predict(

@@ -22,7 +22,7 @@ from understudy.data.parts import Data
 from understudy.errors import UserError
 from understudy.measure.steps import interleaved, median_ratio, timed
 from understudy.measure.surroundings import machine, versions
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.training.checkpoints import write_atomically
 from understudy.training.loop import Training
 from understudy.training.settings import Settings

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.data.parts import Batch
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.taps import Answer, TappedNetwork, call
 from understudy.training.loop import Training
 from understudy.training.optimizers import parameter_groups

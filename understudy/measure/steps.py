@@ -14,7 +14,7 @@ from understudy.data.parts import Batch
 from understudy.measure.floors import Floor
 from understudy.measure.parts import Parts, synchronize
 from understudy.measure.surroundings import peak_memory
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.training.loop import Training
 
 WARM_UP = 3

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.training.course import Course
 
 

@@ -3,7 +3,7 @@
 from understudy.errors import UserError
 from understudy.methods._base import Method
 from understudy.methods._split import split
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.terms import CE, KD
 from understudy.terms.ab import AB
 from understudy.training.course import Course

@@ -1,7 +1,7 @@
 """The student without a teacher: what every method must beat."""
 
 from understudy.methods._base import Method
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.terms import CE
 from understudy.training.course import Course
 

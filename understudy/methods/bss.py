@@ -2,7 +2,7 @@
 
 from understudy.errors import UserError
 from understudy.methods._base import Method
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.terms import CE, KD
 from understudy.terms.bss import BSS
 from understudy.training.course import Course

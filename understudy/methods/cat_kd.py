@@ -1,7 +1,7 @@
 """Class attention transfer (CAT-KD; Guo et al., CVPR 2023)."""
 
 from understudy.methods._base import Method
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.terms import CE
 from understudy.terms.cat_kd import CATKD
 from understudy.training.course import Course

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from understudy.methods._base import Method
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.terms import CE
 from understudy.terms.cc import CC, CCDifferences
 from understudy.training.course import Course

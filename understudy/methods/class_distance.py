@@ -8,7 +8,7 @@ from torch import nn
 from understudy.errors import UserError
 from understudy.methods._base import Method
 from understudy.models.grafts import Graft
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.taps import Pair, Tap
 from understudy.terms import CE
 from understudy.terms.class_distance import ClassDistance

@@ -1,7 +1,7 @@
 """Contrastive representation distillation (Tian, Krishnan, Isola, 2020), and its form without a memory."""
 
 from understudy.methods._base import Method
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.terms import CE
 from understudy.terms.crd import CRD
 from understudy.terms.crd_batch import CRDBatch

@@ -1,7 +1,7 @@
 """Channel-wise distillation (Shu et al., ICCV 2021)."""
 
 from understudy.methods._base import Method
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.terms import CE
 from understudy.terms.cwd import CWD
 from understudy.training.course import Course

@@ -1,7 +1,7 @@
 """DIST (Huang et al., NeurIPS 2022)."""
 
 from understudy.methods._base import Method
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.terms import CE
 from understudy.terms.dist import DIST
 from understudy.training.course import Course

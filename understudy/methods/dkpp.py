@@ -1,7 +1,7 @@
 """Born-again networks' DKPP (Furlanello et al., ICML 2018)."""
 
 from understudy.methods._base import Method
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.terms.dkpp import DKPP
 from understudy.training.course import Course
 

@@ -2,8 +2,8 @@
 
 from understudy.methods._base import Method
 from understudy.methods._split import split
-from understudy.plan import Stage
 from understudy.regressors import Regressor
+from understudy.stage import Stage
 from understudy.terms import CE, KD, Hint
 from understudy.terms.hint import Reduce
 from understudy.training.course import Course

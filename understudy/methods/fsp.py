@@ -4,7 +4,7 @@ from typing import Literal
 
 from understudy.methods._base import Method
 from understudy.methods._split import split
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.terms import CE
 from understudy.terms.fsp import FSP
 from understudy.training.course import Course

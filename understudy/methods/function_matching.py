@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from understudy.errors import UserError
 from understudy.methods._base import Method
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.terms import KD
 from understudy.training.course import Course
 

@@ -1,7 +1,7 @@
 """Knowledge distillation (Hinton, Vinyals, Dean, 2015)."""
 
 from understudy.methods._base import Method
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.terms import CE, KD
 from understudy.training.course import Course
 

@@ -1,7 +1,7 @@
 """Regression of logits (Ba & Caruana, NIPS 2014)."""
 
 from understudy.methods._base import Method
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.terms.logit_regression import LogitRegression, Reduce
 from understudy.training.course import Course
 

@@ -1,7 +1,7 @@
 """Noisy teachers (Sau & Balasubramanian, 2016)."""
 
 from understudy.methods._base import Method
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.terms.logit_regression import Reduce
 from understudy.terms.noisy_teacher import NoisyTeacher
 from understudy.training.course import Course

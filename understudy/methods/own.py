@@ -7,7 +7,7 @@ from typing import Any
 from understudy.errors import UserError
 from understudy.methods._base import Method
 from understudy.notation import parse
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.training.course import Course
 
 

@@ -1,7 +1,7 @@
 """Relational distillation (RKD; Park et al., CVPR 2019)."""
 
 from understudy.methods._base import Method
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.terms import CE
 from understudy.terms.rkd import RKDAngle, RKDDistance
 from understudy.training.course import Course

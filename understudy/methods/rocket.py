@@ -1,7 +1,7 @@
 """Rocket Launching (Zhou et al., 2018)."""
 
 from understudy.methods._base import Method
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.terms import CE
 from understudy.terms.rocket import Rocket
 from understudy.training.course import Course

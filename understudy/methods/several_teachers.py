@@ -5,7 +5,7 @@ from typing import Literal
 
 from understudy.errors import UserError
 from understudy.methods._base import Method
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.terms import CE, Expression
 from understudy.terms.several_teachers import SeveralTeachers, Vote
 from understudy.training.course import Course

@@ -7,7 +7,7 @@ from torch import nn
 
 from understudy.methods._base import Method
 from understudy.models.grafts import Graft
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.taps import Pair
 from understudy.terms import CE
 from understudy.terms.simkd import SimKD

@@ -1,7 +1,7 @@
 """Similarity-preserving distillation (SP; Tung & Mori, ICCV 2019)."""
 
 from understudy.methods._base import Method
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.terms import CE
 from understudy.terms.sp import SP
 from understudy.training.course import Course

@@ -1,7 +1,7 @@
 """Softmax regression representation learning (SRRL; Yang et al., ICLR 2021)."""
 
 from understudy.methods._base import Method
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.terms import CE
 from understudy.terms.srrl import SRRL
 from understudy.training.course import Course

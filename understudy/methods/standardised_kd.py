@@ -1,7 +1,7 @@
 """Logit standardisation (Sun et al., CVPR 2024)."""
 
 from understudy.methods._base import Method
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.terms import CE
 from understudy.terms.standardised_kd import StandardisedKD
 from understudy.training.course import Course

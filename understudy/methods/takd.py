@@ -2,7 +2,7 @@
 
 from understudy.methods._base import Method
 from understudy.methods.kd import kd
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.training.course import Course
 
 

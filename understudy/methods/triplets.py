@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from understudy.methods._base import Method
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.terms import CE
 from understudy.terms.triplets import Triplets
 from understudy.training.course import Course

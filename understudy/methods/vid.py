@@ -1,7 +1,7 @@
 """Variational information distillation (Ahn et al., CVPR 2019)."""
 
 from understudy.methods._base import Method
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.terms import CE
 from understudy.terms.vid import VID
 from understudy.training.course import Course

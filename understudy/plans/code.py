@@ -18,7 +18,7 @@ from pathlib import Path
 import understudy
 from understudy import methods
 from understudy.models import catalogue
-from understudy.plan import Stage
+from understudy.stage import Stage
 
 ROOT = Path(understudy.__file__).parent.parent
 BEGIN = "understudy.running.work"

@@ -21,9 +21,9 @@ from understudy.data.sources import InMemory
 from understudy.errors import UserError, did_you_mean
 from understudy.models import NetworkSpec, Normalized, Whitened, Whitening, load_weights
 from understudy.objective import evaluating
-from understudy.plan import Stage
 from understudy.proposals import PROPOSALS
 from understudy.recipe.schema import DataTable, NetworkTable, TeacherTable
+from understudy.stage import Stage
 
 PACKAGE = Path(understudy.__file__).parent
 SPLIT_SEED = 0  # all seeds share one validation part, so that they are measured alike

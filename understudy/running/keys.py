@@ -13,12 +13,12 @@ from understudy import methods
 from understudy.data.content import digest
 from understudy.errors import UserError
 from understudy.models import catalogue
-from understudy.plan import Stage
 from understudy.plans.code import code_version
 from understudy.plans.entry import sha256
 from understudy.plans.node import Given, Node
 from understudy.recipe.schema import NetworkTable
 from understudy.running.cast import Cast, stages, weights_file
+from understudy.stage import Stage
 from understudy.taps import Pair
 from understudy.training.settings import Settings
 

@@ -23,8 +23,8 @@ from understudy.measure import (
     taps_to_compare,
 )
 from understudy.measure.verdict import Spread
-from understudy.plan import Stage
 from understudy.recipe.schema import MethodTable
+from understudy.stage import Stage
 from understudy.terms import Reads
 from understudy.tracing import trace
 from understudy.training.settings import Settings

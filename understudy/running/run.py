@@ -10,7 +10,6 @@ from torch import nn
 
 from understudy import recipe as recipes
 from understudy.data import Data
-from understudy.plan import Stage
 from understudy.plans import Node, Store
 from understudy.plans.entry import RESULT, read_json
 from understudy.recipe import Recipe
@@ -22,6 +21,7 @@ from understudy.running.execution import Execution
 from understudy.running.folder import RunFolder
 from understudy.running.result import summarize
 from understudy.running.work import Casts, staged
+from understudy.stage import Stage
 from understudy.stored import Stored
 from understudy.training import preflight
 from understudy.training.interrupt import StopRequest

@@ -12,12 +12,12 @@ from understudy import methods
 from understudy import student as product
 from understudy.data.reading import Progress
 from understudy.errors import UserError
-from understudy.plan import Stage
 from understudy.plans.entry import LAST, METRICS, finish
 from understudy.plans.node import Given, Node
 from understudy.recipe.schema import DataTable, NetworkTable, Table
 from understudy.running.cast import Cast, stages
 from understudy.running.keys import determinants, key_of, weights_digest
+from understudy.stage import Stage
 from understudy.training import preflight
 from understudy.training.interrupt import StopRequest
 from understudy.training.loop import Training

@@ -12,7 +12,7 @@ from understudy.data.parts import Batch, Data
 from understudy.data.views import PLAIN, Draw, Views
 from understudy.errors import UserError
 from understudy.objective import Objective
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.stored import fingerprints
 from understudy.stored.options import Stored
 from understudy.stored.store import Store

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from understudy.data.views import PLAIN
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.stored.options import Stored
 from understudy.stored.records import WORD
 from understudy.stored.value import forms

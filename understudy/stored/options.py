@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from understudy.data.views import PLAIN, Draw, Views
 from understudy.errors import UserError
-from understudy.plan import STAGE_STRIDE
+from understudy.stage import STAGE_STRIDE
 from understudy.taps import Tap
 from understudy.terms import Reads
 from understudy.training.bounds import STRICT, Interval

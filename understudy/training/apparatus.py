@@ -12,7 +12,7 @@ from understudy.data.parts import Batch, Data
 from understudy.data.views import Draw
 from understudy.errors import UserError
 from understudy.objective import Objective, Outcome
-from understudy.plan import STAGE_STRIDE, Stage
+from understudy.stage import STAGE_STRIDE, Stage
 from understudy.stored import Stored
 from understudy.stored.answers import StoredAnswers
 from understudy.streams import Beside

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from understudy import randomness
 from understudy.data.parts import Batch, Data
 from understudy.errors import UserError
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.stored import Stored
 from understudy.training import checkpoints
 from understudy.training.apparatus import Apparatus

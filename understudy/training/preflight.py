@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from understudy.data.parts import Batch, Data, Part
 from understudy.errors import UserError
 from understudy.objective import Objective, evaluating
-from understudy.plan import Stage
+from understudy.stage import Stage
 from understudy.stored import Stored
 from understudy.stored.forecast import forecast
 from understudy.taps import Answer, inner

@@ -1,0 +1,119 @@
+"""What a type cannot say of a recipe: settings against a method's signature, and what is impossible together."""
+
+import typing
+from typing import Any
+
+from pydantic import ConfigDict, ValidationError, create_model
+
+from understudy import methods
+from understudy.errors import UserError, did_you_mean
+from understudy.proposals import PLACEHOLDERS, PROPOSALS
+from understudy.recipe.mistakes import Mistakes, explain
+from understudy.recipe.overrides import within
+from understudy.recipe.schema import NetworkTable, PathTable, Recipe, TeacherTable
+from understudy.training.course import Course
+
+# What stands in a method's table beside its own settings.
+OF_ALL_METHODS = ("method", "train", "seeds", "balance", "assistants")
+
+
+def check_settings(method: methods.Method, place: tuple[str, ...], own: dict[str, Any], mistakes: Mistakes) -> None:
+    for key in own:
+        if key not in method.settings:
+            known = [*method.settings, *OF_ALL_METHODS]
+            mistakes.add([*place, key], f"method {method.name!r} has no such setting{did_you_mean(key, known)}")
+    hints = typing.get_type_hints(method.stages)
+    fields: dict[str, Any] = {}
+    for key, parameter in method.settings.items():
+        if key in PROPOSALS:  # can be proposed once the networks are there
+            fields[key] = (hints[key] | None, None)
+        else:
+            fields[key] = (hints[key], ... if key in method.needed else parameter.default)
+    model = create_model("Settings", __config__=ConfigDict(extra="ignore"), **fields)
+    try:
+        model.model_validate(own)
+    except ValidationError as error:
+        for entry in error.errors():
+            path, text = explain(entry)
+            mistakes.add([*place, *path], text)
+
+
+def check_views(raw: dict[str, Any], mistakes: Mistakes) -> None:
+    """Views check themselves as they are made, which would end the reading of the recipe: that is put off."""
+    names = list(raw["methods"]) if isinstance(raw.get("methods"), dict) else []
+    several = range(len(raw["teachers"])) if isinstance(raw.get("teachers"), list) else []
+    paths = [
+        ["train"],
+        ["teacher", "train"],
+        ["path", "learns", "train"],
+        *(["methods", name, "train"] for name in names),
+    ]
+    paths += [["teachers", str(number), "train"] for number in several]
+    for path in paths:
+        course: Any = raw
+        for part in path:
+            course = within(course, part)
+        if isinstance(course, dict) and isinstance(course.get("views"), dict):
+            for key, value in course["views"].items():
+                if isinstance(value, (int, float)) and value < 0:
+                    mistakes.add([*path, "views", key], f"must not be negative (it is {value})")
+                    course["views"] = {k: v for k, v in course["views"].items() if k != key}
+
+
+def check_combinations(recipe: Recipe, mistakes: Mistakes) -> None:
+    """What is right key by key and impossible together."""
+    for name, table in recipe.methods.items():
+        method = methods.find(table.method)
+        if method.reads_teacher and not recipe.taught_by and method.family != "own":
+            mistakes.add(["methods", name], "it learns from a teacher: add a table [teacher]")
+        given = {key: PLACEHOLDERS[key] for key in method.needed if key in PLACEHOLDERS}
+        try:
+            method(table.train, **(given | dict(table.settings)))
+        except UserError as error:
+            mistakes.add(["methods", name], str(error))
+        if method.needs_assistants and not table.assistants:
+            mistakes.add(["methods", name], 'name its assistants, as in assistants = ["plain4"], or "auto"')
+        if table.assistants and not method.reads_teacher:
+            mistakes.add(["methods", name, "assistants"], "it learns from nobody, so there is nothing to assist")
+        if table.assistants == "auto" and recipe.teachers:
+            mistakes.add(["methods", name, "assistants"], "choosing one needs a single [teacher]: name the assistants")
+        if table.assistants == "auto" and not recipe.data.validation:
+            mistakes.add(["methods", name, "assistants"], "choosing one needs a validation part: set data.validation")
+    if recipe.path is not None:
+        _check_path(recipe, recipe.path, mistakes)
+    courses: dict[tuple[str, ...], Course] = {("methods", n, "train"): t.train for n, t in recipe.methods.items()}
+    teachers = _teachers(recipe)
+    courses |= {(*path, "train"): table.train for path, table in teachers.items() if table.train}
+    for path, course in courses.items():
+        if course.patience and not recipe.data.validation:
+            mistakes.add([*path, "patience"], "stopping by patience needs a validation part: set data.validation")
+    if recipe.data.whiten:
+        networks: dict[tuple[str, ...], NetworkTable] = {**teachers, ("student",): recipe.student}
+        for path, network in networks.items():
+            if network.mean or network.std:
+                mistakes.add(
+                    [*path, "mean" if network.mean else "std"],
+                    "data.whiten takes the place of each network's mean and std: leave them out",
+                )
+
+
+def _check_path(recipe: Recipe, path: PathTable, mistakes: Mistakes) -> None:
+    if recipe.teacher is None:
+        mistakes.add(["path"], "a path begins with a teacher: add a table [teacher]")
+    if not recipe.data.validation:
+        mistakes.add(["path"], "a search chooses by validation accuracy: set data.validation")
+    taught = [name for name, table in recipe.methods.items() if methods.find(table.method).reads_teacher]
+    if path.method is not None and path.method not in taught:
+        mistakes.add(
+            ["path", "method"], f"it is no table of a method with a teacher{did_you_mean(path.method, taught)}"
+        )
+    elif not taught:
+        mistakes.add(["path"], "add the method by which the networks learn, such as [methods.kd]")
+
+
+def _teachers(recipe: Recipe) -> dict[tuple[str, ...], TeacherTable]:
+    """Each teacher with its place in the recipe."""
+    several: dict[tuple[str, ...], TeacherTable] = {
+        ("teachers", str(number)): table for number, table in enumerate(recipe.teachers)
+    }
+    return {("teacher",): recipe.teacher} if recipe.teacher else several

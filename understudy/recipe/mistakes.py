@@ -1,0 +1,104 @@
+"""What is wrong with a recipe: collected, and told together, each mistake with its file, its line and its key."""
+
+import dataclasses
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+from understudy.errors import UserError, did_you_mean, nearest
+from understudy.recipe.lines import Lines
+from understudy.recipe.schema import Recipe
+
+
+class Mistakes:
+    """Collected mistakes of one recipe."""
+
+    def __init__(self, source: str, lines: Lines, overridden: dict[tuple[str, ...], str]):
+        self.source, self.lines = source, lines
+        self.overridden = overridden  # keys that came from the command line, each with its option
+        self.found: dict[tuple[str, ...], str] = {}
+
+    def add(self, path: Sequence[str], text: str) -> None:
+        self.found.setdefault(tuple(path), text)
+
+    def raise_if_any(self) -> None:
+        own = [path for path in self.found if not self._inherited(path)]
+        if own:
+            raise UserError("\n".join(self._sentence(path) for path in sorted(own, key=self._line)))
+
+    def _inherited(self, path: tuple[str, ...]) -> bool:
+        """A course that takes over a mistake from ``[train]`` need not say it again."""
+        return any(path[i] == "train" and i > 0 and path[i:] in self.found for i in range(len(path)))
+
+    def _line(self, path: tuple[str, ...]) -> int:
+        return self.lines.of(path) or 0
+
+    def _sentence(self, path: tuple[str, ...]) -> str:
+        option = next((name for key, name in self.overridden.items() if path[: len(key)] == key), None)
+        line = self.lines.of(path)
+        place = option or (f"{self.source}:{line}" if line else self.source)
+        return ": ".join([place, *([".".join(path)] if path else []), self.found[path]])
+
+
+def explain(entry: Any) -> tuple[list[str], str]:
+    """A pydantic error as a path in the recipe and a sentence."""
+    path, known = _walk(entry["loc"])
+    kind = entry["type"]
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        return path, f"unknown key{did_you_mean(path[-1], known)}"
+    if kind in ("missing", "missing_argument"):
+        return path, "is missing"
+    if kind == "union_tag_invalid":
+        tags = [tag.strip().strip("'") for tag in entry["ctx"]["expected_tags"].split(",")]
+        tag = entry["ctx"]["tag"]
+        close = nearest(tag, tags, 1) or tags
+        return [*path, "name"], f"there is no {tag!r}; did you mean {' or '.join(map(repr, close))}?"
+    if kind == "union_tag_not_found":
+        return path, "it needs a 'name'"
+    message = str(entry["msg"]).removeprefix("Value error, ")
+    shown = entry["input"]
+    return path, message if isinstance(shown, (dict, BaseModel)) else f"{message} (it is {shown!r})"
+
+
+def _walk(location: Sequence[int | str]) -> tuple[list[str], list[str]]:
+    """The path as the recipe has it (without pydantic's marks of union members), and the keys known at its end."""
+    kind: Any = Recipe
+    path, known = [], []
+    for part in map(str, location):
+        fields = _fields(kind)
+        if fields is None and (member := _member(kind, part)) is not None:
+            kind = member  # the chosen member of a union: not a key of the recipe
+            continue
+        path.append(part)
+        known = list(fields or {})
+        kind = (fields or {}).get(part, _item(kind))
+    return path, known
+
+
+def _fields(kind: Any) -> dict[str, Any] | None:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return typing.get_type_hints(kind)
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        names = {field.name for field in dataclasses.fields(kind)}
+        return {name: hint for name, hint in typing.get_type_hints(kind).items() if name in names}
+    members = [m for m in typing.get_args(kind) if m is not type(None)]
+    return _fields(members[0]) if len(members) == 1 and typing.get_origin(kind) is not tuple else None
+
+
+def _member(kind: Any, tag: str) -> Any:
+    for member in typing.get_args(kind):
+        if dataclasses.is_dataclass(member) and getattr(member, "name", None) == tag:
+            return member
+    if tag in ("int", "float", "str") or tag.startswith(("constrained-", "function-")):
+        return object
+    return None
+
+
+def _item(kind: Any) -> Any:
+    arguments = typing.get_args(kind)
+    if arguments and typing.get_origin(kind) is tuple:
+        return arguments[0]
+    mapping = typing.get_origin(kind) in (dict, Mapping, typing.get_origin(Mapping[str, Any]))
+    return arguments[-1] if arguments and mapping else Any

@@ -1,0 +1,117 @@
+"""What a recipe leaves unsaid, filled in: a course from ``[train]``, settings apart from keys that all methods have."""
+
+from collections.abc import Iterator
+from typing import Any, Literal, cast
+
+from understudy import methods
+from understudy.errors import did_you_mean
+from understudy.proposals import PROPOSALS
+from understudy.recipe.checks import OF_ALL_METHODS, check_settings
+from understudy.recipe.mistakes import Mistakes
+from understudy.training.settings import CHOOSABLE
+
+HowSettings = Literal["auto", "plain"] | None
+
+
+def resolve_courses(raw: dict[str, Any]) -> None:
+    """``train`` of the teacher and of each method says only what differs from ``[train]``."""
+    common = raw.get("train", {})
+    if not isinstance(common, dict):
+        return
+    several = raw.get("teachers")
+    holders = [raw.get("teacher"), *(several if isinstance(several, list) else [])]
+    if isinstance(raw.get("methods"), dict):
+        holders += raw["methods"].values()
+    if isinstance(raw.get("path"), dict):
+        holders.append(raw["path"].get("learns"))
+    for holder in holders:
+        if isinstance(holder, dict) and isinstance(holder.get("train"), dict):
+            holder["train"] = _inherited(common, holder["train"])
+
+
+def _inherited(common: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """``own`` over ``common``. Views, and an optimizer or a rate of the same name, take over what is not said again."""
+    merged = common | own
+    for key in ("views", "optimizer", "rate"):
+        before, after = common.get(key), own.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            same = after.get("name", before.get("name")) == before.get("name")
+            merged[key] = before | after if same else after
+    return merged
+
+
+def resolve_methods(raw: dict[str, Any], mistakes: Mistakes) -> None:
+    """A method's own settings stand beside ``method`` and ``train``; they are those of its function."""
+    tables = raw.get("methods")
+    if not isinstance(tables, dict):
+        return
+    for name, table in tables.items():
+        if isinstance(table, dict):
+            tables[name] = _learning(table, ("methods", name), name, raw, mistakes)
+            method = methods.METHODS.get(tables[name]["method"])
+            listed = table.get("assistants", "auto" if method and method.needs_assistants else [])
+            tables[name]["assistants"] = _assistants(listed, name, raw, mistakes)
+    path = raw.get("path")
+    if isinstance(path, dict) and isinstance(path.get("learns"), dict):
+        student = tables.get(path.get("method") or next(iter(_with_teachers(tables)), ""))
+        path["learns"] = _learning(_as_student(path["learns"], student), ("path", "learns"), "kd", raw, mistakes)
+
+
+def _with_teachers(tables: dict[str, Any]) -> Iterator[str]:
+    for name, table in tables.items():
+        method = methods.METHODS.get(table["method"]) if isinstance(table, dict) else None
+        if method and method.reads_teacher:
+            yield name
+
+
+def _as_student(learns: dict[str, Any], student: Any) -> dict[str, Any]:
+    """An assistant that names no method learns as the student does, but for what it says itself."""
+    method = methods.METHODS.get(student["method"]) if isinstance(student, dict) else None
+    if "method" in learns or method is None:
+        return learns
+    settings = {key: value for key, value in student["settings"].items() if key not in PROPOSALS}
+    inherited = {"method": method.name, "train": student["train"], "balance": student.get("balance", False)}
+    return inherited | settings | dict(method.of_assistants) | learns
+
+
+def _learning(
+    table: dict[str, Any], place: tuple[str, ...], otherwise: str, raw: dict[str, Any], mistakes: Mistakes
+) -> dict[str, Any]:
+    """Settings of the method's own apart from those of all; its name is ``otherwise`` where the table says none."""
+    method = table.get("method", otherwise)
+    own = {key: value for key, value in table.items() if key not in OF_ALL_METHODS}
+    if not isinstance(method, str) or method not in methods.METHODS:
+        named = [*place, "method"] if "method" in table else place
+        mistakes.add(named, f"there is no method {method!r}{did_you_mean(str(method), methods.METHODS)}")
+    else:
+        check_settings(methods.METHODS[method], place, own, mistakes)
+    common: dict[str, Any] = {key: table[key] for key in ("seeds", "balance") if key in table}
+    return {"method": str(method), "settings": own, "train": table.get("train", raw.get("train", {})), **common}
+
+
+def _assistants(listed: Any, name: str, raw: dict[str, Any], mistakes: Mistakes) -> Any:
+    """A network's name alone is a table with that name."""
+    if not isinstance(listed, list):
+        return listed
+    tables: list[Any] = [{"network": entry} if isinstance(entry, str) else entry for entry in listed]
+    common, place = raw.get("train", {}), ("methods", name, "assistants", "learns")
+    for table in tables:
+        if isinstance(table, dict) and isinstance(table.get("learns"), dict):
+            learns = dict(table["learns"])
+            if isinstance(learns.get("train"), dict) and isinstance(common, dict):
+                learns["train"] = _inherited(common, learns["train"])
+            table["learns"] = _learning(_as_student(learns, raw["methods"][name]), place, "kd", raw, mistakes)
+    return tables
+
+
+def resolve_settings(raw: dict[str, Any], how: HowSettings, mistakes: Mistakes) -> None:
+    """``settings = "auto"`` and ``"plain"`` as the table that they stand for; without any they are to be measured."""
+    said = raw.get("settings", "auto")
+    if isinstance(said, str):
+        if said not in ("auto", "plain"):
+            mistakes.add(["settings"], f"give a table, 'auto' or 'plain', not {said!r}")
+        how, said = how or cast(HowSettings, said), {}
+    if not isinstance(said, dict) or how is None:
+        return
+    open_ = [name for name in CHOOSABLE if name not in said] if how == "auto" else []
+    raw["settings"] = {**said, "auto": open_}
