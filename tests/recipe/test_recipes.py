@@ -147,6 +147,18 @@ def test_a_method_can_be_trained_on_fewer_seeds_and_without_its_weights():
             recipe.parse(text.replace("seeds = [1]", f"seeds = {wrong}"))
 
 
+def test_what_a_teacher_learns_by_itself_is_read_and_checked():
+    trained = '[teacher]\nnetwork = "resnet20"\ntrain = {}\n'
+    learns = "terms = \"CE() + 0.01 * ClassSpread('fc:input')\"\n"
+    found = recipe.parse(START + trained + learns + "[methods.alone]\n")
+    assert recipe.parse(recipe.write(found)) == found
+    for terms, said in (("KD()", "reads a teacher"), ("CE() +", "not understood"), ("CEE()", "did you mean 'CE'")):
+        with pytest.raises(UserError, match=said):
+            recipe.parse(START + trained + f'terms = "{terms}"\n[methods.alone]\n')
+    with pytest.raises(UserError, match="give a table 'train', too"):
+        recipe.parse(START + TEACHER + learns + "[methods.alone]\n")
+
+
 def test_patience_and_whitening_ask_for_what_they_need():
     text = START.replace('"demo"', '"demo"\nvalidation = 0\nwhiten = true') + "std = [1]\n[methods.alone]\n"
     with pytest.raises(UserError) as caught:

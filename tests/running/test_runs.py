@@ -158,6 +158,15 @@ def test_a_method_on_fewer_seeds_is_measured_on_those(make_run):
     assert result["kept"] == "kd-7"
 
 
+def test_a_teacher_can_learn_terms_of_its_own(make_run):
+    terms = "terms = \"CE() + 0.01 * ClassSpread('linear:input')\"\n"
+    run = make_run(text=PLAIN + TRAINED + terms + COURSE + "[methods.alone]\n")
+    assert "teacher, stage 'own terms', term 'classspread'" in [finding.subject for finding in run.check()]
+    run.execute()
+    record = json.loads((run.folder.training("teacher-0") / "result.json").read_text())
+    assert record["objectives"] == {"own terms": "CE() + 0.01 * ClassSpread(tap='linear:input')"}
+
+
 def test_methods_start_from_the_same_student_for_the_same_seed(make_run):
     run = make_run()
     for one, other in ((0, 0), (1, 1)):

@@ -35,8 +35,9 @@ def class_distance(
         label_weight: of the cross-entropy through the teacher's classifier. The paper has no other loss than the
             distance.
 
-    The paper's teacher was trained for this: ``CE() + 0.01 * ClassSpread(tap)``, by terms of your own. What tells this
-    from ``neurons`` without such a teacher is the classifier: there the student learns its own from the labels.
+    The paper's teacher was trained for this: ``CE() + 0.01 * ClassSpread(tap)``, in a recipe by ``terms`` of
+    ``[teacher]``. What tells this from ``neurons`` without such a teacher is the classifier: there the student learns
+    its own from the labels.
     """
     graft = Pair(Pair.parse(embedding).teacher, Tap(f"{_heads(embedding).student}.classifier", "input"))
     objective = weight * ClassDistance(str(graft), reduce)

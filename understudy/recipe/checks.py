@@ -7,6 +7,7 @@ from pydantic import ConfigDict, ValidationError, create_model
 
 from understudy import methods
 from understudy.errors import UserError, did_you_mean
+from understudy.notation import parse
 from understudy.proposals import PLACEHOLDERS, PROPOSALS
 from understudy.recipe.mistakes import Mistakes, explain
 from understudy.recipe.overrides import within
@@ -84,6 +85,9 @@ def check_combinations(recipe: Recipe, mistakes: Mistakes) -> None:
     courses: dict[tuple[str, ...], Course] = {("methods", n, "train"): t.train for n, t in recipe.methods.items()}
     teachers = _teachers(recipe)
     courses |= {(*path, "train"): table.train for path, table in teachers.items() if table.train}
+    for path, teacher in teachers.items():
+        if teacher.terms is not None and (wrong := _not_of_a_teacher(teacher.terms)):
+            mistakes.add([*path, "terms"], wrong)
     for path, course in courses.items():
         if course.patience and not recipe.data.validation:
             mistakes.add([*path, "patience"], "stopping by patience needs a validation part: set data.validation")
@@ -95,6 +99,15 @@ def check_combinations(recipe: Recipe, mistakes: Mistakes) -> None:
                     [*path, "mean" if network.mean else "std"],
                     "data.whiten takes the place of each network's mean and std: leave them out",
                 )
+
+
+def _not_of_a_teacher(terms: str) -> str | None:
+    """Why a network cannot learn this by itself."""
+    try:
+        reads = parse(terms).reads
+    except UserError as error:
+        return str(error)
+    return "a teacher learns by itself, and one of these terms reads a teacher" if reads.teacher else None
 
 
 def _check_path(recipe: Recipe, path: PathTable, mistakes: Mistakes) -> None:

@@ -50,12 +50,15 @@ class TeacherTable(NetworkTable):
     accuracy: Share | None = None  # on the test part, as whoever trained it says
     accept_weak: bool = False  # go on with a teacher that answers at chance level
     train: Course | None = None
+    terms: str | None = None  # what it learns in that course, where that is more than the labels
     one_for_all: bool = False  # train one teacher for all seeds, not one for each
 
     @model_validator(mode="after")
     def _one_source(self) -> "TeacherTable":
         if (self.weights is None) == (self.train is None):
             raise ValueError("give either 'weights' (a file) or a table 'train' (how to train it), one of the two")
+        if self.terms is not None and self.train is None:
+            raise ValueError("'terms' are what a teacher learns that is trained here: give a table 'train', too")
         return self
 
 

@@ -34,6 +34,8 @@ def teacher_node(name: str, table: TeacherTable, recipe: Recipe, seed: int) -> N
     return Node(
         name=f"{name}-{seed}",
         network=bare(table),
+        method="terms" if table.terms else "alone",
+        settings={"terms": table.terms} if table.terms else {},
         course=table.train,
         seed=seed,
         role="teacher",

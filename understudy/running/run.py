@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from understudy import methods
 from understudy import recipe as recipes
 from understudy.data import Data
 from understudy.plans import Node, Store
 from understudy.plans.entry import RESULT, read_json
 from understudy.recipe import Recipe
-from understudy.recipe.schema import NetworkTable
+from understudy.recipe.schema import NetworkTable, TeacherTable
 from understudy.running.assistants import chosen
 from understudy.running.compiling import compiled, student_node, training_of
 from understudy.running.engines import Engine, Here
@@ -98,6 +99,7 @@ class Run:
         for name, table in tables.items():
             if table.train is not None:
                 yield Finding("ok", name, f"is trained first, for {table.train.epochs} epochs")
+                yield from self._check_own_terms(name, table, teachers[name])
                 continue
             weak = table.accept_weak
             yield from preflight.check_teacher(
@@ -105,6 +107,15 @@ class Run:
             )
         for name in self.recipe.methods:
             yield from self._check_method(name, list(teachers.values()))
+
+    def _check_own_terms(self, name: str, table: TeacherTable, teacher: nn.Module) -> Iterator[Finding]:
+        """What a teacher learns beside the labels, so that a wrong tap is not found after hours."""
+        if table.terms is None or table.train is None:
+            return
+        settings = self.recipe.settings
+        for stage in methods.find("terms")(table.train, terms=table.terms):
+            for finding in preflight.check_stage(stage, settings.place(teacher), [], self.cast.data, settings):
+                yield replace(finding, subject=f"{name}, {finding.subject}")
 
     def _check_method(self, name: str, teachers: list[nn.Module]) -> Iterator[Finding]:
         settings = self.recipe.settings
