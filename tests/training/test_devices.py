@@ -24,7 +24,7 @@ def test_a_compiled_training_does_what_a_plain_one_does(small, monkeypatch, meth
         compiled.append(network)
         return torch_compile(network)
 
-    torch_compile = functools.partial(torch.compile, backend="eager")
+    torch_compile = functools.partial(torch.compile, backend="aot_eager")
     monkeypatch.setattr(settings_module.torch, "compile", compile)
     ends = []
     for settings in (Settings(), Settings(compile=True)):

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, Literal, cast, get_args
+from typing import Annotated, Any, ClassVar, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -97,7 +97,15 @@ class Settings:
         if self.threads:
             torch.set_num_threads(self.threads)
         try:
-            with torch.backends.cudnn.flags(deterministic=True, benchmark=False):
+            with torch.backends.cudnn.flags(deterministic=True, benchmark=False), self._kept_graphs():
                 yield
         finally:
             torch.set_num_threads(threads)
+
+    def _kept_graphs(self) -> contextlib.AbstractContextManager[Any]:
+        """What is compiled may be gone through backwards twice: once for a term's share of the gradient, once for all."""
+        if not self.compile:
+            return contextlib.nullcontext()
+        import torch._functorch.config as functorch  # here, since it is slow to import
+
+        return functorch.patch(donated_buffer=False)  # type: ignore[no-any-return]
