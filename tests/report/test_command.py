@@ -65,7 +65,10 @@ def test_several_runs_print_the_choice_and_its_reason_as_json_too(report, severa
     assert [row["name"] for row in told["students"]] == ["width1", "width0"]
     assert told["students"][0]["latency_ms"] == 1.0
     assert {path.name for path in (tmp_path / "drawn").iterdir()} == {"frontier.svg", "frontier.png"}
-    assert report(*runs, "--markdown")[1].count("| student, kd |") == 2
+    table = report(*runs, "--markdown")[1]
+    assert table.count("| student, kd |") == 2
+    verdict = json.loads((runs[0] / "result.json").read_text())["verdicts"]["kd"]
+    assert f"| {verdict['gain']:+.2f}, {verdict['verdict']} |" in table
 
 
 def test_one_run_is_its_own_page_and_with_a_budget_a_choice_of_methods(report, several, tmp_path):

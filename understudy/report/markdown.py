@@ -4,10 +4,19 @@ from pathlib import Path
 
 from understudy.measure import Spread
 from understudy.report.reading import read_record
-from understudy.report.record import Network, PathSearch, Result
+from understudy.report.record import Network, PathSearch, Result, Verdict
 from understudy.report.words import NONE, count, milliseconds, spread
 
-HEADINGS = ("", "error", "accuracy", "each seed's error", "parameters", "multiplications", "latency, 1 image")
+HEADINGS = (
+    "",
+    "error",
+    "accuracy",
+    "against alone",
+    "each seed's error",
+    "parameters",
+    "multiplications",
+    "latency, 1 image",
+)
 
 
 def as_markdown(run: Path) -> str:
@@ -17,7 +26,7 @@ def as_markdown(run: Path) -> str:
         f"# {result.title or result.data.name or run.name}",
         f"    {result.command}" if result.command else "",
         "\n".join(_table(result)),
-        "\n".join(verdict.sentence for verdict in result.verdicts.values()),
+        "\n".join(_sentences(result)),
         "\n".join(_paths(result.path)) if result.path else "",
         _measured(result),
         _surroundings(result),
@@ -29,11 +38,25 @@ def _table(result: Result) -> list[str]:
     rows = [list(HEADINGS)]
     for name, teacher in result.each_teacher.items():
         found = teacher.accuracy
-        rows.append(_row(name, found.spread if found else None, result.networks.get(name, Network())))
+        rows.append(_row(name, found.spread if found else None, NONE, result.networks.get(name, Network())))
     for name in result.methods:
-        rows.append(_row(f"student, {name}", result.spread_of(name), result.network_of(name)))
+        against = _against(result.verdicts.get(name))
+        rows.append(_row(f"student, {name}", result.spread_of(name), against, result.network_of(name)))
     lines = [f"| {' | '.join(row)} |".replace("|  |", "| |") for row in rows]
-    return [lines[0], "|---|---:|---:|---|---:|---:|---:|", *lines[1:]]
+    return [lines[0], "|---|---:|---:|---:|---|---:|---:|---:|", *lines[1:]]
+
+
+def _against(verdict: Verdict | None) -> str:
+    """Points against the student alone, and whether the spread over the seeds lets them count."""
+    if verdict is None or verdict.gain is None:
+        return NONE
+    return f"{verdict.gain:+.2f}" + ("" if verdict.verdict == "unknown" else f", {verdict.verdict}")
+
+
+def _sentences(result: Result) -> list[str]:
+    """The verdicts; where some have seeds enough to be sure of something, those."""
+    found = list(result.verdicts.values())
+    return [verdict.sentence for verdict in [v for v in found if v.verdict != "unknown"] or found]
 
 
 def _paths(search: PathSearch) -> list[str]:
@@ -47,12 +70,13 @@ def _paths(search: PathSearch) -> list[str]:
     return [*lines, "", " ".join([*search.sentences, *counted])]
 
 
-def _row(name: str, found: Spread | None, network: Network) -> list[str]:
+def _row(name: str, found: Spread | None, against: str, network: Network) -> list[str]:
     errors = Spread(tuple(1 - value for value in found.values)) if found else None
     return [
         name,
         spread(errors),
         spread(found),
+        against,
         ", ".join(f"{100 * value:.2f}" for value in errors.values) if errors else NONE,
         count(network.parameters),
         count(network.multiplications),

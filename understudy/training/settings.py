@@ -103,7 +103,7 @@ class Settings:
             torch.set_num_threads(threads)
 
     def _kept_graphs(self) -> contextlib.AbstractContextManager[Any]:
-        """What is compiled may be gone through backwards twice: once for a term's share of the gradient, once for all."""
+        """What is compiled may be gone through backwards twice, for a term's share of the gradient and for the step."""
         if not self.compile:
             return contextlib.nullcontext()
         import torch._functorch.config as functorch  # here, since it is slow to import
