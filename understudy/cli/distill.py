@@ -48,6 +48,11 @@ from understudy.training.tensorboard import EVENTS, TensorBoard
 from understudy.training.watch import Watchers
 
 DEMO = PACKAGE / "demo" / "demo.toml"
+# Between the demo's two networks, for methods that need one: the student at twice its width.
+ASSISTANT = {
+    "network": "resnet-blocks",
+    "settings": {"blocks": [5], "widths": [32], "strides": [2], "stem": 16, "stem_stride": 2},
+}
 
 
 def distill(
@@ -130,7 +135,7 @@ def _read(path: Path | None, method: str | None, changes: list[str], settings: H
     recipe = recipes.read(chosen, changes if method is None else [], settings=settings)
     if method is None:
         return recipe
-    find(method)
+    default = {"assistants": [ASSISTANT]} if find(method).needs_assistants and path is None else {}
     raw = tomllib.loads(chosen.read_text(encoding="utf-8"))
-    raw["methods"] = {method: raw["methods"].get(method, {})}
+    raw["methods"] = {method: raw["methods"].get(method, default)}
     return recipes.parse(tomli_w.dumps(raw), str(chosen), changes, settings=settings)
