@@ -71,6 +71,15 @@ def test_several_runs_print_the_choice_and_its_reason_as_json_too(report, severa
     assert f"| {verdict['gain']:+.2f}, {verdict['verdict']} |" in table
 
 
+def test_the_page_of_several_runs_may_be_written_again_by_the_same_pattern(report, several):
+    runs = several(accuracies=(0.8, 0.7))
+    folder = runs[0].parent
+    assert report(*runs, "--sort", "size")[0] == 0
+    pages = list(folder.glob("comparison.html"))
+    assert pages
+    assert report(*runs, *pages, "--sort", "size")[0] == 0
+
+
 def test_one_run_is_its_own_page_and_with_a_budget_a_choice_of_methods(report, several, tmp_path):
     run = several(accuracies=(0.8,))[0]
     assert json.loads(report(run, "--json", "--out", "one.html")[1])["kept"] == "kd-2"

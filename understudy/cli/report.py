@@ -9,7 +9,7 @@ import typer
 from understudy.cli._bounds import budget
 from understudy.cli._shared import JsonOption, out, print_json
 from understudy.measure import Budget, Choice
-from understudy.report import write_comparison, write_report
+from understudy.report import COMPARISON, write_comparison, write_report
 from understudy.report.markdown import as_markdown
 from understudy.report.reading import read_result
 from understudy.report.students import Student, Students
@@ -39,6 +39,8 @@ def report(
     Example: understudy report runs/* --max-latency 3ms --max-size 2MB --sort latency
     """
     bounds = budget(max_latency, max_size, min_accuracy)
+    # What an earlier call left beside the runs is caught by runs/*, too.
+    runs = [run for run in runs if not (run.name == COMPARISON and run.is_file())] or runs
     if markdown:
         typer.echo("\n".join(as_markdown(run) for run in runs), nl=False)
     elif len(runs) == 1 and sort is None and bounds == Budget():
