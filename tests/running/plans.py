@@ -23,7 +23,6 @@ batch = 15
 optimizer = { name = "sgd", lr = 0.05 }
 [methods.alone]
 [methods.kd]
-train = { epochs = 40 }  # long enough to be killed in the middle
 """
 TRAININGS = ["teacher-0", "alone-0", "kd-0", "teacher-1", "alone-1", "kd-1"]
 

@@ -6,12 +6,16 @@ import signal
 
 import pytest
 
-from tests.running.plans import RECIPE, TRAININGS, students
+from tests.running import plans
+from tests.running.plans import TRAININGS, students
 from understudy.errors import UserError
 from understudy.running.engines import Ended, Engine, Processes
 from understudy.training import checkpoints
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.watch import Watcher
+
+# The training that is killed lasts long enough to be killed in its middle.
+RECIPE = plans.RECIPE.replace("[methods.kd]\n", "[methods.kd]\ntrain = { epochs = 40 }\n")
 
 
 @pytest.fixture(scope="module")
