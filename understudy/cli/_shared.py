@@ -35,6 +35,9 @@ StudentTrustOption = Annotated[
         "--trust", metavar="NAME", help="A module of your own, or a .pt2 file, whose code may run. Repeatable."
     ),
 ]
+OutOption = Annotated[Path, typer.Option("--out", help="The run folder. What was stopped goes on there.")]
+SecondsOption = Annotated[float, typer.Option("--checkpoint-seconds", min=0, help="Between two checkpoints.")]
+CheckOption = Annotated[bool, typer.Option(help="Run the pre-flight check first.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 out = Console()

@@ -25,7 +25,10 @@ from understudy.cli._engines import (
 from understudy.cli._live import Live
 from understudy.cli._settle import settle
 from understudy.cli._shared import (
+    CheckOption,
     JsonOption,
+    OutOption,
+    SecondsOption,
     SetOption,
     SettingsOption,
     TrustOption,
@@ -56,7 +59,7 @@ ASSISTANT = {
 
 
 def distill(
-    folder: Annotated[Path, typer.Option("--out", help="The run folder. A run that was stopped goes on there.")],
+    folder: OutOption,
     recipe: Annotated[
         Path | None, typer.Argument(help="A recipe in TOML; without one, the demo's, for --method.", show_default=False)
     ] = None,
@@ -67,8 +70,8 @@ def distill(
     changes: SetOption = None,
     settings: SettingsOption = None,
     trust: TrustOption = None,
-    seconds: Annotated[float, typer.Option("--checkpoint-seconds", min=0, help="Between two checkpoints.")] = 20.0,
-    check: Annotated[bool, typer.Option(help="Run the pre-flight check first.")] = True,
+    seconds: SecondsOption = 20.0,
+    check: CheckOption = True,
     workers: WorkersOption = None,
     engine: EngineOption = EngineName.LOCAL,
     address: AddressOption = None,

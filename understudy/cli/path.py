@@ -1,7 +1,6 @@
 """``understudy path``: find the way from teacher to student on which the student learns most."""
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,8 +22,11 @@ from understudy.cli._engines import (
 from understudy.cli._graph import GraphLive
 from understudy.cli._settle import read_settled
 from understudy.cli._shared import (
+    CheckOption,
     JsonOption,
+    OutOption,
     RecipeArgument,
+    SecondsOption,
     SetOption,
     SettingsOption,
     TrustOption,
@@ -52,7 +54,7 @@ class StrategyName(StrEnum):
 
 def path(
     recipe: RecipeArgument,
-    folder: Annotated[Path, typer.Option("--out", help="The run folder. A search that was stopped goes on there.")],
+    folder: OutOption,
     strategy: Annotated[
         StrategyName | None, typer.Option(help="Instead of the recipe's path.strategy.", show_default=False)
     ] = None,
@@ -66,8 +68,8 @@ def path(
     changes: SetOption = None,
     settings: SettingsOption = None,
     trust: TrustOption = None,
-    seconds: Annotated[float, typer.Option("--checkpoint-seconds", min=0, help="Between two checkpoints.")] = 20.0,
-    check: Annotated[bool, typer.Option(help="Run the pre-flight check first.")] = True,
+    seconds: SecondsOption = 20.0,
+    check: CheckOption = True,
     workers: WorkersOption = None,
     engine: EngineOption = EngineName.LOCAL,
     address: AddressOption = None,

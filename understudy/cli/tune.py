@@ -8,8 +8,11 @@ import typer
 from understudy import recipe as recipes
 from understudy.cli._settle import settle
 from understudy.cli._shared import (
+    CheckOption,
     JsonOption,
+    OutOption,
     RecipeArgument,
+    SecondsOption,
     SetOption,
     SettingsOption,
     TrustOption,
@@ -29,7 +32,7 @@ from understudy.tuning.outcome import OUTCOME, TUNED, execute
 
 def tune(
     recipe: RecipeArgument,
-    folder: Annotated[Path, typer.Option("--out", help="The run folder. A search that was stopped goes on there.")],
+    folder: OutOption,
     search: Annotated[
         list[str] | None,
         typer.Option(
@@ -52,8 +55,8 @@ def tune(
     changes: SetOption = None,
     settings: SettingsOption = None,
     trust: TrustOption = None,
-    seconds: Annotated[float, typer.Option("--checkpoint-seconds", min=0, help="Between two checkpoints.")] = 20.0,
-    check: Annotated[bool, typer.Option(help="Run the pre-flight check first.")] = True,
+    seconds: SecondsOption = 20.0,
+    check: CheckOption = True,
     json: JsonOption = False,
 ) -> None:
     """Search a method's settings by validation accuracy; stop it anywhere, the same command goes on.
