@@ -45,7 +45,7 @@ def _measured(section: str, options: argparse.Namespace) -> Any:
         return sections.memory(options.pairs[0])
     if section == "growth":
         return sections.growth(options.rounds)
-    return sections.sweep(options.images // 4, epochs=3)
+    return {pair: sections.sweep(pair, options.images // 6, epochs=3) for pair in options.pairs}
 
 
 def _options() -> argparse.Namespace:
@@ -53,7 +53,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
     parser.add_argument("--pairs", nargs="+", choices=list(PAIRS), default=list(PAIRS))
     parser.add_argument("--rounds", type=int, default=9, help="of steps; of epochs it is a third of them")
-    parser.add_argument("--images", type=int, default=2560, help="of an epoch")
+    parser.add_argument("--images", type=int, default=3840, help="of an epoch")
     parser.add_argument("--out", type=Path, default=Path("results/speed.md"))
     parser.add_argument("--raw", type=Path, help="every single time as JSON, too")
     return parser.parse_args()

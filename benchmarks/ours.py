@@ -1,9 +1,10 @@
-"""Understudy's own loops: the real trainer, live, stored and hints, under one setting or another; and the floors."""
+"""Understudy's own loops: the real trainer, live and stored, under one setting or another; and the floors."""
 
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.workload import BATCH, MEAN, SGD, STD, Loop, Work
 from understudy import CE, KD, Course, Settings, Stage, Stored, Views, optimizers
@@ -14,11 +15,13 @@ from understudy.training.loop import Training
 
 PLAIN, FAST = Settings(), Settings(precision="bfloat16")
 SETTINGS = {"plain": PLAIN, "fast": FAST}
+KINDS = ("kd", "hint", "stored kd", "stored hint")
+_TAPS: dict[str, Any] = {"float32": "exact", "bfloat16": "bfloat16"}
 COURSE = Course(epochs=1, batch=BATCH, optimizer=optimizers.SGD(**SGD), views=Views(shift=4, flip=True), keep="last")
 
 
 def stages(work: Work, kind: str, course: Course = COURSE) -> list[Stage]:
-    if kind == "hint":
+    if kind.endswith("hint"):
         return find("fitnets")(course, pair=f"{work.pair.tap} -> {work.pair.tap}")[:1]
     return find("kd")(course, temperature=4)
 
@@ -32,17 +35,18 @@ def training(work: Work, found: list[Stage], settings: Settings, stored: Path | 
         work.data,
         seed=seed,
         settings=settings,
-        stored=Stored(views=1, seed=0, folder=str(stored)) if stored else None,
+        stored=Stored(views=1, seed=0, taps=_TAPS[settings.precision], folder=str(stored)) if stored else None,
     )
 
 
 def loop(work: Work, kind: str, settings: Settings, stored: Path) -> Loop:
-    """``kind`` is "kd", "hint" or "stored". What is stored is there before anything is measured."""
-    ours = training(work, stages(work, kind), settings, stored if kind == "stored" else None)
+    """One of ``KINDS``. What is stored is there before anything is measured."""
+    is_stored = kind.startswith("stored")
+    ours = training(work, stages(work, kind), settings, stored if is_stored else None)
     stage = ours.stages[0]
     with settings.in_force():
         ours.open(stage)
-        if kind == "stored":
+        if is_stored:
             _epoch(ours, stage)
         batch = next(iter(ours.batches(stage)))
 

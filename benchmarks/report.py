@@ -39,32 +39,32 @@ def targets(found: Found) -> Iterator[tuple[str, ...]]:
         for setting in ("plain", "fast"):
             for said, ours, floor in (
                 ("live KD step / floor F2", "kd", "F2 kd"),
-                ("stored KD step / floor F1", "stored", "F1 kd"),
+                ("stored KD step / floor F1", "stored kd", "F1 kd"),
                 ("hint stage step / floor of both networks cut", "hint", "F2 hint"),
+                ("stored hint stage step / floor of the student cut", "stored hint", "F1 hint"),
             ):
                 ratio = median_ratio(times[f"{floor} {setting}"], times[f"understudy {ours} {setting}"])
                 yield _line(f"{said}, {setting} settings, {name}", 0.95, ratio)
     for pair, times in found.get("epochs", {}).items():
-        for kind, against, least in (("kd", "kd", 2.0), ("stored", "kd", 3.3), ("hint", "hint", 3.5)):
-            fastest = _fastest(times, against)
+        for kind, least in (("kd", 2.0), ("stored kd", 3.3), ("hint", 3.5), ("stored hint", 3.5)):
+            fastest = _fastest(times, kind.removeprefix("stored "))
             if fastest is not None:
                 ratio = median_ratio(times[fastest], times[f"understudy {kind} fast"])
                 yield _line(f"epoch with {_WORDS[kind]} / {fastest}'s, {PAIRS[pair].name}", least, ratio)
     if "memory" in found:
         yield from _memory_targets(found["memory"])
-    if "sweep" in found:
-        times = found["sweep"]
+    for pair, times in found.get("sweep", {}).items():
         ratio = times["twelve separate runs"] / times["one sweep"]
-        yield _line("sweep of 12 settings / 12 separate runs", 1.7, ratio)
+        yield _line(f"sweep of 12 settings / 12 separate runs, {PAIRS[pair].name}", 1.7, ratio)
 
 
-_WORDS = {"kd": "live KD", "stored": "stored KD", "hint": "hints"}
+_WORDS = {"kd": "live KD", "stored kd": "stored KD", "hint": "live hints", "stored hint": "stored hints"}
 
 
 def _memory_targets(memory: Mapping[str, Mapping[str, float]]) -> Iterator[tuple[str, ...]]:
     known = {name: row for name, row in memory.items() if row is not None}
     for kind in ("kd", "hint"):
-        theirs = [row["bytes"] for name, row in known.items() if name.endswith(f" {kind}")]
+        theirs = [row["bytes"] for name, row in known.items() if _is_other(name, kind)]
         own = known.get(f"understudy {kind} fast")
         if theirs and own:
             ratio = own["bytes"] / min(theirs)
@@ -83,9 +83,14 @@ def _verdict(passed: bool) -> str:
 
 
 def _fastest(times: Times, kind: str) -> str | None:
-    """Of the other libraries."""
-    theirs = [name for name in times if name.endswith(f" {kind}")]
+    """Of the other libraries with a live teacher."""
+    theirs = [name for name in times if _is_other(name, kind)]
     return min(theirs, key=lambda name: median(times[name]), default=None)
+
+
+def _is_other(name: str, kind: str) -> bool:
+    """Whether it is another library's training of this kind: ours, and the floors, say their settings behind."""
+    return name.split(" ", 1)[1] == kind
 
 
 def _surroundings(found: Found) -> list[str]:
@@ -97,7 +102,7 @@ def _surroundings(found: Found) -> list[str]:
         "",
         ", ".join(f"{key} {value}" for key, value in versions.items()) + ".",
         "",
-        f"Random images of 32 x 32, 100 classes, batches of {BATCH}; everybody trains the same modules with the same "
+        f"Made-up images of 32 x 32, 100 classes, batches of {BATCH}; everybody trains the same modules with the same "
         "weights. Variants take turns in shuffled order; times are medians, ratios medians over rounds. `plain` is "
         "float32 with channels-last, `fast` bfloat16 with channels-last; other libraries are in their own settings. "
         "What each row is: [docs/speed.md](../docs/speed.md).",
@@ -139,8 +144,13 @@ def _growth(growth: Found) -> list[str]:
     return _table(("", "", "of the first"), rows)
 
 
-def _sweep(times: Mapping[str, float]) -> list[str]:
-    return _table(("", "s"), [(name, f"{seconds:.1f}") for name, seconds in times.items()])
+def _sweep(found: Mapping[str, Mapping[str, float]]) -> list[str]:
+    rows = [
+        (f"{PAIRS[pair].name}, {name}", f"{seconds:.1f}")
+        for pair, times in found.items()
+        for name, seconds in times.items()
+    ]
+    return _table(("", "s"), rows)
 
 
 def _table(heads: tuple[str, ...], rows: Any) -> list[str]:

@@ -15,7 +15,6 @@ from benchmarks.workload import BATCH, PAIRS, Work
 from understudy.measure.steps import interleaved
 
 CPU = torch.device("cpu")
-KINDS = ("kd", "hint", "stored")
 Times = dict[str, list[float]]
 
 
@@ -43,9 +42,9 @@ def epochs(pair: str, rounds: int, images: int) -> Times:
 
 
 def memory(pair: str) -> dict[str, dict[str, float] | None]:
-    found = {f"understudy {kind} fast": in_own_process("understudy", kind, pair) for kind in KINDS}
+    found = {f"understudy {kind} fast": in_own_process("understudy", kind, pair) for kind in ours.KINDS}
     for library in peers.installed():
-        for kind in KINDS if library == "textbrewer" else KINDS[:2]:
+        for kind in ours.KINDS[:3] if library == "textbrewer" else ours.KINDS[:2]:
             found[f"{library} {kind}"] = in_own_process(library, kind, pair)
     return found
 
@@ -55,7 +54,7 @@ def growth(rounds: int) -> dict[str, Any]:
     pair = PAIRS["a"]
     with tempfile.TemporaryDirectory() as folder:
         for_data = {
-            f"{factor}x": ours.loop(Work(pair, factor * 10 * BATCH), "stored", ours.FAST, Path(folder) / str(factor))
+            f"{factor}x": ours.loop(Work(pair, factor * 10 * BATCH), "stored kd", ours.FAST, Path(folder) / str(factor))
             for factor in (1, 2, 4)
         }
         data = _turns({name: loop.epoch for name, loop in for_data.items()}, rounds, repeats=1)
@@ -63,9 +62,9 @@ def growth(rounds: int) -> dict[str, Any]:
     return {"data": data, "terms": terms, "store": {views: _store(views) for views in (1, 2, 4)}}
 
 
-def sweep(images: int, epochs: int) -> dict[str, float]:
+def sweep(pair: str, images: int, epochs: int) -> dict[str, float]:
     """Seconds of twelve trainings of soft targets: with one store of answers between them, and as separate runs."""
-    work = Work(PAIRS["a"], images)
+    work = Work(PAIRS[pair], images)
     with tempfile.TemporaryDirectory() as folder:
         return {
             "twelve separate runs": _seconds(lambda: ours.sweep(work, ours.FAST, epochs, None)),
@@ -82,7 +81,7 @@ def _loops(work: Work, folder: Path, *, both: bool) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for setting, settings in ours.SETTINGS.items():
         if both or setting == "fast":
-            for kind in KINDS:
+            for kind in ours.KINDS:
                 found[f"understudy {kind} {setting}"] = ours.loop(work, kind, settings, folder / setting)
     for library in peers.installed():
         for kind, loop in peers.loops(library, work).items():

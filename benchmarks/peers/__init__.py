@@ -1,4 +1,4 @@
-"""Other libraries, one file each: a name, and ``loops(work)`` with its trainings by kind ("kd", "hint", "stored").
+"""Other libraries, one file each: a name, and ``loops(work)`` with its trainings by kind ("kd", "hint", "stored kd").
 
 Each is used as its documentation says and left in its own settings. To measure one more, add a file.
 """

@@ -1,4 +1,4 @@
-"""TextBrewer: its distillers on networks that are wrapped as it wants them; ``stored`` is its cache of logits.
+"""TextBrewer: its distillers on networks that are wrapped as it wants them; ``stored kd`` is its cache of logits.
 
 The cache freezes batches and augmentation; it is filled before anything is measured.
 """
@@ -38,7 +38,7 @@ def loops(work: Work) -> dict[str, Loop]:
     return {
         "kd": _loop(work, BasicDistiller, DistillationConfig(**soft), None),
         "hint": _loop(work, GeneralDistiller, DistillationConfig(intermediate_matches=[match]), work.pair.tap),
-        "stored": _loop(work, BasicDistiller, DistillationConfig(**soft, is_caching_logits=True), None),
+        "stored kd": _loop(work, BasicDistiller, DistillationConfig(**soft, is_caching_logits=True), None),
     }
 
 
