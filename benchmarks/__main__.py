@@ -18,22 +18,34 @@ PACKAGES = {"torchdistill": "torchdistill", "textbrewer": "textbrewer", "modelop
 
 def main() -> None:
     options = _options()
-    began = time.perf_counter()
-    found: dict[str, Any] = {"images": options.images}
-    for section in options.only:
+    command = " ".join(["python -m benchmarks", *sys.argv[1:]])
+    found = _before(options)
+    for section in options.only or [name for name in SECTIONS if name not in found]:
         print(f"{section} ...", file=sys.stderr, flush=True)
+        began = time.perf_counter()
         found[section] = _measured(section, options)
-    found |= {
-        "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
-        "machine": machine(),
-        "versions": versions() | {name: version(PACKAGES.get(name, name)) for name in peers.installed()},
-        "minutes": (time.perf_counter() - began) / 60,
-    }
+        found["minutes"][section] = (time.perf_counter() - began) / 60
+        found["commands"] = [*(done for done in found["commands"] if done != command), command]
+        if options.raw:
+            options.raw.write_text(json.dumps(found, indent=1), encoding="utf-8")
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(report.page(found), encoding="utf-8")
-    if options.raw:
-        options.raw.write_text(json.dumps(found, indent=1), encoding="utf-8")
     print(options.out)
+
+
+def _before(options: argparse.Namespace) -> dict[str, Any]:
+    """What was measured before, on this machine with these versions, and where nothing was, an empty beginning."""
+    here: dict[str, Any] = {
+        "machine": machine(),
+        "versions": versions() | {name: version(PACKAGES.get(name, name)) for name in peers.installed()},
+        "images": options.images,
+    }
+    if options.raw and options.raw.exists():
+        before: dict[str, Any] = json.loads(options.raw.read_text(encoding="utf-8"))
+        if {key: before.get(key) for key in here} == here:
+            return before
+        print(f"{options.raw} is of another machine, of other versions or images: all is measured", file=sys.stderr)
+    return {**here, "minutes": {}, "commands": []}
 
 
 def _measured(section: str, options: argparse.Namespace) -> Any:
@@ -50,12 +62,12 @@ def _measured(section: str, options: argparse.Namespace) -> Any:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, help="by default what is not in --raw yet")
     parser.add_argument("--pairs", nargs="+", choices=list(PAIRS), default=list(PAIRS))
-    parser.add_argument("--rounds", type=int, default=9, help="of steps; of epochs it is a third of them")
-    parser.add_argument("--images", type=int, default=3840, help="of an epoch")
+    parser.add_argument("--rounds", type=int, default=8, help="of steps; of epochs it is a third of them")
+    parser.add_argument("--images", type=int, default=2560, help="of an epoch")
     parser.add_argument("--out", type=Path, default=Path("results/speed.md"))
-    parser.add_argument("--raw", type=Path, help="every single time as JSON, too")
+    parser.add_argument("--raw", type=Path, help="every single time as JSON; what is there already is kept")
     return parser.parse_args()
 
 

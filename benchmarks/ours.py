@@ -1,7 +1,7 @@
 """Understudy's own loops: the real trainer, live and stored, under one setting or another; and the floors."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -88,13 +88,16 @@ def many_terms(work: Work, count: int) -> Callable[[], None]:
     return step
 
 
-def sweep(work: Work, settings: Settings, epochs: int, stored: Path | None) -> None:
-    """Twelve trainings on one pair: four temperatures, three weights; with one store between them, or each alone."""
-    course = Course(epochs=epochs, batch=BATCH, optimizer=optimizers.SGD(**SGD), views=COURSE.views, keep="last")
-    for temperature in (1, 2, 4, 8):
-        for weight in (0.3, 0.6, 0.9):
-            found = find("kd")(course, temperature=temperature, weight=weight)
-            training(work, found, settings, stored).run()
+def grid() -> list[dict[str, float]]:
+    """Twelve settings of soft targets."""
+    return [{"temperature": t, "weight": w} for t in (1, 2, 4, 8) for w in (0.3, 0.6, 0.9)]
+
+
+def sweep(work: Work, grid: Sequence[Mapping[str, float]], epochs: int, stored: Path | None) -> None:
+    """A training for each of these settings; with one store between them, or each alone."""
+    course = replace(COURSE, epochs=epochs)
+    for settings in grid:
+        training(work, find("kd")(course, **settings), FAST, stored).run()
 
 
 def _epoch(ours: Training, stage: Stage) -> None:

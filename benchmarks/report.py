@@ -1,5 +1,6 @@
 """``results/speed.md``: what was measured as tables, and every target with its verdict."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -54,7 +55,7 @@ def targets(found: Found) -> Iterator[tuple[str, ...]]:
     if "memory" in found:
         yield from _memory_targets(found["memory"])
     for pair, times in found.get("sweep", {}).items():
-        ratio = times["twelve separate runs"] / times["one sweep"]
+        ratio = times["12 separate runs"] / times["a sweep of 12"]
         yield _line(f"sweep of 12 settings / 12 separate runs, {PAIRS[pair].name}", 1.7, ratio)
 
 
@@ -96,7 +97,9 @@ def _is_other(name: str, kind: str) -> bool:
 def _surroundings(found: Found) -> list[str]:
     machine, versions = found["machine"], found["versions"]
     return [
-        f"Made by `{found['command']}` in {found['minutes']:.0f} minutes.",
+        f"Made in {sum(found['minutes'].values()):.0f} minutes by",
+        "",
+        *(f"    {command}" for command in found["commands"]),
         "",
         ", ".join(f"{key}: {value}" for key, value in machine.items()) + ".",
         "",
@@ -145,12 +148,12 @@ def _growth(growth: Found) -> list[str]:
 
 
 def _sweep(found: Mapping[str, Mapping[str, float]]) -> list[str]:
-    rows = [
-        (f"{PAIRS[pair].name}, {name}", f"{seconds:.1f}")
-        for pair, times in found.items()
-        for name, seconds in times.items()
-    ]
-    return _table(("", "s"), rows)
+    rows = []
+    for pair, times in found.items():
+        for name, seconds in times.items():
+            each = seconds / int(re.findall(r"\d+", name)[0])
+            rows.append((f"{PAIRS[pair].name}, {name}", f"{seconds:.1f}", f"{each:.1f}"))
+    return _table(("", "s", "s for each student"), rows)
 
 
 def _table(heads: tuple[str, ...], rows: Any) -> list[str]:

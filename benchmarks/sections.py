@@ -4,6 +4,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +64,15 @@ def growth(rounds: int) -> dict[str, Any]:
 
 
 def sweep(pair: str, images: int, epochs: int) -> dict[str, float]:
-    """Seconds of twelve trainings of soft targets: with one store of answers between them, and as separate runs."""
+    """Seconds of trainings of soft targets at different settings: twelve separate ones, and some that share a store."""
     work = Work(PAIRS[pair], images)
-    with tempfile.TemporaryDirectory() as folder:
-        return {
-            "twelve separate runs": _seconds(lambda: ours.sweep(work, ours.FAST, epochs, None)),
-            "one sweep": _seconds(lambda: ours.sweep(work, ours.FAST, epochs, Path(folder))),
-        }
+    everything = ours.grid()
+    found = {f"{len(everything)} separate runs": _seconds(partial(ours.sweep, work, everything, epochs, None))}
+    for count in (1, 4, len(everything)):
+        with tempfile.TemporaryDirectory() as folder:
+            shared = partial(ours.sweep, work, everything[:count], epochs, Path(folder))
+            found[f"a sweep of {count}"] = _seconds(shared)
+    return found
 
 
 def median(values: list[float]) -> float:

@@ -1,46 +1,22 @@
-"""What a run's files hold, as far as the page tells it. Keys that are not known here are no mistake."""
+"""``result.json`` of a run."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from understudy.measure import Spread
+from understudy.report.record._part import Part, Values
 
 
-def _numbers(values: Any) -> Any:
-    return [value for value in values if value is not None] if isinstance(values, list) else values
-
-
-def _known(entries: Any) -> Any:
-    return {k: v for k, v in entries.items() if v is not None} if isinstance(entries, dict) else entries
-
-
-Shares = Annotated[dict[str, float], BeforeValidator(_known)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
-
-
-class Values(_Part):
-    """One figure of every seed."""
-
-    values: Annotated[list[float], BeforeValidator(_numbers)]
-
-    @property
-    def spread(self) -> Spread | None:
-        return Spread(tuple(self.values)) if self.values else None
-
-
-class Latency(_Part):
+class Latency(Part):
     p50: float
     p95: float | None = None
     batch: int = 1
     threads: int | None = None
 
 
-class Network(_Part):
+class Network(Part):
     network: str = ""
     parameters: int | None = None
     bytes: int | None = None
@@ -52,7 +28,7 @@ class Network(_Part):
     onnx_throughput_ms: Latency | None = None
 
 
-class Bin(_Part):
+class Bin(Part):
     """The samples of one interval of confidence: how sure, how many of them hold good, how many there are."""
 
     confidence: float
@@ -60,7 +36,7 @@ class Bin(_Part):
     count: int = 0
 
 
-class Measures(_Part):
+class Measures(Part):
     """What is told of all seeds together."""
 
     classes: list[float | None] = Field(default_factory=list)
@@ -68,7 +44,7 @@ class Measures(_Part):
     agreement: list[Bin] = Field(default_factory=list)
 
 
-class Row(_Part):
+class Row(Part):
     """One training of a method."""
 
     seed: int | None = None
@@ -81,7 +57,7 @@ class Row(_Part):
     kept: str | None = None
 
 
-class Method(_Part):
+class Method(Part):
     method: str = ""
     trainings: list[Row] = Field(default_factory=list)
     objectives: dict[str, str] | None = None
@@ -105,7 +81,7 @@ class Method(_Part):
         return self.method != "alone"
 
 
-class Softness(_Part):
+class Softness(Part):
     """How much the teacher's answers hold beside their first choice, in nats."""
 
     entropy: float
@@ -133,11 +109,11 @@ class Teacher(Measures):
         return Spread(tuple(self.values)) if self.values else None
 
 
-class Wrong(_Part):
+class Wrong(Part):
     count: int = 0
 
 
-class Errors(_Part):
+class Errors(Part):
     """How many samples one of the two gets wrong and the other right, and how many both get wrong."""
 
     student: Wrong = Field(default_factory=Wrong)
@@ -145,7 +121,7 @@ class Errors(_Part):
     both: int = 0
 
 
-class Sample(_Part):
+class Sample(Part):
     """A picture on which the student that is kept and its teacher disagree."""
 
     id: int
@@ -157,7 +133,7 @@ class Sample(_Part):
     teacher_confidence: float | None = None
 
 
-class Similarity(_Part):
+class Similarity(Part):
     """Of each method's student, how alike its inner values are to the teacher's: a row for each of the teacher's."""
 
     teacher: list[str]
@@ -174,13 +150,13 @@ class Similarity(_Part):
         return self
 
 
-class Verdict(_Part):
+class Verdict(Part):
     verdict: Literal["beats", "ties", "loses", "unknown"]
     gain: float | None = None
     sentence: str
 
 
-class Data(_Part):
+class Data(Part):
     name: str = ""
     train: int | None = None
     validation: int | None = None
@@ -189,7 +165,7 @@ class Data(_Part):
     classes: list[str] = Field(default_factory=list)
 
 
-class Hop(_Part):
+class Hop(Part):
     """A training of a search for a path: the last of ``path``, taught along the others; one alone has no others."""
 
     path: list[int | str] = Field(min_length=1)
@@ -204,7 +180,7 @@ class Hop(_Part):
         return found.spread if found else None
 
 
-class PathSearch(_Part):
+class PathSearch(Part):
     """A search for the best path from teacher to student."""
 
     sizes: list[int | str]
@@ -218,7 +194,7 @@ class PathSearch(_Part):
         return next((hop for hop in self.edges if hop.path == list(path) and not hop.quick), None)
 
 
-class Result(_Part):
+class Result(Part):
     """``result.json``."""
 
     title: str = ""
@@ -276,135 +252,3 @@ class Result(_Part):
         if all(value is not None for value in chosen.values()):
             return max(names, key=lambda name: chosen[name] or 0.0), True
         return max(names, key=lambda name: found.mean if (found := self.spread_of(name)) else -1.0), False
-
-
-class Epoch(_Part):
-    """A line of ``metrics.jsonl``."""
-
-    training: str
-    stage: str = ""
-    epoch: int
-    loss: float | None = None
-    terms: Shares = Field(default_factory=dict)
-    gradient_shares: Shares = Field(default_factory=dict)
-    seconds: float | None = None  # of the training so far
-    validation: Shares | None = None
-
-    @property
-    def accuracy(self) -> float | None:
-        return (self.validation or {}).get("accuracy")
-
-
-class Ended(_Part):
-    stage: str = ""
-    epochs: int | None = None
-    kept: str | None = None
-    best_epoch: int | None = None
-
-
-class Trained(_Part):
-    """``result.json`` of one training."""
-
-    stages: list[Ended] = Field(default_factory=list)
-    objectives: dict[str, str] = Field(default_factory=dict)
-
-
-class Surface(_Part):
-    """The loss around one student."""
-
-    training: str
-    method: str
-    seed: int
-    axis: list[float] = Field(min_length=3)
-    losses: list[list[float | None]]
-    centre: float | None
-    sharpness: float | None
-
-    @model_validator(mode="after")
-    def _square(self) -> "Surface":
-        if [len(row) for row in self.losses] != [len(self.axis)] * len(self.axis):
-            raise ValueError("its losses are not a square over its axis")
-        return self
-
-
-class Landscapes(_Part):
-    """``landscape.json``."""
-
-    part: str
-    samples: int
-    sharpness_radius: float
-    students: list[Surface] = Field(min_length=1)
-
-
-class CallStage(_Part):
-    kept: str | None = None
-    validation: Shares | None = None
-
-
-class Call(_Part):
-    """``result.json`` of ``understudy.distill(..., out=...)``."""
-
-    accuracy: float
-    agreement: float | None = None
-    teacher_accuracy: float | None = None
-    teacher_accuracies: list[float] = Field(default_factory=list)  # of each of several
-    measured_on: str | None = None
-    stages: list[CallStage] = Field(default_factory=list)
-
-
-class CallObjective(_Part):
-    name: str
-    objective: str
-
-
-class CallRecipe(_Part):
-    """What ``recipe.toml`` says of such a call: networks by their class, ``none`` where there is none."""
-
-    method: str = "student"
-    seed: int = 0
-    teacher: str = "none"
-    teachers: list[str] = Field(default_factory=list)
-    student: str = "none"
-    stages: list[CallObjective] = Field(default_factory=list)
-
-
-class Trial(_Part):
-    """One trial."""
-
-    trial: int
-    state: str
-    settings: dict[str, float]
-    validation: Values | None = None
-    epochs: int = 0
-    reason: str = ""
-
-
-class BestTrial(_Part):
-    trial: int
-    settings: dict[str, float]
-    validation: Values
-    lines: str
-
-
-class TestFigure(_Part):
-    """An accuracy on test, under the name that says how its trial was chosen."""
-
-    trial: int
-    accuracy: Values
-
-
-class Search(_Part):
-    """``tune.json``."""
-
-    title: str = ""
-    command: str = ""
-    versions: dict[str, str] = Field(default_factory=dict)
-    machine: dict[str, str | int | float] = Field(default_factory=dict)
-    method: str
-    seeds: list[int]
-    data: Data
-    search: dict[str, str]
-    best: BestTrial
-    figures: dict[str, TestFigure]
-    test_read_after_trials: list[int] = Field(default_factory=list)
-    trials: list[Trial] = Field(min_length=1)
