@@ -12,7 +12,7 @@ from benchmarks import peers, report, sections
 from benchmarks.workload import PAIRS
 from understudy.measure.surroundings import machine, versions
 
-SECTIONS = ("steps", "epochs", "memory", "growth", "sweep")
+SECTIONS = ("floors", "steps", "epochs", "memory", "growth", "sweep")
 PACKAGES = {"torchdistill": "torchdistill", "textbrewer": "textbrewer", "modelopt": "nvidia-modelopt"}
 
 
@@ -49,6 +49,8 @@ def _before(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _measured(section: str, options: argparse.Namespace) -> Any:
+    if section == "floors":
+        return {pair: sections.floors(pair, options.rounds) for pair in options.pairs}
     if section == "steps":
         return {pair: sections.steps(pair, options.rounds) for pair in options.pairs}
     if section == "epochs":

@@ -15,7 +15,8 @@ from understudy.training.loop import Training
 
 PLAIN, FAST = Settings(), Settings(precision="bfloat16")
 SETTINGS = {"plain": PLAIN, "fast": FAST}
-KINDS = ("kd", "hint", "stored kd", "stored hint")
+FLOORS = {"kd": "F2", "hint": "F2", "stored kd": "F1", "stored hint": "F1"}  # what each kind cannot be faster than
+KINDS = tuple(FLOORS)
 _TAPS: dict[str, Any] = {"float32": "exact", "bfloat16": "bfloat16"}
 COURSE = Course(epochs=1, batch=BATCH, optimizer=optimizers.SGD(**SGD), views=Views(shift=4, flip=True), keep="last")
 

@@ -35,17 +35,11 @@ def _sections(found: Found) -> Iterator[tuple[str, list[str]]]:
 
 def targets(found: Found) -> Iterator[tuple[str, ...]]:
     """Each target of the table, with what was found and whether that is enough."""
-    for pair, times in found.get("steps", {}).items():
-        name = PAIRS[pair].name
-        for setting in ("plain", "fast"):
-            for said, ours, floor in (
-                ("live KD step / floor F2", "kd", "F2 kd"),
-                ("stored KD step / floor F1", "stored kd", "F1 kd"),
-                ("hint stage step / floor of both networks cut", "hint", "F2 hint"),
-                ("stored hint stage step / floor of the student cut", "stored hint", "F1 hint"),
-            ):
-                ratio = median_ratio(times[f"{floor} {setting}"], times[f"understudy {ours} {setting}"])
-                yield _line(f"{said}, {setting} settings, {name}", 0.95, ratio)
+    for pair, kinds in found.get("floors", {}).items():
+        for kind, times in kinds.items():
+            words, setting = _STEPS[kind.rsplit(" ", 1)[0]], kind.rsplit(" ", 1)[1]
+            ratio = median_ratio(times["floor"], times["ours"])
+            yield _line(f"{words}, {setting} settings, {PAIRS[pair].name}", 0.95, ratio)
     for pair, times in found.get("epochs", {}).items():
         for kind, least in (("kd", 2.0), ("stored kd", 3.3), ("hint", 3.5), ("stored hint", 3.5)):
             fastest = _fastest(times, kind.removeprefix("stored "))
@@ -59,6 +53,12 @@ def targets(found: Found) -> Iterator[tuple[str, ...]]:
         yield _line(f"sweep of 12 settings / 12 separate runs, {PAIRS[pair].name}", 1.7, ratio)
 
 
+_STEPS = {
+    "kd": "live KD step / floor F2",
+    "hint": "hint stage step / floor of both networks cut",
+    "stored kd": "stored KD step / floor F1",
+    "stored hint": "stored hint stage step / floor of the student cut",
+}
 _WORDS = {"kd": "live KD", "stored kd": "stored KD", "hint": "live hints", "stored hint": "stored hints"}
 
 

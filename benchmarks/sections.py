@@ -31,6 +31,18 @@ def steps(pair: str, rounds: int) -> Times:
         return _turns(variants, rounds)
 
 
+def floors(pair: str, rounds: int) -> dict[str, Times]:
+    """Seconds of our step and of the floor beside it, in turn, so that no mood of the machine falls on one alone."""
+    work, found = Work(PAIRS[pair], 10 * BATCH), dict[str, Times]()
+    for setting, settings in ours.SETTINGS.items():
+        for kind, floor in ours.FLOORS.items():
+            with tempfile.TemporaryDirectory() as folder:
+                loop = ours.loop(work, kind, settings, Path(folder))
+                base = ours.floors(work, kind.removeprefix("stored "), settings)[floor]
+                found[f"{kind} {setting}"] = _turns({"ours": loop.step, "floor": base}, 3 * rounds, repeats=1)
+    return found
+
+
 def epochs(pair: str, rounds: int, images: int) -> Times:
     """Seconds of a whole epoch, data and augmentation included."""
     work = Work(PAIRS[pair], images)
