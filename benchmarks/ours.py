@@ -18,7 +18,7 @@ SETTINGS = {"plain": PLAIN, "fast": FAST}
 FLOORS = {"kd": "F2", "hint": "F2", "stored kd": "F1", "stored hint": "F1"}  # what each kind cannot be faster than
 KINDS = tuple(FLOORS)
 _TAPS: dict[str, Any] = {"float32": "exact", "bfloat16": "bfloat16"}
-COURSE = Course(epochs=1, batch=BATCH, optimizer=optimizers.SGD(**SGD), views=Views(shift=4, flip=True), keep="last")
+COURSE = Course(epochs=100, batch=BATCH, optimizer=optimizers.SGD(**SGD), views=Views(shift=4, flip=True), keep="last")
 
 
 def stages(work: Work, kind: str, course: Course = COURSE) -> list[Stage]:
@@ -106,6 +106,7 @@ def _epoch(ours: Training, stage: Stage) -> None:
     for batch in ours.batches(stage):
         ours.advance(stage, batch, time.monotonic())
     ours.place.step = 0
+    ours.place.epoch += 1
 
 
 def stored_bytes(work: Work, views: int, folder: Path) -> int:

@@ -6,7 +6,9 @@ import torch
 from tests.terms.table import CLASSES, networks
 from understudy import CE, KD, Course, Hint, Settings, Stage
 from understudy.data import from_tensors
-from understudy.training.apparatus import Apparatus
+from understudy.training import apparatus as apparatus_module
+from understudy.training import loop
+from understudy.training.apparatus import Apparatus, gradient_shares
 from understudy.training.loop import Training
 
 
@@ -43,3 +45,20 @@ def test_the_log_has_them_for_every_epoch_of_several_terms(data):
     assert shares[:2] == [{}, {}]
     assert [sorted(share) for share in shares[2:]] == [["ce", "kd"]] * 2
     assert all(sum(share.values()) == pytest.approx(1, abs=1e-5) for share in shares[2:])
+
+
+def test_they_are_looked_at_first_last_and_every_so_many_steps(data, monkeypatch):
+    looked = []
+
+    def look(student, outcome):
+        looked.append(training.place.epoch)
+        return gradient_shares(student, outcome)
+
+    monkeypatch.setattr(apparatus_module, "gradient_shares", look)
+    teacher, student = networks(alike=False)
+    stage = Stage("both", CE() + KD(), Course(epochs=7, batch=16))
+    steps = data.train.steps(16)
+    monkeypatch.setattr(loop, "SHARES_EVERY", 2 * steps)
+    training = Training(student, [teacher], [stage], data, settings=Settings(device="cpu"))
+    training.run()
+    assert looked == [0, 1, 3, 5, 6]

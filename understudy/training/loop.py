@@ -29,6 +29,8 @@ from understudy.training.settings import Settings
 from understudy.training.state import copy_of
 from understudy.training.watch import Watcher
 
+SHARES_EVERY = 100  # steps: a look at the terms' gradients costs about half a step for each of them
+
 
 class DivergedError(UserError):
     """A loss that is no longer a number. Where settings are tried, this is an answer, and not the end."""
@@ -184,11 +186,17 @@ class Training:
     def advance(self, stage: Stage, batch: Batch, began: float) -> None:
         """One step of the current epoch, and what is due between two; ``began`` is when the last one had ended."""
         place, steps = self.place, self.data.train.steps(stage.course.batch)
-        shares = place.step == steps - 1 and len(stage.objective.parts) > 1
+        shares = place.step == steps - 1 and len(stage.objective.parts) > 1 and self._shares_due(stage, steps)
         self._step(stage, batch, place.epoch + place.step / steps, shares=shares)
         place.step += 1
         place.steps += 1
         self._between_steps(began)
+
+    def _shares_due(self, stage: Stage, steps: int) -> bool:
+        """In the first epoch and the last, and in each between that completes another ``SHARES_EVERY`` steps."""
+        epoch = self.place.epoch
+        completes = (epoch + 1) * steps // SHARES_EVERY > epoch * steps // SHARES_EVERY
+        return completes or epoch in (0, stage.course.epochs - 1)
 
     def _step(self, stage: Stage, batch: Batch, epoch: float, *, shares: bool) -> None:
         place = self.place
