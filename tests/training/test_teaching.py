@@ -13,6 +13,7 @@ from understudy.objective import Objective
 from understudy.stage import Stage
 from understudy.taps import TappedNetwork
 from understudy.terms import CE, KD, GradientAT, Hint
+from understudy.training import teaching
 from understudy.training.apparatus import Apparatus
 from understudy.training.course import Course
 from understudy.training.loop import Training
@@ -230,3 +231,31 @@ def test_a_stage_of_hints_runs_neither_network_deeper_than_its_deepest_tap(small
     loss, _ = apparatus.losses(batch, 0.0)
     apparatus.step(loss)
     assert Counted.calls == {"teacher 0": 1, "teacher 1": 1, "student 0": 1, "student 1": 1, "student 2": 1}
+
+
+class Scaled(nn.Module):
+    """What it does depends on a number that neither its weights nor its layers show."""
+
+    def __init__(self, network, by):
+        super().__init__()
+        self.network, self.by = network, by
+
+    def forward(self, images):
+        return self.by * self.network(images)
+
+
+def test_a_teacher_is_judged_once_in_a_process_and_one_that_answers_otherwise_anew(small, monkeypatch):
+    judged = []
+    judge = teaching._judged
+    monkeypatch.setattr(teaching, "_verdicts", {})
+    monkeypatch.setattr(teaching, "_judged", lambda *args: judged.append(args) or judge(*args))
+    forms = []
+    for by in (1.0, 1.0, 2.0):
+        network, _ = built("resnet")
+        objective, form, _ = notes_of(KD(), Scaled(network, by), small, replace(CPU, precision="bfloat16"))
+        images = small.data().example(4, torch.device("cpu"))
+        (answer,) = objective.ask(images)
+        torch.testing.assert_close(answer.logits.float(), by * network(images), rtol=0.05, atol=0.05)
+        forms.append(form)
+    assert len(judged) == 2
+    assert forms[0] == forms[1] == forms[2]

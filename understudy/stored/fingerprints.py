@@ -30,16 +30,16 @@ def of_network(network: nn.Module) -> str:
 def of_samples(source: Source) -> str:
     """Of all samples where they are in memory, else of their labels and of some that lie evenly over them."""
     if source not in _known:
-        _known[source] = _of_all(source.samples) if isinstance(source, InMemory) else _of_some(source)
+        _known[source] = of_values(source.samples) if isinstance(source, InMemory) else _of_some(source)
     return _known[source]
 
 
 def of_pool(part: Part) -> str:
     """Of which samples there are to be mixed with one another."""
-    return _of_all(part.ids)
+    return of_values(part.ids)
 
 
-def _of_all(values: Tensor) -> str:
+def of_values(values: Tensor) -> str:
     digest = hashlib.sha256()
     _add(digest, values)
     return digest.hexdigest()
@@ -53,7 +53,7 @@ def _of_some(source: Source) -> str:
             "the data set changes its samples from one reading to the next, so no stored answer can belong to them: "
             "leave the augmentation to views, or run without stored answers"
         )
-    return _of_all(source.labels) + _of_all(once)
+    return of_values(source.labels) + of_values(once)
 
 
 def _add(digest: "hashlib._Hash", values: Tensor) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from understudy.data.parts import Data, Part
 from understudy.models.folding import LAYERS, copied, fold
 from understudy.objective import Asker, Objective, evaluating
-from understudy.stored.fingerprints import brief
+from understudy.stored.fingerprints import brief, of_network, of_values
 from understudy.taps import Answer, TappedNetwork, is_bare
 from understudy.training.settings import Settings
 
@@ -25,6 +25,7 @@ DIVERGENCE = 0.05  # the largest KL (nats, at temperature 1) of an answer in low
 DISTANCE = 0.02  # of hidden values in low precision from those in float32, by length
 MOST, LEAST, VALUES = 256, 32, 2**20  # samples that are looked at: fewer where they are large
 BATCH = 64
+FEW = 4  # answers by which a teacher is known again
 
 
 class Lean:
@@ -73,30 +74,78 @@ def lean(
     return forms
 
 
+@dataclass(frozen=True)
+class _Verdict:
+    """What was found out about copies of a teacher."""
+
+    possible: bool
+    folded: bool = False
+    low: bool = False
+    notes: tuple[str, ...] = ()
+
+
+_verdicts: dict[str, _Verdict] = {}  # of this process: the trainings of a sweep share one
+
+
 def _stand_in(
     teacher: TappedNetwork, batches: Sequence[Tensor], settings: Settings, note: Callable[[str], None]
 ) -> tuple[Lean | None, str]:
     """The cheapest copy that answers alike; None where there can be no copy."""
-    plain, wished = replace(settings, precision="float32"), settings.of_teacher.precision
+    key = _key(teacher, batches, settings)
+    if key not in _verdicts:
+        _verdicts[key] = _judged(teacher, batches, settings)
+    verdict = _verdicts[key]
+    for text in verdict.notes:
+        note(text)
+    if not verdict.possible:
+        return None, settings.of_teacher.precision
+    found, layers = _copy(teacher, batches[0], settings, folded=verdict.folded, low=verdict.low)
+    return found, f"{found.settings.precision}{f', without {brief(layers)}' if layers else ''}"
+
+
+def _key(teacher: TappedNetwork, batches: Sequence[Tensor], settings: Settings) -> str:
+    """All that a verdict depends on; where two teachers differ in code alone, a few answers tell them apart."""
+    with torch.no_grad(), evaluating(teacher.network):
+        few = _answers(teacher, [batches[0][:FEW]])
+    values = [*batches, *few.taps, *([] if few.logits is None else [few.logits])]
+    return brief(
+        [
+            of_network(teacher.network),
+            f"{teacher.called} {teacher.taps} {teacher.cut} {settings}",
+            *map(of_values, values),
+        ]
+    )
+
+
+def _judged(teacher: TappedNetwork, batches: Sequence[Tensor], settings: Settings) -> _Verdict:
+    wished, example, notes = settings.of_teacher.precision, batches[0], list[str]()
     try:
-        network, folded = _folded(teacher, batches[0][:2])
+        found, layers = _copy(teacher, example, settings, folded=True)
     except Exception as error:  # whatever somebody's network raises when it is copied
-        note(f"{teacher.called} is asked as it is, for it cannot be copied: {error}")
-        return None, wished
+        return _Verdict(False, notes=(f"{teacher.called} is asked as it is, for it cannot be copied: {error}",))
     with torch.no_grad(), evaluating(teacher.network):
         truth = _answers(teacher, batches)
-    found = Lean(network, teacher, plain)
+    folded = bool(layers)
     if folded and (reason := _apart(truth, _answers(found, batches))):
-        note(f"{teacher.called} is asked with its batch norms as they are: folded, {reason}")
-        found, folded = Lean(copied(teacher.network), teacher, plain), []
-    form = f", without {brief(folded)}" if folded else ""
-    if wished == "float32":
-        return found, f"float32{form}"
-    low = Lean(_narrowed(found.tapped.network), teacher, settings.of_teacher)
-    if reason := _changed(truth, _answers(low, batches)):
-        note(f"{teacher.called} is asked in float32: in {wished}, {reason}")
-        return found, f"float32{form}"
-    return low, f"{wished}{form}"
+        notes.append(f"{teacher.called} is asked with its batch norms as they are: folded, {reason}")
+        folded = False
+    low = wished != "float32"
+    if low:
+        found, _ = _copy(teacher, example, settings, folded=folded, low=True)
+        if reason := _changed(truth, _answers(found, batches)):
+            notes.append(f"{teacher.called} is asked in float32: in {wished}, {reason}")
+            low = False
+    return _Verdict(True, folded, low, tuple(notes))
+
+
+def _copy(
+    teacher: TappedNetwork, example: Tensor, settings: Settings, *, folded: bool, low: bool = False
+) -> tuple[Lean, list[str]]:
+    """A copy of the teacher, and which of its layers are folded away."""
+    network, layers = _folded(teacher, example[:2]) if folded else (copied(teacher.network), [])
+    if low:
+        return Lean(_narrowed(network), teacher, settings.of_teacher), layers
+    return Lean(network, teacher, replace(settings, precision="float32")), layers
 
 
 def _folded(teacher: TappedNetwork, example: Tensor) -> tuple[nn.Module, list[str]]:
