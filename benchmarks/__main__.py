@@ -59,7 +59,7 @@ def _measured(section: str, options: argparse.Namespace) -> Any:
         return sections.memory(options.pairs[0])
     if section == "growth":
         return sections.growth(options.rounds)
-    return {pair: sections.sweep(pair, options.images // 6, epochs=3) for pair in options.pairs}
+    return {pair: sections.trainings(pair, options.images // 2, epochs=3) for pair in options.pairs}
 
 
 def _options() -> argparse.Namespace:

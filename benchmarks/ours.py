@@ -1,7 +1,7 @@
 """Understudy's own loops: the real trainer, live and stored, under one setting or another; and the floors."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -87,18 +87,6 @@ def many_terms(work: Work, count: int) -> Callable[[], None]:
         ours.advance(ours.stages[0], batch, time.monotonic())
 
     return step
-
-
-def grid() -> list[dict[str, float]]:
-    """Twelve settings of soft targets."""
-    return [{"temperature": t, "weight": w} for t in (1, 2, 4, 8) for w in (0.3, 0.6, 0.9)]
-
-
-def sweep(work: Work, grid: Sequence[Mapping[str, float]], epochs: int, stored: Path | None) -> None:
-    """A training for each of these settings; with one store between them, or each alone."""
-    course = replace(COURSE, epochs=epochs)
-    for settings in grid:
-        training(work, find("kd")(course, **settings), FAST, stored).run()
 
 
 def _epoch(ours: Training, stage: Stage) -> None:

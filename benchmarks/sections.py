@@ -2,15 +2,13 @@
 
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks import ours, peers
+from benchmarks import ours, peers, sweep
 from benchmarks.memory import in_own_process
 from benchmarks.workload import BATCH, PAIRS, Work
 from understudy.measure.steps import interleaved
@@ -75,15 +73,14 @@ def growth(rounds: int) -> dict[str, Any]:
     return {"data": data, "terms": terms, "store": {views: _store(views) for views in (1, 2, 4)}}
 
 
-def sweep(pair: str, images: int, epochs: int) -> dict[str, float]:
-    """Seconds of trainings of soft targets at different settings: twelve separate ones, and some that share a store."""
-    work = Work(PAIRS[pair], images)
-    everything = ours.grid()
-    found = {f"{len(everything)} separate runs": _seconds(partial(ours.sweep, work, everything, epochs, None))}
-    for count in (1, 4, len(everything)):
+def trainings(pair: str, images: int, epochs: int) -> dict[str, float]:
+    """Seconds of trainings at different settings: twelve separate runs, and some that share a process and a store."""
+    every = len(sweep.GRID)
+    separate = [sweep.in_own_process(pair, images, epochs, number, 1, None) for number in range(every)]
+    found = {f"{every} separate runs": sum(separate)}
+    for count in (1, 4, every):
         with tempfile.TemporaryDirectory() as folder:
-            shared = partial(ours.sweep, work, everything[:count], epochs, Path(folder))
-            found[f"a sweep of {count}"] = _seconds(shared)
+            found[f"a sweep of {count}"] = sweep.in_own_process(pair, images, epochs, 0, count, folder)
     return found
 
 
@@ -112,9 +109,3 @@ def _turns(variants: Mapping[str, Callable[[], object]], rounds: int, repeats: i
 def _store(views: int) -> int:
     with tempfile.TemporaryDirectory() as folder:
         return ours.stored_bytes(Work(PAIRS["a"], 2 * BATCH), views, Path(folder))
-
-
-def _seconds(run: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
