@@ -12,6 +12,7 @@ from understudy.measure.floors import Floor
 from understudy.methods import find
 from understudy.models import Normalized
 from understudy.training.loop import Training
+from understudy.training.sharing import SharedPasses
 
 PLAIN, FAST = Settings(), Settings(precision="bfloat16")
 SETTINGS = {"plain": PLAIN, "fast": FAST}
@@ -27,15 +28,21 @@ def stages(work: Work, kind: str, course: Course = COURSE) -> list[Stage]:
     return find("kd")(course, temperature=4)
 
 
-def training(work: Work, found: list[Stage], settings: Settings, stored: Path | None = None, seed: int = 0) -> Training:
+def training(
+    work: Work,
+    found: list[Stage],
+    settings: Settings,
+    stored: Path | None = None,
+    shared: SharedPasses | None = None,
+) -> Training:
     """As ``understudy distill`` makes it: each network behind its own normalisation."""
     return Training(
         Normalized(work.student(), MEAN, STD),
         [Normalized(work.teacher(), MEAN, STD)],
         found,
         work.data,
-        seed=seed,
         settings=settings,
+        shared=shared,
         stored=Stored(views=1, seed=0, taps=_TAPS[settings.precision], folder=str(stored)) if stored else None,
     )
 

@@ -74,10 +74,12 @@ def growth(rounds: int) -> dict[str, Any]:
 
 
 def trainings(pair: str, images: int, epochs: int) -> dict[str, float]:
-    """Seconds of trainings at different settings: twelve separate runs, and some that share a process and a store."""
+    """Seconds of trainings at different settings: separate runs, and some that share a store or a teacher's passes."""
     every = len(sweep.GRID)
-    separate = [sweep.in_own_process(pair, images, epochs, number, 1, None) for number in range(every)]
+    separate = [sweep.in_own_process(pair, images, epochs, number, 1) for number in range(every)]
     found = {f"{every} separate runs": sum(separate)}
+    for count in (4, every):
+        found[f"{count} trained together"] = sweep.in_own_process(pair, images, epochs, 0, count, sweep.TOGETHER)
     for count in (1, 4, every):
         with tempfile.TemporaryDirectory() as folder:
             found[f"a sweep of {count}"] = sweep.in_own_process(pair, images, epochs, 0, count, folder)

@@ -9,7 +9,8 @@ import pytest
 from tests.running import plans
 from tests.running.plans import TRAININGS, students
 from understudy.errors import UserError
-from understudy.running.engines import Ended, Engine, Processes
+from understudy.objective import Objective
+from understudy.running.engines import Ended, Engine, Processes, Together
 from understudy.training import checkpoints
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.watch import Watcher
@@ -63,6 +64,38 @@ def test_two_workers_give_the_bytes_of_one_and_work_at_once(make_run, tmp_path, 
     assert {hearing.heard[0], hearing.heard[1]} == {("begins", "teacher-0"), ("begins", "alone-0")}
     assert sorted(name for what, name in hearing.heard if what == "ends") == sorted(TRAININGS)
     assert [row["seed"] for row in result["methods"]["kd"]["trainings"]] == [0, 1]
+
+
+def test_together_all_get_the_bytes_of_one_by_one_and_the_teacher_is_asked_once_for_each_batch(
+    make_run, tmp_path, expected, monkeypatch
+):
+    asked, stop = [], StopRequest()
+    ask = Objective.ask
+
+    def counted(self, inputs):
+        asked.extend([len(inputs)] * len(self.teachers))
+        return ask(self, inputs)
+
+    monkeypatch.setattr(Objective, "ask", counted)
+    hot = "[methods.hot]\nmethod = 'kd'\ntemperature = 8\ntrain = { epochs = 40 }\n"
+    hearing = Hearing("hot-0", lambda: setattr(stop, "signal_number", signal.SIGINT))
+
+    def run(out, **how):
+        return make_run("seeds=[0]", text=RECIPE + hot, out=tmp_path / out, engine=lambda *of: Together(4, *of), **how)
+
+    run("whole").execute()
+    steps = 40 * 3
+    assert asked == [15] * steps
+    with pytest.raises(Stopped):
+        run("run", watcher=hearing, stop=stop).execute()
+    places = [checkpoints.newest(tmp_path / "run/checkpoints" / name).state["place"] for name in ("kd-0", "hot-0")]
+    assert [place["steps"] for place in places] == [1, 1]
+    run("run").execute()
+    assert len(asked) <= 2 * steps + 1
+    done = students(tmp_path / "run")
+    assert done == students(tmp_path / "whole")
+    assert done.pop("hot-0") != done["kd-0"]
+    assert done == {name: weights for name, weights in expected.items() if name.endswith("-0")}
 
 
 def test_a_worker_that_dies_loses_only_its_training_and_a_stop_loses_nothing(make_run, tmp_path, expected):

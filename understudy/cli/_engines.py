@@ -15,27 +15,38 @@ from understudy.plans import Store
 from understudy.plans.store import ENVIRONMENT
 from understudy.report.words import plural
 from understudy.running import Run
-from understudy.running.engines import Engine, Here, Processes
+from understudy.running.engines import Engine, Here, Processes, Together
 from understudy.running.run import MakeEngine
 from understudy.training.interrupt import StopRequest
 from understudy.training.settings import Choosable, Settings
 from understudy.training.watch import Watcher
+
+MOST_TOGETHER = 8  # trainings in one process, whose students are all in memory
 
 
 class EngineName(StrEnum):
     """What carries trainings out."""
 
     LOCAL = "local"
+    TOGETHER = "together"
     RAY = "ray"
 
 
 WorkersOption = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Trainings at once, each in a process of its own. [default: 1, in this process]", show_default=False
+        min=1,
+        help="Trainings at once, each in a process of its own. [default: 1, in this process; together: 8]",
+        show_default=False,
     ),
 ]
-EngineOption = Annotated[EngineName, typer.Option(help="Worker processes of this machine, or a Ray cluster.")]
+EngineOption = Annotated[
+    EngineName,
+    typer.Option(
+        help="Worker processes of this machine; all in this process, in turn, which share each pass of their teacher; "
+        "or a Ray cluster."
+    ),
+]
 AddressOption = Annotated[
     str | None,
     typer.Option(envvar="RAY_ADDRESS", help="Of the Ray cluster; without one, it is started here.", show_default=False),
@@ -61,14 +72,17 @@ def chosen_engine(
     if name is EngineName.RAY:
         each = threads or _shared(workers)
         return lambda casts, watcher, stop: _ray(workers, address, each, watcher, stop), each
+    if name is EngineName.TOGETHER:
+        most = workers or MOST_TOGETHER
+        return lambda casts, watcher, stop: Together(most, casts, watcher, stop), threads or torch.get_num_threads()
     if workers is None or workers == 1:
         return Here, threads or torch.get_num_threads()
     return lambda casts, watcher, stop: Processes(workers, watcher, stop), threads or _shared(workers)
 
 
-def of_workers(settings: Settings, workers: int | None) -> Settings:
+def of_workers(settings: Settings, name: EngineName, workers: int | None) -> Settings:
     """Where threads are left to be chosen and several workers share the machine, each takes its part of the cores."""
-    if workers is None or workers == 1 or "threads" not in settings.auto:
+    if name is EngineName.TOGETHER or workers is None or workers == 1 or "threads" not in settings.auto:
         return settings
     left: tuple[Choosable, ...] = tuple(name for name in settings.auto if name != "threads")
     return replace(settings, threads=_shared(workers), auto=left)

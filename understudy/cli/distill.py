@@ -92,7 +92,7 @@ def distill(
     asked = _read(recipe, method, changes or [], settings)
     if onnx:
         need_onnx_runtime()
-    asked = asked.model_copy(update={"settings": of_workers(asked.settings, workers)})
+    asked = asked.model_copy(update={"settings": of_workers(asked.settings, engine, workers)})
     events = [TensorBoard(folder / EVENTS)] if tensorboard else []
     with listening() as stop, Live(err) as live:
         read = settle(asked, trust, live, folder)

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from understudy.plans import Plan, Store
-from understudy.running.engines import Here, Processes
+from understudy.running.engines import Engine, Here, Processes, Together
 from understudy.running.execution import Done, Execution
 from understudy.running.folder import RunFolder
 from understudy.running.work import Casts
@@ -20,6 +20,7 @@ def carry_out(
     *,
     store: str | Path | None = None,
     workers: int = 1,
+    together: bool = False,
     trusted: Collection[str] = (),
     watcher: Watcher | None = None,
 ) -> dict[str, Done]:
@@ -32,14 +33,18 @@ def carry_out(
         out: the folder; a training that is done there is not repeated, one that was killed goes on where it was.
         store: finished trainings are taken from here first, and put here.
         workers: trainings at once; more than one are processes of their own.
+        together: all of them in this process, in turn; who learns from one teacher shares its passes.
         trusted: modules of your own from which networks may come.
     """
     folder, shown = RunFolder(Path(out)), watcher or Watcher()
     casts = Casts(trusted, shown.downloads)
     with folder.locked(), listening() as stop:
         folder.claim('title = "a plan, written in Python"\n')
-        made = Here(casts, shown, stop) if workers == 1 else Processes(workers, shown, stop)
-        with made as engine:
+        if together:
+            engine: Engine = Together(workers, casts, shown, stop)
+        else:
+            engine = Here(casts, shown, stop) if workers == 1 else Processes(workers, shown, stop)
+        with engine:
             execution = Execution(
                 folder,
                 casts,

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from torch import nn
 
@@ -21,6 +22,7 @@ from understudy.stage import Stage
 from understudy.training import preflight
 from understudy.training.interrupt import StopRequest
 from understudy.training.loop import Training
+from understudy.training.sharing import SharedPasses
 from understudy.training.watch import Watcher
 
 
@@ -50,11 +52,12 @@ class Job(Table):
 
 @dataclass
 class Casts:
-    """The data of each table, loaded once."""
+    """The data of each table, loaded once, and the teachers that are in use."""
 
     trusted: Collection[str] = ()
     progress: Progress | None = None
     known: dict[str, Cast] = field(default_factory=dict)
+    teachers: WeakValueDictionary[str, nn.Module] = field(default_factory=WeakValueDictionary)  # while someone learns
 
     def of(self, table: DataTable) -> Cast:
         whole = table.model_copy(update={"student_samples": None})
@@ -64,45 +67,60 @@ class Casts:
         return self.known[told]
 
 
+class Work:
+    """A job under way: its training, which may be gone through step by step, and what it leaves behind."""
+
+    def __init__(self, job: Job, casts: Casts, watcher: Watcher, stop: StopRequest, shared: SharedPasses | None = None):
+        self.job, self.cast, self.folder = job, casts.of(job.node.data), Path(job.folder)
+        node = job.node
+        _check_key(job, self.cast)
+        self.network = self.cast.network(node.network, node.seed, node.role)
+        teachers = _teachers(job, self.cast, casts)
+        self.stages = staged(node, self.network, teachers, self.cast)
+        self.training = Training(
+            self.network,
+            teachers,
+            self.stages,
+            self.cast.seen(node.data.student_samples),
+            seed=node.seed,
+            settings=node.arithmetic,
+            checkpoint_folder=Path(job.checkpoints),
+            metrics=self.folder / METRICS,
+            name=node.name,
+            watcher=watcher,
+            stop=stop,
+            every=job.every,
+            stored=node.stored,
+            shared=shared,
+        )
+        self.began = time.monotonic()
+
+    def finish(self) -> dict[str, Any]:
+        """After the last step: the folder then holds the network and its record, which is answered."""
+        node, network, folder = self.job.node, self.network, self.folder
+        leaving = self.cast.product(network)
+        spec = self.cast.spec(node.network)
+        data = self.cast.data
+        product.save(folder, leaving, product.describe(leaving, spec, data.shape, data.classes))
+        if self.training.last is not None:
+            network.load_state_dict(self.training.last)
+            product.save_weights(folder / LAST, self.cast.product(network).state_dict())
+        record = {
+            "training": node.name,
+            "key": self.job.key,
+            "node": node.model_dump(mode="json"),
+            **self.training.ended(),
+            "objectives": {stage.name: str(stage.objective) for stage in self.stages},
+            "session_seconds": round(time.monotonic() - self.began, 3),
+        }
+        return finish(folder, record)
+
+
 def carry_out(job: Job, casts: Casts, watcher: Watcher, stop: StopRequest) -> dict[str, Any]:
-    """Train, or go on training; the folder then holds the network and its record, which is answered."""
-    node, cast, folder = job.node, casts.of(job.node.data), Path(job.folder)
-    _check_key(job, cast)
-    network = cast.network(node.network, node.seed, node.role)
-    teachers = list(_teachers(job, cast))
-    found = staged(node, network, teachers, cast)
-    training = Training(
-        network,
-        teachers,
-        found,
-        cast.seen(node.data.student_samples),
-        seed=node.seed,
-        settings=node.arithmetic,
-        checkpoint_folder=Path(job.checkpoints),
-        metrics=folder / METRICS,
-        name=node.name,
-        watcher=watcher,
-        stop=stop,
-        every=job.every,
-        stored=node.stored,
-    )
-    began = time.monotonic()
-    ended = training.run()
-    leaving = cast.product(network)
-    spec = cast.spec(node.network)
-    product.save(folder, leaving, product.describe(leaving, spec, cast.data.shape, cast.data.classes))
-    if training.last is not None:
-        network.load_state_dict(training.last)
-        product.save_weights(folder / LAST, cast.product(network).state_dict())
-    record = {
-        "training": node.name,
-        "key": job.key,
-        "node": node.model_dump(mode="json"),
-        **ended,
-        "objectives": {stage.name: str(stage.objective) for stage in found},
-        "session_seconds": round(time.monotonic() - began, 3),
-    }
-    return finish(folder, record)
+    """Train, or go on training, to the end."""
+    work = Work(job, casts, watcher, stop)
+    work.training.run()
+    return work.finish()
 
 
 def staged(node: Node, student: nn.Module, teachers: list[nn.Module], cast: Cast) -> list[Stage]:
@@ -122,20 +140,29 @@ def key_parts(node: Node, teachers: tuple[Taught | Given, ...], cast: Cast) -> d
     return determinants(node, cast, list(zip(tables, of, strict=True)))
 
 
-def _teachers(job: Job, cast: Cast) -> list[nn.Module]:
-    """The teachers with their weights; those that were trained here are looked at before anything learns from them."""
+def _teachers(job: Job, cast: Cast, casts: Casts) -> list[nn.Module]:
+    """The teachers with their weights, one module for all trainings that are under way at the same time."""
     if not methods.find(job.node.method).reads_teacher:
         return []
-    settings, found = job.node.arithmetic, []
+    found = list[nn.Module]()
     for teacher in job.teachers:
-        if isinstance(teacher, Given):
-            found.append(settings.place(cast.given(teacher, teacher.weights, teacher.prefix)))
-            continue
-        network = settings.place(cast.trained(teacher.network, Path(teacher.folder)))
-        name, weak = Path(teacher.folder).name, job.node.accept_weak
-        preflight.passes(list(preflight.check_teacher(network, cast.data, settings, accept_weak=weak, name=name)))
+        told = f"{teacher.model_dump_json()} {job.node.arithmetic} {job.node.accept_weak} {job.node.data}"
+        network = casts.teachers.get(told)
+        if network is None:
+            casts.teachers[told] = network = _teacher(teacher, job, cast)
         found.append(network)
     return found
+
+
+def _teacher(teacher: Taught | Given, job: Job, cast: Cast) -> nn.Module:
+    """One that was trained here is looked at before anything learns from it."""
+    settings = job.node.arithmetic
+    if isinstance(teacher, Given):
+        return settings.place(cast.given(teacher, teacher.weights, teacher.prefix))
+    network = settings.place(cast.trained(teacher.network, Path(teacher.folder)))
+    name, weak = Path(teacher.folder).name, job.node.accept_weak
+    preflight.passes(list(preflight.check_teacher(network, cast.data, settings, accept_weak=weak, name=name)))
+    return network
 
 
 def _check_key(job: Job, cast: Cast) -> None:

@@ -21,6 +21,7 @@ from understudy.training.averaging import Average
 from understudy.training.evaluate import objective_loss
 from understudy.training.optimizers import MaxNorm, parameter_groups, rival_groups
 from understudy.training.settings import Settings
+from understudy.training.sharing import Answers, SharedPasses, question
 from understudy.training.state import copy_of, restore_optimizer
 from understudy.training.teaching import lean
 
@@ -30,8 +31,8 @@ RIVALS = "rivals"  # under which their loss stands in the log, beside the terms
 class Apparatus:
     """Takes the steps of a stage. Its ``state`` is all that a step depends on, besides the student.
 
-    ``number`` and ``seed`` are the stage's and the training's: what is random is drawn from them. ``note`` is told what
-    is worth a line.
+    ``number`` and ``seed`` are the stage's and the training's: what is random is drawn from them. ``shared`` are passes
+    of the teachers that serve other trainings, too. ``note`` is told what is worth a line.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Apparatus:
         number: int = 0,
         seed: int = 0,
         stored: Stored | None = None,
+        shared: SharedPasses | None = None,
         note: Callable[[str], None] = lambda text: None,
     ):
         course = stage.course
@@ -73,6 +75,8 @@ class Apparatus:
         self.average = Average(student, course.ema) if course.ema else None
         forms = lean(self.objective, teachers, data, settings, note)
         self.stored = StoredAnswers.of(stored, self.objective, stage, data, settings, forms, seed=seed, note=note)
+        self.shared = shared if self.stored is None else None
+        self.question = question(self.objective, data, course.views, settings, forms) if self.shared else None
         self.shares: dict[str, float] = {}  # of the gradient, as they were when last measured
 
     @property
@@ -115,7 +119,7 @@ class Apparatus:
         """
         with self.settings.autocast():
             inputs = self.settings.prepare(batch.inputs)
-            answers = self.stored.answers(batch, inputs) if self.stored else None
+            answers = self._answers(batch, inputs)
             reading = self.objective.read(inputs, batch.labels, epoch=epoch, ids=batch.ids, answers=answers)
         opposed = [self._step_rivals(reading)] if self.rivals else []
         with self.settings.autocast():
@@ -124,6 +128,14 @@ class Apparatus:
         if shares:
             self.shares = gradient_shares(self.student, outcome)
         return outcome.loss, torch.stack([outcome.loss.detach(), *outcome.terms.values(), *opposed])
+
+    def _answers(self, batch: Batch, inputs: Tensor) -> Answers | None:
+        """The teachers', where somebody keeps them; None leaves it to the objective to ask."""
+        if self.stored:
+            return self.stored.answers(batch, inputs)
+        if self.shared and self.question:
+            return self.shared.answers(self.question, batch, lambda: self.objective.ask(inputs))
+        return None
 
     def validation_loss(self, epoch: float) -> dict[str, float]:
         """The objective's mean over the validation part, where accuracy cannot be measured."""

@@ -18,6 +18,8 @@ class Course:
         epochs, batch: how long, in which steps.
         optimizer, rate: what moves the weights, and its learning rate over time.
         views: the augmentation.
+        order_seed: of the order and views of the samples, where they are to be alike for all seeds, which then differ
+            in their first weights and in dropout alone; None: each training's own seed.
         patience: stop after so many epochs without a better validation value (the rule of FitNets); None: never.
         keep: which weights are the student: those of the ``best`` epoch on validation, or the ``last``.
         ema: decay of a running mean of the student's weights, which is then what is measured and kept; None: none.
@@ -30,6 +32,7 @@ class Course:
     optimizer: Optimizer = field(default_factory=SGD)
     rate: Rate = field(default_factory=Cosine)
     views: Views = field(default_factory=Views)
+    order_seed: Annotated[int, Interval(ge=0)] | None = None
     patience: Annotated[int, Interval(ge=1)] | None = None
     keep: Literal["best", "last"] = "best"
     ema: Annotated[float, Interval(gt=0, lt=1)] | None = None

@@ -26,6 +26,7 @@ from understudy.training.evaluate import scores
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.metrics import Log
 from understudy.training.settings import Settings
+from understudy.training.sharing import SharedPasses
 from understudy.training.state import copy_of
 from understudy.training.watch import Watcher
 
@@ -74,6 +75,7 @@ class Training:
         checkpoint_folder, metrics: where checkpoints and the log go; None keeps everything in memory.
         every: seconds between two checkpoints.
         stored: whether the teachers' answers are kept, and where.
+        shared: passes of the teachers that serve other trainings of this process, too.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Training:
         stop: StopRequest | None = None,
         every: float = 20.0,
         stored: Stored | None = None,
+        shared: SharedPasses | None = None,
     ):
         self.settings = settings or Settings()
         self.student = self.settings.place(student)
@@ -102,40 +105,55 @@ class Training:
         self.checkpoint_folder = checkpoint_folder
         self.log = Log(metrics)
         self.every = every
-        self.stored = stored
+        self.stored, self.shared = stored, shared
         self.place = Place()
         self.handed: dict[str, Tensor] | None = None  # what the stage before left to this one
         self.last: dict[str, Tensor] | None = None  # the last epoch's weights, where the best ones are kept
 
     def run(self) -> dict[str, Any]:
         """Train, or go on training; answers with how each stage ended."""
+        with self.surroundings():
+            for _ in self.steps():
+                pass
+        return self.ended()
+
+    @contextmanager
+    def surroundings(self) -> Iterator[None]:
+        """What must be so while steps are taken, and be as it was when others take theirs."""
+        devices = [self.settings.torch_device] if self.settings.torch_device.type == "cuda" else []
+        with self.settings.in_force(), torch.random.fork_rng(devices):
+            yield
+
+    def steps(self) -> Iterator[None]:
+        """Train, or go on training, and come back after each step; to be gone on with in ``surroundings``."""
         found = checkpoints.newest(self.checkpoint_folder) if self.checkpoint_folder else None
         for warning in found.warnings if found else []:
             self.watcher.note(warning)
         resumed = found.state if found else None
         steps = sum(stage.course.epochs * self.data.train.steps(stage.course.batch) for stage in self.stages)
         self.watcher.training_begins(self.name, {s.name: s.course.epochs for s in self.stages}, steps)
-        devices = [self.settings.torch_device] if self.settings.torch_device.type == "cuda" else []
-        with self.settings.in_force(), torch.random.fork_rng(devices):
-            if resumed:
-                self.place = Place.of(resumed["place"])
-                self.student.load_state_dict(resumed["student"])
-                self.handed = resumed["handed"]
-            self.log.shorten(self.place.logged)
-            while self.place.stage < len(self.stages):
-                self._run_stage(resumed)
-                resumed = None
+        if resumed:
+            self.place = Place.of(resumed["place"])
+            self.student.load_state_dict(resumed["student"])
+            self.handed = resumed["handed"]
+        self.log.shorten(self.place.logged)
+        while self.place.stage < len(self.stages):
+            yield from self._stage(resumed)
+            resumed = None
+
+    def ended(self) -> dict[str, Any]:
+        """How each stage ended, once all are through."""
         return {"stages": self.place.ends, "seconds": self.place.seconds, "steps": self.place.steps}
 
-    def _run_stage(self, resumed: dict[str, Any] | None) -> None:
+    def _stage(self, resumed: dict[str, Any] | None) -> Iterator[None]:
         """One stage from its beginning, or from where a checkpoint left it."""
         number, stage = self.place.stage, self.stages[self.place.stage]
         self.open(stage, resumed)
         self.watcher.stage_begins(stage.name, str(stage.objective), stage.course.epochs, self.place.epoch)
         if resumed is None:
-            self._save()
+            self.save()
         while self.place.epoch < stage.course.epochs and not self._out_of_patience(stage):
-            self._run_epoch(stage)
+            yield from self._epoch(stage)
         self._close(stage)
         self.place.stage, self.place.epoch, self.place.step, self.place.best = number + 1, 0, 0, None
 
@@ -151,8 +169,9 @@ class Training:
             self.settings,
             self.handed,
             number=self.place.stage,
-            seed=self.seed,
+            seed=self.seed if stage.course.order_seed is None else stage.course.order_seed,
             stored=self.stored,
+            shared=self.shared,
             note=self.watcher.note,
         )
         self.best_weights: dict[str, Tensor] | None = None
@@ -164,10 +183,11 @@ class Training:
             self.sums.copy_(resumed["sums"])
         self.saved_at = time.monotonic()
 
-    def _run_epoch(self, stage: Stage) -> None:
+    def _epoch(self, stage: Stage) -> Iterator[None]:
         place, began = self.place, time.monotonic()
         for batch in self.batches(stage):
             self.advance(stage, batch, began)
+            yield
             began = time.monotonic()
         self._check_finite()
         record = self._epoch_record(stage, self.data.train.steps(stage.course.batch))
@@ -215,12 +235,13 @@ class Training:
         here = self.settings.torch_device.type == "cpu"  # elsewhere, reading the loss would make the device wait
         self.watcher.step(place.steps, self.sums[0].item() / place.step if here else None)
         if self.stop:
-            self._save()
+            self.save()
             raise Stopped(self.stop.signal_number)
         if time.monotonic() - self.saved_at >= self.every:
-            self._save()
+            self.save()
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Between two steps: write down all that decides how the training goes on."""
         self.saved_at = time.monotonic()
         if self.checkpoint_folder is None:
             return

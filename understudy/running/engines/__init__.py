@@ -4,3 +4,4 @@ from understudy.running.engines.base import Ended as Ended
 from understudy.running.engines.base import Engine as Engine
 from understudy.running.engines.here import Here as Here
 from understudy.running.engines.processes import Processes as Processes
+from understudy.running.engines.together import Together as Together

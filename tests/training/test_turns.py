@@ -1,0 +1,90 @@
+"""Trainings in turn: each ends as it would alone, and passes of the teacher are shared by whoever may share them."""
+
+from dataclasses import replace
+
+import pytest
+
+from understudy import Course, Settings, Views, optimizers
+from understudy.methods import find
+from understudy.objective import Objective
+from understudy.training.loop import Training
+from understudy.training.sharing import SharedPasses
+from understudy.training.turns import Turns
+
+COURSE = Course(epochs=3, batch=24, optimizer=optimizers.SGD(lr=0.05), views=Views(flip=True), keep="last")
+STEPS = 9  # of 72 samples
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """The batches about which a teacher was asked."""
+    asked, ask = [], Objective.ask
+
+    def counted(self, inputs):
+        asked.extend([len(inputs)] * len(self.teachers))
+        return ask(self, inputs)
+
+    monkeypatch.setattr(Objective, "ask", counted)
+    return asked
+
+
+def trainings(small, kinds, shared=None):
+    """One for each (course, seed, temperature), all from one teacher and on one data set."""
+    teacher, data = small.networks()[0], small.data()
+    return [
+        Training(
+            small.networks(seed)[1],
+            [teacher],
+            find("kd")(course, temperature=temperature),
+            data,
+            seed=seed,
+            settings=Settings(device="cpu"),
+            shared=shared,
+        )
+        for course, seed, temperature in kinds
+    ]
+
+
+def weights(training):
+    return {name: value.tolist() for name, value in training.student.state_dict().items()}
+
+
+def in_turn(small, kinds, first=0):
+    """All of them together, the first one ``first`` steps ahead."""
+    begun = trainings(small, kinds, SharedPasses(len(kinds)))
+    turns = Turns()
+    for number, training in enumerate(begun):
+        turns.add(training)
+        if number == 0:
+            ahead = turns._under_way[0][1]
+            for _ in range(first):
+                next(ahead)
+    for _ in begun:
+        turns.until_one_ends()
+    return begun
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        ([(COURSE, 0, 1.0), (COURSE, 0, 4.0), (COURSE, 0, 8.0)], STEPS),
+        ([(COURSE, 0, 4.0), (COURSE, 1, 4.0)], 2 * STEPS),
+        ([(replace(COURSE, order_seed=5), 0, 4.0), (replace(COURSE, order_seed=5), 1, 4.0)], STEPS),
+        ([(COURSE, 0, 4.0), (replace(COURSE, views=Views()), 0, 4.0)], 2 * STEPS),
+        ([(COURSE, 0, 4.0), (replace(COURSE, epochs=2), 0, 4.0)], STEPS),
+    ],
+    ids=["temperatures", "seeds", "seeds-in-one-order", "views", "lengths"],
+)
+def test_each_ends_as_alone_and_the_teacher_answers_once_where_batches_are_alike(small, passes, kinds, expected):
+    together = in_turn(small, kinds)
+    assert len(passes) == expected
+    alone = trainings(small, kinds)
+    for training in alone:
+        training.run()
+    assert [weights(one) for one in together] == [weights(one) for one in alone]
+    assert weights(together[0]) != weights(together[1])
+
+
+def test_who_is_behind_catches_up_and_then_shares(small, passes):
+    in_turn(small, [(COURSE, 0, 1.0), (COURSE, 0, 4.0)], first=4)
+    assert len(passes) == 4 + STEPS

@@ -1,0 +1,30 @@
+"""Several trainings in this process, in turn, step by step: who learns from the same teacher shares its passes."""
+
+from understudy.running.engines.base import Ended, Engine
+from understudy.running.work import Casts, Job, Work
+from understudy.training.interrupt import StopRequest
+from understudy.training.loop import Training
+from understudy.training.sharing import SharedPasses
+from understudy.training.turns import Turns
+from understudy.training.watch import Watcher
+
+
+class Together(Engine):
+    """``workers`` trainings at once. All students and optimizers are in memory at the same time, each teacher once."""
+
+    def __init__(self, workers: int, casts: Casts, watcher: Watcher, stop: StopRequest):
+        self.workers, self.casts, self.watcher, self.stop = workers, casts, watcher, stop
+        self._shared, self._turns = SharedPasses(workers), Turns()
+        self._works: dict[Training, Work] = {}
+
+    def start(self, job: Job) -> None:
+        work = Work(job, self.casts, self.watcher.of(job.name), self.stop, self._shared)
+        self._works[work.training] = work
+        self._turns.add(work.training)
+
+    def next(self) -> Ended:
+        work = self._works.pop(self._turns.until_one_ends())
+        return Ended(work.job.name, work.finish())
+
+    def close(self) -> None:
+        self._turns.leave()

@@ -1,0 +1,32 @@
+"""Trainings that take turns in one process, step by step."""
+
+from collections.abc import Iterator
+
+from understudy.training.loop import Training
+
+
+class Turns:
+    """The one that is furthest behind takes the next step, so that all keep together, also where some began earlier."""
+
+    def __init__(self) -> None:
+        self._under_way: list[tuple[Training, Iterator[None]]] = []
+
+    def add(self, training: Training) -> None:
+        self._under_way.append((training, training.steps()))
+
+    def until_one_ends(self) -> Training:
+        """The next one that is through; an error in one of them leaves the others where they are."""
+        while True:
+            taken = training, steps = min(self._under_way, key=lambda one: one[0].place.steps)
+            self._under_way.remove(taken)
+            with training.surroundings():
+                if next(steps, training) is training:  # which no step answers with: there was none left
+                    return training
+            self._under_way.append(taken)
+
+    def leave(self) -> None:
+        """All save their state and go."""
+        for training, _ in self._under_way:
+            if training.place.steps:
+                training.save()
+        self._under_way.clear()
