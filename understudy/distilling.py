@@ -1,6 +1,5 @@
 """``understudy.distill``: any teacher, any student, any data, one call."""
 
-import copy
 import signal
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,6 @@ from understudy.models import load_weights
 from understudy.objective import evaluating
 from understudy.stage import Stage
 from understudy.stored import Stored
-from understudy.taps import inner
 from understudy.terms import Expression
 from understudy.training import checkpoints, preflight
 from understudy.training.course import Course
@@ -27,12 +25,11 @@ from understudy.training.evaluate import answers, together
 from understudy.training.interrupt import Stopped, listening
 from understudy.training.loop import Training
 from understudy.training.preflight import Finding
-from understudy.training.settings import CHOOSABLE, Settings
+from understudy.training.settings import Settings
 from understudy.training.watch import Watcher
 
 if TYPE_CHECKING:
     from understudy.assisting import Assistants
-    from understudy.running.folder import RunFolder
 
 ASSISTANTS = "assistants"  # the folder of theirs, in the student's
 
@@ -175,6 +172,7 @@ def _trained(
 ) -> Distilled:
     """One training of a call, in its folder."""
     from understudy.plans.entry import METRICS, RESULT, read_json  # here, since these are slow to import
+    from understudy.running.calls import described, settled
     from understudy.running.folder import RunFolder
 
     whole = work.data
@@ -183,11 +181,11 @@ def _trained(
         stages = [stage.balanced() for stage in stages]
     folder = RunFolder(out) if out is not None else None
     watcher = work.watcher or _Warning()
-    settings = _settled(work.settings, teachers, student, stages, whole, folder, watcher)
+    settings = settled(work.settings, teachers, student, stages, whole, folder, watcher)
     teachers = [settings.place(network) for network in teachers]
     settings.place(student)
     stored = work.stored.within(folder.path if folder else None) if work.stored else None
-    record = _record(method, own, stages, work.seed, settings, teachers, student, stored, assistants)
+    record = described(method, own, stages, work.seed, settings, teachers, student, stored, assistants)
     with folder.locked() if folder else nullcontext(), listening() as stop, ExitStack() as stack:
         for taught_by in teachers:
             stack.enter_context(evaluating(taught_by))
@@ -198,7 +196,11 @@ def _trained(
                 load_weights(student, folder.path / product.WEIGHTS)
                 return Distilled(student.eval(), folder=folder.path, **done)
         if work.check:
-            preflight.passes(list(_findings(whole, student, teachers, stages, settings, stored, work.accept_weak)))
+            findings = list(_findings(whole, student, teachers, stages, settings, stored, work.accept_weak))
+            preflight.passes(findings)
+            for finding in findings:
+                if finding.level == "warning" and finding.subject.startswith("stage"):  # the rest the caller chose
+                    watcher.note(f"{finding.subject}: {finding.text}")
         if folder:
             folder.claim(record)
         training = Training(
@@ -255,39 +257,6 @@ def _stages(
     return list(method)
 
 
-def _settled(
-    settings: Settings | Literal["auto"],
-    teachers: list[nn.Module],
-    student: nn.Module,
-    stages: list[Stage],
-    data: datasets.Data,
-    folder: "RunFolder | None",
-    watcher: Watcher,
-) -> Settings:
-    """Settings with nothing left to choose."""
-    from understudy.measure.fastest import fastest_settings
-
-    settings = Settings(auto=CHOOSABLE) if settings == "auto" else settings
-    if not settings.auto:
-        return settings
-    begun = folder.settings() if folder else None
-    if begun is not None:
-        return begun
-    longest = max(stages, key=lambda stage: stage.course.epochs)
-    steps = sum(stage.course.epochs * data.train.steps(stage.course.batch) for stage in stages)
-    about = {
-        "networks": [
-            [_class(network), *map(list, (p.shape for p in network.parameters()))] for network in (*teachers, student)
-        ],
-        "objective": str(longest.objective),
-        "batch": longest.course.batch,
-        "sample": data.shape,
-    }
-    choice = fastest_settings(settings, teachers, student, longest, data, steps=steps, about=about)
-    watcher.note(f"settings: {choice.reason}")
-    return choice.settings
-
-
 def _findings(
     data: datasets.Data,
     student: nn.Module,
@@ -340,47 +309,3 @@ def _measure(
 
 def _share(chosen: Tensor | None, of: Tensor) -> float | None:
     return None if chosen is None else (chosen == of).double().mean().item()
-
-
-def _record(
-    method: Any,
-    own: dict[str, Any],
-    stages: list[Stage],
-    seed: int,
-    settings: Settings,
-    teachers: list[nn.Module],
-    student: nn.Module,
-    stored: Stored | None,
-    assistants: list[dict[str, Any]],
-) -> str:
-    """What of such a call can be written down: networks by their class only."""
-    import tomli_w
-
-    record = {
-        "title": "understudy.distill, with networks passed as objects",
-        "method": method if isinstance(method, str) else "own",
-        "method_settings": {key: str(value) for key, value in own.items()},
-        "seed": seed,
-        "teacher": _class(teachers[0]) if teachers else "none",
-        "teachers": [_class(teacher) for teacher in teachers] if len(teachers) > 1 else None,
-        "student": _class(student),
-        "parameters": sum(p.numel() for p in student.parameters()),
-        **({"assistants": [assistant["network"] for assistant in assistants]} if assistants else {}),
-        "settings": asdict(settings),
-        "stored": asdict(replace(stored, folder=None)) if stored else None,
-        "stages": [{"name": s.name, "objective": str(s.objective), "course": asdict(s.course)} for s in stages],
-    }
-    return tomli_w.dumps(_without_nones(copy.deepcopy(record)))
-
-
-def _class(network: nn.Module) -> str:
-    own = type(inner(network))
-    return f"{own.__module__}:{own.__qualname__}"
-
-
-def _without_nones(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _without_nones(v) for key, v in value.items() if v is not None}
-    if isinstance(value, (list, tuple)):
-        return [_without_nones(v) for v in value]
-    return value if isinstance(value, (bool, int, float, str)) else str(value)

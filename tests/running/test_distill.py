@@ -1,5 +1,6 @@
 """``understudy.distill``: any two networks, any data, one call."""
 
+import copy
 import json
 import os
 import signal
@@ -91,6 +92,12 @@ def test_a_method_is_a_name_terms_or_stages(networks, vectors, method, own):
     result = run(networks, vectors, method=method, **own)
     assert [stage["epochs"] for stage in result.stages] == ([1, 2] if method == "fitnets" else [3] * len(result.stages))
     assert not all(map(torch.equal, before, networks[1].parameters()))
+
+
+def test_what_the_check_finds_odd_about_a_stage_is_a_warning(networks, vectors):
+    teacher = networks[0]
+    with pytest.warns(UserWarning, match=r"stage 'own terms', .*KD.*: its value and its gradient are 0 on the first"):
+        distill(teacher, copy.deepcopy(teacher), vectors, method=CE() + KD(), course=COURSE, settings=CPU)
 
 
 def test_without_a_teacher_the_student_learns_alone(networks, vectors):

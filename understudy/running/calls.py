@@ -1,0 +1,90 @@
+"""A call of ``understudy.distill`` where it is like a recipe: what it can write down, and which settings it has."""
+
+import copy
+from dataclasses import asdict, replace
+from typing import Any, Literal
+
+import tomli_w
+from torch import nn
+
+from understudy.data.parts import Data
+from understudy.measure.fastest import fastest_settings
+from understudy.running.folder import RunFolder
+from understudy.stage import Stage
+from understudy.stored import Stored
+from understudy.taps import inner
+from understudy.training.settings import CHOOSABLE, Settings
+from understudy.training.watch import Watcher
+
+
+def settled(
+    settings: Settings | Literal["auto"],
+    teachers: list[nn.Module],
+    student: nn.Module,
+    stages: list[Stage],
+    data: Data,
+    folder: RunFolder | None,
+    watcher: Watcher,
+) -> Settings:
+    """The settings of a call with nothing left to choose: those that its run began with, or the fastest ones."""
+    settings = Settings(auto=CHOOSABLE) if settings == "auto" else settings
+    if not settings.auto:
+        return settings
+    begun = folder.settings() if folder else None
+    if begun is not None:
+        return begun
+    longest = max(stages, key=lambda stage: stage.course.epochs)
+    steps = sum(stage.course.epochs * data.train.steps(stage.course.batch) for stage in stages)
+    about = {
+        "networks": [
+            [class_of(network), *map(list, (p.shape for p in network.parameters()))] for network in (*teachers, student)
+        ],
+        "objective": str(longest.objective),
+        "batch": longest.course.batch,
+        "sample": data.shape,
+    }
+    choice = fastest_settings(settings, teachers, student, longest, data, steps=steps, about=about)
+    watcher.note(f"settings: {choice.reason}")
+    return choice.settings
+
+
+def described(
+    method: Any,
+    own: dict[str, Any],
+    stages: list[Stage],
+    seed: int,
+    settings: Settings,
+    teachers: list[nn.Module],
+    student: nn.Module,
+    stored: Stored | None,
+    assistants: list[dict[str, Any]],
+) -> str:
+    """What of a call can be written down, as TOML: networks by their class only."""
+    record = {
+        "title": "understudy.distill, with networks passed as objects",
+        "method": method if isinstance(method, str) else "own",
+        "method_settings": {key: str(value) for key, value in own.items()},
+        "seed": seed,
+        "teacher": class_of(teachers[0]) if teachers else "none",
+        "teachers": [class_of(teacher) for teacher in teachers] if len(teachers) > 1 else None,
+        "student": class_of(student),
+        "parameters": sum(p.numel() for p in student.parameters()),
+        **({"assistants": [assistant["network"] for assistant in assistants]} if assistants else {}),
+        "settings": asdict(settings),
+        "stored": asdict(replace(stored, folder=None)) if stored else None,
+        "stages": [{"name": s.name, "objective": str(s.objective), "course": asdict(s.course)} for s in stages],
+    }
+    return tomli_w.dumps(_without_nones(copy.deepcopy(record)))
+
+
+def class_of(network: nn.Module) -> str:
+    own = type(inner(network))
+    return f"{own.__module__}:{own.__qualname__}"
+
+
+def _without_nones(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _without_nones(v) for key, v in value.items() if v is not None}
+    if isinstance(value, (list, tuple)):
+        return [_without_nones(v) for v in value]
+    return value if isinstance(value, (bool, int, float, str)) else str(value)
