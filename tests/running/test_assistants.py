@@ -115,9 +115,13 @@ threads = 1
 
 
 def test_the_rule_of_thumb_chooses_for_all_seeds_and_says_why(make_run, tmp_path):
+    foreseen = make_run(text=AUTO)
+    assert foreseen.foresee() == 2 * 2
     run = make_run(text=AUTO)
     assert run.plan.names == ["teacher-0"]
     result = run.execute()
+    assert set(foreseen.plan.names) < set(run.execution.done)
+    assert len(run.execution.done) == len(foreseen.plan) + 2 * 2
     (note,) = (note for note in result["notes"] if "rule of thumb" in note)
     quick = {path.name: path for path in (tmp_path / "run" / "trainings").glob("takd-quick-*")}
     assert {name.split("-")[2] for name in quick} == {"5", "6", "4", "2"}
@@ -136,6 +140,7 @@ def test_the_rule_of_thumb_chooses_for_all_seeds_and_says_why(make_run, tmp_path
 
 def test_one_candidate_needs_no_trials(make_run):
     run = make_run(text=AUTO.replace("plain5", "plain6").replace("seeds = [0, 1]", "seeds = [0]"))
+    assert (run.foresee(), run.plan.names) == (2, ["teacher-0"])
     result = run.execute()
     assert run.plan.names == ["teacher-0", "takd-by-1-plain4-0", "takd-0"] == list(run.execution.done)
     assert any("the only size" in note for note in result["notes"])

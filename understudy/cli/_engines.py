@@ -1,7 +1,6 @@
 """Where trainings are carried out, and where finished ones are kept: options that commands share."""
 
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +10,8 @@ import torch
 import typer
 from rich.console import Console
 
-from understudy.plans import Store
+from understudy.cli._shared import print_json
+from understudy.plans import Node, Store
 from understudy.plans.store import ENVIRONMENT
 from understudy.report.words import plural
 from understudy.running import Run
@@ -98,29 +98,30 @@ def _ray(workers: int | None, address: str | None, threads: int, watcher: Watche
     return Ray(workers, address, threads, watcher, stop)
 
 
-def planned(run: Run) -> dict[str, Any]:
-    """What a run would train and what is there already, as plain data."""
+def show_plan(run: Run, console: Console, *, json: bool) -> None:
+    """What would be trained and what is there already, as it is drawn or as plain data; and how much may follow."""
+    more = run.foresee()
     states = run.execution.states()
-    rows = [
-        {
-            "training": node.name,
-            "state": states[node.name],
-            "key": run.execution.key(node.name),
-            "network": node.network.network,
-            "method": node.method,
-            "seed": node.seed,
-            "teachers": node.learns_from,
-        }
-        for node in run.plan
-    ]
-    return {"trainings": rows, "to train": sum(state in ("begun", "to train") for state in states.values())}
-
-
-def show_plan(run: Run, told: Mapping[str, Any], console: Console) -> None:
-    """The plan as it is drawn, and in one line what there is to do."""
-    states = {row["training"]: row["state"] for row in told["trainings"]}
+    waiting = sum(state in ("begun", "to train") for state in states.values())
+    if json:
+        rows = [_row(node, states[node.name], run.execution.key(node.name)) for node in run.plan]
+        print_json({"trainings": rows, "to train": waiting, "more, depending on what comes out": more})
+        return
     for line in run.plan.drawn(states):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    there = len(states) - told["to train"]
     number = plural(len(states), "training")
-    console.print(f"{number}: {there} there already, {told['to train']} to train", highlight=False)
+    console.print(f"{number}: {len(states) - waiting} there already, {waiting} to train", highlight=False)
+    if more:
+        console.print(f"and up to {more} more, depending on what comes out", highlight=False)
+
+
+def _row(node: Node, state: str, key: str) -> dict[str, Any]:
+    return {
+        "training": node.name,
+        "state": state,
+        "key": key,
+        "network": node.network.network,
+        "method": node.method,
+        "seed": node.seed,
+        "teachers": node.learns_from,
+    }

@@ -19,7 +19,6 @@ from understudy.cli._engines import (
     chosen_engine,
     chosen_store,
     of_workers,
-    planned,
     show_plan,
 )
 from understudy.cli._live import Live
@@ -112,8 +111,7 @@ def distill(
         )
         run.folder.look(recipes.write(read))
         if dry_run:
-            told = planned(run)
-            print_json(told) if json else show_plan(run, told, out)
+            show_plan(run, out, json=json)
             return
         if check and not run.complete:
             findings = list(run.check())

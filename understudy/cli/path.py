@@ -16,7 +16,6 @@ from understudy.cli._engines import (
     WorkersOption,
     chosen_engine,
     chosen_store,
-    planned,
     show_plan,
 )
 from understudy.cli._graph import GraphLive
@@ -103,11 +102,7 @@ def path(
         )
         run.folder.look(recipes.write(read))
         if dry_run:
-            more = run.foresee()
-            told = planned(run) | {"more, depending on what comes out": more}
-            print_json(told) if json else show_plan(run, told, out)
-            if more and not json:
-                out.print(f"and up to {more} more, depending on what comes out", highlight=False)
+            show_plan(run, out, json=json)
             return
         if check and not run.complete:
             findings = list(run.check())

@@ -21,21 +21,37 @@ def chosen(recipe: Recipe, names: Sequence[str], cast: Cast, train: Train) -> tu
     """The recipe with an assistant for each of these methods, and why it is that one."""
     tables, notes = dict(recipe.methods), []
     for name in names:
-        ways = Ways(recipe.model_copy(update={"path": PathTable(method=name)}), cast, prefix=f"{name}-")
-        if not ways.sizes.assistants:
-            raise UserError(
-                f"methods.{name}: no network of {recipe.student.network!r}'s family lies between student and teacher: "
-                'name the assistants, as in assistants = ["plain4"]'
-            )
+        ways = _ways(recipe, name, cast)
         size, reason = _chosen(ways, train)
         tables[name] = ways.best((ways.sizes.all[0], size, ways.sizes.student))
         notes.append(f"{name}: {ways.networks[size].network} assists, {reason}")
     return recipe.model_copy(update={"methods": tables}), notes
 
 
+def trials(recipe: Recipe, name: str, cast: Cast) -> list[Node]:
+    """The quick trainings by which a method's assistant is chosen; none where there is one size to choose from."""
+    ways = _ways(recipe, name, cast)
+    return [node for nodes in _trials(ways).values() for node in nodes] if len(ways.sizes.assistants) > 1 else []
+
+
+def _ways(recipe: Recipe, name: str, cast: Cast) -> Ways:
+    ways = Ways(recipe.model_copy(update={"path": PathTable(method=name)}), cast, prefix=f"{name}-")
+    if not ways.sizes.assistants:
+        raise UserError(
+            f"methods.{name}: no network of {recipe.student.network!r}'s family lies between student and teacher: "
+            'name the assistants, as in assistants = ["plain4"]'
+        )
+    return ways
+
+
+def _trials(ways: Ways) -> dict[Edge, list[Node]]:
+    """Every size alone, on a short course, one for each seed."""
+    return {edge: ways.nodes(edge) for edge in Rule(ways.sizes).trials}
+
+
 def _tried(ways: Ways, train: Train) -> dict[Edge, Spread]:
-    """Every size alone, on a short course: its validation accuracy, one for each seed."""
-    trainings = {edge: ways.nodes(edge) for edge in Rule(ways.sizes).trials}
+    """What the trials reach on the validation part."""
+    trainings = _trials(ways)
     records = train([node for nodes in trainings.values() for node in nodes])
     values = {name: validation_of(record) or 0.0 for name, record in records.items()}
     return {edge: Spread(tuple(values[node.name] for node in nodes)) for edge, nodes in trainings.items()}

@@ -15,7 +15,7 @@ from understudy.plans import Node, Store
 from understudy.plans.entry import RESULT, read_json
 from understudy.recipe import Recipe
 from understudy.recipe.schema import NetworkTable, TeacherTable
-from understudy.running.assistants import chosen
+from understudy.running.assistants import chosen, trials
 from understudy.running.compiling import compiled, student_node, training_of
 from understudy.running.engines import Engine, Here
 from understudy.running.execution import Execution
@@ -163,6 +163,14 @@ class Run:
         """The networks between teacher and student, each once, by what they are called in the check."""
         tables = [table.assistants for table in self.recipe.methods.values() if table.assistants != "auto"]
         return {f"assistant {assistant.network}": assistant for assistants in tables for assistant in assistants}
+
+    def foresee(self) -> int:
+        """Put into the plan what an open choice would train first; answers with how many trainings depend on it."""
+        undecided = [name for name in self.recipe.methods if name not in self.decided()]
+        for name in undecided:
+            self.execution.submit(*trials(self.recipe, name, self.cast))
+        self.plan = self.execution.plan
+        return sum(2 * len(self.recipe.seeds_of(name)) for name in undecided)  # its assistant's and its own
 
     def settle(self) -> None:
         """Find out what is left open in the recipe: which assistants ``"auto"`` stands for."""
