@@ -37,8 +37,7 @@ def as_markdown(run: Path) -> str:
 def _table(result: Result) -> list[str]:
     rows = [list(HEADINGS)]
     for name, teacher in result.each_teacher.items():
-        found = teacher.accuracy
-        rows.append(_row(name, found.spread if found else None, NONE, result.networks.get(name, Network())))
+        rows.append(_row(name, teacher.spread, NONE, result.networks.get(name, Network())))
     for name in result.methods:
         against = _against(result.verdicts.get(name))
         rows.append(_row(f"student, {name}", result.spread_of(name), against, result.network_of(name)))
