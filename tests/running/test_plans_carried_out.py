@@ -191,8 +191,11 @@ def test_a_plan_written_in_python_is_carried_out_once_and_never_mistaken_for_ano
     plan = make_run("seeds=[0]", text=RECIPE).plan
     done = carry_out(plan, tmp_path / "mine", trusted=["smallnets"])
     assert list(done) == spies == ["teacher-0", "alone-0", "kd-0"]
+    assert set(carry_out(plan, tmp_path / "at once", trusted=["smallnets"], together=True)) == set(done)
+    assert students(tmp_path / "at once") == students(tmp_path / "mine")
+    spies.clear()
     assert [one.origin for one in carry_out(plan, tmp_path / "mine", trusted=["smallnets"]).values()] == ["folder"] * 3
     changed = Plan([plan["alone-0"].model_copy(update={"seed": 5})])
     with pytest.raises(UserError, match=r"alone-0 holds another training of that name \(it differs in seed\)"):
         carry_out(changed, tmp_path / "mine", trusted=["smallnets"])
-    assert len(spies) == 3
+    assert not spies

@@ -21,8 +21,6 @@ from understudy.training.interrupt import StopRequest
 from understudy.training.settings import Choosable, Settings
 from understudy.training.watch import Watcher
 
-MOST_TOGETHER = 8  # trainings in one process, whose students are all in memory
-
 
 class EngineName(StrEnum):
     """What carries trainings out."""
@@ -73,8 +71,7 @@ def chosen_engine(
         each = threads or _shared(workers)
         return lambda casts, watcher, stop: _ray(workers, address, each, watcher, stop), each
     if name is EngineName.TOGETHER:
-        most = workers or MOST_TOGETHER
-        return lambda casts, watcher, stop: Together(most, casts, watcher, stop), threads or torch.get_num_threads()
+        return lambda casts, watcher, stop: Together(workers, casts, watcher, stop), threads or torch.get_num_threads()
     if workers is None or workers == 1:
         return Here, threads or torch.get_num_threads()
     return lambda casts, watcher, stop: Processes(workers, watcher, stop), threads or _shared(workers)

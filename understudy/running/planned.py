@@ -19,7 +19,7 @@ def carry_out(
     out: str | Path,
     *,
     store: str | Path | None = None,
-    workers: int = 1,
+    workers: int | None = None,
     together: bool = False,
     trusted: Collection[str] = (),
     watcher: Watcher | None = None,
@@ -32,7 +32,7 @@ def carry_out(
     Args:
         out: the folder; a training that is done there is not repeated, one that was killed goes on where it was.
         store: finished trainings are taken from here first, and put here.
-        workers: trainings at once; more than one are processes of their own.
+        workers: trainings at once; more than one are processes of their own. By default 1; together, 8.
         together: all of them in this process, in turn; who learns from one teacher shares its passes.
         trusted: modules of your own from which networks may come.
     """
@@ -43,7 +43,7 @@ def carry_out(
         if together:
             engine: Engine = Together(workers, casts, shown, stop)
         else:
-            engine = Here(casts, shown, stop) if workers == 1 else Processes(workers, shown, stop)
+            engine = Processes(workers, shown, stop) if workers and workers > 1 else Here(casts, shown, stop)
         with engine:
             execution = Execution(
                 folder,

@@ -8,13 +8,15 @@ from understudy.training.sharing import SharedPasses
 from understudy.training.turns import Turns
 from understudy.training.watch import Watcher
 
+MOST = 8  # trainings at once, where nobody says how many: their students are all in memory
+
 
 class Together(Engine):
     """``workers`` trainings at once. All students and optimizers are in memory at the same time, each teacher once."""
 
-    def __init__(self, workers: int, casts: Casts, watcher: Watcher, stop: StopRequest):
-        self.workers, self.casts, self.watcher, self.stop = workers, casts, watcher, stop
-        self._shared, self._turns = SharedPasses(workers), Turns()
+    def __init__(self, workers: int | None, casts: Casts, watcher: Watcher, stop: StopRequest):
+        self.workers, self.casts, self.watcher, self.stop = workers or MOST, casts, watcher, stop
+        self._shared, self._turns = SharedPasses(self.workers), Turns()
         self._works: dict[Training, Work] = {}
 
     def start(self, job: Job) -> None:
