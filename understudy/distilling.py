@@ -199,7 +199,8 @@ def _trained(
             findings = list(_findings(whole, student, teachers, stages, settings, stored, work.accept_weak))
             preflight.passes(findings)
             for finding in findings:
-                if finding.level == "warning" and finding.subject.startswith("stage"):  # the rest the caller chose
+                # Data and teacher are the caller's own; what is said of a stage as a whole, its training says again.
+                if finding.level == "warning" and finding.subject.startswith("stage") and "," in finding.subject:
                     watcher.note(f"{finding.subject}: {finding.text}")
         if folder:
             folder.claim(record)

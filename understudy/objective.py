@@ -109,16 +109,18 @@ class Objective(nn.Module):
         *,
         epoch: float = 0.0,
         ids: Tensor | None = None,
-        answers: Sequence[Answer] | None = None,
+        answers: Sequence[Answer] | Callable[[], Sequence[Answer]] | None = None,
     ) -> Reading:
         """The networks' answers to one batch; ``judge`` makes their loss, ``oppose`` that of the student's rivals.
 
-        ``answers`` are the teachers', where they are there already: those that ``ask`` once gave about these inputs.
+        ``answers`` are the teachers', where they are there already: those that ``ask`` once gave about these inputs; or
+        whom to ask for them.
         """
         if self.terms.reads.input_gradients:
             inputs = _requiring_gradient(inputs)
         with self._queue():
-            teachers = self.ask(inputs) if answers is None else tuple(answers)
+            given = self.ask(inputs) if answers is None else answers
+            teachers = tuple(given() if callable(given) else given)
             if not self.terms.reads.gradients:  # which are asked for with respect to the very values that were answered
                 teachers = tuple(map(_no_less_precise, teachers))
             samples = self._samples(inputs, teachers)

@@ -112,6 +112,19 @@ def damaged(run, how):
             path.unlink()
 
 
+def test_of_several_folders_those_without_a_finished_run_are_left_out_with_a_line(report, several):
+    one, other, unfinished, foreign = several(accuracies=(0.8, 0.7, 0.6, 0.5), methods=("kd",))
+    damaged(unfinished, "an unfinished run")
+    damaged(foreign, "no run")
+    code, out, err = report(one, other, unfinished, foreign, "--json")
+    assert (code, {row["run"] for row in json.loads(out)["students"]}) == (0, {str(one), str(other)})
+    assert [line.split(": ")[0] for line in err.splitlines()] == ["left out", "left out"]
+    assert str(unfinished) in err
+    assert str(foreign) in err
+    assert report(unfinished, foreign)[0] == 2
+    assert report(one, one.with_name("misspelt"))[0] == 2
+
+
 @pytest.mark.parametrize("options", [[], ["--markdown"], ["--max-size", "1MB"]], ids=["page", "markdown", "choice"])
 @pytest.mark.parametrize(
     "how",

@@ -135,14 +135,18 @@ def test_the_rule_of_thumb_chooses_for_all_seeds_and_says_why(make_run, tmp_path
     taught = read_json(run.folder.training("takd-1") / "result.json")["node"]["teachers"]
     assert taught == [f"takd-by-1-plain{nearest}-1"]
     assert len(result["methods"]["takd"]["accuracy"]["values"]) == 2
+    again = make_run(text=AUTO)
+    assert (again.foresee(), set(again.plan.names)) == (0, set(run.execution.done))
     assert make_run(text=AUTO).execute() == result
 
 
 def test_one_candidate_needs_no_trials(make_run):
     run = make_run(text=AUTO.replace("plain5", "plain6").replace("seeds = [0, 1]", "seeds = [0]"))
-    assert (run.foresee(), run.plan.names) == (2, ["teacher-0"])
+    foreseen = make_run(text=AUTO.replace("plain5", "plain6").replace("seeds = [0, 1]", "seeds = [0]"))
+    assert foreseen.foresee() == 0
     result = run.execute()
     assert run.plan.names == ["teacher-0", "takd-by-1-plain4-0", "takd-0"] == list(run.execution.done)
+    assert foreseen.plan.names == run.plan.names
     assert any("the only size" in note for note in result["notes"])
 
 

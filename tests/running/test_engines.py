@@ -85,13 +85,13 @@ def test_together_all_get_the_bytes_of_one_by_one_and_the_teacher_is_asked_once_
 
     run("whole").execute()
     steps = 40 * 3
-    assert asked == [15] * steps
+    assert sorted(asked) == [4] * 2 + [15] * steps  # twice a few, by which the teacher is known again
     with pytest.raises(Stopped):
         run("run", watcher=hearing, stop=stop).execute()
     places = [checkpoints.newest(tmp_path / "run/checkpoints" / name).state["place"] for name in ("kd-0", "hot-0")]
     assert [place["steps"] for place in places] == [1, 1]
     run("run").execute()
-    assert len(asked) <= 2 * steps + 1
+    assert asked.count(15) <= 2 * steps + 1
     done = students(tmp_path / "run")
     assert done == students(tmp_path / "whole")
     assert done.pop("hot-0") != done["kd-0"]

@@ -7,12 +7,14 @@ import pytest
 from understudy import Course, Settings, Views, optimizers
 from understudy.methods import find
 from understudy.objective import Objective
+from understudy.training import checkpoints
 from understudy.training.loop import Training
 from understudy.training.sharing import SharedPasses
 from understudy.training.turns import Turns
 
 COURSE = Course(epochs=3, batch=24, optimizer=optimizers.SGD(lr=0.05), views=Views(flip=True), keep="last")
 STEPS = 9  # of 72 samples
+KNOWN = 1  # time that each training asks a teacher to know it again
 
 
 @pytest.fixture
@@ -77,7 +79,7 @@ def in_turn(small, kinds, first=0):
 )
 def test_each_ends_as_alone_and_the_teacher_answers_once_where_batches_are_alike(small, passes, kinds, expected):
     together = in_turn(small, kinds)
-    assert len(passes) == expected
+    assert len(passes) == expected + KNOWN * len(kinds)
     alone = trainings(small, kinds)
     for training in alone:
         training.run()
@@ -85,6 +87,58 @@ def test_each_ends_as_alone_and_the_teacher_answers_once_where_batches_are_alike
     assert weights(together[0]) != weights(together[1])
 
 
+def test_whoever_comes_later_goes_with_the_others_who_do(small, passes):
+    waiting = trainings(small, [(COURSE, 0, temperature) for temperature in (1.0, 2.0, 4.0, 8.0)], SharedPasses(2))
+    turns = Turns()
+    for training in waiting[:2]:
+        turns.add(training)
+    ended = []
+    for following in (*waiting[2:], None, None):
+        ended.append(turns.until_one_ends())
+        if following:
+            turns.add(following)
+    assert ended == waiting
+    assert len(passes) == 2 * STEPS + 4 * KNOWN
+
+
+def test_two_teachers_of_equal_weights_are_not_mistaken_for_each_other(small, passes):
+    class Scaled(small.Teacher):
+        factor = 1.0
+
+        def forward(self, x):
+            return self.factor * super().forward(x)
+
+    found = trainings(small, [(COURSE, 0, 4.0), (COURSE, 0, 4.0)], SharedPasses(2))
+    teachers = [Scaled(), Scaled()]
+    teachers[1].load_state_dict(teachers[0].state_dict())
+    teachers[1].factor = 0.5
+    turns = Turns()
+    for training, teacher in zip(found, teachers, strict=True):
+        training.teachers = [training.settings.place(teacher)]
+        turns.add(training)
+    for _ in found:
+        turns.until_one_ends()
+    assert len(passes) == 2 * (STEPS + KNOWN)
+    assert weights(found[0]) != weights(found[1])
+
+
+def test_those_that_cannot_save_do_not_keep_others_from_it(small, tmp_path):
+    begun, told = trainings(small, [(COURSE, 0, 1.0), (COURSE, 0, 4.0)]), []
+    turns = Turns()
+    for number, training in enumerate(begun):
+        training.checkpoint_folder = tmp_path / str(number)
+        training.watcher.note = told.append
+        turns.add(training)
+    for _, steps in turns._under_way:
+        for _ in range(2):
+            next(steps)
+    begun[0].sums.fill_(float("nan"))
+    turns.leave()
+    assert len(told) == 1
+    assert "no longer a number" in told[0]
+    assert checkpoints.newest(tmp_path / "1").state["place"]["steps"] == 2
+
+
 def test_who_is_behind_catches_up_and_then_shares(small, passes):
     in_turn(small, [(COURSE, 0, 1.0), (COURSE, 0, 4.0)], first=4)
-    assert len(passes) == 4 + STEPS
+    assert len(passes) == 4 + STEPS + 2 * KNOWN

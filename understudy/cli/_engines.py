@@ -34,7 +34,8 @@ WorkersOption = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Trainings at once, each in a process of its own. [default: 1, in this process; together: 8]",
+        help="Trainings at once, each in a process of its own. "
+        "[default: 1, in this process; together: 8; ray: by its cores]",
         show_default=False,
     ),
 ]

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 import typer
 
 from understudy.cli._bounds import budget
-from understudy.cli._shared import JsonOption, out, print_json
+from understudy.cli._shared import JsonOption, err, out, print_json
 from understudy.measure import Budget, Choice
 from understudy.report import COMPARISON, write_comparison, write_report
 from understudy.report.markdown import as_markdown
-from understudy.report.reading import read_result
+from understudy.report.reading import finished_of, read_result
 from understudy.report.students import Student, Students
 
 Order = Literal["accuracy", "latency", "size", "multiplications", "test"]
@@ -41,6 +41,11 @@ def report(
     bounds = budget(max_latency, max_size, min_accuracy)
     # What an earlier call left beside the runs is caught by runs/*, too.
     runs = [run for run in runs if not (run.name == COMPARISON and run.is_file())] or runs
+    finished, others = finished_of(runs)
+    if finished:
+        runs = finished
+        for reason in others:
+            err.print(f"left out: {reason}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     if markdown:
         typer.echo("\n".join(as_markdown(run) for run in runs), nl=False)
     elif len(runs) == 1 and sort is None and bounds == Budget():

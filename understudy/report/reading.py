@@ -58,6 +58,20 @@ def read_result(run: Path) -> dict[str, Any]:
     return _checked(run)[0]
 
 
+def finished_of(runs: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """Of several folders those with a result, and why each other one has none; a name that leads nowhere is kept."""
+    found, others = list[Path](), list[str]()
+    for run in runs:
+        if (run / RESULT).exists() or not run.is_dir():
+            found.append(run)
+            continue
+        try:
+            _explain(run, _text(run / RECIPE) or "")
+        except UserError as reason:
+            others.append(str(reason))
+    return found, others
+
+
 def read_record(run: Path) -> Result:
     """The same as typed values."""
     return _checked(run)[1]

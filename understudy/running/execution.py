@@ -12,6 +12,7 @@ from understudy.errors import UserError
 from understudy.plans import Node, Plan, Store
 from understudy.plans.entry import RESULT, copy_finished, damaged, finished, sha256
 from understudy.plans.node import Given
+from understudy.recipe.read import without_nones
 from understudy.running.engines import Engine
 from understudy.running.folder import RunFolder
 from understudy.running.keys import key_of
@@ -236,7 +237,8 @@ def _check_same(node: Node, record: Mapping[str, Any], folder: Path) -> None:
     if before is None:
         return
     wanted = node.model_dump(mode="json")
-    differing = [part for part in WHAT if before.get(part) != wanted[part]]
+    # What did not exist yet when it was trained is none of its differences, where it is not used.
+    differing = [part for part in WHAT if without_nones(before.get(part)) != without_nones(wanted[part])]
     if differing:
         raise UserError(
             f"{folder} holds another training of that name (it differs in {', '.join(differing)}): choose another "

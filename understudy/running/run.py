@@ -165,12 +165,22 @@ class Run:
         return {f"assistant {assistant.network}": assistant for assistants in tables for assistant in assistants}
 
     def foresee(self) -> int:
-        """Put into the plan what an open choice would train first; answers with how many trainings depend on it."""
-        undecided = [name for name in self.recipe.methods if name not in self.decided()]
-        for name in undecided:
-            self.execution.submit(*trials(self.recipe, name, self.cast))
+        """Put into the plan what open choices train first, or have led to; answers with how many more may follow."""
+        more = 0
+        for name in [name for name in self.recipe.methods if name not in self.decided()]:
+            nodes = trials(self.recipe, name, self.cast)
+            self.execution.submit(*nodes)
+            there = {node.name: record for node in nodes if (record := self.execution.record(node.name))}
+            if len(there) == len(nodes):
+                self.execution.submit(*compiled(self._decided_by(there, name), [name]))
+            else:
+                more += 2 * len(self.recipe.seeds_of(name))  # its assistant's and its own
         self.plan = self.execution.plan
-        return sum(2 * len(self.recipe.seeds_of(name)) for name in undecided)  # its assistant's and its own
+        return more
+
+    def _decided_by(self, trained: Mapping[str, Mapping[str, Any]], name: str) -> Recipe:
+        """The recipe with a method's assistant, as the records of its quick trainings have it."""
+        return chosen(self.recipe, [name], self.cast, lambda _: trained)[0]
 
     def settle(self) -> None:
         """Find out what is left open in the recipe: which assistants ``"auto"`` stands for."""

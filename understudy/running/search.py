@@ -81,7 +81,7 @@ class Search:
         alike = {network: statistics.fmean(some) for network, some in took.items()}
         waiting = [name for names in self.asked.values() for name in names if name not in self.origins]
         total = sum(alike.get(self.execution.plan[name].network.model_dump_json(), usual) for name in waiting)
-        return (total + self.to_come * usual) / self._workers
+        return (total + self.to_come * usual) / (self.execution.engine.parallel if self.execution.engine else 1)
 
     def _took(self, name: str) -> float:
         return float(self.execution.done[name].get("seconds") or 0.0)

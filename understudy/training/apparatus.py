@@ -77,6 +77,7 @@ class Apparatus:
         self.stored = StoredAnswers.of(stored, self.objective, stage, data, settings, forms, seed=seed, note=note)
         self.shared = shared if self.stored is None else None
         self.question = question(self.objective, data, course.views, settings, forms) if self.shared else None
+        self.spared = 0.0  # seconds of a step: by answers that another training had asked for
         self.shares: dict[str, float] = {}  # of the gradient, as they were when last measured
 
     @property
@@ -119,8 +120,9 @@ class Apparatus:
         """
         with self.settings.autocast():
             inputs = self.settings.prepare(batch.inputs)
-            answers = self._answers(batch, inputs)
-            reading = self.objective.read(inputs, batch.labels, epoch=epoch, ids=batch.ids, answers=answers)
+            reading = self.objective.read(
+                inputs, batch.labels, epoch=epoch, ids=batch.ids, answers=lambda: self._ask(batch, inputs)
+            )
         opposed = [self._step_rivals(reading)] if self.rivals else []
         with self.settings.autocast():
             outcome = self.objective.judge(reading)
@@ -129,13 +131,14 @@ class Apparatus:
             self.shares = gradient_shares(self.student, outcome)
         return outcome.loss, torch.stack([outcome.loss.detach(), *outcome.terms.values(), *opposed])
 
-    def _answers(self, batch: Batch, inputs: Tensor) -> Answers | None:
-        """The teachers', where somebody keeps them; None leaves it to the objective to ask."""
+    def _ask(self, batch: Batch, inputs: Tensor) -> Answers:
+        """The teachers, or whoever keeps their answers."""
         if self.stored:
             return self.stored.answers(batch, inputs)
-        if self.shared and self.question:
-            return self.shared.answers(self.question, batch, lambda: self.objective.ask(inputs))
-        return None
+        if not self.shared or not self.question:
+            return self.objective.ask(inputs)
+        answers, self.spared = self.shared.answers(self.question, batch, lambda: self.objective.ask(inputs))
+        return answers
 
     def validation_loss(self, epoch: float) -> dict[str, float]:
         """The objective's mean over the validation part, where accuracy cannot be measured."""

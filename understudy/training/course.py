@@ -19,7 +19,7 @@ class Course:
         optimizer, rate: what moves the weights, and its learning rate over time.
         views: the augmentation.
         order_seed: of the order and views of the samples, where they are to be alike for all seeds, which then differ
-            in their first weights and in dropout alone; None: each training's own seed.
+            in what networks begin with and draw for themselves (dropout); None: each training's own seed.
         patience: stop after so many epochs without a better validation value (the rule of FitNets); None: never.
         keep: which weights are the student: those of the ``best`` epoch on validation, or the ``last``.
         ema: decay of a running mean of the student's weights, which is then what is measured and kept; None: none.

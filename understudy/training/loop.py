@@ -130,8 +130,7 @@ class Training:
         for warning in found.warnings if found else []:
             self.watcher.note(warning)
         resumed = found.state if found else None
-        steps = sum(stage.course.epochs * self.data.train.steps(stage.course.batch) for stage in self.stages)
-        self.watcher.training_begins(self.name, {s.name: s.course.epochs for s in self.stages}, steps)
+        self.watcher.training_begins(self.name, {s.name: s.course.epochs for s in self.stages}, self.total_steps)
         if resumed:
             self.place = Place.of(resumed["place"])
             self.student.load_state_dict(resumed["student"])
@@ -140,6 +139,11 @@ class Training:
         while self.place.stage < len(self.stages):
             yield from self._stage(resumed)
             resumed = None
+
+    @property
+    def total_steps(self) -> int:
+        """Of all stages, where patience ends none of them."""
+        return sum(stage.course.epochs * self.data.train.steps(stage.course.batch) for stage in self.stages)
 
     def ended(self) -> dict[str, Any]:
         """How each stage ended, once all are through."""
@@ -231,7 +235,8 @@ class Training:
     def _between_steps(self, began: float) -> None:
         """Save when it is time, leave when asked to."""
         place = self.place
-        place.seconds += time.monotonic() - began
+        place.seconds += time.monotonic() - began + self.apparatus.spared
+        self.apparatus.spared = 0.0
         here = self.settings.torch_device.type == "cpu"  # elsewhere, reading the loss would make the device wait
         self.watcher.step(place.steps, self.sums[0].item() / place.step if here else None)
         if self.stop:
@@ -308,6 +313,7 @@ class Training:
 
     def _validate(self, stage: Stage, epoch: float) -> dict[str, float]:
         assert self.data.validation is not None
+        self.settings.reseed(randomness.derived_seed(self.seed, "validation", self.place.stage, self.place.epoch))
         if stage.answers or stage.objective.reads.student_logits:
             return scores(self.apparatus.network, self.data.validation, self.settings)
         with self._averaged():

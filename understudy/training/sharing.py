@@ -1,45 +1,62 @@
 """One pass of the teachers for several trainings of one process that ask them about the same batch."""
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+
+import torch
 
 from understudy.data.parts import Batch, Data
 from understudy.data.views import Draw, Views
 from understudy.objective import Objective
-from understudy.stored.fingerprints import brief, of_network, of_pool, of_samples
+from understudy.stored.fingerprints import brief, of_network, of_pool, of_samples, of_values
 from understudy.taps import Answer
 from understudy.training.settings import Settings
 
 Answers = tuple[Answer, ...]
+FEW = 4  # samples of which a teacher is known again
 
 
 class SharedPasses:
     """The latest answers, for whoever asks next; ``most`` batches are remembered, one for each training is enough."""
 
-    def __init__(self, most: int):
+    def __init__(self, most: int = 0):
         self.most = most
-        self._latest: OrderedDict[tuple[str, Draw | None, bytes], Answers] = OrderedDict()
+        self._latest: OrderedDict[tuple[str, Draw | None, bytes], tuple[Answers, float]] = OrderedDict()
 
-    def answers(self, question: str, batch: Batch, ask: Callable[[], Answers]) -> Answers:
-        """What ``ask`` answers, or what it answered to the same ``question`` about the same samples and views."""
+    def answers(self, question: str, batch: Batch, ask: Callable[[], Answers]) -> tuple[Answers, float]:
+        """What ``ask`` answers, or what it answered to the same ``question`` about the same samples and views.
+
+        Beside it the seconds that this spared.
+        """
         ids = batch.ids.cpu() if batch.numbers is None else batch.numbers
         key = (question, batch.draw, ids.numpy().tobytes())
-        if key not in self._latest:
-            self._latest[key] = ask()
-            if len(self._latest) > self.most:
-                self._latest.popitem(last=False)
-        return self._latest[key]
+        if key in self._latest:
+            return self._latest[key]
+        began = time.monotonic()
+        answers = ask()
+        self._latest[key] = answers, time.monotonic() - began
+        while len(self._latest) > self.most:
+            self._latest.popitem(last=False)
+        return answers, 0.0
 
 
 def question(objective: Objective, data: Data, views: Views, settings: Settings, forms: Sequence[str]) -> str | None:
     """All that the teachers' answers to a batch depend on; None where an answer serves only whom it was given.
 
+    A few answers count, too: where two teachers differ in code alone, these tell them apart.
+
     ``forms`` say how each teacher is asked: its precision, and which of its layers were folded.
     """
     if not objective.teachers or objective.terms.reads.gradients:
         return None
+    before = torch.get_rng_state()
+    few = objective.ask(settings.prepare(data.example(FEW, settings.torch_device)))
+    if not torch.equal(before, torch.get_rng_state()):
+        return None
+    values = [of_values(value) for answer in few for value in (answer.output, *answer.values()) if value is not None]
     teachers = [
         f"{of_network(teacher.network)} {teacher.taps} {teacher.cut} {form}"
         for teacher, form in zip(objective.teachers, forms, strict=True)
     ]
-    return brief([of_samples(data.train.source), of_pool(data.train), str(views), str(settings), *teachers])
+    return brief([of_samples(data.train.source), of_pool(data.train), str(views), str(settings), *teachers, *values])

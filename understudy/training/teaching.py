@@ -7,6 +7,7 @@ stage begins. What does not pass is not used, and a line says so.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 import torch.nn.functional as F
@@ -31,13 +32,18 @@ FEW = 4  # answers by which a teacher is known again
 class Lean:
     """A teacher's copy, asked in its stead."""
 
-    def __init__(self, network: nn.Module, teacher: TappedNetwork, settings: Settings):
+    def __init__(self, network: nn.Module, teacher: TappedNetwork, settings: Settings, layers: Sequence[str] = ()):
         self.tapped = TappedNetwork(settings.place(network), teacher.taps, cut=teacher.cut, called=teacher.called)
-        self.settings = settings
+        self.settings, self.layers = settings, layers
+
+    @property
+    def form(self) -> str:
+        """How it is asked: its precision, and which layers were folded."""
+        return f"{self.settings.precision}{f', without {brief(self.layers)}' if self.layers else ''}"
 
     def compiled(self) -> "Lean":
         """The same through ``torch.compile``, where the settings say so."""
-        return Lean(self.settings.compiled(self.tapped.network), self.tapped, self.settings)
+        return Lean(self.settings.compiled(self.tapped.network), self.tapped, self.settings, self.layers)
 
     def __call__(self, inputs: Any) -> Answer:
         if self.tapped.taps:  # what inference mode makes cannot be saved for backward, and maps are dear to copy
@@ -67,9 +73,9 @@ def lean(
     forms = []
     for asked, network in zip(objective.teachers, teachers, strict=False):  # not every one need be read
         teacher = TappedNetwork(network, asked.taps, cut=asked.cut, called=asked.called)
-        found, form = _stand_in(teacher, batches, settings, note) if is_bare(network) else (None, wished)
-        askers.append(found.compiled() if found else None)
-        forms.append(form)
+        found = _stand_in(teacher, batches, settings, note) if is_bare(network) else None
+        askers.append(found)
+        forms.append(found.form if found else wished)
     objective.stand_in(askers)
     return forms
 
@@ -84,12 +90,14 @@ class _Verdict:
     notes: tuple[str, ...] = ()
 
 
-_verdicts: dict[str, _Verdict] = {}  # of this process: the trainings of a sweep share one
+# Of this process: the trainings of a sweep share a verdict, those that are under way together the copy.
+_verdicts: dict[str, _Verdict] = {}
+_copies: WeakValueDictionary[str, Lean] = WeakValueDictionary()
 
 
 def _stand_in(
     teacher: TappedNetwork, batches: Sequence[Tensor], settings: Settings, note: Callable[[str], None]
-) -> tuple[Lean | None, str]:
+) -> Lean | None:
     """The cheapest copy that answers alike; None where there can be no copy."""
     key = _key(teacher, batches, settings)
     if key not in _verdicts:
@@ -98,9 +106,12 @@ def _stand_in(
     for text in verdict.notes:
         note(text)
     if not verdict.possible:
-        return None, settings.of_teacher.precision
-    found, layers = _copy(teacher, batches[0], settings, folded=verdict.folded, low=verdict.low)
-    return found, f"{found.settings.precision}{f', without {brief(layers)}' if layers else ''}"
+        return None
+    found = _copies.get(key)
+    if found is None:
+        found = _copy(teacher, batches[0], settings, folded=verdict.folded, low=verdict.low).compiled()
+        _copies[key] = found
+    return found
 
 
 def _key(teacher: TappedNetwork, batches: Sequence[Tensor], settings: Settings) -> str:
@@ -120,32 +131,30 @@ def _key(teacher: TappedNetwork, batches: Sequence[Tensor], settings: Settings) 
 def _judged(teacher: TappedNetwork, batches: Sequence[Tensor], settings: Settings) -> _Verdict:
     wished, example, notes = settings.of_teacher.precision, batches[0], list[str]()
     try:
-        found, layers = _copy(teacher, example, settings, folded=True)
+        found = _copy(teacher, example, settings, folded=True)
     except Exception as error:  # whatever somebody's network raises when it is copied
         return _Verdict(False, notes=(f"{teacher.called} is asked as it is, for it cannot be copied: {error}",))
     with torch.no_grad(), evaluating(teacher.network):
         truth = _answers(teacher, batches)
-    folded = bool(layers)
+    folded = bool(found.layers)
     if folded and (reason := _apart(truth, _answers(found, batches))):
         notes.append(f"{teacher.called} is asked with its batch norms as they are: folded, {reason}")
         folded = False
     low = wished != "float32"
     if low:
-        found, _ = _copy(teacher, example, settings, folded=folded, low=True)
+        found = _copy(teacher, example, settings, folded=folded, low=True)
         if reason := _changed(truth, _answers(found, batches)):
             notes.append(f"{teacher.called} is asked in float32: in {wished}, {reason}")
             low = False
     return _Verdict(True, folded, low, tuple(notes))
 
 
-def _copy(
-    teacher: TappedNetwork, example: Tensor, settings: Settings, *, folded: bool, low: bool = False
-) -> tuple[Lean, list[str]]:
-    """A copy of the teacher, and which of its layers are folded away."""
+def _copy(teacher: TappedNetwork, example: Tensor, settings: Settings, *, folded: bool, low: bool = False) -> Lean:
+    """A copy of the teacher."""
     network, layers = _folded(teacher, example[:2]) if folded else (copied(teacher.network), [])
     if low:
-        return Lean(_narrowed(network), teacher, settings.of_teacher), layers
-    return Lean(network, teacher, replace(settings, precision="float32")), layers
+        return Lean(_narrowed(network), teacher, settings.of_teacher, layers)
+    return Lean(network, teacher, replace(settings, precision="float32"), layers)
 
 
 def _folded(teacher: TappedNetwork, example: Tensor) -> tuple[nn.Module, list[str]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from understudy.errors import UserError
 from understudy.training.loop import Training
 
 
@@ -17,16 +18,25 @@ class Turns:
     def until_one_ends(self) -> Training:
         """The next one that is through; an error in one of them leaves the others where they are."""
         while True:
-            taken = training, steps = min(self._under_way, key=lambda one: one[0].place.steps)
+            taken = training, steps = self._furthest_behind()
             self._under_way.remove(taken)
             with training.surroundings():
                 if next(steps, training) is training:  # which no step answers with: there was none left
                     return training
             self._under_way.append(taken)
 
+    def _furthest_behind(self) -> tuple[Training, Iterator[None]]:
+        begun = [one for one in self._under_way if one[0].place.steps]
+        ending = any(training.place.steps == training.total_steps for training, _ in begun)
+        # While some end, whoever takes their places waits, so that all who do begin together.
+        return min(begun if ending else self._under_way, key=lambda one: one[0].place.steps)
+
     def leave(self) -> None:
         """All save their state and go."""
         for training, _ in self._under_way:
-            if training.place.steps:
-                training.save()
+            try:
+                if training.place.steps:
+                    training.save()
+            except UserError as error:  # the others still have something to save
+                training.watcher.note(str(error))
         self._under_way.clear()

@@ -29,6 +29,11 @@ class Engine(ABC):
 
     workers: int = 1
 
+    @property
+    def parallel(self) -> int:
+        """How many of them really go on at the same moment: by this, seconds of trainings become seconds of a run."""
+        return self.workers
+
     @abstractmethod
     def start(self, job: Job) -> None:
         """Begin a training; there is a free worker."""

@@ -1,5 +1,7 @@
 """Several trainings in this process, in turn, step by step: who learns from the same teacher shares its passes."""
 
+from types import TracebackType
+
 from understudy.running.engines.base import Ended, Engine
 from understudy.running.work import Casts, Job, Work
 from understudy.training.interrupt import StopRequest
@@ -12,21 +14,31 @@ MOST = 8  # trainings at once, where nobody says how many: their students are al
 
 
 class Together(Engine):
-    """``workers`` trainings at once. All students and optimizers are in memory at the same time, each teacher once."""
+    """``workers`` trainings at once, whose students and optimizers are in memory together; a teacher is there once."""
+
+    parallel = 1
 
     def __init__(self, workers: int | None, casts: Casts, watcher: Watcher, stop: StopRequest):
         self.workers, self.casts, self.watcher, self.stop = workers or MOST, casts, watcher, stop
-        self._shared, self._turns = SharedPasses(self.workers), Turns()
+        self._shared, self._turns = SharedPasses(), Turns()
         self._works: dict[Training, Work] = {}
 
     def start(self, job: Job) -> None:
         work = Work(job, self.casts, self.watcher.of(job.name), self.stop, self._shared)
         self._works[work.training] = work
+        self._shared.most = len(self._works)
         self._turns.add(work.training)
 
     def next(self) -> Ended:
         work = self._works.pop(self._turns.until_one_ends())
+        self._shared.most = len(self._works)
         return Ended(work.job.name, work.finish())
 
     def close(self) -> None:
         self._turns.leave()
+        self._works.clear()
+        self._shared = SharedPasses()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if kind is not KeyboardInterrupt:  # asked for twice: leave at once, with what was saved before
+            self.close()
