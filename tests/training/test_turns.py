@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from understudy import Course, Settings, Views, optimizers
 from understudy.methods import find
@@ -120,6 +121,21 @@ def test_two_teachers_of_equal_weights_are_not_mistaken_for_each_other(small, pa
         turns.until_one_ends()
     assert len(passes) == 2 * (STEPS + KNOWN)
     assert weights(found[0]) != weights(found[1])
+
+
+def test_a_teacher_that_draws_answers_each_one_anew(small, passes):
+    class Drawing(small.Teacher):
+        def forward(self, x):
+            return super().forward(x) + torch.rand(())
+
+    found, turns = trainings(small, [(COURSE, 0, 4.0), (COURSE, 0, 8.0)], SharedPasses(2)), Turns()
+    teacher = Drawing()
+    for training in found:
+        training.teachers = [training.settings.place(teacher)]
+        turns.add(training)
+    for _ in found:
+        turns.until_one_ends()
+    assert len(passes) == 2 * (STEPS + KNOWN)
 
 
 def test_those_that_cannot_save_do_not_keep_others_from_it(small, tmp_path):

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from understudy.data.parts import Batch, Data
 from understudy.data.views import Draw, Views
@@ -44,19 +45,29 @@ class SharedPasses:
 def question(objective: Objective, data: Data, views: Views, settings: Settings, forms: Sequence[str]) -> str | None:
     """All that the teachers' answers to a batch depend on; None where an answer serves only whom it was given.
 
-    A few answers count, too: where two teachers differ in code alone, these tell them apart.
-
-    ``forms`` say how each teacher is asked: its precision, and which of its layers were folded.
+    A few answers count, too: where two teachers differ in code alone, these tell them apart. Who draws at random
+    answers each one anew. ``forms`` say how each teacher is asked: its precision, and which layers were folded.
     """
     if not objective.teachers or objective.terms.reads.gradients:
         return None
-    before = torch.get_rng_state()
-    few = objective.ask(settings.prepare(data.example(FEW, settings.torch_device)))
-    if not torch.equal(before, torch.get_rng_state()):
+    device = settings.torch_device
+    before = _generators(device)
+    few = objective.ask(settings.prepare(data.example(FEW, device)))
+    if not all(map(torch.equal, before, _generators(device))):
         return None
-    values = [of_values(value) for answer in few for value in (answer.output, *answer.values()) if value is not None]
+    values = [value for answer in few for value in _values(answer)]
     teachers = [
         f"{of_network(teacher.network)} {teacher.taps} {teacher.cut} {form}"
         for teacher, form in zip(objective.teachers, forms, strict=True)
     ]
-    return brief([of_samples(data.train.source), of_pool(data.train), str(views), str(settings), *teachers, *values])
+    about = [of_samples(data.train.source), of_pool(data.train), str(views), str(settings)]
+    return brief([*about, *teachers, *map(of_values, values)])
+
+
+def _values(answer: Answer) -> list[Tensor]:
+    return [*([] if answer.output is None else [answer.logits]), *answer.values()]
+
+
+def _generators(device: torch.device) -> list[Tensor]:
+    """The states of those that a network may draw from."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
