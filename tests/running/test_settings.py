@@ -6,7 +6,7 @@ import understudy
 from understudy import UserError
 from understudy import recipe as recipes
 from understudy.measure.fastest import Choice
-from understudy.running import choosing
+from understudy.running import calls, choosing
 from understudy.running.choosing import settled
 from understudy.training.settings import CHOOSABLE, Settings
 
@@ -61,7 +61,7 @@ def measured(monkeypatch):
         return Choice(FAST, "bfloat16: 2.00 times the speed")
 
     monkeypatch.setattr(choosing, "fastest_settings", choose)
-    monkeypatch.setattr("understudy.measure.fastest.fastest_settings", choose)
+    monkeypatch.setattr(calls, "fastest_settings", choose)
     return asked
 
 

@@ -111,7 +111,7 @@ MOMENTS = [  # one after the other in the same search: which call ends the proce
     (Trials, "begin", 1, True),
     (Trials, "report", 2, False),
     (Trials, "report", 1, True),
-    (Training, "_save", 3, True),
+    (Training, "save", 3, True),
     (Trials, "end", 1, False),
     (Trials, "end", 1, True),
     (Trainer, "clear", 1, False),
