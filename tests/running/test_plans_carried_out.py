@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from understudy.errors import UserError
 from understudy.plans import Plan, Store
 from understudy.running import carry_out
 from understudy.running.engines import Here
-from understudy.running.execution import Execution
+from understudy.running.execution import Execution, _check_same
 from understudy.running.folder import RunFolder
 from understudy.training.loop import Training
 from understudy.training.watch import Watcher
@@ -185,6 +186,16 @@ def test_killed_in_the_middle_and_damaged_in_one_file_a_plan_redoes_only_what_is
     assert len(finished) >= 2
     assert store.check() == {}  # the run had what the store had lost
     assert len(list(store.entries())) == len(TRAININGS)
+
+
+def test_a_training_from_before_a_key_existed_is_the_same_training(make_run, tmp_path):
+    node = make_run("seeds=[0]", text=RECIPE).plan["alone-0"]
+    record = {"node": node.model_dump(mode="json")}
+    del record["node"]["course"]["order_seed"]
+    _check_same(node, record, tmp_path)
+    asks_for_more = node.model_copy(update={"course": replace(node.course, order_seed=1)})
+    with pytest.raises(UserError, match="differs in course"):
+        _check_same(asks_for_more, record, tmp_path)
 
 
 def test_a_plan_written_in_python_is_carried_out_once_and_never_mistaken_for_another(make_run, tmp_path, spies):

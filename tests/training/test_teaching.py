@@ -1,5 +1,6 @@
 """Copies that stand in for teachers: they answer alike, or are not used; the teacher stays as it is."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -174,6 +175,18 @@ def test_the_teacher_stays_as_it_is_and_terms_still_see_it(small):
     assert {name: id(value) for name, value in teacher.named_parameters()} == where
     assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
     assert all(parameter.grad is None for parameter in teacher.parameters())
+
+
+def test_a_copy_of_a_teacher_that_learns_on_is_not_asked_for_its_twin(small):
+    teacher, _ = small.networks()
+    twin = copy.deepcopy(teacher)
+    inputs = small.data().example(4, torch.device("cpu"))
+    kept, _, _ = notes_of(KD(), teacher, small, CPU)
+    with torch.no_grad():
+        teacher.scale.mul_(0.5)
+    objective, _, _ = notes_of(KD(), twin, small, CPU)
+    assert torch.allclose(objective.ask(inputs)[0].logits, twin(inputs))
+    assert torch.allclose(kept.ask(inputs)[0].logits, teacher(inputs))
 
 
 @pytest.mark.parametrize("terms", [CE() + GradientAT("layer2 -> conv2"), KD()])

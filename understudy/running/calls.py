@@ -1,6 +1,6 @@
 """A call of ``understudy.distill`` where it is like a recipe: what it can write down, and which settings it has."""
 
-import copy
+import json
 from dataclasses import asdict, replace
 from typing import Any, Literal
 
@@ -9,6 +9,7 @@ from torch import nn
 
 from understudy.data.parts import Data
 from understudy.measure.fastest import fastest_settings
+from understudy.recipe.read import without_nones
 from understudy.running.folder import RunFolder
 from understudy.stage import Stage
 from understudy.stored import Stored
@@ -74,17 +75,9 @@ def described(
         "stored": asdict(replace(stored, folder=None)) if stored else None,
         "stages": [{"name": s.name, "objective": str(s.objective), "course": asdict(s.course)} for s in stages],
     }
-    return tomli_w.dumps(_without_nones(copy.deepcopy(record)))
+    return tomli_w.dumps(without_nones(json.loads(json.dumps(record, default=str))))
 
 
 def class_of(network: nn.Module) -> str:
     own = type(inner(network))
     return f"{own.__module__}:{own.__qualname__}"
-
-
-def _without_nones(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _without_nones(v) for key, v in value.items() if v is not None}
-    if isinstance(value, (list, tuple)):
-        return [_without_nones(v) for v in value]
-    return value if isinstance(value, (bool, int, float, str)) else str(value)

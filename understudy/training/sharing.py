@@ -13,9 +13,9 @@ from understudy.objective import Objective
 from understudy.stored.fingerprints import brief, of_network, of_pool, of_samples, of_values
 from understudy.taps import Answer
 from understudy.training.settings import Settings
+from understudy.training.teaching import FEW
 
 Answers = tuple[Answer, ...]
-FEW = 4  # samples of which a teacher is known again
 
 
 class SharedPasses:

@@ -92,7 +92,7 @@ class _Verdict:
 
 # Of this process: the trainings of a sweep share a verdict, those that are under way together the copy.
 _verdicts: dict[str, _Verdict] = {}
-_copies: WeakValueDictionary[str, Lean] = WeakValueDictionary()
+_copies: WeakValueDictionary[tuple[str, int], Lean] = WeakValueDictionary()
 
 
 def _stand_in(
@@ -107,10 +107,11 @@ def _stand_in(
         note(text)
     if not verdict.possible:
         return None
-    found = _copies.get(key)
+    one = key, id(teacher.network)  # a copy shares tensors with the very teacher that it was made of
+    found = _copies.get(one)
     if found is None:
         found = _copy(teacher, batches[0], settings, folded=verdict.folded, low=verdict.low).compiled()
-        _copies[key] = found
+        _copies[one] = found
     return found
 
 
