@@ -38,6 +38,16 @@ def test_a_compiled_training_does_what_a_plain_one_does(small, monkeypatch, meth
         torch.testing.assert_close(ends[1][name], value)
 
 
+def test_settings_in_force_leave_cudnn_switched_on_and_its_numbers_as_they_are():
+    names = ("enabled", "allow_tf32", "benchmark_limit", "deterministic", "benchmark")
+    before = [getattr(torch.backends.cudnn, name) for name in names]
+    with Settings(device="cpu").in_force():
+        inside = [getattr(torch.backends.cudnn, name) for name in names]
+    assert before[0]
+    assert inside == [*before[:3], True, False]
+    assert [getattr(torch.backends.cudnn, name) for name in names] == before
+
+
 def test_the_teacher_works_beside_the_student_and_is_waited_for(small, monkeypatch):
     done = []
 

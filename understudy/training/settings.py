@@ -93,13 +93,16 @@ class Settings:
     @contextlib.contextmanager
     def in_force(self) -> Iterator[None]:
         """Threads and cuDNN's choice of algorithms, set for a while: a resumed run must repeat an unbroken one."""
-        threads = torch.get_num_threads()
+        cudnn = torch.backends.cudnn  # its ``flags`` would switch it off, where it is not told otherwise
+        before = torch.get_num_threads(), cudnn.deterministic, cudnn.benchmark
+        cudnn.deterministic, cudnn.benchmark = True, False
         if self.threads:
             torch.set_num_threads(self.threads)
         try:
-            with torch.backends.cudnn.flags(deterministic=True, benchmark=False), self._kept_graphs():
+            with self._kept_graphs():
                 yield
         finally:
+            threads, cudnn.deterministic, cudnn.benchmark = before
             torch.set_num_threads(threads)
 
     def _kept_graphs(self) -> contextlib.AbstractContextManager[Any]:
