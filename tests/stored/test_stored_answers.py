@@ -24,6 +24,7 @@ from understudy.objective import Objective
 from understudy.stage import Stage
 from understudy.stored.answers import StoredAnswers
 from understudy.stored.records import form_of, read_form
+from understudy.stored.shelf import Shelf
 from understudy.terms import CE, KD, Confidence, GradientAT, SeveralTeachers
 from understudy.training import preflight
 from understudy.training.course import Course
@@ -221,6 +222,58 @@ def test_damaged_records_are_named_and_asked_for_again(train, at, asked, tmp_pat
     assert asked == []
 
 
+def test_two_flipped_signs_do_not_cancel_out():
+    words = torch.arange(8).view(2, 4) - 3
+    shelf = Shelf(Path("logits-0.answers"), 2, 4)
+    flipped = words ^ torch.tensor([1 << 31, 0, -(1 << 63), -(1 << 63)])
+    assert not (shelf._checksums(words, torch.arange(2)) == shelf._checksums(flipped, torch.arange(2))).any()
+
+
+def test_a_damaged_description_of_a_value_is_none_and_written_anew(train, at, tmp_path):
+    live, _ = train(at())
+    (described,) = tmp_path.rglob("logits.json")
+    for damaged in ("{}", '{"kept": 3}', "[", '{"kept": "exact", "else": 1}'):
+        described.write_text(damaged)
+        assert equal(live, train(at())[0])
+        assert json.loads(described.read_text())["given"] == "float32"
+
+
+class CalledLogits(nn.Module):
+    """Its output is not that of its module of this name."""
+
+    def __init__(self):
+        super().__init__()
+        self.logits = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        return 7 * self.logits(x).mean((2, 3))
+
+
+def test_a_module_called_logits_has_files_of_its_own(train, at, small, asked, tmp_path):
+    teacher = CalledLogits()
+    stages = [Stage("only", CE() + KD() + 0.01 * understudy.Hint("logits -> conv2"), COURSE)]
+    live, _ = train(method=stages, teacher=teacher)
+    asked.clear()
+    first, _ = train(at(taps="exact"), method=stages, teacher=teacher)
+    times = len(asked)
+    second, _ = train(at(taps="exact"), method=stages, teacher=teacher)
+    assert equal(live, first)
+    assert equal(live, second)
+    assert len(asked) == times  # all of it is read
+
+
+def test_who_may_add_nothing_is_told_what_is_missing(train, at):
+    live, _ = train()
+    short = replace(COURSE, epochs=2)
+    train(at(), course=short)  # two of four views
+    found, notes = train(at(fill=False))
+    assert equal(live, found)
+    assert len(notes) == 1
+    assert "view 2" in notes[0]
+    with pytest.raises(UserError, match="holds no 'logits@top-2'"):
+        train(at(fill=False, top=2))
+
+
 def test_a_full_disk_ends_the_storing_and_not_the_run(train, at, monkeypatch):
     live, _ = train()
     real = os.write
@@ -301,15 +354,24 @@ def test_stages_that_need_the_teacher_itself_ask_it_and_say_why(train, at, tmp_p
     assert not files(tmp_path)
 
 
-class OfItsBatch(nn.Module):
+class OfTheFirst(nn.Module):
     def forward(self, x):
         x = x.mean((2, 3))
         return 30 * (x - x[:1])
 
 
-def test_a_teacher_whose_answer_depends_on_its_batch_is_asked_live(train, at, tmp_path):
-    live, _ = train(teacher=OfItsBatch())
-    found, notes = train(at(), teacher=OfItsBatch())
+class OfTheMean(nn.Module):
+    """Whatever the order of its batch is."""
+
+    def forward(self, x):
+        x = x.mean((2, 3))
+        return 30 * (x - x.mean(0))
+
+
+@pytest.mark.parametrize("dependent", [OfTheFirst, OfTheMean])
+def test_a_teacher_whose_answer_depends_on_its_batch_is_asked_live(train, at, tmp_path, dependent):
+    live, _ = train(teacher=dependent())
+    found, notes = train(at(), teacher=dependent())
     assert equal(live, found)
     assert "depend on who shares the batch" in notes[0]
     assert not files(tmp_path)

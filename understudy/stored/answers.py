@@ -16,7 +16,7 @@ from understudy.stage import Stage
 from understudy.stored import fingerprints
 from understudy.stored.options import Stored
 from understudy.stored.store import Store
-from understudy.stored.value import LOGITS, TOLERANCE, Value, apart, value_of, values_of
+from understudy.stored.value import LOGITS, Value, apart, rounding, value_of, values_of
 from understudy.taps import Answer
 from understudy.training.settings import Settings
 
@@ -40,7 +40,7 @@ class StoredAnswers:
         self.options, self.objective, self.stores, self.views, self.data = stored, objective, stores, views, data
         self.seed, self.note = seed, note
         self.filling = stored.fill
-        self.compared = False
+        self.compared = self.told = False
         self.teachers = [
             [Value(store, tap, stored, len(data.train.source), note) for tap in values_of(teacher)]
             for store, teacher in zip(stores, objective.teachers, strict=True)
@@ -104,6 +104,7 @@ class StoredAnswers:
         if not self.compared and any(found.any() for found in there):
             self._compare(inputs, live)
         if live is not None:
+            self._tell_missing(there, ids)
             self._fill(live, ids)
         return tuple(self._answer(teacher, inputs.device) for teacher in self.teachers)
 
@@ -111,6 +112,17 @@ class StoredAnswers:
         found = {value.tap: value.decoded().to(device, non_blocking=True) for value in values}
         logits = found.pop(None, None)
         return Answer(logits, {tap: tensor for tap, tensor in found.items() if tap is not None})
+
+    def _tell_missing(self, there: Sequence[Tensor], ids: Tensor) -> None:
+        """Once, where nothing may be added: who wanted no live teacher has one now."""
+        if self.options.fill or self.told:
+            return
+        self.told = True
+        missing = ids[~torch.stack(list(there)).all(0)].tolist()
+        self.note(
+            f"answers are missing in {self.stores[0].path} (of view {self.teachers[0][0].view}, samples "
+            f"{missing[:5]}): the teacher is asked, and nothing is added (fill = false)"
+        )
 
     def _fill(self, live: Sequence[Answer], ids: Tensor) -> None:
         """Take over what was not there, and write it down."""
@@ -142,14 +154,18 @@ def _about(stored: Stored, views: Views, data: Data, seed: int) -> dict[str, Any
 
 
 def _alone_in_its_batch(objective: Objective, inputs: Tensor) -> str | None:
-    """Whether an answer depends on who shares the batch, beyond rounding: then it cannot be stored for its sample."""
-    whole, backwards = objective.ask(inputs), objective.ask(inputs.flip(0))
-    for teacher, one, other in zip(objective.teachers, whole, backwards, strict=True):
+    """Whether an answer depends on who shares the batch, beyond rounding: then it cannot be stored for its sample.
+
+    Samples are asked about in another order, and with fewer others.
+    """
+    fewer = inputs[::2]
+    answers = [objective.ask(batch) for batch in (inputs, inputs.flip(0), fewer)]
+    for teacher, whole, backwards, few in zip(objective.teachers, *answers, strict=True):
         for tap in values_of(teacher):
-            a, b = value_of(one, tap), value_of(other, tap)
-            if len(a) != len(inputs):
+            a, b, c = (value_of(answer, tap) for answer in (whole, backwards, few))
+            if (len(a), len(c)) != (len(inputs), len(fewer)):
                 return f"{teacher.called} does not answer with one value for each sample ({tap or LOGITS})"
-            distance = apart(a, b.flip(0))
-            if not distance <= TOLERANCE.get(str(a.dtype).removeprefix("torch."), 0.0):
+            distance = max(apart(a, b.flip(0)), apart(a[::2], c))
+            if not distance <= rounding(str(a.dtype).removeprefix("torch."), a.device):
                 return f"{teacher.called}'s answers depend on who shares the batch (by {distance:.2g} of the largest)"
     return None

@@ -69,8 +69,13 @@ class Shelf:
         return (self.words + 1) * WORD
 
     def _checksums(self, words: Tensor, ids: Tensor) -> Tensor:
-        """One for each record, never 0: a sum with odd weights, which sees any word that changed; and the place's."""
-        sums = (words * self._weights).sum(1) ^ self._own[ids]
+        """One for each record, never 0: a sum with odd weights, which sees any word that changed; and its place's.
+
+        High halves are laid over low ones before: a product with an odd number changes the highest bit alone where
+        the highest bit changes, so that two such changes would cancel out.
+        """
+        folded = words ^ ((words >> 32) & 0xFFFFFFFF)
+        sums = (folded * self._weights).sum(1) ^ self._own[ids]
         return torch.where(sums == 0, 1, sums)
 
     def _map(self) -> "np.memmap[tuple[int, int], np.dtype[np.int64]] | None":

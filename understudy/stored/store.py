@@ -14,7 +14,7 @@ from understudy.taps import inner
 from understudy.training.checkpoints import write_atomically
 
 DESCRIPTION = "store.json"
-FORMAT = 1
+FORMAT = 2
 WORDS = {  # how a difference is told
     "teacher": "the teacher's weights or layers",
     "data": "the data",
@@ -53,7 +53,10 @@ class Store:
     def form(self, value: str) -> Form | None:
         """How a value lies in its files; None: there are none yet."""
         described = _json(self.path / f"{value}.json")
-        return None if described is None else read_form(described)
+        try:
+            return None if described is None else read_form(described)
+        except (KeyError, TypeError, AttributeError):  # damaged: what it described is written anew
+            return None
 
     def claim(self, value: str, form: Form) -> None:
         """Say how a value lies in its files, before the first is written."""

@@ -14,8 +14,7 @@ from understudy.stored.store import Store
 from understudy.taps import Answer, Tap, TappedNetwork
 
 LOGITS = "logits"
-# By how much two answers about one sample may differ, of the largest value: rounding, which depends on the batch.
-TOLERANCE = {"float32": 1e-4, "float16": 5e-3, "bfloat16": 3e-2}
+_ROUNDING = {"float32": 1e-4, "float16": 5e-3, "bfloat16": 3e-2}
 
 
 class Value:
@@ -24,9 +23,11 @@ class Value:
     def __init__(self, store: Store, tap: Tap | None, stored: Stored, places: int, note: Callable[[str], None]):
         self.store, self.tap, self.places, self.note = store, tap, places, note
         self.kept = stored.kept(tap)
-        name = LOGITS if tap is None else quote(str(tap), safe="")
-        self.name = name if self.kept == "exact" else f"{name}.{self.kept}"
+        name = LOGITS if tap is None else f"tap-{quote(str(tap), safe='')}"  # a module may be called "logits", too
+        self.name = name if self.kept == "exact" else f"{name}@{self.kept}"
         self.form = store.form(self.name)
+        if self.form is None and not store.fill:
+            raise UserError(f"{store.path} holds no {self.name!r}, and nothing is to be added (fill = false)")
         self.shelf: Shelf | None = None
         self.view = self.shelf_of = 0
         self.words = self.there = torch.zeros(0)
@@ -78,7 +79,7 @@ class Value:
         self._check_form(live)
         found = self.form.decode(self.words[: len(live)])[here]
         distance = apart(*(self.form.comparable(values) for values in (found, live.cpu()[here])))
-        if not distance <= max(TOLERANCE.get(kind, 0.0) for kind in (self.form.given, self.form.kept)):
+        if not distance <= max(rounding(kind, live.device) for kind in (self.form.given, self.form.kept)):
             raise UserError(
                 f"{self.store.path} does not belong to this teacher: its answers lie {distance:.2g} (of the largest "
                 f"value) from those stored there as {self.name!r}. Remove that folder, or choose another one"
@@ -104,6 +105,14 @@ class Value:
 def value_of(answer: Answer, tap: Tap | None) -> Tensor:
     """The value itself; None stands for the logits."""
     return answer.logits if tap is None else answer[tap]
+
+
+def rounding(kind: str, device: torch.device) -> float:
+    """By how much two answers about one sample may differ, of the largest value: sums depend on the batch.
+
+    GPUs may compute float32 convolutions in TF32, which has the mantissa of float16.
+    """
+    return _ROUNDING.get("float16" if (kind, device.type) == ("float32", "cuda") else kind, 0.0)
 
 
 def apart(one: Tensor, other: Tensor) -> float:

@@ -17,10 +17,10 @@ from understudy.data.parts import Data, Part
 from understudy.models.folding import LAYERS, copied, fold
 from understudy.objective import Asker, Objective, evaluating
 from understudy.stored.fingerprints import brief, of_network, of_values
+from understudy.stored.value import rounding
 from understudy.taps import Answer, TappedNetwork, is_bare
 from understudy.training.settings import Settings
 
-ROUNDING = 1e-4  # by which a folded teacher's values may differ in float32, of the largest value
 AGREEMENT = 0.99  # of the first choices in low precision with those in float32, one sample apart
 DIVERGENCE = 0.05  # the largest KL (nats, at temperature 1) of an answer in low precision from that in float32
 DISTANCE = 0.02  # of hidden values in low precision from those in float32, by length
@@ -203,8 +203,9 @@ def _apart(truth: _Seen, found: _Seen) -> str | None:
         pairs.append((truth.logits, found.logits))
     for one, other in pairs:
         apart = ((one - other).abs().max() / one.abs().max().clamp_min(1e-30)).item()
-        if not apart <= ROUNDING:
-            return f"its answers differ by {apart:.2g} of the largest value (allowed: {ROUNDING:g})"
+        allowed = rounding("float32", one.device)
+        if not apart <= allowed:
+            return f"its answers differ by {apart:.2g} of the largest value (allowed: {allowed:g})"
     return None
 
 
