@@ -1,7 +1,6 @@
 """``understudy.distill``: any teacher, any student, any data, one call."""
 
 import signal
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -26,7 +25,7 @@ from understudy.training.interrupt import Stopped, listening
 from understudy.training.loop import Training
 from understudy.training.preflight import Finding
 from understudy.training.settings import Settings
-from understudy.training.watch import Watcher
+from understudy.training.watch import Warner, Watcher
 
 if TYPE_CHECKING:
     from understudy.assisting import Assistants
@@ -180,12 +179,12 @@ def _trained(
     if work.balance:
         stages = [stage.balanced() for stage in stages]
     folder = RunFolder(out) if out is not None else None
-    watcher = work.watcher or _Warning()
+    watcher = work.watcher or Warner()
     settings = settled(work.settings, teachers, student, stages, whole, folder, watcher)
     teachers = [settings.place(network) for network in teachers]
     settings.place(student)
     stored = work.stored.within(folder.path if folder else None) if work.stored else None
-    record = described(method, own, stages, work.seed, settings, teachers, student, stored, assistants)
+    record = described(method, own, stages, work.seed, settings, teachers, student, stored, assistants, whole)
     with folder.locked() if folder else nullcontext(), listening() as stop, ExitStack() as stack:
         for taught_by in teachers:
             stack.enter_context(evaluating(taught_by))
@@ -230,13 +229,6 @@ def _trained(
             folder.write_result({key: value for key, value in plain.items() if key not in ("student", "folder")})
             checkpoints.clear(folder.path / "checkpoints")
     return result
-
-
-class _Warning(Watcher):
-    """Where nobody watches, what is worth a line is a warning."""
-
-    def note(self, text: str) -> None:
-        warnings.warn(text, stacklevel=2)
 
 
 def _stages(

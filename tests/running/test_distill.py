@@ -209,6 +209,11 @@ def test_a_folder_of_another_call_is_refused_and_a_refused_call_leaves_the_folde
             run(networks, vectors, out=tmp_path, **other)
     with pytest.raises(UserError, match="another recipe"):
         run((networks[0], MLP(6)), vectors, out=tmp_path)
+    taught_otherwise = MLP(networks[0].hidden.out_features)
+    with pytest.raises(UserError, match="differs in weights_of_teachers"):
+        run((taught_otherwise, networks[1]), vectors, out=tmp_path)
+    with pytest.raises(UserError, match="differs in data"):
+        run(networks, (vectors[0] + 1, vectors[1]), out=tmp_path)
     described = json.loads((tmp_path / "student.json").read_text())
     assert described["network"] is None
     with pytest.raises(UserError, match="MLP of your own code"):

@@ -16,8 +16,9 @@ from understudy.errors import UserError
 from understudy.plans import Plan, Store
 from understudy.running import carry_out
 from understudy.running.engines import Here
-from understudy.running.execution import Execution, _check_same
+from understudy.running.execution import Execution
 from understudy.running.folder import RunFolder
+from understudy.running.origin import check_same
 from understudy.training.loop import Training
 from understudy.training.watch import Watcher
 
@@ -192,10 +193,48 @@ def test_a_training_from_before_a_key_existed_is_the_same_training(make_run, tmp
     node = make_run("seeds=[0]", text=RECIPE).plan["alone-0"]
     record = {"node": node.model_dump(mode="json")}
     del record["node"]["course"]["order_seed"]
-    _check_same(node, record, tmp_path)
+    check_same(node, record["node"], tmp_path)
     asks_for_more = node.model_copy(update={"course": replace(node.course, order_seed=1)})
     with pytest.raises(UserError, match="differs in course"):
-        _check_same(asks_for_more, record, tmp_path)
+        check_same(asks_for_more, record["node"], tmp_path)
+
+
+class PowerCut(Watcher):
+    def step(self, done, loss):
+        raise ConnectionError("power cut")
+
+
+def test_what_was_begun_with_other_code_goes_on_but_is_not_shared_nor_is_what_learns_from_it(
+    make_run, tmp_path, monkeypatch
+):
+    plan = make_run("seeds=[0]", text=RECIPE).plan
+    plan = Plan([plan["teacher-0"], plan["kd-0"]])
+    shared = {"trusted": ["smallnets"], "store": tmp_path / "store"}
+    with monkeypatch.context() as earlier:
+        earlier.setattr("understudy.running.keys.code_version", lambda *about: "earlier")
+        with pytest.raises(ConnectionError):
+            carry_out(plan, tmp_path / "mine", watcher=PowerCut(), **shared)
+    with pytest.warns(UserWarning, match="teacher-0 was begun with other code"):
+        done = carry_out(plan, tmp_path / "mine", **shared)
+    foreign = {one.record["key"] for one in done.values()}
+    assert not Store(tmp_path / "store").check()
+    assert done["teacher-0"].record["key"] not in {entry.key for entry in Store(tmp_path / "store").entries()}
+    clean = carry_out(plan, tmp_path / "clean", **shared)  # finds nothing under its own keys
+    assert {one.origin for one in clean.values()} == {"trained"}
+    assert foreign.isdisjoint(one.record["key"] for one in clean.values())
+
+
+def test_what_was_begun_as_another_training_is_refused(make_run, tmp_path):
+    plan = make_run("seeds=[0]", text=RECIPE).plan
+    with pytest.raises(ConnectionError):
+        carry_out(Plan([plan["alone-0"]]), tmp_path / "mine", trusted=["smallnets"], watcher=PowerCut())
+    for part, value in (
+        ("course", replace(plan["alone-0"].course, batch=5)),
+        ("data", plan["alone-0"].data.model_copy(update={"student_samples": 20})),
+    ):
+        changed = Plan([plan["alone-0"].model_copy(update={part: value})])
+        with pytest.raises(UserError, match=rf"holds another training of that name \(it differs in {part}\)"):
+            carry_out(changed, tmp_path / "mine", trusted=["smallnets"])
 
 
 def test_a_plan_written_in_python_is_carried_out_once_and_never_mistaken_for_another(make_run, tmp_path, spies):

@@ -7,12 +7,14 @@ from typing import Any, Literal
 import tomli_w
 from torch import nn
 
-from understudy.data.parts import Data
+from understudy.data.parts import Data, Part
+from understudy.data.sources import InMemory
 from understudy.measure.fastest import fastest_settings
 from understudy.recipe.read import without_nones
 from understudy.running.folder import RunFolder
 from understudy.stage import Stage
 from understudy.stored import Stored
+from understudy.stored.fingerprints import brief, of_network, of_samples, of_values
 from understudy.taps import inner
 from understudy.training.settings import CHOOSABLE, Settings
 from understudy.training.watch import Watcher
@@ -59,8 +61,9 @@ def described(
     student: nn.Module,
     stored: Stored | None,
     assistants: list[dict[str, Any]],
+    data: Data,
 ) -> str:
-    """What of a call can be written down, as TOML: networks by their class only."""
+    """What of a call can be written down, as TOML: networks by their class, teachers and data by what they hold."""
     record = {
         "title": "understudy.distill, with networks passed as objects",
         "method": method if isinstance(method, str) else "own",
@@ -68,6 +71,8 @@ def described(
         "seed": seed,
         "teacher": class_of(teachers[0]) if teachers else "none",
         "teachers": [class_of(teacher) for teacher in teachers] if len(teachers) > 1 else None,
+        "weights_of_teachers": [of_network(teacher) for teacher in teachers],
+        "data": [_held(part) for part in (data.train, data.validation) if part],
         "student": class_of(student),
         "parameters": sum(p.numel() for p in student.parameters()),
         **({"assistants": [assistant["network"] for assistant in assistants]} if assistants else {}),
@@ -76,6 +81,13 @@ def described(
         "stages": [{"name": s.name, "objective": str(s.objective), "course": asdict(s.course)} for s in stages],
     }
     return tomli_w.dumps(without_nones(json.loads(json.dumps(record, default=str))))
+
+
+def _held(part: Part) -> str:
+    """What tells one part from another. Samples that are streamed are known by their labels: they may be too many."""
+    source = part.source
+    samples = of_samples(source) if isinstance(source, InMemory) else of_values(source.labels)
+    return brief([samples, of_values(part.ids)])
 
 
 def class_of(network: nn.Module) -> str:

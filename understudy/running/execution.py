@@ -12,16 +12,15 @@ from understudy.errors import UserError
 from understudy.plans import Node, Plan, Store
 from understudy.plans.entry import RESULT, copy_finished, damaged, finished, sha256
 from understudy.plans.node import Given
-from understudy.recipe.read import without_nones
 from understudy.running.engines import Engine
 from understudy.running.folder import RunFolder
 from understudy.running.keys import key_of
+from understudy.running.origin import check_same
 from understudy.running.work import Casts, Job, Taught, key_parts
 from understudy.training import checkpoints
 from understudy.training.watch import Watcher
 
 TRIES = 3  # a training whose worker dies so often has something to do with it
-WHAT = ("network", "method", "settings", "balance", "course", "seed", "role", "teachers")  # makes a node what it is
 State = Literal["done", "in the store", "begun", "to train"]
 
 
@@ -110,6 +109,10 @@ class Execution:
         """What is there and what would be trained; nothing is changed."""
         return {node.name: self._state(node) for node in self.plan}
 
+    def begun(self, name: str) -> bool:
+        """Whether a training of this name is done, or on its way, in the folder."""
+        return finished(self.folder.training(name)) is not None or self._on_its_way(name)
+
     def record(self, name: str) -> Mapping[str, Any] | None:
         """The result of a training that is there already, in the folder or in the store; nothing is changed."""
         state = self._state(self.plan[name])
@@ -133,6 +136,8 @@ class Execution:
     def _completed(self, done: Done) -> Done:
         name = done.node.name
         self.done[name] = done.record
+        if done.record.get("key") != self.key(name):  # whoever learns from it has another key than was foreseen
+            self._keys = {known: key for known, key in self._keys.items() if known in self.done}
         checkpoints.clear(self.folder.checkpoints(name))
         self.watcher.of(name).training_ends(name, done.record)
         return done
@@ -141,7 +146,7 @@ class Execution:
         """What is there already: in the folder, in the store, or as another node of this plan under the same key."""
         name, folder = node.name, self.folder.training(node.name)
         if record := self._found(name):
-            _check_same(node, record, folder)
+            check_same(node, record.get("node"), folder)
             if record.get("key", self.key(name)) != self.key(name):
                 self.watcher.note(f"{name} was trained with other code, data or settings than today's: taken as it is")
             elif self.store and "key" in record:
@@ -195,7 +200,7 @@ class Execution:
         ended = self.engine.next()
         job = self._running.pop(ended.name)
         if ended.record is not None:
-            if self.store:
+            if self.store and ended.record["key"] == job.key:  # else it was begun as something else
                 self.store.put(job.key, Path(job.folder), ended.record)
             return Done(job.node, ended.record, "trained")
         self._lost[ended.name] = lost = self._lost.get(ended.name, 0) + 1
@@ -228,19 +233,7 @@ class Execution:
             return "done"
         if self.store and self.key(node.name) in self.store:
             return "in the store"
-        return "begun" if any(self.folder.checkpoints(node.name).glob("*.checkpoint")) else "to train"
+        return "begun" if self._on_its_way(node.name) else "to train"
 
-
-def _check_same(node: Node, record: Mapping[str, Any], folder: Path) -> None:
-    """What lies under a training's name must be that training; where and how fast it was done is another matter."""
-    before = record.get("node")
-    if before is None:
-        return
-    wanted = node.model_dump(mode="json")
-    # What did not exist yet when it was trained is none of its differences, where it is not used.
-    differing = [part for part in WHAT if without_nones(before.get(part)) != without_nones(wanted[part])]
-    if differing:
-        raise UserError(
-            f"{folder} holds another training of that name (it differs in {', '.join(differing)}): choose another "
-            "--out, or another name"
-        )
+    def _on_its_way(self, name: str) -> bool:
+        return any(self.folder.checkpoints(name).glob("*.checkpoint"))

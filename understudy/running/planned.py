@@ -11,7 +11,7 @@ from understudy.running.execution import Done, Execution
 from understudy.running.folder import RunFolder
 from understudy.running.work import Casts
 from understudy.training.interrupt import listening
-from understudy.training.watch import Watcher
+from understudy.training.watch import Warner, Watcher
 
 
 def carry_out(
@@ -36,7 +36,7 @@ def carry_out(
         together: all of them in this process, in turn; who learns from one teacher shares its passes.
         trusted: modules of your own from which networks may come.
     """
-    folder, shown = RunFolder(Path(out)), watcher or Watcher()
+    folder, shown = RunFolder(Path(out)), watcher or Warner()
     casts = Casts(trusted, shown.downloads)
     with folder.locked(), listening() as stop:
         folder.claim('title = "a plan, written in Python"\n')

@@ -18,6 +18,7 @@ from understudy.plans.node import Given, Node
 from understudy.recipe.schema import DataTable, NetworkTable, Table
 from understudy.running.cast import Cast, stages
 from understudy.running.keys import determinants, key_of, weights_digest
+from understudy.running.origin import Origin
 from understudy.stage import Stage
 from understudy.training import preflight
 from understudy.training.interrupt import StopRequest
@@ -77,6 +78,7 @@ class Work:
         self.network = self.cast.network(node.network, node.seed, node.role)
         teachers = _teachers(job, self.cast, casts)
         self.stages = staged(node, self.network, teachers, self.cast)
+        self.origin = Origin(node, job.key, self.folder)
         self.training = Training(
             self.network,
             teachers,
@@ -92,6 +94,7 @@ class Work:
             every=job.every,
             stored=node.stored,
             shared=shared,
+            origin=self.origin,
         )
         self.began = time.monotonic()
 
@@ -107,7 +110,7 @@ class Work:
             product.save_weights(folder / LAST, self.cast.product(network).state_dict())
         record = {
             "training": node.name,
-            "key": self.job.key,
+            "key": self.origin.key,
             "node": node.model_dump(mode="json"),
             **self.training.ended(),
             "objectives": {stage.name: str(stage.objective) for stage in self.stages},
@@ -170,6 +173,6 @@ def _check_key(job: Job, cast: Cast) -> None:
     found = key_of(key_parts(job.node, job.teachers, cast))
     if found != job.key:
         raise UserError(
-            f"{job.name}: this worker would train something else than was planned: its data, its torch or its "
-            "understudy differ from those of the process that planned (see `understudy store`)"
+            f"{job.name}: this worker would train something else than was planned: its data, its torch, its "
+            "understudy or its processor differ from those of the process that planned (see `understudy store`)"
         )

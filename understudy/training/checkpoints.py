@@ -8,9 +8,10 @@ import hashlib
 import json
 import os
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import safetensors.torch
 from torch import Tensor
@@ -24,6 +25,15 @@ _DIGEST = hashlib.sha256().digest_size
 
 class DamagedError(Exception):
     """A file's bytes are not those that were written."""
+
+
+class Origin(Protocol):
+    """What a training is, as its checkpoints say it; see ``running.origin``."""
+
+    def state(self) -> Any: ...
+
+    def goes_on(self, found: Any, note: Callable[[str], None]) -> None:
+        """Called with what the checkpoint says that is gone on from; refuses that of another training."""
 
 
 @dataclass

@@ -76,6 +76,7 @@ class Training:
         every: seconds between two checkpoints.
         stored: whether the teachers' answers are kept, and where.
         shared: passes of the teachers that serve other trainings of this process, too.
+        origin: what is trained here; checkpoints carry it, and one of another training is refused.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Training:
         every: float = 20.0,
         stored: Stored | None = None,
         shared: SharedPasses | None = None,
+        origin: checkpoints.Origin | None = None,
     ):
         self.settings = settings or Settings()
         self.student = self.settings.place(student)
@@ -105,7 +107,7 @@ class Training:
         self.checkpoint_folder = checkpoint_folder
         self.log = Log(metrics)
         self.every = every
-        self.stored, self.shared = stored, shared
+        self.stored, self.shared, self.origin = stored, shared, origin
         self.place = Place()
         self.handed: dict[str, Tensor] | None = None  # what the stage before left to this one
         self.last: dict[str, Tensor] | None = None  # the last epoch's weights, where the best ones are kept
@@ -132,6 +134,8 @@ class Training:
         resumed = found.state if found else None
         self.watcher.training_begins(self.name, {s.name: s.course.epochs for s in self.stages}, self.total_steps)
         if resumed:
+            if self.origin and resumed["origin"]:
+                self.origin.goes_on(resumed["origin"], self.watcher.note)
             self.place = Place.of(resumed["place"])
             self.student.load_state_dict(resumed["student"])
             self.handed = resumed["handed"]
@@ -256,6 +260,7 @@ class Training:
     def _state(self) -> dict[str, Any]:
         """All that decides how the training goes on."""
         return {
+            "origin": self.origin.state() if self.origin else None,
             "place": asdict(self.place),
             "student": self.student.state_dict(),
             "apparatus": self.apparatus.state(),

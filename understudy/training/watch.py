@@ -1,5 +1,6 @@
 """Whoever wants to see a training go on: a live display, a log, a test."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -35,6 +36,13 @@ class Watcher:
 
     def note(self, text: str) -> None:
         """Something worth a line."""
+
+
+class Warner(Watcher):
+    """For where nobody watches: what is worth a line is a warning."""
+
+    def note(self, text: str) -> None:
+        warnings.warn(text, stacklevel=2)
 
 
 class Watchers(Watcher):
