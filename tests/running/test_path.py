@@ -146,8 +146,38 @@ def test_a_time_that_is_over_asks_for_nothing_more(search):
     run = search("seeds=[0]", budget=Budget(seconds=1e-9))
     with pytest.raises(UserError, match="before any path"):
         run.execute()
-    assert run.search.trainings == 0
+    assert list(run.search.origins) == ["teacher-0"]  # which any run of the recipe trains
     assert read_json(run.folder.path / "search.json")["seconds"] > 0
+
+
+def test_what_was_done_before_the_time_was_over_is_still_there_after_it(search):
+    within = told(search("seeds=[0]", "path.strategy=best-first"))
+    assert told(search("seeds=[0]", "path.strategy=best-first", budget=Budget(seconds=1e-9))) == within
+
+
+def test_what_was_begun_before_the_time_was_over_is_trained_to_its_end(search):
+    class Stopping(Watcher):
+        def stage_begins(self, name, objective, epochs, epoch):
+            stop.signal_number = 15
+
+    stop = StopRequest()
+    with pytest.raises(Stopped):
+        search("seeds=[0]", stop=stop, watcher=Stopping()).execute()
+    late = search("seeds=[0]", budget=Budget(seconds=1e-9))
+    with pytest.raises(UserError, match="before any path"):
+        late.execute()
+    assert list(late.search.origins) == ["teacher-0"]
+
+
+def test_a_budget_is_foreseen(search):
+    run = search("seeds=[0]", "path.alone=true", budget=Budget(trainings=4))
+    more = run.foresee()
+    foreseen = set(run.plan.names)
+    assert len(foreseen) + more <= 4
+    asked = search("seeds=[0]", "path.alone=true", budget=Budget(trainings=4))
+    told(asked)
+    assert foreseen <= set(asked.search.origins)
+    assert len(asked.search.origins) == 4
 
 
 def test_a_recipe_without_a_search_says_what_is_missing(search):

@@ -7,6 +7,7 @@ from understudy.paths.answer import Answer as Answer
 from understudy.paths.answer import answer as answer
 from understudy.paths.budget import Budget as Budget
 from understudy.paths.budget import allowed as allowed
+from understudy.paths.budget import beside as beside
 from understudy.paths.edges import Edge as Edge
 from understudy.paths.edges import Sizes as Sizes
 from understudy.paths.edges import arrows as arrows

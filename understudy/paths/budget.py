@@ -1,7 +1,7 @@
 """How much a search may cost: so many trainings, or so long."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from understudy.errors import UserError
@@ -34,6 +34,22 @@ class Budget:
         if found[2] is None:
             return cls(trainings=int(found[1]))
         return cls(seconds=float(found[1]) * _SECONDS[found[2]])
+
+
+def beside(
+    also: Sequence[Edge], asked: Sequence[Edge], *, done: bool, most: int | None, cost: Callable[[Edge], int]
+) -> tuple[list[Edge], list[Edge]]:
+    """What may be asked for beside what a strategy ``asked`` for, and what has no room.
+
+    With a bound, only where the strategy is ``done`` and wants no more, so that nothing is taken from it.
+    """
+    if most is None:
+        return list(also), []
+    if not done:
+        return [], []
+    room = most - sum(map(cost, asked))
+    each = max(1, cost(also[0])) if also else 1
+    return list(also[: room // each]), list(also[room // each :])
 
 
 def allowed(

@@ -7,7 +7,7 @@ from typing import Any
 from understudy.errors import UserError
 from understudy.measure import Spread
 from understudy.models.families import Size
-from understudy.paths import Answer, Budget, Edge, allowed, answer, strategy
+from understudy.paths import Answer, Budget, Edge, allowed, answer, beside, strategy
 from understudy.plans import Node
 from understudy.plans.entry import read_json, write_json
 from understudy.recipe import Recipe
@@ -68,7 +68,10 @@ class PathRun(Run):
             observer=self._observed,
         )
         with self._engine(self.casts, self.watcher, self.stop) as self.execution.engine:
-            search.run()
+            try:
+                search.run()
+            finally:
+                self._save_time(search)
         self.answer = answer(self.strategy, search.known, search.left)
         if self.answer.best is None:
             raise UserError("the budget ended before any path reached the student: the same command with more goes on")
@@ -79,10 +82,14 @@ class PathRun(Run):
         known = {} if self.ways.teacher.weights is None else {self.ways.sizes.teacher: Spread((0.0,))}
         asked: dict[Edge, list[Node]] = {}
         while True:
-            wanted, left = allowed(self.strategy, known, self._most, lambda edge: len(self.ways.nodes(edge)))
+            wanted, left = allowed(self.strategy, known, self._most, self._cost)
+            others: list[Edge] = []
+            if not left:
+                done = not self.strategy.wanted(known)
+                others, left = beside(self._alone(), wanted, done=done, most=self._most, cost=self._cost)
             if self._most is None:
                 wanted = self.strategy.asked(known)  # those that have to wait for others, too
-            new = [edge for edge in [*wanted, *(self._alone() if not left else [])] if edge not in asked]
+            new = [edge for edge in [*wanted, *others] if edge not in asked]
             asked |= {edge: self.ways.nodes(edge) for edge in new}
             self.execution.submit(*(node for edge in new for node in asked[edge]))
             told = {edge: spread for edge, nodes in asked.items() if nodes and (spread := self._there(nodes))}
@@ -92,13 +99,19 @@ class PathRun(Run):
         self.plan = self.execution.plan
         students = sum(len(edge.path) > 1 or edge.quick for edge in asked)
         each = len(self.ways.seeds)
-        return 0 if left or not self.strategy.wanted(known) else max(0, self.strategy.most - students) * each
+        if left or not self.strategy.wanted(known):
+            return 0
+        more = max(0, self.strategy.most - students) * each
+        return more if self._most is None else min(more, self._most - sum(map(self._cost, asked)))
 
     def _there(self, nodes: Sequence[Node]) -> Spread | None:
         """The accuracies of trainings that are there already, in the folder or in the store."""
         records = [record for node in nodes if (record := self.execution.record(node.name))]
         values = [value for record in records if (value := validation_of(record)) is not None]
         return Spread(tuple(values)) if len(values) == len(nodes) else None
+
+    def _cost(self, edge: Edge) -> int:
+        return len(self.ways.nodes(edge))
 
     @property
     def _most(self) -> int | None:
@@ -138,8 +151,11 @@ class PathRun(Run):
         accuracy = accuracy_of(network, self.cast.data.validation, self.recipe.settings.of_teacher)
         return {self.ways.sizes.teacher: Spread((accuracy,))}
 
-    def _observed(self, search: Search) -> None:
+    def _save_time(self, search: Search) -> None:
         write_json(self.folder.path / SPENT, {"seconds": round(search.seconds, 3)})
+
+    def _observed(self, search: Search) -> None:
+        self._save_time(search)
         if self.observer:
             self.observer(search)
 

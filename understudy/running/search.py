@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from understudy.measure import Spread
-from understudy.paths import Budget, Edge, Strategy, allowed
+from understudy.paths import Budget, Edge, Strategy, allowed, beside
 from understudy.paths.edges import Known
 from understudy.plans import Node
 from understudy.running.execution import Done, Execution
@@ -98,32 +98,30 @@ class Search:
 
     def _ask(self) -> None:
         """Submit what fits the budget; with a time, no more than can begin at once."""
-        wanted, self.left = allowed(self.strategy, self.known, self.budget.trainings, lambda e: len(self._nodes(e)))
+        most = self.budget.trainings
+        wanted, self.left = allowed(self.strategy, self.known, most, self._cost)
         if not self.left:
-            wanted = [*wanted, *self._room_for_others(wanted)]
+            done = not self.strategy.wanted(self.known)
+            others, self.left = beside(self.also, wanted, done=done, most=most, cost=self._cost)
+            wanted = [*wanted, *others]
         late = self.budget.seconds is not None and self.seconds >= self.budget.seconds
         for edge in wanted:
             if edge in self.asked or edge in self.known:
                 continue
-            if late:
+            if late and not self._begun(edge):
                 self.left.append(edge)
-            elif self.budget.seconds is None or self._waiting() < self._workers:
+            elif late or self.budget.seconds is None or self._waiting() < self._workers:
                 nodes = self._nodes(edge)
                 self.asked[edge] = [node.name for node in nodes]
                 self.execution.submit(*nodes)
         self._observer(self)
 
-    def _room_for_others(self, wanted: Sequence[Edge]) -> list[Edge]:
-        """Those beside the strategy's; with a bound, only when it wants no more, so that they take nothing from it."""
-        most = self.budget.trainings
-        if most is None:
-            return self.also
-        if self.strategy.wanted(self.known):
-            return []
-        room = most - sum(len(self._nodes(edge)) for edge in wanted)
-        each = max(1, len(self._nodes(self.also[0]))) if self.also else 1
-        self.left = self.also[room // each :]
-        return self.also[: room // each]
+    def _cost(self, edge: Edge) -> int:
+        return len(self._nodes(edge))
+
+    def _begun(self, edge: Edge) -> bool:
+        """What an earlier session began is ended, and what is done need not be waited for, however late it is."""
+        return any(self.execution.begun(node.name) for node in self._nodes(edge))
 
     def _waiting(self) -> int:
         return sum(name not in self.origins for names in self.asked.values() for name in names)
