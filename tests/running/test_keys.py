@@ -90,6 +90,14 @@ def test_two_spellings_of_the_same_have_one_key(key, elsewhere, one, other):
     assert key(**one) == key(**other)
 
 
+def test_another_processor_is_another_key(key, monkeypatch):
+    here = key()
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    limited = key()
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "DEFAULT")
+    assert len({here, limited, key()}) == 3
+
+
 DIFFERENT = [
     {},
     {"network": {"network": "resnet14"}},

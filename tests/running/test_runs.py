@@ -84,6 +84,16 @@ def test_a_finished_run_does_nothing_when_it_is_run_again(make_run, tmp_path, sp
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*.safetensors")}
 
 
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"nothing")])
+def test_a_finished_run_mends_its_student(make_run, tmp_path, damage):
+    make_run().execute()
+    product = tmp_path / "run/student.safetensors"
+    whole = product.read_bytes()
+    damage(product)
+    make_run().execute()
+    assert product.read_bytes() == whole
+
+
 def test_a_folder_of_another_recipe_or_of_something_else_is_refused_and_left_alone(make_run, tmp_path):
     make_run().execute()
     before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from understudy import student as product
 from understudy.errors import UserError
 from understudy.plans.entry import METRICS, RESULT, write_json
 from understudy.training.checkpoints import write_atomically
@@ -84,6 +85,16 @@ class RunFolder:
             except OSError as error:
                 raise UserError(f"another process is working in {self.path}: wait for it, or stop it") from error
             yield
+
+    def keep(self, training: str) -> bool:
+        """Make a training's student the run's; False where it is that already, byte for byte."""
+        changed = False
+        for name in (product.WEIGHTS, product.DESCRIPTION):
+            content, path = (self.training(training) / name).read_bytes(), self.path / name
+            if not path.exists() or path.read_bytes() != content:
+                write_atomically(path, content)
+                changed = True
+        return changed
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         write_json(self.path / RESULT, result)

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from inspect import Parameter
 from typing import Any
@@ -21,6 +22,8 @@ from understudy.running.cast import Cast, stages, weights_file
 from understudy.stage import Stage
 from understudy.taps import Pair
 from understudy.training.settings import Settings
+
+_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
 
 
 def key_of(determinants: Mapping[str, Any]) -> str:
@@ -84,8 +87,19 @@ def arithmetic(settings: Settings, taught: bool) -> dict[str, Any]:
         "teacher_precision": settings.of_teacher.precision,
         "threads": settings.threads or torch.get_num_threads(),
         "torch": torch.__version__,
+        "processor": processor(settings.torch_device),
     }
     return found if taught else {name: value for name, value in found.items() if not name.startswith("teacher")}
+
+
+def processor(device: torch.device) -> list[str]:
+    """Which instructions there are, and where their libraries are told to leave some out: sums are ordered by them."""
+    if device.type == "cuda":
+        return [torch.cuda.get_device_name(device)]
+    told: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # not every torch has it
+    there = [f"{name} {value}" for name, value in sorted(told.items()) if value and not name.startswith("num_")]
+    limits = [f"{name}={os.environ[name]}" for name in _LIMITS if name in os.environ]
+    return [torch.backends.cpu.get_cpu_capability(), *there, *limits]
 
 
 def data(node: Node, cast: Cast) -> dict[str, Any]:

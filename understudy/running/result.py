@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from understudy import methods as registry
-from understudy import student as product
 from understudy.data.parts import Part
 from understudy.errors import UserError
 from understudy.measure import Latency, judge, latencies, onnx_runtime, size
@@ -17,7 +16,6 @@ from understudy.plans.entry import METRICS, RESULT, read_json
 from understudy.recipe.schema import NetworkTable
 from understudy.running import measures, samples
 from understudy.training import metrics
-from understudy.training.checkpoints import write_atomically
 from understudy.training.evaluate import answers, together
 from understudy.training.settings import Settings
 
@@ -252,6 +250,5 @@ def _keep(run: "Run", methods: Mapping[str, Any]) -> str:
     """The student of the run: of the last method in the recipe, the seed that is best on validation, never on test."""
     rows = methods[list(methods)[-1]]["trainings"]
     kept = max(rows, key=lambda row: (row["validation"] or 0.0, -row["seed"]))["training"]
-    for name in (product.WEIGHTS, product.DESCRIPTION):
-        write_atomically(run.folder.path / name, (run.folder.training(kept) / name).read_bytes())
+    run.folder.keep(kept)
     return str(kept)

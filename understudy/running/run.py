@@ -153,6 +153,8 @@ class Run:
             if result is None or self.outdated(result):
                 result = self.summary()
                 self.folder.write_result(result)
+            elif self.folder.keep(result["kept"]):
+                self.watcher.note(f"the student in {self.folder.path} was damaged: copied from {result['kept']}")
         return result
 
     def decided(self) -> list[str]:
