@@ -34,6 +34,7 @@ def training(
     settings: Settings,
     stored: Path | None = None,
     shared: SharedPasses | None = None,
+    views: int = 1,
 ) -> Training:
     """As ``understudy distill`` makes it: each network behind its own normalisation."""
     return Training(
@@ -43,7 +44,7 @@ def training(
         work.data,
         settings=settings,
         shared=shared,
-        stored=Stored(views=1, seed=0, taps=_TAPS[settings.precision], folder=str(stored)) if stored else None,
+        stored=Stored(views=views, seed=0, taps=_TAPS[settings.precision], folder=str(stored)) if stored else None,
     )
 
 

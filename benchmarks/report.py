@@ -1,6 +1,5 @@
 """``results/speed.md``: what was measured as tables, and every target with its verdict."""
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -49,9 +48,9 @@ def targets(found: Found) -> Iterator[tuple[str, ...]]:
     if "memory" in found:
         yield from _memory_targets(found["memory"])
     for pair, times in found.get("sweep", {}).items():
-        for name, words in (("a sweep of 12", "with one store"), ("12 trained together", "trained together")):
-            ratio = times["12 separate runs"] / times[name]
-            yield _line(f"sweep of 12 settings, {words} / 12 separate runs, {PAIRS[pair].name}", 1.7, ratio)
+        for name in ("with one store", "trained together"):
+            ratio = median_ratio(times["12 separate"], times[f"12 {name}"])
+            yield _line(f"sweep of 12 settings, {name} / 12 separate runs, {PAIRS[pair].name}", 1.7, ratio)
 
 
 _STEPS = {
@@ -148,12 +147,12 @@ def _growth(growth: Found) -> list[str]:
     return _table(("", "", "of the first"), rows)
 
 
-def _sweep(found: Mapping[str, Mapping[str, float]]) -> list[str]:
+def _sweep(found: Mapping[str, Times]) -> list[str]:
     rows = []
     for pair, times in found.items():
-        for name, seconds in times.items():
-            each = seconds / int(re.findall(r"\d+", name)[0])
-            rows.append((f"{PAIRS[pair].name}, {name}", f"{seconds:.1f}", f"{each:.1f}"))
+        for name, values in times.items():
+            seconds, every = median(values), ", ".join(f"{value:.1f}" for value in values)
+            rows.append((f"{PAIRS[pair].name}, {name}", every, f"{seconds / int(name.split()[0]):.1f}"))
     return _table(("", "s", "s for each student"), rows)
 
 

@@ -1,5 +1,6 @@
 """What is measured, section by section; each answers with plain data. Within a section everything takes turns."""
 
+import random
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping
@@ -73,16 +74,29 @@ def growth(rounds: int) -> dict[str, Any]:
     return {"data": data, "terms": terms, "store": {views: _store(views) for views in (1, 2, 4)}}
 
 
-def trainings(pair: str, images: int, epochs: int) -> dict[str, float]:
-    """Seconds of trainings at different settings: separate runs, and some that share a store or a teacher's passes."""
-    every = len(sweep.GRID)
-    separate = [sweep.in_own_process(pair, images, epochs, number, 1) for number in range(every)]
-    found = {f"{every} separate runs": sum(separate)}
-    for count in (4, every):
-        found[f"{count} trained together"] = sweep.in_own_process(pair, images, epochs, 0, count, sweep.TOGETHER)
-    for count in (1, 4, every):
+def trainings(pair: str, images: int, epochs: int, rounds: int) -> Times:
+    """Seconds of trainings at different settings: separate runs, and some that share a store or a teacher's passes.
+
+    Processes measure themselves. Ways for all twelve take turns in shuffled order; fewer trainings are timed once.
+    """
+
+    def separately(count: int) -> float:
+        return sum(sweep.in_own_process(pair, images, epochs, number, 1) for number in range(count))
+
+    def together(count: int) -> float:
+        return sweep.in_own_process(pair, images, epochs, 0, count, sweep.TOGETHER)
+
+    def with_store(count: int) -> float:
         with tempfile.TemporaryDirectory() as folder:
-            found[f"a sweep of {count}"] = sweep.in_own_process(pair, images, epochs, 0, count, folder)
+            return sweep.in_own_process(pair, images, epochs, 0, count, folder)
+
+    ways = {"separate": separately, "trained together": together, "with one store": with_store}
+    found: Times = {f"{count} {name}": [ways[name](count)] for name in list(ways)[1:] for count in (1, 4)}
+    order, draw = list(ways), random.Random(0)
+    for _ in range(rounds):
+        draw.shuffle(order)
+        for name in order:
+            found.setdefault(f"{len(sweep.GRID)} {name}", []).append(ways[name](len(sweep.GRID)))
     return found
 
 

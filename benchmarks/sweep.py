@@ -1,7 +1,8 @@
 """Trainings of soft targets at different settings, in a process of its own, which runs this file.
 
 ``python -m benchmarks.sweep PAIR IMAGES EPOCHS FIRST COUNT [HOW]`` prints their seconds, imports left out. ``HOW`` is
-``together``, all in turn, or the folder of a store; without it, each is a training by itself.
+``together``, all in turn, or the folder of a store; without it, each is a training by itself. In a store each epoch has
+views of its own, as in a separate run.
 """
 
 import subprocess
@@ -37,7 +38,7 @@ def main(pair: str, images: str, epochs: str, first: str, count: str, how: str =
         _together(work, stages)
     else:
         for found in stages:
-            ours.training(work, found, ours.FAST, Path(how) if how else None).run()
+            ours.training(work, found, ours.FAST, Path(how) if how else None, views=course.epochs).run()
     print(time.perf_counter() - began)
 
 
