@@ -1,8 +1,12 @@
 """Engines: one worker, two, and Ray give equal bytes; a worker that dies loses only its training; a stop saves."""
 
 import importlib.util
+import io
 import os
 import signal
+import sys
+from queue import Queue
+from threading import Event
 
 import pytest
 
@@ -10,7 +14,9 @@ from tests.running import plans
 from tests.running.plans import TRAININGS, students
 from understudy.errors import UserError
 from understudy.objective import Objective
+from understudy.running import worker
 from understudy.running.engines import Ended, Engine, Processes, Together
+from understudy.running.engines.processes import Worker
 from understudy.training import checkpoints
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.watch import Watcher
@@ -156,6 +162,26 @@ def test_a_mistake_in_a_worker_and_a_key_that_is_not_the_planned_one_are_told_in
     run.execution._keys["teacher-0"] = "another"
     with pytest.raises(UserError, match="teacher-0: this worker would train something else than was planned"):
         run.execute()
+
+
+def test_a_worker_is_heard_to_its_end_whatever_else_it_prints_and_if_it_dies_within_a_line(tmp_path, monkeypatch):
+    lines = r"""printed before\n42\n\377\n{"event": "note", "arguments": []}\n{"record": {"""
+    (tmp_path / "python").write_text(f"#!/bin/sh\nprintf '{lines}'\nkill -KILL $$\n")
+    (tmp_path / "python").chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    heard = Queue()
+    dying = Worker(heard)
+    dying.hearing.join()
+    assert list(heard.queue) == [(dying, {"event": "note", "arguments": []}), (dying, None)]
+    assert dying.end() == "SIGKILL"
+
+
+def test_a_worker_leaves_where_its_engine_dies_within_a_line(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO('{"job": {'))
+    jobs = Queue()
+    with pytest.raises(ValueError, match="Expecting"):
+        worker._listen(jobs, StopRequest(), Event())
+    assert list(jobs.queue) == [None]
 
 
 @pytest.mark.slow

@@ -68,6 +68,7 @@ def perform(job: Job, casts: Casts, watcher: Watcher, stop: StopRequest) -> Mess
 def main() -> None:
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a user's own network prints must not come between the lines
+    out.write("\n")  # nor what was printed before and did not end its line
 
     def send(message: Message) -> None:
         out.write(json.dumps(message) + "\n")
@@ -88,15 +89,17 @@ def main() -> None:
 
 
 def _listen(jobs: Queue[Job | None], stop: StopRequest, busy: threading.Event) -> None:
-    for line in sys.stdin:
-        message = json.loads(line)
-        if "stop" in message:
-            stop.signal_number = message["stop"]
-        else:
-            jobs.put(Job.model_validate(message["job"]))
-    if busy.is_set():
-        os._exit(1)  # whoever gave the job is gone
-    jobs.put(None)
+    try:
+        for line in sys.stdin:
+            message = json.loads(line)
+            if "stop" in message:
+                stop.signal_number = message["stop"]
+            else:
+                jobs.put(Job.model_validate(message["job"]))
+    finally:  # whoever gave the job is gone, in the middle of a line perhaps
+        if busy.is_set():
+            os._exit(1)
+        jobs.put(None)
 
 
 if __name__ == "__main__":

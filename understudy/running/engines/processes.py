@@ -32,6 +32,7 @@ class Worker:
             start_new_session=True,  # Ctrl-C is for the engine, which passes it on
             text=True,
             encoding="utf-8",
+            errors="replace",
         )
         self.hearing = threading.Thread(target=self._hear, args=(heard,), daemon=True)
         self.hearing.start()
@@ -54,10 +55,28 @@ class Worker:
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
     def _hear(self, heard: "Queue[tuple[Worker, dict[str, Any] | None]]") -> None:
+        """Pass on its messages, and its end whatever happens, since somebody waits for that."""
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            heard.put((self, json.loads(line)))
-        heard.put((self, None))
+        try:
+            for line in self.process.stdout:
+                message = _read(line)
+                if message is not None:
+                    heard.put((self, message))
+        finally:
+            heard.put((self, None))
+
+
+def _read(line: str) -> dict[str, Any] | None:
+    """The message in a line; None for noise, which is of no account.
+
+    Noise is what was printed before the worker took its standard output for itself, and half a line, the last one of a
+    worker that died.
+    """
+    try:
+        message = json.loads(line)
+    except ValueError:
+        return None
+    return message if isinstance(message, dict) else None
 
 
 class Processes(Engine):
