@@ -1,12 +1,13 @@
 """Engines: one worker, two, and Ray give equal bytes; a worker that dies loses only its training; a stop saves."""
 
-import importlib.util
 import io
 import os
 import signal
+import socket
 import sys
 from queue import Queue
 from threading import Event
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +18,7 @@ from understudy.objective import Objective
 from understudy.running import worker
 from understudy.running.engines import Ended, Engine, Processes, Together
 from understudy.running.engines.processes import Worker
+from understudy.running.engines.ray import Ray, Share, room
 from understudy.training import checkpoints
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.watch import Watcher
@@ -184,31 +186,159 @@ def test_a_worker_leaves_where_its_engine_dies_within_a_line(monkeypatch):
     assert list(jobs.queue) == [None]
 
 
+def test_a_cluster_has_room_for_what_fits_into_its_machines_one_by_one():
+    assert room([{"CPU": 3.0, "memory": 1.0}, {"CPU": 5.0}, {}], Share(2)) == 1 + 2
+    assert room([{"CPU": 64.0, "GPU": 1.0}, {"CPU": 2.0, "GPU": 8.0}, {"CPU": 64.0}], Share(1, 1)) == 1 + 2
+    with pytest.raises(UserError, match=r"takes 4 CPU of one .* has 3 CPU: lower settings.threads"):
+        room([{"CPU": 3.0}, {"CPU": 2.0}], Share(4))
+    with pytest.raises(UserError, match=r"takes 4 CPU and 1 GPU .* has 2 CPU and 1 GPU: lower settings.threads"):
+        room([{"CPU": 64.0}, {"CPU": 2.0, "GPU": 2.0}], Share(4, 1))
+    with pytest.raises(UserError, match=r'has 64 CPU: set settings.device = "cpu"'):
+        room([{"CPU": 2.0}, {"CPU": 64.0}], Share(4, 1))
+
+
+class MadeUpRay:
+    """The calls of Ray that an engine makes; of its actors begin those that are let, and end as they are told."""
+
+    class ActorUnavailableError(Exception):
+        pass
+
+    def __init__(self, **resources):
+        self.nodes = lambda: [{"Alive": True, "Resources": resources}, {"Alive": False, "Resources": {"CPU": 99.0}}]
+        self.is_initialized = lambda: True
+        self.exceptions = SimpleNamespace(RayActorError=self.ActorUnavailableError, GetTimeoutError=TimeoutError)
+        self.actors, self.answers, self.killed, self.stopped = [], {}, [], []
+
+    def remote(self, kind):
+        return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=self.hire))
+
+    def hire(self, folder):
+        number = len(self.actors)
+        calls = {
+            "carry_out": lambda job: job,
+            "heard": lambda: f"heard {number}",
+            "stop": lambda _: self.stopped.append(number),
+        }
+        self.actors.append(SimpleNamespace(**{name: SimpleNamespace(remote=call) for name, call in calls.items()}))
+        return self.actors[-1]
+
+    def wait(self, asked, num_returns, timeout=None):
+        there = [answer for answer in asked if answer in self.answers]
+        assert timeout is not None or len(there) == num_returns, "this waits for ever"
+        return there, [answer for answer in asked if answer not in there]
+
+    def get(self, answer, timeout=None):
+        if isinstance(self.answers[answer], Exception):
+            raise self.answers[answer]
+        return self.answers[answer]
+
+    def kill(self, actor):
+        self.killed.append(self.actors.index(actor))
+
+
+def job(name):
+    return SimpleNamespace(name=name, model_dump_json=lambda: name)
+
+
+def test_of_a_cluster_no_more_workers_are_asked_than_it_holds_and_one_that_is_lost_is_killed(monkeypatch):
+    cluster, hearing = MadeUpRay(CPU=8.0, GPU=2.0), Hearing()
+    monkeypatch.setitem(sys.modules, "ray", cluster)
+    assert Ray(None, None, Share(1, 1), hearing, StopRequest()).workers == 2
+    assert Ray(1, None, Share(1, 1), hearing, StopRequest()).workers == 1
+    assert hearing.notes == []
+    engine = Ray(3, None, Share(4), hearing, StopRequest())
+    assert engine.workers == 2
+    assert hearing.notes == ["the Ray cluster has room for 2 of 3 workers: each takes 4 CPU"]
+    engine.start(job("one"))
+    cluster.answers |= {"heard 0": [], "one": MadeUpRay.ActorUnavailableError()}
+    assert engine.next() == Ended("one", lost="ActorUnavailableError")
+    assert cluster.killed == [0]
+
+
+def test_workers_for_whom_a_cluster_has_no_room_yet_are_made_way_for_and_not_waited_for(monkeypatch):
+    cluster, stop = MadeUpRay(CPU=2.0), StopRequest()
+    monkeypatch.setitem(sys.modules, "ray", cluster)
+    engine = Ray(None, None, Share(1), Hearing(), stop)
+    engine.start(job("one"))
+    engine.start(job("two"))
+    cluster.answers |= {"heard 0": [], "one": {"record": {}}}  # somebody else has the other core
+    assert engine.next() == Ended("one", {})
+    cluster.answers |= {"two": {"record": {}}}
+    assert engine.next() == Ended("two", {})
+    assert cluster.killed == [0]
+    cluster.answers |= {"heard 1": [], "four": {"stopped": signal.SIGINT}}
+    engine.start(job("four"))
+    engine.start(job("five"))
+    stop.signal_number = signal.SIGINT
+    with pytest.raises(Stopped):
+        engine.next()
+    assert (cluster.stopped, sorted(cluster.killed)) == ([1], [0, 1, 2])
+
+
+def test_an_address_at_which_nobody_answers_is_refused_before_ray_tries_for_long(monkeypatch):
+    cluster = MadeUpRay()  # that cannot be begun
+    cluster.is_initialized = lambda: False
+    monkeypatch.setitem(sys.modules, "ray", cluster)
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        address = f"127.0.0.1:{door.getsockname()[1]}"
+    for told in (address, f"ray://{address}"):
+        with pytest.raises(UserError, match=f"no Ray cluster answers at {told}: .*refused"):
+            Ray(1, told, Share(1), Hearing(), StopRequest())
+
+
+@pytest.fixture(scope="module")
+def ray():
+    """A cluster of two cores that nobody else uses."""
+    ray = pytest.importorskip("ray")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("RAY_DEDUP_LOGS", "0")
+        ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+        yield ray
+        ray.shutdown()
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
-def test_a_ray_cluster_gives_the_same_bytes_also_where_a_worker_is_killed(make_run, tmp_path, expected, monkeypatch):
-    import ray
-
-    from understudy.running.engines.ray import Ray
-
-    for name, value in {"RAY_AUTH_MODE": "disabled", "RAY_DEDUP_LOGS": "0"}.items():
-        monkeypatch.setenv(name, value)
+def test_a_ray_cluster_gives_the_same_bytes_also_where_a_worker_is_killed(make_run, tmp_path, expected, ray):
     hearing = Hearing("kd-0", lambda: kill("kd-0"))
     engines = []
 
     def engine(casts, watcher, stop):
-        engines.append(Ray(2, None, 1, watcher, stop))
+        engines.append(Ray(2, None, Share(1), watcher, stop))
         return engines[-1]
 
     def kill(training):
-        actor = next(actor for actor, job in engines[0]._busy.values() if job.name == training)
-        ray.kill(actor)  # its process, at once
+        hired = next(hired for hired, job in engines[0]._busy.values() if job.name == training)
+        ray.kill(hired.actor)  # its process, at once
 
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)  # none that others run
-    try:
-        make_run("seeds=[0]", text=RECIPE, engine=engine, watcher=hearing, checkpoint_seconds=0.0).execute()
-    finally:
-        ray.shutdown()
+    make_run("seeds=[0]", text=RECIPE, engine=engine, watcher=hearing, checkpoint_seconds=0.0).execute()
     assert students(tmp_path / "run") == {name: expected[name] for name in expected if name.endswith("-0")}
     assert [note for note in hearing.notes if note.startswith("kd-0: its worker died")]
     assert [name for what, name in hearing.heard if what == "begins"].count("kd-0") == 2
+
+
+@pytest.mark.slow
+def test_on_a_ray_cluster_that_others_use_too_no_training_and_no_stop_waits_for_ever(make_run, tmp_path, expected, ray):
+    class Other:
+        def at_work(self):
+            return True
+
+    other, stop = ray.remote(num_cpus=1)(Other).remote(), StopRequest()
+    assert ray.get(other.at_work.remote())
+    stopping = Hearing()
+    stopping.stepped = lambda training: setattr(stop, "signal_number", signal.SIGINT)
+
+    def run(**how):
+        return make_run(
+            "seeds=[0]",
+            text=RECIPE,
+            engine=lambda casts, *of: Ray(2, None, Share(1), *of),
+            checkpoint_seconds=0.0,
+            **how,
+        )
+
+    with pytest.raises(Stopped):
+        run(watcher=stopping, stop=stop).execute()
+    run().execute()
+    ray.kill(other)
+    assert students(tmp_path / "run") == {name: expected[name] for name in expected if name.endswith("-0")}

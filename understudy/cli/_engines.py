@@ -35,7 +35,7 @@ WorkersOption = Annotated[
     typer.Option(
         min=1,
         help="Trainings at once, each in a process of its own. "
-        "[default: 1, in this process; together: 8; ray: by its cores]",
+        "[default: 1, in this process; together: 8; ray: what it has room for]",
         show_default=False,
     ),
 ]
@@ -62,15 +62,16 @@ def chosen_store(path: Path | None) -> Store | None:
 
 
 def chosen_engine(
-    name: EngineName, workers: int | None, address: str | None, threads: int | None
+    name: EngineName, workers: int | None, address: str | None, settings: Settings
 ) -> tuple[MakeEngine, int]:
     """The engine that was asked for, to be made when the run begins, and the threads of each of its trainings.
 
     Where the recipe names none, several workers share this machine's cores; alone, PyTorch's own choice is taken.
     """
+    threads = settings.threads
     if name is EngineName.RAY:
         each = threads or _shared(workers)
-        return lambda casts, watcher, stop: _ray(workers, address, each, watcher, stop), each
+        return lambda casts, watcher, stop: _ray(workers, address, each, settings, watcher, stop), each
     if name is EngineName.TOGETHER:
         return lambda casts, watcher, stop: Together(workers, casts, watcher, stop), threads or torch.get_num_threads()
     if workers is None or workers == 1:
@@ -90,10 +91,13 @@ def _shared(workers: int | None) -> int:
     return max(1, (os.cpu_count() or 1) // workers) if workers else 1
 
 
-def _ray(workers: int | None, address: str | None, threads: int, watcher: Watcher, stop: StopRequest) -> Engine:
-    from understudy.running.engines.ray import Ray
+def _ray(
+    workers: int | None, address: str | None, threads: int, settings: Settings, watcher: Watcher, stop: StopRequest
+) -> Engine:
+    from understudy.running.engines.ray import Ray, Share
 
-    return Ray(workers, address, threads, watcher, stop)
+    gpus = 1 if settings.torch_device.type == "cuda" else 0
+    return Ray(workers, address, Share(threads, gpus), watcher, stop)
 
 
 def show_plan(run: Run, console: Console, *, json: bool) -> None:

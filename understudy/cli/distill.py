@@ -96,7 +96,7 @@ def distill(
     with listening() as stop, Live(err) as live:
         read = settle(asked, trust, live, folder)
         watcher = Watchers(live, *events)
-        carries_out, threads = chosen_engine(engine, workers, address, read.settings.threads)
+        carries_out, threads = chosen_engine(engine, workers, address, read.settings)
         run = Run(
             read,
             folder,

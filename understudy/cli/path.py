@@ -86,7 +86,7 @@ def path(
     asked += [f"path.max_assistants={max_assistants}"] if max_assistants is not None else []
     with listening() as stop, GraphLive(err) as live:
         read = read_settled(recipe, [*(changes or []), *asked], settings, trust, live, folder)
-        carries_out, threads = chosen_engine(engine, workers, address, read.settings.threads)
+        carries_out, threads = chosen_engine(engine, workers, address, read.settings)
         run = PathRun(
             read,
             folder,
