@@ -206,7 +206,9 @@ class MadeUpRay:
     def __init__(self, **resources):
         self.nodes = lambda: [{"Alive": True, "Resources": resources}, {"Alive": False, "Resources": {"CPU": 99.0}}]
         self.is_initialized = lambda: True
-        self.exceptions = SimpleNamespace(RayActorError=self.ActorUnavailableError, GetTimeoutError=TimeoutError)
+        self.exceptions = SimpleNamespace(
+            RayActorError=self.ActorUnavailableError, OutOfMemoryError=MemoryError, GetTimeoutError=TimeoutError
+        )
         self.actors, self.answers, self.killed, self.stopped = [], {}, [], []
 
     def remote(self, kind):

@@ -176,7 +176,7 @@ class Ray(Engine):
         hired, job = self._busy.pop(waited)
         try:
             message: Message = self.ray.get(waited)
-        except self.ray.exceptions.RayActorError as error:
+        except (self.ray.exceptions.RayActorError, self.ray.exceptions.OutOfMemoryError) as error:
             self.ray.kill(hired.actor)  # it may only be out of reach, and must not go on beside the next one
             return Ended(job.name, lost=type(error).__name__)
         self._free.append(hired)
