@@ -67,9 +67,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=SECTIONS, help="by default what is not in --raw yet")
     parser.add_argument("--pairs", nargs="+", choices=list(PAIRS), default=list(PAIRS))
-    parser.add_argument(
-        "--rounds", type=int, default=9, help="of steps; of epochs a third, of sweeps a quarter"
-    )
+    parser.add_argument("--rounds", type=int, default=9, help="of steps; of epochs a third, of sweeps a quarter")
     parser.add_argument("--images", type=int, default=2560, help="of an epoch")
     parser.add_argument("--out", type=Path, default=Path("results/speed.md"))
     parser.add_argument("--raw", type=Path, help="every single time as JSON; what is there already is kept")
