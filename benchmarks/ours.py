@@ -97,6 +97,20 @@ def many_terms(work: Work, count: int) -> Callable[[], None]:
     return step
 
 
+def teacher_passes(work: Work, batch: int) -> Callable[[], None]:
+    """The trainer's teacher asked about all images, so many at once."""
+    found = stages(work, "kd")
+    ours = training(work, found, FAST)
+    ours.open(found[0])
+    inputs = FAST.prepare(next(iter(ours.data.train.in_order(work.images, FAST.torch_device))).inputs)
+
+    def passes() -> None:
+        for chunk in inputs.split(batch):
+            ours.apparatus.objective.ask(FAST.prepare(chunk))
+
+    return passes
+
+
 def _epoch(ours: Training, stage: Stage) -> None:
     ours.place.step = 0
     for batch in ours.batches(stage):

@@ -136,7 +136,11 @@ def _memory(memory: Mapping[str, Mapping[str, float] | None]) -> list[str]:
 
 def _growth(growth: Found) -> list[str]:
     rows = []
-    for what, times in (("data, an epoch", growth["data"]), ("terms, a step", growth["terms"])):
+    for what, times in (
+        ("data, an epoch", growth["data"]),
+        ("terms, a step", growth["terms"]),
+        (f"the teacher about {4 * BATCH} images, so many at once", growth["teacher"]),
+    ):
         first = next(iter(times.values()))
         for number, values in times.items():
             ratio = median_ratio(values, first)

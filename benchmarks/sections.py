@@ -71,7 +71,9 @@ def growth(rounds: int) -> dict[str, Any]:
         }
         data = _turns({name: loop.epoch for name, loop in for_data.items()}, rounds, repeats=1)
     terms = _turns({str(count): ours.many_terms(Work(pair, 10 * BATCH), count) for count in (1, 2, 4, 8)}, rounds)
-    return {"data": data, "terms": terms, "store": {views: _store(views) for views in (1, 2, 4)}}
+    asked = Work(pair, 4 * BATCH)
+    teacher = _turns({str(batch): ours.teacher_passes(asked, batch) for batch in (64, 32, 128, 256)}, rounds)
+    return {"data": data, "terms": terms, "teacher": teacher, "store": {views: _store(views) for views in (1, 2, 4)}}
 
 
 def trainings(pair: str, images: int, epochs: int, rounds: int) -> Times:
