@@ -56,7 +56,7 @@ def _measured(section: str, options: argparse.Namespace) -> Any:
     if section == "epochs":
         return {pair: sections.epochs(pair, max(2, options.rounds // 3), options.images) for pair in options.pairs}
     if section == "memory":
-        return sections.memory(options.pairs[0])
+        return {pair: sections.memory(pair) for pair in options.pairs}
     if section == "growth":
         return sections.growth(options.rounds)
     rounds = max(2, options.rounds // 4)

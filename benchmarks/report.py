@@ -8,6 +8,7 @@ from benchmarks.workload import BATCH, PAIRS
 from understudy.measure.steps import median_ratio
 
 Found = Mapping[str, Any]
+Memory = Mapping[str, Mapping[str, float] | None]
 
 
 def page(found: Found) -> str:
@@ -46,7 +47,8 @@ def targets(found: Found) -> Iterator[tuple[str, ...]]:
                 ratio = median_ratio(times[fastest], times[f"understudy {kind} fast"])
                 yield _line(f"epoch with {_WORDS[kind]} / {fastest}'s, {PAIRS[pair].name}", least, ratio)
     if "memory" in found:
-        yield from _memory_targets(found["memory"])
+        for pair, memory in found["memory"].items():
+            yield from _memory_targets(PAIRS[pair].name, memory)
     for pair, times in found.get("sweep", {}).items():
         for name in ("with one store", "trained together"):
             ratio = median_ratio(times["12 separate"], times[f"12 {name}"])
@@ -62,17 +64,18 @@ _STEPS = {
 _WORDS = {"kd": "live KD", "stored kd": "stored KD", "hint": "live hints", "stored hint": "stored hints"}
 
 
-def _memory_targets(memory: Mapping[str, Mapping[str, float]]) -> Iterator[tuple[str, ...]]:
+def _memory_targets(pair: str, memory: Memory) -> Iterator[tuple[str, ...]]:
     known = {name: row for name, row in memory.items() if row is not None}
     for kind in ("kd", "hint"):
         theirs = [row["bytes"] for name, row in known.items() if _is_other(name, kind)]
         own = known.get(f"understudy {kind} fast")
         if theirs and own:
             ratio = own["bytes"] / min(theirs)
-            yield (f"peak memory, {kind} / the leanest library's", "at most 1.00", f"{ratio:.2f}", _verdict(ratio <= 1))
+            text = f"peak memory, {kind} / the leanest library's, {pair}"
+            yield (text, "at most 1.00", f"{ratio:.2f}", _verdict(ratio <= 1))
     if own := known.get("understudy kd fast"):
         seconds = own["first_step"]
-        yield ("first step after import", "under 5 s", f"{seconds:.1f} s", _verdict(seconds < 5))
+        yield (f"first step after import, {pair}", "under 5 s", f"{seconds:.1f} s", _verdict(seconds < 5))
 
 
 def _line(text: str, least: float, ratio: float) -> tuple[str, ...]:
@@ -129,8 +132,13 @@ def _sorted(times: Times) -> list[tuple[str, list[float]]]:
     return sorted(times.items(), key=lambda item: median(item[1]))
 
 
-def _memory(memory: Mapping[str, Mapping[str, float] | None]) -> list[str]:
-    rows = [(name, f"{row['bytes'] / 1e6:,.0f}", f"{row['first_step']:.1f}") for name, row in memory.items() if row]
+def _memory(found: Mapping[str, Memory]) -> list[str]:
+    rows = [
+        (f"{PAIRS[pair].name}, {name}", f"{row['bytes'] / 1e6:,.0f}", f"{row['first_step']:.1f}")
+        for pair, memory in found.items()
+        for name, row in memory.items()
+        if row
+    ]
     return _table(("", "peak MB of the process", "s to the first step"), rows)
 
 
