@@ -7,8 +7,10 @@ import torch
 from torch import nn
 
 from understudy.errors import UserError
+from understudy.measure import clock
 from understudy.methods import find
 from understudy.stage import Stage
+from understudy.stored import Stored
 from understudy.terms import CE, KD, Hint, Term, as_sum
 from understudy.terms._base import Reads
 from understudy.training import preflight
@@ -172,3 +174,14 @@ def test_the_check_leaves_student_teacher_and_randomness_as_they_were(small):
     assert all(p.grad is None for p in teacher.parameters())
     assert modes[1] == [m.training for m in student.modules()]
     assert torch.equal(random, torch.get_rng_state())
+
+
+def test_what_is_timed_is_a_whole_step_and_is_waited_for(small, monkeypatch, tmp_path):
+    done, step = [], torch.optim.SGD.step
+    monkeypatch.setattr(clock, "synchronize", lambda device: done.append("wait"))
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda self: done.append("step") or step(self))
+    teacher, student = small.networks()
+    stage = Stage("only", as_sum(CE() + KD()), COURSE)
+    stored = Stored(folder=str(tmp_path))
+    list(preflight.check_stage(stage, student, [teacher], small.data(), CPU, stored=stored))
+    assert done == ["wait", "step", "wait"] * 3 + ["wait", "wait"] * 3  # the student's steps, the teacher's answers

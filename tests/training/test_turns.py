@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from understudy import Course, Settings, Views, optimizers
+from understudy.data.parts import Batch
 from understudy.methods import find
 from understudy.objective import Objective
-from understudy.training import checkpoints
+from understudy.training import checkpoints, sharing
 from understudy.training.loop import Training
 from understudy.training.sharing import SharedPasses
 from understudy.training.turns import Turns
@@ -158,3 +159,13 @@ def test_those_that_cannot_save_do_not_keep_others_from_it(small, tmp_path):
 def test_who_is_behind_catches_up_and_then_shares(small, passes):
     in_turn(small, [(COURSE, 0, 1.0), (COURSE, 0, 4.0)], first=4)
     assert len(passes) == 4 + STEPS + 2 * KNOWN
+
+
+@pytest.mark.parametrize(("device", "seconds"), [("cpu", 2.0), ("meta", 0.0)])
+def test_seconds_are_spared_where_the_clock_sees_the_work(monkeypatch, device, seconds):
+    now = iter([1.0, 3.0])
+    monkeypatch.setattr(sharing.time, "monotonic", lambda: next(now))
+    numbers = torch.arange(2)
+    batch = Batch(torch.zeros(2, 3, device=device), numbers, numbers, numbers=numbers)
+    shared = SharedPasses(1)
+    assert [shared.answers("alike", batch, tuple)[1] for _ in range(2)] == [0.0, seconds]

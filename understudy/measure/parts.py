@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from understudy.measure.clock import synchronize
 from understudy.training.apparatus import Apparatus
 
 PARTS = ("data", "teacher", "student", "losses", "rivals", "backward", "optimizer", "loop")
@@ -68,9 +69,3 @@ class _Watched:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._called, name)
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait for all that the device was asked to do; the CPU has done it already."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)

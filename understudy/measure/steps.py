@@ -11,8 +11,9 @@ from typing import Literal
 import torch
 
 from understudy.data.parts import Batch
+from understudy.measure.clock import synchronize, timed
 from understudy.measure.floors import Floor
-from understudy.measure.parts import Parts, synchronize
+from understudy.measure.parts import Parts
 from understudy.measure.surroundings import peak_memory
 from understudy.stage import Stage
 from understudy.training.loop import Training
@@ -92,16 +93,6 @@ def interleaved(
         for name in order:
             times[name].append(timed(variants[name], device, calls[name]))
     return times
-
-
-def timed(run: Callable[[], object], device: torch.device, repeats: int = 1) -> float:
-    """Seconds of one call, over several."""
-    synchronize(device)
-    began = time.perf_counter()
-    for _ in range(repeats):
-        run()
-    synchronize(device)
-    return (time.perf_counter() - began) / repeats
 
 
 def median_ratio(values: list[float], base: list[float]) -> float:

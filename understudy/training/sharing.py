@@ -28,7 +28,8 @@ class SharedPasses:
     def answers(self, question: str, batch: Batch, ask: Callable[[], Answers]) -> tuple[Answers, float]:
         """What ``ask`` answers, or what it answered to the same ``question`` about the same samples and views.
 
-        Beside it the seconds that this spared.
+        Beside it the seconds that this spared. On an accelerator none are counted: to know them, each step would have
+        to wait for it.
         """
         ids = batch.ids.cpu() if batch.numbers is None else batch.numbers
         key = (question, batch.draw, ids.numpy().tobytes())
@@ -36,7 +37,8 @@ class SharedPasses:
             return self._latest[key]
         began = time.monotonic()
         answers = ask()
-        self._latest[key] = answers, time.monotonic() - began
+        spares = time.monotonic() - began if batch.inputs.device.type == "cpu" else 0.0
+        self._latest[key] = answers, spares
         while len(self._latest) > self.most:
             self._latest.popitem(last=False)
         return answers, 0.0
