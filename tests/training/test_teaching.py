@@ -20,7 +20,7 @@ from understudy.training.course import Course
 from understudy.training.loop import Training
 from understudy.training.optimizers import SGD
 from understudy.training.settings import Settings
-from understudy.training.teaching import lean
+from understudy.training.teaching import fresh, lean
 
 CPU = Settings(device="cpu")
 COURSE = Course(epochs=2, batch=16, optimizer=SGD(lr=0.05), keep="last")
@@ -272,3 +272,12 @@ def test_a_teacher_is_judged_once_in_a_process_and_one_that_answers_otherwise_an
         forms.append(form)
     assert len(judged) == 2
     assert forms[0] == forms[1] == forms[2]
+
+
+def test_a_teacher_that_has_learned_nothing_yet_is_granted_low_precision_and_so_are_its_copies(small):
+    torch.manual_seed(0)
+    teacher = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
+    teacher[4].weight.data.mul_(3000.0)
+    low = replace(CPU, teacher_precision="bfloat16")
+    assert notes_of(KD(), teacher, small, low)[1] == ["float32"]
+    assert notes_of(KD(), copy.deepcopy(fresh(teacher)), small, low)[1:] == (["bfloat16"], [])

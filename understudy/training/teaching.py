@@ -54,6 +54,16 @@ class Lean:
         return Answer(logits.clone(), {})
 
 
+def fresh(network: nn.Module) -> nn.Module:
+    """The network, known from here on, and in its copies, as one that has learned nothing yet.
+
+    Its answers are ties that any rounding breaks. They tell nothing about low precision, which it is granted: so a
+    step costs what it will cost with the weights that are yet to be learned.
+    """
+    network.has_learned = False  # type: ignore[assignment]
+    return network
+
+
 def lean(
     objective: Objective,
     teachers: Sequence[nn.Module],
@@ -123,7 +133,7 @@ def _key(teacher: TappedNetwork, batches: Sequence[Tensor], settings: Settings) 
     return brief(
         [
             of_network(teacher.network),
-            f"{teacher.called} {teacher.taps} {teacher.cut} {settings}",
+            f"{teacher.called} {teacher.taps} {teacher.cut} {settings} {has_learned(teacher.network)}",
             *map(of_values, values),
         ]
     )
@@ -142,12 +152,16 @@ def _judged(teacher: TappedNetwork, batches: Sequence[Tensor], settings: Setting
         notes.append(f"{teacher.called} is asked with its batch norms as they are: folded, {reason}")
         folded = False
     low = wished != "float32"
-    if low:
+    if low and has_learned(teacher.network):
         found = _copy(teacher, example, settings, folded=folded, low=True)
         if reason := _changed(truth, _answers(found, batches)):
             notes.append(f"{teacher.called} is asked in float32: in {wished}, {reason}")
             low = False
     return _Verdict(True, folded, low, tuple(notes))
+
+
+def has_learned(network: nn.Module) -> bool:
+    return getattr(network, "has_learned", True)
 
 
 def _copy(teacher: TappedNetwork, example: Tensor, settings: Settings, *, folded: bool, low: bool = False) -> Lean:
