@@ -180,7 +180,7 @@ def _trained(
         stages = [stage.balanced() for stage in stages]
     folder = RunFolder(out) if out is not None else None
     watcher = work.watcher or Warner()
-    settings = settled(work.settings, teachers, student, stages, whole, folder, watcher)
+    settings = settled(work.settings, teachers, student, stages, whole, work.stored, folder, watcher)
     teachers = [settings.place(network) for network in teachers]
     settings.place(student)
     stored = work.stored.within(folder.path if folder else None) if work.stored else None

@@ -1,17 +1,24 @@
 """Which settings are chosen, what is remembered of it, and that a measurement leaves no trace in the networks."""
 
+import copy
 import json
+import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from understudy.data import Views
 from understudy.errors import UserError
 from understudy.measure import fastest
 from understudy.measure.fastest import best_of, fastest_settings
 from understudy.methods import find
+from understudy.objective import Objective
+from understudy.stored import Stored
 from understudy.training.course import Course
 from understudy.training.settings import CHOOSABLE, Settings
+from understudy.training.teaching import fresh
 
 OPEN = Settings(device="cpu", auto=CHOOSABLE)
 
@@ -27,10 +34,10 @@ def look(small, monkeypatch):
     """Chooses for the small networks and a run that is long enough to be worth it."""
     monkeypatch.setattr(fastest, "SHORT", 0.0)
     teacher, student = small.networks()
-    stage = find("kd")(Course(epochs=1, batch=16))[0]
 
-    def run(settings=OPEN, about="small ones"):
-        return fastest_settings(settings, [teacher], student, stage, small.data(), steps=1, about={"networks": about})
+    def run(settings=OPEN, *, batch=16, teacher=teacher, **how):
+        stage = find("kd")(Course(epochs=2, batch=batch, views=Views(flip=True)))[0]
+        return fastest_settings(settings, [teacher], student, stage, small.data(), **({"steps": 1} | how))
 
     run.networks = teacher, student
     return run
@@ -91,7 +98,7 @@ def test_a_measurement_leaves_networks_and_random_numbers_as_they_are(look):
         assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
 
 
-def test_what_was_measured_is_remembered_for_this_question_alone(look, monkeypatch, tmp_path):
+def test_what_was_measured_is_remembered_for_this_question_alone(look, small, monkeypatch, tmp_path):
     first = look()
     (kept,) = tmp_path.rglob("*.json")
 
@@ -105,7 +112,13 @@ def test_what_was_measured_is_remembered_for_this_question_alone(look, monkeypat
     with pytest.raises(AssertionError, match="measured again"):
         look(replace(OPEN, precision="bfloat16", auto=("threads",)))
     with pytest.raises(AssertionError, match="measured again"):
-        look(about="others")
+        look(batch=8)
+    with pytest.raises(AssertionError, match="measured again"):
+        look(stored=Stored(views=1))
+    with pytest.raises(AssertionError, match="measured again"):
+        look(teacher=fresh(copy.deepcopy(look.networks[0])))
+    with pytest.raises(AssertionError, match="measured again"):  # perhaps not to be asked in low precision
+        look(teacher=small.Teacher(scale=1.0))
     for damaged in ("{", "[]", json.dumps({"found": {"precision": "int3"}, "gain": 1}), json.dumps({"gain": 2})):
         kept.write_text(damaged)
         with pytest.raises(AssertionError, match="measured again"):
@@ -129,3 +142,55 @@ def test_a_short_run_and_one_that_cannot_be_measured_are_plain(look, monkeypatch
     monkeypatch.setattr(fastest, "Training", broken)
     assert look().settings == OPEN.plain
     assert not list(tmp_path.rglob("*.json"))
+
+
+@pytest.mark.parametrize(("stored", "read"), [(Stored(views=1), True), (Stored(seed=0), True), (Stored(), False)])
+def test_where_most_answers_are_stored_it_is_steps_that_read_them(look, monkeypatch, tmp_path, stored, read):
+    monkeypatch.setattr(fastest, "STEP", 1e9)  # on whole batches, however slow
+    asked, ask = [], Objective.ask
+    monkeypatch.setattr(Objective, "ask", lambda self, inputs: asked.append(len(inputs)) or ask(self, inputs))
+    own = replace(stored, folder=str(tmp_path / "own"), fill=False)
+    assert "measured in" in look(Settings(device="cpu", auto=("channels_last",)), stored=own).reason
+    assert (asked.count(16) == 2) == read  # each of two settings asks once
+    assert not (tmp_path / "own").exists()
+
+
+def test_the_heaviest_networks_get_a_comparison_and_what_was_not_compared_is_not_told_as_found(
+    look, monkeypatch, tmp_path
+):
+    clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now, monotonic=time.monotonic)
+
+    def takes(seconds, found):
+        def measured(*_, **__):
+            clock.now += seconds
+            return found
+
+        return measured
+
+    monkeypatch.setattr(fastest, "time", clock)
+    monkeypatch.setattr(fastest, "timed", takes(100.0, 100.0))
+    monkeypatch.setattr(fastest, "interleaved", takes(20.0, {"this": [1.0], "other": [2.0]}))
+    found = look()
+    assert found.settings.teacher_precision == "bfloat16"
+    assert "2.00 times the speed of plain settings (measured in 120 s, which was not enough" in found.reason
+    monkeypatch.setattr(fastest, "MOST", -1.0)
+    assert "the time was over before anything was compared" in look().reason
+    assert "nothing to compare" in look(Settings(device="cpu", auto=("compile",))).reason
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_whether_compilation_is_worth_trying_belongs_to_the_question(look, monkeypatch):
+    class Trials:
+        compared, left_out = 1, False
+
+        def __init__(self, *_):
+            self.plain_step = lambda settings: 1.0
+            self.times = lambda one, other: 2.0 if one.compile else 1.0
+
+    monkeypatch.setattr(fastest, "_Trials", Trials)
+    settings = Settings(device="meta", auto=("channels_last", "compile"))
+    for how in ("measured in", "measured before"):
+        for steps, compiled in ((10, False), (100_000, True)):
+            found = look(settings, steps=steps)
+            assert found.settings.compile == compiled
+            assert how in found.reason

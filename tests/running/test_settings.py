@@ -8,7 +8,10 @@ from understudy import recipe as recipes
 from understudy.measure.fastest import Choice
 from understudy.running import calls, choosing
 from understudy.running.choosing import settled
+from understudy.running.rehearsal import rehearsal
+from understudy.stored import Stored
 from understudy.training.settings import CHOOSABLE, Settings
+from understudy.training.teaching import has_learned
 
 RECIPE = """
 [data]
@@ -79,9 +82,25 @@ def test_a_run_goes_on_with_the_settings_that_it_began_with(make_run, measured, 
         run.folder.look(recipes.write(plain))
 
 
+def test_in_a_rehearsal_a_teacher_that_is_yet_to_be_trained_costs_what_it_will_cost(make_run):
+    given = make_run()
+    text = recipes.write(given.recipe).replace('weights = "teacher.safetensors"', "train = { epochs = 1 }")
+    for run, learned in ((given, True), (make_run(text=text), False)):
+        assert [has_learned(one) for one in rehearsal(run.recipe, run.cast, "fitnets").teachers] == [learned]
+
+
 def test_what_nobody_measured_is_plain_in_the_folder_too(make_run, tmp_path):
     make_run(text=RECIPE).execute()
     assert recipes.read(tmp_path / "run/recipe.toml").settings == Settings()
+
+
+def test_what_is_stored_is_told_to_the_measurement(small, measured, workplace, tmp_path):
+    settled(recipes.parse(f"{RECIPE}\n[stored]\nviews = 3"), None, trusted=["smallnets"])
+    with pytest.warns(UserWarning, match=r"2\.00 times"):
+        understudy.distill(
+            *small.networks(), small.data(), epochs=1, settings="auto", out=tmp_path / "run", stored=Stored(views=3)
+        )
+    assert [about["stored"] for about in measured] == [Stored(views=3)] * 2
 
 
 def test_python_measures_where_it_is_asked_to(small, measured, tmp_path):

@@ -8,9 +8,11 @@ import contextlib
 import copy
 import hashlib
 import json
+import math
 import os
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,18 +22,23 @@ from torch import nn
 
 from understudy.data.parts import Data
 from understudy.errors import UserError
-from understudy.measure.steps import interleaved, median_ratio, timed
+from understudy.measure.clock import timed
+from understudy.measure.steps import interleaved, median_ratio
 from understudy.measure.surroundings import machine, versions
 from understudy.stage import Stage
+from understudy.stored import Stored
+from understudy.stored.fingerprints import of_layers, of_network
+from understudy.taps import inner
 from understudy.training.checkpoints import write_atomically
 from understudy.training.loop import Training
-from understudy.training.settings import Settings
+from understudy.training.settings import Choosable, Settings
+from understudy.training.teaching import has_learned
 
 WORTH = 1.05  # a change of the settings is worth making from so many times the speed on
 SHORT = 120.0  # seconds: a run that takes no longer is not worth a measurement
 LONG = 1800.0  # seconds: a run that takes no less is worth trying compilation
 COMPARISON = 0.8  # seconds of taking turns, for each of some four comparisons
-MOST = 15.0  # seconds, after which nothing more is compared: the machine has other things to do
+MOST = 15.0  # seconds of comparing, after which no more is begun: the machine has other things to do
 STEP = 0.15  # seconds that a measured step may take: larger ones are measured on a part of their batch
 SMALLEST_BATCH = 8
 
@@ -54,35 +61,53 @@ def fastest_settings(
     data: Data,
     *,
     steps: int,
-    about: Mapping[str, Any],
+    stored: Stored | None = None,
 ) -> Choice:
     """The fastest of what ``settings.auto`` leaves open, for a run of so many steps such as those of ``stage``.
 
-    Args:
-        about: what the answer depends on besides the machine, as plain data: the key under which it is remembered.
+    Where most of them read their teacher's answers from files, it is such steps that are measured, with files of
+    their own.
     """
     if not teachers:
-        settings = replace(settings, auto=tuple(name for name in settings.auto if name != "teacher_precision"))
-    known = _remembered(settings, about)
+        settings = _without("teacher_precision", settings)
+    if settings.torch_device.type == "cpu":  # where it was measured to gain nothing beside the rest, for a long wait
+        settings = _without("compile", settings)
+    if stored and not stored.mostly_read(stage.course, stage.objective.reads):
+        stored = None
+    about = _about(teachers, student, stage, data, stored)
+    known = _remembered(settings, about, steps)
     if known is not None:
         return known
-    began = time.perf_counter()
-    trials = _Trials(teachers, student, stage, data)
+    with contextlib.ExitStack() as stack:
+        if stored:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+            stored = stored.aside(Path(folder))
+        return _measured(settings, _Trials(teachers, student, stage, data, stored), about, steps)
+
+
+def _measured(settings: Settings, trials: "_Trials", about: Any, steps: int) -> Choice:
+    """What the trials find; it is remembered where all was compared."""
+    plain, began = settings.plain, time.perf_counter()
     try:
         with torch.random.fork_rng(_devices(settings)):
-            seconds = steps * trials.plain_step(settings.plain)
-            if seconds < SHORT:
-                return Choice(settings.plain, f"{describe(settings.plain)}; so short a run is not worth measuring")
-            found, gain = best_of(settings, trials.times, long=seconds > LONG)
+            seconds = trials.plain_step(plain)
+            if steps * seconds < SHORT:
+                return Choice(plain, f"{describe(plain)}; so short a run is not worth measuring")
+            question = _asked(settings, steps * seconds)
+            found, gain = best_of(question, trials.times)
     except UserError:
-        return Choice(settings.plain, f"{describe(settings.plain)}; nothing could be measured")
-    reason = f"{describe(found)}: {_gained(gain)} (measured in {time.perf_counter() - began:.0f} s)"
-    if not trials.out_of_time:
-        _remember(settings, about, found, gain)
-    return Choice(found, reason)
+        return Choice(plain, f"{describe(plain)}; nothing could be measured")
+    if not trials.compared:
+        why = "the time was over before anything was compared" if trials.left_out else "there was nothing to compare"
+        return Choice(found, f"{describe(found)}; {why}")
+    took = f"measured in {time.perf_counter() - began:.0f} s"
+    if trials.left_out:
+        return Choice(found, f"{describe(found)}: {_gained(gain)} ({took}, which was not enough to compare all)")
+    _remember(question, about, found, gain, seconds)
+    return Choice(found, f"{describe(found)}: {_gained(gain)} ({took})")
 
 
-def best_of(settings: Settings, times: Times, *, long: bool = False) -> tuple[Settings, float]:
+def best_of(settings: Settings, times: Times) -> tuple[Settings, float]:
     """Settings and how many times the plain ones' speed they have: numbers first, then memory format, then threads.
 
     Of those that are about equally fast it is the first, which changes least.
@@ -90,7 +115,7 @@ def best_of(settings: Settings, times: Times, *, long: bool = False) -> tuple[Se
     best, gain = settings.plain, 1.0
     if "threads" in settings.auto and settings.torch_device.type == "cpu":
         best = replace(best, threads=torch.get_num_threads())  # written down, for results depend on it
-    for candidates in (_precisions, _formats, _threads, _compiled if long else _nothing):
+    for candidates in (_precisions, _formats, _threads, _compiled):
         speeds = {best: 1.0}
         for candidate in candidates(best, settings):
             speed = times(candidate, best)
@@ -115,27 +140,31 @@ def describe(settings: Settings) -> str:
 class _Trials:
     """Copies of the networks under one setting or another, each taking the trainer's own steps."""
 
-    def __init__(self, teachers: Sequence[nn.Module], student: nn.Module, stage: Stage, data: Data):
-        self.teachers, self.student, self.stage, self.data = teachers, student, stage, data
+    def __init__(
+        self, teachers: Sequence[nn.Module], student: nn.Module, stage: Stage, data: Data, stored: Stored | None
+    ):
+        self.teachers, self.student, self.stage, self.data, self.stored = teachers, student, stage, data, stored
         self.samples = min(stage.course.batch, len(data.train))
-        self.end = time.perf_counter() + MOST
+        self.end = math.inf
+        self.compared, self.left_out = 0, False
         self.steps: dict[Settings, Callable[[], None]] = {}
 
     def plain_step(self, settings: Settings) -> float:
-        """Seconds of a plain step on a whole batch; what is measured from here on is small enough."""
+        """Seconds of a plain step on a whole batch; what is measured from here on is small enough.
+
+        The time for comparisons begins after it, so that the heaviest networks, too, get one.
+        """
         step = self._step(settings)
         step()
         seconds = timed(step, settings.torch_device)
         self.samples = max(min(SMALLEST_BATCH, self.samples), int(self.samples * min(1.0, STEP / seconds)))
+        self.end = time.perf_counter() + MOST
         return seconds
-
-    @property
-    def out_of_time(self) -> bool:
-        return time.perf_counter() > self.end
 
     def times(self, settings: Settings, other: Settings) -> float | None:
         """None where the machine cannot do it, in its memory or at all, where the numbers go wrong, or time is up."""
-        if self.out_of_time:
+        if time.perf_counter() > self.end:
+            self.left_out = True
             return None
         try:
             self.steps = {one: self.steps.get(one) or self._step(one) for one in (other, settings)}  # no more are held
@@ -143,12 +172,13 @@ class _Trials:
             found = interleaved(steps, settings.torch_device, seconds=COMPARISON)
         except (RuntimeError, UserError):
             return None
+        self.compared += 1
         return median_ratio(found["other"], found["this"])
 
     def _step(self, settings: Settings) -> Callable[[], None]:
         student, teachers = copy.deepcopy(self.student), [copy.deepcopy(teacher) for teacher in self.teachers]
         stage = replace(self.stage, course=replace(self.stage.course, batch=self.samples))
-        training = Training(student, teachers, [stage], self.data, settings=settings)
+        training = Training(student, teachers, [stage], self.data, settings=settings, stored=self.stored)
         with settings.in_force():
             training.open(stage)
             batch = next(training.batches(stage))
@@ -158,6 +188,9 @@ class _Trials:
             with settings.in_force():
                 training.advance(stage, batch, time.monotonic())
 
+        if training.apparatus.stored:
+            for _ in range(2):  # the teacher answers, then it is compared with what it answered; other steps only read
+                step()
         return step
 
 
@@ -182,13 +215,17 @@ def _threads(best: Settings, settings: Settings) -> Iterator[Settings]:
 
 
 def _compiled(best: Settings, settings: Settings) -> Iterator[Settings]:
-    """On a CPU it was measured to gain nothing beside channels-last and bfloat16, for up to a minute's wait."""
-    if "compile" in settings.auto and settings.torch_device.type != "cpu":
+    if "compile" in settings.auto:
         yield replace(best, compile=True)
 
 
-def _nothing(best: Settings, settings: Settings) -> Iterator[Settings]:
-    return iter(())
+def _asked(settings: Settings, seconds: float) -> Settings:
+    """What a run of so many seconds leaves open: compilation takes long itself."""
+    return settings if seconds > LONG else _without("compile", settings)
+
+
+def _without(name: Choosable, settings: Settings) -> Settings:
+    return replace(settings, auto=tuple(other for other in settings.auto if other != name))
 
 
 def _gained(gain: float) -> str:
@@ -204,25 +241,55 @@ def cache_folder() -> Path:
     return Path(os.environ.get("UNDERSTUDY_CACHE") or "~/.cache/understudy").expanduser()
 
 
-def _place(settings: Settings, about: Mapping[str, Any]) -> Path:
+def _about(
+    teachers: Sequence[nn.Module], student: nn.Module, stage: Stage, data: Data, stored: Stored | None
+) -> dict[str, Any]:
+    """What the speed of a step depends on besides settings and machine; data that is ready costs alike, whatever it is.
+
+    The teachers' weights decide in which precision they are asked, as far as they are known.
+    """
+    course = stage.course
+    return {
+        "teachers": [of_network(one) if has_learned(one) else _structure(one) for one in teachers],
+        "student": _structure(student),
+        "objective": str(stage.objective),
+        "batch": min(course.batch, len(data.train)),
+        "sample": data.shape,
+        "optimizer": course.optimizer.name,
+        "beside it": [course.ema is not None, bool(course.max_norm)],
+        "stored": [stored.taps, stored.top] if stored else None,
+    }
+
+
+def _structure(network: nn.Module) -> list[str]:
+    """Whose code, in which layers, and what of it is trained."""
+    parameters = [f"{tuple(p.shape)} {p.dtype} {p.requires_grad}" for p in network.parameters()]
+    return [type(inner(network)).__module__, of_layers(network), *parameters]
+
+
+def _place(settings: Settings, about: Any) -> Path:
     facts = {"machine": machine(), "versions": versions(), "settings": asdict(settings), "about": about}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
     return cache_folder() / "settings" / f"{digest[:32]}.json"
 
 
-def _remembered(settings: Settings, about: Mapping[str, Any]) -> Choice | None:
-    """What was found before; a damaged memory is none."""
+def _remembered(settings: Settings, about: Any, steps: int) -> Choice | None:
+    """What was found before, by the question that so many steps ask; a damaged memory is none."""
     from pydantic import TypeAdapter  # late: it is slow to import
 
-    try:
-        kept = json.loads(_place(settings, about).read_text(encoding="utf-8"))
-        found = TypeAdapter(Settings).validate_python(kept["found"]).plain
-        return Choice(found, f"{describe(found)}: {_gained(float(kept['gain']))} (measured before)")
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    for question in {settings: None, _without("compile", settings): None}:
+        try:
+            kept = json.loads(_place(question, about).read_text(encoding="utf-8"))
+            found = TypeAdapter(Settings).validate_python(kept["found"]).plain
+            reason = f"{describe(found)}: {_gained(float(kept['gain']))} (measured before)"
+            if question == _asked(settings, steps * float(kept["step"])):
+                return Choice(found, reason)
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None
 
 
-def _remember(settings: Settings, about: Mapping[str, Any], found: Settings, gain: float) -> None:
-    content = json.dumps({"found": asdict(found), "gain": round(gain, 4)}, indent=2)
+def _remember(question: Settings, about: Any, found: Settings, gain: float, seconds: float) -> None:
+    content = json.dumps({"found": asdict(found), "gain": round(gain, 4), "step": seconds}, indent=2)
     with contextlib.suppress(UserError):  # what cannot be written is measured again
-        write_atomically(_place(settings, about), f"{content}\n".encode())
+        write_atomically(_place(question, about), f"{content}\n".encode())

@@ -26,6 +26,7 @@ def settled(
     student: nn.Module,
     stages: list[Stage],
     data: Data,
+    stored: Stored | None,
     folder: RunFolder | None,
     watcher: Watcher,
 ) -> Settings:
@@ -38,15 +39,7 @@ def settled(
         return begun
     longest = max(stages, key=lambda stage: stage.course.epochs)
     steps = sum(stage.course.epochs * data.train.steps(stage.course.batch) for stage in stages)
-    about = {
-        "networks": [
-            [class_of(network), *map(list, (p.shape for p in network.parameters()))] for network in (*teachers, student)
-        ],
-        "objective": str(longest.objective),
-        "batch": longest.course.batch,
-        "sample": data.shape,
-    }
-    choice = fastest_settings(settings, teachers, student, longest, data, steps=steps, about=about)
+    choice = fastest_settings(settings, teachers, student, longest, data, steps=steps, stored=stored)
     watcher.note(f"settings: {choice.reason}")
     return choice.settings
 

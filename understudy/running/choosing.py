@@ -8,6 +8,8 @@ from understudy.recipe import Recipe
 from understudy.running.cast import Cast
 from understudy.running.folder import RunFolder
 from understudy.running.rehearsal import rehearsal
+from understudy.stage import Stage
+from understudy.stored import Stored
 from understudy.training.watch import Watcher
 
 
@@ -31,7 +33,7 @@ def _measured(recipe: Recipe, trusted: Collection[str], watcher: Watcher) -> Cho
     data = cast.seen(recipe.data.student_samples)
     stages = {name: rehearsal(recipe, cast, name).stages for name in recipe.methods}
     epochs = {
-        (name, number): stage.course.epochs * (2 if stage.objective.reads.teacher else 1)
+        (name, number): stage.course.epochs * (2 if _asks(stage, recipe.stored) else 1)
         for name, found in stages.items()
         for number, stage in enumerate(found)
     }
@@ -40,7 +42,6 @@ def _measured(recipe: Recipe, trusted: Collection[str], watcher: Watcher) -> Cho
     stage = training.stages[number]
     batches = data.train.steps(stage.course.batch)
     every = sum(stage.course.epochs for found in stages.values() for stage in found) * len(recipe.seeds)
-    about = recipe.model_dump(mode="json", include={"data", "teacher", "teachers", "student", "methods"})
     return fastest_settings(
         recipe.settings,
         training.teachers,
@@ -48,5 +49,11 @@ def _measured(recipe: Recipe, trusted: Collection[str], watcher: Watcher) -> Cho
         stage,
         data,
         steps=every * batches,
-        about={**about, "stage": [name, number]},
+        stored=recipe.stored,
     )
+
+
+def _asks(stage: Stage, stored: Stored | None) -> bool:
+    """Whether most steps of a stage run a teacher."""
+    reads = stage.objective.reads
+    return reads.teacher and not (stored and stored.mostly_read(stage.course, reads))

@@ -20,11 +20,16 @@ _known: "WeakKeyDictionary[Source, str]" = WeakKeyDictionary()
 def of_network(network: nn.Module) -> str:
     """Of its modules with their settings, and of every weight and statistic."""
     network = network._modules.get("_orig_mod") or network  # what torch.compile made answers like what it was made of
-    digest = hashlib.sha256(_ADDRESS.sub("", repr(network)).encode())
+    digest = hashlib.sha256(of_layers(network).encode())
     for name, value in (*network.named_parameters(), *network.named_buffers()):
         digest.update(name.encode())
         _add(digest, value)
     return digest.hexdigest()
+
+
+def of_layers(network: nn.Module) -> str:
+    """Of its modules with their settings alone, as text."""
+    return _ADDRESS.sub("", repr(network))
 
 
 def of_samples(source: Source) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from understudy.data.views import PLAIN
 from understudy.stage import Stage
 from understudy.stored.options import Stored
 from understudy.stored.records import WORD
@@ -43,7 +42,7 @@ def forecast(
     stored: Stored, stage: Stage, answers: Sequence[Answer], samples: int, teacher: float, step: float
 ) -> Forecast:
     """From the teachers' ``answers`` to a batch, and the seconds that the teachers and a whole step took."""
-    views = 1 if stage.course.views == PLAIN else min(stored.views, stage.course.epochs)
+    views = stored.epochs_asked(stage.course)
     record = sum((form.words + 1) * WORD for form in forms(stored, answers))
     folder = Path(stored.folder or ".").absolute()
     there = next(path for path in (folder, *folder.parents) if path.exists())

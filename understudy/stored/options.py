@@ -10,6 +10,7 @@ from understudy.stage import STAGE_STRIDE
 from understudy.taps import Tap
 from understudy.terms import Reads
 from understudy.training.bounds import STRICT, Interval
+from understudy.training.course import Course
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,20 @@ class Stored:
         if run is None:
             raise UserError("stored answers need a folder: name one, as in Stored(folder=...), or a run folder (out=)")
         return replace(self, folder=str(run / "stored"))
+
+    def aside(self, folder: Path) -> "Stored":
+        """The same in another folder, which it fills: for measurements, which leave the user's own alone."""
+        return replace(self, folder=str(folder), fill=True)
+
+    def epochs_asked(self, course: Course) -> int:
+        """Of a training, those that ask the teacher; all others read."""
+        return 1 if course.views == PLAIN else min(self.views, course.epochs)
+
+    def mostly_read(self, course: Course, reads: Reads) -> bool:
+        """Whether most steps of a stage find the answers there: from an earlier epoch, or from whoever shares them."""
+        if not reads.teacher or self.needs_live_teacher(reads):
+            return False
+        return self.seed is not None or 2 * self.epochs_asked(course) <= course.epochs
 
     def kept(self, tap: Tap | None) -> str:
         """How a value is kept: a tap's, or the logits (None)."""
