@@ -254,6 +254,14 @@ def test_bench_says_where_the_time_of_a_step_goes(understudy):
     assert understudy(*words, "--method", "fitnet")[0] == 2
 
 
+def test_bench_leaves_nothing_in_a_store_that_others_share(understudy, tmp_path):
+    folder = tmp_path / "shared"
+    words = ["--set", f'stored.folder="{folder}"', "--set", "stored.views=1", "--seconds", "0"]
+    code, _, err = understudy("bench", "recipe.toml", "--trust", "smallnets", *words)
+    assert code == 0, err
+    assert not folder.exists()
+
+
 def test_tune_tells_the_best_as_lines_and_as_json_and_mistakes_in_the_space_are_a_line(understudy, tmp_path):
     words = ["tune", "recipe.toml", "--trust", "smallnets", "--out", tmp_path / "tune", "--trials", 2]
     words += ["--search", "methods.fitnets.temperature={1, 4}"]

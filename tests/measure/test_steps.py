@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,12 +13,14 @@ from understudy.measure import steps
 from understudy.measure.floors import Floor
 from understudy.measure.parts import Parts
 from understudy.measure.steps import step_cost
+from understudy.measure.surroundings import peak_memory, reset_peak_memory
 from understudy.methods import find
 from understudy.objective import Objective
 from understudy.stored import Stored
 from understudy.training.course import Course
 from understudy.training.loop import Training
 from understudy.training.optimizers import SGD
+from understudy.training.settings import Settings
 
 COURSE = Course(epochs=2, batch=16, optimizer=SGD(lr=0.01), views=Views(flip=True))
 
@@ -74,6 +77,30 @@ def test_the_floor_of_a_hint_stage_is_cut_at_its_taps(training):
     assert called == ["conv", "conv1"]
     moved = {name for name, parameter in floor.student.network.named_parameters() if parameter.grad is not None}
     assert moved == {"conv1.weight"}
+
+
+def test_a_floor_runs_its_networks_compiled_where_the_training_does(training, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(Settings, "compiled", lambda self, network: compiled.append(network) or network)
+    ours = training()
+    floor = Floor(ours, ours.stages[0], next(ours.data.train.epoch(0, seed=0, batch=16, **_how(ours))))
+    assert compiled == [floor.student.network, ours.teachers[0]]
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks begin anew on Linux alone")
+def test_the_peak_of_a_stage_is_not_that_of_what_was_before(training):
+    torch.ones(2**26)  # 256 MB, and gone
+    before = peak_memory(torch.device("cpu"))["process"]
+    cost = step_cost(training(), 0, seconds=0)
+    assert cost.memory_of == "process"
+    assert 0 < 1e6 * cost.peak_memory_mb < before
+
+
+def test_the_peak_of_an_accelerator_begins_anew_too(monkeypatch):
+    anew = []
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", anew.append)
+    reset_peak_memory(torch.device("cuda"))
+    assert anew == [torch.device("cuda")]
 
 
 def test_floors_leave_the_training_as_it_is(training):

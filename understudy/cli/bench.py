@@ -27,6 +27,7 @@ from understudy.measure.steps import StepCost, step_cost
 from understudy.measure.surroundings import command, machine, versions
 from understudy.running import Run
 from understudy.running.rehearsal import rehearsal
+from understudy.stored import Stored
 
 
 def bench(
@@ -45,7 +46,8 @@ def bench(
     with tempfile.TemporaryDirectory() as nowhere, Live(err) as live:
         read = read_settled(recipe, changes, settings, trust, live)
         run = Run(read, Path(nowhere), trusted=trust or [], watcher=live)
-        costs = {name: list(_costs(run, name, seconds)) for name in _named(run, method)}
+        stored = read.stored.aside(Path(nowhere) / "stored") if read.stored else None
+        costs = {name: list(_costs(run, name, stored, seconds)) for name in _named(run, method)}
     if json:
         stages = {name: [asdict(cost) for cost in found] for name, found in costs.items()}
         record = {"command": command(), "machine": machine(), "versions": versions(), "settings": asdict(read.settings)}
@@ -63,10 +65,10 @@ def _named(run: Run, method: str | None) -> list[str]:
     return list(known) if method is None else [method]
 
 
-def _costs(run: Run, name: str, seconds: float) -> Iterator[StepCost]:
+def _costs(run: Run, name: str, stored: Stored | None, seconds: float) -> Iterator[StepCost]:
     """Of each stage of a method, each in a training of its own. What the weights are makes no difference."""
     for number in range(len(rehearsal(run.recipe, run.cast, name).stages)):
-        yield step_cost(rehearsal(run.recipe, run.cast, name, run.stored), number, seconds=seconds)
+        yield step_cost(rehearsal(run.recipe, run.cast, name, stored), number, seconds=seconds)
 
 
 def _show(method: str, cost: StepCost, console: Console) -> None:
@@ -89,4 +91,5 @@ def _sentences(cost: StepCost) -> Iterator[str]:
         f"{cost.images_per_second:,.0f} images/s in batches of {cost.batch}; the data alone come at "
         f"{cost.loader_images_per_second:,.0f} images/s: the limit is the {cost.limit}"
     )
-    yield f"peak memory {cost.peak_memory_mb:,.0f} MB, of the whole process"
+    whose = "of the accelerator" if cost.memory_of == "accelerator" else "of the whole process"
+    yield f"peak memory {cost.peak_memory_mb:,.0f} MB, {whose}"

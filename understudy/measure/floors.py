@@ -35,9 +35,9 @@ class Floor:
         )
         cut = bool(reads.teacher_taps) and not reads.teacher_logits
         first, *others = training.teachers if reads.teacher else [None]
-        self.teachers = [] if first is None else [TappedNetwork(first.eval(), reads.teacher_taps, cut=cut)]
+        self.teachers = [] if first is None else [TappedNetwork(self._asked(first), reads.teacher_taps, cut=cut)]
         if reads.teacher_logits:
-            self.teachers += [TappedNetwork(teacher.eval()) for teacher in others if teacher is not None]
+            self.teachers += [TappedNetwork(self._asked(teacher)) for teacher in others if teacher is not None]
 
     def steps(self) -> dict[str, Step]:
         """The floors by name; F2 only where a teacher is asked."""
@@ -56,6 +56,9 @@ class Floor:
             for teacher in self.teachers:
                 call(teacher, self.inputs)
         self.student_step()
+
+    def _asked(self, teacher: nn.Module) -> nn.Module:
+        return self.settings.compiled(teacher.eval())
 
     def _loss(self, answer: Answer) -> Tensor:
         if answer.output is not None:

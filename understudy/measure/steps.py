@@ -14,7 +14,7 @@ from understudy.data.parts import Batch
 from understudy.measure.clock import synchronize, timed
 from understudy.measure.floors import Floor
 from understudy.measure.parts import Parts
-from understudy.measure.surroundings import peak_memory
+from understudy.measure.surroundings import peak_memory, reset_peak_memory
 from understudy.stage import Stage
 from understudy.training.loop import Training
 
@@ -38,6 +38,7 @@ class StepCost:
     loader_images_per_second: float  # of the data alone, as fast as they come
     limit: Literal["loader", "step"]
     peak_memory_mb: float
+    memory_of: Literal["accelerator", "process"]
     rounds: int
 
 
@@ -47,6 +48,7 @@ def step_cost(training: Training, number: int, *, seconds: float = 5.0) -> StepC
     devices = [device] if device.type == "cuda" else []
     with training.settings.in_force(), torch.random.fork_rng(devices):
         training.place.stage = number
+        reset_peak_memory(device)  # other stages, and the search for settings, have taken some
         training.open(stage)
         feed = _endless(training, stage)
         for _ in range(WARM_UP):
@@ -69,6 +71,7 @@ def step_cost(training: Training, number: int, *, seconds: float = 5.0) -> StepC
         loader_images_per_second=round(loader, 1),
         limit="loader" if loader < batch / statistics.median(ours) else "step",
         peak_memory_mb=round(found.get("accelerator", found.get("process", 0)) / 1e6, 1),
+        memory_of="accelerator" if "accelerator" in found else "process",
         rounds=len(ours),
     )
 

@@ -1,5 +1,7 @@
 """What a figure depends on besides the code: versions and machine."""
 
+import contextlib
+import gc
 import os
 import platform
 import shlex
@@ -32,6 +34,15 @@ def machine() -> dict[str, str | int]:
     if torch.cuda.is_available():
         facts["accelerator"] = torch.cuda.get_device_name()
     return facts
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Let ``peak_memory`` begin anew, with what is held now; without Linux, the process's own goes on."""
+    gc.collect()  # what was measured before may still be held by circles of references
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # the kernel's word for this
 
 
 def peak_memory(device: torch.device) -> dict[str, int]:
