@@ -330,6 +330,18 @@ def test_a_weak_teacher_that_was_trained_here_is_refused_before_anything_learns_
     with pytest.raises(UserError, match="chance level"):
         make_run(text=text).execute()
     assert "result.json" not in files(tmp_path / "run")
+    make_run("teacher.accept_weak=true", text=text).execute()  # the way out that the refusal names
+    assert recipes.read(tmp_path / "run/recipe.toml").teacher.accept_weak
+
+
+def test_of_several_teachers_too_a_refusal_may_be_lifted_in_a_folder_that_is_begun(make_run):
+    text = PLAIN + TRAINED.replace("[teacher]", "[[teachers]]") + COURSE + "[methods.kd]\n"
+    make_run(text=text).folder.claim(recipes.write(make_run(text=text).recipe))
+    lifted = make_run("teachers.0.accept_weak=true", text=text)
+    lifted.folder.look(recipes.write(lifted.recipe))
+    other = make_run("teachers.0.one_for_all=true", text=text)
+    with pytest.raises(UserError, match=r"another recipe.*teachers"):
+        other.folder.look(recipes.write(other.recipe))
 
 
 def test_a_download_is_told_to_whoever_watches(make_run, monkeypatch):

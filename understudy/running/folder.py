@@ -34,8 +34,9 @@ class RunFolder:
     def claim(self, recipe: str) -> None:
         """Make the folder this recipe's, where it is not already."""
         self.look(recipe)
-        if not (self.path / RECIPE).exists():
-            write_atomically(self.path / RECIPE, recipe.encode())
+        path = self.path / RECIPE
+        if not path.exists() or path.read_text(encoding="utf-8") != recipe:  # what may differ stands as it is now
+            write_atomically(path, recipe.encode())
 
     def settings(self) -> Settings | None:
         """Those that the run in this folder began with; None where there is no run, or none that can be read."""
@@ -55,7 +56,7 @@ class RunFolder:
                 before = tomllib.loads(path.read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
                 raise UserError(f"{path} cannot be read as a run's recipe ({error}): choose another --out") from error
-            differing = _differing(before, tomllib.loads(recipe))
+            differing = _differing(_identity(before), _identity(tomllib.loads(recipe)))
             if differing:
                 raise UserError(
                     f"{self.path} holds a run of another recipe (it differs in {', '.join(differing[:5])}): "
@@ -108,6 +109,14 @@ class RunFolder:
 def _is_ours(entry: Path) -> bool:
     """What a run leaves that was killed before it wrote its recipe."""
     return entry.name in (".lock", "assistants") or (entry.name.startswith(f".{RECIPE}.") and entry.suffix == ".part")
+
+
+def _identity(recipe: dict[str, Any]) -> dict[str, Any]:
+    """What makes a run the one it is. ``accept_weak`` only lifts a refusal, which a run that is begun may meet."""
+    for teacher in (recipe.get("teacher"), *recipe.get("teachers", [])):
+        if isinstance(teacher, dict):
+            teacher.pop("accept_weak", None)
+    return recipe
 
 
 def _differing(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
