@@ -8,6 +8,14 @@ class UserError(Exception):
     """What the user can put right: one or two lines that name the thing and the way out (exit code 2)."""
 
 
+class FailedTrainingError(UserError):
+    """A training that came to nothing by how it went. Where things are tried, this is an answer, and not the end."""
+
+    def __init__(self, text: str, *, training: str, reason: str):
+        super().__init__(text)
+        self.training, self.reason = training, reason  # the reason in a few words, without the way out
+
+
 class OptionalPackageError(UserError):
     """A package that only some users need is not installed."""
 

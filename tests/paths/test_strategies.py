@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from understudy import UserError
 from understudy.measure import Spread
-from understudy.paths import Budget, Edge, Every, Sizes, Strategy, allowed, answer, strategy
+from understudy.paths import Budget, Edge, Every, Sizes, Strategy, allowed, answer, strategy, with_failures
 from understudy.paths.edges import trainings_of
 
 SIZES = (10, 8, 6, 4, 2)
@@ -178,6 +178,39 @@ def test_what_fits_a_budget_does_not_depend_on_what_ended_first(values, name, or
     assert (asked, left) == ends(one_by_one=False)
     assert 2 * len(asked) <= most
     assert left or set(asked) == set(searched(plan, lambda edge: Spread((values[hash(edge.path) % 32],)))[0])
+
+
+@given(
+    values=ACCURACIES,
+    name=st.sampled_from(["every", "best-first", "limited", "rule"]),
+    broken=st.sets(st.sampled_from([Edge(path) for path in FIGURE_5 if len(path) > 1]), max_size=4),
+)
+def test_a_search_goes_on_without_what_failed_and_what_would_learn_from_it(values, name, broken):
+    plan = strategy(name, SIZES, 2 if name == "limited" else None)
+    known: dict[Edge, Spread] = {}
+    failed: dict[Edge, str] = {}
+    while wanted := plan.wanted(with_failures(plan, known, failed)):
+        edge = wanted[0]
+        assert edge.teacher is None or edge.teacher in known
+        if edge in broken:
+            failed[edge] = "it came to nothing"
+        else:
+            known[edge] = Spread((values[hash(edge.path) % 32],))
+    found = answer(plan, known, [], failed)
+    assert not any(Edge(path) in broken or Edge(path).passes(broken) for path in found.ranked)
+    if name == "every":
+        assert failed.keys() == {edge for edge in broken if not edge.passes(broken)}
+    if name in ("best-first", "limited") and Edge((10, 2)) not in broken:
+        assert found.best is not None
+    assert any("came to nothing" in sentence for sentence in found.sentences) == bool(failed)
+
+
+def test_the_rule_of_thumb_takes_no_assistant_whose_trial_failed_and_none_where_it_has_nothing_to_go_by():
+    plan = strategy("rule", SIZES)
+    tried = {edge: paper(edge) for edge in plan.trials}
+    assert plan.chosen(tried) == 4
+    assert plan.chosen(with_failures(plan, tried, [Edge((4,), quick=True)])) == 6
+    assert plan.chosen(with_failures(plan, tried, [Edge((2,), quick=True)])) is None
 
 
 def test_budgets_are_trainings_or_time():

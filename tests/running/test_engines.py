@@ -13,7 +13,7 @@ import pytest
 
 from tests.running import plans
 from tests.running.plans import TRAININGS, students
-from understudy.errors import UserError
+from understudy.errors import FailedTrainingError, UserError
 from understudy.objective import Objective
 from understudy.running import worker
 from understudy.running.engines import Ended, Engine, Processes, Together
@@ -157,8 +157,9 @@ def test_a_training_whose_workers_keep_dying_is_given_up(make_run):
 def test_a_mistake_in_a_worker_and_a_key_that_is_not_the_planned_one_are_told_in_a_line(make_run, tmp_path):
     run = make_run("train.optimizer.lr=1e30", text=RECIPE)
     run._engine = lambda casts, watcher, stop: Processes(1, watcher, stop)
-    with pytest.raises(UserError, match="no longer a number") as caught:
+    with pytest.raises(FailedTrainingError, match="no longer a number") as caught:
         run.execute()
+    assert (caught.value.training, caught.value.reason) == ("teacher-0", "its loss is no longer a number")
     assert "\n" not in str(caught.value)
     run = make_run(text=RECIPE, out=tmp_path / "other")
     run.execution._keys["teacher-0"] = "another"

@@ -10,7 +10,9 @@ from understudy import recipe as recipes
 from understudy.paths import Budget
 from understudy.plans import Store
 from understudy.plans.entry import read_json
+from understudy.running.engines import Here, Together
 from understudy.running.path import PathRun
+from understudy.training import preflight
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.watch import Watcher
 
@@ -178,6 +180,58 @@ def test_a_budget_is_foreseen(search):
     told(asked)
     assert foreseen <= set(asked.search.origins)
     assert len(asked.search.origins) == 4
+
+
+@pytest.fixture
+def weak(monkeypatch):
+    """Makes trainings weak, by their names: nothing learns from them."""
+    names = set()
+
+    def checked(*args, name, **also):
+        level = "error" if name in names else "ok"
+        return [preflight.Finding(level, name, "33.3%, which is chance level: load its weights")]
+
+    monkeypatch.setattr(preflight, "check_teacher", checked)
+    return names
+
+
+@pytest.mark.parametrize("engine", [Here, lambda *options: Together(4, *options)])
+def test_a_weak_assistant_takes_its_paths_out_of_the_ranking_and_the_search_goes_on(search, weak, engine):
+    weak.add("8-to-6-0")
+    run = search(engine=engine)
+    found = told(run)
+    assert sorted(map(tuple, found["ranked"])) == [(8, 2), (8, 4, 2)]
+    assert found["failed"].keys() == {"8 → 6 → 2", "8 → 6 → 4"}
+    (sentence,) = (sentence for sentence in found["sentences"] if sentence.startswith("Failed"))
+    assert "8 → 6 → 2 (its teacher 8-to-6-0: 33.3%, which is chance level)" in sentence
+    assert [8, 6] in [edge["path"] for edge in found["edges"]]
+    assert not {"8-to-6-to-2-1", "8-to-6-to-4-to-2-0"} & run.search.origins.keys()
+    assert told(search(engine=engine)) == found
+    weak.clear()  # as by accept_weak: what was out of the ranking comes in
+    assert told(search(engine=engine))["searched"] == 4
+
+
+def test_assistants_that_diverge_leave_the_other_paths_and_a_teacher_that_does_ends_the_search(search):
+    diverging = '[path]\nlearns = { method = "kd", train = { optimizer = { name = "sgd", lr = 1e30 } } }\n'
+    found = told(search("seeds=[0]", text=SEARCH.replace("[path]\n", diverging)))
+    assert found["ranked"] == [[8, 2]]
+    assert found["failed"] == dict.fromkeys(["8 → 6", "8 → 4"], "its loss is no longer a number")
+    with pytest.raises(UserError, match="teacher-0: the loss is no longer a number"):
+        told(search("seeds=[0]", 'teacher.train.optimizer={name="sgd", lr=1e30}', out="none"))
+    with pytest.raises(UserError, match=r"no path reached the student: .* lower the learning rate"):
+        told(search("seeds=[0]", "train.optimizer.lr=1e30", "teacher.train.optimizer.lr=0.05", out="neither"))
+
+
+def test_a_budget_is_not_spent_on_what_cannot_be_trained(search, weak):
+    weak.add("8-to-6-0")
+    found = told(search("seeds=[0]", budget=Budget(trainings=7)))
+    assert (found["left"], found["trainings"], found["searched"]) == ([], 7, 2)
+
+
+def test_a_weak_teacher_ends_the_search(search, weak):
+    weak.add("teacher-0")
+    with pytest.raises(UserError, match=r"teacher-0: 33\.3%, which is chance level"):
+        told(search("seeds=[0]"))
 
 
 def test_a_recipe_without_a_search_says_what_is_missing(search):

@@ -45,6 +45,8 @@ class GraphLive(Live):
             text.append(" alone, quickly" if edge.quick else " alone", style="dim")
         if edge in search.known:
             return text.append(f"  {search.known[edge].percent()}", style="green")
+        if edge in search.failed:
+            return text.append("  failed", style="red")
         names = search.asked.get(edge, [])
         done = sum(name in search.origins for name in names)
         if any(self._runs(name, search) for name in names):
@@ -55,7 +57,9 @@ class GraphLive(Live):
         names = [name for names in search.asked.values() for name in names]
         done = sum(name in search.origins for name in names)
         running = sum(self._runs(name, search) for name in names)
-        told = [f"{done} done", f"{running} running", f"{len(names) - done - running} waiting"]
+        told = [f"{done} done", f"{running} running", f"{len(search.waiting) - running} waiting"]
+        if search.failed:
+            told.append(f"{len(search.failed)} failed")
         if search.to_come:
             told.append(f"up to {search.to_come} more")
         left = search.seconds_left
@@ -64,7 +68,7 @@ class GraphLive(Live):
         return Text(", ".join(told))
 
     def _runs(self, name: str, search: Search) -> bool:
-        return name in self.begun and name not in search.origins
+        return name in self.begun and name in search.waiting
 
 
 class _Bars(Progress):

@@ -18,3 +18,4 @@ from understudy.paths.strategies import Limited as Limited
 from understudy.paths.strategies import Rule as Rule
 from understudy.paths.strategies import Strategy as Strategy
 from understudy.paths.strategies import strategy as strategy
+from understudy.paths.strategies import with_failures as with_failures

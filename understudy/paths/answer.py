@@ -1,6 +1,6 @@
 """What a search found: the paths in their order, how sure the first place is, and what was not looked at."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -44,15 +44,17 @@ class Answer:
         return self.ranked[0] if self.ranked else None
 
 
-def answer(strategy: Strategy, known: Known, left: Sequence[Edge] = ()) -> Answer:
-    """What can be said from what is known; ``left`` was wanted and not trained."""
+def answer(
+    strategy: Strategy, known: Known, left: Sequence[Edge] = (), failed: Mapping[Edge, str] | None = None
+) -> Answer:
+    """What can be said from what is known; ``left`` was wanted and not trained, ``failed`` came to nothing, and why."""
     sizes = strategy.sizes
     whole = [path for path in sizes.paths() if Edge(path) in known]
     ranked = tuple(sorted(whole, key=lambda path: -known[Edge(path)].mean))
     sure, lead = _lead(ranked, known)
     upsets = tuple(_upsets(sizes, known))
     paths = len(sizes.paths())
-    sentences = [*lead, _searched(strategy, len(whole), paths, left)]
+    sentences = [*lead, _searched(strategy, len(whole), paths, left), *_failures(failed or {})]
     if upsets:
         sentences.append(
             "The best way to a size is not always part of the best way through it: "
@@ -98,6 +100,14 @@ def _searched(strategy: Strategy, whole: int, paths: int, left: Sequence[Edge]) 
         names = ", ".join(map(str, left[:6])) + (f" and {len(left) - 6} more" if len(left) > 6 else "")
         text += f"; the budget ended before {names}"
     return f"{text}."
+
+
+def _failures(failed: Mapping[Edge, str]) -> list[str]:
+    if not failed:
+        return []
+    told = "; ".join(f"{edge} ({reason})" for edge, reason in list(failed.items())[:3])
+    more = f"; and {len(failed) - 3} more" if len(failed) > 3 else ""
+    return [f"Failed, and out of the ranking with every path through it: {told}{more}."]
 
 
 def _upsets(sizes: Sizes, known: Known) -> list[Upset]:

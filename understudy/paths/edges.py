@@ -1,6 +1,7 @@
 """What a search for a path is made of: sizes, paths between them, and the trainings that paths share."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -31,6 +32,10 @@ class Edge:
         """The training that must be done before."""
         return Edge(self.path[:-1]) if len(self.path) > 1 else None
 
+    def passes(self, failed: Collection["Edge"]) -> bool:
+        """Whether something on the way there has failed."""
+        return any(Edge(self.path[:end]) in failed for end in range(1, len(self.path)))
+
     def to(self, size: Size) -> "Edge":
         return Edge((*self.path, size))
 
@@ -41,6 +46,7 @@ class Edge:
 
 
 Known = Mapping[Edge, Spread]  # validation accuracy of each seed, never the test part's
+FAILED = Spread((-math.inf,))  # what a strategy is told of a training that came to nothing: any other is better
 
 
 def arrows(path: Path) -> str:

@@ -8,12 +8,13 @@ network of size 6 (57.53) teaches a worse one of size 2 (44.46) than the plainer
 ``Every`` is sure to find the best path; the others look at less, and an answer says what was looked at.
 """
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from understudy.errors import UserError, did_you_mean
-from understudy.paths.edges import Edge, Known, Size, Sizes, trainings_of
+from understudy.paths.edges import FAILED, Edge, Known, Size, Sizes, trainings_of
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,14 @@ class Strategy(ABC):
     def _usefulness(self, edge: Edge) -> tuple[bool, int]:
         """Whole paths first, then short ones: so a search that is stopped early has an answer."""
         return edge.size != self.sizes.student, len(edge.path)
+
+
+def with_failures(strategy: Strategy, known: Known, failed: Collection[Edge]) -> Known:
+    """What a strategy is told: that what failed, and all that would learn from it, is done and worse than anything."""
+    told = {**known, **dict.fromkeys(failed, FAILED)}
+    while lost := [edge for edge in strategy.wanted(told) if edge.passes(failed)]:
+        told |= dict.fromkeys(lost, FAILED)
+    return told
 
 
 def best_of(edges: Sequence[Edge], known: Known) -> Edge:
@@ -150,12 +159,13 @@ class Rule(Strategy):
         return [Edge((size,), quick=True) for size in self.sizes.all]
 
     def chosen(self, known: Known) -> Size | None:
-        """The assistant, once all have been tried."""
+        """The assistant, once all have been tried; None, too, where the trials that decide have failed."""
         tried = {size: known[edge].mean for size in self.sizes.all if (edge := Edge((size,), quick=True)) in known}
         if len(tried) < len(self.sizes.all):
             return None
         middle = (tried[self.sizes.all[0]] + tried[self.sizes.student]) / 2
-        return min(self.sizes.assistants, key=lambda size: abs(tried[size] - middle))
+        sound = [size for size in self.sizes.assistants if math.isfinite(tried[size])]
+        return min(sound, key=lambda size: abs(tried[size] - middle)) if sound and math.isfinite(middle) else None
 
     @property
     def most(self) -> int:

@@ -1,6 +1,7 @@
 """A plan carried out while it may still grow: what is there is taken, what is not is trained, many at once."""
 
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -8,7 +9,7 @@ from typing import Any, Literal
 from torch import nn
 
 from understudy import student as product
-from understudy.errors import UserError
+from understudy.errors import FailedTrainingError, UserError
 from understudy.plans import Node, Plan, Store
 from understudy.plans.entry import RESULT, copy_finished, damaged, finished, sha256
 from understudy.plans.node import Given
@@ -75,6 +76,7 @@ class Execution:
         self.threads, self.trusted, self.every = threads, tuple(trusted), every
         self.plan = Plan()
         self.done: dict[str, Mapping[str, Any]] = {}
+        self.given_up: set[str] = set()  # trainings that came to nothing, or are of no use any more
         self._keys: dict[str, str] = {}
         self._running: dict[str, Job] = {}
         self._lost: dict[str, int] = {}
@@ -88,10 +90,13 @@ class Execution:
             self.plan.add(node.model_copy(update={"arithmetic": arithmetic, "stored": stored}))
 
     def results(self, names: Collection[str] | None = None) -> Iterator[Done]:
-        """Each training as it is done, until all that was submitted is, or these and what they learn from."""
+        """Each training as it is done, until all that was submitted is, or these and what they learn from.
+
+        One that came to nothing is raised as ``FailedTrainingError``; who then asks again is given the others.
+        """
         while True:
             wanted = None if names is None else self.plan.with_teachers(names)
-            for node in self.plan.ready(self.done, self._running):
+            for node in self.plan.ready(self.done, {*self._running, *self.given_up}):
                 if wanted is not None and node.name not in wanted:
                     continue
                 if taken := self._taken(node):
@@ -192,12 +197,23 @@ class Execution:
             every=self.every,
         )
         self._running[node.name] = job
-        self.engine.start(job)
+        with self._failures_noted():
+            self.engine.start(job)
+
+    @contextmanager
+    def _failures_noted(self) -> Iterator[None]:
+        try:
+            yield
+        except FailedTrainingError as failure:
+            del self._running[failure.training]
+            self.given_up.add(failure.training)
+            raise
 
     def _waited(self) -> Done | None:
         """The next training that ends; None where its worker died and it is tried again."""
         assert self.engine is not None
-        ended = self.engine.next()
+        with self._failures_noted():
+            ended = self.engine.next()
         job = self._running.pop(ended.name)
         if ended.record is not None:
             if self.store and ended.record["key"] == job.key:  # else it was begun as something else
@@ -217,7 +233,8 @@ class Execution:
 
     def _taught(self, name: str) -> Taught:
         folder = self.folder.training(name).absolute()
-        return Taught(network=self.plan[name].network, folder=str(folder), key=self._origin(name, folder))
+        node, key = self.plan[name], self._origin(name, folder)
+        return Taught(network=node.network, folder=str(folder), key=key, assists=node.role == "student")
 
     def _origin(self, name: str, folder: Path) -> str:
         """What students say of their teacher: its key, or its weights where they came about in another way."""

@@ -72,8 +72,11 @@ class PathRun(Run):
                 search.run()
             finally:
                 self._save_time(search)
-        self.answer = answer(self.strategy, search.known, search.left)
+        reasons = {edge: failure.reason for edge, failure in search.failed.items()}
+        self.answer = answer(self.strategy, search.known, search.left, reasons)
         if self.answer.best is None:
+            if search.failed and not search.left:
+                raise UserError(f"no path reached the student: {next(iter(search.failed.values()))}")
             raise UserError("the budget ended before any path reached the student: the same command with more goes on")
         self._adopt(self.answer.best, search)
 
@@ -174,6 +177,7 @@ class PathRun(Run):
             "searched": found.searched,
             "paths": found.paths,
             "left": [str(edge) for edge in found.left],
+            "failed": {str(edge): failure.reason for edge, failure in search.failed.items()},
             "trainings": search.trainings,
         }
 

@@ -4,8 +4,9 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 
+from understudy.errors import FailedTrainingError
 from understudy.measure import Spread
-from understudy.paths import Budget, Edge, Strategy, allowed, beside
+from understudy.paths import Budget, Edge, Strategy, allowed, beside, with_failures
 from understudy.paths.edges import Known
 from understudy.plans import Node
 from understudy.running.execution import Done, Execution
@@ -40,6 +41,7 @@ class Search:
         self.budget, self.spent = budget or Budget(), spent
         self.known: dict[Edge, Spread] = dict(given or {})
         self.asked: dict[Edge, list[str]] = {}  # the trainings of each
+        self.failed: dict[Edge, FailedTrainingError] = {}  # what came to nothing, and why
         self.left: list[Edge] = []  # wanted, and kept from being trained by the budget
         self.origins: dict[str, str] = {}  # of each training: trained now, or there already
         self._nodes, self._observer, self._began = nodes, observer or (lambda _: None), time.monotonic()
@@ -48,9 +50,15 @@ class Search:
     def run(self) -> None:
         """Until nothing is left to ask for."""
         self._ask()
-        for done in self.execution.results():
-            self._record(done)
-            self._ask()
+        while True:
+            try:
+                for done in self.execution.results():
+                    self._record(done)
+                    self._ask()
+                return
+            except FailedTrainingError as failure:
+                self._set_aside(failure)
+                self._ask()
 
     @property
     def seconds(self) -> float:
@@ -63,11 +71,17 @@ class Search:
         return sum(map(len, self.asked.values()))
 
     @property
+    def waiting(self) -> list[str]:
+        """What was asked for and is not done; of what has failed, nothing is waited for."""
+        sound = [names for edge, names in self.asked.items() if edge not in self.failed]
+        return [name for names in sound for name in names if name not in self.origins]
+
+    @property
     def to_come(self) -> int:
         """How many more trainings of students there may be, beside those asked for."""
         asked = sum(len(edge.path) > 1 or edge.quick for edge in self.asked)
         each = max(map(len, self.asked.values()), default=1)
-        return 0 if self.left or not self._waiting() else max(0, self.strategy.most - asked) * each
+        return 0 if self.left or not self.waiting else max(0, self.strategy.most - asked) * each
 
     @property
     def seconds_left(self) -> float | None:
@@ -79,8 +93,7 @@ class Search:
             return None
         usual = statistics.fmean(seconds for some in took.values() for seconds in some)
         alike = {network: statistics.fmean(some) for network, some in took.items()}
-        waiting = [name for names in self.asked.values() for name in names if name not in self.origins]
-        total = sum(alike.get(self.execution.plan[name].network.model_dump_json(), usual) for name in waiting)
+        total = sum(alike.get(self.execution.plan[name].network.model_dump_json(), usual) for name in self.waiting)
         return (total + self.to_come * usual) / (self.execution.engine.parallel if self.execution.engine else 1)
 
     def _took(self, name: str) -> float:
@@ -96,35 +109,47 @@ class Search:
                 self.known[edge] = Spread(tuple(self._values[name] for name in names))
         self._observer(self)
 
+    def _set_aside(self, failure: FailedTrainingError) -> None:
+        """The paths through a training that failed are of no use any more; without the teacher, none is."""
+        if self.execution.plan[failure.training].role == "teacher":
+            raise failure
+        edge = next(edge for edge, names in self.asked.items() if failure.training in names)
+        self.failed.setdefault(edge, failure)
+        self.execution.given_up.update(self.asked[edge])  # on other seeds, too
+        self.execution.watcher.note(f"{failure}. The search goes on without {edge}")
+
     def _ask(self) -> None:
         """Submit what fits the budget; with a time, no more than can begin at once."""
-        most = self.budget.trainings
-        wanted, self.left = allowed(self.strategy, self.known, most, self._cost)
+        most, seen = self.budget.trainings, self._seen
+        wanted, left = allowed(self.strategy, seen, most, self._cost)
+        self.left = [edge for edge in left if edge not in seen]
         if not self.left:
-            done = not self.strategy.wanted(self.known)
+            done = not self.strategy.wanted(seen)
             others, self.left = beside(self.also, wanted, done=done, most=most, cost=self._cost)
             wanted = [*wanted, *others]
         late = self.budget.seconds is not None and self.seconds >= self.budget.seconds
         for edge in wanted:
-            if edge in self.asked or edge in self.known:
+            if edge in self.asked or edge in seen:
                 continue
             if late and not self._begun(edge):
                 self.left.append(edge)
-            elif late or self.budget.seconds is None or self._waiting() < self._workers:
+            elif late or self.budget.seconds is None or len(self.waiting) < self._workers:
                 nodes = self._nodes(edge)
                 self.asked[edge] = [node.name for node in nodes]
                 self.execution.submit(*nodes)
         self._observer(self)
 
-    def _cost(self, edge: Edge) -> int:
-        return len(self._nodes(edge))
-
     def _begun(self, edge: Edge) -> bool:
         """What an earlier session began is ended, and what is done need not be waited for, however late it is."""
         return any(self.execution.begun(node.name) for node in self._nodes(edge))
 
-    def _waiting(self) -> int:
-        return sum(name not in self.origins for names in self.asked.values() for name in names)
+    @property
+    def _seen(self) -> Known:
+        return with_failures(self.strategy, self.known, self.failed)
+
+    def _cost(self, edge: Edge) -> int:
+        """How many trainings it takes; what would learn from one that failed is never begun."""
+        return 0 if edge.passes(self.failed) else len(self._nodes(edge))
 
     @property
     def _workers(self) -> int:

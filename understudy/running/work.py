@@ -12,7 +12,7 @@ from torch import nn
 from understudy import methods
 from understudy import student as product
 from understudy.data.reading import Progress
-from understudy.errors import UserError
+from understudy.errors import FailedTrainingError, UserError
 from understudy.plans.entry import LAST, METRICS, finish
 from understudy.plans.node import Given, Node
 from understudy.recipe.schema import DataTable, NetworkTable, Table
@@ -33,6 +33,7 @@ class Taught(Table):
     network: NetworkTable
     folder: str
     key: str
+    assists: bool = False  # one of those between the recipe's teacher and its student
 
 
 class Job(Table):
@@ -158,13 +159,23 @@ def _teachers(job: Job, cast: Cast, casts: Casts) -> list[nn.Module]:
 
 
 def _teacher(teacher: Taught | Given, job: Job, cast: Cast) -> nn.Module:
-    """One that was trained here is looked at before anything learns from it."""
+    """One that was trained here is looked at before anything learns from it.
+
+    A weak assistant is how its own training went; a weak teacher is a mistake in what everything rests on.
+    """
     settings = job.node.arithmetic
     if isinstance(teacher, Given):
         return settings.place(cast.given(teacher, teacher.weights, teacher.prefix))
     network = settings.place(cast.trained(teacher.network, Path(teacher.folder)))
     name, weak = Path(teacher.folder).name, job.node.accept_weak
-    preflight.passes(list(preflight.check_teacher(network, cast.data, settings, accept_weak=weak, name=name)))
+    findings = list(preflight.check_teacher(network, cast.data, settings, accept_weak=weak, name=name))
+    try:
+        preflight.passes(findings)
+    except UserError as error:
+        if not teacher.assists:
+            raise
+        reason = f"its teacher {name}: {findings[-1].text.partition(':')[0]}"
+        raise FailedTrainingError(str(error), training=job.name, reason=reason) from error
     return network
 
 

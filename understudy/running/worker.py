@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from queue import Queue
 from typing import Any
 
-from understudy.errors import UserError
+from understudy.errors import FailedTrainingError, UserError
 from understudy.running.work import Casts, Job, carry_out
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.watch import Watcher
@@ -57,6 +57,8 @@ def perform(job: Job, casts: Casts, watcher: Watcher, stop: StopRequest) -> Mess
     """Carry a job out, and say how it ended."""
     try:
         return {"record": carry_out(job, casts, watcher, stop)}
+    except FailedTrainingError as failed:
+        return {"mistake": str(failed), "failed": failed.reason}
     except UserError as mistake:
         return {"mistake": str(mistake)}
     except Stopped as stopped:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from understudy import randomness
 from understudy.data.parts import Batch, Data
-from understudy.errors import UserError
+from understudy.errors import FailedTrainingError, UserError
 from understudy.stage import Stage
 from understudy.stored import Stored
 from understudy.training import checkpoints
@@ -31,10 +31,6 @@ from understudy.training.state import copy_of
 from understudy.training.watch import Watcher
 
 SHARES_EVERY = 100  # steps: a look at the terms' gradients costs about half a step for each of them
-
-
-class DivergedError(UserError):
-    """A loss that is no longer a number. Where settings are tried, this is an answer, and not the end."""
 
 
 @dataclass
@@ -285,10 +281,13 @@ class Training:
             raise UserError(f"{self.name}: the data hold NaN or infinity ({where}, samples {broken}): mend the data")
         newest = checkpoints.newest(self.checkpoint_folder) if self.checkpoint_folder else None
         kept = f"; the last good checkpoint is {newest.path}" if newest and newest.state else ""
-        raise DivergedError(
-            f"{self.name}: the loss is no longer a number ({where}, term {', '.join(names)}): "
+        raise self._diverged(
+            f"the loss is no longer a number ({where}, term {', '.join(names)}): "
             f"lower the learning rate or the term's weight{kept}"
         )
+
+    def _diverged(self, text: str) -> FailedTrainingError:
+        return FailedTrainingError(f"{self.name}: {text}", training=self.name, reason="its loss is no longer a number")
 
     def _epoch_record(self, stage: Stage, steps: int) -> dict[str, Any]:
         """The epoch's line in the log; on the way, the best weights so far are put aside."""
@@ -309,7 +308,7 @@ class Training:
             record["validation"] = found = self._validate(stage, epoch)
             value = found["accuracy"] if "accuracy" in found else -found["loss"]
             if not math.isfinite(value):
-                raise DivergedError(f"{self.name}: the validation loss is no longer a number (epoch {epoch})")
+                raise self._diverged(f"the validation loss is no longer a number (epoch {epoch})")
             if self.place.best is None or value > self.place.best.value:
                 self.place.best = Best(epoch, value, found)
                 if stage.course.keep == "best":

@@ -31,7 +31,7 @@ class Trial:
 
     number: int
     values: Mapping[str, Number]
-    state: str = "running"  # then "complete", "stopped" (it fell behind) or "failed" (it diverged, or cannot be)
+    state: str = "running"  # then "complete", "stopped" (it fell behind) or "failed" (it came to nothing, or cannot be)
     validation: tuple[float, ...] = ()  # accuracy, of each seed
     curve: Mapping[int, float] | None = None  # validation accuracy by epoch, on the first seed
     reason: str = ""  # why it failed

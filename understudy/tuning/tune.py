@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from understudy import recipe as recipes
-from understudy.errors import UserError
+from understudy.errors import FailedTrainingError, UserError
 from understudy.recipe import Recipe, Searched
 from understudy.training.interrupt import StopRequest
-from understudy.training.loop import DivergedError
 from understudy.training.watch import Watcher
 from understudy.tuning.trainer import Trainer
 from understudy.tuning.trials import Trial, Trials
@@ -116,8 +115,8 @@ class Tuning:
             accuracies = self.trainer.train(recipe, self.place(trial), judge)
         except _HopelessError:
             return trials.end(trial, "stopped")
-        except DivergedError:
-            return trials.end(trial, "failed", reason="its loss is no longer a number")
+        except FailedTrainingError as failure:
+            return trials.end(trial, "failed", reason=failure.reason)
         return trials.end(trial, "complete", tuple(accuracies))
 
 

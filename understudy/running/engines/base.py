@@ -3,10 +3,12 @@
 import os
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from understudy.errors import FailedTrainingError, UserError
 from understudy.running.work import Job
 
 
@@ -17,6 +19,17 @@ class Ended:
     name: str
     record: dict[str, Any] | None = None
     lost: str = ""
+
+
+def ended(name: str, message: Mapping[str, Any]) -> Ended:
+    """What a worker's last message says of its training; a mistake in it is raised here as it was there."""
+    if "record" in message:
+        return Ended(name, message["record"])
+    if "failed" in message:
+        raise FailedTrainingError(message["mistake"], training=name, reason=message["failed"])
+    if "mistake" in message:
+        raise UserError(message["mistake"])
+    raise RuntimeError(f"{name}: {message.get('failure', 'its worker stopped unasked')}")
 
 
 def python_path() -> str:
@@ -42,8 +55,9 @@ class Engine(ABC):
     def next(self) -> Ended:
         """Wait until a training that was started ends.
 
-        A user's mistake in it is raised as ``UserError``; ``Stopped`` when all have saved their state and left because
-        somebody asked for it.
+        A user's mistake in it is raised as ``UserError``, and as ``FailedTrainingError`` that it came to nothing, which
+        leaves the others as they are; ``Stopped`` when all have saved their state and left because somebody asked for
+        it.
         """
 
     def close(self) -> None:  # noqa: B027 - some have nothing to let go

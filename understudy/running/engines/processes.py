@@ -10,8 +10,7 @@ import threading
 from queue import Empty, Queue
 from typing import Any
 
-from understudy.errors import UserError
-from understudy.running.engines.base import Ended, Engine, python_path
+from understudy.running.engines.base import Ended, Engine, ended, python_path
 from understudy.running.work import Job
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.watch import Watcher
@@ -129,11 +128,7 @@ class Processes(Engine):
             getattr(self.watcher.of(job.name), message["event"])(*message["arguments"])
             return None
         worker.job = None
-        if "record" in message:
-            return Ended(job.name, message["record"])
-        if "mistake" in message:
-            raise UserError(message["mistake"])
-        raise RuntimeError(f"{job.name}: {message.get('failure', 'its worker stopped unasked')}")
+        return ended(job.name, message)
 
     def _stop_busy(self, number: int) -> None:
         """Every training saves its state and leaves; so do their workers, which would not begin anew."""

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from understudy.errors import OptionalPackageError, UserError
-from understudy.running.engines.base import Ended, Engine, python_path
+from understudy.running.engines.base import Ended, Engine, ended, python_path
 from understudy.running.work import Casts, Job
 from understudy.running.worker import Message, Telling, perform
 from understudy.training.interrupt import Stopped, StopRequest
@@ -180,11 +180,7 @@ class Ray(Engine):
             self.ray.kill(hired.actor)  # it may only be out of reach, and must not go on beside the next one
             return Ended(job.name, lost=type(error).__name__)
         self._free.append(hired)
-        if "record" in message:
-            return Ended(job.name, message["record"])
-        if "mistake" in message:
-            raise UserError(message["mistake"])
-        raise RuntimeError(f"{job.name}: {message.get('failure', 'its worker stopped unasked')}")
+        return ended(job.name, message)
 
     def _listen(self) -> None:
         """Pass on what the workers say; that one has died is told by its training's end."""

@@ -2,6 +2,7 @@
 
 from types import TracebackType
 
+from understudy.errors import FailedTrainingError
 from understudy.running.engines.base import Ended, Engine
 from understudy.running.work import Casts, Job, Work
 from understudy.training.interrupt import StopRequest
@@ -30,8 +31,15 @@ class Together(Engine):
         self._turns.add(work.training)
 
     def next(self) -> Ended:
-        work = self._works.pop(self._turns.until_one_ends())
-        self._shared.most = len(self._works)
+        try:
+            work = self._works.pop(self._turns.until_one_ends())
+        except FailedTrainingError as failure:
+            self._works = {
+                training: work for training, work in self._works.items() if training.name != failure.training
+            }
+            raise
+        finally:
+            self._shared.most = len(self._works)
         return Ended(work.job.name, work.finish())
 
     def close(self) -> None:
