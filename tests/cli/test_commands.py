@@ -264,13 +264,14 @@ def test_bench_leaves_nothing_in_a_store_that_others_share(understudy, tmp_path)
 
 def test_tune_tells_the_best_as_lines_and_as_json_and_mistakes_in_the_space_are_a_line(understudy, tmp_path):
     words = ["tune", "recipe.toml", "--trust", "smallnets", "--out", tmp_path / "tune", "--trials", 2]
-    words += ["--search", "methods.fitnets.temperature={1, 4}"]
+    words += ["--search", "methods.fitnets.temperature={1, 4}", "--store", tmp_path / "store"]
     code, out, err = understudy(*words)
     assert code == 0, err
     assert "best by validation, its test accuracy:" in out
     assert "optimistic" not in out
     assert "[methods.fitnets]\ntemperature = " in out
     assert "best so far: trial" in err
+    assert len(list((tmp_path / "store/nodes").iterdir())) == 2
     code, out, _ = understudy(*words, "--also-optimistic", "--json")
     assert (code, json.loads(out)) == (0, json.loads((tmp_path / "tune/tune.json").read_text()))
     assert "best of all on test (optimistic, as the paper reports)" in json.loads(out)["figures"]

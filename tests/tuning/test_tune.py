@@ -16,10 +16,14 @@ from statistics import median
 
 import pytest
 
+from tests.running.test_assistants import AUTO
 from understudy import recipe as recipes
 from understudy.errors import UserError
+from understudy.plans import Store
+from understudy.plans.entry import read_json
 from understudy.report import write_report
 from understudy.report.reading import read_result
+from understudy.training import preflight
 from understudy.training.loop import Training
 from understudy.tuning import TuneWatcher, Tuning
 from understudy.tuning.outcome import BY_VALIDATION, OPTIMISTIC, execute
@@ -43,9 +47,10 @@ def text(recipe="", methods=KD):
 def make(workplace, tmp_path):
     """A search of the workplace's recipe; ``out`` is the name of its folder."""
 
-    def build(*changes, search=SPACE, out="tune", recipe=None, watcher=None, seconds=20.0, **tune):
+    def build(*changes, search=SPACE, out="tune", recipe=None, watcher=None, seconds=20.0, store=None, **tune):
         read = recipes.parse_searched(recipe or text(), "recipe.toml", [*SMALL, *changes], search, **tune)
-        return Tuning(read, tmp_path / out, trusted=["smallnets"], watcher=watcher, checkpoint_seconds=seconds)
+        options = {"watcher": watcher, "checkpoint_seconds": seconds, "store": store and Store(tmp_path / store)}
+        return Tuning(read, tmp_path / out, trusted=["smallnets"], **options)
 
     return build
 
@@ -290,6 +295,92 @@ def test_a_teacher_is_trained_once_and_stays_whatever_the_search_changes(make, m
     tuned = recipes.read(tuning.folder.path / "tuned.toml")
     assert tuned.teacher.train.optimizer.lr == 0.05  # the recipe's own
     assert tuned.methods["kd"].train.optimizer.lr == outcome["best"]["settings"]["train.optimizer.lr"]
+
+
+ASSISTED = """
+[methods.takd]
+assistants = [{ network = "smallnets:student", settings = { width = 6 } }]
+"""
+
+
+def of_validation(training):
+    return read_json(training / "result.json")["stages"][-1]["validation"]["accuracy"]
+
+
+def test_the_students_alone_are_what_a_trial_with_assistants_is_worth(make):
+    changes = ["train.epochs=1", "teacher.accept_weak=true"]
+    tuning = make(*changes, recipe=text(methods=ASSISTED), search=["methods.takd.temperature={1, 2}"], seeds=[0, 1])
+    (trial,) = tuning.search(1)
+    trainings = tuning.place(trial) / "trainings"
+    assert {path.name for path in trainings.iterdir()} == {
+        f"takd-{name}" for name in ("0", "1", "by-1-smallnets-student-0", "by-1-smallnets-student-1")
+    }
+    assert trial.validation == tuple(of_validation(trainings / f"takd-{seed}") for seed in (0, 1))
+    assert list(trial.curve) == [1]
+    outcome = execute(tuning, 1)
+    assert len(outcome["figures"][BY_VALIDATION]["accuracy"]["values"]) == 2
+
+
+def test_assistants_that_are_left_open_are_chosen_once_for_all_trials(make, monkeypatch):
+    trained, run = [], Training.run
+    monkeypatch.setattr(Training, "run", lambda self: trained.append(self.name) or run(self))
+    recipe = AUTO.replace("epochs = 2", "epochs = 1")
+    space = ["methods.takd.temperature={1, 2}"]
+    tuning = make("train.epochs=1", "seeds=[0]", recipe=recipe, search=space)
+    outcome = execute(tuning, 2)
+    quick = [f"takd-quick-{size}-0" for size in "5642"]
+    (assistant,) = {name for name in trained if "-by-" in name}
+    assert trained == ["teacher-0", *quick, assistant, "takd-0", assistant, "takd-0"]
+    assert [trial["state"] for trial in outcome["trials"]] == ["complete", "complete"]
+    (table,) = recipes.read(tuning.folder.path / "tuned.toml").methods["takd"].assistants
+    assert assistant == f"takd-by-1-{table.network}-0"
+    assert table.learns.settings == {"temperature": outcome["best"]["settings"]["methods.takd.temperature"]}
+    assert make("train.epochs=1", "seeds=[0]", recipe=recipe, search=space).search(2)
+    assert len(trained) == 9
+
+
+def test_a_trial_with_a_weak_assistant_fails_and_a_weak_teacher_ends_the_search(make, monkeypatch):
+    def checked(*args, name, **also):
+        return [preflight.Finding("error" if name == weak else "ok", name, "it is at chance level: mend it")]
+
+    monkeypatch.setattr(preflight, "check_teacher", checked)
+    weak = "takd-by-1-smallnets-student-0"
+    space = {"recipe": text(methods=ASSISTED), "search": ["methods.takd.temperature={1, 2}"]}
+    first, second = make("train.epochs=1", **space).search(2)
+    assert first.state == second.state == "failed"
+    assert first.reason == f"its teacher {weak}: it is at chance level"
+    weak = "teacher-0"
+    space["recipe"] = space["recipe"].replace('weights = "teacher.safetensors"', "train = { epochs = 1 }")
+    with pytest.raises(UserError, match="teacher-0: it is at chance level: mend it"):
+        make("train.epochs=1", out="other", **space).search(2)
+
+
+def test_with_a_store_nothing_is_trained_again_and_the_search_is_the_same(make, monkeypatch, tmp_path):
+    trained, run = [], Training.run
+    monkeypatch.setattr(Training, "run", lambda self: trained.append(self.name) or run(self))
+    recipe = text().replace('weights = "teacher.safetensors"', "accept_weak = true\ntrain = { epochs = 1 }")
+    changes = ["tune.random=1", "train.keep='last'", "train.epochs=4"]
+    search = {"recipe": recipe, "search": ["train.optimizer.lr={0.1, 1e-9}", "train.epochs={4, 5}"], "store": "store"}
+    one = make(*changes, out="one", **search)
+    trials = execute(one, 4)["trials"]
+    stopped = [trial for trial in trials if trial["state"] == "stopped"]
+    assert stopped
+    assert trained == ["teacher-0", *["kd-0"] * 4]
+    assert len(list(Store(tmp_path / "store").entries())) == 1 + 4 - len(stopped)
+    del trained[:]
+    other = make(*changes, out="other", **search)
+    assert execute(other, 4)["trials"] == trials
+    assert trained == ["kd-0"] * len(stopped)
+    assert curves(other.folder.path) == curves(one.folder.path)
+
+
+def test_a_trial_from_the_store_is_stopped_where_it_would_have_been(make):
+    search = {"search": ["train.optimizer.lr={0.1, 1e-9}", "train.epochs={4, 5}"], "store": "store"}
+    changes = ["tune.random=1", "train.keep='last'"]
+    alone = make(*changes, out="alone", **search | {"store": None}).search(4)
+    assert "stopped" in {trial.state for trial in alone}
+    assert make(*changes, "tune.prune=false", out="whole", **search).search(4)[0].state == "complete"
+    assert make(*changes, out="other", **search).search(4) == alone
 
 
 def test_the_outcome_names_both_figures_and_chooses_by_validation(make, unbroken):

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from understudy import recipe as recipes
+from understudy.cli._engines import StoreOption, chosen_store
 from understudy.cli._settle import settle
 from understudy.cli._shared import (
     CheckOption,
@@ -57,6 +58,7 @@ def tune(
     trust: TrustOption = None,
     seconds: SecondsOption = 20.0,
     check: CheckOption = True,
+    store: StoreOption = None,
     json: JsonOption = False,
 ) -> None:
     """Search a method's settings by validation accuracy; stop it anywhere, the same command goes on.
@@ -73,7 +75,15 @@ def tune(
     )
     with listening() as stop, LiveTrials(err) as live:
         read = read.settled(settle(read.recipe, trust, live, folder))
-        tuning = Tuning(read, folder, trusted=trust or [], watcher=live, stop=stop, checkpoint_seconds=seconds)
+        tuning = Tuning(
+            read,
+            folder,
+            trusted=trust or [],
+            watcher=live,
+            stop=stop,
+            checkpoint_seconds=seconds,
+            store=chosen_store(store),
+        )
         tuning.look()
         if check and not (folder / OUTCOME).exists():
             findings = list(tuning.trainer.check())

@@ -59,7 +59,12 @@ def chain(name: str, table: MethodTable, recipe: Recipe, seed: int) -> list[Node
         taught_by = guides(learns, teachers, [node.name for node in nodes])
         nodes.append(link(called, assistant, learns, recipe, seed, taught_by))
     taught_by = guides(table, teachers, [node.name for node in nodes])
-    return [*nodes, link(f"{name}-{seed}", recipe.student, table, recipe, seed, taught_by)]
+    return [*nodes, link(student_of(name, seed), recipe.student, table, recipe, seed, taught_by)]
+
+
+def student_of(method: str, seed: int) -> str:
+    """What the training of a method's student is called; its assistants have names of their own."""
+    return f"{method}-{seed}"
 
 
 def guides(learns: Learning, teachers: Teachers, before: Sequence[str]) -> Teachers:

@@ -188,10 +188,10 @@ class Run:
         """Find out what is left open in the recipe: which assistants ``"auto"`` stands for."""
         undecided = [name for name in self.recipe.methods if name not in self.decided()]
         if undecided:
-            recipe, self.notes = chosen(self.recipe, undecided, self.cast, self._trained_beside)
+            recipe, self.notes = chosen(self.recipe, undecided, self.cast, self.trained_beside)
             self.adopt(recipe)
 
-    def _trained_beside(self, nodes: Sequence[Node]) -> dict[str, Mapping[str, Any]]:
+    def trained_beside(self, nodes: Sequence[Node]) -> dict[str, Mapping[str, Any]]:
         """The records of trainings that are not the recipe's own."""
         self.execution.submit(*nodes)
         return self.carry_out([node.name for node in nodes])

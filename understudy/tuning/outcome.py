@@ -29,8 +29,7 @@ def execute(tuning: Tuning, count: int, *, also_optimistic: bool = False) -> dic
         before = read_json(tuning.folder.path / OUTCOME)
         if before is None or not _tells(before, trials, also_optimistic):
             outcome = _outcome(tuning, trials, before or {}, also_optimistic)
-            tuned = tuning.searched.at(chosen_of(trials).values).model_copy(update={"tune": None})
-            write_atomically(tuning.folder.path / TUNED, recipes.write(tuned).encode())
+            write_atomically(tuning.folder.path / TUNED, recipes.write(tuning.tuned(chosen_of(trials))).encode())
             write_json(tuning.folder.path / OUTCOME, outcome)
             return outcome
     return before

@@ -8,8 +8,12 @@ from torch import nn
 from understudy import recipe as recipes
 from understudy.data import Data
 from understudy.errors import UserError
+from understudy.plans import Store
+from understudy.plans.entry import METRICS
 from understudy.recipe import Recipe
 from understudy.running import Run
+from understudy.running.assistants import chosen, trials
+from understudy.running.compiling import student_of
 from understudy.running.folder import RunFolder
 from understudy.training import checkpoints
 from understudy.training.interrupt import StopRequest
@@ -18,7 +22,12 @@ from understudy.training.watch import Watcher
 
 
 class Trainer:
-    """Trains the students of recipes that differ from one another in a method's settings and its course alone."""
+    """Trains the students of recipes that differ from one another in a method's settings and its course alone.
+
+    Args:
+        recipe: the one that the others differ from; it has one method.
+        store: where finished trainings are looked for, and put. What is stopped early never gets there.
+    """
 
     def __init__(
         self,
@@ -29,8 +38,18 @@ class Trainer:
         watcher: Watcher,
         stop: StopRequest | None,
         checkpoint_seconds: float,
+        store: Store | None,
     ):
-        self._run = Run(recipe, out, trusted=trusted, watcher=watcher, stop=stop, checkpoint_seconds=checkpoint_seconds)
+        self._run = Run(
+            recipe,
+            out,
+            trusted=trusted,
+            watcher=watcher,
+            stop=stop,
+            checkpoint_seconds=checkpoint_seconds,
+            store=store,
+        )
+        (self._method,) = recipe.methods
 
     @property
     def folder(self) -> RunFolder:
@@ -48,20 +67,33 @@ class Trainer:
         """The pre-flight of the recipe that the others differ from."""
         return self._run.check()
 
-    def train_teachers(self) -> None:
-        """Those that the recipe has trained; they are the same for all that follow."""
-        self._run.carry_out(_of_role(self._run, "teacher"))
+    def prepare(self) -> None:
+        """Train what is the same for all that follow: teachers, and what decides which network assists."""
+        self._run.carry_out(self._teachers)
+        self.decided(self._run.recipe)
+
+    def decided(self, recipe: Recipe) -> Recipe:
+        """A recipe with its assistants where it leaves them open: for all trials those of the search's own recipe."""
+        run = self._run
+        if self._method in run.decided():
+            return recipe
+        nodes = trials(run.recipe, self._method, run.cast)
+        return chosen(recipe, [self._method], run.cast, lambda _: run.trained_beside(nodes))[0]
+
+    def log(self, out: Path, seed: int) -> Path:
+        """The epochs of the student that is trained there on a seed."""
+        return RunFolder(out).training(student_of(self._method, seed)) / METRICS
 
     def train(self, recipe: Recipe, out: Path, watcher: Watcher) -> list[float]:
         """Train a recipe's students in a folder of their own, or go on; each one's accuracy on validation."""
         run = self._sibling(recipe, out, watcher)
         run.folder.claim(recipes.write(recipe))  # what lies there from other settings is not taken for these
-        return [_accuracy(run, name) for name in _of_role(run, "student")]
+        return [_accuracy(run, name) for name in self._students(recipe)]
 
     def students(self, recipe: Recipe, out: Path) -> Iterator[nn.Module]:
         """The students that were trained there, in the order of the seeds."""
         run = self._sibling(recipe, out, None)
-        return (run.trained(name) for name in _of_role(run, "student"))
+        return (run.trained(name) for name in self._students(recipe))
 
     def clear(self, out: Path) -> None:
         """Remove the checkpoints of trainings that nobody will go on with."""
@@ -73,18 +105,22 @@ class Trainer:
         """A run of another recipe on the same data, with the same teachers and their stored answers."""
         base = self._run
         return Run(
-            recipe.model_copy(update={"stored": base.stored}),
+            self.decided(recipe).model_copy(update={"stored": base.stored}),
             out,
             watcher=watcher,
             stop=base.stop,
             checkpoint_seconds=base.checkpoint_seconds,
+            store=base.execution.store,
             casts=base.casts,
-            borrowed={name: base.folder.training(name) for name in _of_role(base, "teacher")},
+            borrowed={name: base.folder.training(name) for name in self._teachers},
         )
 
+    def _students(self, recipe: Recipe) -> list[str]:
+        return [student_of(self._method, seed) for seed in recipe.seeds_of(self._method)]
 
-def _of_role(run: Run, role: str) -> list[str]:
-    return [node.name for node in run.plan if node.role == role]
+    @property
+    def _teachers(self) -> list[str]:
+        return [node.name for node in self._run.plan if node.role == "teacher"]
 
 
 def _accuracy(run: Run, name: str) -> float:

@@ -6,7 +6,9 @@ from typing import Any
 
 from understudy import recipe as recipes
 from understudy.errors import FailedTrainingError, UserError
+from understudy.plans import Store
 from understudy.recipe import Recipe, Searched
+from understudy.training import metrics
 from understudy.training.interrupt import StopRequest
 from understudy.training.watch import Watcher
 from understudy.tuning.trainer import Trainer
@@ -40,6 +42,7 @@ class Tuning:
         watcher: TuneWatcher | None = None,
         stop: StopRequest | None = None,
         checkpoint_seconds: float = 20.0,
+        store: Store | None = None,
     ):
         self.searched, self.watcher = searched, watcher or TuneWatcher()
         self.trainer = Trainer(
@@ -49,6 +52,7 @@ class Tuning:
             watcher=self.watcher,
             stop=stop,
             checkpoint_seconds=checkpoint_seconds,
+            store=store,
         )
         self.folder = self.trainer.folder
 
@@ -76,7 +80,7 @@ class Tuning:
         trials = Trials(self.folder.path / DATABASE, self.searched)
         try:
             self.watcher.search_begins(count, trials.all())
-            self.trainer.train_teachers()
+            self.trainer.prepare()
             while (trial := trials.unfinished() or self._next(trials, count)) is not None:
                 self.watcher.trial_begins(trial)
                 ended = self._carry_out(trial, trials)
@@ -91,6 +95,13 @@ class Tuning:
 
     def recipe_of(self, trial: Trial) -> Recipe:
         return self.narrowed(self.searched.at(trial.values))
+
+    def tuned(self, trial: Trial) -> Recipe:
+        """The whole recipe with a trial's settings, and with the assistants that it was trained through."""
+        recipe, method = self.searched.at(trial.values).model_copy(update={"tune": None}), self.searched.method
+        assistants = self.trainer.decided(self.recipe_of(trial)).methods[method].assistants
+        table = recipe.methods[method].model_copy(update={"assistants": assistants})
+        return recipe.model_copy(update={"methods": {**recipe.methods, method: table}})
 
     def place(self, trial: Trial) -> Path:
         return self.folder.path / "trials" / f"{trial.number:04d}"
@@ -110,7 +121,7 @@ class Tuning:
             recipe = self.recipe_of(trial)
         except UserError as error:  # each setting is possible, and these are not together
             return trials.end(trial, "failed", reason=str(error))
-        judge = _Judge(self.watcher, trials, trial, f"{self.searched.method}-{self.searched.seeds[0]}")
+        judge = _Judge(self.watcher, trials, trial, self.trainer.log(self.place(trial), self.searched.seeds[0]))
         try:
             accuracies = self.trainer.train(recipe, self.place(trial), judge)
         except _HopelessError:
@@ -130,18 +141,14 @@ class _Judge(Watcher):
     The other seeds are not judged: a trial that gets so far is worth an honest mean.
     """
 
-    def __init__(self, shown: Watcher, trials: Trials, trial: Trial, first: str):
+    def __init__(self, shown: Watcher, trials: Trials, trial: Trial, log: Path):
         self.shown, self.trials, self.trial = shown, trials, trial
-        self.first = first  # the name of the training that is judged
-        self.before: dict[str, int] = {}  # epochs of the stages before each
+        self.log = log  # of the training that is judged
 
     def of(self, training: str) -> Watcher:
-        return _Judge(self.shown.of(training), self.trials, self.trial, self.first)
+        return _Judge(self.shown.of(training), self.trials, self.trial, self.log)
 
     def training_begins(self, name: str, stages: Mapping[str, int], steps: int) -> None:
-        epochs = 0
-        for stage, own in stages.items():
-            self.before[stage], epochs = epochs, epochs + own
         self.shown.training_begins(name, stages, steps)
 
     def stage_begins(self, name: str, objective: str, epochs: int, epoch: int) -> None:
@@ -152,14 +159,25 @@ class _Judge(Watcher):
 
     def epoch_ends(self, record: Mapping[str, Any]) -> None:
         self.shown.epoch_ends(record)
-        accuracy = record["validation"].get("accuracy")  # a stage of hints has none
-        if record["training"] != self.first or accuracy is None:
-            return
-        if self.trials.report(self.trial, self.before[record["stage"]] + record["epoch"], accuracy):
-            raise _HopelessError
+        if self._is_judged(record["training"]):
+            epochs = metrics.read(self.log)
+            self._judge(len(epochs), epochs[-1])
 
     def training_ends(self, name: str, record: Mapping[str, Any]) -> None:
+        """A training that came from a store told nothing of its epochs: it is judged by its log, like any other."""
         self.shown.training_ends(name, record)
+        if self._is_judged(name):
+            for number, epoch in enumerate(metrics.read(self.log), start=1):
+                self._judge(number, epoch)
 
     def note(self, text: str) -> None:
         self.shown.note(text)
+
+    def _is_judged(self, training: str) -> bool:
+        return training == self.log.parent.name
+
+    def _judge(self, epochs: int, record: Mapping[str, Any]) -> None:
+        """``epochs`` counts those of all stages; one of hints has no accuracy."""
+        accuracy = record["validation"].get("accuracy")
+        if accuracy is not None and self.trials.report(self.trial, epochs, accuracy):
+            raise _HopelessError
