@@ -75,6 +75,12 @@ def test_keys_with_and_without_quotes_whole_numbers_and_what_comes_on_top():
     assert trial.teacher == found.recipe.teacher  # whose course begins with [train], as it stands in the recipe
 
 
+def test_several_teachers_stay_as_they_were_too():
+    several = BASE.replace("[teacher]", "[[teachers]]")
+    found = recipe.parse_searched(several + 'train.optimizer.lr = "0.01..1"\n', "r.toml")
+    assert found.at({"train.optimizer.lr": 0.5}).teachers == found.recipe.teachers
+
+
 @pytest.mark.parametrize(
     ("lines", "said"),
     [

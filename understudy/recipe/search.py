@@ -37,9 +37,9 @@ class Searched:
         return replace(self, recipe=self.recipe.model_copy(update={"settings": recipe.settings}), raw=raw)
 
     def at(self, values: Mapping[str, Number]) -> Recipe:
-        """The recipe with these values; its teacher stays as it was, whatever changes in ``[train]``."""
+        """The recipe with these values; its teachers stay as they were, whatever changes in ``[train]``."""
         recipe = check(self.written(values), Mistakes("the recipe of a trial", Lines(""), {}))
-        return recipe.model_copy(update={"teacher": self.recipe.teacher})
+        return recipe.model_copy(update={"teacher": self.recipe.teacher, "teachers": self.recipe.teachers})
 
     def written(self, values: Mapping[str, Number]) -> dict[str, Any]:
         """The same as a person would have written it, the teacher's course apart."""

@@ -15,6 +15,7 @@ from understudy.measure.surroundings import command, machine, peak_memory, versi
 from understudy.plans.entry import METRICS, RESULT, read_json
 from understudy.recipe.schema import NetworkTable
 from understudy.running import measures, samples
+from understudy.running.compiling import student_of
 from understudy.training import metrics
 from understudy.training.evaluate import answers, together
 from understudy.training.settings import Settings
@@ -113,7 +114,7 @@ def _method(
     answered: list[Tensor] = []
     taught: list[Tensor] = []
     for seed in run.recipe.seeds_of(name):
-        training = f"{name}-{seed}"
+        training = student_of(name, seed)
         record = read_json(run.folder.training(training) / RESULT) or {}
         logits, labels = _answers(run.trained(training), part, run.recipe.settings)
         teacher = teacher_logits[seed][0] if seed in teacher_logits else None
@@ -180,7 +181,7 @@ def accuracy_of(network: nn.Module, part: Part | None, settings: Settings) -> fl
 def _grafted(run: "Run") -> dict[str, nn.Module]:
     """The students that leave with a part of their teacher, under the names of their own that tables look for."""
     grafting = [name for name, table in run.recipe.methods.items() if registry.find(table.method).grafts]
-    return {f"student, {name}": run.trained(f"{name}-{run.recipe.seeds_of(name)[0]}") for name in grafting}
+    return {f"student, {name}": run.trained(student_of(name, run.recipe.seeds_of(name)[0])) for name in grafting}
 
 
 def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, Any]:
@@ -224,7 +225,7 @@ def _notes(run: "Run", name: str) -> list[str]:
     """A budget that was not the others', and terms whose share of the gradient says that their weight is off."""
     shares: dict[tuple[str, str], list[float]] = {}
     for seed in run.recipe.seeds_of(name):
-        for line in metrics.read(run.folder.training(f"{name}-{seed}") / METRICS):
+        for line in metrics.read(run.folder.training(student_of(name, seed)) / METRICS):
             for term, share in line.get("gradient_shares", {}).items():
                 shares.setdefault((line["stage"], term), []).append(share)
     notes = _budget(run, name)
@@ -239,7 +240,7 @@ def _notes(run: "Run", name: str) -> list[str]:
 
 def _budget(run: "Run", name: str) -> list[str]:
     """Whether the method took more epochs than its course has."""
-    record = read_json(run.folder.training(f"{name}-{run.recipe.seeds_of(name)[0]}") / RESULT) or {}
+    record = read_json(run.folder.training(student_of(name, run.recipe.seeds_of(name)[0])) / RESULT) or {}
     epochs, course = sum(stage["epochs"] for stage in record.get("stages", [])), run.recipe.methods[name].train
     if epochs <= course.epochs:
         return []
