@@ -32,6 +32,7 @@ ROWS = [
     Row(CurriculumKD(rise=1.0, by="sample"), equal=0.0),
     Row(SeveralTeachers(), equal=0.0),
     Row(SeveralTeachers(average="logits"), equal=0.0),
+    Row(SeveralTeachers(weights=(2.0,)), equal=0.0),
     Row(Vote()),
     Row(DGKD(), equal=0.0),
     Row(DGKD(weight=0.5, form="code", survival=0.75)),

@@ -222,6 +222,10 @@ def test_a_memory_is_written_after_the_step_and_only_there():
     assert log_z.isfinite().all()
     objective.learn(objective.read(inputs, own, ids=ids))
     assert torch.equal(memory.log_z, log_z)  # estimated once
+    resumed = bound(CRD("fc:input -> fc:input", width=8, negatives=16), facts=Facts(40, labels))
+    assert not resumed.owned["crd"].estimated
+    resumed.load_state_dict(objective.state_dict())
+    assert resumed.owned["crd"].estimated
 
 
 def test_negatives_are_of_other_classes_and_all_of_them_are_drawn():

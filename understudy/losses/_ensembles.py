@@ -282,7 +282,11 @@ def virtual_teacher_kd(
 def _shares(weights: Tensor | Sequence[float] | None, teachers: Tensor) -> Tensor:
     """The teachers' weights with sum 1: (K, 1), or (K, N) for weights by sample."""
     count, batch = teachers.shape[:2]
-    given = torch.as_tensor([1.0] * count if weights is None else weights).to(teachers.device, wide(teachers).dtype)
+    if not isinstance(weights, Tensor):  # made on the device, which would wait for a copy
+        listed = [1.0] * count if weights is None else weights
+        numbers = [torch.full((1,), weight, device=teachers.device) for weight in listed]
+        weights = torch.cat([torch.zeros(0, device=teachers.device), *numbers])
+    given = weights.to(teachers.device, wide(teachers).dtype)
     if given.shape not in ((count,), (count, batch)):
         raise UserError(f"weights {tuple(given.shape)} of {count} teachers: one for each, or ({count}, {batch})")
     return (given / given.sum(0)).reshape(count, -1)

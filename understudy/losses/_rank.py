@@ -1,6 +1,5 @@
 """Losses on the order of the samples of a batch by their distance to one of them."""
 
-from itertools import permutations
 from typing import Literal
 
 import torch
@@ -47,7 +46,7 @@ def darkrank(
     score = -alpha * own.gather(1, nearest) ** beta
     if transfer == "hard":
         return -_log_likelihood(score)
-    orders = torch.tensor(list(permutations(range(length))), dtype=torch.long, device=score.device)
+    orders = _orders(length, score.device)
     ours = _log_likelihood(score[:, orders])
     theirs = _log_likelihood((-alpha * other.gather(1, nearest) ** beta)[:, orders])
     return (theirs.exp() * (theirs - ours)).sum(1)
@@ -79,6 +78,16 @@ def relative_dissimilarity(student: Tensor, *teachers: Tensor, margin: float = 0
     hinge = F.relu(own.unsqueeze(2) - own.unsqueeze(1) + margin)
     others = len(own) - 1
     return torch.where(votes > 0, hinge, 0.0).sum((1, 2)) / max(1, others * (others - 1) // 2)
+
+
+def _orders(length: int, device: torch.device) -> Tensor:
+    """All permutations, (length!, length), as ``itertools`` lists them, made on the device: a copy would wait."""
+    orders = torch.zeros(1, 0, dtype=torch.long, device=device)
+    for count in range(1, length + 1):
+        first = torch.arange(count, device=device).view(-1, 1, 1)
+        others = orders + (orders >= first).long()  # the shorter orders, of all numbers but the first
+        orders = torch.cat([first.expand(-1, len(orders), 1), others], dim=2).flatten(0, 1)
+    return orders
 
 
 def _log_likelihood(scores: Tensor) -> Tensor:

@@ -40,6 +40,7 @@ class Memory(Projections):
             spread = torch.rand(len(trained), width) * 2 - 1
             self.register_buffer(name, _rounded(spread * sqrt(3 / width)))
         self.register_buffer("log_z", torch.full((2,), torch.inf))  # of each direction; infinite until it is estimated
+        self.estimated = False  # known beside the buffer: a device that is asked for it waits
         labels = facts.labels.cpu().long()[trained]
         counts = labels.bincount()
         # Sorted by class, a class is one stretch, and the others are what lies before and behind it.
@@ -67,6 +68,14 @@ class Memory(Projections):
     def write(self, rows: Tensor, student: Tensor, teacher: Tensor, momentum: float) -> None:
         for memory, vectors in ((self.seen_by_student, student), (self.seen_by_teacher, teacher)):
             memory.index_copy_(0, rows, _rounded(unit(momentum * memory[rows] + (1 - momentum) * vectors)))
+
+    def estimate(self, log_z: Tensor) -> None:
+        self.log_z.copy_(log_z)
+        self.estimated = True
+
+    def _load_from_state_dict(self, *args: Any, **keywords: Any) -> None:
+        super()._load_from_state_dict(*args, **keywords)
+        self.estimated = bool(self.log_z.isfinite().all())
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
@@ -142,9 +151,9 @@ class CRD(Term):
 
     def learn(self, reading: Reading, owned: nn.Module) -> None:
         assert isinstance(owned, Memory)
-        if not owned.log_z.isfinite().all():  # Z is estimated once, on the first batch
+        if not owned.estimated:  # Z is estimated once, on the first batch
             found = [self._log_z(owned, i, u) for i, u in enumerate(self._similarities(reading, owned))]
-            owned.log_z.copy_(torch.stack(found))
+            owned.estimate(torch.stack(found))
         owned.write(owned.rows[_ids(reading)], *self._vectors(reading, owned), self.momentum)
 
     def _similarities(self, reading: Reading, memory: Memory) -> tuple[Tensor, Tensor]:

@@ -55,11 +55,11 @@ class DGKD(Term):
             reading.labels,
             weight=self.weight,
             temperature=self.temperature,
-            kept=self._kept(len(reading.teachers)),
+            kept=self._kept(len(reading.teachers), reading.labels.device),
             form=self.form,
         )
 
-    def _kept(self, guides: int) -> Tensor | None:
+    def _kept(self, guides: int, device: torch.device) -> Tensor | None:
         if self.drop:
-            return torch.randperm(guides) >= min(self.drop, guides - 1)
-        return torch.rand(guides) < self.survival if self.survival < 1 else None
+            return torch.randperm(guides, device=device) >= min(self.drop, guides - 1)
+        return torch.rand(guides, device=device) < self.survival if self.survival < 1 else None
