@@ -18,10 +18,12 @@ import understudy
 from understudy import Stored
 from understudy.data import Views
 from understudy.data.parts import Data
+from understudy.data.sources import Streamed
 from understudy.errors import UserError
 from understudy.methods import find
 from understudy.objective import Objective
 from understudy.stage import Stage
+from understudy.stored import fingerprints
 from understudy.stored.answers import StoredAnswers
 from understudy.stored.records import form_of, read_form
 from understudy.stored.shelf import Shelf
@@ -385,13 +387,25 @@ def test_data_that_change_by_themselves_are_refused(train, at):
         def __getitem__(self, index):
             return torch.rand(3, 8, 8), index % 3
 
-    from understudy.data.sources import Streamed
-
     whole = understudy.data.from_tensors((torch.rand(30, 3, 8, 8), torch.arange(30) % 3), validation=0)
     source = Streamed(Noisy(), torch.arange(30) % 3, workers=0)
     data: Data = replace(whole, train=replace(whole.train, source=source))
     with pytest.raises(UserError, match="changes its samples"):
         train(at(), data=data, course=replace(COURSE, views=Views()))
+
+
+def test_every_sample_of_a_streamed_set_counts():
+    images, labels = torch.rand(200, 3, 8, 8), torch.arange(200) % 3
+
+    def fingerprint(images, labels):
+        dataset = torch.utils.data.TensorDataset(images, labels)
+        return fingerprints.of_samples(Streamed(dataset, labels, workers=0))
+
+    changed = images.clone()
+    changed[199] += 0.5
+    assert fingerprint(images, labels) == fingerprint(images.clone(), labels.clone())
+    assert fingerprint(images, labels) != fingerprint(changed, labels)
+    assert fingerprint(images, labels) != fingerprint(images, labels.flip(0))
 
 
 def test_several_teachers_each_have_a_store(train, at, small, asked, tmp_path):

@@ -8,11 +8,12 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from understudy.data.content import content
 from understudy.data.parts import Part
 from understudy.data.sources import InMemory, Source
 from understudy.errors import UserError
 
-_LOOKED_AT = 64  # samples of a source that is too large to be read as a whole
+_READ_TWICE = 64  # samples of a source that is read anew each time, and might not stay the same
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _known: "WeakKeyDictionary[Source, str]" = WeakKeyDictionary()
 
@@ -33,9 +34,9 @@ def of_layers(network: nn.Module) -> str:
 
 
 def of_samples(source: Source) -> str:
-    """Of all samples where they are in memory, else of their labels and of some that lie evenly over them."""
+    """Of all samples; where they are not in memory, that takes as long as reading them once."""
     if source not in _known:
-        _known[source] = of_values(source.samples) if isinstance(source, InMemory) else _of_some(source)
+        _known[source] = of_values(source.samples) if isinstance(source, InMemory) else _of_streamed(source)
     return _known[source]
 
 
@@ -50,15 +51,16 @@ def of_values(values: Tensor) -> str:
     return digest.hexdigest()
 
 
-def _of_some(source: Source) -> str:
-    every = torch.arange(len(source))[:: -(-len(source) // _LOOKED_AT)]
+def _of_streamed(source: Source) -> str:
+    """Of what is there to be read, and of some samples as they are read: another decoder may see other pixels."""
+    every = torch.arange(len(source))[:: -(-len(source) // _READ_TWICE)]
     once, again = (torch.cat(list(source.batches([every], torch.device("cpu")))) for _ in range(2))
     if not torch.equal(once, again):
         raise UserError(
             "the data set changes its samples from one reading to the next, so no stored answer can belong to them: "
             "leave the augmentation to views, or run without stored answers"
         )
-    return of_values(source.labels) + of_values(once)
+    return content(source) + of_values(once)
 
 
 def _add(digest: "hashlib._Hash", values: Tensor) -> None:
