@@ -1,5 +1,10 @@
 """Order, the split, and batches that are the same from memory and from worker processes."""
 
+import copy
+import multiprocessing
+import os
+import pickle
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -73,6 +78,66 @@ def test_streamed_batches_are_those_from_memory(workers, views):
     state = torch.get_rng_state()
     same(epoch_of(streamed, 1, batch=20, views=views), epoch_of(part(), 1, batch=20, views=views))
     assert torch.equal(state, torch.get_rng_state())
+
+
+class Told:
+    """Of each sample its number, and which process read it."""
+
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, index):
+        if index == 11:
+            raise UserError("sample 11 cannot be read")
+        return torch.tensor([index, os.getpid()])
+
+
+def told(source, count=10):
+    """The processes that read the first samples, two at a time."""
+    read = torch.cat(list(source.batches(torch.arange(count).split(2), CPU)))
+    assert read[:, 0].tolist() == list(range(count))
+    return set(read[:, 1].tolist())
+
+
+def test_workers_stay_for_the_next_reading_and_leave_with_their_source():
+    source = Streamed(Told(), torch.zeros(12), workers=2)
+    workers = told(source)
+    assert os.getpid() not in workers
+    assert told(source, 6) == workers
+    assert told(copy.deepcopy(source)).isdisjoint(workers)
+    assert told(pickle.loads(pickle.dumps(source))).isdisjoint(workers)
+    assert {child.pid for child in multiprocessing.active_children()} == workers
+    del source
+    assert not multiprocessing.active_children()
+
+
+def test_two_readings_at_once_and_those_that_end_early_do_not_disturb_the_next():
+    source = Streamed(Told(), torch.zeros(12), workers=2)
+    workers = told(source)
+    one = source.batches(torch.arange(10).split(2), CPU)
+    assert next(one)[:, 0].tolist() == [0, 1]
+    assert told(source).isdisjoint(workers)  # the others are reading
+    assert [batch[0, 0].item() for batch in one] == [2, 4, 6, 8]
+    assert told(source) == workers
+    next(source.batches(torch.arange(10).split(2), CPU))
+    assert told(source).isdisjoint(workers)
+    with pytest.raises(UserError, match="sample 11 cannot be read"):
+        told(source, 12)
+    assert not multiprocessing.active_children()
+    told(source)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+def test_a_forked_process_has_workers_of_its_own_and_leaves_those_of_its_parent():
+    source = Streamed(Told(), torch.zeros(12), workers=1)
+    workers = told(source)
+    child = os.fork()
+    if not child:
+        fine = told(source).isdisjoint(workers)
+        del source
+        os._exit(0 if fine else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert told(source) == workers
 
 
 def test_mixing_answers_with_distributions():

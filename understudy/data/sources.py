@@ -1,8 +1,10 @@
 """Where samples come from: tensors in memory, or anything that is read piece by piece."""
 
 import os
+import signal
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -50,7 +52,8 @@ class InMemory:
 class Streamed:
     """Samples of a PyTorch ``Dataset`` read by worker processes, for what does not fit in memory.
 
-    Only sample numbers travel to the workers, so their number does not change the data.
+    Only sample numbers travel to the workers, so their number does not change the data. They stay for the next reading,
+    and leave with the source.
     """
 
     def __init__(self, dataset: Any, labels: Tensor, *, workers: int = 2):
@@ -62,23 +65,64 @@ class Streamed:
         return len(self.dataset)
 
     def batches(self, ids: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
-        loader: torch.utils.data.DataLoader[Tensor | UserError] = torch.utils.data.DataLoader(
-            _Lists(self.dataset),
+        pinned = device.type == "cuda"
+        reader = _idle.pop(self, None)
+        if reader is None or reader.pinned != pinned:  # there is none yet, or somebody else reads with it just now
+            reader = _Reader(self.dataset, min(self.workers, _cores()), pinned)
+        try:
+            for batch in reader.read(ids):
+                if isinstance(batch, UserError):
+                    raise batch
+                yield batch.to(device, non_blocking=True)
+            _idle[self] = reader
+        finally:
+            del reader  # with its workers, after an error or where nobody asks for the rest; no traceback may hold it
+
+
+class _Reader:
+    """Worker processes with what they are to read: they outlive one reading, and wait for the next."""
+
+    def __init__(self, dataset: Any, workers: int, pinned: bool):
+        self.pinned = pinned
+        self.listed = _Listed()
+        self.loader: torch.utils.data.DataLoader[Tensor | UserError] = torch.utils.data.DataLoader(
+            _Lists(dataset),
             batch_size=None,  # one item of _Lists is a whole batch
-            sampler=_Listed(ids),
-            num_workers=min(self.workers, _cores()),
-            pin_memory=device.type == "cuda",
+            sampler=self.listed,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            worker_init_fn=_undisturbed,
+            pin_memory=pinned,
             generator=torch.Generator(),  # of its own, so that reading leaves the global one as it is
         )
-        for batch in loader:
-            if isinstance(batch, UserError):
-                raise batch
-            yield batch.to(device, non_blocking=True)
+
+    def read(self, ids: Iterable[Tensor]) -> Iterator[Tensor | UserError]:
+        self.listed.ids = ids
+        return iter(self.loader)
+
+
+# Beside the sources, so that these can be copied and pickled as ever.
+_idle: "WeakKeyDictionary[Streamed, _Reader]" = WeakKeyDictionary()
+_inherited: list[_Reader] = []
+
+
+def _leave_to_the_parent() -> None:
+    """In a forked process: these workers are the parent's. Held for good, since one that is dropped ends them."""
+    _inherited.extend(_idle.values())
+    _idle.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_the_parent)
+
+
+def _undisturbed(worker: int) -> None:
+    """Ctrl-C reaches all processes of a terminal; what is to be done about it is the parent's to say."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class _Listed(torch.utils.data.Sampler[list[int]]):
-    def __init__(self, ids: Iterable[Tensor]):
-        self.ids = ids
+    ids: Iterable[Tensor] = ()
 
     def __iter__(self) -> Iterator[list[int]]:
         return (batch.tolist() for batch in self.ids)
