@@ -4,7 +4,6 @@ import argparse
 import json
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from benchmarks.workload import PAIRS
 from understudy.measure.surroundings import machine, versions
 
 SECTIONS = ("floors", "steps", "epochs", "memory", "growth", "sweep")
-PACKAGES = {"torchdistill": "torchdistill", "textbrewer": "textbrewer", "modelopt": "nvidia-modelopt"}
 
 
 def main() -> None:
@@ -37,7 +35,7 @@ def _before(options: argparse.Namespace) -> dict[str, Any]:
     """What was measured before, on this machine with these versions, and where nothing was, an empty beginning."""
     here: dict[str, Any] = {
         "machine": machine(),
-        "versions": versions() | {name: version(PACKAGES.get(name, name)) for name in peers.installed()},
+        "versions": versions() | {name: peers.version(name) for name in peers.installed()},
         "images": options.images,
     }
     if options.raw and options.raw.exists():
@@ -71,7 +69,16 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=2560, help="of an epoch")
     parser.add_argument("--out", type=Path, default=Path("results/speed.md"))
     parser.add_argument("--raw", type=Path, help="every single time as JSON; what is there already is kept")
-    return parser.parse_args()
+    parser.add_argument(
+        "--checkout", action="append", default=[], metavar="NAME=FOLDER", help="of repdistiller, of mdistiller"
+    )
+    options = parser.parse_args()
+    for given in options.checkout:
+        name, _, folder = given.partition("=")
+        if name not in peers.names() or not Path(folder).is_dir():
+            parser.error(f"--checkout {given}: give a library of benchmarks/peers and a folder, NAME=FOLDER")
+        peers.name_checkout(name, Path(folder))
+    return options
 
 
 main()
