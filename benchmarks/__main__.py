@@ -34,6 +34,7 @@ def main() -> None:
 def _before(options: argparse.Namespace) -> dict[str, Any]:
     """What was measured before, on this machine with these versions, and where nothing was, an empty beginning."""
     here: dict[str, Any] = {
+        "format": 2,
         "machine": machine(),
         "versions": versions() | {name: peers.version(name) for name in peers.installed()},
         "images": options.images,
@@ -75,7 +76,7 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     for given in options.checkout:
         name, _, folder = given.partition("=")
-        if name not in peers.names() or not Path(folder).is_dir():
+        if name not in peers.CHECKOUTS or not Path(folder).is_dir():
             parser.error(f"--checkout {given}: give a library of benchmarks/peers and a folder, NAME=FOLDER")
         peers.name_checkout(name, Path(folder))
     return options

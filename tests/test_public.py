@@ -107,7 +107,7 @@ COMMANDS = {
     "--check/--no-check --workers --engine --address --store --dry-run --json",
     "check": "recipe --set --settings --trust --json",
     "tune": "recipe --out --search --trials --method --seeds --also-optimistic --set --settings --trust "
-    "--checkpoint-seconds --check/--no-check --json",
+    "--checkpoint-seconds --check/--no-check --store --json",
     "taps": "model --student --shape --classes --all --trust --json",
     "methods": "name --json",
     "report": "runs --sort --max-latency --max-size --min-accuracy --out --figures --markdown --json",

@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmarks.workload import Loop, Work
 
+CHECKOUTS = ("mdistiller", "repdistiller")  # which are no packages
 PACKAGES = {"modelopt": "nvidia-modelopt"}  # whose names differ
 _CHECKOUT = "BENCHMARKS_CHECKOUT_"  # in the environment, where measurements in processes of their own find it, too
 

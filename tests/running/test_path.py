@@ -157,6 +157,12 @@ def test_what_was_done_before_the_time_was_over_is_still_there_after_it(search):
     assert told(search("seeds=[0]", "path.strategy=best-first", budget=Budget(seconds=1e-9))) == within
 
 
+def test_what_a_store_has_is_taken_after_the_time_is_over_too(search, tmp_path):
+    store = Store(tmp_path / "store")
+    whole = told(search("seeds=[0]", store=store))
+    assert told(search("seeds=[0]", store=store, out="late", budget=Budget(seconds=1e-9))) == whole
+
+
 def test_what_was_begun_before_the_time_was_over_is_trained_to_its_end(search):
     class Stopping(Watcher):
         def stage_begins(self, name, objective, epochs, epoch):
@@ -213,7 +219,9 @@ def test_a_weak_assistant_takes_its_paths_out_of_the_ranking_and_the_search_goes
 
 def test_assistants_that_diverge_leave_the_other_paths_and_a_teacher_that_does_ends_the_search(search):
     diverging = '[path]\nlearns = { method = "kd", train = { optimizer = { name = "sgd", lr = 1e30 } } }\n'
-    found = told(search("seeds=[0]", text=SEARCH.replace("[path]\n", diverging)))
+    run = search("seeds=[0]", text=SEARCH.replace("[path]\n", diverging))
+    found = told(run)
+    assert all(failure.__traceback__ is None for failure in run.search.failed.values())  # it would hold the networks
     assert found["ranked"] == [[8, 2]]
     assert found["failed"] == dict.fromkeys(["8 → 6", "8 → 4"], "its loss is no longer a number")
     with pytest.raises(UserError, match="teacher-0: the loss is no longer a number"):

@@ -19,6 +19,7 @@ from understudy.running.engines import Here
 from understudy.running.execution import Execution
 from understudy.running.folder import RunFolder
 from understudy.running.origin import check_same
+from understudy.training import checkpoints
 from understudy.training.loop import Training
 from understudy.training.watch import Watcher
 
@@ -214,14 +215,30 @@ def test_what_was_begun_with_other_code_goes_on_but_is_not_shared_nor_is_what_le
         earlier.setattr("understudy.running.keys.code_version", lambda *about: "earlier")
         with pytest.raises(ConnectionError):
             carry_out(plan, tmp_path / "mine", watcher=PowerCut(), **shared)
+    twin = plan["kd-0"].model_copy(update={"name": "again"})
     with pytest.warns(UserWarning, match="teacher-0 was begun with other code"):
-        done = carry_out(plan, tmp_path / "mine", **shared)
+        done = carry_out(Plan([*plan, twin]), tmp_path / "mine", **shared)
+    assert done["again"].origin == "folder"  # a mixture's students are no less alike
     foreign = {one.record["key"] for one in done.values()}
     assert not Store(tmp_path / "store").check()
     assert done["teacher-0"].record["key"] not in {entry.key for entry in Store(tmp_path / "store").entries()}
     clean = carry_out(plan, tmp_path / "clean", **shared)  # finds nothing under its own keys
     assert {one.origin for one in clean.values()} == {"trained"}
     assert foreign.isdisjoint(one.record["key"] for one in clean.values())
+
+
+def test_a_checkpoint_that_does_not_say_what_it_is_of_goes_on_but_is_not_shared(make_run, tmp_path):
+    plan = Plan([make_run("seeds=[0]", text=RECIPE).plan["alone-0"]])
+    shared = {"trusted": ["smallnets"], "store": tmp_path / "store"}
+    with pytest.raises(ConnectionError):
+        carry_out(plan, tmp_path / "mine", watcher=PowerCut(), **shared)
+    (path,) = (tmp_path / "mine").rglob("*.checkpoint")
+    state = checkpoints.read(path)
+    del state["origin"]
+    checkpoints.write(path.parent, int(path.stem), state)
+    with pytest.warns(UserWarning, match="goes into no store"):
+        carry_out(plan, tmp_path / "mine", **shared)
+    assert not list(Store(tmp_path / "store").entries())
 
 
 def test_what_was_begun_as_another_training_is_refused(make_run, tmp_path):

@@ -84,10 +84,7 @@ class Execution:
     def submit(self, *nodes: Node) -> None:
         """More trainings, whose teachers are in the plan already."""
         for node in nodes:
-            threads = node.arithmetic.threads or self.threads
-            stored = node.stored.within(self.folder.path.absolute()) if node.stored else None
-            arithmetic = replace(node.arithmetic, threads=threads)
-            self.plan.add(node.model_copy(update={"arithmetic": arithmetic, "stored": stored}))
+            self.plan.add(self._settled(node))
 
     def results(self, names: Collection[str] | None = None) -> Iterator[Done]:
         """Each training as it is done, until all that was submitted is, or these and what they learn from.
@@ -114,9 +111,11 @@ class Execution:
         """What is there and what would be trained; nothing is changed."""
         return {node.name: self._state(node) for node in self.plan}
 
-    def begun(self, name: str) -> bool:
-        """Whether a training of this name is done, or on its way, in the folder."""
-        return finished(self.folder.training(name)) is not None or self._on_its_way(name)
+    def begun(self, node: Node) -> bool:
+        """Whether it is done, or on its way; its teachers are in the plan, and it need not be."""
+        if finished(self.folder.training(node.name)) is not None or self._on_its_way(node.name):
+            return True
+        return self.store is not None and self._key(self._settled(node)) in self.store
 
     def record(self, name: str) -> Mapping[str, Any] | None:
         """The result of a training that is there already, in the folder or in the store; nothing is changed."""
@@ -128,8 +127,7 @@ class Execution:
     def key(self, name: str) -> str:
         """The key of what determines a node's result."""
         if name not in self._keys:
-            node = self.plan[name]
-            self._keys[name] = key_of(key_parts(node, self._teachers(node), self.casts.of(node.data)))
+            self._keys[name] = self._key(self.plan[name])
         return self._keys[name]
 
     def network(self, name: str) -> nn.Module:
@@ -137,6 +135,15 @@ class Execution:
         node = self.plan[name]
         network = self.casts.of(node.data).trained(node.network, self.folder.training(name))
         return node.arithmetic.place(network)
+
+    def _key(self, node: Node) -> str:
+        return key_of(key_parts(node, self._teachers(node), self.casts.of(node.data)))
+
+    def _settled(self, node: Node) -> Node:
+        """With threads, and a place for stored answers, where it names none."""
+        stored = node.stored.within(self.folder.path.absolute()) if node.stored else None
+        arithmetic = replace(node.arithmetic, threads=node.arithmetic.threads or self.threads)
+        return node.model_copy(update={"arithmetic": arithmetic, "stored": stored})
 
     def _completed(self, done: Done) -> Done:
         name = done.node.name
@@ -158,7 +165,7 @@ class Execution:
                 self.store.put(self.key(name), folder, record)
             return Done(node, record, "folder")
         twin = next((other for other in self.done if self.key(other) == self.key(name)), None)
-        if twin and self.done[twin].get("key") == self.key(name):
+        if twin:
             source, told = self.folder.training(twin), node.model_dump(mode="json")
             return Done(node, copy_finished(source, self.done[twin], folder, name, told), "folder")
         if self.store:

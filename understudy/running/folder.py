@@ -14,6 +14,7 @@ from understudy.training.checkpoints import write_atomically
 from understudy.training.settings import Settings
 
 RECIPE = "recipe.toml"
+LATER = ("data", "weights_of_teachers")  # what the first versions did not write down of a call of ``distill``
 SAMPLES = "samples"  # pictures that the result speaks of
 
 
@@ -56,7 +57,9 @@ class RunFolder:
                 before = tomllib.loads(path.read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
                 raise UserError(f"{path} cannot be read as a run's recipe ({error}): choose another --out") from error
-            differing = _differing(_identity(before), _identity(tomllib.loads(recipe)))
+            wanted = tomllib.loads(recipe)
+            unsaid = [name for name in LATER if name not in before]
+            differing = [key for key in _differing(_identity(before), _identity(wanted)) if key not in unsaid]
             if differing:
                 raise UserError(
                     f"{self.path} holds a run of another recipe (it differs in {', '.join(differing[:5])}): "

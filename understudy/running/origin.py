@@ -40,8 +40,12 @@ class Origin:
     def state(self) -> dict[str, Any]:
         return {"node": self.node.model_dump(mode="json"), "keys": self.keys}
 
-    def goes_on(self, found: dict[str, Any], note: Callable[[str], None]) -> None:
-        """See from what a checkpoint says whether it is of this training; another one is refused."""
+    def goes_on(self, found: Mapping[str, Any] | None, note: Callable[[str], None]) -> None:
+        """See from what a checkpoint says whether it is of this training; another one is refused.
+
+        One from before checkpoints said anything is of some training of this name, under some key.
+        """
+        found = found or {"node": None, "keys": ["unknown"]}
         check_same(self.node, found["node"], self.folder)
         keys = list(dict.fromkeys([*found["keys"], *self.keys]))
         if keys != self.keys:

@@ -114,7 +114,8 @@ class Search:
         if self.execution.plan[failure.training].role == "teacher":
             raise failure
         edge = next(edge for edge, names in self.asked.items() if failure.training in names)
-        self.failed.setdefault(edge, failure)
+        told = FailedTrainingError(str(failure), training=failure.training, reason=failure.reason)
+        self.failed.setdefault(edge, told)  # a new one, without the traceback, which would hold the networks
         self.execution.given_up.update(self.asked[edge])  # on other seeds, too
         self.execution.watcher.note(f"{failure}. The search goes on without {edge}")
 
@@ -141,7 +142,7 @@ class Search:
 
     def _begun(self, edge: Edge) -> bool:
         """What an earlier session began is ended, and what is done need not be waited for, however late it is."""
-        return any(self.execution.begun(node.name) for node in self._nodes(edge))
+        return any(self.execution.begun(node) for node in self._nodes(edge))
 
     @property
     def _seen(self) -> Known:

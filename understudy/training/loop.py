@@ -130,8 +130,8 @@ class Training:
         resumed = found.state if found else None
         self.watcher.training_begins(self.name, {s.name: s.course.epochs for s in self.stages}, self.total_steps)
         if resumed:
-            if self.origin and resumed["origin"]:
-                self.origin.goes_on(resumed["origin"], self.watcher.note)
+            if self.origin:
+                self.origin.goes_on(resumed.get("origin"), self.watcher.note)
             self.place = Place.of(resumed["place"])
             self.student.load_state_dict(resumed["student"])
             self.handed = resumed["handed"]
