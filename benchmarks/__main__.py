@@ -58,7 +58,7 @@ def _measured(section: str, options: argparse.Namespace) -> Any:
         return {pair: sections.memory(pair) for pair in options.pairs}
     if section == "growth":
         return sections.growth(options.rounds)
-    rounds = max(2, options.rounds // 4)
+    rounds = max(1, options.rounds // 4)
     return {pair: sections.trainings(pair, options.images // 2, epochs=3, rounds=rounds) for pair in options.pairs}
 
 
