@@ -128,6 +128,22 @@ class Work:
             return models.build(name, classes=CLASSES)
 
 
+class Tapped(nn.Module):
+    """A network for libraries whose own ones answer with features, too: these are the tap alone."""
+
+    def __init__(self, network: nn.Module, tap: str):
+        super().__init__()
+        self.network = network
+        self.features: list[Tensor] = []
+        network.get_submodule(tap).register_forward_hook(lambda *args: self.features.append(args[-1]))
+
+    def both(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Logits and features."""
+        self.features.clear()
+        logits = self.network(images)
+        return logits, list(self.features)
+
+
 def _normalised(images: Tensor) -> Tensor:
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (MEAN, STD))
     return (images.float() / 255 - mean) / std

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.peers import from_checkout
-from benchmarks.workload import SGD, SIZE, Loop, Work, each
+from benchmarks.workload import SGD, SIZE, Loop, Tapped, Work, each
 
 (distillers,) = from_checkout("mdistiller", "mdistiller.distillers")
 
@@ -26,19 +26,12 @@ SETTINGS = SimpleNamespace(
 )
 
 
-class Wrapped(nn.Module):
-    """Answers with logits and features, as its own networks do; the features are the tap alone."""
-
-    def __init__(self, network: nn.Module, tap: str):
-        super().__init__()
-        self.network = network
-        self.features: list[Tensor] = []
-        network.get_submodule(tap).register_forward_hook(lambda *args: self.features.append(args[-1]))
+class Wrapped(Tapped):
+    """Answers as its own networks do."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, dict[str, list[Tensor]]]:
-        self.features.clear()
-        logits = self.network(images)
-        return logits, {"feats": list(self.features)}
+        logits, features = self.both(images)
+        return logits, {"feats": features}
 
 
 def loops(work: Work) -> dict[str, Loop]:

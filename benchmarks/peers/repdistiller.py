@@ -16,24 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.peers import from_checkout
-from benchmarks.workload import SGD, Loop, Work
+from benchmarks.workload import SGD, Loop, Tapped, Work
 
 losses, regressors, training = from_checkout("repdistiller", "distiller_zoo", "models.util", "helper.loops")
 
 
-class Wrapped(nn.Module):
-    """Answers with features and logits, as its own networks do; the features are the tap alone."""
-
-    def __init__(self, network: nn.Module, tap: str):
-        super().__init__()
-        self.network = network
-        self.features: list[Tensor] = []
-        network.get_submodule(tap).register_forward_hook(lambda *args: self.features.append(args[-1]))
+class Wrapped(Tapped):
+    """Answers as its own networks do."""
 
     def forward(self, images: Tensor, is_feat: bool, preact: bool) -> tuple[list[Tensor], Tensor]:
-        self.features.clear()
-        logits = self.network(images)
-        return list(self.features), logits
+        logits, features = self.both(images)
+        return features, logits
 
 
 @dataclass(frozen=True)
