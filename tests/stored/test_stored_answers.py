@@ -25,8 +25,6 @@ from understudy.objective import Objective
 from understudy.stage import Stage
 from understudy.stored import fingerprints
 from understudy.stored.answers import StoredAnswers
-from understudy.stored.records import form_of, read_form
-from understudy.stored.shelf import Shelf
 from understudy.terms import CE, KD, Confidence, GradientAT, SeveralTeachers
 from understudy.training import preflight
 from understudy.training.course import Course
@@ -222,13 +220,6 @@ def test_damaged_records_are_named_and_asked_for_again(train, at, asked, tmp_pat
     asked.clear()
     assert train(at())[1] == []  # mended
     assert asked == []
-
-
-def test_two_flipped_signs_do_not_cancel_out():
-    words = torch.arange(8).view(2, 4) - 3
-    shelf = Shelf(Path("logits-0.answers"), 2, 4)
-    flipped = words ^ torch.tensor([1 << 31, 0, -(1 << 63), -(1 << 63)])
-    assert not (shelf._checksums(words, torch.arange(2)) == shelf._checksums(flipped, torch.arange(2))).any()
 
 
 def test_a_damaged_description_of_a_value_is_none_and_written_anew(train, at, tmp_path):
@@ -473,43 +464,6 @@ def test_the_check_tells_cost_gain_and_break_even_before_anything_is_stored(at, 
     exact = forecasts(at(views=2, taps="exact"), small, pair="conv -> conv2")
     assert "2 views need 222 kB" in exact  # 72 samples, 6 maps of 8 x 8 in float32, twice
     assert not tmp_path.exists() or not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("shape", [(5,), (3, 4, 5), (1, 2, 2), ()])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
-def test_records_give_back_what_they_were_given_bit_for_bit_and_in_its_memory_format(shape, dtype):
-    values = torch.randn(7, *shape, dtype=torch.float64).to(dtype)
-    if len(shape) == 3:
-        values = values.contiguous(memory_format=torch.channels_last)
-    form = form_of(values, "exact")
-    assert read_form(json.loads(json.dumps(form.describe()))) == form
-    back = form.decode(form.encode(values))
-    assert torch.equal(back, values)
-    assert back.dtype == dtype
-    if len(shape) == 3:
-        assert back.is_contiguous(memory_format=torch.channels_last)
-
-
-def test_a_value_too_large_for_float16_is_refused():
-    with pytest.raises(UserError, match="bfloat16"):
-        form_of(torch.full((2, 3), 1e5), "float16").encode(torch.full((2, 3), 1e5))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_of_the_largest_logits_probabilities_stay_exact_and_the_others_share_the_rest(dtype):
-    logits = (4 * torch.randn(6, 9, generator=torch.Generator().manual_seed(0))).to(dtype)
-    form = form_of(logits, "top-3")
-    assert read_form(json.loads(json.dumps(form.describe()))) == form
-    back = form.decode(form.encode(logits))
-    largest = logits.topk(3).indices
-    assert torch.equal(back.gather(1, largest), logits.gather(1, largest))
-    before, after = logits.float().softmax(1), back.float().softmax(1)
-    rounding = 1e-5 if dtype == torch.float32 else 0.01
-    torch.testing.assert_close(after.gather(1, largest), before.gather(1, largest), rtol=rounding, atol=rounding)
-    others = back.scatter(1, largest, torch.nan)
-    assert all(len(row[~row.isnan()].unique()) == 1 for row in others)
-    with pytest.raises(UserError, match="leaves nothing out"):
-        form_of(logits, "top-9")
 
 
 def test_a_training_on_the_largest_logits_is_the_same_from_teacher_and_file(train, at, asked):

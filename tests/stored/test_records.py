@@ -1,0 +1,60 @@
+"""Records: what is put into a file comes out bit for bit, or is known to be damaged."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from understudy.errors import UserError
+from understudy.stored.records import form_of, read_form
+from understudy.stored.shelf import Shelf
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 4, 5), (1, 2, 2), ()])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_records_give_back_what_they_were_given_bit_for_bit_and_in_its_memory_format(shape, dtype):
+    values = torch.randn(7, *shape, dtype=torch.float64).to(dtype)
+    if len(shape) == 3:
+        values = values.contiguous(memory_format=torch.channels_last)
+    form = form_of(values, "exact")
+    assert read_form(json.loads(json.dumps(form.describe()))) == form
+    back = form.decode(form.encode(values))
+    assert torch.equal(back, values)
+    assert back.dtype == dtype
+    if len(shape) == 3:
+        assert back.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_value_too_large_for_float16_is_refused():
+    with pytest.raises(UserError, match="bfloat16"):
+        form_of(torch.full((2, 3), 1e5), "float16").encode(torch.full((2, 3), 1e5))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_of_the_largest_logits_probabilities_stay_exact_and_the_others_share_the_rest(dtype):
+    logits = (4 * torch.randn(6, 9, generator=torch.Generator().manual_seed(0))).to(dtype)
+    form = form_of(logits, "top-3")
+    assert read_form(json.loads(json.dumps(form.describe()))) == form
+    back = form.decode(form.encode(logits))
+    largest = logits.topk(3).indices
+    assert torch.equal(back.gather(1, largest), logits.gather(1, largest))
+    before, after = logits.float().softmax(1), back.float().softmax(1)
+    rounding = 1e-5 if dtype == torch.float32 else 0.01
+    torch.testing.assert_close(after.gather(1, largest), before.gather(1, largest), rtol=rounding, atol=rounding)
+    others = back.scatter(1, largest, torch.nan)
+    assert all(len(row[~row.isnan()].unique()) == 1 for row in others)
+    with pytest.raises(UserError, match="leaves nothing out"):
+        form_of(logits, "top-9")
+
+
+def test_two_flipped_signs_do_not_cancel_out(tmp_path):
+    path, ids = tmp_path / "logits-0.answers", torch.arange(3)
+    Shelf(path, 3, 4).write(ids, torch.arange(12).view(3, 4) - 5)
+    file = np.memmap(path, dtype=np.int64, mode="r+", shape=(3, 5))  # each record, and its checksum
+    file[0, :2] ^= np.int64(-(2**63))
+    file[1, 2:4] ^= np.int64(2**31)
+    file.flush()
+    _, there, damaged = Shelf(path, 3, 4).read(ids)
+    assert there.tolist() == [False, False, True]
+    assert damaged.tolist() == [True, True, False]
