@@ -1,9 +1,8 @@
-"""Stored answers are the live ones: same students bit for bit, whatever is killed, damaged, shared or refused."""
+"""Stored answers are the live ones: same students bit for bit, whatever is killed, damaged or shared."""
 
 import errno
 import json
 import os
-import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,115 +14,14 @@ from safetensors.torch import load_file
 from torch import nn
 
 import understudy
+from tests.stored.conftest import COURSE, FITNETS, equal, files
 from understudy import Stored
 from understudy.data import Views
-from understudy.data.parts import Data
-from understudy.data.sources import Streamed
 from understudy.errors import UserError
-from understudy.methods import find
-from understudy.objective import Objective
 from understudy.stage import Stage
-from understudy.stored import fingerprints
 from understudy.stored.answers import StoredAnswers
-from understudy.terms import CE, KD, Confidence, GradientAT, SeveralTeachers
-from understudy.training import preflight
-from understudy.training.course import Course
-from understudy.training.interrupt import Stopped, StopRequest
-from understudy.training.loop import Training
-from understudy.training.optimizers import SGD
-from understudy.training.rates import Cosine
+from understudy.terms import CE, KD, SeveralTeachers
 from understudy.training.settings import Settings
-from understudy.training.watch import Watcher
-
-EVERY = Views(shift=1, flip=True, cutout=2, mixup=1.0)
-COURSE = Course(epochs=4, batch=16, optimizer=SGD(lr=0.05), rate=Cosine(), views=EVERY, keep="last")
-FITNETS = {"pair": "conv -> conv2", "hint_epochs": 2}
-
-
-class Notes(Watcher):
-    def __init__(self, stop=None, after=0):
-        self.stop, self.left, self.lines = stop, after, []
-
-    def note(self, text):
-        self.lines.append(text)
-
-    def step(self, done, loss):
-        self.left -= 1
-        if self.left == 0:
-            self.stop.signal_number = 15
-
-
-@pytest.fixture
-def asked(monkeypatch):
-    """How often the teachers were asked with a whole batch, to train on or to validate."""
-    counted = []
-    ask = Objective.ask
-
-    def counting(self, inputs):
-        if len(inputs) == COURSE.batch:
-            counted.append(len(inputs))
-        return ask(self, inputs)
-
-    monkeypatch.setattr(Objective, "ask", counting)
-    return counted
-
-
-@pytest.fixture
-def train(small):
-    """One training; answers with its student's weights and what was noted, or with no weights where it was stopped."""
-
-    def session(
-        stored=None,
-        *,
-        method="kd",
-        course=COURSE,
-        settings=None,
-        after=0,
-        out=None,
-        seed=3,
-        teacher=None,
-        teachers=None,
-        data=None,
-        **own,
-    ):
-        usual, student = small.networks()
-        stop = StopRequest()
-        notes = Notes(stop, after)
-        stages = method if isinstance(method, list) else find(method)(course, **own)
-        training = Training(
-            student,
-            teachers or [teacher or usual],
-            stages,
-            data or small.data(),
-            seed=seed,
-            settings=settings or Settings(device="cpu"),
-            checkpoint_folder=out and out / "checkpoints",
-            stored=stored,
-            watcher=notes,
-            stop=stop,
-            every=1e9,
-        )
-        try:
-            training.run()
-        except Stopped:
-            return None, notes.lines
-        return {name: value.clone() for name, value in training.student.state_dict().items()}, notes.lines
-
-    return session
-
-
-@pytest.fixture
-def at(tmp_path):
-    """Stored answers in a folder of this test's."""
-
-    def options(views=COURSE.epochs, folder="stored", **others):
-        return Stored(views=views, folder=str(tmp_path / folder), **others)
-
-    return options
-
-
-def equal(one, other):
-    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
@@ -193,10 +91,6 @@ def test_a_training_that_is_stopped_anywhere_goes_on_bit_for_bit(train, at, tmp_
     assert equal(live, found)
 
 
-def files(folder):
-    return sorted(folder.rglob("*.answers"))
-
-
 @pytest.mark.parametrize("how", ["flipped", "cut short", "of another view", "empty"])
 def test_damaged_records_are_named_and_asked_for_again(train, at, asked, tmp_path, how):
     live, _ = train(at())
@@ -255,18 +149,6 @@ def test_a_module_called_logits_has_files_of_its_own(train, at, small, asked, tm
     assert len(asked) == times  # all of it is read
 
 
-def test_who_may_add_nothing_is_told_what_is_missing(train, at):
-    live, _ = train()
-    short = replace(COURSE, epochs=2)
-    train(at(), course=short)  # two of four views
-    found, notes = train(at(fill=False))
-    assert equal(live, found)
-    assert len(notes) == 1
-    assert "view 2" in notes[0]
-    with pytest.raises(UserError, match="holds no 'logits@top-2'"):
-        train(at(fill=False, top=2))
-
-
 def test_a_full_disk_ends_the_storing_and_not_the_run(train, at, monkeypatch):
     live, _ = train()
     real = os.write
@@ -279,124 +161,6 @@ def test_a_full_disk_ends_the_storing_and_not_the_run(train, at, monkeypatch):
     assert equal(live, found)
     assert len(notes) == 1
     assert "No space left" in notes[0]
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ("teacher", "the teacher's weights or layers"),
-        ("data", "the data"),
-        ("views", "the views"),
-        ("seed", "the seed of the views"),
-        ("precision", "the precision (there: float32, here: bfloat16)"),
-    ],
-)
-def test_answers_that_do_not_belong_are_refused_with_the_reason(train, at, small, change, reason):
-    train(at())
-    others = {
-        "teacher": {"teacher": small.Teacher(scale=20.0)},
-        "data": {"data": small.data(count=93)},
-        "views": {"course": replace(COURSE, views=Views(shift=1))},
-        "seed": {"seed": 4},
-        "precision": {"settings": Settings(device="cpu", teacher_precision="bfloat16")},
-    }
-    with pytest.raises(UserError) as caught:
-        train(at(fill=False), **others[change])
-    assert reason in str(caught.value)
-    assert train(at(fill=False))[1] == []
-
-
-def test_a_folder_that_says_something_else_or_holds_another_teachers_answers_is_refused(train, at, tmp_path, small):
-    train(at())
-    (description,) = tmp_path.rglob("store.json")
-    whole = description.read_text()
-    description.write_text(json.dumps(json.loads(whole) | {"data": "others"}))
-    with pytest.raises(UserError, match=r"differ in the data.*Remove that folder"):
-        train(at())
-    description.write_text(whole)
-
-    class Deceiving(small.Teacher):
-        __qualname__ = "Teacher"
-
-        def forward(self, x):
-            return super().forward(x) + 1
-
-    Deceiving.__name__ = "Teacher"
-    teacher, _ = small.networks()
-    deceiving = Deceiving()
-    deceiving.load_state_dict(teacher.state_dict())
-    with pytest.raises(UserError, match="does not belong to this teacher"):
-        train(at(), teacher=deceiving)
-
-
-def test_stages_that_need_the_teacher_itself_ask_it_and_say_why(train, at, tmp_path, small):
-    course = replace(COURSE, epochs=1)
-    for term, reason in (
-        (GradientAT("conv2 -> conv2"), "gradients through the teacher"),
-        (Confidence(samples=2), "under dropout"),
-        (understudy.Hint("conv2 -> conv2"), 'stored.taps = "exact"'),
-    ):
-        stages = [Stage("only", CE() + term, course)]
-        teacher = small.Student(width=6)
-        live, _ = train(method=stages, teacher=teacher)
-        found, notes = train(at(), method=stages, teacher=teacher)
-        assert equal(live, found)
-        assert len(notes) == 1
-        assert notes[0].startswith("stage 'only' asks the teacher at every step")
-        assert reason in notes[0]
-    assert not files(tmp_path)
-
-
-class OfTheFirst(nn.Module):
-    def forward(self, x):
-        x = x.mean((2, 3))
-        return 30 * (x - x[:1])
-
-
-class OfTheMean(nn.Module):
-    """Whatever the order of its batch is."""
-
-    def forward(self, x):
-        x = x.mean((2, 3))
-        return 30 * (x - x.mean(0))
-
-
-@pytest.mark.parametrize("dependent", [OfTheFirst, OfTheMean])
-def test_a_teacher_whose_answer_depends_on_its_batch_is_asked_live(train, at, tmp_path, dependent):
-    live, _ = train(teacher=dependent())
-    found, notes = train(at(), teacher=dependent())
-    assert equal(live, found)
-    assert "depend on who shares the batch" in notes[0]
-    assert not files(tmp_path)
-
-
-def test_data_that_change_by_themselves_are_refused(train, at):
-    class Noisy(torch.utils.data.Dataset):
-        def __len__(self):
-            return 30
-
-        def __getitem__(self, index):
-            return torch.rand(3, 8, 8), index % 3
-
-    whole = understudy.data.from_tensors((torch.rand(30, 3, 8, 8), torch.arange(30) % 3), validation=0)
-    source = Streamed(Noisy(), torch.arange(30) % 3, workers=0)
-    data: Data = replace(whole, train=replace(whole.train, source=source))
-    with pytest.raises(UserError, match="changes its samples"):
-        train(at(), data=data, course=replace(COURSE, views=Views()))
-
-
-def test_every_sample_of_a_streamed_set_counts():
-    images, labels = torch.rand(200, 3, 8, 8), torch.arange(200) % 3
-
-    def fingerprint(images, labels):
-        dataset = torch.utils.data.TensorDataset(images, labels)
-        return fingerprints.of_samples(Streamed(dataset, labels, workers=0))
-
-    changed = images.clone()
-    changed[199] += 0.5
-    assert fingerprint(images, labels) == fingerprint(images.clone(), labels.clone())
-    assert fingerprint(images, labels) != fingerprint(changed, labels)
-    assert fingerprint(images, labels) != fingerprint(images, labels.flip(0))
 
 
 def test_several_teachers_each_have_a_store(train, at, small, asked, tmp_path):
@@ -446,26 +210,6 @@ def test_kd_terms_alone_run_without_student_taps(train, at):
     assert equal(train(method=stages)[0], train(at(), method=stages)[0])
 
 
-def forecasts(stored, small, course=COURSE, **own):
-    teacher, student = small.networks()
-    stages = find("fitnets-joint" if own else "kd")(course, **own)
-    settings = Settings(device="cpu")
-    found = preflight.check_stage(stages[0], student, [teacher], small.data(), settings, stored=stored)
-    (text,) = [finding.text for finding in found if finding.subject.endswith("stored answers")]
-    return text
-
-
-def test_the_check_tells_cost_gain_and_break_even_before_anything_is_stored(at, small, tmp_path):
-    text = forecasts(at(views=2), small)
-    assert re.match(r"the teacher is \d+% of a step; 2 views need 3\.46 kB and save \d\.\dx after epoch 2", text)
-    assert "1 view needs" in forecasts(at(views=2), small, replace(COURSE, views=Views()))
-    assert "only in further trainings" in forecasts(at(), small)
-    assert "none: it reads hidden values" in forecasts(at(), small, pair="conv -> conv2")
-    exact = forecasts(at(views=2, taps="exact"), small, pair="conv -> conv2")
-    assert "2 views need 222 kB" in exact  # 72 samples, 6 maps of 8 x 8 in float32, twice
-    assert not tmp_path.exists() or not list(tmp_path.iterdir())
-
-
 def test_a_training_on_the_largest_logits_is_the_same_from_teacher_and_file(train, at, asked):
     first, notes = train(at(top=1))
     asked.clear()
@@ -481,7 +225,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from tests.conftest import make_data, make_networks
-from tests.stored.test_stored_answers import COURSE, FITNETS
+from tests.stored.conftest import COURSE, FITNETS
 from understudy import Settings, Stored, student
 from understudy.methods import find
 from understudy.training.loop import Training

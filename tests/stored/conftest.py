@@ -1,0 +1,110 @@
+"""One short training, with stored answers and without."""
+
+import pytest
+import torch
+
+from understudy import Stored
+from understudy.data import Views
+from understudy.methods import find
+from understudy.objective import Objective
+from understudy.training.course import Course
+from understudy.training.interrupt import Stopped, StopRequest
+from understudy.training.loop import Training
+from understudy.training.optimizers import SGD
+from understudy.training.rates import Cosine
+from understudy.training.settings import Settings
+from understudy.training.watch import Watcher
+
+EVERY = Views(shift=1, flip=True, cutout=2, mixup=1.0)
+COURSE = Course(epochs=4, batch=16, optimizer=SGD(lr=0.05), rate=Cosine(), views=EVERY, keep="last")
+FITNETS = {"pair": "conv -> conv2", "hint_epochs": 2}
+
+
+class Notes(Watcher):
+    def __init__(self, stop=None, after=0):
+        self.stop, self.left, self.lines = stop, after, []
+
+    def note(self, text):
+        self.lines.append(text)
+
+    def step(self, done, loss):
+        self.left -= 1
+        if self.left == 0:
+            self.stop.signal_number = 15
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """How often the teachers were asked with a whole batch, to train on or to validate."""
+    counted = []
+    ask = Objective.ask
+
+    def counting(self, inputs):
+        if len(inputs) == COURSE.batch:
+            counted.append(len(inputs))
+        return ask(self, inputs)
+
+    monkeypatch.setattr(Objective, "ask", counting)
+    return counted
+
+
+@pytest.fixture
+def train(small):
+    """One training; answers with its student's weights and what was noted, or with no weights where it was stopped."""
+
+    def session(
+        stored=None,
+        *,
+        method="kd",
+        course=COURSE,
+        settings=None,
+        after=0,
+        out=None,
+        seed=3,
+        teacher=None,
+        teachers=None,
+        data=None,
+        **own,
+    ):
+        usual, student = small.networks()
+        stop = StopRequest()
+        notes = Notes(stop, after)
+        stages = method if isinstance(method, list) else find(method)(course, **own)
+        training = Training(
+            student,
+            teachers or [teacher or usual],
+            stages,
+            data or small.data(),
+            seed=seed,
+            settings=settings or Settings(device="cpu"),
+            checkpoint_folder=out and out / "checkpoints",
+            stored=stored,
+            watcher=notes,
+            stop=stop,
+            every=1e9,
+        )
+        try:
+            training.run()
+        except Stopped:
+            return None, notes.lines
+        return {name: value.clone() for name, value in training.student.state_dict().items()}, notes.lines
+
+    return session
+
+
+@pytest.fixture
+def at(tmp_path):
+    """Stored answers in a folder of this test's."""
+
+    def options(views=COURSE.epochs, folder="stored", **others):
+        return Stored(views=views, folder=str(tmp_path / folder), **others)
+
+    return options
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def files(folder):
+    return sorted(folder.rglob("*.answers"))
