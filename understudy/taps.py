@@ -8,6 +8,8 @@ of ours stays on the user's network; a compiled network is compiled once more to
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import itemgetter
 from typing import Any, Literal, TypeVar, cast
 
 import torch
@@ -74,6 +76,11 @@ class Answer(Mapping[Tap, Tensor]):
     def widened(self) -> "Answer":
         """The same values, none in less than float32."""
         return self._each(lambda value: value.float() if value.dtype in (torch.bfloat16, torch.float16) else value)
+
+    def split(self, sizes: Sequence[int]) -> "list[Answer]":
+        """The answers about so many samples, the next so many, and so on."""
+        ends = accumulate(sizes)
+        return [self._each(itemgetter(slice(end - size, end))) for size, end in zip(sizes, ends, strict=True)]
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Answer":
         output = None if self.output is None else change(self.logits)

@@ -72,6 +72,24 @@ def test_what_gains_next_to_nothing_changes_nothing():
     assert best_of(OPEN, teacher)[0] == Settings(device="cpu", teacher_precision="bfloat16", threads=2)
 
 
+def test_a_teacher_is_asked_about_as_many_batches_at_once_as_gain_something():
+    ahead = speeds(teacher_batches__2=1.2, teacher_batches__4=1.22)
+    assert best_of(OPEN, ahead)[0].teacher_batches == 2
+    assert best_of(OPEN, speeds(teacher_batches__2=1.02, teacher_batches__4=1.2))[0].teacher_batches == 4
+
+
+@pytest.mark.parametrize(("step", "wanted"), [(1e9, {16, 32, 64}), (1e-9, {16})], ids=["whole", "in-part"])
+def test_only_of_whole_batches_is_it_measured_how_many_a_teacher_is_asked_about_at_once(
+    look, monkeypatch, step, wanted
+):
+    monkeypatch.setattr(fastest, "STEP", step)
+    asked, ask = [], Objective.ask
+    monkeypatch.setattr(Objective, "ask", lambda self, inputs: asked.append(len(inputs)) or ask(self, inputs))
+    found = look(Settings(device="cpu", auto=("teacher_batches",)))
+    assert {size for size in asked if size > 8} == wanted
+    assert ("nothing to compare" in found.reason) == (wanted == {16})
+
+
 def test_what_a_recipe_says_is_kept():
     torch.set_num_threads(2)
     everything = speeds(precision__bfloat16=2.0, teacher_precision__bfloat16=2.0, channels_last__False=2.0)

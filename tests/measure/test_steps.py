@@ -65,6 +65,17 @@ def test_a_step_with_stored_answers_is_measured_with_answers_that_are_there(smal
     assert "teacher" in cost.parts_ms  # what reading its answers takes
 
 
+def test_a_step_has_its_part_of_a_question_about_several_batches(small, monkeypatch):
+    asked = []
+    ask = Objective.ask
+    monkeypatch.setattr(Objective, "ask", lambda self, inputs: asked.append(len(inputs)) or ask(self, inputs))
+    teacher, student = small.networks()
+    settings = Settings(teacher_batches=2)
+    cost = step_cost(Training(student, [teacher], find("kd")(COURSE), small.data(), settings=settings), 0, seconds=0)
+    assert {size for size in asked if size >= 16} == {32}
+    assert cost.parts_ms["teacher"] > 0
+
+
 def test_the_floor_of_a_hint_stage_is_cut_at_its_taps(training):
     hinted = training("fitnets", pair="conv -> conv1")
     stage = hinted.stages[0]

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +70,13 @@ def fastest_settings(
     their own.
     """
     if not teachers:
-        settings = _without("teacher_precision", settings)
+        settings = _without("teacher_batches", _without("teacher_precision", settings))
     if settings.torch_device.type == "cpu":  # where it was measured to gain nothing beside the rest, for a long wait
         settings = _without("compile", settings)
     if stored and not stored.mostly_read(stage.course, stage.objective.reads):
         stored = None
+    if stored:
+        settings = _without("teacher_batches", settings)
     about = _about(teachers, student, stage, data, stored)
     known = _remembered(settings, about, steps)
     if known is not None:
@@ -108,14 +111,14 @@ def _measured(settings: Settings, trials: "_Trials", about: Any, steps: int) -> 
 
 
 def best_of(settings: Settings, times: Times) -> tuple[Settings, float]:
-    """Settings and how many times the plain ones' speed they have: numbers first, then memory format, then threads.
+    """Settings and how many times the plain ones' speed they have: numbers first, then memory format, and so on.
 
     Of those that are about equally fast it is the first, which changes least.
     """
     best, gain = settings.plain, 1.0
     if "threads" in settings.auto and settings.torch_device.type == "cpu":
         best = replace(best, threads=torch.get_num_threads())  # written down, for results depend on it
-    for candidates in (_precisions, _formats, _threads, _compiled):
+    for candidates in (_precisions, _formats, _threads, _teacher_batches, _compiled):
         speeds = {best: 1.0}
         for candidate in candidates(best, settings):
             speed = times(candidate, best)
@@ -134,6 +137,8 @@ def describe(settings: Settings) -> str:
     said.append("channels-last" if settings.channels_last else "channels-first")
     if settings.threads:
         said.append(f"{settings.threads} thread{'s' if settings.threads > 1 else ''}")
+    if settings.teacher_batches > 1:
+        said.append(f"the teacher about {settings.teacher_batches} batches at once")
     return ", ".join([*said, *(["compiled"] if settings.compile else [])])
 
 
@@ -144,7 +149,7 @@ class _Trials:
         self, teachers: Sequence[nn.Module], student: nn.Module, stage: Stage, data: Data, stored: Stored | None
     ):
         self.teachers, self.student, self.stage, self.data, self.stored = teachers, student, stage, data, stored
-        self.samples = min(stage.course.batch, len(data.train))
+        self.batch = self.samples = min(stage.course.batch, len(data.train))
         self.end = math.inf
         self.compared, self.left_out = 0, False
         self.steps: dict[Settings, Callable[[], None]] = {}
@@ -154,9 +159,10 @@ class _Trials:
 
         The time for comparisons begins after it, so that the heaviest networks, too, get one.
         """
-        step = self._step(settings)
-        step()
-        seconds = timed(step, settings.torch_device)
+        step, steps = self._step(settings), settings.teacher_batches
+        for _ in range(steps):
+            step()
+        seconds = timed(step, settings.torch_device, steps)
         self.samples = max(min(SMALLEST_BATCH, self.samples), int(self.samples * min(1.0, STEP / seconds)))
         self.end = time.perf_counter() + MOST
         return seconds
@@ -166,10 +172,13 @@ class _Trials:
         if time.perf_counter() > self.end:
             self.left_out = True
             return None
+        if settings.teacher_batches != other.teacher_batches and self.samples < self.batch:
+            return None  # of parts of a batch the teacher would take more at once gladly, and not of whole ones
         try:
             self.steps = {one: self.steps.get(one) or self._step(one) for one in (other, settings)}  # no more are held
             steps = {"this": self.steps[settings], "other": self.steps[other]}
-            found = interleaved(steps, settings.torch_device, seconds=COMPARISON)
+            groups = math.lcm(settings.teacher_batches, other.teacher_batches)
+            found = interleaved(steps, settings.torch_device, seconds=COMPARISON, multiple=groups)
         except (RuntimeError, UserError):
             return None
         self.compared += 1
@@ -181,15 +190,15 @@ class _Trials:
         training = Training(student, teachers, [stage], self.data, settings=settings, stored=self.stored)
         with settings.in_force():
             training.open(stage)
-            batch = next(training.batches(stage))
+            batches = cycle(list(islice(training.batches(stage), settings.teacher_batches)))
 
         def step() -> None:
             training.place.step = 0
             with settings.in_force():
-                training.advance(stage, batch, time.monotonic())
+                training.advance(stage, next(batches), time.monotonic())
 
         if training.apparatus.stored:
-            for _ in range(2):  # the teacher answers, then it is compared with what it answered; other steps only read
+            for _ in range(1 + settings.teacher_batches):  # it answers to each, then is compared; other steps only read
                 step()
         return step
 
@@ -212,6 +221,12 @@ def _threads(best: Settings, settings: Settings) -> Iterator[Settings]:
     if "threads" in settings.auto and best.threads:
         for threads in sorted({best.threads // 2, best.threads // 4, 1} - {0, best.threads}, reverse=True):
             yield replace(best, threads=threads)
+
+
+def _teacher_batches(best: Settings, settings: Settings) -> Iterator[Settings]:
+    if "teacher_batches" in settings.auto:
+        for count in (2, 4):
+            yield replace(best, teacher_batches=count)
 
 
 def _compiled(best: Settings, settings: Settings) -> Iterator[Settings]:

@@ -50,26 +50,24 @@ def step_cost(training: Training, number: int, *, seconds: float = 5.0) -> StepC
         training.place.stage = number
         reset_peak_memory(device)  # other stages, and the search for settings, have taken some
         training.open(stage)
-        feed = _endless(training, stage)
-        for _ in range(WARM_UP):
-            training.advance(stage, next(feed), time.monotonic())
+        for batch in itertools.islice(_endless(training, stage), WARM_UP):
+            training.advance(stage, batch, time.monotonic())
         found = peak_memory(device)  # before anything else than the training takes some
-        times = _interleaved(training, stage, feed, 0.5 * seconds)
+        times = _interleaved(training, stage, 0.5 * seconds)
         loader = _loader_rate(training, stage, 0.15 * seconds)
-        split = _split(training, stage, feed, 0.35 * seconds)
-    ours = times.pop("step")
-    batch = len(next(feed))
+        split = _split(training, stage, 0.35 * seconds)
+    ours, size = times.pop("step"), len(batch)
     return StepCost(
         stage=stage.name,
         objective=str(stage.objective),
-        batch=batch,
+        batch=size,
         step_ms=_milliseconds(ours),
         parts_ms=split,
         floors_ms={name: _milliseconds(values) for name, values in times.items()},
         of_floor={name: round(median_ratio(values, ours), 4) for name, values in times.items()},
-        images_per_second=round(batch / (statistics.median(ours) + split["data"] / 1000), 1),
+        images_per_second=round(size / (statistics.median(ours) + split["data"] / 1000), 1),
         loader_images_per_second=round(loader, 1),
-        limit="loader" if loader < batch / statistics.median(ours) else "step",
+        limit="loader" if loader < size / statistics.median(ours) else "step",
         peak_memory_mb=round(found.get("accelerator", found.get("process", 0)) / 1e6, 1),
         memory_of="accelerator" if "accelerator" in found else "process",
         rounds=len(ours),
@@ -83,13 +81,15 @@ def interleaved(
     seconds: float,
     least: int = LEAST_ROUNDS,
     repeats: int | None = None,
+    multiple: int = 1,
 ) -> dict[str, list[float]]:
     """Seconds of one call of each variant, round by round, in an order that is shuffled in each.
 
-    A round calls each variant ``repeats`` times; by default as often as takes a while, after a warm-up.
+    A round calls each variant ``repeats`` times; by default, after a warm-up, as often as takes a while: ``multiple``
+    times or some such number more.
     """
     times: dict[str, list[float]] = {name: [] for name in variants}
-    calls = {name: repeats or _repeats(run, device) for name, run in variants.items()}
+    calls = {name: repeats or _repeats(run, device, multiple) for name, run in variants.items()}
     order, draw, end = list(variants), random.Random(0), time.perf_counter() + seconds
     while len(times[order[0]]) < least or time.perf_counter() < end:
         draw.shuffle(order)
@@ -103,37 +103,42 @@ def median_ratio(values: list[float], base: list[float]) -> float:
     return statistics.median(value / other for value, other in zip(values, base, strict=True))
 
 
-def _repeats(run: Callable[[], object], device: torch.device) -> int:
+def _repeats(run: Callable[[], object], device: torch.device, multiple: int) -> int:
     """Calls that a round makes; on the way, the variant is warmed up."""
-    run()
-    return max(1, round(ROUND / timed(run, device)))
+    timed(run, device, multiple)
+    return multiple * max(1, round(ROUND / (multiple * timed(run, device, multiple))))
 
 
-def _interleaved(training: Training, stage: Stage, feed: Iterator[Batch], seconds: float) -> dict[str, list[float]]:
-    batch = next(feed)
-    floor = Floor(training, stage, batch)
+def _interleaved(training: Training, stage: Stage, seconds: float) -> dict[str, list[float]]:
+    together = training.settings.teacher_batches
+    few = list(itertools.islice(_endless(training, stage), together))  # about which the teacher is asked at once
+    floor, batches = Floor(training, stage, few[0]), itertools.cycle(few)
 
     def step() -> None:
         training.place.step = 0  # the last step of an epoch does more
-        training.advance(stage, batch, time.monotonic())
+        training.advance(stage, next(batches), time.monotonic())
 
-    return interleaved({"step": step, **floor.steps()}, training.settings.torch_device, seconds=seconds)
+    variants = {"step": step, **floor.steps()}
+    return interleaved(variants, training.settings.torch_device, seconds=seconds, multiple=together)
 
 
-def _split(training: Training, stage: Stage, feed: Iterator[Batch], seconds: float) -> dict[str, float]:
+def _split(training: Training, stage: Stage, seconds: float) -> dict[str, float]:
     """Milliseconds of each part of a step, as it is in a training: the next batch is waited for, then taken."""
     parts = Parts(training.settings.torch_device)
     parts.watch(training.apparatus)
     rows: list[dict[str, float]] = []
+    together = training.settings.teacher_batches  # one step of them asks the teacher for all
+    feed = _endless(training, stage)
     end = time.perf_counter() + seconds
     while len(rows) < LEAST_ROUNDS or time.perf_counter() < end:
         parts.seconds = dict.fromkeys(parts.seconds, 0.0)
-        with parts.part("data"):
-            batch = next(feed)
-        with parts.part("loop"):
-            training.place.step = 0
-            training.advance(stage, batch, time.monotonic())
-        rows.append(parts.seconds)
+        for _ in range(together):
+            with parts.part("data"):
+                batch = next(feed)
+            with parts.part("loop"):
+                training.place.step = 0
+                training.advance(stage, batch, time.monotonic())
+        rows.append({name: passed / together for name, passed in parts.seconds.items()})
     found = {name: _milliseconds([row[name] for row in rows]) for name in rows[0]}
     return {name: value for name, value in found.items() if value or name in ("data", "loop")}
 

@@ -67,7 +67,7 @@ class StoredAnswers:
         if stored is None or not reads.teacher:
             return None
         reason = stored.needs_live_teacher(reads)
-        reason = reason or _alone_in_its_batch(objective, settings.prepare(data.example(PROBED, settings.torch_device)))
+        reason = reason or company_matters(objective, data, settings)
         if reason:
             note(f"stage {stage.name!r} asks the teacher at every step: {reason}")
             return None
@@ -153,11 +153,12 @@ def _about(stored: Stored, views: Views, data: Data, seed: int) -> dict[str, Any
     }
 
 
-def _alone_in_its_batch(objective: Objective, inputs: Tensor) -> str | None:
-    """Whether an answer depends on who shares the batch, beyond rounding: then it cannot be stored for its sample.
+def company_matters(objective: Objective, data: Data, settings: Settings) -> str | None:
+    """Whether an answer depends on who shares the batch, beyond rounding, or on chance: it is not its sample's alone.
 
     Samples are asked about in another order, and with fewer others.
     """
+    inputs = settings.prepare(data.example(PROBED, settings.torch_device))
     fewer = inputs[::2]
     answers = [objective.ask(batch) for batch in (inputs, inputs.flip(0), fewer)]
     for teacher, whole, backwards, few in zip(objective.teachers, *answers, strict=True):

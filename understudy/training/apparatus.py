@@ -1,7 +1,7 @@
 """What lives for one stage: the objective with what its terms own, optimizers, bounds, the running mean of weights."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from understudy.stored import Stored
 from understudy.stored.answers import StoredAnswers
 from understudy.streams import Beside
 from understudy.terms import Facts, Reading
+from understudy.training.ahead import Ahead
 from understudy.training.averaging import Average
 from understudy.training.evaluate import objective_loss
 from understudy.training.optimizers import MaxNorm, parameter_groups, rival_groups
@@ -75,6 +76,7 @@ class Apparatus:
         self.average = Average(student, course.ema) if course.ema else None
         forms = lean(self.objective, teachers, data, settings, note)
         self.stored = StoredAnswers.of(stored, self.objective, stage, data, settings, forms, seed=seed, note=note)
+        self.ahead = None if self.stored else Ahead.of(self.objective, data, settings, note)
         self.shared = shared if self.stored is None else None
         self.question = question(self.objective, data, course.views, settings, forms) if self.shared else None
         self.spared = 0.0  # seconds of a step: by answers that another training had asked for
@@ -98,16 +100,17 @@ class Apparatus:
         course, data, device = self.stage.course, self.data, self.settings.torch_device
         numbered = self.number * STAGE_STRIDE + epoch
         draw = self.stored.draw(self.number, epoch) if self.stored else Draw(self.seed, numbered)
-        yield from data.train.epoch(
+        from_step = partial(
+            data.train.epoch,
             numbered,
             seed=self.seed,
             batch=course.batch,
             views=course.views,
             classes=len(data.classes),
             device=device,
-            start=start,
             draw=draw,
         )
+        yield from self.ahead.batches(from_step, start) if self.ahead else from_step(start=start)
         last = data.train.last_of_epoch(numbered, seed=self.seed, batch=course.batch)
         if self.stored and last is not None:  # what this epoch left out, a later one will ask for
             for batch in data.train.viewed([last], draw, course.views, len(data.classes), device):
@@ -135,9 +138,10 @@ class Apparatus:
         """The teachers, or whoever keeps their answers."""
         if self.stored:
             return self.stored.answers(batch, inputs)
+        ask = partial(self.ahead.ask, batch, inputs) if self.ahead else partial(self.objective.ask, inputs)
         if not self.shared or not self.question:
-            return self.objective.ask(inputs)
-        answers, self.spared = self.shared.answers(self.question, batch, lambda: self.objective.ask(inputs))
+            return ask()
+        answers, self.spared = self.shared.answers(self.question, batch, ask)
         return answers
 
     def validation_loss(self, epoch: float) -> dict[str, float]:

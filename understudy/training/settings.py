@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from understudy.errors import UserError
 from understudy.training.bounds import STRICT, Interval
 
-Choosable = Literal["precision", "teacher_precision", "channels_last", "threads", "compile"]
+Choosable = Literal["precision", "teacher_precision", "channels_last", "threads", "teacher_batches", "compile"]
 CHOOSABLE: tuple[Choosable, ...] = get_args(Choosable)
 
 
@@ -25,6 +25,7 @@ class Settings:
         teacher_precision: the teacher's, where it differs; it often stands less than a student that learns.
         teacher: ``"lean"`` asks a copy of the teacher with folded batch norms, in low precision only where its answers
             stay the same (checked on the data); ``"plain"`` asks the teacher as it is, in the precision that is said.
+        teacher_batches: the teacher answers the batches of so many steps at once; by the image, small ones cost more.
         channels_last: the memory format in which convolutions are fastest on most hardware.
         threads: of the CPU, for this process; None leaves PyTorch's choice.
         compile: run the networks through ``torch.compile`` while they train; the first step then takes up to a minute.
@@ -36,6 +37,7 @@ class Settings:
     precision: Literal["float32", "bfloat16"] = "float32"
     teacher_precision: Literal["float32", "bfloat16"] | None = None
     teacher: Literal["lean", "plain"] = "lean"
+    teacher_batches: Annotated[int, Interval(ge=1)] = 1
     channels_last: bool = True
     threads: Annotated[int, Interval(ge=1)] | None = None
     compile: bool = False
