@@ -30,7 +30,7 @@ def store() -> None:
 
 @app.command("list")
 def list_(path: StoreOption = None, json: JsonOption = False) -> None:
-    """Every finished training: its key, network, method, seed, validation accuracy, size and last use.
+    """Every finished training: its key, network, method, validation accuracy, size and days without use.
 
     Example: understudy store list --store runs/store --json
     """
@@ -38,14 +38,14 @@ def list_(path: StoreOption = None, json: JsonOption = False) -> None:
     if json:
         print_json(rows)
         return
-    table = Table()
-    for column in ("key", "training", "network", "method", "seed", "validation", "size", "used"):
-        table.add_column(column, no_wrap=column in ("key", "training"))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))  # so that a row fits a terminal of 80 columns
+    for column in ("key", "training", "what", "validation", "size", "unused"):
+        table.add_column(column, no_wrap=column not in ("training", "what"), overflow="fold")
     for row in rows:
         validation = "" if row["validation"] is None else f"{100 * row['validation']:.2f} %"
-        size, used = f"{row['bytes'] / 1e6:.1f} MB", f"{row['days_unused']:.0f} d ago"
-        told = (row["training"], row["network"], row["method"], row["seed"], validation, size, used)
-        table.add_row(row["key"][:12], *map(str, told))
+        what = f"{row['network']} by {row['method']}" if row["network"] else ""
+        size, unused = f"{row['bytes'] / 1e6:.1f} MB", f"{row['days_unused']:.0f} d"
+        table.add_row(row["key"][:10], row["training"], what, validation, size, unused)
     out.print(table)
 
 
