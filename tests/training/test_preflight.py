@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import nn
 
+from understudy.data import Views
 from understudy.errors import UserError
 from understudy.measure import clock
 from understudy.methods import find
 from understudy.stage import Stage
 from understudy.stored import Stored
-from understudy.terms import CE, KD, Hint, Term, as_sum
+from understudy.terms import CE, KD, GradientAT, Hint, Term, as_sum
 from understudy.terms._base import Reads
 from understudy.training import preflight
 from understudy.training.course import Course
@@ -185,3 +186,27 @@ def test_what_is_timed_is_a_whole_step_and_is_waited_for(small, monkeypatch, tmp
     stored = Stored(folder=str(tmp_path))
     list(preflight.check_stage(stage, student, [teacher], small.data(), CPU, stored=stored))
     assert done == ["wait", "step", "wait"] * 3 + ["wait", "wait"] * 3  # the student's steps, the teacher's answers
+
+
+@pytest.mark.parametrize(
+    ("terms", "course", "said"),
+    [
+        (CE() + KD(), COURSE, ["a table [stored] asks"]),
+        (CE() + Hint("conv -> conv2"), COURSE, ['a table [stored] with taps = "exact" asks']),
+        (CE() + KD(), replace(COURSE, epochs=8, views=Views(flip=True)), []),  # each view is seen once
+        (CE() + GradientAT("conv -> conv2"), COURSE, []),
+        (CE(), COURSE, []),
+    ],
+    ids=["logits", "hidden values", "no view twice", "gradients", "no teacher"],
+)
+def test_stored_answers_are_proposed_where_they_would_pay(small, monkeypatch, terms, course, said):
+    monkeypatch.setattr(preflight, "WORTH", 0.0)
+    teacher, student = small.networks()
+    stage = Stage("only", as_sum(terms), course)
+    found = list(preflight.check_stage(stage, student, [teacher], small.data(), CPU))
+    about = [finding.text for finding in found if finding.subject.endswith("stored answers")]
+    assert len(about) == len(said)
+    assert all(words in text for words, text in zip(said, about, strict=True))
+    monkeypatch.setattr(preflight, "WORTH", 1e9)
+    found = list(preflight.check_stage(stage, student, [teacher], small.data(), CPU))
+    assert not any("stored" in finding.subject for finding in found)

@@ -26,10 +26,15 @@ class Forecast:
     def fits(self) -> bool:
         return self.size <= self.free
 
+    @property
+    def gain(self) -> float:
+        """Times the speed, once the answers are there."""
+        return 1 / (1 - self.teacher)
+
     def __str__(self) -> str:
         several = self.views > 1
         views = f"{self.views} views need" if several else "1 view needs"
-        gain = f"{'save' if several else 'saves'} {1 / (1 - self.teacher):.1f}x"
+        gain = f"{'save' if several else 'saves'} {self.gain:.1f}x"
         text = f"the teacher is {self.teacher:.0%} of a step; {views} {size(self.size)}"
         if not self.fits:
             return f"{text}, and there is room for {size(self.free)}: take fewer views, or another folder"

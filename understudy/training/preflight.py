@@ -18,7 +18,7 @@ from understudy.measure.clock import timed
 from understudy.objective import Objective, evaluating
 from understudy.stage import Stage
 from understudy.stored import Stored
-from understudy.stored.forecast import forecast
+from understudy.stored.forecast import Forecast, forecast
 from understudy.taps import Answer, inner
 from understudy.terms import Sum
 from understudy.training.apparatus import facts_of
@@ -31,6 +31,7 @@ from understudy.training.teaching import lean
 
 SAMPLE = 1000  # of which the teacher's accuracy is estimated
 DRY_BATCH = 32
+WORTH = 1.2  # times the speed: from there on stored answers are proposed to those who did not ask for them
 
 
 @dataclass(frozen=True)
@@ -195,8 +196,12 @@ def _dry_run(
     steps = stage.course.epochs * data.train.steps(stage.course.batch)
     estimate = _duration(seconds * stage.course.batch / len(batch) * steps)
     yield Finding("ok", subject, f"trains {moved:,} parameters for {stage.course.epochs} epochs, roughly {estimate}")
-    if stored and objective.terms.reads.teacher:
-        yield _check_stored(f"{subject}, stored answers", stored, stage, objective, inputs, len(data.train), seconds)
+    if objective.terms.reads.teacher:
+        about, samples = f"{subject}, stored answers", len(data.train)
+        if stored:
+            yield _check_stored(about, stored, stage, objective, inputs, samples, seconds)
+        else:
+            yield from _propose_stored(about, stage, objective, inputs, samples, seconds)
 
 
 def _check_stored(
@@ -205,10 +210,31 @@ def _check_stored(
     reason = stored.needs_live_teacher(objective.terms.reads)
     if reason:
         return Finding("ok", subject, f"none: {reason}")
+    found = _forecast(stored, stage, objective, inputs, samples, step)
+    return Finding("ok" if found.fits else "warning", subject, str(found))
+
+
+def _propose_stored(
+    subject: str, stage: Stage, objective: Objective, inputs: Tensor, samples: int, step: float
+) -> Iterator[Finding]:
+    """Nobody asked for them: a line only where they would pay within this very training."""
+    reads = objective.terms.reads
+    stored, table = Stored(), "a table [stored]"
+    if reads.teacher_taps:
+        stored, table = Stored(taps="exact"), 'a table [stored] with taps = "exact"'
+    if stored.needs_live_teacher(reads) or stored.epochs_asked(stage.course) == stage.course.epochs:
+        return
+    found = _forecast(stored, stage, objective, inputs, samples, step)
+    if found.fits and found.gain >= WORTH:
+        yield Finding("ok", subject, f"{found}, if {table} asks for them")
+
+
+def _forecast(
+    stored: Stored, stage: Stage, objective: Objective, inputs: Tensor, samples: int, step: float
+) -> Forecast:
     answers = objective.ask(inputs)
     seconds = min(timed(lambda: objective.ask(inputs), inputs.device) for _ in range(3))
-    found = forecast(stored, stage, answers, samples, seconds, step)
-    return Finding("ok" if found.fits else "warning", subject, str(found))
+    return forecast(stored, stage, answers, samples, seconds, step)
 
 
 def _seconds_of_step(objective: Objective, course: Course, inputs: Tensor, batch: Batch, settings: Settings) -> float:
