@@ -9,6 +9,7 @@ from understudy import recipe as recipes
 from understudy.plans.entry import read_json
 from understudy.running import Run
 from understudy.running.compiling import compiled
+from understudy.training.loop import Training
 
 BASE = """
 data = { name = "demo" }
@@ -166,3 +167,33 @@ def test_what_leaves_nothing_to_choose_from_is_told(make_run):
 def test_the_check_looks_at_methods_whose_assistants_are_not_chosen_yet(make_run):
     run: Run = make_run(text=AUTO)
     assert [finding.text for finding in run.check() if finding.subject.startswith("takd")]
+
+
+@pytest.fixture
+def diverging(monkeypatch):
+    """The names of trainings whose loss is no number."""
+    lost, check = set(), Training._check_finite
+
+    def checked(self, batch=None):
+        if self.name in lost:
+            raise self._diverged("the loss is no longer a number")
+        check(self, batch)
+
+    monkeypatch.setattr(Training, "_check_finite", checked)
+    return lost
+
+
+def test_a_size_whose_quick_training_diverges_is_not_chosen(make_run, diverging):
+    diverging.add("takd-quick-6-1")
+    result = make_run(text=AUTO).execute()
+    (note,) = (note for note in result["notes"] if "rule of thumb" in note)
+    assert "plain4 assists" in note
+    assert "6: failed" in note
+
+
+def test_without_the_quick_trainings_that_decide_nothing_is_chosen(make_run, diverging):
+    diverging.add("takd-quick-2-0")
+    with pytest.raises(UserError, match=r"no assistant can be chosen .*2: failed.*: lower the learning rate, or name"):
+        make_run(text=AUTO).execute()
+    diverging.clear()  # as by a lower rate: the same command goes on
+    assert make_run(text=AUTO).execute()["methods"]["takd"]

@@ -1,5 +1,6 @@
 """Assistants that are left to us: the paper's rule of thumb, from quick trainings."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ from understudy.errors import UserError
 from understudy.measure import Spread
 from understudy.models.families import Size
 from understudy.paths import Edge, Rule
+from understudy.paths.edges import FAILED
 from understudy.plans import Node
 from understudy.recipe import Recipe
 from understudy.recipe.schema import PathTable
@@ -50,11 +52,13 @@ def _trials(ways: Ways) -> dict[Edge, list[Node]]:
 
 
 def _tried(ways: Ways, train: Train) -> dict[Edge, Spread]:
-    """What the trials reach on the validation part."""
+    """What the trials reach on the validation part; a size is out of it if one of its trainings came to nothing."""
     trainings = _trials(ways)
     records = train([node for nodes in trainings.values() for node in nodes])
     values = {name: validation_of(record) or 0.0 for name, record in records.items()}
-    return {edge: Spread(tuple(values[node.name] for node in nodes)) for edge, nodes in trainings.items()}
+    sound = {edge: nodes for edge, nodes in trainings.items() if all(node.name in values for node in nodes)}
+    spreads = {edge: Spread(tuple(values[node.name] for node in nodes)) for edge, nodes in sound.items()}
+    return {edge: spreads.get(edge, FAILED) for edge in trainings}
 
 
 def _chosen(ways: Ways, train: Train) -> tuple[Size, str]:
@@ -64,7 +68,15 @@ def _chosen(ways: Ways, train: Train) -> tuple[Size, str]:
         return sizes.assistants[0], "the only size between student and teacher"
     known = _tried(ways, train)
     accuracies = {size: known[Edge((size,), quick=True)].mean for size in sizes.all}
-    tried = ", ".join(f"{size}: {100 * value:.2f} %" for size, value in accuracies.items())
+    tried = ", ".join(f"{size}: {_told(value)}" for size, value in accuracies.items())
     chosen = Rule(sizes).chosen(known)
-    assert chosen is not None
+    if chosen is None:
+        raise UserError(
+            f"no assistant can be chosen by the rule of thumb (quick trainings: {tried}): lower the learning rate, or "
+            f'name the assistants, as in assistants = ["{ways.networks[sizes.assistants[0]].network}"]'
+        )
     return chosen, f"by the rule of thumb: quick trainings alone reach {tried} on validation"
+
+
+def _told(accuracy: float) -> str:
+    return f"{100 * accuracy:.2f} %" if math.isfinite(accuracy) else "failed"

@@ -1,6 +1,6 @@
 """A plan carried out while it may still grow: what is there is taken, what is not is trained, many at once."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,11 +86,23 @@ class Execution:
         for node in nodes:
             self.plan.add(self._settled(node))
 
-    def results(self, names: Collection[str] | None = None) -> Iterator[Done]:
+    def results(
+        self, names: Collection[str] | None = None, failed: Callable[[FailedTrainingError], None] | None = None
+    ) -> Iterator[Done]:
         """Each training as it is done, until all that was submitted is, or these and what they learn from.
 
-        One that came to nothing is raised as ``FailedTrainingError``; who then asks again is given the others.
+        One that came to nothing is told to ``failed``, and the others go on; without it, it is raised.
         """
+        while True:
+            try:
+                yield from self._until_one_fails(names)
+                return
+            except FailedTrainingError as failure:
+                if failed is None:
+                    raise
+                failed(failure)
+
+    def _until_one_fails(self, names: Collection[str] | None) -> Iterator[Done]:
         while True:
             wanted = None if names is None else self.plan.with_teachers(names)
             for node in self.plan.ready(self.done, {*self._running, *self.given_up}):

@@ -11,6 +11,7 @@ from torch import nn
 from understudy import methods
 from understudy import recipe as recipes
 from understudy.data import Data
+from understudy.errors import FailedTrainingError
 from understudy.plans import Node, Store
 from understudy.plans.entry import RESULT, read_json
 from understudy.recipe import Recipe
@@ -192,9 +193,9 @@ class Run:
             self.adopt(recipe)
 
     def trained_beside(self, nodes: Sequence[Node]) -> dict[str, Mapping[str, Any]]:
-        """The records of trainings that are not the recipe's own."""
+        """The records of trainings that are not the recipe's own; of those that came to nothing there is none."""
         self.execution.submit(*nodes)
-        return self.carry_out([node.name for node in nodes])
+        return self.carry_out([node.name for node in nodes], lambda failure: self.watcher.note(str(failure)))
 
     def adopt(self, recipe: Recipe) -> None:
         """Go on with a recipe in which nothing is open any more."""
@@ -211,14 +212,19 @@ class Run:
         """Whether a result that is there says less than could be said now."""
         return False
 
-    def carry_out(self, names: Collection[str]) -> dict[str, Mapping[str, Any]]:
-        """Train these, and what they learn from, or go on with it, unless it is done; answers with their records."""
+    def carry_out(
+        self, names: Collection[str], failed: Callable[[FailedTrainingError], None] | None = None
+    ) -> dict[str, Mapping[str, Any]]:
+        """Train these, and what they learn from, or go on with it, unless it is done; answers with their records.
+
+        One that came to nothing ends it, unless there is somebody to be told: ``failed``.
+        """
         if any(name not in self.execution.plan for name in names):
             self.settle()
         with self._engine(self.casts, self.watcher, self.stop) as self.execution.engine:
-            for _ in self.execution.results(names):
+            for _ in self.execution.results(names, failed):
                 self.folder.gather_metrics(self.plan.names)
-        return {name: self.execution.done[name] for name in names}
+        return {name: self.execution.done[name] for name in names if name in self.execution.done}
 
     def student(self, seed: int) -> nn.Module:
         """A student with the fresh weights of this seed, the same for every method."""

@@ -50,15 +50,9 @@ class Search:
     def run(self) -> None:
         """Until nothing is left to ask for."""
         self._ask()
-        while True:
-            try:
-                for done in self.execution.results():
-                    self._record(done)
-                    self._ask()
-                return
-            except FailedTrainingError as failure:
-                self._set_aside(failure)
-                self._ask()
+        for done in self.execution.results(failed=self._set_aside):
+            self._record(done)
+            self._ask()
 
     @property
     def seconds(self) -> float:
@@ -118,6 +112,7 @@ class Search:
         self.failed.setdefault(edge, told)  # a new one, without the traceback, which would hold the networks
         self.execution.given_up.update(self.asked[edge])  # on other seeds, too
         self.execution.watcher.note(f"{failure}. The search goes on without {edge}")
+        self._ask()
 
     def _ask(self) -> None:
         """Submit what fits the budget; with a time, no more than can begin at once."""
