@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from understudy import data as datasets
 from understudy import recipe as recipes
 from understudy.data import Data
+from understudy.objective import Objective
 from understudy.running import Run
+from understudy.taps import Answer
 
 CLASSES = 3
 
@@ -90,6 +92,20 @@ def small() -> SimpleNamespace:
     return SimpleNamespace(
         data=make_data, networks=make_networks, pictures=pictures, Student=Student, Teacher=Teacher, classes=CLASSES
     )
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Of how many samples each teacher was asked, time by time."""
+    sizes: list[int] = []
+    ask = Objective.ask
+
+    def counted(self: Objective, inputs: Tensor) -> tuple[Answer, ...]:
+        sizes.extend([len(inputs)] * len(self.teachers))
+        return ask(self, inputs)
+
+    monkeypatch.setattr(Objective, "ask", counted)
+    return sizes
 
 
 NETWORKS = f"""

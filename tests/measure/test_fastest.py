@@ -14,7 +14,6 @@ from understudy.errors import UserError
 from understudy.measure import fastest
 from understudy.measure.fastest import best_of, fastest_settings
 from understudy.methods import find
-from understudy.objective import Objective
 from understudy.stored import Stored
 from understudy.training.course import Course
 from understudy.training.settings import CHOOSABLE, Settings
@@ -80,11 +79,9 @@ def test_a_teacher_is_asked_about_as_many_batches_at_once_as_gain_something():
 
 @pytest.mark.parametrize(("step", "wanted"), [(1e9, {16, 32, 64}), (1e-9, {16})], ids=["whole", "in-part"])
 def test_only_of_whole_batches_is_it_measured_how_many_a_teacher_is_asked_about_at_once(
-    look, monkeypatch, step, wanted
+    look, monkeypatch, asked, step, wanted
 ):
     monkeypatch.setattr(fastest, "STEP", step)
-    asked, ask = [], Objective.ask
-    monkeypatch.setattr(Objective, "ask", lambda self, inputs: asked.append(len(inputs)) or ask(self, inputs))
     found = look(Settings(device="cpu", auto=("teacher_batches",)))
     assert {size for size in asked if size > 8} == wanted
     assert ("nothing to compare" in found.reason) == (wanted == {16})
@@ -163,10 +160,8 @@ def test_a_short_run_and_one_that_cannot_be_measured_are_plain(look, monkeypatch
 
 
 @pytest.mark.parametrize(("stored", "read"), [(Stored(views=1), True), (Stored(seed=0), True), (Stored(), False)])
-def test_where_most_answers_are_stored_it_is_steps_that_read_them(look, monkeypatch, tmp_path, stored, read):
+def test_where_most_answers_are_stored_it_is_steps_that_read_them(look, monkeypatch, asked, tmp_path, stored, read):
     monkeypatch.setattr(fastest, "STEP", 1e9)  # on whole batches, however slow
-    asked, ask = [], Objective.ask
-    monkeypatch.setattr(Objective, "ask", lambda self, inputs: asked.append(len(inputs)) or ask(self, inputs))
     own = replace(stored, folder=str(tmp_path / "own"), fill=False)
     assert "measured in" in look(Settings(device="cpu", auto=("channels_last",)), stored=own).reason
     assert (asked.count(16) == 2) == read  # each of two settings asks once

@@ -15,7 +15,6 @@ from understudy.measure.parts import Parts
 from understudy.measure.steps import step_cost
 from understudy.measure.surroundings import peak_memory, reset_peak_memory
 from understudy.methods import find
-from understudy.objective import Objective
 from understudy.stored import Stored
 from understudy.training.course import Course
 from understudy.training.loop import Training
@@ -54,10 +53,7 @@ def test_a_step_is_split_and_set_against_its_floors(training, method, settings, 
     assert cost.batch == 16
 
 
-def test_a_step_with_stored_answers_is_measured_with_answers_that_are_there(small, tmp_path, monkeypatch):
-    asked = []
-    ask = Objective.ask
-    monkeypatch.setattr(Objective, "ask", lambda self, inputs: asked.append(len(inputs)) or ask(self, inputs))
+def test_a_step_with_stored_answers_is_measured_with_answers_that_are_there(small, tmp_path, asked):
     teacher, student = small.networks()
     stored = Stored(views=2, folder=str(tmp_path))
     cost = step_cost(Training(student, [teacher], find("kd")(COURSE), small.data(), stored=stored), 0, seconds=0)
@@ -65,10 +61,7 @@ def test_a_step_with_stored_answers_is_measured_with_answers_that_are_there(smal
     assert "teacher" in cost.parts_ms  # what reading its answers takes
 
 
-def test_a_step_has_its_part_of_a_question_about_several_batches(small, monkeypatch):
-    asked = []
-    ask = Objective.ask
-    monkeypatch.setattr(Objective, "ask", lambda self, inputs: asked.append(len(inputs)) or ask(self, inputs))
+def test_a_step_has_its_part_of_a_question_about_several_batches(small, asked):
     teacher, student = small.networks()
     settings = Settings(teacher_batches=2)
     cost = step_cost(Training(student, [teacher], find("kd")(COURSE), small.data(), settings=settings), 0, seconds=0)

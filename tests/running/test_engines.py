@@ -14,7 +14,6 @@ import pytest
 from tests.running import plans
 from tests.running.plans import TRAININGS, students
 from understudy.errors import FailedTrainingError, UserError
-from understudy.objective import Objective
 from understudy.running import worker
 from understudy.running.engines import Ended, Engine, Processes, Together
 from understudy.running.engines.processes import Worker
@@ -75,16 +74,9 @@ def test_two_workers_give_the_bytes_of_one_and_work_at_once(make_run, tmp_path, 
 
 
 def test_together_all_get_the_bytes_of_one_by_one_and_the_teacher_is_asked_once_for_each_batch(
-    make_run, tmp_path, expected, monkeypatch
+    make_run, tmp_path, expected, asked
 ):
-    asked, stop = [], StopRequest()
-    ask = Objective.ask
-
-    def counted(self, inputs):
-        asked.extend([len(inputs)] * len(self.teachers))
-        return ask(self, inputs)
-
-    monkeypatch.setattr(Objective, "ask", counted)
+    stop = StopRequest()
     hot = "[methods.hot]\nmethod = 'kd'\ntemperature = 8\ntrain = { epochs = 40 }\n"
     hearing = Hearing("hot-0", lambda: setattr(stop, "signal_number", signal.SIGINT))
 

@@ -8,7 +8,6 @@ import torch
 from understudy import Course, Settings, Views, optimizers
 from understudy.data.parts import Batch
 from understudy.methods import find
-from understudy.objective import Objective
 from understudy.training import checkpoints, sharing
 from understudy.training.loop import Training
 from understudy.training.sharing import SharedPasses
@@ -17,19 +16,6 @@ from understudy.training.turns import Turns
 COURSE = Course(epochs=3, batch=24, optimizer=optimizers.SGD(lr=0.05), views=Views(flip=True), keep="last")
 STEPS = 9  # of 72 samples
 KNOWN = 1  # time that each training asks a teacher to know it again
-
-
-@pytest.fixture
-def passes(monkeypatch):
-    """The batches about which a teacher was asked."""
-    asked, ask = [], Objective.ask
-
-    def counted(self, inputs):
-        asked.extend([len(inputs)] * len(self.teachers))
-        return ask(self, inputs)
-
-    monkeypatch.setattr(Objective, "ask", counted)
-    return asked
 
 
 def trainings(small, kinds, shared=None):
@@ -79,9 +65,9 @@ def in_turn(small, kinds, first=0):
     ],
     ids=["temperatures", "seeds", "seeds-in-one-order", "views", "lengths"],
 )
-def test_each_ends_as_alone_and_the_teacher_answers_once_where_batches_are_alike(small, passes, kinds, expected):
+def test_each_ends_as_alone_and_the_teacher_answers_once_where_batches_are_alike(small, asked, kinds, expected):
     together = in_turn(small, kinds)
-    assert len(passes) == expected + KNOWN * len(kinds)
+    assert len(asked) == expected + KNOWN * len(kinds)
     alone = trainings(small, kinds)
     for training in alone:
         training.run()
@@ -89,7 +75,7 @@ def test_each_ends_as_alone_and_the_teacher_answers_once_where_batches_are_alike
     assert weights(together[0]) != weights(together[1])
 
 
-def test_whoever_comes_later_goes_with_the_others_who_do(small, passes):
+def test_whoever_comes_later_goes_with_the_others_who_do(small, asked):
     waiting = trainings(small, [(COURSE, 0, temperature) for temperature in (1.0, 2.0, 4.0, 8.0)], SharedPasses(2))
     turns = Turns()
     for training in waiting[:2]:
@@ -100,10 +86,10 @@ def test_whoever_comes_later_goes_with_the_others_who_do(small, passes):
         if following:
             turns.add(following)
     assert ended == waiting
-    assert len(passes) == 2 * STEPS + 4 * KNOWN
+    assert len(asked) == 2 * STEPS + 4 * KNOWN
 
 
-def test_two_teachers_of_equal_weights_are_not_mistaken_for_each_other(small, passes):
+def test_two_teachers_of_equal_weights_are_not_mistaken_for_each_other(small, asked):
     class Scaled(small.Teacher):
         factor = 1.0
 
@@ -120,11 +106,11 @@ def test_two_teachers_of_equal_weights_are_not_mistaken_for_each_other(small, pa
         turns.add(training)
     for _ in found:
         turns.until_one_ends()
-    assert len(passes) == 2 * (STEPS + KNOWN)
+    assert len(asked) == 2 * (STEPS + KNOWN)
     assert weights(found[0]) != weights(found[1])
 
 
-def test_a_teacher_that_draws_answers_each_one_anew(small, passes):
+def test_a_teacher_that_draws_answers_each_one_anew(small, asked):
     class Drawing(small.Teacher):
         def forward(self, x):
             return super().forward(x) + torch.rand(())
@@ -136,7 +122,7 @@ def test_a_teacher_that_draws_answers_each_one_anew(small, passes):
         turns.add(training)
     for _ in found:
         turns.until_one_ends()
-    assert len(passes) == 2 * (STEPS + KNOWN)
+    assert len(asked) == 2 * (STEPS + KNOWN)
 
 
 def test_those_that_cannot_save_do_not_keep_others_from_it(small, tmp_path):
@@ -156,9 +142,9 @@ def test_those_that_cannot_save_do_not_keep_others_from_it(small, tmp_path):
     assert checkpoints.newest(tmp_path / "1").state["place"]["steps"] == 2
 
 
-def test_who_is_behind_catches_up_and_then_shares(small, passes):
+def test_who_is_behind_catches_up_and_then_shares(small, asked):
     in_turn(small, [(COURSE, 0, 1.0), (COURSE, 0, 4.0)], first=4)
-    assert len(passes) == 4 + STEPS + 2 * KNOWN
+    assert len(asked) == 4 + STEPS + 2 * KNOWN
 
 
 @pytest.mark.parametrize(("device", "seconds"), [("cpu", 2.0), ("meta", 0.0)])
