@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,40 +25,13 @@ from understudy.training.apparatus import Apparatus
 from understudy.training.evaluate import scores
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.metrics import Log
+from understudy.training.place import Best, Place
 from understudy.training.settings import Settings
 from understudy.training.sharing import SharedPasses
 from understudy.training.state import copy_of
 from understudy.training.watch import Watcher
 
 SHARES_EVERY = 100  # steps: a look at the terms' gradients costs about half a step for each of them
-
-
-@dataclass
-class Best:
-    """The best epoch of a stage so far, by validation."""
-
-    epoch: int
-    value: float
-    scores: dict[str, float]
-
-
-@dataclass
-class Place:
-    """Where a training is, and what it has found on the way."""
-
-    stage: int = 0
-    epoch: int = 0
-    step: int = 0  # within the epoch
-    steps: int = 0  # of the whole training
-    best: Best | None = None
-    seconds: float = 0.0
-    logged: int = 0  # bytes of metrics.jsonl that belong to this state
-    ends: list[dict[str, Any]] = field(default_factory=list)  # how each finished stage ended
-
-    @classmethod
-    def of(cls, state: dict[str, Any]) -> "Place":
-        best = state.pop("best")
-        return cls(**state, best=Best(**best) if best else None)
 
 
 class Training:

@@ -1,0 +1,32 @@
+"""Where a training is: what the loop counts, finds and goes on from."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Best:
+    """The best epoch of a stage so far, by validation."""
+
+    epoch: int
+    value: float
+    scores: dict[str, float]
+
+
+@dataclass
+class Place:
+    """Where a training is, and what it has found on the way."""
+
+    stage: int = 0
+    epoch: int = 0
+    step: int = 0  # within the epoch
+    steps: int = 0  # of the whole training
+    best: Best | None = None
+    seconds: float = 0.0
+    logged: int = 0  # bytes of metrics.jsonl that belong to this state
+    ends: list[dict[str, Any]] = field(default_factory=list)  # how each finished stage ended
+
+    @classmethod
+    def of(cls, state: dict[str, Any]) -> "Place":
+        best = state.pop("best")
+        return cls(**state, best=Best(**best) if best else None)
