@@ -218,7 +218,8 @@ def test_a_store_is_filled_by_one_run_and_looked_after_by_its_command(understudy
         "seed": 0,
         "data": "folder",
     }
-    assert "fitnets-0" in understudy("store", "list")[1]
+    (line,) = understudy("store", "list")[1].splitlines()[1:]  # not broken, in a terminal of 80 columns
+    assert line.split()[:5] == [row["key"][:10], "fitnets-0", "smallnets:student", "by", "fitnets"]
     assert understudy("store", "check")[:2] == (0, "1 training, 0 damaged\n")
     (store / "nodes" / row["key"] / "student.json").write_text("{}")
     code, out, _ = understudy("store", "check", "--json")

@@ -74,17 +74,26 @@ def test_what_gains_next_to_nothing_changes_nothing():
 def test_a_teacher_is_asked_about_as_many_batches_at_once_as_gain_something():
     ahead = speeds(teacher_batches__2=1.2, teacher_batches__4=1.22)
     assert best_of(OPEN, ahead)[0].teacher_batches == 2
-    assert best_of(OPEN, speeds(teacher_batches__2=1.02, teacher_batches__4=1.2))[0].teacher_batches == 4
+    assert best_of(OPEN, speeds(teacher_batches__2=1.02))[0].teacher_batches == 1
+    assert best_of(OPEN, speeds(teacher_batches__2=1.2, teacher_batches__4=1.5))[0].teacher_batches == 4
 
 
-@pytest.mark.parametrize(("step", "wanted"), [(1e9, {16, 32, 64}), (1e-9, {16})], ids=["whole", "in-part"])
+@pytest.mark.parametrize(("step", "wanted"), [(1e9, {16, 32}), (1e-9, {16})], ids=["whole", "in-part"])
 def test_only_of_whole_batches_is_it_measured_how_many_a_teacher_is_asked_about_at_once(
     look, monkeypatch, asked, step, wanted
 ):
     monkeypatch.setattr(fastest, "STEP", step)
     found = look(Settings(device="cpu", auto=("teacher_batches",)))
-    assert {size for size in asked if size > 8} == wanted
+    assert {size for size in asked if size > 8} - {64} == wanted  # four batches are looked at where two gain something
     assert ("nothing to compare" in found.reason) == (wanted == {16})
+
+
+@pytest.mark.parametrize("stored", [Stored(views=1), Stored()])
+def test_where_answers_are_stored_nobody_asks_ahead(look, monkeypatch, tmp_path, stored):
+    monkeypatch.setattr(fastest, "STEP", 1e9)
+    stored = replace(stored, folder=str(tmp_path / "own"))
+    found = look(Settings(device="cpu", auto=("teacher_batches",)), stored=stored)
+    assert "nothing to compare" in found.reason
 
 
 def test_what_a_recipe_says_is_kept():

@@ -3,6 +3,7 @@
 import itertools
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from understudy.measure.parts import Parts
 from understudy.measure.steps import step_cost
 from understudy.measure.surroundings import peak_memory, reset_peak_memory
 from understudy.methods import find
+from understudy.objective import Objective
 from understudy.stored import Stored
 from understudy.training.course import Course
 from understudy.training.loop import Training
@@ -61,12 +63,29 @@ def test_a_step_with_stored_answers_is_measured_with_answers_that_are_there(smal
     assert "teacher" in cost.parts_ms  # what reading its answers takes
 
 
-def test_a_step_has_its_part_of_a_question_about_several_batches(small, asked):
+@pytest.mark.parametrize(("together", "sizes", "each"), [(2, {32}, 10.0), (9, {64}, 5.0)])
+def test_a_step_has_its_part_of_a_question_about_several_batches(small, monkeypatch, together, sizes, each):
+    asked, ask, clock = set(), Objective.ask, SimpleNamespace(now=0.0)
+
+    def tick():
+        clock.now += 1e-9
+        return clock.now
+
+    def slow(self, inputs):
+        if len(inputs) >= COURSE.batch:
+            asked.add(len(inputs))
+            clock.now += 0.02
+        return ask(self, inputs)
+
+    monkeypatch.setattr(steps, "ROUND", 0.0)  # as few calls as can be: floors take no time by this clock
+    monkeypatch.setattr(time, "perf_counter", tick)
+    monkeypatch.setattr(Objective, "ask", slow)
     teacher, student = small.networks()
-    settings = Settings(teacher_batches=2)
+    settings = Settings(teacher_batches=together)
     cost = step_cost(Training(student, [teacher], find("kd")(COURSE), small.data(), settings=settings), 0, seconds=0)
-    assert {size for size in asked if size >= 16} == {32}
-    assert cost.parts_ms["teacher"] > 0
+    assert asked == sizes
+    assert cost.step_ms == pytest.approx(each, abs=0.01)
+    assert cost.parts_ms["teacher"] == pytest.approx(each, abs=0.01)
 
 
 def test_the_floor_of_a_hint_stage_is_cut_at_its_taps(training):

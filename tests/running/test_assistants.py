@@ -189,6 +189,12 @@ def test_a_size_whose_quick_training_diverges_is_not_chosen(make_run, diverging)
     (note,) = (note for note in result["notes"] if "rule of thumb" in note)
     assert "plain4 assists" in note
     assert "6: failed" in note
+    diverging.clear()  # another time it might not, and the choice would be another one
+    again = make_run(text=AUTO)
+    assert again.foresee() == 0
+    assert "takd-quick-6-1" not in again.plan
+    assert again.execute() == result
+    assert not again.folder.training("takd-quick-6-1").joinpath("result.json").exists()
 
 
 def test_without_the_quick_trainings_that_decide_nothing_is_chosen(make_run, diverging):

@@ -94,6 +94,16 @@ def test_a_finished_run_mends_its_student(make_run, tmp_path, damage):
     assert product.read_bytes() == whole
 
 
+def test_a_folder_that_an_older_version_began_goes_on(make_run, tmp_path):
+    result = make_run().execute()
+    recipe = tmp_path / "run/recipe.toml"
+    lines = recipe.read_text().splitlines(keepends=True)
+    recipe.write_text("".join(line for line in lines if not line.startswith("teacher_batches")))
+    assert make_run().execute() == result
+    with pytest.raises(UserError, match=r"another recipe.*teacher_batches"):
+        make_run("settings.teacher_batches=2").execute()
+
+
 def test_a_folder_of_another_recipe_or_of_something_else_is_refused_and_left_alone(make_run, tmp_path):
     make_run().execute()
     before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}

@@ -109,7 +109,15 @@ class Undecided(OfItsBatch):
         return self.teacher(inputs + torch.randn_like(inputs))
 
 
-@pytest.mark.parametrize("kind", [OfItsBatch, Undecided])
+class Drawing(OfItsBatch):
+    """It draws for nothing, and who draws after it gets other numbers."""
+
+    def forward(self, inputs):
+        torch.rand(1)
+        return self.teacher(inputs)
+
+
+@pytest.mark.parametrize("kind", [OfItsBatch, Undecided, Drawing])
 def test_a_teacher_that_would_answer_otherwise_is_asked_batch_by_batch(train, asked, small, kind):
     training = train(4, teacher=kind(small.networks()[0]))
     assert of_batches(asked) == [16] * 8

@@ -200,7 +200,7 @@ def test_what_is_timed_is_a_whole_step_and_is_waited_for(small, monkeypatch, tmp
     ids=["logits", "hidden values", "no view twice", "gradients", "no teacher"],
 )
 def test_stored_answers_are_proposed_where_they_would_pay(small, monkeypatch, terms, course, said):
-    monkeypatch.setattr(preflight, "WORTH", 0.0)
+    monkeypatch.setattr(preflight, "WORTH", 1.0)
     teacher, student = small.networks()
     stage = Stage("only", as_sum(terms), course)
     found = list(preflight.check_stage(stage, student, [teacher], small.data(), CPU))

@@ -38,7 +38,7 @@ from understudy.training.teaching import has_learned
 WORTH = 1.05  # a change of the settings is worth making from so many times the speed on
 SHORT = 120.0  # seconds: a run that takes no longer is not worth a measurement
 LONG = 1800.0  # seconds: a run that takes no less is worth trying compilation
-COMPARISON = 0.8  # seconds of taking turns, for each of some four comparisons
+COMPARISON = 0.8  # seconds of taking turns, for each comparison
 MOST = 15.0  # seconds of comparing, after which no more is begun: the machine has other things to do
 STEP = 0.15  # seconds that a measured step may take: larger ones are measured on a part of their batch
 SMALLEST_BATCH = 8
@@ -70,13 +70,14 @@ def fastest_settings(
     their own.
     """
     if not teachers:
-        settings = _without("teacher_batches", _without("teacher_precision", settings))
+        settings = _without("teacher_precision", settings)
     if settings.torch_device.type == "cpu":  # where it was measured to gain nothing beside the rest, for a long wait
         settings = _without("compile", settings)
-    if stored and not stored.mostly_read(stage.course, stage.objective.reads):
+    reads = stage.objective.reads
+    if not reads.teacher or reads.gradients or (stored and not stored.needs_live_teacher(reads)):
+        settings = _without("teacher_batches", settings)  # it would change nothing
+    if stored and not stored.mostly_read(stage.course, reads):
         stored = None
-    if stored:
-        settings = _without("teacher_batches", settings)
     about = _about(teachers, student, stage, data, stored)
     known = _remembered(settings, about, steps)
     if known is not None:
@@ -118,7 +119,7 @@ def best_of(settings: Settings, times: Times) -> tuple[Settings, float]:
     best, gain = settings.plain, 1.0
     if "threads" in settings.auto and settings.torch_device.type == "cpu":
         best = replace(best, threads=torch.get_num_threads())  # written down, for results depend on it
-    for candidates in (_precisions, _formats, _threads, _teacher_batches, _compiled):
+    for candidates in (_precisions, _formats, _threads, _two_batches, _four_batches, _compiled):
         speeds = {best: 1.0}
         for candidate in candidates(best, settings):
             speed = times(candidate, best)
@@ -159,7 +160,7 @@ class _Trials:
 
         The time for comparisons begins after it, so that the heaviest networks, too, get one.
         """
-        step, steps = self._step(settings), settings.teacher_batches
+        step, steps = self._step(settings), self._together(settings)
         for _ in range(steps):
             step()
         seconds = timed(step, settings.torch_device, steps)
@@ -177,12 +178,16 @@ class _Trials:
         try:
             self.steps = {one: self.steps.get(one) or self._step(one) for one in (other, settings)}  # no more are held
             steps = {"this": self.steps[settings], "other": self.steps[other]}
-            groups = math.lcm(settings.teacher_batches, other.teacher_batches)
+            groups = math.lcm(self._together(settings), self._together(other))
             found = interleaved(steps, settings.torch_device, seconds=COMPARISON, multiple=groups)
         except (RuntimeError, UserError):
             return None
         self.compared += 1
         return median_ratio(found["other"], found["this"])
+
+    def _together(self, settings: Settings) -> int:
+        """The steps whose batches a teacher is asked about at once: no more than an epoch has."""
+        return min(settings.teacher_batches, self.data.train.steps(self.samples))
 
     def _step(self, settings: Settings) -> Callable[[], None]:
         student, teachers = copy.deepcopy(self.student), [copy.deepcopy(teacher) for teacher in self.teachers]
@@ -190,7 +195,7 @@ class _Trials:
         training = Training(student, teachers, [stage], self.data, settings=settings, stored=self.stored)
         with settings.in_force():
             training.open(stage)
-            batches = cycle(list(islice(training.batches(stage), settings.teacher_batches)))
+            batches = cycle(list(islice(training.batches(stage), self._together(settings))))
 
         def step() -> None:
             training.place.step = 0
@@ -198,7 +203,7 @@ class _Trials:
                 training.advance(stage, next(batches), time.monotonic())
 
         if training.apparatus.stored:
-            for _ in range(1 + settings.teacher_batches):  # it answers to each, then is compared; other steps only read
+            for _ in range(1 + self._together(settings)):  # it answers to each, then is compared; other steps only read
                 step()
         return step
 
@@ -223,10 +228,15 @@ def _threads(best: Settings, settings: Settings) -> Iterator[Settings]:
             yield replace(best, threads=threads)
 
 
-def _teacher_batches(best: Settings, settings: Settings) -> Iterator[Settings]:
+def _two_batches(best: Settings, settings: Settings) -> Iterator[Settings]:
     if "teacher_batches" in settings.auto:
-        for count in (2, 4):
-            yield replace(best, teacher_batches=count)
+        yield replace(best, teacher_batches=2)
+
+
+def _four_batches(best: Settings, settings: Settings) -> Iterator[Settings]:
+    """Where two have gained something."""
+    if "teacher_batches" in settings.auto and best.teacher_batches == 2:
+        yield replace(best, teacher_batches=4)
 
 
 def _compiled(best: Settings, settings: Settings) -> Iterator[Settings]:

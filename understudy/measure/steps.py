@@ -50,7 +50,8 @@ def step_cost(training: Training, number: int, *, seconds: float = 5.0) -> StepC
         training.place.stage = number
         reset_peak_memory(device)  # other stages, and the search for settings, have taken some
         training.open(stage)
-        for batch in itertools.islice(_endless(training, stage), WARM_UP):
+        warm_up = max(WARM_UP, training.apparatus.together + 1)  # memory is at its height when a teacher is asked again
+        for batch in itertools.islice(_endless(training, stage), warm_up):
             training.advance(stage, batch, time.monotonic())
         found = peak_memory(device)  # before anything else than the training takes some
         times = _interleaved(training, stage, 0.5 * seconds)
@@ -110,8 +111,8 @@ def _repeats(run: Callable[[], object], device: torch.device, multiple: int) -> 
 
 
 def _interleaved(training: Training, stage: Stage, seconds: float) -> dict[str, list[float]]:
-    together = training.settings.teacher_batches
-    few = list(itertools.islice(_endless(training, stage), together))  # about which the teacher is asked at once
+    training.place.step, together = 0, training.apparatus.together
+    few = list(itertools.islice(training.batches(stage), together))  # about which the teacher is asked at once
     floor, batches = Floor(training, stage, few[0]), itertools.cycle(few)
 
     def step() -> None:
@@ -127,7 +128,7 @@ def _split(training: Training, stage: Stage, seconds: float) -> dict[str, float]
     parts = Parts(training.settings.torch_device)
     parts.watch(training.apparatus)
     rows: list[dict[str, float]] = []
-    together = training.settings.teacher_batches  # one step of them asks the teacher for all
+    together = training.apparatus.together  # one step of them asks the teacher for all
     feed = _endless(training, stage)
     end = time.perf_counter() + seconds
     while len(rows) < LEAST_ROUNDS or time.perf_counter() < end:

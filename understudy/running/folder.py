@@ -2,18 +2,19 @@
 
 import contextlib
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from understudy import student as product
 from understudy.errors import UserError
-from understudy.plans.entry import METRICS, RESULT, write_json
+from understudy.plans.entry import METRICS, RESULT, read_json, write_json
 from understudy.training.checkpoints import write_atomically
 from understudy.training.settings import Settings
 
 RECIPE = "recipe.toml"
+FAILED = "failed.json"
 LATER = ("data", "weights_of_teachers")  # what the first versions did not write down of a call of ``distill``
 SAMPLES = "samples"  # pictures that the result speaks of
 
@@ -57,6 +58,8 @@ class RunFolder:
                 before = tomllib.loads(path.read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
                 raise UserError(f"{path} cannot be read as a run's recipe ({error}): choose another --out") from error
+            if isinstance(before.get("settings"), dict):  # those that its version did not know yet are as ever
+                before["settings"] = asdict(Settings()) | before["settings"]
             wanted = tomllib.loads(recipe)
             unsaid = [name for name in LATER if name not in before]
             differing = [key for key in _differing(_identity(before), _identity(wanted)) if key not in unsaid]
@@ -99,6 +102,14 @@ class RunFolder:
                 write_atomically(path, content)
                 changed = True
         return changed
+
+    def failed(self) -> list[str]:
+        """The trainings that came to nothing when a choice was made without them: they are not tried again."""
+        return list((read_json(self.path / FAILED) or {}).get("trainings", ()))
+
+    def write_failed(self, trainings: Collection[str]) -> None:
+        if trainings:
+            write_json(self.path / FAILED, {"trainings": sorted(trainings)})
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         write_json(self.path / RESULT, result)

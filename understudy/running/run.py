@@ -71,6 +71,7 @@ class Run:
         self.cast = self.casts.of(recipe.data)
         self.plan = compiled(self.recipe, self.decided())
         self.notes: list[str] = []
+        self._failed: set[str] = set()  # trainings that came to nothing, and may
         self._engine = engine
         self.execution = Execution(
             self.folder,
@@ -171,7 +172,7 @@ class Run:
         """Put into the plan what open choices train first, or have led to; answers with how many more may follow."""
         more = 0
         for name in [name for name in self.recipe.methods if name not in self.decided()]:
-            nodes = trials(self.recipe, name, self.cast)
+            nodes = [node for node in trials(self.recipe, name, self.cast) if node.name not in self.folder.failed()]
             self.execution.submit(*nodes)
             there = {node.name: record for node in nodes if (record := self.execution.record(node.name))}
             if len(there) == len(nodes):
@@ -190,12 +191,19 @@ class Run:
         undecided = [name for name in self.recipe.methods if name not in self.decided()]
         if undecided:
             recipe, self.notes = chosen(self.recipe, undecided, self.cast, self.trained_beside)
+            self.folder.write_failed(self._failed)  # another time it might come out otherwise, and so the choice
             self.adopt(recipe)
 
     def trained_beside(self, nodes: Sequence[Node]) -> dict[str, Mapping[str, Any]]:
         """The records of trainings that are not the recipe's own; of those that came to nothing there is none."""
-        self.execution.submit(*nodes)
-        return self.carry_out([node.name for node in nodes], lambda failure: self.watcher.note(str(failure)))
+        self._failed.update(self.folder.failed())
+        wanted = [node for node in nodes if node.name not in self._failed]
+        self.execution.submit(*wanted)
+        return self.carry_out([node.name for node in wanted], self._set_aside)
+
+    def _set_aside(self, failure: FailedTrainingError) -> None:
+        self._failed.add(failure.training)
+        self.watcher.note(str(failure))
 
     def adopt(self, recipe: Recipe) -> None:
         """Go on with a recipe in which nothing is open any more."""

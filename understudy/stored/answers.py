@@ -1,6 +1,7 @@
 """The teachers' answers of one stage: read from files where they are there, else asked for and written."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -160,7 +161,8 @@ def company_matters(objective: Objective, data: Data, settings: Settings) -> str
     """
     inputs = settings.prepare(data.example(PROBED, settings.torch_device))
     fewer = inputs[::2]
-    answers = [objective.ask(batch) for batch in (inputs, inputs.flip(0), fewer)]
+    with torch.compiler.set_stance("force_eager") if settings.compile else nullcontext():  # not for so few
+        answers = [objective.ask(batch) for batch in (inputs, inputs.flip(0), fewer)]
     for teacher, whole, backwards, few in zip(objective.teachers, *answers, strict=True):
         for tap in values_of(teacher):
             a, b, c = (value_of(answer, tap) for answer in (whole, backwards, few))

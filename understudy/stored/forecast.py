@@ -31,6 +31,12 @@ class Forecast:
         """Times the speed, once the answers are there."""
         return 1 / (1 - self.teacher)
 
+    @property
+    def whole_gain(self) -> float:
+        """Times the speed of the whole training, with the epochs in which the teacher still answers."""
+        asked = min(self.views, self.epochs)
+        return self.epochs / (asked + (self.epochs - asked) * (1 - self.teacher))
+
     def __str__(self) -> str:
         several = self.views > 1
         views = f"{self.views} views need" if several else "1 view needs"

@@ -16,6 +16,7 @@ from understudy.objective import Objective
 from understudy.stored.answers import company_matters
 from understudy.taps import Answer
 from understudy.training.settings import Settings
+from understudy.training.sharing import generators
 
 Answers = tuple[Answer, ...]
 
@@ -33,7 +34,11 @@ class Ahead:
         """None where each step asks for itself: as the settings say, or since the answers would be others."""
         if settings.teacher_batches == 1 or not objective.teachers or objective.terms.reads.gradients:
             return None
-        if reason := company_matters(objective, data, settings):
+        before = generators(settings.torch_device)
+        reason = company_matters(objective, data, settings)
+        if reason is None and not all(map(torch.equal, before, generators(settings.torch_device))):
+            reason = "it draws at random, and a training that goes on would draw otherwise"
+        if reason:
             note(f"the teacher is asked about one batch at a time: {reason}")
             return None
         return cls(objective, settings)
@@ -47,6 +52,7 @@ class Ahead:
             self._ready = {}
             yield from self._group[behind:]
             behind = 0
+        self._group, self._ready = [], {}  # what comes between two epochs has the memory
 
     def ask(self, batch: Batch, inputs: Tensor) -> Answers:
         """What the teachers answer to a batch; one that came another way is asked about by itself."""

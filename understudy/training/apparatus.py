@@ -79,6 +79,7 @@ class Apparatus:
         self.ahead = None if self.stored else Ahead.of(self.objective, data, settings, note)
         self.shared = shared if self.stored is None else None
         self.question = question(self.objective, data, course.views, settings, forms) if self.shared else None
+        self.reading: Reading | None = None  # of the step that is being taken
         self.spared = 0.0  # seconds of a step: by answers that another training had asked for
         self.shares: dict[str, float] = {}  # of the gradient, as they were when last measured
 
@@ -91,6 +92,11 @@ class Apparatus:
     def logged(self) -> list[str]:
         """What ``step`` answers with, after the loss."""
         return [*self.objective.parts, *([RIVALS] if self.rivals else [])]
+
+    @property
+    def together(self) -> int:
+        """The batches about which the teachers are asked at once."""
+        return min(self.settings.teacher_batches, self.data.train.steps(self.stage.course.batch)) if self.ahead else 1
 
     def weights(self) -> dict[str, Tensor]:
         return copy_of(self.network)
@@ -163,7 +169,9 @@ class Apparatus:
         loss.backward()
         self.optimizer.step()
         self.bounds.apply()
-        self.objective.learn(self.reading)
+        if self.reading is not None:
+            self.objective.learn(self.reading)
+        self.reading = None  # its values need not be there beside the next ones
         if self.average:
             self.average.update()
 

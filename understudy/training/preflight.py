@@ -4,7 +4,7 @@ The field's worst bug is the silent one: a teacher that was never loaded, a loss
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -13,11 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from understudy.data.parts import Batch, Data, Part
+from understudy.data.sources import InMemory
 from understudy.errors import UserError
 from understudy.measure.clock import timed
 from understudy.objective import Objective, evaluating
 from understudy.stage import Stage
 from understudy.stored import Stored
+from understudy.stored.answers import company_matters
 from understudy.stored.forecast import Forecast, forecast
 from understudy.taps import Answer, inner
 from understudy.terms import Sum
@@ -31,7 +33,7 @@ from understudy.training.teaching import lean
 
 SAMPLE = 1000  # of which the teacher's accuracy is estimated
 DRY_BATCH = 32
-WORTH = 1.2  # times the speed: from there on stored answers are proposed to those who did not ask for them
+WORTH = 1.2  # times the speed of a training, from which on stored answers are proposed to who did not ask for them
 
 
 @dataclass(frozen=True)
@@ -197,35 +199,37 @@ def _dry_run(
     estimate = _duration(seconds * stage.course.batch / len(batch) * steps)
     yield Finding("ok", subject, f"trains {moved:,} parameters for {stage.course.epochs} epochs, roughly {estimate}")
     if objective.terms.reads.teacher:
-        about, samples = f"{subject}, stored answers", len(data.train)
+        about = f"{subject}, stored answers"
+
+        def foreseen(stored: Stored) -> Forecast:
+            return _forecast(stored, stage, objective, inputs, len(data.train), seconds)
+
         if stored:
-            yield _check_stored(about, stored, stage, objective, inputs, samples, seconds)
-        else:
-            yield from _propose_stored(about, stage, objective, inputs, samples, seconds)
+            yield _check_stored(about, stored, objective, foreseen)
+        elif isinstance(data.train.source, InMemory) and not company_matters(objective, data, settings):
+            yield from _propose_stored(about, objective, foreseen)
 
 
 def _check_stored(
-    subject: str, stored: Stored, stage: Stage, objective: Objective, inputs: Tensor, samples: int, step: float
+    subject: str, stored: Stored, objective: Objective, foreseen: Callable[[Stored], Forecast]
 ) -> Finding:
     reason = stored.needs_live_teacher(objective.terms.reads)
     if reason:
         return Finding("ok", subject, f"none: {reason}")
-    found = _forecast(stored, stage, objective, inputs, samples, step)
+    found = foreseen(stored)
     return Finding("ok" if found.fits else "warning", subject, str(found))
 
 
-def _propose_stored(
-    subject: str, stage: Stage, objective: Objective, inputs: Tensor, samples: int, step: float
-) -> Iterator[Finding]:
+def _propose_stored(subject: str, objective: Objective, foreseen: Callable[[Stored], Forecast]) -> Iterator[Finding]:
     """Nobody asked for them: a line only where they would pay within this very training."""
     reads = objective.terms.reads
     stored, table = Stored(), "a table [stored]"
     if reads.teacher_taps:
         stored, table = Stored(taps="exact"), 'a table [stored] with taps = "exact"'
-    if stored.needs_live_teacher(reads) or stored.epochs_asked(stage.course) == stage.course.epochs:
+    if stored.needs_live_teacher(reads):
         return
-    found = _forecast(stored, stage, objective, inputs, samples, step)
-    if found.fits and found.gain >= WORTH:
+    found = foreseen(stored)
+    if found.fits and found.whole_gain > WORTH:
         yield Finding("ok", subject, f"{found}, if {table} asks for them")
 
 

@@ -53,9 +53,9 @@ def question(objective: Objective, data: Data, views: Views, settings: Settings,
     if not objective.teachers or objective.terms.reads.gradients:
         return None
     device = settings.torch_device
-    before = _generators(device)
+    before = generators(device)
     few = objective.ask(settings.prepare(data.example(FEW, device)))
-    if not all(map(torch.equal, before, _generators(device))):
+    if not all(map(torch.equal, before, generators(device))):
         return None
     values = [value for answer in few for value in _values(answer)]
     teachers = [
@@ -70,6 +70,6 @@ def _values(answer: Answer) -> list[Tensor]:
     return [*([] if answer.output is None else [answer.logits]), *answer.values()]
 
 
-def _generators(device: torch.device) -> list[Tensor]:
+def generators(device: torch.device) -> list[Tensor]:
     """The states of those that a network may draw from."""
     return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
