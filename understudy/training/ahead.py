@@ -14,11 +14,8 @@ from torch import Tensor
 from understudy.data.parts import Batch, Data
 from understudy.objective import Objective
 from understudy.stored.answers import company_matters
-from understudy.taps import Answer
 from understudy.training.settings import Settings
-from understudy.training.sharing import generators
-
-Answers = tuple[Answer, ...]
+from understudy.training.sharing import Answers, generators
 
 
 class Ahead:
