@@ -193,6 +193,18 @@ def test_a_method_by_nothing_but_its_name_trains_on_the_images_of_the_package(un
     assert understudy("distill", "--out", tmp_path / "none")[0] == 2
 
 
+def test_one_of_a_recipes_methods_goes_by_the_name_of_its_table(understudy, workplace, tmp_path):
+    recipe = (workplace / "recipe.toml").read_text() + '\n[methods.hot]\nmethod = "kd"\ntemperature = 8\n'
+    (workplace / "hot.toml").write_text(recipe)
+    words = ["distill", "hot.toml", "--trust", "smallnets", "--out", tmp_path / "run", "--dry-run", "--method"]
+    for name in ("hot", "dkd"):
+        rows = json.loads(understudy(*words, name, "--json")[1])["trainings"]
+        assert f"{name}-0" in [row["training"] for row in rows]
+        assert not any(row["training"].startswith("fitnets") for row in rows)
+    code, _, err = understudy(*words, "hott")
+    assert (code, "did you mean 'hot'" in err) == (2, True)
+
+
 def test_a_store_is_filled_by_one_run_and_looked_after_by_its_command(understudy, tmp_path, monkeypatch):
     store = tmp_path / "store"
     words = ["distill", "recipe.toml", "--trust", "smallnets", "--no-check", "--store", store, "--out"]

@@ -36,9 +36,9 @@ from understudy.cli._shared import (
     print_findings,
     print_json,
 )
-from understudy.errors import UserError
+from understudy.errors import UserError, did_you_mean
 from understudy.measure.latency import need_onnx_runtime
-from understudy.methods import find
+from understudy.methods import METHODS
 from understudy.recipe import Recipe
 from understudy.recipe.resolve import HowSettings
 from understudy.report import write_report
@@ -64,7 +64,7 @@ def distill(
     ] = None,
     method: Annotated[
         str | None,
-        typer.Option(help="Only this method, with its defaults or what the recipe sets.", show_default=False),
+        typer.Option(help="Only this method of the recipe, or another one with its defaults.", show_default=False),
     ] = None,
     changes: SetOption = None,
     settings: SettingsOption = None,
@@ -136,7 +136,10 @@ def _read(path: Path | None, method: str | None, changes: list[str], settings: H
     recipe = recipes.read(chosen, changes if method is None else [], settings=settings)
     if method is None:
         return recipe
-    default = {"assistants": [ASSISTANT]} if find(method).needs_assistants and path is None else {}
     raw = tomllib.loads(chosen.read_text(encoding="utf-8"))
-    raw["methods"] = {method: raw["methods"].get(method, default)}
+    own = raw["methods"]
+    if method not in own and method not in METHODS:
+        raise UserError(f"there is no method {method!r}{did_you_mean(method, [*own, *METHODS])}")
+    default = {"assistants": [ASSISTANT]} if path is None and METHODS[method].needs_assistants else {}
+    raw["methods"] = {method: own.get(method, default)}
     return recipes.parse(tomli_w.dumps(raw), str(chosen), changes, settings=settings)
