@@ -18,6 +18,8 @@ from understudy.data import Data
 from understudy.objective import Objective
 from understudy.running import Run
 from understudy.taps import Answer
+from understudy.training.interrupt import StopRequest
+from understudy.training.watch import Watcher
 
 CLASSES = 3
 
@@ -92,6 +94,22 @@ def small() -> SimpleNamespace:
     return SimpleNamespace(
         data=make_data, networks=make_networks, pictures=pictures, Student=Student, Teacher=Teacher, classes=CLASSES
     )
+
+
+class Stopper(Watcher):
+    """Keeps what is noted, and asks to stop after so many steps of this session."""
+
+    def __init__(self, stop: StopRequest | None = None, after: int = 0):
+        self.stop, self.left, self.notes = stop, after, list[str]()
+
+    def step(self, done: int, loss: float | None) -> None:
+        self.left -= 1
+        if self.left == 0:
+            assert self.stop is not None
+            self.stop.signal_number = 15
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
 
 @pytest.fixture

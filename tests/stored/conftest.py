@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests.conftest import Stopper
 from understudy import Stored
 from understudy.data import Views
 from understudy.methods import find
@@ -13,24 +14,10 @@ from understudy.training.loop import Training
 from understudy.training.optimizers import SGD
 from understudy.training.rates import Cosine
 from understudy.training.settings import Settings
-from understudy.training.watch import Watcher
 
 EVERY = Views(shift=1, flip=True, cutout=2, mixup=1.0)
 COURSE = Course(epochs=4, batch=16, optimizer=SGD(lr=0.05), rate=Cosine(), views=EVERY, keep="last")
 FITNETS = {"pair": "conv -> conv2", "hint_epochs": 2}
-
-
-class Notes(Watcher):
-    def __init__(self, stop=None, after=0):
-        self.stop, self.left, self.lines = stop, after, []
-
-    def note(self, text):
-        self.lines.append(text)
-
-    def step(self, done, loss):
-        self.left -= 1
-        if self.left == 0:
-            self.stop.signal_number = 15
 
 
 @pytest.fixture
@@ -68,7 +55,7 @@ def train(small):
     ):
         usual, student = small.networks()
         stop = StopRequest()
-        notes = Notes(stop, after)
+        notes = Stopper(stop, after)
         stages = method if isinstance(method, list) else find(method)(course, **own)
         training = Training(
             student,
@@ -86,8 +73,8 @@ def train(small):
         try:
             training.run()
         except Stopped:
-            return None, notes.lines
-        return {name: value.clone() for name, value in training.student.state_dict().items()}, notes.lines
+            return None, notes.notes
+        return {name: value.clone() for name, value in training.student.state_dict().items()}, notes.notes
 
     return session
 

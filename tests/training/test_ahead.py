@@ -6,32 +6,17 @@ import pytest
 import torch
 from torch import nn
 
+from tests.conftest import Stopper
 from understudy import Course, Settings, Views, optimizers
 from understudy.methods import find
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.loop import Training
 from understudy.training.sharing import SharedPasses
 from understudy.training.turns import Turns
-from understudy.training.watch import Watcher
 
 COURSE = Course(epochs=2, batch=16, optimizer=optimizers.SGD(lr=0.05), views=Views(flip=True, mixup=0.3), keep="last")
 CPU = Settings(device="cpu")
 METHODS = {"kd": {}, "fitnets": {"pair": "conv -> conv2", "hint_epochs": 1}}
-
-
-class Watching(Watcher):
-    """Asks to stop after so many steps, and keeps what is noted."""
-
-    def __init__(self, stop=None, after=0):
-        self.stop, self.left, self.notes = stop, after, []
-
-    def step(self, done, loss):
-        self.left -= 1
-        if self.left == 0:
-            self.stop.signal_number = 15
-
-    def note(self, text):
-        self.notes.append(text)
 
 
 @pytest.fixture
@@ -47,7 +32,7 @@ def train(small, tmp_path):
             small.data(),
             settings=replace(CPU, teacher_batches=together),
             checkpoint_folder=tmp_path / f"{method}{together}" if keep else None,
-            watcher=Watching(stop, after),
+            watcher=Stopper(stop, after),
             stop=stop,
         )
         if after:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.conftest import Stopper
 from understudy import student as product
 from understudy.data import Views
 from understudy.methods import find
@@ -17,7 +18,6 @@ from understudy.training.loop import Training
 from understudy.training.optimizers import SGD, AdamW, RMSProp
 from understudy.training.rates import Cosine, OneCycle
 from understudy.training.settings import Settings
-from understudy.training.watch import Watcher
 
 PLAIN = Course(epochs=5, batch=16, optimizer=SGD(lr=0.05), rate=Cosine(warmup=0.5), keep="last")
 STEPS = 4 * PLAIN.epochs  # 72 training samples
@@ -33,21 +33,6 @@ COURSES = {
     ),
 }
 METHODS = {"fitnets": {"pair": "conv -> conv2", "hint_epochs": 2}, "fitnets-joint": {"pair": "conv -> conv2"}}
-
-
-class Stopper(Watcher):
-    """Asks to stop after so many steps of this session."""
-
-    def __init__(self, stop, after):
-        self.stop, self.left, self.notes = stop, after, []
-
-    def step(self, done, loss):
-        self.left -= 1
-        if self.left == 0:
-            self.stop.signal_number = 15
-
-    def note(self, text):
-        self.notes.append(text)
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ class Run:
         self.cast = self.casts.of(recipe.data)
         self.plan = compiled(self.recipe, self.decided())
         self.notes: list[str] = []
-        self._failed: set[str] = set()  # trainings that came to nothing, and may
+        self._failed: set[str] = set()  # quick trainings that came to nothing
         self._engine = engine
         self.execution = Execution(
             self.folder,

@@ -169,8 +169,8 @@ class Apparatus:
         loss.backward()
         self.optimizer.step()
         self.bounds.apply()
-        if self.reading is not None:
-            self.objective.learn(self.reading)
+        assert self.reading is not None
+        self.objective.learn(self.reading)
         self.reading = None  # its values need not be there beside the next ones
         if self.average:
             self.average.update()

@@ -33,7 +33,7 @@ from understudy.training.teaching import lean
 
 SAMPLE = 1000  # of which the teacher's accuracy is estimated
 DRY_BATCH = 32
-WORTH = 1.2  # times the speed of a training, from which on stored answers are proposed to who did not ask for them
+WORTH = 1.2  # times the speed of a training, from which on stored answers are proposed
 
 
 @dataclass(frozen=True)
