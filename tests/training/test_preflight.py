@@ -1,5 +1,6 @@
 """Each finding of the pre-flight, and that it leaves everything as it was."""
 
+import re
 from dataclasses import dataclass, replace
 
 import pytest
@@ -186,6 +187,19 @@ def test_what_is_timed_is_a_whole_step_and_is_waited_for(small, monkeypatch, tmp
     stored = Stored(folder=str(tmp_path))
     list(preflight.check_stage(stage, student, [teacher], small.data(), CPU, stored=stored))
     assert done == ["wait", "step", "wait"] * 3 + ["wait", "wait"] * 3  # the student's steps, the teacher's answers
+
+
+def test_the_duration_counts_the_answers_that_are_kept(small, monkeypatch, tmp_path):
+    def found(stored):
+        times = iter([20.0] * 3 + [15.0] * 3)  # three steps, and three times the teacher
+        monkeypatch.setattr(preflight, "timed", lambda work, device: (work(), next(times))[1])
+        teacher, student = small.networks()
+        stage = Stage("only", as_sum(CE() + KD()), replace(COURSE, epochs=30, views=Views()))
+        findings = list(preflight.check_stage(stage, student, [teacher], small.data(), CPU, stored=stored))
+        (text,) = [f.text for f in findings if "roughly" in f.text]
+        return float(re.search(r"roughly (\d+) min", text).group(1))
+
+    assert found(None) / found(Stored(folder=str(tmp_path))) == pytest.approx(30 / (1 + 29 * 0.25), rel=0.1)
 
 
 @pytest.mark.parametrize(

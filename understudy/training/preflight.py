@@ -195,9 +195,7 @@ def _dry_run(
     seconds = _seconds_of_step(objective, stage.course, inputs, batch, settings)
     trained = [*student.parameters(), *objective.owned.parameters()]
     moved = sum(p.numel() for p in trained if p.grad is not None)
-    steps = stage.course.epochs * data.train.steps(stage.course.batch)
-    estimate = _duration(seconds * stage.course.batch / len(batch) * steps)
-    yield Finding("ok", subject, f"trains {moved:,} parameters for {stage.course.epochs} epochs, roughly {estimate}")
+    gain, about_answers = 1.0, list[Finding]()
     if objective.terms.reads.teacher:
         about = f"{subject}, stored answers"
 
@@ -205,19 +203,25 @@ def _dry_run(
             return _forecast(stored, stage, objective, inputs, len(data.train), seconds)
 
         if stored:
-            yield _check_stored(about, stored, objective, foreseen)
+            gain, finding = _check_stored(about, stored, objective, foreseen)
+            about_answers = [finding]
         elif isinstance(data.train.source, InMemory) and not company_matters(objective, data, settings):
-            yield from _propose_stored(about, objective, foreseen)
+            about_answers = list(_propose_stored(about, objective, foreseen))
+    steps = stage.course.epochs * data.train.steps(stage.course.batch)
+    estimate = _duration(seconds * stage.course.batch / len(batch) * steps / gain)
+    yield Finding("ok", subject, f"trains {moved:,} parameters for {stage.course.epochs} epochs, roughly {estimate}")
+    yield from about_answers
 
 
 def _check_stored(
     subject: str, stored: Stored, objective: Objective, foreseen: Callable[[Stored], Forecast]
-) -> Finding:
+) -> tuple[float, Finding]:
+    """Times the speed that they give to the whole training, and what there is to say of them."""
     reason = stored.needs_live_teacher(objective.terms.reads)
     if reason:
-        return Finding("ok", subject, f"none: {reason}")
+        return 1.0, Finding("ok", subject, f"none: {reason}")
     found = foreseen(stored)
-    return Finding("ok" if found.fits else "warning", subject, str(found))
+    return found.whole_gain, Finding("ok" if found.fits else "warning", subject, str(found))
 
 
 def _propose_stored(subject: str, objective: Objective, foreseen: Callable[[Stored], Forecast]) -> Iterator[Finding]:
