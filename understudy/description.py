@@ -7,8 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from understudy.data.pictures import COLOURS, RULE
 from understudy.errors import UserError
-
-LIBRARIES = ("timm", "torchvision")
+from understudy.models.outside import LIBRARIES
 
 
 class _Table(BaseModel):

@@ -219,11 +219,10 @@ class Objective(nn.Module):
         teacher = _trace(self._teachers[0], example) if self._teachers else Answer(None, {})
         network = inner(self._teachers[0].network) if self._teachers else None
         shapes = Shapes(student, teacher, inner(self.student), network, facts)
-        device = next(iter(student.values()), student.output).device
         for name, part in self.parts.items():
             module = part.term.build(shapes)
             if module is not None:
-                (self.rivals if part.term.rival else self.owned)[name] = module.to(device)
+                (self.rivals if part.term.rival else self.owned)[name] = module.to(student.device)
 
     def _ask(self, teacher: TappedNetwork, inputs: Any) -> Answer:
         if teacher.network.training:
@@ -275,9 +274,9 @@ def _widened(reading: Reading) -> Reading:
 
 def _no_less_precise(answer: Answer) -> Answer:
     """A teacher may have an autocast of its own; what learns in float32 from its values cannot take them in less."""
-    first = next(iter(answer.values()), answer.output)
-    here = isinstance(first, Tensor) and torch.is_autocast_enabled(first.device.type)
-    return answer if here or first is None else answer.widened()
+    if answer.device is None or torch.is_autocast_enabled(answer.device.type):
+        return answer
+    return answer.widened()
 
 
 def _asked(reads: Reads, teachers: Sequence[nn.Module], beside: tuple[Tap, ...]) -> Iterator[TappedNetwork]:

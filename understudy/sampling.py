@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.errors import UserError
-from understudy.taps import Answer, Tap, call, eagerly, evaluating, find, inner
+from understudy.taps import Answer, Tap, call, eagerly, evaluating, find, inner, logits_in
 
 _DROPOUTS = nn.modules.dropout._DropoutNd
 
@@ -38,7 +38,7 @@ class Dropouts:
             with evaluating(self.network):
                 for module in self._own():
                     module.train()
-                return Answer(call(self.network, inputs), {}).logits
+                return logits_in(call(self.network, inputs))
 
     def _own(self) -> list[nn.Module]:
         return [module for module in self.network.modules() if isinstance(module, _DROPOUTS) and module.p > 0]
@@ -54,7 +54,7 @@ def _classifiers_input(network: nn.Module, example: Any) -> Tap:
     ]
     try:
         with torch.no_grad(), evaluating(network), eagerly(network):
-            logits = Answer(call(network, example), {}).logits
+            logits = logits_in(call(network, example))
     finally:
         for hook in hooks:
             hook.remove()

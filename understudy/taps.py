@@ -62,6 +62,16 @@ class Pair:
         return f"{self.teacher} -> {self.student}"
 
 
+def logits_in(output: Any) -> Tensor:
+    """A network's output itself, or the ``logits`` of an output with such a field (Hugging Face)."""
+    if isinstance(output, Tensor):
+        return output
+    logits = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    if isinstance(logits, Tensor):
+        return logits
+    raise UserError(f"the network answers with {type(output).__name__}, which has no tensor 'logits'")
+
+
 class Answer(Mapping[Tap, Tensor]):
     """What a network answered: its output and the values at its taps."""
 
@@ -87,14 +97,15 @@ class Answer(Mapping[Tap, Tensor]):
         return Answer(output, {tap: change(value) for tap, value in self._values.items()})
 
     @property
+    def device(self) -> torch.device | None:
+        """Where its tensors are; None if it has none."""
+        for value in self.values():
+            return value.device
+        return None if self.output is None else self.logits.device
+
+    @property
     def logits(self) -> Tensor:
-        """The output itself, or the ``logits`` of an output with such a field (Hugging Face)."""
-        if isinstance(self.output, Tensor):
-            return self.output
-        logits = self.output.get("logits") if isinstance(self.output, Mapping) else getattr(self.output, "logits", None)
-        if isinstance(logits, Tensor):
-            return logits
-        raise UserError(f"the network answers with {type(self.output).__name__}, which has no tensor 'logits'")
+        return logits_in(self.output)
 
     def __getitem__(self, tap: "Tap | str") -> Tensor:
         return self._values[Tap.parse(tap)]

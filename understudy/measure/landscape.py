@@ -18,7 +18,7 @@ from torch.func import functional_call
 from understudy.errors import UserError
 from understudy.objective import evaluating
 from understudy.randomness import derived_seed
-from understudy.taps import Answer
+from understudy.taps import logits_in
 
 RING, POINTS = 0.5, 16  # where the rise is measured: on a circle of this radius, at so many points
 _TINY = 1e-10  # as in the paper's code
@@ -135,6 +135,6 @@ def _loss(
 ) -> float:
     total = 0.0
     for x, y in zip(inputs.split(batch), labels.split(batch), strict=True):
-        answer = Answer(functional_call(network, weights, (x,)), {}).logits
+        answer = logits_in(functional_call(network, weights, (x,)))
         total += loss(answer.float(), y).item() * len(x)
     return total / len(inputs)

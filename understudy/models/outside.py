@@ -1,4 +1,4 @@
-"""Networks that are not ours: timm's, torchvision's, and the user's own code.
+"""Networks that are not ours: timm's, torchvision's, transformers', and the user's own code.
 
 A recipe is data that one may have been handed: it must not run code. So a module is imported only if the user named
 it beside the recipe, and the libraries' settings that fetch or read files are not taken.
@@ -20,11 +20,12 @@ from understudy.errors import OptionalPackageError, UserError, did_you_mean
 NAMES = [
     ("timm:NAME", "a network of timm, with fresh weights"),
     ("torchvision:NAME", "a classifier of torchvision, with fresh weights"),
+    ("transformers:TYPE", "an image classifier of Hugging Face's transformers, with fresh weights"),
     ("MODULE:FACTORY", "your own: the function or class FACTORY of MODULE, called with the settings given"),
 ]
 
 # Settings that begin so make the libraries fetch or read files.
-_FETCHING = ("pretrained", "weights", "checkpoint", "cache_dir")
+_FETCHING = ("pretrained", "weights", "checkpoint", "cache_dir", "use_pretrained")
 
 
 def build(
@@ -32,10 +33,8 @@ def build(
 ) -> nn.Module:
     """The network of ``where:what``; see ``NAMES``."""
     where, _, what = name.partition(":")
-    if where == "timm":
-        return _timm(what, data, _fresh(name, settings))
-    if where == "torchvision":
-        return _torchvision(what, data, _fresh(name, settings))
+    if where in LIBRARIES:
+        return LIBRARIES[where](what, data, _fresh(name, settings))
     return _own(name.removeprefix("python:"), settings, trusted)
 
 
@@ -71,6 +70,42 @@ def _torchvision(name: str, data: Mapping[str, int | None], settings: Mapping[st
         raise UserError(f"torchvision's networks take 3 channels, not {data['channels']}: convert the images to RGB")
     given = {} if data["classes"] is None else {"num_classes": data["classes"]}
     return _made(f"torchvision:{name}", models.get_model, name, weights=None, **given, **settings)
+
+
+def _transformers(name: str, data: Mapping[str, int | None], settings: Mapping[str, Any]) -> nn.Module:
+    try:
+        from transformers import AutoConfig, AutoModelForImageClassification
+        from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as TYPES
+    except ModuleNotFoundError as error:
+        raise OptionalPackageError("transformers", "transformers", f"network 'transformers:{name}'") from error
+    types = [kind for kind in TYPES if kind != "timm_wrapper"]  # that one follows names such as "hf-hub:..."
+    if name not in types:
+        raise UserError(f"transformers has no image classifier of the type {name!r}{did_you_mean(name, types)}")
+    called = f"transformers:{name}"
+    known = AutoConfig.for_model(name).to_dict()
+    for key in settings:
+        if key not in known:  # it would be kept and not used
+            raise UserError(f"network {called!r} has no setting {key!r}{did_you_mean(key, known)}")
+    wanted = {"num_channels": data["channels"], "image_size": data["size"]}
+    given = {key: value for key, value in wanted.items() if value is not None and key in known}
+    if data["classes"] is not None:
+        given["num_labels"] = data["classes"]
+
+    def make() -> nn.Module:
+        network: nn.Module = AutoModelForImageClassification.from_config(
+            AutoConfig.for_model(name, **{**given, **settings})
+        )
+        return network
+
+    return _made(called, make)
+
+
+# All that a name may begin with, and who makes its networks. The next library is a function and a word here.
+LIBRARIES: Mapping[str, Callable[[str, Mapping[str, int | None], Mapping[str, Any]], nn.Module]] = {
+    "timm": _timm,
+    "torchvision": _torchvision,
+    "transformers": _transformers,
+}
 
 
 def _own(name: str, settings: Mapping[str, Any], trusted: Collection[str]) -> nn.Module:

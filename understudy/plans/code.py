@@ -18,6 +18,7 @@ from pathlib import Path
 import understudy
 from understudy import methods
 from understudy.models import catalogue
+from understudy.models.outside import LIBRARIES
 from understudy.stage import Stage
 
 ROOT = Path(understudy.__file__).parent.parent
@@ -128,7 +129,7 @@ def _digest(path: Path) -> str:
 def _outside(name: str) -> str:
     """A library's version, or a hash of the module of the user's own, with all of its package."""
     library, _, _ = name.removeprefix("python:").partition(":")
-    if library in ("timm", "torchvision"):
+    if library in LIBRARIES:
         try:
             return version(library)
         except PackageNotFoundError:

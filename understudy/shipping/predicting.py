@@ -11,6 +11,7 @@ from torch import Tensor
 from understudy.data.pictures import SUFFIXES, decoded
 from understudy.errors import UserError
 from understudy.export.opening import Student, open_student
+from understudy.taps import logits_in
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def _answered(student: Student, names: Sequence[Prediction], top: int) -> list[P
                 answers[place] = replace(name, problem=str(error))
     if pictures:
         with torch.inference_mode():
-            logits = student.network(torch.stack([picture for _, picture in pictures]).float() / 255)
+            logits = logits_in(student.network(torch.stack([picture for _, picture in pictures]).float() / 255))
         for (place, _), classes in zip(pictures, _likeliest(logits, student.description.classes, top), strict=True):
             answers[place] = replace(answers[place], classes=classes)
     return answers

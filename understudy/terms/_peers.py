@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from understudy.errors import UserError
 from understudy.models.front import Front
-from understudy.taps import Answer, _layers, call
+from understudy.taps import _layers, call, logits_in
 from understudy.terms._base import Reading
 
 
@@ -44,4 +44,4 @@ def prepared(network: nn.Module | None, inputs: Any) -> Any:
 
 
 def logits_of(network: nn.Module, inputs: Any) -> Tensor:
-    return Answer(call(network, inputs), {}).logits
+    return logits_in(call(network, inputs))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from understudy.data.parts import Batch, Part
 from understudy.objective import Objective, evaluating
-from understudy.taps import Answer
+from understudy.taps import Answer, logits_in
 from understudy.training.settings import Settings
 
 BATCH = 500
@@ -19,7 +19,7 @@ def answers(network: nn.Module, part: Part, settings: Settings) -> tuple[Tensor,
     logits, labels = [], []
     with torch.no_grad(), evaluating(network), settings.autocast():
         for batch in part.in_order(BATCH, settings.torch_device):
-            answer = Answer(network(settings.prepare(batch.inputs)), {}).logits
+            answer = logits_in(network(settings.prepare(batch.inputs)))
             logits.append(answer.float().cpu())
             labels.append(batch.labels.cpu())
     return torch.cat(logits), torch.cat(labels)

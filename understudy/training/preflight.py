@@ -21,7 +21,7 @@ from understudy.stage import Stage
 from understudy.stored import Stored
 from understudy.stored.answers import company_matters
 from understudy.stored.forecast import Forecast, forecast
-from understudy.taps import Answer, inner
+from understudy.taps import inner, logits_in
 from understudy.terms import Sum
 from understudy.training.apparatus import facts_of
 from understudy.training.course import Course
@@ -110,7 +110,7 @@ def check_network(role: str, network: nn.Module, data: Data, settings: Settings)
     example = settings.prepare(data.example(2, settings.torch_device))
     try:
         with torch.no_grad(), evaluating(settings.place(network)):
-            logits = Answer(network(example), {}).logits
+            logits = logits_in(network(example))
     except Exception as error:  # whatever somebody's network raises
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         yield Finding("error", role, f"it does not take samples of shape {tuple(example.shape[1:])}: {reason}")
