@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from understudy.data.pictures import COLOURS, RULE
 from understudy.errors import UserError
-from understudy.models.outside import LIBRARIES
+from understudy.models.outside import is_library
 
 
 class _Table(BaseModel):
@@ -49,7 +49,7 @@ class Description(_Table):
     def module(self) -> str | None:
         """The user's own module that has to run for it, if any."""
         where, colon, _ = self.path.removeprefix("python:").partition(":")
-        return where if colon and where not in LIBRARIES else None
+        return where if colon and not is_library(self.path) else None
 
     @property
     def takes_images(self) -> bool:

@@ -54,7 +54,7 @@ def _input(shape: tuple[int, ...]) -> dict[str, Any]:
 def _built_as(network: nn.Module) -> NetworkSpec | None:
     """By which name and settings it was built, if it still is what was built."""
     spec = network.__dict__.get("built_as")
-    if not isinstance(spec, NetworkSpec) or ":" in spec.name:
+    if not isinstance(spec, NetworkSpec):
         return None
     graft = graft_of(network)
     with torch.random.fork_rng(devices=[]):
@@ -92,8 +92,8 @@ def load(folder: str | Path, *, trust: Collection[str] = ()) -> nn.Module:
 
     Args:
         folder: a run folder, or any other with ``student.safetensors`` and ``student.json``.
-        trust: modules of your own whose code may run to rebuild the student. The package's own networks, timm's and
-            torchvision's need none.
+        trust: modules of your own whose code may run to rebuild the student. The package's own networks, timm's,
+            torchvision's and transformers' need none.
     """
     folder = Path(folder)
     description = read(folder)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from understudy.data import Part
 from understudy.errors import UserError
 from understudy.export.proof import Tolerance
+from understudy.taps import logits_in
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,22 @@ class Material:
     def example(self) -> Tensor:
         """Two samples, since a program that is traced with one takes the batch for a constant."""
         return torch.rand(2, *self.shape, generator=torch.Generator().manual_seed(0))
+
+    def traced(self) -> nn.Module:
+        """The network as a file holds it: whatever object it answers with (Hugging Face), the file has its logits."""
+        with torch.no_grad():
+            answer = self.network(self.example())
+        return self.network if isinstance(answer, Tensor) else _LogitsAlone(self.network)
+
+
+class _LogitsAlone(nn.Module):
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+        self.training = network.training
+
+    def forward(self, images: Tensor) -> Tensor:
+        return logits_in(self.network(images))
 
 
 @dataclass(frozen=True)

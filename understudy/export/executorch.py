@@ -22,7 +22,7 @@ def write(material: Material, path: Path) -> dict[str, Any]:
         raise OptionalPackageError("executorch", "executorch", "export to ExecuTorch") from error
     try:
         with quiet():
-            program = torch.export.export(material.network, (material.example()[:1],))
+            program = torch.export.export(material.traced(), (material.example()[:1],))
             edge = to_edge_transform_and_lower(
                 program,
                 partitioner=[XnnpackPartitioner()],

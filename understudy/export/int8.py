@@ -2,7 +2,7 @@
 
 Weights are int8 with a scale for each channel, activations uint8 with a scale for each tensor (on processors of the
 x86 family the faster pair by far), both between quantise and dequantise nodes, as many runtimes read them. The rule
-for what stays in floating point is the usual one: the front, the first and the last layer with weights, and batch norms
+for what stays in floating point is the usual one: the front, the first and the last layer with weights, and norms
 that no convolution takes up. They hold a small part of the work, and the most of the error. On x86 processors without
 VNNI (before 2019, roughly) sums of such products may saturate: prove the file there if that is where it will run.
 """
@@ -77,7 +77,7 @@ def _divided(nodes: Sequence[Any], whitened: bool) -> tuple[list[str], list[str]
     layers = [node.name for node in nodes if node.op_type in _WEIGHTED][1 if whitened else 0 :]
     names = [node.name for node in nodes]
     front = names[: names.index(layers[0])] if layers else names
-    norms = [node.name for node in nodes if node.op_type == "BatchNormalization"]
+    norms = [node.name for node in nodes if node.op_type.endswith("Normalization")]
     return layers[1:-1], [*front, *layers[:1], *layers[-1:], *norms]
 
 

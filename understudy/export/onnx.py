@@ -26,7 +26,7 @@ def write(material: Material, path: Path) -> dict[str, Any]:
     try:
         with quiet():
             program = torch.onnx.export(
-                material.network,
+                material.traced(),
                 (material.example(),),
                 dynamo=True,
                 opset_version=OPSET,

@@ -17,7 +17,7 @@ def write(material: Material, path: Path) -> dict[str, Any]:
     batch = torch.export.Dim("batch")
     try:
         with quiet():
-            program = torch.export.export(material.network, (material.example(),), dynamic_shapes=({0: batch},))
+            program = torch.export.export(material.traced(), (material.example(),), dynamic_shapes=({0: batch},))
             torch.export.save(program, path, extra_files={METADATA: material.description})
     except Exception as error:  # whatever PyTorch says of somebody's network
         raise not_followed(error) from error

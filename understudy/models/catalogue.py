@@ -1,7 +1,8 @@
 """A network by name and settings, so that a description in a file rebuilds it.
 
-A family is a function and one line of ``FAMILIES``. Outside networks: ``timm:NAME``, ``torchvision:NAME`` (never with
-their weights), and ``MODULE:FACTORY`` for the user's own code, which is imported only if the user named the module.
+A family is a function and one line of ``FAMILIES``. Outside networks: ``timm:NAME``, ``torchvision:NAME`` and
+``transformers:TYPE`` (never with their weights), and ``MODULE:FACTORY`` for the user's own code, which is imported only
+if the user named the module.
 """
 
 import inspect
@@ -89,7 +90,11 @@ def build(
         if value is not None and value < 1:
             raise UserError(f"network {name!r}: {key} is a number above 0, not {value}")
     if ":" in name:
-        return outside.build(name, data, settings, trusted)
+        network = outside.build(name, data, settings, trusted)
+        if outside.is_library(name):
+            given = {key: value for key, value in data.items() if value is not None}
+            network.__dict__["built_as"] = NetworkSpec(name, {**settings, **given})
+        return network
     family, words = family_of(name)
     parameters = inspect.signature(family.make).parameters
     known = [key for key in parameters if key not in words and key not in data]

@@ -38,6 +38,10 @@ def build(
     return _own(name.removeprefix("python:"), settings, trusted)
 
 
+def is_library(name: str) -> bool:
+    return name.partition(":")[0] in LIBRARIES
+
+
 def _fresh(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
     for key in settings:
         if key.startswith(_FETCHING):

@@ -18,7 +18,7 @@ from pathlib import Path
 import understudy
 from understudy import methods
 from understudy.models import catalogue
-from understudy.models.outside import LIBRARIES
+from understudy.models.outside import is_library
 from understudy.stage import Stage
 
 ROOT = Path(understudy.__file__).parent.parent
@@ -129,7 +129,7 @@ def _digest(path: Path) -> str:
 def _outside(name: str) -> str:
     """A library's version, or a hash of the module of the user's own, with all of its package."""
     library, _, _ = name.removeprefix("python:").partition(":")
-    if library in LIBRARIES:
+    if is_library(name):
         try:
             return version(library)
         except PackageNotFoundError:
