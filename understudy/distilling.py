@@ -102,6 +102,8 @@ def distill(
         stored: ``understudy.Stored(views=8)`` asks the teacher once for each view of a sample and keeps its answers.
         method_settings: the method's own, such as ``temperature=4``.
     """
+    if not isinstance(method, (str, Expression)) and (course is not None or epochs is not None):
+        raise UserError("course and epochs are not taken beside stages of your own: each stage holds its own course")
     course = course or Course()
     course = replace(course, epochs=epochs) if epochs is not None else course
     work = _Work(datasets.as_data(data), settings or Settings(), seed, check, accept_weak, watcher, balance, stored)

@@ -228,6 +228,13 @@ def test_a_single_method_and_seed_without_a_teacher(finished, make_result):
     assert "agreement with teacher" not in page
 
 
+def test_a_method_without_a_teacher_is_not_told_to_have_one(finished, content):
+    content["methods"]["kd"]["taught"] = False
+    told = written(finished(content)).partition("What learned from what")[2]
+    assert re.search(r"<h3>kd</h3><p>[^.]*learns without a teacher", told)
+    assert re.search(r"<h3>fitnets</h3><p>[^.]*learns with the teacher", told)
+
+
 def test_without_a_baseline_nothing_is_claimed(finished, make_result):
     content = make_result(methods=("kd",))
     content["verdicts"] = {}
@@ -261,10 +268,14 @@ def test_a_result_with_methods_alone(finished):
 
 def test_a_teacher_trained_in_the_run_has_its_curve(finished):
     run = finished()
-    line = {"training": "teacher-0", "stage": "labels", "epoch": 1, "loss": 2.0, "terms": {"ce": 2.0}}
+    line = {"training": "teacher-0", "stage": "labels", "epoch": 1, "loss": 2.0, "terms": {"ce": 2.0}, "seconds": 33.0}
+    beside = line | {"training": "kd-by-1-resnet20-0", "seconds": 44.0}
     with open(run / "metrics.jsonl", "a") as file:
-        file.write(json.dumps(line) + "\n" + '{"training": "teach')
+        file.write(json.dumps(line) + "\n" + json.dumps(beside) + "\n" + '{"training": "teach')
     page = written(run)
+    time = page.partition("Time and memory")[2]
+    assert re.search(r"teacher</t[dh]>\s*<td[^>]*>33", time)
+    assert re.search(r"assistants, and others</t[dh]>\s*<td[^>]*>44", time)
     assert (run / "figures" / "losses-0-teacher.svg").exists()
     assert "trained in this run" in page
     assert "1 line of metrics.jsonl could not be read" in page

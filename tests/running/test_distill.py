@@ -84,7 +84,10 @@ def test_any_data_will_do(networks, vectors):
         ("fitnets", {}),  # the pair is proposed
         ("terms", {"terms": "CE() + 0.5 * KD(2)"}),
         (CE() + KD() + Hint("hidden -> hidden"), {}),
-        ([Stage("a", understudy.Sum(Hint("hidden -> hidden").parts), COURSE), Stage("b", CE() + KD(), COURSE)], {}),
+        (
+            [Stage("a", understudy.Sum(Hint("hidden -> hidden").parts), COURSE), Stage("b", CE() + KD(), COURSE)],
+            {"course": None},
+        ),
     ],
 )
 def test_a_method_is_a_name_terms_or_stages(networks, vectors, method, own):
@@ -92,6 +95,12 @@ def test_a_method_is_a_name_terms_or_stages(networks, vectors, method, own):
     result = run(networks, vectors, method=method, **own)
     assert [stage["epochs"] for stage in result.stages] == ([1, 2] if method == "fitnets" else [3] * len(result.stages))
     assert not all(map(torch.equal, before, networks[1].parameters()))
+
+
+@pytest.mark.parametrize("given", [{"course": COURSE}, {"course": None, "epochs": 3}])
+def test_stages_have_their_own_courses(networks, vectors, given):
+    with pytest.raises(UserError, match="each stage holds its own course"):
+        run(networks, vectors, method=[Stage("a", CE() + KD(), COURSE)], **given)
 
 
 def test_what_the_check_finds_odd_about_a_stage_is_a_warning(networks, vectors):

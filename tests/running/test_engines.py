@@ -1,6 +1,7 @@
 """Engines: one worker, two, and Ray give equal bytes; a worker that dies loses only its training; a stop saves."""
 
 import io
+import json
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ from understudy.running import worker
 from understudy.running.engines import Ended, Engine, Processes, Together
 from understudy.running.engines.processes import Worker
 from understudy.running.engines.ray import Ray, Share, room
+from understudy.running.work import Job
 from understudy.training import checkpoints
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.watch import Watcher
@@ -177,6 +179,16 @@ def test_a_worker_leaves_where_its_engine_dies_within_a_line(monkeypatch):
     with pytest.raises(ValueError, match="Expecting"):
         worker._listen(jobs, StopRequest(), Event())
     assert list(jobs.queue) == [None]
+
+
+def test_a_worker_carries_out_no_job_of_an_engine_that_died_right_after_it_gave_one(monkeypatch):
+    left = []
+    node = {"name": "a-0", "network": {"network": "resnet8"}, "method": "alone", "data": {"name": "demo"}}
+    given = Job.model_validate({"node": node, "key": "0", "teachers": [], "folder": "f", "checkpoints": "c"})
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps({"job": given.model_dump(mode="json")}) + "\n"))
+    monkeypatch.setattr(os, "_exit", left.append)
+    worker._listen(Queue(), StopRequest(), Event())
+    assert left == [1]
 
 
 def test_a_cluster_has_room_for_what_fits_into_its_machines_one_by_one():

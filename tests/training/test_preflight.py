@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from understudy.data import Views
+from understudy.data import Part, Views
 from understudy.errors import UserError
 from understudy.measure import clock
 from understudy.methods import find
@@ -18,6 +18,7 @@ from understudy.terms._base import Reads
 from understudy.training import preflight
 from understudy.training.course import Course
 from understudy.training.settings import Settings
+from understudy.weights import linear
 
 COURSE, CPU = Course(batch=16), Settings(device="cpu")
 
@@ -45,6 +46,13 @@ def test_a_sound_teacher_is_told_with_its_accuracy(small):
     findings = list(preflight.check_teacher(small.Teacher(), small.data(), CPU, declared=0.99))
     assert levels(findings) == ["ok"]
     assert "100.0% on 18 samples (declared: 99.0%)" in findings[0].text
+
+
+def test_a_teacher_that_is_right_on_the_few_samples_there_are_is_no_guesser(small):
+    data = small.data()
+    few = replace(data, validation=Part(data.train.source, data.train.ids[:2]))
+    findings = list(preflight.check_teacher(small.Teacher(), few, CPU))
+    assert levels(findings) == ["ok"]
 
 
 def test_a_teacher_at_chance_level_is_refused_unless_told_otherwise(small):
@@ -136,6 +144,7 @@ def test_a_term_without_gradient_is_an_error_also_when_it_is_alone(check, small)
     assert "no gradient" in texts(check(CE() + Silent()))
     assert "no gradient" in texts(check(as_sum(Silent())))
     assert "no gradient" in texts(check(CE() + Silent(0.0)))
+    assert "no gradient" in texts(check(CE() + Silent() * linear(0, 1, epochs=5)))
     frozen = small.Student().requires_grad_(False)
     assert "no gradient" in texts(check(as_sum(CE()), student=frozen))
     assert levels(check(CE() + 0.0 * Silent())) == ["ok"] * 3  # weight 0 is on purpose

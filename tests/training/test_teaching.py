@@ -20,7 +20,7 @@ from understudy.training.course import Course
 from understudy.training.loop import Training
 from understudy.training.optimizers import SGD
 from understudy.training.settings import Settings
-from understudy.training.teaching import fresh, lean
+from understudy.training.teaching import lean, unlearned
 
 CPU = Settings(device="cpu")
 COURSE = Course(epochs=2, batch=16, optimizer=SGD(lr=0.05), keep="last")
@@ -280,4 +280,4 @@ def test_a_teacher_that_has_learned_nothing_yet_is_granted_low_precision_and_so_
     teacher[4].weight.data.mul_(3000.0)
     low = replace(CPU, teacher_precision="bfloat16")
     assert notes_of(KD(), teacher, small, low)[1] == ["float32"]
-    assert notes_of(KD(), copy.deepcopy(fresh(teacher)), small, low)[1:] == (["bfloat16"], [])
+    assert notes_of(KD(), copy.deepcopy(unlearned(teacher)), small, low)[1:] == (["bfloat16"], [])

@@ -1,6 +1,5 @@
 """From a run or a student's folder to a proved file."""
 
-import hashlib
 import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from understudy.export._base import Format, Material
 from understudy.export.proof import Proof, compare, placed, proving_part, timed
 from understudy.export.surroundings import Surroundings, run_of, surroundings
 from understudy.measure.surroundings import command, machine, versions
-from understudy.plans.entry import read_json, write_json
+from understudy.plans.entry import read_json, sha256, write_json
 from understudy.training.checkpoints import write_atomically
 
 PROOFS = "proof.json"
@@ -85,17 +84,11 @@ def export(
         single, many = timed(networks, around.data, seconds)
         sizes = {"before": (folder / product.WEIGHTS).stat().st_size, "after": written.stat().st_size}
         proof = Proof(compared, measured_on, sizes, single, many, chosen)
-        record = {"student": digest(folder / product.WEIGHTS), **_record(format_, facts, proof, around.data)}
+        record = {"student": sha256(folder / product.WEIGHTS), **_record(format_, facts, proof, around.data)}
         write_atomically(path, written.read_bytes())
     proofs = path.parent / PROOFS
     write_json(proofs, (read_json(proofs) or {}) | {path.name: record})
     return Exported(path, proof, record, around.note)
-
-
-def digest(weights: Path) -> str:
-    """By which a proof says of which weights it is."""
-    with weights.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _format(name: str) -> Format:

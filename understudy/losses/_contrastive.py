@@ -51,11 +51,6 @@ def crd_log_normalizer(similarities: Tensor, *, samples: int, temperature: float
     return (u / temperature).flatten().logsumexp(0) - log(u.numel()) + log(samples)
 
 
-def crd_similarities(anchors: Tensor, partners: Tensor) -> Tensor:
-    """Anchors (N, D) against their own partners (N, K+1, D): the inner products that ``crd`` takes."""
-    return inner_products(wide(anchors).unsqueeze(1), wide(partners)).squeeze(1)
-
-
 def info_nce(
     student: Tensor,
     teacher: Tensor,

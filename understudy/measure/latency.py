@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from understudy.errors import OptionalPackageError, UserError
+from understudy.measure.clock import timed
 from understudy.objective import evaluating
 from understudy.taps import inner
 
@@ -101,13 +102,7 @@ def _quietly() -> Iterator[None]:
 
 
 def _timed(network: Callable[[Tensor], Any], example: Tensor) -> float:
-    if example.device.type == "cuda":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    network(example)
-    if example.device.type == "cuda":
-        torch.cuda.synchronize()
-    return 1000 * (time.perf_counter() - start)
+    return 1000 * timed(lambda: network(example), example.device)
 
 
 def _summary(values: list[float], batch: int) -> Latency:

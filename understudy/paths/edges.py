@@ -49,7 +49,7 @@ Known = Mapping[Edge, Spread]  # validation accuracy of each seed, never the tes
 FAILED = Spread((-math.inf,))  # what a strategy is told of a training that came to nothing: any other is better
 
 
-def arrows(path: Path) -> str:
+def arrows(path: Sequence[Size]) -> str:
     """``10 → 8 → 2``."""
     return " → ".join(map(str, path))
 

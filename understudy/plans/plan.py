@@ -65,9 +65,6 @@ class Plan:
     def names(self) -> list[str]:
         return list(self._nodes)
 
-    def students_of(self, name: str) -> list[Node]:
-        return [node for node in self if name in node.learns_from]
-
     def with_teachers(self, names: Collection[str]) -> set[str]:
         """These and all from whom they learn, however far back."""
         found: set[str] = set()

@@ -22,9 +22,7 @@ def teaching(record: Record) -> str:
     who = "teachers" if len(teachers) > 1 else "teacher"
     by = f"<code>{escape(student.network)}</code>" if student and student.network else "the student"
     for name, found in result.methods.items():
-        source = "from the labels" if not found.reads_teacher else f"from the labels and the {who}"
-        if not teachers and found.reads_teacher:
-            source = "by terms of its own"
+        source = f"with the {who}" if teachers and found.reads_teacher else "without a teacher"
         ended = record.trained.get(found.trainings[0].training) if found.trainings else None
         objectives = found.objectives or (ended.objectives if ended else {})
         items.append(_item(name, f"{by} learns {source}", _stages(objectives, ended.stages if ended else [])))

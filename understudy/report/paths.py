@@ -3,6 +3,7 @@
 from typing import Any
 
 from understudy.measure import Spread
+from understudy.paths.edges import arrows
 from understudy.report.drawing import ALONE, INK, MUTED, PAPER, SERIES, Drawn, draw, variable
 from understudy.report.pieces import figure, section, table
 from understudy.report.record import PathSearch, Result
@@ -52,7 +53,7 @@ def tree(result: Result) -> Drawn | None:
         for side in axes.spines.values():
             side.set_visible(False)
 
-    told = [f"{_arrows(path)} {_percent(hop.shown)}" for path in search.ranked if (hop := search.hop(path))]
+    told = [f"{arrows(path)} {_percent(hop.shown)}" for path in search.ranked if (hop := search.hop(path))]
     told += [f"{size} alone {_percent(found)}" for size, found in alone.items()]
     height = 0.55 + ROW * (rows + (1 if alone else 0))
     return draw("paths", f"Paths from {best[0]} to {best[-1]}", "; ".join(told), height, paint)
@@ -73,9 +74,7 @@ def paths(result: Result, drawn: Drawn | None) -> str:
         hop = search.hop(path)
         mark = f' <span class="key" style="background: var(--{variable(BEST)})"></span>' if number == 0 else ""
         of_validation = spread(hop.validation.spread) if hop and hop.validation else NONE
-        rows.append(
-            [escape(_arrows(path)) + mark, of_validation, spread(hop.test.spread) if hop and hop.test else NONE]
-        )
+        rows.append([escape(arrows(path)) + mark, of_validation, spread(hop.test.spread) if hop and hop.test else NONE])
     listed = table("Paths", ["path", "validation, which selects", "test, read once"], rows) if rows else ""
     note = f"Searched by {escape(search.strategy)}" + (
         f": {plural(search.trainings, 'training')} in all, each once." if search.trainings else "."
@@ -113,10 +112,6 @@ def _places(search: PathSearch) -> dict[Way, tuple[float, Spread | None]]:
 
     place((search.sizes[0],))
     return placed
-
-
-def _arrows(path: list[int | str]) -> str:
-    return " → ".join(map(str, path))
 
 
 def _percent(found: Spread | None) -> str:

@@ -122,20 +122,22 @@ def _of_a_call(content: dict[str, Any], recipe: str) -> dict[str, Any]:
     last = call.stages[-1] if call.stages else CallStage()
     row = {"seed": told.seed, "training": "student", "accuracy": call.accuracy, "agreement": call.agreement}
     row |= {"kept": last.kept, "validation": (last.validation or {}).get("accuracy")}
-    found = {"method": told.method, "trainings": [row], "accuracy": {"values": [call.accuracy]}}
+    taught = [stage.taught for stage in call.stages if stage.taught is not None]
+    found: dict[str, Any] = {"method": told.method, "trainings": [row], "taught": any(taught) if taught else None}
+    found["accuracy"] = {"values": [call.accuracy]}
     found["objectives"] = {stage.name: stage.objective for stage in told.stages}
     if call.agreement is not None:
         found["agreement"] = {"values": [call.agreement]}
     several = {f"teacher{number}": network for number, network in enumerate(told.teachers, start=1)}
     networks = {**(several or {"teacher": told.teacher}), "student": told.student}
     each = zip(several, call.teacher_accuracies, strict=False)
-    taught = call.teacher_accuracy
+    accuracy = call.teacher_accuracy
     return {
         "seeds": [told.seed],
         "data": {"measured_on": call.measured_on or "test"},
         "networks": {role: {"network": name} for role, name in networks.items() if name != "none"},
-        "teacher": {"accuracy": {"values": [taught]}} if taught is not None else None,
-        "teachers": {name: {"accuracy": {"values": [accuracy]}} for name, accuracy in each},
+        "teacher": {"accuracy": {"values": [accuracy]}} if accuracy is not None else None,
+        "teachers": {name: {"accuracy": {"values": [reached]}} for name, reached in each},
         "methods": {told.method: found},
         "kept": "student",
     }

@@ -11,10 +11,9 @@ from understudy.report.words import NONE, memory, seconds
 
 def spending(record: Record, colours: Mapping[str, str]) -> str:
     """Each method's time, stage by stage."""
-    trainings = {name: [row.training for row in found.trainings] for name, found in record.result.methods.items()}
-    keys = {name: variable(colours[name]) for name in trainings} | {"teacher": "ink"}
+    keys = {name: variable(colours[name]) for name in record.result.methods}
     rows = []
-    for name, members in ({"teacher": record.teacher_trainings} | trainings).items():
+    for name, members in _groups(record).items():
         times = [stage_seconds(record.epochs[member]) for member in members if member in record.epochs]
         stages = list(dict.fromkeys(stage for time in times for stage in time))
         if not stages:
@@ -22,11 +21,22 @@ def spending(record: Record, colours: Mapping[str, str]) -> str:
         means = {stage: sum(time.get(stage, 0.0) for time in times) / len(times) for stage in stages}
         split = ", ".join(f"{stage} {seconds(mean)}" for stage, mean in means.items()) if len(means) > 1 else NONE
         total = sum(sum(time.values()) for time in times)
-        rows.append([named(name, keys[name]), seconds(total / len(times)), str(len(times)), seconds(total), split])
+        key = named(name, keys.get(name, "ink"))
+        rows.append([key, seconds(total / len(times)), str(len(times)), seconds(total), split])
     if not rows:
         return ""
     columns = ["", "one training", "times", "all of them", "one training's stages"]
     return section("Time and memory", table("Time", columns, rows), _note(record))
+
+
+def _groups(record: Record) -> dict[str, list[str]]:
+    """The trainings of each teacher, of each method, and those beside them: assistants, and quick ones that choose."""
+    groups = dict(record.teacher_trainings)
+    for name, found in record.result.methods.items():
+        groups[name] = [row.training for row in found.trainings]
+    known = {training for members in groups.values() for training in members}
+    others = [name for name in record.epochs if name not in known]
+    return groups | ({"assistants, and others": others} if others else {})
 
 
 def stage_seconds(epochs: Sequence[Epoch]) -> dict[str, float]:

@@ -24,7 +24,7 @@ from understudy.objective import evaluating
 from understudy.proposals import PROPOSALS
 from understudy.recipe.schema import DataTable, NetworkTable, TeacherTable
 from understudy.stage import Stage
-from understudy.training.teaching import fresh
+from understudy.training.teaching import unlearned
 
 PACKAGE = Path(understudy.__file__).parent
 SPLIT_SEED = 0  # all seeds share one validation part, so that they are measured alike
@@ -76,7 +76,7 @@ class Cast:
     def teacher(self, table: TeacherTable, seed: int = 0) -> nn.Module:
         """The teacher: with its weights, or fresh where it is yet to be trained."""
         if table.weights is None:
-            return fresh(self.network(table, seed, "teacher"))
+            return unlearned(self.network(table, seed, "teacher"))
         return self.given(table, table.weights, table.prefix)
 
     def given(self, table: NetworkTable, weights: str, prefix: str | None) -> nn.Module:
@@ -154,8 +154,9 @@ def _answers(student: nn.Module, method: str, data: Data) -> None:
 
 def _proposed(setting: str, teacher: nn.Module, student: nn.Module, data: Data) -> Any:
     """Traced on the CPU, since the two may be on different devices; each returns to its own."""
-    example = data.example(2, torch.device("cpu"))
-    homes = [next((p.device for p in network.parameters()), example.device) for network in (teacher, student)]
+    cpu = torch.device("cpu")
+    homes = [next((p.device for p in network.parameters()), cpu) for network in (teacher, student)]
+    example = data.example(2, homes[1]).to(cpu)  # where the data are, or all of them would move
     try:
         return PROPOSALS[setting](teacher.cpu(), student.cpu(), example)
     finally:

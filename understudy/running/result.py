@@ -134,6 +134,7 @@ def _method(
     return {
         "method": run.recipe.methods[name].method,
         "trainings": rows,
+        "taught": any(stage.get("taught") for stage in stages),
         "objectives": (read_json(run.folder.training(rows[0]["training"]) / RESULT) or {}).get("objectives"),
         **measures.spreads(rows, FIGURES),
         "measures": measures.of_seeds(answered, labels, taught),

@@ -82,7 +82,6 @@ def main() -> None:
     watcher = Telling(send)
     casts: Casts | None = None
     while job := jobs.get():
-        busy.set()
         if casts is None or casts.trusted != job.trusted:
             casts = Casts(job.trusted, watcher.downloads)
         ended = perform(job, casts, watcher, stop)
@@ -97,7 +96,9 @@ def _listen(jobs: Queue[Job | None], stop: StopRequest, busy: threading.Event) -
             if "stop" in message:
                 stop.signal_number = message["stop"]
             else:
-                jobs.put(Job.model_validate(message["job"]))
+                job = Job.model_validate(message["job"])
+                busy.set()  # here, or else one who dies now would leave a job that is carried out for nobody
+                jobs.put(job)
     finally:  # whoever gave the job is gone, in the middle of a line perhaps
         if busy.is_set():
             os._exit(1)

@@ -13,10 +13,10 @@ from pydantic import BaseModel, TypeAdapter
 from understudy import student as product
 from understudy.description import Description
 from understudy.errors import UserError
-from understudy.export.exporting import PROOFS, digest
+from understudy.export.exporting import PROOFS
 from understudy.export.surroundings import run_of
 from understudy.measure import Spread
-from understudy.plans.entry import RESULT
+from understudy.plans.entry import RESULT, sha256
 from understudy.report.reading import read
 from understudy.report.record import Latency, Method, Network, Result, Row
 from understudy.report.words import NONE, count, memory, milliseconds, percent, plural, spread
@@ -95,7 +95,7 @@ def _proofs(folder: Path) -> dict[str, _Proof]:
         proofs = TypeAdapter(dict[str, _Proof]).validate_json(path.read_bytes())
     except ValueError as error:
         raise UserError(f"{path} is damaged: remove it, and export again") from error
-    weights = digest(folder / product.WEIGHTS)
+    weights = sha256(folder / product.WEIGHTS)
     return {n: proof for n, proof in proofs.items() if proof.student == weights and (folder / n).is_file()}
 
 

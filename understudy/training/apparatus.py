@@ -117,8 +117,10 @@ class Apparatus:
             draw=draw,
         )
         yield from self.ahead.batches(from_step, start) if self.ahead else from_step(start=start)
+        if not self.stored:
+            return
         last = data.train.last_of_epoch(numbered, seed=self.seed, batch=course.batch)
-        if self.stored and last is not None:  # what this epoch left out, a later one will ask for
+        if last is not None:  # what this epoch left out, a later one will ask for
             for batch in data.train.viewed([last], draw, course.views, len(data.classes), device):
                 self.stored.answers(batch, self.settings.prepare(batch.inputs))
 

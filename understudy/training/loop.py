@@ -320,7 +320,8 @@ class Training:
         best = self.place.best
         kept = self.best_weights if stage.course.keep == "best" and self.best_weights is not None else self.last
         self.student.load_state_dict(kept)
-        end: dict[str, Any] = {"stage": stage.name, "epochs": self.place.epoch, "kept": "last"}
+        taught = stage.objective.reads.teacher
+        end: dict[str, Any] = {"stage": stage.name, "taught": taught, "epochs": self.place.epoch, "kept": "last"}
         if kept is not self.last and best is not None:
             end |= {"kept": "best", "best_epoch": best.epoch, "validation": best.scores}
         elif self.data.validation is not None:

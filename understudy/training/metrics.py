@@ -25,6 +25,7 @@ class Log:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
                 file.flush()
+                os.fsync(file.fileno())  # the checkpoint will count on it, and is on the disk itself
                 return file.tell()
         except OSError as error:
             raise UserError(
@@ -34,8 +35,8 @@ class Log:
     def shorten(self, length: int) -> None:
         if self.path is None or not self.path.exists():
             return
-        if self.path.stat().st_size > length:
-            os.truncate(self.path, length)
+        whole = self.path.read_bytes()[:length]
+        os.truncate(self.path, whole.rfind(b"\n") + 1)  # half a line is none
         self.records = read(self.path)
 
 

@@ -6,7 +6,7 @@ The field's worst bug is the silent one: a teacher that was never loaded, a loss
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -67,7 +67,8 @@ def check_data(data: Data, batch: int) -> Iterator[Finding]:
     if not validation:
         yield Finding("warning", "data", "no validation part: nothing selects, the last epoch is kept")
     if data.open_test is None:
-        yield Finding("warning", "data", "no test part: the final figures will be those of the validation part")
+        measured = "validation" if validation else "training"
+        yield Finding("warning", "data", f"no test part: the final figures will be those of the {measured} part")
 
 
 def check_teacher(
@@ -93,7 +94,8 @@ def check_teacher(
     accuracy = (logits.argmax(1) == labels).double().mean().item()
     text = f"{accuracy:.1%} on {len(sample)} samples"
     chance = 1 / classes
-    bound = chance + 3 * math.sqrt(chance * (1 - chance) / len(sample))
+    spread = 3 * math.sqrt(chance * (1 - chance) / len(sample))
+    bound = chance + min(spread, (1 - chance) / 2)  # of a few samples nobody could be right often enough
     if accuracy <= bound:
         way = "load its weights, and check its normalisation and the order of the classes"
         level: Literal["warning", "error"] = "warning" if accept_weak else "error"
@@ -188,8 +190,9 @@ def _dry_run(
     yield from (Finding("warning", subject, note) for note in notes)
     student.train()
     for name, part in objective.parts.items():
-        alone = Objective(Sum((part,)), student=student, teacher=teachers, example=inputs[:2], facts=facts)
-        yield _check_term(f"{subject}, term {name!r}", alone, inputs, batch, settings)
+        full = replace(part, schedule=None)  # what begins at weight 0 will train one day
+        alone = Objective(Sum((full,)), student=student, teacher=teachers, example=inputs[:2], facts=facts)
+        yield _check_term(f"{subject}, term {name!r}", alone, part.weight(0.0), inputs, batch, settings)
     if not objective(inputs, batch.labels, ids=batch.ids).loss.requires_grad:
         return  # nothing to train, as its terms have said
     seconds = _seconds_of_step(objective, stage.course, inputs, batch, settings)
@@ -260,7 +263,10 @@ def _seconds_of_step(objective: Objective, course: Course, inputs: Tensor, batch
     return min(timed(step, settings.torch_device) for _ in range(3))
 
 
-def _check_term(subject: str, objective: Objective, inputs: Tensor, batch: Batch, settings: Settings) -> Finding:
+def _check_term(
+    subject: str, objective: Objective, at_first: float, inputs: Tensor, batch: Batch, settings: Settings
+) -> Finding:
+    """Of a term by itself, in an objective without its schedule."""
     with settings.autocast():
         outcome = objective(inputs, batch.labels, ids=batch.ids)
     (value,) = outcome.terms.values()
@@ -283,7 +289,8 @@ def _check_term(subject: str, objective: Objective, inputs: Tensor, batch: Batch
         for m in (*objective.owned.values(), *objective.rivals.values())
     ]
     through = f", through {owned[0]}" if owned else ""
-    return Finding("ok", subject, f"value {value.item():.4g}, weight {factor:g}, gradient {norm:.3g}{through}")
+    weight = f"{factor:g}" + (f" ({at_first:g} at first)" if at_first != factor else "")
+    return Finding("ok", subject, f"value {value.item():.4g}, weight {weight}, gradient {norm:.3g}{through}")
 
 
 @contextmanager

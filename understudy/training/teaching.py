@@ -54,7 +54,7 @@ class Lean:
         return Answer(logits.clone(), {})
 
 
-def fresh(network: nn.Module) -> nn.Module:
+def unlearned(network: nn.Module) -> nn.Module:
     """The network, known from here on, and in its copies, as one that has learned nothing yet.
 
     Its answers are ties that any rounding breaks. They tell nothing about low precision, which it is granted: so a

@@ -6,6 +6,7 @@ from understudy.report.record._part import Part, Shares
 
 
 class CallStage(Part):
+    taught: bool | None = None
     kept: str | None = None
     validation: Shares | None = None
 

@@ -60,6 +60,7 @@ class Row(Part):
 class Method(Part):
     method: str = ""
     trainings: list[Row] = Field(default_factory=list)
+    taught: bool | None = None  # older runs do not say
     objectives: dict[str, str] | None = None
     accuracy: Values | None = None
     top5: Values | None = None
@@ -77,8 +78,12 @@ class Method(Part):
         return sum(values) / len(values) if values and len(values) == len(self.trainings) else None
 
     @property
+    def is_baseline(self) -> bool:
+        return self.method == "alone"
+
+    @property
     def reads_teacher(self) -> bool:
-        return self.method != "alone"
+        return not self.is_baseline if self.taught is None else self.taught
 
 
 class Softness(Part):
@@ -242,7 +247,7 @@ class Result(Part):
 
     @property
     def distilled(self) -> list[str]:
-        return [name for name, found in self.methods.items() if found.reads_teacher]
+        return [name for name, found in self.methods.items() if not found.is_baseline]
 
     @property
     def foremost(self) -> tuple[str, bool]:
