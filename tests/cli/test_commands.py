@@ -317,6 +317,11 @@ def test_landscape_surveys_a_finished_run_and_says_what_it_needs(understudy, tmp
     assert json.loads(out)["part"] == "validation"
     code, _, err = understudy("landscape", folder, *trust, "--grid", 4)
     assert (code, "odd number" in err) == (2, True)
+    (folder / "landscape.json").write_text("{")
+    code, out, err = understudy("report", folder)
+    assert (code, out.strip()) == (0, str(folder / "report.html"))
+    assert err.startswith("left out: landscape.json is damaged")
+    assert len(err.splitlines()) == 1
     (folder / "recipe.toml").write_text('method = "kd"\n')
     assert "understudy.measure.landscape" in understudy("landscape", folder, *trust)[2]
 

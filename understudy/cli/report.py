@@ -45,11 +45,11 @@ def report(
     if finished:
         runs = finished
         for reason in others:
-            err.print(f"left out: {reason}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+            _left_out(reason)
     if markdown:
         typer.echo("\n".join(as_markdown(run) for run in runs), nl=False)
     elif len(runs) == 1 and sort is None and bounds == Budget():
-        written = write_report(runs[0], page=page, figures=figures)
+        written = write_report(runs[0], page=page, figures=figures, warn=_left_out)
         if json:
             print_json(read_result(runs[0]))
         else:
@@ -61,6 +61,10 @@ def report(
             print_json(_plain(written, students, choice, order))
         else:
             out.print(f"{choice.reason}\n{written}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _left_out(reason: str) -> None:
+    err.print(f"left out: {reason}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _plain(page: Path, students: Students, choice: Choice, order: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The page of a run, or of several: one file that opens from disk, and its figures beside it."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 PAGE, FIGURES, COMPARISON = "report.html", "figures", "comparison.html"
 
 
-def write_report(run: Path, *, page: Path | None = None, figures: Path | None = None) -> Path:
+def write_report(
+    run: Path,
+    *,
+    page: Path | None = None,
+    figures: Path | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> Path:
     """Write ``report.html`` and ``figures/*.svg`` into the folder of a finished run or search.
 
     The page depends on nothing but the folder's content: written again, it is the same to the byte. Answers with its
@@ -26,11 +32,14 @@ def write_report(run: Path, *, page: Path | None = None, figures: Path | None = 
     Args:
         page: another place for the page.
         figures: a folder for the figures as SVG and PNG, beside those that the run folder has.
+        warn: told in a line what is damaged and left out, as the page says, too.
     """
     if (run / OUTCOME).exists():
         drawn, html = _of_search(run / OUTCOME)
         return _finish_run(run, html, drawn, page, figures)
     record = read(run)
+    if warn and record.left_out:
+        warn(record.left_out)
     from understudy.report.figures import draw_all  # matplotlib is slow to import, and only reports need it
     from understudy.report.page import page as page_of
 

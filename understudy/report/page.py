@@ -7,7 +7,7 @@ from understudy.report.drawing import Drawn
 from understudy.report.figures import method_colours
 from understudy.report.reading import Record
 from understudy.report.record import Result
-from understudy.report.words import count, first_word, plural
+from understudy.report.words import count, escape, first_word, plural
 
 
 def page(record: Record, figures: Mapping[str, Drawn]) -> str:
@@ -81,7 +81,9 @@ def _curves(record: Record, figures: Mapping[str, Drawn]) -> str:
 
 def _landscapes(record: Record, figures: Mapping[str, Drawn]) -> str:
     """How flat the loss is around each student."""
-    found = record.landscapes
+    title, found = "The loss around each student", record.landscapes
+    if record.left_out:
+        return pieces.section(title, f'<ul class="notes"><li>{escape(record.left_out)}</li></ul>')
     if found is None or "landscapes" not in figures:
         return ""
     note = (
@@ -92,4 +94,4 @@ def _landscapes(record: Record, figures: Mapping[str, Drawn]) -> str:
     )
     chart = pieces.figure(figures["landscapes"], "A dot marks the student; the deeper the colour, the higher the loss.")
     told = f'<div class="figures">\n{tables.sharpness(found)}\n{chart}\n</div>'
-    return pieces.section("The loss around each student", told, note)
+    return pieces.section(title, told, note)

@@ -32,6 +32,7 @@ class Record:
     unreadable: int  # lines of metrics that are damaged and left out
     pictures: dict[str, str]  # of the samples, by file, as text for the page
     landscapes: Landscapes | None = None  # where somebody had them measured
+    left_out: str = ""  # what is damaged and stays out of the page, and the way out
 
     @property
     def teacher_trainings(self) -> dict[str, list[str]]:
@@ -50,7 +51,8 @@ def read(run: Path) -> Record:
     result = _checked(run)[1]
     epochs, unreadable = _epochs(run)
     pictures = _pictures(run, result.samples)
-    return Record(result, _text(run / RECIPE) or "", epochs, _trained(run), unreadable, pictures, _landscapes(run))
+    recipe, (found, left_out) = _text(run / RECIPE) or "", _landscapes(run)
+    return Record(result, recipe, epochs, _trained(run), unreadable, pictures, found, left_out)
 
 
 def read_result(run: Path) -> dict[str, Any]:
@@ -191,15 +193,15 @@ def _pictures(run: Path, samples: Sequence[Sample]) -> dict[str, str]:
     return found
 
 
-def _landscapes(run: Path) -> Landscapes | None:
-    path = run / LANDSCAPES
-    if (text := _text(path)) is None:
-        return None
+def _landscapes(run: Path) -> tuple[Landscapes | None, str]:
+    """Without them a page is still worth reading: where they are damaged, a line says so."""
+    if (text := _text(run / LANDSCAPES)) is None:
+        return None, ""
     try:
-        return Landscapes.model_validate(json.loads(text))
-    except ValueError as error:
+        return Landscapes.model_validate(json.loads(text)), ""
+    except (ValueError, RecursionError) as error:
         told = str(error).splitlines()[0]
-        raise UserError(f"{path} is damaged ({told}): remove it, or run understudy landscape {run} again") from error
+        return None, f"{LANDSCAPES} is damaged ({told}): run understudy landscape on this folder again, or remove it"
 
 
 def _text(path: Path) -> str | None:

@@ -6,11 +6,12 @@ from dataclasses import asdict, replace
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from understudy.data.parts import fewer
 from understudy.errors import UserError
 from understudy.measure.landscape import RING, landscape
-from understudy.plans.entry import write_json
+from understudy.plans.entry import RESULT, read_json, write_json
 from understudy.running.run import Run
 
 LANDSCAPES = "landscape.json"
@@ -26,17 +27,15 @@ def survey(
     progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Measure the surfaces of a finished run's students, and write them into its folder."""
+    found = _students(run)
     inputs, labels = _samples(run, part, samples)
     students = []
     with run.recipe.settings.in_force():
-        for node in run.plan:
-            if node.role == "teacher":
-                continue
-            network = run.trained(node.name)
-            tell = None if progress is None else lambda done, of, name=node.name: progress(name, done, of)
-            found = landscape(network, inputs, labels, grid=grid, seed=seed, progress=tell)
-            method = node.name.rpartition("-")[0]
-            students.append({"training": node.name, "method": method, "seed": node.seed, **_plain(asdict(found))})
+        for student in found:
+            name = student["training"]
+            tell = None if progress is None else lambda done, of, name=name: progress(name, done, of)
+            surface = landscape(_network(run, name), inputs, labels, grid=grid, seed=seed, progress=tell)
+            students.append({**student, **_plain(asdict(surface))})
     content = {
         "part": part,
         "samples": len(labels),
@@ -46,6 +45,33 @@ def survey(
     }
     write_json(run.folder.path / LANDSCAPES, content)
     return content
+
+
+def _students(run: Run) -> list[dict[str, Any]]:
+    """Those that the result tells, seed by seed.
+
+    Not those of the plan, which has no part of what was decided on the way: an assistant by the rule of thumb, the best
+    path of a search.
+    """
+    result = read_json(run.folder.path / RESULT) or {}
+    found = [
+        {"training": row["training"], "method": method, "seed": row["seed"]}
+        for method, told in result.get("methods", {}).items()
+        for row in told.get("trainings", ())
+        if row.get("training")
+    ]
+    if not found:
+        raise UserError(
+            f"{run.folder.path} holds no finished run with students: run the command again that made it, it goes on"
+        )
+    seeds = list(dict.fromkeys(student["seed"] for student in found))
+    return sorted(found, key=lambda student: seeds.index(student["seed"]))
+
+
+def _network(run: Run, training: str) -> nn.Module:
+    """A student: the recipe's network, whoever taught it."""
+    network = run.cast.trained(run.recipe.student, run.folder.training(training))
+    return run.recipe.settings.place(network)
 
 
 def _plain(value: Any) -> Any:
