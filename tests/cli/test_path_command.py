@@ -3,10 +3,12 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,9 @@ from tests.running.test_path import SEARCH
 from understudy import recipe as recipes
 from understudy.cli import main
 from understudy.cli._graph import GraphLive
+from understudy.running.engines import Processes
 from understudy.running.path import PathRun
+from understudy.training.watch import Watcher, Watchers
 
 
 @pytest.fixture
@@ -68,23 +72,72 @@ def test_a_users_mistake_is_a_line(path, tmp_path):
         assert told in err
 
 
-def test_the_graph_says_what_is_done_what_runs_and_what_is_left(workplace, quick, tmp_path):
-    console = Console(file=io.StringIO(), force_terminal=True, width=100)
-    live = GraphLive(console)
-    seen: list[str] = []
+class Looking(Watcher):
+    """Looks at the display whenever a training tells something."""
 
-    def observe(search):
-        live.observe(search)
-        with console.capture() as captured:
-            console.print(*live.bars.get_renderables())
-        seen.append(captured.get())
+    def __init__(self, live, training=""):
+        self.live, self.training, self.looks = live, training, []
 
+    def of(self, training):
+        watcher = Looking(self.live, training)
+        watcher.looks = self.looks
+        return watcher
+
+    def stage_begins(self, name, objective, epochs, epoch):
+        self.look()
+
+    def step(self, done, loss):
+        self.look()
+
+    def look(self):
+        with self.live.console.capture() as captured:
+            self.live.console.print(*self.live.bars.get_renderables())
+        self.looks.append((self.training, captured.get(), self.live.seconds_left))
+
+
+def graph_of(folder, **options):
+    """The display of a search, and who looked at it."""
+    live = GraphLive(Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None))
+    looking = Looking(live)
     recipe = recipes.parse(SEARCH, "search.toml", ["seeds=[0]"])
-    PathRun(recipe, tmp_path / "run", trusted=["smallnets"], watcher=live, observer=observe).execute()
-    assert "waiting" in seen[0]
-    assert any("up to" in text and "left" in text for text in seen)
-    assert "8 done, 0 running, 0 waiting" in seen[-1]
-    assert seen[-1].count("%") == 8
+    watcher = Watchers(live, looking)
+    PathRun(recipe, folder, trusted=["smallnets"], watcher=watcher, observer=live.observe, **options).execute()
+    looking.look()
+    return looking.looks
+
+
+def running(text):
+    """The sizes that are said to run."""
+    return [re.search(r"(\d+)  running", line)[1] for line in text.splitlines() if "  running, 0 of 1 seed" in line]
+
+
+def test_the_graph_says_what_is_done_what_runs_and_what_is_left(workplace, quick, tmp_path):
+    *looks, (_, last, left) = graph_of(tmp_path / "run")
+    assert len({training for training, _, _ in looks}) == 8
+    for training, text, _ in looks:
+        size = "8" if training == "teacher-0" else training.split("-")[-2]
+        assert running(text) == [size]
+        assert ", 1 running, " in text
+    assert "waiting" in looks[0][1]
+    assert any("up to" in text and "left" in text for _, text, _ in looks)
+    assert "8 done, 0 running, 0 waiting" in last
+    assert last.count("%") == 8
+    assert left == 0
+
+
+def test_the_time_left_goes_down_while_a_training_runs(workplace, quick, tmp_path):
+    looks = graph_of(tmp_path / "run")[:-1]
+    assert {left for training, _, left in looks if training == "teacher-0"} == {0}  # nothing tells yet
+    for (before, _, more), (training, _, left) in pairwise(looks):
+        if training == before != "teacher-0":
+            assert 0 <= left < more or left == more == 0
+
+
+def test_what_worker_processes_train_is_said_to_run(workplace, quick, tmp_path):
+    *looks, _ = graph_of(tmp_path / "run", engine=lambda casts, watcher, stop: Processes(2, watcher, stop))
+    assert len({training for training, _, _ in looks}) == 8
+    for training, text, _ in looks:
+        assert ("8" if training == "teacher-0" else training.split("-")[-2]) in running(text)
 
 
 def test_killed_in_the_middle_it_goes_on_and_answers_the_same(path, tmp_path, workplace):

@@ -1,6 +1,8 @@
 """What a person sees of a search: the graph of its trainings, what is done, running and waiting, and the time left."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.progress import Progress
@@ -8,9 +10,54 @@ from rich.text import Text
 from rich.tree import Tree
 
 from understudy.cli._live import Live, span
+from understudy.measure import Spread
 from understudy.paths import Edge
 from understudy.report.words import plural
 from understudy.running.search import Search
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A search as it was when it was last heard of: the display draws it from a thread of its own, any time after.
+
+    Args:
+        trainings: of each edge that is known or asked for.
+        expected: seconds of each training that is waited for; empty before anything is done.
+        more: trainings of students that may yet be asked for, and the seconds of all of them.
+    """
+
+    teacher: Edge
+    trainings: Mapping[Edge, Sequence[str]]
+    known: Mapping[Edge, Spread]
+    failed: Collection[Edge]
+    done: Collection[str]
+    waiting: Sequence[str]
+    expected: Mapping[str, float]
+    more: tuple[int, float]
+    parallel: int
+
+    @classmethod
+    def of(cls, search: Search) -> Self:
+        plan, durations, engine = search.execution.plan, search.durations, search.execution.engine
+        edges = dict.fromkeys([search.strategy.sizes.teacher, *search.known, *search.asked])
+        waiting, to_come = search.waiting, search.to_come
+        expected = {name: seconds for name in waiting if (seconds := durations.of(plan[name])) is not None}
+        return cls(
+            teacher=search.strategy.sizes.teacher,
+            trainings={edge: tuple(search.asked.get(edge, ())) for edge in edges},
+            known=dict(search.known),
+            failed=set(search.failed),
+            done=set(search.origins),
+            waiting=waiting,
+            expected=expected,
+            more=(to_come, to_come * (durations.usual or 0.0)),
+            parallel=engine.parallel if engine else 1,
+        )
+
+    def seconds_left(self, share: Callable[[str], float]) -> float:
+        """About how long it will still take, by the share that is done of each training; 0 where nobody can tell."""
+        left = sum(seconds * (1 - share(name)) for name, seconds in self.expected.items())
+        return (left + self.more[1]) / self.parallel
 
 
 class GraphLive(Live):
@@ -18,65 +65,75 @@ class GraphLive(Live):
 
     def __init__(self, console: Console):
         super().__init__(console)
-        self.bars = _Bars(*self.bars.columns, console=console, refresh_per_second=4)
+        self.bars = bars = _Bars(*self.bars.columns, console=console, refresh_per_second=4)
+        bars.graph = self._graph
+        self.seen: Seen | None = None
         self.ended = -1
 
     def observe(self, search: Search) -> None:
-        """Something was asked for, or has ended."""
-        assert isinstance(self.bars, _Bars)
-        self.bars.graph = Group(self._tree(search), self._summary(search))
-        if len(search.origins) != self.ended:
-            self.ended = len(search.origins)
-            self.say(self._summary(search).plain)
+        """Something was asked for, or has ended. What begins, and how far it is, the trainings tell themselves."""
+        self.seen = Seen.of(search)
+        if len(self.seen.done) != self.ended:
+            self.ended = len(self.seen.done)
+            self.say(self._summary(self.seen).plain)
 
-    def _tree(self, search: Search) -> Tree:
+    @property
+    def seconds_left(self) -> float:
+        return self.seen.seconds_left(self._share) if self.seen else 0.0
+
+    def _graph(self) -> RenderableType | None:
+        """As it stands at this moment."""
+        return Group(self._tree(self.seen), self._summary(self.seen)) if self.seen else None
+
+    def _tree(self, seen: Seen) -> Tree:
         """Each training below its teacher; those alone stand by themselves."""
         root = Tree("", hide_root=True, guide_style="dim")
         branches: dict[Edge, Tree] = {}
-        teacher = search.strategy.sizes.teacher
-        for edge in dict.fromkeys([teacher, *search.known, *search.asked]):
+        for edge in seen.trainings:
             above = branches.get(edge.teacher, root) if edge.teacher else root
-            branches[edge] = above.add(self._label(edge, search))
+            branches[edge] = above.add(self._label(edge, seen))
         return root
 
-    def _label(self, edge: Edge, search: Search) -> Text:
+    def _label(self, edge: Edge, seen: Seen) -> Text:
         text = Text(str(edge.size), style="bold")
-        if len(edge.path) == 1 and edge != search.strategy.sizes.teacher:
+        if len(edge.path) == 1 and edge != seen.teacher:
             text.append(" alone, quickly" if edge.quick else " alone", style="dim")
-        if edge in search.known:
-            return text.append(f"  {search.known[edge].percent()}", style="green")
-        if edge in search.failed:
+        if edge in seen.known:
+            return text.append(f"  {seen.known[edge].percent()}", style="green")
+        if edge in seen.failed:
             return text.append("  failed", style="red")
-        names = search.asked.get(edge, [])
-        done = sum(name in search.origins for name in names)
-        if any(self._runs(name, search) for name in names):
+        names = seen.trainings[edge]
+        done = sum(name in seen.done for name in names)
+        if any(self._runs(name, seen) for name in names):
             return text.append(f"  running, {done} of {plural(len(names), 'seed')} done", style="yellow")
         return text.append("  waiting", style="dim")
 
-    def _summary(self, search: Search) -> Text:
-        names = [name for names in search.asked.values() for name in names]
-        done = sum(name in search.origins for name in names)
-        running = sum(self._runs(name, search) for name in names)
-        told = [f"{done} done", f"{running} running", f"{len(search.waiting) - running} waiting"]
-        if search.failed:
-            told.append(f"{len(search.failed)} failed")
-        if search.to_come:
-            told.append(f"up to {search.to_come} more")
-        left = search.seconds_left
+    def _summary(self, seen: Seen) -> Text:
+        done = sum(name in seen.done for names in seen.trainings.values() for name in names)
+        running = sum(self._runs(name, seen) for name in seen.waiting)
+        told = [f"{done} done", f"{running} running", f"{len(seen.waiting) - running} waiting"]
+        if seen.failed:
+            told.append(f"{len(seen.failed)} failed")
+        if seen.more[0]:
+            told.append(f"up to {seen.more[0]} more")
+        left = seen.seconds_left(self._share)
         if left:
             told.append(f"about {span(left)} left")
         return Text(", ".join(told))
 
-    def _runs(self, name: str, search: Search) -> bool:
-        return name in self.begun and name in search.waiting
+    def _runs(self, name: str, seen: Seen) -> bool:
+        return name in self.begun and name in seen.waiting
+
+    def _share(self, name: str) -> float:
+        return self.trainings[name].share if name in self.trainings else 0.0
 
 
 class _Bars(Progress):
-    """The graph, and below it only what goes on."""
+    """The graph, drawn anew each time, and below it only what goes on."""
 
-    graph: RenderableType | None = None
+    graph: Callable[[], RenderableType | None] | None = None
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        if self.graph is not None:
-            yield self.graph
+        if self.graph and (drawn := self.graph()):
+            yield drawn
         yield self.make_tasks_table([task for task in self.tasks if not task.finished])

@@ -68,15 +68,20 @@ class _Line(Watcher):
     def __init__(self, live: Live, training: str):
         self.live, self.training = live, training
         self.bar: TaskID | None = None
-        self.steps, self.stage, self.accuracy = 0, "", ""
+        self.steps, self.done, self.stage, self.accuracy = 0, 0, "", ""
         self.began, self.resumed_at, self.shown = 0.0, -1, 0.0
+
+    @property
+    def share(self) -> float:
+        """How much of it is done, from 0 to 1."""
+        return min(1.0, self.done / self.steps) if self.steps else 0.0
 
     def downloads(self, file: str, done: int, total: int | None) -> None:
         self.live.downloads(file, done, total)
 
     def training_begins(self, name: str, stages: Mapping[str, int], steps: int) -> None:
         self.live.begun.add(self.training)
-        self.steps, self.resumed_at, self.accuracy = steps, -1, ""
+        self.steps, self.done, self.resumed_at, self.accuracy = steps, 0, -1, ""
         if self.bar is None:  # a worker that died leaves it where it was
             self.bar = self.live.bars.add_task(f"{name:<12}", total=steps, said="")
 
@@ -86,7 +91,7 @@ class _Line(Watcher):
         self.live.say(f"  {self.training}, stage {name!r}: {objective}, {epochs} epochs{again}")
 
     def step(self, done: int, loss: float | None) -> None:
-        now = time.monotonic()
+        self.done, now = done, time.monotonic()
         if self.resumed_at < 0:
             self.resumed_at, self.began = done, now
         if now - self.shown < REFRESH or self.bar is None:

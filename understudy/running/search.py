@@ -1,6 +1,5 @@
 """A search carried out: the trainings that a strategy asks for, as it asks for them."""
 
-import statistics
 import time
 from collections.abc import Callable, Sequence
 
@@ -9,6 +8,7 @@ from understudy.measure import Spread
 from understudy.paths import Budget, Edge, Strategy, allowed, beside, with_failures
 from understudy.paths.edges import Known
 from understudy.plans import Node
+from understudy.running.durations import Durations
 from understudy.running.execution import Done, Execution
 
 Observer = Callable[["Search"], None]
@@ -78,20 +78,10 @@ class Search:
         return 0 if self.left or not self.waiting else max(0, self.strategy.most - asked) * each
 
     @property
-    def seconds_left(self) -> float | None:
-        """About how long it will still take: trainings like those that are done; None before there are any."""
-        took: dict[str, list[float]] = {}
-        for name in self.origins:
-            took.setdefault(self.execution.plan[name].network.model_dump_json(), []).append(self._took(name))
-        if not took:
-            return None
-        usual = statistics.fmean(seconds for some in took.values() for seconds in some)
-        alike = {network: statistics.fmean(some) for network, some in took.items()}
-        total = sum(alike.get(self.execution.plan[name].network.model_dump_json(), usual) for name in self.waiting)
-        return (total + self.to_come * usual) / (self.execution.engine.parallel if self.execution.engine else 1)
-
-    def _took(self, name: str) -> float:
-        return float(self.execution.done[name].get("seconds") or 0.0)
+    def durations(self) -> Durations:
+        """What to expect of the trainings that are waited for."""
+        done = self.execution.done
+        return Durations((self.execution.plan[name], float(done[name].get("seconds") or 0.0)) for name in self.origins)
 
     def _record(self, done: Done) -> None:
         self.origins[done.node.name] = done.origin
