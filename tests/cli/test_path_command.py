@@ -51,6 +51,9 @@ def test_it_is_seen_before_it_is_run_and_counted_after(path, tmp_path):
     assert "Best path: 8 → " in out
     assert "Searched: " in out
     assert "7 trainings, each once: 7 trained now, 0 there already" in out
+    saved = "6 student trainings and the teacher; 4 separate paths would need 8 and 4."
+    assert saved in out
+    assert saved in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "7 done, 0 running, 0 waiting" in err
     assert "Searched by best-first" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     _, after, _ = path("--out", tmp_path / "run", "--strategy", "best-first", "--dry-run")

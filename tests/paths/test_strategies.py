@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from understudy import UserError
 from understudy.measure import Spread
-from understudy.paths import Budget, Edge, Every, Sizes, Strategy, allowed, answer, strategy, with_failures
+from understudy.paths import Budget, Edge, Every, Sizes, Strategy, allowed, answer, shared, strategy, with_failures
 from understudy.paths.edges import trainings_of
 
 SIZES = (10, 8, 6, 4, 2)
@@ -76,6 +76,39 @@ def test_shared_beginnings_are_trained_once():
     assert len(eight) == 8
     assert sum(len(path) - 1 for path in eight) == 20
     assert len(trainings_of(eight)) == 15 + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "assistants", "told"),
+    [
+        ("every", None, "15 student trainings and the teacher; 8 separate paths would need 20 and 8."),
+        ("best-first", None, "10 student trainings and the teacher; 8 separate paths would need 20 and 8."),
+        ("limited", 0, None),
+        ("limited", 1, "7 student trainings and the teacher; 4 separate paths would need 7 and 4."),
+        ("limited", 2, "12 student trainings and the teacher; 7 separate paths would need 16 and 7."),
+    ],
+)
+def test_what_sharing_saves_is_counted(name, assistants, told):
+    plan = strategy(name, SIZES, assistants)
+    known, _ = searched(plan)
+    assert shared(plan, known, seeds=1, teachers=1) == ([told] if told else [])
+    assert shared(plan, known, seeds=3, teachers=3) == ([f"Each seed: {told}"] if told else [])
+
+
+def test_a_teacher_that_is_shared_or_given_and_what_is_on_no_path_are_counted_apart():
+    plan = Every(Sizes.of((10, 4, 2)))
+    known, _ = searched(plan)
+    alone = {**known, **dict.fromkeys([Edge((4,)), Edge((2,))])}
+    assert shared(plan, alone, seeds=2, teachers=1) == [
+        "Each seed: 3 student trainings, and one teacher for all; 2 separate paths would need 3 and 2.",
+        "Beside them: 2 trainings alone.",
+    ]
+    assert shared(plan, known, seeds=1, teachers=0) == ["3 student trainings; 2 separate paths would need 3."]
+    rule = strategy("rule", SIZES)
+    assert shared(rule, searched(rule)[0], seeds=1, teachers=1) == [
+        "2 student trainings and the teacher; 8 separate paths would need 20 and 8.",
+        "Beside them: 5 quick trainings.",
+    ]
 
 
 def test_best_first_misses_a_path_where_the_better_assistant_teaches_worse_and_says_so():

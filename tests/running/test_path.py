@@ -69,6 +69,10 @@ def test_every_path_is_trained_with_shared_beginnings_once(search, tmp_path):
         [(8,), (8, 6), (8, 4), (8, 2), (8, 6, 4), (8, 6, 2), (8, 4, 2), (8, 6, 4, 2), (6,), (4,), (2,)]
     )
     assert found["trainings"] == 1 + 2 * 10 == len(run.search.origins)
+    assert found["sentences"][-2:] == [
+        "Each seed: 7 student trainings, and one teacher for all; 4 separate paths would need 8 and 4.",
+        "Beside them: 3 trainings alone.",
+    ]
     for edge in found["edges"]:
         assert len(edge["validation"]["values"]) == len(edge["test"]["values"]) == len(edge["trainings"])
     means = {tuple(edge["path"]): edge["validation"]["mean"] for edge in found["edges"]}

@@ -11,6 +11,7 @@ from understudy.paths.budget import beside as beside
 from understudy.paths.edges import Edge as Edge
 from understudy.paths.edges import Sizes as Sizes
 from understudy.paths.edges import arrows as arrows
+from understudy.paths.sharing import shared as shared
 from understudy.paths.strategies import STRATEGIES as STRATEGIES
 from understudy.paths.strategies import BestFirst as BestFirst
 from understudy.paths.strategies import Every as Every

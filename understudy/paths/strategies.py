@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from understudy.errors import UserError, did_you_mean
-from understudy.paths.edges import FAILED, Edge, Known, Size, Sizes, trainings_of
+from understudy.paths.edges import FAILED, Edge, Known, Path, Size, Sizes, trainings_of
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,11 @@ class Strategy(ABC):
     @abstractmethod
     def most(self) -> int:
         """How many trainings it asks for at most, the teacher's not counted."""
+
+    @property
+    def paths(self) -> list[Path]:
+        """The whole paths among which it searches."""
+        return self.sizes.paths()
 
     def wanted(self, known: Known) -> list[Edge]:
         """The trainings that can begin now, the most useful first; none when the search is over."""
@@ -62,11 +67,11 @@ class Every(Strategy):
     """All 2^n paths through n assistants' sizes: the paper's Figure 5. Shared beginnings are trained once."""
 
     def asked(self, known: Known) -> list[Edge]:
-        return trainings_of(self.sizes.paths())
+        return trainings_of(self.paths)
 
     @property
     def most(self) -> int:
-        return len(trainings_of(self.sizes.paths())) - 1
+        return len(trainings_of(self.paths)) - 1
 
 
 @dataclass(frozen=True)
@@ -128,10 +133,14 @@ class Limited(Strategy):
         return best_of(edges, known) if complete and all(edge in known for edge in edges) else None
 
     @property
+    def paths(self) -> list[Path]:
+        return self.sizes.paths(self.assistants)
+
+    @property
     def most(self) -> int:
         below = len(self.sizes.all) - 1
         stepwise = 1 if not self.assistants else 2 * below - 1 + (self.assistants - 1) * below * (below - 1) // 2
-        return min(stepwise, len(trainings_of(self.sizes.paths(self.assistants))) - 1)
+        return min(stepwise, len(trainings_of(self.paths)) - 1)
 
 
 @dataclass(frozen=True)

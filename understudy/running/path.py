@@ -7,7 +7,7 @@ from typing import Any
 from understudy.errors import UserError
 from understudy.measure import Spread
 from understudy.models.families import Size
-from understudy.paths import Answer, Budget, Edge, allowed, answer, beside, strategy
+from understudy.paths import Answer, Budget, Edge, allowed, answer, beside, shared, strategy
 from understudy.plans import Node
 from understudy.plans.entry import read_json, write_json
 from understudy.recipe import Recipe
@@ -173,13 +173,17 @@ class PathRun(Run):
             "ranked": [list(path) for path in found.ranked],
             "best": list(found.best or ()),
             "sure": found.sure,
-            "sentences": list(found.sentences),
+            "sentences": [*found.sentences, *self._shared(search)],
             "searched": found.searched,
             "paths": found.paths,
             "left": [str(edge) for edge in found.left],
             "failed": {str(edge): failure.reason for edge, failure in search.failed.items()},
             "trainings": search.trainings,
         }
+
+    def _shared(self, search: Search) -> list[str]:
+        teachers = self._cost(self.ways.sizes.teacher)
+        return shared(self.strategy, search.asked, seeds=len(self.ways.seeds), teachers=teachers)
 
     def _place(self, edge: Edge) -> list[int]:
         return [self.ways.sizes.all.index(size) for size in edge.path]

@@ -1,0 +1,42 @@
+"""What sharing saves: the trainings that a search takes, beside those that its paths would take each by itself."""
+
+from collections.abc import Collection
+
+from understudy.paths.edges import Edge
+from understudy.paths.strategies import Strategy
+
+
+def shared(strategy: Strategy, asked: Collection[Edge], *, seeds: int, teachers: int) -> list[str]:
+    """In sentences; none where there is one path, which shares with nobody.
+
+    Args:
+        asked: all that was trained, or taken from where it was already.
+        seeds: of each student; the figures are those of one.
+        teachers: trainings of the teacher: one for each seed, one for all seeds, or none, where it is given.
+    """
+    paths = len(strategy.paths)
+    if paths == 1:
+        return []
+    students = _several(sum(len(edge.path) > 1 for edge in asked), "student training")
+    apart = sum(len(path) - 1 for path in strategy.paths)
+    each = "Each seed: " if seeds > 1 else ""
+    if teachers == 0:
+        told = f"{each}{students}; {paths} separate paths would need {apart}."
+    elif teachers == seeds:
+        told = f"{each}{students} and the teacher; {paths} separate paths would need {apart} and {paths}."
+    else:
+        told = f"{each}{students}, and one teacher for all; {paths} separate paths would need {apart} and {paths}."
+    return [told, *_beside(strategy, asked)]
+
+
+def _beside(strategy: Strategy, asked: Collection[Edge]) -> list[str]:
+    """What is on no path."""
+    alone = sum(len(edge.path) == 1 and not edge.quick and edge != strategy.sizes.teacher for edge in asked)
+    quick = sum(edge.quick for edge in asked)
+    told = [_several(alone, "training") + " alone"] if alone else []
+    told += [_several(quick, "quick training")] if quick else []
+    return [f"Beside them: {' and '.join(told)}."] if told else []
+
+
+def _several(number: int, kind: str) -> str:
+    return f"{number} {kind}{'s' if number != 1 else ''}"
