@@ -68,6 +68,37 @@ def test_a_budget_and_a_limit_are_told_in_the_json(path, tmp_path):
     assert found["left"]
 
 
+def test_a_dry_run_says_how_far_a_time_goes(path, tmp_path):
+    def seen(folder: str, time: str, *words: str) -> str:
+        code, out, _ = path(
+            "--out", tmp_path / folder, "--store", tmp_path / "store", "--budget", time, "--dry-run", *words
+        )
+        assert code == 0
+        return out
+
+    before = seen("run", "3h")
+    assert "8 trainings: 0 there already, 8 to train" in before
+    line = before.splitlines()[-1]
+    assert line.startswith(
+        "a time of 3.0 h: no training is done that tells how far it goes; this is all that could run"
+    )
+    assert "a time of" not in path("--out", tmp_path / "run", "--dry-run")[1]
+    assert path("--out", tmp_path / "run", "--store", tmp_path / "store", "--budget", "3")[0] == 0
+    line = seen("run", "3h").splitlines()[-1]
+    assert re.fullmatch(
+        r"a time of 3\.0 h, \d+ s of it spent: all of it takes about \d+ s one after another, as what is done tells: "
+        "there is time for all of it",
+        line,
+    )
+    assert seen("run", "0.001s").splitlines()[-1].startswith("the time of 0 s is over")
+    assert seen("other", "0.001s").splitlines()[-1].endswith("as what is done tells: more than there is time for")
+    time = json.loads(seen("other", "3h", "--json"))["seconds"]
+    assert (time["budget"], time["spent"]) == (10_800, 0)
+    assert time["needed"] > 0
+    assert path("--out", tmp_path / "run", "--store", tmp_path / "store")[0] == 0
+    assert "a time of" not in seen("run", "3h")
+
+
 def test_a_users_mistake_is_a_line(path, tmp_path):
     for words, told in [(["--budget", "soon"], "--budget 'soon'"), (["--set", "path.sizes=[8]"], "each size once")]:
         code, _, err = path("--out", tmp_path / "run", *words)

@@ -1,7 +1,7 @@
 """Where trainings are carried out, and where finished ones are kept: options that commands share."""
 
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,11 +10,13 @@ import torch
 import typer
 from rich.console import Console
 
+from understudy.cli._live import span
 from understudy.cli._shared import print_json
 from understudy.plans import Node, Store
 from understudy.plans.store import ENVIRONMENT
 from understudy.report.words import plural
 from understudy.running import Run
+from understudy.running.durations import Forecast
 from understudy.running.engines import Engine, Here, Processes, Together
 from understudy.running.run import MakeEngine
 from understudy.training.interrupt import StopRequest
@@ -104,10 +106,12 @@ def show_plan(run: Run, console: Console, *, json: bool) -> None:
     """What would be trained and what is there already, as it is drawn or as plain data; and how much may follow."""
     more = run.foresee()
     states = run.execution.states()
-    waiting = sum(state in ("begun", "to train") for state in states.values())
+    to_train = [name for name, state in states.items() if state in ("begun", "to train")]
+    waiting, time = len(to_train), run.forecast(to_train, more)
     if json:
         rows = [_row(node, states[node.name], run.execution.key(node.name)) for node in run.plan]
-        print_json({"trainings": rows, "to train": waiting, "more, depending on what comes out": more})
+        content = {"trainings": rows, "to train": waiting, "more, depending on what comes out": more}
+        print_json(content | ({"seconds": asdict(time)} if time else {}))
         return
     for line in run.plan.drawn(states):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -115,6 +119,22 @@ def show_plan(run: Run, console: Console, *, json: bool) -> None:
     console.print(f"{number}: {len(states) - waiting} there already, {waiting} to train", highlight=False)
     if more:
         console.print(f"and up to {more} more, depending on what comes out", highlight=False)
+    if time and waiting:
+        console.print(_within(time), highlight=False, soft_wrap=True)
+
+
+def _within(time: Forecast) -> str:
+    """How far a budget of time goes."""
+    if not time.left:
+        return f"the time of {span(time.budget)} is over: what is begun is trained to its end, and nothing else"
+    budget = f"a time of {span(time.budget)}" + (f", {span(time.spent)} of it spent" if time.spent else "")
+    if time.needed is None:
+        return (
+            f"{budget}: no training is done that tells how far it goes; this is all that could run, and when the time "
+            "is over, nothing more is begun"
+        )
+    enough = "there is time for all of it" if time.needed <= time.left else "more than there is time for"
+    return f"{budget}: all of it takes about {span(time.needed)} one after another, as what is done tells: {enough}"
 
 
 def _row(node: Node, state: str, key: str) -> dict[str, Any]:

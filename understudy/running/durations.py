@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from understudy.plans import Node
 
@@ -24,6 +25,25 @@ class Durations:
     def of(self, node: Node) -> float | None:
         """Seconds; None where nothing is done yet."""
         return self._alike.get(_kind(node), self.usual)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a budget of time means for trainings that are yet to be done.
+
+    Args:
+        budget: seconds, of all sessions together.
+        spent: seconds that earlier sessions took.
+        needed: about how many seconds the trainings take, one after another; None where nothing that is done tells.
+    """
+
+    budget: float
+    spent: float
+    needed: float | None
+
+    @property
+    def left(self) -> float:
+        return max(0.0, self.budget - self.spent)
 
 
 def _kind(node: Node) -> str:

@@ -1,6 +1,6 @@
 """``understudy path``: a run whose trainings are those of a search, and whose last method is the best path found."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from understudy.plans.entry import read_json, write_json
 from understudy.recipe import Recipe
 from understudy.recipe.schema import MethodTable, NetworkTable
 from understudy.running.compiling import TEACHER
+from understudy.running.durations import Durations, Forecast
 from understudy.running.execution import validation_of
 from understudy.running.measures import spread
 from understudy.running.result import accuracy_of
@@ -56,7 +57,6 @@ class PathRun(Run):
 
     def settle(self) -> None:
         """Search; then go on as a run of the methods that were looked at, and of the best path."""
-        spent = (read_json(self.folder.path / SPENT) or {}).get("seconds", 0.0)
         search = self.search = Search(
             self.strategy,
             self.ways.nodes,
@@ -64,7 +64,7 @@ class PathRun(Run):
             budget=self.budget,
             also=self._alone(),
             given=self._given(),
-            spent=spent,
+            spent=self._spent,
             observer=self._observed,
         )
         with self._engine(self.casts, self.watcher, self.stop) as self.execution.engine:
@@ -107,6 +107,16 @@ class PathRun(Run):
         more = max(0, self.strategy.most - students) * each
         return more if self._most is None else min(more, self._most - sum(map(self._cost, asked)))
 
+    def forecast(self, to_train: Collection[str], more: int) -> Forecast | None:
+        if self.budget is None or self.budget.seconds is None:
+            return None
+        there = {node.name: self.execution.record(node.name) for node in self.plan if node.name not in to_train}
+        took = {name: record["seconds"] for name, record in there.items() if record and record.get("seconds")}
+        durations = Durations((self.plan[name], seconds) for name, seconds in took.items())
+        each = [durations.of(self.plan[name]) for name in to_train] + [durations.usual] * more
+        known = [seconds for seconds in each if seconds is not None]
+        return Forecast(self.budget.seconds, self._spent, sum(known) if len(known) == len(each) else None)
+
     def _there(self, nodes: Sequence[Node]) -> Spread | None:
         """The accuracies of trainings that are there already, in the folder or in the store."""
         records = [record for node in nodes if (record := self.execution.record(node.name))]
@@ -115,6 +125,11 @@ class PathRun(Run):
 
     def _cost(self, edge: Edge) -> int:
         return len(self.ways.nodes(edge))
+
+    @property
+    def _spent(self) -> float:
+        """Seconds that earlier sessions of this search took."""
+        return float((read_json(self.folder.path / SPENT) or {}).get("seconds", 0.0))
 
     @property
     def _most(self) -> int | None:

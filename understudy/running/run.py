@@ -18,6 +18,7 @@ from understudy.recipe import Recipe
 from understudy.recipe.schema import NetworkTable, TeacherTable
 from understudy.running.assistants import chosen, trials
 from understudy.running.compiling import compiled, student_node, training_of
+from understudy.running.durations import Forecast
 from understudy.running.engines import Engine, Here
 from understudy.running.execution import Execution
 from understudy.running.folder import RunFolder
@@ -181,6 +182,10 @@ class Run:
                 more += 2 * len(self.recipe.seeds_of(name))  # its assistant's and its own
         self.plan = self.execution.plan
         return more
+
+    def forecast(self, to_train: Collection[str], more: int) -> Forecast | None:
+        """How far the time goes for these, which were foreseen, and so many more; None where there is no end to it."""
+        return None
 
     def _decided_by(self, trained: Mapping[str, Mapping[str, Any]], name: str) -> Recipe:
         """The recipe with a method's assistant, as the records of its quick trainings have it."""
