@@ -233,9 +233,18 @@ def test_a_store_is_filled_by_one_run_and_looked_after_by_its_command(understudy
     (line,) = understudy("store", "list")[1].splitlines()[1:]  # not broken, in a terminal of 80 columns
     assert line.split()[:5] == [row["key"][:10], "fitnets-0", "smallnets:student", "by", "fitnets"]
     assert understudy("store", "check")[:2] == (0, "1 training, 0 damaged\n")
+    stray = store / "nodes" / "notes.txt"
+    stray.write_text("mine")
+    assert json.loads(understudy("store", "list", "--json")[1])[0]["key"] == row["key"]
+    assert understudy("store", "check")[:2] == (
+        0,
+        "no training, and left out: nodes/notes.txt\n1 training, 0 damaged\n",
+    )
+    assert json.loads(understudy("store", "check", "--json")[1])["strays"] == ["notes.txt"]
+    stray.unlink()
     (store / "nodes" / row["key"] / "student.json").write_text("{}")
     code, out, _ = understudy("store", "check", "--json")
-    assert (code, json.loads(out)) == (1, {"entries": 1, "damaged": {row["key"]: ["student.json"]}})
+    assert (code, json.loads(out)) == (1, {"entries": 1, "damaged": {row["key"]: ["student.json"]}, "strays": []})
     assert json.loads(understudy("store", "prune", "--dry-run", "--json")[1]) == {"removed": [row["key"]]}
     assert understudy("store", "prune")[:2] == (0, f"removed: {row['key']}\n1 removed\n")
     assert json.loads(understudy("store", "list", "--json")[1]) == []

@@ -167,6 +167,20 @@ def test_pruning_removes_what_is_damaged_set_aside_left_over_and_unused_and_noth
     assert store.prune(86_400) == []
 
 
+def test_somebody_elses_files_are_left_out_and_left_alone(filled, tmp_path):
+    (filled.path / "damaged").mkdir()
+    (filled.path / "parts").mkdir(exist_ok=True)
+    strays = [filled.path / folder / ".DS_Store" for folder in ("nodes", "damaged", "parts")]
+    for stray in strays:
+        stray.write_bytes(b"a window's place")
+        os.utime(stray, (0, 0))
+    assert [entry.key for entry in filled.entries()] == [KEY]
+    assert (filled.check(), filled.strays()) == ({}, [".DS_Store"])
+    assert filled.prune() == []
+    assert all(stray.exists() for stray in strays)
+    assert filled.take(KEY, tmp_path / "other", "x")[0] is not None
+
+
 def test_what_is_taken_counts_as_used(filled, tmp_path):
     entry = Entry(KEY, filled.path / "nodes" / KEY)
     os.utime(entry.folder, (0, 0))

@@ -53,15 +53,19 @@ def list_(path: StoreOption = None, json: JsonOption = False) -> None:
 def check(path: StoreOption = None, json: JsonOption = False) -> None:
     """Compare every file with its digest, and name the damaged ones; a run sets those aside and trains anew.
 
+    Files in nodes/ that belong to no training are named, too; nothing reads or removes them.
+
     Example: understudy store check --store runs/store
     """
     opened = _opened(path)
-    damaged, entries = opened.check(), len(list(opened.entries()))
+    damaged, strays, entries = opened.check(), opened.strays(), len(list(opened.entries()))
     if json:
-        print_json({"entries": entries, "damaged": damaged})
+        print_json({"entries": entries, "damaged": damaged, "strays": strays})
     else:
         for key, files in damaged.items():
             out.print(f"damaged: {key} ({', '.join(files)})", style="red", markup=False, highlight=False)
+        for name in strays:
+            out.print(f"no training, and left out: nodes/{name}", style="yellow", markup=False, highlight=False)
         out.print(f"{plural(entries, 'training')}, {len(damaged)} damaged", highlight=False)
     if damaged:
         raise typer.Exit(1)

@@ -63,8 +63,7 @@ class Store:
 
     def entries(self) -> Iterator[Entry]:
         """All of them, the latest used last."""
-        folder = self.path / "nodes"
-        found = [Entry(path.name, path) for path in folder.iterdir()] if folder.is_dir() else []
+        found = [Entry(path.name, path) for path in _folders(self.path / "nodes")]
         yield from sorted(found, key=lambda entry: (entry.used, entry.key))
 
     def put(self, key: str, training: Path, record: Mapping[str, Any]) -> None:
@@ -107,6 +106,10 @@ class Store:
             os.utime(entry.folder)
         return taken, []
 
+    def strays(self) -> list[str]:
+        """Files among the entries that are none of them: somebody else's, and left alone."""
+        return [path.name for path in _inside(self.path / "nodes") if not path.is_dir()]
+
     def check(self) -> dict[str, list[str]]:
         """The damaged entries: key -> files."""
         found = {entry.key: entry.damage() for entry in self.entries()}
@@ -119,8 +122,8 @@ class Store:
         """
         now = time.time()
         old = [e for e in self.entries() if (unused is not None and now - e.used >= unused) or e.damage()]
-        half = [part for part in _inside(self.path / "parts") if now - part.stat().st_mtime > GROWING]
-        left = [*half, *_inside(self.path / "damaged")]
+        half = [part for part in _folders(self.path / "parts") if now - part.stat().st_mtime > GROWING]
+        left = [*half, *_folders(self.path / "damaged")]
         if not dry_run:
             for entry in old:
                 self._remove(entry)
@@ -166,6 +169,10 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfileobj(old, new)
         new.flush()
         os.fsync(new.fileno())
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [path for path in _inside(folder) if path.is_dir()]
 
 
 def _inside(folder: Path) -> list[Path]:
