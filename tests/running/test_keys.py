@@ -16,6 +16,7 @@ from understudy.data.folder import Images
 from understudy.data.sources import Streamed
 from understudy.errors import UserError
 from understudy.plans import Given, Node, code
+from understudy.plans.own_code import own_files
 from understudy.proposals import PLACEHOLDERS
 from understudy.recipe.schema import NetworkTable
 from understudy.running.keys import canonical
@@ -239,6 +240,71 @@ def test_a_network_of_the_users_own_counts_with_its_source(tmp_path, monkeypatch
     (tmp_path / "mynets/small.py").write_text("width = 2")
     (tmp_path / "single.py").write_text("width = 2")
     assert not set(versions()) & set(before)
+
+
+OWN = {  # file: what stands in it, and whether a change of it matters to netz:make
+    "netz.py": ("import json, torch\nimport helpz\nfrom parts import deep\nimport understudy, odd", True),
+    "helpz.py": ("def late():\n    from further import thing\nimport netz", True),  # a circle
+    "further.py": ("thing = 1", True),
+    "parts/__init__.py": ("", True),
+    "parts/deep/__init__.py": ("from .inner import x", True),
+    "parts/deep/inner.py": ("from .. import side\nfrom ...beyond import nothing\nx = 1", True),
+    "parts/side.py": ("", True),
+    "parts/unused.py": ("", False),
+    "odd.py": ("this is (no Python", True),
+    "unused.py": ("import helpz", False),
+    "understudy/__init__.py": ("", False),
+    "loose/net.py": ("from loose import beside", False),  # a package without __init__.py
+    "loose/beside.py": ("", False),
+}
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, (text, _) in OWN.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    def version(name="netz:make"):
+        return code.code_version("alone", stages_of("alone"), [name])
+
+    return version
+
+
+def test_a_network_of_the_users_own_counts_with_all_that_it_imports_from_beside_it(own, tmp_path):
+    for name, (text, matters) in OWN.items():
+        before = own()
+        assert own() == before
+        (tmp_path / name).write_text(f"{text}\n# changed")
+        assert (own() != before) is matters, name
+
+
+@pytest.mark.parametrize("module", ["loose.net", "parts.deep"])
+def test_a_module_within_folders_counts_with_what_lies_beside_and_above_it(own, tmp_path, module):
+    other = {"loose.net": "loose/beside.py", "parts.deep": "parts/side.py"}[module]
+    before = own(f"{module}:make")
+    (tmp_path / "netz.py").write_text("")
+    assert own(f"{module}:make") == before
+    (tmp_path / other).write_text("# changed")
+    assert own(f"{module}:make") != before
+
+
+def test_a_package_that_imports_by_names_made_as_it_runs_counts_whole(own, tmp_path):
+    (tmp_path / "parts/side.py").write_text("import importlib\nimportlib.import_module(f'{__package__}.unused')")
+    before = own()
+    (tmp_path / "parts/unused.py").write_text("# changed")
+    assert own() != before
+
+
+def test_what_is_installed_counts_without_what_lies_beside_it(tmp_path, monkeypatch):
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    (folder / "fromafar.py").write_text("import beside_it")
+    (folder / "beside_it.py").write_text("")
+    monkeypatch.syspath_prepend(folder)
+    assert own_files("fromafar") == [folder / "fromafar.py"]
+    assert own_files("no_such_module") == own_files("sys") == []
 
 
 def test_files_that_are_streamed_count_by_their_content_and_are_read_once(workplace, tmp_path, monkeypatch):

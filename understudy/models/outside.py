@@ -117,7 +117,7 @@ def _own(name: str, settings: Mapping[str, Any], trusted: Collection[str]) -> nn
     if not module_name or not factory_name.isidentifier() or factory_name.startswith("_"):
         raise UserError(f"network {name!r}: write MODULE:FACTORY, as in 'mynets.small:make_student'")
     _ask_for_trust(module_name, trusted, f"network {name!r} is code of the module {module_name!r}")
-    with _current_directory_importable():
+    with current_directory_importable():
         module = _imported(module_name, name)
         factory = getattr(module, factory_name, None)
         if not callable(factory):
@@ -138,7 +138,7 @@ def _ask_for_trust(module: str, trusted: Collection[str], fact: str) -> None:
 
 
 @contextmanager
-def _current_directory_importable() -> Iterator[None]:
+def current_directory_importable() -> Iterator[None]:
     """As for ``python -m``; an installed command has only its own folder there."""
     here = os.getcwd()
     added = here not in sys.path

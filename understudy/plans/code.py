@@ -7,11 +7,8 @@ which it is defined, so that a new method makes no other one's result stale.
 
 import ast
 import hashlib
-import os
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
-from importlib.machinery import PathFinder
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -19,6 +16,7 @@ import understudy
 from understudy import methods
 from understudy.models import catalogue
 from understudy.models.outside import is_library
+from understudy.plans.own_code import own_files
 from understudy.stage import Stage
 
 ROOT = Path(understudy.__file__).parent.parent
@@ -127,21 +125,14 @@ def _digest(path: Path) -> str:
 
 
 def _outside(name: str) -> str:
-    """A library's version, or a hash of the module of the user's own, with all of its package."""
+    """A library's version, or the hashes of the user's own module and of what it imports from beside it.
+
+    They are not kept, as the package's own are: the user may be at work on them.
+    """
     library, _, _ = name.removeprefix("python:").partition(":")
     if is_library(name):
         try:
             return version(library)
         except PackageNotFoundError:
             return "missing"
-    spec = PathFinder.find_spec(library.partition(".")[0], [*sys.path, os.getcwd()])
-    if spec is None or spec.origin is None:
-        return "missing"
-    origin = Path(spec.origin)
-    return " ".join(_read(sorted(origin.parent.rglob("*.py")) if origin.name == "__init__.py" else [origin]))
-
-
-def _read(files: Iterable[Path]) -> Iterator[str]:
-    """Not kept, as the package's own are: the user may be at work on them."""
-    for path in files:
-        yield hashlib.sha256(path.read_bytes()).hexdigest()
+    return " ".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in own_files(library)) or "missing"

@@ -1,0 +1,106 @@
+"""Which files a network of the user's own is made of: its module, and all that this imports from beside it.
+
+Imports are read, not executed, and followed to whatever lies in the folder tree in which Python finds the module. What
+is installed, the standard library included, is not looked through.
+"""
+
+import ast
+import importlib
+import importlib.util
+import sysconfig
+import warnings
+from collections.abc import Iterator
+from functools import cache
+from importlib.machinery import ModuleSpec, all_suffixes
+from pathlib import Path
+
+from understudy.models.outside import current_directory_importable
+
+_INSTALLED = ("site-packages", "dist-packages")
+_BY_NAME = {"import_module", "__import__", "iter_modules", "walk_packages"}  # what they lead to, only a run can tell
+
+
+def own_files(module: str) -> list[Path]:
+    """The files whose change may change what comes from a module, in a fixed order; none where it is not found."""
+    spec = _spec(module.partition(".")[0])
+    if spec is None:
+        return []
+    if not spec.has_location or spec.origin is None:  # a folder without __init__.py, or no file at all
+        roots = [Path(folder).parent for folder in spec.submodule_search_locations or ()]
+        return next((found for root in roots if (found := _followed(root, module))), [])
+    origin = Path(spec.origin)
+    package = origin.name == "__init__.py"
+    root = origin.parent.parent if package else origin.parent
+    if _is_installed(root):
+        return sorted(origin.parent.rglob("*.py")) if package else [origin]
+    return sorted({*([origin] if origin.is_file() else []), *_followed(root, module)})
+
+
+def _spec(top: str) -> ModuleSpec | None:
+    """Where Python would find it, as for building the network."""
+    importlib.invalidate_caches()  # the user may have written the file a moment ago
+    with current_directory_importable():
+        try:
+            return importlib.util.find_spec(top)
+        except ValueError:  # somebody's module that came from nowhere
+            return None
+
+
+def _is_installed(root: Path) -> bool:
+    return root.name in _INSTALLED or root == Path(sysconfig.get_path("stdlib"))
+
+
+def _followed(root: Path, module: str) -> list[Path]:
+    """The module's files and those of all that they import, directly or not, below ``root``."""
+    found: set[Path] = set()
+    waiting = set(_files(root, module))
+    while waiting:
+        path = waiting.pop()
+        found.add(path)
+        waiting |= set(_reached(root, path)) - found
+    return sorted(found)
+
+
+def _files(root: Path, module: str) -> Iterator[Path]:
+    """What is read to import ``a.b.c``: ``a``, ``a.b`` and ``a.b.c``, as far as they are files below ``root``."""
+    folder = root
+    for part in module.split("."):
+        for path in (folder / part / "__init__.py", *(folder / (part + suffix) for suffix in all_suffixes())):
+            if path.is_file():
+                yield path
+                break
+        folder = folder / part
+
+
+def _reached(root: Path, path: Path) -> Iterator[Path]:
+    package = path.parent.relative_to(root).parts
+    names, by_name = _imported(path.read_bytes(), package)
+    for name in names:
+        yield from _files(root, name)
+    if by_name and package:
+        yield from (root / package[0]).rglob("*.py")
+
+
+@cache
+def _imported(source: bytes, package: tuple[str, ...]) -> tuple[frozenset[str], bool]:
+    """The modules that a file may import, and whether it imports others by names that are made as it runs."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # importing the file tells them, too
+            tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError):  # a compiled module, or one that is being written
+        return frozenset(), False
+    found: set[str] = set()
+    called: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) + 1 - node.level] if node.level else ()
+            home = ".".join([*above, *([node.module] if node.module else [])])
+            found |= {f"{home}.{alias.name}".removeprefix(".") for alias in node.names}
+        elif isinstance(node, ast.Name):
+            called.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            called.add(node.attr)
+    ours = {name for name in found if name.partition(".")[0] == "understudy"}  # where that lies in the same folder
+    return frozenset(found - ours), bool(called & _BY_NAME)
