@@ -243,6 +243,7 @@ def test_a_store_is_filled_by_one_run_and_looked_after_by_its_command(understudy
     assert json.loads(understudy("store", "check", "--json")[1])["strays"] == ["notes.txt"]
     stray.unlink()
     (store / "nodes" / row["key"] / "student.json").write_text("{}")
+    assert understudy(*words, tmp_path / "other", "--dry-run")[1].endswith("0 there already, 1 to train\n")
     code, out, _ = understudy("store", "check", "--json")
     assert (code, json.loads(out)) == (1, {"entries": 1, "damaged": {row["key"]: ["student.json"]}, "strays": []})
     assert json.loads(understudy("store", "prune", "--dry-run", "--json")[1]) == {"removed": [row["key"]]}

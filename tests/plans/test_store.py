@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -16,13 +17,13 @@ from understudy.plans.store import Entry
 KEY = "ab" * 32
 
 
-def training(folder, name="kd-0", weights=b"weights"):
+def training(folder, name="kd-0", weights=b"weights", key=KEY):
     """A finished training, as far as a store looks at it."""
     folder.mkdir(parents=True)
     (folder / "student.safetensors").write_bytes(weights)
     (folder / "student.json").write_text("{}")
     (folder / "metrics.jsonl").write_text("".join(f'{{"training": "{name}", "epoch": {e}}}\n' for e in (1, 2)))
-    return finish(folder, {"training": name, "key": KEY, "stages": [{"validation": {"accuracy": 0.5}}]})
+    return finish(folder, {"training": name, "key": key, "stages": [{"validation": {"accuracy": 0.5}}]})
 
 
 @pytest.fixture
@@ -79,6 +80,8 @@ def test_any_damage_to_any_file_is_named_set_aside_and_put_again(tmp_path_factor
     wrong = entry.damage()
     assert wrong == [name]
     assert list(store.check()) == [KEY]
+    assert KEY not in store
+    assert store.record(KEY) is None
     taken, (told,) = store.take(KEY, folder / "other", "x")
     assert taken is None
     assert "is damaged" in told
@@ -87,6 +90,17 @@ def test_any_damage_to_any_file_is_named_set_aside_and_put_again(tmp_path_factor
     store.put(KEY, folder / "run", record)
     assert store.check() == {}
     assert store.take(KEY, folder / "other", "x")[0] is not None
+
+
+def test_an_entry_that_was_copied_under_another_key_is_damaged(filled, tmp_path):
+    other = "cd" * 32
+    shutil.copytree(filled.path / "nodes" / KEY, filled.path / "nodes" / other)
+    assert filled.check() == {other: ["result.json of another key"]}
+    assert (KEY in filled, other in filled) == (True, False)
+    taken, (told,) = filled.take(other, tmp_path / "run2", "x")
+    assert taken is None
+    assert "is damaged (result.json of another key): set aside" in told
+    assert filled.check() == {}
 
 
 def test_a_damaged_entry_is_healed_by_the_next_that_puts_it(filled, tmp_path):
@@ -147,7 +161,7 @@ def test_many_who_put_and_take_at_once_agree(store, tmp_path):
 def test_pruning_removes_what_is_damaged_set_aside_left_over_and_unused_and_nothing_else(store, tmp_path):
     keys = [letter * 64 for letter in "abcd"]
     for key in keys:
-        store.put(key, tmp_path / key, training(tmp_path / key))
+        store.put(key, tmp_path / key, training(tmp_path / key, key=key))
     os.utime(store.path / "nodes" / keys[0], (0, 0))  # unused since 1970
     (store.path / "nodes" / keys[1] / "student.json").write_text("[]")
     (store.path / "parts" / "old").mkdir(parents=True)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.running.plans import RECIPE, TRAININGS, students
 from understudy.errors import UserError
-from understudy.plans import Plan, Store
+from understudy.plans import Plan, Store, entry
 from understudy.running import carry_out
 from understudy.running.engines import Here
 from understudy.running.execution import Execution
@@ -93,24 +93,43 @@ def test_two_names_for_the_same_training_train_once(make_run, tmp_path, spies):
 def test_one_damaged_file_costs_one_training_in_a_new_run_and_none_in_that_which_still_has_it(
     make_run, tmp_path, stored, store, spies
 ):
-    entry = next(entry for entry in store.entries() if entry.record["training"] == "kd-1")
-    weights = entry.folder / "student.safetensors"
+    kept = next(kept for kept in store.entries() if kept.record["training"] == "kd-1")
+    weights = kept.folder / "student.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     noting = Noting()
-    make_run(text=RECIPE, store=store, watcher=noting).execute()
+    run = make_run(text=RECIPE, store=store, watcher=noting)
+    foreseen = run.execution.states()
+    assert [name for name, state in foreseen.items() if state == "to train"] == ["kd-1"]
+    run.execute()
     assert spies == ["kd-1"]
     (told,) = noting.notes
-    assert f"{entry.folder} is damaged (student.safetensors): set aside as" in told
+    assert f"{kept.folder} is damaged (student.safetensors): set aside as" in told
     assert students(tmp_path / "run") == students(stored / "run")
     own = tmp_path / "run/trainings/teacher-0/student.safetensors"
     own.write_bytes(b"nonsense")
     (tmp_path / "run/result.json").unlink()
     again = Noting()
+    assert make_run(text=RECIPE, store=store).execution.states()["teacher-0"] == "in the store"
     make_run(text=RECIPE, store=store, watcher=again).execute()
     assert spies == ["kd-1"]
     assert again.notes == [f"{own.parent} is damaged (student.safetensors): trained again"]
     assert students(tmp_path / "run") == students(stored / "run")
     assert store.check() == {}
+
+
+def test_what_is_there_is_read_once_to_foresee_a_run_and_again_when_it_is_taken(make_run, stored, store, monkeypatch):
+    run, read = make_run(text=RECIPE, store=store), []
+    sha256 = entry.sha256
+    monkeypatch.setattr(entry, "sha256", lambda path: read.append(path) or sha256(path))
+    for _ in range(3):
+        assert set(run.execution.states().values()) == {"in the store"}
+        assert run.execution.record("kd-1")["training"] == "kd-1"
+    assert len(read) == len(set(read)) > 0
+    weights = next(path for path in read if path.name == "student.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    run.execute()
+    assert len(list((store.path / "damaged").iterdir())) == 1
+    assert set(run.execution.states().values()) == {"done"}
 
 
 def test_what_other_code_trained_is_taken_as_it_is_but_not_shared_nor_is_what_learns_from_it(

@@ -1,7 +1,7 @@
 """The store: finished trainings by the key of what determines them, so that nothing is trained twice.
 
 An entry is written beside its place, synced and renamed: a half-written one never counts. Whatever is taken out is
-compared with its digests first; a damaged entry is set aside, and trained again.
+compared with its digests and its key first; a damaged entry is set aside, and trained again.
 """
 
 import contextlib
@@ -43,9 +43,11 @@ class Entry:
         return self.folder.stat().st_mtime
 
     def damage(self) -> list[str]:
-        """The files that are missing or not as they were written."""
+        """The files that are missing, not as they were written, or of another training than the folder is called by."""
         record = read_json(self.folder / RESULT)
-        return [RESULT] if record is None else damaged(self.folder, record)
+        if record is None:
+            return [RESULT]
+        return damaged(self.folder, record) or ([] if record.get("key") == self.key else [f"{RESULT} of another key"])
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,12 @@ class Store:
     path: Path
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and self._entry(key).record is not None
+        return isinstance(key, str) and self.record(key) is not None
 
     def record(self, key: str) -> Mapping[str, Any] | None:
-        """The result of a training that is here; nothing is copied."""
-        return self._entry(key).record
+        """The result of a training that is here and whole, as ``take`` would find it; nothing is copied."""
+        entry = self._entry(key)
+        return None if entry.damage() else entry.record
 
     def entries(self) -> Iterator[Entry]:
         """All of them, the latest used last."""
@@ -68,7 +71,7 @@ class Store:
 
     def put(self, key: str, training: Path, record: Mapping[str, Any]) -> None:
         """Add a finished training's files; an entry that is there and whole stays."""
-        if key in self and not self._entry(key).damage():
+        if key in self:
             return
         part = self._part(key)
         try:

@@ -78,6 +78,7 @@ class Execution:
         self.done: dict[str, Mapping[str, Any]] = {}
         self.given_up: set[str] = set()  # trainings that came to nothing, or are of no use any more
         self._keys: dict[str, str] = {}
+        self._whole: dict[str, tuple[State, Mapping[str, Any]]] = {}
         self._running: dict[str, Job] = {}
         self._lost: dict[str, int] = {}
 
@@ -121,7 +122,7 @@ class Execution:
 
     def states(self) -> dict[str, State]:
         """What is there and what would be trained; nothing is changed."""
-        return {node.name: self._state(node) for node in self.plan}
+        return {node.name: self._state(node.name) for node in self.plan}
 
     def begun(self, node: Node) -> bool:
         """Whether it is done, or on its way; its teachers are in the plan, and it need not be."""
@@ -131,10 +132,7 @@ class Execution:
 
     def record(self, name: str) -> Mapping[str, Any] | None:
         """The result of a training that is there already, in the folder or in the store; nothing is changed."""
-        state = self._state(self.plan[name])
-        if state == "done":
-            return finished(self.folder.training(name))
-        return self.store.record(self.key(name)) if self.store and state == "in the store" else None
+        return self._there(name)[1]
 
     def key(self, name: str) -> str:
         """The key of what determines a node's result."""
@@ -160,6 +158,7 @@ class Execution:
     def _completed(self, done: Done) -> Done:
         name = done.node.name
         self.done[name] = done.record
+        self._whole.pop(name, None)
         if done.record.get("key") != self.key(name):  # whoever learns from it has another key than was foreseen
             self._keys = {known: key for known, key in self._keys.items() if known in self.done}
         checkpoints.clear(self.folder.checkpoints(name))
@@ -262,14 +261,23 @@ class Execution:
             return self.key(name)
         return sha256(folder / product.WEIGHTS)
 
-    def _state(self, node: Node) -> State:
-        folder = self.folder.training(node.name)
-        record = finished(folder)
-        if record and not damaged(folder, record):
-            return "done"
-        if self.store and self.key(node.name) in self.store:
-            return "in the store"
-        return "begun" if self._on_its_way(node.name) else "to train"
+    def _state(self, name: str) -> State:
+        state, record = self._there(name)
+        return state if record else "begun" if self._on_its_way(name) else "to train"
+
+    def _there(self, name: str) -> tuple[State, Mapping[str, Any] | None]:
+        """Where a training is that is there and whole, by the test by which a run takes it, and its result.
+
+        Remembered, since all of its files are read, and a search that is foreseen asks often.
+        """
+        if name not in self._whole:
+            folder = self.folder.training(name)
+            record: Mapping[str, Any] | None = finished(folder)
+            if record and not damaged(folder, record):
+                self._whole[name] = "done", record
+            elif self.store and (record := self.store.record(self.key(name))):
+                self._whole[name] = "in the store", record
+        return self._whole.get(name, ("to train", None))
 
     def _on_its_way(self, name: str) -> bool:
         return any(self.folder.checkpoints(name).glob("*.checkpoint"))
