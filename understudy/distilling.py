@@ -197,11 +197,10 @@ def _trained(
                 load_weights(student, folder.path / product.WEIGHTS)
                 return Distilled(student.eval(), folder=folder.path, **done)
         if work.check:
-            findings = list(_findings(whole, student, teachers, stages, settings, stored, work.accept_weak))
+            findings = list(_findings(student, teachers, stages, settings, stored, work))
             preflight.passes(findings)
             for finding in findings:
-                # Data and teacher are the caller's own; what is said of a stage as a whole, its training says again.
-                if finding.level == "warning" and finding.subject.startswith("stage") and "," in finding.subject:
+                if _worth_a_line(finding, answers_kept=stored is not None):
                     watcher.note(f"{finding.subject}: {finding.text}")
         if folder:
             folder.claim(record)
@@ -253,14 +252,14 @@ def _stages(
 
 
 def _findings(
-    data: datasets.Data,
     student: nn.Module,
     teachers: list[nn.Module],
     stages: list[Stage],
     settings: Settings,
     stored: Stored | None,
-    accept_weak: bool,
+    work: _Work,
 ) -> Iterator[Finding]:
+    data = work.data
     yield from preflight.check_data(data, stages[0].course.batch)
     findings = list(preflight.check_network("student", student, data, settings))
     names = ["teacher"] if len(teachers) == 1 else [f"teacher{number + 1}" for number in range(len(teachers))]
@@ -270,9 +269,19 @@ def _findings(
     if any(finding.level == "error" for finding in findings):
         return  # nothing can be learned from what follows
     for name, teacher in zip(names, teachers, strict=True):
-        yield from preflight.check_teacher(teacher, data, settings, accept_weak=accept_weak, name=name)
+        yield from preflight.check_teacher(teacher, data, settings, accept_weak=work.accept_weak, name=name)
     for stage in stages:
-        yield from preflight.check_stage(stage, student, teachers, data, settings, stored=stored)
+        yield from preflight.check_stage(stage, student, teachers, data, settings, seed=work.seed, stored=stored)
+
+
+def _worth_a_line(finding: Finding, *, answers_kept: bool) -> bool:
+    """Data and teacher are the caller's own, and what is said of a stage as a whole, its training says again.
+
+    What stored answers cost and gain is for whoever asked for them, though nothing is wrong with it.
+    """
+    if not finding.subject.startswith("stage") or "," not in finding.subject:
+        return False
+    return finding.level == "warning" or (answers_kept and finding.subject.endswith(preflight.ABOUT_STORED))
 
 
 def _measure(

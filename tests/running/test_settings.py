@@ -96,7 +96,8 @@ def test_what_nobody_measured_is_plain_in_the_folder_too(make_run, tmp_path):
 
 def test_what_is_stored_is_told_to_the_measurement(small, measured, workplace, tmp_path):
     settled(recipes.parse(f"{RECIPE}\n[stored]\nviews = 3"), None, trusted=["smallnets"])
-    with pytest.warns(UserWarning, match=r"2\.00 times"):
+    stored = pytest.warns(UserWarning, match="stored answers: the teacher is")
+    with stored, pytest.warns(UserWarning, match=r"2\.00 times"):
         understudy.distill(
             *small.networks(), small.data(), epochs=1, settings="auto", out=tmp_path / "run", stored=Stored(views=3)
         )

@@ -18,7 +18,7 @@ from understudy.methods import find
 from understudy.stage import Stage
 from understudy.stored import fingerprints
 from understudy.terms import CE, Confidence, GradientAT
-from understudy.training import preflight
+from understudy.training import preflight, teaching
 from understudy.training.settings import Settings
 
 
@@ -34,29 +34,49 @@ def test_who_may_add_nothing_is_told_what_is_missing(train, at):
         train(at(fill=False, top=2))
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ("teacher", "the teacher's weights or layers"),
-        ("data", "the data"),
-        ("views", "the views"),
-        ("seed", "the seed of the views"),
-        ("precision", "the precision (there: float32, here: bfloat16)"),
-    ],
-)
-def test_answers_that_do_not_belong_are_refused_with_the_reason(train, at, small, change, reason):
-    train(at())
-    others = {
+REASONS = {
+    "teacher": "the teacher's weights or layers",
+    "data": "the data",
+    "views": "the views",
+    "seed": "the seed of the views",
+    "precision": "the precision (there: float32, here: bfloat16)",
+}
+
+
+@pytest.fixture(params=REASONS)
+def other(request, small):
+    """What differs in one thing from the usual training, and how that is told."""
+    changes = {
         "teacher": {"teacher": small.Teacher(scale=20.0)},
         "data": {"data": small.data(count=93)},
-        "views": {"course": replace(COURSE, views=Views(shift=1))},
+        "views": {"course": replace(COURSE, views=replace(COURSE.views, shift=2))},
         "seed": {"seed": 4},
         "precision": {"settings": Settings(device="cpu", teacher_precision="bfloat16")},
     }
+    return changes[request.param], REASONS[request.param]
+
+
+def test_answers_that_do_not_belong_are_refused_with_the_reason(train, at, other):
+    changes, reason = other
+    train(at())
     with pytest.raises(UserError) as caught:
-        train(at(fill=False), **others[change])
+        train(at(fill=False), **changes)
     assert reason in str(caught.value)
     assert train(at(fill=False))[1] == []
+
+
+def test_new_answers_that_begin_beside_others_are_told_with_the_reason(train, at, small, other):
+    changes, reason = other
+    assert len(told(at(), small)) == 1  # there are none yet
+    train(at())
+    assert len(told(at(), small)) == 1  # they are those
+    _, new = told(at(), small, **changes)
+    assert re.search(r"holds none that belong here, so new ones begin: the nearest are those of Teacher-\w+", new)
+    assert f"which differ in {reason}" in new
+    another = replace(changes.get("settings") or Settings(device="cpu"), channels_last=False)
+    assert len(told(at(), small, **changes | {"settings": another})) == 1  # they differ in several things
+    fresh = teaching.fresh(small.Teacher(scale=10.0))
+    assert len(told(at(), small, **changes | {"teacher": fresh})) == 1  # its answers are not those to come
 
 
 def test_a_folder_that_says_something_else_or_holds_another_teachers_answers_is_refused(train, at, tmp_path, small):
@@ -152,12 +172,24 @@ def test_every_sample_of_a_streamed_set_counts():
     assert fingerprint(images, labels) != fingerprint(images, labels.flip(0))
 
 
-def forecasts(stored, small, course=COURSE, **own):
-    teacher, student = small.networks()
+def told(stored, small, course=COURSE, teacher=None, data=None, settings=None, seed=3, **own):
+    """What the check of a stage says of stored answers."""
+    usual, student = small.networks()
     stages = find("fitnets-joint" if own else "kd")(course, **own)
-    settings = Settings(device="cpu")
-    found = preflight.check_stage(stages[0], student, [teacher], small.data(), settings, stored=stored)
-    (text,) = [finding.text for finding in found if finding.subject.endswith("stored answers")]
+    found = preflight.check_stage(
+        stages[0],
+        student,
+        [teacher or usual],
+        data or small.data(),
+        settings or Settings(device="cpu"),
+        seed=seed,
+        stored=stored,
+    )
+    return [finding.text for finding in found if "stored answers" in f"{finding.subject}: {finding.text}"]
+
+
+def forecasts(*args, **own):
+    (text,) = told(*args, **own)
     return text
 
 
@@ -166,7 +198,9 @@ def test_the_check_tells_cost_gain_and_break_even_before_anything_is_stored(at, 
     assert re.match(r"the teacher is \d+% of a step; 2 views need 3\.46 kB and save \d\.\dx after epoch 2", text)
     assert "1 view needs" in forecasts(at(views=2), small, replace(COURSE, views=Views()))
     assert "only in further trainings" in forecasts(at(), small)
-    assert "none: it reads hidden values" in forecasts(at(), small, pair="conv -> conv2")
+    assert forecasts(at(), small, pair="conv -> conv2").startswith("no stored answers: it reads hidden values")
+    dependent = forecasts(at(), small, teacher=OfTheMean())  # no gain is promised that there will not be
+    assert "no stored answers: the teacher's answers depend on who shares the batch" in dependent
     exact = forecasts(at(views=2, taps="exact"), small, pair="conv -> conv2")
     assert "2 views need 222 kB" in exact  # 72 samples, 6 maps of 8 x 8 in float32, twice
     assert not tmp_path.exists() or not list(tmp_path.iterdir())

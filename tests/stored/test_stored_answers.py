@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import understudy
+from tests.conftest import Stopper
 from tests.stored.conftest import COURSE, FITNETS, equal, files
 from understudy import Stored
 from understudy.data import Views
@@ -185,8 +186,31 @@ def test_distill_keeps_answers_in_the_run_folder_and_wants_one(small, tmp_path):
     course = replace(COURSE, epochs=1)
     with pytest.raises(UserError, match="need a folder"):
         understudy.distill(teacher, student, small.data(), course=course, stored=Stored())
-    understudy.distill(teacher, student, small.data(), course=course, stored=Stored(), out=tmp_path / "run")
+    told = Stopper()
+    call = {"course": course, "stored": Stored(), "watcher": told}
+    understudy.distill(teacher, student, small.data(), out=tmp_path / "run", **call)
     assert len(files(tmp_path / "run/stored")) == 1
+    (line,) = told.notes
+    assert line.startswith("stage 'soft targets', stored answers: the teacher is ")
+
+
+def test_who_asks_distill_for_stored_answers_is_told_what_they_cost_and_why_none_of_those_there_serve(small, at):
+    def notes(stored, scale=30.0, **own):
+        told, course = Stopper(), replace(COURSE, epochs=2)
+        student = small.networks()[1]
+        understudy.distill(
+            small.Teacher(scale), student, small.data(), course=course, stored=stored, watcher=told, **own
+        )
+        return told.notes
+
+    assert notes(None) == []
+    (line,) = notes(at(1))
+    assert "; 1 view needs 1.73 kB and saves " in line
+    cost, new = notes(at(1), scale=20.0)
+    assert cost.startswith("stage 'soft targets', stored answers: the teacher is ")
+    assert new.endswith("which differ in the teacher's weights or layers")
+    (line,) = notes(at(1), method="fitnets-joint", pair="conv -> conv2")
+    assert line.startswith("stage 'labels and hint' asks the teacher at every step")  # said once
 
 
 def test_a_recipe_says_that_answers_are_stored_and_its_runs_may_share_them(make_run, tmp_path):
@@ -225,6 +249,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from tests.conftest import make_data, make_networks
+from tests.conftest import Stopper
 from tests.stored.conftest import COURSE, FITNETS
 from understudy import Settings, Stored, student
 from understudy.methods import find

@@ -121,14 +121,14 @@ class Run:
                 yield replace(finding, subject=f"{name}, {finding.subject}")
 
     def _check_method(self, name: str, teachers: list[nn.Module]) -> Iterator[Finding]:
-        settings = self.recipe.settings
-        student = self.student(self.recipe.seeds[0])  # anew, since a method may graft something on
+        settings, seed = self.recipe.settings, self.recipe.seeds_of(name)[0]
+        student = self.student(seed)  # anew, since a method may graft something on
         stages = self.stages(name, student, teachers)
         for finding in preflight.check_budget(stages, self.recipe.methods[name].train):
             yield replace(finding, subject=f"{name}, {finding.subject}")
         for stage in stages:
             for finding in preflight.check_stage(
-                stage, settings.place(student), teachers, self.student_data, settings, stored=self.stored
+                stage, settings.place(student), teachers, self.student_data, settings, seed=seed, stored=self.stored
             ):
                 yield replace(finding, subject=f"{name}, {finding.subject}")
 

@@ -16,7 +16,7 @@ from understudy.objective import Objective
 from understudy.stage import Stage
 from understudy.stored import fingerprints
 from understudy.stored.options import Stored
-from understudy.stored.store import Store
+from understudy.stored.store import Store, has_others, missed_by_one
 from understudy.stored.value import LOGITS, Value, apart, rounding, value_of, values_of
 from understudy.taps import Answer
 from understudy.training.settings import Settings
@@ -64,26 +64,18 @@ class StoredAnswers:
 
         ``forms`` say how each teacher is asked: its precision, and which of its layers were folded.
         """
-        reads = objective.terms.reads
-        if stored is None or not reads.teacher:
+        if stored is None or not objective.terms.reads.teacher:
             return None
-        reason = stored.needs_live_teacher(reads)
-        reason = reason or company_matters(objective, data, settings)
-        if reason:
+        if reason := needs_live_teacher(stored, objective, data, settings):
             note(f"stage {stage.name!r} asks the teacher at every step: {reason}")
             return None
-        views = stage.course.views
-        shared = {
-            "data": fingerprints.of_samples(data.train.source),
-            "device": settings.torch_device.type,
-            "channels_last": settings.channels_last,
-            "compiled": settings.compile,
-            **_about(stored, views, data, seed),
-        }
-        stores = []
-        for teacher, form in zip(objective.teachers, forms, strict=True):
-            own = {"teacher": fingerprints.of_network(teacher.network), "precision": form}
-            stores.append(Store(Path(stored.folder or "stored"), shared | own, teacher.network, fill=stored.fill))
+        views, folder = stage.course.views, _folder(stored)
+        stores = [
+            Store(folder, belongs, teacher.network, fill=stored.fill)
+            for teacher, belongs in zip(
+                objective.teachers, _belongings(stored, objective, stage, data, settings, forms, seed), strict=True
+            )
+        ]
         return cls(stored, objective, stores, views, data, seed=seed, note=note)
 
     def unviewed(self) -> "StoredAnswers":
@@ -145,6 +137,40 @@ class StoredAnswers:
                 value.compare(answer)
 
 
+def passed_over(
+    stored: Stored, objective: Objective, stage: Stage, data: Data, settings: Settings, forms: Sequence[str], seed: int
+) -> str | None:
+    """Why a stage will not use what its folder holds, where a single thing is other than somebody may have expected."""
+    folder = _folder(stored)
+    if not has_others(folder):  # or else all samples would be looked at for nothing
+        return None
+    belongings = _belongings(stored, objective, stage, data, settings, forms, seed)
+    found = [missed_by_one(folder, b, t.network) for t, b in zip(objective.teachers, belongings, strict=True)]
+    nearest = next((text for text in found if text), None)
+    return nearest and f"{folder} holds none that belong here, so new ones begin: the nearest are those of {nearest}"
+
+
+def _folder(stored: Stored) -> Path:
+    return Path(stored.folder or "stored")
+
+
+def _belongings(
+    stored: Stored, objective: Objective, stage: Stage, data: Data, settings: Settings, forms: Sequence[str], seed: int
+) -> list[dict[str, Any]]:
+    """What each teacher's answers depend on."""
+    shared = {
+        "data": fingerprints.of_samples(data.train.source),
+        "device": settings.torch_device.type,
+        "channels_last": settings.channels_last,
+        "compiled": settings.compile,
+        **_about(stored, stage.course.views, data, seed),
+    }
+    return [
+        shared | {"teacher": fingerprints.of_network(teacher.network), "precision": form}
+        for teacher, form in zip(objective.teachers, forms, strict=True)
+    ]
+
+
 def _about(stored: Stored, views: Views, data: Data, seed: int) -> dict[str, Any]:
     """What answers depend on, of the views."""
     return {
@@ -152,6 +178,11 @@ def _about(stored: Stored, views: Views, data: Data, seed: int) -> dict[str, Any
         "seed": stored.draw(views, seed, 0, 0).seed if views != PLAIN else None,
         "mixed": fingerprints.of_pool(data.train) if views.mixup else None,
     }
+
+
+def needs_live_teacher(stored: Stored, objective: Objective, data: Data, settings: Settings) -> str | None:
+    """Why a stage cannot be served from files, by what its terms ask for or by what its teachers are."""
+    return stored.needs_live_teacher(objective.terms.reads) or company_matters(objective, data, settings)
 
 
 def company_matters(objective: Objective, data: Data, settings: Settings) -> str | None:

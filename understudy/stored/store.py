@@ -28,6 +28,8 @@ WORDS = {  # how a difference is told
     "format": "the version of the files",
 }
 
+FOLLOWS = {"seed": {"views"}, "mixed": {"views", "data"}}  # what may differ because of something else
+
 
 class Store:
     """Where the answers of one teacher lie, each value with its form.
@@ -41,8 +43,7 @@ class Store:
 
     def __init__(self, folder: Path, belongs: Mapping[str, Any], teacher: nn.Module, *, fill: bool = True):
         self.belongs = {"format": FORMAT, **belongs}
-        name = fingerprints.brief(f"{key}={value}" for key, value in sorted(self.belongs.items()))
-        self.path = folder / f"{type(inner(teacher)).__name__}-{name}"
+        self.path = _place(folder, self.belongs, teacher)
         self.teacher, self.fill = teacher, fill
         self._look()
 
@@ -79,11 +80,37 @@ class Store:
             write_atomically(self.path / DESCRIPTION, (json.dumps(self.belongs, indent=2) + "\n").encode())
 
     def _nearest(self) -> str:
-        others = list(_others(self.path.parent))
-        if not others:
-            return "it is empty"
-        path, belongs = min(others, key=lambda other: len(_keys(other[1], self.belongs)))
-        return f"the nearest are those of {path.name}, which {_differing(belongs, self.belongs)}"
+        nearest = _nearest(self.path.parent, self.belongs)
+        return f"the nearest are those of {_told(*nearest, self.belongs)}" if nearest else "it is empty"
+
+
+def has_others(folder: Path) -> bool:
+    """Whether there are stores at all."""
+    return next(_others(folder), None) is not None
+
+
+def missed_by_one(folder: Path, belongs: Mapping[str, Any], teacher: nn.Module) -> str | None:
+    """Where there is no store for such answers: the one that differs from it in a single thing, and in which."""
+    belongs = {"format": FORMAT, **belongs}
+    nearest = _nearest(folder, belongs)
+    if nearest is None or _place(folder, belongs, teacher).exists():
+        return None
+    keys = _keys(nearest[1], belongs)
+    of_themselves = [key for key in keys if not FOLLOWS.get(key, set()) & set(keys)]
+    return _told(*nearest, belongs) if len(of_themselves) == 1 else None
+
+
+def _place(folder: Path, belongs: Mapping[str, Any], teacher: nn.Module) -> Path:
+    name = fingerprints.brief(f"{key}={value}" for key, value in sorted(belongs.items()))
+    return folder / f"{type(inner(teacher)).__name__}-{name}"
+
+
+def _nearest(folder: Path, belongs: Mapping[str, Any]) -> tuple[Path, dict[str, Any]] | None:
+    return min(_others(folder), key=lambda other: len(_keys(other[1], belongs)), default=None)
+
+
+def _told(path: Path, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    return f"{path.name}, which {_differing(there, wanted)}"
 
 
 def _others(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

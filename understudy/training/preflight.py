@@ -19,7 +19,7 @@ from understudy.measure.clock import timed
 from understudy.objective import Objective, evaluating
 from understudy.stage import Stage
 from understudy.stored import Stored
-from understudy.stored.answers import company_matters
+from understudy.stored.answers import company_matters, needs_live_teacher, passed_over
 from understudy.stored.forecast import Forecast, forecast
 from understudy.taps import inner, logits_in
 from understudy.terms import Sum
@@ -29,10 +29,11 @@ from understudy.training.evaluate import answers
 from understudy.training.optimizers import parameter_groups
 from understudy.training.settings import Settings
 from understudy.training.state import copy_of
-from understudy.training.teaching import lean
+from understudy.training.teaching import has_learned, lean
 
 SAMPLE = 1000  # of which the teacher's accuracy is estimated
 DRY_BATCH = 32
+ABOUT_STORED = "stored answers"  # so ends the subject of what is said of them
 WORTH = 1.2  # times the speed of a training, from which on stored answers are proposed
 
 
@@ -142,13 +143,14 @@ def check_stage(
     data: Data,
     settings: Settings,
     *,
+    seed: int = 0,
     stored: Stored | None = None,
 ) -> Iterator[Finding]:
     """One dry batch: taps, regressors, each term's value, its gradient into the student; the gain of stored answers."""
     subject = f"stage {stage.name!r}"
     try:
         with torch.random.fork_rng(devices=[]), _untouched(student):
-            yield from _dry_run(subject, stage, student, teachers, data, settings, stored)
+            yield from _dry_run(subject, stage, student, teachers, data, settings, seed, stored)
     except UserError as error:
         yield Finding("error", subject, str(error))
 
@@ -160,6 +162,7 @@ def _dry_run(
     teachers: Sequence[nn.Module],
     data: Data,
     settings: Settings,
+    seed: int,
     stored: Stored | None,
 ) -> Iterator[Finding]:
     batch = next(
@@ -186,7 +189,7 @@ def _dry_run(
         teaching=settings.of_teacher.autocast,
     )
     notes: list[str] = []
-    lean(objective, teachers, data, settings, notes.append)
+    forms = lean(objective, teachers, data, settings, notes.append)
     yield from (Finding("warning", subject, note) for note in notes)
     student.train()
     for name, part in objective.parts.items():
@@ -200,31 +203,25 @@ def _dry_run(
     moved = sum(p.numel() for p in trained if p.grad is not None)
     gain, about_answers = 1.0, list[Finding]()
     if objective.terms.reads.teacher:
-        about = f"{subject}, stored answers"
+        about = f"{subject}, {ABOUT_STORED}"
 
         def foreseen(stored: Stored) -> Forecast:
             return _forecast(stored, stage, objective, inputs, len(data.train), seconds)
 
-        if stored:
-            gain, finding = _check_stored(about, stored, objective, foreseen)
-            about_answers = [finding]
+        if stored and (reason := needs_live_teacher(stored, objective, data, settings)):
+            about_answers = [Finding("ok", subject, f"no stored answers: {reason}")]
+        elif stored:
+            found = foreseen(stored)
+            gain, about_answers = found.whole_gain, [Finding("ok" if found.fits else "warning", about, str(found))]
+            learned = all(map(has_learned, teachers))  # what others are going to say, nobody expects to be there
+            if learned and (new := passed_over(stored, objective, stage, data, settings, forms, seed)):
+                about_answers.append(Finding("ok", about, new))
         elif isinstance(data.train.source, InMemory) and not company_matters(objective, data, settings):
             about_answers = list(_propose_stored(about, objective, foreseen))
     steps = stage.course.epochs * data.train.steps(stage.course.batch)
     estimate = _duration(seconds * stage.course.batch / len(batch) * steps / gain)
     yield Finding("ok", subject, f"trains {moved:,} parameters for {stage.course.epochs} epochs, roughly {estimate}")
     yield from about_answers
-
-
-def _check_stored(
-    subject: str, stored: Stored, objective: Objective, foreseen: Callable[[Stored], Forecast]
-) -> tuple[float, Finding]:
-    """Times the speed that they give to the whole training, and what there is to say of them."""
-    reason = stored.needs_live_teacher(objective.terms.reads)
-    if reason:
-        return 1.0, Finding("ok", subject, f"none: {reason}")
-    found = foreseen(stored)
-    return found.whole_gain, Finding("ok" if found.fits else "warning", subject, str(found))
 
 
 def _propose_stored(subject: str, objective: Objective, foreseen: Callable[[Stored], Forecast]) -> Iterator[Finding]:
