@@ -9,11 +9,12 @@ from torch import nn
 
 from understudy import methods, randomness
 from understudy.data import Data
-from understudy.errors import UserError
+from understudy.errors import FailedTrainingError, UserError
 from understudy.measure import Spread
 from understudy.models import Normalized, build
 from understudy.models.families import between, recognised
 from understudy.paths import Rule, Sizes
+from understudy.paths.edges import FAILED
 from understudy.proposals import PROPOSALS
 from understudy.taps import inner
 from understudy.terms._peers import fresh
@@ -104,13 +105,21 @@ def _by_the_rule(
             "student": fresh(student),
         }
     rule = Rule(Sizes.of(list(candidates)))
-    known = {
-        edge: Spread(
-            (train([], candidates[str(edge.size)], "alone", {}, quick, f"quick-{edge.size}").validation or 0.0,)
+
+    def tried(size: str) -> Spread:
+        try:
+            ended = train([], candidates[size], "alone", {}, quick, f"quick-{size}")
+        except FailedTrainingError:
+            return FAILED
+        return Spread((ended.validation or 0.0,))
+
+    chosen = rule.chosen({edge: tried(str(edge.size)) for edge in rule.trials})
+    if chosen is None:
+        raise UserError(
+            "no assistant can be chosen by the rule of thumb, since quick trainings came to nothing: lower the "
+            f"learning rate, or name the assistants, as in assistants=[{names[0]!r}]"
         )
-        for edge in rule.trials
-    }
-    return str(rule.chosen(known))
+    return str(chosen)
 
 
 def _built(name: str, data: Data, seed: int) -> nn.Module:

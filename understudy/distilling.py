@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from understudy import data as datasets
 from understudy import student as product
-from understudy.errors import UserError
+from understudy.errors import FailedTrainingError, UserError
 from understudy.methods import find
 from understudy.models import load_weights
 from understudy.objective import evaluating
@@ -29,6 +29,7 @@ from understudy.training.watch import Warner, Watcher
 
 if TYPE_CHECKING:
     from understudy.assisting import Assistants
+    from understudy.running.folder import RunFolder
 
 ASSISTANTS = "assistants"  # the folder of theirs, in the student's
 
@@ -153,7 +154,10 @@ def _assisted(
         taught_by: Sequence[nn.Module], network: nn.Module, by: str, of_own: Mapping[str, Any], on: Course, name: str
     ) -> Distilled:
         place = folder / ASSISTANTS / name if folder else None
-        return _trained(list(taught_by), network, work, by, dict(of_own), on, place, [])
+        try:
+            return _trained(list(taught_by), network, work, by, dict(of_own), on, place, [])
+        except FailedTrainingError as failed:
+            raise FailedTrainingError(f"assistant {name}: {failed}", training=name, reason=failed.reason) from failed
 
     found = assist(
         assistants, teachers, student, work.data, train, method=method, own=own, course=course, seed=work.seed
@@ -225,11 +229,15 @@ def _trained(
         result = _measure(student.eval(), teachers, whole, settings, ended, folder.path if folder else None)
         result = replace(result, assistants=assistants)
         if folder:
-            product.save(folder.path, student, product.describe(student, None, whole.shape, whole.classes))
-            plain = asdict(replace(result, student=nn.Identity(), folder=None))
-            folder.write_result({key: value for key, value in plain.items() if key not in ("student", "folder")})
-            checkpoints.clear(folder.path / "checkpoints")
+            _write(result, folder, whole)
     return result
+
+
+def _write(result: Distilled, folder: "RunFolder", data: datasets.Data) -> None:
+    product.save(folder.path, result.student, product.describe(result.student, None, data.shape, data.classes))
+    plain = asdict(replace(result, student=nn.Identity(), folder=None))
+    folder.write_result({key: value for key, value in plain.items() if key not in ("student", "folder")})
+    checkpoints.clear(folder.path / "checkpoints")
 
 
 def _stages(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from understudy.errors import UserError
 from understudy.plans import Store
+from understudy.plans import store as stores
 from understudy.plans.entry import damaged, finish, finished
 from understudy.plans.store import Entry
 
@@ -59,6 +60,18 @@ def test_what_is_not_there_is_not_taken(store, filled, tmp_path):
     assert Store(tmp_path / "nowhere").take(KEY, tmp_path / "other", "x") == (None, [])
     assert list(Store(tmp_path / "nowhere").entries()) == []
     assert not (tmp_path / "other").exists()
+
+
+def test_what_is_pruned_while_it_is_taken_is_not_there(filled, tmp_path, monkeypatch):
+    def pruned(*_):
+        filled.prune(unused=0.0)
+        return copied(*_)
+
+    copied = stores.copy_finished
+    monkeypatch.setattr(stores, "copy_finished", pruned)
+    assert filled.take(KEY, tmp_path / "other", "x") == (None, [])
+    assert finished(tmp_path / "other") is None
+    assert filled.prune(unused=0.0) == []
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

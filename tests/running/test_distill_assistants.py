@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 import understudy
-from understudy import Course, Settings, UserError
+from understudy import Course, Settings, UserError, distilling
 from understudy.data import from_tensors
+from understudy.errors import FailedTrainingError
 from understudy.models import build
 
 COURSE = Course(epochs=3, batch=16)
@@ -79,6 +80,24 @@ def test_the_rule_of_thumb_proposes_networks_of_the_students_family(data, tmp_pa
         [f"1-{told['network']}", *(f"quick-{size}" for size in ("teacher", "plain6", "plain4", "student"))]
     )
     assert told["network"] in ("plain6", "plain4")
+
+
+def test_a_quick_training_that_fails_takes_its_size_out_of_the_choice(data, monkeypatch):
+    def trained(teachers, student, work, method, own, course, out, assistants):
+        if method == "alone" and sum(p.numel() for p in student.parameters()) in failing:
+            raise FailedTrainingError("student: the loss is no longer a number", training="student", reason="diverged")
+        return original(teachers, student, work, method, own, course, out, assistants)
+
+    original = distilling._trained
+    monkeypatch.setattr(distilling, "_trained", trained)
+    sizes = {name: sum(p.numel() for p in networks(name)[0].parameters()) for name in ("plain6", "plain4")}
+    for failed, taken in (("plain6", "plain4"), ("plain4", "plain6")):
+        failing = {sizes[failed]}
+        teacher, student = networks("plain5", "plain2")
+        assert run(data, teacher, student, method="takd").assistants[0]["network"] == taken
+    failing = set(sizes.values())
+    with pytest.raises(UserError, match=r"no assistant can be chosen .* assistants=\['plain6'\]"):
+        run(data, *networks("plain5", "plain2"), method="takd")
 
 
 def test_mistakes_are_one_clear_line(data):

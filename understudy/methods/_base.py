@@ -1,12 +1,13 @@
 """What a method is: a function from a course and its own settings to stages."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from torch import nn
 
+from understudy.errors import UserError, did_you_mean
 from understudy.stage import Stage
 from understudy.training.course import Course
 
@@ -53,4 +54,13 @@ class Method:
         return {name: settings.get(name, parameter.default) for name, parameter in self.settings.items()}
 
     def __call__(self, course: Course, **settings: Any) -> list[Stage]:
+        self.check_names(settings)
         return self.stages(course, **settings)
+
+    def check_names(self, settings: Iterable[str]) -> None:
+        """That there is every setting which is named."""
+        unknown = sorted(set(settings) - set(self.settings))
+        if unknown:
+            raise UserError(
+                f"method {self.name!r} has no setting {unknown[0]!r}{did_you_mean(unknown[0], self.settings)}"
+            )

@@ -72,7 +72,10 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def _is(path: Path, digest: str) -> bool:
-    return path.is_file() and sha256(path) == digest
+    try:
+        return path.is_file() and sha256(path) == digest
+    except FileNotFoundError:  # of a store that another process prunes
+        return False
 
 
 def _counts(path: Path) -> bool:

@@ -66,8 +66,12 @@ class Store:
 
     def entries(self) -> Iterator[Entry]:
         """All of them, the latest used last."""
-        found = [Entry(path.name, path) for path in _folders(self.path / "nodes")]
-        yield from sorted(found, key=lambda entry: (entry.used, entry.key))
+        found = {}
+        for path in _folders(self.path / "nodes"):
+            entry = Entry(path.name, path)
+            with contextlib.suppress(FileNotFoundError):  # another process prunes
+                found[entry.used, entry.key] = entry
+        yield from (found[used] for used in sorted(found))
 
     def put(self, key: str, training: Path, record: Mapping[str, Any]) -> None:
         """Add a finished training's files; an entry that is there and whole stays."""
@@ -103,8 +107,12 @@ class Store:
             aside = self._set_aside(entry)
             return None, [f"{entry.folder} is damaged ({', '.join(wrong)}): set aside as {aside}, trained again"]
         record = entry.record
-        assert record is not None
-        taken = copy_finished(entry.folder, record, training, name, node)
+        try:
+            taken = copy_finished(entry.folder, record, training, name, node) if record else None
+        except FileNotFoundError:  # pruned a moment ago
+            taken = None
+        if taken is None:
+            return None, []
         with contextlib.suppress(OSError):  # a store that may only be read
             os.utime(entry.folder)
         return taken, []
@@ -131,15 +139,16 @@ class Store:
             for entry in old:
                 self._remove(entry)
             for path in left:
-                shutil.rmtree(path)
+                shutil.rmtree(path, ignore_errors=True)
         return [*(entry.key for entry in old), *(path.name for path in left)]
 
     def _remove(self, entry: Entry) -> None:
         """Out of sight first, at once, so that nobody takes half of it."""
         part = self._part(entry.key)
         part.parent.mkdir(parents=True, exist_ok=True)
-        os.rename(entry.folder, part)
-        shutil.rmtree(part)
+        with contextlib.suppress(FileNotFoundError):  # another process was quicker
+            os.rename(entry.folder, part)
+        shutil.rmtree(part, ignore_errors=True)
 
     def _part(self, key: str) -> Path:
         return self.path / "parts" / f"{key[:16]}.{uuid.uuid4().hex}"
@@ -161,8 +170,8 @@ class Store:
 
     def _set_aside(self, entry: Entry) -> Path:
         aside = self.path / "damaged" / f"{entry.key}.{uuid.uuid4().hex[:8]}"
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):  # another process was quicker
+        with contextlib.suppress(OSError):  # another process was quicker, or the store may only be read
+            aside.parent.mkdir(parents=True, exist_ok=True)
             os.rename(entry.folder, aside)
         return aside
 

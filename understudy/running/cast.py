@@ -18,7 +18,7 @@ from understudy.data.content import content
 from understudy.data.parts import Part, fewer
 from understudy.data.reading import Progress
 from understudy.data.sources import InMemory
-from understudy.errors import UserError, did_you_mean
+from understudy.errors import UserError
 from understudy.models import NetworkSpec, Normalized, Whitened, Whitening, load_weights
 from understudy.objective import evaluating
 from understudy.proposals import PROPOSALS
@@ -121,9 +121,7 @@ def stages(
     A student that leaves with a part of its teacher is given that part here, in place.
     """
     chosen, given = methods.find(method), dict(settings)
-    unknown = sorted(set(given) - set(chosen.settings))
-    if unknown:
-        raise UserError(f"method {method!r} has no setting {unknown[0]!r}{did_you_mean(unknown[0], chosen.settings)}")
+    chosen.check_names(given)
     if chosen.reads_teacher and teacher is None and chosen.family != "own":
         raise UserError(f"method {method!r} learns from a teacher, and there is none")
     for name in chosen.needed:
