@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from understudy.objective import Objective
 from understudy.running import Run
 from understudy.taps import Answer
 from understudy.training.interrupt import StopRequest
+from understudy.training.loop import Training
 from understudy.training.watch import Watcher
 
 CLASSES = 3
@@ -213,3 +215,17 @@ def make_run(workplace: Path, quick: None, tmp_path: Path) -> Callable[..., Run]
         return Run(recipe, out or tmp_path / "run", trusted=["smallnets"], **options)  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture
+def diverging(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The names of trainings whose loss is no number."""
+    lost, check = set[str](), Training._check_finite
+
+    def checked(self: Training, batch: Any = None) -> None:
+        if self.name in lost:
+            raise self._diverged("the loss is no longer a number")
+        check(self, batch)
+
+    monkeypatch.setattr(Training, "_check_finite", checked)
+    return lost

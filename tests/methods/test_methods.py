@@ -91,3 +91,5 @@ def test_a_method_that_is_not_there_is_answered_with_the_nearest():
         find("fitnet")
     with pytest.raises(UserError, match="hint_epochs"):
         find("fitnets")(COURSE, pair="a -> b", hint_epochs=10)
+    with pytest.raises(UserError, match="method 'kd' has no setting 'temprature'; did you mean 'temperature'"):
+        find("kd")(COURSE, temprature=2)

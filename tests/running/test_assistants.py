@@ -9,7 +9,6 @@ from understudy import recipe as recipes
 from understudy.plans.entry import read_json
 from understudy.running import Run
 from understudy.running.compiling import compiled
-from understudy.training.loop import Training
 
 BASE = """
 data = { name = "demo" }
@@ -167,20 +166,6 @@ def test_what_leaves_nothing_to_choose_from_is_told(make_run):
 def test_the_check_looks_at_methods_whose_assistants_are_not_chosen_yet(make_run):
     run: Run = make_run(text=AUTO)
     assert [finding.text for finding in run.check() if finding.subject.startswith("takd")]
-
-
-@pytest.fixture
-def diverging(monkeypatch):
-    """The names of trainings whose loss is no number."""
-    lost, check = set(), Training._check_finite
-
-    def checked(self, batch=None):
-        if self.name in lost:
-            raise self._diverged("the loss is no longer a number")
-        check(self, batch)
-
-    monkeypatch.setattr(Training, "_check_finite", checked)
-    return lost
 
 
 def test_a_size_whose_quick_training_diverges_is_not_chosen(make_run, diverging):

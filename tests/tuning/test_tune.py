@@ -339,6 +339,17 @@ def test_assistants_that_are_left_open_are_chosen_once_for_all_trials(make, monk
     assert len(trained) == 9
 
 
+def test_a_size_that_failed_where_the_assistant_was_chosen_is_not_tried_again(make, diverging):
+    recipe, space = AUTO.replace("epochs = 2", "epochs = 1"), ["methods.takd.temperature={1, 2}"]
+    diverging.add("takd-quick-6-0")
+    tuning = make("train.epochs=1", "seeds=[0]", recipe=recipe, search=space)
+    execute(tuning, 1)
+    diverging.clear()
+    assert make("train.epochs=1", "seeds=[0]", recipe=recipe, search=space).search(2)
+    assert tuning.folder.failed() == ["takd-quick-6-0"]
+    assert not tuning.folder.training("takd-quick-6-0").joinpath("result.json").exists()
+
+
 def test_a_trial_with_a_weak_assistant_fails_and_a_weak_teacher_ends_the_search(make, monkeypatch):
     def checked(*args, name, **also):
         return [preflight.Finding("error" if name == weak else "ok", name, "it is at chance level: mend it")]

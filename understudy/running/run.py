@@ -196,7 +196,7 @@ class Run:
         undecided = [name for name in self.recipe.methods if name not in self.decided()]
         if undecided:
             recipe, self.notes = chosen(self.recipe, undecided, self.cast, self.trained_beside)
-            self.folder.write_failed(self._failed)  # another time it might come out otherwise, and so the choice
+            self.remember_failed()
             self.adopt(recipe)
 
     def trained_beside(self, nodes: Sequence[Node]) -> dict[str, Mapping[str, Any]]:
@@ -209,6 +209,10 @@ class Run:
     def _set_aside(self, failure: FailedTrainingError) -> None:
         self._failed.add(failure.training)
         self.watcher.note(str(failure))
+
+    def remember_failed(self) -> None:
+        """Once a choice was made: another time they might come out otherwise, and so would the choice."""
+        self.folder.write_failed(self._failed)
 
     def adopt(self, recipe: Recipe) -> None:
         """Go on with a recipe in which nothing is open any more."""

@@ -78,7 +78,9 @@ class Trainer:
         if self._method in run.decided():
             return recipe
         nodes = trials(run.recipe, self._method, run.cast)
-        return chosen(recipe, [self._method], run.cast, lambda _: run.trained_beside(nodes))[0]
+        found, _ = chosen(recipe, [self._method], run.cast, lambda _: run.trained_beside(nodes))
+        run.remember_failed()
+        return found
 
     def log(self, out: Path, seed: int) -> Path:
         """The epochs of the student that is trained there on a seed."""
