@@ -15,7 +15,6 @@ from understudy.models import Normalized, build
 from understudy.models.families import between, recognised
 from understudy.paths import Rule, Sizes
 from understudy.paths.edges import FAILED
-from understudy.proposals import PROPOSALS
 from understudy.taps import inner
 from understudy.terms._peers import fresh
 from understudy.training.course import Course
@@ -61,7 +60,7 @@ def assist(
     chosen = methods.find(method)
     if assistants == "auto":
         assistants = [_by_the_rule(teachers, student, data, train, course, seed)]
-    settings = {key: value for key, value in own.items() if key not in PROPOSALS} | dict(chosen.of_assistants)
+    settings = chosen.for_assistants(own)
     networks: list[nn.Module] = []
     told = []
     for place, assistant in enumerate(assistants, start=1):

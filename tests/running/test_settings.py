@@ -8,7 +8,6 @@ from understudy import recipe as recipes
 from understudy.measure.fastest import Choice
 from understudy.running import calls, choosing
 from understudy.running.choosing import settled
-from understudy.running.rehearsal import rehearsal
 from understudy.stored import Stored
 from understudy.training.settings import CHOOSABLE, Settings
 from understudy.training.teaching import has_learned
@@ -86,7 +85,7 @@ def test_in_a_rehearsal_a_teacher_that_is_yet_to_be_trained_costs_what_it_will_c
     given = make_run()
     text = recipes.write(given.recipe).replace('weights = "teacher.safetensors"', "train = { epochs = 1 }")
     for run, learned in ((given, True), (make_run(text=text), False)):
-        assert [has_learned(one) for one in rehearsal(run.recipe, run.cast, "fitnets").teachers] == [learned]
+        assert [has_learned(one) for one in run.rehearsals().student("fitnets").teachers] == [learned]
 
 
 def test_what_nobody_measured_is_plain_in_the_folder_too(make_run, tmp_path):

@@ -26,7 +26,7 @@ from understudy.errors import UserError, did_you_mean
 from understudy.measure.steps import StepCost, step_cost
 from understudy.measure.surroundings import command, machine, versions
 from understudy.running import Run
-from understudy.running.rehearsal import rehearsal
+from understudy.running.rehearsal import Rehearsals
 from understudy.stored import Stored
 
 
@@ -67,8 +67,8 @@ def _named(run: Run, method: str | None) -> list[str]:
 
 def _costs(run: Run, name: str, stored: Stored | None, seconds: float) -> Iterator[StepCost]:
     """Of each stage of a method, each in a training of its own. What the weights are makes no difference."""
-    for number in range(len(rehearsal(run.recipe, run.cast, name).stages)):
-        yield step_cost(rehearsal(run.recipe, run.cast, name, stored), number, seconds=seconds)
+    for number in range(len(Rehearsals(run.recipe, run.cast).student(name).stages)):
+        yield step_cost(Rehearsals(run.recipe, run.cast).student(name, stored), number, seconds=seconds)
 
 
 def _show(method: str, cost: StepCost, console: Console) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from torch import nn
 
 from understudy.errors import UserError, did_you_mean
+from understudy.proposals import PROPOSALS
 from understudy.stage import Stage
 from understudy.training.course import Course
 
@@ -17,7 +18,8 @@ class Method:
     """A published method: ``stages(course, **settings)``, and what a person wants to know about it.
 
     Where assistants are named, the student learns from the ``last`` of them, or from ``all`` networks that are
-    larger; and each of them learns as the student does, but for the settings in ``of_assistants``.
+    larger; and each of them learns as the student does, but for the settings in ``of_assistants``; None leaves one at
+    its default.
 
     ``grafts(student, teacher, settings)`` is for one whose student leaves with a part of its teacher: it puts that part
     in place, before any stage (see ``understudy.models.Graft``).
@@ -52,6 +54,11 @@ class Method:
     def complete(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings with the defaults of those that are not given."""
         return {name: settings.get(name, parameter.default) for name, parameter in self.settings.items()}
+
+    def for_assistants(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """A student's settings as its assistants inherit them; taps that were named are the student's alone."""
+        own = {name for name, value in self.of_assistants.items() if value is None} | set(PROPOSALS)
+        return {name: value for name, value in {**settings, **self.of_assistants}.items() if name not in own}
 
     def __call__(self, course: Course, **settings: Any) -> list[Stage]:
         self.check_names(settings)

@@ -28,7 +28,8 @@ def several_teachers(
 
     Args:
         combine: average "probabilities" (the paper) or "logits", or learn the class that most teachers "vote" for.
-        weights: of the teachers, in their order; all alike by default. A vote counts all alike.
+        weights: of the teachers, in their order, assistants after them; all alike by default. A vote counts all alike.
+            They are the student's: an assistant, who has fewer teachers, weighs its own alike.
     """
     taught: Expression
     if combine == "vote":
@@ -47,4 +48,5 @@ METHOD = Method(
     year=2017,
     paper="You et al., Learning from multiple teacher networks",
     guides="all",
+    of_assistants={"weights": None},
 )

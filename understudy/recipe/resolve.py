@@ -5,7 +5,6 @@ from typing import Any, Literal, cast
 
 from understudy import methods
 from understudy.errors import did_you_mean
-from understudy.proposals import PROPOSALS
 from understudy.recipe.checks import OF_ALL_METHODS, check_settings
 from understudy.recipe.mistakes import Mistakes
 from understudy.training.settings import CHOOSABLE
@@ -69,9 +68,8 @@ def _as_student(learns: dict[str, Any], student: Any) -> dict[str, Any]:
     method = methods.METHODS.get(student["method"]) if isinstance(student, dict) else None
     if "method" in learns or method is None:
         return learns
-    settings = {key: value for key, value in student["settings"].items() if key not in PROPOSALS}
     inherited = {"method": method.name, "train": student["train"], "balance": student.get("balance", False)}
-    return inherited | settings | dict(method.of_assistants) | learns
+    return inherited | method.for_assistants(student["settings"]) | learns
 
 
 def _learning(

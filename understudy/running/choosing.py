@@ -7,9 +7,10 @@ from understudy.measure.fastest import Choice, describe, fastest_settings
 from understudy.recipe import Recipe
 from understudy.running.cast import Cast
 from understudy.running.folder import RunFolder
-from understudy.running.rehearsal import rehearsal
+from understudy.running.rehearsal import Rehearsals
 from understudy.stage import Stage
 from understudy.stored import Stored
+from understudy.training.loop import Training
 from understudy.training.watch import Watcher
 
 
@@ -28,29 +29,33 @@ def settled(
 
 
 def _measured(recipe: Recipe, trusted: Collection[str], watcher: Watcher) -> Choice:
-    """On the stage that takes most of the run."""
+    """On the students' stage that takes most of the run."""
     cast = Cast.of(recipe.data, trusted, watcher.downloads)
-    data = cast.seen(recipe.data.student_samples)
-    stages = {name: rehearsal(recipe, cast, name).stages for name in recipe.methods}
-    epochs = {
-        (name, number): stage.course.epochs * (2 if _asks(stage, recipe.stored) else 1)
-        for name, found in stages.items()
-        for number, stage in enumerate(found)
-    }
-    name, number = max(epochs, key=lambda place: epochs[place])
-    training = rehearsal(recipe, cast, name)
-    stage = training.stages[number]
-    batches = data.train.steps(stage.course.batch)
-    every = sum(stage.course.epochs for found in stages.values() for stage in found) * len(recipe.seeds)
+    training, number, steps = _longest(recipe, Rehearsals(recipe, cast))
     return fastest_settings(
         recipe.settings,
         training.teachers,
         training.student,
-        stage,
-        data,
-        steps=every * batches,
+        training.stages[number],
+        training.data,
+        steps=steps,
         stored=recipe.stored,
     )
+
+
+def _longest(recipe: Recipe, rehearsals: Rehearsals) -> tuple[Training, int, int]:
+    """A student's training, the number of its longest stage, and how many steps such as that one's the run has."""
+    epochs: dict[tuple[str, int], int] = {}
+    every = 0
+    for name in recipe.methods:
+        *assistants, student = map(rehearsals.training, rehearsals.chain(name))
+        for number, stage in enumerate(student.stages):
+            epochs[name, number] = stage.course.epochs * (2 if _asks(stage, recipe.stored) else 1)
+        trained = [stage for training in (*assistants, student) for stage in training.stages]
+        every += sum(stage.course.epochs for stage in trained) * len(recipe.seeds_of(name))
+    name, number = max(epochs, key=lambda place: epochs[place])
+    training = rehearsals.student(name)
+    return training, number, every * training.data.train.steps(training.stages[number].course.batch)
 
 
 def _asks(stage: Stage, stored: Stored | None) -> bool:

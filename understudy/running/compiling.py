@@ -1,12 +1,10 @@
 """From a recipe to the nodes of a plan: teachers, assistants, students, seed by seed."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 from understudy import methods
 from understudy.plans import Given, Node, Plan
-from understudy.proposals import PROPOSALS
 from understudy.recipe import Recipe
 from understudy.recipe.schema import Learning, MethodTable, NetworkTable, TeacherTable
 
@@ -76,10 +74,9 @@ def guides(learns: Learning, teachers: Teachers, before: Sequence[str]) -> Teach
 
 
 def as_the_student(table: Learning) -> Learning:
-    """How an assistant learns of which nothing else is said; taps that were named are the student's alone."""
-    changes: Mapping[str, Any] = methods.find(table.method).of_assistants
-    settings = {key: value for key, value in table.settings.items() if key not in PROPOSALS}
-    return Learning(method=table.method, settings={**settings, **changes}, train=table.train, balance=table.balance)
+    """How an assistant learns of which nothing else is said."""
+    settings = methods.find(table.method).for_assistants(table.settings)
+    return Learning(method=table.method, settings=settings, train=table.train, balance=table.balance)
 
 
 def teachers_of(recipe: Recipe, seed: int) -> list[str | Given]:

@@ -16,6 +16,7 @@ from understudy.running.compiling import TEACHER
 from understudy.running.durations import Durations, Forecast
 from understudy.running.execution import validation_of
 from understudy.running.measures import spread
+from understudy.running.rehearsal import Rehearsals
 from understudy.running.result import accuracy_of
 from understudy.running.run import Run
 from understudy.running.search import Observer, Search
@@ -54,6 +55,11 @@ class PathRun(Run):
 
     def helpers(self) -> dict[str, NetworkTable]:
         return {f"assistant of size {size}": self.ways.networks[size] for size in self.ways.sizes.assistants}
+
+    def rehearsals(self) -> Rehearsals:
+        """Of one step from the teacher to the student: which assistants there are is what the search will find out."""
+        methods = {name: table.model_copy(update={"assistants": ()}) for name, table in self.recipe.methods.items()}
+        return Rehearsals(self.recipe.model_copy(update={"methods": methods}), self.cast)
 
     def settle(self) -> None:
         """Search; then go on as a run of the methods that were looked at, and of the best path."""

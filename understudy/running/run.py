@@ -17,17 +17,20 @@ from understudy.plans.entry import RESULT, read_json
 from understudy.recipe import Recipe
 from understudy.recipe.schema import NetworkTable, TeacherTable
 from understudy.running.assistants import chosen, trials
-from understudy.running.compiling import compiled, student_node, training_of
+from understudy.running.compiling import compiled, student_node, teachers_of, training_of
 from understudy.running.durations import Forecast
 from understudy.running.engines import Engine, Here
 from understudy.running.execution import Execution
 from understudy.running.folder import RunFolder
+from understudy.running.rehearsal import Rehearsals
 from understudy.running.result import summarize
 from understudy.running.work import Casts, staged
 from understudy.stage import Stage
 from understudy.stored import Stored
 from understudy.training import preflight
+from understudy.training.course import Course
 from understudy.training.interrupt import StopRequest
+from understudy.training.loop import Training
 from understudy.training.preflight import Finding
 from understudy.training.watch import Watcher
 
@@ -88,10 +91,10 @@ class Run:
     def check(self) -> Iterator[Finding]:
         """The pre-flight: everything that can be seen to be wrong before an epoch is spent."""
         cast, settings, tables = self.cast, self.recipe.settings, self.recipe.taught_by
-        seed = self.recipe.seeds[0]
+        seed, rehearsals = self.recipe.seeds[0], self.rehearsals()
         yield from preflight.check_data(self.student_data, self.recipe.train.batch)
         findings = list(preflight.check_network("student", self.student(seed), cast.data, settings))
-        teachers = {name: cast.teacher(table, seed) for name, table in tables.items()}
+        teachers = dict(zip(tables, rehearsals.networks(teachers_of(self.recipe, seed)), strict=True))
         for name, teacher in teachers.items():
             findings += preflight.check_network(name, teacher, cast.data, settings)
         for name, table in self.helpers().items():
@@ -109,7 +112,14 @@ class Run:
                 teachers[name], cast.data, settings, declared=table.accuracy, accept_weak=weak, name=name
             )
         for name in self.recipe.methods:
-            yield from self._check_method(name, list(teachers.values()))
+            *assistants, student = rehearsals.chain(name)
+            for node in assistants:
+                yield from self._check_training(f"{name}, assistant {node.network.network}", node, rehearsals)
+            yield from self._check_training(name, student, rehearsals)
+
+    def rehearsals(self) -> Rehearsals:
+        """The trainings of the recipe as they will be, for whoever wants to look at them before."""
+        return Rehearsals(self.recipe, self.cast)
 
     def _check_own_terms(self, name: str, table: TeacherTable, teacher: nn.Module) -> Iterator[Finding]:
         """What a teacher learns beside the labels, so that a wrong tap is not found after hours."""
@@ -120,17 +130,22 @@ class Run:
             for finding in preflight.check_stage(stage, settings.place(teacher), [], self.cast.data, settings):
                 yield replace(finding, subject=f"{name}, {finding.subject}")
 
-    def _check_method(self, name: str, teachers: list[nn.Module]) -> Iterator[Finding]:
-        settings, seed = self.recipe.settings, self.recipe.seeds_of(name)[0]
-        student = self.student(seed)  # anew, since a method may graft something on
-        stages = self.stages(name, student, teachers)
-        for finding in preflight.check_budget(stages, self.recipe.methods[name].train):
-            yield replace(finding, subject=f"{name}, {finding.subject}")
-        for stage in stages:
-            for finding in preflight.check_stage(
-                stage, settings.place(student), teachers, self.student_data, settings, seed=seed, stored=self.stored
-            ):
-                yield replace(finding, subject=f"{name}, {finding.subject}")
+    def _check_training(self, subject: str, node: Node, rehearsals: Rehearsals) -> Iterator[Finding]:
+        for finding in self._findings(rehearsals.training(node), node.course):
+            yield replace(finding, subject=f"{subject}, {finding.subject}")
+
+    def _findings(self, training: Training, course: Course) -> Iterator[Finding]:
+        yield from preflight.check_budget(training.stages, course)
+        for stage in training.stages:
+            yield from preflight.check_stage(
+                stage,
+                training.student,
+                training.teachers,
+                training.data,
+                training.settings,
+                seed=training.seed,
+                stored=self.stored,
+            )
 
     @property
     def stored(self) -> Stored | None:
