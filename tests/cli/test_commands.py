@@ -1,6 +1,7 @@
 """The commands: help with an example, JSON alone on stdout, exit codes, and no traceback for a user's mistake."""
 
 import json
+import os
 import pickle
 import sys
 
@@ -10,6 +11,8 @@ import torch
 import typer
 
 from understudy.cli import app, main
+from understudy.measure.fastest import Choice
+from understudy.running import choosing
 
 COMMANDS = sorted(typer.main.get_command(app).commands)
 
@@ -344,3 +347,26 @@ def test_settings_that_nobody_named_are_chosen_and_said(understudy, recipe, tmp_
     assert "settings: float32, channels-last; so short a run is not worth measuring" in err
     assert "auto = []" in (tmp_path / "run/recipe.toml").read_text()
     assert "settings" not in understudy("check", open_, "--trust", "smallnets", "--settings", "plain")[2]
+
+
+@pytest.mark.parametrize("command", ["distill", "path"])
+def test_where_workers_share_the_machine_settings_are_measured_on_each_ones_part(
+    understudy, recipe, tmp_path, monkeypatch, command
+):
+    asked = []
+
+    def measured(settings, *args, **kwargs):
+        asked.append(settings)
+        return Choice(settings.plain, "measured")
+
+    monkeypatch.setattr(choosing, "fastest_settings", measured)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    search = '[path]\nsizes = [6]\nfamily = "smallnets:student"\nby = "width"\n[methods.fitnets]'
+    open_ = recipe("[settings]\nthreads = 1\n[methods.fitnets]", search)
+    open_.write_text(open_.read_text().replace('"smallnets:teacher"', '"smallnets:student"\nsettings = { width = 8 }'))
+    text = open_.read_text().replace('weights = "teacher.safetensors"', "train = { epochs = 1 }")
+    open_.write_text(text)
+    words = [command, open_, "--trust", "smallnets", "--out", tmp_path / "run", "--workers", "2", "--dry-run"]
+    code, _, err = understudy(*words)
+    assert code == 0, err
+    assert [(settings.threads, "threads" in settings.auto) for settings in asked] == [(3, False)]

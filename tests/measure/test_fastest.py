@@ -17,7 +17,7 @@ from understudy.methods import find
 from understudy.stored import Stored
 from understudy.training.course import Course
 from understudy.training.settings import CHOOSABLE, Settings
-from understudy.training.teaching import fresh
+from understudy.training.teaching import unlearned
 
 OPEN = Settings(device="cpu", auto=CHOOSABLE)
 
@@ -140,7 +140,7 @@ def test_what_was_measured_is_remembered_for_this_question_alone(look, small, mo
     with pytest.raises(AssertionError, match="measured again"):
         look(stored=Stored(views=1))
     with pytest.raises(AssertionError, match="measured again"):
-        look(teacher=fresh(copy.deepcopy(look.networks[0])))
+        look(teacher=unlearned(copy.deepcopy(look.networks[0])))
     with pytest.raises(AssertionError, match="measured again"):  # perhaps not to be asked in low precision
         look(teacher=small.Teacher(scale=1.0))
     for damaged in ("{", "[]", json.dumps({"found": {"precision": "int3"}, "gain": 1}), json.dumps({"gain": 2})):

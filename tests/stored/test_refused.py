@@ -75,8 +75,8 @@ def test_new_answers_that_begin_beside_others_are_told_with_the_reason(train, at
     assert f"which differ in {reason}" in new
     another = replace(changes.get("settings") or Settings(device="cpu"), channels_last=False)
     assert len(told(at(), small, **changes | {"settings": another})) == 1  # they differ in several things
-    fresh = teaching.fresh(small.Teacher(scale=10.0))
-    assert len(told(at(), small, **changes | {"teacher": fresh})) == 1  # its answers are not those to come
+    blank = teaching.unlearned(small.Teacher(scale=10.0))
+    assert len(told(at(), small, **changes | {"teacher": blank})) == 1  # its answers are not those to come
 
 
 def test_a_folder_that_says_something_else_or_holds_another_teachers_answers_is_refused(train, at, tmp_path, small):

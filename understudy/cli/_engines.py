@@ -1,7 +1,7 @@
 """Where trainings are carried out, and where finished ones are kept: options that commands share."""
 
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -63,27 +63,35 @@ def chosen_store(path: Path | None) -> Store | None:
     return Store(path.expanduser()) if path else None
 
 
-def chosen_engine(
-    name: EngineName, workers: int | None, address: str | None, settings: Settings
-) -> tuple[MakeEngine, int]:
+@dataclass(frozen=True)
+class By:
+    """By whom trainings are carried out, as the options say."""
+
+    engine: EngineName = EngineName.LOCAL
+    workers: int | None = None
+    address: str | None = None
+
+
+def chosen_engine(by: By, settings: Settings) -> tuple[MakeEngine, int]:
     """The engine that was asked for, to be made when the run begins, and the threads of each of its trainings.
 
     Where the recipe names none, several workers share this machine's cores; alone, PyTorch's own choice is taken.
     """
-    threads = settings.threads
-    if name is EngineName.RAY:
+    workers, threads = by.workers, settings.threads
+    if by.engine is EngineName.RAY:
         each = threads or _shared(workers)
-        return lambda casts, watcher, stop: _ray(workers, address, each, settings, watcher, stop), each
-    if name is EngineName.TOGETHER:
+        return lambda casts, watcher, stop: _ray(by, each, settings, watcher, stop), each
+    if by.engine is EngineName.TOGETHER:
         return lambda casts, watcher, stop: Together(workers, casts, watcher, stop), threads or torch.get_num_threads()
     if workers is None or workers == 1:
         return Here, threads or torch.get_num_threads()
     return lambda casts, watcher, stop: Processes(workers, watcher, stop), threads or _shared(workers)
 
 
-def of_workers(settings: Settings, name: EngineName, workers: int | None) -> Settings:
+def of_workers(settings: Settings, by: By) -> Settings:
     """Where threads are left to be chosen and several workers share the machine, each takes its part of the cores."""
-    if name is EngineName.TOGETHER or workers is None or workers == 1 or "threads" not in settings.auto:
+    workers = by.workers
+    if by.engine is EngineName.TOGETHER or workers is None or workers == 1 or "threads" not in settings.auto:
         return settings
     left: tuple[Choosable, ...] = tuple(name for name in settings.auto if name != "threads")
     return replace(settings, threads=_shared(workers), auto=left)
@@ -93,13 +101,11 @@ def _shared(workers: int | None) -> int:
     return max(1, (os.cpu_count() or 1) // workers) if workers else 1
 
 
-def _ray(
-    workers: int | None, address: str | None, threads: int, settings: Settings, watcher: Watcher, stop: StopRequest
-) -> Engine:
+def _ray(by: By, threads: int, settings: Settings, watcher: Watcher, stop: StopRequest) -> Engine:
     from understudy.running.engines.ray import Ray, Share
 
     gpus = 1 if settings.torch_device.type == "cuda" else 0
-    return Ray(workers, address, Share(threads, gpus), watcher, stop)
+    return Ray(by.workers, by.address, Share(threads, gpus), watcher, stop)
 
 
 def show_plan(run: Run, console: Console, *, json: bool) -> None:

@@ -1,6 +1,7 @@
 """``understudy distill``: carry a recipe out."""
 
 import tomllib
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,18 +12,17 @@ from understudy import recipe as recipes
 from understudy.cli import _summary
 from understudy.cli._engines import (
     AddressOption,
+    By,
     DryRunOption,
     EngineName,
     EngineOption,
     StoreOption,
     WorkersOption,
-    chosen_engine,
     chosen_store,
-    of_workers,
     show_plan,
 )
 from understudy.cli._live import Live
-from understudy.cli._settle import settle
+from understudy.cli._settle import made
 from understudy.cli._shared import (
     CheckOption,
     JsonOption,
@@ -91,25 +91,20 @@ def distill(
     asked = _read(recipe, method, changes or [], settings)
     if onnx:
         need_onnx_runtime()
-    asked = asked.model_copy(update={"settings": of_workers(asked.settings, engine, workers)})
     events = [TensorBoard(folder / EVENTS)] if tensorboard else []
     with listening() as stop, Live(err) as live:
-        read = settle(asked, trust, live, folder)
-        watcher = Watchers(live, *events)
-        carries_out, threads = chosen_engine(engine, workers, address, read.settings)
-        run = Run(
-            read,
-            folder,
+        make = partial(
+            Run,
+            out=folder,
             trusted=trust or [],
-            watcher=watcher,
+            watcher=Watchers(live, *events),
             stop=stop,
             checkpoint_seconds=seconds,
             store=chosen_store(store),
-            engine=carries_out,
-            threads=threads,
             onnx=onnx,
         )
-        run.folder.look(recipes.write(read))
+        run = made(make, asked, By(engine, workers, address), trust, live, folder)
+        run.folder.look(recipes.write(run.recipe))
         if dry_run:
             show_plan(run, out, json=json)
             return

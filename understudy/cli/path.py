@@ -1,6 +1,7 @@
 """``understudy path``: find the way from teacher to student on which the student learns most."""
 
 from enum import StrEnum
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -9,17 +10,17 @@ from understudy import recipe as recipes
 from understudy.cli import _summary
 from understudy.cli._engines import (
     AddressOption,
+    By,
     DryRunOption,
     EngineName,
     EngineOption,
     StoreOption,
     WorkersOption,
-    chosen_engine,
     chosen_store,
     show_plan,
 )
 from understudy.cli._graph import GraphLive
-from understudy.cli._settle import read_settled
+from understudy.cli._settle import made
 from understudy.cli._shared import (
     CheckOption,
     JsonOption,
@@ -84,12 +85,11 @@ def path(
         [f"path.strategy={strategy}"] if strategy else ["path.strategy=limited"] if max_assistants is not None else []
     )
     asked += [f"path.max_assistants={max_assistants}"] if max_assistants is not None else []
+    read = recipes.read(recipe, [*(changes or []), *asked], settings=settings)
     with listening() as stop, GraphLive(err) as live:
-        read = read_settled(recipe, [*(changes or []), *asked], settings, trust, live, folder)
-        carries_out, threads = chosen_engine(engine, workers, address, read.settings)
-        run = PathRun(
-            read,
-            folder,
+        make = partial(
+            PathRun,
+            out=folder,
             budget=Budget.parse(budget) if budget else None,
             observer=live.observe,
             trusted=trust or [],
@@ -97,10 +97,9 @@ def path(
             stop=stop,
             checkpoint_seconds=seconds,
             store=chosen_store(store),
-            engine=carries_out,
-            threads=threads,
         )
-        run.folder.look(recipes.write(read))
+        run = made(make, read, By(engine, workers, address), trust, live, folder)
+        run.folder.look(recipes.write(run.recipe))
         if dry_run:
             show_plan(run, out, json=json)
             return
