@@ -1,7 +1,6 @@
 """The commands: help with an example, JSON alone on stdout, exit codes, and no traceback for a user's mistake."""
 
 import json
-import os
 import pickle
 import sys
 
@@ -10,9 +9,13 @@ import safetensors.torch
 import torch
 import typer
 
-from understudy.cli import app, main
+from tests.running.test_path import SEARCH
+from understudy import recipe as recipes
+from understudy.cli import _engines, app, main
 from understudy.measure.fastest import Choice
-from understudy.running import choosing
+from understudy.running import at_once, choosing
+from understudy.running.engines import Here
+from understudy.running.work import Casts
 
 COMMANDS = sorted(typer.main.get_command(app).commands)
 
@@ -360,7 +363,7 @@ def test_where_workers_share_the_machine_settings_are_measured_on_each_ones_part
         return Choice(settings.plain, "measured")
 
     monkeypatch.setattr(choosing, "fastest_settings", measured)
-    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.setattr(_engines, "cores", lambda: 6)
     search = '[path]\nsizes = [6]\nfamily = "smallnets:student"\nby = "width"\n[methods.fitnets]'
     open_ = recipe("[settings]\nthreads = 1\n[methods.fitnets]", search)
     open_.write_text(open_.read_text().replace('"smallnets:teacher"', '"smallnets:student"\nsettings = { width = 8 }'))
@@ -370,3 +373,66 @@ def test_where_workers_share_the_machine_settings_are_measured_on_each_ones_part
     code, _, err = understudy(*words)
     assert code == 0, err
     assert [(settings.threads, "threads" in settings.auto) for settings in asked] == [(3, False)]
+
+
+@pytest.fixture
+def roomy(monkeypatch):
+    """A machine of so many cores, on which no run is too short for workers."""
+    monkeypatch.setattr(at_once, "SHORT", 0.0)
+
+    def of(cores):
+        for module in (_engines, at_once):
+            monkeypatch.setattr(module, "cores", lambda: cores)
+
+    return of
+
+
+@pytest.mark.parametrize("settings", ["plain", "auto"])
+def test_workers_for_whom_nobody_asked_are_told_and_a_run_goes_on_with_their_threads(
+    understudy, recipe, tmp_path, roomy, monkeypatch, settings
+):
+    words = ["distill", recipe("[settings]\nthreads = 1\n"), "--trust", "smallnets", "--out", tmp_path / "run"]
+    words += ["--settings", settings, "--set", "seeds=[0, 1]", "--set", "train.epochs=2"]
+    words += ["--set", "methods.fitnets.hint_epochs=1"]
+    roomy(2)
+    hired = []
+
+    def processes(workers, watcher, stop):
+        hired.append(workers)
+        return Here(Casts(["smallnets"]), watcher, stop)  # it is quicker, and others test the workers themselves
+
+    monkeypatch.setattr(_engines, "Processes", processes)
+    told = "workers: 2 at once, 1 thread each; --workers 1 for one after another"
+    code, _, err = understudy(*words)
+    assert code == 0, err
+    assert told in err
+    assert set(hired) == {2}
+    assert recipes.read(tmp_path / "run/recipe.toml").settings.threads == 1
+    roomy(6)
+    assert told in understudy(*words, "--dry-run")[2]
+    for asked in (["--workers", "1"], ["--engine", "local"], ["--engine", "together"]):
+        code, out, err = understudy(*words, "--dry-run", *asked)
+        assert (code, "2 there already" in out, "workers:" in err) == (0, True, False)
+    other = [tmp_path / "other" if word == tmp_path / "run" else word for word in words]
+    assert "workers: 2 at once, 3 threads each" in understudy(*other, "--dry-run")[2]
+    assert "workers: 2 at once, 3 threads each" in understudy("check", *other[1:4], *other[6:])[2]
+
+
+def test_a_run_that_began_with_all_cores_for_each_training_goes_on_so(understudy, recipe, tmp_path, roomy):
+    words = ["distill", recipe("[settings]\nthreads = 1\n"), "--trust", "smallnets", "--out", tmp_path / "run"]
+    words += ["--settings", "plain", "--set", "seeds=[0, 1]"]
+    (tmp_path / "run").mkdir()
+    read = recipes.read(words[1], ["seeds=[0, 1]"], settings="plain")
+    (tmp_path / "run/recipe.toml").write_text(recipes.write(read))
+    roomy(2)
+    code, _, err = understudy(*words, "--dry-run")
+    assert code == 0, err
+    assert "workers:" not in err
+
+
+def test_a_search_has_workers_for_whom_nobody_asked_too(understudy, tmp_path, roomy):
+    (tmp_path / "search.toml").write_text(SEARCH)
+    words = ["path", tmp_path / "search.toml", "--trust", "smallnets", "--out", tmp_path / "run", "--dry-run"]
+    roomy(3)
+    assert "workers: 3 at once, 1 thread each" in understudy(*words)[2]
+    assert "workers:" not in understudy(*words, "--workers", "1")[2]

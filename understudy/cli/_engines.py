@@ -1,6 +1,5 @@
 """Where trainings are carried out, and where finished ones are kept: options that commands share."""
 
-import os
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +15,7 @@ from understudy.plans import Node, Store
 from understudy.plans.store import ENVIRONMENT
 from understudy.report.words import plural
 from understudy.running import Run
+from understudy.running.at_once import cores
 from understudy.running.durations import Forecast
 from understudy.running.engines import Engine, Here, Processes, Together
 from understudy.running.run import MakeEngine
@@ -37,15 +37,17 @@ WorkersOption = Annotated[
     typer.Option(
         min=1,
         help="Trainings at once, each in a process of its own. "
-        "[default: 1, in this process; together: 8; ray: what it has room for]",
+        "[default: what the cores of a CPU are enough for, in a run of minutes and more; else 1, in this process; "
+        "together: 8; ray: what it has room for]",
         show_default=False,
     ),
 ]
 EngineOption = Annotated[
-    EngineName,
+    EngineName | None,
     typer.Option(
         help="Worker processes of this machine; all in this process, in turn, which share each pass of their teacher; "
-        "or a Ray cluster."
+        "or a Ray cluster. [default: local]",
+        show_default=False,
     ),
 ]
 AddressOption = Annotated[
@@ -67,9 +69,10 @@ def chosen_store(path: Path | None) -> Store | None:
 class By:
     """By whom trainings are carried out, as the options say."""
 
-    engine: EngineName = EngineName.LOCAL
+    engine: EngineName | None = None
     workers: int | None = None
     address: str | None = None
+    chosen: bool = False  # nobody said anything, and workers were found to be worth it
 
 
 def chosen_engine(by: By, settings: Settings) -> tuple[MakeEngine, int]:
@@ -89,16 +92,20 @@ def chosen_engine(by: By, settings: Settings) -> tuple[MakeEngine, int]:
 
 
 def of_workers(settings: Settings, by: By) -> Settings:
-    """Where threads are left to be chosen and several workers share the machine, each takes its part of the cores."""
+    """Where threads are left to be chosen and several workers share the machine, each takes its part of the cores.
+
+    Of workers whom nobody asked for it is written down, too: the run goes on with as many.
+    """
     workers = by.workers
-    if by.engine is EngineName.TOGETHER or workers is None or workers == 1 or "threads" not in settings.auto:
+    open_ = "threads" in settings.auto or (by.chosen and settings.threads is None)
+    if by.engine is EngineName.TOGETHER or workers is None or workers == 1 or not open_:
         return settings
     left: tuple[Choosable, ...] = tuple(name for name in settings.auto if name != "threads")
     return replace(settings, threads=_shared(workers), auto=left)
 
 
 def _shared(workers: int | None) -> int:
-    return max(1, (os.cpu_count() or 1) // workers) if workers else 1
+    return max(1, cores() // workers) if workers else 1
 
 
 def _ray(by: By, threads: int, settings: Settings, watcher: Watcher, stop: StopRequest) -> Engine:

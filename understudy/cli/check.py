@@ -2,10 +2,13 @@
 
 import tempfile
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
+from understudy import recipe as recipes
+from understudy.cli._engines import By
 from understudy.cli._live import Live
-from understudy.cli._settle import read_settled
+from understudy.cli._settle import made
 from understudy.cli._shared import (
     JsonOption,
     RecipeArgument,
@@ -33,8 +36,9 @@ def check(
     Example: understudy check recipes/fitnets_mnist.toml --set data.root=/data
     """
     with tempfile.TemporaryDirectory() as nowhere, Live(err) as live:
-        read = read_settled(recipe, changes, settings, trust, live)
-        findings = list(Run(read, Path(nowhere), trusted=trust or [], watcher=live).check())
+        read = recipes.read(recipe, changes or [], settings=settings)
+        make = partial(Run, out=Path(nowhere), trusted=trust or [], watcher=live)
+        findings = list(made(make, read, By(), trust, live, Path(nowhere)).check())
     if json:
         print_json([asdict(finding) for finding in findings])
     else:

@@ -76,17 +76,47 @@ def fastest_settings(
     reads = stage.objective.reads
     if not reads.teacher or reads.gradients or (stored and not stored.needs_live_teacher(reads)):
         settings = _without("teacher_batches", settings)  # it would change nothing
-    if stored and not stored.mostly_read(stage.course, reads):
-        stored = None
+    stored = _read(stored, stage)
     about = _about(teachers, student, stage, data, stored)
     known = _remembered(settings, about, steps)
     if known is not None:
         return known
+    with _trials(teachers, student, stage, data, stored) as trials:
+        return _measured(settings, trials, about, steps)
+
+
+def plain_step(
+    settings: Settings,
+    teachers: Sequence[nn.Module],
+    student: nn.Module,
+    stage: Stage,
+    data: Data,
+    *,
+    stored: Stored | None = None,
+) -> float:
+    """Seconds of a step of ``stage`` as most of them are, with nothing chosen."""
+    with (
+        _trials(teachers, student, stage, data, _read(stored, stage)) as trials,
+        torch.random.fork_rng(_devices(settings)),
+    ):
+        return trials.plain_step(settings.plain)
+
+
+def _read(stored: Stored | None, stage: Stage) -> Stored | None:
+    """Where most steps read their teacher's answers from files."""
+    return stored if stored and stored.mostly_read(stage.course, stage.objective.reads) else None
+
+
+@contextlib.contextmanager
+def _trials(
+    teachers: Sequence[nn.Module], student: nn.Module, stage: Stage, data: Data, stored: Stored | None
+) -> Iterator["_Trials"]:
+    """With answers in files of their own, where there are any."""
     with contextlib.ExitStack() as stack:
         if stored:
             folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
             stored = stored.aside(Path(folder))
-        return _measured(settings, _Trials(teachers, student, stage, data, stored), about, steps)
+        yield _Trials(teachers, student, stage, data, stored)
 
 
 def _measured(settings: Settings, trials: "_Trials", about: Any, steps: int) -> Choice:

@@ -65,6 +65,14 @@ class Plan:
     def names(self) -> list[str]:
         return list(self._nodes)
 
+    @property
+    def levels(self) -> list[list[Node]]:
+        """The nodes by how many stand before them; those of one level wait for no other of it."""
+        depths: dict[str, int] = {}
+        for node in self:
+            depths[node.name] = 1 + max((depths[teacher] for teacher in node.learns_from), default=-1)
+        return [[self[name] for name in depths if depths[name] == depth] for depth in sorted(set(depths.values()))]
+
     def with_teachers(self, names: Collection[str]) -> set[str]:
         """These and all from whom they learn, however far back."""
         found: set[str] = set()

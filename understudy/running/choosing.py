@@ -10,7 +10,6 @@ from understudy.running.folder import RunFolder
 from understudy.running.rehearsal import Rehearsals
 from understudy.stage import Stage
 from understudy.stored import Stored
-from understudy.training.loop import Training
 from understudy.training.watch import Watcher
 
 
@@ -31,7 +30,9 @@ def settled(
 def _measured(recipe: Recipe, trusted: Collection[str], watcher: Watcher) -> Choice:
     """On the students' stage that takes most of the run."""
     cast = Cast.of(recipe.data, trusted, watcher.downloads)
-    training, number, steps = _longest(recipe, Rehearsals(recipe, cast))
+    rehearsals = Rehearsals(recipe, cast)
+    name, number, steps = longest(recipe, rehearsals)
+    training = rehearsals.student(name)
     return fastest_settings(
         recipe.settings,
         training.teachers,
@@ -43,19 +44,20 @@ def _measured(recipe: Recipe, trusted: Collection[str], watcher: Watcher) -> Cho
     )
 
 
-def _longest(recipe: Recipe, rehearsals: Rehearsals) -> tuple[Training, int, int]:
-    """A student's training, the number of its longest stage, and how many steps such as that one's the run has."""
-    epochs: dict[tuple[str, int], int] = {}
-    every = 0
+def longest(recipe: Recipe, rehearsals: Rehearsals) -> tuple[str, int, int]:
+    """The method whose student has the longest stage, that one's number, and how many steps such as its the run has."""
+    lengths: dict[tuple[str, int], int] = {}
+    steps: dict[tuple[str, int], int] = {}
+    epochs = 0
     for name in recipe.methods:
         *assistants, student = map(rehearsals.training, rehearsals.chain(name))
         for number, stage in enumerate(student.stages):
-            epochs[name, number] = stage.course.epochs * (2 if _asks(stage, recipe.stored) else 1)
+            lengths[name, number] = stage.course.epochs * (2 if _asks(stage, recipe.stored) else 1)
+            steps[name, number] = student.data.train.steps(stage.course.batch)
         trained = [stage for training in (*assistants, student) for stage in training.stages]
-        every += sum(stage.course.epochs for stage in trained) * len(recipe.seeds_of(name))
-    name, number = max(epochs, key=lambda place: epochs[place])
-    training = rehearsals.student(name)
-    return training, number, every * training.data.train.steps(training.stages[number].course.batch)
+        epochs += sum(stage.course.epochs for stage in trained) * len(recipe.seeds_of(name))
+    name, number = max(lengths, key=lambda place: lengths[place])
+    return name, number, epochs * steps[name, number]
 
 
 def _asks(stage: Stage, stored: Stored | None) -> bool:
