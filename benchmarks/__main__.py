@@ -55,7 +55,7 @@ def _measured(section: str, options: argparse.Namespace) -> Any:
     if section == "epochs":
         return {pair: sections.epochs(pair, max(2, options.rounds // 3), options.images) for pair in options.pairs}
     if section == "memory":
-        return {pair: sections.memory(pair) for pair in options.pairs}
+        return {pair: sections.memory(pair, max(1, options.rounds // 3)) for pair in options.pairs}
     if section == "growth":
         return sections.growth(options.rounds)
     rounds = max(1, options.rounds // 4)
@@ -66,7 +66,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=SECTIONS, help="by default what is not in --raw yet")
     parser.add_argument("--pairs", nargs="+", choices=list(PAIRS), default=list(PAIRS))
-    parser.add_argument("--rounds", type=int, default=9, help="of steps; of epochs a third, of sweeps a quarter")
+    parser.add_argument("--rounds", type=int, default=9, help="of steps; epochs and processes have a third")
     parser.add_argument("--images", type=int, default=2560, help="of an epoch")
     parser.add_argument("--out", type=Path, default=Path("results/speed.md"))
     parser.add_argument("--raw", type=Path, help="every single time as JSON; what is there already is kept")

@@ -4,6 +4,7 @@ import random
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from understudy.measure.steps import interleaved
 
 CPU = torch.device("cpu")
 Times = dict[str, list[float]]
+Processes = dict[str, Times]  # of each, several figures
 
 
 def steps(pair: str, rounds: int) -> Times:
@@ -53,12 +55,13 @@ def epochs(pair: str, rounds: int, images: int) -> Times:
         return _turns({name: loop.epoch for name, loop in loops.items()}, rounds, repeats=1)
 
 
-def memory(pair: str) -> dict[str, dict[str, float] | None]:
-    found = {f"understudy {kind} fast": in_own_process("understudy", kind, pair) for kind in ours.KINDS}
+def memory(pair: str, rounds: int) -> Processes:
+    """Bytes at most of everybody's loop, and seconds of its first step."""
+    kinds = {f"understudy {kind} fast": ("understudy", kind) for kind in ours.KINDS}
     for library in peers.installed():
-        for kind in ours.KINDS[:3] if library == "textbrewer" else ours.KINDS[:2]:
-            found[f"{library} {kind}"] = in_own_process(library, kind, pair)
-    return found
+        for kind in peers.kinds(library, Work(PAIRS[pair], BATCH)):
+            kinds[f"{library} {kind}"] = library, kind
+    return _processes({name: partial(in_own_process, *kind, pair) for name, kind in kinds.items()}, rounds)
 
 
 def growth(rounds: int) -> dict[str, Any]:
@@ -122,6 +125,18 @@ def _loops(work: Work, folder: Path, *, both: bool) -> dict[str, Any]:
 def _turns(variants: Mapping[str, Callable[[], object]], rounds: int, repeats: int | None = None) -> Times:
     with peers.quiet():
         return interleaved(variants, CPU, seconds=0, least=rounds, repeats=repeats)
+
+
+def _processes(variants: Mapping[str, Callable[[], Mapping[str, float] | None]], rounds: int) -> Processes:
+    """What processes of their own measure, round by round, in shuffled order; without those that fail."""
+    found: Processes = {name: {} for name in variants}
+    order, draw = list(variants), random.Random(0)
+    for _ in range(rounds):
+        draw.shuffle(order)
+        for name in order:
+            for what, value in (variants[name]() or {}).items():
+                found[name].setdefault(what, []).append(value)
+    return {name: values for name, values in found.items() if values}
 
 
 def _store(views: int) -> int:

@@ -1,4 +1,4 @@
-"""Other libraries, one file each: a name, and ``loops(work)`` with its trainings by kind ("kd", "hint", "stored kd").
+"""Other libraries, one file each: a name, and ``loops(work)``: how its trainings are made, by kind ("kd", "hint").
 
 Each is used as its documentation says and left in its own settings. To measure one more, add a file. What is no package
 is measured where a checkout of it is named.
@@ -12,7 +12,7 @@ import pkgutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,24 @@ def names() -> list[str]:
 
 
 def loops(name: str, work: Work) -> dict[str, Loop]:
+    """All of its trainings."""
+    return {kind: loop(name, work, kind) for kind in kinds(name, work)}
+
+
+def kinds(name: str, work: Work) -> list[str]:
+    return list(_makers(name, work))
+
+
+def loop(name: str, work: Work, kind: str) -> Loop:
+    """One of its trainings; what the others need is not there."""
+    with quiet():
+        return _makers(name, work)[kind]()
+
+
+def _makers(name: str, work: Work) -> dict[str, Callable[[], Loop]]:
     module = load(name)
     assert module is not None, name
-    with quiet():
-        found: dict[str, Loop] = module.loops(work)
+    found: dict[str, Callable[[], Loop]] = module.loops(work)
     return found
 
 

@@ -5,6 +5,8 @@ without that. Settings are those of its ``engine/cfg.py``; so its hints are lear
 its own regressor, and both networks run as a whole.
 """
 
+from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,8 +36,8 @@ class Wrapped(Tapped):
         return logits, {"feats": features}
 
 
-def loops(work: Work) -> dict[str, Loop]:
-    return {"kd": _loop(work, distillers.KD), "hint": _loop(work, distillers.FitNet)}
+def loops(work: Work) -> dict[str, Callable[[], Loop]]:
+    return {"kd": partial(_loop, work, distillers.KD), "hint": partial(_loop, work, distillers.FitNet)}
 
 
 def _loop(work: Work, kind: Any) -> Loop:

@@ -1,5 +1,7 @@
 """NVIDIA Model Optimizer: its distillation model in the loop that its documentation shows."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import modelopt.torch.distill as mtd
@@ -10,12 +12,12 @@ from torch import Tensor, nn
 from benchmarks.workload import SGD, Loop, Work, each
 
 
-def loops(work: Work) -> dict[str, Loop]:
+def loops(work: Work) -> dict[str, Callable[[], Loop]]:
     tap = work.pair.tap
     soft = {"criterion": mtd.LogitsDistillationLoss(temperature=4), "loss_balancer": mtd.StaticLossBalancer(0.9)}
     return {
-        "kd": _loop(work, soft, labels=True),
-        "hint": _loop(work, {"criterion": {(tap, tap): nn.MSELoss()}}, labels=False),
+        "kd": partial(_loop, work, soft, labels=True),
+        "hint": partial(_loop, work, {"criterion": {(tap, tap): nn.MSELoss()}}, labels=False),
     }
 
 

@@ -7,8 +7,9 @@ wherever there is one, and the networks are on the CPU: hide it from the process
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -42,10 +43,10 @@ class Indexed:
         return ((images, labels, torch.arange(len(labels))) for images, labels in self.batches)
 
 
-def loops(work: Work) -> dict[str, Loop]:
+def loops(work: Work) -> dict[str, Callable[[], Loop]]:
     return {
-        "kd": _loop(work, {"distill": "kd", "gamma": 0.1, "alpha": 0.9, "beta": 0}),
-        "hint": _loop(work, {"distill": "hint", "gamma": 1, "alpha": 0, "beta": 100}),
+        "kd": partial(_loop, work, {"distill": "kd", "gamma": 0.1, "alpha": 0.9, "beta": 0}),
+        "hint": partial(_loop, work, {"distill": "hint", "gamma": 1, "alpha": 0, "beta": 100}),
     }
 
 

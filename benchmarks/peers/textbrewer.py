@@ -5,6 +5,8 @@ The cache freezes batches and augmentation; it is filled before anything is meas
 
 import logging
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -31,14 +33,14 @@ class Wrapped(nn.Module):
         return {"logits": logits, "losses": F.cross_entropy(logits, labels), "hidden": list(self.hidden)}
 
 
-def loops(work: Work) -> dict[str, Loop]:
+def loops(work: Work) -> dict[str, Callable[[], Loop]]:
     logging.disable(logging.INFO)
     match = {"layer_T": 0, "layer_S": 0, "feature": "hidden", "loss": "hidden_mse", "weight": 1}
     soft = {"temperature": 4, "hard_label_weight": 0.1, "kd_loss_weight": 0.9}
     return {
-        "kd": _loop(work, BasicDistiller, DistillationConfig(**soft), None),
-        "hint": _loop(work, GeneralDistiller, DistillationConfig(intermediate_matches=[match]), work.pair.tap),
-        "stored kd": _loop(work, BasicDistiller, DistillationConfig(**soft, is_caching_logits=True), None),
+        "kd": partial(_loop, work, BasicDistiller, DistillationConfig(**soft), None),
+        "hint": partial(_loop, work, GeneralDistiller, DistillationConfig(intermediate_matches=[match]), work.pair.tap),
+        "stored kd": partial(_loop, work, BasicDistiller, DistillationConfig(**soft, is_caching_logits=True), None),
     }
 
 

@@ -4,6 +4,8 @@ Neither the box nor the example puts the teacher into evaluation mode; that is l
 """
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,7 +28,7 @@ SOFT_TARGETS = {
 }
 
 
-def loops(work: Work) -> dict[str, Loop]:
+def loops(work: Work) -> dict[str, Callable[[], Loop]]:
     logging.disable(logging.INFO)
     tap = work.pair.tap
     hint = {"key": "MSELoss", "kwargs": {"reduction": "mean"}}
@@ -39,8 +41,8 @@ def loops(work: Work) -> dict[str, Loop]:
     }
     hooked = {"forward_hook": {"input": [], "output": [tap]}}
     return {
-        "kd": _loop(work, {"criterion": SOFT_TARGETS, "weight": 1.0}, {}),
-        "hint": _loop(work, {"criterion": hint, "criterion_wrapper": wrapped, "weight": 1.0}, hooked),
+        "kd": partial(_loop, work, {"criterion": SOFT_TARGETS, "weight": 1.0}, {}),
+        "hint": partial(_loop, work, {"criterion": hint, "criterion_wrapper": wrapped, "weight": 1.0}, hooked),
     }
 
 
