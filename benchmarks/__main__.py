@@ -3,27 +3,26 @@
 import argparse
 import json
 import sys
-import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import peers, report, sections
+from benchmarks import parts, peers, report, sections
 from benchmarks.workload import PAIRS
 from understudy.measure.surroundings import machine, versions
 
 SECTIONS = ("floors", "steps", "epochs", "memory", "growth", "sweep")
+OF_ONE_PAIR = ("growth",)  # sections that say themselves what is measured
 
 
 def main() -> None:
     options = _options()
     command = " ".join(["python -m benchmarks", *sys.argv[1:]])
     found = _before(options)
-    for section in options.only or [name for name in SECTIONS if name not in found]:
-        print(f"{section} ...", file=sys.stderr, flush=True)
-        began = time.perf_counter()
-        found[section] = _measured(section, options)
-        found["minutes"][section] = (time.perf_counter() - began) / 60
-        found["commands"] = [*(done for done in found["commands"] if done != command), command]
+    for section, pair in list(_wanted(options, found)):
+        print(f"{section} {pair or ''} ...", file=sys.stderr, flush=True)
+        parts.put(found, parts.taken(section, pair, command, partial(_measured, section, pair, options)))
         if options.raw:
             options.raw.write_text(json.dumps(found, indent=1), encoding="utf-8")
     options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -31,45 +30,56 @@ def main() -> None:
     print(options.out)
 
 
-def _before(options: argparse.Namespace) -> dict[str, Any]:
-    """What was measured before, on this machine with these versions, and where nothing was, an empty beginning."""
-    here: dict[str, Any] = {
-        "format": 2,
-        "machine": machine(),
-        "versions": versions() | {name: peers.version(name) for name in peers.installed()},
-        "images": options.images,
-    }
+def _before(options: argparse.Namespace) -> parts.Raw:
+    """What was measured before: with these versions, on this machine, unless nothing is to be added."""
+    if options.merge and not options.only:
+        return parts.merged(options.merge)
+    here = parts.raw(machine(), versions() | {name: peers.version(name) for name in peers.installed()}, options.images)
     if options.raw and options.raw.exists():
-        before: dict[str, Any] = json.loads(options.raw.read_text(encoding="utf-8"))
-        if {key: before.get(key) for key in here} == here:
-            return before
-        print(f"{options.raw} is of another machine, of other versions or images: all is measured", file=sys.stderr)
-    return {**here, "minutes": {}, "commands": []}
+        try:
+            here = parts.merged([options.raw], here)
+        except parts.UnlikeError as error:
+            print(f"{error}: all is measured", file=sys.stderr)
+    return parts.merged(options.merge, here)
 
 
-def _measured(section: str, options: argparse.Namespace) -> Any:
+def _wanted(options: argparse.Namespace, found: parts.Raw) -> Iterator[tuple[str, str | None]]:
+    """Sections and their pairs: those that are named, or else those that are missing."""
+    there = [] if options.only else [parts.place(part) for part in found["parts"]]
+    for section in options.only or ([] if options.merge else SECTIONS):
+        for pair in [None] if section in OF_ONE_PAIR else options.pairs:
+            if (section, pair) not in there:
+                yield section, pair
+
+
+def _measured(section: str, pair: str, options: argparse.Namespace) -> Any:
+    few = max(1, options.rounds // 3)
     if section == "floors":
-        return {pair: sections.floors(pair, options.rounds) for pair in options.pairs}
+        return sections.floors(pair, options.rounds)
     if section == "steps":
-        return {pair: sections.steps(pair, options.rounds) for pair in options.pairs}
+        return sections.steps(pair, options.rounds)
     if section == "epochs":
-        return {pair: sections.epochs(pair, max(2, options.rounds // 3), options.images) for pair in options.pairs}
+        return sections.epochs(pair, max(2, few), options.images)
     if section == "memory":
-        return {pair: sections.memory(pair, max(1, options.rounds // 3)) for pair in options.pairs}
+        return sections.memory(pair, few)
     if section == "growth":
         return sections.growth(options.rounds)
-    rounds = max(1, options.rounds // 4)
-    return {pair: sections.trainings(pair, options.images // 2, epochs=3, rounds=rounds) for pair in options.pairs}
+    return sections.trainings(pair, options.images // 2, epochs=3, rounds=max(1, options.rounds // 4))
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, help="by default what is not in --raw yet")
+    parser.add_argument(
+        "--only", nargs="+", choices=SECTIONS, help="by default what is not in --raw yet; none with --merge"
+    )
     parser.add_argument("--pairs", nargs="+", choices=list(PAIRS), default=list(PAIRS))
     parser.add_argument("--rounds", type=int, default=9, help="of steps; epochs and processes have a third")
     parser.add_argument("--images", type=int, default=2560, help="of an epoch")
     parser.add_argument("--out", type=Path, default=Path("results/speed.md"))
     parser.add_argument("--raw", type=Path, help="every single time as JSON; what is there already is kept")
+    parser.add_argument(
+        "--merge", type=Path, nargs="+", default=[], help="such files whose parts go onto the page, of each the latest"
+    )
     parser.add_argument(
         "--checkout", action="append", default=[], metavar="NAME=FOLDER", help="of repdistiller, of mdistiller"
     )
@@ -82,4 +92,8 @@ def _options() -> argparse.Namespace:
     return options
 
 
-main()
+if __name__ == "__main__":
+    try:
+        main()
+    except parts.UnlikeError as error:
+        sys.exit(f"benchmarks: {error}")

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,24 @@ def floors(work: Work, kind: str, settings: Settings) -> dict[str, Callable[[], 
         ours.open(stage)
         floor = Floor(ours, stage, next(iter(ours.batches(stage))))
     return floor.steps()
+
+
+def floor_epochs(work: Work, kind: str, settings: Settings) -> dict[str, Callable[[], None]]:
+    """F1 and F2 of a stage over a whole epoch, whose batches come as the trainer's do."""
+    ours = training(work, stages(work, kind), settings)
+    stage = ours.stages[0]
+    with settings.in_force():
+        ours.open(stage)
+        floor = Floor(ours, stage, next(iter(ours.batches(stage))))
+    return {name: partial(_floor_epoch, ours, stage, floor, step) for name, step in floor.steps().items()}
+
+
+def _floor_epoch(ours: Training, stage: Stage, floor: Floor, step: Callable[[], None]) -> None:
+    with ours.settings.in_force():
+        for batch in ours.batches(stage):
+            floor.take(batch)
+            step()
+    ours.place.epoch += 1
 
 
 def many_terms(work: Work, count: int) -> Callable[[], None]:

@@ -1,57 +1,58 @@
 """``results/speed.md``: what was measured as tables, and every target with its verdict."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from benchmarks import parts
+from benchmarks.ours import FLOORS
+from benchmarks.parts import Part, Raw
 from benchmarks.sections import Processes, Times, median
 from benchmarks.workload import BATCH, PAIRS
 from understudy.measure.steps import median_ratio
 
-Found = Mapping[str, Any]
+Line = tuple[str, str, str, str]  # what, at least, found, verdict
 
 
-def page(found: Found) -> str:
-    heads = ("on this machine", "at least", "found", "")
-    lines = ["# Speed", "", *_surroundings(found), "", "## Targets", "", *_table(heads, targets(found))]
-    for title, rows in _sections(found):
-        lines += ["", f"## {title}", "", *rows]
+def page(raw: Raw) -> str:
+    heads = ("on this machine", "at least", "found", "", "measured")
+    lines = ["# Speed", "", *_surroundings(raw), "", "## Targets", "", *_table(heads, targets(raw))]
+    for section, (title, table) in _TABLES.items():
+        for part in parts.of(raw, section):
+            lines += ["", f"## {title}{_of_pair(part, ': ')}", "", f"{parts.caption(part)}.", ""]
+            lines += table(part["found"], raw["images"])
     return "\n".join(lines) + "\n"
 
 
-def _sections(found: Found) -> Iterator[tuple[str, list[str]]]:
-    for pair, times in found.get("steps", {}).items():
-        yield f"A step: {PAIRS[pair].name}", _steps(times)
-    for pair, times in found.get("epochs", {}).items():
-        yield f"An epoch, data included: {PAIRS[pair].name}", _epochs(times, found["images"])
-    for name, title, rows in (
-        ("memory", "Memory and the first step", _memory),
-        ("growth", "How cost grows", _growth),
-        ("sweep", "A sweep", _sweep),
-    ):
-        if name in found:
-            yield title, rows(found[name])
+def targets(raw: Raw) -> Iterator[tuple[str, ...]]:
+    """Each target of the table, with what was found, whether that is enough, and of which measurement that is."""
+    for section, of_section in _TARGETS.items():
+        for part in parts.of(raw, section):
+            for text, *rest in of_section(part["found"]):
+                yield f"{text}{_of_pair(part, ', ')}", *rest, parts.caption(part)
 
 
-def targets(found: Found) -> Iterator[tuple[str, ...]]:
-    """Each target of the table, with what was found and whether that is enough."""
-    for pair, kinds in found.get("floors", {}).items():
-        for kind, times in kinds.items():
-            words, setting = _STEPS[kind.rsplit(" ", 1)[0]], kind.rsplit(" ", 1)[1]
-            ratio = median_ratio(times["floor"], times["ours"])
-            yield _line(f"{words}, {setting} settings, {PAIRS[pair].name}", 0.95, ratio)
-    for pair, times in found.get("epochs", {}).items():
-        for kind, least in (("kd", 2.0), ("stored kd", 3.3), ("hint", 3.5), ("stored hint", 3.5)):
-            fastest = _fastest(times, kind.removeprefix("stored "))
-            if fastest is not None:
-                ratio = median_ratio(times[fastest], times[f"understudy {kind} fast"])
-                yield _line(f"epoch with {_WORDS[kind]} / {fastest}'s, {PAIRS[pair].name}", least, ratio)
-    if "memory" in found:
-        for pair, memory in found["memory"].items():
-            yield from _memory_targets(PAIRS[pair].name, memory)
-    for pair, times in found.get("sweep", {}).items():
-        for name in ("with one store", "trained together"):
-            ratio = median_ratio(times["12 separate"], times[f"12 {name}"])
-            yield _line(f"sweep of 12 settings, {name} / 12 separate runs, {PAIRS[pair].name}", 1.7, ratio)
+def _of_pair(part: Part, before: str) -> str:
+    return f"{before}{PAIRS[part['pair']].name}" if part["pair"] else ""
+
+
+def _step_targets(found: Mapping[str, Times]) -> Iterator[Line]:
+    for kind, times in found.items():
+        words, setting = _STEPS[kind.rsplit(" ", 1)[0]], kind.rsplit(" ", 1)[1]
+        yield _line(f"{words}, {setting} settings", 0.95, median_ratio(times["floor"], times["ours"]))
+
+
+def _epoch_targets(times: Times) -> Iterator[Line]:
+    for kind, least in (("kd", 2.0), ("stored kd", 3.3), ("hint", 3.5), ("stored hint", 3.5)):
+        fastest = _fastest(times, kind.removeprefix("stored "))
+        if fastest is not None:
+            ratio = median_ratio(times[fastest], times[f"understudy {kind} fast"])
+            yield _line(f"epoch with {_WORDS[kind]} / {fastest}'s", least, ratio)
+
+
+def _sweep_targets(times: Times) -> Iterator[Line]:
+    for name in ("with one store", "trained together"):
+        ratio = median_ratio(times["12 separate"], times[f"12 {name}"])
+        yield _line(f"sweep of 12 settings, {name} / 12 separate runs", 1.7, ratio)
 
 
 _STEPS = {
@@ -63,19 +64,19 @@ _STEPS = {
 _WORDS = {"kd": "live KD", "stored kd": "stored KD", "hint": "live hints", "stored hint": "stored hints"}
 
 
-def _memory_targets(pair: str, found: Processes) -> Iterator[tuple[str, ...]]:
+def _memory_targets(found: Processes) -> Iterator[Line]:
     peaks = {name: median(values["bytes"]) for name, values in found.items()}
     for kind, words in _WORDS.items():
         leanest, own = _leanest(peaks, kind), peaks.get(f"understudy {kind} fast")
         if leanest is not None and own is not None:
             ratio = own / peaks[leanest]
-            yield (f"peak memory, {words} / {leanest}'s, {pair}", "at most 1.00", f"{ratio:.2f}", _verdict(ratio <= 1))
+            yield (f"peak memory, {words} / {leanest}'s", "at most 1.00", f"{ratio:.2f}", _verdict(ratio <= 1))
     if own := found.get("understudy kd fast"):
         seconds = median(own["first_step"])
-        yield (f"first step after import, {pair}", "under 5 s", f"{seconds:.1f} s", _verdict(seconds < 5))
+        yield ("first step after import", "under 5 s", f"{seconds:.1f} s", _verdict(seconds < 5))
 
 
-def _line(text: str, least: float, ratio: float) -> tuple[str, ...]:
+def _line(text: str, least: float, ratio: float) -> Line:
     return text, f"{least:.2f}", f"{ratio:.2f}", _verdict(ratio >= least)
 
 
@@ -101,12 +102,15 @@ def _is_other(name: str, kind: str) -> bool:
     return name.split(" ", 1)[1] == kind
 
 
-def _surroundings(found: Found) -> list[str]:
-    machine, versions = found["machine"], found["versions"]
+def _surroundings(raw: Raw) -> list[str]:
+    machine, versions, measured = raw["machine"], raw["versions"], raw["parts"]
+    days = sorted({part["at"].split()[0] for part in measured})
     return [
-        f"Made in {sum(found['minutes'].values()):.0f} minutes by",
+        f"Made in {sum(part['minutes'] for part in measured):.0f} minutes ({' to '.join(days[:1] + days[1:][-1:])}) by",
         "",
-        *(f"    {command}" for command in found["commands"]),
+        *(f"    {command}" for command in dict.fromkeys(part["command"] for part in measured)),
+        "",
+        "Each table says how often its figures were taken, and at which commit.",
         "",
         ", ".join(f"{key}: {value}" for key, value in machine.items()) + ".",
         "",
@@ -119,7 +123,7 @@ def _surroundings(found: Found) -> list[str]:
     ]
 
 
-def _steps(times: Times) -> list[str]:
+def _steps(times: Times, _: int) -> list[str]:
     base, rows = times["F2 kd plain"], []
     for name, values in _sorted(times):
         seconds = median(values)
@@ -128,24 +132,34 @@ def _steps(times: Times) -> list[str]:
 
 
 def _epochs(times: Times, images: int) -> list[str]:
-    rows = [(name, f"{median(v):.2f}", f"{images / median(v):,.0f}") for name, v in _sorted(times)]
-    return _table(("", f"s for {images:,} images", "images/s"), rows)
+    rows = []
+    for name, values in _sorted(times):
+        floor = times.get(_floor_of(name))
+        ratio = f"{median_ratio(floor, values):.2f}" if floor else ""
+        rows.append((name, f"{median(values):.2f}", f"{images / median(values):,.0f}", ratio))
+    return _table(("", f"s for {images:,} images", "images/s", "of its floor"), rows)
+
+
+def _floor_of(name: str) -> str:
+    """The epoch that one of ours cannot be faster than, by the names of both; of others there is none."""
+    if not name.startswith("understudy "):
+        return ""
+    *kind, setting = name.split()[1:]
+    return f"{FLOORS[' '.join(kind)]} {kind[-1]} {setting}"
 
 
 def _sorted(times: Times) -> list[tuple[str, list[float]]]:
     return sorted(times.items(), key=lambda item: median(item[1]))
 
 
-def _memory(found: Mapping[str, Processes]) -> list[str]:
+def _memory(found: Processes, _: int) -> list[str]:
     rows = [
-        (f"{PAIRS[pair].name}, {name}", f"{median(row['bytes']) / 1e6:,.0f}", f"{median(row['first_step']):.1f}")
-        for pair, memory in found.items()
-        for name, row in memory.items()
+        (name, f"{median(row['bytes']) / 1e6:,.0f}", f"{median(row['first_step']):.1f}") for name, row in found.items()
     ]
     return _table(("", "peak MB of the process", "s to the first step"), rows)
 
 
-def _growth(growth: Found) -> list[str]:
+def _growth(growth: Mapping[str, Any], _: int) -> list[str]:
     rows = []
     for what, times in (
         ("data, an epoch", growth["data"]),
@@ -162,15 +176,29 @@ def _growth(growth: Found) -> list[str]:
     return _table(("", "", "of the first"), rows)
 
 
-def _sweep(found: Mapping[str, Times]) -> list[str]:
+def _sweep(times: Times, _: int) -> list[str]:
     rows = []
-    for pair, times in found.items():
-        for name, values in times.items():
-            seconds, every = median(values), ", ".join(f"{value:.1f}" for value in values)
-            rows.append((f"{PAIRS[pair].name}, {name}", every, f"{seconds / int(name.split()[0]):.1f}"))
+    for name, values in times.items():
+        every = ", ".join(f"{value:.1f}" for value in values)
+        rows.append((name, every, f"{median(values) / int(name.split()[0]):.1f}"))
     return _table(("", "s", "s for each student"), rows)
 
 
 def _table(heads: tuple[str, ...], rows: Any) -> list[str]:
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     return lines + ["| " + " | ".join(row) + " |" for row in rows]
+
+
+_TABLES: dict[str, tuple[str, Callable[[Any, int], list[str]]]] = {
+    "steps": ("A step", _steps),
+    "epochs": ("An epoch, data included", _epochs),
+    "memory": ("Memory and the first step", _memory),
+    "growth": ("How cost grows", _growth),
+    "sweep": ("A sweep", _sweep),
+}
+_TARGETS: dict[str, Callable[[Any], Iterator[Line]]] = {
+    "floors": _step_targets,
+    "epochs": _epoch_targets,
+    "memory": _memory_targets,
+    "sweep": _sweep_targets,
+}

@@ -45,14 +45,18 @@ def floors(pair: str, rounds: int) -> dict[str, Times]:
 
 
 def epochs(pair: str, rounds: int, images: int) -> Times:
-    """Seconds of a whole epoch, data and augmentation included."""
+    """Seconds of a whole epoch, data and augmentation included; those of the floors come as ours do."""
     work = Work(PAIRS[pair], images)
     with tempfile.TemporaryDirectory() as folder:
         loops = _loops(work, Path(folder), both=False)
         next(iter(work.loader))  # its workers are there
         for loop in loops.values():
             loop.step()
-        return _turns({name: loop.epoch for name, loop in loops.items()}, rounds, repeats=1)
+        variants = {name: loop.epoch for name, loop in loops.items()}
+        for kind in ("kd", "hint"):
+            for name, floor in ours.floor_epochs(work, kind, ours.FAST).items():
+                variants[f"{name} {kind} fast"] = floor
+        return _turns(variants, rounds, repeats=1)
 
 
 def memory(pair: str, rounds: int) -> Processes:

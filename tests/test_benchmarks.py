@@ -1,9 +1,17 @@
 """What ``python -m benchmarks`` compares with: who takes part; and what its page says of what was measured."""
 
+import json
 import sys
 from types import SimpleNamespace
 
-from benchmarks import peers, report, sections
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks import ours, parts, peers, report, sections
+from benchmarks.workload import BATCH, PAIRS, Pair, Work
+from understudy.measure.floors import Floor
+
+WAYS = ("separate", "with one store", "trained together")
 
 
 def test_a_library_that_is_no_package_takes_part_where_a_checkout_is_named(tmp_path, monkeypatch, capsys):
@@ -56,5 +64,107 @@ def test_figures_of_processes_are_gathered_without_those_that_fail():
     assert sections._processes(variants, 2) == {"one": {"bytes": [1.0, 2.0]}}
 
 
+def part(section, found, pair="a", commit="6c3c8ca", at="2026-11-20 10:00 UTC"):
+    return {
+        "section": section,
+        "pair": pair,
+        "commit": commit,
+        "at": at,
+        "minutes": 2.0,
+        "rounds": parts.rounds(found),
+        "command": f"python -m benchmarks --only {section}",
+        "found": found,
+    }
+
+
+def raw(*measured, **head):
+    return {**parts.raw({"cores": 2}, {"torch": "2"}, 128), **head, "parts": list(measured)}
+
+
 def targets(**measured):
-    return list(report.targets({section: {"a": found} for section, found in measured.items()}))
+    return list(report.targets(raw(*(part(section, found) for section, found in measured.items()))))
+
+
+FLOORS = {"kd fast": {"ours": [1.0] * 27, "floor": [1.0] * 27}}
+SWEEP = {"1 with one store": [1.0], **{f"12 {way}": [1.0] * 4 for way in WAYS}}
+EPOCHS = {
+    "understudy kd fast": [2.0, 2.0],
+    "understudy stored hint fast": [1.0, 1.0],
+    "F2 kd fast": [1.9, 1.9],
+    "F1 kd fast": [1.0, 1.0],
+    "F1 hint fast": [0.99, 0.99],
+    "other at": [5.0, 5.0],
+}
+
+
+def test_a_page_of_several_runs_says_of_each_table_how_often_and_at_which_commit_it_was_measured(tmp_path):
+    runs = [
+        raw(part("floors", FLOORS), part("sweep", SWEEP, pair="b")),
+        raw(part("sweep", SWEEP, commit="142a813", at="2026-11-22 09:00 UTC"), part("growth", {}, pair=None)),
+        raw(part("floors", {"kd fast": {"ours": [3.0], "floor": [1.0]}}, at="2026-11-19 10:00 UTC")),
+    ]
+    for number, one in enumerate(runs):
+        (tmp_path / f"{number}.json").write_text(json.dumps(one))
+    found = parts.merged(sorted(tmp_path.glob("*.json")))
+    found["parts"] = [one for one in found["parts"] if one["section"] != "growth"]
+    page = report.page(found)
+    assert (
+        "| live KD step / floor F2, fast settings, ResNet-56 -> ResNet-20 | 0.95 | 1.00 | pass | 27 rounds, at" in page
+    )
+    assert "## A sweep: ResNet-56 -> ResNet-20\n\n4 rounds, at 142a813.\n" in page
+    assert "## A sweep: WRN-40-2 -> WRN-16-2\n\n4 rounds, at 6c3c8ca.\n" in page
+    assert "Made in 6 minutes (2026-11-20 to 2026-11-22) by" in page
+    (tmp_path / "other.json").write_text(json.dumps(raw(machine={"cores": 64})))
+    with pytest.raises(parts.UnlikeError, match=r"other\.json differs in machine"):
+        parts.merged([tmp_path / "0.json", tmp_path / "other.json"])
+
+
+def test_an_epoch_is_held_against_the_floors_epoch():
+    table = report.page(raw(part("epochs", EPOCHS)))
+    assert "| understudy kd fast | 2.00 | 64 | 0.95 |" in table
+    assert "| understudy stored hint fast | 1.00 | 128 | 0.99 |" in table
+    assert "| F2 kd fast | 1.90 | 67 |  |" in table
+    assert "| other at | 5.00 | 26 |  |" in table
+
+
+def test_epochs_of_floors_take_the_trainers_own_batches(monkeypatch):
+    taken = []
+    take = Floor.take
+    monkeypatch.setattr(Floor, "take", lambda floor, batch: (taken.append(batch.ids.tolist()), take(floor, batch)))
+    monkeypatch.setitem(PAIRS, "tiny", Pair("tiny", "resnet8", "resnet8", "layer2", "bn2"))
+    epochs = ours.floor_epochs(Work(PAIRS["tiny"], 2 * BATCH), "kd", ours.PLAIN)
+    assert set(epochs) == {"F1", "F2"}
+    taken.clear()
+    epochs["F1"]()
+    epochs["F2"]()
+    assert sorted(taken[0] + taken[1]) == sorted(taken[2] + taken[3]) == list(range(2 * BATCH))
+
+
+def test_each_part_is_kept_with_its_commit_and_only_what_is_missing_is_measured(tmp_path, monkeypatch):
+    measured = []
+
+    def sweep(pair, images, *, epochs, rounds):
+        measured.append(pair)
+        return SWEEP
+
+    monkeypatch.setattr(sections, "trainings", sweep)
+    monkeypatch.setattr(peers, "installed", list)
+    monkeypatch.setattr(command, "SECTIONS", ("sweep",))
+    file, page = tmp_path / "raw.json", tmp_path / "page.md"
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["benchmarks", "--out", str(page), *map(str, words)])
+        command.main()
+
+    run("--raw", file, "--pairs", "a")
+    (one,) = json.loads(file.read_text())["parts"]
+    assert (one["section"], one["pair"], one["rounds"], one["found"]) == ("sweep", "a", 4, SWEEP)
+    assert one["commit"].startswith(parts.commit_of(parts.ROOT))
+    run("--raw", file)
+    assert measured == ["a", "b"]
+    run("--merge", file)
+    assert measured == ["a", "b"]
+    assert "| 12 separate | 1.0, 1.0, 1.0, 1.0 | 0.1 |" in page.read_text()
+    run("--raw", file, "--only", "sweep", "--pairs", "b")
+    assert measured == ["a", "b", "b"]
+    assert len(json.loads(file.read_text())["parts"]) == 2

@@ -21,12 +21,12 @@ Step = Callable[[], None]
 
 
 class Floor:
-    """A plain hand-written loop around copies of a training's networks; one batch, which is always the same."""
+    """A plain hand-written loop around copies of a training's networks; one batch, until it takes another."""
 
     def __init__(self, training: Training, stage: Stage, batch: Batch):
         reads, course = stage.objective.reads, stage.course
         self.settings = training.settings
-        self.inputs, self.labels = self.settings.prepare(batch.inputs), batch.labels
+        self.take(batch)
         student = copy.deepcopy(training.student).train()
         network = self.settings.compiled(student)
         self.student = TappedNetwork(network, reads.student_taps, cut=not reads.student_logits)
@@ -38,6 +38,9 @@ class Floor:
         self.teachers = [] if first is None else [TappedNetwork(self._asked(first), reads.teacher_taps, cut=cut)]
         if reads.teacher_logits:
             self.teachers += [TappedNetwork(self._asked(teacher)) for teacher in others if teacher is not None]
+
+    def take(self, batch: Batch) -> None:
+        self.inputs, self.labels = self.settings.prepare(batch.inputs), batch.labels
 
     def steps(self) -> dict[str, Step]:
         """The floors by name; F2 only where a teacher is asked."""
