@@ -15,7 +15,9 @@ from understudy.measure import fastest
 from understudy.measure.fastest import best_of, fastest_settings
 from understudy.methods import find
 from understudy.stored import Stored
+from understudy.training import teaching
 from understudy.training.course import Course
+from understudy.training.loop import Training
 from understudy.training.settings import CHOOSABLE, Settings
 from understudy.training.teaching import unlearned
 
@@ -120,6 +122,22 @@ def test_a_measurement_leaves_networks_and_random_numbers_as_they_are(look):
     assert torch.equal(torch.get_rng_state(), drawn)
     for network, state in zip(look.networks, before, strict=True):
         assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+
+
+def test_a_teacher_is_judged_once_for_each_precision_and_by_a_training_anew(look, small, monkeypatch):
+    judged = []
+    judge = teaching._judged
+    monkeypatch.setattr(teaching, "_verdicts", {})
+    monkeypatch.setattr(
+        teaching, "_judged", lambda *about: (judged.append(about[-1].of_teacher.precision), judge(*about))[1]
+    )
+    look(Settings(device="cpu", auto=("teacher_precision", "precision", "channels_last")))
+    assert judged == ["float32", "bfloat16"]
+    teacher, student = look.networks
+    for settings in (Settings(device="cpu"), Settings(device="cpu", channels_last=False)):
+        training = Training(student, [teacher], find("kd")(Course(epochs=1)), small.data(), settings=settings)
+        training.open(training.stages[0])
+    assert judged == ["float32", "bfloat16", "float32", "float32"]
 
 
 def test_what_was_measured_is_remembered_for_this_question_alone(look, small, monkeypatch, tmp_path):

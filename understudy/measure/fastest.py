@@ -33,7 +33,7 @@ from understudy.taps import inner
 from understudy.training.checkpoints import write_atomically
 from understudy.training.loop import Training
 from understudy.training.settings import Choosable, Settings
-from understudy.training.teaching import has_learned
+from understudy.training.teaching import has_learned, judged_once
 
 WORTH = 1.05  # a change of the settings is worth making from so many times the speed on
 SHORT = 120.0  # seconds: a run that takes no longer is not worth a measurement
@@ -113,6 +113,7 @@ def _trials(
 ) -> Iterator["_Trials"]:
     """With answers in files of their own, where there are any."""
     with contextlib.ExitStack() as stack:
+        stack.enter_context(judged_once())
         if stored:
             folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
             stored = stored.aside(Path(folder))

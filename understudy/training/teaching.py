@@ -4,7 +4,8 @@ That the copy answers alike is checked on samples of the training part, for ever
 stage begins. What does not pass is not used, and a line says so.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakValueDictionary
@@ -81,9 +82,10 @@ def lean(
     batches = _samples(data, settings)
     askers: list[Asker | None] = []
     forms = []
-    for asked, network in zip(objective.teachers, teachers, strict=False):  # not every one need be read
+    pairs = zip(objective.teachers, teachers, strict=False)  # not every one need be read
+    for number, (asked, network) in enumerate(pairs):
         teacher = TappedNetwork(network, asked.taps, cut=asked.cut, called=asked.called)
-        found = _stand_in(teacher, batches, settings, note) if is_bare(network) else None
+        found = _stand_in(number, teacher, batches, settings, note) if is_bare(network) else None
         askers.append(found)
         forms.append(found.form if found else wished)
     objective.stand_in(askers)
@@ -103,16 +105,34 @@ class _Verdict:
 # Of this process: the trainings of a sweep share a verdict, those that are under way together the copy.
 _verdicts: dict[str, _Verdict] = {}
 _copies: WeakValueDictionary[tuple[str, int], Lean] = WeakValueDictionary()
+_timed: dict[tuple[int, str], _Verdict] | None = None  # those of teachers that are timed, while they are
+
+
+@contextmanager
+def judged_once() -> Iterator[None]:
+    """For a while, in which the same teachers are timed under many settings: each is judged once for each precision.
+
+    A judgement takes as long as many steps, and memory format and threads change it by rounding alone. Trainings judge
+    for themselves, so that one that goes on finds the same.
+    """
+    global _timed
+    before, _timed = _timed, {}
+    try:
+        yield
+    finally:
+        _timed = before
 
 
 def _stand_in(
-    teacher: TappedNetwork, batches: Sequence[Tensor], settings: Settings, note: Callable[[str], None]
+    number: int, teacher: TappedNetwork, batches: Sequence[Tensor], settings: Settings, note: Callable[[str], None]
 ) -> Lean | None:
     """The cheapest copy that answers alike; None where there can be no copy."""
     key = _key(teacher, batches, settings)
-    if key not in _verdicts:
-        _verdicts[key] = _judged(teacher, batches, settings)
-    verdict = _verdicts[key]
+    verdicts: dict[Any, _Verdict] = _verdicts if _timed is None else _timed
+    about = key if _timed is None else (number, settings.of_teacher.precision)
+    if about not in verdicts:
+        verdicts[about] = _judged(teacher, batches, settings)
+    verdict = verdicts[about]
     for text in verdict.notes:
         note(text)
     if not verdict.possible:
