@@ -12,7 +12,7 @@ from benchmarks import parts, peers, report, sections
 from benchmarks.workload import PAIRS
 from understudy.measure.surroundings import machine, versions
 
-SECTIONS = ("floors", "steps", "epochs", "memory", "growth", "sweep")
+SECTIONS = ("floors", "steps", "epochs", "memory", "start", "growth", "sweep")
 OF_ONE_PAIR = ("growth",)  # sections that say themselves what is measured
 
 
@@ -62,6 +62,8 @@ def _measured(section: str, pair: str, options: argparse.Namespace) -> Any:
         return sections.epochs(pair, max(2, few), options.images)
     if section == "memory":
         return sections.memory(pair, few)
+    if section == "start":
+        return sections.start(pair, few)
     if section == "growth":
         return sections.growth(options.rounds)
     return sections.trainings(pair, options.images // 2, epochs=3, rounds=max(1, options.rounds // 4))

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from benchmarks import ours, peers, sweep
+from benchmarks import start as beginnings
 from benchmarks.memory import in_own_process
 from benchmarks.workload import BATCH, PAIRS, Work
 from understudy.measure.steps import interleaved
@@ -66,6 +67,12 @@ def memory(pair: str, rounds: int) -> Processes:
         for kind in peers.kinds(library, Work(PAIRS[pair], BATCH)):
             kinds[f"{library} {kind}"] = library, kind
     return _processes({name: partial(in_own_process, *kind, pair) for name, kind in kinds.items()}, rounds)
+
+
+def start(pair: str, rounds: int) -> Processes:
+    """Seconds of the import, and from there to the end of the first step, as a user meets them."""
+    with tempfile.TemporaryDirectory() as folder:
+        return _processes(beginnings.variants(pair, Path(folder)), rounds)
 
 
 def growth(rounds: int) -> dict[str, Any]:
