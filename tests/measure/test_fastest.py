@@ -107,6 +107,29 @@ def test_what_a_recipe_says_is_kept():
     assert best_of(Settings(precision="bfloat16"), everything) == (Settings(precision="bfloat16"), 1.0)
 
 
+@pytest.mark.parametrize(
+    ("device", "settings", "bfloat16", "compiled"),
+    [
+        ("cpu", {"precision": "float32"}, 2.0, True),
+        ("cpu", {"precision": "bfloat16"}, 2.0, False),
+        ("cpu", {}, 2.0, False),
+        ("cpu", {}, 0.5, True),
+        ("meta", {}, 2.0, True),
+    ],
+    ids=["float32-is-said", "bfloat16-is-said", "bfloat16-is-faster", "bfloat16-is-slower", "accelerator"],
+)
+def test_on_a_cpu_compilation_is_tried_in_float32_alone(device, settings, bfloat16, compiled):
+    left = Settings(device=device, auto=tuple(name for name in CHOOSABLE if name not in settings), **settings)
+    tried = []
+
+    def times(one, other):
+        tried.append(one.compile)
+        return speeds(precision__bfloat16=bfloat16, compile__True=1.35)(one, other)
+
+    assert best_of(left, times)[0].compile == compiled
+    assert any(tried) == compiled
+
+
 def test_what_cannot_be_done_here_is_passed_over():
     found, gain = best_of(OPEN, lambda one, other: None if one.precision == "bfloat16" else 1.0)
     assert found.precision == "float32"
@@ -219,7 +242,8 @@ def test_the_heaviest_networks_get_a_comparison_and_what_was_not_compared_is_not
     assert not list(tmp_path.rglob("*.json"))
 
 
-def test_whether_compilation_is_worth_trying_belongs_to_the_question(look, monkeypatch):
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_whether_compilation_is_worth_trying_belongs_to_the_question(look, monkeypatch, device):
     class Trials:
         compared, left_out = 1, False
 
@@ -228,7 +252,7 @@ def test_whether_compilation_is_worth_trying_belongs_to_the_question(look, monke
             self.times = lambda one, other: 2.0 if one.compile else 1.0
 
     monkeypatch.setattr(fastest, "_Trials", Trials)
-    settings = Settings(device="meta", auto=("channels_last", "compile"))
+    settings = Settings(device=device, auto=("channels_last", "compile"))
     for how in ("measured in", "measured before"):
         for steps, compiled in ((10, False), (100_000, True)):
             found = look(settings, steps=steps)
