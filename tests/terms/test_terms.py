@@ -1,6 +1,5 @@
 """Every term against every property; the rows are in ``rows_*.py``."""
 
-import contextlib
 import copy
 import importlib
 from pathlib import Path
@@ -8,9 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
+from tests.refusing import Refusing, without_autocast
 from tests.terms.table import CLASSES, Net, Row, networks
 from understudy import Objective, terms
 from understudy.terms import BSS, Facts
@@ -121,19 +119,6 @@ def test_mixed_labels_are_no_harm(row: Row):
     assert torch.isfinite(objective(inputs, soft, ids=ids, epoch=1.0).loss)
 
 
-class Refusing(TorchDispatchMode):
-    """Refuses what a device would have to finish its work for; ``meta`` itself has no values to be asked for."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        assert "check_errors" not in func.name(), f"{func.name()} looks at what came out"
-        out = func(*args, **(kwargs or {}))
-        found = [x for x in tree_leaves((args, kwargs, out)) if isinstance(x, Tensor)]
-        # A number of the host's may take part in a command: it travels within it.
-        places = {x.device.type for x in found if x.is_meta or x.ndim or "copy" in func.name()}
-        assert len(places) < 2, f"{func.name()} copies between the host and the device"
-        return out
-
-
 @every_term
 def test_a_step_asks_nothing_of_the_device(row: Row, monkeypatch):
     if isinstance(row.term, BSS):  # what the student sees depends on how many samples there are to be pushed
@@ -144,10 +129,7 @@ def test_a_step_asks_nothing_of_the_device(row: Row, monkeypatch):
     objective.learn(objective.read(inputs, labels, ids=ids, epoch=1.0))  # the first step may fill what is kept
     for module in (objective, teacher, student):
         module.to("meta")
-    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: False)  # there is none on ``meta``
-    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
-    for maker in ("tensor", "as_tensor"):  # of the host's numbers
-        monkeypatch.setattr(torch, maker, lambda *_, **__: pytest.fail("numbers of the host are copied to the device"))
+    without_autocast(monkeypatch)
     inputs, labels, ids = (x.to("meta") for x in (inputs, labels, ids))
     with Refusing():
         reading = objective.read(inputs, labels, ids=ids, epoch=1.0)

@@ -7,13 +7,18 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from understudy import CE, KD, Objective, Settings
+from tests.refusing import Refusing, without_autocast
+from understudy import CE, KD, Objective, Settings, Views
 from understudy.methods import find
+from understudy.models.folding import copied
 from understudy.streams import Beside
 from understudy.training import settings as settings_module
+from understudy.training import teaching
 from understudy.training.course import Course
 from understudy.training.loop import Training
 from understudy.training.optimizers import SGD
+from understudy.training.place import Place
+from understudy.training.watch import Watcher
 
 
 @pytest.mark.parametrize(("method", "own"), [("kd", {}), ("fitnets", {"pair": "conv -> conv1", "hint_epochs": 1})])
@@ -75,3 +80,35 @@ def test_the_teacher_works_beside_the_student_and_is_waited_for(small, monkeypat
     done.clear()
     objective(torch.rand(2, 3, 8, 8), torch.tensor([0, 1]))
     assert done == ["side waits for main", "to side", "teacher", "back", "student", "main waits for side"]
+
+
+VIEWS = Views(shift=1, flip=True, cutout=2)
+STEP = Course(epochs=2, batch=12, optimizer=SGD(lr=0.01), views=VIEWS, ema=0.9, max_norm={"conv*": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("method", "own", "batches"),
+    [("kd", {}, 2), ("fitnets", {"pair": "conv -> conv1", "hint_epochs": 1}, 1), ("can", {}, 1)],
+)
+def test_a_whole_step_asks_nothing_of_the_device(small, monkeypatch, method, own, batches):
+    def copy_of(number, teacher, inputs, settings, note):
+        return teaching.Lean(copied(teacher.network), teacher, settings)  # judged before the stage, by its values
+
+    monkeypatch.setattr(teaching, "_stand_in", copy_of)
+    monkeypatch.setattr("understudy.training.ahead.company_matters", lambda *_: None)
+    settings = Settings(device="meta", teacher_batches=batches)
+    teacher, student = small.networks()
+    stages, told = find(method)(STEP, **own), Watcher()
+    losses = []
+    told.step = lambda done, loss: losses.append(loss)
+    training = Training(student, [teacher], stages, small.data(), settings=settings, watcher=told)
+    without_autocast(monkeypatch)
+    for number, stage in enumerate(stages):
+        training.place = Place(stage=number)
+        training.open(stage)
+        feed = training.batches(stage)
+        training.advance(stage, next(feed), 0.0)  # the first step may fill what is kept
+        with Refusing():
+            for _ in range(2):  # an epoch has more
+                training.advance(stage, next(feed), 0.0)
+    assert losses == [None] * 3 * len(stages)
