@@ -300,8 +300,7 @@ def _measure(
     ended: list[dict[str, Any]],
     folder: Path | None,
 ) -> Distilled:
-    part = data.test or data.validation or data.train
-    measured_on = "test" if data.test else "validation" if data.validation else "train"
+    measured_on, part = data.measured
     with settings.in_force():
         logits, labels = answers(student, part, settings)
         taught = [answers(teacher, part, settings)[0] for teacher in teachers]

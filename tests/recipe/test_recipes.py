@@ -98,6 +98,8 @@ def test_every_recipe_of_the_repository_is_right_and_resolves_to_itself(path):
             "r.toml:9: methods.kd.temperature: Input should be a valid num",
         ),
         ("[methods.kd]", "r.toml:5: methods.kd: it learns from a teacher: add a table [teacher]"),
+        ('[methods.dml]\narchitecture = "teacher"', "r.toml:5: methods.dml: it learns from a teacher: add a table"),
+        ('[methods.terms]\nterms = "KD()"', "r.toml:5: methods.terms: it learns from a teacher: add a table"),
         (
             TEACHER + "[methods.fitnets]\nhint_epochs = 30",
             "r.toml:8: methods.fitnets: hint_epochs = 30 must be",

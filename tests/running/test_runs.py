@@ -4,12 +4,14 @@ import builtins
 import errno
 import json
 import os
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
 
 import understudy
+from tests.conftest import RECIPE
 from understudy import recipe as recipes
 from understudy.errors import UserError
 from understudy.models import load_weights
@@ -120,6 +122,16 @@ def test_a_folder_of_another_recipe_or_of_something_else_is_refused_and_left_alo
     (tmp_path / "run/recipe.toml").write_text("no [ recipe")
     with pytest.raises(UserError, match="cannot be read"):
         make_run().execute()
+
+
+def test_where_there_is_only_a_training_part_the_figures_are_of_it_and_say_so(make_run, tmp_path):
+    shutil.rmtree("pictures/test")
+    text = RECIPE.replace("validation = 15", "validation = 0").partition("[methods.fitnets]")[0]
+    run = make_run("train.epochs=1", text=f"{text}[methods.alone]\n[methods.kd]\n")
+    assert "no test part: the final figures will be those of the training part" in [f.text for f in run.check()]
+    result = run.execute()
+    assert (result["data"]["measured_on"], result["data"]["measured"]) == ("train", 60)
+    assert "train part" in write_report(tmp_path / "run").read_text()
 
 
 def test_what_a_kill_before_the_recipe_was_written_leaves_does_not_stand_in_the_way(make_run, tmp_path):

@@ -129,6 +129,13 @@ class Data:
         """The test part; opening it is for the end of a run."""
         return self.open_test() if self.open_test else None
 
+    @property
+    def measured(self) -> tuple[str, Part]:
+        """What the final figures are of, by its name: the test part, or the next best there is."""
+        if self.test is not None:
+            return "test", self.test
+        return ("validation", self.validation) if self.validation is not None else ("train", self.train)
+
     def example(self, batch: int, device: torch.device) -> Tensor:
         """A few training samples as they are."""
         ids = self.train.ids[:batch]

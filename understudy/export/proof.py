@@ -111,11 +111,10 @@ class Proof:
 
 def proving_part(data: Data) -> tuple[Part, str]:
     """The test part, or the validation part where there is none."""
-    if data.test is not None:
-        return data.test, "test"
-    if data.validation is not None:
-        return data.validation, "validation"
-    raise UserError(f"{data.name} has neither a test nor a validation part: an export could not be proved on it")
+    measured_on, part = data.measured
+    if part is data.train:
+        raise UserError(f"{data.name} has neither a test nor a validation part: an export could not be proved on it")
+    return part, measured_on
 
 
 def compare(before: nn.Module, after: nn.Module, part: Part) -> Compared:

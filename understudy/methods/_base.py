@@ -60,6 +60,10 @@ class Method:
         own = {name for name, value in self.of_assistants.items() if value is None} | set(PROPOSALS)
         return {name: value for name, value in {**settings, **self.of_assistants}.items() if name not in own}
 
+    def is_taught(self, settings: Mapping[str, Any]) -> bool:
+        """Whether it reads a teacher with these settings; one that needs none may want one by a setting (``dml``)."""
+        return self.reads_teacher or any(s.objective.reads.teacher for s in self(Course(), **settings))
+
     def __call__(self, course: Course, **settings: Any) -> list[Stage]:
         self.check_names(settings)
         return self.stages(course, **settings)

@@ -65,11 +65,11 @@ def check_combinations(recipe: Recipe, mistakes: Mistakes) -> None:
     """What is right key by key and impossible together."""
     for name, table in recipe.methods.items():
         method = methods.find(table.method)
-        if method.reads_teacher and not recipe.taught_by and method.family != "own":
-            mistakes.add(["methods", name], "it learns from a teacher: add a table [teacher]")
         given = {key: PLACEHOLDERS[key] for key in method.needed if key in PLACEHOLDERS}
         try:
-            method(table.train, **(given | dict(table.settings)))
+            stages = method(table.train, **(given | dict(table.settings)))
+            if not recipe.taught_by and any(stage.objective.reads.teacher for stage in stages):
+                mistakes.add(["methods", name], "it learns from a teacher: add a table [teacher]")
         except UserError as error:
             mistakes.add(["methods", name], str(error))
         if method.needs_assistants and not table.assistants:

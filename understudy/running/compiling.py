@@ -68,7 +68,7 @@ def student_of(method: str, seed: int) -> str:
 def guides(learns: Learning, teachers: Teachers, before: Sequence[str]) -> Teachers:
     """Whom a network learns from: the last one before it, or all of them, as its method has it."""
     method = methods.find(learns.method)
-    if not method.reads_teacher:
+    if not method.is_taught(learns.settings):
         return ()
     return [*teachers, *before] if method.guides == "all" else before[-1:] or teachers
 

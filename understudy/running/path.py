@@ -172,7 +172,9 @@ class PathRun(Run):
         if self.ways.teacher.weights is None:
             return {}
         network = self.teachers(self.recipe.seeds[0])[TEACHER]
-        accuracy = accuracy_of(network, self.cast.data.validation, self.recipe.settings.of_teacher)
+        validation = self.cast.data.validation
+        assert validation is not None  # the recipe is refused without one
+        accuracy = accuracy_of(network, validation, self.recipe.settings.of_teacher)
         return {self.ways.sizes.teacher: Spread((accuracy,))}
 
     def _save_time(self, search: Search) -> None:

@@ -32,8 +32,7 @@ FIGURES = ("accuracy", "top5", "loss", "calibration_error", "agreement", "diverg
 def summarize(run: "Run") -> dict[str, Any]:
     """Everything that a reader of the run wants to know. The test part is opened here, once."""
     cast, recipe, began = run.cast, run.recipe, time.monotonic()
-    part = cast.data.test if cast.data.test is not None else cast.data.validation
-    measured_on = "test" if cast.data.test is not None else "validation"
+    measured_on, part = cast.data.measured
     teachers = _teachers(run)
     taught = {name: _taught(networks, part, recipe.settings.of_teacher) for name, networks in teachers.items()}
     teacher_logits = {seed: _together([found[seed] for found in taught.values()]) for seed in recipe.seeds if taught}
@@ -55,7 +54,7 @@ def summarize(run: "Run") -> dict[str, Any]:
             "train": len(run.student_data.train),
             "validation": len(cast.data.validation) if cast.data.validation else 0,
             "measured_on": measured_on,
-            "measured": len(part) if part else 0,
+            "measured": len(part),
             "classes": list(cast.data.classes),
         },
         "networks": _networks(run, networks),
@@ -87,9 +86,7 @@ def _teachers(run: "Run") -> dict[str, dict[int, nn.Module]]:
     }
 
 
-def _taught(
-    networks: Mapping[int, nn.Module], part: Part | None, settings: Settings
-) -> dict[int, tuple[Tensor, Tensor]]:
+def _taught(networks: Mapping[int, nn.Module], part: Part, settings: Settings) -> dict[int, tuple[Tensor, Tensor]]:
     """A teacher's answers for every seed; one network is asked once."""
     known = {id(network): network for network in networks.values()}
     answered = {key: _answers(network, part, settings) for key, network in known.items()}
@@ -100,15 +97,12 @@ def _together(answered: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor
     return together([logits for logits, _ in answered]), answered[0][1]
 
 
-def _answers(network: nn.Module, part: Part | None, settings: Settings) -> tuple[Tensor, Tensor]:
-    assert part is not None
+def _answers(network: nn.Module, part: Part, settings: Settings) -> tuple[Tensor, Tensor]:
     with settings.in_force():
         return answers(network, part, settings)
 
 
-def _method(
-    run: "Run", name: str, part: Part | None, teacher_logits: Mapping[int, tuple[Tensor, Tensor]]
-) -> dict[str, Any]:
+def _method(run: "Run", name: str, part: Part, teacher_logits: Mapping[int, tuple[Tensor, Tensor]]) -> dict[str, Any]:
     """One method over its seeds."""
     rows: list[dict[str, Any]] = []
     answered: list[Tensor] = []
@@ -152,11 +146,11 @@ def _beside_the_teacher(
     run: "Run",
     kept: str,
     teachers: Mapping[str, nn.Module],
-    part: Part | None,
+    part: Part,
     teacher_logits: Mapping[int, tuple[Tensor, Tensor]],
 ) -> dict[str, Any]:
     """Where the student that leaves and its teacher differ, in answers and in inner values."""
-    if not teachers or part is None:
+    if not teachers:
         return {}
     recipe, teacher = run.recipe, next(iter(teachers.values()))  # inner values are the first one's
     logits, labels = _answers(run.trained(kept), part, recipe.settings)
@@ -173,7 +167,7 @@ def _beside_the_teacher(
     return found
 
 
-def accuracy_of(network: nn.Module, part: Part | None, settings: Settings) -> float:
+def accuracy_of(network: nn.Module, part: Part, settings: Settings) -> float:
     """The share of a part that a network has right."""
     logits, labels = _answers(network, part, settings)
     return (logits.argmax(1) == labels).double().mean().item()

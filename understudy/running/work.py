@@ -146,7 +146,7 @@ def key_parts(node: Node, teachers: tuple[Taught | Given, ...], cast: Cast) -> d
 
 def _teachers(job: Job, cast: Cast, casts: Casts) -> list[nn.Module]:
     """The teachers with their weights, one module for all trainings that are under way at the same time."""
-    if not methods.find(job.node.method).reads_teacher:
+    if not methods.find(job.node.method).is_taught(job.node.settings):
         return []
     found = list[nn.Module]()
     for teacher in job.teachers:
