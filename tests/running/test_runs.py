@@ -125,9 +125,10 @@ def test_a_folder_of_another_recipe_or_of_something_else_is_refused_and_left_alo
 
 
 def test_where_there_is_only_a_training_part_the_figures_are_of_it_and_say_so(make_run, tmp_path):
-    shutil.rmtree("pictures/test")
+    shutil.copytree("pictures/train", tmp_path / "alone" / "train")
     text = RECIPE.replace("validation = 15", "validation = 0").partition("[methods.fitnets]")[0]
-    run = make_run("train.epochs=1", text=f"{text}[methods.alone]\n[methods.kd]\n")
+    root = f'data.root="{tmp_path / "alone"}"'
+    run = make_run("train.epochs=1", root, text=f"{text}[methods.alone]\n[methods.kd]\n")
     assert "no test part: the final figures will be those of the training part" in [f.text for f in run.check()]
     result = run.execute()
     assert (result["data"]["measured_on"], result["data"]["measured"]) == ("train", 60)
