@@ -35,9 +35,21 @@ def test_resnet_parameters(depth):
     assert counts == RESNETS[depth]
 
 
-@pytest.mark.parametrize(("depth", "millions"), [(20, 0.27), (56, 0.85)])
-def test_resnet_parameters_with_shortcut_a(depth, millions):
-    assert round(parameters(on_meta(f"resnet{depth}", shortcut="A")) / 1e6, 2) == millions
+RESNETS_A = {  # 10 classes: without B's two convolutions of 1x1 and their norms, 16*32 + 2*32 + 32*64 + 2*64 = 2752
+    8: 75_290,
+    14: 172_506,
+    20: 269_722,  # He et al.'s table 6: 0.27 million
+    26: 366_938,
+    32: 464_154,
+    44: 658_586,
+    56: 853_018,  # 0.85 million
+    110: 1_727_962,  # 1.7 million
+}
+
+
+@pytest.mark.parametrize("depth", RESNETS_A)
+def test_resnet_parameters_with_shortcut_a(depth):
+    assert parameters(on_meta(f"resnet{depth}", shortcut="A")) == RESNETS_A[depth]
 
 
 @pytest.mark.parametrize("shortcut", ["A", "B"])
@@ -83,11 +95,15 @@ def test_wide_resnet_dropout():
     assert torch.equal(network(x), network(x))
 
 
-PLAIN = {  # CIFAR-10's and CIFAR-100's lists
+PLAIN = {  # CIFAR-10's and CIFAR-100's lists; odd sizes have one list, with 10 and with 100 classes
     2: (13_082, 215_172),
+    3: (69_866, 438_596),
     4: (37_338, 475_652),
+    5: (221_994, 959_364),
     6: (82_778, 1_107_204),
+    7: (649_834, 655_684),
     8: (327_962, 1_246_276),
+    9: (2_294_698, 2_340_868),
     10: (2_487_850, 2_931_460),
 }
 
