@@ -3,9 +3,13 @@
 import io
 import json
 import os
+import re
 import signal
 import socket
+import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from queue import Queue
 from threading import Event
 from types import SimpleNamespace
@@ -14,6 +18,7 @@ import pytest
 
 from tests.running import plans
 from tests.running.plans import TRAININGS, students
+from understudy.cli import main
 from understudy.errors import FailedTrainingError, UserError
 from understudy.running import worker
 from understudy.running.engines import Ended, Engine, Processes, Together
@@ -293,35 +298,95 @@ def test_an_address_at_which_nobody_answers_is_refused_before_ray_tries_for_long
             Ray(1, told, Share(1), Hearing(), StopRequest())
 
 
+def started(folder):
+    """What ``ray start --head`` began, and the address that it tells; on a busy machine it gives up by itself."""
+    words = f"start --head --block --num-cpus 2 --port 0 --temp-dir {folder}"
+    spared = "--include-dashboard false --include-log-monitor false --disable-usage-stats"
+    command = [Path(sys.executable).with_name("ray"), *words.split(), *spared.split()]
+    for _ in range(3):
+        said, cluster = "", subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        while line := cluster.stdout.readline():
+            said += line
+            if found := re.search(r"--address='(\S+)'", line):
+                return cluster, found[1]
+        cluster.communicate()
+    raise AssertionError(said)
+
+
 @pytest.fixture(scope="module")
-def ray():
-    """A cluster of two cores that nobody else uses."""
-    ray = pytest.importorskip("ray")
-    with pytest.MonkeyPatch.context() as patch:
+def head():
+    """The address of a cluster of two cores that was started by hand, and that nobody else finds."""
+    pytest.importorskip("ray")
+    short = {"prefix": "ray-", "dir": "/tmp", "ignore_cleanup_errors": True}  # or else its sockets' names are too long
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(**short) as folder:
         patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.setenv("RAY_DEDUP_LOGS", "0")
-        ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-        yield ray
-        ray.shutdown()
+        cluster, address = started(folder)
+        yield address
+        cluster.terminate()  # which ends the processes that it began, and no others
+        cluster.communicate()
 
 
 @pytest.mark.slow
-def test_a_ray_cluster_gives_the_same_bytes_also_where_a_worker_is_killed(make_run, tmp_path, expected, ray):
+def test_on_a_cluster_that_was_started_by_hand_the_command_makes_and_stores_what_one_worker_makes(
+    workplace, quick, tmp_path, expected, head, monkeypatch, capsys
+):
+    common = f"distill {tmp_path}/recipe.toml --trust smallnets --set seeds=[0] --no-check --store {tmp_path}/store"
+
+    def understudy(*words):
+        monkeypatch.setattr(sys, "argv", ["understudy", *common.split(), *map(str, words)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        shown = capsys.readouterr()
+        assert not caught.value.code, shown.err
+        return shown.out
+
+    connect, found = Ray._connect, []
+
+    def connecting(engine, address):
+        connect(engine, address)
+        found.append(engine.ray.get_runtime_context().gcs_address)
+
+    monkeypatch.setattr(Ray, "_connect", connecting)
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    understudy("--out", tmp_path / "run", "--engine", "ray", "--address", head)
+    assert found == [head]
+    assert students(tmp_path / "run") == {name: expected[name] for name in expected if name.endswith("-0")}
+    foreseen = json.loads(understudy("--out", tmp_path / "other", "--workers", "1", "--dry-run", "--json"))
+    assert {row["state"] for row in foreseen["trainings"]} == {"in the store"}
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_gives_the_same_bytes_also_where_a_worker_is_killed(
+    make_run, tmp_path, expected, head, monkeypatch
+):
     hearing = Hearing("kd-0", lambda: kill("kd-0"))
     engines = []
 
     def engine(casts, watcher, stop):
         engines.append(Ray(2, None, Share(1), watcher, stop))
+        assert engines[-1].ray.get_runtime_context().gcs_address == head
         return engines[-1]
 
     def kill(training):
         hired = next(hired for hired, job in engines[0]._busy.values() if job.name == training)
-        ray.kill(hired.actor)  # its process, at once
+        engines[0].ray.kill(hired.actor)  # its process, at once
 
+    monkeypatch.setenv("RAY_ADDRESS", head)
     make_run("seeds=[0]", text=RECIPE, engine=engine, watcher=hearing, checkpoint_seconds=0.0).execute()
     assert students(tmp_path / "run") == {name: expected[name] for name in expected if name.endswith("-0")}
     assert [note for note in hearing.notes if note.startswith("kd-0: its worker died")]
     assert [name for what, name in hearing.heard if what == "begins"].count("kd-0") == 2
+
+
+@pytest.fixture
+def ray(head):
+    """Connected to the cluster, as a program that uses Ray for other things is."""
+    import ray
+
+    ray.init(head, log_to_driver=False)
+    yield ray
+    ray.shutdown()
 
 
 @pytest.mark.slow
