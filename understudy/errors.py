@@ -25,8 +25,11 @@ class OptionalPackageError(UserError):
 
 def nearest(word: str, known: Iterable[str], limit: int = 3) -> list[str]:
     """The few ``known`` words most like ``word``, the likeliest first."""
-    known = list(known)
+    known = list(dict.fromkeys(known))
     close = get_close_matches(word, known, n=limit, cutoff=0.5)
+    if not close:  # "KD" for "kd"
+        lowered = {k.lower(): k for k in reversed(known)}
+        close = [lowered[match] for match in get_close_matches(word.lower(), lowered, n=limit, cutoff=0.5)]
     tail = word.rsplit(".", 1)[-1]
     same_tail = [k for k in known if k not in close and tail and k.rsplit(".", 1)[-1] == tail]
     return (close + same_tail)[:limit]

@@ -95,7 +95,7 @@ def load(folder: str | Path, *, trust: Collection[str] = ()) -> nn.Module:
         trust: modules of your own whose code may run to rebuild the student. The package's own networks, timm's,
             torchvision's and transformers' need none.
     """
-    folder = Path(folder)
+    folder, trust = Path(folder), [trust] if isinstance(trust, str) else trust
     description = read(folder)
     if description.module is not None:
         _check_own(description, folder, trust)

@@ -93,3 +93,5 @@ def test_a_method_that_is_not_there_is_answered_with_the_nearest():
         find("fitnets")(COURSE, pair="a -> b", hint_epochs=10)
     with pytest.raises(UserError, match="method 'kd' has no setting 'temprature'; did you mean 'temperature'"):
         find("kd")(COURSE, temprature=2)
+    with pytest.raises(UserError, match="no method 'KD'; did you mean 'kd'"):
+        find("KD")

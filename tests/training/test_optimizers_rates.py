@@ -9,11 +9,19 @@ from torch import nn
 
 from understudy.errors import UserError
 from understudy.methods import find
+from understudy.models import Normalized
 from understudy.training.averaging import Average
 from understudy.training.course import Course
 from understudy.training.loop import Training
 from understudy.training.optimizers import SGD, AdamW, MaxNorm, RMSProp, parameter_groups
 from understudy.training.rates import Constant, Cosine, Linear, OneCycle, Step
+
+
+def test_patterns_are_of_the_users_own_names_behind_a_front_too():
+    network = Normalized(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2)), [0.5], [0.5])
+    scaled = parameter_groups(network, nn.ModuleDict(), 1.0, {"0.*": 0.5})
+    assert sorted((group["lr"], len(group["params"])) for group in scaled) == [(0.5, 2), (1.0, 2)]
+    assert len(MaxNorm(network, {"1.*": 0.9}).bounded) == 1
 
 
 def test_rmsprop_is_the_formula_of_the_paper_with_its_bounded_root():

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from understudy.training.preflight import Finding
 
@@ -68,5 +69,6 @@ def print_json(content: Any) -> None:
 
 def print_findings(findings: Sequence[Finding], console: Console) -> None:
     for finding in findings:
-        console.print(f"{_MARKS[finding.level]} {finding.subject}: ", end="", highlight=False)
-        console.print(finding.text, markup=False, highlight=False)
+        # In one go: a live display that redraws itself in between would wipe out what came before it.
+        told = f"{_MARKS[finding.level]} {escape(finding.subject)}: {escape(finding.text)}"
+        console.print(told, highlight=False)

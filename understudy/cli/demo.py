@@ -36,6 +36,7 @@ def demo(
     _introduce(recipe)
     with listening() as stop, Live(err) as live:
         run = Run(recipe, folder, watcher=live, stop=stop)
+        run.folder.look(recipes.write(recipe))
         if run.complete:
             err.print(f"this demo ran before; delete {folder} to see it train again", style="yellow", markup=False)
         result = run.execute()

@@ -118,7 +118,10 @@ def distill(
         return
     _summary.show(result, out)
     out.print(
-        f"student: {folder / 'student.safetensors'}   report: {page}", markup=False, highlight=False, soft_wrap=True
+        f"student: {folder / 'student.safetensors'} ({result['kept']})   report: {page}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
     )
 
 

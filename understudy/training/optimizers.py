@@ -1,6 +1,6 @@
 """Optimizers as plain descriptions, the paper's RMSProp, rates of single layers, and bounds on the size of kernels."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, ClassVar, Literal
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from understudy.errors import UserError, did_you_mean
 from understudy.objective import Objective
+from understudy.taps import inner
 from understudy.training.bounds import STRICT, ByName, Interval
 
 Groups = list[dict[str, Any]]
@@ -100,11 +101,12 @@ class ClampedRMSprop(torch.optim.Optimizer):
 def parameter_groups(student: nn.Module, owned: nn.Module, base: float, scales: Mapping[str, float]) -> Groups:
     """One group for each rate: the student's parameters by the pattern they match, and what terms own at the base."""
     chosen: dict[float, list[Tensor]] = {1.0: list(owned.parameters())}
-    names = [name for name, _ in student.named_parameters()]
+    named = list(_named(student))
+    names = [name for name, _ in named]
     for pattern in scales:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise UserError(f"lr_scale: no parameter of the student matches {pattern!r}{did_you_mean(pattern, names)}")
-    for name, parameter in student.named_parameters():
+    for name, parameter in named:
         scale = next((s for pattern, s in scales.items() if fnmatchcase(name, pattern)), 1.0)
         chosen.setdefault(scale, []).append(parameter)
     return [
@@ -112,6 +114,13 @@ def parameter_groups(student: nn.Module, owned: nn.Module, base: float, scales: 
         for scale, parameters in chosen.items()
         if parameters
     ]
+
+
+def _named(network: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Every parameter by the name that its own network gives it, without what stands before that one (a front)."""
+    own = {parameter: name for name, parameter in inner(network).named_parameters()}
+    for name, parameter in network.named_parameters():
+        yield own.get(parameter, name), parameter
 
 
 def rival_groups(objective: Objective, base: float) -> Groups:
@@ -128,10 +137,11 @@ class MaxNorm:
 
     def __init__(self, network: nn.Module, bounds: Mapping[str, float]):
         self.bounded: list[tuple[Tensor, float]] = []
+        kernels = [(name, parameter) for name, parameter in _named(network) if parameter.ndim > 1]
         for pattern, bound in bounds.items():
-            matching = [p for name, p in network.named_parameters() if fnmatchcase(name, pattern) and p.ndim > 1]
+            matching = [parameter for name, parameter in kernels if fnmatchcase(name, pattern)]
             if not matching:
-                names = [name for name, p in network.named_parameters() if p.ndim > 1]
+                names = [name for name, _ in kernels]
                 raise UserError(f"max_norm: no weight of the student matches {pattern!r}{did_you_mean(pattern, names)}")
             self.bounded += [(parameter, bound) for parameter in matching]
 

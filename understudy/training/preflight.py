@@ -26,7 +26,7 @@ from understudy.terms import Sum
 from understudy.training.apparatus import facts_of
 from understudy.training.course import Course
 from understudy.training.evaluate import answers
-from understudy.training.optimizers import parameter_groups
+from understudy.training.optimizers import MaxNorm, parameter_groups
 from understudy.training.settings import Settings
 from understudy.training.state import copy_of
 from understudy.training.teaching import has_learned, lean
@@ -249,6 +249,7 @@ def _seconds_of_step(objective: Objective, course: Course, inputs: Tensor, batch
     """The quickest of three, each to its end."""
     rate = course.optimizer.lr
     optimizer = course.optimizer.build(parameter_groups(objective.student, objective.owned, rate, course.lr_scale))
+    bounds = MaxNorm(objective.student, course.max_norm)
 
     def step() -> None:
         with settings.autocast():
@@ -256,6 +257,7 @@ def _seconds_of_step(objective: Objective, course: Course, inputs: Tensor, batch
         optimizer.zero_grad(set_to_none=True)
         outcome.loss.backward()
         optimizer.step()
+        bounds.apply()
 
     return min(timed(step, settings.torch_device) for _ in range(3))
 
