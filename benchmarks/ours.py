@@ -74,27 +74,27 @@ def loop(work: Work, kind: str, settings: Settings, stored: Path) -> Loop:
 
 def floors(work: Work, kind: str, settings: Settings) -> dict[str, Callable[[], None]]:
     """F1 and F2 of a stage."""
-    ours = training(work, stages(work, kind), settings)
-    stage = ours.stages[0]
-    with settings.in_force():
-        ours.open(stage)
-        floor = Floor(ours, stage, next(iter(ours.batches(stage))))
-    return floor.steps()
+    return _floor(work, kind, settings)[1].steps()
 
 
 def floor_epochs(work: Work, kind: str, settings: Settings) -> dict[str, Callable[[], None]]:
     """F1 and F2 of a stage over a whole epoch, whose batches come as the trainer's do."""
+    ours, floor = _floor(work, kind, settings)
+    return {name: partial(_floor_epoch, ours, floor, step) for name, step in floor.steps().items()}
+
+
+def _floor(work: Work, kind: str, settings: Settings) -> tuple[Training, Floor]:
+    """Of a stage, with the training whose networks and batches it has."""
     ours = training(work, stages(work, kind), settings)
     stage = ours.stages[0]
     with settings.in_force():
         ours.open(stage)
-        floor = Floor(ours, stage, next(iter(ours.batches(stage))))
-    return {name: partial(_floor_epoch, ours, stage, floor, step) for name, step in floor.steps().items()}
+        return ours, Floor(ours, stage, next(iter(ours.batches(stage))))
 
 
-def _floor_epoch(ours: Training, stage: Stage, floor: Floor, step: Callable[[], None]) -> None:
+def _floor_epoch(ours: Training, floor: Floor, step: Callable[[], None]) -> None:
     with ours.settings.in_force():
-        for batch in ours.batches(stage):
+        for batch in ours.batches(ours.stages[0]):
             floor.take(batch)
             step()
     ours.place.epoch += 1

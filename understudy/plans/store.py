@@ -105,7 +105,8 @@ class Store:
         wrong = entry.damage()
         if wrong:
             aside = self._set_aside(entry)
-            return None, [f"{entry.folder} is damaged ({', '.join(wrong)}): set aside as {aside}, trained again"]
+            so = f"set aside as {aside}, trained again" if aside else "trained again"
+            return None, [f"{entry.folder} is damaged ({', '.join(wrong)}): {so}"]
         record = entry.record
         try:
             taken = copy_finished(entry.folder, record, training, name, node) if record else None
@@ -168,11 +169,14 @@ class Store:
         else:
             sync_folder(place.parent)
 
-    def _set_aside(self, entry: Entry) -> Path:
+    def _set_aside(self, entry: Entry) -> Path | None:
+        """Where it is now; None where another process was quicker, or the store may only be read."""
         aside = self.path / "damaged" / f"{entry.key}.{uuid.uuid4().hex[:8]}"
-        with contextlib.suppress(OSError):  # another process was quicker, or the store may only be read
+        try:
             aside.parent.mkdir(parents=True, exist_ok=True)
             os.rename(entry.folder, aside)
+        except OSError:
+            return None
         return aside
 
 

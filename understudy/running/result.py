@@ -128,7 +128,7 @@ def _method(run: "Run", name: str, part: Part, teacher_logits: Mapping[int, tupl
     return {
         "method": run.recipe.methods[name].method,
         "trainings": rows,
-        "taught": any(stage.get("taught") for stage in stages),
+        "taught": any(told) if (told := [stage["taught"] for stage in stages if "taught" in stage]) else None,
         "objectives": (read_json(run.folder.training(rows[0]["training"]) / RESULT) or {}).get("objectives"),
         **measures.spreads(rows, FIGURES),
         "measures": measures.of_seeds(answered, labels, taught),
