@@ -279,7 +279,9 @@ def _findings(
     for name, teacher in zip(names, teachers, strict=True):
         yield from preflight.check_teacher(teacher, data, settings, accept_weak=work.accept_weak, name=name)
     for stage in stages:
-        yield from preflight.check_stage(stage, student, teachers, data, settings, seed=work.seed, stored=stored)
+        yield from preflight.check_stage(
+            stage, student, teachers, data, settings, seed=work.seed, stored=stored, timed=stored is not None
+        )
 
 
 def _worth_a_line(finding: Finding, *, answers_kept: bool) -> bool:

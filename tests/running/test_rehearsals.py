@@ -8,6 +8,7 @@ from understudy.cli import bench
 from understudy.measure.fastest import Choice
 from understudy.running import choosing
 from understudy.running.path import PathRun
+from understudy.running.work import Casts
 from understudy.taps import inner
 from understudy.training import preflight
 from understudy.training.settings import Settings
@@ -55,7 +56,7 @@ def test_everybody_is_rehearsed_with_the_teachers_of_the_run(make_run, monkeypat
     monkeypatch.setattr(choosing, "fastest_settings", measure)
     monkeypatch.setattr(bench, "step_cost", lambda training, *_, **__: timed.append(list(map(kind, training.teachers))))
     assert {finding.level for finding in run.check()} == {"ok"}
-    choosing.settled(recipes.parse(recipes.write(run.recipe), settings="auto"), None, trusted=["smallnets"])
+    choosing.settled(recipes.parse(recipes.write(run.recipe), settings="auto"), None, Casts(["smallnets"]))
     list(bench._costs(run, method, None, 0.0))
     assert checked == teachers
     assert measured == timed == [teachers[-1]]

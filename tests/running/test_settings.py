@@ -8,6 +8,7 @@ from understudy import recipe as recipes
 from understudy.measure.fastest import Choice
 from understudy.running import calls, choosing
 from understudy.running.choosing import settled
+from understudy.running.work import Casts
 from understudy.stored import Stored
 from understudy.training.settings import CHOOSABLE, Settings
 from understudy.training.teaching import has_learned
@@ -68,15 +69,15 @@ def measured(monkeypatch):
 
 
 def test_a_run_goes_on_with_the_settings_that_it_began_with(make_run, measured, tmp_path):
-    recipe, reason = settled(recipes.parse(RECIPE), tmp_path / "run", trusted=["smallnets"])
+    recipe, reason = settled(recipes.parse(RECIPE), tmp_path / "run", Casts(["smallnets"]))
     assert (recipe.settings, reason) == (FAST, "bfloat16: 2.00 times the speed")
     run = make_run(text=recipes.write(recipe))
     assert run.execute()["settings"]["precision"] == "bfloat16"
-    again, reason = settled(recipes.parse(RECIPE), tmp_path / "run")
+    again, reason = settled(recipes.parse(RECIPE), tmp_path / "run", Casts())
     assert again == recipe
     assert "with which the run began" in reason
     assert len(measured) == 1
-    plain, _ = settled(recipes.parse(RECIPE, settings="plain"), tmp_path / "run")
+    plain, _ = settled(recipes.parse(RECIPE, settings="plain"), tmp_path / "run", Casts())
     with pytest.raises(UserError, match=r"settings\.precision"):
         run.folder.look(recipes.write(plain))
 
@@ -94,7 +95,7 @@ def test_what_nobody_measured_is_plain_in_the_folder_too(make_run, tmp_path):
 
 
 def test_what_is_stored_is_told_to_the_measurement(small, measured, workplace, tmp_path):
-    settled(recipes.parse(f"{RECIPE}\n[stored]\nviews = 3"), None, trusted=["smallnets"])
+    settled(recipes.parse(f"{RECIPE}\n[stored]\nviews = 3"), None, Casts(["smallnets"]))
     stored = pytest.warns(UserWarning, match="stored answers: the teacher is")
     with stored, pytest.warns(UserWarning, match=r"2\.00 times"):
         understudy.distill(

@@ -81,6 +81,30 @@ def test_a_teacher_far_below_its_declared_accuracy_is_refused(small):
     assert "far below the 99.0%" in texts(findings)
 
 
+@pytest.mark.parametrize(("scale", "samples"), [(1.0, [20]), (0.0, [20, 60])])
+def test_more_samples_are_looked_at_only_where_a_few_leave_a_doubt(small, monkeypatch, scale, samples):
+    monkeypatch.setattr(preflight, "GLANCE", 20)
+    monkeypatch.setattr(preflight, "SAMPLE", 60)
+    seen = []
+    look = preflight.answers
+    monkeypatch.setattr(preflight, "answers", lambda *args: seen.append(len(args[1])) or look(*args))
+    list(preflight.check_teacher(small.Teacher(scale=scale), small.data(validation=0), CPU))
+    assert seen == samples
+
+
+def test_what_takes_steps_is_left_out_where_nobody_reads_it(small):
+    teacher, student = small.networks()
+    stage = Stage("only", as_sum(CE() + KD()), COURSE)
+    found = {
+        timed: [
+            finding.subject
+            for finding in preflight.check_stage(stage, student, [teacher], small.data(), CPU, timed=timed)
+        ]
+        for timed in (True, False)
+    }
+    assert set(found[True]) - set(found[False]) == {"stage 'only'"}
+
+
 def test_a_broken_teacher_is_told_apart(small):
     assert "NaN" in texts(preflight.check_teacher(small.Teacher(scale=float("nan")), small.data(), CPU))
     other = nn.Sequential(nn.Flatten(), nn.Linear(192, 5))
@@ -88,7 +112,7 @@ def test_a_broken_teacher_is_told_apart(small):
 
 
 def test_the_sample_that_judges_a_teacher_is_spread_over_files_sorted_by_class(small, monkeypatch):
-    monkeypatch.setattr(preflight, "SAMPLE", 60)
+    monkeypatch.setattr(preflight, "GLANCE", 60)
     data = small.data(validation=0)  # 90, which is less than twice the sample
     order = torch.argsort(data.train.labels, stable=True)  # as folders of classes are read
     data = replace(data, train=replace(data.train, ids=data.train.ids[order]))
@@ -209,7 +233,7 @@ def test_what_is_timed_is_a_whole_step_and_is_waited_for(small, monkeypatch, tmp
 def test_the_duration_counts_the_answers_that_are_kept(small, monkeypatch, tmp_path):
     def found(stored):
         times = iter([20.0] * 3 + [15.0] * 3)  # three steps, and three times the teacher
-        monkeypatch.setattr(preflight, "timed", lambda work, device: (work(), next(times))[1])
+        monkeypatch.setattr(preflight.clock, "timed", lambda work, device: (work(), next(times))[1])
         teacher, student = small.networks()
         stage = Stage("only", as_sum(CE() + KD()), replace(COURSE, epochs=30, views=Views()))
         findings = list(preflight.check_stage(stage, student, [teacher], small.data(), CPU, stored=stored))

@@ -28,16 +28,14 @@ def read_settled(
     path: Path,
     changes: Sequence[str] | None,
     how: HowSettings,
-    trust: Sequence[str] | None,
-    watcher: Watcher,
-    folder: Path | None = None,
+    casts: Casts,
 ) -> Recipe:
     """The recipe in a file; what was chosen is said on standard error."""
-    return settle(recipes.read(path, changes or [], settings=how), trust, watcher, folder)
+    return settle(recipes.read(path, changes or [], settings=how), casts)
 
 
-def settle(recipe: Recipe, trust: Sequence[str] | None, watcher: Watcher, folder: Path | None = None) -> Recipe:
-    found, reason = settled(recipe, folder, trusted=trust or [], watcher=watcher)
+def settle(recipe: Recipe, casts: Casts, folder: Path | None = None) -> Recipe:
+    found, reason = settled(recipe, folder, casts)
     if reason is not None:
         print_findings([Finding("ok", "settings", reason)], err)
     return found
@@ -51,7 +49,8 @@ def made(
     All commands that train with workers come by here: how many threads are to be had, and so which settings are the
     fastest, depends on how many trainings share the machine.
     """
-    make = partial(make, casts=Casts(trust or (), watcher.downloads))
+    casts = Casts(trust or (), watcher.downloads)
+    make = partial(make, casts=casts)
     begun = RunFolder(folder).settings()
     if begun is None:
         by = _by_default(make, recipe, by, _named(recipe.settings))
@@ -59,7 +58,7 @@ def made(
     else:  # with the threads with which it began; if those were all that there are, one training after another
         recipe = _with(recipe, _gone_on_with(recipe.settings, begun))
         by = _by_default(make, recipe, by, begun.threads) if begun.threads else by
-    found = settle(recipe, trust, watcher, folder)
+    found = settle(recipe, casts, folder)
     engine, threads = chosen_engine(by, found.settings)
     if by.chosen:
         told = f"{by.workers} at once, {plural(threads, 'thread')} each; --workers 1 for one after another"

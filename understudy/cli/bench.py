@@ -27,6 +27,7 @@ from understudy.measure.steps import StepCost, step_cost
 from understudy.measure.surroundings import command, machine, versions
 from understudy.running import Run
 from understudy.running.rehearsal import Rehearsals
+from understudy.running.work import Casts
 from understudy.stored import Stored
 
 
@@ -44,8 +45,9 @@ def bench(
     Example: understudy bench recipes/fitnets_mnist.toml --method kd --set train.batch=64
     """
     with tempfile.TemporaryDirectory() as nowhere, Live(err) as live:
-        read = read_settled(recipe, changes, settings, trust, live)
-        run = Run(read, Path(nowhere), trusted=trust or [], watcher=live)
+        casts = Casts(trust or (), live.downloads)
+        read = read_settled(recipe, changes, settings, casts)
+        run = Run(read, Path(nowhere), watcher=live, casts=casts)
         stored = read.stored.aside(Path(nowhere) / "stored") if read.stored else None
         costs = {name: list(_costs(run, name, stored, seconds)) for name in _named(run, method)}
     if json:

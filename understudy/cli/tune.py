@@ -25,6 +25,7 @@ from understudy.cli._shared import (
 from understudy.cli._trials import LiveTrials
 from understudy.measure import Spread
 from understudy.report import write_report
+from understudy.running.work import Casts
 from understudy.training import preflight
 from understudy.training.interrupt import listening
 from understudy.tuning import Tuning
@@ -74,7 +75,7 @@ def tune(
         **{key: value for key, value in chosen.items() if value is not None},
     )
     with listening() as stop, LiveTrials(err) as live:
-        read = read.settled(settle(read.recipe, trust, live, folder))
+        read = read.settled(settle(read.recipe, Casts(trust or (), live.downloads), folder))
         tuning = Tuning(
             read,
             folder,

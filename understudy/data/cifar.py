@@ -81,15 +81,15 @@ def _check_size(path: Path, which: _Set, records: int | None) -> None:
 
 
 def _records(which: _Set, folder: Path, files: dict[str, str | None], verify: bool) -> InMemory:
-    parts = []
+    contents = []
     for name, md5 in files.items():
         content = (folder / name).read_bytes()
         if verify and md5:
             check_md5(folder / name, md5_of_content(content), md5)
-        parts.append(np.frombuffer(content, np.uint8).reshape(-1, which.label_bytes + _PIXELS))
-    records = np.concatenate(parts)
-    images = np.ascontiguousarray(records[:, which.label_bytes :]).reshape(-1, 3, 32, 32)
-    labels = records[:, which.label_bytes - 1].astype(np.int64)
+        contents.append(np.frombuffer(content, np.uint8).reshape(-1, which.label_bytes + _PIXELS))
+    images = np.empty((sum(map(len, contents)), 3, 32, 32), np.uint8)
+    np.concatenate([records[:, which.label_bytes :] for records in contents], out=images.reshape(len(images), _PIXELS))
+    labels = np.concatenate([records[:, which.label_bytes - 1] for records in contents]).astype(np.int64)
     return InMemory(torch.from_numpy(images), torch.from_numpy(labels))
 
 

@@ -1,21 +1,17 @@
 """Which settings a run has: those that it began with, or the fastest ones, measured at its start."""
 
-from collections.abc import Collection
 from pathlib import Path
 
 from understudy.measure.fastest import Choice, describe, fastest_settings
 from understudy.recipe import Recipe
-from understudy.running.cast import Cast
 from understudy.running.folder import RunFolder
 from understudy.running.rehearsal import Rehearsals
+from understudy.running.work import Casts
 from understudy.stage import Stage
 from understudy.stored import Stored
-from understudy.training.watch import Watcher
 
 
-def settled(
-    recipe: Recipe, folder: Path | None, *, trusted: Collection[str] = (), watcher: Watcher | None = None
-) -> tuple[Recipe, str | None]:
+def settled(recipe: Recipe, folder: Path | None, casts: Casts) -> tuple[Recipe, str | None]:
     """The recipe with nothing left to choose, and a line about what was chosen."""
     if not recipe.settings.auto:
         return recipe, None
@@ -23,14 +19,13 @@ def settled(
     if begun is not None:
         choice = Choice(begun, f"{describe(begun)}, with which the run began")
     else:
-        choice = _measured(recipe, trusted, watcher or Watcher())
+        choice = _measured(recipe, casts)
     return recipe.model_copy(update={"settings": choice.settings}), choice.reason
 
 
-def _measured(recipe: Recipe, trusted: Collection[str], watcher: Watcher) -> Choice:
+def _measured(recipe: Recipe, casts: Casts) -> Choice:
     """On the students' stage that takes most of the run."""
-    cast = Cast.of(recipe.data, trusted, watcher.downloads)
-    rehearsals = Rehearsals(recipe, cast)
+    rehearsals = Rehearsals(recipe, casts.of(recipe.data))
     name, number, steps = longest(recipe, rehearsals)
     training = rehearsals.student(name)
     return fastest_settings(

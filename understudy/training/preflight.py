@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from understudy.data.parts import Batch, Data, Part
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
-from understudy.measure.clock import timed
+from understudy.measure import clock
 from understudy.objective import Objective, evaluating
 from understudy.stage import Stage
 from understudy.stored import Stored
@@ -31,7 +31,8 @@ from understudy.training.settings import Settings
 from understudy.training.state import copy_of
 from understudy.training.teaching import has_learned, lean
 
-SAMPLE = 1000  # of which the teacher's accuracy is estimated
+GLANCE, SAMPLE = 128, 1000  # samples by which a teacher is judged: the more only where the few leave a doubt
+SHORTFALL = 0.02  # below its declared accuracy that nobody minds
 DRY_BATCH = 32
 ABOUT_STORED = "stored answers"  # so ends the subject of what is said of them
 WORTH = 1.2  # times the speed of a training, from which on stored answers are proposed
@@ -82,30 +83,56 @@ def check_teacher(
     name: str = "teacher",
 ) -> Iterator[Finding]:
     """Is it really loaded? Its accuracy on some samples against chance, and against what it should be."""
-    part = data.validation or data.train
-    sample = Part(part.source, part.ids[:: -(-len(part) // SAMPLE)])  # spread over all of it: files go by class
-    logits, labels = answers(settings.place(teacher), sample, settings.of_teacher)
-    classes = len(data.classes)
-    if logits.shape[1:] != (classes,):
-        yield Finding("error", name, f"it answers with {tuple(logits.shape[1:])}, the data have {classes} classes")
+    look = _look(teacher, data, GLANCE, settings)
+    if isinstance(look, _Look) and not look.is_beyond_doubt(declared):
+        look = _look(teacher, data, SAMPLE, settings)
+    if isinstance(look, str):
+        yield Finding("error", name, look)
         return
-    if not torch.isfinite(logits).all():
-        yield Finding("error", name, "its answers hold NaN or infinity: its weights are broken")
-        return
-    accuracy = (logits.argmax(1) == labels).double().mean().item()
-    text = f"{accuracy:.1%} on {len(sample)} samples"
-    chance = 1 / classes
-    spread = 3 * math.sqrt(chance * (1 - chance) / len(sample))
-    bound = chance + min(spread, (1 - chance) / 2)  # of a few samples nobody could be right often enough
-    if accuracy <= bound:
+    text = f"{look.accuracy:.1%} on {look.samples} samples"
+    if look.accuracy <= look.chance + look.luck():
         way = "load its weights, and check its normalisation and the order of the classes"
         level: Literal["warning", "error"] = "warning" if accept_weak else "error"
         yield Finding(level, name, f"{text}, which is chance level: {way} (accept_weak = true goes on all the same)")
-    elif declared is not None and accuracy < declared - 0.02 - 3 * math.sqrt(declared * (1 - declared) / len(sample)):
+    elif declared is not None and look.accuracy < declared - SHORTFALL - look.spread(declared):
         way = "another normalisation, other weights or another data set?"
         yield Finding("error", name, f"{text}, far below the {declared:.1%} that the recipe declares: {way}")
     else:
         yield Finding("ok", name, text + (f" (declared: {declared:.1%})" if declared is not None else ""))
+
+
+@dataclass(frozen=True)
+class _Look:
+    """How often a teacher was right on some samples."""
+
+    accuracy: float
+    samples: int
+    chance: float
+
+    def is_beyond_doubt(self, declared: float | None) -> bool:
+        """No need for more samples: guessing never gets so far, and what is declared is there without allowances."""
+        return self.accuracy > self.chance + 2 * self.luck() and self.accuracy >= (declared or 0.0) - SHORTFALL
+
+    def luck(self) -> float:
+        """What guessing may get beyond chance; of a few samples nobody could be right often enough."""
+        return min(self.spread(self.chance), (1 - self.chance) / 2)
+
+    def spread(self, share: float) -> float:
+        """Three standard deviations."""
+        return 3 * math.sqrt(share * (1 - share) / self.samples)
+
+
+def _look(teacher: nn.Module, data: Data, samples: int, settings: Settings) -> _Look | str:
+    """At so many samples, spread over a whole part, since files go by class; or what is wrong with any answer."""
+    part, classes = data.validation or data.train, len(data.classes)
+    places = torch.linspace(0, len(part) - 1, min(samples, len(part)), dtype=torch.float64)
+    sample = Part(part.source, part.ids[places.round().long()])
+    logits, labels = answers(settings.place(teacher), sample, settings.of_teacher)
+    if logits.shape[1:] != (classes,):
+        return f"it answers with {tuple(logits.shape[1:])}, the data have {classes} classes"
+    if not torch.isfinite(logits).all():
+        return "its answers hold NaN or infinity: its weights are broken"
+    return _Look((logits.argmax(1) == labels).double().mean().item(), len(sample), 1 / classes)
 
 
 def check_network(role: str, network: nn.Module, data: Data, settings: Settings) -> Iterator[Finding]:
@@ -145,12 +172,16 @@ def check_stage(
     *,
     seed: int = 0,
     stored: Stored | None = None,
+    timed: bool = True,
 ) -> Iterator[Finding]:
-    """One dry batch: taps, regressors, each term's value, its gradient into the student; the gain of stored answers."""
+    """One dry batch: taps, regressors, each term's value, its gradient into the student.
+
+    ``timed``, some steps are taken too: what they say of the training's time, and of the gain of stored answers.
+    """
     subject = f"stage {stage.name!r}"
     try:
         with torch.random.fork_rng(devices=[]), _untouched(student):
-            yield from _dry_run(subject, stage, student, teachers, data, settings, seed, stored)
+            yield from _dry_run(subject, stage, student, teachers, data, settings, seed, stored, timed)
     except UserError as error:
         yield Finding("error", subject, str(error))
 
@@ -164,6 +195,7 @@ def _dry_run(
     settings: Settings,
     seed: int,
     stored: Stored | None,
+    timed: bool,
 ) -> Iterator[Finding]:
     batch = next(
         data.train.epoch(
@@ -196,8 +228,8 @@ def _dry_run(
         full = replace(part, schedule=None)  # what begins at weight 0 will train one day
         alone = Objective(Sum((full,)), student=student, teacher=teachers, example=inputs[:2], facts=facts)
         yield _check_term(f"{subject}, term {name!r}", alone, part.weight(0.0), inputs, batch, settings)
-    if not objective(inputs, batch.labels, ids=batch.ids).loss.requires_grad:
-        return  # nothing to train, as its terms have said
+    if not timed or not objective(inputs, batch.labels, ids=batch.ids).loss.requires_grad:
+        return  # where there is nothing to train, its terms have said so
     seconds = _seconds_of_step(objective, stage.course, inputs, batch, settings)
     trained = [*student.parameters(), *objective.owned.parameters()]
     moved = sum(p.numel() for p in trained if p.grad is not None)
@@ -241,7 +273,7 @@ def _forecast(
     stored: Stored, stage: Stage, objective: Objective, inputs: Tensor, samples: int, step: float
 ) -> Forecast:
     answers = objective.ask(inputs)
-    seconds = min(timed(lambda: objective.ask(inputs), inputs.device) for _ in range(3))
+    seconds = min(clock.timed(lambda: objective.ask(inputs), inputs.device) for _ in range(3))
     return forecast(stored, stage, answers, samples, seconds, step)
 
 
@@ -259,7 +291,7 @@ def _seconds_of_step(objective: Objective, course: Course, inputs: Tensor, batch
         optimizer.step()
         bounds.apply()
 
-    return min(timed(step, settings.torch_device) for _ in range(3))
+    return min(clock.timed(step, settings.torch_device) for _ in range(3))
 
 
 def _check_term(
