@@ -17,10 +17,12 @@ from understudy.cli import app
 
 NAMES = """
     AB AT BSS CAN CATKD CC CCDifferences CE CRD CRDBatch CWD CWTM ClassDistance ClassSpread Confidence Course
-    CurriculumKD DGKD DIST DKD DKPP DML DarkRank Distilled FSP FactorTransfer GradientAT Hint ICKD KD LogitRegression
-    LogitsL1 MGD MLKD NKD NST Neurons NoisyTeacher OFA OFD Objective Outcome PKT Pair Paraphraser RKDAngle RKDDistance
+    CurriculumKD DGKD DIST DKD DKPP DML DarkRank Distilled FSP FactorTransfer GradientAT Hint ICKD KD Lines
+    LogitRegression LogitsL1 MGD MLKD NKD NST Neurons NoisyTeacher OFA OFD Objective Outcome PKT Pair Paraphraser
+    RKDAngle RKDDistance
     Reading Reads Review Rocket SP SRRL Settings SeveralTeachers SimKD Stage StandardisedKD Stored Sum Tap TappedNetwork
-    Term Triplets UserError VID Views VirtualTeacher Vote auto balanced data distill linear load losses methods models
+    Term Triplets UserError VID Views VirtualTeacher Vote Watcher auto balanced data distill linear load losses
+    methods models
     optimizers rates step
 """
 LOSSES = """

@@ -84,6 +84,8 @@ from understudy.training import optimizers as optimizers
 from understudy.training import rates as rates
 from understudy.training.course import Course as Course
 from understudy.training.settings import Settings as Settings
+from understudy.training.watch import Lines as Lines
+from understudy.training.watch import Watcher as Watcher
 from understudy.weights import auto as auto
 from understudy.weights import linear as linear
 from understudy.weights import step as step

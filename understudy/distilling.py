@@ -3,12 +3,13 @@
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
 
+from understudy import bounds
 from understudy import data as datasets
 from understudy import student as product
 from understudy.errors import FailedTrainingError, UserError
@@ -99,6 +100,8 @@ def distill(
         out: a run folder. With it, a call that was killed goes on where it was, bit for bit.
         check: run the pre-flight first.
         accept_weak: go on with a teacher that answers at chance level.
+        watcher: who is told how the training goes: ``understudy.Lines()`` prints a line for each epoch, and
+            ``understudy.Watcher`` is for you to inherit from. Otherwise what is worth a line is a warning.
         balance: weigh the terms by the sizes of their gradients, not by the method's numbers (``balanced``).
         stored: ``understudy.Stored(views=8)`` asks the teacher once for each view of a sample and keeps its answers.
         method_settings: the method's own, such as ``temperature=4``.
@@ -107,6 +110,9 @@ def distill(
         raise UserError("course and epochs are not taken beside stages of your own: each stage holds its own course")
     course = course or Course()
     course = replace(course, epochs=epochs) if epochs is not None else course
+    _check_names(method, method_settings)
+    for description, called in ((course, "course"), (settings, "settings"), (stored, "stored")):
+        bounds.check(description, called)
     work = _Work(datasets.as_data(data), settings or Settings(), seed, check, accept_weak, watcher, balance, stored)
     teachers = [] if teacher is None else [teacher] if isinstance(teacher, nn.Module) else list(teacher)
     folder = Path(out) if out is not None else None
@@ -116,6 +122,14 @@ def distill(
     if assistants:
         teachers, told = _assisted(assistants, teachers, student, work, method, method_settings, course, folder)
     return _trained(teachers, student, work, method, method_settings, course, folder, told)
+
+
+def _check_names(method: str | Expression | Sequence[Stage], own: Mapping[str, Any]) -> None:
+    """What belongs to the course is no setting of a method."""
+    settings = find(method).settings if isinstance(method, str) else {}
+    for name in (described.name for described in fields(Course)):
+        if name in own and name not in settings:
+            raise UserError(f"{name} belongs to the course: course=understudy.Course({name}=...)")
 
 
 @dataclass(frozen=True)

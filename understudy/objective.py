@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from understudy import bounds
 from understudy.balance import Balance
 from understudy.errors import UserError
 from understudy.sampling import Dropouts
@@ -66,6 +67,8 @@ class Objective(nn.Module):
         self._teaching = teaching
         self.terms = as_sum(terms)
         self.parts = self.terms.named()
+        for name, part in self.parts.items():
+            bounds.check(part.term, f"term {name!r}")
         reads = self.terms.reads
         teachers = [] if teacher is None else [teacher] if isinstance(teacher, nn.Module) else list(teacher)
         if reads.teacher and not teachers:

@@ -117,6 +117,8 @@ def test_views_that_cannot_be():
         Views(cutout=2).draw(torch.rand(4, 3), 0, 0, torch.arange(4))
     with pytest.raises(UserError, match=r"not torch.int64"):
         Views(mixup=1.0).draw(torch.ones(4, 3, dtype=torch.int64), 0, 0, torch.arange(4))
+    with pytest.raises(UserError, match="shift = 6 would leave nothing of images of 6 pixels"):
+        Views(shift=6).draw(IMAGES, 0, 0, torch.arange(16))
 
 
 def test_partners_come_from_the_pool():

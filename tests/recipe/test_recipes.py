@@ -75,7 +75,6 @@ def test_every_recipe_of_the_repository_is_right_and_resolves_to_itself(path):
             '[methods.alone]\n[train.rate]\nname = "cosine"\nwramup = 1',
             "r.toml:8: train.rate.wramup: unknown key; did y",
         ),
-        ("[methods.alone]\n[train.rate]\nwarmup = 1", "r.toml:6: train.rate: it needs a 'name'"),
         (
             '[methods.alone]\n[train.optimizer]\nname = "adamw"\nmomentum = 1',
             "optimizer.momentum: unknown key; known: n",
@@ -301,3 +300,11 @@ def test_a_change_of_a_teacher_that_is_not_there_is_told():
     for change, said in (("teachers.5.network=x", "'5' is a value"), ("teachers.0=3", "a list of tables")):
         with pytest.raises(UserError, match=said):
             recipe.parse(SEVERAL, "r.toml", [change])
+
+
+def test_an_optimizer_and_a_rate_need_no_name():
+    """They are the usual ones; so a single number of theirs can be set, or searched."""
+    usual = recipe.parse(START + "[methods.alone]\n", overrides=["train.optimizer.lr=0.3", "train.rate.warmup=2"])
+    assert (usual.train.optimizer, usual.train.rate) == (SGD(lr=0.3), Cosine(warmup=2.0))
+    own = recipe.parse(START + "[train]\noptimizer = { name = 'adamw' }\n[methods.alone]\ntrain.optimizer.lr = 0.3\n")
+    assert own.methods["alone"].train.optimizer == AdamW(lr=0.3)

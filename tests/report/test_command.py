@@ -35,7 +35,7 @@ def report(monkeypatch, capsys, tmp_path):
         ("3ms", "2MB", "90", Budget(3.0, 2_000_000, 0.9)),
         ("0.003 s", "500 kb", "90%", Budget(3.0, 500_000, 0.9)),
         ("500us", "1.5MiB", "99.5 %", Budget(0.5, 1_572_864, 0.995)),
-        ("3", "2000", "0.5", Budget(3.0, 2000, 0.005)),
+        ("3", "2000", "5", Budget(3.0, 2000, 0.05)),
     ],
 )
 def test_bounds_are_read_with_their_units(latency, size, accuracy, expected):
@@ -86,6 +86,9 @@ def test_one_run_is_its_own_page_and_with_a_budget_a_choice_of_methods(report, s
     assert (tmp_path / "one.html").exists()
     assert report(run, "--min-accuracy", "99")[1].startswith("Nothing fits (at least 99 %): nearest is kd, which lacks")
     assert (tmp_path / "comparison.html").exists()
+    code, _, said = report(run, "--min-accuracy", "0.9")
+    assert code == 2
+    assert "in percent, as in 90" in said
 
 
 def damaged(run, how):

@@ -1,8 +1,10 @@
 """``understudy.distill``: any two networks, any data, one call."""
 
 import copy
+import io
 import json
 import os
+import re
 import signal
 
 import pytest
@@ -95,6 +97,35 @@ def test_a_method_is_a_name_terms_or_stages(networks, vectors, method, own):
     result = run(networks, vectors, method=method, **own)
     assert [stage["epochs"] for stage in result.stages] == ([1, 2] if method == "fitnets" else [3] * len(result.stages))
     assert not all(map(torch.equal, before, networks[1].parameters()))
+
+
+def test_what_belongs_to_the_course_is_told_where_it_goes(networks, vectors):
+    with pytest.raises(UserError, match=r"course=understudy\.Course\(batch=\.\.\.\)"):
+        run(networks, vectors, batch=16)
+
+
+def test_a_line_for_each_epoch_where_lines_are_asked_for(networks, vectors):
+    told = io.StringIO()
+    run(networks, vectors, watcher=understudy.Lines(told))
+    first, *epochs = told.getvalue().splitlines()
+    assert first == "stage 'soft targets': 0.1 * CE() + 0.9 * KD(), 3 epochs"
+    assert [line.partition(":")[0] for line in epochs] == ["epoch 1", "epoch 2", "epoch 3"]
+    assert all(re.search(r"loss \d.*, validation \d+\.\d %, \d+ s$", line) for line in epochs)
+
+
+def test_a_finished_folder_answers_for_no_other_network(networks, vectors, tmp_path):
+    teacher, student = networks
+    run((teacher, student), vectors, out=tmp_path / "run")
+    other = nn.Sequential(nn.Flatten(), *MLP(4).children())  # as many parameters, in other layers
+    with pytest.raises(UserError, match="layers"):
+        run((teacher, other), vectors, out=tmp_path / "run")
+
+
+def test_pixels_that_nobody_scaled_are_told(networks):
+    images, labels = torch.rand(60, 1, 4, 4) * 255, torch.arange(60) % 3
+    teacher, student = (nn.Sequential(nn.Flatten(), nn.Linear(16, 3)) for _ in range(2))
+    with pytest.warns(UserWarning, match="images come between 0 and 1, and these reach 25"):
+        run((teacher, student), (images, labels), accept_weak=True)
 
 
 @pytest.mark.parametrize("given", [{"course": COURSE}, {"course": None, "epochs": 3}])

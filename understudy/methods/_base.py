@@ -3,10 +3,11 @@
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 from torch import nn
 
+from understudy import bounds
 from understudy.errors import UserError, did_you_mean
 from understudy.proposals import PROPOSALS
 from understudy.stage import Stage
@@ -66,6 +67,10 @@ class Method:
 
     def __call__(self, course: Course, **settings: Any) -> list[Stage]:
         self.check_names(settings)
+        hints = get_type_hints(self.stages, include_extras=True)
+        for name, value in settings.items():
+            if value is not None and (reason := bounds.wrong(hints[name], value)):
+                raise UserError(f"method {self.name!r}: {name} = {value!r}: {reason}")
         return self.stages(course, **settings)
 
     def check_names(self, settings: Iterable[str]) -> None:

@@ -55,8 +55,6 @@ def explain(entry: Any) -> tuple[list[str], str]:
         tag = entry["ctx"]["tag"]
         close = nearest(tag, tags, 1) or tags
         return [*path, "name"], f"there is no {tag!r}; did you mean {' or '.join(map(repr, close))}?"
-    if kind == "union_tag_not_found":
-        return path, "it needs a 'name'"
     message = str(entry["msg"]).removeprefix("Value error, ")
     shown = entry["input"]
     return path, message if isinstance(shown, (dict, BaseModel)) else f"{message} (it is {shown!r})"

@@ -7,16 +7,19 @@ from understudy import methods
 from understudy.errors import did_you_mean
 from understudy.recipe.checks import OF_ALL_METHODS, check_settings
 from understudy.recipe.mistakes import Mistakes
+from understudy.training.course import Course
 from understudy.training.settings import CHOOSABLE
 
 HowSettings = Literal["auto", "plain"] | None
+USUAL = {"optimizer": {"name": Course().optimizer.name}, "rate": {"name": Course().rate.name}}  # need not be named
 
 
 def resolve_courses(raw: dict[str, Any]) -> None:
-    """``train`` of the teacher and of each method says only what differs from ``[train]``."""
+    """``train`` of the teacher and of each method says only what differs from ``[train]``, and that from a course."""
     common = raw.get("train", {})
     if not isinstance(common, dict):
         return
+    raw["train"] = common = _inherited(USUAL, common)
     several = raw.get("teachers")
     holders = [raw.get("teacher"), *(several if isinstance(several, list) else [])]
     if isinstance(raw.get("methods"), dict):

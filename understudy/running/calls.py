@@ -14,7 +14,7 @@ from understudy.recipe.read import without_nones
 from understudy.running.folder import RunFolder
 from understudy.stage import Stage
 from understudy.stored import Stored
-from understudy.stored.fingerprints import brief, of_network, of_samples, of_values
+from understudy.stored.fingerprints import brief, of_layers, of_network, of_samples, of_values
 from understudy.taps import inner
 from understudy.training.settings import CHOOSABLE, Settings
 from understudy.training.watch import Watcher
@@ -68,6 +68,7 @@ def described(
         "data": [_held(part) for part in (data.train, data.validation) if part],
         "student": class_of(student),
         "parameters": sum(p.numel() for p in student.parameters()),
+        "layers": brief([of_layers(student)]),
         **({"assistants": [assistant["network"] for assistant in assistants]} if assistants else {}),
         "settings": asdict(settings),
         "stored": asdict(replace(stored, folder=None)) if stored else None,

@@ -4,12 +4,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
+from understudy.bounds import STRICT, Interval
 from understudy.data.views import PLAIN, Draw, Views
 from understudy.errors import UserError
 from understudy.stage import STAGE_STRIDE
 from understudy.taps import Tap
 from understudy.terms import Reads
-from understudy.training.bounds import STRICT, Interval
 from understudy.training.course import Course
 
 

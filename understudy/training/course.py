@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
+from understudy.bounds import STRICT, Interval
 from understudy.data.views import Views
-from understudy.training.bounds import STRICT, Interval
 from understudy.training.optimizers import SGD, Optimizer
 from understudy.training.rates import Cosine, Rate
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from understudy import randomness
+from understudy import bounds, randomness
 from understudy.data.parts import Batch, Data
 from understudy.errors import FailedTrainingError, UserError
 from understudy.stage import Stage
@@ -68,6 +68,9 @@ class Training:
         origin: checkpoints.Origin | None = None,
     ):
         self.settings = settings or Settings()
+        bounds.check(self.settings, "settings")
+        for stage in stages:
+            bounds.check(stage.course, f"stage {stage.name!r}: course")
         self.student = self.settings.place(student)
         self.teachers = [self.settings.place(teacher) for teacher in teachers]
         self.stages, self.data, self.seed, self.name = list(stages), data, seed, name

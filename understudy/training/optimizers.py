@@ -8,10 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from understudy.bounds import STRICT, ByName, Interval
 from understudy.errors import UserError, did_you_mean
 from understudy.objective import Objective
 from understudy.taps import inner
-from understudy.training.bounds import STRICT, ByName, Interval
 
 Groups = list[dict[str, Any]]
 

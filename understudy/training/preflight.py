@@ -34,6 +34,7 @@ from understudy.training.teaching import has_learned, lean
 GLANCE, SAMPLE = 128, 1000  # samples by which a teacher is judged: the more only where the few leave a doubt
 SHORTFALL = 0.02  # below its declared accuracy that nobody minds
 DRY_BATCH = 32
+PIXELS = 100.0  # values that only images have that were not brought between 0 and 1
 ABOUT_STORED = "stored answers"  # so ends the subject of what is said of them
 WORTH = 1.2  # times the speed of a training, from which on stored answers are proposed
 
@@ -211,6 +212,9 @@ def _dry_run(
     if not torch.isfinite(inputs).all():
         broken = batch.ids[~torch.isfinite(inputs.flatten(1)).all(1)].tolist()[:5]
         raise UserError(f"the data hold NaN or infinity (samples {broken}): mend the data")
+    if inputs.is_floating_point() and inputs.ndim == 4 and (largest := inputs.abs().max().item()) > PIXELS:
+        text = f"images come between 0 and 1, and these reach {largest:g}: divide by 255, or give them as uint8"
+        yield Finding("warning", f"{subject}, data", text)
     facts = facts_of(data)
     objective = Objective(
         stage.objective,

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from understudy.training.bounds import STRICT, ByName, Interval
+from understudy.bounds import STRICT, ByName, Interval
 
 
 def _span(warmup: float, epochs: int) -> float:

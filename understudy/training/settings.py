@@ -8,8 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal, cast, get_args
 import torch
 from torch import Tensor, nn
 
+from understudy.bounds import STRICT, Interval
 from understudy.errors import UserError
-from understudy.training.bounds import STRICT, Interval
 
 Choosable = Literal["precision", "teacher_precision", "channels_last", "threads", "teacher_batches", "compile"]
 CHOOSABLE: tuple[Choosable, ...] = get_args(Choosable)

@@ -1,9 +1,10 @@
 """Whoever wants to see a training go on: a live display, a log, a test."""
 
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TextIO
 
 
 class Watcher:
@@ -43,6 +44,25 @@ class Warner(Watcher):
 
     def note(self, text: str) -> None:
         warnings.warn(text, stacklevel=2)
+
+
+class Lines(Warner):
+    """For a script or a notebook: a line for each stage and each epoch, on standard error unless told otherwise."""
+
+    def __init__(self, file: TextIO | None = None):
+        self.file = file
+
+    def stage_begins(self, name: str, objective: str, epochs: int, epoch: int) -> None:
+        again = f", going on after epoch {epoch}" if epoch else ""
+        self.say(f"stage {name!r}: {objective}, {epochs} epochs{again}")
+
+    def epoch_ends(self, record: Mapping[str, Any]) -> None:
+        validation = record.get("validation", {})
+        share = f", validation {100 * validation['accuracy']:.1f} %" if "accuracy" in validation else ""
+        self.say(f"epoch {record['epoch']}: loss {record['loss']:.4g}{share}, {record['seconds']:.0f} s")
+
+    def say(self, line: str) -> None:
+        print(line, file=self.file or sys.stderr, flush=True)
 
 
 class Watchers(Watcher):

@@ -1,0 +1,64 @@
+"""What is made in Python keeps within the bounds that recipes have."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from understudy import CE, Course, Hint, Objective, Settings, UserError, bounds, methods, optimizers
+from understudy.methods import METHODS
+from understudy.terms import TERMS
+
+
+class Own:
+    """An optimizer of somebody's own."""
+
+    lr = -1.0
+
+
+@pytest.mark.parametrize(
+    ("description", "said"),
+    [
+        (Course(keep="lats"), r"thing\.keep = 'lats': .*'best' or 'last'"),
+        (Course(epochs=0), r"thing\.epochs = 0: .*greater than or equal to 1"),
+        (Course(epochs=3.0), r"thing\.epochs = 3\.0: .*integer"),
+        (Course(optimizer="sgd"), r"thing\.optimizer = 'sgd': an object belongs here"),
+        (Course(optimizer=optimizers.SGD(lr=-1)), r"thing\.optimizer\.lr = -1: .*greater than 0"),
+        (Settings(precision="bf16"), r"thing\.precision = 'bf16': .*'float32' or 'bfloat16'"),
+        (Settings(threads=0), r"thing\.threads = 0"),
+        (Hint("a -> b", reduce="avg"), r"thing\.reduce = 'avg': .*'sum', 'mean' or 'relative'"),
+    ],
+)
+def test_what_a_recipe_could_not_say_is_refused_with_its_name(description, said):
+    with pytest.raises(UserError, match=said):
+        bounds.check(description, "thing")
+
+
+@pytest.mark.parametrize("optimizer", [optimizers.SGD(lr=1), Own()])
+def test_what_is_right_or_somebodys_own_passes(optimizer):
+    bounds.check(Course(optimizer=optimizer), "thing")
+    bounds.check(Settings(), "thing")
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_every_term_can_be_checked(name):
+    """Its annotations can be read; what they say of a value that none of them takes is for pydantic to know."""
+    term = TERMS[name]
+    for field in dataclasses.fields(term):
+        bounds.wrong(bounds._hints(term)[field.name], "no such value")
+
+
+def test_an_objective_looks_at_its_terms():
+    network = nn.Sequential(nn.Linear(3, 2))
+    with pytest.raises(UserError, match=r"term 'hint'\.reduce = 'avg'"):
+        Objective(CE() + Hint("0 -> 0", reduce="avg"), student=network, teacher=network, example=torch.rand(2, 3))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_setting_of_a_method_is_of_its_kind(name):
+    method = methods.find(name)
+    numbers = [key for key, p in method.settings.items() if isinstance(p.default, float)]
+    for key in numbers:
+        with pytest.raises(UserError, match=f"method {name!r}: {key} = 'much': .*number"):
+            method(Course(), **{key: "much"})
