@@ -65,7 +65,26 @@ def test_everybody_is_rehearsed_with_the_teachers_of_the_run(make_run, monkeypat
 def test_the_check_says_of_each_assistants_training_too_how_long_it_takes(make_run):
     run = make_run(text=f"{BASE}[methods.takd]{ASSISTANTS}[methods.alone]")
     told = [finding.subject.split(", stage")[0] for finding in run.check() if "roughly" in finding.text]
-    assert told == ["takd, assistant smallnets:student"] * 2 + ["takd", "alone"]
+    assert told == ["takd, assistant smallnets:student"] * 2 + ["takd", "alone", "all"]
+
+
+def test_the_check_says_how_long_all_takes_on_every_seed_its_teacher_included(make_run):
+    text = BASE.replace('weights = "teacher.safetensors"', "train = { epochs = 2 }").replace(
+        "seeds = [0]", "seeds = [0, 1]"
+    )
+    findings = list(make_run(text=f"{text}[methods.kd]").check())
+    *stages, whole = [finding for finding in findings if "roughly" in finding.text]
+    assert [finding.subject for finding in stages] == ["teacher, stage 'labels'", "kd, stage 'soft targets'"]
+    assert whole.text.startswith("4 trainings, roughly")
+    assert whole.seconds == pytest.approx(2 * sum(finding.seconds for finding in stages))
+
+
+def test_of_assistants_that_are_yet_to_be_chosen_no_whole_is_told(make_run):
+    run = make_run(
+        text='seeds = [0, 1]\ndata = { name = "demo" }\nteacher = { network = "plain4", train = { epochs = 1 } }\n'
+        'student = { network = "plain2" }\n[methods.takd]\nassistants = "auto"\n'
+    )
+    assert "all" not in {finding.subject for finding in run.check()}
 
 
 def test_a_mistake_in_how_an_assistant_learns_is_found_by_the_check(make_run):

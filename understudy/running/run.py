@@ -1,6 +1,6 @@
 """A run: every training that a recipe asks for, then one look at the test part, then the result."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,14 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from understudy import methods
 from understudy import recipe as recipes
 from understudy.data import Data
 from understudy.errors import FailedTrainingError
 from understudy.plans import Node, Store
 from understudy.plans.entry import RESULT, read_json
 from understudy.recipe import Recipe
-from understudy.recipe.schema import NetworkTable, TeacherTable
+from understudy.recipe.schema import NetworkTable
 from understudy.running.assistants import chosen, trials
 from understudy.running.compiling import compiled, student_node, teachers_of, training_of
 from understudy.running.durations import Forecast
@@ -91,7 +90,7 @@ class Run:
     def check(self) -> Iterator[Finding]:
         """The pre-flight: everything that can be seen to be wrong before an epoch is spent."""
         cast, settings, tables = self.cast, self.recipe.settings, self.recipe.taught_by
-        seed, rehearsals = self.recipe.seeds[0], self.rehearsals()
+        seed, rehearsals, seconds = self.recipe.seeds[0], self.rehearsals(), dict[str, float]()
         yield from preflight.check_data(self.student_data, self.recipe.train.batch)
         findings = list(preflight.check_network("student", self.student(seed), cast.data, settings))
         teachers = dict(zip(tables, rehearsals.networks(teachers_of(self.recipe, seed)), strict=True))
@@ -105,7 +104,8 @@ class Run:
         for name, table in tables.items():
             if table.train is not None:
                 yield Finding("ok", name, f"is trained first, for {table.train.epochs} epochs")
-                yield from self._check_own_terms(name, table, teachers[name])
+                node = rehearsals.plan[training_of(name, table, self.recipe, seed)]
+                seconds[_of_any_seed(node)] = yield from self._check_training(name, node, rehearsals)
                 continue
             weak = table.accept_weak
             yield from preflight.check_teacher(
@@ -114,25 +114,31 @@ class Run:
         for name in self.recipe.methods:
             *assistants, student = rehearsals.chain(name)
             for node in assistants:
-                yield from self._check_training(f"{name}, assistant {node.network.network}", node, rehearsals)
-            yield from self._check_training(name, student, rehearsals)
+                called = f"{name}, assistant {node.network.network}"
+                seconds[_of_any_seed(node)] = yield from self._check_training(called, node, rehearsals)
+            seconds[_of_any_seed(student)] = yield from self._check_training(name, student, rehearsals)
+        yield from self._estimate(seconds)
 
     def rehearsals(self) -> Rehearsals:
         """The trainings of the recipe as they will be, for whoever wants to look at them before."""
         return Rehearsals(self.recipe, self.cast)
 
-    def _check_own_terms(self, name: str, table: TeacherTable, teacher: nn.Module) -> Iterator[Finding]:
-        """What a teacher learns beside the labels, so that a wrong tap is not found after hours."""
-        if table.terms is None or table.train is None:
-            return
-        settings = self.recipe.settings
-        for stage in methods.find("terms")(table.train, terms=table.terms):
-            for finding in preflight.check_stage(stage, settings.place(teacher), [], self.cast.data, settings):
-                yield replace(finding, subject=f"{name}, {finding.subject}")
-
-    def _check_training(self, subject: str, node: Node, rehearsals: Rehearsals) -> Iterator[Finding]:
+    def _check_training(self, subject: str, node: Node, rehearsals: Rehearsals) -> Generator[Finding, None, float]:
+        """In the end, about how many seconds it takes."""
+        seconds = 0.0
         for finding in self._findings(rehearsals.training(node), node.course):
             yield replace(finding, subject=f"{subject}, {finding.subject}")
+            seconds += finding.seconds
+        return seconds
+
+    def _estimate(self, seconds: Mapping[str, float]) -> Iterator[Finding]:
+        """Of the whole run, where each of its trainings was rehearsed, be it on another seed."""
+        whole = [seconds.get(_of_any_seed(node)) for node in self.plan]
+        auto = any(table.assistants == "auto" for table in self.recipe.methods.values())
+        if len(whole) > 1 and not auto and None not in whole:
+            total = sum(filter(None, whole))
+            text = f"{len(whole)} trainings, roughly {preflight.duration(total)} one after another"
+            yield Finding("ok", "all", text, total)
 
     def _findings(self, training: Training, course: Course) -> Iterator[Finding]:
         yield from preflight.check_budget(training.stages, course)
@@ -278,3 +284,8 @@ class Run:
     def stages(self, name: str, student: nn.Module, teachers: list[nn.Module]) -> list[Stage]:
         """What a method of the recipe does, between these."""
         return staged(student_node(name, self.recipe, self.recipe.seeds[0]), student, teachers, self.cast)
+
+
+def _of_any_seed(node: Node) -> str:
+    """What a training is called, without its seed."""
+    return node.name.removesuffix(f"-{node.seed}")

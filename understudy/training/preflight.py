@@ -46,6 +46,7 @@ class Finding:
     level: Literal["ok", "warning", "error"]
     subject: str
     text: str
+    seconds: float = 0.0  # that a training with this finding takes, about
 
 
 def passes(findings: Sequence[Finding]) -> None:
@@ -255,8 +256,10 @@ def _dry_run(
         elif isinstance(data.train.source, InMemory) and not company_matters(objective, data, settings):
             about_answers = list(_propose_stored(about, objective, foreseen))
     steps = stage.course.epochs * data.train.steps(stage.course.batch)
-    estimate = _duration(seconds * stage.course.batch / len(batch) * steps / gain)
-    yield Finding("ok", subject, f"trains {moved:,} parameters for {stage.course.epochs} epochs, roughly {estimate}")
+    samples = min(stage.course.batch, len(data.train))
+    estimate = seconds * samples / len(batch) * steps / gain
+    text = f"trains {moved:,} parameters for {stage.course.epochs} epochs, roughly {duration(estimate)}"
+    yield Finding("ok", subject, text, estimate)
     yield from about_answers
 
 
@@ -342,7 +345,7 @@ def _untouched(network: nn.Module) -> Iterator[None]:
             parameter.grad = gradient
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
