@@ -419,3 +419,9 @@ def test_several_teachers_are_trained_or_given_checked_measured_and_reported(mak
     assert "resnet8 learns from teacher and resnet8" in page
     assert "teachers together" in page
     assert "| teacher1 | 0.00" in as_markdown(tmp_path / "run")
+
+
+@pytest.mark.parametrize("change", ["data.size=14", "data.channels=1"])
+def test_what_is_for_pictures_in_folders_is_refused_for_other_data(make_run, change):
+    with pytest.raises(UserError, match=f"{change[5:].partition('=')[0]} is a setting of 'folder'; 'demo' has none"):
+        make_run(change, text='data = { name = "demo" }\nstudent = { network = "plain2" }\n[methods.alone]\n')

@@ -99,9 +99,8 @@ class Cast:
 
 def named_data(table: DataTable, progress: Progress | None = None) -> Data:
     """The data of a recipe, as they are before any whitening."""
-    own: dict[str, Any] = {"size": table.size, "channels": table.channels} if table.name == "folder" else {}
-    if table.extra:
-        own["extra"] = True
+    said = {"size": table.size, "channels": table.channels, "extra": table.extra}
+    own: dict[str, Any] = {key: value for key, value in said.items() if value != DataTable.model_fields[key].default}
     return datasets.load(
         table.name,
         table.root,
