@@ -19,7 +19,7 @@ help:  ## this list
 	@echo "understudy: train a small network to stand in for a large one. Targets:"
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
-demo: $(VENV)/core.stamp  ## distillation before your eyes: about 3 minutes, no network (ARGS="--seeds 3")
+demo: $(VENV)/core.stamp  ## distillation before your eyes: about 3 minutes, no network once it is set up (ARGS="--seeds 3")
 	@$(BIN)/understudy demo $(ARGS)
 
 test: lint types  ## lint, types, then every test (ARGS="-k taps")

@@ -1,20 +1,22 @@
 """What is made in Python keeps within the bounds that recipes have."""
 
 import dataclasses
+from typing import Annotated
 
 import pytest
 import torch
 from torch import nn
 
-from understudy import CE, Course, Hint, Objective, Settings, UserError, bounds, methods, optimizers
+from understudy import CE, Course, Hint, Objective, Settings, Stage, UserError, bounds, methods, optimizers, rates
 from understudy.methods import METHODS
 from understudy.terms import TERMS
 
 
+@dataclasses.dataclass(frozen=True)
 class Own:
-    """An optimizer of somebody's own."""
+    """An optimizer of somebody's own, whose bounds are its own affair."""
 
-    lr = -1.0
+    lr: Annotated[float, bounds.Interval(gt=0)] = -1.0
 
 
 @pytest.mark.parametrize(
@@ -24,6 +26,10 @@ class Own:
         (Course(epochs=0), r"thing\.epochs = 0: .*greater than or equal to 1"),
         (Course(epochs=3.0), r"thing\.epochs = 3\.0: .*integer"),
         (Course(optimizer="sgd"), r"thing\.optimizer = 'sgd': an object belongs here"),
+        (Course(optimizer=optimizers.SGD), r"thing\.optimizer = .*an object belongs here, as SGD\(\) is"),
+        (Course(optimizer=rates.Cosine()), r"thing\.optimizer = .*Cosine is none of SGD, AdamW, RMSProp"),
+        (Course(optimizer=optimizers.AdamW(betas=(0.9,))), r"thing\.optimizer\.betas = "),
+        (Course(max_norm={"conv*": -1}), r"thing\.max_norm = .*greater than 0"),
         (Course(optimizer=optimizers.SGD(lr=-1)), r"thing\.optimizer\.lr = -1: .*greater than 0"),
         (Settings(precision="bf16"), r"thing\.precision = 'bf16': .*'float32' or 'bfloat16'"),
         (Settings(threads=0), r"thing\.threads = 0"),
@@ -53,6 +59,20 @@ def test_an_objective_looks_at_its_terms():
     network = nn.Sequential(nn.Linear(3, 2))
     with pytest.raises(UserError, match=r"term 'hint'\.reduce = 'avg'"):
         Objective(CE() + Hint("0 -> 0", reduce="avg"), student=network, teacher=network, example=torch.rand(2, 3))
+
+
+def test_a_single_pair_needs_no_brackets():
+    (stage,) = methods.find("at")(Course(), pairs="layer2 -> layer2")
+    (same,) = methods.find("at")(Course(), pairs=["layer2 -> layer2"])
+    assert stage == same
+
+
+def test_a_method_of_ones_own_need_not_say_of_which_kind_its_settings_are():
+    def own(course, *, weight=1.0):
+        return [Stage("own", weight * CE(), course)]
+
+    method = methods.Method("own", own, family="own", year=2026, paper="none")
+    assert method(Course(), weight=2)[0].objective.parts[0].factor == 2
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -5,7 +5,7 @@ What is made in Python is checked by the same ones where it is first used (``che
 
 import dataclasses
 import functools
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 from annotated_types import Interval as Interval
 
@@ -25,43 +25,58 @@ class ByName:
 
 
 def check(description: Any, called: str) -> None:
-    """See that the settings of a description of this package are what a recipe could say; or a UserError.
+    """See that a description of this package keeps within its annotations; or a UserError.
 
-    Descriptions of somebody's own (an optimizer, a term) are theirs to check.
+    About kinds this is stricter than a recipe, whose numbers are converted: no 3.0 for a whole number, no 1 for a truth
+    value. Descriptions of somebody's own (an optimizer, a term) are theirs to check.
     """
     if not _is_ours(description):
         return
     kind: Any = type(description)
     for name, hint in _hints(kind).items():
         value = getattr(description, name)
-        if dataclasses.is_dataclass(value):
-            check(value, f"{called}.{name}")
-        elif reason := wrong(hint, value):
+        if reason := wrong(hint, value):
             raise UserError(f"{called}.{name} = {value!r}: {reason}")
+        check(value, f"{called}.{name}")
 
 
-def _is_ours(description: Any) -> bool:
-    return dataclasses.is_dataclass(description) and type(description).__module__.startswith("understudy.")
+def wrong(hint: Any, value: Any) -> str | None:
+    """Why a value is not what an annotation asks for; None where it is, and where it is an object of somebody's own."""
+    if isinstance(value, type) and (members := _ours_in(hint)):
+        return f"an object belongs here, as {members[0].__name__}() is"
+    if _is_ours(value) and (members := _ours_in(hint)) and not isinstance(value, members):
+        return f"{type(value).__name__} is none of {', '.join(member.__name__ for member in members)}"
+    if not isinstance(value, (bool, int, float, str, tuple, list, dict, type(None))):
+        return None
+    return _invalid(hint, value, strict=not isinstance(value, (tuple, list, dict)))
+
+
+def _invalid(hint: Any, value: Any, *, strict: bool) -> str | None:
+    from pydantic import ValidationError
+
+    try:
+        _adapter(hint).validate_python(value, strict=strict)
+    except ValidationError as error:
+        first = error.errors()[0]
+        return "an object belongs here" if first["type"] in _OBJECTS else str(first["msg"])
+    return None
+
+
+def _is_ours(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and type(value).__module__.startswith("understudy.")
+
+
+def _ours_in(hint: Any) -> tuple[type, ...]:
+    """The descriptions of this package that an annotation names, alone or as one of several."""
+    if isinstance(hint, type):
+        return (hint,) if dataclasses.is_dataclass(hint) and hint.__module__.startswith("understudy.") else ()
+    return tuple(found for member in get_args(hint) for found in _ours_in(member))
 
 
 @functools.cache
 def _hints(kind: Any) -> dict[str, Any]:
     hints = get_type_hints(kind, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
-
-
-def wrong(hint: Any, value: Any) -> str | None:
-    """Why a plain value is not what an annotation asks for; None where it is, and for lists, tables and objects."""
-    from pydantic import ValidationError
-
-    if not isinstance(value, (bool, int, float, str, type(None))):
-        return None
-    try:
-        _adapter(hint).validate_python(value, strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        return "an object belongs here" if first["type"] in _OBJECTS else str(first["msg"])
-    return None
 
 
 @functools.cache

@@ -126,6 +126,8 @@ def distill(
 
 def _check_names(method: str | Expression | Sequence[Stage], own: Mapping[str, Any]) -> None:
     """What belongs to the course is no setting of a method."""
+    if not isinstance(method, (str, Expression)):
+        return  # stages of one's own hold their courses
     settings = find(method).settings if isinstance(method, str) else {}
     for name in (described.name for described in fields(Course)):
         if name in own and name not in settings:
@@ -303,6 +305,8 @@ def _worth_a_line(finding: Finding, *, answers_kept: bool) -> bool:
 
     What stored answers cost and gain is for whoever asked for them, though nothing is wrong with it.
     """
+    if finding.subject == preflight.ABOUT_IMAGES:
+        return True
     if not finding.subject.startswith("stage") or "," not in finding.subject:
         return False
     return finding.level == "warning" or (answers_kept and finding.subject.endswith(preflight.ABOUT_STORED))

@@ -116,6 +116,8 @@ def _check_own(description: "Description", folder: Path, trust: Collection[str])
     module, _, factory = description.path.rpartition(":")
     told = f"{folder}: the student is a {description.own_class} of your own code"
     by_hand = f"load its weights with understudy.models.load_weights(network, {str(folder / WEIGHTS)!r})"
+    if description.front is not None:
+        by_hand = f"put the front that {DESCRIPTION} describes before it, and {by_hand}"
     if description.graft is not None:
         by_hand = f"call understudy.models.regraft(network, {dict(description.graft)}), and {by_hand}"
     if description.network is None and (module == "__main__" or not factory.isidentifier()):

@@ -6,8 +6,11 @@ import json
 import os
 import re
 import signal
+import tomllib
+from dataclasses import replace
 
 import pytest
+import tomli_w
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
@@ -16,6 +19,7 @@ import understudy
 from understudy import CE, KD, Course, Hint, LogitsL1, Settings, Stage, UserError, distill
 from understudy.distilling import Distilled
 from understudy.report import write_report
+from understudy.running.folder import LATER
 from understudy.training.rates import Constant
 from understudy.training.watch import Watcher
 
@@ -110,7 +114,7 @@ def test_a_line_for_each_epoch_where_lines_are_asked_for(networks, vectors):
     first, *epochs = told.getvalue().splitlines()
     assert first == "stage 'soft targets': 0.1 * CE() + 0.9 * KD(), 3 epochs"
     assert [line.partition(":")[0] for line in epochs] == ["epoch 1", "epoch 2", "epoch 3"]
-    assert all(re.search(r"loss \d.*, validation \d+\.\d %, \d+ s$", line) for line in epochs)
+    assert all(re.search(r"loss \d.*, validation \d+\.\d %, \d+ s so far$", line) for line in epochs)
 
 
 def test_a_finished_folder_answers_for_no_other_network(networks, vectors, tmp_path):
@@ -121,10 +125,20 @@ def test_a_finished_folder_answers_for_no_other_network(networks, vectors, tmp_p
         run((teacher, other), vectors, out=tmp_path / "run")
 
 
+@pytest.mark.parametrize("unsaid", LATER)
+def test_a_folder_of_a_version_that_wrote_down_less_goes_on(networks, vectors, tmp_path, unsaid):
+    done = run(networks, vectors, out=tmp_path / "run")
+    record = tmp_path / "run/recipe.toml"
+    said = tomllib.loads(record.read_text())
+    del said[unsaid]
+    record.write_text(tomli_w.dumps(said))
+    assert run(networks, vectors, out=tmp_path / "run").accuracy == done.accuracy
+
+
 def test_pixels_that_nobody_scaled_are_told(networks):
     images, labels = torch.rand(60, 1, 4, 4) * 255, torch.arange(60) % 3
     teacher, student = (nn.Sequential(nn.Flatten(), nn.Linear(16, 3)) for _ in range(2))
-    with pytest.warns(UserWarning, match="images come between 0 and 1, and these reach 25"):
+    with pytest.warns(UserWarning, match="values between 0 and 1, and these reach 25"):
         run((teacher, student), (images, labels), accept_weak=True)
 
 
@@ -243,6 +257,8 @@ def test_without_a_folder_an_interruption_says_that_nothing_is_saved(networks, v
 def test_a_folder_of_another_call_is_refused_and_a_refused_call_leaves_the_folder_free(networks, vectors, tmp_path):
     with pytest.raises(UserError, match="no module"):
         run(networks, vectors, out=tmp_path, method="fitnets", pair="nothing -> hidden")
+    with pytest.raises(UserError, match="lr_scale: no "):
+        run(networks, vectors, out=tmp_path, course=replace(COURSE, lr_scale={"konv*": 0.5}))
     run(networks, vectors, out=tmp_path)
     for other in ({"temperature": 2}, {"seed": 5}, {"epochs": 9}):
         with pytest.raises(UserError, match="another recipe"):

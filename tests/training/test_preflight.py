@@ -68,8 +68,9 @@ def test_a_teacher_at_chance_level_is_refused_unless_told_otherwise(small):
 def test_a_pattern_that_matches_nothing_is_found_before_the_training(small, option):
     teacher, student = small.networks()
     stage = Stage("only", as_sum(CE() + KD()), replace(COURSE, **{option: {"konv*": 0.5}}))
-    said = texts(preflight.check_stage(stage, student, [teacher], small.data(), CPU))
-    assert f"{option}: no " in said
+    for timed in (True, False):
+        said = texts(preflight.check_stage(stage, student, [teacher], small.data(), CPU, timed=timed))
+        assert f"{option}: no " in said
 
 
 def test_a_teacher_far_below_its_declared_accuracy_is_refused(small):

@@ -23,6 +23,7 @@ from understudy.plans import Store
 from understudy.plans.entry import read_json
 from understudy.report import write_report
 from understudy.report.reading import read_result
+from understudy.running.work import Casts
 from understudy.training import preflight
 from understudy.training.loop import Training
 from understudy.tuning import TuneWatcher, Tuning
@@ -50,7 +51,7 @@ def make(workplace, tmp_path):
     def build(*changes, search=SPACE, out="tune", recipe=None, watcher=None, seconds=20.0, store=None, **tune):
         read = recipes.parse_searched(recipe or text(), "recipe.toml", [*SMALL, *changes], search, **tune)
         options = {"watcher": watcher, "checkpoint_seconds": seconds, "store": store and Store(tmp_path / store)}
-        return Tuning(read, tmp_path / out, trusted=["smallnets"], **options)
+        return Tuning(read, tmp_path / out, casts=Casts(["smallnets"]), **options)
 
     return build
 
@@ -62,7 +63,7 @@ def unbroken(_workplace, tmp_path_factory):
         patch.chdir(_workplace)
         patch.syspath_prepend(_workplace)
         read = recipes.parse_searched(text(), "recipe.toml", SMALL, SPACE)
-        tuning = Tuning(read, tmp_path_factory.mktemp("unbroken"), trusted=["smallnets"])
+        tuning = Tuning(read, tmp_path_factory.mktemp("unbroken"), casts=Casts(["smallnets"]))
         return tuning.folder.path, execute(tuning, COUNT)
 
 
@@ -189,7 +190,9 @@ def test_the_search_never_opens_the_test_part_and_the_outcome_opens_it_once(make
     data = cast.data
     cast.data = replace(data, open_test=refuse)
     assert [trial.state for trial in tuning.search(3)].count("complete") >= 2
-    assert list(tuning.trainer.check())
+    subjects = {finding.subject for finding in tuning.trainer.check()}
+    assert subjects
+    assert "all" not in subjects  # how many trials there will be, nobody knows
 
     def note():
         opened.append(len(list(tuning.folder.path.glob("trials/*/trainings/kd-0/result.json"))))

@@ -75,11 +75,12 @@ def tune(
         **{key: value for key, value in chosen.items() if value is not None},
     )
     with listening() as stop, LiveTrials(err) as live:
-        read = read.settled(settle(read.recipe, Casts(trust or (), live.downloads), folder))
+        casts = Casts(trust or (), live.downloads)
+        read = read.settled(settle(read.recipe, casts, folder))
         tuning = Tuning(
             read,
             folder,
-            trusted=trust or [],
+            casts=casts,
             watcher=live,
             stop=stop,
             checkpoint_seconds=seconds,

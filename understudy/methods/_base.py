@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_origin
 
 from torch import nn
 
@@ -44,7 +44,7 @@ class Method:
     @property
     def settings(self) -> dict[str, inspect.Parameter]:
         """The settings of its own, all keyword-only."""
-        parameters = inspect.signature(self.stages).parameters.values()
+        parameters = inspect.signature(self.stages, eval_str=True).parameters.values()
         return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
     @property
@@ -67,11 +67,17 @@ class Method:
 
     def __call__(self, course: Course, **settings: Any) -> list[Stage]:
         self.check_names(settings)
-        hints = get_type_hints(self.stages, include_extras=True)
-        for name, value in settings.items():
-            if value is not None and (reason := bounds.wrong(hints[name], value)):
-                raise UserError(f"method {self.name!r}: {name} = {value!r}: {reason}")
-        return self.stages(course, **settings)
+        return self.stages(course, **{name: self._checked(name, value) for name, value in settings.items()})
+
+    def _checked(self, name: str, value: Any) -> Any:
+        """A setting's value, if it is of the kind that its annotation says; a single pair of taps needs no brackets."""
+        hint = self.settings[name].annotation
+        if hint is inspect.Parameter.empty or value is None:
+            return value
+        given = (value,) if isinstance(value, str) and get_origin(hint) is tuple else value
+        if reason := bounds.wrong(hint, given):
+            raise UserError(f"method {self.name!r}: {name} = {value!r}: {reason}")
+        return given
 
     def check_names(self, settings: Iterable[str]) -> None:
         """That there is every setting which is named."""

@@ -32,7 +32,10 @@ def check_settings(method: methods.Method, place: tuple[str, ...], own: dict[str
             fields[key] = (hints[key], ... if key in method.needed else parameter.default)
     model = create_model("Settings", __config__=ConfigDict(extra="ignore"), **fields)
     try:
-        model.model_validate(own)
+        found = model.model_validate(own)
+        for key, value in own.items():
+            if key in fields and not (type(value) is int and isinstance(getattr(found, key), float)):
+                own[key] = getattr(found, key)  # of the kind that the method expects: a recipe's 3.0 may be a 3
     except ValidationError as error:
         for entry in error.errors():
             path, text = explain(entry)

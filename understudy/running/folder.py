@@ -15,7 +15,7 @@ from understudy.training.settings import Settings
 
 RECIPE = "recipe.toml"
 FAILED = "failed.json"
-LATER = ("data", "weights_of_teachers")  # what the first versions did not write down of a call of ``distill``
+LATER = ("data", "weights_of_teachers", "layers")  # what the first versions did not write down of a call of ``distill``
 SAMPLES = "samples"  # pictures that the result speaks of
 
 

@@ -1,6 +1,6 @@
 """``understudy path``: a run whose trainings are those of a search, and whose last method is the best path found."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from understudy.running.result import accuracy_of
 from understudy.running.run import Run
 from understudy.running.search import Observer, Search
 from understudy.running.ways import Ways
+from understudy.training.preflight import Finding
 
 SPENT = "search.json"
 BEST = "best-path"
@@ -60,6 +61,10 @@ class PathRun(Run):
         """Of one step from the teacher to the student: which assistants there are is what the search will find out."""
         methods = {name: table.model_copy(update={"assistants": ()}) for name, table in self.recipe.methods.items()}
         return Rehearsals(self.recipe.model_copy(update={"methods": methods}), self.cast)
+
+    def estimate(self, _: Mapping[str, float | None]) -> Iterator[Finding]:
+        """Nobody knows before a search what it will train."""
+        return iter(())
 
     def settle(self) -> None:
         """Search; then go on as a run of the methods that were looked at, and of the best path."""

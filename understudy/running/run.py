@@ -36,6 +36,9 @@ from understudy.training.watch import Watcher
 MakeEngine = Callable[[Casts, Watcher, StopRequest], Engine]
 
 
+WHOLE = "all"  # the subject of what is said of all trainings together
+
+
 class Run:
     """One execution of a recipe in a folder.
 
@@ -90,7 +93,7 @@ class Run:
     def check(self) -> Iterator[Finding]:
         """The pre-flight: everything that can be seen to be wrong before an epoch is spent."""
         cast, settings, tables = self.cast, self.recipe.settings, self.recipe.taught_by
-        seed, rehearsals, seconds = self.recipe.seeds[0], self.rehearsals(), dict[str, float]()
+        seed, rehearsals, seconds = self.recipe.seeds[0], self.rehearsals(), dict[str, float | None]()
         yield from preflight.check_data(self.student_data, self.recipe.train.batch)
         findings = list(preflight.check_network("student", self.student(seed), cast.data, settings))
         teachers = dict(zip(tables, rehearsals.networks(teachers_of(self.recipe, seed)), strict=True))
@@ -117,28 +120,30 @@ class Run:
                 called = f"{name}, assistant {node.network.network}"
                 seconds[_of_any_seed(node)] = yield from self._check_training(called, node, rehearsals)
             seconds[_of_any_seed(student)] = yield from self._check_training(name, student, rehearsals)
-        yield from self._estimate(seconds)
+        yield from self.estimate(seconds)
 
     def rehearsals(self) -> Rehearsals:
         """The trainings of the recipe as they will be, for whoever wants to look at them before."""
         return Rehearsals(self.recipe, self.cast)
 
-    def _check_training(self, subject: str, node: Node, rehearsals: Rehearsals) -> Generator[Finding, None, float]:
-        """In the end, about how many seconds it takes."""
-        seconds = 0.0
+    def _check_training(
+        self, subject: str, node: Node, rehearsals: Rehearsals
+    ) -> Generator[Finding, None, float | None]:
+        """In the end, about how many seconds it takes; None where that cannot be said."""
+        seconds, sound = 0.0, True
         for finding in self._findings(rehearsals.training(node), node.course):
             yield replace(finding, subject=f"{subject}, {finding.subject}")
-            seconds += finding.seconds
-        return seconds
+            seconds, sound = seconds + finding.seconds, sound and finding.level != "error"
+        return seconds if sound else None
 
-    def _estimate(self, seconds: Mapping[str, float]) -> Iterator[Finding]:
+    def estimate(self, seconds: Mapping[str, float | None]) -> Iterator[Finding]:
         """Of the whole run, where each of its trainings was rehearsed, be it on another seed."""
         whole = [seconds.get(_of_any_seed(node)) for node in self.plan]
         auto = any(table.assistants == "auto" for table in self.recipe.methods.values())
         if len(whole) > 1 and not auto and None not in whole:
             total = sum(filter(None, whole))
             text = f"{len(whole)} trainings, roughly {preflight.duration(total)} one after another"
-            yield Finding("ok", "all", text, total)
+            yield Finding("ok", WHOLE, text, total)
 
     def _findings(self, training: Training, course: Course) -> Iterator[Finding]:
         yield from preflight.check_budget(training.stages, course)

@@ -34,7 +34,8 @@ from understudy.training.teaching import has_learned, lean
 GLANCE, SAMPLE = 128, 1000  # samples by which a teacher is judged: the more only where the few leave a doubt
 SHORTFALL = 0.02  # below its declared accuracy that nobody minds
 DRY_BATCH = 32
-PIXELS = 100.0  # values that only images have that were not brought between 0 and 1
+PIXELS = 100.0, 255.0  # between them is the largest value of images that nobody brought between 0 and 1
+ABOUT_IMAGES = "images"  # the subject of what is said of their values
 ABOUT_STORED = "stored answers"  # so ends the subject of what is said of them
 WORTH = 1.2  # times the speed of a training, from which on stored answers are proposed
 
@@ -64,6 +65,12 @@ def check_data(data: Data, batch: int) -> Iterator[Finding]:
     if (counts == 0).any():
         empty = [data.classes[i] for i in (counts == 0).nonzero().flatten().tolist()]
         yield Finding("warning", "data", f"no training sample of class {', '.join(empty[:5])}")
+    example = data.example(DRY_BATCH, torch.device("cpu"))
+    if example.is_floating_point() and example.ndim == 4 and example.min() >= 0:
+        largest, (least, most) = example.max().item(), PIXELS
+        if least < largest <= most:
+            text = f"networks expect values between 0 and 1, and these reach {largest:g}: divide by 255, or give uint8"
+            yield Finding("warning", ABOUT_IMAGES, text)
     if batch > len(data.train):
         yield Finding(
             "warning", "data", f"batch {batch} is larger than the training part: batches of {len(data.train)}"
@@ -86,7 +93,7 @@ def check_teacher(
 ) -> Iterator[Finding]:
     """Is it really loaded? Its accuracy on some samples against chance, and against what it should be."""
     look = _look(teacher, data, GLANCE, settings)
-    if isinstance(look, _Look) and not look.is_beyond_doubt(declared):
+    if isinstance(look, _Look) and not look.is_beyond_doubt(declared) and len(data.validation or data.train) > GLANCE:
         look = _look(teacher, data, SAMPLE, settings)
     if isinstance(look, str):
         yield Finding("error", name, look)
@@ -213,9 +220,6 @@ def _dry_run(
     if not torch.isfinite(inputs).all():
         broken = batch.ids[~torch.isfinite(inputs.flatten(1)).all(1)].tolist()[:5]
         raise UserError(f"the data hold NaN or infinity (samples {broken}): mend the data")
-    if inputs.is_floating_point() and inputs.ndim == 4 and (largest := inputs.abs().max().item()) > PIXELS:
-        text = f"images come between 0 and 1, and these reach {largest:g}: divide by 255, or give them as uint8"
-        yield Finding("warning", f"{subject}, data", text)
     facts = facts_of(data)
     objective = Objective(
         stage.objective,
@@ -233,9 +237,10 @@ def _dry_run(
         full = replace(part, schedule=None)  # what begins at weight 0 will train one day
         alone = Objective(Sum((full,)), student=student, teacher=teachers, example=inputs[:2], facts=facts)
         yield _check_term(f"{subject}, term {name!r}", alone, part.weight(0.0), inputs, batch, settings)
+    step = _step(objective, stage.course, inputs, batch, settings)
     if not timed or not objective(inputs, batch.labels, ids=batch.ids).loss.requires_grad:
         return  # where there is nothing to train, its terms have said so
-    seconds = _seconds_of_step(objective, stage.course, inputs, batch, settings)
+    seconds = min(clock.timed(step, settings.torch_device) for _ in range(3))
     trained = [*student.parameters(), *objective.owned.parameters()]
     moved = sum(p.numel() for p in trained if p.grad is not None)
     gain, about_answers = 1.0, list[Finding]()
@@ -284,8 +289,8 @@ def _forecast(
     return forecast(stored, stage, answers, samples, seconds, step)
 
 
-def _seconds_of_step(objective: Objective, course: Course, inputs: Tensor, batch: Batch, settings: Settings) -> float:
-    """The quickest of three, each to its end."""
+def _step(objective: Objective, course: Course, inputs: Tensor, batch: Batch, settings: Settings) -> Callable[[], None]:
+    """One on this batch, to its end; patterns of names that match nothing are found before it."""
     rate = course.optimizer.lr
     optimizer = course.optimizer.build(parameter_groups(objective.student, objective.owned, rate, course.lr_scale))
     bounds = MaxNorm(objective.student, course.max_norm)
@@ -298,7 +303,7 @@ def _seconds_of_step(objective: Objective, course: Course, inputs: Tensor, batch
         optimizer.step()
         bounds.apply()
 
-    return min(clock.timed(step, settings.torch_device) for _ in range(3))
+    return step
 
 
 def _check_term(

@@ -59,7 +59,7 @@ class Lines(Warner):
     def epoch_ends(self, record: Mapping[str, Any]) -> None:
         validation = record.get("validation", {})
         share = f", validation {100 * validation['accuracy']:.1f} %" if "accuracy" in validation else ""
-        self.say(f"epoch {record['epoch']}: loss {record['loss']:.4g}{share}, {record['seconds']:.0f} s")
+        self.say(f"epoch {record['epoch']}: loss {record['loss']:.4g}{share}, {record['seconds']:.0f} s so far")
 
     def say(self, line: str) -> None:
         print(line, file=self.file or sys.stderr, flush=True)

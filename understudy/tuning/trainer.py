@@ -1,6 +1,6 @@
 """All that a search asks of the machinery of runs: data, teachers, and the students of one recipe after another."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from torch import nn
@@ -15,6 +15,8 @@ from understudy.running import Run
 from understudy.running.assistants import chosen, trials
 from understudy.running.compiling import student_of
 from understudy.running.folder import RunFolder
+from understudy.running.run import WHOLE
+from understudy.running.work import Casts
 from understudy.training import checkpoints
 from understudy.training.interrupt import StopRequest
 from understudy.training.preflight import Finding
@@ -34,7 +36,7 @@ class Trainer:
         recipe: Recipe,
         out: Path,
         *,
-        trusted: Collection[str],
+        casts: Casts,
         watcher: Watcher,
         stop: StopRequest | None,
         checkpoint_seconds: float,
@@ -43,7 +45,7 @@ class Trainer:
         self._run = Run(
             recipe,
             out,
-            trusted=trusted,
+            casts=casts,
             watcher=watcher,
             stop=stop,
             checkpoint_seconds=checkpoint_seconds,
@@ -64,8 +66,8 @@ class Trainer:
         return len(self._run.student_data.train)
 
     def check(self) -> Iterator[Finding]:
-        """The pre-flight of the recipe that the others differ from."""
-        return self._run.check()
+        """The pre-flight of the recipe that the others differ from; how many of them there will be, nobody knows."""
+        return (finding for finding in self._run.check() if finding.subject != WHOLE)
 
     def prepare(self) -> None:
         """Train what is the same for all that follow: teachers, and what decides which network assists."""

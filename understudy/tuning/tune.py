@@ -1,6 +1,6 @@
 """A search carried out in a folder: trial after trial, each a recipe with other settings, judged on validation."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ from understudy import recipe as recipes
 from understudy.errors import FailedTrainingError, UserError
 from understudy.plans import Store
 from understudy.recipe import Recipe, Searched
+from understudy.running.work import Casts
 from understudy.training import metrics
 from understudy.training.interrupt import StopRequest
 from understudy.training.watch import Watcher
@@ -38,7 +39,7 @@ class Tuning:
         searched: Searched,
         out: Path,
         *,
-        trusted: Collection[str] = (),
+        casts: Casts | None = None,
         watcher: TuneWatcher | None = None,
         stop: StopRequest | None = None,
         checkpoint_seconds: float = 20.0,
@@ -48,7 +49,7 @@ class Tuning:
         self.trainer = Trainer(
             self.narrowed(searched.recipe),
             out,
-            trusted=trusted,
+            casts=casts or Casts(),
             watcher=self.watcher,
             stop=stop,
             checkpoint_seconds=checkpoint_seconds,
