@@ -40,7 +40,7 @@ docs: $(VENV)/docs.stamp  ## the documentation, into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs --quiet build --strict
 	@echo "site/index.html"
 
-bench: $(PEERS)/peers.stamp  ## speed against the floors and other libraries, into results/speed.md (half an hour)
+bench: $(PEERS)/peers.stamp  ## speed against the floors and other libraries, into results/speed.md (over an hour)
 	@$(PEERS)/bin/python -W ignore -m benchmarks $(ARGS)
 
 format: $(VENV)/dev.stamp  ## put the code into its format

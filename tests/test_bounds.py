@@ -1,13 +1,28 @@
 """What is made in Python keeps within the bounds that recipes have."""
 
 import dataclasses
+import functools
 from typing import Annotated
 
 import pytest
 import torch
 from torch import nn
 
-from understudy import CE, Course, Hint, Objective, Settings, Stage, UserError, bounds, methods, optimizers, rates
+from understudy import (
+    AT,
+    CE,
+    Course,
+    Hint,
+    Objective,
+    Pair,
+    Settings,
+    Stage,
+    UserError,
+    bounds,
+    methods,
+    optimizers,
+    rates,
+)
 from understudy.methods import METHODS
 from understudy.terms import TERMS
 
@@ -29,6 +44,10 @@ class Own:
         (Course(optimizer=optimizers.SGD), r"thing\.optimizer = .*an object belongs here, as SGD\(\) is"),
         (Course(optimizer=rates.Cosine()), r"thing\.optimizer = .*Cosine is none of SGD, AdamW, RMSProp"),
         (Course(optimizer=optimizers.AdamW(betas=(0.9,))), r"thing\.optimizer\.betas = "),
+        (Course(optimizer={"name": "adamw"}), r"thing\.optimizer = .*an object belongs here, as SGD\(\) is"),
+        (Course(lr_scale={"conv*": "0.1"}), r"thing\.lr_scale = .*number"),
+        (Course(rate=rates.Step(at=("5", 10))), r"thing\.rate\.at = .*number"),
+        (Settings(precision=torch.bfloat16), r"thing\.precision = torch\.bfloat16: .*'float32' or 'bfloat16'"),
         (Course(max_norm={"conv*": -1}), r"thing\.max_norm = .*greater than 0"),
         (Course(optimizer=optimizers.SGD(lr=-1)), r"thing\.optimizer\.lr = -1: .*greater than 0"),
         (Settings(precision="bf16"), r"thing\.precision = 'bf16': .*'float32' or 'bfloat16'"),
@@ -45,6 +64,12 @@ def test_what_a_recipe_could_not_say_is_refused_with_its_name(description, said)
 def test_what_is_right_or_somebodys_own_passes(optimizer):
     bounds.check(Course(optimizer=optimizer), "thing")
     bounds.check(Settings(), "thing")
+
+
+@pytest.mark.parametrize("pairs", ["a -> b", ["a -> b", "c -> d"], (Pair.parse("a -> b"), Pair.parse("c -> d"))])
+def test_pairs_are_texts_or_objects_one_or_several(pairs):
+    bounds.check(AT(pairs), "thing")
+    assert methods.find("at")(Course(), pairs=pairs)
 
 
 @pytest.mark.parametrize("name", TERMS)
@@ -71,8 +96,15 @@ def test_a_method_of_ones_own_need_not_say_of_which_kind_its_settings_are():
     def own(course, *, weight=1.0):
         return [Stage("own", weight * CE(), course)]
 
-    method = methods.Method("own", own, family="own", year=2026, paper="none")
-    assert method(Course(), weight=2)[0].objective.parts[0].factor == 2
+    def hidden(course: "NobodyImportsIt", *, weight: "NobodyImportsIt" = 1.0):  # noqa: F821
+        return own(course, weight=weight)
+
+    def foreign(course, *, weight: "torch.device | float" = 1.0):
+        return own(course, weight=weight)
+
+    for stages in (own, hidden, foreign, functools.partial(own)):
+        method = methods.Method("own", stages, family="own", year=2026, paper="none")
+        assert method(Course(), weight=2)[0].objective.parts[0].factor == 2
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -5,7 +5,7 @@ What is made in Python is checked by the same ones where it is first used (``che
 
 import dataclasses
 import functools
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from annotated_types import Interval as Interval
 
@@ -27,7 +27,7 @@ class ByName:
 def check(description: Any, called: str) -> None:
     """See that a description of this package keeps within its annotations; or a UserError.
 
-    About kinds this is stricter than a recipe, whose numbers are converted: no 3.0 for a whole number, no 1 for a truth
+    About kinds this is stricter than a recipe, whose values are converted: no 3.0 for a whole number, no 1 for a truth
     value. Descriptions of somebody's own (an optimizer, a term) are theirs to check.
     """
     if not _is_ours(description):
@@ -42,24 +42,45 @@ def check(description: Any, called: str) -> None:
 
 def wrong(hint: Any, value: Any) -> str | None:
     """Why a value is not what an annotation asks for; None where it is, and where it is an object of somebody's own."""
-    if isinstance(value, type) and (members := _ours_in(hint)):
+    members = _ours_in(hint)
+    if members and isinstance(value, (type, dict)):
         return f"an object belongs here, as {members[0].__name__}() is"
-    if _is_ours(value) and (members := _ours_in(hint)) and not isinstance(value, members):
+    if members and _is_ours(value) and not isinstance(value, members):
         return f"{type(value).__name__} is none of {', '.join(member.__name__ for member in members)}"
-    if not isinstance(value, (bool, int, float, str, tuple, list, dict, type(None))):
-        return None
-    return _invalid(hint, value, strict=not isinstance(value, (tuple, list, dict)))
+    return _invalid(hint, _frozen(value)) if _is_plain(value) or _is_choice(hint) else None
 
 
-def _invalid(hint: Any, value: Any, *, strict: bool) -> str | None:
-    from pydantic import ValidationError
+def _invalid(hint: Any, value: Any) -> str | None:
+    from pydantic import PydanticSchemaGenerationError, ValidationError
 
     try:
-        _adapter(hint).validate_python(value, strict=strict)
+        _adapter(hint).validate_python(value, strict=True)
+    except PydanticSchemaGenerationError:  # an annotation of somebody's own, which no recipe could have
+        return None
     except ValidationError as error:
         first = error.errors()[0]
         return "an object belongs here" if first["type"] in _OBJECTS else str(first["msg"])
     return None
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it could stand in a file, with all that it holds."""
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, (tuple, list)):
+        return all(map(_is_plain, value))
+    return isinstance(value, (bool, int, float, str, type(None)))
+
+
+def _is_choice(hint: Any) -> bool:
+    """Whether it names the values themselves, one of which it must be."""
+    arguments = get_args(hint)
+    return get_origin(hint) is Literal or (bool(arguments) and all(_is_choice(a) or a is type(None) for a in arguments))
+
+
+def _frozen(value: Any) -> Any:
+    """Lists as the tuples that descriptions keep."""
+    return tuple(map(_frozen, value)) if isinstance(value, (tuple, list)) else value
 
 
 def _is_ours(value: Any) -> bool:

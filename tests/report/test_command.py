@@ -86,6 +86,7 @@ def test_one_run_is_its_own_page_and_with_a_budget_a_choice_of_methods(report, s
     assert (tmp_path / "one.html").exists()
     assert report(run, "--min-accuracy", "99")[1].startswith("Nothing fits (at least 99 %): nearest is kd, which lacks")
     assert (tmp_path / "comparison.html").exists()
+    assert report(run, "--min-accuracy", "0")[0] == 0
     code, _, said = report(run, "--min-accuracy", "0.9")
     assert code == 2
     assert "in percent, as in 90" in said

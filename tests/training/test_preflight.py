@@ -93,6 +93,13 @@ def test_more_samples_are_looked_at_only_where_a_few_leave_a_doubt(small, monkey
     assert seen == samples
 
 
+def test_of_a_student_without_parameters_it_is_said_that_nothing_would_train(small):
+    stage = Stage("only", as_sum(KD()), COURSE)
+    student = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())  # three channels, three classes
+    findings = list(preflight.check_stage(stage, student, [small.Teacher()], small.data(), CPU))
+    assert "would train nothing" in texts(findings)
+
+
 def test_what_takes_steps_is_left_out_where_nobody_reads_it(small):
     teacher, student = small.networks()
     stage = Stage("only", as_sum(CE() + KD()), COURSE)

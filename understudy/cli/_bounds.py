@@ -17,7 +17,7 @@ def budget(latency: str | None, size: str | None, accuracy: str | None) -> Budge
     most = _value("--max-latency", size_of=latency, units=_MILLISECONDS, example="3ms")
     held = _value("--max-size", size_of=size, units=_BYTES, example="2MB")
     least = _value("--min-accuracy", size_of=accuracy, units=_SHARES, example="90")
-    if least is not None and least < 0.01 and "%" not in str(accuracy):  # nobody asks for so little
+    if least is not None and 0 < least < 0.01 and "%" not in str(accuracy):  # nobody asks for so little
         raise typer.BadParameter(f"{accuracy}: write it in percent, as in 90", param_hint="--min-accuracy")
     if least is not None and least > 1:
         raise typer.BadParameter(f"{accuracy}: an accuracy is at most 100 %", param_hint="--min-accuracy")

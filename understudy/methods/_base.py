@@ -44,7 +44,10 @@ class Method:
     @property
     def settings(self) -> dict[str, inspect.Parameter]:
         """The settings of its own, all keyword-only."""
-        parameters = inspect.signature(self.stages, eval_str=True).parameters.values()
+        try:
+            parameters = inspect.signature(self.stages, eval_str=True).parameters.values()
+        except NameError:  # an annotation of somebody's own that is imported for type checkers alone
+            parameters = inspect.signature(self.stages).parameters.values()
         return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
     @property
@@ -72,7 +75,7 @@ class Method:
     def _checked(self, name: str, value: Any) -> Any:
         """A setting's value, if it is of the kind that its annotation says; a single pair of taps needs no brackets."""
         hint = self.settings[name].annotation
-        if hint is inspect.Parameter.empty or value is None:
+        if hint is inspect.Parameter.empty or isinstance(hint, str) or value is None:
             return value
         given = (value,) if isinstance(value, str) and get_origin(hint) is tuple else value
         if reason := bounds.wrong(hint, given):

@@ -27,9 +27,9 @@ def check_settings(method: methods.Method, place: tuple[str, ...], own: dict[str
     fields: dict[str, Any] = {}
     for key, parameter in method.settings.items():
         if key in PROPOSALS:  # can be proposed once the networks are there
-            fields[key] = (hints[key] | None, None)
+            fields[key] = (hints.get(key, Any) | None, None)
         else:
-            fields[key] = (hints[key], ... if key in method.needed else parameter.default)
+            fields[key] = (hints.get(key, Any), ... if key in method.needed else parameter.default)
     model = create_model("Settings", __config__=ConfigDict(extra="ignore"), **fields)
     try:
         found = model.model_validate(own)

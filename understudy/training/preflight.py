@@ -237,9 +237,11 @@ def _dry_run(
         full = replace(part, schedule=None)  # what begins at weight 0 will train one day
         alone = Objective(Sum((full,)), student=student, teacher=teachers, example=inputs[:2], facts=facts)
         yield _check_term(f"{subject}, term {name!r}", alone, part.weight(0.0), inputs, batch, settings)
+    if not any(p.requires_grad for p in (*student.parameters(), *objective.owned.parameters())):
+        return  # as its terms have said
     step = _step(objective, stage.course, inputs, batch, settings)
     if not timed or not objective(inputs, batch.labels, ids=batch.ids).loss.requires_grad:
-        return  # where there is nothing to train, its terms have said so
+        return
     seconds = min(clock.timed(step, settings.torch_device) for _ in range(3))
     trained = [*student.parameters(), *objective.owned.parameters()]
     moved = sum(p.numel() for p in trained if p.grad is not None)
