@@ -65,8 +65,7 @@ class Views:
             raise UserError(
                 f"shift, flip and cutout need images (C, H, W); samples have shape {tuple(images.shape[1:])}"
             )
-        size = min(images.shape[2:]) if images.ndim == 4 else 0
-        if images.ndim == 4 and self.shift >= size:
+        if images.ndim == 4 and self.shift >= (size := min(images.shape[2:])):
             raise UserError(f"shift = {self.shift} would leave nothing of images of {size} pixels: make it smaller")
         if self.mixup and not (images.is_floating_point() or images.dtype == torch.uint8):
             raise UserError(f"mixup needs images or floating-point samples, not {images.dtype}")

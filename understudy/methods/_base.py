@@ -51,6 +51,15 @@ class Method:
         return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
     @property
+    def kinds(self) -> dict[str, Any]:
+        """Of which kind each setting is, by its annotation; one without, or with one that cannot be read, is of any."""
+        said = {name: parameter.annotation for name, parameter in self.settings.items()}
+        return {
+            name: Any if hint is inspect.Parameter.empty or isinstance(hint, str) else hint
+            for name, hint in said.items()
+        }
+
+    @property
     def needed(self) -> list[str]:
         """The settings without a default."""
         return [name for name, parameter in self.settings.items() if parameter.default is parameter.empty]
@@ -74,8 +83,8 @@ class Method:
 
     def _checked(self, name: str, value: Any) -> Any:
         """A setting's value, if it is of the kind that its annotation says; a single pair of taps needs no brackets."""
-        hint = self.settings[name].annotation
-        if hint is inspect.Parameter.empty or isinstance(hint, str) or value is None:
+        hint = self.kinds[name]
+        if value is None:
             return value
         given = (value,) if isinstance(value, str) and get_origin(hint) is tuple else value
         if reason := bounds.wrong(hint, given):

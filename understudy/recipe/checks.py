@@ -1,6 +1,5 @@
 """What a type cannot say of a recipe: settings against a method's signature, and what is impossible together."""
 
-import typing
 from typing import Any
 
 from pydantic import ConfigDict, ValidationError, create_model
@@ -23,19 +22,19 @@ def check_settings(method: methods.Method, place: tuple[str, ...], own: dict[str
         if key not in method.settings:
             known = [*method.settings, *OF_ALL_METHODS]
             mistakes.add([*place, key], f"method {method.name!r} has no such setting{did_you_mean(key, known)}")
-    hints = typing.get_type_hints(method.stages)
+    kinds = method.kinds
     fields: dict[str, Any] = {}
     for key, parameter in method.settings.items():
         if key in PROPOSALS:  # can be proposed once the networks are there
-            fields[key] = (hints.get(key, Any) | None, None)
+            fields[key] = (kinds[key] | None, None)
         else:
-            fields[key] = (hints.get(key, Any), ... if key in method.needed else parameter.default)
+            fields[key] = (kinds[key], ... if key in method.needed else parameter.default)
     model = create_model("Settings", __config__=ConfigDict(extra="ignore"), **fields)
     try:
         found = model.model_validate(own)
-        for key, value in own.items():
+        for key, value in own.items():  # of the kind that is expected, 3 for 3.0; a 4 stays where 4.0 would do
             if key in fields and not (type(value) is int and isinstance(getattr(found, key), float)):
-                own[key] = getattr(found, key)  # of the kind that the method expects: a recipe's 3.0 may be a 3
+                own[key] = getattr(found, key)
     except ValidationError as error:
         for entry in error.errors():
             path, text = explain(entry)
