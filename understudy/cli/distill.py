@@ -118,7 +118,7 @@ def distill(
         return
     _summary.show(result, out)
     out.print(
-        f"student: {folder / 'student.safetensors'} ({result['kept']})   report: {page}",
+        f"student: {folder / 'student.safetensors'} ({result.kept})   report: {page}",
         markup=False,
         highlight=False,
         soft_wrap=True,

@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.progress import Progress
@@ -14,9 +14,11 @@ from understudy.errors import UserError
 from understudy.recipe import Recipe
 from understudy.report import write_report
 from understudy.report.reading import read_result
+from understudy.report.words import NONE
 from understudy.running import Run
 from understudy.running.folder import RECIPE
 from understudy.running.landscapes import survey
+from understudy.runs.records import Landscapes
 
 
 def landscape(
@@ -63,13 +65,16 @@ def _recipe(run: Path) -> Recipe:
     return recipes.read(path)
 
 
-def _show(found: dict[str, Any]) -> None:
+def _show(found: Landscapes) -> None:
     table = Table()
     table.add_column("", no_wrap=True)
-    for heading in ("loss", f"mean rise at radius {found['sharpness_radius']:g}"):
+    for heading in ("loss", f"mean rise at radius {found.sharpness_radius:g}"):
         table.add_column(heading, justify="right")
-    for student in found["students"]:
-        table.add_row(student["training"], f"{student['centre']:.4g}", f"{student['sharpness']:.4g}")
+    for student in found.students:
+        table.add_row(
+            student.training,
+            *(NONE if value is None else f"{value:.4g}" for value in (student.centre, student.sharpness)),
+        )
     out.print(table)
-    told = f"loss on {found['samples']:,} samples of the {found['part']} part; the radius is in norms of the filters"
+    told = f"loss on {found.samples:,} samples of the {found.part} part; the radius is in norms of the filters"
     out.print(told, style="dim", highlight=False)

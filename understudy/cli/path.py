@@ -112,7 +112,7 @@ def path(
         print_json(result)
         return
     _summary.show(result, out)
-    for sentence in result["path"]["sentences"]:
+    for sentence in result.path.sentences if result.path else ():
         out.print(sentence, markup=False, highlight=False)
     out.print(_counted(run), style="dim", highlight=False)
     out.print(

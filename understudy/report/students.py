@@ -8,7 +8,7 @@ from pathlib import Path
 
 from understudy.measure import Budget, Candidate, Choice, Spread, choose
 from understudy.report.reading import Record
-from understudy.report.record import Network
+from understudy.runs.records import NetworkRecord
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Student:
     name: str
     run: Path
     method: str
-    network: Network
+    network: NetworkRecord
     accuracy: Spread  # on the part that the run measured on
     validation: float | None
     agreement: float | None

@@ -12,7 +12,6 @@ from understudy import recipe as recipes
 from understudy.data import Data
 from understudy.errors import FailedTrainingError
 from understudy.plans import Node, Store
-from understudy.plans.entry import RESULT, read_json
 from understudy.recipe import Recipe
 from understudy.recipe.schema import NetworkTable
 from understudy.running.assistants import chosen, trials
@@ -24,6 +23,7 @@ from understudy.running.folder import RunFolder
 from understudy.running.rehearsal import Rehearsals
 from understudy.running.result import summarize
 from understudy.running.work import Casts, staged
+from understudy.runs.records import Result
 from understudy.stage import Stage
 from understudy.stored import Stored
 from understudy.training import preflight
@@ -169,21 +169,21 @@ class Run:
 
     @property
     def complete(self) -> bool:
-        return read_json(self.folder.path / RESULT) is not None
+        return self.folder.result() is not None
 
-    def execute(self) -> dict[str, Any]:
+    def execute(self) -> Result:
         """Train what is not trained yet, then measure, and write the result."""
         with self.folder.locked():
             self.folder.claim(recipes.write(self.recipe))
             self.watcher.run_begins(self.plan.names)
             self.settle()
             self.carry_out(self.plan.names)
-            result = read_json(self.folder.path / RESULT)
+            result = self.folder.result()
             if result is None or self.outdated(result):
                 result = self.summary()
                 self.folder.write_result(result)
-            elif self.folder.keep(result["kept"]):
-                self.watcher.note(f"the student in {self.folder.path} was damaged: copied from {result['kept']}")
+            elif self.folder.keep(result.kept):
+                self.watcher.note(f"the student in {self.folder.path} was damaged: copied from {result.kept}")
         return result
 
     def decided(self) -> list[str]:
@@ -245,13 +245,12 @@ class Run:
         self.recipe, self.plan = recipe, compiled(recipe)
         self.execution.submit(*self.plan)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Result:
         """The result; the test part is opened here, once."""
         result = summarize(self)
-        result["notes"] += self.notes
-        return result
+        return result.model_copy(update={"notes": [*result.notes, *self.notes]})
 
-    def outdated(self, result: Mapping[str, Any]) -> bool:
+    def outdated(self, result: Result) -> bool:
         """Whether a result that is there says less than could be said now."""
         return False
 

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from understudy.report.drawing import ALONE, GRID, INK, MARKERS, PAPER, SERIES, Drawn, clipped, draw
-from understudy.report.record import Bin, Result, Similarity
+from understudy.report.figures.drawing import ALONE, GRID, INK, MARKERS, PAPER, SERIES, Drawn, clipped, draw
+from understudy.measure import Bin
+from understudy.runs.records import Result, Similarity
 
 FEWEST = 10  # samples of a bin that is shown
 MOST_CLASSES = 16  # more are not told apart any more: those that changed most are shown

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from understudy.measure import Budget
-from understudy.report import words
-from understudy.report.drawing import ALONE, INK, MUTED, PAPER, SERIES, Drawn, clipped, draw
+from understudy.report import format as write
+from understudy.report.figures.drawing import ALONE, INK, MUTED, PAPER, SERIES, Drawn, clipped, draw
 from understudy.report.students import Student, Students
 
 NAMED = 8  # students of a panel: of more, only those on the frontier have their name beside them
@@ -87,4 +87,4 @@ def _axis(axes: Any, values: Sequence[float]) -> None:
     low, high = axes.get_xlim()  # with room for the names of the cheapest
     wide = axes.get_xscale() == "log"
     axes.set_xlim(left=low * (low / high) ** ROOM if wide else max(low - ROOM * (high - low), 0.0))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: words.short(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: write.short(value)))

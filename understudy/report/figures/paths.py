@@ -4,10 +4,10 @@ from typing import Any
 
 from understudy.measure import Spread
 from understudy.paths.edges import arrows
-from understudy.report.drawing import ALONE, INK, MUTED, PAPER, SERIES, Drawn, draw, variable
+from understudy.report.figures.drawing import ALONE, INK, MUTED, PAPER, SERIES, Drawn, draw, variable
 from understudy.report.pieces import figure, section, table
-from understudy.report.record import PathSearch, Result
-from understudy.report.words import NONE, escape, plural, spread
+from understudy.runs.records import PathRecord, Result
+from understudy.report.format import NONE, escape, plural, spread
 
 BEST, ROW = SERIES[0], 0.34  # inches
 Way = tuple[int | str, ...]
@@ -94,7 +94,7 @@ def _number(axes: Any, column: float, row: float, found: Spread | None, colour: 
     )
 
 
-def _places(search: PathSearch) -> dict[Way, tuple[float, Spread | None]]:
+def _places(search: PathRecord) -> dict[Way, tuple[float, Spread | None]]:
     """Each training's row and figure: whole paths in the order of the paper, what leads to several in their middle."""
     known = {tuple(hop.path): hop.shown for hop in search.edges if not hop.quick and hop.path[0] == search.sizes[0]}
     known.setdefault((search.sizes[0],), None)

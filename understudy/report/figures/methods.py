@@ -7,56 +7,17 @@ from typing import Any
 from understudy.measure import Spread
 from understudy.report import answers, words
 from understudy.report.curves import losses, teacher_losses, validation
-from understudy.report.drawing import ALONE, INK, MARKERS, PAPER, SERIES, Drawn, clipped, draw
+from understudy.report.figures.drawing import ALONE, INK, MARKERS, PAPER, SERIES, Drawn, clipped, draw
 from understudy.report.landscapes import landscapes
 from understudy.report.paths import tree
-from understudy.report.reading import Record
-from understudy.report.record import Network, Result
+from understudy.report.reading import RunFiles
+from understudy.runs.records import NetworkRecord, Result
 
-MAPS = 4  # of inner values, at most
-_COSTS: dict[str, Callable[[Network], float | None]] = {
+_COSTS: dict[str, Callable[[NetworkRecord], float | None]] = {
     "latency of one image, ms": lambda network: network.latency_ms.p50 if network.latency_ms else None,
     "parameters": lambda network: network.parameters,
 }
 FAR = 1.0  # of the students' own range: a teacher farther off is pointed at
-
-
-def draw_all(record: Record) -> dict[str, Drawn]:
-    """Every figure that the run has something to show for, by its place on the page."""
-    colours = method_colours(record.result)
-    drawn: dict[str, Drawn | None] = {
-        "accuracy": accuracy(record.result, colours),
-        "paths": tree(record.result),
-        "cost": cost(record.result, colours),
-        "classes": answers.classes(record.result, colours),
-        "calibration": answers.calibration(record.result, colours),
-        "agreement": answers.agreement(record.result, colours),
-        "validation": validation(record, colours),
-    }
-    for number, method in enumerate(mapped(record.result), 1):
-        name = f"similarity-{number}-{_plain(method)}"
-        drawn[f"similarity of {method}"] = answers.similarity(record.result, method, name)
-    for number, method in enumerate(record.result.methods, 1):
-        drawn[f"losses of {method}"] = losses(record, method, f"losses-{number}-{_plain(method)}")
-    for teacher in record.teacher_trainings:
-        drawn[f"losses of {teacher}"] = teacher_losses(record, teacher)
-    if record.landscapes is not None:
-        drawn["landscapes"] = landscapes(record.landscapes)
-    return {place: figure for place, figure in drawn.items() if figure is not None}
-
-
-def mapped(result: Result) -> list[str]:
-    """The methods whose inner values are shown: alone, the one that is told first, those that compare them."""
-    tapping = result.similarity.tapped if result.similarity else {}
-    return [name for name in dict.fromkeys(("alone", result.foremost[0], *tapping)) if name in result.methods][:MAPS]
-
-
-def method_colours(result: Result) -> dict[str, str]:
-    """Grey for the baseline, a colour for each other method."""
-    distilled = result.distilled
-    return {
-        name: SERIES[distilled.index(name) % len(SERIES)] if name in distilled else ALONE for name in result.methods
-    }
 
 
 def accuracy(result: Result, colours: dict[str, str]) -> Drawn | None:
@@ -149,8 +110,8 @@ def cost(result: Result, colours: dict[str, str]) -> Drawn | None:
 
     told = []
     for label, ours, theirs in pairs:
-        students = ", ".join(words.short(value) for value in dict.fromkeys(ours.values()))
-        told.append(f"{label}: student {students}, teacher {words.short(theirs)}")
+        students = ", ".join(write.short(value) for value in dict.fromkeys(ours.values()))
+        told.append(f"{label}: student {students}, teacher {write.short(theirs)}")
     return draw("cost", "Accuracy against cost", "; ".join(told), 2.9 + 0.2 * ((len(points) + 4) // 4), paint)
 
 
@@ -178,7 +139,7 @@ def _cost_axis(axes: Any, label: str, least: float, most: float, wide: bool) -> 
     else:
         axes.set_xlim(0, 1.2 * most)
         axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: words.short(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: write.short(value)))
     axes.set_xlabel(label)
 
 
@@ -192,7 +153,3 @@ def _most(found: Spread) -> float:
 
 def _listed(found: Spread) -> str:
     return ", ".join(f"{100 * value:.2f}" for value in found.values)
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "-", name)[:40].strip("-") or "method"

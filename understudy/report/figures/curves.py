@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from understudy.report.drawing import DASHES, GRID, INK, MUTED, SERIES, Drawn, clipped, draw
-from understudy.report.reading import Record
-from understudy.report.record import Epoch
+from understudy.report.figures.drawing import DASHES, GRID, INK, MUTED, SERIES, Drawn, clipped, draw
+from understudy.report.reading import RunFiles
+from understudy.training.records import Epoch
 
 FEW = 15  # points of a curve that are still drawn as dots
 
@@ -33,7 +33,7 @@ class Timeline:
         return self.starts[epoch.stage] + epoch.epoch
 
 
-def validation(record: Record, colours: dict[str, str]) -> Drawn | None:
+def validation(record: RunFiles, colours: dict[str, str]) -> Drawn | None:
     """Validation accuracy by epoch, a line for each training."""
     lines: list[tuple[str, str, Any, list[tuple[int, float]]]] = []
     groups = [(name, colour, DASHES[0], _of_method(record, name)) for name, colour in colours.items()] + [
@@ -65,11 +65,11 @@ def validation(record: Record, colours: dict[str, str]) -> Drawn | None:
     return draw("validation", "Validation accuracy by epoch", "; ".join(ends), 3.2, paint)
 
 
-def losses(record: Record, method: str, name: str) -> Drawn | None:
+def losses(record: RunFiles, method: str, name: str) -> Drawn | None:
     return _losses(_of_method(record, method), name, f"Losses, {method}")
 
 
-def teacher_losses(record: Record, teacher: str) -> Drawn | None:
+def teacher_losses(record: RunFiles, teacher: str) -> Drawn | None:
     trainings = [record.epochs[name] for name in record.teacher_trainings[teacher]]
     return _losses(trainings, f"losses-0-{teacher}", f"Losses, {teacher}")
 
@@ -124,7 +124,7 @@ def _losses(trainings: list[list[Epoch]], name: str, title: str) -> Drawn | None
     return draw(name, title, words, 4.2 if shared else 2.9, paint)
 
 
-def _of_method(record: Record, method: str) -> list[list[Epoch]]:
+def _of_method(record: RunFiles, method: str) -> list[list[Epoch]]:
     names = [row.training for row in record.result.methods[method].trainings]
     return [record.epochs[name] for name in names if name in record.epochs]
 

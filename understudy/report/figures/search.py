@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from understudy.report.drawing import ALONE, INK, PAPER, SERIES, Drawn, clipped, draw
-from understudy.report.record import Search
+from understudy.report.figures.drawing import ALONE, INK, PAPER, SERIES, Drawn, clipped, draw
+from understudy.runs.records import SearchRecord
 
 
-def draw_search(search: Search) -> dict[str, Drawn]:
+def draw_search(search: SearchRecord) -> dict[str, Drawn]:
     """By their place on the page."""
     drawn = {"trials": trials(search)}
     for number, key in enumerate(search.search, 1):
@@ -14,7 +14,7 @@ def draw_search(search: Search) -> dict[str, Drawn]:
     return {place: figure for place, figure in drawn.items() if figure is not None}
 
 
-def trials(search: Search) -> Drawn | None:
+def trials(search: SearchRecord) -> Drawn | None:
     """Validation accuracy of each complete trial, and the best so far."""
     complete = _complete(search)
     stopped = [point.trial for point in search.trials if point.state != "complete"]
@@ -42,7 +42,7 @@ def trials(search: Search) -> Drawn | None:
     return draw("trials", "Validation accuracy by trial", words, 3.4, paint)
 
 
-def setting(search: Search, key: str, number: int) -> Drawn | None:
+def setting(search: SearchRecord, key: str, number: int) -> Drawn | None:
     """Validation accuracy against one setting; the others vary as well."""
     points = [
         (point.settings[key], 100 * found.mean, point.trial == search.best.trial)
@@ -75,7 +75,7 @@ def _logarithmic(axes: Any) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _complete(search: Search) -> list[tuple[int, float]]:
+def _complete(search: SearchRecord) -> list[tuple[int, float]]:
     return [
         (point.trial, 100 * found.mean)
         for point in search.trials
