@@ -11,8 +11,8 @@ import typer
 
 from tests.running.test_path import SEARCH
 from understudy import recipe as recipes
+from understudy.bench.choose import Choice
 from understudy.cli import _engines, app, main
-from understudy.measure.fastest import Choice
 from understudy.running import at_once, choosing
 from understudy.running.engines import Here
 from understudy.running.work import Casts

@@ -18,8 +18,8 @@ from understudy.data.sources import InMemory
 from understudy.methods import METHODS
 from understudy.running import result
 from understudy.running.cast import Cast
+from understudy.settings import Settings
 from understudy.training.evaluate import answers
-from understudy.training.settings import Settings
 
 FEW = (
     "train.epochs=1",

@@ -4,15 +4,15 @@ import pytest
 
 from tests.conftest import RECIPE
 from understudy import recipe as recipes
+from understudy.bench.choose import Choice
 from understudy.cli import bench
-from understudy.measure.fastest import Choice
 from understudy.running import choosing
 from understudy.running.path import PathRun
 from understudy.running.work import Casts
+from understudy.settings import Settings
 from understudy.taps import inner
+from understudy.teacher.stand_in import has_learned
 from understudy.training import preflight
-from understudy.training.settings import Settings
-from understudy.training.teaching import has_learned
 
 BASE = RECIPE.partition("[methods.fitnets]")[0]
 ASSISTANTS = """

@@ -5,13 +5,13 @@ import pytest
 import understudy
 from understudy import UserError
 from understudy import recipe as recipes
-from understudy.measure.fastest import Choice
+from understudy.bench.choose import Choice
 from understudy.running import calls, choosing
 from understudy.running.choosing import settled
 from understudy.running.work import Casts
+from understudy.settings import CHOOSABLE, Settings
 from understudy.stored import Stored
-from understudy.training.settings import CHOOSABLE, Settings
-from understudy.training.teaching import has_learned
+from understudy.teacher.stand_in import has_learned
 
 RECIPE = """
 [data]

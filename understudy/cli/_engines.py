@@ -19,8 +19,8 @@ from understudy.running.at_once import cores
 from understudy.running.durations import Forecast
 from understudy.running.engines import Engine, Here, Processes, Together
 from understudy.running.run import MakeEngine
+from understudy.settings import Choosable, Settings
 from understudy.training.interrupt import StopRequest
-from understudy.training.settings import Choosable, Settings
 from understudy.training.watch import Watcher
 
 

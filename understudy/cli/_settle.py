@@ -17,8 +17,8 @@ from understudy.running.at_once import at_once
 from understudy.running.choosing import settled
 from understudy.running.folder import RunFolder
 from understudy.running.work import Casts
+from understudy.settings import Settings
 from understudy.training.preflight import Finding
-from understudy.training.settings import Settings
 from understudy.training.watch import Watcher
 
 R = TypeVar("R", bound=Run)

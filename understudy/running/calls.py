@@ -7,16 +7,16 @@ from typing import Any, Literal
 import tomli_w
 from torch import nn
 
+from understudy.bench.choose import fastest_settings
 from understudy.data.parts import Data, Part
 from understudy.data.sources import InMemory
-from understudy.measure.fastest import fastest_settings
+from understudy.models.fingerprints import brief, of_layers, of_network, of_samples, of_values
 from understudy.recipe.read import without_nones
 from understudy.running.folder import RunFolder
+from understudy.settings import CHOOSABLE, Settings
 from understudy.stage import Stage
 from understudy.stored import Stored
-from understudy.stored.fingerprints import brief, of_layers, of_network, of_samples, of_values
 from understudy.taps import inner
-from understudy.training.settings import CHOOSABLE, Settings
 from understudy.training.watch import Watcher
 
 

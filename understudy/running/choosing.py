@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from understudy.measure.fastest import Choice, describe, fastest_settings
+from understudy.bench.choose import Choice, describe, fastest_settings
 from understudy.recipe import Recipe
 from understudy.running.folder import RunFolder
 from understudy.running.rehearsal import Rehearsals

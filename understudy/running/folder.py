@@ -10,8 +10,8 @@ from typing import Any
 from understudy import student as product
 from understudy.errors import UserError
 from understudy.plans.entry import METRICS, RESULT, read_json, write_json
+from understudy.settings import Settings
 from understudy.training.checkpoints import write_atomically
-from understudy.training.settings import Settings
 
 RECIPE = "recipe.toml"
 FAILED = "failed.json"

@@ -10,8 +10,8 @@ from understudy.running.cast import Cast
 from understudy.running.compiling import chain, compiled
 from understudy.running.work import staged
 from understudy.stored import Stored
+from understudy.teacher.stand_in import unlearned
 from understudy.training.loop import Training
-from understudy.training.teaching import unlearned
 
 
 class Rehearsals:

@@ -16,9 +16,9 @@ from understudy.plans.entry import METRICS, RESULT, read_json
 from understudy.recipe.schema import NetworkTable
 from understudy.running import measures, samples
 from understudy.running.compiling import student_of
+from understudy.settings import Settings
 from understudy.training import metrics
 from understudy.training.evaluate import answers, together
-from understudy.training.settings import Settings
 
 if TYPE_CHECKING:
     from understudy.running.run import Run

@@ -20,10 +20,10 @@ from understudy.running.cast import Cast, stages
 from understudy.running.keys import determinants, key_of, weights_digest
 from understudy.running.origin import Origin
 from understudy.stage import Stage
+from understudy.teacher.shared import SharedPasses
 from understudy.training import preflight
 from understudy.training.interrupt import StopRequest
 from understudy.training.loop import Training
-from understudy.training.sharing import SharedPasses
 from understudy.training.watch import Watcher
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from understudy.errors import UserError
-from understudy.stored import fingerprints
+from understudy.models import fingerprints
 from understudy.stored.records import Form, read_form
 from understudy.taps import inner
 from understudy.training.checkpoints import write_atomically
