@@ -124,7 +124,7 @@ class Run:
 
     def rehearsals(self) -> Rehearsals:
         """The trainings of the recipe as they will be, for whoever wants to look at them before."""
-        return Rehearsals(self.recipe, self.cast)
+        return Rehearsals(self.recipe, self.cast, self.casts.stand_ins)
 
     def _check_training(
         self, subject: str, node: Node, rehearsals: Rehearsals
@@ -156,6 +156,7 @@ class Run:
                 training.settings,
                 seed=training.seed,
                 stored=self.stored,
+                stand_ins=training.stand_ins,
             )
 
     @property
