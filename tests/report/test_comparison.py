@@ -5,11 +5,11 @@ import json
 import re
 
 import pytest
+from understudy.report.frontier import undominated
 
 from understudy.errors import UserError
 from understudy.measure import Budget
 from understudy.report import write_comparison
-from understudy.report.frontier import undominated
 from understudy.report.students import SORTS, short_names
 
 

@@ -3,11 +3,11 @@
 import re
 
 import pytest
+from understudy.report.markdown import as_markdown
 
 from tests.paths.test_strategies import ALONE, FIGURE_5, SIZES
 from understudy.errors import UserError
 from understudy.report import write_report
-from understudy.report.markdown import as_markdown
 
 
 def searched(*, test: bool = True) -> dict[str, object]:

@@ -6,11 +6,11 @@ from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
+from understudy.report.markdown import as_markdown
 
 from understudy.errors import UserError
 from understudy.report import answers, outcome, tables, write_report
 from understudy.report.figures import cost, method_colours
-from understudy.report.markdown import as_markdown
 from understudy.report.reading import read
 
 LOADED = re.compile(

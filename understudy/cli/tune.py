@@ -23,8 +23,8 @@ from understudy.cli._shared import (
     print_json,
 )
 from understudy.cli._trials import LiveTrials
+from understudy.plans.training import Casts
 from understudy.report import write_report
-from understudy.running.work import Casts
 from understudy.runs.records import SearchRecord
 from understudy.training import preflight
 from understudy.training.interrupt import listening

@@ -4,23 +4,12 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
+
+from understudy.tasks import Figure
 
 Unit = Literal["share", ""]
 NO_NUMBER = "no number"
-
-
-class Judged(Protocol):
-    """What is told of a figure: its title, its unit, and whether more of it is better."""
-
-    @property
-    def title(self) -> str: ...
-
-    @property
-    def unit(self) -> Unit: ...
-
-    @property
-    def better(self) -> Literal["higher", "lower"]: ...
 
 
 @dataclass(frozen=True)
@@ -75,19 +64,18 @@ class Verdict:
     sentence: str
 
 
-def judge(name: str, values: Sequence[float], baseline: Sequence[float], figure: Judged) -> Verdict:
+def judge(name: str, values: Sequence[float], baseline: Sequence[float], figure: Figure) -> Verdict:
     """The verdict on a method against the student trained alone at equal budget, by one figure of each seed."""
     ours, alone = Spread(tuple(values)), Spread(tuple(baseline))
     if not ours.finite or not alone.finite:
         whose = f"{name} has" if not ours.finite else "the student alone has"
         return Verdict("unknown", None, None, f"{whose} a seed whose {figure.title} is no number.")
-    scale = 100 if figure.unit == "share" else 1
-    gain = scale * (ours.mean - alone.mean) * (1 if figure.better == "higher" else -1)
+    gain = figure.scale * figure.gain(ours.mean, alone.mean)
     if ours.sd is None or alone.sd is None:
         side = "better" if gain >= 0 else "worse"
         text = f"{name} is {_amount(abs(gain), figure)} {side} than the student alone; one seed cannot tell that "
         return Verdict("unknown", gain, None, f"{text}from luck.")
-    spread = scale * (ours.sd + alone.sd)
+    spread = figure.scale * (ours.sd + alone.sd)
     seeds = f"over {len(ours.values)} seeds" if len(ours.values) == len(alone.values) else "over its seeds"
     if abs(gain) <= spread:
         told = f"{name} ties with the student alone: {'better' if gain >= 0 else 'worse'} by "
@@ -99,12 +87,12 @@ def judge(name: str, values: Sequence[float], baseline: Sequence[float], figure:
     return Verdict(verdict, gain, spread, f"{text}{_number(spread, figure)} {seeds}.")
 
 
-def _amount(gain: float, figure: Judged) -> str:
+def _amount(gain: float, figure: Figure) -> str:
     """``"1.18 points of accuracy"``, ``"0.0123 of landmark error (lower is better)"``."""
     points = "points of " if figure.unit == "share" else "of "
     lower = " (lower is better)" if figure.better == "lower" else ""
     return f"{_number(gain, figure)} {points}{figure.title}{lower}"
 
 
-def _number(value: float, figure: Judged) -> str:
+def _number(value: float, figure: Figure) -> str:
     return f"{value:.2f}" if figure.unit == "share" else f"{value:.3g}"

@@ -3,16 +3,15 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from understudy.measure import Verdict
-from understudy.report import tables
 from understudy.report import format as write
+from understudy.report import tables
 from understudy.report.figures import mapped, method_colours
 from understudy.report.figures.drawing import Drawn
-from understudy.report.format import NONE, count, milliseconds, plural, ratio, short
+from understudy.report.format import count, milliseconds, plural, ratio, short
 from understudy.report.reading import RunFiles
 from understudy.report.templates import rendered
-from understudy.runs.records import BASELINE, Result, Sample, Teacher
-from understudy.training.records import Epoch, StageEnd
+from understudy.runs.records import BASELINE, Result, Sample
+from understudy.training.records import StageEnd
 
 
 @dataclass(frozen=True)
@@ -192,7 +191,11 @@ def _disagreements(record: RunFiles) -> Iterator[Disagreements]:
         ("teacher", "The teacher errs, the student is right", errors.teacher.count),
         ("both", "Both err, each in its own way", None),
     ):
-        shown = [Picture(one, record.pictures[one.file]) for one in samples if one.wrong == wrong and one.file in record.pictures]
+        shown = [
+            Picture(one, record.pictures[one.file])
+            for one in samples
+            if one.wrong == wrong and one.file in record.pictures
+        ]
         share = f"{count(number)} of {count(measured)}" if number is not None and measured else ""
         if number is not None or shown:
             yield Disagreements(title, share, shown)

@@ -9,8 +9,8 @@ from typing import NoReturn
 
 from understudy.errors import UserError
 from understudy.plans.entry import METRICS, RESULT
-from understudy.running.folder import RECIPE, SAMPLES
-from understudy.running.landscapes import LANDSCAPES
+from understudy.runs.folder import RECIPE, SAMPLES
+from understudy.runs.landscape import LANDSCAPES
 from understudy.runs.records import Landscapes, Result, Sample
 from understudy.training.records import Epoch, TrainingRecord
 from understudy.tuning.outcome import OUTCOME, TUNED

@@ -40,7 +40,9 @@ def markdown(table: Table) -> str:
         |---|---:|
         | x\\|y | 1 |
     """
-    heads = [" ".join(filter(None, (column.title, f"({column.small})" if column.small else ""))) for column in table.columns]
+    heads = [
+        " ".join(filter(None, (column.title, f"({column.small})" if column.small else ""))) for column in table.columns
+    ]
     lines = [_line([markdown_text(head) for head in heads]), "|---|" + "---:|" * (len(heads) - 1)]
     for row in table.rows:
         name = f"`{_code(row.name)}`" if row.code else markdown_text(_name(row))
@@ -68,7 +70,9 @@ def latex(table: Table) -> str:
         \\bottomrule
         \\end{tabular}
     """
-    rows = [" & ".join(latex_text(text) for text in (_name(row), *(cell.text for cell in row.cells))) for row in table.rows]
+    rows = [
+        " & ".join(latex_text(text) for text in (_name(row), *(cell.text for cell in row.cells))) for row in table.rows
+    ]
     heads = " & ".join(latex_text(column.title) for column in table.columns)
     lines = [rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}", r"\toprule", rf"{heads} \\", r"\midrule"]
     return "\n".join([*lines, *(rf"{row} \\" for row in rows), r"\bottomrule", r"\end{tabular}"])

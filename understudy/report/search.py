@@ -12,9 +12,7 @@ from understudy.runs.records import SearchRecord
 
 
 def read_search(path: Path) -> SearchRecord:
-    return SearchRecord.read(
-        path, way_out="remove it and run the same tune command again; no trial is trained again"
-    )
+    return SearchRecord.read(path, way_out="remove it and run the same tune command again; no trial is trained again")
 
 
 def search_page(search: SearchRecord, figures: Mapping[str, Drawn]) -> str:

@@ -11,8 +11,18 @@ from typing import Literal
 from understudy.measure import Latency, Spread, Unit, Verdict
 from understudy.report import format as write
 from understudy.report.figures.drawing import variable
+from understudy.runs.records import (
+    Figure,
+    Landscapes,
+    Method,
+    NetworkRecord,
+    PathRecord,
+    Result,
+    Row,
+    SearchRecord,
+    Teacher,
+)
 from understudy.training.records import Epoch
-from understudy.runs.records import Figure, Landscapes, Method, NetworkRecord, PathRecord, Result, Row, SearchRecord, Teacher
 
 Kind = Literal["text", "figure", "count", "short", "bytes", "ms", "seconds", "number", "times", "verdict"]
 
@@ -150,7 +160,9 @@ def students(result: Result, colours: Mapping[str, str] | None = None, *, only: 
     for name, taught in result.each_teacher.items():
         network = result.networks.get(name)
         spread = taught.spread(first.name)
-        rows.append(TableRow(name, (_spread(spread, first), EMPTY, *_costs(network, None), *[EMPTY] * 3), _dot(colours, name)))
+        rows.append(
+            TableRow(name, (_spread(spread, first), EMPTY, *_costs(network, None), *[EMPTY] * 3), _dot(colours, name))
+        )
     for name, method in result.methods.items():
         if only and name not in only:
             continue
@@ -201,7 +213,9 @@ def sizes(result: Result) -> Table | None:
             told = write.ratio(_split(values[0])[0], _split(values[-1])[0], less, more)
             cells.append(Cell(told[0], small=told[1]) if told else EMPTY)
         batch = values[-1].batch if isinstance(values[-1], Latency) else 0
-        rows.append(TableRow(label + (f", {write.plural(batch, 'sample')}" if batch else ""), tuple(cells), small=small))
+        rows.append(
+            TableRow(label + (f", {write.plural(batch, 'sample')}" if batch else ""), tuple(cells), small=small)
+        )
     return Table("Size and speed", tuple(columns), tuple(rows))
 
 
@@ -213,7 +227,9 @@ def further_figures(result: Result, colours: Mapping[str, str]) -> Table | None:
     rows = []
     for name, colour, owner in owners:
         spreads = [owner.spread(figure.name) for figure in figures]
-        cells = [Cell(one.mean if one else None, "figure", unit=f.unit) for one, f in zip(spreads, figures, strict=True)]
+        cells = [
+            Cell(one.mean if one else None, "figure", unit=f.unit) for one, f in zip(spreads, figures, strict=True)
+        ]
         rows.append(TableRow(name, tuple(cells), colour))
     columns = (Column("name", ""), *(Column(figure.name, figure.title, _direction(figure)) for figure in figures))
     table = Table("Further figures", columns, tuple(rows)).without_empty()
@@ -232,7 +248,11 @@ def seeds(result: Result, colours: Mapping[str, str]) -> Table:
         Column("training", "training"),
         Column("weights", "weights"),
     )
-    rows = [_seed(result, name, row, _dot(colours, name)) for name, found in result.methods.items() for row in found.trainings]
+    rows = [
+        _seed(result, name, row, _dot(colours, name))
+        for name, found in result.methods.items()
+        for row in found.trainings
+    ]
     for name, teacher in result.each_teacher.items():
         values = teacher.values(first.name)
         for place, value in enumerate(values):
@@ -240,7 +260,9 @@ def seeds(result: Result, colours: Mapping[str, str]) -> Table:
             rows.append(TableRow(name, (Cell(seed), Cell(value, "figure", first.unit), *[EMPTY] * 4), "ink"))
     note = ""
     if len(result.seeds) > 1:
-        note = f"The student of this run, student.safetensors, is {result.kept}: among the seeds of its method the best "
+        note = (
+            f"The student of this run, student.safetensors, is {result.kept}: among the seeds of its method the best "
+        )
         note += "on validation."
     return Table("Every seed", columns, tuple(rows), note).without_empty()
 
@@ -328,7 +350,9 @@ def trials(search: SearchRecord) -> Table:
         ended = Cell(trial.reason or states.get(trial.state, trial.state))
         best = trial.trial == search.best.trial
         rows.append(TableRow(f"trial {trial.trial}", (*settings, validation, ended), kept=best))
-    note = f"Compared on validation, {write.plural(len(search.seeds), 'seed')} each. The test part was not opened before "
+    note = (
+        f"Compared on validation, {write.plural(len(search.seeds), 'seed')} each. The test part was not opened before "
+    )
     note += "the last trial had ended."
     if len(search.test_read_after_trials) > 1:
         looks = ", ".join(map(str, search.test_read_after_trials))

@@ -7,12 +7,11 @@ from typing import Any
 from understudy import recipe as recipes
 from understudy.data.parts import Part
 from understudy.errors import UserError
+from understudy.files import write_atomically
 from understudy.measure.surroundings import command, machine, versions
 from understudy.recipe import Searched
 from understudy.recipe.space import Number
-from understudy.running.measures import task_of
-from understudy.runs.records import BestTrial, DataRecord, SearchRecord, TestFigure, TrialRecord, Values
-from understudy.training.checkpoints import write_atomically
+from understudy.runs.records import BestTrial, DataRecord, SearchRecord, TaskRecord, TestFigure, TrialRecord, Values
 from understudy.training.evaluate import scores
 from understudy.tuning.trials import Trial, best
 from understudy.tuning.tune import Tuning
@@ -82,7 +81,7 @@ def _outcome(
         machine=machine(),
         method=searched.method,
         seeds=list(searched.seeds),
-        task=task_of(data.classes),
+        task=TaskRecord.of(data.task),
         data=DataRecord(
             name=searched.recipe.data.name,
             train=tuning.trainer.training_samples,

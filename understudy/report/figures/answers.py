@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from understudy.report.figures.drawing import ALONE, GRID, INK, MARKERS, PAPER, SERIES, Drawn, clipped, draw
 from understudy.measure import Bin
+from understudy.report.figures.drawing import ALONE, GRID, INK, MARKERS, PAPER, SERIES, Drawn, clipped, draw
 from understudy.runs.records import Result, Similarity
 
 FEWEST = 10  # samples of a bin that is shown

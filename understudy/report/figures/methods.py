@@ -1,16 +1,10 @@
 """The figures of a run: accuracy by method, accuracy against cost."""
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 from understudy.measure import Spread
-from understudy.report import answers, words
-from understudy.report.curves import losses, teacher_losses, validation
-from understudy.report.figures.drawing import ALONE, INK, MARKERS, PAPER, SERIES, Drawn, clipped, draw
-from understudy.report.landscapes import landscapes
-from understudy.report.paths import tree
-from understudy.report.reading import RunFiles
+from understudy.report.figures.drawing import INK, MARKERS, PAPER, Drawn, clipped, draw
 from understudy.runs.records import NetworkRecord, Result
 
 _COSTS: dict[str, Callable[[NetworkRecord], float | None]] = {

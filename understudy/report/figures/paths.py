@@ -5,9 +5,9 @@ from typing import Any
 from understudy.measure import Spread
 from understudy.paths.edges import arrows
 from understudy.report.figures.drawing import ALONE, INK, MUTED, PAPER, SERIES, Drawn, draw, variable
+from understudy.report.format import NONE, escape, plural, spread
 from understudy.report.pieces import figure, section, table
 from understudy.runs.records import PathRecord, Result
-from understudy.report.format import NONE, escape, plural, spread
 
 BEST, ROW = SERIES[0], 0.34  # inches
 Way = tuple[int | str, ...]

@@ -1,0 +1,304 @@
+"""The result of a run: the one look at the test part, sizes, latencies, verdicts, and which student is kept."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from understudy import methods as registry
+from understudy.data.parts import Part
+from understudy.errors import UserError
+from understudy.files import read_json
+from understudy.measure import Latency, Verdict, judge, latencies, onnx_runtime, size
+from understudy.measure.surroundings import command, machine, peak_memory, versions
+from understudy.plans.entry import METRICS, RESULT
+from understudy.recipe.schema import NetworkTable
+from understudy.runs import broken, measures, samples
+from understudy.runs.compile import student_of
+from understudy.runs.records import (
+    BASELINE,
+    DataRecord,
+    Errors,
+    Method,
+    NetworkRecord,
+    Result,
+    Row,
+    Sample,
+    Similarity,
+    TaskRecord,
+    Teacher,
+)
+from understudy.settings import Settings
+from understudy.tasks import Figure
+from understudy.training import metrics
+from understudy.training.evaluate import answers, together
+from understudy.training.records import Epoch, TrainingRecord
+
+if TYPE_CHECKING:
+    from understudy.runs.run import Run
+
+THROUGHPUT_BATCH = 128
+NOTHING = 0.01  # of the gradient
+
+
+def summarize(run: "Run") -> Result:
+    """Everything that a reader of the run wants to know. The test part is opened here, once."""
+    cast, recipe, began = run.cast, run.recipe, time.monotonic()
+    measured_on, part = cast.data.measured
+    task = TaskRecord.of(cast.data.task)
+    teachers = _teachers(run)
+    taught = {name: _taught(networks, part, recipe.settings.of_teacher) for name, networks in teachers.items()}
+    teacher_logits = {seed: _together([found[seed] for found in taught.values()]) for seed in recipe.seeds if taught}
+    methods = {name: _method(run, name, task, part, teacher_logits) for name in recipe.methods}
+    first = {name: networks[recipe.seeds[0]] for name, networks in teachers.items()}
+    teacher = _teacher(run, teacher_logits)
+    hint = teacher.softness.hint if teacher and teacher.softness else None
+    kept = _keep(run, methods, task.first)
+    beside = _beside_the_teacher(run, kept, first, part, teacher_logits)
+    return Result(
+        title=recipe.title,
+        command=command(),
+        versions=versions(),
+        machine=machine(),
+        settings=recipe.model_dump(mode="json")["settings"],
+        seeds=list(recipe.seeds),
+        task=task,
+        data=DataRecord(
+            name=recipe.data.name,
+            train=len(run.student_data.train),
+            validation=len(cast.data.validation) if cast.data.validation else 0,
+            measured_on=measured_on,
+            measured=len(part),
+        ),
+        networks=_networks(run, {**first, "student": run.student(recipe.seeds[0]), **_grafted(run)}),
+        teacher=teacher,
+        teachers={name: _teacher_of(run, found) for name, found in taught.items()} if len(taught) > 1 else {},
+        methods=methods,
+        verdicts=_verdicts(methods, task.first),
+        kept=kept,
+        notes=[note for name in methods for note in _notes(run, name, task.first)] + ([hint] if hint else []),
+        errors=beside.errors,
+        samples=beside.samples,
+        similarity=beside.similarity,
+        measuring_seconds=round(time.monotonic() - began, 3),
+        memory=peak_memory(recipe.settings.torch_device),
+    )
+
+
+def _verdicts(methods: Mapping[str, Method], figure: Figure) -> dict[str, Verdict]:
+    """Each method against the student alone."""
+    if BASELINE not in methods:
+        return {}
+    values = {name: found.figures[figure.name].values for name, found in methods.items()}
+    return {name: judge(name, own, values[BASELINE], figure) for name, own in values.items() if name != BASELINE}
+
+
+def _teachers(run: "Run") -> dict[str, dict[int, nn.Module]]:
+    """Of every teacher each seed's network; one and the same where all share it."""
+    seeds = run.recipe.seeds
+    of_seeds = {seed: run.teachers(seed) for seed in seeds}
+    return {
+        name: {seed: of_seeds[seeds[0] if table.train is None or table.one_for_all else seed][name] for seed in seeds}
+        for name, table in run.recipe.taught_by.items()
+    }
+
+
+def _taught(networks: Mapping[int, nn.Module], part: Part, settings: Settings) -> dict[int, tuple[Tensor, Tensor]]:
+    """A teacher's answers for every seed; one network is asked once."""
+    known = {id(network): network for network in networks.values()}
+    answered = {key: _answers(network, part, settings) for key, network in known.items()}
+    return {seed: answered[id(network)] for seed, network in networks.items()}
+
+
+def _together(answered: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    return together([logits for logits, _ in answered]), answered[0][1]
+
+
+def _answers(network: nn.Module, part: Part, settings: Settings) -> tuple[Tensor, Tensor]:
+    with settings.in_force():
+        return answers(network, part, settings)
+
+
+def _method(
+    run: "Run", name: str, task: TaskRecord, part: Part, teacher_logits: Mapping[int, tuple[Tensor, Tensor]]
+) -> Method:
+    """One method over its seeds."""
+    rows: list[Row] = []
+    answered: list[Tensor] = []
+    taught: list[Tensor] = []
+    luck = run.cast.data.task.luck(task.first, len(part))
+    records = [_record(run, student_of(name, seed)) for seed in run.recipe.seeds_of(name)]
+    for seed, record in zip(run.recipe.seeds_of(name), records, strict=True):
+        logits, labels = _answers(run.trained(record.training), part, run.recipe.settings)
+        teacher = teacher_logits[seed][0] if seed in teacher_logits else None
+        answered.append(logits)
+        taught += [] if teacher is None else [teacher]
+        figures = measures.of_training(logits, labels, teacher)
+        constant, largest = measures.constant(logits), logits.abs().max().item()
+        value = figures[task.first.name]
+        rows.append(
+            Row(
+                seed=seed,
+                training=record.training,
+                figures=figures,
+                validation=record.validation,
+                seconds=record.seconds,
+                kept=record.stages[-1].kept if record.stages else None,
+                broken=broken.reasons(task.first, value, luck, constant=constant, largest=largest),
+            )
+        )
+    return Method.of(
+        run.recipe.methods[name].method,
+        rows,
+        taught=any(stage.taught for record in records for stage in record.stages),
+        objectives=records[0].objectives,
+        measures=measures.of_seeds(answered, labels, taught),
+    )
+
+
+def _record(run: "Run", training: str) -> TrainingRecord:
+    """What a training of the run wrote when it was done."""
+    path = run.folder.training(training) / RESULT
+    return TrainingRecord.model_validate({"stages": [], **(read_json(path) or {}), "training": training})
+
+
+def _teacher(run: "Run", teacher_logits: Mapping[int, tuple[Tensor, Tensor]]) -> Teacher | None:
+    return _teacher_of(run, teacher_logits) if teacher_logits else None
+
+
+def _teacher_of(run: "Run", teacher_logits: Mapping[int, tuple[Tensor, Tensor]]) -> Teacher:
+    logits, labels = zip(*teacher_logits.values(), strict=True)
+    return measures.of_teacher(logits, labels[0], run.recipe.methods)
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """Where the student that leaves and its teacher differ, in answers and in inner values."""
+
+    errors: Errors | None = None
+    samples: list[Sample] = field(default_factory=list)
+    similarity: Similarity | None = None
+
+
+def _beside_the_teacher(
+    run: "Run",
+    kept: str,
+    teachers: Mapping[str, nn.Module],
+    part: Part,
+    teacher_logits: Mapping[int, tuple[Tensor, Tensor]],
+) -> _Beside:
+    if not teachers:
+        return _Beside()
+    recipe, teacher = run.recipe, next(iter(teachers.values()))  # inner values are the first one's
+    logits, labels = _answers(run.trained(kept), part, recipe.settings)
+    taught = teacher_logits[run.plan[kept].seed][0]
+    errors, disagreements = None, list[Sample]()
+    if taught.shape == logits.shape:
+        errors = measures.of_errors(logits, taught, labels, part.ids)
+        names = run.cast.data.classes
+        disagreements = samples.disagreements(run.folder.path, part, labels, logits, taught, names)
+    students = {method: run.trained(f"{method}-{recipe.seeds_of(method)[0]}") for method in recipe.methods}
+    taught_by, first = list(teachers.values()), recipe.seeds[0]
+    stages = {method: run.stages(method, run.student(first), taught_by) for method in recipe.methods}
+    with recipe.settings.in_force():
+        similarity = measures.of_inner_values(teacher, students, stages, part, recipe.settings)
+    return _Beside(errors, disagreements, similarity)
+
+
+def accuracy_of(network: nn.Module, part: Part, settings: Settings) -> float:
+    """The share of a part that a network has right."""
+    logits, labels = _answers(network, part, settings)
+    return (logits.argmax(1) == labels).double().mean().item()
+
+
+def _grafted(run: "Run") -> dict[str, nn.Module]:
+    """The students that leave with a part of their teacher, under the names of their own that tables look for."""
+    grafting = [name for name, table in run.recipe.methods.items() if registry.find(table.method).grafts]
+    return {f"student, {name}": run.trained(student_of(name, run.recipe.seeds_of(name)[0])) for name in grafting}
+
+
+def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, NetworkRecord]:
+    """Sizes and latencies of teacher and student, measured side by side."""
+    recipe, settings = run.recipe, run.recipe.settings
+    placed = {name: settings.place(network) for name, network in networks.items()}
+    example = settings.prepare(run.cast.data.example(THROUGHPUT_BATCH, settings.torch_device))
+    with settings.in_force():
+        single = _latencies(run, placed, settings.prepare(example[:1]), seconds=1.0)
+        many = _latencies(run, placed, example, seconds=2.0)
+    described: Mapping[str, NetworkTable] = recipe.taught_by
+    return {
+        name: NetworkRecord(
+            network=str(run.cast.spec(described.get(name, recipe.student))),
+            **asdict(size(network, example)),
+            latency_ms=single[""][name],
+            throughput_ms=many[""][name],
+            onnx_latency_ms=single.get("onnx_", {}).get(name),
+            onnx_throughput_ms=many.get("onnx_", {}).get(name),
+        )
+        for name, network in placed.items()
+    }
+
+
+def _latencies(
+    run: "Run", networks: Mapping[str, nn.Module], example: Tensor, *, seconds: float
+) -> dict[str, dict[str, Latency]]:
+    """By PyTorch, and by ONNX Runtime where the run is asked for it, all in turn."""
+    runners: dict[str, Callable[[Tensor], Any]] = dict(networks)
+    if run.onnx:
+        try:
+            runners |= {f"onnx {name}": onnx_runtime(network, example) for name, network in networks.items()}
+        except UserError as error:
+            run.watcher.note(str(error))
+    found = latencies(runners, example, seconds=seconds * len(runners) / len(networks))
+    by_torch = {name: found[name] for name in networks}
+    if len(found) == len(networks):
+        return {"": by_torch}
+    return {"": by_torch, "onnx_": {name: found[f"onnx {name}"] for name in networks}}
+
+
+def _notes(run: "Run", name: str, figure: Figure) -> list[str]:
+    """What is worth a line of a method: a budget that was not the others', a training that collapsed, and terms
+    whose share of the gradient says that their weight is off."""
+    notes = _budget(run, name)
+    shares: dict[tuple[str, str], list[float]] = {}
+    validation = run.cast.data.validation
+    for seed in run.recipe.seeds_of(name):
+        training = student_of(name, seed)
+        epochs = [Epoch.model_validate(line) for line in metrics.read(run.folder.training(training) / METRICS)]
+        for epoch in epochs:
+            for term, share in epoch.gradient_shares.items():
+                shares.setdefault((epoch.stage, term), []).append(share)
+        values = [epoch.validation[figure.name] for epoch in epochs if figure.name in epoch.validation]
+        if validation is not None and (told := broken.collapse(figure, values, run.cast.data.task.luck(figure, len(validation)))):
+            notes.append(f"{training}: {told}")
+    for (stage, term), values in shares.items():
+        mean = sum(values) / len(values)
+        if mean < NOTHING:
+            notes.append(f"{name}, stage {stage!r}: term {term!r} makes {mean:.1%} of the gradient: it adds nothing")
+        elif mean > 1 - NOTHING:
+            notes.append(f"{name}, stage {stage!r}: term {term!r} makes {mean:.1%} of the gradient: it drowns the rest")
+    return notes
+
+
+def _budget(run: "Run", name: str) -> list[str]:
+    """Whether the method took more epochs than its course has."""
+    epochs = _record(run, student_of(name, run.recipe.seeds_of(name)[0])).epochs
+    course = run.recipe.methods[name].train
+    if epochs <= course.epochs:
+        return []
+    return [f"{name}: took {epochs} epochs, its course has {course.epochs}: this is no comparison at equal budget"]
+
+
+def _keep(run: "Run", methods: Mapping[str, Method], figure: Figure) -> str:
+    """The student of the run: of the last method in the recipe, the seed that is best on validation, never on test."""
+
+    def rank(row: Row) -> tuple[float, int]:
+        value = row.validation.get(figure.name, math.nan)
+        return -math.inf if math.isnan(value) else figure.quality(value), -row.seed
+
+    kept = max(methods[list(methods)[-1]].trainings, key=rank).training
+    run.folder.keep(kept)
+    return kept
