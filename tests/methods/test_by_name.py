@@ -16,8 +16,8 @@ from understudy.data import demo
 from understudy.data.reading import Found
 from understudy.data.sources import InMemory
 from understudy.methods import METHODS
-from understudy.running import result
-from understudy.running.cast import Cast
+from understudy.recipe.build import Cast
+from understudy.runs import result
 from understudy.settings import Settings
 from understudy.training.evaluate import answers
 

@@ -24,6 +24,7 @@ from torch import nn
 from understudy.bench.steps import interleaved, median_ratio
 from understudy.data.parts import Data
 from understudy.errors import UserError
+from understudy.files import write_atomically
 from understudy.hardware import timed
 from understudy.measure.surroundings import machine, versions
 from understudy.models.fingerprints import of_layers, of_network
@@ -32,7 +33,6 @@ from understudy.stage import Stage
 from understudy.stored import Stored
 from understudy.taps import inner
 from understudy.teacher.stand_in import has_learned, judged_once
-from understudy.training.checkpoints import write_atomically
 from understudy.training.loop import Training
 
 WORTH = 1.05  # a change of the settings is worth making from so many times the speed on
