@@ -233,4 +233,6 @@ def gradient_shares(student: nn.Module, outcome: Outcome) -> dict[str, float]:
 
 
 def facts_of(data: Data) -> Facts:
-    return Facts(len(data.train.source), data.train.source.targets, data.train.ids)
+    """What terms may know of the data; only targets that are one tensor are among it."""
+    targets = data.train.source.targets
+    return Facts(len(data.train.source), targets if isinstance(targets, Tensor) else torch.empty(0), data.train.ids)
