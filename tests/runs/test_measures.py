@@ -24,28 +24,28 @@ def run_and_result(make_run):
 def test_a_result_holds_what_the_measures_say_of_the_kept_student(run_and_result, tmp_path):
     run, result = run_and_result
     part, settings = run.cast.data.test, run.recipe.settings
-    seed = int(result["kept"].rpartition("-")[2])
+    seed = int(result.kept.rpartition("-")[2])
     logits, labels = answers(run.trained(f"fitnets-{seed}"), part, settings)
     taught, _ = answers(run.teachers(seed)["teacher"], part, settings)
-    row = next(row for row in result["methods"]["fitnets"]["trainings"] if row["training"] == result["kept"])
-    assert row["calibration_error"] == pytest.approx(measure.calibration(logits, labels).error)
-    assert row["divergence"] == pytest.approx(measure.agreement(logits, taught).kl)
+    row = next(row for row in result.methods["fitnets"].trainings if row.training == result.kept)
+    assert row.figures["calibration_error"] == pytest.approx(measure.calibration(logits, labels).error)
+    assert row.figures["divergence"] == pytest.approx(measure.agreement(logits, taught).kl)
     assert "top5" not in row  # of three classes
     wrong = measure.errors(logits, taught, labels, part.ids)
-    assert result["errors"]["student"] == {"count": len(wrong.student), "ids": list(wrong.student)}
-    assert result["errors"]["both"] == wrong.both
-    pooled = result["methods"]["fitnets"]["measures"]
+    assert result.errors.student == {"count": len(wrong.student), "ids": list(wrong.student)}
+    assert result.errors.both == wrong.both
+    pooled = result.methods["fitnets"].measures
     assert sum(bin["count"] for bin in pooled["calibration"]) == 2 * len(labels)
     assert sum(bin["count"] for bin in pooled["agreement"]) == 2 * len(labels)
-    each = result["methods"]["fitnets"]["accuracy"]["mean"]
+    each = result.methods["fitnets"].figures["accuracy"].mean
     assert sum(pooled["classes"]) / 3 == pytest.approx(each)  # classes are of one size here
-    assert result["teacher"]["softness"]["temperature"] == 3  # the method's own
-    alike = result["similarity"]
+    assert result.teacher.softness.temperature == 3  # the method's own
+    alike = result.similarity
     assert "conv" in alike["teacher"]
     assert "conv1" in alike["student"]
     assert alike["tapped"] == {"fitnets": [["conv", "conv1"]]}
     assert len(alike["methods"]["fitnets"]) == len(alike["teacher"])
-    for told in result["samples"]:
+    for told in result.samples:
         assert told["student"] != told["teacher"]
         with Image.open(tmp_path / "run" / told["file"]) as picture:
             assert picture.size == (8, 8)
@@ -55,10 +55,10 @@ def test_without_a_teacher_there_is_nothing_beside_it(make_run, workplace):
     text = (workplace / "recipe.toml").read_text().split("[teacher]")[0]
     text += '[student]\nnetwork = "smallnets:student"\n[train]\nepochs = 1\n[settings]\nthreads = 1\n[methods.alone]\n'
     result = make_run(text=text).execute()
-    assert result["teacher"] is None
+    assert result.teacher is None
     assert {"errors", "samples", "similarity"}.isdisjoint(result)
-    assert "agreement" not in result["methods"]["alone"]["measures"]
-    assert result["methods"]["alone"]["calibration_error"]["values"]
+    assert "agreement" not in result.methods["alone"].measures
+    assert result.methods["alone"].figures["calibration_error"].values
 
 
 def test_a_given_teacher_is_asked_once_for_all_seeds(make_run, monkeypatch):
@@ -109,11 +109,11 @@ def test_latencies_by_onnx_runtime_are_measured_where_they_are_asked_for(make_ru
     from understudy.runs import result as results
 
     plain = make_run("train.epochs=2", "methods.fitnets.hint_epochs=1").execute()
-    assert "onnx_latency_ms" not in plain["networks"]["student"]
+    assert "onnx_latency_ms" not in plain.networks["student"]
     monkeypatch.setattr(results, "onnx_runtime", lambda network, example: lambda inputs: inputs.sum())
     run = make_run("train.epochs=2", "methods.fitnets.hint_epochs=1", onnx=True)
     (run.folder.path / "result.json").unlink()
-    for network in run.execute()["networks"].values():
+    for network in run.execute().networks.values():
         assert (network["onnx_latency_ms"]["batch"], network["onnx_throughput_ms"]["batch"]) == (1, 45)
 
 
@@ -130,7 +130,7 @@ def test_a_network_that_cannot_be_exported_costs_no_result(make_run, monkeypatch
     noted = []
     monkeypatch.setattr(results, "onnx_runtime", refuses)
     run = make_run("train.epochs=2", "methods.fitnets.hint_epochs=1", onnx=True, watcher=Noting())
-    assert "onnx_latency_ms" not in run.execute()["networks"]["student"]
+    assert "onnx_latency_ms" not in run.execute().networks["student"]
     assert len(noted) == 2
 
 

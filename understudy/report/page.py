@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from understudy.report import format as write
 from understudy.report import tables
 from understudy.report.figures import mapped, method_colours
+from understudy.report.figures.answers import MOST_OPTIONS
 from understudy.report.figures.drawing import Drawn
 from understudy.report.format import count, milliseconds, plural, ratio, short
 from understudy.report.reading import RunFiles
@@ -77,7 +78,6 @@ def page(record: RunFiles, figures: Mapping[str, Drawn]) -> str:
     )
 
 
-MOST_OPTIONS = 16  # as many as the figure of each option shows
 _PLACES = ("accuracy", "paths", "cost", "options", "calibration", "agreement", "landscapes")
 
 
@@ -108,7 +108,7 @@ def _verdicts(result: Result) -> Iterator[Judgement]:
         for name, verdict in result.verdicts.items():
             yield Judgement.of(verdict.verdict, verdict.verdict, verdict.sentence, name)
     elif result.distilled:
-        told = "Without the student trained alone on the same schedule (method alone), what distillation brought is unknown."
+        told = "What distillation brought is unknown: no student was trained alone on the same schedule."
         yield Judgement.of("unknown", "unknown", told)
     else:
         told = "Nothing was distilled in this run: the student learned from the targets alone."

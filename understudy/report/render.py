@@ -45,7 +45,7 @@ def markdown(table: Table) -> str:
     ]
     lines = [_line([markdown_text(head) for head in heads]), "|---|" + "---:|" * (len(heads) - 1)]
     for row in table.rows:
-        name = f"`{_code(row.name)}`" if row.code else markdown_text(_name(row))
+        name = f"`{code(row.name)}`" if row.code else markdown_text(_name(row))
         lines.append(_line([name, *(markdown_text(cell.text) for cell in row.cells)]))
     return "\n".join(lines)
 
@@ -121,5 +121,6 @@ def _line(cells: list[str]) -> str:
     return "| " + " | ".join(cell or (NONE if place else "") for place, cell in enumerate(cells)).lstrip() + " |"
 
 
-def _code(text: str) -> str:
+def code(text: str) -> str:
+    """A text between backquotes, on one line."""
     return re.sub(r"[\s`|]+", " ", printable(text)).strip()

@@ -17,6 +17,7 @@ from understudy.runs.records import (
     Method,
     NetworkRecord,
     PathRecord,
+    ProofRecord,
     Result,
     Row,
     SearchRecord,
@@ -145,8 +146,8 @@ def students(result: Result, colours: Mapping[str, str] | None = None, *, only: 
     columns = (
         Column("name", ""),
         Column("first", first.title),
-        Column("against", _against(first), needed=False),
-        Column("parameters", "parameters"),
+        Column("against", "gain", _over_alone(first), needed=False),
+        Column("parameters", "parameters", needed=False),
         Column("multiplications", "multiplications", needed=False),
         Column("latency", "latency", "one sample, median"),
         Column("speed", "speed", "over the teacher"),
@@ -184,7 +185,7 @@ def measured_note(result: Result) -> str:
     """On what the first figure is measured."""
     seeds, data, title = len(result.seeds), result.data, result.first.title
     note = f"Mean ± standard deviation over {write.plural(seeds, 'seed')}. " if seeds > 1 else ""
-    note += f"{title[0].upper()}{title[1:]} is measured on {write.count(data.measured)} samples of the {data.measured_on} part"
+    note += f"{title[0].upper()}{title[1:]} is measured on {data.measured:,} samples of the {data.measured_on} part"
     note += ", which is read once, after all training." if data.measured_on == "test" else "; there was no test part."
     student = result.networks.get("student")
     threads = student.latency_ms.threads if student and student.latency_ms else None
@@ -365,12 +366,38 @@ def _dot(colours: Mapping[str, str], name: str) -> str:
     return variable(colours[name]) if name in colours else "ink" if colours else ""
 
 
+def exports(proofs: Mapping[str, ProofRecord]) -> Table:
+    """Exported files with what was proved of each."""
+    columns = (
+        Column("name", "file"),
+        Column("format", "format"),
+        Column("bytes", "size"),
+        Column("first", "accuracy"),
+        Column("agreement", "agrees with PyTorch"),
+        Column("latency", "latency, one sample"),
+        Column("speed", "speed", "over the teacher"),
+    )
+    rows = []
+    for name, proof in proofs.items():
+        after = proof.latency_ms.get("after")
+        cells = (
+            Cell(proof.format),
+            Cell(proof.bytes.get("after"), "bytes"),
+            Cell(proof.accuracy.get("after"), "figure"),
+            Cell(proof.agreement, "figure"),
+            Cell(after.p50 if after else None, "ms"),
+            Cell(proof.speedup.get("over_teacher"), "times"),
+        )
+        rows.append(TableRow(name, cells, code=True))
+    return Table("Exported files", columns, tuple(rows))
+
+
 def _spread(spread: Spread | None, figure: Figure) -> Cell:
     return Cell(spread, "figure", figure.unit)
 
 
-def _against(figure: Figure) -> str:
-    return "points gained over alone" if figure.unit == "share" else "gained over alone"
+def _over_alone(figure: Figure) -> str:
+    return "points, over alone" if figure.unit == "share" else "over alone"
 
 
 def _direction(figure: Figure) -> str:

@@ -52,7 +52,9 @@ class TaskRecord(Record):
     @classmethod
     def of(cls, task: Task) -> Self:
         figures = [*task.figures, *task.likeness, task.figure(LOSS)]
-        return cls(name=task.name, figures=list({figure.name: figure for figure in figures}.values()), options=list(task.names))
+        return cls(
+            name=task.name, figures=list({figure.name: figure for figure in figures}.values()), options=list(task.names)
+        )
 
     @property
     def first(self) -> Figure:
@@ -351,6 +353,20 @@ class Landscapes(File):
     direction_seed: int = 0
     sharpness_radius: float
     students: list[Surface] = Field(min_length=1)
+
+
+class ProofRecord(Record):
+    """What is told of an entry of ``proof.json``."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    student: str  # SHA-256 of the weights that were exported
+    format: str
+    bytes: dict[str, int]
+    accuracy: dict[str, float]
+    agreement: float
+    latency_ms: dict[str, Latency]
+    speedup: dict[str, float | None]
 
 
 class TrialRecord(Record):

@@ -272,7 +272,9 @@ def _notes(run: "Run", name: str, figure: Figure) -> list[str]:
             for term, share in epoch.gradient_shares.items():
                 shares.setdefault((epoch.stage, term), []).append(share)
         values = [epoch.validation[figure.name] for epoch in epochs if figure.name in epoch.validation]
-        if validation is not None and (told := broken.collapse(figure, values, run.cast.data.task.luck(figure, len(validation)))):
+        if validation is not None and (
+            told := broken.collapse(figure, values, run.cast.data.task.luck(figure, len(validation)))
+        ):
             notes.append(f"{training}: {told}")
     for (stage, term), values in shares.items():
         mean = sum(values) / len(values)

@@ -59,7 +59,7 @@ class File(Record):
 
     def text(self) -> str:
         """The file's content: the same record gives the same bytes."""
-        return self.model_dump_json(indent=2, exclude_none=True) + "\n"
+        return self.model_dump_json(indent=2) + "\n"
 
 
 class Epoch(Record):

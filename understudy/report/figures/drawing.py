@@ -11,6 +11,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from understudy.tasks import Figure
+
 INK, MUTED, GRID, PAPER, ALONE = "#1c2128", "#5d656f", "#e4e7eb", "#fefefe", "#7b838d"
 SERIES = ("#0b6bb5", "#c8590a", "#0a8a6b", "#a3488c", "#8a6d00", "#2f9ed6")  # told apart by colour-blind people
 MARKERS, DASHES = ("o", "s", "D", "^", "v", "P"), ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
@@ -98,6 +100,11 @@ def _painted(name: str, height: float, paint: Callable[[Any], None]) -> Iterator
 def variable(colour: str) -> str:
     """The page's name of a colour."""
     return _NAMES[colour]
+
+
+def axis_label(figure: Figure, part: str) -> str:
+    """The label of an axis of a figure's values."""
+    return f"{figure.title} on {part}" + (", %" if figure.unit == "share" else "")
 
 
 def clipped(name: str, most: int = 18) -> str:

@@ -1,66 +1,70 @@
-"""The figures of a run: accuracy by method, accuracy against cost."""
+"""The first figure of each method, alone and against what the networks cost."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from understudy.measure import Spread
-from understudy.report.figures.drawing import INK, MARKERS, PAPER, Drawn, clipped, draw
+from understudy.report import format as write
+from understudy.report.figures.drawing import INK, MARKERS, PAPER, Drawn, axis_label, clipped, draw
 from understudy.runs.records import NetworkRecord, Result
+from understudy.tasks import Figure
 
 _COSTS: dict[str, Callable[[NetworkRecord], float | None]] = {
-    "latency of one image, ms": lambda network: network.latency_ms.p50 if network.latency_ms else None,
+    "latency of one sample, ms": lambda network: network.latency_ms.p50 if network.latency_ms else None,
     "parameters": lambda network: network.parameters,
 }
 FAR = 1.0  # of the students' own range: a teacher farther off is pointed at
 
 
-def accuracy(result: Result, colours: dict[str, str]) -> Drawn | None:
+def first_figure(result: Result, colours: Mapping[str, str]) -> Drawn | None:
     """A row for each method: every seed's dot, the mean, the spread; the teacher as a line."""
-    rows = {name: found for name in result.methods if (found := result.spread_of(name))}
+    first, scale = result.first, result.first.scale
+    rows = {name: found for name in result.methods if (found := result.spread_of(name)) and found.finite}
     teacher = result.teacher_spread
     if not rows:
         return None
-    low, high = 100 * min(map(_least, rows.values())), 100 * max(map(_most, rows.values()))
-    if teacher and low - FAR * (high - low) <= 100 * teacher.mean <= high + FAR * (high - low):
-        low, high = min(low, 100 * teacher.mean), max(high, 100 * teacher.mean)
-    margin = max(0.06 * (high - low), 0.25)
+    low, high = scale * min(map(_least, rows.values())), scale * max(map(_most, rows.values()))
+    if teacher and low - FAR * (high - low) <= scale * teacher.mean <= high + FAR * (high - low):
+        low, high = min(low, scale * teacher.mean), max(high, scale * teacher.mean)
+    margin = max(0.06 * (high - low), 0.0025 * scale if scale > 1 else 0.01 * abs(high)) or 1.0
 
     def paint(figure: Any) -> None:
         axes = figure.add_subplot()
         for place, (name, found) in enumerate(rows.items()):
-            colour, mean = colours[name], 100 * found.mean
+            colour, mean = colours[name], scale * found.mean
             if found.sd is not None:
-                width = 100 * found.sd
+                width = scale * found.sd
                 axes.barh(place, 2 * width, left=mean - width, height=0.4, color=colour, alpha=0.2, linewidth=0)
             axes.plot([mean, mean], [place - 0.27, place + 0.27], color=colour, linewidth=2.6, solid_capstyle="butt")
-            seeds = [100 * value for value in found.values]
+            seeds = [scale * value for value in found.values]
             axes.scatter(seeds, [place] * len(seeds), s=36, color=colour, edgecolors=PAPER, linewidths=1, zorder=3)
             axes.annotate(
-                found.percent().removesuffix(" %"),
+                found.text(first.unit).removesuffix(" %"),
                 (1.02, place),
                 xycoords=("axes fraction", "data"),
                 va="center",
                 annotation_clip=False,
             )
         if teacher:
-            _teacher_line(axes, 100 * teacher.mean, low, high)
+            _teacher_line(axes, first.text(teacher.mean).removesuffix(" %"), scale * teacher.mean, low, high)
         axes.set_yticks(range(len(rows)), [clipped(name) for name in rows])
         axes.tick_params(axis="y", labelcolor=INK)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlim(low - margin, high + margin)
-        axes.set_xlabel(f"accuracy on the {result.data.measured_on} part, %")
+        axes.set_xlabel(axis_label(first, result.data.measured_on))
         axes.grid(visible=False, axis="y")
         axes.spines["left"].set_visible(False)
 
-    told = [f"{name} {found.percent()} ({_listed(found)})" for name, found in rows.items()]
-    told += [f"teacher {teacher.percent()}"] if teacher else []
+    told = [f"{name} {found.text(first.unit)} ({_listed(found, first)})" for name, found in rows.items()]
+    told += [f"teacher {teacher.text(first.unit)}"] if teacher else []
     height = 1.0 + (0.72 if len(rows) < 5 else 0.5) * max(len(rows), 2)
-    return draw("accuracy", "Accuracy by method", "; ".join(told), height, paint)
+    title = f"{first.title[0].upper()}{first.title[1:]} by method"
+    return draw("accuracy", title, "; ".join(told), height, paint)
 
 
-def _teacher_line(axes: Any, mean: float, low: float, high: float) -> None:
+def _teacher_line(axes: Any, shown: str, mean: float, low: float, high: float) -> None:
     """The teacher, or the way to it where it is so far off that it would press the students' spreads to nothing."""
-    text, place, side = f"teacher {mean:.2f}", mean, "right" if mean > (low + high) / 2 else "left"
+    text, place, side = f"teacher {shown}", mean, "right" if mean > (low + high) / 2 else "left"
     if low <= mean <= high:
         axes.axvline(mean, color=INK, linewidth=1.4, linestyle=(0, (4, 3)))
     elif mean > high:
@@ -72,10 +76,11 @@ def _teacher_line(axes: Any, mean: float, low: float, high: float) -> None:
     )
 
 
-def cost(result: Result, colours: dict[str, str]) -> Drawn | None:
-    """Accuracy against latency and against size, the teacher and each student."""
+def cost(result: Result, colours: Mapping[str, str]) -> Drawn | None:
+    """The first figure against latency and against size, the teacher and each student."""
     teacher, taught = result.networks.get("teacher"), result.teacher_spread
-    points = {name: found for name in result.methods if (found := result.spread_of(name))}
+    scale = result.first.scale
+    points = {name: found for name in result.methods if (found := result.spread_of(name)) and found.finite}
     if teacher is None or taught is None or not points:
         return None
     pairs: list[tuple[str, dict[str, float], float]] = []
@@ -92,13 +97,13 @@ def cost(result: Result, colours: dict[str, str]) -> Drawn | None:
         for axes, (label, ours, theirs) in zip(panels, pairs, strict=True):
             least, most = min(*ours.values(), theirs), max(*ours.values(), theirs)
             wide = most > 8 * least
-            _point(axes, theirs, taught, INK, "*", "teacher")
+            _point(axes, theirs, taught, scale, INK, "*", "teacher")
             for place, (name, found) in enumerate(points.items()):
                 aside = (place - (len(points) - 1) / 2) * min(0.05, 0.12 / len(points))
                 x = _beside(ours[name], most / least if wide else most, aside, wide)
-                _point(axes, x, found, colours[name], MARKERS[place % len(MARKERS)], clipped(name))
+                _point(axes, x, found, scale, colours[name], MARKERS[place % len(MARKERS)], clipped(name))
             _cost_axis(axes, label, least, most, wide)
-        panels[0].set_ylabel(f"{result.data.measured_on} accuracy, %")
+        panels[0].set_ylabel(axis_label(result.first, result.data.measured_on))
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=4, handletextpad=0.3, columnspacing=1.4)
 
@@ -106,14 +111,15 @@ def cost(result: Result, colours: dict[str, str]) -> Drawn | None:
     for label, ours, theirs in pairs:
         students = ", ".join(write.short(value) for value in dict.fromkeys(ours.values()))
         told.append(f"{label}: student {students}, teacher {write.short(theirs)}")
-    return draw("cost", "Accuracy against cost", "; ".join(told), 2.9 + 0.2 * ((len(points) + 4) // 4), paint)
+    title = f"{result.first.title[0].upper()}{result.first.title[1:]} against cost"
+    return draw("cost", title, "; ".join(told), 2.9 + 0.2 * ((len(points) + 4) // 4), paint)
 
 
-def _point(axes: Any, x: float, found: Spread, colour: str, marker: str, label: str) -> None:
+def _point(axes: Any, x: float, found: Spread, scale: int, colour: str, marker: str, label: str) -> None:
     if found.sd:
-        axes.errorbar(x, 100 * found.mean, yerr=100 * found.sd, color=colour, linewidth=1.4, capsize=0, alpha=0.55)
+        axes.errorbar(x, scale * found.mean, yerr=scale * found.sd, color=colour, linewidth=1.4, capsize=0, alpha=0.55)
     size = 130 if marker == "*" else 46
-    axes.scatter(x, 100 * found.mean, s=size, color=colour, marker=marker, edgecolors=PAPER, label=label, zorder=3)
+    axes.scatter(x, scale * found.mean, s=size, color=colour, marker=marker, edgecolors=PAPER, label=label, zorder=3)
 
 
 def _beside(cost: float, extent: float, aside: float, wide: bool) -> float:
@@ -145,5 +151,5 @@ def _most(found: Spread) -> float:
     return max(*found.values, found.mean + (found.sd or 0.0))
 
 
-def _listed(found: Spread) -> str:
-    return ", ".join(f"{100 * value:.2f}" for value in found.values)
+def _listed(found: Spread, figure: Figure) -> str:
+    return ", ".join(figure.text(value).removesuffix(" %") for value in found.values)
