@@ -16,9 +16,9 @@ from understudy.errors import FailedTrainingError, UserError
 from understudy.methods import find
 from understudy.models import load_weights
 from understudy.objective import evaluating
+from understudy.objective.term import Expression
 from understudy.stage import Stage
 from understudy.stored import Stored
-from understudy.terms import Expression
 from understudy.training import checkpoints, preflight
 from understudy.training.course import Course
 from understudy.training.evaluate import answers, together

@@ -23,9 +23,9 @@ from understudy.measure import (
     taps_to_compare,
 )
 from understudy.measure.verdict import Spread
+from understudy.objective.term import Reads
 from understudy.recipe.schema import MethodTable
 from understudy.stage import Stage
-from understudy.terms import Reads
 from understudy.tracing import trace
 from understudy.training.settings import Settings
 

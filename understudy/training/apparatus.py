@@ -7,16 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from understudy.balance import gradient_size
 from understudy.data.parts import Batch, Data
 from understudy.data.views import Draw
 from understudy.errors import UserError
 from understudy.objective import Objective, Outcome
+from understudy.objective.balance import gradient_size
+from understudy.objective.side_stream import Beside
+from understudy.objective.term import Facts, Reading
 from understudy.stage import STAGE_STRIDE, Stage
 from understudy.stored import Stored
 from understudy.stored.answers import StoredAnswers
-from understudy.streams import Beside
-from understudy.terms import Facts, Reading
 from understudy.training.ahead import Ahead
 from understudy.training.averaging import Average
 from understudy.training.evaluate import objective_loss

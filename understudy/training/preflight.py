@@ -17,12 +17,12 @@ from understudy.data.sources import InMemory
 from understudy.errors import UserError
 from understudy.measure import clock
 from understudy.objective import Objective, evaluating
+from understudy.objective.term import Sum
 from understudy.stage import Stage
 from understudy.stored import Stored
 from understudy.stored.answers import company_matters, needs_live_teacher, passed_over
 from understudy.stored.forecast import Forecast, forecast
 from understudy.taps import inner, logits_in
-from understudy.terms import Sum
 from understudy.training.apparatus import facts_of
 from understudy.training.course import Course
 from understudy.training.evaluate import answers
