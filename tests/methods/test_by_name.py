@@ -16,10 +16,10 @@ from understudy.data import demo
 from understudy.data.reading import Found
 from understudy.data.sources import InMemory
 from understudy.methods import METHODS
-from understudy.running import result
-from understudy.running.cast import Cast
+from understudy.recipe.build import Cast
+from understudy.runs import result
+from understudy.settings import Settings
 from understudy.training.evaluate import answers
-from understudy.training.settings import Settings
 
 FEW = (
     "train.epochs=1",

@@ -9,12 +9,12 @@ from understudy import CE, Course, Objective, UserError, bounds
 from understudy.methods import find
 from understudy.models.front import Normalized
 from understudy.proposals import PROPOSALS
+from understudy.settings import Settings
 from understudy.stage import Stage
 from understudy.terms import BSS, CAN, CRD, DML, CRDBatch, Facts, LogitsL1, Rocket, Term
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.loop import Training
 from understudy.training.optimizers import SGD
-from understudy.training.settings import Settings
 from understudy.training.watch import Watcher
 
 COURSE = Course(epochs=3, batch=16, optimizer=SGD(lr=0.05))

@@ -13,11 +13,11 @@ from understudy._terms.factor_transfer import Factors
 from understudy._terms.neurons import Selected
 from understudy._terms.ofd import Overhaul
 from understudy.methods import find
+from understudy.settings import Settings
 from understudy.terms import AB, AT, FSP, OFD, ClassSpread, GradientAT, Neurons, Term
 from understudy.training.course import Course
 from understudy.training.loop import Training
 from understudy.training.optimizers import SGD
-from understudy.training.settings import Settings
 
 INPUTS = torch.randn(12, 1, 8, 8, generator=torch.Generator().manual_seed(1))
 LABELS = torch.arange(12) % CLASSES

@@ -7,18 +7,18 @@ import pytest
 import torch
 from torch import nn
 
+from understudy import hardware as clock
 from understudy.data import Part, Views
 from understudy.errors import UserError
-from understudy.measure import clock
 from understudy.methods import find
 from understudy.objective.term import Reads
 from understudy.objective.weights import linear
+from understudy.settings import Settings
 from understudy.stage import Stage
 from understudy.stored import Stored
 from understudy.terms import CE, KD, GradientAT, Hint, Term, as_sum
 from understudy.training import preflight
 from understudy.training.course import Course
-from understudy.training.settings import Settings
 
 COURSE, CPU = Course(batch=16), Settings(device="cpu")
 

@@ -6,7 +6,6 @@ A file is the bytes of a safetensors file followed by their SHA-256.
 import contextlib
 import hashlib
 import json
-import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any, Protocol
 import safetensors.torch
 from torch import Tensor
 
-from understudy.errors import UserError
+from understudy.files import write_atomically
 from understudy.training.state import flatten, unflatten
 
 KEPT = 2
@@ -28,7 +27,7 @@ class DamagedError(Exception):
 
 
 class Origin(Protocol):
-    """What a training is, as its checkpoints say it; see ``running.origin``."""
+    """What a training is, as its checkpoints say it; see ``plans.origin``."""
 
     def state(self) -> Any: ...
 
@@ -43,26 +42,6 @@ class Found:
     state: Any
     path: Path
     warnings: list[str]
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """The whole file or none: a reader never sees half of it, and a full disk leaves the old one."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise UserError(
-            f"cannot write {path}: {error.strerror}. What was saved before is untouched: "
-            "make room (or choose another --out) and run the same command again"
-        ) from error
-    sync_folder(path.parent)
 
 
 def write(folder: Path, number: int, state: Any) -> Path:
@@ -113,13 +92,3 @@ def clear(folder: Path) -> None:
 
 def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.checkpoint"), reverse=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the renaming itself durable, where the system can."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -18,16 +18,17 @@ from torch import Tensor, nn
 from understudy import bounds, randomness
 from understudy.data.parts import Batch, Data
 from understudy.errors import FailedTrainingError, UserError
+from understudy.settings import Settings
 from understudy.stage import Stage
 from understudy.stored import Stored
+from understudy.teacher.shared import SharedPasses
+from understudy.teacher.stand_in import StandIns
 from understudy.training import checkpoints
 from understudy.training.apparatus import Apparatus
 from understudy.training.evaluate import scores
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.metrics import Log
 from understudy.training.place import Best, Place
-from understudy.training.settings import Settings
-from understudy.training.sharing import SharedPasses
 from understudy.training.state import copy_of
 from understudy.training.watch import Watcher
 
@@ -45,6 +46,7 @@ class Training:
         every: seconds between two checkpoints.
         stored: whether the teachers' answers are kept, and where.
         shared: passes of the teachers that serve other trainings of this process, too.
+        stand_ins: the teachers' cheaper copies, where other trainings of this process use them, too.
         origin: what is trained here; checkpoints carry it, and one of another training is refused.
     """
 
@@ -65,6 +67,7 @@ class Training:
         every: float = 20.0,
         stored: Stored | None = None,
         shared: SharedPasses | None = None,
+        stand_ins: StandIns | None = None,
         origin: checkpoints.Origin | None = None,
     ):
         self.settings = settings or Settings()
@@ -80,6 +83,7 @@ class Training:
         self.log = Log(metrics)
         self.every = every
         self.stored, self.shared, self.origin = stored, shared, origin
+        self.stand_ins = stand_ins or StandIns()
         self.place = Place()
         self.handed: dict[str, Tensor] | None = None  # what the stage before left to this one
         self.last: dict[str, Tensor] | None = None  # the last epoch's weights, where the best ones are kept
@@ -152,6 +156,7 @@ class Training:
             seed=self.seed if stage.course.order_seed is None else stage.course.order_seed,
             stored=self.stored,
             shared=self.shared,
+            stand_ins=self.stand_ins,
             note=self.watcher.note,
         )
         self.best_weights: dict[str, Tensor] | None = None
