@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from understudy.errors import UserError
 from understudy.objective import Objective, evaluating
+from understudy.objective.weights import linear, step
 from understudy.terms import CE, KD, GradientAT, Hint, as_sum
-from understudy.weights import linear, step
 
 
 def net(width: int) -> nn.Sequential:

@@ -11,7 +11,7 @@ from tests.refusing import Refusing, without_autocast
 from understudy import CE, KD, Objective, Settings, Views
 from understudy import settings as settings_module
 from understudy.methods import find
-from understudy.streams import Beside
+from understudy.objective.side_stream import Beside
 from understudy.teacher import stand_in as teaching
 from understudy.teacher.folding import copied
 from understudy.training.course import Course
@@ -71,7 +71,7 @@ def test_the_teacher_works_beside_the_student_and_is_waited_for(small, monkeypat
 
     main = Stream("main")
     cuda = SimpleNamespace(Stream=lambda device: Stream("side"), current_stream=lambda device: main, stream=stream)
-    monkeypatch.setattr("understudy.streams.torch", SimpleNamespace(cuda=cuda))
+    monkeypatch.setattr("understudy.objective.side_stream.torch", SimpleNamespace(cuda=cuda))
     queue = Beside(torch.device("cuda"))
     teacher, student = small.networks()
     for name, network in (("teacher", teacher), ("student", student)):

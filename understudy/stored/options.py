@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar, Literal
 from understudy.bounds import STRICT, Interval
 from understudy.data.views import PLAIN, Draw, Views
 from understudy.errors import UserError
+from understudy.objective.term import Reads
 from understudy.stage import STAGE_STRIDE
 from understudy.taps import Tap
-from understudy.terms import Reads
 from understudy.training.course import Course
 
 

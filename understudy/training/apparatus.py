@@ -7,20 +7,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from understudy.balance import gradient_size
 from understudy.data.parts import Batch, Data
 from understudy.data.views import Draw
 from understudy.errors import UserError
 from understudy.objective import Objective, Outcome
+from understudy.objective.balance import gradient_size
+from understudy.objective.side_stream import Beside
+from understudy.objective.term import Facts, Reading
 from understudy.settings import Settings
 from understudy.stage import STAGE_STRIDE, Stage
 from understudy.stored import Stored
 from understudy.stored.answers import StoredAnswers
-from understudy.streams import Beside
 from understudy.teacher.batching import TeacherBatches
 from understudy.teacher.shared import Answers, SharedPasses, question
 from understudy.teacher.stand_in import StandIns
-from understudy.terms import Facts, Reading
 from understudy.training.averaging import Average
 from understudy.training.evaluate import objective_loss
 from understudy.training.optimizers import MaxNorm, parameter_groups, rival_groups

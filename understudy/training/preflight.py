@@ -17,6 +17,7 @@ from understudy.data.parts import Batch, Data, Part
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
 from understudy.objective import Objective, evaluating
+from understudy.objective.term import Sum
 from understudy.settings import Settings
 from understudy.stage import Stage
 from understudy.stored import Stored
@@ -25,7 +26,6 @@ from understudy.stored.forecast import Forecast, forecast
 from understudy.taps import inner, logits_in
 from understudy.teacher.batching import company_matters
 from understudy.teacher.stand_in import StandIns
-from understudy.terms import Sum
 from understudy.training.apparatus import facts_of
 from understudy.training.course import Course
 from understudy.training.evaluate import answers
