@@ -117,9 +117,8 @@ class Answer(Mapping[Tap, Tensor]):
 
     def tensors(self) -> "dict[Tap | str, Tensor]":
         """Every tensor: those of the output by their names, and the values at taps."""
-        places: dict[Tap | str, Tensor] = dict(self.named)
-        places.update(self._values)
-        return places
+        outputs: list[tuple[Tap | str, Tensor]] = list(self.named.items())
+        return dict(outputs + list(self._values.items()))
 
     @property
     def logits(self) -> Tensor:

@@ -113,7 +113,7 @@ class StandIns:
         forms = []
         pairs = zip(objective.teachers, teachers, strict=False)  # not every one need be read
         for number, (asked, network) in enumerate(pairs):
-            teacher = TappedNetwork(network, asked.taps, cut=asked.cut, called=asked.called)
+            teacher = TappedNetwork(network, asked.taps, cut=asked.cut, called=asked.called, task=asked.task)
             stand_in = self._of(number, teacher, batches, settings, note) if is_bare(network) else None
             askers.append(stand_in)
             forms.append(stand_in.form if stand_in else wished)

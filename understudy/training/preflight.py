@@ -175,9 +175,9 @@ def check_network(role: str, network: nn.Module, data: Data, settings: Settings)
         yield Finding("error", role, f"it does not take samples of shape {nested.shape_of(example)}: {reason}")
         return
     first = next(iter(answer.values()))
-    reason = data.task.misfit(answer) if len(first) == 2 else None
-    if len(first) != 2 or reason:
-        yield Finding("error", role, reason or f"it answers two samples with {len(first)} values")
+    wrong = data.task.misfit(answer) if len(first) == 2 else f"it answers two samples with {len(first)} values"
+    if wrong:
+        yield Finding("error", role, wrong)
         return
     front = network if getattr(network, "is_front_of", False) else None
     before = f", inputs pass {type(front).__name__}({front.extra_repr()}) first" if front else ""
