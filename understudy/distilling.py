@@ -11,13 +11,15 @@ from torch import Tensor, nn
 
 from understudy import bounds
 from understudy import data as datasets
-from understudy import student as product
 from understudy.errors import FailedTrainingError, UserError
 from understudy.methods import find
 from understudy.models import load_weights
+from understudy.models import student as product
 from understudy.objective import evaluating
+from understudy.settings import Settings
 from understudy.stage import Stage
 from understudy.stored import Stored
+from understudy.teacher.stand_in import StandIns
 from understudy.terms import Expression
 from understudy.training import checkpoints, preflight
 from understudy.training.course import Course
@@ -25,12 +27,11 @@ from understudy.training.evaluate import answers, together
 from understudy.training.interrupt import Stopped, listening
 from understudy.training.loop import Training
 from understudy.training.preflight import Finding
-from understudy.training.settings import Settings
 from understudy.training.watch import Warner, Watcher
 
 if TYPE_CHECKING:
     from understudy.assisting import Assistants
-    from understudy.running.folder import RunFolder
+    from understudy.runs.folder import RunFolder
 
 ASSISTANTS = "assistants"  # the folder of theirs, in the student's
 
@@ -146,6 +147,7 @@ class _Work:
     watcher: Watcher | None
     balance: bool
     stored: Stored | None
+    stand_ins: StandIns = field(default_factory=StandIns)
 
 
 def _assisted(
@@ -192,9 +194,10 @@ def _trained(
     assistants: list[dict[str, Any]],
 ) -> Distilled:
     """One training of a call, in its folder."""
-    from understudy.plans.entry import METRICS, RESULT, read_json  # here, since these are slow to import
-    from understudy.running.calls import described, settled
-    from understudy.running.folder import RunFolder
+    from understudy.files import read_json  # here, since these are slow to import
+    from understudy.plans.entry import METRICS, RESULT  # here, since these are slow to import
+    from understudy.runs.calls import described, settled
+    from understudy.runs.folder import RunFolder
 
     whole = work.data
     stages = _stages(method, course, own, student, teachers[0] if teachers else None, whole)
@@ -236,6 +239,7 @@ def _trained(
             watcher=watcher,
             stop=stop,
             stored=stored,
+            stand_ins=work.stand_ins,
         )
         try:
             ended = training.run()["stages"]
@@ -264,7 +268,7 @@ def _stages(
     teacher: nn.Module | None,
     data: datasets.Data,
 ) -> list[Stage]:
-    from understudy.running.cast import stages as stages_of
+    from understudy.recipe.build import stages as stages_of
 
     if isinstance(method, str):
         return stages_of(method, course, own, student, teacher, data)
@@ -296,7 +300,15 @@ def _findings(
         yield from preflight.check_teacher(teacher, data, settings, accept_weak=work.accept_weak, name=name)
     for stage in stages:
         yield from preflight.check_stage(
-            stage, student, teachers, data, settings, seed=work.seed, stored=stored, timed=stored is not None
+            stage,
+            student,
+            teachers,
+            data,
+            settings,
+            seed=work.seed,
+            stored=stored,
+            timed=stored is not None,
+            stand_ins=work.stand_ins,
         )
 
 

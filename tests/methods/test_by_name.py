@@ -16,10 +16,10 @@ from understudy.data import demo
 from understudy.data.reading import Found
 from understudy.data.sources import InMemory
 from understudy.methods import METHODS
-from understudy.running import result
-from understudy.running.cast import Cast
+from understudy.recipe.build import Cast
+from understudy.runs import result
+from understudy.settings import Settings
 from understudy.training.evaluate import answers
-from understudy.training.settings import Settings
 
 FEW = (
     "train.epochs=1",
@@ -39,8 +39,8 @@ def found():
     whole = demo.read()
 
     def few(part):
-        chosen = torch.cat([(part.labels == label).nonzero().flatten()[:16] for label in range(10)])
-        return InMemory(part.samples[chosen], part.labels[chosen])
+        chosen = torch.cat([(part.targets == label).nonzero().flatten()[:16] for label in range(10)])
+        return InMemory(part.samples[chosen], part.targets[chosen])
 
     train, test = few(whole.train), few(whole.open_test())
     return Found(train, lambda: test, whole.classes)

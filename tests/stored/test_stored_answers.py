@@ -19,10 +19,10 @@ from tests.stored.conftest import COURSE, FITNETS, equal, files
 from understudy import Stored
 from understudy.data import Views
 from understudy.errors import UserError
+from understudy.settings import Settings
 from understudy.stage import Stage
 from understudy.stored.answers import StoredAnswers
 from understudy.terms import CE, KD, SeveralTeachers
-from understudy.training.settings import Settings
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
@@ -270,7 +270,8 @@ torch.set_num_threads(1)
 from tests.conftest import make_data, make_networks
 from tests.conftest import Stopper
 from tests.stored.conftest import COURSE, FITNETS
-from understudy import Settings, Stored, student
+from understudy import Settings, Stored
+from understudy.models import student
 from understudy.methods import find
 from understudy.training.loop import Training
 from understudy.training.watch import Watcher

@@ -12,19 +12,19 @@ from understudy.data.parts import Batch, Data
 from understudy.data.views import Draw
 from understudy.errors import UserError
 from understudy.objective import Objective, Outcome
+from understudy.settings import Settings
 from understudy.stage import STAGE_STRIDE, Stage
 from understudy.stored import Stored
 from understudy.stored.answers import StoredAnswers
 from understudy.streams import Beside
+from understudy.teacher.batching import TeacherBatches
+from understudy.teacher.shared import Answers, SharedPasses, question
+from understudy.teacher.stand_in import StandIns
 from understudy.terms import Facts, Reading
-from understudy.training.ahead import Ahead
 from understudy.training.averaging import Average
 from understudy.training.evaluate import objective_loss
 from understudy.training.optimizers import MaxNorm, parameter_groups, rival_groups
-from understudy.training.settings import Settings
-from understudy.training.sharing import Answers, SharedPasses, question
 from understudy.training.state import copy_of, restore_optimizer
-from understudy.training.teaching import lean
 
 RIVALS = "rivals"  # under which their loss stands in the log, beside the terms
 
@@ -33,7 +33,8 @@ class Apparatus:
     """Takes the steps of a stage. Its ``state`` is all that a step depends on, besides the student.
 
     ``number`` and ``seed`` are the stage's and the training's: what is random is drawn from them. ``shared`` are passes
-    of the teachers that serve other trainings, too. ``note`` is told what is worth a line.
+    of the teachers that serve other trainings, too, and ``stand_ins`` their copies. ``note`` is told what is
+    worth a line.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Apparatus:
         seed: int = 0,
         stored: Stored | None = None,
         shared: SharedPasses | None = None,
+        stand_ins: StandIns | None = None,
         note: Callable[[str], None] = lambda text: None,
     ):
         course = stage.course
@@ -74,9 +76,9 @@ class Apparatus:
             self.rivals = course.optimizer.build(rival_groups(self.objective, course.optimizer.lr))
         self.bounds = MaxNorm(student, course.max_norm)
         self.average = Average(student, course.ema) if course.ema else None
-        forms = lean(self.objective, teachers, data, settings, note)
+        forms = (stand_ins or StandIns()).use(self.objective, teachers, data, settings, note)
         self.stored = StoredAnswers.of(stored, self.objective, stage, data, settings, forms, seed=seed, note=note)
-        self.ahead = None if self.stored else Ahead.of(self.objective, data, settings, note)
+        self.ahead = None if self.stored else TeacherBatches.of(self.objective, data, settings, note)
         self.shared = shared if self.stored is None else None
         self.question = question(self.objective, data, course.views, settings, forms) if self.shared else None
         self.reading: Reading | None = None  # of the step that is being taken
@@ -112,7 +114,7 @@ class Apparatus:
             seed=self.seed,
             batch=course.batch,
             views=course.views,
-            classes=len(data.classes),
+            task=data.task,
             device=device,
             draw=draw,
         )
@@ -121,7 +123,7 @@ class Apparatus:
             return
         last = data.train.last_of_epoch(numbered, seed=self.seed, batch=course.batch)
         if last is not None:  # what this epoch left out, a later one will ask for
-            for batch in data.train.viewed([last], draw, course.views, len(data.classes), device):
+            for batch in data.train.viewed([last], draw, course.views, data.task, device):
                 self.stored.answers(batch, self.settings.prepare(batch.inputs))
 
     def losses(self, batch: Batch, epoch: float, *, shares: bool = False) -> tuple[Tensor, Tensor]:
@@ -132,7 +134,7 @@ class Apparatus:
         with self.settings.autocast():
             inputs = self.settings.prepare(batch.inputs)
             reading = self.objective.read(
-                inputs, batch.labels, epoch=epoch, ids=batch.ids, answers=lambda: self._ask(batch, inputs)
+                inputs, batch.targets, epoch=epoch, ids=batch.ids, answers=lambda: self._ask(batch, inputs)
             )
         opposed = [self._step_rivals(reading)] if self.rivals else []
         with self.settings.autocast():
@@ -231,4 +233,6 @@ def gradient_shares(student: nn.Module, outcome: Outcome) -> dict[str, float]:
 
 
 def facts_of(data: Data) -> Facts:
-    return Facts(len(data.train.source), data.train.source.labels, data.train.ids)
+    """What terms may know of the data; only targets that are one tensor are among it."""
+    targets = data.train.source.targets
+    return Facts(len(data.train.source), targets if isinstance(targets, Tensor) else torch.empty(0), data.train.ids)

@@ -12,24 +12,25 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from understudy import hardware as clock
 from understudy.data.parts import Batch, Data, Part
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
-from understudy.measure import clock
 from understudy.objective import Objective, evaluating
+from understudy.settings import Settings
 from understudy.stage import Stage
 from understudy.stored import Stored
-from understudy.stored.answers import company_matters, needs_live_teacher, passed_over
+from understudy.stored.answers import needs_live_teacher, passed_over
 from understudy.stored.forecast import Forecast, forecast
 from understudy.taps import inner, logits_in
+from understudy.teacher.batching import company_matters
+from understudy.teacher.stand_in import StandIns
 from understudy.terms import Sum
 from understudy.training.apparatus import facts_of
 from understudy.training.course import Course
 from understudy.training.evaluate import answers
 from understudy.training.optimizers import MaxNorm, parameter_groups
-from understudy.training.settings import Settings
 from understudy.training.state import copy_of
-from understudy.training.teaching import has_learned, lean
 
 GLANCE, SAMPLE = 128, 1000  # samples by which a teacher is judged: the more only where the few leave a doubt
 SHORTFALL = 0.02  # below its declared accuracy that nobody minds
@@ -61,7 +62,7 @@ def check_data(data: Data, batch: int) -> Iterator[Finding]:
     validation = len(data.validation) if data.validation else 0
     text = f"{len(data.train)} train, {validation} validation, {len(data.classes)} classes, samples {data.shape}"
     yield Finding("ok", "data", text)
-    counts = torch.bincount(data.train.labels, minlength=len(data.classes))
+    counts = torch.bincount(data.train.targets, minlength=len(data.classes))
     if (counts == 0).any():
         empty = [data.classes[i] for i in (counts == 0).nonzero().flatten().tolist()]
         yield Finding("warning", "data", f"no training sample of class {', '.join(empty[:5])}")
@@ -182,6 +183,7 @@ def check_stage(
     seed: int = 0,
     stored: Stored | None = None,
     timed: bool = True,
+    stand_ins: StandIns | None = None,
 ) -> Iterator[Finding]:
     """One dry batch: taps, regressors, each term's value, its gradient into the student.
 
@@ -190,7 +192,9 @@ def check_stage(
     subject = f"stage {stage.name!r}"
     try:
         with torch.random.fork_rng(devices=[]), _untouched(student):
-            yield from _dry_run(subject, stage, student, teachers, data, settings, seed, stored, timed)
+            yield from _dry_run(
+                subject, stage, student, teachers, data, settings, seed, stored, timed, stand_ins or StandIns()
+            )
     except UserError as error:
         yield Finding("error", subject, str(error))
 
@@ -205,6 +209,7 @@ def _dry_run(
     seed: int,
     stored: Stored | None,
     timed: bool,
+    stand_ins: StandIns,
 ) -> Iterator[Finding]:
     batch = next(
         data.train.epoch(
@@ -212,7 +217,7 @@ def _dry_run(
             seed=0,
             batch=DRY_BATCH,
             views=stage.course.views,
-            classes=len(data.classes),
+            task=data.task,
             device=settings.torch_device,
         )
     )
@@ -230,7 +235,7 @@ def _dry_run(
         teaching=settings.of_teacher.autocast,
     )
     notes: list[str] = []
-    forms = lean(objective, teachers, data, settings, notes.append)
+    forms = stand_ins.use(objective, teachers, data, settings, notes.append)
     yield from (Finding("warning", subject, note) for note in notes)
     student.train()
     for name, part in objective.parts.items():
@@ -240,7 +245,7 @@ def _dry_run(
     if not any(p.requires_grad for p in (*student.parameters(), *objective.owned.parameters())):
         return  # as its terms have said
     step = _step(objective, stage.course, inputs, batch, settings)
-    if not timed or not objective(inputs, batch.labels, ids=batch.ids).loss.requires_grad:
+    if not timed or not objective(inputs, batch.targets, ids=batch.ids).loss.requires_grad:
         return
     seconds = min(clock.timed(step, settings.torch_device) for _ in range(3))
     trained = [*student.parameters(), *objective.owned.parameters()]
@@ -257,7 +262,7 @@ def _dry_run(
         elif stored:
             found = foreseen(stored)
             gain, about_answers = found.whole_gain, [Finding("ok" if found.fits else "warning", about, str(found))]
-            learned = all(map(has_learned, teachers))  # what others are going to say, nobody expects to be there
+            learned = all(map(stand_ins.has_learned, teachers))  # or else no answers of theirs can be there
             if learned and (new := passed_over(stored, objective, stage, data, settings, forms, seed)):
                 about_answers.append(Finding("ok", about, new))
         elif isinstance(data.train.source, InMemory) and not company_matters(objective, data, settings):
@@ -299,7 +304,7 @@ def _step(objective: Objective, course: Course, inputs: Tensor, batch: Batch, se
 
     def step() -> None:
         with settings.autocast():
-            outcome = objective(inputs, batch.labels, ids=batch.ids)
+            outcome = objective(inputs, batch.targets, ids=batch.ids)
         optimizer.zero_grad(set_to_none=True)
         outcome.loss.backward()
         optimizer.step()
@@ -313,7 +318,7 @@ def _check_term(
 ) -> Finding:
     """Of a term by itself, in an objective without its schedule."""
     with settings.autocast():
-        outcome = objective(inputs, batch.labels, ids=batch.ids)
+        outcome = objective(inputs, batch.targets, ids=batch.ids)
     (value,) = outcome.terms.values()
     if not torch.isfinite(value):
         return Finding("error", subject, f"its value is {value.item()} on the first batch")

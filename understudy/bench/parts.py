@@ -1,0 +1,67 @@
+"""Where the time of a step goes: the trainer's own functions, each of them timed."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any
+
+import torch
+
+from understudy.hardware import synchronize
+from understudy.training.apparatus import Apparatus
+
+PARTS = ("data", "teacher", "student", "losses", "rivals", "backward", "optimizer", "loop")
+
+
+class Parts:
+    """Seconds of each part; a part that runs within another one counts for itself alone."""
+
+    def __init__(self, device: torch.device):
+        self.seconds = dict.fromkeys(PARTS, 0.0)
+        self._device = device
+        self._open: list[str] = []
+        self._since = 0.0
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        self._charge()
+        self._open.append(name)
+        try:
+            yield
+        finally:
+            self._charge()
+            self._open.pop()
+
+    def watch(self, apparatus: Apparatus) -> None:
+        """From here on, every step of ``apparatus`` is split."""
+        objective, optimizers = apparatus.objective, [apparatus.optimizer, apparatus.rivals]
+        owners: list[tuple[Any, dict[str, str]]] = [
+            (objective, {"read": "teacher", "answer": "student", "judge": "losses", "learn": "optimizer"}),
+            (apparatus, {"step": "backward", "_step_rivals": "rivals"}),
+            (apparatus.stored, {"answers": "teacher"}),
+            (apparatus.bounds, {"apply": "optimizer"}),
+            (apparatus.average, {"update": "optimizer"}),
+            *((optimizer, {"step": "optimizer", "zero_grad": "optimizer"}) for optimizer in optimizers),
+        ]
+        for owner, functions in owners:
+            for function, name in functions.items() if owner is not None else ():
+                setattr(owner, function, self._timed(getattr(owner, function), name))
+
+    def _timed(self, called: Callable[..., Any], name: str) -> Callable[..., Any]:
+        """The same function with its time charged to a part."""
+
+        @wraps(called)
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            with self.part(name):
+                return called(*args, **kwargs)
+
+        return timed
+
+    def _charge(self) -> None:
+        """Charge the time that has passed to the innermost part that is open."""
+        synchronize(self._device)
+        now = time.perf_counter()
+        if self._open:
+            self.seconds[self._open[-1]] += now - self._since
+        self._since = now

@@ -1,0 +1,76 @@
+"""One pass of the teachers for several trainings of one process that ask them about the same batch."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from understudy.data.parts import Batch, Data
+from understudy.data.views import Draw, Views
+from understudy.models.fingerprints import brief, of_network, of_pool, of_samples, of_values
+from understudy.objective import Objective
+from understudy.settings import Settings
+from understudy.taps import Answer, Tap
+from understudy.teacher.stand_in import FEW
+
+Answers = tuple[Answer, ...]
+
+
+class SharedPasses:
+    """The latest answers, for whoever asks next; ``most`` batches are remembered, one for each training is enough."""
+
+    def __init__(self, most: int = 0):
+        self.most = most
+        self._latest: OrderedDict[tuple[str, Draw | None, bytes], tuple[Answers, float]] = OrderedDict()
+
+    def answers(self, question: str, batch: Batch, ask: Callable[[], Answers]) -> tuple[Answers, float]:
+        """What ``ask`` answers, or what it answered to the same ``question`` about the same samples and views.
+
+        Beside it the seconds that this spared. On an accelerator none are counted: to know them, each step would have
+        to wait for it.
+        """
+        ids = batch.ids.cpu() if batch.numbers is None else batch.numbers
+        key = (question, batch.draw, ids.numpy().tobytes())
+        if key in self._latest:
+            return self._latest[key]
+        began = time.monotonic()
+        answers = ask()
+        spares = time.monotonic() - began if batch.inputs.device.type == "cpu" else 0.0
+        self._latest[key] = answers, spares
+        while len(self._latest) > self.most:
+            self._latest.popitem(last=False)
+        return answers, 0.0
+
+
+def question(objective: Objective, data: Data, views: Views, settings: Settings, forms: Sequence[str]) -> str | None:
+    """All that the teachers' answers to a batch depend on; None where an answer serves only whom it was given.
+
+    A few answers count, too: where two teachers differ in code alone, these tell them apart. Who draws at random
+    answers each one anew. ``forms`` say how each teacher is asked: its precision, and which layers were folded.
+    """
+    if not objective.teachers or objective.terms.reads.gradients:
+        return None
+    device = settings.torch_device
+    before = generators(device)
+    few = objective.ask(settings.prepare(data.example(FEW, device)))
+    if not all(map(torch.equal, before, generators(device))):
+        return None
+    values = [value for answer in few for value in values_in(answer).values()]
+    teachers = [
+        f"{of_network(teacher.network)} {teacher.taps} {teacher.cut} {form}"
+        for teacher, form in zip(objective.teachers, forms, strict=True)
+    ]
+    about = [of_samples(data.train.source), of_pool(data.train), str(views), str(settings)]
+    return brief([*about, *teachers, *map(of_values, values)])
+
+
+def values_in(answer: Answer) -> dict[Tap | None, Tensor]:
+    """All tensors of an answer: None stands for the logits."""
+    return {**({} if answer.output is None else {None: answer.logits}), **answer}
+
+
+def generators(device: torch.device) -> list[Tensor]:
+    """The states of those that a network may draw from."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]

@@ -1,0 +1,271 @@
+"""Stand-ins: copies of teachers that cost less, with folded batch norms, and in low precision where that is set.
+
+Before a stage begins, a copy's answers are compared with the teacher's on samples of the training part, for every
+value that the stage reads. A copy that answers otherwise is not used, and a line says so.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from weakref import WeakSet, WeakValueDictionary
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from understudy.data.parts import Data, Part
+from understudy.hardware import rounding
+from understudy.models.fingerprints import brief, of_network, of_values
+from understudy.objective import Asker, Objective, evaluating
+from understudy.settings import Settings
+from understudy.taps import Answer, TappedNetwork, is_bare
+from understudy.teacher.folding import LAYERS, copied, fold
+
+AGREEMENT = 0.99  # of the first choices in low precision with those in float32, one sample apart
+DIVERGENCE = 0.05  # the largest KL (nats, at temperature 1) of an answer in low precision from that in float32
+DISTANCE = 0.02  # of hidden values in low precision from those in float32, by length
+MOST, LEAST, VALUES = 256, 32, 2**20  # samples that are compared: fewer where they are large
+BATCH = 64
+FEW = 4  # answers by which a teacher is recognised
+
+
+class StandIn:
+    """A teacher's copy, called in its place."""
+
+    def __init__(self, network: nn.Module, teacher: TappedNetwork, settings: Settings, layers: Sequence[str] = ()):
+        self.tapped = TappedNetwork(settings.place(network), teacher.taps, cut=teacher.cut, called=teacher.called)
+        self.settings, self.layers = settings, layers
+
+    @property
+    def form(self) -> str:
+        """How it is asked: its precision, and which layers were folded."""
+        return f"{self.settings.precision}{f', without {brief(self.layers)}' if self.layers else ''}"
+
+    def compiled(self) -> "StandIn":
+        """The same through ``torch.compile``, where the settings say so."""
+        return StandIn(self.settings.compiled(self.tapped.network), self.tapped, self.settings, self.layers)
+
+    def __call__(self, inputs: Any) -> Answer:
+        if self.tapped.taps:  # what inference mode makes cannot be saved for backward, and maps are dear to copy
+            with torch.no_grad(), self.settings.autocast():
+                return self.tapped(inputs)
+        with torch.inference_mode(), self.settings.autocast():
+            logits = self.tapped(inputs).logits
+        return Answer(logits.clone(), {})
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of comparing copies of a teacher with it."""
+
+    possible: bool
+    folded: bool = False
+    low: bool = False
+    notes: tuple[str, ...] = ()
+
+
+class StandIns:
+    """The stand-ins of a run's teachers: each teacher is compared once, and its copies are shared.
+
+    The trainings of one process share the verdicts; those that run at the same time share the copies, too.
+
+    >>> stand_ins = StandIns()
+    >>> teacher = stand_ins.untrained(nn.Linear(2, 2))
+    >>> stand_ins.has_learned(teacher), stand_ins.has_learned(nn.Linear(2, 2))
+    (False, True)
+    """
+
+    def __init__(self) -> None:
+        self._verdicts: dict[str, Verdict] = {}
+        self._copies: WeakValueDictionary[tuple[str, int], StandIn] = WeakValueDictionary()
+        self._untrained: WeakSet[nn.Module] = WeakSet()
+
+    def untrained(self, network: nn.Module) -> nn.Module:
+        """Mark a network as one that is yet to be trained, and return it.
+
+        Its answers are ties that any rounding breaks, so they say nothing about low precision, which is then used
+        without a comparison: a step costs what it will cost with the trained weights.
+        """
+        self._untrained.add(network)
+        return network
+
+    def has_learned(self, network: nn.Module) -> bool:
+        return network not in self._untrained
+
+    def use(
+        self,
+        objective: Objective,
+        teachers: Sequence[nn.Module],
+        data: Data,
+        settings: Settings,
+        note: Callable[[str], None],
+    ) -> list[str]:
+        """Replace each teacher that a stage calls by its stand-in; return how each one is called from now on.
+
+        ``teachers`` are the networks themselves, where the objective's are compiled already: copies are compiled last.
+        """
+        wished = settings.of_teacher.precision
+        if settings.teacher == "plain" or objective.terms.reads.gradients or not objective.teachers:
+            return [wished] * len(objective.teachers)
+        batches = _samples(data, settings)
+        askers: list[Asker | None] = []
+        forms = []
+        pairs = zip(objective.teachers, teachers, strict=False)  # not every one need be read
+        for number, (asked, network) in enumerate(pairs):
+            teacher = TappedNetwork(network, asked.taps, cut=asked.cut, called=asked.called)
+            stand_in = self._of(number, teacher, batches, settings, note) if is_bare(network) else None
+            askers.append(stand_in)
+            forms.append(stand_in.form if stand_in else wished)
+        objective.stand_in(askers)
+        return forms
+
+    def _of(
+        self,
+        number: int,
+        teacher: TappedNetwork,
+        batches: Sequence[Tensor],
+        settings: Settings,
+        note: Callable[[str], None],
+    ) -> StandIn | None:
+        """The cheapest copy that answers alike; None where there can be no copy."""
+        learned = self.has_learned(teacher.network)
+        key = _key(teacher, batches, settings, learned)
+        question = self._question(number, key, settings)
+        if question not in self._verdicts:
+            self._verdicts[question] = _judged(teacher, batches, settings, learned)
+        verdict = self._verdicts[question]
+        for text in verdict.notes:
+            note(text)
+        if not verdict.possible:
+            return None
+        one = key, id(teacher.network)  # a copy shares tensors with the very teacher that it was made of
+        stand_in = self._copies.get(one)
+        if stand_in is None:
+            stand_in = _copy(teacher, batches[0], settings, folded=verdict.folded, low=verdict.low).compiled()
+            self._copies[one] = stand_in
+        return stand_in
+
+    def _question(self, number: int, key: str, settings: Settings) -> str:
+        """What a verdict is remembered by: all that it depends on."""
+        return key
+
+
+class TimedStandIns(StandIns):
+    """The stand-ins of teachers that are timed under many settings: each is compared once for each precision.
+
+    A comparison takes as long as many steps, and memory format and threads change it by rounding alone.
+    """
+
+    def _question(self, number: int, key: str, settings: Settings) -> str:
+        return f"{number} {settings.of_teacher.precision}"
+
+
+def _key(teacher: TappedNetwork, batches: Sequence[Tensor], settings: Settings, learned: bool) -> str:
+    """All that a verdict depends on; where two teachers differ in code alone, a few answers tell them apart."""
+    with torch.no_grad(), evaluating(teacher.network):
+        few = _answers(teacher, [batches[0][:FEW]])
+    values = [*batches, *few.taps, *([] if few.logits is None else [few.logits])]
+    return brief(
+        [
+            of_network(teacher.network),
+            f"{teacher.called} {teacher.taps} {teacher.cut} {settings} {learned}",
+            *map(of_values, values),
+        ]
+    )
+
+
+def _judged(teacher: TappedNetwork, batches: Sequence[Tensor], settings: Settings, learned: bool) -> Verdict:
+    wished, example, notes = settings.of_teacher.precision, batches[0], list[str]()
+    try:
+        found = _copy(teacher, example, settings, folded=True)
+    except Exception as error:  # whatever somebody's network raises when it is copied
+        return Verdict(False, notes=(f"{teacher.called} is asked as it is, for it cannot be copied: {error}",))
+    with torch.no_grad(), evaluating(teacher.network):
+        few = _answers(teacher, batches[:1])  # rounding is alike in all
+        folded = bool(found.layers)
+        if folded and (reason := _apart(few, _answers(found, batches[:1]))):
+            notes.append(f"{teacher.called} is asked with its batch norms as they are: folded, {reason}")
+            folded = False
+        low = wished != "float32"
+        if low and learned:
+            found = _copy(teacher, example, settings, folded=folded, low=True)
+            if reason := _changed(_answers(teacher, batches), _answers(found, batches)):
+                notes.append(f"{teacher.called} is asked in float32: in {wished}, {reason}")
+                low = False
+    return Verdict(True, folded, low, tuple(notes))
+
+
+def _copy(teacher: TappedNetwork, example: Tensor, settings: Settings, *, folded: bool, low: bool = False) -> StandIn:
+    """A copy of the teacher."""
+    network, layers = _folded(teacher, example[:2]) if folded else (copied(teacher.network), [])
+    if low:
+        return StandIn(_narrowed(network), teacher, settings.of_teacher, layers)
+    return StandIn(network, teacher, replace(settings, precision="float32"), layers)
+
+
+def _folded(teacher: TappedNetwork, example: Tensor) -> tuple[nn.Module, list[str]]:
+    network = copied(teacher.network)
+    tapped = TappedNetwork(network, teacher.taps, called=teacher.called)
+    return network, fold(network, lambda: tapped(example).values())
+
+
+def _narrowed(network: nn.Module) -> nn.Module:
+    """A copy whose layers hold their weights in bfloat16 already, where autocast would make them so at every step."""
+    narrow = copied(network)
+    for module in narrow.modules():
+        if type(module) in LAYERS:
+            for name, value in module.named_parameters(recurse=False):  # new ones: the old are the teacher's own
+                setattr(module, name, nn.Parameter(value.detach().bfloat16(), requires_grad=False))
+    return narrow
+
+
+def _samples(data: Data, settings: Settings) -> list[Tensor]:
+    """Some samples of the training part, spread over it, as they are."""
+    values = torch.Size(data.shape).numel()
+    count = min(MOST, max(LEAST, VALUES // values))
+    part = Part(data.train.source, data.train.ids[:: -(-len(data.train) // count)])
+    return [settings.prepare(batch.inputs) for batch in part.in_order(BATCH, settings.torch_device)]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Each value that is read, over all samples."""
+
+    logits: Tensor | None
+    taps: list[Tensor]
+
+
+def _answers(asker: Asker, batches: Iterable[Tensor]) -> _Seen:
+    answers = [asker(inputs) for inputs in batches]
+    taps = [torch.cat([answer[tap] for answer in answers]).float() for tap in answers[0]]
+    return _Seen(None if answers[0].output is None else torch.cat([a.logits for a in answers]).float(), taps)
+
+
+def _apart(truth: _Seen, found: _Seen) -> str | None:
+    """Whether two networks that should differ by rounding alone differ by more."""
+    pairs = [*zip(truth.taps, found.taps, strict=True)]
+    if truth.logits is not None and found.logits is not None:
+        pairs.append((truth.logits, found.logits))
+    for one, other in pairs:
+        apart = ((one - other).abs().max() / one.abs().max().clamp_min(1e-30)).item()
+        allowed = rounding("float32", one.device)
+        if not apart <= allowed:
+            return f"its answers differ by {apart:.2g} of the largest value (allowed: {allowed:g})"
+    return None
+
+
+def _changed(truth: _Seen, found: _Seen) -> str | None:
+    """Whether low precision changes what the teacher says."""
+    if truth.logits is not None and found.logits is not None:
+        before, after = truth.logits.double().log_softmax(1), found.logits.double().log_softmax(1)
+        others = int((before.argmax(1) != after.argmax(1)).sum())
+        if others > max(1, (1 - AGREEMENT) * len(before)):
+            return f"it chooses another class for {others} of {len(before)} samples (allowed: {1 - AGREEMENT:.0%})"
+        divergence = F.kl_div(after, before, reduction="none", log_target=True).sum(1).max().item()
+        if not divergence <= DIVERGENCE:
+            return f"its answers differ by a KL of up to {divergence:.2g} (allowed: {DIVERGENCE:g})"
+    for one, other in zip(truth.taps, found.taps, strict=True):
+        distance = ((one - other).norm() / one.norm().clamp_min(1e-30)).item()
+        if not distance <= DISTANCE:
+            return f"its hidden values differ by {distance:.2g} of their length (allowed: {DISTANCE:g})"
+    return None
