@@ -73,6 +73,7 @@ def test_recipes_that_come_along_parse(file):
 
 
 @pytest.mark.usefixtures("_small")
+@pytest.mark.filterwarnings("ignore:.*stored answers:UserWarning")  # what they save, which is worth a line
 @pytest.mark.parametrize("page", pages_with("python"), ids=name)
 def test_python_runs(page):
     namespace: dict[str, object] = {"__name__": "example"}
