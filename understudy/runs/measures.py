@@ -20,11 +20,11 @@ from understudy.measure import (
     softness,
     taps_to_compare,
 )
+from understudy.objective.term import Reads
 from understudy.recipe.schema import MethodTable
 from understudy.runs.records import Errors, Measures, Similarity, Teacher, Wrong, together
 from understudy.settings import Settings
 from understudy.stage import Stage
-from understudy.terms import Reads
 from understudy.tracing import trace
 from understudy.training.records import Figures
 

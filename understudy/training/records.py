@@ -91,7 +91,9 @@ class StageEnd(Record):
 
 
 class TrainingRecord(File):
-    """``result.json`` of one finished training."""
+    """``result.json`` of one finished training; fields that only its writer needs are left out."""
+
+    model_config = ConfigDict(extra="ignore")
 
     training: str
     key: str = ""
