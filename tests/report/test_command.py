@@ -91,7 +91,7 @@ def test_one_run_is_its_own_page_and_with_a_budget_a_choice_of_methods(report, s
     assert json.loads(report(run, "--json", "--out", "one.html")[1])["kept"] == "kd-2"
     assert (tmp_path / "one.html").exists()
     assert report(run, "--min-accuracy", "99")[1].startswith(
-        "Nothing fits (accuracy at least 99 %): nearest is kd, which has a"
+        "Nothing fits (accuracy at least 99 %): nearest is kd, which reaches"
     )
     assert (tmp_path / "comparison.html").exists()
     assert report(run, "--reach", "0")[0] == 0

@@ -10,11 +10,11 @@ import sys
 import time
 import tomllib
 from dataclasses import replace
-from html import escape
 from pathlib import Path
 from statistics import median
 
 import pytest
+from markupsafe import Markup
 
 from tests.runs.test_assistants import AUTO
 from understudy import recipe as recipes
@@ -451,9 +451,9 @@ def test_the_page_of_a_search_names_both_figures_and_shows_every_trial(make):
     assert page.count("<h2>") == 3
     for trial in outcome.trials:
         assert f">trial {trial.trial}</th>" in page
-        assert f"{trial['settings']['methods.kd.temperature']:g}" in page
+        assert f"{trial.settings['methods.kd.temperature']:g}" in page
     for line in outcome.best.lines.splitlines():
-        assert escape(line) in page
+        assert str(Markup.escape(line)) in page
     names = sorted(path.name for path in (tuning.folder.path / "figures").iterdir())
     assert names == ["setting-1.svg", "setting-2.svg", "trials.svg"]
     inlined = "".join(re.findall(r"<svg.*?</svg>", page, re.DOTALL))

@@ -143,7 +143,7 @@ def _landscapes(run: Path) -> tuple[Landscapes | None, str]:
     if (text := _text(run / LANDSCAPES)) is None:
         return None, ""
     try:
-        return Landscapes.of_text(text, run / LANDSCAPES, way_out="run understudy landscape again, or remove it"), ""
+        return Landscapes.of_text(text, Path(LANDSCAPES), way_out="run understudy landscape again, or remove it"), ""
     except UserError as error:
         return None, str(error)
 
