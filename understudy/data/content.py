@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from understudy.data.folder import Images
+from understudy.data.sets.folder import Images
 from understudy.data.sources import InMemory, Source, Streamed
 
 

@@ -1,15 +1,15 @@
 """Data that the user brings: tensors, and any map-style PyTorch ``Dataset``."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeGuard
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from understudy.data.catalogue import load
+from understudy.data.dataset import MEMORY_LIMIT, Contents, assembled, class_names
 from understudy.data.parts import Data
-from understudy.data.reading import MEMORY_LIMIT, Found, assembled, class_names
 from understudy.data.sources import InMemory, Source, Streamed, as_tensor
 from understudy.errors import UserError
 
@@ -30,7 +30,7 @@ def from_tensors(
     """Data of tensors or arrays: ``from_tensors((x, y), test=(x_test, y_test))``, with y the class numbers."""
     source = _in_memory(train, "train")
     opened = None if test is None else _in_memory(test, "test")  # it is in memory already; used only at the end
-    found = Found(source, None if opened is None else lambda: opened, class_names(classes, source.labels))
+    found = Contents(source, None if opened is None else lambda: opened, class_names(classes, source.labels))
     return assembled(found, name=name, validation=validation, seed=seed)
 
 
@@ -55,26 +55,28 @@ def from_datasets(
     source = _source(train, "train", workers)
     named = classes if classes is not None else getattr(train, "classes", None)
     names = class_names(named if isinstance(named, (int, list, tuple)) else None, source.labels)
-    found = Found(source, None if test is None else lambda: _source(test, "test", workers), names)
+    found = Contents(source, None if test is None else lambda: _source(test, "test", workers), names)
     return assembled(found, name=name, validation=validation, seed=seed)
 
 
-def as_data(anything: Any, *, validation: int | float = 0.1, seed: int = 0) -> Data:
-    """Whatever holds data, as ``Data``: itself, tensors (x, y), a Dataset, (train, test) of either, or a name."""
+def from_object(
+    anything: Any, *, validation: int | float = 0.1, seed: int = 0, workers: int = 2, name: str | None = None
+) -> Data:
+    """Data of an object that holds them: itself, tensors (x, y), a Dataset, or (train, test) of either."""
     if isinstance(anything, Data):
-        return anything
-    if isinstance(anything, str):
-        return load(anything, validation=validation, seed=seed)
+        return anything if name is None else replace(anything, name=name)
+    tensors: dict[str, Any] = {"validation": validation, "seed": seed, "name": name or "tensors"}
+    datasets: dict[str, Any] = {**tensors, "workers": workers, "name": name or "dataset"}
     if _is_tensors(anything):
-        return from_tensors(anything, validation=validation, seed=seed)
+        return from_tensors(anything, **tensors)
     if isinstance(anything, (tuple, list)) and len(anything) == 2:
         train, test = anything
         if _is_tensors(train) and _is_tensors(test):
-            return from_tensors(train, test, validation=validation, seed=seed)
-        return from_datasets(train, test, validation=validation, seed=seed)
+            return from_tensors(train, test, **tensors)
+        return from_datasets(train, test, **datasets)
     if isinstance(anything, (tuple, list)):
         raise UserError(f"data is a {type(anything).__name__} of {len(anything)}; give {_FORMS}")
-    return from_datasets(anything, validation=validation, seed=seed)
+    return from_datasets(anything, **datasets)
 
 
 def _is_tensors(thing: Any) -> TypeGuard[Pair]:

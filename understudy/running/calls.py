@@ -10,7 +10,7 @@ from torch import nn
 from understudy.data.parts import Data, Part
 from understudy.data.sources import InMemory
 from understudy.measure.fastest import fastest_settings
-from understudy.recipe.read import without_nones
+from understudy.recipe.overrides import without_nones
 from understudy.running.folder import RunFolder
 from understudy.stage import Stage
 from understudy.stored import Stored

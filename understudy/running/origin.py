@@ -6,7 +6,7 @@ from typing import Any
 
 from understudy.errors import UserError
 from understudy.plans.node import Node
-from understudy.recipe.read import without_nones
+from understudy.recipe.overrides import without_nones
 from understudy.running.keys import key_of
 
 WHAT = ("network", "method", "settings", "balance", "course", "seed", "role", "teachers", "data")  # what a node is

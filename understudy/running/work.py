@@ -11,7 +11,7 @@ from torch import nn
 
 from understudy import methods
 from understudy import student as product
-from understudy.data.reading import Progress
+from understudy.data.dataset import Progress
 from understudy.errors import FailedTrainingError, UserError
 from understudy.plans.entry import LAST, METRICS, finish
 from understudy.plans.node import Given, Node
