@@ -25,7 +25,7 @@ from understudy.measure.surroundings import command, machine, versions
 from understudy.methods import METHODS
 from understudy.methods.costs import FILE
 from understudy.models import build
-from understudy.running.cast import stages
+from understudy.recipe.build import stages
 from understudy.training.apparatus import Apparatus
 from understudy.training.course import Course
 from understudy.training.settings import Settings

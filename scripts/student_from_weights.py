@@ -8,8 +8,7 @@ import argparse
 from pathlib import Path
 
 from understudy import data as datasets
-from understudy import student
-from understudy.models import NetworkSpec, Normalized, load_weights
+from understudy.models import NetworkSpec, Normalized, load_weights, student
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from understudy import data as datasets
 from understudy import recipe as recipes
 from understudy.data import Data
 from understudy.objective import Objective
-from understudy.running import Run
+from understudy.runs import Run
 from understudy.taps import Answer
 from understudy.training.interrupt import StopRequest
 from understudy.training.loop import Training
@@ -200,7 +200,7 @@ def workplace(_workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Latencies are measured in a blink."""
-    from understudy.running import result
+    from understudy.runs import result
 
     measured = result.latencies
     monkeypatch.setattr(result, "latencies", lambda *args, seconds: measured(*args, seconds=0.0))

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 import understudy
-from understudy import student as product
 from understudy.errors import UserError
 from understudy.models import NetworkSpec, Normalized, build
+from understudy.models import student as product
 
 SHAPE, CLASSES = (3, 8, 8), ("a", "b", "c")
 SPEC = NetworkSpec("resnet8", {"widths": [4, 4, 4]})

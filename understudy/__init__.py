@@ -15,11 +15,11 @@ from understudy.data import Views as Views
 from understudy.distilling import Distilled as Distilled
 from understudy.distilling import distill as distill
 from understudy.errors import UserError as UserError
+from understudy.models.student import load as load
 from understudy.objective import Objective as Objective
 from understudy.objective import Outcome as Outcome
 from understudy.stage import Stage as Stage
 from understudy.stored import Stored as Stored
-from understudy.student import load as load
 from understudy.taps import Pair as Pair
 from understudy.taps import Tap as Tap
 from understudy.taps import TappedNetwork as TappedNetwork

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from understudy import bounds
 from understudy import data as datasets
-from understudy import student as product
 from understudy.errors import FailedTrainingError, UserError
 from understudy.methods import find
 from understudy.models import load_weights
+from understudy.models import student as product
 from understudy.objective import evaluating
 from understudy.stage import Stage
 from understudy.stored import Stored
@@ -30,7 +30,7 @@ from understudy.training.watch import Warner, Watcher
 
 if TYPE_CHECKING:
     from understudy.assisting import Assistants
-    from understudy.running.folder import RunFolder
+    from understudy.runs.folder import RunFolder
 
 ASSISTANTS = "assistants"  # the folder of theirs, in the student's
 
@@ -192,9 +192,10 @@ def _trained(
     assistants: list[dict[str, Any]],
 ) -> Distilled:
     """One training of a call, in its folder."""
-    from understudy.plans.entry import METRICS, RESULT, read_json  # here, since these are slow to import
-    from understudy.running.calls import described, settled
-    from understudy.running.folder import RunFolder
+    from understudy.files import read_json  # here, since these are slow to import
+    from understudy.plans.entry import METRICS, RESULT  # here, since these are slow to import
+    from understudy.runs.calls import described, settled
+    from understudy.runs.folder import RunFolder
 
     whole = work.data
     stages = _stages(method, course, own, student, teachers[0] if teachers else None, whole)
@@ -264,7 +265,7 @@ def _stages(
     teacher: nn.Module | None,
     data: datasets.Data,
 ) -> list[Stage]:
-    from understudy.running.cast import stages as stages_of
+    from understudy.recipe.build import stages as stages_of
 
     if isinstance(method, str):
         return stages_of(method, course, own, student, teacher, data)

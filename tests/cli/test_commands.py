@@ -9,13 +9,13 @@ import safetensors.torch
 import torch
 import typer
 
-from tests.running.test_path import SEARCH
+from tests.runs.test_path import SEARCH
 from understudy import recipe as recipes
 from understudy.cli import _engines, app, main
 from understudy.measure.fastest import Choice
-from understudy.running import at_once, choosing
-from understudy.running.engines import Here
-from understudy.running.work import Casts
+from understudy.plans.engines import Here
+from understudy.plans.training import Casts
+from understudy.runs import at_once, choosing
 
 COMMANDS = sorted(typer.main.get_command(app).commands)
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tests.running.test_path import SEARCH
+from tests.runs.test_path import SEARCH
 from understudy import recipe as recipes
 from understudy.cli import main
 from understudy.cli._graph import GraphLive
-from understudy.running.engines import Processes
-from understudy.running.path import PathRun
+from understudy.plans.engines import Processes
+from understudy.runs.path import PathRun
 from understudy.training.watch import Watcher, Watchers
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from understudy import recipe as recipes
-from understudy.running import Run
+from understudy.runs import Run
 
 HINT, WHOLE = 24, 36  # steps of the two stages: 6 and 9 epochs of 4
 CHANGES = [

@@ -24,7 +24,7 @@ from understudy.cli import app
 from understudy.data import Data, Part
 from understudy.methods import METHODS
 from understudy.recipe.schema import Recipe
-from understudy.running import Run
+from understudy.runs import Run
 from understudy.terms import TERMS
 from understudy.training import preflight
 

@@ -36,7 +36,7 @@ def test_what_is_exported_agrees_with_pytorch_for_any_batch(shipped, name):
         assert answers.shape == (batch, 3)
         if name != "int8":
             torch.testing.assert_close(answers, student(images), rtol=1e-4, atol=1e-5)
-    assert opened.description == understudy.student.read(shipped.folder)
+    assert opened.description == understudy.models.student.read(shipped.folder)
 
 
 def test_the_proofs_stand_beside_the_files(shipped):
@@ -164,8 +164,8 @@ def test_a_package_that_is_missing_is_named_with_its_extra(folder, small, monkey
 
 
 def test_a_student_of_too_few_layers_is_not_for_int8(tmp_path, small):
-    from understudy import student as product
     from understudy.models import NetworkSpec
+    from understudy.models import student as product
 
     code = "n.Sequential(n.Flatten(), n.Linear(192, 4), n.ReLU(), n.Linear(4, 3))"
     (tmp_path / "two.py").write_text(f"from torch import nn as n\ndef make(): return {code}\n")
@@ -181,8 +181,8 @@ def test_a_student_of_too_few_layers_is_not_for_int8(tmp_path, small):
 
 
 def test_a_whitening_front_is_exported_with_the_student_and_stays_in_floating_point(tmp_path, small):
-    from understudy import student as product
     from understudy.models import NetworkSpec, Whitened, Whitening
+    from understudy.models import student as product
 
     data = small.data()
     spec = NetworkSpec("resnet8", {"widths": [4, 4, 4]})

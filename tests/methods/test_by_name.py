@@ -12,12 +12,12 @@ import understudy.cli.distill as command
 from understudy import recipe as recipes
 from understudy import taps
 from understudy.cli import app
-from understudy.data.sets import demo
 from understudy.data.dataset import Contents
+from understudy.data.sets import demo
 from understudy.data.sources import InMemory
 from understudy.methods import METHODS
-from understudy.running import result
-from understudy.running.cast import Cast
+from understudy.recipe.build import Cast
+from understudy.runs import result
 from understudy.training.evaluate import answers
 from understudy.training.settings import Settings
 

@@ -11,7 +11,7 @@ from understudy import CE, KD, Hint, UserError, linear
 from understudy.data import from_tensors
 from understudy.methods import METHODS, find
 from understudy.methods.costs import cost
-from understudy.running.cast import stages as stages_of
+from understudy.recipe.build import stages as stages_of
 from understudy.terms import as_sum
 from understudy.training import preflight
 from understudy.training.course import Course

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from understudy.errors import UserError
 from understudy.plans import Store
-from understudy.plans import store as stores
+from understudy.plans import cache as stores
+from understudy.plans.cache import Entry
 from understudy.plans.entry import damaged, finish, finished
-from understudy.plans.store import Entry
 
 KEY = "ab" * 32
 

@@ -270,7 +270,8 @@ torch.set_num_threads(1)
 from tests.conftest import make_data, make_networks
 from tests.conftest import Stopper
 from tests.stored.conftest import COURSE, FITNETS
-from understudy import Settings, Stored, student
+from understudy import Settings, Stored
+from understudy.models import student
 from understudy.methods import find
 from understudy.training.loop import Training
 from understudy.training.watch import Watcher

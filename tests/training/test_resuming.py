@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from tests.conftest import Stopper
-from understudy import student as product
 from understudy.data import Views
 from understudy.methods import find
+from understudy.models import student as product
 from understudy.training import checkpoints
 from understudy.training.course import Course
 from understudy.training.interrupt import Stopped, StopRequest

@@ -15,15 +15,15 @@ from pathlib import Path
 from statistics import median
 
 import pytest
+from understudy.files import read_json
 
-from tests.running.test_assistants import AUTO
+from tests.runs.test_assistants import AUTO
 from understudy import recipe as recipes
 from understudy.errors import UserError
 from understudy.plans import Store
-from understudy.plans.entry import read_json
+from understudy.plans.training import Casts
 from understudy.report import write_report
 from understudy.report.reading import read_result
-from understudy.running.work import Casts
 from understudy.training import preflight
 from understudy.training.loop import Training
 from understudy.tuning import TuneWatcher, Tuning

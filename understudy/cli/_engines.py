@@ -12,13 +12,13 @@ from rich.console import Console
 from understudy.cli._live import span
 from understudy.cli._shared import print_json
 from understudy.plans import Node, Store
-from understudy.plans.store import ENVIRONMENT
+from understudy.plans.cache import ENVIRONMENT
+from understudy.plans.engines import Engine, Here, Processes, Together
 from understudy.report.words import plural
-from understudy.running import Run
-from understudy.running.at_once import cores
-from understudy.running.durations import Forecast
-from understudy.running.engines import Engine, Here, Processes, Together
-from understudy.running.run import MakeEngine
+from understudy.runs import Run
+from understudy.runs.at_once import cores
+from understudy.runs.durations import Forecast
+from understudy.runs.run import MakeEngine
 from understudy.training.interrupt import StopRequest
 from understudy.training.settings import Choosable, Settings
 from understudy.training.watch import Watcher
@@ -109,7 +109,7 @@ def _shared(workers: int | None) -> int:
 
 
 def _ray(by: By, threads: int, settings: Settings, watcher: Watcher, stop: StopRequest) -> Engine:
-    from understudy.running.engines.ray import Ray, Share
+    from understudy.plans.engines.ray import Ray, Share
 
     gpus = 1 if settings.torch_device.type == "cuda" else 0
     return Ray(by.workers, by.address, Share(threads, gpus), watcher, stop)

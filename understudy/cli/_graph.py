@@ -13,7 +13,7 @@ from understudy.cli._live import Live, span
 from understudy.measure import Spread
 from understudy.paths import Edge
 from understudy.report.words import plural
-from understudy.running.search import Search
+from understudy.runs.search import Search
 
 
 @dataclass(frozen=True)

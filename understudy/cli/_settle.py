@@ -9,14 +9,14 @@ from typing import TypeVar
 from understudy import recipe as recipes
 from understudy.cli._engines import By, chosen_engine, of_workers
 from understudy.cli._shared import err, print_findings
+from understudy.plans.training import Casts
 from understudy.recipe import Recipe
 from understudy.recipe.resolve import HowSettings
 from understudy.report.words import plural
-from understudy.running import Run
-from understudy.running.at_once import at_once
-from understudy.running.choosing import settled
-from understudy.running.folder import RunFolder
-from understudy.running.work import Casts
+from understudy.runs import Run
+from understudy.runs.at_once import at_once
+from understudy.runs.choosing import settled
+from understudy.runs.folder import RunFolder
 from understudy.training.preflight import Finding
 from understudy.training.settings import Settings
 from understudy.training.watch import Watcher

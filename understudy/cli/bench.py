@@ -25,9 +25,9 @@ from understudy.cli._shared import (
 from understudy.errors import UserError, did_you_mean
 from understudy.measure.steps import StepCost, step_cost
 from understudy.measure.surroundings import command, machine, versions
-from understudy.running import Run
-from understudy.running.rehearsal import Rehearsals
-from understudy.running.work import Casts
+from understudy.plans.training import Casts
+from understudy.runs import Run
+from understudy.runs.rehearsal import Rehearsals
 from understudy.stored import Stored
 
 

@@ -20,7 +20,7 @@ from understudy.cli._shared import (
     print_findings,
     print_json,
 )
-from understudy.running import Run
+from understudy.runs import Run
 from understudy.training import preflight
 
 

@@ -11,9 +11,9 @@ from understudy.cli import _summary
 from understudy.cli._live import Live
 from understudy.cli._shared import JsonOption, err, out, print_json
 from understudy.recipe import Recipe
+from understudy.recipe.build import PACKAGE
 from understudy.report import write_report
-from understudy.running import Run
-from understudy.running.cast import PACKAGE
+from understudy.runs import Run
 from understudy.training.interrupt import listening
 
 RECIPES = PACKAGE / "demo"

@@ -39,10 +39,10 @@ from understudy.errors import UserError, did_you_mean
 from understudy.measure.latency import need_onnx_runtime
 from understudy.methods import METHODS
 from understudy.recipe import Recipe
+from understudy.recipe.build import PACKAGE
 from understudy.recipe.resolve import HowSettings
 from understudy.report import write_report
-from understudy.running import Run
-from understudy.running.cast import PACKAGE
+from understudy.runs import Run
 from understudy.training import preflight
 from understudy.training.interrupt import listening
 from understudy.training.tensorboard import EVENTS, TensorBoard

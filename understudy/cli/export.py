@@ -8,13 +8,13 @@ from rich.table import Table
 from torch import nn
 
 from understudy import data as datasets
-from understudy import student as product
 from understudy.cli._shared import JsonOption, StudentTrustOption, confirmed, err, out, print_json
 from understudy.data import Data
 from understudy.errors import UserError
 from understudy.export import FORMATS, Exported
 from understudy.export import export as exported
 from understudy.models import build
+from understudy.models import student as product
 from understudy.report.words import memory, milliseconds, percent
 from understudy.shipping.card import write_card
 

@@ -14,9 +14,9 @@ from understudy.errors import UserError
 from understudy.recipe import Recipe
 from understudy.report import write_report
 from understudy.report.reading import read_result
-from understudy.running import Run
-from understudy.running.folder import RECIPE
-from understudy.running.landscapes import survey
+from understudy.runs import Run
+from understudy.runs.folder import RECIPE
+from understudy.runs.landscape import survey
 
 
 def landscape(

@@ -37,7 +37,7 @@ from understudy.cli._shared import (
 from understudy.paths import Budget
 from understudy.report import write_report
 from understudy.report.words import plural
-from understudy.running.path import PathRun
+from understudy.runs.path import PathRun
 from understudy.training import preflight
 from understudy.training.interrupt import listening
 

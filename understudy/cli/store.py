@@ -10,7 +10,7 @@ from rich.table import Table
 from understudy.cli._shared import JsonOption, out, print_json
 from understudy.errors import UserError
 from understudy.plans import Store
-from understudy.plans.store import ENVIRONMENT, Entry
+from understudy.plans.cache import ENVIRONMENT, Entry
 from understudy.report.words import plural
 
 app = typer.Typer(no_args_is_help=True)

@@ -24,8 +24,8 @@ from understudy.cli._shared import (
 )
 from understudy.cli._trials import LiveTrials
 from understudy.measure import Spread
+from understudy.plans.training import Casts
 from understudy.report import write_report
-from understudy.running.work import Casts
 from understudy.training import preflight
 from understudy.training.interrupt import listening
 from understudy.tuning import Tuning

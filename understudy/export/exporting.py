@@ -10,15 +10,14 @@ from typing import Any
 from torch import nn
 
 from understudy import data as datasets
-from understudy import student as product
 from understudy.data import Data
 from understudy.errors import UserError, did_you_mean
 from understudy.export._base import Format, Material
 from understudy.export.proof import Proof, compare, placed, proving_part, timed
 from understudy.export.surroundings import Surroundings, run_of, surroundings
+from understudy.files import read_json, sha256, write_atomically, write_json
 from understudy.measure.surroundings import command, machine, versions
-from understudy.plans.entry import read_json, sha256, write_json
-from understudy.training.checkpoints import write_atomically
+from understudy.models import student as product
 
 PROOFS = "proof.json"
 

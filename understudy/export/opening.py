@@ -6,10 +6,10 @@ from pathlib import Path
 
 from torch import nn
 
-from understudy import student as product
-from understudy.description import Description, parsed
 from understudy.errors import UserError
 from understudy.export._base import Format
+from understudy.models import student as product
+from understudy.models.description import Description, parsed
 
 
 @dataclass(frozen=True)

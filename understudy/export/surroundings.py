@@ -12,8 +12,8 @@ from understudy.data.parts import fewer
 from understudy.errors import UserError
 from understudy.models import NetworkSpec, Normalized, Whitened
 from understudy.recipe import Recipe
-from understudy.running.cast import named_data
-from understudy.running.folder import RECIPE
+from understudy.recipe.build import named_data
+from understudy.runs.folder import RECIPE
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from torch import nn
 
 from understudy.data.parts import Data
 from understudy.errors import UserError
+from understudy.files import write_atomically
 from understudy.measure.clock import timed
 from understudy.measure.steps import interleaved, median_ratio
 from understudy.measure.surroundings import machine, versions
@@ -30,7 +31,6 @@ from understudy.stage import Stage
 from understudy.stored import Stored
 from understudy.stored.fingerprints import of_layers, of_network
 from understudy.taps import inner
-from understudy.training.checkpoints import write_atomically
 from understudy.training.loop import Training
 from understudy.training.settings import Choosable, Settings
 from understudy.training.teaching import has_learned, judged_once

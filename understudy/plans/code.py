@@ -20,7 +20,7 @@ from understudy.plans.own_code import own_files
 from understudy.stage import Stage
 
 ROOT = Path(understudy.__file__).parent.parent
-BEGIN = "understudy.running.work"
+BEGIN = "understudy.plans.training"
 LISTS = {
     "understudy",
     "understudy.data",
@@ -37,7 +37,7 @@ APART = (  # decide no weight
     "understudy.measure",
     "understudy.plans",
     "understudy.recipe",
-    "understudy.running.keys",
+    "understudy.plans.key",
     "understudy.training.interrupt",
     "understudy.training.preflight",
     "understudy.training.watch",

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from understudy import student as product
-from understudy.training.checkpoints import write_atomically
+from understudy.files import write_atomically
+from understudy.models import student as product
 
 METRICS, RESULT, LAST = "metrics.jsonl", "result.json", "student-last.safetensors"
 

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from understudy.files import write_atomically
 from understudy.measure import Budget, Choice
 from understudy.report.reading import read
 from understudy.report.students import Students
-from understudy.training.checkpoints import write_atomically
 from understudy.tuning.outcome import OUTCOME
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from understudy.errors import UserError
 from understudy.plans.entry import METRICS, RESULT
 from understudy.report.record import Call, CallRecipe, CallStage, Epoch, Landscapes, Result, Sample, Trained
-from understudy.running.folder import RECIPE, SAMPLES
-from understudy.running.landscapes import LANDSCAPES
+from understudy.runs.folder import RECIPE, SAMPLES
+from understudy.runs.landscape import LANDSCAPES
 from understudy.tuning.outcome import OUTCOME, TUNED
 
 LARGEST = 300_000  # bytes of a picture: what is larger is none of ours

@@ -10,17 +10,17 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
-from understudy import student as product
-from understudy.description import Description
 from understudy.errors import UserError
 from understudy.export.exporting import PROOFS
 from understudy.export.surroundings import run_of
+from understudy.files import sha256, write_atomically
 from understudy.measure import Spread
-from understudy.plans.entry import RESULT, sha256
+from understudy.models import student as product
+from understudy.models.description import Description
+from understudy.plans.entry import RESULT
 from understudy.report.reading import read
 from understudy.report.record import Latency, Method, Network, Result, Row
 from understudy.report.words import NONE, count, memory, milliseconds, percent, plural, spread
-from understudy.training.checkpoints import write_atomically
 
 CARD = "README.md"
 _SEAL = re.compile(r"<!-- understudy card ([0-9a-f]{64}) -->\n\Z")

@@ -8,10 +8,10 @@ from typing import Any
 from torch import nn
 
 from understudy.errors import UserError
+from understudy.files import write_atomically
 from understudy.stored import fingerprints
 from understudy.stored.records import Form, read_form
 from understudy.taps import inner
-from understudy.training.checkpoints import write_atomically
 
 DESCRIPTION = "store.json"
 FORMAT = 2

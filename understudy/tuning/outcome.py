@@ -7,12 +7,11 @@ from typing import Any
 from understudy import recipe as recipes
 from understudy.data.parts import Part
 from understudy.errors import UserError
+from understudy.files import read_json, write_atomically, write_json
 from understudy.measure.surroundings import command, machine, versions
-from understudy.plans.entry import read_json, write_json
 from understudy.recipe import Searched
 from understudy.recipe.space import Number
-from understudy.running.measures import spread
-from understudy.training.checkpoints import write_atomically
+from understudy.runs.measures import spread
 from understudy.training.evaluate import scores
 from understudy.tuning.trials import Trial, best
 from understudy.tuning.tune import Tuning

@@ -10,13 +10,13 @@ from understudy.data import Data
 from understudy.errors import UserError
 from understudy.plans import Store
 from understudy.plans.entry import METRICS
+from understudy.plans.training import Casts
 from understudy.recipe import Recipe
-from understudy.running import Run
-from understudy.running.assistants import chosen, trials
-from understudy.running.compiling import student_of
-from understudy.running.folder import RunFolder
-from understudy.running.run import WHOLE
-from understudy.running.work import Casts
+from understudy.runs import Run
+from understudy.runs.assistants import chosen, trials
+from understudy.runs.compile import student_of
+from understudy.runs.folder import RunFolder
+from understudy.runs.run import WHOLE
 from understudy.training import checkpoints
 from understudy.training.interrupt import StopRequest
 from understudy.training.preflight import Finding

@@ -7,8 +7,8 @@ from typing import Any
 from understudy import recipe as recipes
 from understudy.errors import FailedTrainingError, UserError
 from understudy.plans import Store
+from understudy.plans.training import Casts
 from understudy.recipe import Recipe, Searched
-from understudy.running.work import Casts
 from understudy.training import metrics
 from understudy.training.interrupt import StopRequest
 from understudy.training.watch import Watcher

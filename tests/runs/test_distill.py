@@ -1,0 +1,303 @@
+"""``understudy.distill``: any two networks, any data, one call."""
+
+import copy
+import io
+import json
+import os
+import re
+import signal
+import tomllib
+from dataclasses import replace
+
+import pytest
+import tomli_w
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+import understudy
+from understudy import CE, KD, Course, Hint, LogitsL1, Settings, Stage, UserError, distill
+from understudy.distilling import Distilled
+from understudy.report import write_report
+from understudy.runs.folder import LATER
+from understudy.training.rates import Constant
+from understudy.training.watch import Watcher
+
+COURSE = Course(epochs=3, batch=16, rate=Constant())
+CPU = Settings(device="cpu", threads=1)
+
+
+class MLP(nn.Module):
+    def __init__(self, width: int, classes: int = 3, inputs: int = 5):
+        super().__init__()
+        self.hidden = nn.Linear(inputs, width)
+        self.out = nn.Linear(width, classes)
+
+    def forward(self, x):
+        return self.out(self.hidden(x).relu())
+
+
+@pytest.fixture
+def vectors():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(120, 5, generator=generator)
+    return x, x[:, :3].argmax(1)
+
+
+@pytest.fixture
+def networks():
+    """A teacher that is right by construction, and a fresh student."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        teacher, student = MLP(10), MLP(4)
+    with torch.no_grad():
+        for parameter in teacher.parameters():
+            parameter.zero_()
+        for i in range(3):  # relu(x) - relu(-x)
+            teacher.hidden.weight[i, i], teacher.hidden.weight[3 + i, i] = 1, -1
+            teacher.out.weight[i, i], teacher.out.weight[i, 3 + i] = 9, -9
+    return teacher, student
+
+
+def run(networks, data, **options):
+    return distill(*networks, data, **{"course": COURSE, "settings": CPU} | options)
+
+
+def test_any_data_will_do(networks, vectors):
+    x, y = vectors
+    train, test = TensorDataset(x[:90], y[:90]), TensorDataset(x[90:], y[90:])
+    for data, measured_on in (
+        (vectors, "validation"),
+        (TensorDataset(x, y), "validation"),
+        ((train, test), "test"),
+        (((x[:90], y[:90]), (x[90:], y[90:])), "test"),
+        (understudy.data.as_data(vectors, validation=0), "train"),
+    ):
+        result = run(networks, data)
+        assert result.measured_on == measured_on
+        assert result.teacher_accuracy == 1.0
+        assert 0 <= result.accuracy <= 1
+        assert result.student is networks[1]
+        assert not result.student.training
+
+
+@pytest.mark.parametrize(
+    ("method", "own"),
+    [
+        ("kd", {"temperature": 2.0}),
+        ("alone", {}),
+        ("fitnets", {"pair": "hidden -> hidden", "hint_epochs": 1}),
+        ("fitnets", {}),  # the pair is proposed
+        ("terms", {"terms": "CE() + 0.5 * KD(2)"}),
+        (CE() + KD() + Hint("hidden -> hidden"), {}),
+        (
+            [Stage("a", understudy.Sum(Hint("hidden -> hidden").parts), COURSE), Stage("b", CE() + KD(), COURSE)],
+            {"course": None},
+        ),
+    ],
+)
+def test_a_method_is_a_name_terms_or_stages(networks, vectors, method, own):
+    before = [p.clone() for p in networks[1].parameters()]
+    result = run(networks, vectors, method=method, **own)
+    assert [stage["epochs"] for stage in result.stages] == ([1, 2] if method == "fitnets" else [3] * len(result.stages))
+    assert not all(map(torch.equal, before, networks[1].parameters()))
+
+
+def test_what_belongs_to_the_course_is_told_where_it_goes(networks, vectors):
+    with pytest.raises(UserError, match=r"course=understudy\.Course\(batch=\.\.\.\)"):
+        run(networks, vectors, batch=16)
+
+
+def test_a_line_for_each_epoch_where_lines_are_asked_for(networks, vectors):
+    told = io.StringIO()
+    run(networks, vectors, watcher=understudy.Lines(told))
+    first, *epochs = told.getvalue().splitlines()
+    assert first == "stage 'soft targets': 0.1 * CE() + 0.9 * KD(), 3 epochs"
+    assert [line.partition(":")[0] for line in epochs] == ["epoch 1", "epoch 2", "epoch 3"]
+    assert all(re.search(r"loss \d.*, validation \d+\.\d %, \d+ s so far$", line) for line in epochs)
+
+
+def test_a_finished_folder_answers_for_no_other_network(networks, vectors, tmp_path):
+    teacher, student = networks
+    run((teacher, student), vectors, out=tmp_path / "run")
+    other = nn.Sequential(nn.Flatten(), *MLP(4).children())  # as many parameters, in other layers
+    with pytest.raises(UserError, match="layers"):
+        run((teacher, other), vectors, out=tmp_path / "run")
+
+
+@pytest.mark.parametrize("unsaid", LATER)
+def test_a_folder_of_a_version_that_wrote_down_less_goes_on(networks, vectors, tmp_path, unsaid):
+    done = run(networks, vectors, out=tmp_path / "run")
+    record = tmp_path / "run/recipe.toml"
+    said = tomllib.loads(record.read_text())
+    del said[unsaid]
+    record.write_text(tomli_w.dumps(said))
+    assert run(networks, vectors, out=tmp_path / "run").accuracy == done.accuracy
+
+
+def test_pixels_that_nobody_scaled_are_told(networks):
+    images, labels = torch.rand(60, 1, 4, 4) * 255, torch.arange(60) % 3
+    teacher, student = (nn.Sequential(nn.Flatten(), nn.Linear(16, 3)) for _ in range(2))
+    with pytest.warns(UserWarning, match="values between 0 and 1, and these reach 25"):
+        run((teacher, student), (images, labels), accept_weak=True)
+
+
+@pytest.mark.parametrize("given", [{"course": COURSE}, {"course": None, "epochs": 3}])
+def test_stages_have_their_own_courses(networks, vectors, given):
+    with pytest.raises(UserError, match="each stage holds its own course"):
+        run(networks, vectors, method=[Stage("a", CE() + KD(), COURSE)], **given)
+
+
+def test_what_the_check_finds_odd_about_a_stage_is_a_warning(networks, vectors):
+    teacher = networks[0]
+    with pytest.warns(UserWarning, match=r"stage 'own terms', term .* its gradient are 0 on the first batch"):
+        distill(teacher, copy.deepcopy(teacher), vectors, method=CE() + LogitsL1(), course=COURSE, settings=CPU)
+
+
+def test_without_a_teacher_the_student_learns_alone(networks, vectors):
+    result = distill(None, networks[1], vectors, method="alone", course=COURSE, settings=CPU)
+    assert (result.teacher_accuracy, result.agreement) == (None, None)
+
+
+def test_the_teacher_is_as_it_was(networks, vectors):
+    teacher, _ = networks
+    teacher.train()
+    teacher.out.eval()
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    run(networks, vectors, method="fitnets", pair="hidden -> hidden")
+    assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
+    assert all(p.grad is None and p.requires_grad for p in teacher.parameters())
+    assert [m.training for m in teacher.modules()] == [True, True, False]
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in teacher.modules())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"temprature": 4}, "no setting 'temprature'; did you mean 'temperature'"),
+        ({"method": "kdd"}, "no method 'kdd'; did you mean 'kd'"),
+        ({"method": "terms"}, "needs its setting 'terms'"),
+        ({"method": KD(), "temperature": 4}, "settings belong to a method by name"),
+        ({"method": "fitnets", "pair": "hiden -> hidden"}, "did you mean 'hidden'"),
+        ({"settings": Settings(device="nonsense")}, "settings.device"),
+    ],
+)
+def test_a_mistake_is_a_user_error(networks, vectors, options, said):
+    with pytest.raises(UserError) as caught:
+        run(networks, vectors, **options)
+    assert said in str(caught.value)
+
+
+def test_networks_that_do_not_fit_the_data_are_told_apart(networks, vectors):
+    teacher, _ = networks
+    with pytest.raises(UserError, match=r"student: it answers with shape \(4,\), the data have 3 classes"):
+        run((teacher, MLP(4, classes=4)), vectors)
+    with pytest.raises(UserError, match=r"teacher: it does not take samples of shape \(5,\)"):
+        run((MLP(4, inputs=7), MLP(4)), vectors)
+    with pytest.raises(UserError, match="learns from a teacher"):
+        run((None, MLP(4)), vectors)
+    with pytest.raises(UserError, match="chance level"):
+        run((MLP(4).apply(lambda m: isinstance(m, nn.Linear) and nn.init.zeros_(m.weight)), MLP(4)), vectors)
+
+
+def test_volumes_are_data_like_any_other():
+    x = torch.rand(40, 1, 4, 4, 4)
+    student = nn.Sequential(nn.Conv3d(1, 2, 3), nn.Flatten(), nn.Linear(16, 2))
+    result = distill(
+        None, student, (x, (x.mean((1, 2, 3, 4)) > 0.5).long()), method="alone", course=COURSE, settings=CPU
+    )
+    assert result.measured_on == "validation"
+
+
+class Interrupting(Watcher):
+    """Presses Ctrl-C after so many steps."""
+
+    def __init__(self, after, number=signal.SIGINT):
+        self.after, self.number = after, number
+
+    def step(self, done, loss):
+        if done == self.after:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_call_goes_on_where_it_was_and_a_finished_one_returns_at_once(
+    networks, vectors, tmp_path, number, monkeypatch
+):
+    state = {name: value.clone() for name, value in networks[1].state_dict().items()}
+    unbroken = run(networks, vectors, out=tmp_path / "unbroken")
+    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    networks[1].load_state_dict(state)
+    with pytest.raises(KeyboardInterrupt, match=f"{number.name}.*goes on from"):
+        run(networks, vectors, out=tmp_path / "run", watcher=Interrupting(7, number))
+    assert handlers == [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    assert not (tmp_path / "run/student.safetensors").exists()
+    fresh = MLP(4)
+    result = run((networks[0], fresh), vectors, out=tmp_path / "run")
+    assert result == Distilled(fresh, **{f: getattr(unbroken, f) for f in FIGURES}, folder=tmp_path / "run")
+    one, other = (tmp_path / name / "student.safetensors" for name in ("run", "unbroken"))
+    assert one.read_bytes() == other.read_bytes()
+    monkeypatch.setattr("understudy.distilling.Training", None)
+    monkeypatch.setattr("understudy.distilling.answers", None)
+    again = MLP(4)
+    assert run((networks[0], again), vectors, out=tmp_path / "run") == Distilled(
+        again, **{f: getattr(result, f) for f in FIGURES}, folder=tmp_path / "run"
+    )
+    assert all(map(torch.equal, again.parameters(), fresh.parameters()))
+
+
+FIGURES = ("accuracy", "teacher_accuracy", "teacher_accuracies", "agreement", "measured_on", "stages")
+
+
+def test_without_a_folder_an_interruption_says_that_nothing_is_saved(networks, vectors):
+    with pytest.raises(KeyboardInterrupt, match="out="):
+        run(networks, vectors, watcher=Interrupting(2))
+
+
+def test_a_folder_of_another_call_is_refused_and_a_refused_call_leaves_the_folder_free(networks, vectors, tmp_path):
+    with pytest.raises(UserError, match="no module"):
+        run(networks, vectors, out=tmp_path, method="fitnets", pair="nothing -> hidden")
+    with pytest.raises(UserError, match="lr_scale: no "):
+        run(networks, vectors, out=tmp_path, course=replace(COURSE, lr_scale={"konv*": 0.5}))
+    run(networks, vectors, out=tmp_path)
+    for other in ({"temperature": 2}, {"seed": 5}, {"epochs": 9}):
+        with pytest.raises(UserError, match="another recipe"):
+            run(networks, vectors, out=tmp_path, **other)
+    with pytest.raises(UserError, match="another recipe"):
+        run((networks[0], MLP(6)), vectors, out=tmp_path)
+    taught_otherwise = MLP(networks[0].hidden.out_features)
+    with pytest.raises(UserError, match="differs in weights_of_teachers"):
+        run((taught_otherwise, networks[1]), vectors, out=tmp_path)
+    with pytest.raises(UserError, match="differs in data"):
+        run(networks, (vectors[0] + 1, vectors[1]), out=tmp_path)
+    described = json.loads((tmp_path / "student.json").read_text())
+    assert described["network"] is None
+    with pytest.raises(UserError, match="MLP of your own code"):
+        understudy.load(tmp_path)
+
+
+def test_a_damaged_checkpoint_is_told_as_a_warning_where_nobody_watches(networks, vectors, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(networks, vectors, out=tmp_path, watcher=Interrupting(7))
+    for path in (tmp_path / "checkpoints").iterdir():
+        path.write_bytes(b"nonsense")
+    with pytest.warns(UserWarning, match="starting anew"), pytest.warns(UserWarning, match="falling back"):
+        run(networks, vectors, out=tmp_path)
+
+
+def test_several_teachers_teach_one_student(networks, vectors, tmp_path):
+    teacher, student = networks
+    fresh = MLP(6)
+    result = run(
+        ([teacher, fresh], student), vectors, method="several-teachers", accept_weak=True, out=tmp_path, weights=[3, 1]
+    )
+    assert result.teacher_accuracies[0] == 1.0
+    assert result.teacher_accuracies[1] < 1.0
+    assert result.teacher_accuracy is not None
+    with pytest.raises(UserError, match="1 weights for 2 teachers"):
+        run(([teacher, fresh], MLP(4)), vectors, method="several-teachers", weights=[1], accept_weak=True)
+    blind = MLP(4).apply(lambda m: isinstance(m, nn.Linear) and nn.init.zeros_(m.weight))
+    with pytest.raises(UserError, match=r"teacher2: .* chance level"):
+        run(([teacher, blind], MLP(4)), vectors, method="several-teachers")
+    page = write_report(tmp_path).read_text()
+    assert all(name in page for name in ("teacher1", "teacher2", "teachers together"))

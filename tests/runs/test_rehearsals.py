@@ -1,0 +1,136 @@
+"""What is looked at and measured before a run is what the run will train: with the same teachers, assistants too."""
+
+import pytest
+
+from tests.conftest import RECIPE
+from understudy import recipe as recipes
+from understudy.cli import bench
+from understudy.measure.fastest import Choice
+from understudy.plans.training import Casts
+from understudy.runs import choosing
+from understudy.runs.path import PathRun
+from understudy.taps import inner
+from understudy.training import preflight
+from understudy.training.settings import Settings
+from understudy.training.teaching import has_learned
+
+BASE = RECIPE.partition("[methods.fitnets]")[0]
+ASSISTANTS = """
+assistants = [
+    { network = "smallnets:student", settings = { width = 8 } },
+    { network = "smallnets:student", settings = { width = 6 } },
+]
+"""
+GIVEN, LARGER, SMALLER = ("Teacher", True), (8, False), (6, False)  # who is there already, and who will have learned
+
+
+def kind(network):
+    own = inner(network)
+    return (own.conv1.out_channels if hasattr(own, "conv1") else type(own).__name__, has_learned(network))
+
+
+@pytest.mark.parametrize(
+    ("method", "teachers"),
+    [
+        ("takd", [[GIVEN], [LARGER], [SMALLER]]),
+        ("dgkd", [[GIVEN], [GIVEN, LARGER], [GIVEN, LARGER, SMALLER]]),
+        ("several-teachers", [[GIVEN], [GIVEN, LARGER], [GIVEN, LARGER, SMALLER]]),
+    ],
+)
+def test_everybody_is_rehearsed_with_the_teachers_of_the_run(make_run, monkeypatch, method, teachers):
+    run = make_run(text=f"{BASE}[methods.{method}]{ASSISTANTS}")
+    rehearsals = run.rehearsals()
+    assert [[kind(one) for one in rehearsals.training(node).teachers] for node in run.plan] == teachers
+    checked, measured, timed = [], [], []
+    check_stage = preflight.check_stage
+
+    def check(stage, student, teachers, *args, **kwargs):
+        checked.append(list(map(kind, teachers)))
+        return check_stage(stage, student, teachers, *args, **kwargs)
+
+    def measure(settings, teachers, *args, **kwargs):
+        measured.append(list(map(kind, teachers)))
+        return Choice(Settings(), "")
+
+    monkeypatch.setattr(preflight, "check_stage", check)
+    monkeypatch.setattr(choosing, "fastest_settings", measure)
+    monkeypatch.setattr(bench, "step_cost", lambda training, *_, **__: timed.append(list(map(kind, training.teachers))))
+    assert {finding.level for finding in run.check()} == {"ok"}
+    choosing.settled(recipes.parse(recipes.write(run.recipe), settings="auto"), None, Casts(["smallnets"]))
+    list(bench._costs(run, method, None, 0.0))
+    assert checked == teachers
+    assert measured == timed == [teachers[-1]]
+
+
+def test_the_check_says_of_each_assistants_training_too_how_long_it_takes(make_run):
+    run = make_run(text=f"{BASE}[methods.takd]{ASSISTANTS}[methods.alone]")
+    told = [finding.subject.split(", stage")[0] for finding in run.check() if "roughly" in finding.text]
+    assert told == ["takd, assistant smallnets:student"] * 2 + ["takd", "alone", "all"]
+
+
+def test_the_check_says_how_long_all_takes_on_every_seed_its_teacher_included(make_run):
+    text = BASE.replace('weights = "teacher.safetensors"', "train = { epochs = 2 }").replace(
+        "seeds = [0]", "seeds = [0, 1]"
+    )
+    findings = list(make_run(text=f"{text}[methods.kd]").check())
+    *stages, whole = [finding for finding in findings if "roughly" in finding.text]
+    assert [finding.subject for finding in stages] == ["teacher, stage 'labels'", "kd, stage 'soft targets'"]
+    assert whole.text.startswith("4 trainings, roughly")
+    assert whole.seconds == pytest.approx(2 * sum(finding.seconds for finding in stages))
+
+
+def test_of_assistants_that_are_yet_to_be_chosen_no_whole_is_told(make_run):
+    run = make_run(
+        text='seeds = [0, 1]\ndata = { name = "demo" }\nteacher = { network = "plain4", train = { epochs = 1 } }\n'
+        'student = { network = "plain2" }\n[methods.takd]\nassistants = "auto"\n'
+    )
+    assert "all" not in {finding.subject for finding in run.check()}
+
+
+def test_a_mistake_in_how_an_assistant_learns_is_found_by_the_check(make_run):
+    learns = 'learns = { method = "fitnets", pair = "conv -> nowhere" }'
+    assistants = f'assistants = [{{ network = "smallnets:student", {learns} }}]'
+    wrong = [
+        finding for finding in make_run(text=f"{BASE}[methods.takd]\n{assistants}").check() if finding.level != "ok"
+    ]
+    assert wrong
+    assert all(finding.subject.startswith("takd, assistant") for finding in wrong)
+    assert "nowhere" in wrong[0].text
+
+
+def test_the_disk_that_stored_answers_take_is_that_of_all_teachers(make_run, monkeypatch):
+    sizes = {}
+    forecast = preflight.forecast
+
+    def foreseen(stored, stage, answers, *args):
+        sizes.setdefault(len(answers), []).append(forecast(stored, stage, answers, *args).size)
+        return forecast(stored, stage, answers, *args)
+
+    monkeypatch.setattr(preflight, "forecast", foreseen)
+    assert {f.level for f in make_run("stored.views=2", text=f"{BASE}[methods.dgkd]{ASSISTANTS}").check()} == {"ok"}
+    (one,), (two,), (three,) = sizes[1], sizes[2], sizes[3]
+    assert three - two == two - one > 0
+
+
+def test_an_ensemble_with_weights_for_teacher_and_assistants_is_checked_and_runs(make_run):
+    text = f"{BASE}[methods.several-teachers]{ASSISTANTS}weights = [3, 2, 1]\n"
+    run = make_run("train.epochs=1", "teacher.accept_weak=true", text=text)
+    assert {finding.level for finding in run.check()} == {"ok"}
+    assert run.execute()["methods"]["several-teachers"]
+    assert [node.settings.get("weights") for node in run.plan] == [None, None, [3, 2, 1]]
+
+
+def test_a_method_that_wants_a_teacher_by_a_setting_alone_has_it_in_the_check_and_in_the_run(make_run):
+    run = make_run("train.epochs=1", text=f'{BASE}[methods.dml]\narchitecture = "teacher"\n')
+    assert {finding.level for finding in run.check()} == {"ok"}
+    assert run.execute()["methods"]["dml"]["taught"] is True
+    assert make_run(text=f"{BASE}[methods.dml]\n").plan["dml-0"].teachers == ()
+
+
+def test_who_is_decided_later_is_rehearsed_with_the_recipes_teacher(make_run, tmp_path):
+    family = BASE.replace('"smallnets:student"', '"plain2"')
+    undecided = make_run(text=f"{family}[methods.takd]")
+    assert [kind(one) for one in undecided.rehearsals().student("takd").teachers] == [GIVEN]
+    search = f"{BASE}[path]\nsizes = [4, 6]\nby = 'width'\n[methods.takd]{ASSISTANTS}"
+    path = PathRun(recipes.parse(search), tmp_path / "path", trusted=["smallnets"])
+    assert [kind(one) for one in path.rehearsals().student("takd").teachers] == [GIVEN]

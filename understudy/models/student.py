@@ -1,0 +1,134 @@
+"""The product: ``student.safetensors`` and ``student.json``, from which the student stands up alone."""
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from understudy.data.pictures import COLOURS, RULE
+from understudy.errors import UserError
+from understudy.files import write_atomically
+from understudy.models import Front, NetworkSpec, front_from, load_weights, regraft
+from understudy.models.grafts import graft_of
+from understudy.taps import inner
+
+if TYPE_CHECKING:
+    from understudy.models.description import Description
+
+WEIGHTS, DESCRIPTION = "student.safetensors", "student.json"
+FORMAT = 1
+
+
+def describe(
+    network: nn.Module, spec: NetworkSpec | None, shape: tuple[int, ...], classes: tuple[str, ...]
+) -> dict[str, Any]:
+    """How to rebuild a network: its name and settings, what stands before it, what goes in and what comes out."""
+    own = inner(network)
+    spec = spec or _built_as(own)
+    built = {"name": spec.name, "settings": spec.settings} if spec else None
+    front = network.describe() if isinstance(network, Front) else None
+    graft = graft_of(network)
+    return {
+        "format": FORMAT,
+        "network": built,
+        "class": f"{type(own).__module__}:{type(own).__qualname__}",
+        "front": front,
+        "graft": graft.describe() if graft else None,
+        "input": _input(shape),
+        "classes": list(classes),
+        "parameters": sum(p.numel() for p in own.parameters()),
+    }
+
+
+def _input(shape: tuple[int, ...]) -> dict[str, Any]:
+    """What one sample is; of pictures also the order of the channels, and how one of any size becomes a sample."""
+    plain: dict[str, Any] = {"shape": list(shape), "range": [0.0, 1.0]}
+    pictures = len(shape) == 3 and shape[0] in COLOURS
+    return plain | {"channels": COLOURS[shape[0]], "image": RULE} if pictures else plain
+
+
+def _built_as(network: nn.Module) -> NetworkSpec | None:
+    """By which name and settings it was built, if it still is what was built."""
+    spec = network.__dict__.get("built_as")
+    if not isinstance(spec, NetworkSpec):
+        return None
+    graft = graft_of(network)
+    with torch.random.fork_rng(devices=[]):
+        fresh = spec.build()
+        if graft is not None:
+            graft.onto(fresh)
+        return spec if repr(fresh) == repr(network) else None
+
+
+def save(folder: Path, network: nn.Module, description: Mapping[str, Any], *, name: str = WEIGHTS) -> None:
+    """Weights and description, each written whole or not at all; nothing is pickled."""
+    save_weights(folder / name, network.state_dict())
+    write_atomically(folder / DESCRIPTION, (json.dumps(description, indent=2) + "\n").encode())
+
+
+def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+    write_atomically(path, safetensors.torch.save(tensors, metadata={"format": "pt"}))
+
+
+def read(folder: Path) -> "Description":
+    """What ``student.json`` says."""
+    from understudy.models.description import parsed  # late: it needs pydantic
+
+    path = folder / DESCRIPTION
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{folder} holds no student: {DESCRIPTION}: {error.strerror}") from error
+    return parsed(text, str(path))
+
+
+def load(folder: str | Path, *, trust: Collection[str] = ()) -> nn.Module:
+    """The student of a run folder, ready to answer images between 0 and 1.
+
+    Args:
+        folder: a run folder, or any other with ``student.safetensors`` and ``student.json``.
+        trust: modules of your own whose code may run to rebuild the student. The package's own networks, timm's,
+            torchvision's and transformers' need none.
+    """
+    folder, trust = Path(folder), [trust] if isinstance(trust, str) else trust
+    description = read(folder)
+    if description.module is not None:
+        _check_own(description, folder, trust)
+    spec = NetworkSpec(description.path, dict(description.network.settings) if description.network else {})
+    channels, size = description.input.shape[0], description.input.shape[-1]
+    network: nn.Module = spec.build(len(description.classes), channels, size, trust)
+    try:
+        regraft(network, description.graft)
+        network = front_from(description.front, network) if description.front is not None else network
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{folder / DESCRIPTION} is not a student's description: front or graft: {error}") from error
+    load_weights(network, folder / WEIGHTS)
+    return network.eval()
+
+
+def _check_own(description: "Description", folder: Path, trust: Collection[str]) -> None:
+    """Code of the user's own runs only if its module is named, and only what an import finds can be built."""
+    module, _, factory = description.path.rpartition(":")
+    told = f"{folder}: the student is a {description.own_class} of your own code"
+    by_hand = f"load its weights with understudy.models.load_weights(network, {str(folder / WEIGHTS)!r})"
+    if description.front is not None:
+        by_hand = f"put the front that {DESCRIPTION} describes before it, and {by_hand}"
+    if description.graft is not None:
+        by_hand = f"call understudy.models.regraft(network, {dict(description.graft)}), and {by_hand}"
+    if description.network is None and (module == "__main__" or not factory.isidentifier()):
+        raise UserError(f"{told}: build it, then {by_hand}")
+    named = any(module == name or module.startswith(f"{name}.") for name in trust)
+    if not named:
+        raise UserError(
+            f"{told}: if you trust it, add --trust {module} (in Python trust=[{module!r}]); or build it, then {by_hand}"
+        )
+
+
+def prepare(network: nn.Module, folder: Path) -> None:
+    """Make the place for the weights in a folder: what was grafted on before they were trained."""
+    regraft(network, read(folder).graft)

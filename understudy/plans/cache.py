@@ -1,0 +1,195 @@
+"""The store: finished trainings by the key of what determines them, so that nothing is trained twice.
+
+An entry is written beside its place, synced and renamed: a half-written one never counts. Whatever is taken out is
+compared with its digests and its key first; a damaged entry is set aside, and trained again.
+"""
+
+import contextlib
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from understudy.errors import UserError
+from understudy.files import read_json, sync_folder
+from understudy.plans.entry import RESULT, copy_finished, damaged, finished
+
+ENVIRONMENT = "UNDERSTUDY_STORE"
+GROWING = 3600  # seconds for which a part may still be somebody's
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One finished training in the store."""
+
+    key: str
+    folder: Path
+
+    @property
+    def record(self) -> dict[str, Any] | None:
+        return finished(self.folder)
+
+    @property
+    def bytes(self) -> int:
+        return sum(path.stat().st_size for path in self.folder.iterdir() if path.is_file())
+
+    @property
+    def used(self) -> float:
+        """When it was put here or last taken, in seconds since 1970."""
+        return self.folder.stat().st_mtime
+
+    def damage(self) -> list[str]:
+        """The files that are missing, not as they were written, or of another training than the folder is called by."""
+        record = read_json(self.folder / RESULT)
+        if record is None:
+            return [RESULT]
+        return damaged(self.folder, record) or ([] if record.get("key") == self.key else [f"{RESULT} of another key"])
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of finished trainings. Several processes may use it at once, on one machine or over a shared disk."""
+
+    path: Path
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self.record(key) is not None
+
+    def record(self, key: str) -> Mapping[str, Any] | None:
+        """The result of a training that is here and whole, as ``take`` would find it; nothing is copied."""
+        entry = self._entry(key)
+        return None if entry.damage() else entry.record
+
+    def entries(self) -> Iterator[Entry]:
+        """All of them, the latest used last."""
+        found = {}
+        for path in _folders(self.path / "nodes"):
+            entry = Entry(path.name, path)
+            with contextlib.suppress(FileNotFoundError):  # another process prunes
+                found[entry.used, entry.key] = entry
+        yield from (found[used] for used in sorted(found))
+
+    def put(self, key: str, training: Path, record: Mapping[str, Any]) -> None:
+        """Add a finished training's files; an entry that is there and whole stays."""
+        if key in self:
+            return
+        part = self._part(key)
+        try:
+            part.mkdir(parents=True)
+            for name in record["digests"]:
+                _copy(training / name, part / name)
+            sync_folder(part)
+            self._move(part, self._entry(key).folder)
+        except OSError as error:
+            raise UserError(
+                f"cannot write to the store {self.path}: {error.strerror}. The training is done and untouched: make "
+                "room (or choose another --store) and run the same command again"
+            ) from error
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+    def take(
+        self, key: str, training: Path, name: str, node: Mapping[str, Any] | None = None
+    ) -> tuple[dict[str, Any] | None, list[str]]:
+        """Copy an entry into a training's folder, where it is called ``name``; beside its result, what to tell.
+
+        None where there is no such entry, or none that is whole.
+        """
+        entry = self._entry(key)
+        if not entry.folder.is_dir():
+            return None, []
+        wrong = entry.damage()
+        if wrong:
+            aside = self._set_aside(entry)
+            so = f"set aside as {aside}, trained again" if aside else "trained again"
+            return None, [f"{entry.folder} is damaged ({', '.join(wrong)}): {so}"]
+        record = entry.record
+        try:
+            taken = copy_finished(entry.folder, record, training, name, node) if record else None
+        except FileNotFoundError:  # pruned a moment ago
+            taken = None
+        if taken is None:
+            return None, []
+        with contextlib.suppress(OSError):  # a store that may only be read
+            os.utime(entry.folder)
+        return taken, []
+
+    def strays(self) -> list[str]:
+        """Files among the entries that are none of them: somebody else's, and left alone."""
+        return [path.name for path in _inside(self.path / "nodes") if not path.is_dir()]
+
+    def check(self) -> dict[str, list[str]]:
+        """The damaged entries: key -> files."""
+        found = {entry.key: entry.damage() for entry in self.entries()}
+        return {key: wrong for key, wrong in found.items() if wrong}
+
+    def prune(self, unused: float | None = None, *, dry_run: bool = False) -> list[str]:
+        """Remove what is damaged, set aside or half-written, and what is ``unused`` for so many seconds.
+
+        Answers with the keys and names of what was removed.
+        """
+        now = time.time()
+        old = [e for e in self.entries() if (unused is not None and now - e.used >= unused) or e.damage()]
+        half = [part for part in _folders(self.path / "parts") if now - part.stat().st_mtime > GROWING]
+        left = [*half, *_folders(self.path / "damaged")]
+        if not dry_run:
+            for entry in old:
+                self._remove(entry)
+            for path in left:
+                shutil.rmtree(path, ignore_errors=True)
+        return [*(entry.key for entry in old), *(path.name for path in left)]
+
+    def _remove(self, entry: Entry) -> None:
+        """Out of sight first, at once, so that nobody takes half of it."""
+        part = self._part(entry.key)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another process was quicker
+            os.rename(entry.folder, part)
+        shutil.rmtree(part, ignore_errors=True)
+
+    def _part(self, key: str) -> Path:
+        return self.path / "parts" / f"{key[:16]}.{uuid.uuid4().hex}"
+
+    def _entry(self, key: str) -> Entry:
+        return Entry(key, self.path / "nodes" / key)
+
+    def _move(self, part: Path, place: Path) -> None:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if place.is_dir() and Entry(place.name, place).damage():
+            self._set_aside(Entry(place.name, place))
+        try:
+            os.rename(part, place)
+        except OSError:
+            if not place.is_dir():
+                raise
+        else:
+            sync_folder(place.parent)
+
+    def _set_aside(self, entry: Entry) -> Path | None:
+        """Where it is now; None where another process was quicker, or the store may only be read."""
+        aside = self.path / "damaged" / f"{entry.key}.{uuid.uuid4().hex[:8]}"
+        try:
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(entry.folder, aside)
+        except OSError:
+            return None
+        return aside
+
+
+def _copy(source: Path, target: Path) -> None:
+    with source.open("rb") as old, target.open("wb") as new:
+        shutil.copyfileobj(old, new)
+        new.flush()
+        os.fsync(new.fileno())
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [path for path in _inside(folder) if path.is_dir()]
+
+
+def _inside(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []

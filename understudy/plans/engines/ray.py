@@ -1,0 +1,224 @@
+"""A Ray cluster: a training in each of its actors. All machines read and write the run folder over a shared disk."""
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from understudy.errors import OptionalPackageError, UserError
+from understudy.plans.engines.base import Ended, Engine, ended, python_path
+from understudy.plans.engines.worker import Message, Telling, perform
+from understudy.plans.training import Casts, Job
+from understudy.training.interrupt import Stopped, StopRequest
+from understudy.training.watch import Watcher
+
+LOOK = 0.2  # seconds between two looks at what the workers say
+CONNECT = 5.0  # seconds in which a cluster's door opens, if there is one
+
+
+@dataclass(frozen=True)
+class Share:
+    """What each training takes of one machine of the cluster."""
+
+    cores: int
+    gpus: int = 0
+
+    def times_in(self, machine: Mapping[str, float]) -> int:
+        """How many of them a machine with these resources holds at once."""
+        times = machine.get("CPU", 0) // self.cores
+        return int(min(times, machine.get("GPU", 0) // self.gpus) if self.gpus else times)
+
+    def __str__(self) -> str:
+        return f"{self.cores} CPU and {self.gpus} GPU" if self.gpus else f"{self.cores} CPU"
+
+
+def room(machines: Sequence[Mapping[str, float]], share: Share) -> int:
+    """How many trainings the machines hold at once; for one that fits on none of them, Ray would wait for ever."""
+    held = sum(share.times_in(machine) for machine in machines)
+    if held:
+        return held
+    gpus, cores = max((min(machine.get("GPU", 0), share.gpus), machine.get("CPU", 0)) for machine in machines)
+    way_out = "lower settings.threads" if cores < share.cores else 'set settings.device = "cpu"'
+    raise UserError(
+        f"each training takes {share} of one machine, and the largest of the Ray cluster has "
+        f"{Share(int(cores), int(gpus))}: {way_out}, or take a cluster with larger machines"
+    )
+
+
+class Actor:
+    """One worker of the cluster; it hears of a stop, and is asked what happened, while it trains."""
+
+    def __init__(self, folder: str):
+        with contextlib.suppress(OSError):  # paths in a recipe may be relative
+            os.chdir(folder)
+        self.stopping, self.said = StopRequest(), list[Message]()
+        self.casts: Casts | None = None
+
+    def carry_out(self, job: str) -> Message:
+        read, watcher = Job.model_validate_json(job), Telling(self.said.append)
+        if self.casts is None or self.casts.trusted != read.trusted:
+            self.casts = Casts(read.trusted)
+        return perform(read, self.casts, watcher, self.stopping)
+
+    def heard(self) -> list[Message]:
+        """What happened since it was asked last."""
+        said, self.said[:] = list(self.said), []
+        return said
+
+    def stop(self, number: int) -> None:
+        self.stopping.signal_number = number
+
+
+@dataclass(frozen=True)
+class Hired:
+    """An actor, and what it answers first: until then the cluster has no room for it, or it is on its way."""
+
+    actor: Any
+    answer: Any
+
+
+class Ray(Engine):
+    """``workers`` trainings at once on a cluster.
+
+    Args:
+        workers: as many as the cluster has room for, where none are said; never more.
+        address: of the cluster; without one, that which runs on this machine, or one of its own.
+        share: what each training takes; so many cores and GPUs are asked for.
+    """
+
+    def __init__(self, workers: int | None, address: str | None, share: Share, watcher: Watcher, stop: StopRequest):
+        try:
+            import ray
+        except ModuleNotFoundError as error:
+            raise OptionalPackageError("ray", "ray", "--engine ray") from error
+        self.ray: Any = ray
+        self.watcher, self.stop, self.share = watcher, stop, share
+        self._busy: dict[Any, tuple[Hired, Job]] = {}  # what is waited for -> who is at it, and at what
+        self._free: list[Hired] = []
+        self.ours = not ray.is_initialized()
+        if self.ours:
+            self._connect(address)
+        try:
+            self.workers = self._within_room(workers)
+        except UserError:
+            self.close()
+            raise
+
+    def start(self, job: Job) -> None:
+        hired = self._free.pop() if self._free else self._hired()
+        self._busy[hired.actor.carry_out.remote(job.model_dump_json())] = (hired, job)
+
+    def next(self) -> Ended:
+        self._make_way()
+        while True:
+            if self.stop:
+                self._stop_busy(self.stop.signal_number)
+                raise Stopped(self.stop.signal_number)
+            done, _ = self.ray.wait(list(self._busy), num_returns=1, timeout=LOOK)
+            self._listen()
+            if done:
+                return self._ended(done[0])
+
+    def close(self) -> None:
+        if not self.stop:
+            self._stop_busy(signal.SIGTERM)
+        for hired in [*self._free, *(hired for hired, _ in self._busy.values())]:
+            self.ray.kill(hired.actor)
+        if self.ours:
+            self.ray.shutdown()
+
+    def _connect(self, address: str | None) -> None:
+        try:
+            _knock(address)
+            with _own_signals():
+                self.ray.init(address=address, log_to_driver=False, logging_level="warning")
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(f"no Ray cluster answers at {address or 'this machine'}: {reason}") from error
+
+    def _within_room(self, workers: int | None) -> int:
+        machines = [machine["Resources"] for machine in self.ray.nodes() if machine["Alive"]]
+        most = room(machines, self.share)
+        if workers and workers > most:
+            self.watcher.note(f"the Ray cluster has room for {most} of {workers} workers: each takes {self.share}")
+        return min(workers or most, most)
+
+    def _hired(self) -> Hired:
+        options = self.ray.remote(Actor).options(
+            num_cpus=self.share.cores,
+            num_gpus=self.share.gpus,
+            max_restarts=0,
+            max_concurrency=2,
+            runtime_env={"env_vars": {"PYTHONPATH": python_path()}},
+        )
+        actor = options.remote(os.getcwd())
+        return Hired(actor, actor.heard.remote())
+
+    def _begun(self) -> dict[Any, tuple[Hired, Job]]:
+        """Those of the busy for whom the cluster has found room."""
+        answers = [hired.answer for hired, _ in self._busy.values()]
+        there = self.ray.wait(answers, num_returns=len(answers), timeout=0)[0] if answers else []
+        return {waited: busy for waited, busy in self._busy.items() if busy[0].answer in there}
+
+    def _make_way(self) -> None:
+        """The free hold cores for which others of ours may wait, where somebody else uses the cluster, too."""
+        if self._free and len(self._begun()) < len(self._busy):
+            for hired in self._free:
+                self.ray.kill(hired.actor)
+            self._free.clear()
+
+    def _ended(self, waited: Any) -> Ended:
+        hired, job = self._busy.pop(waited)
+        try:
+            message: Message = self.ray.get(waited)
+        except (self.ray.exceptions.RayActorError, self.ray.exceptions.OutOfMemoryError) as error:
+            self.ray.kill(hired.actor)  # it may only be out of reach, and must not go on beside the next one
+            return Ended(job.name, lost=type(error).__name__)
+        self._free.append(hired)
+        return ended(job.name, message)
+
+    def _listen(self) -> None:
+        """Pass on what the workers say; that one has died is told by its training's end."""
+        for hired, job in self._begun().values():
+            with contextlib.suppress(self.ray.exceptions.RayActorError, self.ray.exceptions.GetTimeoutError):
+                for message in self.ray.get(hired.actor.heard.remote(), timeout=LOOK):
+                    getattr(self.watcher.of(job.name), message["event"])(*message["arguments"])
+
+    def _stop_busy(self, number: int) -> None:
+        """Every training saves its state and leaves; one that has not begun has none, and may never begin."""
+        begun = self._begun()
+        for waited, (hired, _) in self._busy.items():
+            if waited in begun:
+                hired.actor.stop.remote(int(number))
+            else:
+                self.ray.kill(hired.actor)
+        if begun:
+            self.ray.wait(list(begun), num_returns=len(begun))
+        for hired, _ in begun.values():
+            self.ray.kill(hired.actor)
+        self._busy.clear()
+
+
+def _knock(address: str | None) -> None:
+    """Where nobody opens, say so at once: Ray tries for half a minute."""
+    place = urlsplit("//" + (address or "").removeprefix("ray://"))
+    if place.hostname and place.port:
+        socket.create_connection((place.hostname, place.port), timeout=CONNECT).close()
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray takes SIGTERM for itself, which here asks trainings to save and leave."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,109 @@
+"""A worker process: jobs come as lines of JSON, what happens and how each ends goes out as lines of JSON.
+
+``python -m understudy.plans.engines.worker`` is started by an engine, not by hand. When the engine's process dies, so does
+the worker, at once: its last checkpoint is what the training goes on from.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from queue import Queue
+from typing import Any
+
+from understudy.errors import FailedTrainingError, UserError
+from understudy.plans.training import Casts, Job, carry_out
+from understudy.training.interrupt import Stopped, StopRequest
+from understudy.training.watch import Watcher
+
+Message = dict[str, Any]
+OFTEN = 0.1  # seconds between two steps of which the engine is told
+
+
+class Telling(Watcher):
+    """Passes on what happens, as the name of a ``Watcher``'s method and its arguments."""
+
+    def __init__(self, send: Callable[[Message], None]):
+        self.send, self.told = send, 0.0
+
+    def downloads(self, file: str, done: int, total: int | None) -> None:
+        self._tell("downloads", file, done, total)
+
+    def training_begins(self, name: str, stages: Mapping[str, int], steps: int) -> None:
+        self._tell("training_begins", name, dict(stages), steps)
+
+    def stage_begins(self, name: str, objective: str, epochs: int, epoch: int) -> None:
+        self._tell("stage_begins", name, objective, epochs, epoch)
+
+    def step(self, done: int, loss: float | None) -> None:
+        if time.monotonic() - self.told >= OFTEN:
+            self.told = time.monotonic()
+            self._tell("step", done, loss)
+
+    def epoch_ends(self, record: Mapping[str, Any]) -> None:
+        self._tell("epoch_ends", dict(record))
+
+    def note(self, text: str) -> None:
+        self._tell("note", text)
+
+    def _tell(self, event: str, *arguments: Any) -> None:
+        self.send({"event": event, "arguments": arguments})
+
+
+def perform(job: Job, casts: Casts, watcher: Watcher, stop: StopRequest) -> Message:
+    """Carry a job out, and say how it ended."""
+    try:
+        return {"record": carry_out(job, casts, watcher, stop)}
+    except FailedTrainingError as failed:
+        return {"mistake": str(failed), "failed": failed.reason}
+    except UserError as mistake:
+        return {"mistake": str(mistake)}
+    except Stopped as stopped:
+        return {"stopped": stopped.signal_number}
+    except Exception:
+        return {"failure": traceback.format_exc()}
+
+
+def main() -> None:
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever a user's own network prints must not come between the lines
+    out.write("\n")  # nor what was printed before and did not end its line
+
+    def send(message: Message) -> None:
+        out.write(json.dumps(message) + "\n")
+        out.flush()
+
+    stop, jobs = StopRequest(), Queue[Job | None]()
+    busy = threading.Event()
+    threading.Thread(target=_listen, args=(jobs, stop, busy), daemon=True).start()
+    watcher = Telling(send)
+    casts: Casts | None = None
+    while job := jobs.get():
+        if casts is None or casts.trusted != job.trusted:
+            casts = Casts(job.trusted, watcher.downloads)
+        ended = perform(job, casts, watcher, stop)
+        busy.clear()
+        send(ended)
+
+
+def _listen(jobs: Queue[Job | None], stop: StopRequest, busy: threading.Event) -> None:
+    try:
+        for line in sys.stdin:
+            message = json.loads(line)
+            if "stop" in message:
+                stop.signal_number = message["stop"]
+            else:
+                job = Job.model_validate(message["job"])
+                busy.set()  # here, or else one who dies now would leave a job that is carried out for nobody
+                jobs.put(job)
+    finally:  # whoever gave the job is gone, in the middle of a line perhaps
+        if busy.is_set():
+            os._exit(1)
+        jobs.put(None)
+
+
+if __name__ == "__main__":
+    main()

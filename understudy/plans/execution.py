@@ -1,0 +1,284 @@
+"""A plan carried out while it may still grow: what is there is taken, what is not is trained, many at once."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from understudy.errors import FailedTrainingError, UserError
+from understudy.files import sha256
+from understudy.models import student as product
+from understudy.plans import Node, Plan, Store
+from understudy.plans.engines import Engine
+from understudy.plans.entry import RESULT, copy_finished, damaged, finished
+from understudy.plans.key import key_of
+from understudy.plans.node import Given
+from understudy.plans.origin import check_same
+from understudy.plans.training import Casts, Job, Taught, key_parts
+from understudy.runs.folder import RunFolder
+from understudy.training import checkpoints
+from understudy.training.watch import Watcher
+
+TRIES = 3  # a training whose worker dies so often has something to do with it
+State = Literal["done", "in the store", "begun", "to train"]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A training that is done, and whether it was trained just now or there already."""
+
+    node: Node
+    record: Mapping[str, Any]
+    origin: Literal["trained", "folder", "store"]
+
+    @property
+    def validation(self) -> float | None:
+        """The accuracy on the validation part, by which trainings are compared."""
+        return validation_of(self.record)
+
+
+def validation_of(record: Mapping[str, Any]) -> float | None:
+    """The accuracy on the validation part that a training's record tells of the kept weights."""
+    found: Mapping[str, float] = record["stages"][-1].get("validation") or {}
+    return found.get("accuracy")
+
+
+class Execution:
+    """Carries nodes out in a run folder.
+
+    >>> with Here(casts, watcher, stop) as engine:
+    ...     execution = Execution(folder, casts, engine, store=store)
+    ...     execution.submit(large, small)
+    ...     for done in execution.results():  # more may be submitted meanwhile
+    ...         print(done.node.name, done.validation)
+
+    Args:
+        threads: of each training for whose arithmetic none are named.
+        every: seconds between two checkpoints.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        casts: Casts,
+        engine: Engine | None = None,
+        *,
+        threads: int,
+        store: Store | None = None,
+        watcher: Watcher | None = None,
+        trusted: Collection[str] = (),
+        every: float = 20.0,
+    ):
+        self.folder, self.casts, self.engine, self.store = folder, casts, engine, store
+        self.watcher = watcher or Watcher()
+        self.threads, self.trusted, self.every = threads, tuple(trusted), every
+        self.plan = Plan()
+        self.done: dict[str, Mapping[str, Any]] = {}
+        self.given_up: set[str] = set()  # trainings that came to nothing, or are of no use any more
+        self._keys: dict[str, str] = {}
+        self._whole: dict[str, tuple[State, Mapping[str, Any]]] = {}
+        self._running: dict[str, Job] = {}
+        self._lost: dict[str, int] = {}
+
+    def submit(self, *nodes: Node) -> None:
+        """More trainings, whose teachers are in the plan already."""
+        for node in nodes:
+            self.plan.add(self._settled(node))
+
+    def results(
+        self, names: Collection[str] | None = None, failed: Callable[[FailedTrainingError], None] | None = None
+    ) -> Iterator[Done]:
+        """Each training as it is done, until all that was submitted is, or these and what they learn from.
+
+        One that came to nothing is told to ``failed``, and the others go on; without it, it is raised.
+        """
+        while True:
+            try:
+                yield from self._until_one_fails(names)
+                return
+            except FailedTrainingError as failure:
+                if failed is None:
+                    raise
+                failed(failure)
+
+    def _until_one_fails(self, names: Collection[str] | None) -> Iterator[Done]:
+        while True:
+            wanted = None if names is None else self.plan.with_teachers(names)
+            for node in self.plan.ready(self.done, {*self._running, *self.given_up}):
+                if wanted is not None and node.name not in wanted:
+                    continue
+                if taken := self._taken(node):
+                    yield self._completed(taken)
+                    break  # others may be ready now
+                if self._may_start(node):
+                    self._start(node)
+            else:
+                if not self._running:
+                    return
+                if done := self._waited():
+                    yield self._completed(done)
+
+    def states(self) -> dict[str, State]:
+        """What is there and what would be trained; nothing is changed."""
+        return {node.name: self._state(node.name) for node in self.plan}
+
+    def begun(self, node: Node) -> bool:
+        """Whether it is done, or on its way; its teachers are in the plan, and it need not be."""
+        if finished(self.folder.training(node.name)) is not None or self._on_its_way(node.name):
+            return True
+        return self.store is not None and self._key(self._settled(node)) in self.store
+
+    def record(self, name: str) -> Mapping[str, Any] | None:
+        """The result of a training that is there already, in the folder or in the store; nothing is changed."""
+        return self._there(name)[1]
+
+    def key(self, name: str) -> str:
+        """The key of what determines a node's result."""
+        if name not in self._keys:
+            self._keys[name] = self._key(self.plan[name])
+        return self._keys[name]
+
+    def network(self, name: str) -> nn.Module:
+        """The network of a training that is done, placed as it was trained."""
+        node = self.plan[name]
+        network = self.casts.of(node.data).trained(node.network, self.folder.training(name))
+        return node.arithmetic.place(network)
+
+    def _key(self, node: Node) -> str:
+        return key_of(key_parts(node, self._teachers(node), self.casts.of(node.data)))
+
+    def _settled(self, node: Node) -> Node:
+        """With threads, and a place for stored answers, where it names none."""
+        stored = node.stored.within(self.folder.path.absolute()) if node.stored else None
+        arithmetic = replace(node.arithmetic, threads=node.arithmetic.threads or self.threads)
+        return node.model_copy(update={"arithmetic": arithmetic, "stored": stored})
+
+    def _completed(self, done: Done) -> Done:
+        name = done.node.name
+        self.done[name] = done.record
+        self._whole.pop(name, None)
+        if done.record.get("key") != self.key(name):  # whoever learns from it has another key than was foreseen
+            self._keys = {known: key for known, key in self._keys.items() if known in self.done}
+        checkpoints.clear(self.folder.checkpoints(name))
+        self.watcher.of(name).training_ends(name, done.record)
+        return done
+
+    def _taken(self, node: Node) -> Done | None:
+        """What is there already: in the folder, in the store, or as another node of this plan under the same key."""
+        name, folder = node.name, self.folder.training(node.name)
+        if record := self._found(name):
+            check_same(node, record.get("node"), folder)
+            if record.get("key", self.key(name)) != self.key(name):
+                self.watcher.note(f"{name} was trained with other code, data or settings than today's: taken as it is")
+            elif self.store and "key" in record:
+                self.store.put(self.key(name), folder, record)
+            return Done(node, record, "folder")
+        twin = next((other for other in self.done if self.key(other) == self.key(name)), None)
+        if twin:
+            source, told = self.folder.training(twin), node.model_dump(mode="json")
+            return Done(node, copy_finished(source, self.done[twin], folder, name, told), "folder")
+        if self.store:
+            record, lines = self.store.take(self.key(name), folder, name, node.model_dump(mode="json"))
+            for line in lines:
+                self.watcher.note(line)
+            if record:
+                return Done(node, record, "store")
+        return None
+
+    def _found(self, name: str) -> dict[str, Any] | None:
+        """The finished training in the run's own folder; a damaged one is named, and counts no more."""
+        folder = self.folder.training(name)
+        record = finished(folder)
+        wrong = damaged(folder, record) if record else []
+        if wrong:
+            self.watcher.note(f"{folder} is damaged ({', '.join(wrong)}): trained again")
+            (folder / RESULT).unlink(missing_ok=True)
+        return None if wrong else record
+
+    def _may_start(self, node: Node) -> bool:
+        """There is a free worker, and nobody is at the very same training."""
+        assert self.engine is not None
+        same = any(job.key == self.key(node.name) for job in self._running.values())
+        return len(self._running) < self.engine.workers and not same
+
+    def _start(self, node: Node) -> None:
+        assert self.engine is not None
+        job = Job(
+            node=node,
+            key=self.key(node.name),
+            teachers=self._teachers(node),
+            folder=str(self.folder.training(node.name).absolute()),
+            checkpoints=str(self.folder.checkpoints(node.name).absolute()),
+            trusted=self.trusted,
+            every=self.every,
+        )
+        self._running[node.name] = job
+        with self._failures_noted():
+            self.engine.start(job)
+
+    @contextmanager
+    def _failures_noted(self) -> Iterator[None]:
+        try:
+            yield
+        except FailedTrainingError as failure:
+            del self._running[failure.training]
+            self.given_up.add(failure.training)
+            raise
+
+    def _waited(self) -> Done | None:
+        """The next training that ends; None where its worker died and it is tried again."""
+        assert self.engine is not None
+        with self._failures_noted():
+            ended = self.engine.next()
+        job = self._running.pop(ended.name)
+        if ended.record is not None:
+            if self.store and ended.record["key"] == job.key:  # else it was begun as something else
+                self.store.put(job.key, Path(job.folder), ended.record)
+            return Done(job.node, ended.record, "trained")
+        self._lost[ended.name] = lost = self._lost.get(ended.name, 0) + 1
+        if lost == TRIES:
+            raise UserError(
+                f"{ended.name}: its worker died {TRIES} times ({ended.lost}). What is done is kept: see to it that "
+                "there is memory enough, or take fewer workers, and run the same command again"
+            )
+        self.watcher.note(f"{ended.name}: its worker died ({ended.lost}); it goes on from its last checkpoint")
+        return None
+
+    def _teachers(self, node: Node) -> tuple[Taught | Given, ...]:
+        return tuple(self._taught(teacher) if isinstance(teacher, str) else teacher for teacher in node.teachers)
+
+    def _taught(self, name: str) -> Taught:
+        folder = self.folder.training(name).absolute()
+        node, key = self.plan[name], self._origin(name, folder)
+        return Taught(network=node.network, folder=str(folder), key=key, assists=node.role == "student")
+
+    def _origin(self, name: str, folder: Path) -> str:
+        """What students say of their teacher: its key, or its weights where they came about in another way."""
+        record = self.done.get(name) or finished(folder)
+        if record is None or record.get("key") == self.key(name):
+            return self.key(name)
+        return sha256(folder / product.WEIGHTS)
+
+    def _state(self, name: str) -> State:
+        state, record = self._there(name)
+        return state if record else "begun" if self._on_its_way(name) else "to train"
+
+    def _there(self, name: str) -> tuple[State, Mapping[str, Any] | None]:
+        """Where a training is that is there and whole, by the test by which a run takes it, and its result.
+
+        Remembered, since all of its files are read, and a search that is foreseen asks often.
+        """
+        if name not in self._whole:
+            folder = self.folder.training(name)
+            record: Mapping[str, Any] | None = finished(folder)
+            if record and not damaged(folder, record):
+                self._whole[name] = "done", record
+            elif self.store and (record := self.store.record(self.key(name))):
+                self._whole[name] = "in the store", record
+        return self._whole.get(name, ("to train", None))
+
+    def _on_its_way(self, name: str) -> bool:
+        return any(self.folder.checkpoints(name).glob("*.checkpoint"))

@@ -1,0 +1,62 @@
+"""What a training was begun as: this very node under this very key, or a mixture that nobody else may take."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from understudy.errors import UserError
+from understudy.plans.key import key_of
+from understudy.plans.node import Node
+from understudy.recipe.overrides import without_nones
+
+WHAT = ("network", "method", "settings", "balance", "course", "seed", "role", "teachers", "data")  # what a node is
+WHERE = ("root", "workers")  # of its data: where they lie and how they are read
+
+
+def check_same(node: Node, before: Mapping[str, Any] | None, folder: Path) -> None:
+    """What lies under a training's name must be that training; where and how fast it was done is another matter."""
+    if before is None:
+        return
+    wanted = node.model_dump(mode="json")
+    differing = [part for part in WHAT if _told(before.get(part)) != _told(wanted[part])]
+    if differing:
+        raise UserError(
+            f"{folder} holds another training of that name (it differs in {', '.join(differing)}): choose another "
+            "--out, or another name"
+        )
+
+
+class Origin:
+    """Goes into every checkpoint of a training, and says on resuming whether that is still what is wanted."""
+
+    def __init__(self, node: Node, key: str, folder: Path):
+        self.node, self.folder, self.keys = node, folder, [key]
+
+    @property
+    def key(self) -> str:
+        """Of what came out: the planned one, where all of it was done as planned."""
+        return self.keys[0] if len(self.keys) == 1 else key_of({"in turn": self.keys})
+
+    def state(self) -> dict[str, Any]:
+        return {"node": self.node.model_dump(mode="json"), "keys": self.keys}
+
+    def goes_on(self, found: Mapping[str, Any] | None, note: Callable[[str], None]) -> None:
+        """See from what a checkpoint says whether it is of this training; another one is refused.
+
+        One from before checkpoints said anything is of some training of this name, under some key.
+        """
+        found = found or {"node": None, "keys": ["unknown"]}
+        check_same(self.node, found["node"], self.folder)
+        keys = list(dict.fromkeys([*found["keys"], *self.keys]))
+        if keys != self.keys:
+            note(
+                f"{self.node.name} was begun with other code, data, threads or settings than today's: it goes on from "
+                "its checkpoint, and its result goes into no store"
+            )
+        self.keys = keys
+
+
+def _told(value: Any) -> Any:
+    """What did not exist yet when something was written is none of its differences, where it is not used."""
+    plain = without_nones(value)
+    return {key: item for key, item in plain.items() if key not in WHERE} if isinstance(plain, dict) else plain

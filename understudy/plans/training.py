@@ -1,0 +1,189 @@
+"""One training carried out: a node whose teachers are there, in this process; engines decide where that is."""
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+from torch import nn
+
+from understudy import methods
+from understudy.data.dataset import Progress
+from understudy.errors import FailedTrainingError, UserError
+from understudy.models import student as product
+from understudy.plans.entry import LAST, METRICS, finish
+from understudy.plans.key import determinants, key_of, weights_digest
+from understudy.plans.node import Given, Node
+from understudy.plans.origin import Origin
+from understudy.recipe.build import Cast, stages
+from understudy.recipe.schema import DataTable, NetworkTable, Table
+from understudy.stage import Stage
+from understudy.training import preflight
+from understudy.training.interrupt import StopRequest
+from understudy.training.loop import Training
+from understudy.training.sharing import SharedPasses
+from understudy.training.watch import Watcher
+
+
+class Taught(Table):
+    """A teacher that was trained here: its network, the folder of its training, and the key of that."""
+
+    network: NetworkTable
+    folder: str
+    key: str
+    assists: bool = False  # one of those between the recipe's teacher and its student
+
+
+class Job(Table):
+    """A node and all that carrying it out needs; plain data that goes to another process as JSON."""
+
+    node: Node
+    key: str
+    teachers: tuple[Taught | Given, ...]
+    folder: str  # of the finished files
+    checkpoints: str
+    trusted: tuple[str, ...] = ()
+    every: float = 20.0  # seconds between two checkpoints
+
+    @property
+    def name(self) -> str:
+        return self.node.name
+
+
+@dataclass
+class Casts:
+    """The data of each table, loaded once, and the teachers that are in use."""
+
+    trusted: Collection[str] = ()
+    progress: Progress | None = None
+    known: dict[str, Cast] = field(default_factory=dict)
+    teachers: WeakValueDictionary[str, nn.Module] = field(default_factory=WeakValueDictionary)  # while someone learns
+
+    def of(self, table: DataTable) -> Cast:
+        whole = table.model_copy(update={"student_samples": None})
+        told = whole.model_dump_json()
+        if told not in self.known:
+            self.known[told] = Cast.of(whole, self.trusted, self.progress)
+        return self.known[told]
+
+
+class Work:
+    """A job under way: its training, which may be gone through step by step, and what it leaves behind."""
+
+    def __init__(self, job: Job, casts: Casts, watcher: Watcher, stop: StopRequest, shared: SharedPasses | None = None):
+        self.job, self.cast, self.folder = job, casts.of(job.node.data), Path(job.folder)
+        node = job.node
+        _check_key(job, self.cast)
+        self.network = self.cast.network(node.network, node.seed, node.role)
+        teachers = _teachers(job, self.cast, casts)
+        self.stages = staged(node, self.network, teachers, self.cast)
+        self.origin = Origin(node, job.key, self.folder)
+        self.training = Training(
+            self.network,
+            teachers,
+            self.stages,
+            self.cast.seen(node.data.student_samples),
+            seed=node.seed,
+            settings=node.arithmetic,
+            checkpoint_folder=Path(job.checkpoints),
+            metrics=self.folder / METRICS,
+            name=node.name,
+            watcher=watcher,
+            stop=stop,
+            every=job.every,
+            stored=node.stored,
+            shared=shared,
+            origin=self.origin,
+        )
+        self.began = time.monotonic()
+
+    def finish(self) -> dict[str, Any]:
+        """After the last step: the folder then holds the network and its record, which is answered."""
+        node, network, folder = self.job.node, self.network, self.folder
+        leaving = self.cast.product(network)
+        spec = self.cast.spec(node.network)
+        data = self.cast.data
+        product.save(folder, leaving, product.describe(leaving, spec, data.shape, data.classes))
+        if self.training.last is not None:
+            network.load_state_dict(self.training.last)
+            product.save_weights(folder / LAST, self.cast.product(network).state_dict())
+        record = {
+            "training": node.name,
+            "key": self.origin.key,
+            "node": node.model_dump(mode="json"),
+            **self.training.ended(),
+            "objectives": {stage.name: str(stage.objective) for stage in self.stages},
+            "session_seconds": round(time.monotonic() - self.began, 3),
+        }
+        return finish(folder, record)
+
+
+def carry_out(job: Job, casts: Casts, watcher: Watcher, stop: StopRequest) -> dict[str, Any]:
+    """Train, or go on training, to the end."""
+    work = Work(job, casts, watcher, stop)
+    work.training.run()
+    return work.finish()
+
+
+def staged(node: Node, student: nn.Module, teachers: list[nn.Module], cast: Cast) -> list[Stage]:
+    """The node's stages, for its own networks."""
+    found = stages(node.method, node.course, node.settings, student, teachers[0] if teachers else None, cast.data)
+    if node.balance:
+        found = [stage.balanced() for stage in found]
+    if not teachers and any(stage.objective.reads.teacher for stage in found):
+        raise UserError(f"method {node.method!r}: {found[0].objective} reads a teacher: add a table [teacher]")
+    return found
+
+
+def key_parts(node: Node, teachers: tuple[Taught | Given, ...], cast: Cast) -> dict[str, Any]:
+    """All that a node's result is a function of; see ``keys.determinants``."""
+    of = [weights_digest(teacher) if isinstance(teacher, Given) else teacher.key for teacher in teachers]
+    tables = [teacher if isinstance(teacher, Given) else teacher.network for teacher in teachers]
+    return determinants(node, cast, list(zip(tables, of, strict=True)))
+
+
+def _teachers(job: Job, cast: Cast, casts: Casts) -> list[nn.Module]:
+    """The teachers with their weights, one module for all trainings that are under way at the same time."""
+    if not methods.find(job.node.method).is_taught(job.node.settings):
+        return []
+    found = list[nn.Module]()
+    for teacher in job.teachers:
+        told = f"{teacher.model_dump_json()} {job.node.arithmetic} {job.node.accept_weak} {job.node.data}"
+        network = casts.teachers.get(told)
+        if network is None:
+            casts.teachers[told] = network = _teacher(teacher, job, cast)
+        found.append(network)
+    return found
+
+
+def _teacher(teacher: Taught | Given, job: Job, cast: Cast) -> nn.Module:
+    """One that was trained here is looked at before anything learns from it.
+
+    A weak assistant is how its own training went; a weak teacher is a mistake in what everything rests on.
+    """
+    settings = job.node.arithmetic
+    if isinstance(teacher, Given):
+        return settings.place(cast.given(teacher, teacher.weights, teacher.prefix))
+    network = settings.place(cast.trained(teacher.network, Path(teacher.folder)))
+    name, weak = Path(teacher.folder).name, job.node.accept_weak
+    findings = list(preflight.check_teacher(network, cast.data, settings, accept_weak=weak, name=name))
+    try:
+        preflight.passes(findings)
+    except UserError as error:
+        if not teacher.assists:
+            raise
+        reason = f"its teacher {name}: {findings[-1].text.partition(':')[0]}"
+        raise FailedTrainingError(str(error), training=job.name, reason=reason) from error
+    return network
+
+
+def _check_key(job: Job, cast: Cast) -> None:
+    """Whoever carries a node out must have the data, code and versions for which it was planned."""
+    found = key_of(key_parts(job.node, job.teachers, cast))
+    if found != job.key:
+        raise UserError(
+            f"{job.name}: this worker would train something else than was planned: its data, its torch, its "
+            "understudy or its processor differ from those of the process that planned (see `understudy store`)"
+        )

@@ -1,0 +1,144 @@
+"""The run folder: one execution of a plan, that can be stopped anywhere and goes on."""
+
+import contextlib
+import tomllib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from understudy.errors import UserError
+from understudy.files import read_json, write_atomically, write_json
+from understudy.models import student as product
+from understudy.plans.entry import METRICS, RESULT
+from understudy.training.settings import Settings
+
+RECIPE = "recipe.toml"
+FAILED = "failed.json"
+LATER = ("data", "weights_of_teachers", "layers")  # what the first versions did not write down of a call of ``distill``
+SAMPLES = "samples"  # pictures that the result speaks of
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where everything of a run lies."""
+
+    path: Path
+    borrowed: Mapping[str, Path] = field(default_factory=dict)  # trainings that lie elsewhere, by their names
+
+    def training(self, name: str) -> Path:
+        """The folder of one training: its metrics, its result, its student."""
+        return self.borrowed.get(name) or self.path / "trainings" / name
+
+    def checkpoints(self, name: str) -> Path:
+        return self.path / "checkpoints" / name
+
+    def claim(self, recipe: str) -> None:
+        """Make the folder this recipe's, where it is not already."""
+        self.look(recipe)
+        path = self.path / RECIPE
+        if not path.exists() or path.read_text(encoding="utf-8") != recipe:  # what may differ stands as it is now
+            write_atomically(path, recipe.encode())
+
+    def settings(self) -> Settings | None:
+        """Those that the run in this folder began with; None where there is no run, or none that can be read."""
+        from pydantic import TypeAdapter
+
+        try:
+            said = tomllib.loads((self.path / RECIPE).read_text(encoding="utf-8"))["settings"]
+            return TypeAdapter(Settings).validate_python(said).plain
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def look(self, recipe: str) -> None:
+        """See that the folder is free or this recipe's; another recipe's run is never touched."""
+        path = self.path / RECIPE
+        if path.exists():
+            try:
+                before = tomllib.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise UserError(f"{path} cannot be read as a run's recipe ({error}): choose another --out") from error
+            if isinstance(before.get("settings"), dict):  # those that its version did not know yet are as ever
+                before["settings"] = asdict(Settings()) | before["settings"]
+            wanted = tomllib.loads(recipe)
+            unsaid = [name for name in LATER if name not in before]
+            differing = [key for key in _differing(_identity(before), _identity(wanted)) if key not in unsaid]
+            if differing:
+                raise UserError(
+                    f"{self.path} holds a run of another recipe (it differs in {', '.join(differing[:5])}): "
+                    "choose another --out, or give that recipe to go on with it"
+                )
+        elif self.path.is_file():
+            raise UserError(f"{self.path} is a file, not a run folder: choose another --out")
+        elif self.path.is_dir() and not all(map(_is_ours, self.path.iterdir())):
+            raise UserError(f"{self.path} is not empty and holds no run: choose another --out")
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Only one process at a time works in a run folder."""
+        try:
+            import fcntl
+        except ImportError:  # no such locks on this system
+            yield
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = open(self.path / ".lock", "w")  # noqa: SIM115 - held for the whole run
+        except OSError as error:
+            raise UserError(f"cannot use {self.path} as a run folder: {error.strerror}") from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise UserError(f"another process is working in {self.path}: wait for it, or stop it") from error
+            yield
+
+    def keep(self, training: str) -> bool:
+        """Make a training's student the run's; False where it is that already, byte for byte."""
+        changed = False
+        for name in (product.WEIGHTS, product.DESCRIPTION):
+            content, path = (self.training(training) / name).read_bytes(), self.path / name
+            if not path.exists() or path.read_bytes() != content:
+                write_atomically(path, content)
+                changed = True
+        return changed
+
+    def failed(self) -> list[str]:
+        """The trainings that came to nothing when a choice was made without them: they are not tried again."""
+        return list((read_json(self.path / FAILED) or {}).get("trainings", ()))
+
+    def write_failed(self, trainings: Collection[str]) -> None:
+        if trainings:
+            write_json(self.path / FAILED, {"trainings": sorted(trainings)})
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        write_json(self.path / RESULT, result)
+
+    def gather_metrics(self, trainings: list[str]) -> None:
+        """All trainings' lines in one file, in the order of the plan."""
+        parts = [self.training(name) / METRICS for name in trainings]
+        write_atomically(self.path / METRICS, b"".join(part.read_bytes() for part in parts if part.exists()))
+
+
+def _is_ours(entry: Path) -> bool:
+    """What a run leaves that was killed before it wrote its recipe."""
+    return entry.name in (".lock", "assistants") or (entry.name.startswith(f".{RECIPE}.") and entry.suffix == ".part")
+
+
+def _identity(recipe: dict[str, Any]) -> dict[str, Any]:
+    """What makes a run the one it is. ``accept_weak`` only lifts a refusal, which a run that is begun may meet."""
+    for teacher in (recipe.get("teacher"), *recipe.get("teachers", [])):
+        if isinstance(teacher, dict):
+            teacher.pop("accept_weak", None)
+    return recipe
+
+
+def _differing(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for key in sorted({*old, *new}):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += _differing(before, after, f"{prefix}{key}.")
+        elif before != after:
+            found.append(f"{prefix}{key}")
+    return found

@@ -1,0 +1,104 @@
+"""What the sizes of a search stand for: networks, and the trainings between them as nodes of a plan."""
+
+from dataclasses import replace
+
+from understudy import methods
+from understudy.errors import UserError
+from understudy.models import NetworkSpec
+from understudy.models.families import Size, Sized, between, parameters
+from understudy.paths import Edge, Sizes
+from understudy.plans import Node
+from understudy.recipe import Recipe
+from understudy.recipe.build import Cast
+from understudy.recipe.schema import AssistantTable, Learning, MethodTable, NetworkTable
+from understudy.runs.compile import TEACHER, as_the_student, bare, guides, link, plain, teacher_node, teachers_of
+
+
+class Ways:
+    """What the sizes of a recipe's ``[path]`` stand for: networks, and the trainings between them."""
+
+    def __init__(self, recipe: Recipe, cast: Cast, prefix: str = ""):
+        assert recipe.path is not None
+        assert recipe.teacher is not None
+        self.recipe, self.table, self.teacher, self.prefix = recipe, recipe.path, recipe.teacher, prefix
+        taught = [name for name, table in recipe.methods.items() if methods.find(table.method).reads_teacher]
+        self.method = self.table.method or taught[0]
+        self.learns: MethodTable = recipe.methods[self.method]
+        self.seeds = recipe.seeds_of(self.method)
+        self.family = self._family()
+        between = {size: self._assistant(size) for size in self._between(cast)}
+        self.sizes = Sizes.of([self._size(self.teacher), *between, self._size(recipe.student)])
+        ends: dict[Size, NetworkTable] = {self.sizes.all[0]: self.teacher, self.sizes.student: recipe.student}
+        self.networks = between | ends
+
+    def nodes(self, edge: Edge) -> list[Node]:
+        """The trainings of an edge, one for each seed; none where the teacher is given."""
+        if edge == self.sizes.teacher:
+            if self.teacher.weights is not None:
+                return []
+            seeds = self.recipe.seeds[:1] if self.teacher.one_for_all else self.seeds
+            return [teacher_node(TEACHER, self.teacher, self.recipe, seed) for seed in seeds]
+        return [self._node(edge, seed) for seed in self.seeds]
+
+    def best(self, path: tuple[Size, ...]) -> MethodTable:
+        """The method that goes along a path."""
+        assistants = tuple(
+            AssistantTable(**dict(bare(self.networks[size])), learns=self._learning(Edge(path[: place + 1])))
+            for place, size in enumerate(path[1:-1], start=1)
+        )
+        return self.learns.model_copy(update={"assistants": assistants})
+
+    def _node(self, edge: Edge, seed: int) -> Node:
+        learns = self._learning(edge)
+        before = [self._name(Edge(edge.path[:end]), seed) for end in range(2, len(edge.path))]
+        taught_by = guides(learns, teachers_of(self.recipe, seed), before)
+        return link(self._name(edge, seed), self.networks[edge.size], learns, self.recipe, seed, taught_by)
+
+    def _learning(self, edge: Edge) -> Learning:
+        student = edge.size == self.sizes.student
+        if len(edge.path) > 1:
+            return self.learns if student else self.table.learns or as_the_student(self.learns)
+        if edge.quick:
+            epochs = self.table.quick_epochs or max(1, round(self.learns.train.epochs / 3))
+            return Learning(method="alone", train=replace(self.learns.train, epochs=epochs))
+        course = self.recipe.train if student or not self.table.learns else self.table.learns.train
+        alone = self.recipe.methods.get("alone")
+        return alone if student and alone else Learning(method="alone", train=course)
+
+    def _family(self) -> Sized | None:
+        if self.table.family is not None:
+            return Sized.of(self.table.family, self.table.by)
+        if self.table.by is not None:
+            return Sized(self.recipe.student.network, self.table.by)
+        return Sized.to_which_belongs(self.recipe.student.network)
+
+    def _size(self, table: NetworkTable) -> Size:
+        found = self.family.size_of(NetworkSpec(table.network, dict(table.settings))) if self.family else None
+        return table.network if found is None else found
+
+    def _assistant(self, size: Size) -> NetworkTable:
+        assert self.family is not None
+        student = self.recipe.student
+        own = {key: value for key, value in student.settings.items() if key != self.family.by}
+        spec = self.family.network(size, own)
+        return NetworkTable(network=spec.name, settings=spec.settings, mean=student.mean, std=student.std)
+
+    def _between(self, cast: Cast) -> list[Size]:
+        """The assistants' sizes: those that are named, or those that papers step through between the two networks."""
+        if self.family is None:
+            named = self.recipe.student.network
+            raise UserError(f"{named!r} is of no family with sizes: name the assistants, or for a search path.family")
+        if self.table.sizes:
+            ints = all(isinstance(size, int) for size in self.table.sizes)
+            return sorted(self.table.sizes, key=lambda size: -int(size)) if ints else list(self.table.sizes)
+        shape, classes = cast.data.shape, len(cast.data.classes)
+        smallest, largest = (
+            parameters(cast.spec(table), shape, classes, cast.trusted) for table in (self.recipe.student, self.teacher)
+        )
+        specs = between(cast.spec(self.recipe.student), smallest, largest, shape, classes)
+        return [size for spec in specs if (size := self.family.size_of(spec)) is not None]
+
+    def _name(self, edge: Edge, seed: int) -> str:
+        """Of a training, and of its folder."""
+        kind = "quick-" if edge.quick else "alone-" if len(edge.path) == 1 else ""
+        return f"{self.prefix}{kind}{'-to-'.join(plain(str(size)) for size in edge.path)}-{seed}"

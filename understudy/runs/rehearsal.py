@@ -1,0 +1,65 @@
+"""Trainings of a recipe that nobody keeps: what is measured on them holds for the real ones."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from understudy.plans import Given, Node
+from understudy.plans.training import staged
+from understudy.recipe import Recipe
+from understudy.recipe.build import Cast
+from understudy.runs.compile import chain, compiled
+from understudy.stored import Stored
+from understudy.training.loop import Training
+from understudy.training.teaching import unlearned
+
+
+class Rehearsals:
+    """The trainings of a recipe on its first seed, none of them begun, by the nodes that the run itself will have.
+
+    So whoever is rehearsed has as many teachers as in the run, and of the same kind: with their weights where these are
+    given, fresh where they are yet to be trained. Each is made once.
+
+    Where assistants are still to be chosen (``"auto"``), there is no node of them yet: the recipe's own teacher stands
+    for whoever it will be.
+    """
+
+    def __init__(self, recipe: Recipe, cast: Cast):
+        methods = {name: table.model_copy(update={"seeds": None}) for name, table in recipe.methods.items()}
+        first = {"seeds": recipe.seeds[:1], "methods": methods, "settings": recipe.settings.plain}
+        self.recipe, self.cast = recipe.model_copy(update=first), cast
+        self.plan = compiled(self.recipe)
+        self._made: dict[str, nn.Module] = {}
+
+    def chain(self, name: str) -> list[Node]:
+        """What a method of the recipe trains: its assistants in their order, then the student."""
+        return chain(name, self.recipe.methods[name], self.recipe, self.recipe.seeds[0])
+
+    def student(self, name: str, stored: Stored | None = None) -> Training:
+        """The training of a method's student."""
+        return self.training(self.chain(name)[-1], stored)
+
+    def training(self, node: Node, stored: Stored | None = None) -> Training:
+        """A node's training, of a fresh network."""
+        student = self.cast.network(node.network, node.seed, node.role)
+        teachers = self.networks(node.teachers)
+        stages = staged(node, student, teachers, self.cast)
+        data = self.cast.seen(node.data.student_samples)
+        return Training(student, teachers, stages, data, seed=node.seed, settings=node.arithmetic, stored=stored)
+
+    def networks(self, teachers: Sequence[str | Given]) -> list[nn.Module]:
+        """The teachers of a node."""
+        return [self._network(teacher) for teacher in teachers]
+
+    def _network(self, teacher: str | Given) -> nn.Module:
+        told = teacher if isinstance(teacher, str) else teacher.model_dump_json()
+        if told not in self._made:
+            self._made[told] = self._fresh(teacher) if isinstance(teacher, str) else self._given(teacher)
+        return self._made[told]
+
+    def _fresh(self, name: str) -> nn.Module:
+        node = self.plan[name]
+        return unlearned(self.cast.network(node.network, node.seed, node.role))
+
+    def _given(self, teacher: Given) -> nn.Module:
+        return self.cast.given(teacher, teacher.weights, teacher.prefix)

@@ -1,0 +1,297 @@
+"""A run: every training that a recipe asks for, then one look at the test part, then the result."""
+
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from understudy import recipe as recipes
+from understudy.data import Data
+from understudy.errors import FailedTrainingError
+from understudy.files import read_json
+from understudy.plans import Node, Store
+from understudy.plans.engines import Engine, Here
+from understudy.plans.entry import RESULT
+from understudy.plans.execution import Execution
+from understudy.plans.training import Casts, staged
+from understudy.recipe import Recipe
+from understudy.recipe.schema import NetworkTable
+from understudy.runs.assistants import chosen, trials
+from understudy.runs.compile import compiled, student_node, teachers_of, training_of
+from understudy.runs.durations import Forecast
+from understudy.runs.folder import RunFolder
+from understudy.runs.rehearsal import Rehearsals
+from understudy.runs.result import summarize
+from understudy.stage import Stage
+from understudy.stored import Stored
+from understudy.training import preflight
+from understudy.training.course import Course
+from understudy.training.interrupt import StopRequest
+from understudy.training.loop import Training
+from understudy.training.preflight import Finding
+from understudy.training.watch import Watcher
+
+MakeEngine = Callable[[Casts, Watcher, StopRequest], Engine]
+
+
+WHOLE = "all"  # the subject of what is said of all trainings together
+
+
+class Run:
+    """One execution of a recipe in a folder.
+
+    Args:
+        store: where finished trainings are looked for first, and put when they are done.
+        engine: what carries the trainings out; by default this process, one after another.
+        threads: of each training, where the recipe names none; by default PyTorch's choice.
+        casts: data that are loaded already.
+        borrowed: trainings that lie elsewhere, by their names.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        out: Path,
+        *,
+        trusted: Collection[str] = (),
+        watcher: Watcher | None = None,
+        stop: StopRequest | None = None,
+        checkpoint_seconds: float = 20.0,
+        onnx: bool = False,
+        store: Store | None = None,
+        engine: MakeEngine = Here,
+        threads: int | None = None,
+        casts: Casts | None = None,
+        borrowed: Mapping[str, Path] | None = None,
+    ):
+        # What nobody has measured (see understudy.runs.choosing) is plain.
+        self.recipe = recipe.model_copy(update={"settings": recipe.settings.plain})
+        self.folder = RunFolder(out, borrowed or {})
+        self.watcher = watcher or Watcher()
+        self.stop = StopRequest() if stop is None else stop  # one that nobody has made yet is false
+        self.checkpoint_seconds = checkpoint_seconds
+        self.onnx = onnx  # whether latencies are measured by ONNX Runtime, too
+        self.casts = casts or Casts(trusted, self.watcher.downloads)
+        self.cast = self.casts.of(recipe.data)
+        self.plan = compiled(self.recipe, self.decided())
+        self.notes: list[str] = []
+        self._failed: set[str] = set()  # quick trainings that came to nothing
+        self._engine = engine
+        self.execution = Execution(
+            self.folder,
+            self.casts,
+            threads=threads or torch.get_num_threads(),
+            store=store,
+            watcher=self.watcher,
+            trusted=self.casts.trusted,
+            every=checkpoint_seconds,
+        )
+        self.execution.submit(*self.plan)
+
+    def check(self) -> Iterator[Finding]:
+        """The pre-flight: everything that can be seen to be wrong before an epoch is spent."""
+        cast, settings, tables = self.cast, self.recipe.settings, self.recipe.taught_by
+        seed, rehearsals, seconds = self.recipe.seeds[0], self.rehearsals(), dict[str, float | None]()
+        yield from preflight.check_data(self.student_data, self.recipe.train.batch)
+        findings = list(preflight.check_network("student", self.student(seed), cast.data, settings))
+        teachers = dict(zip(tables, rehearsals.networks(teachers_of(self.recipe, seed)), strict=True))
+        for name, teacher in teachers.items():
+            findings += preflight.check_network(name, teacher, cast.data, settings)
+        for name, table in self.helpers().items():
+            findings += preflight.check_network(name, cast.network(table, seed, "student"), cast.data, settings)
+        yield from findings
+        if any(finding.level == "error" for finding in findings):
+            return  # nothing can be learned from what follows
+        for name, table in tables.items():
+            if table.train is not None:
+                yield Finding("ok", name, f"is trained first, for {table.train.epochs} epochs")
+                node = rehearsals.plan[training_of(name, table, self.recipe, seed)]
+                seconds[_of_any_seed(node)] = yield from self._check_training(name, node, rehearsals)
+                continue
+            weak = table.accept_weak
+            yield from preflight.check_teacher(
+                teachers[name], cast.data, settings, declared=table.accuracy, accept_weak=weak, name=name
+            )
+        for name in self.recipe.methods:
+            *assistants, student = rehearsals.chain(name)
+            for node in assistants:
+                called = f"{name}, assistant {node.network.network}"
+                seconds[_of_any_seed(node)] = yield from self._check_training(called, node, rehearsals)
+            seconds[_of_any_seed(student)] = yield from self._check_training(name, student, rehearsals)
+        yield from self.estimate(seconds)
+
+    def rehearsals(self) -> Rehearsals:
+        """The trainings of the recipe as they will be, for whoever wants to look at them before."""
+        return Rehearsals(self.recipe, self.cast)
+
+    def _check_training(
+        self, subject: str, node: Node, rehearsals: Rehearsals
+    ) -> Generator[Finding, None, float | None]:
+        """In the end, about how many seconds it takes; None where that cannot be said."""
+        seconds, sound = 0.0, True
+        for finding in self._findings(rehearsals.training(node), node.course):
+            yield replace(finding, subject=f"{subject}, {finding.subject}")
+            seconds, sound = seconds + finding.seconds, sound and finding.level != "error"
+        return seconds if sound else None
+
+    def estimate(self, seconds: Mapping[str, float | None]) -> Iterator[Finding]:
+        """Of the whole run, where each of its trainings was rehearsed, be it on another seed."""
+        whole = [seconds.get(_of_any_seed(node)) for node in self.plan]
+        auto = any(table.assistants == "auto" for table in self.recipe.methods.values())
+        if len(whole) > 1 and not auto and None not in whole:
+            total = sum(filter(None, whole))
+            text = f"{len(whole)} trainings, roughly {preflight.duration(total)} one after another"
+            yield Finding("ok", WHOLE, text, total)
+
+    def _findings(self, training: Training, course: Course) -> Iterator[Finding]:
+        yield from preflight.check_budget(training.stages, course)
+        for stage in training.stages:
+            yield from preflight.check_stage(
+                stage,
+                training.student,
+                training.teachers,
+                training.data,
+                training.settings,
+                seed=training.seed,
+                stored=self.stored,
+            )
+
+    @property
+    def stored(self) -> Stored | None:
+        return self.recipe.stored.within(self.folder.path) if self.recipe.stored else None
+
+    @property
+    def student_data(self) -> Data:
+        """What the students see of the data."""
+        return self.cast.seen(self.recipe.data.student_samples)
+
+    @property
+    def complete(self) -> bool:
+        return read_json(self.folder.path / RESULT) is not None
+
+    def execute(self) -> dict[str, Any]:
+        """Train what is not trained yet, then measure, and write the result."""
+        with self.folder.locked():
+            self.folder.claim(recipes.write(self.recipe))
+            self.watcher.run_begins(self.plan.names)
+            self.settle()
+            self.carry_out(self.plan.names)
+            result = read_json(self.folder.path / RESULT)
+            if result is None or self.outdated(result):
+                result = self.summary()
+                self.folder.write_result(result)
+            elif self.folder.keep(result["kept"]):
+                self.watcher.note(f"the student in {self.folder.path} was damaged: copied from {result['kept']}")
+        return result
+
+    def decided(self) -> list[str]:
+        """The methods whose trainings are known before any is done."""
+        return [name for name, table in self.recipe.methods.items() if table.assistants != "auto"]
+
+    def helpers(self) -> dict[str, NetworkTable]:
+        """The networks between teacher and student, each once, by what they are called in the check."""
+        tables = [table.assistants for table in self.recipe.methods.values() if table.assistants != "auto"]
+        return {f"assistant {assistant.network}": assistant for assistants in tables for assistant in assistants}
+
+    def foresee(self) -> int:
+        """Put into the plan what open choices train first, or have led to; answers with how many more may follow."""
+        more = 0
+        for name in [name for name in self.recipe.methods if name not in self.decided()]:
+            nodes = [node for node in trials(self.recipe, name, self.cast) if node.name not in self.folder.failed()]
+            self.execution.submit(*nodes)
+            there = {node.name: record for node in nodes if (record := self.execution.record(node.name))}
+            if len(there) == len(nodes):
+                self.execution.submit(*compiled(self._decided_by(there, name), [name]))
+            else:
+                more += 2 * len(self.recipe.seeds_of(name))  # its assistant's and its own
+        self.plan = self.execution.plan
+        return more
+
+    def forecast(self, to_train: Collection[str], more: int) -> Forecast | None:
+        """How far the time goes for these, which were foreseen, and so many more; None where there is no end to it."""
+        return None
+
+    def _decided_by(self, trained: Mapping[str, Mapping[str, Any]], name: str) -> Recipe:
+        """The recipe with a method's assistant, as the records of its quick trainings have it."""
+        return chosen(self.recipe, [name], self.cast, lambda _: trained)[0]
+
+    def settle(self) -> None:
+        """Find out what is left open in the recipe: which assistants ``"auto"`` stands for."""
+        undecided = [name for name in self.recipe.methods if name not in self.decided()]
+        if undecided:
+            recipe, self.notes = chosen(self.recipe, undecided, self.cast, self.trained_beside)
+            self.remember_failed()
+            self.adopt(recipe)
+
+    def trained_beside(self, nodes: Sequence[Node]) -> dict[str, Mapping[str, Any]]:
+        """The records of trainings that are not the recipe's own; of those that came to nothing there is none."""
+        self._failed.update(self.folder.failed())
+        wanted = [node for node in nodes if node.name not in self._failed]
+        self.execution.submit(*wanted)
+        return self.carry_out([node.name for node in wanted], self._set_aside)
+
+    def _set_aside(self, failure: FailedTrainingError) -> None:
+        self._failed.add(failure.training)
+        self.watcher.note(str(failure))
+
+    def remember_failed(self) -> None:
+        """Once a choice was made: another time they might come out otherwise, and so would the choice."""
+        self.folder.write_failed(self._failed)
+
+    def adopt(self, recipe: Recipe) -> None:
+        """Go on with a recipe in which nothing is open any more."""
+        self.recipe, self.plan = recipe, compiled(recipe)
+        self.execution.submit(*self.plan)
+
+    def summary(self) -> dict[str, Any]:
+        """The result; the test part is opened here, once."""
+        result = summarize(self)
+        result["notes"] += self.notes
+        return result
+
+    def outdated(self, result: Mapping[str, Any]) -> bool:
+        """Whether a result that is there says less than could be said now."""
+        return False
+
+    def carry_out(
+        self, names: Collection[str], failed: Callable[[FailedTrainingError], None] | None = None
+    ) -> dict[str, Mapping[str, Any]]:
+        """Train these, and what they learn from, or go on with it, unless it is done; answers with their records.
+
+        One that came to nothing ends it, unless there is somebody to be told: ``failed``.
+        """
+        if any(name not in self.execution.plan for name in names):
+            self.settle()
+        with self._engine(self.casts, self.watcher, self.stop) as self.execution.engine:
+            for _ in self.execution.results(names, failed):
+                self.folder.gather_metrics(self.plan.names)
+        return {name: self.execution.done[name] for name in names if name in self.execution.done}
+
+    def student(self, seed: int) -> nn.Module:
+        """A student with the fresh weights of this seed, the same for every method."""
+        return self.cast.network(self.recipe.student, seed, "student")
+
+    def trained(self, name: str) -> nn.Module:
+        """The network of a training that is done."""
+        return self.execution.network(name)
+
+    def teachers(self, seed: int) -> dict[str, nn.Module]:
+        """The teachers of a seed, trained."""
+        return {
+            name: self.recipe.settings.place(self.cast.teacher(table, seed))
+            if table.weights is not None
+            else self.trained(training_of(name, table, self.recipe, seed))
+            for name, table in self.recipe.taught_by.items()
+        }
+
+    def stages(self, name: str, student: nn.Module, teachers: list[nn.Module]) -> list[Stage]:
+        """What a method of the recipe does, between these."""
+        return staged(student_node(name, self.recipe, self.recipe.seeds[0]), student, teachers, self.cast)
+
+
+def _of_any_seed(node: Node) -> str:
+    """What a training is called, without its seed."""
+    return node.name.removesuffix(f"-{node.seed}")

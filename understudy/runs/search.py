@@ -1,0 +1,142 @@
+"""A search carried out: the trainings that a strategy asks for, as it asks for them."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from understudy.errors import FailedTrainingError
+from understudy.measure import Spread
+from understudy.paths import Budget, Edge, Strategy, allowed, beside, with_failures
+from understudy.paths.edges import Known
+from understudy.plans import Node
+from understudy.plans.execution import Done, Execution
+from understudy.runs.durations import Durations
+
+Observer = Callable[["Search"], None]
+
+
+class Search:
+    """Asks for trainings until the strategy wants no more, or the budget is spent.
+
+    Args:
+        nodes: of an edge, one for each seed; none for a teacher that is given.
+        also: trainings to be done beside those of the strategy.
+        given: what is known without any training.
+        spent: seconds that earlier sessions of the same search took.
+        observer: told after every training, and when new ones are asked for.
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        nodes: Callable[[Edge], Sequence[Node]],
+        execution: Execution,
+        *,
+        budget: Budget | None = None,
+        also: Sequence[Edge] = (),
+        given: Known | None = None,
+        spent: float = 0.0,
+        observer: Observer | None = None,
+    ):
+        self.strategy, self.execution, self.also = strategy, execution, list(also)
+        self.budget, self.spent = budget or Budget(), spent
+        self.known: dict[Edge, Spread] = dict(given or {})
+        self.asked: dict[Edge, list[str]] = {}  # the trainings of each
+        self.failed: dict[Edge, FailedTrainingError] = {}  # what came to nothing, and why
+        self.left: list[Edge] = []  # wanted, and kept from being trained by the budget
+        self.origins: dict[str, str] = {}  # of each training: trained now, or there already
+        self._nodes, self._observer, self._began = nodes, observer or (lambda _: None), time.monotonic()
+        self._values: dict[str, float] = {}
+
+    def run(self) -> None:
+        """Until nothing is left to ask for."""
+        self._ask()
+        for done in self.execution.results(failed=self._set_aside):
+            self._record(done)
+            self._ask()
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken, earlier sessions included."""
+        return self.spent + time.monotonic() - self._began
+
+    @property
+    def trainings(self) -> int:
+        """How many networks were asked for, the teacher's included."""
+        return sum(map(len, self.asked.values()))
+
+    @property
+    def waiting(self) -> list[str]:
+        """What was asked for and is not done; of what has failed, nothing is waited for."""
+        sound = [names for edge, names in self.asked.items() if edge not in self.failed]
+        return [name for names in sound for name in names if name not in self.origins]
+
+    @property
+    def to_come(self) -> int:
+        """How many more trainings of students there may be, beside those asked for."""
+        asked = sum(len(edge.path) > 1 or edge.quick for edge in self.asked)
+        each = max(map(len, self.asked.values()), default=1)
+        return 0 if self.left or not self.waiting else max(0, self.strategy.most - asked) * each
+
+    @property
+    def durations(self) -> Durations:
+        """What to expect of the trainings that are waited for."""
+        done = self.execution.done
+        return Durations((self.execution.plan[name], float(done[name].get("seconds") or 0.0)) for name in self.origins)
+
+    def _record(self, done: Done) -> None:
+        self.origins[done.node.name] = done.origin
+        value = done.validation
+        if value is not None:
+            self._values[done.node.name] = value
+        for edge, names in self.asked.items():
+            if edge not in self.known and all(name in self._values for name in names):
+                self.known[edge] = Spread(tuple(self._values[name] for name in names))
+        self._observer(self)
+
+    def _set_aside(self, failure: FailedTrainingError) -> None:
+        """The paths through a training that failed are of no use any more; without the teacher, none is."""
+        if self.execution.plan[failure.training].role == "teacher":
+            raise failure
+        edge = next(edge for edge, names in self.asked.items() if failure.training in names)
+        told = FailedTrainingError(str(failure), training=failure.training, reason=failure.reason)
+        self.failed.setdefault(edge, told)  # a new one, without the traceback, which would hold the networks
+        self.execution.given_up.update(self.asked[edge])  # on other seeds, too
+        self.execution.watcher.note(f"{failure}. The search goes on without {edge}")
+        self._ask()
+
+    def _ask(self) -> None:
+        """Submit what fits the budget; with a time, no more than can begin at once."""
+        most, seen = self.budget.trainings, self._seen
+        wanted, left = allowed(self.strategy, seen, most, self._cost)
+        self.left = [edge for edge in left if edge not in seen]
+        if not self.left:
+            done = not self.strategy.wanted(seen)
+            others, self.left = beside(self.also, wanted, done=done, most=most, cost=self._cost)
+            wanted = [*wanted, *others]
+        late = self.budget.seconds is not None and self.seconds >= self.budget.seconds
+        for edge in wanted:
+            if edge in self.asked or edge in seen:
+                continue
+            if late and not self._begun(edge):
+                self.left.append(edge)
+            elif late or self.budget.seconds is None or len(self.waiting) < self._workers:
+                nodes = self._nodes(edge)
+                self.asked[edge] = [node.name for node in nodes]
+                self.execution.submit(*nodes)
+        self._observer(self)
+
+    def _begun(self, edge: Edge) -> bool:
+        """What an earlier session began is ended, and what is done need not be waited for, however late it is."""
+        return any(self.execution.begun(node) for node in self._nodes(edge))
+
+    @property
+    def _seen(self) -> Known:
+        return with_failures(self.strategy, self.known, self.failed)
+
+    def _cost(self, edge: Edge) -> int:
+        """How many trainings it takes; what would learn from one that failed is never begun."""
+        return 0 if edge.passes(self.failed) else len(self._nodes(edge))
+
+    @property
+    def _workers(self) -> int:
+        return self.execution.engine.workers if self.execution.engine else 1
