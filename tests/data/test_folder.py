@@ -43,7 +43,7 @@ def test_val_stands_in_for_test_and_none_is_none(write_images, tmp_path):
 
 def test_classes_choose_the_order(write_images):
     data = load("folder", write_images(), size=4, classes=["dog", "cat"], validation=0)
-    assert data.train.labels.tolist() == [0] * 4 + [1] * 4
+    assert data.train.targets.tolist() == [0] * 4 + [1] * 4
     assert data.train.source.samples.shape == (8, 3, 4, 4)
 
 

@@ -62,7 +62,7 @@ def test_ids_are_the_numbers_in_the_file():
     batch = next(iter(epoch_of(part(some), batch=4)))
     assert sorted(batch.ids.tolist()) == some.tolist()
     assert torch.equal(batch.inputs, X[batch.ids].float() * (1 / 255))
-    assert torch.equal(batch.labels, Y[batch.ids])
+    assert torch.equal(batch.targets, Y[batch.ids])
 
 
 @pytest.mark.parametrize("views", [Views(), Views(shift=2, flip=True, cutout=3, mixup=0.4)])
@@ -150,7 +150,7 @@ def test_a_forked_process_has_workers_of_its_own_and_leaves_those_of_its_parent(
 
 def test_mixing_answers_with_distributions():
     for batch in epoch_of(part(), views=Views(mixup=0.5)):
-        assert torch.allclose(batch.labels.sum(1), torch.ones(len(batch)))
+        assert torch.allclose(batch.targets.sum(1), torch.ones(len(batch)))
         assert batch.inputs.dtype == torch.float32
         assert float(batch.inputs.max()) <= 1
 
@@ -158,7 +158,7 @@ def test_mixing_answers_with_distributions():
 def test_mixing_partners_stay_in_the_part():
     inside = torch.arange(0, 50, 3)  # class 0 alone
     for batch in epoch_of(part(inside), views=Views(mixup=1.0)):
-        assert (batch.labels[:, 0] > 0.999).all()
+        assert (batch.targets[:, 0] > 0.999).all()
 
 
 def test_in_order():
@@ -178,7 +178,7 @@ def test_the_split_is_stratified_seeded_and_disjoint(numbers, seed, data):
     assert len(chosen) == count
     assert sorted(train.ids.tolist() + chosen.ids.tolist()) == list(range(len(labels)))
     exact = torch.bincount(labels, minlength=5).double() * count / len(labels)
-    assert ((torch.bincount(chosen.labels, minlength=5) - exact).abs() < 1).all()
+    assert ((torch.bincount(chosen.targets, minlength=5) - exact).abs() < 1).all()
     assert torch.equal(split(source, count, seed=seed, classes=5)[1].ids, chosen.ids)
 
 
@@ -203,7 +203,7 @@ def test_fewer_training_samples_keep_the_classes_in_proportion():
     data = fewer(from_tensors((X, Y), validation=10), 12)
     assert len(data.train) == 12
     assert len(data.validation) == 10
-    assert set(data.train.labels.tolist()) == set(Y.tolist())
+    assert set(data.train.targets.tolist()) == set(Y.tolist())
     assert data.example(4, CPU).shape == (4, 3, 6, 6)
     with pytest.raises(UserError, match="training samples are asked for"):
         fewer(data, 13)

@@ -15,7 +15,7 @@ from understudy.data.sources import InMemory, Source, Streamed
 
 def content(source: Source) -> str:
     """SHA-256 over all samples and labels; it takes as long as reading them once."""
-    whole = hashlib.sha256(digest(source.labels).encode())
+    whole = hashlib.sha256(digest(source.targets).encode())
     if isinstance(source, InMemory):
         whole.update(digest(source.samples).encode())
     elif isinstance(source, Streamed) and isinstance(source.dataset, Images):

@@ -199,13 +199,13 @@ def check_labels(source: Source, classes: int, what: str) -> None:
     """There are samples, and every label is a class number."""
     if not len(source):
         raise UserError(f"{what}: there are no samples")
-    if len(source) != len(source.labels):
-        raise UserError(f"{what}: {len(source)} samples and {len(source.labels)} labels; there must be one for each")
-    wrong = ((source.labels < 0) | (source.labels >= classes)).nonzero().flatten()
+    if len(source) != len(source.targets):
+        raise UserError(f"{what}: {len(source)} samples and {len(source.targets)} labels; there must be one for each")
+    wrong = ((source.targets < 0) | (source.targets >= classes)).nonzero().flatten()
     if len(wrong):
         first = int(wrong[0])
         raise UserError(
-            f"{what}: sample {first} has label {int(source.labels[first])}, "
+            f"{what}: sample {first} has label {int(source.targets[first])}, "
             f"but the {classes} classes are numbered 0 to {classes - 1} ({len(wrong)} such labels)"
         )
 

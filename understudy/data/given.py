@@ -30,7 +30,7 @@ def from_tensors(
     """Data of tensors or arrays: ``from_tensors((x, y), test=(x_test, y_test))``, with y the class numbers."""
     source = _in_memory(train, "train")
     opened = None if test is None else _in_memory(test, "test")  # it is in memory already; used only at the end
-    found = Contents(source, None if opened is None else lambda: opened, class_names(classes, source.labels))
+    found = Contents(source, None if opened is None else lambda: opened, class_names(classes, source.targets))
     return assembled(found, name=name, validation=validation, seed=seed)
 
 
@@ -54,7 +54,7 @@ def from_datasets(
             _check_map_style(part)
     source = _source(train, "train", workers)
     named = classes if classes is not None else getattr(train, "classes", None)
-    names = class_names(named if isinstance(named, (int, list, tuple)) else None, source.labels)
+    names = class_names(named if isinstance(named, (int, list, tuple)) else None, source.targets)
     found = Contents(source, None if test is None else lambda: _source(test, "test", workers), names)
     return assembled(found, name=name, validation=validation, seed=seed)
 

@@ -41,7 +41,7 @@ class Part:
 
     @property
     def labels(self) -> Tensor:
-        return self.source.labels[self.ids]
+        return self.source.targets[self.ids]
 
     def in_order(self, batch: int, device: torch.device) -> Iterator[Batch]:
         """Every sample once, as it is, in the file's order."""
@@ -84,14 +84,14 @@ class Part:
         return len(self) // min(batch, len(self))
 
     def _batches(self, lists: list[Tensor], device: torch.device) -> Iterator[Batch]:
-        here, labels = _sent(lists, device), _sent([self.source.labels[ids] for ids in lists], device)
+        here, labels = _sent(lists, device), _sent([self.source.targets[ids] for ids in lists], device)
         for own, ids, y, images in zip(lists, here, labels, self.source.batches(lists, device), strict=True):
             yield Batch(PLAIN.draw(images, 0, 0, ids), y, ids, numbers=own)
 
     def _viewed(
         self, lists: list[Tensor], draw: Draw, views: Views, classes: int, device: torch.device
     ) -> Iterator[Batch]:
-        known, seed, number = self.source.labels, draw.seed, draw.number
+        known, seed, number = self.source.targets, draw.seed, draw.number
         partners = [views.partners(seed, number, ids, self.ids) for ids in lists]
         wanted = [ids if other is None else torch.cat((ids, other)) for ids, other in zip(lists, partners, strict=True)]
         here, labels = _sent(wanted, device), _sent([known[ids] for ids in wanted], device)
@@ -148,7 +148,7 @@ def split(source: Source, validation: int | float, *, seed: int, classes: int) -
     count = _validation_count(validation, len(source))
     if count == 0:
         return Part(source, ids), None
-    chosen = _stratified(source.labels, count, seed, classes)
+    chosen = _stratified(source.targets, count, seed, classes)
     return Part(source, ids[~chosen]), Part(source, ids[chosen])
 
 
@@ -201,6 +201,6 @@ def fewer(data: Data, count: int) -> Data:
     """The same data with only ``count`` training samples, each class in proportion."""
     if not 0 < count <= len(data.train):
         raise UserError(f"{count} training samples are asked for; there are {len(data.train)}")
-    labels = data.train.labels
+    labels = data.train.targets
     chosen = _stratified(labels, count, 0, len(data.classes))
     return replace(data, train=Part(data.train.source, data.train.ids[chosen]))

@@ -180,7 +180,7 @@ def _whitened(data: Data, whitening: Whitening) -> Data:
         images = _images(Part(part.source, torch.arange(len(part.source))))
         with torch.no_grad():
             prepared = torch.cat([whitening(batch) for batch in images.split(1000)])
-        return InMemory(prepared, part.source.labels)
+        return InMemory(prepared, part.source.targets)
 
     train = whole(data.train)
     opened = data.open_test
