@@ -9,11 +9,11 @@ from typing import Any
 
 from benchmarks.workload import BATCH, MEAN, SGD, STD, Loop, Work
 from understudy import CE, KD, Course, Settings, Stage, Stored, Views, optimizers
-from understudy.measure.floors import Floor
+from understudy.bench.floors import Floor
 from understudy.methods import find
 from understudy.models import Normalized
+from understudy.teacher.shared import SharedPasses
 from understudy.training.loop import Training
-from understudy.training.sharing import SharedPasses
 
 PLAIN, FAST = Settings(), Settings(precision="bfloat16")
 SETTINGS = {"plain": PLAIN, "fast": FAST}

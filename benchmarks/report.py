@@ -9,7 +9,7 @@ from benchmarks.parts import Part, Raw
 from benchmarks.sections import Processes, Times, median
 from benchmarks.start import CALL, STARTS
 from benchmarks.workload import BATCH, PAIRS
-from understudy.measure.steps import median_ratio
+from understudy.bench.steps import median_ratio
 
 Line = tuple[str, str, str, str]  # what, at least, found, verdict
 

@@ -14,7 +14,7 @@ from benchmarks import ours, peers, sweep
 from benchmarks import start as beginnings
 from benchmarks.memory import in_own_process
 from benchmarks.workload import BATCH, PAIRS, Work
-from understudy.measure.steps import interleaved
+from understudy.bench.steps import interleaved
 
 CPU = torch.device("cpu")
 Times = dict[str, list[float]]

@@ -15,7 +15,7 @@ from benchmarks import ours
 from benchmarks.workload import PAIRS, Work
 from understudy import Stage
 from understudy.methods import find
-from understudy.training.sharing import SharedPasses
+from understudy.teacher.shared import SharedPasses
 from understudy.training.turns import Turns
 
 TOGETHER = "together"

@@ -26,9 +26,9 @@ from understudy.methods import METHODS
 from understudy.methods.costs import FILE
 from understudy.models import build
 from understudy.recipe.build import stages
+from understudy.settings import Settings
 from understudy.training.apparatus import Apparatus
 from understudy.training.course import Course
-from understudy.training.settings import Settings
 
 BATCH, SAMPLES, CLASSES = 64, 45_000, 10
 COURSE = Course(epochs=30, batch=BATCH)

@@ -10,10 +10,10 @@ import pytest
 from benchmarks import __main__ as command
 from benchmarks import ours, parts, peers, report, sections, start
 from benchmarks.workload import BATCH, PAIRS, Pair, Work
+from understudy.bench import choose as fastest
+from understudy.bench.floors import Floor
 from understudy.cli import distill
 from understudy.data.sets import cifar
-from understudy.measure import fastest
-from understudy.measure.floors import Floor
 from understudy.training.loop import Training
 
 WAYS = ("separate", "with one store", "trained together")

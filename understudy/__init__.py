@@ -18,6 +18,7 @@ from understudy.errors import UserError as UserError
 from understudy.models.student import load as load
 from understudy.objective import Objective as Objective
 from understudy.objective import Outcome as Outcome
+from understudy.settings import Settings as Settings
 from understudy.stage import Stage as Stage
 from understudy.stored import Stored as Stored
 from understudy.taps import Pair as Pair
@@ -83,7 +84,6 @@ from understudy.terms import Vote as Vote
 from understudy.training import optimizers as optimizers
 from understudy.training import rates as rates
 from understudy.training.course import Course as Course
-from understudy.training.settings import Settings as Settings
 from understudy.training.watch import Lines as Lines
 from understudy.training.watch import Watcher as Watcher
 from understudy.weights import auto as auto

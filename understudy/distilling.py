@@ -16,6 +16,7 @@ from understudy.methods import find
 from understudy.models import load_weights
 from understudy.models import student as product
 from understudy.objective import evaluating
+from understudy.settings import Settings
 from understudy.stage import Stage
 from understudy.stored import Stored
 from understudy.terms import Expression
@@ -25,7 +26,6 @@ from understudy.training.evaluate import answers, together
 from understudy.training.interrupt import Stopped, listening
 from understudy.training.loop import Training
 from understudy.training.preflight import Finding
-from understudy.training.settings import Settings
 from understudy.training.watch import Warner, Watcher
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import typer
 
 from tests.runs.test_path import SEARCH
 from understudy import recipe as recipes
+from understudy.bench.choose import Choice
 from understudy.cli import _engines, app, main
-from understudy.measure.fastest import Choice
 from understudy.plans.engines import Here
 from understudy.plans.training import Casts
 from understudy.runs import at_once, choosing

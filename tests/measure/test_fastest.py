@@ -9,17 +9,17 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from understudy.bench import choose as fastest
+from understudy.bench.choose import best_of, fastest_settings
 from understudy.data import Views
 from understudy.errors import UserError
-from understudy.measure import fastest
-from understudy.measure.fastest import best_of, fastest_settings
 from understudy.methods import find
+from understudy.settings import CHOOSABLE, Settings
 from understudy.stored import Stored
-from understudy.training import teaching
+from understudy.teacher import stand_in as teaching
+from understudy.teacher.stand_in import unlearned
 from understudy.training.course import Course
 from understudy.training.loop import Training
-from understudy.training.settings import CHOOSABLE, Settings
-from understudy.training.teaching import unlearned
 
 OPEN = Settings(device="cpu", auto=CHOOSABLE)
 

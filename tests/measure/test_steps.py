@@ -8,20 +8,20 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from understudy.bench import parts as parts_module
+from understudy.bench import steps
+from understudy.bench.floors import Floor
+from understudy.bench.parts import Parts
+from understudy.bench.steps import step_cost
 from understudy.data import Views
-from understudy.measure import parts as parts_module
-from understudy.measure import steps
-from understudy.measure.floors import Floor
-from understudy.measure.parts import Parts
-from understudy.measure.steps import step_cost
 from understudy.measure.surroundings import peak_memory, reset_peak_memory
 from understudy.methods import find
 from understudy.objective import Objective
+from understudy.settings import Settings
 from understudy.stored import Stored
 from understudy.training.course import Course
 from understudy.training.loop import Training
 from understudy.training.optimizers import SGD
-from understudy.training.settings import Settings
 
 COURSE = Course(epochs=2, batch=16, optimizer=SGD(lr=0.01), views=Views(flip=True))
 

@@ -18,8 +18,8 @@ from understudy.data.sources import InMemory
 from understudy.methods import METHODS
 from understudy.recipe.build import Cast
 from understudy.runs import result
+from understudy.settings import Settings
 from understudy.training.evaluate import answers
-from understudy.training.settings import Settings
 
 FEW = (
     "train.epochs=1",

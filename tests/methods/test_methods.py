@@ -12,11 +12,11 @@ from understudy.data import from_tensors
 from understudy.methods import METHODS, find
 from understudy.methods.costs import cost
 from understudy.recipe.build import stages as stages_of
+from understudy.settings import Settings
 from understudy.terms import as_sum
 from understudy.training import preflight
 from understudy.training.course import Course
 from understudy.training.optimizers import SGD
-from understudy.training.settings import Settings
 
 COURSE = Course(epochs=10, batch=16)
 NEEDED = {  # what cannot be proposed from two networks

@@ -9,8 +9,8 @@ from understudy import export
 from understudy.errors import UserError
 from understudy.export.opening import open_student
 from understudy.models import build
+from understudy.settings import Settings
 from understudy.training.evaluate import answers
-from understudy.training.settings import Settings
 
 RESNET = {"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1], "layer_type": "basic"}
 VIT = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 8, "patch_size": 4}

@@ -7,7 +7,7 @@ from tests.conftest import RECIPE
 from understudy.plans import Plan
 from understudy.runs import at_once as module
 from understudy.runs.at_once import at_once, cores
-from understudy.training.settings import Settings
+from understudy.settings import Settings
 
 TEXT = RECIPE.partition("[methods.fitnets]")[0] + "[methods.alone]\n[methods.kd]\n"
 TRAINED = TEXT.replace('weights = "teacher.safetensors"', "train = { epochs = 2 }")

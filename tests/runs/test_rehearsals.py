@@ -5,14 +5,14 @@ import pytest
 from tests.conftest import RECIPE
 from understudy import recipe as recipes
 from understudy.cli import bench
-from understudy.measure.fastest import Choice
+from understudy.bench.choose import Choice
 from understudy.plans.training import Casts
 from understudy.runs import choosing
 from understudy.runs.path import PathRun
 from understudy.taps import inner
 from understudy.training import preflight
-from understudy.training.settings import Settings
-from understudy.training.teaching import has_learned
+from understudy.settings import Settings
+from understudy.teacher.stand_in import has_learned
 
 BASE = RECIPE.partition("[methods.fitnets]")[0]
 ASSISTANTS = """

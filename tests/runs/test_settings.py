@@ -5,13 +5,13 @@ import pytest
 import understudy
 from understudy import UserError
 from understudy import recipe as recipes
-from understudy.measure.fastest import Choice
+from understudy.bench.choose import Choice
 from understudy.plans.training import Casts
 from understudy.runs import calls, choosing
 from understudy.runs.choosing import settled
 from understudy.stored import Stored
-from understudy.training.settings import CHOOSABLE, Settings
-from understudy.training.teaching import has_learned
+from understudy.settings import CHOOSABLE, Settings
+from understudy.teacher.stand_in import has_learned
 
 RECIPE = """
 [data]

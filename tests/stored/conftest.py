@@ -8,12 +8,12 @@ from understudy import Stored
 from understudy.data import Views
 from understudy.methods import find
 from understudy.objective import Objective
+from understudy.settings import Settings
 from understudy.training.course import Course
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.loop import Training
 from understudy.training.optimizers import SGD
 from understudy.training.rates import Cosine
-from understudy.training.settings import Settings
 
 EVERY = Views(shift=1, flip=True, cutout=2, mixup=1.0)
 COURSE = Course(epochs=4, batch=16, optimizer=SGD(lr=0.05), rate=Cosine(), views=EVERY, keep="last")

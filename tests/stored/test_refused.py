@@ -15,11 +15,12 @@ from understudy.data.parts import Data
 from understudy.data.sources import Streamed
 from understudy.errors import UserError
 from understudy.methods import find
+from understudy.models import fingerprints
+from understudy.settings import Settings
 from understudy.stage import Stage
-from understudy.stored import fingerprints
+from understudy.teacher import stand_in as teaching
 from understudy.terms import CE, Confidence, GradientAT
-from understudy.training import preflight, teaching
-from understudy.training.settings import Settings
+from understudy.training import preflight
 
 
 def test_who_may_add_nothing_is_told_what_is_missing(train, at):

@@ -19,10 +19,10 @@ from tests.stored.conftest import COURSE, FITNETS, equal, files
 from understudy import Stored
 from understudy.data import Views
 from understudy.errors import UserError
+from understudy.settings import Settings
 from understudy.stage import Stage
 from understudy.stored.answers import StoredAnswers
 from understudy.terms import CE, KD, SeveralTeachers
-from understudy.training.settings import Settings
 
 
 @pytest.mark.parametrize("channels_last", [True, False])

@@ -13,6 +13,7 @@ from understudy.methods.dml import dml
 from understudy.methods.rocket import rocket
 from understudy.models.front import Normalized
 from understudy.proposals import PROPOSALS
+from understudy.settings import Settings
 from understudy.stage import Stage
 from understudy.terms import Facts, Term
 from understudy.terms.bss import BSS
@@ -25,7 +26,6 @@ from understudy.terms.rocket import Rocket
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.loop import Training
 from understudy.training.optimizers import SGD
-from understudy.training.settings import Settings
 from understudy.training.watch import Watcher
 
 COURSE = Course(epochs=3, batch=16, optimizer=SGD(lr=0.05))

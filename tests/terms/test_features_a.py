@@ -11,6 +11,7 @@ from understudy import Objective, UserError
 from understudy.methods import ab as ab_method
 from understudy.methods import factor_transfer as factor_method
 from understudy.methods import fsp as fsp_method
+from understudy.settings import Settings
 from understudy.terms import Term
 from understudy.terms.ab import AB
 from understudy.terms.at import AT
@@ -23,7 +24,6 @@ from understudy.terms.ofd import OFD, Overhaul
 from understudy.training.course import Course
 from understudy.training.loop import Training
 from understudy.training.optimizers import SGD
-from understudy.training.settings import Settings
 
 INPUTS = torch.randn(12, 1, 8, 8, generator=torch.Generator().manual_seed(1))
 LABELS = torch.arange(12) % CLASSES

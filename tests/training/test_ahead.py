@@ -9,9 +9,9 @@ from torch import nn
 from tests.conftest import Stopper
 from understudy import Course, Settings, Views, optimizers
 from understudy.methods import find
+from understudy.teacher.shared import SharedPasses
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.loop import Training
-from understudy.training.sharing import SharedPasses
 from understudy.training.turns import Turns
 
 COURSE = Course(epochs=2, batch=16, optimizer=optimizers.SGD(lr=0.05), views=Views(flip=True, mixup=0.3), keep="last")

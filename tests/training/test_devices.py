@@ -9,11 +9,11 @@ import torch
 
 from tests.refusing import Refusing, without_autocast
 from understudy import CE, KD, Objective, Settings, Views
+from understudy import settings as settings_module
 from understudy.methods import find
-from understudy.models.folding import copied
 from understudy.streams import Beside
-from understudy.training import settings as settings_module
-from understudy.training import teaching
+from understudy.teacher import stand_in as teaching
+from understudy.teacher.folding import copied
 from understudy.training.course import Course
 from understudy.training.loop import Training
 from understudy.training.optimizers import SGD
@@ -95,7 +95,7 @@ def test_a_whole_step_asks_nothing_of_the_device(small, monkeypatch, method, own
         return teaching.Lean(copied(teacher.network), teacher, settings)  # judged before the stage, by its values
 
     monkeypatch.setattr(teaching, "_stand_in", copy_of)
-    monkeypatch.setattr("understudy.training.ahead.company_matters", lambda *_: None)
+    monkeypatch.setattr("understudy.teacher.batching.company_matters", lambda *_: None)
     settings = Settings(device="meta", teacher_batches=batches)
     teacher, student = small.networks()
     stages, told = find(method)(STEP, **own), Watcher()

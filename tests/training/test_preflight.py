@@ -7,17 +7,17 @@ import pytest
 import torch
 from torch import nn
 
+from understudy import hardware as clock
 from understudy.data import Part, Views
 from understudy.errors import UserError
-from understudy.measure import clock
 from understudy.methods import find
+from understudy.settings import Settings
 from understudy.stage import Stage
 from understudy.stored import Stored
 from understudy.terms import CE, KD, GradientAT, Hint, Term, as_sum
 from understudy.terms._base import Reads
 from understudy.training import preflight
 from understudy.training.course import Course
-from understudy.training.settings import Settings
 from understudy.weights import linear
 
 COURSE, CPU = Course(batch=16), Settings(device="cpu")

@@ -11,13 +11,13 @@ from tests.conftest import Stopper
 from understudy.data import Views
 from understudy.methods import find
 from understudy.models import student as product
+from understudy.settings import Settings
 from understudy.training import checkpoints
 from understudy.training.course import Course
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.loop import Training
 from understudy.training.optimizers import SGD, AdamW, RMSProp
 from understudy.training.rates import Cosine, OneCycle
-from understudy.training.settings import Settings
 
 PLAIN = Course(epochs=5, batch=16, optimizer=SGD(lr=0.05), rate=Cosine(warmup=0.5), keep="last")
 STEPS = 4 * PLAIN.epochs  # 72 training samples

@@ -9,18 +9,18 @@ from torch import nn
 
 from understudy.methods import find
 from understudy.models import NetworkSpec, Normalized
-from understudy.models.folding import copied, fold
 from understudy.objective import Objective
+from understudy.settings import Settings
 from understudy.stage import Stage
 from understudy.taps import TappedNetwork
+from understudy.teacher import stand_in as teaching
+from understudy.teacher.folding import copied, fold
+from understudy.teacher.stand_in import lean, unlearned
 from understudy.terms import CE, KD, GradientAT, Hint
-from understudy.training import teaching
 from understudy.training.apparatus import Apparatus
 from understudy.training.course import Course
 from understudy.training.loop import Training
 from understudy.training.optimizers import SGD
-from understudy.training.settings import Settings
-from understudy.training.teaching import lean, unlearned
 
 CPU = Settings(device="cpu")
 COURSE = Course(epochs=2, batch=16, optimizer=SGD(lr=0.05), keep="last")

@@ -8,9 +8,10 @@ import torch
 from understudy import Course, Settings, Views, optimizers
 from understudy.data.parts import Batch
 from understudy.methods import find
-from understudy.training import checkpoints, sharing
+from understudy.teacher import shared as sharing
+from understudy.teacher.shared import SharedPasses
+from understudy.training import checkpoints
 from understudy.training.loop import Training
-from understudy.training.sharing import SharedPasses
 from understudy.training.turns import Turns
 
 COURSE = Course(epochs=3, batch=24, optimizer=optimizers.SGD(lr=0.05), views=Views(flip=True), keep="last")

@@ -19,8 +19,8 @@ from understudy.runs import Run
 from understudy.runs.at_once import cores
 from understudy.runs.durations import Forecast
 from understudy.runs.run import MakeEngine
+from understudy.settings import Choosable, Settings
 from understudy.training.interrupt import StopRequest
-from understudy.training.settings import Choosable, Settings
 from understudy.training.watch import Watcher
 
 

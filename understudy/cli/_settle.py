@@ -17,8 +17,8 @@ from understudy.runs import Run
 from understudy.runs.at_once import at_once
 from understudy.runs.choosing import settled
 from understudy.runs.folder import RunFolder
+from understudy.settings import Settings
 from understudy.training.preflight import Finding
-from understudy.training.settings import Settings
 from understudy.training.watch import Watcher
 
 R = TypeVar("R", bound=Run)

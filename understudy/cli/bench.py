@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from understudy.bench.steps import StepCost, step_cost
 from understudy.cli._live import Live
 from understudy.cli._settle import read_settled
 from understudy.cli._shared import (
@@ -23,7 +24,6 @@ from understudy.cli._shared import (
     print_json,
 )
 from understudy.errors import UserError, did_you_mean
-from understudy.measure.steps import StepCost, step_cost
 from understudy.measure.surroundings import command, machine, versions
 from understudy.plans.training import Casts
 from understudy.runs import Run

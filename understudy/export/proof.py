@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from understudy.data import Data, Part
 from understudy.errors import UserError, did_you_mean
 from understudy.measure import Latency, latencies
+from understudy.settings import Settings
 from understudy.training.evaluate import answers
-from understudy.training.settings import Settings
 
 ON_CPU = Settings(device="cpu")
 THROUGHPUT_BATCH = 128

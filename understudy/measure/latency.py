@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from understudy.errors import OptionalPackageError, UserError
-from understudy.measure.clock import timed
+from understudy.hardware import timed
 from understudy.objective import evaluating
 from understudy.taps import inner
 

@@ -19,9 +19,9 @@ from understudy.plans.code import code_version
 from understudy.plans.node import Given, Node
 from understudy.recipe.build import Cast, stages, weights_file
 from understudy.recipe.schema import NetworkTable
+from understudy.settings import Settings
 from understudy.stage import Stage
 from understudy.taps import Pair
-from understudy.training.settings import Settings
 
 _LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
 

@@ -7,9 +7,9 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from understudy.recipe.schema import DataTable, NetworkTable, Table
+from understudy.settings import Settings
 from understudy.stored import Stored
 from understudy.training.course import Course
-from understudy.training.settings import Settings
 
 
 class Given(NetworkTable):

@@ -20,10 +20,10 @@ from understudy.plans.origin import Origin
 from understudy.recipe.build import Cast, stages
 from understudy.recipe.schema import DataTable, NetworkTable, Table
 from understudy.stage import Stage
+from understudy.teacher.shared import SharedPasses
 from understudy.training import preflight
 from understudy.training.interrupt import StopRequest
 from understudy.training.loop import Training
-from understudy.training.sharing import SharedPasses
 from understudy.training.watch import Watcher
 
 

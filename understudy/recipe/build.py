@@ -24,7 +24,7 @@ from understudy.objective import evaluating
 from understudy.proposals import PROPOSALS
 from understudy.recipe.schema import DataTable, NetworkTable, TeacherTable
 from understudy.stage import Stage
-from understudy.training.teaching import unlearned
+from understudy.teacher.stand_in import unlearned
 
 PACKAGE = Path(understudy.__file__).parent
 SPLIT_SEED = 0  # all seeds share one validation part, so that they are measured alike

@@ -8,8 +8,8 @@ from understudy.errors import did_you_mean
 from understudy.recipe.checks import OF_ALL_METHODS, check_data, check_settings
 from understudy.recipe.mistakes import Mistakes
 from understudy.recipe.schema import DataTable
+from understudy.settings import CHOOSABLE
 from understudy.training.course import Course
-from understudy.training.settings import CHOOSABLE
 
 HowSettings = Literal["auto", "plain"] | None
 USUAL = {"optimizer": {"name": Course().optimizer.name}, "rate": {"name": Course().rate.name}}  # need not be named

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from understudy.settings import Settings
 from understudy.stored import Stored
 from understudy.training.course import Course
-from understudy.training.settings import Settings
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]

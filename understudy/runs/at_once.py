@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from understudy.errors import UserError
-from understudy.measure.fastest import SHORT, plain_step
+from understudy.bench.choose import SHORT, plain_step
 from understudy.models.families import parameters
 from understudy.plans import Node, Plan
 from understudy.recipe.build import Cast

@@ -9,14 +9,14 @@ from torch import nn
 
 from understudy.data.parts import Data, Part
 from understudy.data.sources import InMemory
-from understudy.measure.fastest import fastest_settings
+from understudy.bench.choose import fastest_settings
 from understudy.recipe.overrides import without_nones
 from understudy.runs.folder import RunFolder
 from understudy.stage import Stage
 from understudy.stored import Stored
-from understudy.stored.fingerprints import brief, of_layers, of_network, of_samples, of_values
+from understudy.models.fingerprints import brief, of_layers, of_network, of_samples, of_values
 from understudy.taps import inner
-from understudy.training.settings import CHOOSABLE, Settings
+from understudy.settings import CHOOSABLE, Settings
 from understudy.training.watch import Watcher
 
 

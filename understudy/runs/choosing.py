@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from understudy.measure.fastest import Choice, describe, fastest_settings
+from understudy.bench.choose import Choice, describe, fastest_settings
 from understudy.plans.training import Casts
 from understudy.recipe import Recipe
 from understudy.runs.folder import RunFolder

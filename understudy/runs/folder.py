@@ -11,7 +11,7 @@ from understudy.errors import UserError
 from understudy.files import read_json, write_atomically, write_json
 from understudy.models import student as product
 from understudy.plans.entry import METRICS, RESULT
-from understudy.training.settings import Settings
+from understudy.settings import Settings
 
 RECIPE = "recipe.toml"
 FAILED = "failed.json"

@@ -27,7 +27,7 @@ from understudy.recipe.schema import MethodTable
 from understudy.stage import Stage
 from understudy.terms import Reads
 from understudy.tracing import trace
-from understudy.training.settings import Settings
+from understudy.settings import Settings
 
 FEW = 5  # classes: up to so many, the first five choices are all there are
 COMPARED, BATCH = 512, 32  # samples that inner values are compared on, and how many at once

@@ -11,7 +11,7 @@ from understudy.recipe.build import Cast
 from understudy.runs.compile import chain, compiled
 from understudy.stored import Stored
 from understudy.training.loop import Training
-from understudy.training.teaching import unlearned
+from understudy.teacher.stand_in import unlearned
 
 
 class Rehearsals:

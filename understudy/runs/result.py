@@ -19,7 +19,7 @@ from understudy.runs import measures, samples
 from understudy.runs.compile import student_of
 from understudy.training import metrics
 from understudy.training.evaluate import answers, together
-from understudy.training.settings import Settings
+from understudy.settings import Settings
 
 if TYPE_CHECKING:
     from understudy.runs.run import Run

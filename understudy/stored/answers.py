@@ -12,14 +12,14 @@ from torch import Tensor
 from understudy.data.parts import Batch, Data
 from understudy.data.views import PLAIN, Draw, Views
 from understudy.errors import UserError
+from understudy.models import fingerprints
 from understudy.objective import Objective
+from understudy.settings import Settings
 from understudy.stage import Stage
-from understudy.stored import fingerprints
 from understudy.stored.options import Stored
 from understudy.stored.store import Store, has_others, missed_by_one
 from understudy.stored.value import LOGITS, Value, apart, rounding, value_of, values_of
 from understudy.taps import Answer
-from understudy.training.settings import Settings
 
 PROBED = 8  # samples of which the teacher is asked again, to see that its answers are those that are stored
 

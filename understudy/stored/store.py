@@ -9,7 +9,7 @@ from torch import nn
 
 from understudy.errors import UserError
 from understudy.files import write_atomically
-from understudy.stored import fingerprints
+from understudy.models import fingerprints
 from understudy.stored.records import Form, read_form
 from understudy.taps import inner
 

@@ -12,19 +12,19 @@ from understudy.data.parts import Batch, Data
 from understudy.data.views import Draw
 from understudy.errors import UserError
 from understudy.objective import Objective, Outcome
+from understudy.settings import Settings
 from understudy.stage import STAGE_STRIDE, Stage
 from understudy.stored import Stored
 from understudy.stored.answers import StoredAnswers
 from understudy.streams import Beside
+from understudy.teacher.batching import Ahead
+from understudy.teacher.shared import Answers, SharedPasses, question
+from understudy.teacher.stand_in import lean
 from understudy.terms import Facts, Reading
-from understudy.training.ahead import Ahead
 from understudy.training.averaging import Average
 from understudy.training.evaluate import objective_loss
 from understudy.training.optimizers import MaxNorm, parameter_groups, rival_groups
-from understudy.training.settings import Settings
-from understudy.training.sharing import Answers, SharedPasses, question
 from understudy.training.state import copy_of, restore_optimizer
-from understudy.training.teaching import lean
 
 RIVALS = "rivals"  # under which their loss stands in the log, beside the terms
 

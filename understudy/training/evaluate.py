@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from understudy.data.parts import Batch, Part
 from understudy.objective import Objective, evaluating
+from understudy.settings import Settings
 from understudy.taps import Answer, logits_in
-from understudy.training.settings import Settings
 
 BATCH = 500
 

@@ -18,16 +18,16 @@ from torch import Tensor, nn
 from understudy import bounds, randomness
 from understudy.data.parts import Batch, Data
 from understudy.errors import FailedTrainingError, UserError
+from understudy.settings import Settings
 from understudy.stage import Stage
 from understudy.stored import Stored
+from understudy.teacher.shared import SharedPasses
 from understudy.training import checkpoints
 from understudy.training.apparatus import Apparatus
 from understudy.training.evaluate import scores
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.metrics import Log
 from understudy.training.place import Best, Place
-from understudy.training.settings import Settings
-from understudy.training.sharing import SharedPasses
 from understudy.training.state import copy_of
 from understudy.training.watch import Watcher
 

@@ -12,24 +12,24 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from understudy import hardware as clock
 from understudy.data.parts import Batch, Data, Part
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
-from understudy.measure import clock
 from understudy.objective import Objective, evaluating
+from understudy.settings import Settings
 from understudy.stage import Stage
 from understudy.stored import Stored
 from understudy.stored.answers import company_matters, needs_live_teacher, passed_over
 from understudy.stored.forecast import Forecast, forecast
 from understudy.taps import inner, logits_in
+from understudy.teacher.stand_in import has_learned, lean
 from understudy.terms import Sum
 from understudy.training.apparatus import facts_of
 from understudy.training.course import Course
 from understudy.training.evaluate import answers
 from understudy.training.optimizers import MaxNorm, parameter_groups
-from understudy.training.settings import Settings
 from understudy.training.state import copy_of
-from understudy.training.teaching import has_learned, lean
 
 GLANCE, SAMPLE = 128, 1000  # samples by which a teacher is judged: the more only where the few leave a doubt
 SHORTFALL = 0.02  # below its declared accuracy that nobody minds

@@ -5,9 +5,9 @@ from types import TracebackType
 from understudy.errors import FailedTrainingError
 from understudy.plans.engines.base import Ended, Engine
 from understudy.plans.training import Casts, Job, Work
+from understudy.teacher.shared import SharedPasses
 from understudy.training.interrupt import StopRequest
 from understudy.training.loop import Training
-from understudy.training.sharing import SharedPasses
 from understudy.training.turns import Turns
 from understudy.training.watch import Watcher
 

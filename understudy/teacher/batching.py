@@ -13,9 +13,9 @@ from torch import Tensor
 
 from understudy.data.parts import Batch, Data
 from understudy.objective import Objective
+from understudy.settings import Settings
 from understudy.stored.answers import company_matters
-from understudy.training.settings import Settings
-from understudy.training.sharing import Answers, generators
+from understudy.teacher.shared import Answers, generators
 
 
 class Ahead:

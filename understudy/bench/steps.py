@@ -10,10 +10,10 @@ from typing import Literal
 
 import torch
 
+from understudy.bench.floors import Floor
+from understudy.bench.parts import Parts
 from understudy.data.parts import Batch
-from understudy.measure.clock import synchronize, timed
-from understudy.measure.floors import Floor
-from understudy.measure.parts import Parts
+from understudy.hardware import synchronize, timed
 from understudy.measure.surroundings import peak_memory, reset_peak_memory
 from understudy.stage import Stage
 from understudy.training.loop import Training

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from understudy.measure.clock import synchronize
+from understudy.hardware import synchronize
 from understudy.training.apparatus import Apparatus
 
 PARTS = ("data", "teacher", "student", "losses", "rivals", "backward", "optimizer", "loop")

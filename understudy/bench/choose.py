@@ -21,19 +21,19 @@ from typing import Any
 import torch
 from torch import nn
 
+from understudy.bench.steps import interleaved, median_ratio
 from understudy.data.parts import Data
 from understudy.errors import UserError
 from understudy.files import write_atomically
-from understudy.measure.clock import timed
-from understudy.measure.steps import interleaved, median_ratio
+from understudy.hardware import timed
 from understudy.measure.surroundings import machine, versions
+from understudy.models.fingerprints import of_layers, of_network
+from understudy.settings import Choosable, Settings
 from understudy.stage import Stage
 from understudy.stored import Stored
-from understudy.stored.fingerprints import of_layers, of_network
 from understudy.taps import inner
+from understudy.teacher.stand_in import has_learned, judged_once
 from understudy.training.loop import Training
-from understudy.training.settings import Choosable, Settings
-from understudy.training.teaching import has_learned, judged_once
 
 WORTH = 1.05  # a change of the settings is worth making from so many times the speed on
 SHORT = 120.0  # seconds: a run that takes no longer is not worth a measurement

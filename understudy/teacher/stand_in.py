@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.data.parts import Data, Part
-from understudy.models.folding import LAYERS, copied, fold
+from understudy.models.fingerprints import brief, of_network, of_values
 from understudy.objective import Asker, Objective, evaluating
-from understudy.stored.fingerprints import brief, of_network, of_values
+from understudy.settings import Settings
 from understudy.stored.value import rounding
 from understudy.taps import Answer, TappedNetwork, is_bare
-from understudy.training.settings import Settings
+from understudy.teacher.folding import LAYERS, copied, fold
 
 AGREEMENT = 0.99  # of the first choices in low precision with those in float32, one sample apart
 DIVERGENCE = 0.05  # the largest KL (nats, at temperature 1) of an answer in low precision from that in float32

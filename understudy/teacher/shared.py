@@ -9,11 +9,11 @@ from torch import Tensor
 
 from understudy.data.parts import Batch, Data
 from understudy.data.views import Draw, Views
+from understudy.models.fingerprints import brief, of_network, of_pool, of_samples, of_values
 from understudy.objective import Objective
-from understudy.stored.fingerprints import brief, of_network, of_pool, of_samples, of_values
+from understudy.settings import Settings
 from understudy.taps import Answer
-from understudy.training.settings import Settings
-from understudy.training.teaching import FEW
+from understudy.teacher.stand_in import FEW
 
 Answers = tuple[Answer, ...]
 

@@ -1,0 +1,1 @@
+"""What a training step costs, where its time goes, and which settings are the fastest."""

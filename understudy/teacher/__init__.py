@@ -1,0 +1,1 @@
+"""What makes a teacher cheap: folding, low precision where it answers alike, batching, shared passes."""
