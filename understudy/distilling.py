@@ -19,6 +19,7 @@ from understudy.objective import evaluating
 from understudy.settings import Settings
 from understudy.stage import Stage
 from understudy.stored import Stored
+from understudy.teacher.stand_in import StandIns
 from understudy.terms import Expression
 from understudy.training import checkpoints, preflight
 from understudy.training.course import Course
@@ -146,6 +147,7 @@ class _Work:
     watcher: Watcher | None
     balance: bool
     stored: Stored | None
+    stand_ins: StandIns = field(default_factory=StandIns)
 
 
 def _assisted(
@@ -237,6 +239,7 @@ def _trained(
             watcher=watcher,
             stop=stop,
             stored=stored,
+            stand_ins=work.stand_ins,
         )
         try:
             ended = training.run()["stages"]
@@ -297,7 +300,15 @@ def _findings(
         yield from preflight.check_teacher(teacher, data, settings, accept_weak=work.accept_weak, name=name)
     for stage in stages:
         yield from preflight.check_stage(
-            stage, student, teachers, data, settings, seed=work.seed, stored=stored, timed=stored is not None
+            stage,
+            student,
+            teachers,
+            data,
+            settings,
+            seed=work.seed,
+            stored=stored,
+            timed=stored is not None,
+            stand_ins=work.stand_ins,
         )
 
 

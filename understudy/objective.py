@@ -127,7 +127,7 @@ class Objective(nn.Module):
             if not self.terms.reads.gradients:  # which are asked for with respect to the very values that were answered
                 teachers = tuple(map(_no_less_precise, teachers))
             samples = self._samples(inputs, teachers)
-        student = call(self._student[0], inputs) if self.terms.reads.student else Answer(None, {})
+        student = self.answer(inputs) if self.terms.reads.student else Answer(None, {})
         self._queue.join()
         network = self._teachers[0].network if self._teachers else None
         return Reading(labels, student, teachers, epoch, ids, samples, inputs, network, self.student)
@@ -136,6 +136,10 @@ class Objective(nn.Module):
     def teachers(self) -> tuple[TappedNetwork, ...]:
         """Those that some term reads, each with the taps that are read."""
         return self._teachers
+
+    def answer(self, inputs: Any) -> Answer:
+        """The student's answer to one batch."""
+        return call(self._student[0], inputs)
 
     def ask(self, inputs: Any) -> tuple[Answer, ...]:
         """The answers of the teachers to one batch."""

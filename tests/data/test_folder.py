@@ -62,7 +62,7 @@ def test_large_sets_are_streamed(write_images, monkeypatch, cpu):
     assert (streamed.mean, streamed.std) == (resident.mean, resident.std)
     for one, other in zip(resident.train.in_order(3, cpu), streamed.train.in_order(3, cpu), strict=True):
         assert torch.equal(one.inputs, other.inputs)
-        assert torch.equal(one.labels, other.labels)
+        assert torch.equal(one.targets, other.targets)
 
 
 @pytest.mark.parametrize("limit", [10, 10**9])

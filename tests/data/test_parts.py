@@ -15,6 +15,7 @@ from understudy.data import Part, Views, from_tensors
 from understudy.data.parts import fewer, split
 from understudy.data.sources import InMemory, Streamed
 from understudy.errors import UserError
+from understudy.tasks import Classification
 
 # Python 3.12 and later warn of worker processes forked from a process with threads, which PyTorch always has.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threade
 CPU = torch.device("cpu")
 X = torch.randint(0, 256, (50, 3, 6, 6), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
 Y = torch.arange(50) % 3
+TASK = Classification(("a", "b", "c"))
 
 
 def part(ids=None):
@@ -30,7 +32,7 @@ def part(ids=None):
 
 def epoch_of(one, epoch=0, *, seed=0, batch=8, views=None, start=0):
     views = views or Views()
-    return list(one.epoch(epoch, seed=seed, batch=batch, views=views, classes=3, device=CPU, start=start))
+    return list(one.epoch(epoch, seed=seed, batch=batch, views=views, task=TASK, device=CPU, start=start))
 
 
 def ids_of(batches):
@@ -42,7 +44,7 @@ def same(one, other):
     for a, b in zip(one, other, strict=True):
         assert torch.equal(a.ids, b.ids)
         assert torch.equal(a.inputs, b.inputs)
-        assert torch.equal(a.labels, b.labels)
+        assert torch.equal(a.targets, b.targets)
 
 
 def test_an_epoch_is_a_permutation_and_another_each_time():
@@ -174,29 +176,29 @@ def test_the_split_is_stratified_seeded_and_disjoint(numbers, seed, data):
     labels = torch.tensor(numbers)
     count = data.draw(st.integers(1, len(labels) - 1))
     source = InMemory(torch.zeros(len(labels), 1), labels)
-    train, chosen = split(source, count, seed=seed, classes=5)
+    train, chosen = split(source, count, seed=seed, strata=source.targets)
     assert len(chosen) == count
     assert sorted(train.ids.tolist() + chosen.ids.tolist()) == list(range(len(labels)))
     exact = torch.bincount(labels, minlength=5).double() * count / len(labels)
     assert ((torch.bincount(chosen.targets, minlength=5) - exact).abs() < 1).all()
-    assert torch.equal(split(source, count, seed=seed, classes=5)[1].ids, chosen.ids)
+    assert torch.equal(split(source, count, seed=seed, strata=source.targets)[1].ids, chosen.ids)
 
 
 def test_another_seed_splits_otherwise():
-    splits = {tuple(split(InMemory(X, Y), 10, seed=seed, classes=3)[1].ids.tolist()) for seed in range(5)}
+    splits = {tuple(split(InMemory(X, Y), 10, seed=seed, strata=Y)[1].ids.tolist()) for seed in range(5)}
     assert len(splits) == 5
 
 
 @pytest.mark.parametrize(("validation", "count"), [(0, 0), (0.0, 0), (0.1, 5), (5, 5), (5.0, 5), (0.001, 1), (49, 49)])
 def test_sizes_of_the_split(validation, count):
-    chosen = split(InMemory(X, Y), validation, seed=0, classes=3)[1]
+    chosen = split(InMemory(X, Y), validation, seed=0, strata=Y)[1]
     assert (len(chosen) if chosen else 0) == count
 
 
 @pytest.mark.parametrize("validation", [50, -1, -0.1, 1.5, 1000, 0.999])
 def test_splits_that_cannot_be(validation):
     with pytest.raises(UserError, match="validation = "):
-        split(InMemory(X, Y), validation, seed=0, classes=3)
+        split(InMemory(X, Y), validation, seed=0, strata=Y)
 
 
 def test_fewer_training_samples_keep_the_classes_in_proportion():

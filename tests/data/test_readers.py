@@ -95,7 +95,7 @@ def test_svhn_says_what_is_wrong(tmp_path, monkeypatch):
 def test_demo_is_balanced_and_honest():
     data = load("demo", validation=500)
     assert torch.bincount(data.train.targets).tolist() == [450] * 10
-    assert torch.bincount(data.test.labels).tolist() == [500] * 10
+    assert torch.bincount(data.test.targets).tolist() == [500] * 10
     assert data.shape == (1, 28, 28)
     assert demo.indices("train").shape == (5000,)
     assert 0.2 < data.mean[0] < 0.4

@@ -17,7 +17,7 @@ from understudy.methods import find
 from understudy.settings import CHOOSABLE, Settings
 from understudy.stored import Stored
 from understudy.teacher import stand_in as teaching
-from understudy.teacher.stand_in import unlearned
+from understudy.teacher.stand_in import StandIns
 from understudy.training.course import Course
 from understudy.training.loop import Training
 
@@ -150,9 +150,8 @@ def test_a_measurement_leaves_networks_and_random_numbers_as_they_are(look):
 def test_a_teacher_is_judged_once_for_each_precision_and_by_a_training_anew(look, small, monkeypatch):
     judged = []
     judge = teaching._judged
-    monkeypatch.setattr(teaching, "_verdicts", {})
     monkeypatch.setattr(
-        teaching, "_judged", lambda *about: (judged.append(about[-1].of_teacher.precision), judge(*about))[1]
+        teaching, "_judged", lambda *about: (judged.append(about[2].of_teacher.precision), judge(*about))[1]
     )
     look(Settings(device="cpu", auto=("teacher_precision", "precision", "channels_last")))
     assert judged == ["float32", "bfloat16"]
@@ -180,8 +179,9 @@ def test_what_was_measured_is_remembered_for_this_question_alone(look, small, mo
         look(batch=8)
     with pytest.raises(AssertionError, match="measured again"):
         look(stored=Stored(views=1))
+    stand_ins = StandIns()
     with pytest.raises(AssertionError, match="measured again"):
-        look(teacher=unlearned(copy.deepcopy(look.networks[0])))
+        look(teacher=stand_ins.untrained(copy.deepcopy(look.networks[0])), stand_ins=stand_ins)
     with pytest.raises(AssertionError, match="measured again"):  # perhaps not to be asked in low precision
         look(teacher=small.Teacher(scale=1.0))
     for damaged in ("{", "[]", json.dumps({"found": {"precision": "int3"}, "gain": 1}), json.dumps({"gain": 2})):

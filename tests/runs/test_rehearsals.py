@@ -4,15 +4,14 @@ import pytest
 
 from tests.conftest import RECIPE
 from understudy import recipe as recipes
-from understudy.cli import bench
 from understudy.bench.choose import Choice
+from understudy.cli import bench
 from understudy.plans.training import Casts
 from understudy.runs import choosing
 from understudy.runs.path import PathRun
+from understudy.settings import Settings
 from understudy.taps import inner
 from understudy.training import preflight
-from understudy.settings import Settings
-from understudy.teacher.stand_in import has_learned
 
 BASE = RECIPE.partition("[methods.fitnets]")[0]
 ASSISTANTS = """
@@ -24,9 +23,13 @@ assistants = [
 GIVEN, LARGER, SMALLER = ("Teacher", True), (8, False), (6, False)  # who is there already, and who will have learned
 
 
-def kind(network):
+def kind(network, stand_ins):
     own = inner(network)
-    return (own.conv1.out_channels if hasattr(own, "conv1") else type(own).__name__, has_learned(network))
+    return (own.conv1.out_channels if hasattr(own, "conv1") else type(own).__name__, stand_ins.has_learned(network))
+
+
+def kinds(networks, stand_ins):
+    return [kind(network, stand_ins) for network in networks]
 
 
 @pytest.mark.parametrize(
@@ -40,21 +43,24 @@ def kind(network):
 def test_everybody_is_rehearsed_with_the_teachers_of_the_run(make_run, monkeypatch, method, teachers):
     run = make_run(text=f"{BASE}[methods.{method}]{ASSISTANTS}")
     rehearsals = run.rehearsals()
-    assert [[kind(one) for one in rehearsals.training(node).teachers] for node in run.plan] == teachers
+    rehearsed = [rehearsals.training(node) for node in run.plan]
+    assert [kinds(one.teachers, one.stand_ins) for one in rehearsed] == teachers
     checked, measured, timed = [], [], []
     check_stage = preflight.check_stage
 
     def check(stage, student, teachers, *args, **kwargs):
-        checked.append(list(map(kind, teachers)))
+        checked.append(kinds(teachers, kwargs["stand_ins"]))
         return check_stage(stage, student, teachers, *args, **kwargs)
 
     def measure(settings, teachers, *args, **kwargs):
-        measured.append(list(map(kind, teachers)))
+        measured.append(kinds(teachers, kwargs["stand_ins"]))
         return Choice(Settings(), "")
 
     monkeypatch.setattr(preflight, "check_stage", check)
     monkeypatch.setattr(choosing, "fastest_settings", measure)
-    monkeypatch.setattr(bench, "step_cost", lambda training, *_, **__: timed.append(list(map(kind, training.teachers))))
+    monkeypatch.setattr(
+        bench, "step_cost", lambda training, *_, **__: timed.append(kinds(training.teachers, training.stand_ins))
+    )
     assert {finding.level for finding in run.check()} == {"ok"}
     choosing.settled(recipes.parse(recipes.write(run.recipe), settings="auto"), None, Casts(["smallnets"]))
     list(bench._costs(run, method, None, 0.0))
@@ -130,7 +136,9 @@ def test_a_method_that_wants_a_teacher_by_a_setting_alone_has_it_in_the_check_an
 def test_who_is_decided_later_is_rehearsed_with_the_recipes_teacher(make_run, tmp_path):
     family = BASE.replace('"smallnets:student"', '"plain2"')
     undecided = make_run(text=f"{family}[methods.takd]")
-    assert [kind(one) for one in undecided.rehearsals().student("takd").teachers] == [GIVEN]
+    student = undecided.rehearsals().student("takd")
+    assert kinds(student.teachers, student.stand_ins) == [GIVEN]
     search = f"{BASE}[path]\nsizes = [4, 6]\nby = 'width'\n[methods.takd]{ASSISTANTS}"
     path = PathRun(recipes.parse(search), tmp_path / "path", trusted=["smallnets"])
-    assert [kind(one) for one in path.rehearsals().student("takd").teachers] == [GIVEN]
+    student = path.rehearsals().student("takd")
+    assert kinds(student.teachers, student.stand_ins) == [GIVEN]

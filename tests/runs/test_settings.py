@@ -9,9 +9,8 @@ from understudy.bench.choose import Choice
 from understudy.plans.training import Casts
 from understudy.runs import calls, choosing
 from understudy.runs.choosing import settled
-from understudy.stored import Stored
 from understudy.settings import CHOOSABLE, Settings
-from understudy.teacher.stand_in import has_learned
+from understudy.stored import Stored
 
 RECIPE = """
 [data]
@@ -86,7 +85,8 @@ def test_in_a_rehearsal_a_teacher_that_is_yet_to_be_trained_costs_what_it_will_c
     given = make_run()
     text = recipes.write(given.recipe).replace('weights = "teacher.safetensors"', "train = { epochs = 1 }")
     for run, learned in ((given, True), (make_run(text=text), False)):
-        assert [has_learned(one) for one in run.rehearsals().student("fitnets").teachers] == [learned]
+        student = run.rehearsals().student("fitnets")
+        assert list(map(student.stand_ins.has_learned, student.teachers)) == [learned]
 
 
 def test_what_nobody_measured_is_plain_in_the_folder_too(make_run, tmp_path):

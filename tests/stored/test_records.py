@@ -1,6 +1,7 @@
 """Records: what is put into a file comes out bit for bit, or is known to be damaged."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -58,3 +59,18 @@ def test_two_flipped_signs_do_not_cancel_out(tmp_path):
     _, there, damaged = Shelf(path, 3, 4).read(ids)
     assert there.tolist() == [False, False, True]
     assert damaged.tolist() == [True, True, False]
+
+
+def test_a_file_that_is_cut_short_while_it_is_read_has_no_records_there(tmp_path):
+    path, ids = tmp_path / "ce-0000000.answers", torch.arange(3)
+    words = torch.arange(12).view(3, 4)
+    shelf = Shelf(path, 3, 4)
+    shelf.write(ids, words)
+    assert shelf.read(ids)[1].all()
+    os.truncate(path, 5 * 8 + 3)  # within the second record; a file mapped into memory ends the process here
+    read, there, damaged = shelf.read(ids)
+    assert there.tolist() == [True, False, False]
+    assert not damaged.any()
+    assert read[0].equal(words[0])
+    shelf.write(ids, words)
+    assert shelf.read(ids)[1].all()

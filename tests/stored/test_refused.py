@@ -76,8 +76,9 @@ def test_new_answers_that_begin_beside_others_are_told_with_the_reason(train, at
     assert f"which differ in {reason}" in new
     another = replace(changes.get("settings") or Settings(device="cpu"), channels_last=False)
     assert len(told(at(), small, **changes | {"settings": another})) == 1  # they differ in several things
-    blank = teaching.unlearned(small.Teacher(scale=10.0))
-    assert len(told(at(), small, **changes | {"teacher": blank})) == 1  # its answers are not those to come
+    stand_ins = teaching.StandIns()
+    blank = {"teacher": stand_ins.untrained(small.Teacher(scale=10.0)), "stand_ins": stand_ins}
+    assert len(told(at(), small, **changes | blank)) == 1  # its answers are not those to come
 
 
 def test_a_folder_that_says_something_else_or_holds_another_teachers_answers_is_refused(train, at, tmp_path, small):
@@ -173,7 +174,7 @@ def test_every_sample_of_a_streamed_set_counts():
     assert fingerprint(images, labels) != fingerprint(images, labels.flip(0))
 
 
-def told(stored, small, course=COURSE, teacher=None, data=None, settings=None, seed=3, **own):
+def told(stored, small, course=COURSE, teacher=None, data=None, settings=None, seed=3, stand_ins=None, **own):
     """What the check of a stage says of stored answers."""
     usual, student = small.networks()
     stages = find("fitnets-joint" if own else "kd")(course, **own)
@@ -185,6 +186,7 @@ def told(stored, small, course=COURSE, teacher=None, data=None, settings=None, s
         settings or Settings(device="cpu"),
         seed=seed,
         stored=stored,
+        stand_ins=stand_ins,
     )
     return [finding.text for finding in found if "stored answers" in f"{finding.subject}: {finding.text}"]
 

@@ -131,7 +131,7 @@ def test_the_sample_that_judges_a_teacher_is_spread_over_files_sorted_by_class(s
 
     monkeypatch.setattr(preflight, "answers", lambda _, part, __: seen.append(part) or look(part))
     list(preflight.check_teacher(small.Teacher(), data, CPU))
-    assert set(seen[0].labels.tolist()) == {0, 1, 2}
+    assert set(seen[0].targets.tolist()) == {0, 1, 2}
 
 
 @pytest.mark.parametrize(

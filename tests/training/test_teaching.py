@@ -15,7 +15,7 @@ from understudy.stage import Stage
 from understudy.taps import TappedNetwork
 from understudy.teacher import stand_in as teaching
 from understudy.teacher.folding import copied, fold
-from understudy.teacher.stand_in import lean, unlearned
+from understudy.teacher.stand_in import StandIns
 from understudy.terms import CE, KD, GradientAT, Hint
 from understudy.training.apparatus import Apparatus
 from understudy.training.course import Course
@@ -50,13 +50,13 @@ def norms(network):
     return sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
 
 
-def notes_of(terms, teacher, small, settings=CPU):
+def notes_of(terms, teacher, small, settings=CPU, stand_ins=None):
     """How the teacher is asked for these terms, and what is noted on the way."""
     notes: list[str] = []
     data, (_, student) = small.data(), small.networks()
     example = data.example(2, torch.device("cpu"))
     objective = Objective(terms, student=student, teacher=teacher, example=example)
-    return objective, lean(objective, [teacher], data, settings, notes.append), notes
+    return objective, (stand_ins or StandIns()).use(objective, [teacher], data, settings, notes.append), notes
 
 
 @pytest.mark.parametrize("kind", ["resnet", "wide resnet"])
@@ -257,15 +257,14 @@ class Scaled(nn.Module):
         return self.by * self.network(images)
 
 
-def test_a_teacher_is_judged_once_in_a_process_and_one_that_answers_otherwise_anew(small, monkeypatch):
+def test_a_teacher_is_compared_once_in_a_run_and_one_that_answers_otherwise_anew(small, monkeypatch):
     judged = []
-    judge = teaching._judged
-    monkeypatch.setattr(teaching, "_verdicts", {})
+    judge, stand_ins = teaching._judged, StandIns()
     monkeypatch.setattr(teaching, "_judged", lambda *args: judged.append(args) or judge(*args))
     forms = []
     for by in (1.0, 1.0, 2.0):
         network, _ = built("resnet")
-        objective, form, _ = notes_of(KD(), Scaled(network, by), small, replace(CPU, precision="bfloat16"))
+        objective, form, _ = notes_of(KD(), Scaled(network, by), small, replace(CPU, precision="bfloat16"), stand_ins)
         images = small.data().example(4, torch.device("cpu"))
         (answer,) = objective.ask(images)
         torch.testing.assert_close(answer.logits.float(), by * network(images), rtol=0.05, atol=0.05)
@@ -274,10 +273,12 @@ def test_a_teacher_is_judged_once_in_a_process_and_one_that_answers_otherwise_an
     assert forms[0] == forms[1] == forms[2]
 
 
-def test_a_teacher_that_has_learned_nothing_yet_is_granted_low_precision_and_so_are_its_copies(small):
+def test_a_teacher_that_is_yet_to_be_trained_runs_in_low_precision_without_a_comparison(small):
     torch.manual_seed(0)
     teacher = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
     teacher[4].weight.data.mul_(3000.0)
     low = replace(CPU, teacher_precision="bfloat16")
     assert notes_of(KD(), teacher, small, low)[1] == ["float32"]
-    assert notes_of(KD(), copy.deepcopy(unlearned(teacher)), small, low)[1:] == (["bfloat16"], [])
+    stand_ins = StandIns()
+    assert notes_of(KD(), stand_ins.untrained(teacher), small, low, stand_ins)[1:] == (["bfloat16"], [])
+    assert "has_learned" not in vars(teacher)  # nothing is written onto a user's module

@@ -15,11 +15,11 @@ from pathlib import Path
 from statistics import median
 
 import pytest
-from understudy.files import read_json
 
 from tests.runs.test_assistants import AUTO
 from understudy import recipe as recipes
 from understudy.errors import UserError
+from understudy.files import read_json
 from understudy.plans import Store
 from understudy.plans.training import Casts
 from understudy.report import write_report

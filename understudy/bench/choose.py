@@ -32,7 +32,7 @@ from understudy.settings import Choosable, Settings
 from understudy.stage import Stage
 from understudy.stored import Stored
 from understudy.taps import inner
-from understudy.teacher.stand_in import has_learned, judged_once
+from understudy.teacher.stand_in import StandIns, TimedStandIns
 from understudy.training.loop import Training
 
 WORTH = 1.05  # a change of the settings is worth making from so many times the speed on
@@ -63,6 +63,7 @@ def fastest_settings(
     *,
     steps: int,
     stored: Stored | None = None,
+    stand_ins: StandIns | None = None,
 ) -> Choice:
     """The fastest of what ``settings.auto`` leaves open, for a run of so many steps such as those of ``stage``.
 
@@ -74,12 +75,12 @@ def fastest_settings(
     reads = stage.objective.reads
     if not reads.teacher or reads.gradients or (stored and not stored.needs_live_teacher(reads)):
         settings = _without("teacher_batches", settings)  # it would change nothing
-    stored = _read(stored, stage)
-    about = _about(teachers, student, stage, data, stored)
+    stored, stand_ins = _read(stored, stage), stand_ins or StandIns()
+    about = _about(teachers, student, stage, data, stored, stand_ins)
     known = _remembered(settings, about, steps)
     if known is not None:
         return known
-    with _trials(teachers, student, stage, data, stored) as trials:
+    with _trials(teachers, student, stage, data, stored, stand_ins) as trials:
         return _measured(settings, trials, about, steps)
 
 
@@ -94,7 +95,7 @@ def plain_step(
 ) -> float:
     """Seconds of a step of ``stage`` as most of them are, with nothing chosen."""
     with (
-        _trials(teachers, student, stage, data, _read(stored, stage)) as trials,
+        _trials(teachers, student, stage, data, _read(stored, stage), StandIns()) as trials,
         torch.random.fork_rng(_devices(settings)),
     ):
         return trials.plain_step(settings.plain)
@@ -107,15 +108,19 @@ def _read(stored: Stored | None, stage: Stage) -> Stored | None:
 
 @contextlib.contextmanager
 def _trials(
-    teachers: Sequence[nn.Module], student: nn.Module, stage: Stage, data: Data, stored: Stored | None
+    teachers: Sequence[nn.Module],
+    student: nn.Module,
+    stage: Stage,
+    data: Data,
+    stored: Stored | None,
+    stand_ins: StandIns,
 ) -> Iterator["_Trials"]:
     """With answers in files of their own, where there are any."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(judged_once())
         if stored:
             folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
             stored = stored.aside(Path(folder))
-        yield _Trials(teachers, student, stage, data, stored)
+        yield _Trials(teachers, student, stage, data, stored, stand_ins)
 
 
 def _measured(settings: Settings, trials: "_Trials", about: Any, steps: int) -> Choice:
@@ -176,8 +181,16 @@ class _Trials:
     """Copies of the networks under one setting or another, each taking the trainer's own steps."""
 
     def __init__(
-        self, teachers: Sequence[nn.Module], student: nn.Module, stage: Stage, data: Data, stored: Stored | None
+        self,
+        teachers: Sequence[nn.Module],
+        student: nn.Module,
+        stage: Stage,
+        data: Data,
+        stored: Stored | None,
+        stand_ins: StandIns,
     ):
+        self.untrained = [not stand_ins.has_learned(teacher) for teacher in teachers]
+        self.stand_ins = TimedStandIns()
         self.teachers, self.student, self.stage, self.data, self.stored = teachers, student, stage, data, stored
         self.batch = self.samples = min(stage.course.batch, len(data.train))
         self.end = math.inf
@@ -220,8 +233,13 @@ class _Trials:
 
     def _step(self, settings: Settings) -> Callable[[], None]:
         student, teachers = copy.deepcopy(self.student), [copy.deepcopy(teacher) for teacher in self.teachers]
+        for teacher, untrained in zip(teachers, self.untrained, strict=True):
+            if untrained:
+                self.stand_ins.untrained(teacher)
         stage = replace(self.stage, course=replace(self.stage.course, batch=self.samples))
-        training = Training(student, teachers, [stage], self.data, settings=settings, stored=self.stored)
+        training = Training(
+            student, teachers, [stage], self.data, settings=settings, stored=self.stored, stand_ins=self.stand_ins
+        )
         with settings.in_force():
             training.open(stage)
             batches = cycle(list(islice(training.batches(stage), self._together(settings))))
@@ -297,7 +315,12 @@ def cache_folder() -> Path:
 
 
 def _about(
-    teachers: Sequence[nn.Module], student: nn.Module, stage: Stage, data: Data, stored: Stored | None
+    teachers: Sequence[nn.Module],
+    student: nn.Module,
+    stage: Stage,
+    data: Data,
+    stored: Stored | None,
+    stand_ins: StandIns,
 ) -> dict[str, Any]:
     """What the speed of a step depends on besides settings and machine; data that is ready costs alike, whatever it is.
 
@@ -305,7 +328,7 @@ def _about(
     """
     course = stage.course
     return {
-        "teachers": [of_network(one) if has_learned(one) else _structure(one) for one in teachers],
+        "teachers": [of_network(one) if stand_ins.has_learned(one) else _structure(one) for one in teachers],
         "student": _structure(student),
         "objective": str(stage.objective),
         "batch": min(course.batch, len(data.train)),

@@ -1,8 +1,9 @@
-"""Where the time of a step goes: the trainer's own functions, with a watch around each."""
+"""Where the time of a step goes: the trainer's own functions, each of them timed."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ PARTS = ("data", "teacher", "student", "losses", "rivals", "backward", "optimize
 
 
 class Parts:
-    """Seconds of each part; what runs within another part counts for itself alone."""
+    """Seconds of each part; a part that runs within another one counts for itself alone."""
 
     def __init__(self, device: torch.device):
         self.seconds = dict.fromkeys(PARTS, 0.0)
@@ -35,9 +36,8 @@ class Parts:
     def watch(self, apparatus: Apparatus) -> None:
         """From here on, every step of ``apparatus`` is split."""
         objective, optimizers = apparatus.objective, [apparatus.optimizer, apparatus.rivals]
-        objective._student = (_Watched(objective._student[0], self, "student"),)  # type: ignore[assignment]
         owners: list[tuple[Any, dict[str, str]]] = [
-            (objective, {"read": "teacher", "judge": "losses", "learn": "optimizer"}),
+            (objective, {"read": "teacher", "answer": "student", "judge": "losses", "learn": "optimizer"}),
             (apparatus, {"step": "backward", "_step_rivals": "rivals"}),
             (apparatus.stored, {"answers": "teacher"}),
             (apparatus.bounds, {"apply": "optimizer"}),
@@ -46,26 +46,22 @@ class Parts:
         ]
         for owner, functions in owners:
             for function, name in functions.items() if owner is not None else ():
-                setattr(owner, function, _Watched(getattr(owner, function), self, name))
+                setattr(owner, function, self._timed(getattr(owner, function), name))
+
+    def _timed(self, called: Callable[..., Any], name: str) -> Callable[..., Any]:
+        """The same function with its time charged to a part."""
+
+        @wraps(called)
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            with self.part(name):
+                return called(*args, **kwargs)
+
+        return timed
 
     def _charge(self) -> None:
-        """What has passed belongs to the innermost part that is open."""
+        """Charge the time that has passed to the innermost part that is open."""
         synchronize(self._device)
         now = time.perf_counter()
         if self._open:
             self.seconds[self._open[-1]] += now - self._since
         self._since = now
-
-
-class _Watched:
-    """Something that is called, with its time taken; in all else it is what it was."""
-
-    def __init__(self, called: Callable[..., Any], parts: Parts, name: str):
-        self._called, self._parts, self._name = called, parts, name
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        with self._parts.part(self._name):
-            return self._called(*args, **kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._called, name)

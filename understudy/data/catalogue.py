@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.data.dataset import RESERVED, Access, Contents, Progress, assembled, plain_errors
-from understudy.data.given import from_object
+from understudy.data.given import TaskLike, from_object
 from understudy.data.parts import Data
 from understudy.data.sets import DATASETS
 from understudy.errors import UserError, did_you_mean
@@ -68,13 +68,16 @@ def load(
     return from_object(contents, workers=workers, name=name, **split)
 
 
-def as_data(anything: Any, *, validation: int | float = 0.1, seed: int = 0) -> Data:
+def as_data(anything: Any, *, validation: int | float = 0.1, seed: int = 0, task: TaskLike = "classification") -> Data:
     """Whatever holds data, as ``Data``: itself, tensors (x, y), a Dataset, (train, test) of either, or a name.
+
+    >>> as_data("demo", validation=0).shape
+    (1, 28, 28)
 
     A name is one of ``names()``, or the path of a folder with ``train/CLASS/`` below it.
     """
     if not isinstance(anything, (str, os.PathLike)):
-        return from_object(anything, validation=validation, seed=seed)
+        return from_object(anything, validation=validation, seed=seed, task=task)
     name = os.fspath(anything)
     if name not in DATASETS and Path(name).expanduser().is_dir():
         return load("folder", name, validation=validation, seed=seed)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from understudy.files import write_atomically
+from understudy.files import read_json, sha256, write_atomically, write_json
 from understudy.models import student as product
 
 METRICS, RESULT, LAST = "metrics.jsonl", "result.json", "student-last.safetensors"
@@ -51,24 +51,6 @@ def copy_finished(
             content = (source / file).read_bytes()
             write_atomically(target / file, _renamed(content, name) if file == METRICS else content)
     return finish(target, told)
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The content, or None where there is no such file or it is damaged (it is then made again)."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
 
 
 def _is(path: Path, digest: str) -> bool:

@@ -21,6 +21,7 @@ from understudy.recipe.build import Cast, stages
 from understudy.recipe.schema import DataTable, NetworkTable, Table
 from understudy.stage import Stage
 from understudy.teacher.shared import SharedPasses
+from understudy.teacher.stand_in import StandIns
 from understudy.training import preflight
 from understudy.training.interrupt import StopRequest
 from understudy.training.loop import Training
@@ -54,12 +55,13 @@ class Job(Table):
 
 @dataclass
 class Casts:
-    """The data of each table, loaded once, and the teachers that are in use."""
+    """The data of each table, loaded once, the teachers that are in use, and their cheaper copies."""
 
     trusted: Collection[str] = ()
     progress: Progress | None = None
     known: dict[str, Cast] = field(default_factory=dict)
     teachers: WeakValueDictionary[str, nn.Module] = field(default_factory=WeakValueDictionary)  # while someone learns
+    stand_ins: StandIns = field(default_factory=StandIns)
 
     def of(self, table: DataTable) -> Cast:
         whole = table.model_copy(update={"student_samples": None})
@@ -95,6 +97,7 @@ class Work:
             every=job.every,
             stored=node.stored,
             shared=shared,
+            stand_ins=casts.stand_ins,
             origin=self.origin,
         )
         self.began = time.monotonic()

@@ -24,7 +24,6 @@ from understudy.objective import evaluating
 from understudy.proposals import PROPOSALS
 from understudy.recipe.schema import DataTable, NetworkTable, TeacherTable
 from understudy.stage import Stage
-from understudy.teacher.stand_in import unlearned
 
 PACKAGE = Path(understudy.__file__).parent
 SPLIT_SEED = 0  # all seeds share one validation part, so that they are measured alike
@@ -76,7 +75,7 @@ class Cast:
     def teacher(self, table: TeacherTable, seed: int = 0) -> nn.Module:
         """The teacher: with its weights, or fresh where it is yet to be trained."""
         if table.weights is None:
-            return unlearned(self.network(table, seed, "teacher"))
+            return self.network(table, seed, "teacher")
         return self.given(table, table.weights, table.prefix)
 
     def given(self, table: NetworkTable, weights: str, prefix: str | None) -> nn.Module:
@@ -169,6 +168,8 @@ def weights_file(weights: str) -> Path:
 def _images(part: Part) -> torch.Tensor:
     if not isinstance(part.source, InMemory):
         raise UserError("data.whiten needs data that fit in memory")
+    if not isinstance(part.source.samples, torch.Tensor):
+        raise UserError("data.whiten needs data whose inputs are images")
     images = part.source.samples[part.ids]
     return images.float() / 255 if images.dtype == torch.uint8 else images
 

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from understudy.errors import UserError
 from understudy.bench.choose import SHORT, plain_step
+from understudy.errors import UserError
 from understudy.models.families import parameters
 from understudy.plans import Node, Plan
 from understudy.recipe.build import Cast

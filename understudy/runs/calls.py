@@ -7,16 +7,16 @@ from typing import Any, Literal
 import tomli_w
 from torch import nn
 
+from understudy.bench.choose import fastest_settings
 from understudy.data.parts import Data, Part
 from understudy.data.sources import InMemory
-from understudy.bench.choose import fastest_settings
+from understudy.models.fingerprints import brief, of_layers, of_network, of_samples, of_values
 from understudy.recipe.overrides import without_nones
 from understudy.runs.folder import RunFolder
+from understudy.settings import CHOOSABLE, Settings
 from understudy.stage import Stage
 from understudy.stored import Stored
-from understudy.models.fingerprints import brief, of_layers, of_network, of_samples, of_values
 from understudy.taps import inner
-from understudy.settings import CHOOSABLE, Settings
 from understudy.training.watch import Watcher
 
 

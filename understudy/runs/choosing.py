@@ -36,6 +36,7 @@ def _measured(recipe: Recipe, casts: Casts) -> Choice:
         training.data,
         steps=steps,
         stored=recipe.stored,
+        stand_ins=rehearsals.stand_ins,
     )
 
 

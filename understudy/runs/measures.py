@@ -24,10 +24,10 @@ from understudy.measure import (
 )
 from understudy.measure.verdict import Spread
 from understudy.recipe.schema import MethodTable
+from understudy.settings import Settings
 from understudy.stage import Stage
 from understudy.terms import Reads
 from understudy.tracing import trace
-from understudy.settings import Settings
 
 FEW = 5  # classes: up to so many, the first five choices are all there are
 COMPARED, BATCH = 512, 32  # samples that inner values are compared on, and how many at once

@@ -60,7 +60,7 @@ class PathRun(Run):
     def rehearsals(self) -> Rehearsals:
         """Of one step from the teacher to the student: which assistants there are is what the search will find out."""
         methods = {name: table.model_copy(update={"assistants": ()}) for name, table in self.recipe.methods.items()}
-        return Rehearsals(self.recipe.model_copy(update={"methods": methods}), self.cast)
+        return Rehearsals(self.recipe.model_copy(update={"methods": methods}), self.cast, self.casts.stand_ins)
 
     def estimate(self, _: Mapping[str, float | None]) -> Iterator[Finding]:
         """Nobody knows before a search what it will train."""

@@ -10,8 +10,8 @@ from understudy.recipe import Recipe
 from understudy.recipe.build import Cast
 from understudy.runs.compile import chain, compiled
 from understudy.stored import Stored
+from understudy.teacher.stand_in import StandIns
 from understudy.training.loop import Training
-from understudy.teacher.stand_in import unlearned
 
 
 class Rehearsals:
@@ -24,11 +24,12 @@ class Rehearsals:
     for whoever it will be.
     """
 
-    def __init__(self, recipe: Recipe, cast: Cast):
+    def __init__(self, recipe: Recipe, cast: Cast, stand_ins: StandIns | None = None):
         methods = {name: table.model_copy(update={"seeds": None}) for name, table in recipe.methods.items()}
         first = {"seeds": recipe.seeds[:1], "methods": methods, "settings": recipe.settings.plain}
         self.recipe, self.cast = recipe.model_copy(update=first), cast
         self.plan = compiled(self.recipe)
+        self.stand_ins = stand_ins or StandIns()
         self._made: dict[str, nn.Module] = {}
 
     def chain(self, name: str) -> list[Node]:
@@ -45,7 +46,16 @@ class Rehearsals:
         teachers = self.networks(node.teachers)
         stages = staged(node, student, teachers, self.cast)
         data = self.cast.seen(node.data.student_samples)
-        return Training(student, teachers, stages, data, seed=node.seed, settings=node.arithmetic, stored=stored)
+        return Training(
+            student,
+            teachers,
+            stages,
+            data,
+            seed=node.seed,
+            settings=node.arithmetic,
+            stored=stored,
+            stand_ins=self.stand_ins,
+        )
 
     def networks(self, teachers: Sequence[str | Given]) -> list[nn.Module]:
         """The teachers of a node."""
@@ -59,7 +69,7 @@ class Rehearsals:
 
     def _fresh(self, name: str) -> nn.Module:
         node = self.plan[name]
-        return unlearned(self.cast.network(node.network, node.seed, node.role))
+        return self.stand_ins.untrained(self.cast.network(node.network, node.seed, node.role))
 
     def _given(self, teacher: Given) -> nn.Module:
         return self.cast.given(teacher, teacher.weights, teacher.prefix)

@@ -17,9 +17,9 @@ from understudy.plans.entry import METRICS, RESULT
 from understudy.recipe.schema import NetworkTable
 from understudy.runs import measures, samples
 from understudy.runs.compile import student_of
+from understudy.settings import Settings
 from understudy.training import metrics
 from understudy.training.evaluate import answers, together
-from understudy.settings import Settings
 
 if TYPE_CHECKING:
     from understudy.runs.run import Run

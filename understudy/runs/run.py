@@ -125,7 +125,7 @@ class Run:
 
     def rehearsals(self) -> Rehearsals:
         """The trainings of the recipe as they will be, for whoever wants to look at them before."""
-        return Rehearsals(self.recipe, self.cast)
+        return Rehearsals(self.recipe, self.cast, self.casts.stand_ins)
 
     def _check_training(
         self, subject: str, node: Node, rehearsals: Rehearsals
@@ -157,6 +157,7 @@ class Run:
                 training.settings,
                 seed=training.seed,
                 stored=self.stored,
+                stand_ins=training.stand_ins,
             )
 
     @property

@@ -1,7 +1,6 @@
 """The teachers' answers of one stage: read from files where they are there, else asked for and written."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,9 @@ from understudy.settings import Settings
 from understudy.stage import Stage
 from understudy.stored.options import Stored
 from understudy.stored.store import Store, has_others, missed_by_one
-from understudy.stored.value import LOGITS, Value, apart, rounding, value_of, values_of
+from understudy.stored.value import Value, values_of
 from understudy.taps import Answer
+from understudy.teacher.batching import company_matters
 
 PROBED = 8  # samples of which the teacher is asked again, to see that its answers are those that are stored
 
@@ -183,23 +183,3 @@ def _about(stored: Stored, views: Views, data: Data, seed: int) -> dict[str, Any
 def needs_live_teacher(stored: Stored, objective: Objective, data: Data, settings: Settings) -> str | None:
     """Why a stage cannot be served from files, by what its terms ask for or by what its teachers are."""
     return stored.needs_live_teacher(objective.terms.reads) or company_matters(objective, data, settings)
-
-
-def company_matters(objective: Objective, data: Data, settings: Settings) -> str | None:
-    """Whether an answer depends on who shares the batch, beyond rounding, or on chance: it is not its sample's alone.
-
-    Samples are asked about in another order, and with fewer others.
-    """
-    inputs = settings.prepare(data.example(PROBED, settings.torch_device))
-    fewer = inputs[::2]
-    with torch.compiler.set_stance("force_eager") if settings.compile else nullcontext():  # not for so few
-        answers = [objective.ask(batch) for batch in (inputs, inputs.flip(0), fewer)]
-    for teacher, whole, backwards, few in zip(objective.teachers, *answers, strict=True):
-        for tap in values_of(teacher):
-            a, b, c = (value_of(answer, tap) for answer in (whole, backwards, few))
-            if (len(a), len(c)) != (len(inputs), len(fewer)):
-                return f"{teacher.called} does not answer with one value for each sample ({tap or LOGITS})"
-            distance = max(apart(a, b.flip(0)), apart(a[::2], c))
-            if not distance <= rounding(str(a.dtype).removeprefix("torch."), a.device):
-                return f"{teacher.called}'s answers depend on who shares the batch (by {distance:.2g} of the largest)"
-    return None

@@ -7,6 +7,7 @@ at any moment, and several may write at once: they write the same into the same 
 
 import os
 import weakref
+from io import FileIO
 from pathlib import Path
 from zlib import crc32
 
@@ -33,17 +34,21 @@ class Shelf:
         key = crc32(f"{path.parent.name}/{path.name}".encode())
         self._own = randomness.bits(key, 0, torch.arange(places), "stored/place")
         self._weights = randomness.bits(0, 0, torch.arange(words), "stored/weights") | 1
-        self._mapped: np.memmap[tuple[int, int], np.dtype[np.int64]] | None = None
+        self._reading: FileIO | None = None
         self._file: int | None = None
         self._closing: weakref.finalize[..., Shelf] | None = None
 
     def read(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The words of these samples; which of them are there; which are damaged."""
-        mapped = self._map()
-        if mapped is None:
+        """The words of these samples; which of them are there; which are damaged.
+
+        The file is read, not mapped into memory: a file that another process cuts short, or a place for which a full
+        file system has no room, would end the whole process by SIGBUS when a mapped page of it is touched.
+        """
+        file = self._readable()
+        if file is None:
             nowhere = torch.zeros(len(ids), dtype=torch.bool)
             return torch.zeros(len(ids), self.words, dtype=torch.int64), nowhere, nowhere
-        found = torch.from_numpy(mapped[ids.numpy()])
+        found = torch.from_numpy(self._records(file, ids.tolist()))
         words, written = found[:, :-1].contiguous(), found[:, -1]
         there = written == self._checksums(words, ids)
         return words, there, ~there & (written != 0)
@@ -59,10 +64,11 @@ class Shelf:
                 data = data[os.write(file, data) :]
 
     def close(self) -> None:
-        self._mapped = None
+        if self._reading is not None:
+            self._reading.close()
         if self._closing is not None:
             self._closing()
-            self._closing = self._file = None
+        self._closing = self._reading = self._file = None
 
     @property
     def _width(self) -> int:
@@ -78,11 +84,22 @@ class Shelf:
         sums = (folded * self._weights).sum(1) ^ self._own[ids]
         return torch.where(sums == 0, 1, sums)
 
-    def _map(self) -> "np.memmap[tuple[int, int], np.dtype[np.int64]] | None":
-        if self._mapped is None and self.path.exists() and self.path.stat().st_size >= self.places * self._width:
-            shape = (self.places, self.words + 1)
-            self._mapped = np.memmap(self.path, dtype=np.int64, mode="r", shape=shape)
-        return self._mapped
+    def _records(self, file: FileIO, places: list[int]) -> "np.ndarray[tuple[int, int], np.dtype[np.int64]]":
+        """The records in these places; beyond the end of the file they are empty."""
+        width, records = self._width, np.empty((len(places), self.words + 1), np.int64)
+        rows = memoryview(records).cast("B")
+        for number, place in enumerate(places):
+            file.seek(place * width)
+            if file.readinto(rows[number * width : (number + 1) * width]) != width:
+                records[number] = 0
+        return records
+
+    def _readable(self) -> FileIO | None:
+        """The file, opened for reading; None where there is none."""
+        if self._reading is None and self.path.exists():
+            self._reading = FileIO(self.path)
+            weakref.finalize(self, self._reading.close)
+        return self._reading
 
     def _open(self) -> int:
         if self._file is None:

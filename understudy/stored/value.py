@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from understudy.errors import UserError
+from understudy.hardware import relative_difference, rounding
 from understudy.stored.options import Stored
 from understudy.stored.records import Form, form_of
 from understudy.stored.shelf import Shelf
@@ -14,7 +15,6 @@ from understudy.stored.store import Store
 from understudy.taps import Answer, Tap, TappedNetwork
 
 LOGITS = "logits"
-_ROUNDING = {"float32": 1e-4, "float16": 5e-3, "bfloat16": 3e-2}
 
 
 class Value:
@@ -78,7 +78,7 @@ class Value:
             return
         self._check_form(live)
         found = self.form.decode(self.words[: len(live)])[here]
-        distance = apart(*(self.form.comparable(values) for values in (found, live.cpu()[here])))
+        distance = relative_difference(*(self.form.comparable(values) for values in (found, live.cpu()[here])))
         if not distance <= max(rounding(kind, live.device) for kind in (self.form.given, self.form.kept)):
             raise UserError(
                 f"{self.store.path} does not belong to this teacher: its answers lie {distance:.2g} (of the largest "
@@ -105,20 +105,6 @@ class Value:
 def value_of(answer: Answer, tap: Tap | None) -> Tensor:
     """The value itself; None stands for the logits."""
     return answer.logits if tap is None else answer[tap]
-
-
-def rounding(kind: str, device: torch.device) -> float:
-    """By how much two answers about one sample may differ, of the largest value: sums depend on the batch.
-
-    GPUs may compute float32 convolutions in TF32, which has the mantissa of float16.
-    """
-    return _ROUNDING.get("float16" if (kind, device.type) == ("float32", "cuda") else kind, 0.0)
-
-
-def apart(one: Tensor, other: Tensor) -> float:
-    """The largest difference, of the largest value."""
-    largest = other.abs().max().item()
-    return (one - other).abs().max().item() / (largest or 1.0)
 
 
 def values_of(teacher: TappedNetwork) -> list[Tap | None]:

@@ -1,10 +1,11 @@
-"""A teacher is asked about the batches of several steps at once, for by the image a large batch costs it less.
+"""The teacher answers the batches of several steps at once: by the sample, a large batch costs less.
 
-The batches are taken in groups that are counted from the beginning of an epoch. So a training that goes on in the
-middle of one asks again what was asked there, and gets the same bits.
+The batches are taken in groups that are counted from the beginning of an epoch. A training that is resumed in the
+middle of a group runs the teacher on the same group again, and gets the same bits.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
 
@@ -12,14 +13,16 @@ import torch
 from torch import Tensor
 
 from understudy.data.parts import Batch, Data
+from understudy.hardware import relative_difference, rounding
 from understudy.objective import Objective
 from understudy.settings import Settings
-from understudy.stored.answers import company_matters
-from understudy.teacher.shared import Answers, generators
+from understudy.teacher.shared import Answers, generators, values_in
+
+PROBED = 8  # samples by which it is seen whether an answer depends on the other samples of its batch
 
 
-class Ahead:
-    """Knows which batches come next, and what the teachers say about them."""
+class TeacherBatches:
+    """The teachers' answers to the next batches of an epoch, computed for several batches at once."""
 
     def __init__(self, objective: Objective, settings: Settings):
         self.objective, self.settings = objective, settings
@@ -27,8 +30,10 @@ class Ahead:
         self._ready: dict[int, Answers] = {}  # by the number in the group
 
     @classmethod
-    def of(cls, objective: Objective, data: Data, settings: Settings, note: Callable[[str], None]) -> "Ahead | None":
-        """None where each step asks for itself: as the settings say, or since the answers would be others."""
+    def of(
+        cls, objective: Objective, data: Data, settings: Settings, note: Callable[[str], None]
+    ) -> "TeacherBatches | None":
+        """None where the teacher answers one batch at a time: as the settings say, or because answers would differ."""
         if settings.teacher_batches == 1 or not objective.teachers or objective.terms.reads.gradients:
             return None
         before = generators(settings.torch_device)
@@ -64,3 +69,23 @@ class Ahead:
         whole = self.settings.prepare(torch.cat([batch.inputs for batch in self._group]))
         sizes = [len(batch) for batch in self._group]
         return zip(*(answer.split(sizes) for answer in self.objective.ask(whole)), strict=True)
+
+
+def company_matters(objective: Objective, data: Data, settings: Settings) -> str | None:
+    """Why an answer is not a function of its sample alone: it depends on the rest of the batch, or on chance.
+
+    A few samples are answered in order, in reverse order, and with fewer others; rounding is allowed for.
+    """
+    inputs = settings.prepare(data.example(PROBED, settings.torch_device))
+    fewer = inputs[::2]
+    with torch.compiler.set_stance("force_eager") if settings.compile else nullcontext():  # not for so few
+        answers = [objective.ask(batch) for batch in (inputs, inputs.flip(0), fewer)]
+    for teacher, whole, backwards, few in zip(objective.teachers, *answers, strict=True):
+        for tap, one in values_in(whole).items():
+            other, part = values_in(backwards)[tap], values_in(few)[tap]
+            if (len(one), len(part)) != (len(inputs), len(fewer)):
+                return f"{teacher.called} does not answer with one value for each sample ({tap or 'logits'})"
+            distance = max(relative_difference(one, other.flip(0)), relative_difference(one[::2], part))
+            if not distance <= rounding(str(one.dtype).removeprefix("torch."), one.device):
+                return f"{teacher.called}'s answers depend on who shares the batch (by {distance:.2g} of the largest)"
+    return None

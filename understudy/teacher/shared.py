@@ -12,7 +12,7 @@ from understudy.data.views import Draw, Views
 from understudy.models.fingerprints import brief, of_network, of_pool, of_samples, of_values
 from understudy.objective import Objective
 from understudy.settings import Settings
-from understudy.taps import Answer
+from understudy.taps import Answer, Tap
 from understudy.teacher.stand_in import FEW
 
 Answers = tuple[Answer, ...]
@@ -57,7 +57,7 @@ def question(objective: Objective, data: Data, views: Views, settings: Settings,
     few = objective.ask(settings.prepare(data.example(FEW, device)))
     if not all(map(torch.equal, before, generators(device))):
         return None
-    values = [value for answer in few for value in _values(answer)]
+    values = [value for answer in few for value in values_in(answer).values()]
     teachers = [
         f"{of_network(teacher.network)} {teacher.taps} {teacher.cut} {form}"
         for teacher, form in zip(objective.teachers, forms, strict=True)
@@ -66,8 +66,9 @@ def question(objective: Objective, data: Data, views: Views, settings: Settings,
     return brief([*about, *teachers, *map(of_values, values)])
 
 
-def _values(answer: Answer) -> list[Tensor]:
-    return [*([] if answer.output is None else [answer.logits]), *answer.values()]
+def values_in(answer: Answer) -> dict[Tap | None, Tensor]:
+    """All tensors of an answer: None stands for the logits."""
+    return {**({} if answer.output is None else {None: answer.logits}), **answer}
 
 
 def generators(device: torch.device) -> list[Tensor]:

@@ -1,37 +1,36 @@
-"""Teachers that cost less: a copy stands in for each one, its batch norms folded, in low precision where that is asked.
+"""Stand-ins: copies of teachers that cost less, with folded batch norms, and in low precision where that is set.
 
-That the copy answers alike is checked on samples of the training part, for every value that a stage reads, before the
-stage begins. What does not pass is not used, and a line says so.
+Before a stage begins, a copy's answers are compared with the teacher's on samples of the training part, for every
+value that the stage reads. A copy that answers otherwise is not used, and a line says so.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.data.parts import Data, Part
+from understudy.hardware import rounding
 from understudy.models.fingerprints import brief, of_network, of_values
 from understudy.objective import Asker, Objective, evaluating
 from understudy.settings import Settings
-from understudy.stored.value import rounding
 from understudy.taps import Answer, TappedNetwork, is_bare
 from understudy.teacher.folding import LAYERS, copied, fold
 
 AGREEMENT = 0.99  # of the first choices in low precision with those in float32, one sample apart
 DIVERGENCE = 0.05  # the largest KL (nats, at temperature 1) of an answer in low precision from that in float32
 DISTANCE = 0.02  # of hidden values in low precision from those in float32, by length
-MOST, LEAST, VALUES = 256, 32, 2**20  # samples that are looked at: fewer where they are large
+MOST, LEAST, VALUES = 256, 32, 2**20  # samples that are compared: fewer where they are large
 BATCH = 64
-FEW = 4  # answers by which a teacher is known again
+FEW = 4  # answers by which a teacher is recognised
 
 
-class Lean:
-    """A teacher's copy, asked in its stead."""
+class StandIn:
+    """A teacher's copy, called in its place."""
 
     def __init__(self, network: nn.Module, teacher: TappedNetwork, settings: Settings, layers: Sequence[str] = ()):
         self.tapped = TappedNetwork(settings.place(network), teacher.taps, cut=teacher.cut, called=teacher.called)
@@ -42,9 +41,9 @@ class Lean:
         """How it is asked: its precision, and which layers were folded."""
         return f"{self.settings.precision}{f', without {brief(self.layers)}' if self.layers else ''}"
 
-    def compiled(self) -> "Lean":
+    def compiled(self) -> "StandIn":
         """The same through ``torch.compile``, where the settings say so."""
-        return Lean(self.settings.compiled(self.tapped.network), self.tapped, self.settings, self.layers)
+        return StandIn(self.settings.compiled(self.tapped.network), self.tapped, self.settings, self.layers)
 
     def __call__(self, inputs: Any) -> Answer:
         if self.tapped.taps:  # what inference mode makes cannot be saved for backward, and maps are dear to copy
@@ -55,46 +54,9 @@ class Lean:
         return Answer(logits.clone(), {})
 
 
-def unlearned(network: nn.Module) -> nn.Module:
-    """The network, known from here on, and in its copies, as one that has learned nothing yet.
-
-    Its answers are ties that any rounding breaks. They tell nothing about low precision, which it is granted: so a
-    step costs what it will cost with the weights that are yet to be learned.
-    """
-    network.has_learned = False  # type: ignore[assignment]
-    return network
-
-
-def lean(
-    objective: Objective,
-    teachers: Sequence[nn.Module],
-    data: Data,
-    settings: Settings,
-    note: Callable[[str], None],
-) -> list[str]:
-    """Let a copy stand in for each teacher that a stage asks; answers with how each one is asked from now on.
-
-    ``teachers`` are the networks themselves, where the objective's are compiled already: copies are compiled last.
-    """
-    wished = settings.of_teacher.precision
-    if settings.teacher == "plain" or objective.terms.reads.gradients or not objective.teachers:
-        return [wished] * len(objective.teachers)
-    batches = _samples(data, settings)
-    askers: list[Asker | None] = []
-    forms = []
-    pairs = zip(objective.teachers, teachers, strict=False)  # not every one need be read
-    for number, (asked, network) in enumerate(pairs):
-        teacher = TappedNetwork(network, asked.taps, cut=asked.cut, called=asked.called)
-        found = _stand_in(number, teacher, batches, settings, note) if is_bare(network) else None
-        askers.append(found)
-        forms.append(found.form if found else wished)
-    objective.stand_in(askers)
-    return forms
-
-
 @dataclass(frozen=True)
-class _Verdict:
-    """What was found out about copies of a teacher."""
+class Verdict:
+    """The outcome of comparing copies of a teacher with it."""
 
     possible: bool
     folded: bool = False
@@ -102,50 +64,103 @@ class _Verdict:
     notes: tuple[str, ...] = ()
 
 
-# Of this process: the trainings of a sweep share a verdict, those that are under way together the copy.
-_verdicts: dict[str, _Verdict] = {}
-_copies: WeakValueDictionary[tuple[str, int], Lean] = WeakValueDictionary()
-_timed: dict[tuple[int, str], _Verdict] | None = None  # those of teachers that are timed, while they are
+class StandIns:
+    """The stand-ins of a run's teachers: each teacher is compared once, and its copies are shared.
 
+    The trainings of one process share the verdicts; those that run at the same time share the copies, too.
 
-@contextmanager
-def judged_once() -> Iterator[None]:
-    """For a while, in which the same teachers are timed under many settings: each is judged once for each precision.
-
-    A judgement takes as long as many steps, and memory format and threads change it by rounding alone. Trainings judge
-    for themselves, so that one that goes on finds the same.
+    >>> stand_ins = StandIns()
+    >>> teacher = stand_ins.untrained(nn.Linear(2, 2))
+    >>> stand_ins.has_learned(teacher), stand_ins.has_learned(nn.Linear(2, 2))
+    (False, True)
     """
-    global _timed
-    before, _timed = _timed, {}
-    try:
-        yield
-    finally:
-        _timed = before
+
+    def __init__(self) -> None:
+        self._verdicts: dict[str, Verdict] = {}
+        self._copies: WeakValueDictionary[tuple[str, int], StandIn] = WeakValueDictionary()
+        self._untrained: WeakSet[nn.Module] = WeakSet()
+
+    def untrained(self, network: nn.Module) -> nn.Module:
+        """Mark a network as one that is yet to be trained, and return it.
+
+        Its answers are ties that any rounding breaks, so they say nothing about low precision, which is then used
+        without a comparison: a step costs what it will cost with the trained weights.
+        """
+        self._untrained.add(network)
+        return network
+
+    def has_learned(self, network: nn.Module) -> bool:
+        return network not in self._untrained
+
+    def use(
+        self,
+        objective: Objective,
+        teachers: Sequence[nn.Module],
+        data: Data,
+        settings: Settings,
+        note: Callable[[str], None],
+    ) -> list[str]:
+        """Replace each teacher that a stage calls by its stand-in; return how each one is called from now on.
+
+        ``teachers`` are the networks themselves, where the objective's are compiled already: copies are compiled last.
+        """
+        wished = settings.of_teacher.precision
+        if settings.teacher == "plain" or objective.terms.reads.gradients or not objective.teachers:
+            return [wished] * len(objective.teachers)
+        batches = _samples(data, settings)
+        askers: list[Asker | None] = []
+        forms = []
+        pairs = zip(objective.teachers, teachers, strict=False)  # not every one need be read
+        for number, (asked, network) in enumerate(pairs):
+            teacher = TappedNetwork(network, asked.taps, cut=asked.cut, called=asked.called)
+            stand_in = self._of(number, teacher, batches, settings, note) if is_bare(network) else None
+            askers.append(stand_in)
+            forms.append(stand_in.form if stand_in else wished)
+        objective.stand_in(askers)
+        return forms
+
+    def _of(
+        self,
+        number: int,
+        teacher: TappedNetwork,
+        batches: Sequence[Tensor],
+        settings: Settings,
+        note: Callable[[str], None],
+    ) -> StandIn | None:
+        """The cheapest copy that answers alike; None where there can be no copy."""
+        learned = self.has_learned(teacher.network)
+        key = _key(teacher, batches, settings, learned)
+        question = self._question(number, key, settings)
+        if question not in self._verdicts:
+            self._verdicts[question] = _judged(teacher, batches, settings, learned)
+        verdict = self._verdicts[question]
+        for text in verdict.notes:
+            note(text)
+        if not verdict.possible:
+            return None
+        one = key, id(teacher.network)  # a copy shares tensors with the very teacher that it was made of
+        stand_in = self._copies.get(one)
+        if stand_in is None:
+            stand_in = _copy(teacher, batches[0], settings, folded=verdict.folded, low=verdict.low).compiled()
+            self._copies[one] = stand_in
+        return stand_in
+
+    def _question(self, number: int, key: str, settings: Settings) -> str:
+        """What a verdict is remembered by: all that it depends on."""
+        return key
 
 
-def _stand_in(
-    number: int, teacher: TappedNetwork, batches: Sequence[Tensor], settings: Settings, note: Callable[[str], None]
-) -> Lean | None:
-    """The cheapest copy that answers alike; None where there can be no copy."""
-    key = _key(teacher, batches, settings)
-    verdicts: dict[Any, _Verdict] = _verdicts if _timed is None else _timed
-    about = key if _timed is None else (number, settings.of_teacher.precision)
-    if about not in verdicts:
-        verdicts[about] = _judged(teacher, batches, settings)
-    verdict = verdicts[about]
-    for text in verdict.notes:
-        note(text)
-    if not verdict.possible:
-        return None
-    one = key, id(teacher.network)  # a copy shares tensors with the very teacher that it was made of
-    found = _copies.get(one)
-    if found is None:
-        found = _copy(teacher, batches[0], settings, folded=verdict.folded, low=verdict.low).compiled()
-        _copies[one] = found
-    return found
+class TimedStandIns(StandIns):
+    """The stand-ins of teachers that are timed under many settings: each is compared once for each precision.
+
+    A comparison takes as long as many steps, and memory format and threads change it by rounding alone.
+    """
+
+    def _question(self, number: int, key: str, settings: Settings) -> str:
+        return f"{number} {settings.of_teacher.precision}"
 
 
-def _key(teacher: TappedNetwork, batches: Sequence[Tensor], settings: Settings) -> str:
+def _key(teacher: TappedNetwork, batches: Sequence[Tensor], settings: Settings, learned: bool) -> str:
     """All that a verdict depends on; where two teachers differ in code alone, a few answers tell them apart."""
     with torch.no_grad(), evaluating(teacher.network):
         few = _answers(teacher, [batches[0][:FEW]])
@@ -153,18 +168,18 @@ def _key(teacher: TappedNetwork, batches: Sequence[Tensor], settings: Settings) 
     return brief(
         [
             of_network(teacher.network),
-            f"{teacher.called} {teacher.taps} {teacher.cut} {settings} {has_learned(teacher.network)}",
+            f"{teacher.called} {teacher.taps} {teacher.cut} {settings} {learned}",
             *map(of_values, values),
         ]
     )
 
 
-def _judged(teacher: TappedNetwork, batches: Sequence[Tensor], settings: Settings) -> _Verdict:
+def _judged(teacher: TappedNetwork, batches: Sequence[Tensor], settings: Settings, learned: bool) -> Verdict:
     wished, example, notes = settings.of_teacher.precision, batches[0], list[str]()
     try:
         found = _copy(teacher, example, settings, folded=True)
     except Exception as error:  # whatever somebody's network raises when it is copied
-        return _Verdict(False, notes=(f"{teacher.called} is asked as it is, for it cannot be copied: {error}",))
+        return Verdict(False, notes=(f"{teacher.called} is asked as it is, for it cannot be copied: {error}",))
     with torch.no_grad(), evaluating(teacher.network):
         few = _answers(teacher, batches[:1])  # rounding is alike in all
         folded = bool(found.layers)
@@ -172,24 +187,20 @@ def _judged(teacher: TappedNetwork, batches: Sequence[Tensor], settings: Setting
             notes.append(f"{teacher.called} is asked with its batch norms as they are: folded, {reason}")
             folded = False
         low = wished != "float32"
-        if low and has_learned(teacher.network):
+        if low and learned:
             found = _copy(teacher, example, settings, folded=folded, low=True)
             if reason := _changed(_answers(teacher, batches), _answers(found, batches)):
                 notes.append(f"{teacher.called} is asked in float32: in {wished}, {reason}")
                 low = False
-    return _Verdict(True, folded, low, tuple(notes))
+    return Verdict(True, folded, low, tuple(notes))
 
 
-def has_learned(network: nn.Module) -> bool:
-    return getattr(network, "has_learned", True)
-
-
-def _copy(teacher: TappedNetwork, example: Tensor, settings: Settings, *, folded: bool, low: bool = False) -> Lean:
+def _copy(teacher: TappedNetwork, example: Tensor, settings: Settings, *, folded: bool, low: bool = False) -> StandIn:
     """A copy of the teacher."""
     network, layers = _folded(teacher, example[:2]) if folded else (copied(teacher.network), [])
     if low:
-        return Lean(_narrowed(network), teacher, settings.of_teacher, layers)
-    return Lean(network, teacher, replace(settings, precision="float32"), layers)
+        return StandIn(_narrowed(network), teacher, settings.of_teacher, layers)
+    return StandIn(network, teacher, replace(settings, precision="float32"), layers)
 
 
 def _folded(teacher: TappedNetwork, example: Tensor) -> tuple[nn.Module, list[str]]:

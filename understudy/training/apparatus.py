@@ -17,9 +17,9 @@ from understudy.stage import STAGE_STRIDE, Stage
 from understudy.stored import Stored
 from understudy.stored.answers import StoredAnswers
 from understudy.streams import Beside
-from understudy.teacher.batching import Ahead
+from understudy.teacher.batching import TeacherBatches
 from understudy.teacher.shared import Answers, SharedPasses, question
-from understudy.teacher.stand_in import lean
+from understudy.teacher.stand_in import StandIns
 from understudy.terms import Facts, Reading
 from understudy.training.averaging import Average
 from understudy.training.evaluate import objective_loss
@@ -33,7 +33,8 @@ class Apparatus:
     """Takes the steps of a stage. Its ``state`` is all that a step depends on, besides the student.
 
     ``number`` and ``seed`` are the stage's and the training's: what is random is drawn from them. ``shared`` are passes
-    of the teachers that serve other trainings, too. ``note`` is told what is worth a line.
+    of the teachers that serve other trainings, too, and ``stand_ins`` their copies. ``note`` is told what is
+    worth a line.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Apparatus:
         seed: int = 0,
         stored: Stored | None = None,
         shared: SharedPasses | None = None,
+        stand_ins: StandIns | None = None,
         note: Callable[[str], None] = lambda text: None,
     ):
         course = stage.course
@@ -74,9 +76,9 @@ class Apparatus:
             self.rivals = course.optimizer.build(rival_groups(self.objective, course.optimizer.lr))
         self.bounds = MaxNorm(student, course.max_norm)
         self.average = Average(student, course.ema) if course.ema else None
-        forms = lean(self.objective, teachers, data, settings, note)
+        forms = (stand_ins or StandIns()).use(self.objective, teachers, data, settings, note)
         self.stored = StoredAnswers.of(stored, self.objective, stage, data, settings, forms, seed=seed, note=note)
-        self.ahead = None if self.stored else Ahead.of(self.objective, data, settings, note)
+        self.ahead = None if self.stored else TeacherBatches.of(self.objective, data, settings, note)
         self.shared = shared if self.stored is None else None
         self.question = question(self.objective, data, course.views, settings, forms) if self.shared else None
         self.reading: Reading | None = None  # of the step that is being taken
@@ -231,4 +233,6 @@ def gradient_shares(student: nn.Module, outcome: Outcome) -> dict[str, float]:
 
 
 def facts_of(data: Data) -> Facts:
-    return Facts(len(data.train.source), data.train.source.targets, data.train.ids)
+    """What terms may know of the data; only targets that are one tensor are among it."""
+    targets = data.train.source.targets
+    return Facts(len(data.train.source), targets if isinstance(targets, Tensor) else torch.empty(0), data.train.ids)

@@ -22,6 +22,7 @@ from understudy.settings import Settings
 from understudy.stage import Stage
 from understudy.stored import Stored
 from understudy.teacher.shared import SharedPasses
+from understudy.teacher.stand_in import StandIns
 from understudy.training import checkpoints
 from understudy.training.apparatus import Apparatus
 from understudy.training.evaluate import scores
@@ -31,6 +32,7 @@ from understudy.training.place import Best, Place
 from understudy.training.state import copy_of
 from understudy.training.watch import Watcher
 
+SAVING_SHARE = 0.02  # of the time, at most, goes into checkpoints
 SHARES_EVERY = 100  # steps: a look at the terms' gradients costs about half a step for each of them
 
 
@@ -45,6 +47,7 @@ class Training:
         every: seconds between two checkpoints.
         stored: whether the teachers' answers are kept, and where.
         shared: passes of the teachers that serve other trainings of this process, too.
+        stand_ins: the teachers' cheaper copies, where other trainings of this process use them, too.
         origin: what is trained here; checkpoints carry it, and one of another training is refused.
     """
 
@@ -65,6 +68,7 @@ class Training:
         every: float = 20.0,
         stored: Stored | None = None,
         shared: SharedPasses | None = None,
+        stand_ins: StandIns | None = None,
         origin: checkpoints.Origin | None = None,
     ):
         self.settings = settings or Settings()
@@ -78,8 +82,9 @@ class Training:
         self.stop = StopRequest() if stop is None else stop  # one that nobody has made yet is false
         self.checkpoint_folder = checkpoint_folder
         self.log = Log(metrics)
-        self.every = every
+        self.every, self.save_seconds = every, 0.0
         self.stored, self.shared, self.origin = stored, shared, origin
+        self.stand_ins = stand_ins or StandIns()
         self.place = Place()
         self.handed: dict[str, Tensor] | None = None  # what the stage before left to this one
         self.last: dict[str, Tensor] | None = None  # the last epoch's weights, where the best ones are kept
@@ -152,6 +157,7 @@ class Training:
             seed=self.seed if stage.course.order_seed is None else stage.course.order_seed,
             stored=self.stored,
             shared=self.shared,
+            stand_ins=self.stand_ins,
             note=self.watcher.note,
         )
         self.best_weights: dict[str, Tensor] | None = None
@@ -218,16 +224,22 @@ class Training:
         if self.stop:
             self.save()
             raise Stopped(self.stop.signal_number)
-        if time.monotonic() - self.saved_at >= self.every:
+        if time.monotonic() - self.saved_at >= self.until_next_save:
             self.save()
 
     def save(self) -> None:
         """Between two steps: write down all that decides how the training goes on."""
+        began = time.monotonic()
+        if self.checkpoint_folder is not None:
+            self._check_finite()
+            checkpoints.write(self.checkpoint_folder, self.place.steps * 100 + self.place.stage, self._state())
         self.saved_at = time.monotonic()
-        if self.checkpoint_folder is None:
-            return
-        self._check_finite()
-        checkpoints.write(self.checkpoint_folder, self.place.steps * 100 + self.place.stage, self._state())
+        self.save_seconds = self.saved_at - began
+
+    @property
+    def until_next_save(self) -> float:
+        """Seconds between two checkpoints: ``every``, and longer where writing one would take over 2 % of the time."""
+        return max(self.every, self.save_seconds / SAVING_SHARE) if self.every else 0.0
 
     def _state(self) -> dict[str, Any]:
         """All that decides how the training goes on."""

@@ -20,10 +20,11 @@ from understudy.objective import Objective, evaluating
 from understudy.settings import Settings
 from understudy.stage import Stage
 from understudy.stored import Stored
-from understudy.stored.answers import company_matters, needs_live_teacher, passed_over
+from understudy.stored.answers import needs_live_teacher, passed_over
 from understudy.stored.forecast import Forecast, forecast
 from understudy.taps import inner, logits_in
-from understudy.teacher.stand_in import has_learned, lean
+from understudy.teacher.batching import company_matters
+from understudy.teacher.stand_in import StandIns
 from understudy.terms import Sum
 from understudy.training.apparatus import facts_of
 from understudy.training.course import Course
@@ -182,6 +183,7 @@ def check_stage(
     seed: int = 0,
     stored: Stored | None = None,
     timed: bool = True,
+    stand_ins: StandIns | None = None,
 ) -> Iterator[Finding]:
     """One dry batch: taps, regressors, each term's value, its gradient into the student.
 
@@ -190,7 +192,9 @@ def check_stage(
     subject = f"stage {stage.name!r}"
     try:
         with torch.random.fork_rng(devices=[]), _untouched(student):
-            yield from _dry_run(subject, stage, student, teachers, data, settings, seed, stored, timed)
+            yield from _dry_run(
+                subject, stage, student, teachers, data, settings, seed, stored, timed, stand_ins or StandIns()
+            )
     except UserError as error:
         yield Finding("error", subject, str(error))
 
@@ -205,6 +209,7 @@ def _dry_run(
     seed: int,
     stored: Stored | None,
     timed: bool,
+    stand_ins: StandIns,
 ) -> Iterator[Finding]:
     batch = next(
         data.train.epoch(
@@ -230,7 +235,7 @@ def _dry_run(
         teaching=settings.of_teacher.autocast,
     )
     notes: list[str] = []
-    forms = lean(objective, teachers, data, settings, notes.append)
+    forms = stand_ins.use(objective, teachers, data, settings, notes.append)
     yield from (Finding("warning", subject, note) for note in notes)
     student.train()
     for name, part in objective.parts.items():
@@ -257,7 +262,7 @@ def _dry_run(
         elif stored:
             found = foreseen(stored)
             gain, about_answers = found.whole_gain, [Finding("ok" if found.fits else "warning", about, str(found))]
-            learned = all(map(has_learned, teachers))  # what others are going to say, nobody expects to be there
+            learned = all(map(stand_ins.has_learned, teachers))  # or else no answers of theirs can be there
             if learned and (new := passed_over(stored, objective, stage, data, settings, forms, seed)):
                 about_answers.append(Finding("ok", about, new))
         elif isinstance(data.train.source, InMemory) and not company_matters(objective, data, settings):

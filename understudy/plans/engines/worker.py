@@ -1,6 +1,6 @@
 """A worker process: jobs come as lines of JSON, what happens and how each ends goes out as lines of JSON.
 
-``python -m understudy.plans.engines.worker`` is started by an engine, not by hand. When the engine's process dies, so does
+``python -m understudy.plans.engines.worker`` is started by an engine, not by hand. When the engine dies, so does
 the worker, at once: its last checkpoint is what the training goes on from.
 """
 

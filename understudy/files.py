@@ -1,0 +1,80 @@
+"""Files that survive a kill: written beside their place, synced, renamed; digests; JSON."""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from understudy.errors import UserError
+
+Buffer: TypeAlias = "bytes | np.ndarray[tuple[int], np.dtype[np.uint8]]"
+SCRATCH = "understudy-scratch-"  # how the name of a folder begins that is removed at the end of the process
+
+
+def write_atomically(path: Path, data: bytes | Iterable[Buffer]) -> None:
+    """The whole file or none: a reader never sees half of it, and a full disk leaves the old one.
+
+    ``data`` are the bytes, or pieces of them one after another, so that a large file need not be in memory whole.
+    Files below a scratch folder are not synced, since nothing reads them after a crash.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            part.unlink()
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:  # follows no link
+            for piece in (data,) if isinstance(data, bytes) else data:
+                file.write(piece)
+            if is_kept(path):
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise UserError(
+            f"cannot write {path}: {error.strerror}. What was saved before is untouched: "
+            "make room (or choose another --out) and run the same command again"
+        ) from error
+    if is_kept(path):
+        sync_folder(path.parent)
+
+
+def is_kept(path: Path) -> bool:
+    """Whether a file is to outlive the process: it lies in no scratch folder."""
+    return not any(part.startswith(SCRATCH) for part in path.parts)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames within a folder durable, where the system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write an object as indented JSON, whole or not at all."""
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file, or None where there is no such file or it is damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None

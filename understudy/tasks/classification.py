@@ -1,0 +1,272 @@
+"""Classification: one class of several for each sample."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from understudy.errors import UserError
+from understudy.nested import Nested
+from understudy.precision import wide
+from understudy.tasks import class_scores
+from understudy.tasks.task import Differing, Figure, Meter, Task, Told, Values, only
+
+LOGITS = "logits"
+FEW = 5  # classes: up to so many, the first five choices are all there are
+AGREEMENT = 0.99  # of the first choices of a network made cheaper with those before, one sample apart
+DIVERGENCE = 0.05  # the largest KL (nats, at temperature 1) of an answer of a network made cheaper
+PICTURES = {"student": 16, "teacher": 8, "both": 8}  # samples of each kind of error that are shown
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy with the labels, one value per sample.
+
+    ``-sum_c y_c log softmax(z)_c``; ``labels`` are class numbers (N) or distributions (N, C), as mixup makes them.
+
+    >>> cross_entropy(torch.zeros(1, 2), torch.tensor([0]))
+    tensor([0.6931])
+    """
+    target = wide(labels) if labels.is_floating_point() else labels
+    return F.cross_entropy(wide(logits), target, reduction="none", label_smoothing=label_smoothing)
+
+
+@dataclass(frozen=True)
+class Classification(Task):
+    """One class of several for each sample: targets are class numbers, answers are logits (N, C).
+
+    Args:
+        classes: their names in the order of their numbers; empty if nothing is known of them.
+
+    >>> task = Classification(("cat", "dog"))
+    >>> task.told({"logits": torch.tensor([[0.0, 2.0]])}, top=1)[0].text
+    'dog 88.1 %'
+    """
+
+    classes: tuple[str, ...] = ()
+
+    name: ClassVar[str] = "classification"
+    rows_per_sample: ClassVar[Literal["one", "many"] | None] = "one"
+    likeness: ClassVar[tuple[Figure, ...]] = (
+        Figure("agreement", "agrees with the teacher", unit="share"),
+        Figure("divergence", "KL from the teacher", "lower"),
+    )
+
+    @classmethod
+    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: Any) -> "Classification":
+        if names is None:
+            targets = _one_tensor(targets)
+            names = int(targets.max()) + 1 if len(targets) else 0
+        return cls(tuple(map(str, range(names))) if isinstance(names, int) else tuple(names), **settings)
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        count = len(self.classes)
+        top = (Figure("top5", "top-5 accuracy", unit="share", chance=FEW / count),) if count > FEW else ()
+        return (
+            Figure("accuracy", "accuracy", unit="share", chance=1 / count if count else None),
+            *top,
+            Figure("calibration_error", "calibration error", "lower", unit="share"),
+        )
+
+    @property
+    def outputs(self) -> int:
+        return len(self.classes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.classes
+
+    @property
+    def about(self) -> str:
+        return f"{len(self.classes)} classes"
+
+    def converted(self, targets: Nested) -> Nested:
+        labels = _one_tensor(targets)
+        if labels.ndim == 2 and labels.shape[1] == 1:
+            labels = labels[:, 0]
+        if labels.ndim != 1:
+            raise UserError(f"labels have shape {tuple(labels.shape)}; give class numbers (one-hot: y.argmax(1))")
+        if labels.is_floating_point() and not torch.equal(labels, labels.round()):
+            raise UserError(f"labels must be whole class numbers, found {labels[labels != labels.round()][0]:g}")
+        return labels.to(torch.int64)
+
+    def check(self, targets: Nested) -> None:
+        labels, classes = _one_tensor(targets), len(self.classes)
+        wrong = ((labels < 0) | (labels >= classes)).nonzero().flatten()
+        if len(wrong):
+            first = int(wrong[0])
+            raise UserError(
+                f"sample {first} has label {int(labels[first])}, "
+                f"but the {classes} classes are numbered 0 to {classes - 1} ({len(wrong)} such labels)"
+            )
+
+    def remarks(self, targets: Nested) -> Sequence[str]:
+        counts = torch.bincount(_one_tensor(targets), minlength=len(self.classes))
+        empty = [self.classes[number] for number in (counts == 0).nonzero().flatten().tolist()]
+        return [f"no training sample of class {', '.join(empty[:5])}"] if empty else []
+
+    def strata(self, targets: Nested) -> Tensor | None:
+        return _one_tensor(targets)
+
+    def mixed(self, targets: Nested, partners: Nested, share: Tensor) -> Nested:
+        """The labels' mixture as distributions over the classes."""
+        own, other = (F.one_hot(_one_tensor(labels), len(self.classes)).float() for labels in (targets, partners))
+        return (own - other).mul_(share.view(-1, 1).to(own.dtype)).add_(other)
+
+    def answer(self, output: Any) -> Values:
+        return {LOGITS: only(output, LOGITS)}
+
+    def misfit(self, answer: Values) -> str | None:
+        shape = tuple(answer[LOGITS].shape[1:])
+        if not self.classes or shape == (len(self.classes),):
+            return None
+        return f"it answers with shape {shape}, the data have {len(self.classes)} classes"
+
+    def loss(self, answer: Values, targets: Nested, *, smoothing: float = 0.0) -> Tensor:
+        return cross_entropy(answer[LOGITS], _one_tensor(targets), label_smoothing=smoothing)
+
+    def together(self, answers: Sequence[Values]) -> Values:
+        """The logarithm of the mean of the probabilities; a single answer as it is."""
+        if len(answers) == 1:
+            return answers[0]
+        mean = torch.stack([answer[LOGITS].double().softmax(1) for answer in answers]).mean(0)
+        return {LOGITS: mean.log()}
+
+    def meter(self) -> Meter:
+        return ClassMeter(len(self.classes) > FEW)
+
+    def compared(self, student: Values, teacher: Values, targets: Nested) -> dict[str, float]:
+        alike = class_scores.agreement(student[LOGITS], teacher[LOGITS])
+        return {"agreement": alike.top1, "divergence": alike.kl}
+
+    def changed(self, before: Values, after: Values) -> str | None:
+        """Whether another class is chosen, or the probabilities differ."""
+        ours, theirs = (answer[LOGITS].double().log_softmax(1) for answer in (after, before))
+        others = int((theirs.argmax(1) != ours.argmax(1)).sum())
+        if others > max(1, (1 - AGREEMENT) * len(theirs)):
+            return f"it chooses another class for {others} of {len(theirs)} samples (allowed: {1 - AGREEMENT:.0%})"
+        divergence = F.kl_div(ours, theirs, reduction="none", log_target=True).sum(1).max().item()
+        if not divergence <= DIVERGENCE:
+            return f"its answers differ by a KL of up to {divergence:.2g} (allowed: {DIVERGENCE:g})"
+        return None
+
+    def details(self, answers: Sequence[Values], targets: Nested, taught: Sequence[Values]) -> dict[str, Any]:
+        pooled, labels = _pooled(answers), _one_tensor(targets).repeat(len(answers))
+        found: dict[str, Any] = {
+            "classes": class_scores.class_accuracies(pooled, labels),
+            "calibration": [asdict(bin) for bin in class_scores.calibration(pooled, labels).bins],
+        }
+        if len(taught) == len(answers) and (teachers := _pooled(taught)).shape == pooled.shape:
+            found["agreement"] = [asdict(bin) for bin in class_scores.agreement(pooled, teachers).by_confidence]
+        return found
+
+    def advice(self, teacher: Values, temperature: float) -> dict[str, Any]:
+        return asdict(class_scores.softness(teacher[LOGITS], temperature))
+
+    def errors(self, student: Values, teacher: Values, targets: Nested, ids: Tensor) -> dict[str, Any]:
+        found = class_scores.errors(student[LOGITS], teacher[LOGITS], _one_tensor(targets), ids)
+        return {
+            "student": {"count": len(found.student), "ids": list(found.student)},
+            "teacher": {"count": len(found.teacher), "ids": list(found.teacher)},
+            "both": found.both,
+        }
+
+    def differing(self, student: Values, teacher: Values, targets: Nested) -> Sequence[Differing]:
+        """The samples on which the two disagree most confidently, of each kind of error."""
+        labels = _one_tensor(targets)
+        ours, theirs = student[LOGITS].softmax(1).max(1), teacher[LOGITS].softmax(1).max(1)
+        apart, right, taught = ours.indices != theirs.indices, ours.indices == labels, theirs.indices == labels
+        kinds: dict[Literal["student", "teacher", "both"], Tensor] = {
+            "student": apart & taught,
+            "teacher": apart & right,
+            "both": apart & ~right & ~taught,
+        }
+        found = []
+        for kind, members in kinds.items():
+            places = members.nonzero().flatten()
+            sure = (ours.values * theirs.values)[places].argsort(descending=True, stable=True)
+            for place in places[sure[: PICTURES[kind]]].tolist():
+                record = {
+                    "label": int(labels[place]),
+                    "student": int(ours.indices[place]),
+                    "student_confidence": round(float(ours.values[place]), 4),
+                    "teacher": int(theirs.indices[place]),
+                    "teacher_confidence": round(float(theirs.values[place]), 4),
+                }
+                found.append(Differing(place, kind, record))
+        return found
+
+    def commonest(self, answer: Values) -> float | None:
+        choices = answer[LOGITS].argmax(1)
+        return choices.bincount().max().item() / len(choices) if len(choices) else None
+
+    def told(self, answer: Values, *, top: int = 3) -> list[Told]:
+        logits, classes = answer[LOGITS], self.classes
+        if logits.ndim != 2 or logits.shape[1] != len(classes):
+            shape = " x ".join(map(str, logits.shape))
+            raise UserError(
+                f"the student answers with {shape} values, and its description names {len(classes)} classes"
+            )
+        found = []
+        for shares in logits.double().softmax(1):
+            values, numbers = shares.topk(min(top, len(classes)))
+            named = [(classes[number], value) for number, value in zip(numbers.tolist(), values.tolist(), strict=True)]
+            text = ", ".join(f"{name} {100 * share:.1f} %" for name, share in named)
+            found.append(Told(text, {"classes": [{"label": name, "probability": share} for name, share in named]}))
+        return found
+
+
+class ClassMeter:
+    """Accuracy, calibration error and loss from sums on the device, which is waited for once, at the end.
+
+    >>> meter = ClassMeter()
+    >>> meter.update({"logits": torch.tensor([[2.0, 0.0], [2.0, 0.0]])}, torch.tensor([0, 1]))
+    >>> meter.compute()["accuracy"]
+    0.5
+    """
+
+    BINS = 15
+
+    def __init__(self, top5: bool = False):
+        self.top5 = top5
+        self.count = 0
+        self.sums: Tensor | None = None  # right, among the first five, loss
+        self.bins: Tensor | None = None  # of confidence: the sum of it, and how many are right
+
+    def update(self, answer: Values, targets: Nested) -> None:
+        logits, labels = answer[LOGITS].float(), _one_tensor(targets)
+        exact = torch.float32 if logits.device.type == "mps" else torch.float64
+        precise = logits.to(exact)
+        confidence, choice = precise.softmax(1).max(1)
+        right = choice == labels
+        among = (logits.topk(FEW).indices == labels[:, None]).any(1) if self.top5 else right
+        loss = F.cross_entropy(precise, labels, reduction="sum")
+        sums = torch.stack((right.sum().to(exact), among.sum().to(exact), loss))
+        place = (confidence * self.BINS).ceil().long().clamp(1, self.BINS) - 1
+        within = (place[:, None] == torch.arange(self.BINS, device=place.device)).to(exact)
+        bins = torch.stack((confidence, right.to(exact))) @ within
+        self.count += len(labels)
+        self.sums = sums if self.sums is None else self.sums + sums
+        self.bins = bins if self.bins is None else self.bins + bins
+
+    def compute(self) -> dict[str, float]:
+        if self.sums is None or self.bins is None:
+            raise UserError("there are no samples to measure on")
+        right, among, loss = (self.sums / self.count).tolist()
+        sure, held = self.bins
+        top5 = {"top5": among} if self.top5 else {}
+        error = ((sure - held).abs().sum() / self.count).item()
+        return {"accuracy": right, **top5, "calibration_error": error, "loss": loss}
+
+
+def _one_tensor(targets: Nested) -> Tensor:
+    if not isinstance(targets, Tensor):
+        raise UserError(f"the targets are a {type(targets).__name__}; give class numbers, one for each sample")
+    return targets
+
+
+def _pooled(answers: Sequence[Values]) -> Tensor:
+    return torch.cat([answer[LOGITS] for answer in answers])

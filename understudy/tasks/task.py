@@ -1,0 +1,385 @@
+"""What a task is: what targets and answers mean, the supervised loss, metrics, and what is shown of answers.
+
+Data carry their task. Training, stored answers, plans, reports and exports ask it, and know nothing else of what a
+network is for. A further task is one file: a frozen dataclass whose fields are all that it depends on.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+
+import torch
+from torch import Tensor
+
+from understudy.errors import UserError
+from understudy.nested import Nested
+
+Values: TypeAlias = Mapping[str, Tensor]  # an answer: tensors by name, whose first dimension is the sample
+LOSS = "loss"  # the mean supervised loss, which stands beside the figures of every evaluation
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A metric: its name, what it is called, and how its values are read.
+
+    Args:
+        name: as in records and files.
+        title: as in tables.
+        better: whether more or less of it is better.
+        unit: ``"share"`` for a value from 0 to 1, shown in percent and compared in points; ``""`` for any other.
+        chance: what an answer that ignores the input reaches; None where that cannot be said.
+
+    >>> accuracy = Figure("accuracy", "accuracy", unit="share", chance=0.1)
+    >>> accuracy.text(0.915), accuracy.difference(0.012)
+    ('91.50 %', '+1.20 points')
+    """
+
+    name: str
+    title: str
+    better: Literal["higher", "lower"] = "higher"
+    unit: Literal["share", ""] = ""
+    chance: float | None = None
+
+    @property
+    def scale(self) -> int:
+        """The factor by which values are shown: 100 for a share."""
+        return 100 if self.unit == "share" else 1
+
+    def gain(self, value: float, over: float) -> float:
+        """How much better one value is than another, in the figure's own unit; negative if it is worse."""
+        return value - over if self.better == "higher" else over - value
+
+    def quality(self, value: float) -> float:
+        """The value as a number that is better when higher, for comparisons and orders."""
+        return value if self.better == "higher" else -value
+
+    def text(self, value: float, digits: int = 2) -> str:
+        """A value with its unit."""
+        return f"{100 * value:.{digits}f} %" if self.unit == "share" else f"{value:.{digits + 2}g}"
+
+    def difference(self, value: float, digits: int = 2) -> str:
+        """A difference of two values with its sign and unit."""
+        return f"{100 * value:+.{digits}f} points" if self.unit == "share" else f"{value:+.{digits + 2}g}"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """An answer as questions with options: K questions of each sample, with C options each.
+
+    A term on class scores works on all N * K rows at once, and its values are folded back to one per sample.
+
+    Args:
+        scores: (N, K, C), the score of each option.
+        labels: (N, K), the right option of each question; a valid number also where the weight is 0. None without.
+        weights: (N, K), how much a question counts within its sample; None: all alike.
+
+    >>> rows = Rows(torch.zeros(2, 3, 5))
+    >>> rows.flat.shape, rows.fold(torch.arange(6.0))
+    (torch.Size([6, 5]), tensor([1., 4.]))
+    """
+
+    scores: Tensor
+    labels: Tensor | None = None
+    weights: Tensor | None = None
+
+    @property
+    def flat(self) -> Tensor:
+        """The scores as (N * K, C)."""
+        return self.scores.flatten(0, 1)
+
+    @property
+    def flat_labels(self) -> Tensor | None:
+        return None if self.labels is None else self.labels.flatten()
+
+    def fold(self, values: Tensor) -> Tensor:
+        """From one value per row to one per sample: the mean of its questions, by their weights."""
+        by_sample = values.view(len(self.scores), -1)
+        if self.weights is None:
+            return by_sample.mean(1)
+        weights = self.weights.to(by_sample.dtype)
+        return (by_sample * weights).sum(1) / weights.sum(1).clamp_min(torch.finfo(weights.dtype).tiny)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """An answer as numbers that are compared by distance: values (N, K), and their weights (N, K) or None."""
+
+    values: Tensor
+    weights: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Moves:
+    """How an augmentation moved the pixels of a batch: first mirrored, then shifted, over zeros.
+
+    Args:
+        size: height and width of the images.
+        mirrored: (N,) bool, left and right exchanged; None: none is.
+        down, right: (N,), by how many pixels the content moved; None: not at all.
+    """
+
+    size: tuple[int, int]
+    mirrored: Tensor | None = None
+    down: Tensor | None = None
+    right: Tensor | None = None
+
+
+class Meter(Protocol):
+    """An evaluation that is fed batch by batch; it holds sums, not answers."""
+
+    def update(self, answer: Values, targets: Nested) -> None:
+        """Count one batch."""
+
+    def compute(self) -> dict[str, float]:
+        """The task's figures by name, and ``loss``, the mean supervised loss."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is printed of one sample's answer: a line of text, and the same as JSON."""
+
+    text: str
+    record: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Differing:
+    """A sample on which student and teacher differ, for the report's pictures.
+
+    Args:
+        place: of the sample in its part.
+        kind: ``"student"`` or ``"teacher"``, if that one alone is wrong, or ``"both"``.
+        record: the target and the two answers, as JSON.
+    """
+
+    place: int
+    kind: Literal["student", "teacher", "both"]
+    record: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """What targets and answers mean. Subclasses are frozen dataclasses; their fields are JSON values.
+
+    A task has no state. Only ``of``, ``figures``, ``outputs``, ``check``, ``answer``, ``misfit``, ``loss``, ``meter``
+    and ``told`` must be written; the rest has a default that says no more than is true of any task.
+
+    ``rows_per_sample`` is what methods on class scores ask for: ``"one"`` if the answer's ``logits`` (N, C) and the
+    targets (N,) are the rows themselves, ``"many"`` if ``rows`` makes them, None if there are no class scores.
+    """
+
+    name: ClassVar[str]
+    rows_per_sample: ClassVar[Literal["one", "many"] | None] = None
+    moves_targets: ClassVar[bool] = False  # whether targets follow an augmentation of the inputs
+    likeness: ClassVar[tuple[Figure, ...]] = ()  # what ``compared`` measures of two answers
+
+    # The data.
+
+    @classmethod
+    @abstractmethod
+    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: Any) -> "Task":
+        """The task of these training targets; ``names`` are what the data call the outputs, or how many there are."""
+
+    @property
+    @abstractmethod
+    def figures(self) -> tuple[Figure, ...]:
+        """The metrics. The first one selects epochs and students, and is shown first."""
+
+    @property
+    @abstractmethod
+    def outputs(self) -> int:
+        """How many values a network answers with, for building its last layer."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the outputs are called; empty if they have no names."""
+        return ()
+
+    @abstractmethod
+    def check(self, targets: Nested) -> None:
+        """A ``UserError`` with the number of the first sample whose target is not one of this task."""
+
+    def converted(self, targets: Nested) -> Nested:
+        """Targets in the types in which training uses them."""
+        return targets
+
+    def remarks(self, targets: Nested) -> Sequence[str]:
+        """What the pre-flight warns of in the training targets: a class without samples, say."""
+        return ()
+
+    def strata(self, targets: Nested) -> Tensor | None:
+        """A number for each sample; a split keeps the share of each number. None: any sample is like any other."""
+        return None
+
+    def moved(self, targets: Nested, moves: Moves) -> Nested:
+        """Targets that follow an augmentation, if ``moves_targets``."""
+        return targets
+
+    def mixed(self, targets: Nested, partners: Nested, share: Tensor) -> Nested:
+        """The targets of mixed samples (mixup): ``share`` of the first, the rest of the partner."""
+        raise UserError(
+            f"mixup mixes class labels, and the targets of task {self.name!r} cannot be mixed: leave it out"
+        )
+
+    # Answers.
+
+    @abstractmethod
+    def answer(self, output: Any) -> Values:
+        """Named tensors from whatever a network returns."""
+
+    @abstractmethod
+    def misfit(self, answer: Values) -> str | None:
+        """Why a network's answer is not one to this task, in words: its shape. None if it is."""
+
+    def fits(self, student: Values, teacher: Values) -> str | None:
+        """Why a student's and a teacher's answer cannot be compared, in words; None if they can."""
+        for name in student:
+            if name in teacher and student[name].shape[1:] != teacher[name].shape[1:]:
+                ours, theirs = (tuple(answer[name].shape[1:]) for answer in (student, teacher))
+                return f"the student's {name} have shape {ours}, the teacher's {theirs}"
+        return None
+
+    @abstractmethod
+    def loss(self, answer: Values, targets: Nested, *, smoothing: float = 0.0) -> Tensor:
+        """The supervised loss, one value per sample. ``smoothing`` is label smoothing, where there are labels."""
+
+    def rows(self, answer: Values, targets: Nested | None) -> Rows:
+        """The answer as questions with options, if ``rows_per_sample`` is ``"many"``.
+
+        Two answers that fit have the same rows. ``targets`` is None while shapes are traced.
+        """
+        raise NotImplementedError(f"task {self.name!r} has no rows of class scores")
+
+    def numbers(self, answer: Values, targets: Nested | None) -> Numbers | None:
+        """The answer as numbers that are compared by distance; None if it has none."""
+        return None
+
+    def places(self, targets: Nested, grid: tuple[int, int]) -> Tensor | None:
+        """Weights (N, height, width) on a map of features, where the targets say what matters; None: all alike."""
+        return None
+
+    def together(self, answers: Sequence[Values]) -> Values:
+        """The answer of several networks as one: by default the mean of each value."""
+        return {name: torch.stack([answer[name] for answer in answers]).mean(0) for name in answers[0]}
+
+    # What an answer is worth.
+
+    @abstractmethod
+    def meter(self) -> Meter:
+        """A new evaluation. Any ``torchmetrics.Metric`` behind ``update`` and ``compute`` will do."""
+
+    def kept(self, answer: Values, targets: Nested) -> Values:
+        """What of an answer is kept of every sample for ``compared`` and ``details``: by default all, in float32."""
+        return {name: value.float() if value.is_floating_point() else value for name, value in answer.items()}
+
+    def compared(self, student: Values, teacher: Values, targets: Nested) -> dict[str, float]:
+        """The ``likeness`` figures of two kept answers about the same samples."""
+        return {}
+
+    def changed(self, before: Values, after: Values) -> str | None:
+        """Why two kept answers, of one network before and after it was made cheaper, are not alike, in words.
+
+        By default the distance of each value may be 2 % of its length.
+        """
+        for name, value in before.items():
+            distance = ((value - after[name]).float().norm() / value.float().norm().clamp_min(1e-30)).item()
+            if not distance <= 0.02:
+                return f"its {name} differ by {distance:.2g} of their length (allowed: 0.02)"
+        return None
+
+    def details(self, answers: Sequence[Values], targets: Nested, taught: Sequence[Values]) -> dict[str, Any]:
+        """What a report shows beside figures, as JSON, of the kept answers of several seeds.
+
+        ``taught`` are the teacher's kept answers for the same seeds; empty without a teacher. ``report`` draws what it
+        knows by name (``classes``, ``calibration``, ``agreement``) and passes over the rest.
+        """
+        return {}
+
+    def advice(self, teacher: Values, temperature: float) -> dict[str, Any]:
+        """What the teacher's kept answers say about teaching with them, as JSON; ``hint`` is a sentence or None."""
+        return {}
+
+    def errors(self, student: Values, teacher: Values, targets: Nested, ids: Tensor) -> dict[str, Any]:
+        """Which samples the student, the teacher and both have wrong, as JSON; empty if there is no right and wrong."""
+        return {}
+
+    def differing(self, student: Values, teacher: Values, targets: Nested) -> Sequence[Differing]:
+        """The samples on which the two differ most, for the report's pictures."""
+        return ()
+
+    def commonest(self, answer: Values) -> float | None:
+        """The share of samples with the most common kept answer; None where answers are not of a few kinds."""
+        return None
+
+    def luck(self, figure: Figure, samples: int) -> float:
+        """How far from ``chance`` an answer without any knowledge may come on so many samples, by luck.
+
+        By default three standard deviations of a share of independent samples; 0 for what is not a share.
+        """
+        if figure.chance is None or figure.unit != "share":
+            return 0.0
+        return 3 * math.sqrt(figure.chance * (1 - figure.chance) / samples)
+
+    @abstractmethod
+    def told(self, answer: Values, *, top: int = 3) -> list[Told]:
+        """What ``predict`` prints of each sample; ``top`` is how many options to name, where there are options."""
+
+    # Derived.
+
+    @property
+    def selecting(self) -> Figure:
+        """The figure that selects: the first."""
+        return self.figures[0]
+
+    def figure(self, name: str) -> Figure:
+        """The figure of this name, also among ``likeness``; ``loss`` is one, too."""
+        known = {figure.name: figure for figure in (*self.figures, *self.likeness, Figure(LOSS, LOSS, "lower"))}
+        return known[name]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The fields by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def describe(self) -> dict[str, Any]:
+        """Name and fields as JSON, from which ``tasks.from_description`` makes the same task."""
+        return {"name": self.name, **asdict(self)}
+
+    @property
+    def about(self) -> str:
+        """The task in a few words: ``"classification, 10 classes"``."""
+        return f"{self.name}, {self.outputs} outputs"
+
+
+def outputs_by_name(output: Any, main: str) -> dict[str, Tensor]:
+    """The tensors of whatever a network returns, by name.
+
+    A tensor, and the first tensor of a tuple, is called ``main``; mappings, dataclasses and the outputs of Hugging
+    Face's networks keep their names.
+
+    >>> outputs_by_name((torch.zeros(2, 3), None), "logits")["logits"].shape
+    torch.Size([2, 3])
+    """
+    if isinstance(output, Tensor):
+        return {main: output}
+    if is_dataclass(output) and not isinstance(output, (type, Mapping)):
+        output = {field.name: getattr(output, field.name) for field in fields(output)}
+    if not isinstance(output, (Mapping, tuple, list)) and hasattr(output, main):
+        output = {main: getattr(output, main)}
+    if isinstance(output, Mapping):
+        return {str(name): value for name, value in output.items() if isinstance(value, Tensor)}
+    if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
+        return {main: output[0]}
+    return {}
+
+
+def only(output: Any, name: str) -> Tensor:
+    """The one tensor that a task asks for: the output itself, or the one of this name in it."""
+    if isinstance(output, Tensor):
+        return output
+    found = outputs_by_name(output, name)
+    if name not in found:
+        raise UserError(f"the network answers with {type(output).__name__}, which has no tensor {name!r}")
+    return found[name]
