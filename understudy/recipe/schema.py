@@ -30,6 +30,16 @@ class DataTable(Table):
     workers: Annotated[int, Field(ge=0)] = 2
     whiten: bool = False  # FitNets' contrast normalisation and ZCA, instead of each network's own mean and std
 
+    @model_validator(mode="before")
+    @classmethod
+    def _settings_apart(cls, given: Any) -> Any:
+        """A data set's own settings may stand beside the keys that all data sets have."""
+        if not isinstance(given, Mapping):
+            return given
+        beside = {key: value for key, value in given.items() if key not in cls.model_fields}
+        common = {key: value for key, value in given.items() if key in cls.model_fields}
+        return common | {"settings": {**given.get("settings", {}), **beside}} if beside else given
+
 
 class NetworkTable(Table):
     """A network by name, its settings, and what stands before it."""
