@@ -13,10 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from understudy import nested
 from understudy.errors import OptionalPackageError, UserError
 from understudy.hardware import timed
+from understudy.nested import Nested
 from understudy.objective import evaluating
-from understudy.taps import inner
+from understudy.taps import call, inner
 
 WARM_UP = 3  # calls that are not counted
 
@@ -32,7 +34,7 @@ class Latency:
 
 
 def latencies(
-    networks: Mapping[str, Callable[[Tensor], Any]], example: Tensor, *, seconds: float = 1.0
+    networks: Mapping[str, Callable[..., Any]], example: Nested, *, seconds: float = 1.0
 ) -> dict[str, Latency]:
     """The latency of each on ``example``, calls interleaved, after a warm-up; ``seconds`` for all of it.
 
@@ -50,7 +52,7 @@ def latencies(
         while time.perf_counter() < end or len(next(iter(times.values()))) < 5:
             for name, network in networks.items():
                 times[name].append(_timed(network, example))
-    return {name: _summary(values, len(example)) for name, values in times.items()}
+    return {name: _summary(values, nested.count(example)) for name, values in times.items()}
 
 
 def onnx_runtime(network: nn.Module, example: Tensor) -> Callable[[Tensor], Any]:
@@ -101,8 +103,8 @@ def _quietly() -> Iterator[None]:
         logging.disable(before)
 
 
-def _timed(network: Callable[[Tensor], Any], example: Tensor) -> float:
-    return 1000 * timed(lambda: network(example), example.device)
+def _timed(network: Callable[..., Any], example: Nested) -> float:
+    return 1000 * timed(lambda: call(network, example), nested.device(example) or torch.device("cpu"))
 
 
 def _summary(values: list[float], batch: int) -> Latency:

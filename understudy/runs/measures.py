@@ -1,76 +1,60 @@
 """What a run measures of answers and inner values, as records of its result."""
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-import torch
 from torch import Tensor, nn
 
 from understudy import methods, randomness
 from understudy.data.parts import Part
 from understudy.errors import UserError
-from understudy.measure import (
-    accuracy,
-    agreement,
-    calibration,
-    class_accuracies,
-    errors,
-    loss,
-    similarity,
-    softness,
-    taps_to_compare,
-)
+from understudy.measure import Softness, similarity, taps_to_compare
 from understudy.objective.term import Reads
 from understudy.recipe.schema import MethodTable
-from understudy.runs.records import Errors, Measures, Similarity, Teacher, Wrong, together
+from understudy.runs.records import Errors, Measures, Similarity, Teacher, together
 from understudy.settings import Settings
 from understudy.stage import Stage
+from understudy.tasks import Task
 from understudy.tracing import trace
+from understudy.training.evaluate import Measured
 from understudy.training.records import Figures
 
-FEW = 5  # classes: up to so many, the first five choices are all there are
 COMPARED, BATCH = 512, 32  # samples that inner values are compared on, and how many at once
 
 
-def of_training(logits: Tensor, labels: Tensor, teacher: Tensor | None) -> Figures:
-    """One network's figures, beside the answers of its teacher where it has one."""
-    figures = {
-        "accuracy": accuracy(logits, labels),
-        "loss": loss(logits, labels),
-        "calibration_error": calibration(logits, labels).error,
-    }
-    if logits.shape[1] > FEW:
-        figures["top5"] = accuracy(logits, labels, top=5)
-    if teacher is not None and teacher.shape == logits.shape:
-        alike = agreement(logits, teacher)
-        figures |= {"agreement": alike.top1, "divergence": alike.kl}
-    return figures
+def of_training(task: Task, student: Measured, teacher: Measured | None) -> Figures:
+    """One network's figures, and how like its teacher it answers where it has one."""
+    if teacher is None or task.fits(student.kept, teacher.kept) is not None:
+        return student.figures
+    return {**student.figures, **task.compared(student.kept, teacher.kept, student.targets)}
 
 
-def constant(logits: Tensor) -> float:
-    """The share of samples that have the most frequent answer."""
-    return logits.argmax(1).bincount().max().item() / len(logits)
-
-
-def of_seeds(logits: Sequence[Tensor], labels: Tensor, teachers: Sequence[Tensor]) -> Measures:
-    """What is shown of all seeds together: each class, and what goes by confidence."""
-    pooled, repeated = torch.cat(list(logits)), labels.repeat(len(logits))
-    taught = torch.cat(list(teachers)) if len(teachers) == len(logits) else None
-    alike = agreement(pooled, taught).by_confidence if taught is not None and taught.shape == pooled.shape else ()
+def of_seeds(task: Task, students: Sequence[Measured], teachers: Sequence[Measured]) -> Measures:
+    """What is shown of all seeds together: each option, and what goes by confidence."""
+    taught = [teacher.kept for teacher in teachers] if len(teachers) == len(students) else []
+    details = task.details([student.kept for student in students], students[0].targets, taught)
     return Measures(
-        options=list(class_accuracies(pooled, repeated)),
-        calibration=list(calibration(pooled, repeated).bins),
-        agreement=list(alike),
+        options=details.get("classes", []),
+        calibration=details.get("calibration", []),
+        agreement=details.get("agreement", []),
     )
 
 
-def of_teacher(logits: Sequence[Tensor], labels: Tensor, tables: Mapping[str, MethodTable]) -> Teacher:
+def of_teacher(task: Task, answers: Sequence[Measured], tables: Mapping[str, MethodTable]) -> Teacher:
     """The teacher's own figures, and whether it has anything soft to teach."""
+    advice = task.advice(answers[0].kept, temperature(tables))
     return Teacher(
-        figures=together([of_training(answer, labels, None) for answer in logits]),
-        measures=of_seeds(logits, labels, []),
-        softness=softness(logits[0], temperature(tables)),
+        figures=together([answer.figures for answer in answers]),
+        measures=of_seeds(task, answers, []),
+        softness=Softness(**advice) if advice else None,
     )
+
+
+def largest(answer: Measured) -> float:
+    """The largest absolute value of all answers."""
+    values = [value.abs().max().item() for value in answer.kept.values() if value.is_floating_point() and len(value)]
+    return max(values, default=0.0) if all(value == value for value in values) else math.nan
 
 
 def temperature(tables: Mapping[str, MethodTable]) -> float:
@@ -83,14 +67,10 @@ def temperature(tables: Mapping[str, MethodTable]) -> float:
     return max(found)
 
 
-def of_errors(student: Tensor, teacher: Tensor, labels: Tensor, ids: Tensor) -> Errors:
-    """Who errs where, of the student that the run keeps."""
-    found = errors(student, teacher, labels, ids)
-    return Errors(
-        student=Wrong(count=len(found.student), ids=list(found.student)),
-        teacher=Wrong(count=len(found.teacher), ids=list(found.teacher)),
-        both=found.both,
-    )
+def of_errors(task: Task, student: Measured, teacher: Measured, ids: Tensor) -> Errors | None:
+    """Which samples each of the two answers wrongly; None where no answer is right or wrong."""
+    found = task.errors(student.kept, teacher.kept, student.targets, ids)
+    return Errors.model_validate(found) if found else None
 
 
 def of_inner_values(

@@ -18,7 +18,7 @@ from understudy.runs.durations import Durations, Forecast
 from understudy.runs.path_networks import Ways
 from understudy.runs.records import Hop, PathRecord, Result, Values
 from understudy.runs.rehearsal import Rehearsals
-from understudy.runs.result import accuracy_of
+from understudy.runs.result import value_of
 from understudy.runs.run import Run
 from understudy.runs.search import Observer, Search
 from understudy.training.preflight import Finding
@@ -178,7 +178,7 @@ class PathRun(Run):
         network = self.teachers(self.recipe.seeds[0])[TEACHER]
         validation = self.cast.data.validation
         assert validation is not None  # the recipe is refused without one
-        accuracy = accuracy_of(network, validation, self.recipe.settings.of_teacher)
+        accuracy = value_of(network, validation, self.cast.data.task, self.recipe.settings.of_teacher)
         return {self.ways.sizes.teacher: Spread((accuracy,))}
 
     def _save_time(self, search: Search) -> None:
@@ -217,13 +217,14 @@ class PathRun(Run):
 
     def _edge(self, edge: Edge, search: Search) -> Hop:
         names, test = search.asked.get(edge, []), self.cast.data.test
-        accuracies: list[float] = []
+        task, settings = self.cast.data.task, self.recipe.settings
+        values: list[float] = []
         if test is not None and not edge.quick:
-            accuracies = [accuracy_of(self.trained(name), test, self.recipe.settings) for name in names]
+            values = [value_of(self.trained(name), test, task, settings) for name in names]
         return Hop(
             path=list(edge.path),
             quick=edge.quick,
             trainings=names,
             validation=Values(values=list(search.known[edge].values)),
-            test=Values(values=accuracies) if accuracies else None,
+            test=Values(values=values) if values else None,
         )

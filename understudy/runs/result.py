@@ -2,18 +2,20 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from understudy import methods as registry
+from understudy import nested
 from understudy.data.parts import Part
 from understudy.errors import UserError
 from understudy.files import read_json
 from understudy.measure import Latency, Verdict, judge, latencies, onnx_runtime, size
 from understudy.measure.surroundings import command, machine, peak_memory, versions
+from understudy.nested import Nested
 from understudy.plans.entry import METRICS, RESULT
 from understudy.recipe.schema import NetworkTable
 from understudy.runs import broken, measures, samples
@@ -32,9 +34,10 @@ from understudy.runs.records import (
     Teacher,
 )
 from understudy.settings import Settings
-from understudy.tasks import Figure
+from understudy.tasks import Figure, Task
 from understudy.training import metrics
-from understudy.training.evaluate import answers, together
+from understudy.training.evaluate import Measured, measured, pooled
+from understudy.training.evaluate import figures as figures_of
 from understudy.training.records import Epoch, TrainingRecord
 
 if TYPE_CHECKING:
@@ -48,16 +51,17 @@ def summarize(run: "Run") -> Result:
     """Everything that a reader of the run wants to know. The test part is opened here, once."""
     cast, recipe, began = run.cast, run.recipe, time.monotonic()
     measured_on, part = cast.data.measured
-    task = TaskRecord.of(cast.data.task)
-    teachers = _teachers(run)
-    taught = {name: _taught(networks, part, recipe.settings.of_teacher) for name, networks in teachers.items()}
-    teacher_logits = {seed: _together([found[seed] for found in taught.values()]) for seed in recipe.seeds if taught}
-    methods = {name: _method(run, name, task, part, teacher_logits) for name in recipe.methods}
+    own = cast.data.task
+    task = TaskRecord.of(own)
+    of_teachers, teachers = recipe.settings.of_teacher, _teachers(run)
+    taught = {name: _taught(networks, part, own, of_teachers) for name, networks in teachers.items()}
+    teacher_answers = {seed: pooled([each[seed] for each in taught.values()], own) for seed in recipe.seeds if taught}
+    methods = {name: _method(run, name, own, part, teacher_answers) for name in recipe.methods}
     first = {name: networks[recipe.seeds[0]] for name, networks in teachers.items()}
-    teacher = _teacher(run, teacher_logits)
+    teacher = _teacher(run, teacher_answers)
     hint = teacher.softness.hint if teacher and teacher.softness else None
     kept = _keep(run, methods, task.first)
-    beside = _beside_the_teacher(run, kept, first, part, teacher_logits)
+    beside = _beside_the_teacher(run, kept, first, part, teacher_answers)
     return Result(
         title=recipe.title,
         command=command(),
@@ -106,39 +110,33 @@ def _teachers(run: "Run") -> dict[str, dict[int, nn.Module]]:
     }
 
 
-def _taught(networks: Mapping[int, nn.Module], part: Part, settings: Settings) -> dict[int, tuple[Tensor, Tensor]]:
+def _taught(networks: Mapping[int, nn.Module], part: Part, task: Task, settings: Settings) -> dict[int, Measured]:
     """A teacher's answers for every seed; one network is asked once."""
     known = {id(network): network for network in networks.values()}
-    answered = {key: _answers(network, part, settings) for key, network in known.items()}
+    answered = {key: _answers(network, part, task, settings) for key, network in known.items()}
     return {seed: answered[id(network)] for seed, network in networks.items()}
 
 
-def _together(answered: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    return together([logits for logits, _ in answered]), answered[0][1]
-
-
-def _answers(network: nn.Module, part: Part, settings: Settings) -> tuple[Tensor, Tensor]:
+def _answers(network: nn.Module, part: Part, task: Task, settings: Settings) -> Measured:
     with settings.in_force():
-        return answers(network, part, settings)
+        return measured(network, part, task, settings)
 
 
-def _method(
-    run: "Run", name: str, task: TaskRecord, part: Part, teacher_logits: Mapping[int, tuple[Tensor, Tensor]]
-) -> Method:
+def _method(run: "Run", name: str, task: Task, part: Part, teacher_answers: Mapping[int, Measured]) -> Method:
     """One method over its seeds."""
     rows: list[Row] = []
-    answered: list[Tensor] = []
-    taught: list[Tensor] = []
-    luck = run.cast.data.task.luck(task.first, len(part))
+    answers: list[Measured] = []
+    taught: list[Measured] = []
+    luck = task.luck(task.selecting, len(part))
     records = [_record(run, student_of(name, seed)) for seed in run.recipe.seeds_of(name)]
     for seed, record in zip(run.recipe.seeds_of(name), records, strict=True):
-        logits, labels = _answers(run.trained(record.training), part, run.recipe.settings)
-        teacher = teacher_logits[seed][0] if seed in teacher_logits else None
-        answered.append(logits)
+        answer = _answers(run.trained(record.training), part, task, run.recipe.settings)
+        teacher = teacher_answers.get(seed)
+        answers.append(answer)
         taught += [] if teacher is None else [teacher]
-        figures = measures.of_training(logits, labels, teacher)
-        constant, largest = measures.constant(logits), logits.abs().max().item()
-        value = figures[task.first.name]
+        figures = measures.of_training(task, answer, teacher)
+        constant, largest = task.commonest(answer.kept), measures.largest(answer)
+        value = figures[task.selecting.name]
         rows.append(
             Row(
                 seed=seed,
@@ -147,7 +145,7 @@ def _method(
                 validation=record.validation,
                 seconds=record.seconds,
                 kept=record.stages[-1].kept if record.stages else None,
-                broken=broken.reasons(task.first, value, luck, constant=constant, largest=largest),
+                broken=broken.reasons(task.selecting, value, luck, constant=constant, largest=largest),
             )
         )
     return Method.of(
@@ -155,7 +153,7 @@ def _method(
         rows,
         taught=any(stage.taught for record in records for stage in record.stages),
         objectives=records[0].objectives,
-        measures=measures.of_seeds(answered, labels, taught),
+        measures=measures.of_seeds(task, answers, taught),
     )
 
 
@@ -165,13 +163,12 @@ def _record(run: "Run", training: str) -> TrainingRecord:
     return TrainingRecord.model_validate({"stages": [], **(read_json(path) or {}), "training": training})
 
 
-def _teacher(run: "Run", teacher_logits: Mapping[int, tuple[Tensor, Tensor]]) -> Teacher | None:
-    return _teacher_of(run, teacher_logits) if teacher_logits else None
+def _teacher(run: "Run", teacher_answers: Mapping[int, Measured]) -> Teacher | None:
+    return _teacher_of(run, teacher_answers) if teacher_answers else None
 
 
-def _teacher_of(run: "Run", teacher_logits: Mapping[int, tuple[Tensor, Tensor]]) -> Teacher:
-    logits, labels = zip(*teacher_logits.values(), strict=True)
-    return measures.of_teacher(logits, labels[0], run.recipe.methods)
+def _teacher_of(run: "Run", teacher_answers: Mapping[int, Measured]) -> Teacher:
+    return measures.of_teacher(run.cast.data.task, list(teacher_answers.values()), run.recipe.methods)
 
 
 @dataclass(frozen=True)
@@ -188,18 +185,18 @@ def _beside_the_teacher(
     kept: str,
     teachers: Mapping[str, nn.Module],
     part: Part,
-    teacher_logits: Mapping[int, tuple[Tensor, Tensor]],
+    teacher_answers: Mapping[int, Measured],
 ) -> _Beside:
     if not teachers:
         return _Beside()
     recipe, teacher = run.recipe, next(iter(teachers.values()))  # inner values are the first one's
-    logits, labels = _answers(run.trained(kept), part, recipe.settings)
-    taught = teacher_logits[run.plan[kept].seed][0]
+    task = run.cast.data.task
+    answer = _answers(run.trained(kept), part, task, recipe.settings)
+    taught = teacher_answers[run.plan[kept].seed]
     errors, disagreements = None, list[Sample]()
-    if taught.shape == logits.shape:
-        errors = measures.of_errors(logits, taught, labels, part.ids)
-        names = run.cast.data.classes
-        disagreements = samples.disagreements(run.folder.path, part, labels, logits, taught, names)
+    if task.fits(answer.kept, taught.kept) is None:
+        errors = measures.of_errors(task, answer, taught, part.ids)
+        disagreements = samples.disagreements(run.folder.path, part, task, answer, taught)
     students = {method: run.trained(f"{method}-{recipe.seeds_of(method)[0]}") for method in recipe.methods}
     taught_by, first = list(teachers.values()), recipe.seeds[0]
     stages = {method: run.stages(method, run.student(first), taught_by) for method in recipe.methods}
@@ -208,10 +205,10 @@ def _beside_the_teacher(
     return _Beside(errors, disagreements, similarity)
 
 
-def accuracy_of(network: nn.Module, part: Part, settings: Settings) -> float:
-    """The share of a part that a network has right."""
-    logits, labels = _answers(network, part, settings)
-    return (logits.argmax(1) == labels).double().mean().item()
+def value_of(network: nn.Module, part: Part, task: Task, settings: Settings) -> float:
+    """The figure that selects, of a network on a part."""
+    with settings.in_force():
+        return figures_of(network, part, task, settings)[task.selecting.name]
 
 
 def _grafted(run: "Run") -> dict[str, nn.Module]:
@@ -226,7 +223,7 @@ def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, Networ
     placed = {name: settings.place(network) for name, network in networks.items()}
     example = settings.prepare(run.cast.data.example(THROUGHPUT_BATCH, settings.torch_device))
     with settings.in_force():
-        single = _latencies(run, placed, settings.prepare(example[:1]), seconds=1.0)
+        single = _latencies(run, placed, settings.prepare(nested.chosen(example, slice(1))), seconds=1.0)
         many = _latencies(run, placed, example, seconds=2.0)
     described: Mapping[str, NetworkTable] = recipe.taught_by
     return {
@@ -243,11 +240,13 @@ def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, Networ
 
 
 def _latencies(
-    run: "Run", networks: Mapping[str, nn.Module], example: Tensor, *, seconds: float
+    run: "Run", networks: Mapping[str, nn.Module], example: Nested, *, seconds: float
 ) -> dict[str, dict[str, Latency]]:
     """By PyTorch, and by ONNX Runtime where the run is asked for it, all in turn."""
-    runners: dict[str, Callable[[Tensor], Any]] = dict(networks)
-    if run.onnx:
+    runners: dict[str, Callable[..., Any]] = dict(networks)
+    if run.onnx and not isinstance(example, Tensor):
+        run.watcher.note("ONNX Runtime is not timed: it is only for networks whose input is one tensor")
+    elif run.onnx:
         try:
             runners |= {f"onnx {name}": onnx_runtime(network, example) for name, network in networks.items()}
         except UserError as error:

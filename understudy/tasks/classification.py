@@ -177,6 +177,7 @@ class Classification(Task):
     def differing(self, student: Values, teacher: Values, targets: Nested) -> Sequence[Differing]:
         """The samples on which the two disagree most confidently, of each kind of error."""
         labels = _one_tensor(targets)
+        names = self.classes or tuple(map(str, range(student[LOGITS].shape[1])))
         ours, theirs = student[LOGITS].softmax(1).max(1), teacher[LOGITS].softmax(1).max(1)
         apart, right, taught = ours.indices != theirs.indices, ours.indices == labels, theirs.indices == labels
         kinds: dict[Literal["student", "teacher", "both"], Tensor] = {
@@ -190,10 +191,10 @@ class Classification(Task):
             sure = (ours.values * theirs.values)[places].argsort(descending=True, stable=True)
             for place in places[sure[: PICTURES[kind]]].tolist():
                 record = {
-                    "label": int(labels[place]),
-                    "student": int(ours.indices[place]),
+                    "target": names[int(labels[place])],
+                    "student": names[int(ours.indices[place])],
                     "student_confidence": round(float(ours.values[place]), 4),
-                    "teacher": int(theirs.indices[place]),
+                    "teacher": names[int(theirs.indices[place])],
                     "teacher_confidence": round(float(theirs.values[place]), 4),
                 }
                 found.append(Differing(place, kind, record))

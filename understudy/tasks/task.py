@@ -151,7 +151,8 @@ class Differing:
     Args:
         place: of the sample in its part.
         kind: ``"student"`` or ``"teacher"``, if that one alone is wrong, or ``"both"``.
-        record: the target and the two answers, as JSON.
+        record: the texts ``target``, ``student`` and ``teacher``, and where there are such, the numbers
+            ``student_confidence`` and ``teacher_confidence``.
     """
 
     place: int
