@@ -12,12 +12,12 @@ from understudy import methods as methods
 from understudy import models as models
 from understudy.balance import balanced as balanced
 from understudy.data import Views as Views
-from understudy.distilling import Distilled as Distilled
-from understudy.distilling import distill as distill
 from understudy.errors import UserError as UserError
 from understudy.models.student import load as load
 from understudy.objective import Objective as Objective
 from understudy.objective import Outcome as Outcome
+from understudy.runs.distill import Distilled as Distilled
+from understudy.runs.distill import distill as distill
 from understudy.settings import Settings as Settings
 from understudy.stage import Stage as Stage
 from understudy.stored import Stored as Stored

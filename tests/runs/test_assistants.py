@@ -3,10 +3,10 @@
 import statistics
 
 import pytest
-from understudy.files import read_json
 
 from understudy import UserError
 from understudy import recipe as recipes
+from understudy.files import read_json
 from understudy.runs import Run
 from understudy.runs.compile import compiled
 

@@ -14,10 +14,10 @@ import tomli_w
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
+from understudy.distilling import Distilled
 
 import understudy
 from understudy import CE, KD, Course, Hint, LogitsL1, Settings, Stage, UserError, distill
-from understudy.distilling import Distilled
 from understudy.report import write_report
 from understudy.runs.folder import LATER
 from understudy.training.rates import Constant

@@ -3,11 +3,11 @@
 import json
 
 import pytest
-from understudy.files import read_json
 
 from tests.conftest import RECIPE
 from understudy import UserError
 from understudy import recipe as recipes
+from understudy.files import read_json
 from understudy.paths import Budget
 from understudy.plans import Store
 from understudy.plans.engines import Here, Together

@@ -117,8 +117,10 @@ METHODS: dict[str, Method] = {
 }
 
 
-def find(name: str) -> Method:
-    """A method by its name."""
+def find(name: str | Method) -> Method:
+    """A method by its name; one that is made of somebody's own terms is itself."""
+    if isinstance(name, Method):
+        return name
     if name not in METHODS:
         raise UserError(f"there is no method {name!r}{did_you_mean(name, METHODS)}")
     return METHODS[name]

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from understudy.bench.choose import SHORT, plain_step
 from understudy.errors import UserError
-from understudy.models.families import parameters
 from understudy.plans import Node, Plan
 from understudy.recipe.build import Cast
 from understudy.runs.choosing import longest
@@ -69,6 +68,5 @@ def _seconds(run: Run) -> dict[str, float]:
 def _cost(node: Node, plan: Plan, cast: Cast) -> int:
     """Of a step: forward and backward through the network, which is about thrice forward, and its teachers' answers."""
     tables = [plan[teacher].network if isinstance(teacher, str) else teacher for teacher in node.teachers]
-    shape, classes = cast.data.shape, len(cast.data.classes)
-    own, *teachers = (parameters(cast.spec(one), shape, classes, cast.trusted) for one in (node.network, *tables))
+    own, *teachers = (cast.parameters(one) for one in (node.network, *tables))
     return max(1, 3 * own + sum(teachers))

@@ -127,7 +127,7 @@ def _method(run: "Run", name: str, part: Part, teacher_logits: Mapping[int, tupl
             }
         )
     return {
-        "method": run.recipe.methods[name].method,
+        "method": registry.find(run.recipe.methods[name].method).name,
         "trainings": rows,
         "taught": any(told) if (told := [stage["taught"] for stage in stages if "taught" in stage]) else None,
         "objectives": (read_json(run.folder.training(rows[0]["training"]) / RESULT) or {}).get("objectives"),
@@ -191,7 +191,7 @@ def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, Any]:
     described: Mapping[str, NetworkTable] = recipe.taught_by
     return {
         name: {
-            "network": str(run.cast.spec(described.get(name, recipe.student))),
+            "network": run.cast.called(described.get(name, recipe.student)),
             **asdict(size(network, example)),
             **{f"{by}latency_ms": asdict(found[name]) for by, found in single.items()},
             **{f"{by}throughput_ms": asdict(found[name]) for by, found in many.items()},
