@@ -17,13 +17,13 @@ from understudy import randomness
 from understudy.data import Data
 from understudy.errors import UserError
 from understudy.methods import Method
+from understudy.methods.shared.copies import fresh
 from understudy.models.catalogue import NetworkSpec
 from understudy.models.families import recognised
 from understudy.models.fingerprints import brief, of_layers, of_network
+from understudy.objective.term import Expression, as_sum
 from understudy.stage import Stage
 from understudy.taps import inner
-from understudy.terms import Expression, as_sum
-from understudy.terms._peers import fresh
 from understudy.training.course import Course
 
 OBJECT = "object:"

@@ -26,6 +26,7 @@ from understudy.models import load_weights
 from understudy.models import student as product
 from understudy.models.fingerprints import brief, of_network, of_samples, of_values
 from understudy.objective import evaluating
+from understudy.objective.term import Expression
 from understudy.plans import Store
 from understudy.plans.entry import RESULT
 from understudy.plans.training import Casts
@@ -41,7 +42,6 @@ from understudy.settings import CHOOSABLE, Settings
 from understudy.stage import Stage
 from understudy.stored import Stored
 from understudy.taps import Pair, Tap
-from understudy.terms import Expression
 from understudy.training import preflight
 from understudy.training.course import Course
 from understudy.training.interrupt import Stopped, listening
@@ -385,10 +385,9 @@ def _data(data: Any, objects: Objects) -> DataTable:
     """The data under a name that says what they hold."""
     given = objects.data = datasets.as_data(data)
     parts = [part for part in (given.train, given.validation) if part is not None]
-    digest = brief(
-        [*(of_values(part.ids) for part in parts), of_values(given.train.source.labels), *given.classes]
-        + [of_samples(given.train.source) if isinstance(given.train.source, InMemory) else ""]
-    )
+    source = given.train.source
+    samples = of_samples(source) if isinstance(source, InMemory) else ""  # others may take long to read
+    digest = brief([*(of_values(part.ids) for part in parts), of_values(source.targets), samples])
     return DataTable(name=f"{OBJECT}{digest}", validation=len(given.validation) if given.validation else 0)
 
 
