@@ -19,7 +19,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from understudy.models.outside import current_directory_importable, is_library
+from understudy.models.outside import is_library
+from understudy.trusted import current_directory_importable
 
 _INSTALLED = ("site-packages", "dist-packages")
 _BY_NAME = {"import_module", "__import__", "iter_modules", "walk_packages"}  # what they lead to, only a run can tell
