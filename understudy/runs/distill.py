@@ -3,8 +3,10 @@
 import io
 import json
 import multiprocessing
+import shutil
 import signal
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import fields, replace
@@ -37,6 +39,7 @@ from understudy.runs.choosing import settled
 from understudy.runs.compile import assistant_of, student_of
 from understudy.runs.folder import GIVEN
 from understudy.runs.planned import engine_of
+from understudy.runs.result import FIGURES
 from understudy.runs.run import Run
 from understudy.settings import CHOOSABLE, Settings
 from understudy.stage import Stage
@@ -63,15 +66,26 @@ class Distilled:
     as it stands in ``result.json``; ``folder`` is the run folder, None where none was asked for.
     """
 
-    def __init__(self, run: "GivenRun", result: Any, student: nn.Module, scratch: Any = None):
+    def __init__(self, run: "GivenRun", result: Any, student: nn.Module, scratch: "Scratch | None" = None):
         self.result, self.student = result, student
         self.folder: Path | None = None if scratch else run.folder.path
-        self._run, self._scratch = run, scratch  # a scratch folder is removed together with this object
+        self._run, self._scratch = run, scratch  # the scratch folder is removed together with this object
 
     @cached_property
     def _row(self) -> Mapping[str, Any]:
         rows = [row for found in self.result["methods"].values() for row in found["trainings"]]
         return next(row for row in rows if row["training"] == self.result["kept"])
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The figures of the kept student on the part that the run was measured on, by name."""
+        return {name: self._row[name] for name in FIGURES if self._row.get(name) is not None}
+
+    @property
+    def teacher_figures(self) -> dict[str, float]:
+        """The teacher's; of several, those of what they answer together. Empty without a teacher."""
+        found = self.result["teacher"] or {}
+        return {name: found[name]["mean"] for name in FIGURES if name in found}
 
     @property
     def stages(self) -> list[dict[str, Any]]:
@@ -113,6 +127,14 @@ class Distilled:
     def __repr__(self) -> str:
         place = f" in {self.folder}" if self.folder else ""
         return f"<understudy run{place}: kept {self.result['kept']}>"
+
+
+class Scratch:
+    """A folder that is removed together with this object, or at the end of the process."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix=SCRATCH))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 def distill(
@@ -192,8 +214,8 @@ def distill(
     )
     shown = watcher or Warner()
     casts = Casts(progress=shown.downloads, objects=objects)
-    scratch = None if out is not None else tempfile.TemporaryDirectory(prefix=SCRATCH)
-    folder = Path(out) if out is not None else Path(scratch.name if scratch else "")
+    scratch = None if out is not None else Scratch()
+    folder = scratch.path if scratch else Path(out or "")
     with listening() as stop, ExitStack() as stack:
         for network in objects.networks.values():
             network.freeze()
@@ -257,6 +279,12 @@ class GivenRun(Run):
             path = self._weights_of(name)
             if not path.exists():
                 product.save_weights(path, network.template.state_dict())
+
+    @property
+    def measuring(self) -> float:
+        """A call that trains for a moment is not measured for seconds."""
+        trained = sum(float(record.get("seconds") or 0.0) for record in self.execution.done.values())
+        return min(1.0, max(0.02, trained / 60))
 
     def kept(self, result: Any) -> nn.Module:
         """The student that was kept, in the module that was given; modules of assistants hold their weights, too."""

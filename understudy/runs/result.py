@@ -186,8 +186,8 @@ def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, Any]:
     placed = {name: settings.place(network) for name, network in networks.items()}
     example = settings.prepare(run.cast.data.example(THROUGHPUT_BATCH, settings.torch_device))
     with settings.in_force():
-        single = _latencies(run, placed, settings.prepare(example[:1]), seconds=1.0)
-        many = _latencies(run, placed, example, seconds=2.0)
+        single = _latencies(run, placed, settings.prepare(example[:1]), seconds=run.measuring)
+        many = _latencies(run, placed, example, seconds=2 * run.measuring)
     described: Mapping[str, NetworkTable] = recipe.taught_by
     return {
         name: {

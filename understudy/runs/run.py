@@ -191,6 +191,11 @@ class Run:
                 self.watcher.note(f"the student in {self.folder.path} was damaged: copied from {result['kept']}")
         return result
 
+    @property
+    def measuring(self) -> float:
+        """Seconds for each measurement of latencies."""
+        return 1.0
+
     def begin(self) -> None:
         """Called once the folder is this run's, before anything is trained."""
 
