@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from understudy.errors import UserError
-from understudy.nested import Nested
+from understudy.nested import Nested, Shape
 from understudy.tasks.classification import Classification
 
 PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
@@ -59,6 +59,10 @@ class Text(Classification):
     @property
     def about(self) -> str:
         return f"{len(self.classes)} classes of text, {len(self.vocabulary):,} tokens"
+
+    def sizes(self, shape: Shape) -> tuple[int, ...]:
+        """The number of different tokens, and of positions."""
+        return len(self.vocabulary), self.length
 
     def encode(self, texts: Iterable[str]) -> dict[str, Tensor]:
         """Texts as a batch of inputs: ``input_ids`` and ``attention_mask``, both (N, length)."""
