@@ -22,6 +22,7 @@ MODULES = [
 ]
 
 WITHOUT = """
+    ClampedRMSprop MaxNorm parameter_groups rival_groups
     AB AT AdamW BSS Batch CATKD CC CCDifferences CRD CRDBatch CWD CWTM ClassDistance ClassSpread Confidence Constant
     Contents Conv Cosine Course CurriculumKD DGKD DKPP DML DarkRank Data Differing Distilled Expression FSP
     FactorTransfer Facts Front GradientAT Graft ICKD Linear Lines LogitRegression MGD MLKD Maxout MaxoutNet Meter
