@@ -119,7 +119,7 @@ COMMANDS = {
     "--checkpoint-seconds --check/--no-check --store --json",
     "taps": "model --student --shape --classes --all --trust --json",
     "methods": "name --json",
-    "report": "runs --sort --max-latency --max-size --min-accuracy --out --figures --markdown --json",
+    "report": "runs --sort --max-latency --max-size --reach/--min-accuracy --out --figures --markdown --latex --json",
     "bench": "recipe --method --seconds --set --settings --trust --json",
     "landscape": "run --grid --samples --part --seed --trust --json",
     "export": "student --to --out --tolerance --data --root --teacher --trust --json",

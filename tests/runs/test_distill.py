@@ -17,10 +17,10 @@ from torch.utils.data import TensorDataset
 
 import understudy
 from understudy import Course, Settings, Stage, UserError, distill
-from understudy.terms import CE, KD, Hint, LogitsL1
 from understudy.distilling import Distilled
 from understudy.report import write_report
 from understudy.runs.folder import LATER
+from understudy.terms import CE, KD, Hint, LogitsL1
 from understudy.training.rates import Constant
 from understudy.training.watch import Watcher
 
