@@ -77,7 +77,7 @@ def test_any_data_will_do(networks, vectors):
         (understudy.data.as_data(vectors, validation=0), "train"),
     ):
         result = run(networks, data)
-        assert result.result["data"]["measured_on"] == measured_on
+        assert result.result.data.measured_on == measured_on
         assert result.teacher_figures["accuracy"] == 1.0
         assert 0 <= result.figures["accuracy"] <= 1
         assert result.student is networks[1]
@@ -94,7 +94,7 @@ def test_any_data_will_do(networks, vectors):
         ("terms", {"terms": "CE() + 0.5 * KD(2)"}),
         (CE() + KD() + Hint("hidden -> hidden"), {}),
         (
-            [Stage("a", understudy.Sum(Hint("hidden -> hidden").parts), COURSE), Stage("b", CE() + KD(), COURSE)],
+            [Stage("a", understudy.terms.Sum(Hint("hidden -> hidden").parts), COURSE), Stage("b", CE() + KD(), COURSE)],
             {"course": None},
         ),
     ],
@@ -102,7 +102,7 @@ def test_any_data_will_do(networks, vectors):
 def test_a_method_is_a_name_terms_or_stages(networks, vectors, method, own):
     before = [p.clone() for p in networks[1].parameters()]
     result = run(networks, vectors, method=method, **own)
-    assert [stage["epochs"] for stage in result.stages] == ([1, 2] if method == "fitnets" else [3] * len(result.stages))
+    assert [stage.epochs for stage in result.stages] == ([1, 2] if method == "fitnets" else [3] * len(result.stages))
     assert not all(map(torch.equal, before, networks[1].parameters()))
 
 
@@ -202,7 +202,7 @@ def test_volumes_are_data_like_any_other():
     result = distill(
         None, student, (x, (x.mean((1, 2, 3, 4)) > 0.5).long()), method="alone", course=COURSE, settings=CPU
     )
-    assert result.result["data"]["measured_on"] == "validation"
+    assert result.result.data.measured_on == "validation"
 
 
 class Interrupting(Watcher):
@@ -284,7 +284,7 @@ def test_several_teachers_teach_one_student(networks, vectors, tmp_path):
     result = run(
         ([teacher, fresh], student), vectors, method="several-teachers", accept_weak=True, out=tmp_path, weights=[3, 1]
     )
-    each = [teacher["accuracy"]["values"][0] for teacher in result.result["teachers"].values()]
+    each = [teacher.figures["accuracy"].values[0] for teacher in result.result.teachers.values()]
     assert (each[0], each[1] < 1.0) == (1.0, True)
     assert result.teacher_figures["accuracy"] is not None
     with pytest.raises(UserError, match="1 weights for 2 teachers"):
@@ -298,10 +298,11 @@ def test_several_teachers_teach_one_student(networks, vectors, tmp_path):
 
 def test_seeds_a_baseline_and_a_verdict(networks, vectors):
     run_ = run(networks, vectors, seeds=2, baseline=True)
-    assert list(run_.result["methods"]) == ["alone", "kd"]
-    assert [row["seed"] for row in run_.result["methods"]["kd"]["trainings"]] == [0, 1]
-    assert run_.result["verdicts"]["kd"]["sentence"] in str(run_)
-    assert any("each seed begins with the same weights" in note for note in run_.result["notes"])
+    assert list(run_.result.methods) == ["alone", "kd"]
+    assert [row.seed for row in run_.result.methods["kd"].trainings] == [0, 1]
+    assert "kd" in run_.result.verdicts
+    assert "student, kd" in str(run_)
+    assert any("each seed begins with the same weights" in note for note in run_.result.notes)
     assert run_.folder is None
 
 
@@ -325,7 +326,7 @@ def test_a_function_makes_a_student_for_each_seed_and_every_engine_trains_the_sa
     ]
     assert files[0] == files[1] == files[2]
     assert files[0]["kd-0"] != files[0]["kd-1"]
-    assert not [note for note in found[0].result["notes"] if "same weights" in note]
+    assert not [note for note in found[0].result.notes if "same weights" in note]
 
 
 def test_a_module_gives_every_engine_the_same_students_and_is_the_kept_one(networks, vectors, tmp_path):
@@ -359,7 +360,7 @@ def test_a_store_serves_the_next_call(networks, vectors, tmp_path):
     first = run((networks[0], make_small), vectors, store=tmp_path / "store", out=tmp_path / "one")
     again = run((networks[0], make_small), vectors, store=tmp_path / "store", seeds=2, out=tmp_path / "other")
     assert len(list((tmp_path / "store/nodes").iterdir())) == 2
-    assert first.figures == {name: again.result["methods"]["kd"]["trainings"][0][name] for name in first.figures}
+    assert first.figures == again.result.methods["kd"].trainings[0].figures
 
 
 def test_a_scratch_folder_is_gone_with_the_run(networks, vectors):
@@ -376,5 +377,5 @@ def test_a_scratch_folder_is_gone_with_the_run(networks, vectors):
 def test_a_student_by_its_name(request):
     made = request.getfixturevalue("small")
     run_ = distill(made.Teacher(), "resnet8", made.data(), epochs=1, settings=CPU, accept_weak=True)
-    assert run_.result["networks"]["student"]["network"].startswith("resnet8")
+    assert run_.result.networks["student"].network.startswith("resnet8")
     assert not run_.student.training

@@ -10,7 +10,6 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import fields, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,7 +21,7 @@ from understudy import data as datasets
 from understudy import recipe as recipes
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
-from understudy.files import SCRATCH, read_json
+from understudy.files import SCRATCH
 from understudy.methods import Method
 from understudy.models import load_weights
 from understudy.models import student as product
@@ -39,7 +38,7 @@ from understudy.runs.choosing import settled
 from understudy.runs.compile import assistant_of, student_of
 from understudy.runs.folder import GIVEN
 from understudy.runs.planned import engine_of
-from understudy.runs.result import FIGURES
+from understudy.runs.records import Result, Row
 from understudy.runs.run import Run
 from understudy.settings import CHOOSABLE, Settings
 from understudy.stage import Stage
@@ -49,6 +48,7 @@ from understudy.training import preflight
 from understudy.training.course import Course
 from understudy.training.interrupt import Stopped, listening
 from understudy.training.preflight import Finding
+from understudy.training.records import Figures, StageEnd, TrainingRecord
 from understudy.training.watch import Warner, Watcher
 
 if TYPE_CHECKING:
@@ -66,32 +66,37 @@ class Distilled:
     as it stands in ``result.json``; ``folder`` is the run folder, None where none was asked for.
     """
 
-    def __init__(self, run: "GivenRun", result: Any, student: nn.Module, scratch: "Scratch | None" = None):
+    def __init__(self, run: "GivenRun", result: Result, student: nn.Module, scratch: "Scratch | None" = None):
         self.result, self.student = result, student
         self.folder: Path | None = None if scratch else run.folder.path
         self._run, self._scratch = run, scratch  # the scratch folder is removed together with this object
 
-    @cached_property
-    def _row(self) -> Mapping[str, Any]:
-        rows = [row for found in self.result["methods"].values() for row in found["trainings"]]
-        return next(row for row in rows if row["training"] == self.result["kept"])
+    @property
+    def _row(self) -> Row:
+        rows = [row for method in self.result.methods.values() for row in method.trainings]
+        return next(row for row in rows if row.training == self.result.kept)
 
     @property
-    def figures(self) -> dict[str, float]:
+    def figures(self) -> Figures:
         """The figures of the kept student on the part that the run was measured on, by name."""
-        return {name: self._row[name] for name in FIGURES if self._row.get(name) is not None}
+        return dict(self._row.figures)
 
     @property
-    def teacher_figures(self) -> dict[str, float]:
+    def validation(self) -> Figures:
+        """The figures by which the student was kept; empty without a validation part."""
+        return dict(self._row.validation)
+
+    @property
+    def teacher_figures(self) -> Figures:
         """The teacher's; of several, those of what they answer together. Empty without a teacher."""
-        found = self.result["teacher"] or {}
-        return {name: found[name]["mean"] for name in FIGURES if name in found}
+        teacher = self.result.teacher
+        return {name: values.mean for name, values in teacher.figures.items()} if teacher else {}
 
     @property
-    def stages(self) -> list[dict[str, Any]]:
+    def stages(self) -> list[StageEnd]:
         """How each stage of the kept student's training ended."""
-        record = read_json(self._run.folder.training(self.result["kept"]) / RESULT) or {}
-        return list(record.get("stages", ()))
+        path = self._run.folder.training(self.result.kept) / RESULT
+        return TrainingRecord.read(path, way_out="remove it and call again").stages
 
     def report(self, page: str | Path | None = None) -> Path:
         """Write the page of the run; answers with its path, in the run folder unless another place is named."""
@@ -116,17 +121,17 @@ class Distilled:
         return export(self._run.folder.path, to, out=out, **given)
 
     def __str__(self) -> str:
-        from rich.console import Console  # late: it is slow to import
+        from rich.console import Console  # late, as all that shows results: it is slow to import
 
-        from understudy.cli import _summary
+        from understudy.report.text import show
 
         console = Console(width=120, record=True, file=io.StringIO())
-        _summary.show(self.result, console)
+        show(self.result, console)
         return console.export_text().rstrip()
 
     def __repr__(self) -> str:
         place = f" in {self.folder}" if self.folder else ""
-        return f"<understudy run{place}: kept {self.result['kept']}>"
+        return f"<understudy run{place}: kept {self.result.kept}>"
 
 
 class Scratch:
@@ -262,7 +267,7 @@ class GivenRun(Run):
                 "weights"
             )
 
-    def checked(self, *, check: bool) -> Any:
+    def checked(self, *, check: bool) -> Result:
         """Look at the folder and at everything that can go wrong, then execute."""
         self.folder.look(recipes.write(self.recipe))
         self._go_on_with_weights()
@@ -286,18 +291,18 @@ class GivenRun(Run):
         trained = sum(float(record.get("seconds") or 0.0) for record in self.execution.done.values())
         return min(1.0, max(0.02, trained / 60))
 
-    def kept(self, result: Any) -> nn.Module:
+    def kept(self, result: Result) -> nn.Module:
         """The student that was kept, in the module that was given; modules of assistants hold their weights, too."""
         for name, training in self._trained_objects().items():
             module = self.objects[name].module
             if module is not None:
-                kept = result["kept"] if name == self.recipe.student.network else training
+                kept = result.kept if name == self.recipe.student.network else training
                 product.prepare(module, self.folder.training(kept))
                 load_weights(module, self.folder.training(kept) / product.WEIGHTS)
                 module.eval()
         given = self.objects.networks.get(self.recipe.student.network)
         module = given.module if given else None
-        return module if module is not None else self.trained(result["kept"]).eval()
+        return module if module is not None else self.trained(result.kept).eval()
 
     @property
     def first_teacher(self) -> nn.Module | None:
