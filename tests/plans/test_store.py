@@ -232,6 +232,7 @@ def test_an_entry_that_names_other_files_than_a_training_leaves_is_damaged_and_n
     assert taken is None
     assert "is damaged" in lines[0]
     assert not (tmp_path / "run").exists()
+    (tmp_path / "deep/er/n").mkdir(parents=True)
     entry_module.copy_finished(tmp_path, {**record, "digests": {name: ""}}, tmp_path / "deep/er/n", "n")
     assert sorted(path.name for path in (tmp_path / "deep/er/n").iterdir()) == ["result.json"]
 
