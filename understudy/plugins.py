@@ -140,7 +140,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
 
 
 def defined_in(package: str, kind: type[T]) -> dict[str, T]:
-    """The things of a type that stand at the top of a package's modules, by their ``name``.
+    """The things of a type that stand at the top of a package's modules, alone or in a tuple, by their ``name``.
 
     So a file is all that is to be added to a package for a further thing. Modules whose names begin with an underscore
     are left out.
@@ -148,7 +148,8 @@ def defined_in(package: str, kind: type[T]) -> dict[str, T]:
     things: dict[str, T] = {}
     for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
         if not module.name.startswith("_"):
-            for thing in vars(importlib.import_module(f"{package}.{module.name}")).values():
+            values = vars(importlib.import_module(f"{package}.{module.name}")).values()
+            for thing in (one for value in values for one in (value if isinstance(value, tuple) else (value,))):
                 if isinstance(thing, kind):
                     name: str = thing.name  # type: ignore[attr-defined]
                     if things.setdefault(name, thing) is not thing:
