@@ -29,7 +29,7 @@ ONE_OF_EACH = {
 
 
 def test_every_family_has_an_example_here():
-    assert set(ONE_OF_EACH) == {name for name, _ in names() if ":" not in name}
+    assert set(ONE_OF_EACH) == {name for name, _ in names() if ":" not in name} - {"text-encoder"}
     assert all(about for _, about in names())
 
 
