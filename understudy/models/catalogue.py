@@ -19,7 +19,11 @@ from understudy.models.family import Family
 
 
 def names() -> list[tuple[str, str]]:
-    """Every name that ``build`` knows, with a line about it; ``<...>`` stands for a value."""
+    """Every name that ``build`` knows, with a line about it; ``<...>`` stands for a value.
+
+    >>> any(name.startswith("resnet") for name, _ in names())
+    True
+    """
     return [(family.name, family.about) for family in FAMILIES.values()] + outside.NAMES
 
 
@@ -43,6 +47,10 @@ def build(
         trusted: modules from which ``MODULE:FACTORY`` may run code (with all below them).
         settings: what else the family takes. Settings out of a file go through ``NetworkSpec``, where they cannot
             extend ``trusted``.
+
+    >>> student = build("resnet8", channels=1, widths=(4, 8, 16))
+    >>> student(torch.rand(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
     """
     data = {"classes": classes, "channels": channels, "size": size}
     for key, value in data.items():
@@ -117,7 +125,11 @@ def _checked(function: Callable[..., Any], arguments: Mapping[str, Any], called:
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """A network's name and settings: all that a file needs to say to rebuild it."""
+    """A network's name and settings: all that a file needs to say to rebuild it.
+
+    >>> NetworkSpec("resnet8", {"widths": [4, 8, 16]}).name
+    'resnet8'
+    """
 
     name: str
     settings: dict[str, Any] = field(default_factory=dict, hash=False)

@@ -88,6 +88,9 @@ def plain(
         channels: channels of the images.
         size: side of the (square) images.
         like: whose layer list; by default CIFAR-100's for more than 10 classes, and where only it has that size.
+
+    >>> plain(2, channels=1, size=28)(torch.rand(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
     """
     if like is None:
         like = "cifar10" if classes <= 10 and layers in _CIFAR10 else "cifar100"

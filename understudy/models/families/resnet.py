@@ -111,6 +111,9 @@ def resnet(
         shortcut: where the shape changes, ``"A"`` subsamples and pads with zeros (the paper on CIFAR), ``"B"`` is a
             1x1 convolution with batch normalisation (TAKD, and most later code).
         stem_stride: stride of the first convolution; 2 makes a thin network four times cheaper.
+
+    >>> resnet(8, widths=(4, 8, 16))(torch.rand(2, 3, 32, 32)).shape
+    torch.Size([2, 10])
     """
     if not widths or min(widths) < 1 or stem_stride < 1:
         raise UserError(f"resnet{depth}: widths and stem_stride are numbers above 0, not {widths} and {stem_stride}")
