@@ -7,7 +7,7 @@ from typing import Any
 from understudy.errors import UserError
 from understudy.files import read_json, write_json
 from understudy.measure import Spread
-from understudy.models.families import Size
+from understudy.models.sizes import Size
 from understudy.paths import Answer, Budget, Edge, allowed, answer, beside, shared, strategy
 from understudy.plans import Node
 from understudy.plans.execution import validation_of
