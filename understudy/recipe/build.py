@@ -19,8 +19,8 @@ from understudy.data.sources import InMemory
 from understudy.errors import UserError
 from understudy.models import NetworkSpec, Normalized, Whitened, Whitening, load_weights
 from understudy.models import student as product
-from understudy.models.families import parameters
 from understudy.models.fingerprints import brief, of_samples, of_values
+from understudy.models.sizes import parameters
 from understudy.recipe.objects import Objects, is_object
 from understudy.recipe.schema import DataTable, NetworkTable, TeacherTable
 

@@ -19,8 +19,8 @@ from understudy.errors import UserError
 from understudy.methods import Method
 from understudy.methods.shared.copies import fresh
 from understudy.models.catalogue import NetworkSpec
-from understudy.models.families import recognised
 from understudy.models.fingerprints import brief, of_layers, of_network
+from understudy.models.sizes import recognised
 from understudy.objective.term import Expression, as_sum
 from understudy.stage import Stage
 from understudy.taps import inner

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.errors import UserError
-from understudy.models._shapes import too_small
+from understudy.models.families._shapes import too_small
 
 Init = Literal["modern", "paper"]
 

@@ -15,7 +15,8 @@ from typing import Literal
 from torch import nn
 
 from understudy.errors import UserError
-from understudy.models.maxout import Conv, Init, MaxoutNet
+from understudy.models.families.maxout import Conv, Init, MaxoutNet
+from understudy.models.family import Family
 
 _FC_UNITS = 500
 
@@ -215,3 +216,13 @@ def _thin(blocks: _Blocks) -> list[Conv]:
         for block, pool in zip(blocks, pools, strict=True)
         for channels, last in zip(block, [False] * (len(block) - 1) + [True], strict=True)
     ]
+
+
+FAMILIES = (
+    Family("fitnet<which>", "FitNet 1 to 4, for CIFAR and SVHN", fitnet),
+    Family("fitnet-<budget>-<layers>", "FitNets' depth experiment: budget 30m or 107m, layers 5 to 11", depth_net),
+    Family("fitnet-mnist", "FitNets' student for MNIST", fitnet_mnist),
+    Family("maxout-cifar", "FitNets' teacher for CIFAR-10 and CIFAR-100", maxout_cifar),
+    Family("maxout-svhn", "FitNets' teacher for SVHN", maxout_svhn),
+    Family("maxout-mnist", "FitNets' teacher for MNIST", maxout_mnist),
+)

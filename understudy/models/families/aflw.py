@@ -9,7 +9,8 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from understudy.errors import UserError
-from understudy.models._shapes import too_small
+from understudy.models.families._shapes import too_small
+from understudy.models.family import Family
 
 _STUDENTS = {1: (16, 32, 32, 32, 32, 32, 32), 2: (32, 64, 64, 64, 64, 64, 64)}
 
@@ -58,3 +59,9 @@ def aflw_fitnet(which: int, *, classes: int = 1, channels: int = 3, size: int = 
     if which not in _STUDENTS:
         raise UserError(f"there are FitNets 1 and 2 for AFLW, but no aflw-fitnet{which}")
     return ReLUNet([(outputs, 3, False) for outputs in _STUDENTS[which]], classes, channels, size)
+
+
+FAMILIES = (
+    Family("aflw-teacher", "FitNets' teacher for faces in 16x16 patches (one logit)", aflw_teacher),
+    Family("aflw-fitnet<which>", "its students 1 and 2", aflw_fitnet),
+)
