@@ -235,7 +235,7 @@ def test_an_interrupted_call_goes_on_where_it_was_and_a_finished_one_returns_at_
     one, other = (tmp_path / name / "student.safetensors" for name in ("run", "unbroken"))
     assert one.read_bytes() == other.read_bytes()
     monkeypatch.setattr("understudy.plans.training.Training", None)
-    monkeypatch.setattr("understudy.runs.result.answers", None)
+    monkeypatch.setattr("understudy.runs.run.summarize", None)
     again = MLP(4)
     finished = run((networks[0], again), vectors, out=tmp_path / "run")
     assert (finished.figures, finished.student) == (result.figures, again)
