@@ -29,6 +29,7 @@ from understudy.models.fingerprints import brief, of_network, of_samples, of_val
 from understudy.objective import evaluating
 from understudy.objective.term import Expression
 from understudy.plans import Store
+from understudy.plans.engines.processes import check_sendable
 from understudy.plans.entry import RESULT
 from understudy.plans.training import Casts
 from understudy.recipe import Recipe
@@ -230,6 +231,8 @@ def distill(
         if chosen:
             shown.note(f"settings: {chosen}")
         alone = not together and (workers is None or workers == 1)
+        if not alone and not together:
+            check_sendable(objects, [call.method])
         run = GivenRun(
             recipe,
             folder,
