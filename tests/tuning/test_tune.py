@@ -464,7 +464,7 @@ def test_the_page_of_a_search_names_both_figures_and_shows_every_trial(make):
     assert write_report(tuning.folder.path).read_text(encoding="utf-8") == again
     with pytest.raises(UserError, match=r"holds a search and no run: understudy distill .*tuned\.toml"):
         read_result(tuning.folder.path)
-    (tuning.folder.path / "tune.json").write_text(json.dumps(outcome | {"trials": []}))
+    (tuning.folder.path / "tune.json").write_text(json.dumps(outcome.model_dump(mode="json") | {"trials": []}))
     with pytest.raises(UserError, match=r"tune\.json is damaged \(trials: .*remove it and run the same tune command"):
         write_report(tuning.folder.path)
     (tuning.folder.path / "tune.json").unlink()
