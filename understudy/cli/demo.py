@@ -9,7 +9,8 @@ import typer
 from understudy import recipe as recipes
 from understudy.cli import _summary
 from understudy.cli._live import Live
-from understudy.cli._shared import JsonOption, err, out, print_json
+from understudy.cli._options import JsonOption
+from understudy.cli._shared import err, out, print_json
 from understudy.recipe import Recipe
 from understudy.recipe.build import PACKAGE
 from understudy.report import write_report

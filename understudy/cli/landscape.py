@@ -9,7 +9,8 @@ from rich.progress import Progress
 from rich.table import Table
 
 from understudy import recipe as recipes
-from understudy.cli._shared import JsonOption, TrustOption, err, out, print_json
+from understudy.cli._options import JsonOption, TrustOption
+from understudy.cli._shared import err, out, print_json
 from understudy.errors import UserError
 from understudy.recipe import Recipe
 from understudy.report import write_report
