@@ -122,7 +122,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
         inspect.Parameter(
             field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=shared[field.name]
         )
-        for field in fields(kind)
+        for field in sorted(fields(kind), key=lambda field: field.name == "json")  # which comes last everywhere
     ]
     del called.__wrapped__  # type: ignore[attr-defined]  # or typer would read the signature of the command itself
     called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
