@@ -6,10 +6,10 @@ import torch
 import understudy
 from tests.terms.table import CLASSES, networks
 from understudy import AT, CE, KD, Course, Hint, Objective, Settings, Stage, auto, balanced, linear
-from understudy.balance import EVERY
 from understudy.data import from_tensors
 from understudy.errors import UserError
-from understudy.notation import parse
+from understudy.methods.notation import parse
+from understudy.objective.balance import EVERY
 from understudy.training.apparatus import gradient_shares
 from understudy.training.loop import Training
 

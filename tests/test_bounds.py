@@ -11,6 +11,7 @@ from torch import nn
 from understudy import (
     AT,
     CE,
+    KD,
     Course,
     Hint,
     Objective,
@@ -29,9 +30,20 @@ from understudy.terms import TERMS
 
 @dataclasses.dataclass(frozen=True)
 class Own:
-    """An optimizer of somebody's own, whose bounds are its own affair."""
+    """An optimizer of a user's own, without bounds."""
 
-    lr: Annotated[float, bounds.Interval(gt=0)] = -1.0
+    lr: float = -1.0
+    betas: "tuple[float, NobodyImportsIt]" = ()  # noqa: F821
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounded(CE):
+    """A term of a user's own."""
+
+    temperature: bounds.Positive = 1.0
+    share: bounds.Share | None = None
+    size: Annotated[int, bounds.Interval(ge=2)] = 2
+    plain: float = 1.0
 
 
 @pytest.mark.parametrize(
@@ -52,6 +64,13 @@ class Own:
         (Course(optimizer=optimizers.SGD(lr=-1)), r"thing\.optimizer\.lr = -1: .*greater than 0"),
         (Settings(precision="bf16"), r"thing\.precision = 'bf16': .*'float32' or 'bfloat16'"),
         (Settings(threads=0), r"thing\.threads = 0"),
+        (Bounded(temperature=0.0), r"thing\.temperature = 0\.0: .*greater than 0"),
+        (Bounded(temperature=float("nan")), r"thing\.temperature = nan: .*less than inf"),
+        (Bounded(temperature=float("inf")), r"thing\.temperature = inf: .*less than inf"),
+        (Bounded(share=1.5), r"thing\.share = 1\.5: .*less than or equal to 1"),
+        (Bounded(size=1), r"thing\.size = 1: .*greater than or equal to 2"),
+        (KD(temperature=float("inf")), r"thing\.temperature = inf"),
+        (KD(student_temperature=0), r"thing\.student_temperature = 0: .*greater than 0"),
         (Hint("a -> b", reduce="avg"), r"thing\.reduce = 'avg': .*'sum', 'mean' or 'relative'"),
     ],
 )
@@ -60,7 +79,7 @@ def test_what_a_recipe_could_not_say_is_refused_with_its_name(description, said)
         bounds.check(description, "thing")
 
 
-@pytest.mark.parametrize("optimizer", [optimizers.SGD(lr=1), Own()])
+@pytest.mark.parametrize("optimizer", [optimizers.SGD(lr=1), Own(), Bounded(plain=None)])
 def test_what_is_right_or_somebodys_own_passes(optimizer):
     bounds.check(Course(optimizer=optimizer), "thing")
     bounds.check(Settings(), "thing")
@@ -77,7 +96,7 @@ def test_every_term_can_be_checked(name):
     """Its annotations can be read; what they say of a value that none of them takes is for pydantic to know."""
     term = TERMS[name]
     for field in dataclasses.fields(term):
-        bounds.wrong(bounds._hints(term)[field.name], "no such value")
+        bounds.wrong(bounds.hints(term)[field.name], "no such value")
 
 
 def test_an_objective_looks_at_its_terms():

@@ -44,10 +44,10 @@ TERMS = """
 """
 METHODS = {
     "alone": "label_smoothing",
-    "kd": "temperature weight label_weight",
+    "kd": "temperature squared student_temperature weight label_weight",
     "fitnets": "pair hint_epochs hint_lr hint_reduce regressor temperature weight final_weight "
     "anneal_epochs squared label_weight student_temperature",
-    "fitnets-joint": "pair weight regressor",
+    "fitnets-joint": "pair reduce regressor weight",
     "logit-regression": "weight reduce",
     "confidence": "samples covariance ridge dropout weight label_weight reduce",
     "noisy-teacher": "sigma share weight reduce",
@@ -88,9 +88,9 @@ METHODS = {
     "cc-differences": "embedding weight width",
     "rkd": "embedding weight distance_weight angle_weight",
     "sp": "maps weight",
-    "can": "weight l1_weight l1_reduction game layers rival_rate",
+    "can": "game layers dropout saturating penalty rival_rate weight l1_weight l1_reduction",
     "bss": "weight soft_weight final_soft_weight temperature steps most share",
-    "takd": "temperature weight label_weight",
+    "takd": "temperature squared student_temperature weight label_weight",
     "several-teachers": "combine weights temperature weight label_weight",
     "dgkd": "weight temperature form survival drop",
     "dml": "weight peers architecture temperature",

@@ -10,7 +10,6 @@ from understudy import data as data
 from understudy import losses as losses
 from understudy import methods as methods
 from understudy import models as models
-from understudy.balance import balanced as balanced
 from understudy.data import Views as Views
 from understudy.distilling import Distilled as Distilled
 from understudy.distilling import distill as distill
@@ -18,6 +17,10 @@ from understudy.errors import UserError as UserError
 from understudy.models.student import load as load
 from understudy.objective import Objective as Objective
 from understudy.objective import Outcome as Outcome
+from understudy.objective.balance import balanced as balanced
+from understudy.objective.weights import auto as auto
+from understudy.objective.weights import linear as linear
+from understudy.objective.weights import step as step
 from understudy.settings import Settings as Settings
 from understudy.stage import Stage as Stage
 from understudy.stored import Stored as Stored
@@ -86,6 +89,3 @@ from understudy.training import rates as rates
 from understudy.training.course import Course as Course
 from understudy.training.watch import Lines as Lines
 from understudy.training.watch import Watcher as Watcher
-from understudy.weights import auto as auto
-from understudy.weights import linear as linear
-from understudy.weights import step as step

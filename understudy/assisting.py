@@ -11,12 +11,12 @@ from understudy import methods, randomness
 from understudy.data import Data
 from understudy.errors import FailedTrainingError, UserError
 from understudy.measure import Spread
+from understudy.methods.shared.copies import fresh
 from understudy.models import Normalized, build
 from understudy.models.families import between, recognised
 from understudy.paths import Rule, Sizes
 from understudy.paths.edges import FAILED
 from understudy.taps import inner
-from understudy.terms._peers import fresh
 from understudy.training.course import Course
 
 Assistants = Sequence[nn.Module | str] | Literal["auto"]

@@ -1,15 +1,26 @@
 """Bounds of settings, as annotations: recipes are checked by them (with pydantic, which is slow to import).
 
-What is made in Python is checked by the same ones where it is first used (``check``).
+What is made in Python is checked by the same annotations where it is first used (``check``), a user's own terms
+included: ``temperature: Positive = 4.0`` is all that a term has to say. NaN and infinity are in none of these bounds.
 """
 
 import dataclasses
 import functools
+from math import inf
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from annotated_types import Interval as Interval
 
 from understudy.errors import UserError
+
+Finite = Annotated[float, Interval(gt=-inf, lt=inf)]
+Positive = Annotated[float, Interval(gt=0, lt=inf)]
+NonNegative = Annotated[float, Interval(ge=0, lt=inf)]
+Share = Annotated[float, Interval(ge=0, le=1)]
+PositiveShare = Annotated[float, Interval(gt=0, le=1)]
+ShareBelowOne = Annotated[float, Interval(ge=0, lt=1)]
+Count = Annotated[int, Interval(ge=1)]
+Whole = Annotated[int, Interval(ge=0)]
 
 _OBJECTS = ("model_attributes_type", "dataclass_type")  # what pydantic says where a description is expected
 STRICT = {"extra": "forbid"}  # a description's configuration: it takes no key that it does not know
@@ -25,15 +36,14 @@ class ByName:
 
 
 def check(description: Any, called: str) -> None:
-    """See that a description of this package keeps within its annotations; or a UserError.
+    """Raise a UserError unless a description keeps within its annotations.
 
-    About kinds this is stricter than a recipe, whose values are converted: no 3.0 for a whole number, no 1 for a truth
-    value. Descriptions of somebody's own (an optimizer, a term) are theirs to check.
+    About kinds this is stricter than a recipe, whose values are converted: 3.0 is no whole number, 1 no truth value.
+    Of a user's own dataclass (a term, an optimizer) the ``Annotated`` fields are checked; the others are not.
     """
-    if not _is_ours(description):
+    if not dataclasses.is_dataclass(description) or isinstance(description, type):
         return
-    kind: Any = type(description)
-    for name, hint in _hints(kind).items():
+    for name, hint in _checked(type(description)).items():
         value = getattr(description, name)
         if reason := wrong(hint, value):
             raise UserError(f"{called}.{name} = {value!r}: {reason}")
@@ -95,9 +105,25 @@ def _ours_in(hint: Any) -> tuple[type, ...]:
 
 
 @functools.cache
-def _hints(kind: Any) -> dict[str, Any]:
-    hints = get_type_hints(kind, include_extras=True)
-    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+def _checked(kind: Any) -> dict[str, Any]:
+    """The annotations of a description's fields that are checked: all of this package's, the bounds of others."""
+    if kind.__module__.startswith("understudy."):
+        return hints(kind)
+    try:
+        return {name: hint for name, hint in hints(kind).items() if _is_bounded(hint)}
+    except NameError:  # an annotation that is imported for type checkers alone
+        return {}
+
+
+def _is_bounded(hint: Any) -> bool:
+    return get_origin(hint) is Annotated or any(map(_is_bounded, get_args(hint)))
+
+
+@functools.cache
+def hints(kind: Any) -> dict[str, Any]:
+    """The annotations of a dataclass's fields, in their order."""
+    found = get_type_hints(kind, include_extras=True)
+    return {field.name: found[field.name] for field in dataclasses.fields(kind)}
 
 
 @functools.cache

@@ -16,11 +16,11 @@ from understudy.methods import find
 from understudy.models import load_weights
 from understudy.models import student as product
 from understudy.objective import evaluating
+from understudy.objective.term import Expression
 from understudy.settings import Settings
 from understudy.stage import Stage
 from understudy.stored import Stored
 from understudy.teacher.stand_in import StandIns
-from understudy.terms import Expression
 from understudy.training import checkpoints, preflight
 from understudy.training.course import Course
 from understudy.training.evaluate import answers, together

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from understudy.balance import balanced
-from understudy.terms import Expression, Sum, as_sum
+from understudy.objective.balance import balanced
+from understudy.objective.term import Expression, Sum, as_sum
 from understudy.training.course import Course
 
 STAGE_STRIDE = 1_000_000  # epochs are numbered from a new million in each stage, so that no two share their views

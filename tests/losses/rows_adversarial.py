@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from tests.losses.table import CLASSES, LOGITS, Row, labels, normal, softmax
-from understudy.losses._adversarial import (
+from understudy.losses import (
     can_discriminator,
     can_student,
     logits_l1,

@@ -7,8 +7,7 @@ import torch
 
 from tests.losses.rows_features import MAP, WIDE, pooled, unit
 from tests.losses.table import BATCH, CLASSES, LOGITS, Row, labels, normal, softmax
-from understudy.losses._attention import attention_transfer, gradient_attention
-from understudy.losses._maps import cat_kd, ofa, simkd, srrl_features, srrl_logits
+from understudy.losses import attention_transfer, cat_kd, gradient_attention, ofa, simkd, srrl_features, srrl_logits
 
 CAM = normal(CLASSES, 4, 4)
 SMALL_CAM = normal(CLASSES, 2, 2)

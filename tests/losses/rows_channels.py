@@ -8,8 +8,7 @@ from torch import Tensor
 
 from tests.losses.rows_features import MAP, unit
 from tests.losses.table import BATCH, Row, kl, normal, softmax
-from understudy.losses._boundaries import activation_boundaries, ofd
-from understudy.losses._channels import cwd, ickd, mgd
+from understudy.losses import activation_boundaries, cwd, ickd, mgd, ofd
 
 
 def margin(g: torch.Generator) -> Tensor:

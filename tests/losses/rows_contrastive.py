@@ -6,7 +6,7 @@ import numpy as np
 from torch import Generator, Tensor
 
 from tests.losses.table import BATCH, Row, labels, normal, softmax
-from understudy.losses._contrastive import crd, info_nce
+from understudy.losses import crd, info_nce
 
 VECTOR = normal(4)
 

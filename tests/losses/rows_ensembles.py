@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tests.losses.rows_logits import batch_first, soft_labels
 from tests.losses.table import BATCH, CLASSES, LOGITS, Row, kl, labels, normal, softmax
-from understudy.losses._ensembles import (
+from understudy.losses import (
     boundary_kd,
     cwtm,
     dgkd,

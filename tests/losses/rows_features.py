@@ -8,12 +8,17 @@ from torch import Tensor
 
 from tests.losses.table import BATCH, Row, normal
 from understudy import losses
-from understudy.losses._factors import factor_transfer, paraphraser_reconstruction
-from understudy.losses._flow import fsp
-from understudy.losses._information import vid
-from understudy.losses._neurons import class_distance, class_spread, neurons
-from understudy.losses._review import hierarchical_context
-from understudy.losses._selectivity import nst
+from understudy.losses import (
+    class_distance,
+    class_spread,
+    factor_transfer,
+    fsp,
+    hierarchical_context,
+    neurons,
+    nst,
+    paraphraser_reconstruction,
+    vid,
+)
 
 MAP = normal(3, 4, 4)
 WIDE = normal(5, 2, 2)

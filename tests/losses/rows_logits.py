@@ -9,17 +9,26 @@ from torch import Tensor
 
 from tests.losses.table import BATCH, CLASSES, LOGITS, Row, kl, labels, normal, softmax
 from understudy import losses
-from understudy.losses._correlation import batch_correlation, class_correlation, dist, mlkd
-from understudy.losses._decoupled import dkd, nkd, standardised, standardised_kd
-from understudy.losses._logits import bounded_temperature, curriculum_kd, function_matching, kd, reverse_gradient
-from understudy.losses._logits_regression import (
+from understudy._losses._decoupled import standardised
+from understudy._losses._logits import bounded_temperature, reverse_gradient
+from understudy._losses._logits_regression import noisy_logits
+from understudy.losses import (
+    batch_correlation,
+    class_correlation,
     confident_regression,
+    curriculum_kd,
+    dist,
+    dkd,
+    function_matching,
+    kd,
     logit_regression,
+    mlkd,
+    nkd,
     noisy_logit_regression,
-    noisy_logits,
     rocket_hint,
+    standardised_kd,
 )
-from understudy.losses._precision import wide
+from understudy.precision import wide
 
 
 def soft_labels(g: torch.Generator) -> Tensor:
@@ -332,7 +341,13 @@ DECOUPLED = [
 ]
 
 CORRELATED = [
-    Row("dist", dist, (LOGITS, LOGITS), partial(_shares, tau=1), alone=False),
+    Row(
+        "dist",
+        partial(dist, beta=1.0, gamma=1.0, temperature=1.0),
+        (LOGITS, LOGITS),
+        partial(_shares, tau=1),
+        alone=False,
+    ),
     Row(
         "dist, the paper's mean",
         _one_value(partial(dist, beta=2.0, gamma=3.0, temperature=4.0)),

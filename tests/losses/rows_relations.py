@@ -8,11 +8,12 @@ import numpy as np
 from torch import Generator, Tensor
 
 from tests.losses.table import BATCH, Row, kl, normal
-from understudy.losses._rank import darkrank, relative_dissimilarity
-from understudy.losses._relations import (
+from understudy.losses import (
     correlation_congruence,
     correlation_of_differences,
+    darkrank,
     pkt,
+    relative_dissimilarity,
     rkd_angle,
     rkd_distance,
     similarity_preserving,

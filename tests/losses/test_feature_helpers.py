@@ -4,16 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from understudy._losses import _neurons
+from understudy._losses._boundaries import bn_margin
+from understudy._losses._channels import masked
+from understudy._losses._information import raw_of_variance
+from understudy._losses._maps import class_activation_maps
 from understudy.errors import UserError
-from understudy.losses import _neurons
-from understudy.losses._alignment import on_common_grid, products
-from understudy.losses._attention import attention_transfer
-from understudy.losses._boundaries import bn_margin, ofd
-from understudy.losses._channels import ickd, masked
-from understudy.losses._flow import fsp
-from understudy.losses._information import raw_of_variance, vid
-from understudy.losses._maps import class_activation_maps
-from understudy.losses._selectivity import nst
+from understudy.losses import attention_transfer, fsp, ickd, nst, ofd, vid
+from understudy.methods.shared.maps import on_common_grid, products
 
 
 def test_the_margin_is_the_mean_of_the_negative_answers():

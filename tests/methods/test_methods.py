@@ -1,16 +1,19 @@
 """One table for all methods: each makes stages that train, from its defaults alone."""
 
+import dataclasses
 import inspect
 from dataclasses import replace
 
 import pytest
 import torch
 
+import understudy
 from tests.terms.table import CLASSES, networks
 from understudy import CE, KD, Hint, UserError, linear
 from understudy.data import from_tensors
 from understudy.methods import METHODS, find
-from understudy.methods.costs import cost
+from understudy.methods.costs import cost, measured
+from understudy.methods.registry import known_terms
 from understudy.recipe.build import stages as stages_of
 from understudy.settings import Settings
 from understudy.terms import as_sum
@@ -47,19 +50,45 @@ def test_every_method_trains_from_its_defaults_within_the_budget(data, name):
 def test_every_method_is_described(name):
     method = METHODS[name]
     assert method.name == name
-    assert method.summary.endswith((".", ":", "``", "k"))
+    assert method.summary.endswith((".", ":", "``", ")"))
     assert method.paper
     assert 1980 < method.year < 2100
     parameters = list(inspect.signature(method.stages).parameters.values())
-    assert parameters[0].name == "course"
-    assert all(p.kind is inspect.Parameter.KEYWORD_ONLY for p in parameters[1:])
+    assert all(p.kind is inspect.Parameter.KEYWORD_ONLY for p in parameters if p.name not in ("course", "term"))
 
 
-@pytest.mark.parametrize("name", sorted(set(METHODS) - set(NEEDED)))
-def test_the_cost_of_every_method_has_been_measured(data, name):
+def test_methods_are_listed_by_family_then_year_then_name():
+    order = [(method.family, method.year, name) for name, method in METHODS.items()]
+    assert order == sorted(order)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_a_setting_has_one_default(name):
+    """That of the term is the method's and the loss's, unless the method says that it presets another one."""
+    method = METHODS[name]
+    home = (method.term or method.stages).__module__
+    terms = [term for term in known_terms().values() if term.__module__ == home]
+    losses = [thing for thing in vars(understudy.losses).values() if getattr(thing, "__module__", "") == home]
+    for term in (term for term in terms if method.term in (term, None)):
+        fields = defaults_of(term)
+        said = {key: p.default for key, p in method.settings.items() if key in fields.keys() - method.preset.keys()}
+        assert said == {key: fields[key] for key in said}
+    if len(terms) == len(losses) == 1:
+        fields, said = defaults_of(terms[0]), inspect.signature(losses[0]).parameters
+        assert {key: said[key].default for key in said if key in fields} == {
+            key: value for key, value in fields.items() if key in said
+        }
+
+
+def defaults_of(term):
+    return {f.name: f.default for f in dataclasses.fields(term) if f.default is not dataclasses.MISSING}
+
+
+@pytest.mark.parametrize("name", sorted(set(METHODS) & set(measured()["methods"])))
+def test_measured_costs_are_those_of_the_stages(data, name):
     teacher, student = networks(alike=False)
     found = cost(name)
-    assert found is not None, "run scripts/measure_costs.py with its name"
+    assert found is not None
     assert len(found["stages"]) == len(stages_of(name, COURSE, {}, student, teacher, data))
     assert min(found["stages"]) <= found["course"] <= max(found["stages"])
     assert min(found["stages"]) > 0.2

@@ -3,7 +3,7 @@
 import pytest
 
 from understudy import CE, KD, Hint, UserError, linear, step
-from understudy.notation import parse
+from understudy.methods.notation import parse
 from understudy.terms import as_sum
 
 

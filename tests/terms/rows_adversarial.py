@@ -1,13 +1,7 @@
 """Terms with a rival, a memory, networks that learn along, or adversarial samples."""
 
 from tests.terms.table import Row
-from understudy.terms.bss import BSS
-from understudy.terms.can import CAN
-from understudy.terms.crd import CRD
-from understudy.terms.crd_batch import CRDBatch
-from understudy.terms.dml import DML
-from understudy.terms.logits_l1 import LogitsL1
-from understudy.terms.rocket import Rocket
+from understudy.terms import BSS, CAN, CRD, DML, CRDBatch, LogitsL1, Rocket
 
 ROWS = [
     Row(CAN()),

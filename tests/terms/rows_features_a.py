@@ -1,16 +1,20 @@
 """Terms on maps and features: attention, selectivity, flow, boundaries, factors, likelihood, neurons, classes."""
 
 from tests.terms.table import Row
-from understudy.terms.ab import AB
-from understudy.terms.at import AT
-from understudy.terms.at_gradient import GradientAT
-from understudy.terms.class_distance import ClassDistance, ClassSpread
-from understudy.terms.factor_transfer import FactorTransfer, Paraphraser
-from understudy.terms.fsp import FSP
-from understudy.terms.neurons import Neurons
-from understudy.terms.nst import NST
-from understudy.terms.ofd import OFD
-from understudy.terms.vid import VID
+from understudy.terms import (
+    AB,
+    AT,
+    FSP,
+    NST,
+    OFD,
+    VID,
+    ClassDistance,
+    ClassSpread,
+    FactorTransfer,
+    GradientAT,
+    Neurons,
+    Paraphraser,
+)
 
 PAIRS = ("maps1 -> maps1", "maps2 -> maps2")
 

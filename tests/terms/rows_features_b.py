@@ -1,20 +1,24 @@
 """Terms on channels, stages, class attention and classifiers, and on the relations between samples."""
 
 from tests.terms.table import Row
-from understudy.terms.cat_kd import CATKD
-from understudy.terms.cc import CC, CCDifferences
-from understudy.terms.cwd import CWD
-from understudy.terms.darkrank import DarkRank
-from understudy.terms.ickd import ICKD
-from understudy.terms.mgd import MGD
-from understudy.terms.ofa import OFA
-from understudy.terms.pkt import PKT
-from understudy.terms.review import Review
-from understudy.terms.rkd import RKDAngle, RKDDistance
-from understudy.terms.simkd import SimKD
-from understudy.terms.sp import SP
-from understudy.terms.srrl import SRRL
-from understudy.terms.triplets import Triplets
+from understudy.terms import (
+    CATKD,
+    CC,
+    CWD,
+    ICKD,
+    MGD,
+    OFA,
+    PKT,
+    SP,
+    SRRL,
+    CCDifferences,
+    DarkRank,
+    Review,
+    RKDAngle,
+    RKDDistance,
+    SimKD,
+    Triplets,
+)
 
 MAPS, HEADS, EMBEDDING = "maps2 -> maps2", "fc -> fc", "fc:input -> fc:input"
 STAGES = ("maps1 -> maps1", MAPS)

@@ -1,20 +1,23 @@
 """Terms on logits alone."""
 
 from tests.terms.table import Row
-from understudy.terms.confidence import Confidence
-from understudy.terms.curriculum_kd import CurriculumKD
-from understudy.terms.cwtm import CWTM
-from understudy.terms.dgkd import DGKD
-from understudy.terms.dist import DIST
-from understudy.terms.dkd import DKD
-from understudy.terms.dkpp import DKPP
-from understudy.terms.logit_regression import LogitRegression
-from understudy.terms.mlkd import MLKD
-from understudy.terms.nkd import NKD
-from understudy.terms.noisy_teacher import NoisyTeacher
-from understudy.terms.several_teachers import SeveralTeachers, Vote
-from understudy.terms.standardised_kd import StandardisedKD
-from understudy.terms.virtual_teacher import VirtualTeacher
+from understudy.terms import (
+    CWTM,
+    DGKD,
+    DIST,
+    DKD,
+    DKPP,
+    MLKD,
+    NKD,
+    Confidence,
+    CurriculumKD,
+    LogitRegression,
+    NoisyTeacher,
+    SeveralTeachers,
+    StandardisedKD,
+    VirtualTeacher,
+    Vote,
+)
 
 ROWS = [
     Row(LogitRegression(), equal=0.0),

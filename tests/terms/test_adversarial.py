@@ -5,24 +5,13 @@ import torch
 from torch import Tensor, nn
 
 from tests.terms.table import CLASSES, Net, networks
-from understudy import CE, Course, Objective, UserError
-from understudy.methods.bss import bss
-from understudy.methods.can import can
-from understudy.methods.crd import crd, crd_batch
-from understudy.methods.dml import dml
-from understudy.methods.rocket import rocket
+from understudy import CE, Course, Objective, UserError, bounds
+from understudy.methods import find
 from understudy.models.front import Normalized
 from understudy.proposals import PROPOSALS
 from understudy.settings import Settings
 from understudy.stage import Stage
-from understudy.terms import Facts, Term
-from understudy.terms.bss import BSS
-from understudy.terms.can import CAN
-from understudy.terms.crd import CRD
-from understudy.terms.crd_batch import CRDBatch
-from understudy.terms.dml import DML
-from understudy.terms.logits_l1 import LogitsL1
-from understudy.terms.rocket import Rocket
+from understudy.terms import BSS, CAN, CRD, DML, CRDBatch, Facts, LogitsL1, Rocket, Term
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.loop import Training
 from understudy.training.optimizers import SGD
@@ -31,12 +20,12 @@ from understudy.training.watch import Watcher
 COURSE = Course(epochs=3, batch=16, optimizer=SGD(lr=0.05))
 STEPS = 12  # of 72 samples
 STAGES = {
-    "can": can(COURSE),
-    "wgan": can(COURSE, game="wgan"),
-    "crd": crd(COURSE, embedding="conv -> head:input", width=8, negatives=20),
-    "dml": dml(COURSE),
-    "rocket": rocket(COURSE, shared=""),
-    "bss": bss(COURSE, steps=2),
+    "can": find("can")(COURSE),
+    "wgan": find("can")(COURSE, game="wgan"),
+    "crd": find("crd")(COURSE, embedding="conv -> head:input", width=8, negatives=20),
+    "dml": find("dml")(COURSE),
+    "rocket": find("rocket")(COURSE, shared=""),
+    "bss": find("bss")(COURSE, steps=2),
 }
 
 
@@ -379,19 +368,19 @@ def test_settings_that_cannot_be_are_refused():
         lambda: CRDBatch("a -> b", temperature=0),
         lambda: DML(peers=0),
         lambda: BSS(most=1),
-        lambda: bss(COURSE, share=0.0),
+        lambda: find("bss")(COURSE, share=0.0),
     ):
         with pytest.raises(UserError):
-            make()
+            bounds.check(make(), "term")
 
 
 def test_objectives_are_those_of_the_papers():
-    (stage,) = can(COURSE)
+    (stage,) = find("can")(COURSE)
     assert stage.objective == CE() + 1.0 * LogitsL1("sum") + 1.0 * CAN()
     assert CAN().rival_rate == 0.01
-    assert crd(COURSE, embedding="a -> b")[0].objective == CE() + 0.8 * CRD("a -> b")
-    assert crd_batch(COURSE, embedding="a -> b")[0].objective == CE() + 0.8 * CRDBatch("a -> b")
-    assert dml(COURSE)[0].objective == CE() + 1.0 * DML()
-    assert rocket(COURSE, shared="")[0].objective == CE() + Rocket()
-    ends = [[part.weight(epoch) for epoch in (0, 2.25, 3)] for part in bss(COURSE)[0].objective.parts[1:]]
+    assert find("crd")(COURSE, embedding="a -> b")[0].objective == CE() + 0.8 * CRD("a -> b")
+    assert find("crd-batch")(COURSE, embedding="a -> b")[0].objective == CE() + 0.8 * CRDBatch("a -> b")
+    assert find("dml")(COURSE)[0].objective == CE() + 1.0 * DML()
+    assert find("rocket")(COURSE, shared="")[0].objective == CE() + Rocket()
+    ends = [[part.weight(epoch) for epoch in (0, 2.25, 3)] for part in find("bss")(COURSE)[0].objective.parts[1:]]
     assert ends == [[4.0, pytest.approx(1.75), 1.0], [2.0, 0.0, 0.0]]

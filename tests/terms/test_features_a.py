@@ -8,19 +8,13 @@ from torch import Tensor, nn
 
 from tests.terms.table import CLASSES, Net, networks
 from understudy import Objective, UserError
-from understudy.methods import ab as ab_method
-from understudy.methods import factor_transfer as factor_method
-from understudy.methods import fsp as fsp_method
+from understudy._terms.class_distance import ClassMeans
+from understudy._terms.factor_transfer import Factors
+from understudy._terms.neurons import Selected
+from understudy._terms.ofd import Overhaul
+from understudy.methods import find
 from understudy.settings import Settings
-from understudy.terms import Term
-from understudy.terms.ab import AB
-from understudy.terms.at import AT
-from understudy.terms.at_gradient import GradientAT
-from understudy.terms.class_distance import ClassMeans, ClassSpread
-from understudy.terms.factor_transfer import Factors
-from understudy.terms.fsp import FSP
-from understudy.terms.neurons import Neurons, Selected
-from understudy.terms.ofd import OFD, Overhaul
+from understudy.terms import AB, AT, FSP, OFD, ClassSpread, GradientAT, Neurons, Term
 from understudy.training.course import Course
 from understudy.training.loop import Training
 from understudy.training.optimizers import SGD
@@ -128,7 +122,7 @@ class Few(Net):
 
 def test_the_paraphraser_is_handed_over_and_frozen_while_the_student_trains(small):
     course = Course(epochs=3, batch=30, optimizer=SGD(lr=0.01))
-    stages = factor_method.factor_transfer(course, maps="maps2 -> maps2")
+    stages = find("factor-transfer")(course, maps="maps2 -> maps2")
     teacher, student = Few(4), Few(3)
     began = {name: value.clone() for name, value in student.state_dict().items()}
     training = Training(student, [teacher], stages[:1], small.data(), settings=Settings(device="cpu"))
@@ -148,7 +142,7 @@ def test_the_paraphraser_is_handed_over_and_frozen_while_the_student_trains(smal
 def test_flow_and_boundaries_come_first_and_leave_the_classifier_alone(small):
     course = Course(epochs=10, batch=30, optimizer=SGD(lr=0.01))
     pairs = ("maps1 -> maps1", "maps2 -> maps2")
-    for stages in (fsp_method.fsp(course, pairs=pairs, fsp_lr=0.001), ab_method.ab(course, pairs=pairs)):
+    for stages in (find("fsp")(course, pairs=pairs, fsp_lr=0.001), find("ab")(course, pairs=pairs)):
         assert [stage.course.epochs for stage in stages] == [2, 8]
         student = Few(3)
         began = {name: value.clone() for name, value in student.state_dict().items()}
@@ -159,7 +153,7 @@ def test_flow_and_boundaries_come_first_and_leave_the_classifier_alone(small):
         }
         assert moved == {"maps1", "maps2"}
     with pytest.raises(UserError, match="fsp_epochs = 10"):
-        fsp_method.fsp(course, pairs=pairs, fsp_epochs=10)
+        find("fsp")(course, pairs=pairs, fsp_epochs=10)
     with pytest.raises(UserError, match="2 is the least"):
         FSP(("maps1 -> maps1",))
 

@@ -10,18 +10,11 @@ from torch import Tensor, nn
 from tests.terms.rows_features_b import EMBEDDING, HEADS, MAPS, ROWS, STAGES
 from tests.terms.table import CLASSES, Net, Row, networks
 from understudy import CE, Objective, UserError, losses
-from understudy.losses._maps import class_activation_maps
+from understudy._losses._maps import class_activation_maps
+from understudy.methods.shared.maps import BatchNorm
 from understudy.proposals import PLACEHOLDERS, PROPOSALS
 from understudy.taps import Answer, Tap
-from understudy.terms._one_pair import BatchNorm
-from understudy.terms.cat_kd import CATKD
-from understudy.terms.darkrank import DarkRank
-from understudy.terms.mgd import MGD
-from understudy.terms.ofa import OFA
-from understudy.terms.review import Review
-from understudy.terms.simkd import SimKD
-from understudy.terms.srrl import SRRL
-from understudy.terms.triplets import Triplets
+from understudy.terms import CATKD, MGD, OFA, SRRL, DarkRank, Review, SimKD, Triplets
 from understudy.training.course import Course
 
 RELATIONS = {"RKDDistance", "RKDAngle", "SP", "CC", "CCDifferences", "PKT", "DarkRank", "Triplets"}

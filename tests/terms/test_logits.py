@@ -8,40 +8,29 @@ from torch import Tensor, nn
 
 from tests.terms.table import CLASSES, Net, networks
 from tests.terms.test_terms import batch
-from understudy import CE, KD, Objective, UserError, linear
-from understudy.methods import (
-    confidence,
-    ctkd,
-    cwtm,
-    dist,
-    dkd,
-    dkpp,
-    function_matching,
-    logit_regression,
-    mlkd,
-    nkd,
-    noisy_teacher,
-    review,
-    several_teachers,
-    standardised_kd,
-    tf_kd_reg,
-)
+from understudy import CE, KD, Objective, UserError, bounds, linear
+from understudy.methods import find
 from understudy.taps import Answer
-from understudy.terms import Reading, Term, as_sum
-from understudy.terms.confidence import Confidence
-from understudy.terms.curriculum_kd import CurriculumKD
-from understudy.terms.cwtm import CWTM
-from understudy.terms.dgkd import DGKD
-from understudy.terms.dist import DIST
-from understudy.terms.dkd import DKD
-from understudy.terms.dkpp import DKPP
-from understudy.terms.logit_regression import LogitRegression
-from understudy.terms.mlkd import MLKD
-from understudy.terms.nkd import NKD
-from understudy.terms.noisy_teacher import NoisyTeacher
-from understudy.terms.several_teachers import SeveralTeachers, Vote
-from understudy.terms.standardised_kd import StandardisedKD
-from understudy.terms.virtual_teacher import VirtualTeacher
+from understudy.terms import (
+    CWTM,
+    DGKD,
+    DIST,
+    DKD,
+    DKPP,
+    MLKD,
+    NKD,
+    Confidence,
+    CurriculumKD,
+    LogitRegression,
+    NoisyTeacher,
+    Reading,
+    SeveralTeachers,
+    StandardisedKD,
+    Term,
+    VirtualTeacher,
+    Vote,
+    as_sum,
+)
 from understudy.training.course import Course
 
 COURSE = Course(epochs=24, batch=16)
@@ -273,37 +262,37 @@ def test_a_virtual_teacher_asks_for_no_network():
         lambda: VirtualTeacher(correct=1.0),
         lambda: VirtualTeacher(temperature=0.0),
         lambda: DKPP(temperature=0),
-        lambda: dkd.dkd(COURSE, warmup_epochs=-1),
-        lambda: review.review(COURSE, pairs=("a -> b",), embedding="c -> d", warmup_epochs=-1),
-        lambda: function_matching.function_matching(COURSE, longer=0),
-        lambda: several_teachers.several_teachers(COURSE, combine="vote", weights=(1, 2)),
+        lambda: find("dkd")(COURSE, warmup_epochs=-1),
+        lambda: find("review")(COURSE, pairs=("a -> b",), embedding="c -> d", warmup_epochs=-1),
+        lambda: find("function-matching")(COURSE, longer=0),
+        lambda: find("several-teachers")(COURSE, combine="vote", weights=(1, 2)),
     ],
 )
 def test_settings_that_cannot_be_are_refused(make):
     with pytest.raises(UserError):
-        make()
+        bounds.check(make(), "term")
 
 
 @pytest.mark.parametrize(
     ("stages", "expected"),
     [
-        (logit_regression.logit_regression(COURSE), 1.0 * LogitRegression("mean")),
-        (noisy_teacher.noisy_teacher(COURSE), 1.0 * NoisyTeacher(0.9, 0.5, "mean")),
-        (confidence.confidence(COURSE), 1.0 * CE() + 1.0 * Confidence(reduce="mean")),
-        (dkd.dkd(COURSE), CE() + 1.0 * DKD(1.0, 8.0, 4.0) * linear(0, 1, epochs=2)),
-        (dkd.dkd(COURSE, warmup_epochs=0), CE() + 1.0 * DKD()),
-        (nkd.nkd(COURSE), CE() + 1.0 * NKD(1.5, 1.0)),
-        (dist.dist(COURSE), CE() + 1.0 * DIST(2.0, 2.0, 4.0)),
-        (standardised_kd.standardised_kd(COURSE), 0.1 * CE() + 9.0 * StandardisedKD(2.0)),
-        (mlkd.mlkd(COURSE), 0.1 * CE() + 0.18 * MLKD()),
-        (mlkd.mlkd(COURSE, temperatures=[4, 2], batch=0, classes=3), 0.1 * CE() + 0.18 * MLKD((4, 2), 1.0, 0, 3)),
-        (ctkd.ctkd(COURSE), 0.1 * CE() + 0.9 * CurriculumKD(1.0, 20.0, 1.0)),
-        (several_teachers.several_teachers(COURSE), 0.1 * CE() + 0.9 * SeveralTeachers(4.0)),
-        (several_teachers.several_teachers(COURSE, weights=[1, 2]), 0.1 * CE() + 0.9 * SeveralTeachers(4.0, (1, 2))),
-        (several_teachers.several_teachers(COURSE, combine="vote"), 0.1 * CE() + 0.9 * Vote()),
-        (tf_kd_reg.tf_kd_reg(COURSE), 0.9 * CE() + 0.1 * VirtualTeacher(0.99, 20.0)),
-        (cwtm.born_again_cwtm(COURSE), 1.0 * CWTM()),
-        (dkpp.born_again_dkpp(COURSE), 1.0 * DKPP(1.0)),
+        (find("logit-regression")(COURSE), 1.0 * LogitRegression("mean")),
+        (find("noisy-teacher")(COURSE), 1.0 * NoisyTeacher(0.9, 0.5, "mean")),
+        (find("confidence")(COURSE), 1.0 * CE() + 1.0 * Confidence(reduce="mean")),
+        (find("dkd")(COURSE), CE() + 1.0 * DKD(1.0, 8.0, 4.0) * linear(0, 1, epochs=2)),
+        (find("dkd")(COURSE, warmup_epochs=0), CE() + 1.0 * DKD()),
+        (find("nkd")(COURSE), CE() + 1.0 * NKD(1.5, 1.0)),
+        (find("dist")(COURSE), CE() + 1.0 * DIST(2.0, 2.0, 4.0)),
+        (find("standardised-kd")(COURSE), 0.1 * CE() + 9.0 * StandardisedKD(2.0)),
+        (find("mlkd")(COURSE), 0.1 * CE() + 0.18 * MLKD()),
+        (find("mlkd")(COURSE, temperatures=[4, 2], batch=0, classes=3), 0.1 * CE() + 0.18 * MLKD((4, 2), 1.0, 0, 3)),
+        (find("ctkd")(COURSE), 0.1 * CE() + 0.9 * CurriculumKD(1.0, 20.0, 1.0)),
+        (find("several-teachers")(COURSE), 0.1 * CE() + 0.9 * SeveralTeachers(4.0)),
+        (find("several-teachers")(COURSE, weights=[1, 2]), 0.1 * CE() + 0.9 * SeveralTeachers(4.0, (1, 2))),
+        (find("several-teachers")(COURSE, combine="vote"), 0.1 * CE() + 0.9 * Vote()),
+        (find("tf-kd-reg")(COURSE), 0.9 * CE() + 0.1 * VirtualTeacher(0.99, 20.0)),
+        (find("born-again-cwtm")(COURSE), 1.0 * CWTM()),
+        (find("born-again-dkpp")(COURSE), 1.0 * DKPP(1.0)),
     ],
     ids=lambda value: value[0].name if isinstance(value, list) else "",
 )
@@ -314,8 +303,8 @@ def test_the_methods_objectives_are_those_of_the_papers(stages, expected):
 
 
 def test_function_matching_is_kl_alone_on_mixtures_for_as_long_as_one_likes():
-    (stage,) = function_matching.function_matching(COURSE, longer=3)
+    (stage,) = find("function-matching")(COURSE, longer=3)
     assert stage.objective == 1.0 * KD(1.0)
     assert stage.course == replace(COURSE, epochs=72, views=replace(COURSE.views, mixup=1.0))
-    (fair,) = function_matching.function_matching(COURSE)
+    (fair,) = find("function-matching")(COURSE)
     assert fair.course.epochs == COURSE.epochs

@@ -11,7 +11,7 @@ from tests.refusing import Refusing, without_autocast
 from understudy import CE, KD, Objective, Settings, Views
 from understudy import settings as settings_module
 from understudy.methods import find
-from understudy.streams import Beside
+from understudy.objective.side_stream import Beside
 from understudy.teacher import stand_in as teaching
 from understudy.teacher.folding import copied
 from understudy.training.course import Course
@@ -71,7 +71,7 @@ def test_the_teacher_works_beside_the_student_and_is_waited_for(small, monkeypat
 
     main = Stream("main")
     cuda = SimpleNamespace(Stream=lambda device: Stream("side"), current_stream=lambda device: main, stream=stream)
-    monkeypatch.setattr("understudy.streams.torch", SimpleNamespace(cuda=cuda))
+    monkeypatch.setattr("understudy.objective.side_stream.torch", SimpleNamespace(cuda=cuda))
     queue = Beside(torch.device("cuda"))
     teacher, student = small.networks()
     for name, network in (("teacher", teacher), ("student", student)):
@@ -91,10 +91,10 @@ STEP = Course(epochs=2, batch=12, optimizer=SGD(lr=0.01), views=VIEWS, ema=0.9, 
     [("kd", {}, 2), ("fitnets", {"pair": "conv -> conv1", "hint_epochs": 1}, 1), ("can", {}, 1)],
 )
 def test_a_whole_step_asks_nothing_of_the_device(small, monkeypatch, method, own, batches):
-    def copy_of(number, teacher, inputs, settings, note):
-        return teaching.Lean(copied(teacher.network), teacher, settings)  # judged before the stage, by its values
+    def copy_of(self, number, teacher, inputs, settings, note):
+        return teaching.StandIn(copied(teacher.network), teacher, settings)  # judged before the stage, by its values
 
-    monkeypatch.setattr(teaching, "_stand_in", copy_of)
+    monkeypatch.setattr(teaching.StandIns, "_of", copy_of)
     monkeypatch.setattr("understudy.teacher.batching.company_matters", lambda *_: None)
     settings = Settings(device="meta", teacher_batches=batches)
     teacher, student = small.networks()

@@ -28,7 +28,7 @@ def methods(
         print_json(listed) if as_json else _show_all(listed)
         return
     method = registry.find(name)
-    facts = _facts(method) | {"description": inspect.getdoc(method.stages), "settings": _settings(method)}
+    facts = _facts(method) | {"description": method.description, "settings": _settings(method)}
     print_json(facts) if as_json else _show_one(method, facts)
 
 

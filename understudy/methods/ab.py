@@ -1,11 +1,11 @@
 """Activation boundaries (Heo et al., AAAI 2019)."""
 
+from understudy._terms.ab import AB
 from understudy.errors import UserError
-from understudy.methods._base import Method
-from understudy.methods._split import split
+from understudy.methods.method import Method
+from understudy.methods.shared.stages import split
 from understudy.stage import Stage
 from understudy.terms import CE, KD
-from understudy.terms.ab import AB
 from understudy.training.course import Course
 
 

@@ -1,6 +1,6 @@
 """The student without a teacher: what every method must beat."""
 
-from understudy.methods._base import Method
+from understudy.methods.method import Method
 from understudy.stage import Stage
 from understudy.terms import CE
 from understudy.training.course import Course

@@ -1,12 +1,12 @@
 """Distillation with adversarial samples that support the decision boundary (Heo et al., 2019)."""
 
+from understudy._terms.bss import BSS
 from understudy.errors import UserError
-from understudy.methods._base import Method
+from understudy.methods.method import Method
+from understudy.objective.weights import linear
 from understudy.stage import Stage
 from understudy.terms import CE, KD
-from understudy.terms.bss import BSS
 from understudy.training.course import Course
-from understudy.weights import linear
 
 
 def bss(

@@ -1,9 +1,9 @@
 """Class attention transfer (CAT-KD; Guo et al., CVPR 2023)."""
 
-from understudy.methods._base import Method
+from understudy._terms.cat_kd import CATKD
+from understudy.methods.method import Method
 from understudy.stage import Stage
 from understudy.terms import CE
-from understudy.terms.cat_kd import CATKD
 from understudy.training.course import Course
 
 

@@ -5,13 +5,13 @@ from typing import Any, Literal
 
 from torch import nn
 
+from understudy._terms.class_distance import ClassDistance
 from understudy.errors import UserError
-from understudy.methods._base import Method
+from understudy.methods.method import Method
 from understudy.models.grafts import Graft
 from understudy.stage import Stage
 from understudy.taps import Pair, Tap
 from understudy.terms import CE
-from understudy.terms.class_distance import ClassDistance
 from understudy.training.course import Course
 
 

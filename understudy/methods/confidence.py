@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from understudy.methods._base import Method
+from understudy._terms.confidence import Confidence
+from understudy._terms.logit_regression import Reduce
+from understudy.methods.method import Method
 from understudy.stage import Stage
 from understudy.terms import CE
-from understudy.terms.confidence import Confidence
-from understudy.terms.logit_regression import Reduce
 from understudy.training.course import Course
 
 

@@ -1,10 +1,10 @@
 """Contrastive representation distillation (Tian, Krishnan, Isola, 2020), and its form without a memory."""
 
-from understudy.methods._base import Method
+from understudy._terms.crd import CRD
+from understudy._terms.crd_batch import CRDBatch
+from understudy.methods.method import Method
 from understudy.stage import Stage
 from understudy.terms import CE
-from understudy.terms.crd import CRD
-from understudy.terms.crd_batch import CRDBatch
 from understudy.training.course import Course
 
 

@@ -1,9 +1,9 @@
 """Channel-wise distillation (Shu et al., ICCV 2021)."""
 
-from understudy.methods._base import Method
+from understudy._terms.cwd import CWD
+from understudy.methods.method import Method
 from understudy.stage import Stage
 from understudy.terms import CE
-from understudy.terms.cwd import CWD
 from understudy.training.course import Course
 
 

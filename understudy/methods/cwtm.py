@@ -1,8 +1,8 @@
 """Born-again networks' CWTM (Furlanello et al., ICML 2018)."""
 
-from understudy.methods._base import Method
+from understudy._terms.cwtm import CWTM
+from understudy.methods.method import Method
 from understudy.stage import Stage
-from understudy.terms.cwtm import CWTM
 from understudy.training.course import Course
 
 

@@ -1,9 +1,9 @@
 """DarkRank (Chen, Wang, Zhang, AAAI 2018): soft and hard transfer of ranks."""
 
-from understudy.methods._base import Method
+from understudy._terms.darkrank import DarkRank
+from understudy.methods.method import Method
 from understudy.stage import Stage
 from understudy.terms import CE
-from understudy.terms.darkrank import DarkRank
 from understudy.training.course import Course
 
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from understudy.methods._base import Method
+from understudy.methods.method import Method
 from understudy.stage import Stage
 from understudy.terms import DGKD
 from understudy.training.course import Course

@@ -1,8 +1,8 @@
 """Born-again networks' DKPP (Furlanello et al., ICML 2018)."""
 
-from understudy.methods._base import Method
+from understudy._terms.dkpp import DKPP
+from understudy.methods.method import Method
 from understudy.stage import Stage
-from understudy.terms.dkpp import DKPP
 from understudy.training.course import Course
 
 

@@ -2,12 +2,12 @@
 
 from typing import Literal
 
-from understudy.methods._base import Method
-from understudy.methods._split import split
+from understudy._terms.factor_transfer import FactorTransfer, Paraphraser
+from understudy.methods.method import Method
+from understudy.methods.shared.stages import split
 from understudy.stage import Stage
 from understudy.taps import Pair
 from understudy.terms import CE
-from understudy.terms.factor_transfer import FactorTransfer, Paraphraser
 from understudy.training.course import Course
 
 

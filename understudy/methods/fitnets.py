@@ -1,30 +1,112 @@
-"""FitNets (Romero et al., ICLR 2015): hints for thin deep nets, in the two stages of the paper."""
+"""FitNets: hints for thin deep nets (Romero et al., ICLR 2015), in the two stages of the paper, and in one.
 
-from understudy.methods._base import Method
-from understudy.methods._split import split
-from understudy.regressors import Regressor
+Stage 1 trains up to the guided layer on the hint alone, both networks cut at the pair; stage 2 trains the whole student
+on the labels and on soft targets whose weight falls.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+from understudy.bounds import Count, NonNegative, Positive
+from understudy.methods.kd import KD
+from understudy.methods.method import Method, one_stage
+from understudy.methods.shared.maps import difference, feature_mse
+from understudy.methods.shared.pairs import PairTerm
+from understudy.methods.shared.stages import split
+from understudy.objective.labels import CE
+from understudy.objective.term import Reading, Shapes
+from understudy.objective.weights import linear
+from understudy.regressors import Regressor, regressor
 from understudy.stage import Stage
-from understudy.terms import CE, KD, Hint
-from understudy.terms.hint import Reduce
 from understudy.training.course import Course
-from understudy.weights import linear
+
+Reduce = Literal["sum", "mean", "relative"]
 
 
-def fitnets(
+def hint(guided: Tensor, hint: Tensor) -> Tensor:
+    """FitNets' hint loss: half the squared distance to the teacher's hint layer, one value per sample.
+
+    ``1/2 || u_h(x) - r(v_g(x)) ||^2``, summed over all elements of a sample
+
+    Args:
+        guided: the student's guided layer after its regressor, (N, ...).
+        hint: the teacher's hint layer, of the same shape.
+
+    Reference: Romero et al., "FitNets: hints for thin deep nets", ICLR 2015, equation 3.
+    Differences: the authors' code averages over all elements but the rows of the map (1/2 H times the mean).
+
+    >>> hint(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]]))
+    tensor([12.5000])
+    """
+    return 0.5 * difference(guided, hint).square().flatten(1).sum(1)
+
+
+@dataclass(frozen=True)
+class Hint(PairTerm):
+    """Draws the student's guided layer to the teacher's hint layer, through a regressor.
+
+    Args:
+        pair: ``"teacher.tap -> student.tap"``.
+        reduce: ``"sum"`` is the paper's ``1/2 ||.||^2``; ``"mean"`` the mean squared difference of later benchmarks;
+            ``"relative"`` that mean over the hint's variance: 1 is a regressor that has learned nothing but a mean.
+        regressor: how the student's map is brought to the teacher's shape; see ``understudy.regressors``.
+
+    >>> print(100.0 * Hint("layer2 -> layer2", reduce="mean"))
+    100 * Hint(pair='layer2 -> layer2', reduce='mean')
+    """
+
+    reduce: Reduce = "sum"
+    regressor: Regressor = "auto"
+
+    def build(self, shapes: Shapes) -> nn.Module | None:
+        guided, hint = self.traced(shapes)
+        built = regressor(guided, hint, kind=self.regressor)
+        return InUnits(built, hint) if self.reduce == "relative" else built
+
+    def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
+        guided, teacher = self.values(reading)
+        brought = guided if owned is None else owned(guided)
+        if self.reduce == "sum":
+            return hint(brought, teacher)
+        distance = feature_mse(brought, teacher)
+        return distance / owned.scale.square() if isinstance(owned, InUnits) else distance
+
+
+class InUnits(nn.Module):
+    """A regressor that answers in units of the hint's standard deviation, as it was when the shapes were traced.
+
+    Hints may be a hundredth or a hundred; a fresh regressor answers with values around 1. Without the unit it first has
+    to shrink by orders of magnitude, and what it passes back to the student shrinks with it.
+    """
+
+    scale: Tensor
+
+    def __init__(self, regressor: nn.Module | None, hint: Tensor):
+        super().__init__()
+        self.regressor = regressor
+        self.register_buffer("scale", hint.float().std().clamp_min(1e-6))
+
+    def forward(self, guided: Tensor) -> Tensor:
+        return guided if self.regressor is None else self.regressor(guided) * self.scale
+
+
+def _stages(
     course: Course,
     *,
     pair: str,
-    hint_epochs: int | None = None,
-    hint_lr: float | None = None,
+    hint_epochs: Count | None = None,
+    hint_lr: Positive | None = None,
     hint_reduce: Reduce = "relative",
     regressor: Regressor = "auto",
-    temperature: float = 3.0,
-    weight: float = 4.0,
-    final_weight: float = 1.0,
-    anneal_epochs: float | None = None,
+    temperature: Positive = 3.0,
+    weight: NonNegative = 4.0,
+    final_weight: NonNegative = 1.0,
+    anneal_epochs: Positive | None = None,
     squared: bool = False,
-    label_weight: float = 1.0,
-    student_temperature: float | None = None,
+    label_weight: NonNegative = 1.0,
+    student_temperature: Positive | None = None,
 ) -> list[Stage]:
     """Stage 1 trains up to the guided layer on the hint alone; stage 2 the whole student on CE + lambda(t) KD.
 
@@ -57,17 +139,19 @@ def fitnets(
     ]
 
 
-def fitnets_joint(course: Course, *, pair: str, weight: float = 100.0, regressor: Regressor = "crd") -> list[Stage]:
-    """The one-stage variant that later papers call FitNet: ``CE + 100 MSE``, no soft targets.
-
-    As in CRD's benchmark (and mdistiller after it): mean squared difference through a convolution with batch norm
-    and ReLU, weight 100.
-    """
-    return [Stage("labels and hint", CE() + weight * Hint(pair, reduce="mean", regressor=regressor), course)]
-
-
 _PAPER = "Romero et al., FitNets: hints for thin deep nets"
-METHOD = Method("fitnets", fitnets, family="features", year=2015, paper=_PAPER)
-JOINT = Method(
-    "fitnets-joint", fitnets_joint, family="features", year=2015, paper=f"{_PAPER}, as CRD's benchmark runs it"
+METHOD = Method("fitnets", _stages, family="features", year=2015, paper=_PAPER)
+JOINT = one_stage(
+    "fitnets-joint",
+    Hint,
+    stage="labels and hint",
+    weight=100.0,
+    preset={"reduce": "mean", "regressor": "crd"},
+    family="features",
+    year=2015,
+    paper=f"{_PAPER}, as CRD's benchmark runs it",
+    doc="""The one-stage variant that later papers call FitNet: ``CE + 100 MSE``, no soft targets.
+
+    As in CRD's benchmark (and mdistiller after it): mean squared difference through a convolution with batch norm and
+    ReLU, weight 100.""",
 )

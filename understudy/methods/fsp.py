@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from understudy.methods._base import Method
-from understudy.methods._split import split
+from understudy._terms.fsp import FSP
+from understudy.methods.method import Method
+from understudy.methods.shared.stages import split
 from understudy.stage import Stage
 from understudy.terms import CE
-from understudy.terms.fsp import FSP
 from understudy.training.course import Course
 
 SHARE_OF_RATE = 0.1

@@ -1,16 +1,44 @@
-"""Function matching: a good teacher is patient and consistent (Beyer et al., CVPR 2022)."""
+"""Soft targets alone, on mixed pictures that both networks see alike: ``KL(t || s)`` (Beyer et al., CVPR 2022)."""
 
 from dataclasses import replace
 
-from understudy.errors import UserError
-from understudy.methods._base import Method
+from torch import Tensor
+
+from understudy.bounds import Count, NonNegative, Positive
+from understudy.methods.kd import KD, kd
+from understudy.methods.method import Method
 from understudy.stage import Stage
-from understudy.terms import KD
 from understudy.training.course import Course
 
 
-def function_matching(
-    course: Course, *, mixup: float = 1.0, longer: int = 1, temperature: float = 1.0, weight: float = 1.0
+def function_matching(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """Function matching: the KL of soft targets as the only loss, one value per sample.
+
+    ``T^2 KL(softmax(t/T) || softmax(s/T))`` with T of 1
+
+    Args:
+        student_logits, teacher_logits: (N, C), both for the very same view of the image, mixup included.
+        temperature: T; the paper uses 1.
+
+    Weight in the objective: 1, mean over the batch, and no term of labels at all. What makes the method is outside of
+    the loss: one view for both networks, aggressive mixup, and a very long schedule.
+    Reference: Beyer et al., "Knowledge distillation: a good teacher is patient and consistent", CVPR 2022.
+    Differences: the same value as ``kd(temperature=1)``; it has a name of its own for its default. The authors' code
+    (big_vision) too multiplies by T^2, and adds up the divergences where there are several teachers.
+
+    >>> function_matching(torch.tensor([[2.0, 0.0]]), torch.tensor([[2.0, 0.0]]))
+    tensor([0.])
+    """
+    return kd(student_logits, teacher_logits, temperature=temperature)
+
+
+def _stages(
+    course: Course,
+    *,
+    mixup: NonNegative = 1.0,
+    longer: Count = 1,
+    temperature: Positive = 1.0,
+    weight: NonNegative = 1.0,
 ) -> list[Stage]:
     """Soft targets alone, on mixed pictures that both networks see alike: ``KL(t || s)``.
 
@@ -24,15 +52,13 @@ def function_matching(
 
     Differences: the paper also crops at random, down to small parts of the image, the same for both networks.
     """
-    if not isinstance(longer, int) or longer < 1:
-        raise UserError(f"function-matching: longer must be a whole number above 0, not {longer!r}")
     patient = replace(course, epochs=course.epochs * longer, views=replace(course.views, mixup=mixup))
     return [Stage("function matching", weight * KD(temperature), patient)]
 
 
 METHOD = Method(
     "function-matching",
-    function_matching,
+    _stages,
     family="logits",
     year=2022,
     paper="Beyer et al., Knowledge distillation: a good teacher is patient and consistent",

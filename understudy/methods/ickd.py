@@ -1,9 +1,9 @@
 """Inter-channel correlation (Liu et al., ICCV 2021)."""
 
-from understudy.methods._base import Method
+from understudy._terms.ickd import ICKD
+from understudy.methods.method import Method
 from understudy.stage import Stage
 from understudy.terms import CE
-from understudy.terms.ickd import ICKD
 from understudy.training.course import Course
 
 

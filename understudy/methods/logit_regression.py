@@ -1,8 +1,8 @@
 """Regression of logits (Ba & Caruana, NIPS 2014)."""
 
-from understudy.methods._base import Method
+from understudy._terms.logit_regression import LogitRegression, Reduce
+from understudy.methods.method import Method
 from understudy.stage import Stage
-from understudy.terms.logit_regression import LogitRegression, Reduce
 from understudy.training.course import Course
 
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from understudy.methods._base import Method
+from understudy._terms.mlkd import MLKD
+from understudy.methods.method import Method
 from understudy.stage import Stage
 from understudy.terms import CE
-from understudy.terms.mlkd import MLKD
 from understudy.training.course import Course
 
 

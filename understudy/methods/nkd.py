@@ -1,9 +1,9 @@
 """Normalised knowledge distillation (Yang et al., ICCV 2023)."""
 
-from understudy.methods._base import Method
+from understudy._terms.nkd import NKD
+from understudy.methods.method import Method
 from understudy.stage import Stage
 from understudy.terms import CE
-from understudy.terms.nkd import NKD
 from understudy.training.course import Course
 
 

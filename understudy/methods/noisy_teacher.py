@@ -1,9 +1,9 @@
 """Noisy teachers (Sau & Balasubramanian, 2016)."""
 
-from understudy.methods._base import Method
+from understudy._terms.logit_regression import Reduce
+from understudy._terms.noisy_teacher import NoisyTeacher
+from understudy.methods.method import Method
 from understudy.stage import Stage
-from understudy.terms.logit_regression import Reduce
-from understudy.terms.noisy_teacher import NoisyTeacher
 from understudy.training.course import Course
 
 

@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from understudy.methods._base import Method
+from understudy._terms.nst import NST
+from understudy.methods.method import Method
 from understudy.stage import Stage
 from understudy.terms import CE
-from understudy.terms.nst import NST
 from understudy.training.course import Course
 
 

@@ -1,9 +1,9 @@
 """A comprehensive overhaul of feature distillation (Heo et al., ICCV 2019)."""
 
-from understudy.methods._base import Method
+from understudy._terms.ofd import OFD
+from understudy.methods.method import Method
 from understudy.stage import Stage
 from understudy.terms import CE
-from understudy.terms.ofd import OFD
 from understudy.training.course import Course
 
 

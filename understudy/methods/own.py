@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from understudy.errors import UserError
-from understudy.methods._base import Method
-from understudy.notation import parse
+from understudy.methods.method import Method
+from understudy.methods.notation import parse
 from understudy.stage import Stage
 from understudy.training.course import Course
 

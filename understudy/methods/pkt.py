@@ -1,9 +1,9 @@
 """Probabilistic knowledge transfer (PKT; Passalis & Tefas, ECCV 2018)."""
 
-from understudy.methods._base import Method
+from understudy._terms.pkt import PKT
+from understudy.methods.method import Method
 from understudy.stage import Stage
 from understudy.terms import CE
-from understudy.terms.pkt import PKT
 from understudy.training.course import Course
 
 

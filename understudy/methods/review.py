@@ -1,12 +1,12 @@
 """Knowledge review (ReviewKD; Chen et al., CVPR 2021)."""
 
+from understudy._terms.review import Review
 from understudy.errors import UserError
-from understudy.methods._base import Method
+from understudy.methods.method import Method
+from understudy.objective.weights import linear
 from understudy.stage import Stage
 from understudy.terms import CE
-from understudy.terms.review import Review
 from understudy.training.course import Course
-from understudy.weights import linear
 
 
 def review(

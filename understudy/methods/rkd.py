@@ -1,9 +1,9 @@
 """Relational distillation (RKD; Park et al., CVPR 2019)."""
 
-from understudy.methods._base import Method
+from understudy._terms.rkd import RKDAngle, RKDDistance
+from understudy.methods.method import Method
 from understudy.stage import Stage
 from understudy.terms import CE
-from understudy.terms.rkd import RKDAngle, RKDDistance
 from understudy.training.course import Course
 
 

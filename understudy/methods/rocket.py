@@ -1,9 +1,9 @@
 """Rocket Launching (Zhou et al., 2018)."""
 
-from understudy.methods._base import Method
+from understudy._terms.rocket import Rocket
+from understudy.methods.method import Method
 from understudy.stage import Stage
 from understudy.terms import CE
-from understudy.terms.rocket import Rocket
 from understudy.training.course import Course
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from understudy._terms.several_teachers import SeveralTeachers, Vote
 from understudy.errors import UserError
-from understudy.methods._base import Method
+from understudy.methods.method import Method
 from understudy.stage import Stage
 from understudy.terms import CE, Expression
-from understudy.terms.several_teachers import SeveralTeachers, Vote
 from understudy.training.course import Course
 
 

@@ -5,12 +5,12 @@ from typing import Any
 
 from torch import nn
 
-from understudy.methods._base import Method
+from understudy._terms.simkd import SimKD
+from understudy.methods.method import Method
 from understudy.models.grafts import Graft
 from understudy.stage import Stage
 from understudy.taps import Pair
 from understudy.terms import CE
-from understudy.terms.simkd import SimKD
 from understudy.training.course import Course
 
 

@@ -1,9 +1,9 @@
 """Similarity-preserving distillation (SP; Tung & Mori, ICCV 2019)."""
 
-from understudy.methods._base import Method
+from understudy._terms.sp import SP
+from understudy.methods.method import Method
 from understudy.stage import Stage
 from understudy.terms import CE
-from understudy.terms.sp import SP
 from understudy.training.course import Course
 
 

@@ -1,9 +1,9 @@
 """Softmax regression representation learning (SRRL; Yang et al., ICLR 2021)."""
 
-from understudy.methods._base import Method
+from understudy._terms.srrl import SRRL
+from understudy.methods.method import Method
 from understudy.stage import Stage
 from understudy.terms import CE
-from understudy.terms.srrl import SRRL
 from understudy.training.course import Course
 
 

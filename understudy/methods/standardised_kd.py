@@ -1,9 +1,9 @@
 """Logit standardisation (Sun et al., CVPR 2024)."""
 
-from understudy.methods._base import Method
+from understudy._terms.standardised_kd import StandardisedKD
+from understudy.methods.method import Method
 from understudy.stage import Stage
 from understudy.terms import CE
-from understudy.terms.standardised_kd import StandardisedKD
 from understudy.training.course import Course
 
 

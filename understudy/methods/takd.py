@@ -1,30 +1,26 @@
-"""Teacher assistants (Mirzadeh et al., AAAI 2020)."""
+"""Labels and soft targets, from one assistant to the next: the student sees the last one only (TAKD, AAAI 2020).
 
-from understudy.methods._base import Method
-from understudy.methods.kd import kd
-from understudy.stage import Stage
-from understudy.training.course import Course
+Each assistant learns by soft targets from the one before it, the first from the teacher: ``label_weight CE + weight T^2
+KL``, as ``kd``. Which assistants there are is said beside the settings, ``assistants = ["plain4"]``, or ``"auto"`` for
+the one whose own accuracy is nearest the mean of teacher's and student's (the paper's rule).
 
+The paper searches temperature and weight in 120 trials for each result and reports the best on the test part; its
+choices are not published, and the defaults here are those of ``kd``. Its code averages the divergence over the classes
+too, so that its soft targets are C times weaker.
+"""
 
-def takd(course: Course, *, temperature: float = 4.0, weight: float = 0.9, label_weight: float = 0.1) -> list[Stage]:
-    """Labels and soft targets, from one assistant to the next: the student sees the last one only.
+from understudy.methods.kd import KD
+from understudy.methods.method import one_stage
 
-    Each assistant learns by soft targets from the one before it, the first from the teacher: ``label_weight CE +
-    weight T^2 KL``, as ``kd``. Which assistants there are is said beside the settings, ``assistants = ["plain4"]``, or
-    ``"auto"`` for the one whose own accuracy is nearest the mean of teacher's and student's (the paper's rule).
-
-    The paper searches temperature and weight in 120 trials for each result and reports the best on the test part; its
-    choices are not published, and the defaults here are those of ``kd``. Its code averages the divergence over the
-    classes too, so that its soft targets are C times weaker.
-    """
-    return kd(course, temperature=temperature, weight=weight, label_weight=label_weight)
-
-
-METHOD = Method(
+METHOD = one_stage(
     "takd",
-    takd,
+    KD,
+    stage="soft targets",
+    weight=0.9,
+    label_weight=0.1,
     family="several networks",
     year=2020,
     paper="Mirzadeh et al., Improved knowledge distillation via teacher assistant",
     needs_assistants=True,
+    doc=__doc__,
 )

@@ -1,9 +1,9 @@
 """Teacher-free distillation with a virtual teacher (Tf-KD_reg; Yuan et al., CVPR 2020)."""
 
-from understudy.methods._base import Method
+from understudy._terms.virtual_teacher import VirtualTeacher
+from understudy.methods.method import Method
 from understudy.stage import Stage
 from understudy.terms import CE
-from understudy.terms.virtual_teacher import VirtualTeacher
 from understudy.training.course import Course
 
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from understudy.methods._base import Method
+from understudy._terms.triplets import Triplets
+from understudy.methods.method import Method
 from understudy.stage import Stage
 from understudy.terms import CE
-from understudy.terms.triplets import Triplets
 from understudy.training.course import Course
 
 

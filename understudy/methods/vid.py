@@ -1,9 +1,9 @@
 """Variational information distillation (Ahn et al., CVPR 2019)."""
 
-from understudy.methods._base import Method
+from understudy._terms.vid import VID
+from understudy.methods.method import Method
 from understudy.stage import Stage
 from understudy.terms import CE
-from understudy.terms.vid import VID
 from understudy.training.course import Course
 
 

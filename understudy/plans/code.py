@@ -29,7 +29,8 @@ LISTS = {
     "understudy.methods",
     "understudy.models",
     "understudy.models.catalogue",
-    "understudy.notation",
+    "understudy.methods.notation",
+    "understudy.methods.registry",
     "understudy.terms",
 }
 APART = (  # decide no weight

@@ -6,7 +6,7 @@ from pydantic import ConfigDict, ValidationError, create_model
 
 from understudy import methods
 from understudy.errors import UserError, did_you_mean
-from understudy.notation import parse
+from understudy.methods.notation import parse
 from understudy.proposals import PLACEHOLDERS, PROPOSALS
 from understudy.recipe.mistakes import Mistakes, explain
 from understudy.recipe.overrides import within

@@ -23,10 +23,10 @@ from understudy.measure import (
     taps_to_compare,
 )
 from understudy.measure.verdict import Spread
+from understudy.objective.term import Reads
 from understudy.recipe.schema import MethodTable
 from understudy.settings import Settings
 from understudy.stage import Stage
-from understudy.terms import Reads
 from understudy.tracing import trace
 
 FEW = 5  # classes: up to so many, the first five choices are all there are

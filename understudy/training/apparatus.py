@@ -7,20 +7,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from understudy.balance import gradient_size
 from understudy.data.parts import Batch, Data
 from understudy.data.views import Draw
 from understudy.errors import UserError
 from understudy.objective import Objective, Outcome
+from understudy.objective.balance import gradient_size
+from understudy.objective.side_stream import Beside
+from understudy.objective.term import Facts, Reading
 from understudy.settings import Settings
 from understudy.stage import STAGE_STRIDE, Stage
 from understudy.stored import Stored
 from understudy.stored.answers import StoredAnswers
-from understudy.streams import Beside
 from understudy.teacher.batching import TeacherBatches
 from understudy.teacher.shared import Answers, SharedPasses, question
 from understudy.teacher.stand_in import StandIns
-from understudy.terms import Facts, Reading
 from understudy.training.averaging import Average
 from understudy.training.evaluate import objective_loss
 from understudy.training.optimizers import MaxNorm, parameter_groups, rival_groups
@@ -66,6 +66,7 @@ class Apparatus:
             facts=facts,
             teaching=settings.of_teacher.autocast,
             queue=Beside(settings.torch_device),
+            task=data.task,
         )
         if handed:
             self._take_over(handed)
@@ -144,7 +145,7 @@ class Apparatus:
             self.shares = gradient_shares(self.student, outcome)
         return outcome.loss, torch.stack([outcome.loss.detach(), *outcome.terms.values(), *opposed])
 
-    def _ask(self, batch: Batch, inputs: Tensor) -> Answers:
+    def _ask(self, batch: Batch, inputs: Any) -> Answers:
         """The teachers, or whoever keeps their answers."""
         if self.stored:
             return self.stored.answers(batch, inputs)
@@ -155,7 +156,7 @@ class Apparatus:
         return answers
 
     def validation_loss(self, epoch: float) -> dict[str, float]:
-        """The objective's mean over the validation part, where accuracy cannot be measured."""
+        """The objective's mean over the validation part, of a stage without answers."""
         part, batch = self.data.validation, self.stage.course.batch
         assert part is not None
         answers = self._unviewed.answers if self._unviewed else None

@@ -1,0 +1,89 @@
+"""Attention transfer: where a network looks, from its activations or from its gradients."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from understudy.methods.shared.maps import difference, on_common_grid, require_known
+from understudy.precision import wide
+
+Reduce = Literal["sum", "mean", "max"]
+Distance = Literal["norm", "mean_squared"]
+
+
+def attention_transfer(
+    student: Tensor,
+    teacher: Tensor,
+    *,
+    p: float = 2.0,
+    reduce: Reduce = "sum",
+    distance: Distance = "norm",
+) -> Tensor:
+    """Activation-based attention transfer: distance of two normalised attention maps, one value per sample.
+
+    ``1/2 || Q_s / |Q_s|_2 - Q_t / |Q_t|_2 ||_2`` with ``Q = vec(sum_c |A_c|^p)``
+
+    Args:
+        student, teacher: maps (N, C, H, W); the channels need not agree, the larger grid is averaged down to the
+            smaller one.
+        p: the power of the activations (paper: 2 in its tables; 1 and 4 compared).
+        reduce: over channels: the paper's ``sum`` and ``max``, and the code's ``mean`` (which equals ``sum``, for
+            the maps are normalised).
+        distance: ``"norm"`` is the paper's; ``"mean_squared"`` its code's: the squared difference averaged over the
+            places, without 1/2.
+
+    The paper's weight of ``norm`` is beta = 1e3 / (places * batch), about 0.1, summed over the batch, one loss for each
+    group of blocks; the code's (and CRD's benchmark's) weight of ``mean_squared`` is 1000, averaged over the batch.
+
+    Reference: Zagoruyko, Komodakis, "Paying more attention to attention: improving the performance of convolutional
+    neural networks via attention transfer", ICLR 2017.
+    Differences: paper and code differ as ``distance`` says. Where the grids differ the paper interpolates the attention
+    maps; here, as in later code, the activations are averaged.
+    """
+    own, other = on_common_grid(student, teacher)
+    gap = _normalised(attention_map(other, p=p, reduce=reduce)) - _normalised(attention_map(own, p=p, reduce=reduce))
+    return _length(gap, distance)
+
+
+def gradient_attention(student_gradient: Tensor, teacher_gradient: Tensor, *, distance: Distance = "norm") -> Tensor:
+    """Gradient-based attention transfer: distance of the losses' gradients by the input, one value per sample.
+
+    ``1/2 || J_s - J_t ||_2`` with ``J = d L(W, x) / d x``
+
+    Args:
+        student_gradient, teacher_gradient: of each network's own cross-entropy by the input, (N, ...), of one shape.
+            The student's must be differentiable itself (``torch.autograd.grad(..., create_graph=True)``), and both
+            are taken of the SUM over samples: of a mean they would shrink with the batch.
+        distance: ``"norm"`` is the paper's; ``"mean_squared"`` the mean squared difference, as in the activation-based
+            form of its code.
+
+    The paper's weight is beta / 2 as for the activations; its value for gradients was not found. The paper's symmetry
+    under a horizontal flip is this loss between J(x) and the flipped J(flip x) of the student alone.
+
+    Reference: Zagoruyko, Komodakis, "Paying more attention to attention", ICLR 2017.
+    Differences: none known; the authors' code of this part was not released.
+    """
+    return _length(difference(student_gradient, teacher_gradient).flatten(1), distance)
+
+
+def attention_map(activations: Tensor, *, p: float = 2.0, reduce: Reduce = "sum") -> Tensor:
+    """Where the activations (N, C, ...) are strong: ``sum_c |A_c|^p``, or the mean or maximum, as (N, places)."""
+    require_known("reduce", reduce, ("sum", "mean", "max"))
+    powers = wide(activations).abs().pow(p).flatten(2)
+    if reduce == "max":
+        return powers.amax(1)
+    return powers.mean(1) if reduce == "mean" else powers.sum(1)
+
+
+def _normalised(rows: Tensor) -> Tensor:
+    return F.normalize(rows, dim=1)
+
+
+def _length(gap: Tensor, distance: Distance) -> Tensor:
+    require_known("distance", distance, ("norm", "mean_squared"))
+    if distance == "mean_squared":
+        return gap.square().mean(1)
+    length: Tensor = torch.linalg.vector_norm(gap, dim=1)
+    return 0.5 * length

@@ -1,0 +1,103 @@
+"""Losses on the order of the samples of a batch by their distance to one of them."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from understudy.errors import UserError
+from understudy.methods.shared.relations import distances, flat, one_batch
+
+
+def darkrank(
+    student: Tensor,
+    teacher: Tensor,
+    *,
+    transfer: Literal["soft", "hard"] = "soft",
+    alpha: float = 3.0,
+    beta: float = 3.0,
+    list_length: int = 4,
+) -> Tensor:
+    """DarkRank: each sample is a query once, and the student learns how the teacher ranks its nearest others.
+
+    ``P(pi) = prod_i exp S(x_pi_i) / sum_(k >= i) exp S(x_pi_k)`` with the score ``S(x) = -alpha || x - q ||^beta``.
+    Soft: ``sum_pi P_T(pi) log(P_T(pi) / P_S(pi))`` over all orders of the list; hard: ``-log P_S(pi_T)``, pi_T the
+    teacher's order. The mean over the samples is the loss
+
+    Args:
+        student, teacher: embeddings (N, ...).
+        transfer: soft costs ``list_length!`` orders, hard one.
+        alpha, beta: of the score; beta 1 at least. Mind the scale of the embeddings: the paper's have a fixed length.
+        list_length: how many of the teacher's nearest are ranked (fewer where the batch has fewer others).
+
+    Reference: Chen, Wang, Zhang, "DarkRank: accelerating deep metric learning via cross sample similarities
+    transfer", AAAI 2018.
+    Differences: 3, 3 and 4 are the defaults of RKD's re-implementation, and the paper's from memory. The authors'
+    code has ``S = -(scale d^2)^power`` with power 2 (so alpha = scale^2 and beta = 4), embeddings of length 3.5, lists
+    of 4, weight 16 for soft; its soft loss is the cross-entropy (the same gradient, not 0 at equality), its hard one
+    ranks the whole batch, and only the first half of the batch are queries, its second half being unpaired samples.
+    """
+    one_batch(student, teacher)
+    own, other = distances(flat(student)), distances(flat(teacher))
+    itself = torch.eye(len(other), dtype=torch.bool, device=other.device)
+    length = min(list_length, len(other) - 1)
+    nearest = torch.where(itself, torch.inf, other).topk(length, dim=1, largest=False).indices
+    score = -alpha * own.gather(1, nearest) ** beta
+    if transfer == "hard":
+        return -_log_likelihood(score)
+    orders = _orders(length, score.device)
+    ours = _log_likelihood(score[:, orders])
+    theirs = _log_likelihood((-alpha * other.gather(1, nearest) ** beta)[:, orders])
+    return (theirs.exp() * (theirs - ours)).sum(1)
+
+
+def relative_dissimilarity(student: Tensor, *teachers: Tensor, margin: float = 0.5) -> Tensor:
+    """The triplets of "Learning from multiple teachers": who is nearer, as most of the teachers see it.
+
+    ``mean_(j, k) max(0, d(s_i, s_j) - d(s_i, s_k) + margin)`` over all pairs of others, j the one that more teachers
+    see nearer to i; a pair on which they are divided counts as 0. The mean over the samples i is the mean over all
+    triplets of the batch
+
+    Args:
+        student: a hidden value (N, ...).
+        teachers: one hidden value (N, ...) of each teacher, each of its own width.
+        margin: how much nearer j must be; with 0 a student in the teachers' order has no loss. The paper's value
+            and the weight of the term are not known to us. Memory grows with N^3.
+
+    Reference: You, Xu, Xu, Tao, "Learning from multiple teacher networks", KDD 2017.
+    Differences: the form is from the abstract and from memory. Whether the paper draws triplets, which distance it
+    takes, and what it does where the vote is divided was not to be found: all triplets, Euclidean, no loss.
+    """
+    if not teachers:
+        raise UserError("relative_dissimilarity needs a teacher at least, whose order the student learns")
+    for teacher in teachers:
+        one_batch(student, teacher)
+    votes = torch.stack([_farther(distances(flat(teacher))) for teacher in teachers]).sum(0)
+    own = distances(flat(student))
+    hinge = F.relu(own.unsqueeze(2) - own.unsqueeze(1) + margin)
+    others = len(own) - 1
+    return torch.where(votes > 0, hinge, 0.0).sum((1, 2)) / max(1, others * (others - 1) // 2)
+
+
+def _orders(length: int, device: torch.device) -> Tensor:
+    """All permutations, (length!, length), as ``itertools`` lists them, made on the device: a copy would wait."""
+    orders = torch.zeros(1, 0, dtype=torch.long, device=device)
+    for count in range(1, length + 1):
+        first = torch.arange(count, device=device).view(-1, 1, 1)
+        others = orders + (orders >= first).long()  # the shorter orders, of all numbers but the first
+        orders = torch.cat([first.expand(-1, len(orders), 1), others], dim=2).flatten(0, 1)
+    return orders
+
+
+def _log_likelihood(scores: Tensor) -> Tensor:
+    """Of the order in which the scores stand: each is drawn first among those that are left (Plackett-Luce)."""
+    left = scores.flip(-1).logcumsumexp(-1).flip(-1)
+    return (scores - left).sum(-1)
+
+
+def _farther(distance: Tensor) -> Tensor:
+    """(i, j, k): 1 where k is farther from i than j is, -1 where it is nearer; 0 with i among them."""
+    itself = torch.eye(len(distance), dtype=torch.bool, device=distance.device)
+    degenerate = itself.unsqueeze(1) | itself.unsqueeze(2)
+    return torch.where(degenerate, 0.0, (distance.unsqueeze(1) - distance.unsqueeze(2)).sign())

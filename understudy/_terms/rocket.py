@@ -1,0 +1,100 @@
+"""Rocket Launching (Zhou et al., 2018): a light net follows a booster while both learn."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from understudy import losses
+from understudy.errors import UserError
+from understudy.methods.shared.copies import fresh, inputs_of, logits_of, prepared
+from understudy.objective.term import Reading, Reads, Shapes, Term
+from understudy.taps import Pair, find
+
+
+@dataclass(frozen=True)
+class Rocket(Term):
+    """The student's logits follow those of a booster, a fresh network as large as the teacher that learns the labels.
+
+    ``hint || s - z ||^2``, and for the booster ``CE(z)``; see ``losses.rocket_hint``
+
+    Args:
+        block: the gradient block: the hint does not move the booster. The paper is better with it.
+        shared: ``"teacher.tap -> student.tap"`` of one shape: up to there the booster is the student, whose lower
+            layers learn from the labels by both networks. None: the two share nothing.
+        hint: weight of the squared distance, the authors' 0.03. The booster's cross-entropy has none, so leave the
+            term's own weight at 1.
+
+    Reference: Zhou et al., "Rocket launching: a universal and efficient framework for training well-performing light
+    net", AAAI 2018.
+    Differences: the teacher lends its architecture; its answers are asked for and not used. What the booster has below
+    the shared layers runs along unused. Where nothing is shared the booster answers twice for each batch, once to lead
+    and once to learn.
+    """
+
+    block: bool = True
+    shared: str | None = None
+    hint: float = 0.03
+
+    def __post_init__(self) -> None:
+        if self.shared is not None:
+            Pair.parse(self.shared)
+        if self.hint < 0:
+            raise UserError(f"{self}: hint must not be negative")
+
+    @property
+    def reads(self) -> Reads:
+        if self.shared is not None:
+            return Reads.pairs((Pair.parse(self.shared),)) | Reads(student_logits=True)
+        return Reads(student_logits=True, teacher_logits=True)  # else shapes hold no teacher
+
+    def build(self, shapes: Shapes) -> nn.Module:
+        assert shapes.teacher_network is not None
+        if self.shared is not None:
+            pair = Pair.parse(self.shared)
+            ours, theirs = shapes.student[pair.student].shape[1:], shapes.teacher[pair.teacher].shape[1:]
+            if ours != theirs:
+                raise UserError(
+                    f"Rocket: what two networks share has one shape, and {pair} has {tuple(theirs)} and {tuple(ours)}: "
+                    "name another pair, or share nothing"
+                )
+        return fresh(shapes.teacher_network)
+
+    def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
+        assert owned is not None
+        student = reading.student.logits
+        if self.shared is not None:
+            booster = self._from_shared(reading, owned)
+            hint = losses.rocket_hint(student, booster, block=self.block)
+            return self.hint * hint + losses.cross_entropy(booster, reading.labels)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.block):
+            booster = self._answer(reading, owned)
+        return self.hint * losses.rocket_hint(student, booster, block=self.block)
+
+    def own_loss(self, reading: Reading, owned: nn.Module) -> Tensor | None:
+        """Shared layers are the student's, so that what they learn by the booster is part of ``loss``."""
+        if self.shared is not None:
+            return None
+        return losses.cross_entropy(self._answer(reading, owned), reading.labels)
+
+    def _answer(self, reading: Reading, owned: nn.Module) -> Tensor:
+        return logits_of(owned, prepared(reading.teacher_network, inputs_of(reading, "Rocket")))
+
+    def _from_shared(self, reading: Reading, owned: nn.Module) -> Tensor:
+        """The booster from the shared place on: the student's value takes the place of its own."""
+        assert self.shared is not None
+        pair, learning = Pair.parse(self.shared), torch.is_grad_enabled()
+        value = reading.student[pair.student]
+
+        def exchange(*_: object) -> Tensor:
+            torch.set_grad_enabled(learning)
+            return value
+
+        module = find(owned, pair.teacher, called="the booster")
+        register = module.register_forward_hook if pair.teacher.side == "output" else module.register_forward_pre_hook
+        handle = register(exchange)
+        try:
+            with torch.no_grad():  # below the shared place nothing learns
+                return self._answer(reading, owned)
+        finally:
+            handle.remove()

@@ -1,0 +1,220 @@
+"""What a method is: a function from a training's course and its own settings to stages."""
+
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
+from typing import Any, Literal, get_origin
+
+from torch import nn
+
+from understudy import bounds
+from understudy.bounds import NonNegative
+from understudy.errors import UserError, did_you_mean
+from understudy.objective.labels import CE
+from understudy.objective.term import Expression, Term
+from understudy.proposals import PROPOSALS
+from understudy.stage import Stage
+from understudy.training.course import Course
+
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
+
+
+@dataclass(frozen=True)
+class Method:
+    """A published method: ``stages(course, **settings)``, and what a person wants to know about it.
+
+    >>> from understudy.methods import find
+    >>> print(find("kd")(Course(epochs=3), temperature=2.0)[0].objective)
+    0.1 * CE() + 0.9 * KD(temperature=2.0)
+
+    Args:
+        name: as recipes and the command line write it.
+        stages: makes the stages; its keyword-only arguments are settings of the method.
+        family: the group in which tables list the method.
+        year, paper: of the publication.
+        reads_teacher: false for a method that needs no trained teacher.
+        guides: where assistants are named, the student learns from the ``last`` of them, or from ``all`` networks that
+            are larger.
+        needs_assistants: whether the method makes no sense without assistants.
+        of_assistants: settings that differ while an assistant learns; None leaves one at its default.
+        grafts: ``grafts(student, teacher, settings)`` puts a part of the teacher into the student before any stage,
+            for a method whose student keeps that part (see ``understudy.models.Graft``).
+        term: the fields of this term are settings of the method as well, with their defaults and bounds; ``stages``
+            then receives the term that was made from them: ``stages(course, term, **others)``.
+        preset: fields of the term that have another default in this method, for a variant of a published method.
+        doc: the description, where it is not the docstring of ``stages`` or of the module.
+    """
+
+    name: str
+    stages: Callable[..., list[Stage]]
+    family: str
+    year: int
+    paper: str
+    reads_teacher: bool = True
+    guides: Literal["last", "all"] = "last"
+    needs_assistants: bool = False
+    of_assistants: Mapping[str, Any] = field(default_factory=dict)
+    grafts: Callable[[nn.Module, nn.Module, Mapping[str, Any]], None] | None = None
+    term: type[Term] | None = None
+    preset: Mapping[str, Any] = field(default_factory=dict)
+    doc: str = ""
+
+    @property
+    def description(self) -> str:
+        """``doc``, or the docstring of ``stages``, or else that of the module that defines the method."""
+        of_stages = inspect.getdoc(self.stages) if inspect.isfunction(self.stages) else None
+        module = sys.modules.get((self.term or self.stages).__module__)
+        return inspect.cleandoc(self.doc) or of_stages or inspect.getdoc(module) or ""
+
+    @property
+    def summary(self) -> str:
+        """The first line of the description."""
+        return self.description.partition("\n")[0]
+
+    @property
+    def settings(self) -> dict[str, inspect.Parameter]:
+        """The settings of its own, all keyword-only: those of the term first."""
+        return self._of_term() | _keywords(self.stages)
+
+    def _of_term(self) -> dict[str, inspect.Parameter]:
+        if self.term is None:
+            return {}
+        hints = bounds.hints(self.term)
+        return {
+            f.name: inspect.Parameter(
+                f.name, _KEYWORD, default=self.preset.get(f.name, _default(f.default)), annotation=hints[f.name]
+            )
+            for f in fields(self.term)  # type: ignore[arg-type]
+        }
+
+    @property
+    def kinds(self) -> dict[str, Any]:
+        """The kind of each setting, by its annotation; any, where it has none or one that cannot be read."""
+        hints = {name: parameter.annotation for name, parameter in self.settings.items()}
+        return {
+            name: Any if hint is inspect.Parameter.empty or isinstance(hint, str) else hint
+            for name, hint in hints.items()
+        }
+
+    @property
+    def needed(self) -> list[str]:
+        """The settings without a default."""
+        return [name for name, parameter in self.settings.items() if parameter.default is parameter.empty]
+
+    def complete(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings with the defaults of those that are not given."""
+        return {name: settings.get(name, parameter.default) for name, parameter in self.settings.items()}
+
+    def for_assistants(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """A student's settings as its assistants inherit them; taps that were named are the student's alone."""
+        own = {name for name, value in self.of_assistants.items() if value is None} | set(PROPOSALS)
+        return {name: value for name, value in {**settings, **self.of_assistants}.items() if name not in own}
+
+    def is_taught(self, settings: Mapping[str, Any]) -> bool:
+        """Whether it reads a teacher with these settings; one that needs none may want one by a setting (``dml``)."""
+        return self.reads_teacher or any(s.objective.reads.teacher for s in self(Course(), **settings))
+
+    def __call__(self, course: Course, **settings: Any) -> list[Stage]:
+        self.check_names(settings)
+        given = {name: self._checked(name, value) for name, value in settings.items()}
+        if self.term is None:
+            return self.stages(course, **given)
+        of_term = self._of_term()
+        missing = [name for name, p in of_term.items() if p.default is p.empty and name not in given]
+        if missing:
+            raise UserError(f"method {self.name!r} needs the setting {missing[0]!r}: give it a value")
+        term = self.term(**{name: given.pop(name, parameter.default) for name, parameter in of_term.items()})
+        return self.stages(course, term, **given)
+
+    def _checked(self, name: str, value: Any) -> Any:
+        """A setting's value, if it is of the kind that its annotation says; a single pair of taps needs no brackets."""
+        hint = self.kinds[name]
+        if value is None:
+            return value
+        given = (value,) if isinstance(value, str) and get_origin(hint) is tuple else value
+        if reason := bounds.wrong(hint, given):
+            raise UserError(f"method {self.name!r}: {name} = {value!r}: {reason}")
+        return given
+
+    def check_names(self, settings: Iterable[str]) -> None:
+        """That there is every setting which is named."""
+        unknown = sorted(set(settings) - set(self.settings))
+        if unknown:
+            raise UserError(
+                f"method {self.name!r} has no setting {unknown[0]!r}{did_you_mean(unknown[0], self.settings)}"
+            )
+
+
+def one_stage(
+    name: str,
+    term: type[Term],
+    *,
+    stage: str,
+    family: str,
+    year: int,
+    paper: str,
+    labels: bool = True,
+    weight: float | None = None,
+    label_weight: float | None = None,
+    **further: Any,
+) -> Method:
+    """A method of one stage, ``label_weight * CE + weight * term``: its settings are the fields of the term.
+
+    >>> from understudy.methods.dist import DIST
+    >>> method = one_stage("mine", DIST, stage="labels and mine", weight=2.0, family="logits", year=2026, paper="none")
+    >>> list(method.settings), str(method(Course(), beta=3.0)[0].objective)
+    (['beta', 'gamma', 'temperature', 'weight'], 'CE() + 2 * DIST(beta=3.0)')
+
+    Args:
+        name, family, year, paper: as for ``Method``.
+        term: the class of the term, a frozen dataclass.
+        stage: the name of the stage.
+        labels: whether there is a cross-entropy with the labels.
+        weight, label_weight: settings of the method with these defaults; where one is None, that weight is 1 and no
+            setting. With a label weight of 0, the labels are not read where the term reads the student's logits itself.
+        further: the other arguments of ``Method``.
+    """
+    return Method(name, _OneStage(stage, labels, weight, label_weight), family, year, paper, term=term, **further)
+
+
+@dataclass(frozen=True)
+class _OneStage:
+    """The stages of a method of one stage."""
+
+    stage: str
+    labels: bool
+    weight: float | None
+    label_weight: float | None
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        weights = {"weight": self.weight, "label_weight": self.label_weight}
+        return inspect.Signature(
+            [
+                inspect.Parameter(name, _KEYWORD, default=value, annotation=NonNegative)
+                for name, value in weights.items()
+                if value is not None
+            ]
+        )
+
+    def __call__(self, course: Course, term: Term, **weights: float) -> list[Stage]:
+        own = replace(self, **weights)
+        objective: Expression = term if own.weight is None else own.weight * term
+        if own.labels and own.label_weight is None:
+            objective = CE() + objective
+        elif own.labels and (own.label_weight or not term.reads.student_logits):
+            objective = (own.label_weight or 0.0) * CE() + objective
+        return [Stage(own.stage, objective, course)]
+
+
+def _keywords(stages: Callable[..., list[Stage]]) -> dict[str, inspect.Parameter]:
+    try:
+        parameters = inspect.signature(stages, eval_str=True).parameters.values()
+    except NameError:  # an annotation that is imported for type checkers alone
+        parameters = inspect.signature(stages).parameters.values()
+    return {p.name: p for p in parameters if p.kind is _KEYWORD}
+
+
+def _default(value: Any) -> Any:
+    return inspect.Parameter.empty if value is MISSING else value

@@ -1,0 +1,87 @@
+"""Objectives as text, for recipes: ``CE() + 0.9 * KD(temperature=4) + 100 * Hint("layer2 -> layer2")``.
+
+The text is read, never executed: names of terms and schedules, numbers, strings, ``+`` and ``*``, nothing else.
+"""
+
+import ast
+import dataclasses
+from typing import Any
+
+from understudy.errors import UserError, did_you_mean
+from understudy.objective.term import Expression, Sum, as_sum
+from understudy.objective.weights import WEIGHTS
+
+
+def parse(text: str) -> Sum:
+    """The sum of weighted terms that ``text`` writes down."""
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+        value = _read(tree, text)
+    except (SyntaxError, ValueError) as error:  # a ValueError for null bytes, in older Pythons
+        column = getattr(error, "offset", None) or 1
+        raise UserError(f"objective {text!r}: not understood at column {column}") from error
+    except (RecursionError, MemoryError) as error:
+        raise UserError(f"objective {text[:40]!r}...: too long or too deeply nested") from error
+    if not isinstance(value, Expression):
+        raise UserError(f"objective {text!r}: this is no term; write for example 'CE() + 0.9 * KD(temperature=4)'")
+    return as_sum(value)
+
+
+def _read(node: ast.expr, text: str) -> Any:
+    match node:
+        case ast.BinOp(left, ast.Add(), right):
+            return _combine(text, "+", _read(left, text), _read(right, text))
+        case ast.BinOp(left, ast.Mult(), right):
+            return _combine(text, "*", _read(left, text), _read(right, text))
+        case ast.Call(ast.Name(name), arguments, keywords):
+            return _call(name, arguments, keywords, text)
+        case ast.Name(name):
+            return _call(name, [], [], text)
+        case _:
+            return _literal(node, text)
+
+
+def _combine(text: str, sign: str, left: Any, right: Any) -> Any:
+    terms = [side for side in (left, right) if isinstance(side, Expression)]
+    weights = [side for side in (left, right) if isinstance(side, (int, float, *WEIGHTS.values()))]
+    if (sign == "+" and len(terms) == 2) or (sign == "*" and len(terms) == len(weights) == 1):
+        return left + right if sign == "+" else left * right
+    if all(isinstance(side, (int, float)) for side in (left, right)):
+        return left + right if sign == "+" else left * right
+    raise UserError(f"objective {text!r}: {left} {sign} {right} has no meaning")
+
+
+def _call(name: str, arguments: list[ast.expr], keywords: list[ast.keyword], text: str) -> Any:
+    from pydantic import TypeAdapter, ValidationError  # here, since it is slow to import
+
+    from understudy.methods.registry import known_terms
+
+    known: dict[str, Any] = {**known_terms(), **WEIGHTS}
+    if name not in known:
+        raise UserError(f"objective {text!r}: there is no term {name!r}{did_you_mean(name, known)}")
+    kind = known[name]
+    fields = [field.name for field in dataclasses.fields(kind)]
+    if len(arguments) > len(fields):
+        raise UserError(f"objective {text!r}: {name} takes {len(fields)} settings, not {len(arguments)}")
+    given = dict(zip(fields, (_literal(a, text) for a in arguments), strict=False))
+    for keyword in keywords:
+        if keyword.arg not in fields:
+            raise UserError(
+                f"objective {text!r}: {name} has no setting {keyword.arg!r}{did_you_mean(str(keyword.arg), fields)}"
+            )
+        given[keyword.arg] = _literal(keyword.value, text)
+    try:
+        return TypeAdapter(kind).validate_python(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "settings"
+        raise UserError(f"objective {text!r}: {name}: {where}: {first['msg']}") from error
+
+
+def _literal(node: ast.expr, text: str) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"objective {text!r}: {ast.unparse(node)!r} is neither a number, a string nor a term"
+        ) from error

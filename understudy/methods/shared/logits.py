@@ -1,0 +1,76 @@
+"""What methods on class scores share: the term that reads them, checks of shapes, divergence, the label's class."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from understudy.errors import UserError
+from understudy.objective.term import Reads, Term
+
+Form = Literal["kl", "ce"]
+Reduce = Literal["sum", "mean"]
+
+
+@dataclass(frozen=True)
+class LogitTerm(Term):
+    """A term on the class scores of the student and of its teacher, row by row."""
+
+    per: ClassVar[Literal["row", "sample", "batch"]] = "row"
+
+    @property
+    def reads(self) -> Reads:
+        return Reads(student_logits=True, teacher_logits=True)
+
+
+def divergence(student: Tensor, teacher: Tensor, *, form: Form) -> Tensor:
+    """From log-probabilities (N, C): the KL or the cross-entropy of each sample."""
+    if form == "ce":
+        return -(teacher.exp() * student).sum(-1)
+    if form == "kl":
+        return (teacher.exp() * (teacher - student)).sum(-1)
+    raise UserError(f"form is 'kl' or 'ce', not {form!r}")
+
+
+def check_same(one: Tensor, other: Tensor, what: str = "the student's logits and the teacher's") -> None:
+    """Shapes that differ would broadcast without a word."""
+    if one.shape != other.shape:
+        raise UserError(f"{what} differ in shape: {tuple(one.shape)} and {tuple(other.shape)}")
+
+
+def check_stack(student: Tensor, stack: Tensor, what: str) -> None:
+    """``stack`` holds several answers (K, N, C) to what the student answered once (N, C)."""
+    if stack.ndim != student.ndim + 1 or stack.shape[1:] != student.shape:
+        wanted = ", ".join(map(str, student.shape))
+        raise UserError(f"{what} have the shape {tuple(stack.shape)}; the student's logits ask for (K, {wanted})")
+
+
+def one_hot(numbers: Tensor, classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """1 at each class, else 0. ``F.one_hot`` looks at the values, which a gradient of each sample does not allow."""
+    zeros = torch.zeros(*numbers.shape, classes, dtype=dtype, device=numbers.device)
+    return zeros.scatter(-1, numbers.unsqueeze(-1), 1.0)
+
+
+def split(labels: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Indices of each sample's right class (N, 1), and of its other classes in their order (N, C - 1).
+
+    Labels are class numbers (N). Distributions (N, C), as mixup makes them, count by their largest class.
+    """
+    classes = labels.argmax(-1) if labels.is_floating_point() else labels
+    if logits.ndim != 2 or classes.shape != logits.shape[:1]:
+        raise UserError(f"labels {tuple(labels.shape)} do not name one class for each of logits {tuple(logits.shape)}")
+    right = classes.unsqueeze(-1)
+    position = torch.arange(logits.shape[-1] - 1, device=logits.device)
+    return right, position + (position >= right)
+
+
+def among(logits: Tensor, others: Tensor) -> Tensor:
+    """Log-probabilities among the other classes alone, (N, C - 1)."""
+    return F.log_softmax(logits.gather(-1, others), dim=-1)
+
+
+def reduced(values: Tensor, logits: Tensor, reduce: Reduce) -> Tensor:
+    """Halves of sums over the classes as they are, or as whole means."""
+    return values if reduce == "sum" else values * (2 / logits.shape[-1])

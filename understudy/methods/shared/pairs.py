@@ -1,0 +1,125 @@
+"""What terms on pairs of taps share: the terms themselves, connectors between two taps, vectors made of maps."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from understudy.errors import UserError
+from understudy.objective.term import Reading, Reads, Shapes, Term
+from understudy.regressors import Chain, MeanOverPlaces, Resize, regressor
+from understudy.taps import Pair
+
+
+@dataclass(frozen=True)
+class PairTerm(Term):
+    """A term that compares what stands at the two taps of ``pair``."""
+
+    pair: str
+
+    def __post_init__(self) -> None:
+        Pair.parse(self.pair)
+
+    @property
+    def reads(self) -> Reads:
+        return Reads.pairs((Pair.parse(self.pair),))
+
+    def traced(self, shapes: Shapes) -> tuple[Tensor, Tensor]:
+        """The student's and the teacher's value of a small batch."""
+        pair = Pair.parse(self.pair)
+        return shapes.student[pair.student], shapes.teacher[pair.teacher]
+
+    def values(self, reading: Reading) -> tuple[Tensor, Tensor]:
+        """The student's and the teacher's value of the batch."""
+        pair = Pair.parse(self.pair)
+        return reading.student[pair.student], reading.teacher[pair.teacher]
+
+
+@dataclass(frozen=True)
+class PairsTerm(Term):
+    """A term that compares what stands at several pairs of taps; a single pair needs no brackets."""
+
+    pairs: tuple[str, ...]
+    least: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pairs", named_pairs(self, self.pairs, least=self.least))
+
+    @property
+    def reads(self) -> Reads:
+        return Reads.pairs(parsed(self.pairs))
+
+    def traced(self, shapes: Shapes) -> list[tuple[Tensor, Tensor]]:
+        """For each pair the student's and the teacher's value of a small batch."""
+        return [(shapes.student[pair.student], shapes.teacher[pair.teacher]) for pair in parsed(self.pairs)]
+
+    def values(self, reading: Reading) -> list[tuple[Tensor, Tensor]]:
+        """For each pair the student's and the teacher's value of the batch."""
+        return [(reading.student[pair.student], reading.teacher[pair.teacher]) for pair in parsed(self.pairs)]
+
+
+def named_pairs(term: Term, pairs: str | Iterable[str], *, least: int = 1) -> tuple[str, ...]:
+    """Pairs as a term keeps them, each one understood; a single one needs no brackets."""
+    texts = (pairs,) if isinstance(pairs, str) else tuple(pairs)
+    parsed(texts)
+    if len(texts) < least:
+        raise UserError(f"{type(term).__name__}: {len(texts)} pairs of taps are too few, {least} is the least")
+    return texts
+
+
+@lru_cache
+def parsed(pairs: tuple[str, ...]) -> tuple[Pair, ...]:
+    return tuple(map(Pair.parse, pairs))
+
+
+def summed(values: Iterable[Tensor]) -> Tensor:
+    return torch.stack(list(values)).sum(0)
+
+
+def halved_backwards(values: Iterable[Tensor]) -> Tensor:
+    """The last one whole, the one before it half, and so on."""
+    total: Tensor | None = None
+    for value in values:
+        total = value if total is None else total / 2 + value
+    assert total is not None
+    return total
+
+
+def is_rectified(value: Tensor) -> bool:
+    """Whether a traced value has a ReLU behind it, by what it shows."""
+    return not bool((value < 0).any())
+
+
+def connector(student: Tensor, teacher: Tensor) -> nn.Module:
+    """AB's and OFD's way to the teacher's channels: 1x1 convolution (resized to its grid) and batch norm, no bias."""
+    if student.ndim == teacher.ndim == 2:
+        channels = teacher.shape[1]
+        return Chain(nn.Linear(student.shape[1], channels, bias=False), nn.BatchNorm1d(channels)).to(student.device)
+    if student.ndim != 4 or teacher.ndim != 4:
+        shapes = f"the student's {tuple(student.shape)} and the teacher's {tuple(teacher.shape)}"
+        raise UserError(f"a connector joins maps with maps and vectors with vectors, not {shapes}: tap others")
+    projection = nn.Conv2d(student.shape[1], teacher.shape[1], 1, bias=False)
+    nn.init.kaiming_normal_(projection.weight, mode="fan_out")
+    grid = (teacher.shape[2], teacher.shape[3])
+    resize = [] if student.shape[2:] == teacher.shape[2:] else [Resize(grid)]
+    return Chain(*resize, projection, nn.BatchNorm2d(teacher.shape[1])).to(student.device)
+
+
+def as_vectors(values: Tensor) -> Tensor:
+    """(N, D): maps and tokens are averaged over their places."""
+    return values if values.ndim == 2 else MeanOverPlaces()(values)
+
+
+def vector_regressor(student: Tensor, teacher: Tensor) -> nn.Module | None:
+    return regressor(as_vectors(student), as_vectors(teacher))
+
+
+def batch_mean_by_class(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Each class's mean over the batch, (classes, D), and which classes are there, (classes, 1)."""
+    members = torch.nn.functional.one_hot(labels, classes).to(features.dtype)
+    with torch.autocast(features.device.type, enabled=False):
+        counts = members.sum(0).unsqueeze(1)
+        return members.T @ features / counts.clamp_min(1), counts > 0

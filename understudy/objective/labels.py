@@ -1,0 +1,39 @@
+"""The supervised loss of the task as a term; for classification it is the cross-entropy with the labels."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from understudy.bounds import Share
+from understudy.objective.term import Reading, Reads, Term
+from understudy.tasks.classification import cross_entropy as cross_entropy
+
+
+@dataclass(frozen=True)
+class Labels(Term):
+    """The supervised loss of the task: cross-entropy for classification, squared error for regression, and so on.
+
+    Args:
+        label_smoothing: the share of each label that is spread over all options, of tasks that have labels.
+
+    >>> print(0.1 * Labels())
+    0.1 * Labels()
+    """
+
+    label_smoothing: Share = 0.0
+
+    @property
+    def reads(self) -> Reads:
+        return Reads(student_answer=True)
+
+    def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
+        return reading.task.loss(reading.student.named, reading.targets, smoothing=self.label_smoothing)
+
+
+@dataclass(frozen=True)
+class CE(Labels):
+    """``Labels`` under the name that it has in classification: cross-entropy (soft labels too, as mixup makes them).
+
+    >>> print(CE() + 0.9 * CE(label_smoothing=0.1))
+    CE() + 0.9 * CE(label_smoothing=0.1)
+    """

@@ -1,0 +1,368 @@
+"""An objective: terms bound to a student and its teachers, callable in anybody's training loop."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import cache, partial, reduce
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from understudy import bounds, nested
+from understudy.errors import UserError
+from understudy.objective.balance import Balance
+from understudy.objective.mc_dropout import Dropouts
+from understudy.objective.side_stream import Beside
+from understudy.objective.term import Expression, Facts, Reading, Reads, Shapes, Term, as_sum, per_sample, unfit
+from understudy.taps import CLASSIFICATION, Answer, Tap, TappedNetwork, call, eagerly, inner
+from understudy.taps import evaluating as evaluating
+from understudy.tasks.classification import LOGITS
+from understudy.tasks.task import Rows, Task, Values
+
+Asker = Callable[[Any], Answer]  # answers about a batch as a teacher does
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one batch came to. ``loss.backward()`` is the caller's."""
+
+    loss: Tensor
+    terms: dict[str, Tensor]  # each term's mean, before its weight, detached
+    weighted: dict[str, Tensor]  # each term's part of the loss, with its graph
+    answer: Values  # the student's, detached; empty in a stage that is cut below it
+
+
+class Objective(nn.Module):
+    """Terms bound to networks.
+
+    >>> objective = Objective(CE() + 0.9 * KD(temperature=4), student=student, teacher=teacher)
+    >>> optimizer = torch.optim.SGD([*student.parameters(), *objective.owned.parameters()], lr=0.1)
+    >>> objective(images, labels).loss.backward()
+
+    ``owned`` are the modules that learn with the student (regressors), ``rivals`` those that play against it
+    (discriminators; they want an optimizer of their own and learn from ``oppose``); the networks are neither. The
+    teacher runs in evaluation mode and without gradients; nothing is computed that no term reads.
+
+    Args:
+        terms: a term or a sum of weighted terms.
+        student, teacher: any modules; several teachers as a list. A term that reads "the" teacher reads the first.
+        example: a small batch of inputs, from which shapes are traced. Needed where a term reads taps or owns modules.
+        teaching: a context in which the teachers are asked: an autocast of their own, say.
+        queue: where the teachers are asked while the student answers; by default in line with it.
+        facts: of the data, for terms that keep a memory of single samples.
+        task: what targets and answers mean; classification by default.
+    """
+
+    def __init__(
+        self,
+        terms: Expression,
+        *,
+        student: nn.Module,
+        teacher: nn.Module | Sequence[nn.Module] | None = None,
+        example: Any = None,
+        facts: Facts | None = None,
+        teaching: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        queue: Beside | None = None,
+        task: Task = CLASSIFICATION,
+    ):
+        super().__init__()
+        self._queue = queue or Beside(torch.device("cpu"))
+        self._teaching = teaching
+        self.terms = as_sum(terms)
+        self.parts = self.terms.named()
+        self.task = task
+        for name, part in self.parts.items():
+            bounds.check(part.term, f"term {name!r}")
+            if reason := unfit(part.term, task):
+                raise UserError(f"term {name!r} does not fit the task: {reason}")
+        by_row = {name for name, part in self.parts.items() if part.term.per == "row" and part.term.reads.scores}
+        self._by_row = by_row if task.rows_per_sample == "many" else set[str]()
+        reads = self.terms.reads
+        teachers = [] if teacher is None else [teacher] if isinstance(teacher, nn.Module) else list(teacher)
+        if reads.teacher and not teachers:
+            needing = next(name for name, part in self.parts.items() if part.term.reads.teacher)
+            raise UserError(f"term {needing!r} reads a teacher, and there is none: pass teacher=")
+        if example is None and (reads.student_taps or reads.teacher_taps or reads.teacher_samples or self._owners()):
+            raise UserError(
+                "a term reads taps or dropout's samples, or owns modules, so shapes must be traced: "
+                "pass example=, a small batch of inputs"
+            )
+        # Tuples, so that the networks are not registered: their parameters are not this module's.
+        cut = reads.student and not reads.student_output
+        self._student = (TappedNetwork(student, reads.student_taps, cut=cut, called="the student", task=task),)
+        self._dropouts = Dropouts(teachers[0], example, reads.dropout) if reads.teacher_samples else None
+        beside = (self._dropouts.tap,) if self._dropouts and self._dropouts.tap else ()
+        self._teachers = tuple(_asked(reads, teachers, beside, task))
+        self._askers: tuple[Asker, ...] = tuple(partial(self._ask, teacher) for teacher in self._teachers)
+        self.owned, self.rivals = nn.ModuleDict(), nn.ModuleDict()
+        self.balance = Balance(self.parts) if any(part.balanced for part in self.parts.values()) else None
+        if example is not None:
+            self._build(example, facts)
+        if self.balance:
+            self.balance.to(next(self.student.parameters()).device)
+
+    @property
+    def student(self) -> nn.Module:
+        return self._student[0].network
+
+    @property
+    def has_rivals(self) -> bool:
+        return len(self.rivals) > 0
+
+    def forward(self, inputs: Any, targets: Any, *, epoch: float = 0.0, ids: Tensor | None = None) -> Outcome:
+        """The loss of one batch. ``epoch``, with fractions, is what schedules of weights read."""
+        return self.judge(self.read(inputs, targets, epoch=epoch, ids=ids))
+
+    def read(
+        self,
+        inputs: Any,
+        targets: Any,
+        *,
+        epoch: float = 0.0,
+        ids: Tensor | None = None,
+        answers: Sequence[Answer] | Callable[[], Sequence[Answer]] | None = None,
+    ) -> Reading:
+        """The networks' answers to one batch; ``judge`` makes their loss, ``oppose`` that of the student's rivals.
+
+        ``answers`` are the teachers', where they are there already: those that ``ask`` once gave about these inputs; or
+        whom to ask for them.
+        """
+        if self.terms.reads.input_gradients:
+            inputs = _requiring_gradient(inputs)
+        with self._queue():
+            given = self.ask(inputs) if answers is None else answers
+            teachers = tuple(given() if callable(given) else given)
+            if not self.terms.reads.gradients:  # which are asked for with respect to the very values that were answered
+                teachers = tuple(map(_no_less_precise, teachers))
+            samples = self._samples(inputs, teachers)
+        student = self.answer(inputs) if self.terms.reads.student else Answer(None, {}, self.task)
+        self._queue.join()
+        network = self._teachers[0].network if self._teachers else None
+        return Reading(targets, student, teachers, epoch, ids, samples, inputs, network, self.student, self.task)
+
+    @property
+    def teachers(self) -> tuple[TappedNetwork, ...]:
+        """Those that some term reads, each with the taps that are read."""
+        return self._teachers
+
+    def answer(self, inputs: Any) -> Answer:
+        """The student's answer to one batch."""
+        return call(self._student[0], inputs)
+
+    def ask(self, inputs: Any) -> tuple[Answer, ...]:
+        """The answers of the teachers to one batch."""
+        return tuple(asker(inputs) for asker in self._askers)
+
+    def stand_in(self, askers: Sequence[Asker | None]) -> None:
+        """Ask these instead of the teachers, where there is one for a teacher; they must answer alike.
+
+        A term that looks at the teacher's network, or asks it itself, still gets the teacher.
+        """
+        pairs = zip(askers, self._askers, strict=True)
+        self._askers = tuple(usual if asker is None else asker for asker, usual in pairs)
+
+    def oppose(self, reading: Reading) -> Tensor:
+        """What the rivals (discriminators) learn from, all together; take their step before the student's."""
+        seen = self._seen(reading)
+        losses = [self._own_loss(name, rival, seen(name)) for name, rival in self.rivals.items()]
+        return torch.stack([loss for loss in losses if loss is not None]).sum()
+
+    def learn(self, reading: Reading) -> None:
+        """After the student's step: what moves without gradients (memories)."""
+        with torch.no_grad():
+            seen = self._seen(reading)
+            for name, owned in (*self.owned.items(), *self.rivals.items()):
+                if _overrides(self.parts[name].term, "learn"):
+                    self.parts[name].term.learn(_detached(seen(name)), owned)
+
+    def judge(self, reading: Reading) -> Outcome:
+        """The loss of answers that are there already (stored teacher answers, a forward pass of the caller's)."""
+        means: dict[str, Tensor] = {}
+        plain = _widened(_without_teachers_graph(reading)) if self.terms.reads.gradients else reading
+        seen, idle = self._seen(plain), self._idle(reading.epoch)
+        for name, part in self.parts.items():
+            if name in idle:
+                means[name] = torch.zeros((), device=nested.device(reading.targets))
+                continue
+            means[name] = self._mean(name, part.term, reading if part.term.reads.gradients else seen(name))
+        weighted = self._weighted(means, reading.epoch)
+        total = reduce(torch.add, weighted.values())
+        for name, owned in self.owned.items():
+            own = self._own_loss(name, owned, seen(name) if name in self._by_row else reading)
+            total = total if own is None else total + own
+        answer = {name: value.detach() for name, value in reading.student.named.items()}
+        return Outcome(total, {name: mean.detach() for name, mean in means.items()}, weighted, answer)
+
+    def _seen(self, reading: Reading) -> Callable[[str], Reading]:
+        """The batch as each term sees it: as it is, or as rows of class scores, which are made once."""
+        if not self._by_row:
+            return lambda name: reading
+        in_rows = cache(partial(_in_rows, reading))
+        return lambda name: in_rows()[0] if name in self._by_row else reading
+
+    def _mean(self, name: str, term: Term, reading: Reading) -> Tensor:
+        """A term's mean over the batch; of a term on rows, over each sample's rows first."""
+        values = per_sample(name, self._loss(name, term, reading), len(reading))
+        return values.mean() if reading.rows is None else reading.rows.fold(values).mean()
+
+    def _idle(self, epoch: float) -> set[str]:
+        """The terms that weigh nothing now: their values are not computed, and stand in the log as 0 beside weight 0.
+
+        Balanced terms are all looked at, and where all weights are 0 there is nothing else to tell.
+        """
+        idle = {name for name, part in self.parts.items() if part.weight(epoch) == 0}
+        return idle if self.balance is None and len(idle) < len(self.parts) else set()
+
+    def _weighted(self, means: dict[str, Tensor], epoch: float) -> dict[str, Tensor]:
+        """Each term's part of the loss."""
+        if self.balance is None:
+            return {name: part.weight(epoch) * means[name] for name, part in self.parts.items()}
+        if self.training and torch.is_grad_enabled():
+            self.balance.look(means, self.student)
+        scales = self.balance.scales()
+        return {name: part.weight(epoch) * scales[name] * means[name] for name, part in self.parts.items()}
+
+    def _loss(self, name: str, term: Term, reading: Reading) -> Tensor:
+        if name in self.rivals:
+            with _held(self.rivals[name]) as rival:
+                return term.loss(reading, rival)
+        return term.loss(reading, self.owned[name] if name in self.owned else None)  # noqa: SIM401 - no get there
+
+    def _own_loss(self, name: str, owned: nn.Module, reading: Reading) -> Tensor | None:
+        if not _overrides(self.parts[name].term, "own_loss"):
+            return None
+        values = self.parts[name].term.own_loss(_detached(reading), owned)
+        if values is None:
+            return None
+        values = per_sample(name, values, len(reading))
+        return values.mean() if reading.rows is None else reading.rows.fold(values).mean()
+
+    def weights(self, epoch: float) -> dict[str, float]:
+        """By which each term is multiplied; for terms under ``auto()``, as it is just now."""
+        scales = self.balance.scales() if self.balance else dict.fromkeys(self.parts, 1.0)
+        return {name: part.weight(epoch) * float(scales[name]) for name, part in self.parts.items()}
+
+    def _owners(self) -> list[str]:
+        return [name for name, part in self.parts.items() if _overrides(part.term, "build")]
+
+    def _build(self, example: Any, facts: Facts | None) -> None:
+        student = _trace(self._student[0], example)
+        teacher = _trace(self._teachers[0], example) if self._teachers else Answer(None, {}, self.task)
+        if reason := self._misfit(student, teacher):
+            raise UserError(reason)
+        network = inner(self._teachers[0].network) if self._teachers else None
+        shapes = Shapes(student, teacher, inner(self.student), network, facts)
+        in_rows = cache(lambda: replace(shapes, student=_rows_of(student, None)[0], teacher=_rows_of(teacher, None)[0]))
+        for name, part in self.parts.items():
+            module = part.term.build(in_rows() if name in self._by_row else shapes)
+            if module is not None:
+                (self.rivals if part.term.rival else self.owned)[name] = module.to(student.device)
+
+    def _misfit(self, student: Answer, teacher: Answer) -> str | None:
+        """Why the two networks' answers cannot be compared, where some term compares them."""
+        compared = any(
+            part.term.reads.student_output and part.term.reads.teacher_output for part in self.parts.values()
+        )
+        if not compared or teacher.output is None or student.output is None or self.task.rows_per_sample == "one":
+            return None
+        return self.task.fits(student.named, teacher.named)
+
+    def _ask(self, teacher: TappedNetwork, inputs: Any) -> Answer:
+        if teacher.network.training:
+            teacher.network.eval()
+        with torch.set_grad_enabled(self.terms.reads.gradients), self._teaching():
+            return call(teacher, inputs)
+
+    def _samples(self, inputs: Any, teachers: Sequence[Answer]) -> tuple[Tensor, ...]:
+        if self._dropouts is None:
+            return ()
+        count = self.terms.reads.teacher_samples
+        return tuple(self._dropouts.draw(inputs, teachers[0], self._teaching()) for _ in range(count))
+
+
+def _overrides(term: Term, method: str) -> bool:
+    return getattr(type(term), method) is not getattr(Term, method)
+
+
+@contextmanager
+def _held(rival: nn.Module) -> Iterator[nn.Module]:
+    """The student's loss passes through a rival without moving it."""
+    learning = [parameter for parameter in rival.parameters() if parameter.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield rival
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
+
+
+def _detached(reading: Reading) -> Reading:
+    return _without_teachers_graph(replace(reading, student=reading.student.detached()))
+
+
+def _without_teachers_graph(reading: Reading) -> Reading:
+    return replace(reading, teachers=tuple(teacher.detached() for teacher in reading.teachers))
+
+
+def _requiring_gradient(inputs: Any) -> Tensor:
+    if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
+        raise UserError(f"a term asks for gradients by the inputs: one tensor of numbers, not {type(inputs).__name__}")
+    return inputs.detach().requires_grad_()
+
+
+def _widened(reading: Reading) -> Reading:
+    return replace(reading, teachers=tuple(_no_less_precise(teacher) for teacher in reading.teachers))
+
+
+def _no_less_precise(answer: Answer) -> Answer:
+    """A teacher may have an autocast of its own; what learns in float32 from its values cannot take them in less."""
+    if answer.device is None or torch.is_autocast_enabled(answer.device.type):
+        return answer
+    return answer.widened()
+
+
+def _in_rows(reading: Reading) -> tuple[Reading, Rows]:
+    """The batch as rows of class scores."""
+    student, rows = _rows_of(reading.student, reading.targets)
+    teachers = tuple(_rows_of(teacher, reading.targets)[0] for teacher in reading.teachers)
+    task = reading.task
+    samples = tuple(task.rows(task.answer(sample), reading.targets).flat for sample in reading.teacher_samples)
+    labels = rows.flat_labels
+    targets = student.logits.new_zeros(len(student.logits), 0) if labels is None else labels
+    of_rows = replace(
+        reading, targets=targets, student=student, teachers=teachers, teacher_samples=samples, ids=None, rows=rows
+    )
+    return of_rows, rows
+
+
+def _rows_of(answer: Answer, targets: Any) -> tuple[Answer, Rows]:
+    """An answer's rows of class scores in place of its output; one without an output has none."""
+    if answer.output is None:
+        return answer, Rows(torch.zeros(0, 1, 1))
+    rows = answer.task.rows(answer.named, targets)
+    return Answer({LOGITS: rows.flat}, dict(answer)), rows
+
+
+def _asked(reads: Reads, teachers: Sequence[nn.Module], beside: tuple[Tap, ...], task: Task) -> Iterator[TappedNetwork]:
+    """The teachers that some term reads, each with its own taps."""
+    others, further = teachers[1:], reads.further_taps
+    if len(further) > len(others):
+        raise UserError(f"taps are named for {len(further)} further teachers, and there are {len(others)}")
+    if reads.teacher:
+        taps = (*reads.teacher_taps, *beside)
+        cut = bool(taps) and not reads.teacher_output
+        yield TappedNetwork(teachers[0], taps, cut=cut, called="the teacher", task=task)
+    if reads.teacher_output or further:
+        for number, network in enumerate(others):
+            own = further[number] if number < len(further) else ()
+            cut = bool(own) and not reads.teacher_output
+            yield TappedNetwork(network, own, cut=cut, called="a further teacher", task=task)
+
+
+def _trace(tapped: TappedNetwork, example: Any) -> Answer:
+    """The whole network once, never cut nor compiled, so that a tap that cannot be read shows itself here."""
+    whole = TappedNetwork(tapped.network, tapped.taps, called=tapped.called, task=tapped.task)
+    with torch.no_grad(), evaluating(whole.network), eagerly(whole.network):
+        return call(whole, example)

@@ -1,0 +1,75 @@
+"""Terms to import: a loss with the taps that it reads and the modules that it owns. Each stands with its method.
+
+>>> from understudy.terms import CE, KD, Hint
+>>> print(CE() + 0.9 * KD(temperature=2.0) + Hint("layer2 -> layer2"))
+CE() + 0.9 * KD(temperature=2.0) + Hint(pair='layer2 -> layer2')
+"""
+
+from understudy._terms.ab import AB as AB
+from understudy._terms.at import AT as AT
+from understudy._terms.at_gradient import GradientAT as GradientAT
+from understudy._terms.bss import BSS as BSS
+from understudy._terms.cat_kd import CATKD as CATKD
+from understudy._terms.cc import CC as CC
+from understudy._terms.cc import CCDifferences as CCDifferences
+from understudy._terms.class_distance import ClassDistance as ClassDistance
+from understudy._terms.class_distance import ClassSpread as ClassSpread
+from understudy._terms.confidence import Confidence as Confidence
+from understudy._terms.crd import CRD as CRD
+from understudy._terms.crd_batch import CRDBatch as CRDBatch
+from understudy._terms.curriculum_kd import CurriculumKD as CurriculumKD
+from understudy._terms.cwd import CWD as CWD
+from understudy._terms.cwtm import CWTM as CWTM
+from understudy._terms.darkrank import DarkRank as DarkRank
+from understudy._terms.dgkd import DGKD as DGKD
+from understudy._terms.dkpp import DKPP as DKPP
+from understudy._terms.dml import DML as DML
+from understudy._terms.factor_transfer import FactorTransfer as FactorTransfer
+from understudy._terms.factor_transfer import Paraphraser as Paraphraser
+from understudy._terms.fsp import FSP as FSP
+from understudy._terms.ickd import ICKD as ICKD
+from understudy._terms.logit_regression import LogitRegression as LogitRegression
+from understudy._terms.mgd import MGD as MGD
+from understudy._terms.mlkd import MLKD as MLKD
+from understudy._terms.neurons import Neurons as Neurons
+from understudy._terms.nkd import NKD as NKD
+from understudy._terms.noisy_teacher import NoisyTeacher as NoisyTeacher
+from understudy._terms.nst import NST as NST
+from understudy._terms.ofa import OFA as OFA
+from understudy._terms.ofd import OFD as OFD
+from understudy._terms.pkt import PKT as PKT
+from understudy._terms.review import Review as Review
+from understudy._terms.rkd import RKDAngle as RKDAngle
+from understudy._terms.rkd import RKDDistance as RKDDistance
+from understudy._terms.rocket import Rocket as Rocket
+from understudy._terms.several_teachers import SeveralTeachers as SeveralTeachers
+from understudy._terms.several_teachers import Vote as Vote
+from understudy._terms.simkd import SimKD as SimKD
+from understudy._terms.sp import SP as SP
+from understudy._terms.srrl import SRRL as SRRL
+from understudy._terms.standardised_kd import StandardisedKD as StandardisedKD
+from understudy._terms.triplets import Triplets as Triplets
+from understudy._terms.vid import VID as VID
+from understudy._terms.virtual_teacher import VirtualTeacher as VirtualTeacher
+from understudy.methods.can import CAN as CAN
+from understudy.methods.can import LogitsL1 as LogitsL1
+from understudy.methods.dist import DIST as DIST
+from understudy.methods.dkd import DKD as DKD
+from understudy.methods.fitnets import Hint as Hint
+from understudy.methods.kd import KD as KD
+from understudy.objective.labels import CE as CE
+from understudy.objective.labels import Labels as Labels
+from understudy.objective.term import Expression as Expression
+from understudy.objective.term import Facts as Facts
+from understudy.objective.term import Reading as Reading
+from understudy.objective.term import Reads as Reads
+from understudy.objective.term import Shapes as Shapes
+from understudy.objective.term import Sum as Sum
+from understudy.objective.term import Term as Term
+from understudy.objective.term import as_sum as as_sum
+
+TERMS: dict[str, type[Term]] = {
+    name: thing
+    for name, thing in sorted(globals().items())
+    if isinstance(thing, type) and issubclass(thing, Term) and thing is not Term
+}
