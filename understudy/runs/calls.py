@@ -10,7 +10,7 @@ from torch import nn
 from understudy.data.parts import Data, Part
 from understudy.data.sources import InMemory
 from understudy.models.fingerprints import brief, of_layers, of_network, of_samples, of_values
-from understudy.recipe.read import without_nones
+from understudy.recipe.overrides import without_nones
 from understudy.runs.folder import RunFolder
 from understudy.settings import Settings
 from understudy.stage import Stage

@@ -9,20 +9,20 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
-from understudy.data.mnist import FASHION_MNIST
-from understudy.data.reading import Found
+from understudy.data.dataset import Access, Contents, DataSet, Named
+from understudy.data.sets.mnist import FASHION_MNIST_FILES
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
 
-FILE = Path(__file__).parent / "demo" / "fashion_mnist_small.npz"
+FILE = Path(__file__).parent / "demo_images" / "fashion_mnist_small.npz"
 
 
-def read(file: Path = FILE) -> Found:
+def read(file: Path = FILE) -> Contents:
     """The training images now, the test images when they are asked for."""
-    return Found(
+    return Contents(
         train=_part(file, "train"),
         open_test=partial(_part, file, "test"),
-        classes=FASHION_MNIST.classes,
+        classes=FASHION_MNIST_FILES.classes,
         facts={"file": file.name},
     )
 
@@ -55,3 +55,10 @@ def _opened(file: Path):  # type: ignore[no-untyped-def]  # NumPy's NpzFile: a m
         return np.load(BytesIO(file.read_bytes()))
     except (OSError, ValueError, BadZipFile) as error:
         raise UserError(f"{file} is missing or damaged ({error}): install understudy again") from error
+
+
+def _demo(settings: Named, access: Access) -> Contents:
+    return read().named(settings.classes)
+
+
+DEMO = DataSet("demo", "5,000 + 5,000 images of Fashion-MNIST that ship with the package", _demo, Named)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from understudy.data.download import Remote, provide_members
-from understudy.data.reading import Found, Options, check_md5, md5_of_content, truncated
+from understudy.data.dataset import Access, Contents, DataSet, Named, check_md5, md5_of_content, truncated
+from understudy.data.fetch import Remote, provide_members
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
 
@@ -16,7 +16,7 @@ _PIXELS = 3 * 32 * 32
 
 
 @dataclass(frozen=True)
-class _Set:
+class Form:
     """Where the files are, and their form: ``label_bytes`` labels (the last one counts), then pixels, per record."""
 
     folder: str
@@ -29,9 +29,12 @@ class _Set:
     classes: tuple[str, ...]
 
 
-CIFAR10 = _Set(
+CIFAR10_FILES = Form(
     folder="cifar-10-batches-bin",
-    archive=Remote("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"),
+    archive=Remote(
+        "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+        "sha256:c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+    ),
     train={
         "data_batch_1.bin": "5dd7e06a14cb22eb9f671a540d1b7c25",
         "data_batch_2.bin": "5ea93a67294ea407fff1d09f752e9692",
@@ -45,9 +48,12 @@ CIFAR10 = _Set(
     names_file="batches.meta.txt",
     classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
 )
-CIFAR100 = _Set(
+CIFAR100_FILES = Form(
     folder="cifar-100-binary",
-    archive=Remote("https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8"),
+    archive=Remote(
+        "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+        "sha256:58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+    ),
     train={"train.bin": None},
     test={"test.bin": None},
     records=(50_000, 10_000),
@@ -57,22 +63,22 @@ CIFAR100 = _Set(
 )
 
 
-def read(which: _Set, root: Path, options: Options) -> Found:
+def read(which: Form, access: Access) -> Contents:
     """The training files now; the test file must be there in its full size, but is read when it is asked for."""
-    folder = root / which.folder
-    provide_members(which.archive, folder, [*which.train, *which.test], options, also=[which.names_file])
+    folder = access.folder / which.folder
+    provide_members(which.archive, folder, [*which.train, *which.test], access, also=[which.names_file])
     for names, records in zip((which.train, which.test), which.records, strict=True):
         for name in names:
-            _check_size(folder / name, which, records if options.verify else None)
-    return Found(
-        train=_records(which, folder, which.train, options.verify),
-        open_test=partial(_records, which, folder, which.test, options.verify),
+            _check_size(folder / name, which, records if access.verify else None)
+    return Contents(
+        train=_records(which, folder, which.train, access.verify),
+        open_test=partial(_records, which, folder, which.test, access.verify),
         classes=_names(which, folder / which.names_file),
-        facts={"folder": str(folder), "verified": options.verify and all(which.train.values())},
+        facts={"folder": str(folder), "verified": access.verify and all(which.train.values())},
     )
 
 
-def _check_size(path: Path, which: _Set, records: int | None) -> None:
+def _check_size(path: Path, which: Form, records: int | None) -> None:
     """The published number of records, or any whole number of them."""
     record, found = which.label_bytes + _PIXELS, path.stat().st_size
     expected = records * record if records else max(1, -(-found // record)) * record
@@ -80,7 +86,7 @@ def _check_size(path: Path, which: _Set, records: int | None) -> None:
         raise truncated(path, expected, found)
 
 
-def _records(which: _Set, folder: Path, files: dict[str, str | None], verify: bool) -> InMemory:
+def _records(which: Form, folder: Path, files: dict[str, str | None], verify: bool) -> InMemory:
     contents = []
     for name, md5 in files.items():
         content = (folder / name).read_bytes()
@@ -93,7 +99,7 @@ def _records(which: _Set, folder: Path, files: dict[str, str | None], verify: bo
     return InMemory(torch.from_numpy(images), torch.from_numpy(labels))
 
 
-def _names(which: _Set, path: Path) -> tuple[str, ...]:
+def _names(which: Form, path: Path) -> tuple[str, ...]:
     """The class names from the file that comes with the data, if it came along."""
     if not path.exists():
         return which.classes
@@ -101,3 +107,15 @@ def _names(which: _Set, path: Path) -> tuple[str, ...]:
     if len(names) != len(which.classes):
         raise UserError(f"{path} names {len(names)} classes, expected {len(which.classes)}: delete it or mend it")
     return names
+
+
+def _cifar10(settings: Named, access: Access) -> Contents:
+    return read(CIFAR10_FILES, access).named(settings.classes)
+
+
+def _cifar100(settings: Named, access: Access) -> Contents:
+    return read(CIFAR100_FILES, access).named(settings.classes)
+
+
+CIFAR10 = DataSet("cifar10", "photographs, 50,000 + 10,000 of 32 x 32, colour, 10 classes", _cifar10, Named)
+CIFAR100 = DataSet("cifar100", "photographs, 50,000 + 10,000 of 32 x 32, colour, 100 classes", _cifar100, Named)

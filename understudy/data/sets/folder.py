@@ -1,14 +1,17 @@
 """A folder of images per class: ROOT/train/CLASS/*.png, and ROOT/test (or ROOT/val) likewise."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
-from understudy.data.pictures import SUFFIXES, decoded
-from understudy.data.reading import MEMORY_LIMIT, Found, Options
+from understudy.data.dataset import MEMORY_LIMIT, Access, Contents, DataSet
+from understudy.data.pictures import SUFFIXES, decoded, dimensions
 from understudy.data.sources import InMemory, Source, Streamed
 from understudy.errors import UserError, did_you_mean
 
@@ -31,27 +34,54 @@ class Images:
         return decoded(self.paths[index], (self.channels, self.size, self.size)), self.labels[index]
 
 
-def read(root: Path, options: Options) -> Found:
+@dataclass(frozen=True)
+class Settings:
+    """The settings of a folder of images.
+
+    Args:
+        size: height and width that the images are brought to; by default their own, if they are square and all alike.
+        channels: 3 (colour) or 1 (grey).
+        classes: the class folders in the order of the class numbers; by default in the order of their names.
+    """
+
+    size: Annotated[int, Ge(1)] | None = None
+    channels: Literal[1, 3] = 3
+    classes: tuple[str, ...] | None = None
+
+
+def read(settings: Settings, access: Access) -> Contents:
     """The training images now, if they fit in memory; of the test images only the names are looked up."""
-    size = options.size
-    if size is None or size < 1:
-        raise UserError("a folder of images needs size=..., the height and width that they are brought to")
-    if options.channels not in (1, 3):
-        raise UserError(f"channels={options.channels}: images are read with 1 channel (grey) or 3 (colour)")
+    root = access.root
+    if root is None:
+        raise UserError("the data set 'folder' needs root, the folder that holds train/CLASS/ with the images")
     if not (root / "train").is_dir():
         raise UserError(f"there is no folder {root / 'train'}: put each class's images into {root}/train/CLASS/")
-    classes = options.classes or tuple(_subfolders(root / "train"))
+    classes = settings.classes or tuple(_subfolders(root / "train"))
     if not classes:
         raise UserError(f"{root / 'train'} holds no folders: put each class's images into a folder of its own")
-    make = partial(Images, size=size, channels=options.channels)
+    train = _listed(root / "train", classes)
+    size = settings.size or _common_size(train[0])
+    make = partial(Images, size=size, channels=settings.channels)
     test = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
     test_images = make(*_listed(test, classes)) if test else None
-    return Found(
-        train=_source(make(*_listed(root / "train", classes)), options.workers),
-        open_test=partial(_source, test_images, options.workers) if test_images else None,
+    return Contents(
+        train=_source(make(*train), access.workers),
+        open_test=partial(_source, test_images, access.workers) if test_images else None,
         classes=classes,
         facts={"folder": str(root), "test folder": str(test) if test else None, "size": size},
     )
+
+
+def _common_size(paths: list[Path]) -> int:
+    """The side of images that are square and all alike; else the size has to be given."""
+    first = dimensions(paths[0])
+    for path in paths:
+        if (found := dimensions(path)) != first or found[0] != found[1]:
+            raise UserError(
+                f"the images differ in size or are not square ({paths[0]}: {first[0]} x {first[1]}, {path}: "
+                f"{found[0]} x {found[1]}): give size=..., the height and width that they are brought to"
+            )
+    return first[0]
 
 
 def _subfolders(folder: Path) -> list[str]:
@@ -94,3 +124,6 @@ def _source(images: Images, workers: int) -> Source:
     for ids, batch in zip(lists, streamed.batches(lists, torch.device("cpu")), strict=True):
         samples[ids] = batch  # type: ignore[assignment]  # pictures are one tensor
     return InMemory(samples, labels)
+
+
+FOLDER = DataSet("folder", "your own images: ROOT/train/CLASS/*.png and ROOT/test/CLASS/*.png", read, Settings)

@@ -1,17 +1,23 @@
 """SVHN's cropped digits (format 2) from their .mat files; reading them needs SciPy."""
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from understudy.data.download import Remote, provide
-from understudy.data.reading import Found, Options, check_md5, md5_of
+from understudy.data.dataset import Access, Contents, DataSet, Named, check_md5, file_hash
+from understudy.data.fetch import Remote, provide
 from understudy.data.sources import InMemory
 from understudy.errors import OptionalPackageError, UserError
 
 _ADDRESS = "http://ufldl.stanford.edu/housenumbers/"
+_SHA256 = {
+    "train_32x32.mat": "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8",
+    "test_32x32.mat": "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b",
+    "extra_32x32.mat": "a133a4beb38a00fcdda90c9489e0c04f900b660ce8a316a5e854838379a71eb3",
+}
 _MD5 = {
     "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
     "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
@@ -19,19 +25,32 @@ _MD5 = {
 }
 
 
-def read(root: Path, options: Options) -> Found:
+@dataclass(frozen=True)
+class Settings(Named):
+    """SVHN's own settings.
+
+    Args:
+        classes: the digits' names in the order of their numbers.
+        extra: train on the 531,131 extra images, too.
+    """
+
+    extra: bool = False
+
+
+def read(settings: Settings, access: Access) -> Contents:
     """train (and extra after it, where wanted) now; test must be there, but is read when it is asked for."""
-    _loadmat()  # whoever lacks SciPy should know before anything is downloaded
+    _loadmat()  # a missing SciPy is reported before anything is downloaded
+    root = access.folder
     folder = root if (root / "train_32x32.mat").exists() else root / "SVHN"
-    names = ["train_32x32.mat", *(["extra_32x32.mat"] if options.extra else [])]
+    names = ["train_32x32.mat", *(["extra_32x32.mat"] if settings.extra else [])]
     for name in [*names, "test_32x32.mat"]:
-        provide(Remote(_ADDRESS + name, _MD5[name]), folder / name, options)
-    return Found(
-        train=_joined([folder / name for name in names], options.verify),
-        open_test=partial(_joined, [folder / "test_32x32.mat"], options.verify),
+        provide(Remote(_ADDRESS + name, f"sha256:{_SHA256[name]}"), folder / name, access)
+    return Contents(
+        train=_joined([folder / name for name in names], access.verify),
+        open_test=partial(_joined, [folder / "test_32x32.mat"], access.verify),
         classes=tuple("0123456789"),
-        facts={"folder": str(folder), "verified": options.verify, "extra": options.extra},
-    )
+        facts={"folder": str(folder), "verified": access.verify, "extra": settings.extra},
+    ).named(settings.classes)
 
 
 def _joined(paths: list[Path], verify: bool) -> InMemory:
@@ -42,7 +61,7 @@ def _joined(paths: list[Path], verify: bool) -> InMemory:
 def _read(path: Path, verify: bool) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, 3, 32, 32) and labels of one file, in which the digit 0 has the label 10."""
     if verify:
-        check_md5(path, md5_of(path), _MD5[path.name])
+        check_md5(path, file_hash(path, "md5"), _MD5[path.name])
     try:
         content = _loadmat()(str(path), variable_names=["X", "y"])
     except Exception as error:  # SciPy raises many kinds for a damaged file
@@ -65,3 +84,11 @@ def _loadmat():  # type: ignore[no-untyped-def]  # SciPy is optional and carries
     except ImportError as error:
         raise OptionalPackageError("scipy", "svhn", "reading SVHN") from error
     return loadmat
+
+
+SVHN = DataSet(
+    "svhn",
+    "house numbers, 73,257 (+ 531,131 with extra=True) + 26,032 of 32 x 32, colour, 10 classes",
+    read,
+    Settings,
+)
