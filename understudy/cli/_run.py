@@ -17,7 +17,7 @@ from understudy.plans.engines import Request, engines
 from understudy.plans.training import Casts
 from understudy.recipe import Recipe
 from understudy.recipe.build import Cast
-from understudy.report.words import plural
+from understudy.report.format import plural
 from understudy.runs import Run
 from understudy.runs.durations import Forecast
 from understudy.runs.folder import RunFolder

@@ -9,7 +9,6 @@ import tomli_w
 import typer
 
 from understudy import recipe as recipes
-from understudy.cli import _summary
 from understudy.cli._live import Live
 from understudy.cli._options import OutOption, RunOptions, with_options
 from understudy.cli._run import prepared, show_plan
@@ -21,6 +20,7 @@ from understudy.recipe import Recipe
 from understudy.recipe.build import PACKAGE
 from understudy.recipe.resolve import HowSettings
 from understudy.report import write_report
+from understudy.report.text import show
 from understudy.runs import Run
 from understudy.runs.folder import RunFolder
 from understudy.settings import Settings
@@ -89,9 +89,9 @@ def distill(
     if options.json:
         print_json(result)
         return
-    _summary.show(result, out)
+    show(result, out)
     out.print(
-        f"student: {folder / 'student.safetensors'} ({result['kept']})   report: {page}",
+        f"student: {folder / 'student.safetensors'} ({result.kept})   report: {page}",
         markup=False,
         highlight=False,
         soft_wrap=True,

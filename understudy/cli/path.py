@@ -7,14 +7,15 @@ from typing import Annotated
 import typer
 
 from understudy import recipe as recipes
-from understudy.cli import _summary
 from understudy.cli._graph import GraphLive
 from understudy.cli._options import OutOption, RecipeArgument, RunOptions, with_options
 from understudy.cli._run import prepared, show_plan
 from understudy.cli._shared import err, out, print_findings, print_json
 from understudy.paths import Budget
 from understudy.report import write_report
-from understudy.report.words import plural
+from understudy.report.format import plural
+from understudy.report.render import say
+from understudy.report.text import show
 from understudy.runs.folder import RunFolder
 from understudy.runs.path import PathRun
 from understudy.training import preflight
@@ -82,9 +83,9 @@ def path(
     if options.json:
         print_json(result)
         return
-    _summary.show(result, out)
-    for sentence in result["path"]["sentences"]:
-        out.print(sentence, markup=False, highlight=False)
+    show(result, out)
+    for sentence in result.path.sentences if result.path else ():
+        say(out, sentence)
     out.print(_counted(run), style="dim", highlight=False)
     out.print(
         f"student: {folder / 'student.safetensors'}   report: {page}", markup=False, highlight=False, soft_wrap=True

@@ -1,12 +1,13 @@
-"""Curves over epochs: validation accuracy of all methods, and every term's loss of each."""
+"""Curves over epochs: the first figure on validation of all methods, and every term's loss of each."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from understudy.report.drawing import DASHES, GRID, INK, MUTED, SERIES, Drawn, clipped, draw
-from understudy.report.reading import Record
-from understudy.report.record import Epoch
+from understudy.report.figures.drawing import DASHES, GRID, INK, MUTED, SERIES, Drawn, axis_label, clipped, draw
+from understudy.report.reading import RunFiles
+from understudy.training.records import Epoch
 
 FEW = 15  # points of a curve that are still drawn as dots
 
@@ -33,8 +34,9 @@ class Timeline:
         return self.starts[epoch.stage] + epoch.epoch
 
 
-def validation(record: Record, colours: dict[str, str]) -> Drawn | None:
-    """Validation accuracy by epoch, a line for each training."""
+def validation(record: RunFiles, colours: Mapping[str, str]) -> Drawn | None:
+    """The first figure on validation by epoch, a line for each training."""
+    first = record.result.first
     lines: list[tuple[str, str, Any, list[tuple[int, float]]]] = []
     groups = [(name, colour, DASHES[0], _of_method(record, name)) for name, colour in colours.items()] + [
         (teacher, INK, DASHES[1], [record.epochs[name] for name in names])
@@ -43,7 +45,8 @@ def validation(record: Record, colours: dict[str, str]) -> Drawn | None:
     for name, colour, dash, trainings in groups:
         timeline = Timeline.of(trainings)
         for training in trainings:
-            points = [(timeline.place(e), 100 * e.accuracy) for e in training if e.accuracy is not None]
+            known = [(epoch, epoch.validation.get(first.name, math.nan)) for epoch in training]
+            points = [(timeline.place(epoch), first.scale * value) for epoch, value in known if math.isfinite(value)]
             if points:
                 lines.append((name, colour, dash, points))
     if not lines:
@@ -58,18 +61,19 @@ def validation(record: Record, colours: dict[str, str]) -> Drawn | None:
             _line(axes, points, colour, dash, label)
         _epoch_axis(axes)
         axes.set_xlim(left=0.5)
-        axes.set_ylabel("validation accuracy, %")
+        axes.set_ylabel(axis_label(first, "validation"))
         figure.legend(loc="outside upper center", ncols=4, handlelength=1.5, columnspacing=1.4)
 
-    ends = [f"{name} ends at {points[-1][1]:.1f} %" for name, _, _, points in lines]
-    return draw("validation", "Validation accuracy by epoch", "; ".join(ends), 3.2, paint)
+    ends = [f"{name} ends at {first.text(points[-1][1] / first.scale)}" for name, _, _, points in lines]
+    title = f"{first.title[0].upper()}{first.title[1:]} on validation by epoch"
+    return draw("validation", title, "; ".join(ends), 3.2, paint)
 
 
-def losses(record: Record, method: str, name: str) -> Drawn | None:
+def losses(record: RunFiles, method: str, name: str) -> Drawn | None:
     return _losses(_of_method(record, method), name, f"Losses, {method}")
 
 
-def teacher_losses(record: Record, teacher: str) -> Drawn | None:
+def teacher_losses(record: RunFiles, teacher: str) -> Drawn | None:
     trainings = [record.epochs[name] for name in record.teacher_trainings[teacher]]
     return _losses(trainings, f"losses-0-{teacher}", f"Losses, {teacher}")
 
@@ -80,7 +84,8 @@ def _losses(trainings: list[list[Epoch]], name: str, title: str) -> Drawn | None
     terms = list(dict.fromkeys(term for training in trainings for epoch in training for term in epoch.terms))
     if not terms:
         return None
-    values = [value for training in trainings for epoch in training for value in epoch.terms.values()]
+    every = [value for training in trainings for epoch in training for value in epoch.terms.values()]
+    values = [value for value in every if math.isfinite(value)] or [0.0]
 
     shared = any(epoch.gradient_shares for training in trainings for epoch in training)
     looks = {term: (SERIES[n % len(SERIES)], DASHES[n % len(DASHES)]) for n, term in enumerate(terms)}
@@ -92,7 +97,9 @@ def _losses(trainings: list[list[Epoch]], name: str, title: str) -> Drawn | None
             for training in trainings:
                 for stage in timeline.starts:
                     here = [epoch for epoch in training if epoch.stage == stage]
-                    points = [(timeline.place(e), e.terms[term]) for e in here if term in e.terms]
+                    points = [
+                        (timeline.place(e), e.terms[term]) for e in here if math.isfinite(e.terms.get(term, math.nan))
+                    ]
                     if points:
                         _line(panels[0], points, colour, dash, label)
                         label = None
@@ -124,7 +131,7 @@ def _losses(trainings: list[list[Epoch]], name: str, title: str) -> Drawn | None
     return draw(name, title, words, 4.2 if shared else 2.9, paint)
 
 
-def _of_method(record: Record, method: str) -> list[list[Epoch]]:
+def _of_method(record: RunFiles, method: str) -> list[list[Epoch]]:
     names = [row.training for row in record.result.methods[method].trainings]
     return [record.epochs[name] for name in names if name in record.epochs]
 

@@ -1,13 +1,13 @@
-"""A search for a path: its tree, drawn as TAKD's Figure 5, and every path in its place."""
+"""The tree of a path search, drawn as Figure 5 of the teacher assistants' paper."""
 
 from typing import Any
 
 from understudy.measure import Spread
 from understudy.paths.edges import arrows
-from understudy.report.drawing import ALONE, INK, MUTED, PAPER, SERIES, Drawn, draw, variable
-from understudy.report.pieces import figure, section, table
-from understudy.report.record import PathSearch, Result
-from understudy.report.words import NONE, escape, plural, spread
+from understudy.report.figures.drawing import ALONE, INK, MUTED, PAPER, SERIES, Drawn, draw
+from understudy.report.format import NONE
+from understudy.runs.records import PathRecord, Result
+from understudy.tasks import Figure
 
 BEST, ROW = SERIES[0], 0.34  # inches
 Way = tuple[int | str, ...]
@@ -15,7 +15,7 @@ Way = tuple[int | str, ...]
 
 def tree(result: Result) -> Drawn | None:
     """A column for each size, a row for each path; what paths share is drawn once, the best path in colour."""
-    search = result.path
+    search, first = result.path, result.first
     if search is None or not search.ranked:
         return None
     places = _places(search)
@@ -39,9 +39,9 @@ def tree(result: Result) -> Drawn | None:
                     solid_joinstyle="round",
                 )
         for way, (row, found) in places.items():
-            _number(axes, columns[way[-1]], row, found, BEST if way == best[: len(way)] else INK)
+            _number(axes, columns[way[-1]], row, _shown(found, first), BEST if way == best[: len(way)] else INK)
         for size, found in alone.items():
-            _number(axes, columns[size], rows + 0.2, found, MUTED)
+            _number(axes, columns[size], rows + 0.2, _shown(found, first), MUTED)
         if alone:
             axes.annotate("alone", (0, rows + 0.2), color=MUTED, ha="center", va="center")
         axes.set_xticks(range(len(search.sizes)), [str(size) for size in search.sizes])
@@ -53,38 +53,15 @@ def tree(result: Result) -> Drawn | None:
         for side in axes.spines.values():
             side.set_visible(False)
 
-    told = [f"{arrows(path)} {_percent(hop.shown)}" for path in search.ranked if (hop := search.hop(path))]
-    told += [f"{size} alone {_percent(found)}" for size, found in alone.items()]
+    told = [f"{arrows(path)} {_shown(hop.shown, first)}" for path in search.ranked if (hop := search.hop(path))]
+    told += [f"{size} alone {_shown(found, first)}" for size, found in alone.items()]
     height = 0.55 + ROW * (rows + (1 if alone else 0))
     return draw("paths", f"Paths from {best[0]} to {best[-1]}", "; ".join(told), height, paint)
 
 
-def paths(result: Result, drawn: Drawn | None) -> str:
-    """The answer of the search, its tree, and every path by its validation accuracy."""
-    search = result.path
-    if search is None:
-        return ""
-    told = "".join(f"<p>{escape(sentence)}</p>\n" for sentence in search.sentences)
-    chart = ""
-    if drawn:
-        part = "test" if any(hop.test for hop in search.edges) else "validation"
-        chart = figure(drawn, f"{part} accuracy in %, the mean over the seeds; the path was chosen by validation")
-    rows = []
-    for number, path in enumerate(search.ranked):
-        hop = search.hop(path)
-        mark = f' <span class="key" style="background: var(--{variable(BEST)})"></span>' if number == 0 else ""
-        of_validation = spread(hop.validation.spread) if hop and hop.validation else NONE
-        rows.append([escape(arrows(path)) + mark, of_validation, spread(hop.test.spread) if hop and hop.test else NONE])
-    listed = table("Paths", ["path", "validation, which selects", "test, read once"], rows) if rows else ""
-    note = f"Searched by {escape(search.strategy)}" + (
-        f": {plural(search.trainings, 'training')} in all, each once." if search.trainings else "."
-    )
-    return section("Paths", f'{told}<div class="figures">\n{chart}\n{listed}\n</div>', note)
-
-
-def _number(axes: Any, column: float, row: float, found: Spread | None, colour: str) -> None:
+def _number(axes: Any, column: float, row: float, text: str, colour: str) -> None:
     axes.annotate(
-        _percent(found),
+        text,
         (column, row),
         color=colour,
         ha="center",
@@ -94,7 +71,7 @@ def _number(axes: Any, column: float, row: float, found: Spread | None, colour: 
     )
 
 
-def _places(search: PathSearch) -> dict[Way, tuple[float, Spread | None]]:
+def _places(search: PathRecord) -> dict[Way, tuple[float, Spread | None]]:
     """Each training's row and figure: whole paths in the order of the paper, what leads to several in their middle."""
     known = {tuple(hop.path): hop.shown for hop in search.edges if not hop.quick and hop.path[0] == search.sizes[0]}
     known.setdefault((search.sizes[0],), None)
@@ -114,5 +91,5 @@ def _places(search: PathSearch) -> dict[Way, tuple[float, Spread | None]]:
     return placed
 
 
-def _percent(found: Spread | None) -> str:
-    return f"{100 * found.mean:.2f}" if found else NONE
+def _shown(found: Spread | None, figure: Figure) -> str:
+    return figure.text(found.mean).removesuffix(" %") if found else NONE

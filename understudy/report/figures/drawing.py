@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from html import escape
 from typing import Any
+
+from markupsafe import Markup
+
+from understudy.tasks import Figure
 
 INK, MUTED, GRID, PAPER, ALONE = "#1c2128", "#5d656f", "#e4e7eb", "#fefefe", "#7b838d"
 SERIES = ("#0b6bb5", "#c8590a", "#0a8a6b", "#a3488c", "#8a6d00", "#2f9ed6")  # told apart by colour-blind people
@@ -56,7 +59,7 @@ class Drawn:
     name: str
     title: str
     words: str  # the same in words, for those who cannot see it
-    inline: str
+    inline: Markup
     standalone: str
     png: Callable[[], bytes]  # drawn when asked for
 
@@ -99,12 +102,17 @@ def variable(colour: str) -> str:
     return _NAMES[colour]
 
 
+def axis_label(figure: Figure, part: str) -> str:
+    """The label of an axis of a figure's values."""
+    return f"{figure.title} on {part}" + (", %" if figure.unit == "share" else "")
+
+
 def clipped(name: str, most: int = 18) -> str:
     """A name that fits beside an axis."""
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
-def _inlined(svg: str, words: str) -> str:
+def _inlined(svg: str, words: str) -> Markup:
     """Without what belongs to a file of its own, and in the page's colours."""
     svg = svg[svg.index("<svg") :]
     svg = svg.replace("xlink:href", "href")
@@ -116,4 +124,5 @@ def _inlined(svg: str, words: str) -> str:
     box = re.search(r'viewBox="[^"]*"', svg)
     assert box is not None
     body = svg[svg.index(">") + 1 :].strip()
-    return f'<svg {box.group()} role="img" aria-label="{escape(words)}">\n{body}'
+    begin = Markup('<svg {} role="img" aria-label="{}">\n').format(Markup(box.group()), words)
+    return begin + Markup(body)  # matplotlib escapes the texts that it draws

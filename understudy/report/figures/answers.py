@@ -1,31 +1,37 @@
-"""Figures of what the networks answer: class by class, by confidence, and how alike they are inside."""
+"""Figures of what the networks answer: option by option, by confidence, and how alike they are inside."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from understudy.report.drawing import ALONE, GRID, INK, MARKERS, PAPER, SERIES, Drawn, clipped, draw
-from understudy.report.record import Bin, Result, Similarity
+from understudy.measure import Bin
+from understudy.report.figures.drawing import ALONE, GRID, INK, MARKERS, PAPER, SERIES, Drawn, axis_label, clipped, draw
+from understudy.runs.records import BASELINE, Method, Result, Similarity, Teacher
+from understudy.tasks import Figure
 
 FEWEST = 10  # samples of a bin that is shown
-MOST_CLASSES = 16  # more are not told apart any more: those that changed most are shown
+MOST_OPTIONS = 16  # more are not told apart any more: those that changed most are shown
 LIGHT = 0.55  # of a colour: from there on letters upon it are those of paper
 
 
-def classes(result: Result, colours: Mapping[str, str]) -> Drawn | None:
-    """Each class: from the student alone to the distilled one, and the teacher; the largest gain first."""
+def options(result: Result, colours: Mapping[str, str]) -> Drawn | None:
+    """The first figure of each option: from the student alone to the distilled one, and the teacher.
+
+    The largest gain comes first.
+    """
     foremost, _ = result.foremost
-    ours, alone = _class_shares(result, foremost), _class_shares(result, "alone")
-    theirs = [_percent(share) for share in result.teacher.classes] if result.teacher else []
-    names = result.data.classes
-    if foremost == "alone" or not ours or len(ours) != len(names) or len(alone) != len(names):
+    first, names = result.first, result.task.options
+    ours, alone = _of_options(result, foremost), _of_options(result, BASELINE)
+    theirs = _scaled(result.teacher.measures.options, first) if result.teacher else []
+    if foremost == BASELINE or not ours or len(ours) != len(names) or len(alone) != len(names):
         return None
     told = [place for place in range(len(names)) if ours[place] is not None and alone[place] is not None]
     change = {place: (ours[place] or 0.0) - (alone[place] or 0.0) for place in told}
-    order = sorted(told, key=lambda place: -change[place])
-    if len(order) > MOST_CLASSES:
-        order = order[: MOST_CLASSES // 2] + order[-(MOST_CLASSES // 2) :]
+    order = sorted(told, key=lambda place: -first.quality(change[place]))
+    if len(order) > MOST_OPTIONS:
+        order = order[: MOST_OPTIONS // 2] + order[-(MOST_OPTIONS // 2) :]
     if not order:
         return None
+    changes = {place: f"{change[place]:+.1f}" if first.unit == "share" else f"{change[place]:+.2g}" for place in order}
 
     def paint(figure: Any) -> None:
         axes = figure.add_subplot()
@@ -33,9 +39,7 @@ def classes(result: Result, colours: Mapping[str, str]) -> Drawn | None:
         colour = colours[foremost]
         for row, place in enumerate(order):
             axes.plot([alone[place], ours[place]], [row, row], color=colour, linewidth=3, alpha=0.35)
-            axes.annotate(
-                f"{change[place]:+.1f}", (1.02, row), xycoords=("axes fraction", "data"), va="center", color=INK
-            )
+            axes.annotate(changes[place], (1.02, row), xycoords=("axes fraction", "data"), va="center", color=INK)
         dots = {"edgecolors": PAPER, "linewidths": 1, "zorder": 3}
         if len(theirs) == len(names):
             axes.scatter([theirs[p] for p in order], rows, s=120, marker="*", color=INK, label="teacher", **dots)
@@ -44,32 +48,32 @@ def classes(result: Result, colours: Mapping[str, str]) -> Drawn | None:
         axes.set_yticks(rows, [clipped(names[place]) for place in order])
         axes.tick_params(axis="y", labelcolor=INK)
         axes.set_ylim(len(order) - 0.4, -0.6)
-        axes.set_xlabel(f"accuracy on the {result.data.measured_on} part, %")
+        axes.set_xlabel(axis_label(first, result.data.measured_on))
         axes.spines["left"].set_visible(False)
         figure.legend(loc="outside upper center", ncols=3, handletextpad=0.3, columnspacing=1.4)
 
-    words = ", ".join(f"{names[place]} {change[place]:+.1f} points" for place in order)
-    title = f"Each class: {foremost} against alone"
-    return draw("classes", title, f"{title}: {words}", 1.15 + 0.3 * max(len(order), 3), paint)
+    points = " points" if first.unit == "share" else ""
+    words = ", ".join(f"{names[place]} {changes[place]}{points}" for place in order)
+    title = f"{first.title[0].upper()}{first.title[1:]} in detail: {foremost} against alone"
+    return draw("options", title, f"{title}: {words}", 1.15 + 0.3 * max(len(order), 3), paint)
 
 
 def calibration(result: Result, colours: Mapping[str, str]) -> Drawn | None:
-    """Accuracy by confidence; on the diagonal a network is as often right as it is sure."""
+    """How often a network is right, by its confidence; on the diagonal as often as it is sure."""
     lines = _lines(result, colours, {name: found.measures.calibration for name, found in result.methods.items()})
-    if result.teacher and result.teacher.calibration:
-        lines.append(("teacher", INK, "*", result.teacher.calibration))
-    errors = {name: found.calibration_error for name, found in result.methods.items()}
-    errors["teacher"] = result.teacher.calibration_error if result.teacher else None
-    told = [f"{name} {100 * f.spread.mean:.1f} points" for name, f in errors.items() if f and f.spread]
-    words = f"Expected calibration error: {', '.join(told)}"
-    labels = ("confidence, %", f"{result.data.measured_on} accuracy, %")
+    if result.teacher and result.teacher.measures.calibration:
+        lines.append(("teacher", INK, "*", result.teacher.measures.calibration))
+    owners: dict[str, Method | Teacher] = {**result.methods, **({"teacher": result.teacher} if result.teacher else {})}
+    spreads = {name: owner.spread("calibration_error") for name, owner in owners.items()}
+    words = f"Expected calibration error: {', '.join(f'{n} {one.percent()}' for n, one in spreads.items() if one)}"
+    labels = ("confidence, %", f"right on {result.data.measured_on}, %")
     return _by_confidence("calibration", "Calibration", words, lines, labels, diagonal=True)
 
 
 def agreement(result: Result, colours: Mapping[str, str]) -> Drawn | None:
     """How often the students answer as the teacher does, by how sure it is."""
     lines = _lines(result, colours, {name: found.measures.agreement for name, found in result.methods.items()})
-    values = {name: found.agreement.spread for name, found in result.methods.items() if found.agreement}
+    values = {name: found.spread("agreement") for name, found in result.methods.items()}
     words = "Agreement with the teacher: " + ", ".join(f"{name} {v.percent()}" for name, v in values.items() if v)
     labels = ("the teacher's confidence, %", "same answer, %")
     return _by_confidence("agreement", "Agreement with the teacher by its confidence", words, lines, labels)
@@ -104,13 +108,13 @@ def similarity(result: Result, method: str, name: str) -> Drawn | None:
     return draw(name, title, words, 1.5 + 0.33 * len(found.teacher), paint)
 
 
-def _class_shares(result: Result, method: str) -> list[float | None]:
+def _of_options(result: Result, method: str) -> list[float | None]:
     found = result.methods.get(method)
-    return [_percent(share) for share in found.measures.classes] if found else []
+    return _scaled(found.measures.options, result.first) if found else []
 
 
-def _percent(share: float | None) -> float | None:
-    return None if share is None else 100 * share
+def _scaled(values: Sequence[float | None], figure: Figure) -> list[float | None]:
+    return [None if value is None else figure.scale * value for value in values]
 
 
 def _lines(

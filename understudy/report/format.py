@@ -1,10 +1,10 @@
-"""Numbers as people read them."""
+"""Numbers as people read them, and texts of strangers as a terminal may show them."""
 
+import unicodedata
 from collections.abc import Mapping
-from html import escape as escape
 from typing import Any
 
-from understudy.measure import Spread
+from understudy.measure import Spread, Unit
 
 NONE = "–"  # noqa: RUF001 - an en dash, for a figure that is not there
 TIMES = "×"  # noqa: RUF001
@@ -14,8 +14,17 @@ def percent(share: float | None, digits: int = 2) -> str:
     return NONE if share is None else f"{100 * share:.{digits}f} %"
 
 
-def spread(found: Spread | None) -> str:
-    return NONE if found is None else found.percent()
+def value(number: float | None, unit: Unit = "share") -> str:
+    """One value of a figure.
+
+    >>> value(0.8671), value(0.05123, "")
+    ('86.71 %', '0.05123')
+    """
+    return NONE if number is None else Spread((number,)).text(unit)
+
+
+def spread(found: Spread | None, unit: Unit = "share") -> str:
+    return NONE if found is None else found.text(unit)
 
 
 def count(number: float | None) -> str:
@@ -23,7 +32,11 @@ def count(number: float | None) -> str:
 
 
 def short(number: float | None) -> str:
-    """``"2.36 M"``."""
+    """A large number in a few letters.
+
+    >>> short(2_358_000)
+    '2.36 M'
+    """
     if number is None:
         return NONE
     for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("K", 1e3)):
@@ -55,7 +68,11 @@ def seconds(value: float | None) -> str:
 
 
 def ratio(teacher: float | None, student: float | None, less: str, more: str) -> tuple[str, str] | None:
-    """How many times ``less`` (or ``more``) the student needs: ``("13.4×", "smaller")``."""
+    """How many times ``less`` (or ``more``) the student needs.
+
+    >>> ratio(10.0, 2.0, "smaller", "larger")
+    ('5.0×', 'smaller')
+    """
     if not teacher or not student:
         return None
     times, word = (teacher / student, less) if teacher >= student else (student / teacher, more)
@@ -72,8 +89,21 @@ def first_word(network: str) -> str:
     return network.split(",")[0].rsplit(":", 1)[-1]
 
 
-def each_teacher(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Every teacher's figures, and of several those of all together."""
-    several = result.get("teachers") or {}
-    together = {"teachers together" if several else "teacher": result["teacher"]} if result["teacher"] else {}
-    return {**several, **together}
+def facts(entries: Mapping[str, Any]) -> dict[str, str]:
+    """Keys and values as text; those that are empty are left out."""
+    return {str(key): str(entry) for key, entry in entries.items() if entry}
+
+
+def printable(text: str) -> str:
+    """A text that cannot steer a terminal: control characters and marks of direction are shown as escapes.
+
+    >>> printable("a" + chr(27) + "[2Jb" + chr(0x202E) + "c")
+    'a\\\\x1b[2Jb\\\\u202ec'
+    """
+    return "".join(_escaped(letter) for letter in text)
+
+
+def _escaped(letter: str) -> str:
+    if letter in "\n\t" or unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Zl", "Zp"):
+        return letter
+    return letter.encode("unicode_escape").decode("ascii")

@@ -1,26 +1,30 @@
-"""Accuracy against cost of many students, with the line that none of them gets beyond."""
+"""The first figure against cost of many students, with the line that none of them gets beyond."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from understudy.measure import Budget
-from understudy.report import words
-from understudy.report.drawing import ALONE, INK, MUTED, PAPER, SERIES, Drawn, clipped, draw
+from understudy.report import format as write
+from understudy.report.figures.drawing import ALONE, INK, MUTED, PAPER, SERIES, Drawn, axis_label, clipped, draw
 from understudy.report.students import Student, Students
+from understudy.runs.records import BASELINE
 
 NAMED = 8  # students of a panel: of more, only those on the frontier have their name beside them
 ROOM = 0.22  # of an axis, for names at its beginning
 
 _Cost = Callable[[Student], float | None]
 _PANELS: tuple[tuple[str, str, _Cost], ...] = (
-    ("latency of one image, ms", "latency_ms", lambda student: student.latency_ms),
+    ("latency of one sample, ms", "latency_ms", lambda student: student.latency_ms),
     ("bytes", "bytes", lambda student: student.network.bytes),
 )
 
 
 def frontier(students: Students, budget: Budget, chosen: Student | None) -> Drawn | None:
     """Two panels, latency and size; the chosen student in a ring, the bounds as lines."""
-    panels = [panel for panel in _PANELS if any(panel[2](student) for student in students.all)]
+    panels = [
+        panel for panel in _PANELS if any(panel[2](one) and math.isfinite(students.worth(one)) for one in students.all)
+    ]
     if not panels:
         return None
 
@@ -31,32 +35,40 @@ def frontier(students: Students, budget: Budget, chosen: Student | None) -> Draw
             limit = getattr(budget, bound)
             if limit is not None:
                 axes.axvline(limit, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
-            if budget.accuracy is not None:
-                axes.axhline(100 * budget.accuracy, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
+            if budget.value is not None:
+                axes.axhline(students.figure.scale * budget.value, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
             axes.set_xlabel(label)
-            axes.set_ylabel(f"{students.chosen_by} accuracy, %")
+            axes.set_ylabel(axis_label(students.figure, students.chosen_by))
 
-    told = [f"{student.name} {100 * students.worth(student):.2f} %" for student in students.sorted("accuracy")]
-    title = "Accuracy against latency and size"
+    figure = students.figure
+    told = [f"{student.name} {figure.text(students.worth(student))}" for student in students.sorted("value")]
+    title = f"{figure.title[0].upper()}{figure.title[1:]} against latency and size"
     return draw("frontier", title, f"{title}: {', '.join(told)}", 3.0 * len(panels), paint)
 
 
-def undominated(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Of (cost, worth) those that nothing at most as dear is better than, from the cheapest on."""
+def undominated(points: Sequence[tuple[float, float]], *, lower: bool = False) -> list[tuple[float, float]]:
+    """Of (cost, value) those than which nothing at most as costly is better, from the cheapest on.
+
+    Args:
+        lower: whether a lower value is better.
+    """
+    sign = -1 if lower else 1
     line: list[tuple[float, float]] = []
-    for cost, worth in sorted(points, key=lambda point: (point[0], -point[1])):
-        if not line or worth > line[-1][1]:
-            line.append((cost, worth))
+    for cost, value in sorted(points, key=lambda point: (point[0], -sign * point[1])):
+        if not line or sign * value > sign * line[-1][1]:
+            line.append((cost, value))
     return line
 
 
 def _panel(axes: Any, students: Students, cost: _Cost, chosen: Student | None) -> None:
-    known = [(student, value) for student in students.all if (value := cost(student))]
-    points = {student.name: (value, 100 * students.worth(student)) for student, value in known}
-    line = undominated(list(points.values()))
+    finite = [student for student in students.all if math.isfinite(students.worth(student))]
+    known = [(student, value) for student in finite if (value := cost(student))]
+    scale, lower = students.figure.scale, students.figure.better == "lower"
+    points = {student.name: (value, scale * students.worth(student)) for student, value in known}
+    line = undominated(list(points.values()), lower=lower)
     axes.plot(*zip(*line, strict=True), color=SERIES[0], alpha=0.5, drawstyle="steps-post", zorder=1)
     for student, value in known:
-        worth, colour = points[student.name][1], ALONE if student.method == "alone" else SERIES[0]
+        worth, colour = points[student.name][1], ALONE if student.method == BASELINE else SERIES[0]
         axes.scatter(value, worth, s=44, color=colour, edgecolors=PAPER, linewidths=1, zorder=3)
         if student == chosen:
             axes.scatter(value, worth, s=190, facecolors="none", edgecolors=SERIES[1], linewidths=2, zorder=2)
@@ -87,4 +99,4 @@ def _axis(axes: Any, values: Sequence[float]) -> None:
     low, high = axes.get_xlim()  # with room for the names of the cheapest
     wide = axes.get_xscale() == "log"
     axes.set_xlim(left=low * (low / high) ** ROOM if wide else max(low - ROOM * (high - low), 0.0))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: words.short(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: write.short(value)))

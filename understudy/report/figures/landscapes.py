@@ -3,8 +3,8 @@
 import math
 from typing import Any
 
-from understudy.report.drawing import GRID, INK, MUTED, PAPER, SERIES, Drawn, clipped, draw
-from understudy.report.record import Landscapes, Surface
+from understudy.report.figures.drawing import GRID, INK, MUTED, PAPER, SERIES, Drawn, clipped, draw
+from understudy.runs.records import Landscapes, Surface
 
 COLUMNS, LEVELS = 3, 10
 DEEP = 1000  # a loss so many times below the highest is shown as the lowest
