@@ -10,11 +10,10 @@ from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, JsonValue, computed_field, model_validator
 
-from understudy.measure.confidence import Bin
 from understudy.measure.latency import Latency
-from understudy.measure.softness import Softness
 from understudy.measure.verdict import Spread, Verdict
 from understudy.tasks import LOSS, Figure, Task
+from understudy.tasks.class_scores import Bin, Softness
 from understudy.training.records import Figures, File, Record
 
 BASELINE = "alone"

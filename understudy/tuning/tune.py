@@ -10,6 +10,7 @@ from understudy.plans import Store
 from understudy.plans.training import Casts
 from understudy.recipe import Recipe, Searched
 from understudy.training import metrics
+from understudy.training.evaluate import first_of
 from understudy.training.interrupt import StopRequest
 from understudy.training.watch import Watcher
 from understudy.tuning.trainer import Trainer
@@ -178,7 +179,7 @@ class _Judge(Watcher):
         return training == self.log.parent.name
 
     def _judge(self, epochs: int, record: Mapping[str, Any]) -> None:
-        """``epochs`` counts those of all stages; one of hints has no accuracy."""
-        accuracy = record["validation"].get("accuracy")
-        if accuracy is not None and self.trials.report(self.trial, epochs, accuracy):
+        """``epochs`` counts those of all stages; one of hints has no figure."""
+        value = first_of(record["validation"])
+        if value is not None and self.trials.report(self.trial, epochs, value):
             raise _HopelessError

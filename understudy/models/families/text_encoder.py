@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from understudy.errors import UserError
+from understudy.models.family import Family
 
 
 class TextEncoder(nn.Module):
@@ -71,3 +72,6 @@ def text_encoder(
     if width % heads:
         raise UserError(f"text-encoder: width {width} cannot be divided among {heads} heads")
     return TextEncoder(channels, size, classes, width, depth, heads, dropout, pool)
+
+
+FAMILY = Family("text-encoder", "transformer encoder for texts, of a width, depth and heads as you say", text_encoder)
