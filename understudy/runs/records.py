@@ -362,8 +362,9 @@ class ProofRecord(Record):
     student: str  # SHA-256 of the weights that were exported
     format: str
     bytes: dict[str, int]
-    accuracy: dict[str, float]
-    agreement: float
+    figure: Figure  # the first of the task
+    value: dict[str, float]  # of the figure, before and after
+    agreement: float | None = None  # of a task whose answers are choices
     latency_ms: dict[str, Latency]
     speedup: dict[str, float | None]
 
