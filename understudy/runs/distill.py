@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import safetensors.torch
 from torch import nn
 
-from understudy import bounds, methods
+from understudy import bounds, hardware, methods
 from understudy import data as datasets
 from understudy import recipe as recipes
 from understudy.data.sources import InMemory
@@ -35,13 +35,12 @@ from understudy.plans.training import Casts
 from understudy.recipe import Recipe
 from understudy.recipe.objects import OBJECT, GivenMethod, GivenNetwork, Objects
 from understudy.recipe.schema import AssistantTable, DataTable, MethodTable, NetworkTable, TeacherTable
-from understudy.runs.choosing import settled
 from understudy.runs.compile import assistant_of, student_of
-from understudy.runs.folder import GIVEN
+from understudy.runs.folder import GIVEN, RunFolder
 from understudy.runs.planned import engine_of
 from understudy.runs.records import Result, Row
 from understudy.runs.run import Run
-from understudy.settings import CHOOSABLE, Settings
+from understudy.settings import Settings
 from understudy.stage import Stage
 from understudy.stored import Stored
 from understudy.taps import Pair, Tap
@@ -189,7 +188,8 @@ def distill(
             the one before it (``method="dgkd"``: by all that are larger); the student learns from the last one.
             ``"auto"`` takes the network of the student's family whose own figure, in a quick training, is nearest
             the mean of teacher's and student's.
-        settings: device, precision, memory format, threads.
+        settings: device, precision, memory format, threads. By default (``"auto"``) they follow from what the hardware
+            can do (``Settings.by_rule()``); with ``out`` a run goes on with those that it began with.
         stored: ``understudy.Stored(views=8)`` asks the teacher once for each view of a sample and keeps its answers.
         balance: weigh the terms by the sizes of their gradients, not by the method's numbers (``balanced``).
         out: a run folder. With it, a call that was killed goes on where it was, bit for bit.
@@ -215,7 +215,7 @@ def distill(
         student=_network(student, "student", objects),
         train=call.course,
         methods=call.tables(_assistants(assistants, call, objects, teacher), balance=balance),
-        settings=Settings(auto=CHOOSABLE) if settings == "auto" else settings or Settings(),
+        settings=_settings(settings, out, None if together else workers),
         stored=stored,
     )
     shown = watcher or Warner()
@@ -227,9 +227,6 @@ def distill(
             network.freeze()
             if network.taught:
                 stack.enter_context(evaluating(network.given()))
-        recipe, chosen = settled(recipe, folder, casts)
-        if chosen:
-            shown.note(f"settings: {chosen}")
         alone = not together and (workers is None or workers == 1)
         if not alone and not together:
             check_sendable(objects, [call.method])
@@ -406,6 +403,14 @@ def _plain(method: str, name: str, value: Any) -> Any:
             f"method {method!r}: {name} = {value!r}: a setting is a plain value, not a {type(value).__name__}; "
             "for anything else pass terms, as in method=CE() + KD()"
         ) from error
+
+
+def _settings(settings: Settings | Literal["auto"] | None, out: str | Path | None, workers: int | None) -> Settings:
+    """The settings that are given, those with which the run began, or those that follow by rule."""
+    if settings is not None and settings != "auto":
+        return settings
+    begun = RunFolder(Path(out)).settings() if out is not None else None
+    return begun or Settings.by_rule(threads=hardware.threads_each(workers or 1))
 
 
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
