@@ -8,7 +8,8 @@ from rich.table import Table
 from torch import nn
 
 from understudy import data as datasets
-from understudy.cli._shared import JsonOption, StudentTrustOption, confirmed, err, out, print_json
+from understudy.cli._options import JsonOption, StudentTrustOption
+from understudy.cli._shared import confirmed, err, out, print_json
 from understudy.data import Data
 from understudy.errors import UserError
 from understudy.export import FORMATS, Exported

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from understudy.cli._shared import JsonOption, StudentTrustOption, confirmed, out, print_json
+from understudy.cli._options import JsonOption, StudentTrustOption
+from understudy.cli._shared import confirmed, out, print_json
 from understudy.shipping.predicting import Prediction
 from understudy.shipping.predicting import predict as predicted
 

@@ -9,9 +9,10 @@ from understudy.files import read_json, write_json
 from understudy.measure import Spread
 from understudy.models.sizes import Size
 from understudy.paths import Answer, Budget, Edge, allowed, answer, beside, shared, strategy
-from understudy.plans import Node
+from understudy.plans import Node, Plan
 from understudy.plans.execution import validation_of
 from understudy.recipe import Recipe
+from understudy.recipe.build import Cast
 from understudy.recipe.schema import MethodTable, NetworkTable
 from understudy.runs.compile import TEACHER
 from understudy.runs.durations import Durations, Forecast
@@ -50,6 +51,19 @@ class PathRun(Run):
         self.budget, self.observer = budget, observer
         self.search: Search | None = None
         self.answer: Answer | None = None
+
+    @staticmethod
+    def first(recipe: Recipe, cast: Cast) -> Plan:
+        """The trainings with which a search begins."""
+        if recipe.path is None:
+            return Plan()
+        ways = Ways(recipe, cast)
+        known = {} if ways.teacher.weights is None else {ways.sizes.teacher: Spread((0.0,))}
+        plan = Plan()
+        for edge in strategy(recipe.path.strategy, ways.sizes.all, recipe.path.max_assistants).asked(known):
+            for node in ways.nodes(edge):
+                plan.add(node)
+        return plan
 
     def decided(self) -> list[str]:
         """No method of the recipe is trained for itself: the search trains what is needed."""
