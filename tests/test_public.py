@@ -16,14 +16,8 @@ from understudy import terms
 from understudy.cli import app
 
 NAMES = """
-    AB AT BSS CAN CATKD CC CCDifferences CE CRD CRDBatch CWD CWTM ClassDistance ClassSpread Confidence Course
-    CurriculumKD DGKD DIST DKD DKPP DML DarkRank Distilled FSP FactorTransfer GradientAT Hint ICKD KD Lines
-    LogitRegression LogitsL1 MGD MLKD NKD NST Neurons NoisyTeacher OFA OFD Objective Outcome PKT Pair Paraphraser
-    RKDAngle RKDDistance
-    Reading Reads Review Rocket SP SRRL Settings SeveralTeachers SimKD Stage StandardisedKD Stored Sum Tap TappedNetwork
-    Term Triplets UserError VID Views VirtualTeacher Vote Watcher auto balanced data distill linear load losses
-    methods models
-    optimizers rates step
+    Course Distilled Lines Objective Outcome Pair Reading Reads Settings Stage Stored Tap TappedNetwork Term UserError
+    Views Watcher auto balanced data distill linear load losses methods models optimizers rates step tasks terms
 """
 LOSSES = """
     activation_boundaries attention_transfer batch_correlation boundary_kd can_discriminator can_student cat_kd
@@ -51,9 +45,9 @@ DATA = [
 ]
 TERMS = """
     AB AT BSS CAN CATKD CC CCDifferences CE CRD CRDBatch CWD CWTM ClassDistance ClassSpread Confidence CurriculumKD
-    DGKD DIST DKD DKPP DML DarkRank FSP FactorTransfer GradientAT Hint ICKD KD LogitRegression LogitsL1 MGD MLKD NKD NST
-    Neurons NoisyTeacher OFA OFD PKT Paraphraser RKDAngle RKDDistance Review Rocket SP SRRL SeveralTeachers SimKD
-    StandardisedKD Triplets VID VirtualTeacher Vote
+    DGKD DIST DKD DKPP DML DarkRank FSP FactorTransfer GradientAT Hint ICKD KD Labels LogitRegression LogitsL1 MGD
+    MLKD NKD NST Neurons NoisyTeacher OFA OFD PKT Paraphraser RKDAngle RKDDistance Review Rocket SP SRRL
+    SeveralTeachers SimKD StandardisedKD Triplets VID VirtualTeacher Vote
 """
 METHODS = {
     "alone": "label_smoothing",
@@ -116,17 +110,17 @@ METHODS = {
 }
 COMMANDS = {
     "demo": "--out --seeds --train-teacher --open --json",
-    "distill": "--out recipe --method --set --settings --trust --checkpoint-seconds --check/--no-check --workers "
-    "--engine --address --store --dry-run --tensorboard --onnx-latency --json",
+    "distill": "--out recipe --method --tensorboard --onnx-latency --set --settings --trust --checkpoint-seconds "
+    "--check/--no-check --store --workers --engine --address --dry-run --json",
     "path": "recipe --out --strategy --max-assistants --budget --set --settings --trust --checkpoint-seconds "
-    "--check/--no-check --workers --engine --address --store --dry-run --json",
+    "--check/--no-check --store --workers --engine --address --dry-run --json",
     "check": "recipe --set --settings --trust --json",
-    "tune": "recipe --out --search --trials --method --seeds --also-optimistic --set --settings --trust "
+    "tune": "recipe --out --search --trials --method --seeds --workers --also-optimistic --set --settings --trust "
     "--checkpoint-seconds --check/--no-check --store --json",
     "taps": "model --student --shape --classes --all --trust --json",
     "methods": "name --json",
-    "report": "runs --sort --max-latency --max-size --min-accuracy --out --figures --markdown --json",
-    "bench": "recipe --method --seconds --set --settings --trust --json",
+    "report": "runs --sort --max-latency --max-size --reach/--min-accuracy --out --figures --markdown --latex --json",
+    "bench": "recipe --method --seconds --choose --write --set --settings --trust --json",
     "landscape": "run --grid --samples --part --seed --trust --json",
     "export": "student --to --out --tolerance --data --root --teacher --trust --json",
     "predict": "student images --top --batch --trust --json",

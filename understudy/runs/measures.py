@@ -1,6 +1,5 @@
 """What a run measures of answers and inner values, as records of its result."""
 
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
@@ -9,13 +8,14 @@ from torch import Tensor, nn
 from understudy import methods, randomness
 from understudy.data.parts import Part
 from understudy.errors import UserError
-from understudy.measure import Softness, similarity, taps_to_compare
+from understudy.measure import similarity, taps_to_compare
 from understudy.objective.term import Reads
 from understudy.recipe.schema import MethodTable
 from understudy.runs.records import Errors, Measures, Similarity, Teacher, together
 from understudy.settings import Settings
 from understudy.stage import Stage
 from understudy.tasks import Task
+from understudy.tasks.class_scores import Softness
 from understudy.tracing import trace
 from understudy.training.evaluate import Measured
 from understudy.training.records import Figures
@@ -23,38 +23,33 @@ from understudy.training.records import Figures
 COMPARED, BATCH = 512, 32  # samples that inner values are compared on, and how many at once
 
 
-def of_training(task: Task, student: Measured, teacher: Measured | None) -> Figures:
-    """One network's figures, and how like its teacher it answers where it has one."""
-    if teacher is None or task.fits(student.kept, teacher.kept) is not None:
-        return student.figures
-    return {**student.figures, **task.compared(student.kept, teacher.kept, student.targets)}
+def of_training(found: Measured, teacher: Measured | None, task: Task) -> Figures:
+    """One network's figures, beside the answers of its teacher where it has one."""
+    if teacher is None or task.fits(found.kept, teacher.kept) is not None:
+        return found.figures
+    return found.figures | task.compared(found.kept, teacher.kept, found.targets)
 
 
-def of_seeds(task: Task, students: Sequence[Measured], teachers: Sequence[Measured]) -> Measures:
-    """What is shown of all seeds together: each option, and what goes by confidence."""
-    taught = [teacher.kept for teacher in teachers] if len(teachers) == len(students) else []
-    details = task.details([student.kept for student in students], students[0].targets, taught)
-    return Measures(
-        options=details.get("classes", []),
-        calibration=details.get("calibration", []),
-        agreement=details.get("agreement", []),
-    )
+def largest(found: Measured) -> float:
+    """The largest value of any answer."""
+    return max(value.abs().max().item() for value in found.kept.values())
 
 
-def of_teacher(task: Task, answers: Sequence[Measured], tables: Mapping[str, MethodTable]) -> Teacher:
+def of_seeds(found: Sequence[Measured], teachers: Sequence[Measured], task: Task) -> Measures:
+    """What is shown of all seeds together, as far as the task measures it."""
+    fitting = [one.kept for one in teachers if task.fits(found[0].kept, one.kept) is None]
+    details = task.details([one.kept for one in found], found[0].targets, fitting)
+    return Measures.model_validate(details)
+
+
+def of_teacher(found: Sequence[Measured], tables: Mapping[str, MethodTable], task: Task) -> Teacher:
     """The teacher's own figures, and whether it has anything soft to teach."""
-    advice = task.advice(answers[0].kept, temperature(tables))
+    advice = task.advice(found[0].kept, temperature(tables))
     return Teacher(
-        figures=together([answer.figures for answer in answers]),
-        measures=of_seeds(task, answers, []),
+        figures=together([one.figures for one in found]),
+        measures=of_seeds(found, [], task),
         softness=Softness(**advice) if advice else None,
     )
-
-
-def largest(answer: Measured) -> float:
-    """The largest absolute value of all answers."""
-    values = [value.abs().max().item() for value in answer.kept.values() if value.is_floating_point() and len(value)]
-    return max(values, default=0.0) if all(value == value for value in values) else math.nan
 
 
 def temperature(tables: Mapping[str, MethodTable]) -> float:
@@ -67,8 +62,8 @@ def temperature(tables: Mapping[str, MethodTable]) -> float:
     return max(found)
 
 
-def of_errors(task: Task, student: Measured, teacher: Measured, ids: Tensor) -> Errors | None:
-    """Which samples each of the two answers wrongly; None where no answer is right or wrong."""
+def of_errors(student: Measured, teacher: Measured, ids: Tensor, task: Task) -> Errors | None:
+    """Who errs where, of the student that the run keeps; None where a task has no right and wrong."""
     found = task.errors(student.kept, teacher.kept, student.targets, ids)
     return Errors.model_validate(found) if found else None
 

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from understudy import methods as registry
-from understudy import nested
 from understudy.data.parts import Part
 from understudy.errors import UserError
 from understudy.files import read_json
 from understudy.measure import Latency, Verdict, judge, latencies, onnx_runtime, size
 from understudy.measure.surroundings import command, machine, peak_memory, versions
-from understudy.nested import Nested
 from understudy.plans.entry import METRICS, RESULT
 from understudy.recipe.schema import NetworkTable
 from understudy.runs import broken, measures, samples
@@ -51,17 +49,18 @@ def summarize(run: "Run") -> Result:
     """Everything that a reader of the run wants to know. The test part is opened here, once."""
     cast, recipe, began = run.cast, run.recipe, time.monotonic()
     measured_on, part = cast.data.measured
-    own = cast.data.task
-    task = TaskRecord.of(own)
-    of_teachers, teachers = recipe.settings.of_teacher, _teachers(run)
-    taught = {name: _taught(networks, part, own, of_teachers) for name, networks in teachers.items()}
-    teacher_answers = {seed: pooled([each[seed] for each in taught.values()], own) for seed in recipe.seeds if taught}
-    methods = {name: _method(run, name, own, part, teacher_answers) for name in recipe.methods}
+    task = TaskRecord.of(cast.data.task)
+    teachers = _teachers(run)
+    taught = {name: _taught(run, networks, part) for name, networks in teachers.items()}
+    guides = {
+        seed: pooled([found[seed] for found in taught.values()], cast.data.task) for seed in recipe.seeds if taught
+    }
+    methods = {name: _method(run, name, task, part, guides) for name in recipe.methods}
     first = {name: networks[recipe.seeds[0]] for name, networks in teachers.items()}
-    teacher = _teacher(run, teacher_answers)
+    teacher = _teacher_of(run, guides) if guides else None
     hint = teacher.softness.hint if teacher and teacher.softness else None
     kept = _keep(run, methods, task.first)
-    beside = _beside_the_teacher(run, kept, first, part, teacher_answers)
+    beside = _beside_the_teacher(run, kept, first, part, guides)
     return Result(
         title=recipe.title,
         command=command(),
@@ -110,33 +109,35 @@ def _teachers(run: "Run") -> dict[str, dict[int, nn.Module]]:
     }
 
 
-def _taught(networks: Mapping[int, nn.Module], part: Part, task: Task, settings: Settings) -> dict[int, Measured]:
-    """A teacher's answers for every seed; one network is asked once."""
+def _taught(run: "Run", networks: Mapping[int, nn.Module], part: Part) -> dict[int, Measured]:
+    """A teacher on the measured part for every seed; one network is measured once."""
     known = {id(network): network for network in networks.values()}
-    answered = {key: _answers(network, part, task, settings) for key, network in known.items()}
+    settings = run.recipe.settings.of_teacher
+    answered = {key: _measured(run, network, part, settings) for key, network in known.items()}
     return {seed: answered[id(network)] for seed, network in networks.items()}
 
 
-def _answers(network: nn.Module, part: Part, task: Task, settings: Settings) -> Measured:
+def _measured(run: "Run", network: nn.Module, part: Part, settings: Settings) -> Measured:
     with settings.in_force():
-        return measured(network, part, task, settings)
+        return measured(network, part, run.cast.data.task, settings)
 
 
-def _method(run: "Run", name: str, task: Task, part: Part, teacher_answers: Mapping[int, Measured]) -> Method:
+def _method(run: "Run", name: str, task: TaskRecord, part: Part, guides: Mapping[int, Measured]) -> Method:
     """One method over its seeds."""
     rows: list[Row] = []
-    answers: list[Measured] = []
+    answered: list[Measured] = []
     taught: list[Measured] = []
-    luck = task.luck(task.selecting, len(part))
+    own = run.cast.data.task
+    luck = own.luck(task.first, len(part))
     records = [_record(run, student_of(name, seed)) for seed in run.recipe.seeds_of(name)]
     for seed, record in zip(run.recipe.seeds_of(name), records, strict=True):
-        answer = _answers(run.trained(record.training), part, task, run.recipe.settings)
-        teacher = teacher_answers.get(seed)
-        answers.append(answer)
+        found = _measured(run, run.trained(record.training), part, run.recipe.settings)
+        teacher = guides.get(seed)
+        answered.append(found)
         taught += [] if teacher is None else [teacher]
-        figures = measures.of_training(task, answer, teacher)
-        constant, largest = task.commonest(answer.kept), measures.largest(answer)
-        value = figures[task.selecting.name]
+        figures = measures.of_training(found, teacher, own)
+        constant, largest = own.commonest(found.kept), measures.largest(found)
+        value = figures[task.first.name]
         rows.append(
             Row(
                 seed=seed,
@@ -145,15 +146,15 @@ def _method(run: "Run", name: str, task: Task, part: Part, teacher_answers: Mapp
                 validation=record.validation,
                 seconds=record.seconds,
                 kept=record.stages[-1].kept if record.stages else None,
-                broken=broken.reasons(task.selecting, value, luck, constant=constant, largest=largest),
+                broken=broken.reasons(task.first, value, luck, constant=constant, largest=largest),
             )
         )
     return Method.of(
-        run.recipe.methods[name].method,
+        registry.find(run.recipe.methods[name].method).name,
         rows,
         taught=any(stage.taught for record in records for stage in record.stages),
         objectives=records[0].objectives,
-        measures=measures.of_seeds(task, answers, taught),
+        measures=measures.of_seeds(answered, taught, own),
     )
 
 
@@ -163,12 +164,8 @@ def _record(run: "Run", training: str) -> TrainingRecord:
     return TrainingRecord.model_validate({"stages": [], **(read_json(path) or {}), "training": training})
 
 
-def _teacher(run: "Run", teacher_answers: Mapping[int, Measured]) -> Teacher | None:
-    return _teacher_of(run, teacher_answers) if teacher_answers else None
-
-
-def _teacher_of(run: "Run", teacher_answers: Mapping[int, Measured]) -> Teacher:
-    return measures.of_teacher(run.cast.data.task, list(teacher_answers.values()), run.recipe.methods)
+def _teacher_of(run: "Run", guides: Mapping[int, Measured]) -> Teacher:
+    return measures.of_teacher(list(guides.values()), run.recipe.methods, run.cast.data.task)
 
 
 @dataclass(frozen=True)
@@ -185,18 +182,20 @@ def _beside_the_teacher(
     kept: str,
     teachers: Mapping[str, nn.Module],
     part: Part,
-    teacher_answers: Mapping[int, Measured],
+    guides: Mapping[int, Measured],
 ) -> _Beside:
     if not teachers:
         return _Beside()
     recipe, teacher = run.recipe, next(iter(teachers.values()))  # inner values are the first one's
-    task = run.cast.data.task
-    answer = _answers(run.trained(kept), part, task, recipe.settings)
-    taught = teacher_answers[run.plan[kept].seed]
+    found, taught, task = (
+        _measured(run, run.trained(kept), part, recipe.settings),
+        guides[run.plan[kept].seed],
+        run.cast.data.task,
+    )
     errors, disagreements = None, list[Sample]()
-    if task.fits(answer.kept, taught.kept) is None:
-        errors = measures.of_errors(task, answer, taught, part.ids)
-        disagreements = samples.disagreements(run.folder.path, part, task, answer, taught)
+    if task.fits(found.kept, taught.kept) is None:
+        errors = measures.of_errors(found, taught, part.ids, task)
+        disagreements = samples.disagreements(run.folder.path, part, found, taught, task)
     students = {method: run.trained(f"{method}-{recipe.seeds_of(method)[0]}") for method in recipe.methods}
     taught_by, first = list(teachers.values()), recipe.seeds[0]
     stages = {method: run.stages(method, run.student(first), taught_by) for method in recipe.methods}
@@ -205,8 +204,8 @@ def _beside_the_teacher(
     return _Beside(errors, disagreements, similarity)
 
 
-def value_of(network: nn.Module, part: Part, task: Task, settings: Settings) -> float:
-    """The figure that selects, of a network on a part."""
+def figure_of(network: nn.Module, part: Part, task: Task, settings: Settings) -> float:
+    """A network's first figure on a part."""
     with settings.in_force():
         return figures_of(network, part, task, settings)[task.selecting.name]
 
@@ -223,12 +222,12 @@ def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, Networ
     placed = {name: settings.place(network) for name, network in networks.items()}
     example = settings.prepare(run.cast.data.example(THROUGHPUT_BATCH, settings.torch_device))
     with settings.in_force():
-        single = _latencies(run, placed, settings.prepare(nested.chosen(example, slice(1))), seconds=1.0)
-        many = _latencies(run, placed, example, seconds=2.0)
+        single = _latencies(run, placed, settings.prepare(example[:1]), seconds=run.measuring)
+        many = _latencies(run, placed, example, seconds=2 * run.measuring)
     described: Mapping[str, NetworkTable] = recipe.taught_by
     return {
         name: NetworkRecord(
-            network=str(run.cast.spec(described.get(name, recipe.student))),
+            network=run.cast.called(described.get(name, recipe.student)),
             **asdict(size(network, example)),
             latency_ms=single[""][name],
             throughput_ms=many[""][name],
@@ -240,13 +239,11 @@ def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, Networ
 
 
 def _latencies(
-    run: "Run", networks: Mapping[str, nn.Module], example: Nested, *, seconds: float
+    run: "Run", networks: Mapping[str, nn.Module], example: Tensor, *, seconds: float
 ) -> dict[str, dict[str, Latency]]:
     """By PyTorch, and by ONNX Runtime where the run is asked for it, all in turn."""
-    runners: dict[str, Callable[..., Any]] = dict(networks)
-    if run.onnx and not isinstance(example, Tensor):
-        run.watcher.note("ONNX Runtime is not timed: it is only for networks whose input is one tensor")
-    elif run.onnx:
+    runners: dict[str, Callable[[Tensor], Any]] = dict(networks)
+    if run.onnx:
         try:
             runners |= {f"onnx {name}": onnx_runtime(network, example) for name, network in networks.items()}
         except UserError as error:

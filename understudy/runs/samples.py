@@ -16,18 +16,18 @@ from understudy.training.evaluate import Measured
 LARGEST = 96  # pixels of a side
 
 
-def disagreements(folder: Path, part: Part, task: Task, student: Measured, teacher: Measured) -> list[Sample]:
-    """Write the pictures and return what each network answers; empty where samples are no pictures."""
+def disagreements(folder: Path, part: Part, student: Measured, teacher: Measured, task: Task) -> list[Sample]:
+    """Write the pictures and return what each network said of them; nothing where samples are no pictures."""
     rows = []
-    for differing in task.differing(student.kept, teacher.kept, student.targets):
-        ids = part.ids[differing.place : differing.place + 1]
-        batch = next(Part(part.source, ids).in_order(1, torch.device("cpu")))
+    for found in task.differing(student.kept, teacher.kept, student.targets):
+        batch = next(Part(part.source, part.ids[found.place : found.place + 1]).in_order(1, torch.device("cpu")))
         picture = as_png(batch.inputs[0]) if isinstance(batch.inputs, Tensor) else None
         if picture is None:
             return []
-        name = f"{SAMPLES}/{int(ids[0])}.png"
+        number = int(part.ids[found.place])
+        name = f"{SAMPLES}/{number}.png"
         write_atomically(folder / name, picture)
-        rows.append(Sample(id=int(ids[0]), file=name, wrong=differing.kind, **differing.record))
+        rows.append(Sample.model_validate({"id": number, "file": name, "wrong": found.kind, **found.record}))
     return rows
 
 

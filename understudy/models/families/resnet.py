@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.errors import UserError
+from understudy.models.family import Family
 
 Shortcut = Literal["A", "B"]
 
@@ -110,6 +111,9 @@ def resnet(
         shortcut: where the shape changes, ``"A"`` subsamples and pads with zeros (the paper on CIFAR), ``"B"`` is a
             1x1 convolution with batch normalisation (TAKD, and most later code).
         stem_stride: stride of the first convolution; 2 makes a thin network four times cheaper.
+
+    >>> resnet(8, widths=(4, 8, 16))(torch.rand(2, 3, 32, 32)).shape
+    torch.Size([2, 10])
     """
     if not widths or min(widths) < 1 or stem_stride < 1:
         raise UserError(f"resnet{depth}: widths and stem_stride are numbers above 0, not {widths} and {stem_stride}")
@@ -145,3 +149,22 @@ def resnet_of_blocks(
             f"not {list(blocks)}, {list(widths)} and {list(strides)}"
         )
     return ResNet(blocks, widths, strides, classes, channels, shortcut, (stem, stem_stride))
+
+
+_SIZES = ("110", "56", "44", "32", "26", "20", "14", "8")
+_OF_IMAGENET = ("50", "152")  # depths of CIFAR's networks, too; most readers mean ImageNet's
+
+RESNET = Family(
+    "resnet<depth>",
+    "CIFAR ResNet of depth 6n+2: resnet8, resnet20, resnet56, ...",
+    resnet,
+    _SIZES,
+    more=tuple(str(depth) for depth in range(164, 7, -6) if str(depth) not in (*_SIZES, *_OF_IMAGENET)),
+    refused={
+        f"resnet{depth}": f"for ImageNet's network write torchvision:resnet{depth} or timm:resnet{depth}, "
+        f"for the CIFAR network of this depth cifar-resnet{depth}"
+        for depth in _OF_IMAGENET
+    },
+)
+CIFAR_RESNET = Family("cifar-resnet<depth>", "the same, under a name that is never ImageNet's", resnet)
+BLOCKS = Family("resnet-blocks", "ResNet with blocks, widths and strides as you say, stage by stage", resnet_of_blocks)

@@ -2,14 +2,16 @@
 
 import contextlib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from understudy.errors import UserError, did_you_mean
-from understudy.models.catalogue import FAMILIES, Family, NetworkSpec
+from understudy.models.catalogue import NetworkSpec, candidates
+from understudy.models.families import FAMILIES
+from understudy.models.family import Family
 
 Size = int | str
 
@@ -38,7 +40,8 @@ class Sized:
             raise UserError(
                 f"family {name!r}: say where the size goes: {name}<size>, or by = the setting that is the size"
             )
-        short = {_begins(family).rstrip("-"): _begins(family) for family in reversed(FAMILIES) if "<" in family.name}
+        sized = [family for family in FAMILIES.values() if "<" in family.name]
+        short = {family.begins.rstrip("-"): family.begins for family in reversed(sized)}
         if name not in short:
             raise UserError(f"there is no family {name!r}{did_you_mean(name, short)}")
         return cls(f"{short[name]}<size>")
@@ -48,8 +51,8 @@ class Sized:
         """The family of a network's name; None for one that has no sizes."""
         if ":" in network:
             return None
-        found = next((family for family in FAMILIES if family.pattern.fullmatch(network)), None)
-        return cls(f"{_begins(found)}<size>") if found and "<" in found.name else None
+        family = next((family for family in candidates(network) if family.pattern.fullmatch(network)), None)
+        return cls(f"{family.begins}<size>") if family and "<" in family.name else None
 
     def network(self, size: Size, settings: Mapping[str, object] | None = None) -> NetworkSpec:
         """The network of a size."""
@@ -70,32 +73,44 @@ class Sized:
     @property
     def published(self) -> tuple[Size, ...]:
         """The sizes that papers step through, from large to small; none for families that are not of the catalogue."""
-        found = next((family for family in FAMILIES if f"{_begins(family)}<size>" == self.pattern), None)
-        return tuple(int(size) if size.isdigit() else size for size in found.sizes) if found else ()
+        return self._listed(lambda family: family.sizes)
+
+    @property
+    def others(self) -> tuple[Size, ...]:
+        """Further sizes, from large to small."""
+        return self._listed(lambda family: family.more)
+
+    def _listed(self, sizes: Callable[[Family], tuple[str, ...]]) -> tuple[Size, ...]:
+        family = next((one for one in FAMILIES.values() if f"{one.begins}<size>" == self.pattern), None)
+        return tuple(int(size) if size.isdigit() else size for size in sizes(family)) if family else ()
 
 
 def between(
     student: NetworkSpec, smallest: int, largest: int, shape: tuple[int, ...], classes: int, most: int = 4
 ) -> list[NetworkSpec]:
-    """Networks of the student's family whose parameters lie between two numbers: at most so many, evenly chosen."""
+    """Networks of the student's family whose parameters lie between two numbers: at most so many, evenly chosen.
+
+    Where none of the sizes that papers step through lies between, the family's further sizes are looked at.
+    """
     family = Sized.to_which_belongs(student.name)
-    found: list[NetworkSpec] = []
-    for size in family.published if family else ():
-        spec = family.network(size, student.settings) if family else student
-        with contextlib.suppress(UserError):  # images too small for this one
-            if smallest < parameters(spec, shape, classes) < largest:
-                found.append(spec)
-    if len(found) <= most:
-        return found
-    return [found[round(place * (len(found) - 1) / (most - 1))] for place in range(most)]
+    fitting: list[NetworkSpec] = []
+    for sizes in (family.published, family.others) if family else ():
+        for size in () if fitting else sizes:
+            spec = family.network(size, student.settings) if family else student
+            with contextlib.suppress(UserError):  # images too small for this one
+                if smallest < parameters(spec, shape, classes) < largest:
+                    fitting.append(spec)
+    if len(fitting) <= most:
+        return fitting
+    return [fitting[round(place * (len(fitting) - 1) / (most - 1))] for place in range(most)]
 
 
 def recognised(network: nn.Module, shape: tuple[int, ...], classes: int) -> NetworkSpec | None:
     """The name of a network that was built already, by the names and shapes of its weights."""
     wanted = _shapes(network)
-    for family in FAMILIES:
-        for size in family.sizes:
-            spec = NetworkSpec(f"{_begins(family)}{size}")
+    for family in FAMILIES.values():
+        for size in (*family.sizes, *family.more):
+            spec = NetworkSpec(f"{family.begins}{size}")
             with contextlib.suppress(UserError):  # images too small for this one
                 if _shapes(_outline(spec, shape, classes)) == wanted:
                     return spec
@@ -114,7 +129,3 @@ def _outline(spec: NetworkSpec, shape: tuple[int, ...], classes: int, trusted: C
 
 def _shapes(network: nn.Module) -> dict[str, torch.Size]:
     return {name: value.shape for name, value in network.state_dict().items()}
-
-
-def _begins(family: Family) -> str:
-    return family.name.partition("<")[0]

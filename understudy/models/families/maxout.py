@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.errors import UserError
-from understudy.models._shapes import too_small
+from understudy.models.families._shapes import too_small
 
 Init = Literal["modern", "paper"]
 
@@ -47,7 +47,11 @@ class _Larger(torch.autograd.Function):
 
 
 class Maxout(nn.Module):
-    """The largest of ``pieces`` linear answers, unit by unit, along dimension 1."""
+    """The largest of ``pieces`` linear answers, unit by unit, along dimension 1.
+
+    >>> Maxout(2)(torch.tensor([[1.0, 3.0, 2.0, 0.0]]))
+    tensor([[2., 3.]])
+    """
 
     def __init__(self, pieces: int):
         super().__init__()
@@ -65,7 +69,11 @@ class Maxout(nn.Module):
 
 @dataclass(frozen=True)
 class Conv:
-    """One convolution of a layer list: what it puts out, and the pooling that follows it."""
+    """One convolution of a layer list: what it puts out, and the pooling that follows it.
+
+    >>> Conv(16, pool=(4, 2)).kernel
+    3
+    """
 
     channels: int
     kernel: int = 3
@@ -118,6 +126,10 @@ class MaxoutNet(nn.Module):
         dropout: the chance to drop an input of the first layer, and an input of any other layer.
         init: ``"paper"`` draws all weights from U(-.005, .005); ``"modern"`` keeps the size of the activations from
             layer to layer without a norm. Biases begin at 0.
+
+    >>> network = MaxoutNet([Conv(4), Conv(8, pool=(2, 2))], classes=10, inputs=1, size=8)
+    >>> network(torch.rand(2, 1, 8, 8)).shape
+    torch.Size([2, 10])
     """
 
     def __init__(

@@ -15,7 +15,8 @@ from typing import Literal
 from torch import nn
 
 from understudy.errors import UserError
-from understudy.models.maxout import Conv, Init, MaxoutNet
+from understudy.models.families.maxout import Conv, Init, MaxoutNet
+from understudy.models.family import Family
 
 _FC_UNITS = 500
 
@@ -70,7 +71,11 @@ def fitnet(
     dropout: tuple[float, float] = (0.0, 0.0),
     init: Init = "modern",
 ) -> nn.Module:
-    """FitNet 1 to 4 (table 7): 11, 11, 13 and 19 layers for CIFAR-10, CIFAR-100 and SVHN."""
+    """FitNet 1 to 4 (table 7): 11, 11, 13 and 19 layers for CIFAR-10, CIFAR-100 and SVHN.
+
+    >>> fitnet(1, size=16)(torch.rand(2, 3, 16, 16)).shape
+    torch.Size([2, 10])
+    """
     if which not in FITNETS:
         raise UserError(f"there are FitNets 1 to 4 for CIFAR and SVHN, but no fitnet{which}")
     convs = _thin(FITNETS[which])
@@ -91,7 +96,11 @@ def depth_net(
     dropout: tuple[float, float] = (0.0, 0.0),
     init: Init = "modern",
 ) -> nn.Module:
-    """A student of the depth experiment (table 6): a budget of multiplications, spent on 5, 7, 9 or 11 layers."""
+    """A student of the depth experiment (table 6): a budget of multiplications, spent on 5, 7, 9 or 11 layers.
+
+    >>> depth_net("30m", 5, size=16)(torch.rand(2, 3, 16, 16)).shape
+    torch.Size([2, 10])
+    """
     if (budget, layers) not in DEPTH_NETS:
         raise UserError(
             f"the depth experiment has 5, 7, 9 and 11 layers for budgets 30m and 107m, not {budget}-{layers}"
@@ -112,7 +121,11 @@ def fitnet_mnist(
     dropout: tuple[float, float] = (0.0, 0.0),
     init: Init = "modern",
 ) -> nn.Module:
-    """The MNIST student: 6 convolutions and no fc; ``pieces`` are those of its last two (paper 2, code 4)."""
+    """The MNIST student: 6 convolutions and no fc; ``pieces`` are those of its last two (paper 2, code 4).
+
+    >>> fitnet_mnist()(torch.rand(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
+    """
     convs = (
         Conv(16, kernel=5, padding=0),
         Conv(16, kernel=3, padding=0, pool=(4, 2)),
@@ -134,7 +147,11 @@ def maxout_cifar(
     dropout: tuple[float, float] = (0.0, 0.0),
     init: Init = "modern",
 ) -> nn.Module:
-    """The teacher for CIFAR-10 and CIFAR-100; it was trained with dropout (.2, .5)."""
+    """The teacher for CIFAR-10 and CIFAR-100; it was trained with dropout (.2, .5).
+
+    >>> len(list(maxout_cifar(size=16).parameters()))
+    10
+    """
     convs = (
         Conv(96, kernel=8, padding=4, pool=(4, 2)),
         Conv(192, kernel=8, padding=3, pool=(4, 2)),
@@ -155,7 +172,11 @@ def maxout_svhn(
     dropout: tuple[float, float] = (0.0, 0.0),
     init: Init = "modern",
 ) -> nn.Module:
-    """The teacher for SVHN; it was trained with dropout (.2, .5)."""
+    """The teacher for SVHN; it was trained with dropout (.2, .5).
+
+    >>> len(list(maxout_svhn(size=16).parameters()))
+    10
+    """
     convs = (
         Conv(64, kernel=5, padding=4, pool=(3, 2)),
         Conv(128, kernel=5, padding=3, pool=(3, 2)),
@@ -174,7 +195,11 @@ def maxout_mnist(
     dropout: tuple[float, float] = (0.0, 0.0),
     init: Init = "modern",
 ) -> nn.Module:
-    """The teacher for MNIST; ``pieces`` are those of its last convolution (paper 2, code 4); dropout was (.2, .5)."""
+    """The teacher for MNIST; ``pieces`` are those of its last convolution (paper 2, code 4); dropout was (.2, .5).
+
+    >>> maxout_mnist()(torch.rand(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
+    """
     convs = (
         Conv(48, kernel=8, padding=0, pool=(4, 2)),
         Conv(48, kernel=8, padding=3, pool=(4, 2)),
@@ -191,3 +216,13 @@ def _thin(blocks: _Blocks) -> list[Conv]:
         for block, pool in zip(blocks, pools, strict=True)
         for channels, last in zip(block, [False] * (len(block) - 1) + [True], strict=True)
     ]
+
+
+FAMILIES = (
+    Family("fitnet<which>", "FitNet 1 to 4, for CIFAR and SVHN", fitnet),
+    Family("fitnet-<budget>-<layers>", "FitNets' depth experiment: budget 30m or 107m, layers 5 to 11", depth_net),
+    Family("fitnet-mnist", "FitNets' student for MNIST", fitnet_mnist),
+    Family("maxout-cifar", "FitNets' teacher for CIFAR-10 and CIFAR-100", maxout_cifar),
+    Family("maxout-svhn", "FitNets' teacher for SVHN", maxout_svhn),
+    Family("maxout-mnist", "FitNets' teacher for MNIST", maxout_mnist),
+)

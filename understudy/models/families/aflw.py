@@ -9,7 +9,8 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from understudy.errors import UserError
-from understudy.models._shapes import too_small
+from understudy.models.families._shapes import too_small
+from understudy.models.family import Family
 
 _STUDENTS = {1: (16, 32, 32, 32, 32, 32, 32), 2: (32, 64, 64, 64, 64, 64, 64)}
 
@@ -41,12 +42,26 @@ class ReLUNet(nn.Module):
 
 
 def aflw_teacher(*, classes: int = 1, channels: int = 3, size: int = 16) -> nn.Module:
-    """The AFLW teacher; its third convolution is the hint."""
+    """The AFLW teacher; its third convolution is the hint.
+
+    >>> aflw_teacher()(torch.rand(2, 3, 16, 16)).shape
+    torch.Size([2, 1])
+    """
     return ReLUNet([(128, 3, True), (512, 2, False), (512, 5, False)], classes, channels, size)
 
 
 def aflw_fitnet(which: int, *, classes: int = 1, channels: int = 3, size: int = 16) -> nn.Module:
-    """AFLW's FitNet 1 or 2: 7 convolutions of 3x3 without pooling; the fifth is guided."""
+    """AFLW's FitNet 1 or 2: 7 convolutions of 3x3 without pooling; the fifth is guided.
+
+    >>> aflw_fitnet(1)(torch.rand(2, 3, 16, 16)).shape
+    torch.Size([2, 1])
+    """
     if which not in _STUDENTS:
         raise UserError(f"there are FitNets 1 and 2 for AFLW, but no aflw-fitnet{which}")
     return ReLUNet([(outputs, 3, False) for outputs in _STUDENTS[which]], classes, channels, size)
+
+
+FAMILIES = (
+    Family("aflw-teacher", "FitNets' teacher for faces in 16x16 patches (one logit)", aflw_teacher),
+    Family("aflw-fitnet<which>", "its students 1 and 2", aflw_fitnet),
+)

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.errors import UserError
+from understudy.models.family import Family
 
 
 class WideBlock(nn.Module):
@@ -65,6 +66,9 @@ def wrn(depth: int, width: int, *, classes: int = 10, channels: int = 3, dropout
         classes: how many logits.
         channels: channels of the images.
         dropout: the chance to drop a value inside a block; CAN trains all its networks with .3.
+
+    >>> wrn(10, 1)(torch.rand(2, 3, 32, 32)).shape
+    torch.Size([2, 10])
     """
     blocks = max(1, round((depth - 4) / 6))
     if depth != 6 * blocks + 4:
@@ -74,3 +78,15 @@ def wrn(depth: int, width: int, *, classes: int = 10, channels: int = 3, dropout
     if not 0 <= dropout < 1:
         raise UserError(f"wrn-{depth}-{width}: dropout is a chance from 0 to below 1, not {dropout}")
     return WideResNet(blocks, width, classes, channels, dropout)
+
+
+_SIZES = ("40-4", "28-4", "16-4", "40-2", "28-2", "16-2", "40-1", "28-1", "16-1")
+_ALL = sorted(((depth, width) for depth in range(10, 41, 6) for width in range(1, 11)), key=lambda s: -s[0] * s[1] ** 2)
+
+WRN = Family(
+    "wrn-<depth>-<width>",
+    "wide ResNet of depth 6n+4: wrn-16-2, wrn-40-10, ...",
+    wrn,
+    _SIZES,
+    more=tuple(size for depth, width in _ALL if (size := f"{depth}-{width}") not in _SIZES),
+)

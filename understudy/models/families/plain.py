@@ -11,7 +11,8 @@ from typing import Literal
 from torch import Tensor, nn
 
 from understudy.errors import UserError
-from understudy.models._shapes import too_small
+from understudy.models.families._shapes import too_small
+from understudy.models.family import Family
 
 # A number is a convolution of so many channels, P a 2x2 pooling, F a hidden fully connected layer.
 _CIFAR10 = {
@@ -87,6 +88,9 @@ def plain(
         channels: channels of the images.
         size: side of the (square) images.
         like: whose layer list; by default CIFAR-100's for more than 10 classes, and where only it has that size.
+
+    >>> plain(2, channels=1, size=28)(torch.rand(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
     """
     if like is None:
         like = "cifar10" if classes <= 10 and layers in _CIFAR10 else "cifar100"
@@ -94,3 +98,12 @@ def plain(
     if layers not in lists:
         raise UserError(f"no plain{layers} like {like}: there are " + ", ".join(f"plain{known}" for known in lists))
     return PlainNet(lists[layers], classes, channels, size)
+
+
+PLAIN = Family(
+    "plain<layers>",
+    "TAKD's plain network of 2 to 10 convolutions",
+    plain,
+    ("10", "8", "6", "4", "2"),
+    more=("9", "7", "5", "3"),
+)
