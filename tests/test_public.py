@@ -16,14 +16,8 @@ from understudy import terms
 from understudy.cli import app
 
 NAMES = """
-    AB AT BSS CAN CATKD CC CCDifferences CE CRD CRDBatch CWD CWTM ClassDistance ClassSpread Confidence Course
-    CurriculumKD DGKD DIST DKD DKPP DML DarkRank Distilled FSP FactorTransfer GradientAT Hint ICKD KD Lines
-    LogitRegression LogitsL1 MGD MLKD NKD NST Neurons NoisyTeacher OFA OFD Objective Outcome PKT Pair Paraphraser
-    RKDAngle RKDDistance
-    Reading Reads Review Rocket SP SRRL Settings SeveralTeachers SimKD Stage StandardisedKD Stored Sum Tap TappedNetwork
-    Term Triplets UserError VID Views VirtualTeacher Vote Watcher auto balanced data distill linear load losses
-    methods models
-    optimizers rates step
+    Course Distilled Lines Objective Outcome Pair Reading Reads Settings Stage Stored Tap TappedNetwork Term UserError
+    Views Watcher auto balanced data distill linear load losses methods models optimizers rates step tasks terms
 """
 LOSSES = """
     activation_boundaries attention_transfer batch_correlation boundary_kd can_discriminator can_student cat_kd
@@ -51,9 +45,9 @@ DATA = [
 ]
 TERMS = """
     AB AT BSS CAN CATKD CC CCDifferences CE CRD CRDBatch CWD CWTM ClassDistance ClassSpread Confidence CurriculumKD
-    DGKD DIST DKD DKPP DML DarkRank FSP FactorTransfer GradientAT Hint ICKD KD LogitRegression LogitsL1 MGD MLKD NKD NST
-    Neurons NoisyTeacher OFA OFD PKT Paraphraser RKDAngle RKDDistance Review Rocket SP SRRL SeveralTeachers SimKD
-    StandardisedKD Triplets VID VirtualTeacher Vote
+    DGKD DIST DKD DKPP DML DarkRank FSP FactorTransfer GradientAT Hint ICKD KD Labels LogitRegression LogitsL1 MGD
+    MLKD NKD NST Neurons NoisyTeacher OFA OFD PKT Paraphraser RKDAngle RKDDistance Review Rocket SP SRRL
+    SeveralTeachers SimKD StandardisedKD Triplets VID VirtualTeacher Vote
 """
 METHODS = {
     "alone": "label_smoothing",
@@ -61,42 +55,42 @@ METHODS = {
     "fitnets": "pair hint_epochs hint_lr hint_reduce regressor temperature weight final_weight "
     "anneal_epochs squared label_weight student_temperature",
     "fitnets-joint": "pair reduce regressor weight",
-    "logit-regression": "weight reduce",
+    "logit-regression": "reduce weight",
     "confidence": "samples covariance ridge dropout weight label_weight reduce",
-    "noisy-teacher": "sigma share weight reduce",
+    "noisy-teacher": "sigma share reduce weight",
     "dist": "beta gamma temperature weight",
     "dkd": "alpha beta temperature weight warmup_epochs",
     "function-matching": "mixup longer temperature weight",
     "ctkd": "start span rise_epochs by weight label_weight",
     "mlkd": "temperatures instance batch classes weight label_weight",
     "nkd": "gamma temperature weight",
-    "standardised-kd": "temperature weight label_weight",
-    "neurons": "embedding weight reduce label_weight",
-    "selected-neurons": "embedding weight reduce share selected label_weight",
+    "standardised-kd": "temperature squared weight label_weight",
+    "neurons": "embedding share selected reduce weight label_weight",
+    "selected-neurons": "embedding share selected reduce weight label_weight",
     "at": "pairs weight p reduce distance label_weight",
     "at-gradient": "pair weight form p distance label_weight",
     "class-distance": "embedding weight reduce label_weight",
     "fsp": "pairs fsp_epochs fsp_lr weight reduce",
     "fsp-joint": "pairs weight reduce label_weight",
-    "nst": "maps weight kernel degree offset variance label_weight",
+    "nst": "maps kernel degree offset variance weight label_weight",
     "factor-transfer": "maps weight rate distance paraphraser_epochs paraphraser_lr paraphraser_distance label_weight",
     "ab": "pairs boundary_epochs boundary_lr weight margin kd_weight temperature squared label_weight",
     "ofd": "pairs weight label_weight",
-    "vid": "pairs weight variance label_weight",
+    "vid": "pairs variance weight label_weight",
     "crd": "embedding weight width negatives temperature momentum",
     "crd-batch": "embedding weight width temperature",
     "cwd": "maps weight temperature",
-    "ickd": "maps weight embed",
+    "ickd": "maps embed weight",
     "review": "pairs embedding weight warmup_epochs",
-    "srrl": "maps heads weight features logits",
-    "mgd": "maps weight ratio mask",
+    "srrl": "maps heads features logits weight",
+    "mgd": "maps ratio mask regressor weight",
     "simkd": "maps heads weight label_weight factor",
     "cat-kd": "maps heads weight resolution normalize",
-    "ofa": "pairs weight exponent temperature form",
-    "triplets": "embedding weight margin others",
+    "ofa": "pairs exponent temperature form weight",
+    "triplets": "embedding margin others weight",
     "darkrank-hard": "embedding weight alpha beta list_length length",
     "darkrank-soft": "embedding weight alpha beta list_length length",
-    "pkt": "embedding weight itself",
+    "pkt": "embedding itself weight",
     "cc": "embedding weight kernel gamma order",
     "cc-differences": "embedding weight width",
     "rkd": "embedding weight distance_weight angle_weight",
@@ -110,7 +104,7 @@ METHODS = {
     "rocket": "shared weight block",
     "born-again-cwtm": "weight",
     "born-again-dkpp": "temperature weight",
-    "tf-kd-reg": "correct temperature weight label_weight",
+    "tf-kd-reg": "correct temperature student_temperature weight label_weight",
     "stages": "stages",
     "terms": "terms",
 }
@@ -125,7 +119,7 @@ COMMANDS = {
     "--checkpoint-seconds --check/--no-check --store --json",
     "taps": "model --student --shape --classes --all --trust --json",
     "methods": "name --json",
-    "report": "runs --sort --max-latency --max-size --min-accuracy --out --figures --markdown --json",
+    "report": "runs --sort --max-latency --max-size --reach/--min-accuracy --out --figures --markdown --latex --json",
     "bench": "recipe --method --seconds --set --settings --trust --json",
     "landscape": "run --grid --samples --part --seed --trust --json",
     "export": "student --to --out --tolerance --data --root --teacher --trust --json",

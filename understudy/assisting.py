@@ -13,7 +13,7 @@ from understudy.errors import FailedTrainingError, UserError
 from understudy.measure import Spread
 from understudy.methods.shared.copies import fresh
 from understudy.models import Normalized, build
-from understudy.models.families import between, recognised
+from understudy.models.sizes import between, recognised
 from understudy.paths import Rule, Sizes
 from understudy.paths.edges import FAILED
 from understudy.taps import inner

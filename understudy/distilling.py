@@ -80,8 +80,8 @@ def distill(
 ) -> Distilled:
     """Train ``student`` to stand in for ``teacher``, after a pre-flight check of everything.
 
-    >>> result = understudy.distill(teacher, student, data, method="fitnets", pair="layer2 -> layer2", epochs=30)
-    >>> result.student, result.accuracy
+    >>> result = understudy.distill(teacher, student, data, method="kd", epochs=30)  # doctest: +SKIP
+    >>> result.student, result.accuracy  # doctest: +SKIP
 
     Args:
         teacher: any module that answers with logits, or several, for a method that reads them all; they are not
@@ -256,7 +256,10 @@ def _trained(
 def _write(result: Distilled, folder: "RunFolder", data: datasets.Data) -> None:
     product.save(folder.path, result.student, product.describe(result.student, None, data.shape, data.classes))
     plain = asdict(replace(result, student=nn.Identity(), folder=None))
-    folder.write_result({key: value for key, value in plain.items() if key not in ("student", "folder")})
+    from understudy.files import write_json
+    from understudy.plans.entry import RESULT
+
+    write_json(folder.path / RESULT, {key: value for key, value in plain.items() if key not in ("student", "folder")})
     checkpoints.clear(folder.path / "checkpoints")
 
 

@@ -13,9 +13,9 @@ import importlib
 import pkgutil
 import sys
 from collections.abc import Callable, ItemsView, Iterator, Mapping, MutableMapping, ValuesView
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from understudy.errors import UserError, did_you_mean
 
@@ -49,8 +49,9 @@ class Registry(MutableMapping[str, T], Generic[T]):
     Args:
         kind: what the things are called in messages, for example ``"method"``.
         group: the group of entry points, for example ``"understudy.methods"``.
-        own: the package's own things.
+        own: the package's own things, or a function that finds them at the first question.
         wrong: why something that is registered under a name is not such a thing; None if it is one.
+        order: the key by which tables list the things; left out, the package's own come first.
 
     >>> colours = Registry("colour", "understudy.no_such_group", {"red": 1})
     >>> colours["red"], "blue" in colours, list(colours)
@@ -61,11 +62,16 @@ class Registry(MutableMapping[str, T], Generic[T]):
         self,
         kind: str,
         group: str,
-        own: Mapping[str, T],
+        own: Mapping[str, T] | Callable[[], Mapping[str, T]],
         wrong: Callable[[str, object], str | None] = lambda name, thing: None,
+        order: Callable[[T], Any] | None = None,
     ):
         self.kind, self.group = kind, group
-        self._own, self._wrong = dict(own), wrong
+        self._given, self._wrong, self._order = own, wrong, order
+
+    @cached_property
+    def _own(self) -> dict[str, T]:
+        return dict(self._given() if callable(self._given) else self._given)
 
     def find(self, name: str) -> T:
         """The thing of this name; a ``UserError`` with the nearest names if there is none."""
@@ -114,7 +120,8 @@ class Registry(MutableMapping[str, T], Generic[T]):
         for name in _entries(self.group):
             if name not in usable and not isinstance(thing := self._looked_up(name), UserError):
                 usable[name] = thing
-        return usable
+        order = self._order
+        return dict(sorted(usable.items(), key=lambda item: order(item[1]))) if order else usable
 
     def _looked_up(self, name: str) -> T | UserError:
         entries = _entries(self.group).get(name, ())
@@ -140,7 +147,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
 
 
 def defined_in(package: str, kind: type[T]) -> dict[str, T]:
-    """The things of a type that stand at the top of a package's modules, by their ``name``.
+    """The things of a type that stand at the top of a package's modules, alone or in a tuple, by their ``name``.
 
     So a file is all that is to be added to a package for a further thing. Modules whose names begin with an underscore
     are left out.
@@ -148,7 +155,8 @@ def defined_in(package: str, kind: type[T]) -> dict[str, T]:
     things: dict[str, T] = {}
     for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
         if not module.name.startswith("_"):
-            for thing in vars(importlib.import_module(f"{package}.{module.name}")).values():
+            values = vars(importlib.import_module(f"{package}.{module.name}")).values()
+            for thing in (one for value in values for one in (value if isinstance(value, tuple) else (value,))):
                 if isinstance(thing, kind):
                     name: str = thing.name  # type: ignore[attr-defined]
                     if things.setdefault(name, thing) is not thing:

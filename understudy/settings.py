@@ -32,6 +32,9 @@ class Settings:
         compile: run the networks through ``torch.compile`` while they train; the first step then takes up to a minute.
         auto: those of the settings that a short measurement chooses at the start of a run; until then, and wherever
             nothing is measured, they have the values above.
+
+    >>> Settings(precision="bfloat16", threads=2).precision
+    'bfloat16'
     """
 
     device: str = "auto"

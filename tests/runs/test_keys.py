@@ -205,8 +205,8 @@ NAMES = [name for name, method in methods.METHODS.items() if method.family != "o
 def test_the_code_of_a_training_is_that_of_its_terms_and_losses(name):
     stages = stages_of(name)
     used = code.modules_used(name, stages, ["plain2"])
-    assert {"understudy.training.loop", "understudy.data.views", "understudy.models.plain"} <= used
-    assert "understudy.models.wrn" not in used
+    assert {"understudy.training.loop", "understudy.data.views", "understudy.models.families.plain"} <= used
+    assert "understudy.models.families.wrn" not in used
     for part in (part for stage in stages for part in stage.objective.parts):
         assert type(part.term).__module__ in used
         source = code._file(type(part.term).__module__).read_text()

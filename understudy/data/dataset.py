@@ -55,6 +55,8 @@ class Contents:
     """What was read: a training source, the way to the test source, the task, and facts for the run folder.
 
     Without a task it is classification into ``classes``.
+
+    >>> Contents(train, open_test=lambda: test, classes=("cat", "dog"))  # doctest: +SKIP
     """
 
     train: Source
@@ -184,7 +186,7 @@ def assembled(found: Contents, *, name: str, validation: int | float, seed: int)
         validation=chosen,
         open_test=open_test if open_source else None,
         task=task,
-        shape=shape,
+        shape=task.sizes(shape),
         name=name,
         mean=mean,
         std=std,

@@ -94,6 +94,9 @@ def load(folder: str | Path, *, trust: Collection[str] = ()) -> nn.Module:
         folder: a run folder, or any other with ``student.safetensors`` and ``student.json``.
         trust: modules of your own whose code may run to rebuild the student. The package's own networks, timm's,
             torchvision's and transformers' need none.
+
+    >>> student = understudy.load("runs/mine")  # doctest: +SKIP
+    >>> student(torch.rand(1, 1, 28, 28)).shape  # doctest: +SKIP
     """
     folder, trust = Path(folder), [trust] if isinstance(trust, str) else trust
     description = read(folder)

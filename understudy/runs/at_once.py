@@ -5,7 +5,7 @@ from pathlib import Path
 
 from understudy.bench.choose import SHORT, plain_step
 from understudy.errors import UserError
-from understudy.models.families import parameters
+from understudy.models.sizes import parameters
 from understudy.plans import Node, Plan
 from understudy.recipe.build import Cast
 from understudy.runs.choosing import longest

@@ -5,7 +5,7 @@ from dataclasses import replace
 from understudy import methods
 from understudy.errors import UserError
 from understudy.models import NetworkSpec
-from understudy.models.families import Size, Sized, between, parameters
+from understudy.models.sizes import Size, Sized, between, parameters
 from understudy.paths import Edge, Sizes
 from understudy.plans import Node
 from understudy.recipe import Recipe
