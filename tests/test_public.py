@@ -110,17 +110,17 @@ METHODS = {
 }
 COMMANDS = {
     "demo": "--out --seeds --train-teacher --open --json",
-    "distill": "--out recipe --method --set --settings --trust --checkpoint-seconds --check/--no-check --workers "
-    "--engine --address --store --dry-run --tensorboard --onnx-latency --json",
+    "distill": "--out recipe --method --tensorboard --onnx-latency --set --settings --trust --checkpoint-seconds "
+    "--check/--no-check --store --workers --engine --address --dry-run --json",
     "path": "recipe --out --strategy --max-assistants --budget --set --settings --trust --checkpoint-seconds "
-    "--check/--no-check --workers --engine --address --store --dry-run --json",
+    "--check/--no-check --store --workers --engine --address --dry-run --json",
     "check": "recipe --set --settings --trust --json",
-    "tune": "recipe --out --search --trials --method --seeds --also-optimistic --set --settings --trust "
+    "tune": "recipe --out --search --trials --method --seeds --workers --also-optimistic --set --settings --trust "
     "--checkpoint-seconds --check/--no-check --store --json",
     "taps": "model --student --shape --classes --all --trust --json",
     "methods": "name --json",
     "report": "runs --sort --max-latency --max-size --reach/--min-accuracy --out --figures --markdown --latex --json",
-    "bench": "recipe --method --seconds --set --settings --trust --json",
+    "bench": "recipe --method --seconds --choose --write --set --settings --trust --json",
     "landscape": "run --grid --samples --part --seed --trust --json",
     "export": "student --to --out --tolerance --data --root --teacher --trust --json",
     "predict": "student images --top --batch --trust --json",

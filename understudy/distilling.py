@@ -96,8 +96,8 @@ def distill(
             ``"auto"`` takes the network of the student's family whose own accuracy, in a quick training, is nearest
             the mean of teacher's and student's.
         course: how long, in which steps, on which views. ``epochs`` alone changes only that.
-        settings: device, precision, memory format, threads. ``"auto"`` measures which are fastest here, where the run
-            is long enough to be worth it; with ``out`` a run goes on with those that it began with.
+        settings: device, precision, memory format, threads. By default (``"auto"``) they follow from what the hardware
+            can do (``Settings.by_rule()``); with ``out`` a run goes on with those that it began with.
         out: a run folder. With it, a call that was killed goes on where it was, bit for bit.
         check: run the pre-flight first.
         accept_weak: go on with a teacher that answers at chance level.
@@ -114,7 +114,7 @@ def distill(
     _check_names(method, method_settings)
     for description, called in ((course, "course"), (settings, "settings"), (stored, "stored")):
         bounds.check(description, called)
-    work = _Work(datasets.as_data(data), settings or Settings(), seed, check, accept_weak, watcher, balance, stored)
+    work = _Work(datasets.as_data(data), settings or "auto", seed, check, accept_weak, watcher, balance, stored)
     teachers = [] if teacher is None else [teacher] if isinstance(teacher, nn.Module) else list(teacher)
     folder = Path(out) if out is not None else None
     told: list[dict[str, Any]] = []
@@ -205,7 +205,7 @@ def _trained(
         stages = [stage.balanced() for stage in stages]
     folder = RunFolder(out) if out is not None else None
     watcher = work.watcher or Warner()
-    settings = settled(work.settings, teachers, student, stages, whole, work.stored, folder, watcher)
+    settings = settled(work.settings, folder)
     teachers = [settings.place(network) for network in teachers]
     settings.place(student)
     stored = work.stored.within(folder.path if folder else None) if work.stored else None

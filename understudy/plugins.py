@@ -1,4 +1,4 @@
-"""What other installed packages add: methods, networks, data sets and tasks, found by their entry points.
+"""What other installed packages add: methods, networks, data sets, tasks and engines, found by their entry points.
 
 A package registers a method in its ``pyproject.toml``::
 
@@ -23,6 +23,7 @@ METHODS = "understudy.methods"
 NETWORKS = "understudy.networks"
 DATASETS = "understudy.datasets"
 TASKS = "understudy.tasks"
+ENGINES = "understudy.engines"
 
 T = TypeVar("T")
 

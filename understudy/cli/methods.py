@@ -8,7 +8,8 @@ import typer
 from rich.table import Table
 
 from understudy import methods as registry
-from understudy.cli._shared import JsonOption, err, out, print_json
+from understudy.cli._options import JsonOption
+from understudy.cli._shared import err, out, print_json
 from understudy.methods.costs import cost, measured
 from understudy.proposals import PLACEHOLDERS
 from understudy.training.course import Course

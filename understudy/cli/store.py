@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from understudy.cli._shared import JsonOption, out, print_json
+from understudy.cli._options import JsonOption
+from understudy.cli._shared import out, print_json
 from understudy.errors import UserError
 from understudy.plans import Store
 from understudy.plans.cache import ENVIRONMENT, Entry

@@ -55,7 +55,7 @@ def export(
         data: what to prove it on (its test part, or validation), as ``understudy.distill`` takes data. By default the
             run's own.
         teacher: a network to be timed beside; by default the run's own.
-        tolerance: ``difference``, ``agreement`` and ``accuracy``, where they differ from the format's own.
+        tolerance: ``difference``, ``agreement`` and ``loss``, where they differ from the format's own.
         trust: modules of your own whose code may run to rebuild the student.
         seconds: for each of the two measurements of time.
     """
@@ -72,7 +72,7 @@ def export(
         facts = format_.write(Material(network, text, description.input.shape, around.student_data.train), written)
         opened = format_.open(written)
         part, measured_on = proving_part(around.data)
-        compared = compare(network, opened.network, part)
+        compared = compare(network, opened.network, part, around.data.task)
         beyond = compared.beyond(chosen)
         if beyond:
             raise UserError(f"{path.name} is not good enough, and was not kept: {beyond}")

@@ -19,7 +19,7 @@ def _own_methods() -> dict[str, Method]:
     return {method.name: method for module in own_modules() for method in _defined(module, Method)}
 
 
-METHODS = plugins.Registry(
+METHODS: plugins.Registry[Method] = plugins.Registry(
     "method",
     plugins.METHODS,
     _own_methods,

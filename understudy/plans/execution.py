@@ -20,6 +20,7 @@ from understudy.plans.origin import check_same
 from understudy.plans.training import Casts, Job, Taught, key_parts
 from understudy.runs.folder import RunFolder
 from understudy.training import checkpoints
+from understudy.training.evaluate import first_of
 from understudy.training.watch import Watcher
 
 TRIES = 3  # a training whose worker dies so often has something to do with it
@@ -36,14 +37,13 @@ class Done:
 
     @property
     def validation(self) -> float | None:
-        """The accuracy on the validation part, by which trainings are compared."""
+        """The first figure on the validation part, by which trainings are compared."""
         return validation_of(self.record)
 
 
 def validation_of(record: Mapping[str, Any]) -> float | None:
-    """The accuracy on the validation part that a training's record tells of the kept weights."""
-    found: Mapping[str, float] = record["stages"][-1].get("validation") or {}
-    return found.get("accuracy")
+    """The first figure of the kept weights on the validation part, from a training's record."""
+    return first_of(record["stages"][-1].get("validation") or {})
 
 
 class Execution:

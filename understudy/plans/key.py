@@ -82,7 +82,7 @@ def weights_digest(given: Given) -> str:
 
 def arithmetic(settings: Settings, taught: bool) -> dict[str, Any]:
     """What decides how numbers are rounded."""
-    found = dataclasses.asdict(settings.plain) | {
+    found = dataclasses.asdict(settings) | {
         "device": settings.torch_device.type,
         "teacher_precision": settings.of_teacher.precision,
         "threads": settings.threads or torch.get_num_threads(),

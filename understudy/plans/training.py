@@ -108,7 +108,7 @@ class Work:
         leaving = self.cast.product(network)
         spec = self.cast.spec(node.network)
         data = self.cast.data
-        product.save(folder, leaving, product.describe(leaving, spec, data.shape, data.classes))
+        product.save(folder, leaving, product.describe(leaving, spec, data.shape, data.task))
         if self.training.last is not None:
             network.load_state_dict(self.training.last)
             product.save_weights(folder / LAST, self.cast.product(network).state_dict())

@@ -7,41 +7,26 @@ from typing import Any, Literal
 import tomli_w
 from torch import nn
 
-from understudy.bench.choose import fastest_settings
 from understudy.data.parts import Data, Part
 from understudy.data.sources import InMemory
 from understudy.models.fingerprints import brief, of_layers, of_network, of_samples, of_values
 from understudy.recipe.overrides import without_nones
 from understudy.runs.folder import RunFolder
-from understudy.settings import CHOOSABLE, Settings
+from understudy.settings import Settings
 from understudy.stage import Stage
 from understudy.stored import Stored
 from understudy.taps import inner
-from understudy.training.watch import Watcher
 
 
 def settled(
     settings: Settings | Literal["auto"],
-    teachers: list[nn.Module],
-    student: nn.Module,
-    stages: list[Stage],
-    data: Data,
-    stored: Stored | None,
     folder: RunFolder | None,
-    watcher: Watcher,
 ) -> Settings:
-    """The settings of a call with nothing left to choose: those that its run began with, or the fastest ones."""
-    settings = Settings(auto=CHOOSABLE) if settings == "auto" else settings
-    if not settings.auto:
+    """The settings of a call: those that are given, those that its run began with, or those that follow by rule."""
+    if settings != "auto":
         return settings
     begun = folder.settings() if folder else None
-    if begun is not None:
-        return begun
-    longest = max(stages, key=lambda stage: stage.course.epochs)
-    steps = sum(stage.course.epochs * data.train.steps(stage.course.batch) for stage in stages)
-    choice = fastest_settings(settings, teachers, student, longest, data, steps=steps, stored=stored)
-    watcher.note(f"settings: {choice.reason}")
-    return choice.settings
+    return begun or Settings.by_rule()
 
 
 def described(

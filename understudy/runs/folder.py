@@ -48,7 +48,7 @@ class RunFolder:
 
         try:
             said = tomllib.loads((self.path / RECIPE).read_text(encoding="utf-8"))["settings"]
-            return TypeAdapter(Settings).validate_python(said).plain
+            return TypeAdapter(Settings).validate_python(said)
         except (OSError, ValueError, KeyError):
             return None
 

@@ -26,7 +26,7 @@ class Rehearsals:
 
     def __init__(self, recipe: Recipe, cast: Cast, stand_ins: StandIns | None = None):
         methods = {name: table.model_copy(update={"seeds": None}) for name, table in recipe.methods.items()}
-        first = {"seeds": recipe.seeds[:1], "methods": methods, "settings": recipe.settings.plain}
+        first = {"seeds": recipe.seeds[:1], "methods": methods, "settings": recipe.settings}
         self.recipe, self.cast = recipe.model_copy(update=first), cast
         self.plan = compiled(self.recipe)
         self.stand_ins = stand_ins or StandIns()

@@ -5,17 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
+from understudy import hardware
 from understudy import recipe as recipes
 from understudy.data import Data
 from understudy.errors import FailedTrainingError
-from understudy.plans import Node, Store
+from understudy.plans import Node, Plan, Store
 from understudy.plans.engines import Engine, Here
 from understudy.plans.execution import Execution
 from understudy.plans.training import Casts, staged
 from understudy.recipe import Recipe
+from understudy.recipe.build import Cast
 from understudy.recipe.schema import NetworkTable
 from understudy.runs.assistants import chosen, trials
 from understudy.runs.compile import compiled, student_node, teachers_of, training_of
@@ -67,7 +68,7 @@ class Run:
         borrowed: Mapping[str, Path] | None = None,
     ):
         # What nobody has measured (see understudy.runs.choosing) is plain.
-        self.recipe = recipe.model_copy(update={"settings": recipe.settings.plain})
+        self.recipe = recipe
         self.folder = RunFolder(out, borrowed or {})
         self.watcher = watcher or Watcher()
         self.stop = StopRequest() if stop is None else stop  # one that nobody has made yet is false
@@ -82,13 +83,22 @@ class Run:
         self.execution = Execution(
             self.folder,
             self.casts,
-            threads=threads or torch.get_num_threads(),
+            threads=threads or hardware.threads_each(),
             store=store,
             watcher=self.watcher,
             trusted=self.casts.trusted,
             every=checkpoint_seconds,
         )
         self.execution.submit(*self.plan)
+
+    @staticmethod
+    def first(recipe: Recipe, cast: Cast) -> Plan:
+        """The trainings that are known before any is done, by which the number of workers is chosen."""
+        undecided = [name for name, table in recipe.methods.items() if table.assistants == "auto"]
+        plan = compiled(recipe, [name for name in recipe.methods if name not in undecided])
+        for node in (node for name in undecided for node in trials(recipe, name, cast)):
+            plan.add(node)
+        return plan
 
     def check(self) -> Iterator[Finding]:
         """The pre-flight: everything that can be seen to be wrong before an epoch is spent."""

@@ -326,7 +326,7 @@ class Task(ABC):
         """What a report shows beside figures, as JSON, of the kept answers of several seeds.
 
         ``taught`` are the teacher's kept answers for the same seeds; empty without a teacher. ``report`` draws what it
-        knows by name (``classes``, ``calibration``, ``agreement``) and passes over the rest.
+        knows by name (``options``, ``calibration``, ``agreement``) and passes over the rest.
         """
         return {}
 
@@ -366,6 +366,15 @@ class Task(ABC):
     def selecting(self) -> Figure:
         """The figure that selects: the first."""
         return self.figures[0]
+
+    def rising(self, purpose: str) -> Figure:
+        """The first figure, for a search that takes more of it for better; a ``UserError`` if less is better."""
+        if self.selecting.better == "lower":
+            raise UserError(
+                f"{purpose} looks for the largest value of the task's first figure, and of the "
+                f"{self.selecting.title} (task {self.name!r}) less is better: it cannot search for that yet"
+            )
+        return self.selecting
 
     def figure(self, name: str) -> Figure:
         """The figure of this name, also among ``likeness``; ``loss`` is one, too."""

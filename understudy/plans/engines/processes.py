@@ -10,8 +10,9 @@ import threading
 from queue import Empty, Queue
 from typing import Any
 
-from understudy.plans.engines.base import Ended, Engine, ended, python_path
-from understudy.plans.training import Job
+from understudy.plans.engines.base import Ended, Engine, EngineEntry, Request, ended, python_path
+from understudy.plans.engines.here import Here
+from understudy.plans.training import Casts, Job
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.watch import Watcher
 
@@ -142,3 +143,13 @@ class Processes(Engine):
         for worker in busy:
             self._alive.remove(worker)
             worker.end()
+
+
+def _local(request: Request, casts: Casts, watcher: Watcher, stop: StopRequest) -> Engine:
+    """One training after another needs no process of its own."""
+    if request.workers is None or request.workers == 1:
+        return Here(casts, watcher, stop)
+    return Processes(request.workers, watcher, stop)
+
+
+ENGINE = EngineEntry("local", "worker processes of this machine", _local)

@@ -172,4 +172,4 @@ def test_variants_take_turns_in_an_order_that_changes(monkeypatch):
 
 
 def _how(training):
-    return {"views": COURSE.views, "classes": 3, "device": torch.device("cpu")}
+    return {"views": COURSE.views, "task": training.data.task, "device": torch.device("cpu")}
