@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from tests.terms.table import CLASSES, Net, networks
 from understudy import Objective, UserError, bounds
-from understudy._terms.class_distance import ClassMeans
-from understudy._terms.factor_transfer import Factors
 from understudy.methods import find
+from understudy.methods.class_distance import ClassMeans
+from understudy.methods.factor_transfer import Factors
 from understudy.methods.neurons import Selected
 from understudy.methods.ofd import Overhaul
 from understudy.settings import Settings
