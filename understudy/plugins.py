@@ -11,9 +11,9 @@ that cannot be imported is an error where it is asked for by its name, and one l
 
 import sys
 from collections.abc import Callable, ItemsView, Iterator, Mapping, MutableMapping, ValuesView
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from understudy.errors import UserError, did_you_mean
 
@@ -47,8 +47,9 @@ class Registry(MutableMapping[str, T], Generic[T]):
     Args:
         kind: what the things are called in messages, for example ``"method"``.
         group: the group of entry points, for example ``"understudy.methods"``.
-        own: the package's own things.
+        own: the package's own things, or a function that imports them when they are first asked for.
         wrong: why something that is registered under a name is not such a thing; None if it is one.
+        order: by what iteration is sorted; without, the package's own things come first, then those of others.
 
     >>> colours = Registry("colour", "understudy.no_such_group", {"red": 1})
     >>> colours["red"], "blue" in colours, list(colours)
@@ -59,11 +60,16 @@ class Registry(MutableMapping[str, T], Generic[T]):
         self,
         kind: str,
         group: str,
-        own: Mapping[str, T],
+        own: Mapping[str, T] | Callable[[], Mapping[str, T]],
         wrong: Callable[[str, object], str | None] = lambda name, thing: None,
+        order: Callable[[T], tuple[Any, ...]] | None = None,
     ):
         self.kind, self.group = kind, group
-        self._own, self._wrong = dict(own), wrong
+        self._given, self._wrong, self._order = own, wrong, order
+
+    @cached_property
+    def _own(self) -> dict[str, T]:
+        return dict(self._given() if callable(self._given) else self._given)
 
     def find(self, name: str) -> T:
         """The thing of this name; a ``UserError`` with the nearest names if there is none."""
@@ -112,7 +118,8 @@ class Registry(MutableMapping[str, T], Generic[T]):
         for name in _entries(self.group):
             if name not in usable and not isinstance(thing := self._looked_up(name), UserError):
                 usable[name] = thing
-        return usable
+        order = self._order
+        return dict(sorted(usable.items(), key=lambda item: order(item[1]))) if order else usable
 
     def _looked_up(self, name: str) -> T | UserError:
         entries = _entries(self.group).get(name, ())

@@ -1,54 +1,35 @@
-"""Which methods and terms there are: they are found in the modules beside this one and in installed packages."""
+"""Which methods and terms there are: they are found in the modules beside this one and in installed packages.
+
+Methods are listed by family, then year, then name. A program may add one of its own, ``METHODS["mine"] = Method(...)``,
+and take one out.
+"""
 
 import pkgutil
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
 from types import ModuleType
 
 from understudy import methods as package
-from understudy.errors import UserError, did_you_mean
+from understudy import plugins
 from understudy.methods.method import Method
 from understudy.objective.labels import CE
 from understudy.objective.term import Term
+from understudy.plugins import Registry
 
 _NO_METHODS = {"costs", "method", "notation", "registry", "shared"}
 
 
-class Methods(MutableMapping[str, Method]):
-    """All methods by name: by family, then year, then name.
-
-    They are looked for at the first question. A program may add one of its own, or take one out:
-    ``METHODS["mine"] = Method(...)``.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[str, Method] | None = None
-
-    def __getitem__(self, name: str) -> Method:
-        return self._all()[name]
-
-    def __setitem__(self, name: str, method: Method) -> None:
-        self._all()[name] = method
-
-    def __delitem__(self, name: str) -> None:
-        del self._all()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        known = self._all()
-        return iter(sorted(known, key=lambda name: (known[name].family, known[name].year, name)))
-
-    def __len__(self) -> int:
-        return len(self._all())
-
-    def _all(self) -> dict[str, Method]:
-        if self._known is None:
-            own = {method.name: method for module in own_modules() for method in _defined(module, Method)}
-            self._known = own | _of_other_packages(own)
-        return self._known
+def _own() -> dict[str, Method]:
+    things = (thing for module in own_modules() for thing in vars(module).values())
+    return {thing.name: thing for thing in things if isinstance(thing, Method)}
 
 
-METHODS = Methods()
+def _place(method: Method) -> tuple[str, int, str]:
+    return method.family, method.year, method.name
+
+
+METHODS = Registry("method", plugins.METHODS, _own, plugins.of_type(Method), order=_place)
 
 
 def find(name: str) -> Method:
@@ -57,9 +38,7 @@ def find(name: str) -> Method:
     >>> find("fitnets").year
     2015
     """
-    if name not in METHODS:
-        raise UserError(f"there is no method {name!r}{did_you_mean(name, METHODS)}")
-    return METHODS[name]
+    return METHODS.find(name)
 
 
 def known_terms() -> dict[str, type[Term]]:
@@ -80,17 +59,9 @@ def own_modules() -> tuple[ModuleType, ...]:
     return tuple(import_module(f"{package.__name__}.{name}") for name in sorted(names))
 
 
-def _of_other_packages(own: dict[str, Method]) -> dict[str, Method]:
-    """The methods of installed packages: entry points of the group ``understudy.methods``."""
-    return {}
-
-
-def _defined(module: ModuleType, kind: type[Method]) -> Iterator[Method]:
-    return (thing for thing in vars(module).values() if isinstance(thing, kind))
-
-
 def _terms_in(module: ModuleType) -> Iterator[type[Term]]:
     for name, thing in vars(module).items():
-        own = isinstance(thing, type) and issubclass(thing, Term) and thing.__module__ == module.__name__
-        if own and not name.startswith("_"):
+        if not isinstance(thing, type) or name.startswith("_"):
+            continue
+        if issubclass(thing, Term) and thing.__module__ == module.__name__:
             yield thing
