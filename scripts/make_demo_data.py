@@ -55,7 +55,7 @@ def from_debian(folder: Path) -> Path:
 def packed(part: str, source: object) -> dict[str, np.ndarray]:
     """The part's first images of each class: strips, where each ends, labels, and numbers in the full set."""
     assert isinstance(source, InMemory)
-    labels = source.labels.numpy()
+    labels = source.targets.numpy()
     first = [np.flatnonzero(labels == label)[:PER_CLASS] for label in range(len(FASHION_MNIST.classes))]
     chosen = np.sort(np.concatenate(first))
     images = source.samples[chosen, 0].numpy()

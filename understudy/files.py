@@ -4,18 +4,22 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from understudy.errors import UserError
 
+Buffer: TypeAlias = "bytes | np.ndarray[tuple[int], np.dtype[np.uint8]]"
 SCRATCH = "understudy-scratch-"  # how the name of a folder begins that is removed at the end of the process
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes | Iterable[Buffer]) -> None:
     """The whole file or none: a reader never sees half of it, and a full disk leaves the old one.
 
+    ``data`` are the bytes, or pieces of them one after another, so that a large file need not be in memory whole.
     Files below a scratch folder are not synced, since nothing reads them after a crash.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -24,7 +28,8 @@ def write_atomically(path: Path, data: bytes) -> None:
         with contextlib.suppress(FileNotFoundError):
             part.unlink()
         with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:  # follows no link
-            file.write(data)
+            for piece in (data,) if isinstance(data, bytes) else data:
+                file.write(piece)
             if is_kept(path):
                 file.flush()
                 os.fsync(file.fileno())

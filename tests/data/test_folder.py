@@ -42,7 +42,7 @@ def test_val_stands_in_for_test_and_none_is_none(write_images, tmp_path):
 
 def test_classes_choose_the_order(write_images):
     data = load("folder", write_images(), size=4, classes=["dog", "cat"], validation=0)
-    assert data.train.labels.tolist() == [0] * 4 + [1] * 4
+    assert data.train.targets.tolist() == [0] * 4 + [1] * 4
     assert data.train.source.samples.shape == (8, 3, 4, 4)
 
 
@@ -55,7 +55,7 @@ def test_large_sets_are_streamed(write_images, monkeypatch, cpu):
     assert (streamed.mean, streamed.std) == (resident.mean, resident.std)
     for one, other in zip(resident.train.in_order(3, cpu), streamed.train.in_order(3, cpu), strict=True):
         assert torch.equal(one.inputs, other.inputs)
-        assert torch.equal(one.labels, other.labels)
+        assert torch.equal(one.targets, other.targets)
 
 
 @pytest.mark.parametrize("limit", [10, 10**9])

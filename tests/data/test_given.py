@@ -76,7 +76,7 @@ def test_test_samples_that_do_not_fit():
 def test_datasets(dataset, limit, monkeypatch, cpu):
     monkeypatch.setattr(given, "MEMORY_LIMIT", limit)
     data = from_datasets(dataset, dataset, validation=4, workers=0)
-    assert data.train.labels.tolist() == Y[data.train.ids].tolist()
+    assert data.train.targets.tolist() == Y[data.train.ids].tolist()
     streamed = limit == 10 and not isinstance(dataset, TensorDataset)
     assert isinstance(data.train.source, Streamed if streamed else InMemory)
     batch = next(data.train.in_order(8, cpu))
@@ -86,15 +86,15 @@ def test_datasets(dataset, limit, monkeypatch, cpu):
 
 def test_labels_are_read_with_workers(monkeypatch):
     monkeypatch.setattr(given, "MEMORY_LIMIT", 10)
-    assert from_datasets(Pictures(), validation=0, workers=2).train.labels.tolist() == Y.tolist()
+    assert from_datasets(Pictures(), validation=0, workers=2).train.targets.tolist() == Y.tolist()
 
 
 def test_listed_labels_that_items_do_not_carry_are_not_used(monkeypatch):
     monkeypatch.setattr(given, "MEMORY_LIMIT", 10)
     dataset = Listed(item=lambda i: (X[i], 3 - int(Y[i])))
-    assert from_datasets(dataset, validation=0, workers=0).train.labels.tolist() == (3 - Y).tolist()
+    assert from_datasets(dataset, validation=0, workers=0).train.targets.tolist() == (3 - Y).tolist()
     subset = Subset(Listed(), [5, 6, 8])
-    assert given._known_labels(subset).tolist() == [1, 2, 0]
+    assert given._listed_targets(subset, Y[0]).tolist() == [1, 2, 0]
 
 
 def test_the_test_dataset_is_not_read_before_it_is_asked_for():
@@ -121,7 +121,7 @@ class Endless(IterableDataset):
         (Pictures(item=lambda i: (torch.rand(3), 1)), "sample 0 differs when it is read again"),
         (Pictures(item=lambda i: (torch.zeros(i + 1), 1)), r"sample 1 has shape \(2,\), sample 0 \(1,\)"),
         (Pictures(item=lambda i: (X[i], "cat")), "class numbers"),
-        (Pictures(item=lambda i: (X[i], [1] * (i + 1))), "labels must be class numbers"),
+        (Pictures(item=lambda i: (X[i], [1] * (i + 1))), "the target of sample 1 has shape"),
         (DataLoader(TensorDataset(X, Y)), "loader.dataset"),
         (Endless(), "Endless has no numbered items"),
         (7, "int has no numbered items"),

@@ -15,6 +15,7 @@ from understudy.data import Part, Views, from_tensors
 from understudy.data.parts import fewer, split
 from understudy.data.sources import InMemory, Streamed
 from understudy.errors import UserError
+from understudy.tasks import Classification
 
 # Python 3.12 and later warn of worker processes forked from a process with threads, which PyTorch always has.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threade
 CPU = torch.device("cpu")
 X = torch.randint(0, 256, (50, 3, 6, 6), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
 Y = torch.arange(50) % 3
+TASK = Classification(("a", "b", "c"))
 
 
 def part(ids=None):
@@ -30,7 +32,7 @@ def part(ids=None):
 
 def epoch_of(one, epoch=0, *, seed=0, batch=8, views=None, start=0):
     views = views or Views()
-    return list(one.epoch(epoch, seed=seed, batch=batch, views=views, classes=3, device=CPU, start=start))
+    return list(one.epoch(epoch, seed=seed, batch=batch, views=views, task=TASK, device=CPU, start=start))
 
 
 def ids_of(batches):
@@ -42,7 +44,7 @@ def same(one, other):
     for a, b in zip(one, other, strict=True):
         assert torch.equal(a.ids, b.ids)
         assert torch.equal(a.inputs, b.inputs)
-        assert torch.equal(a.labels, b.labels)
+        assert torch.equal(a.targets, b.targets)
 
 
 def test_an_epoch_is_a_permutation_and_another_each_time():
@@ -62,7 +64,7 @@ def test_ids_are_the_numbers_in_the_file():
     batch = next(iter(epoch_of(part(some), batch=4)))
     assert sorted(batch.ids.tolist()) == some.tolist()
     assert torch.equal(batch.inputs, X[batch.ids].float() * (1 / 255))
-    assert torch.equal(batch.labels, Y[batch.ids])
+    assert torch.equal(batch.targets, Y[batch.ids])
 
 
 @pytest.mark.parametrize("views", [Views(), Views(shift=2, flip=True, cutout=3, mixup=0.4)])
@@ -150,7 +152,7 @@ def test_a_forked_process_has_workers_of_its_own_and_leaves_those_of_its_parent(
 
 def test_mixing_answers_with_distributions():
     for batch in epoch_of(part(), views=Views(mixup=0.5)):
-        assert torch.allclose(batch.labels.sum(1), torch.ones(len(batch)))
+        assert torch.allclose(batch.targets.sum(1), torch.ones(len(batch)))
         assert batch.inputs.dtype == torch.float32
         assert float(batch.inputs.max()) <= 1
 
@@ -158,7 +160,7 @@ def test_mixing_answers_with_distributions():
 def test_mixing_partners_stay_in_the_part():
     inside = torch.arange(0, 50, 3)  # class 0 alone
     for batch in epoch_of(part(inside), views=Views(mixup=1.0)):
-        assert (batch.labels[:, 0] > 0.999).all()
+        assert (batch.targets[:, 0] > 0.999).all()
 
 
 def test_in_order():
@@ -174,36 +176,36 @@ def test_the_split_is_stratified_seeded_and_disjoint(numbers, seed, data):
     labels = torch.tensor(numbers)
     count = data.draw(st.integers(1, len(labels) - 1))
     source = InMemory(torch.zeros(len(labels), 1), labels)
-    train, chosen = split(source, count, seed=seed, classes=5)
+    train, chosen = split(source, count, seed=seed, strata=source.targets)
     assert len(chosen) == count
     assert sorted(train.ids.tolist() + chosen.ids.tolist()) == list(range(len(labels)))
     exact = torch.bincount(labels, minlength=5).double() * count / len(labels)
-    assert ((torch.bincount(chosen.labels, minlength=5) - exact).abs() < 1).all()
-    assert torch.equal(split(source, count, seed=seed, classes=5)[1].ids, chosen.ids)
+    assert ((torch.bincount(chosen.targets, minlength=5) - exact).abs() < 1).all()
+    assert torch.equal(split(source, count, seed=seed, strata=source.targets)[1].ids, chosen.ids)
 
 
 def test_another_seed_splits_otherwise():
-    splits = {tuple(split(InMemory(X, Y), 10, seed=seed, classes=3)[1].ids.tolist()) for seed in range(5)}
+    splits = {tuple(split(InMemory(X, Y), 10, seed=seed, strata=Y)[1].ids.tolist()) for seed in range(5)}
     assert len(splits) == 5
 
 
 @pytest.mark.parametrize(("validation", "count"), [(0, 0), (0.0, 0), (0.1, 5), (5, 5), (5.0, 5), (0.001, 1), (49, 49)])
 def test_sizes_of_the_split(validation, count):
-    chosen = split(InMemory(X, Y), validation, seed=0, classes=3)[1]
+    chosen = split(InMemory(X, Y), validation, seed=0, strata=Y)[1]
     assert (len(chosen) if chosen else 0) == count
 
 
 @pytest.mark.parametrize("validation", [50, -1, -0.1, 1.5, 1000, 0.999])
 def test_splits_that_cannot_be(validation):
     with pytest.raises(UserError, match="validation = "):
-        split(InMemory(X, Y), validation, seed=0, classes=3)
+        split(InMemory(X, Y), validation, seed=0, strata=Y)
 
 
 def test_fewer_training_samples_keep_the_classes_in_proportion():
     data = fewer(from_tensors((X, Y), validation=10), 12)
     assert len(data.train) == 12
     assert len(data.validation) == 10
-    assert set(data.train.labels.tolist()) == set(Y.tolist())
+    assert set(data.train.targets.tolist()) == set(Y.tolist())
     assert data.example(4, CPU).shape == (4, 3, 6, 6)
     with pytest.raises(UserError, match="training samples are asked for"):
         fewer(data, 13)

@@ -22,7 +22,7 @@ def test_mnist_is_read(tmp_path, write_mnist, name, folder, packed):
     assert data.shape == (1, 28, 28)
     assert len(data.classes) == 10
     assert np.array_equal(data.train.source.samples[:, 0], images)
-    assert np.array_equal(data.train.source.labels, labels)
+    assert np.array_equal(data.train.source.targets, labels)
 
 
 def test_statistics_are_those_of_the_training_part(tmp_path, write_mnist):
@@ -39,7 +39,7 @@ def test_cifar_is_read(tmp_path, write_cifar, kind):
     data = load(f"cifar{kind}", tmp_path, validation=0, **LOCAL)
     assert data.validation is None
     assert np.array_equal(data.train.source.samples, pixels)
-    assert np.array_equal(data.train.source.labels, labels)
+    assert np.array_equal(data.train.source.targets, labels)
     assert data.shape == (3, 32, 32)
     assert len(data.classes) == kind
     assert len(data.test) == 4
@@ -69,7 +69,7 @@ def test_svhn_is_read(tmp_path, folder):
     write_svhn(tmp_path / folder, "test", 10)
     data = load("svhn", tmp_path, validation=0, **LOCAL)
     assert torch.equal(data.train.source.samples[3], torch.from_numpy(x[..., 3]).permute(2, 0, 1))
-    assert data.train.labels[:10].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]  # 10 is the digit 0
+    assert data.train.targets[:10].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]  # 10 is the digit 0
     assert len(data.test) == 10
     write_svhn(tmp_path / folder, "extra", 30)
     assert len(load("svhn", tmp_path, validation=0, extra=True, **LOCAL).train) == 50
@@ -93,8 +93,8 @@ def test_svhn_says_what_is_wrong(tmp_path, monkeypatch):
 
 def test_demo_is_balanced_and_honest():
     data = load("demo", validation=500)
-    assert torch.bincount(data.train.labels).tolist() == [450] * 10
-    assert torch.bincount(data.test.labels).tolist() == [500] * 10
+    assert torch.bincount(data.train.targets).tolist() == [450] * 10
+    assert torch.bincount(data.test.targets).tolist() == [500] * 10
     assert data.shape == (1, 28, 28)
     assert catalogue.demo.indices("train").shape == (5000,)
     assert 0.2 < data.mean[0] < 0.4

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from understudy import randomness
 from understudy.data import Views
-from understudy.data.views import PLAIN, mixed, mixed_labels
+from understudy.data.views import PLAIN, mixed
 from understudy.errors import UserError
+from understudy.tasks import Classification
 
 IMAGES = torch.randint(1, 256, (16, 2, 8, 6), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
 seeds, epochs = st.integers(-(2**63), 2**63 - 1), st.integers(0, 10_000)
@@ -97,7 +98,7 @@ def test_cutout_is_one_square_at_most(side, seed, epoch):
 def test_mixed_labels_are_distributions(alpha, seed):
     ids = torch.arange(64)
     share = Views(mixup=alpha).share(seed, 0, ids)
-    labels = mixed_labels(ids % 5, (ids + 1) % 5, share, 5)
+    labels = Classification(tuple("abcde")).mixed(ids % 5, (ids + 1) % 5, share)
     assert torch.allclose(labels.sum(1), torch.ones(64))
     assert ((share >= 0) & (share <= 1)).all()
     assert torch.allclose(labels[ids, ids % 5], share, atol=1e-6)

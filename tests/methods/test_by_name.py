@@ -39,8 +39,8 @@ def found():
     whole = demo.read()
 
     def few(part):
-        chosen = torch.cat([(part.labels == label).nonzero().flatten()[:16] for label in range(10)])
-        return InMemory(part.samples[chosen], part.labels[chosen])
+        chosen = torch.cat([(part.targets == label).nonzero().flatten()[:16] for label in range(10)])
+        return InMemory(part.samples[chosen], part.targets[chosen])
 
     train, test = few(whole.train), few(whole.open_test())
     return Found(train, lambda: test, whole.classes)

@@ -95,7 +95,7 @@ def test_pictures_are_small_and_what_is_no_picture_has_none(tmp_path):
     assert samples.as_png(torch.rand(7)) is None
     part = Part(InMemory(torch.rand(4, 7), torch.tensor([0, 1, 0, 1])), torch.arange(4))
     logits = torch.eye(2).repeat(2, 1)
-    assert samples.disagreements(tmp_path, part, part.labels, logits, -logits) == []
+    assert samples.disagreements(tmp_path, part, part.targets, logits, -logits) == []
     assert not list(tmp_path.iterdir())
 
 

@@ -122,16 +122,16 @@ def test_a_broken_teacher_is_told_apart(small):
 def test_the_sample_that_judges_a_teacher_is_spread_over_files_sorted_by_class(small, monkeypatch):
     monkeypatch.setattr(preflight, "GLANCE", 60)
     data = small.data(validation=0)  # 90, which is less than twice the sample
-    order = torch.argsort(data.train.labels, stable=True)  # as folders of classes are read
+    order = torch.argsort(data.train.targets, stable=True)  # as folders of classes are read
     data = replace(data, train=replace(data.train, ids=data.train.ids[order]))
     seen = []
 
     def look(part):
-        return torch.zeros(len(part), 3), part.labels
+        return torch.zeros(len(part), 3), part.targets
 
     monkeypatch.setattr(preflight, "answers", lambda _, part, __: seen.append(part) or look(part))
     list(preflight.check_teacher(small.Teacher(), data, CPU))
-    assert set(seen[0].labels.tolist()) == {0, 1, 2}
+    assert set(seen[0].targets.tolist()) == {0, 1, 2}
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_values_that_are_no_numbers_are_errors(check, small):
 
 def test_the_data_are_told_with_what_is_missing(small):
     data = small.data(validation=0, test=False)
-    data = replace(data, train=replace(data.train, ids=(data.train.labels != 2).nonzero().flatten()))
+    data = replace(data, train=replace(data.train, ids=(data.train.targets != 2).nonzero().flatten()))
     found = texts(preflight.check_data(data, batch=1000), "warning")
     for said in ("no training sample of class 2", "batch 1000", "no validation part", "no test part"):
         assert said in found

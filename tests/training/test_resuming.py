@@ -1,5 +1,6 @@
 """A training that was stopped ends with the same student, bit for bit, as one that was not."""
 
+import hashlib
 import json
 import random
 from dataclasses import replace
@@ -9,6 +10,7 @@ import torch
 
 from tests.conftest import Stopper
 from understudy.data import Views
+from understudy.errors import UserError
 from understudy.methods import find
 from understudy.models import student as product
 from understudy.settings import Settings
@@ -169,3 +171,42 @@ def test_two_checkpoints_are_kept_and_hold_what_was_written(tmp_path):
         checkpoints.write(tmp_path, 6, {"n": object()})
     checkpoints.clear(tmp_path)
     assert not tmp_path.exists()
+
+
+def test_tensors_of_every_kind_and_layout_come_back_from_a_checkpoint(tmp_path):
+    kinds = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int8]
+    tensors = [torch.randn(3, 2, 4, 5).mul(9).to(kind) for kind in (*kinds, torch.uint8, torch.bool)]
+    tensors += [torch.tensor(7), torch.empty(0, 3), tensors[0].to(memory_format=torch.channels_last), tensors[1].mT]
+    back = checkpoints.read(checkpoints.write(tmp_path, 1, tensors))
+    assert all(a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(tensors, back, strict=True))
+
+
+def test_a_checkpoint_of_another_format_and_one_that_makes_no_sense_are_told_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "FORMAT", 99)
+    path = checkpoints.write(tmp_path, 1, {"x": torch.ones(2)})
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="has format 99, and this version of Understudy goes on from format 1"):
+        checkpoints.newest(tmp_path)
+    body = path.read_bytes()[:-32].replace(b"[0, 8]", b"[0, 9]")
+    path.write_bytes(body + hashlib.sha256(body).digest())
+    with pytest.raises(checkpoints.DamagedError, match="outside the file"):
+        checkpoints.read(path)
+
+
+def test_checkpoints_that_take_long_to_write_are_further_apart(train, tmp_path, monkeypatch):
+    written, now, write = [], [0.0], checkpoints.write
+
+    def slow(*state):
+        written.append(now[0])
+        now[0] += 30.0
+        return write(*state)
+
+    def clock():
+        now[0] += 1.0
+        return now[0]
+
+    monkeypatch.setattr("understudy.training.loop.time.monotonic", clock)
+    monkeypatch.setattr(checkpoints, "write", slow)
+    assert train(replace(PLAIN, epochs=200), folder=tmp_path, every=2.0) is not None
+    stages = 2  # each begins with one
+    assert stages < len(written) <= stages + now[0] / (30.0 / 0.02)

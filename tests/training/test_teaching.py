@@ -165,7 +165,7 @@ def test_the_teacher_stays_as_it_is_and_terms_still_see_it(small):
     objective, forms, _ = notes_of(terms, teacher, small, replace(CPU, teacher_precision="bfloat16"))
     assert forms[0].startswith("bfloat16, without ")
     data = small.data()
-    reading = objective.read(data.example(8, torch.device("cpu")), data.train.labels[:8])
+    reading = objective.read(data.example(8, torch.device("cpu")), data.train.targets[:8])
     objective.judge(reading).loss.backward()
     assert reading.teacher_network is teacher
     values = reading.teacher["layer2"]

@@ -40,7 +40,7 @@ class Floor:
             self.teachers += [TappedNetwork(self._asked(teacher)) for teacher in others if teacher is not None]
 
     def take(self, batch: Batch) -> None:
-        self.inputs, self.labels = self.settings.prepare(batch.inputs), batch.labels
+        self.inputs, self.labels = self.settings.prepare(batch.inputs), batch.targets
 
     def steps(self) -> dict[str, Step]:
         """The floors by name; F2 only where a teacher is asked."""

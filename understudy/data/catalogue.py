@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from understudy.data import cifar, demo, folder, mnist, svhn
@@ -128,4 +128,4 @@ def _renamed(name: str, found: Found, classes: tuple[str, ...] | None) -> Found:
         return found
     if len(classes) != len(found.classes):
         raise UserError(f"{name} has {len(found.classes)} classes, but classes= names {len(classes)}")
-    return Found(found.train, found.open_test, classes, found.facts)
+    return replace(found, classes=classes)

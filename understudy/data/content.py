@@ -9,13 +9,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from understudy import nested
 from understudy.data.folder import Images
 from understudy.data.sources import InMemory, Source, Streamed
+from understudy.nested import Nested
 
 
 def content(source: Source) -> str:
     """SHA-256 over all samples and labels; it takes as long as reading them once."""
-    whole = hashlib.sha256(digest(source.labels).encode())
+    whole = hashlib.sha256(digest(source.targets).encode())
     if isinstance(source, InMemory):
         whole.update(digest(source.samples).encode())
     elif isinstance(source, Streamed) and isinstance(source.dataset, Images):
@@ -27,9 +29,12 @@ def content(source: Source) -> str:
     return whole.hexdigest()
 
 
-def digest(tensor: Tensor) -> str:
-    """SHA-256 of a tensor's type, shape and values."""
-    plain = tensor.detach().cpu().contiguous()
+def digest(values: Nested) -> str:
+    """SHA-256 of types, shapes and values."""
+    if not isinstance(values, Tensor):
+        parts = "".join(f"{name} {digest(tensor)}" for name, tensor in nested.named(values))
+        return hashlib.sha256(parts.encode()).hexdigest()
+    plain = values.detach().cpu().contiguous()
     told = hashlib.sha256(f"{plain.dtype} {tuple(plain.shape)}".encode())
     told.update(plain.reshape(-1).view(torch.uint8).numpy().data)
     return told.hexdigest()

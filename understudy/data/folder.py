@@ -92,5 +92,5 @@ def _source(images: Images, workers: int) -> Source:
     samples = torch.empty(len(images), images.channels, images.size, images.size, dtype=torch.uint8)
     lists = list(torch.arange(len(images)).split(64))
     for ids, batch in zip(lists, streamed.batches(lists, torch.device("cpu")), strict=True):
-        samples[ids] = batch
+        samples[ids] = batch  # type: ignore[assignment]  # pictures are one tensor
     return InMemory(samples, labels)

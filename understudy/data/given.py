@@ -1,19 +1,23 @@
 """Data that the user brings: tensors, and any map-style PyTorch ``Dataset``."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from understudy import nested, tasks
 from understudy.data.catalogue import load
 from understudy.data.parts import Data
-from understudy.data.reading import MEMORY_LIMIT, Found, assembled, class_names
-from understudy.data.sources import InMemory, Source, Streamed, as_tensor
+from understudy.data.reading import MEMORY_LIMIT, Found, assembled
+from understudy.data.sources import TARGETS, InMemory, Source, Streamed, as_sample, as_targets, divided, stacked
 from understudy.errors import UserError
+from understudy.nested import Nested
+from understudy.tasks import Task
 
-Pair = tuple[Any, Any]  # inputs and class numbers, as tensors or arrays
+Pair = tuple[Any, Any]  # inputs and targets, as tensors or arrays, or mappings or tuples of them
+TaskLike = Task | str | Mapping[str, Any]  # a task, its name, or a mapping of its name and settings
 _READ_TWICE = 4  # samples that must be the same both times
 _FORMS = "a Data, tensors (x, y), a Dataset, a pair (train, test) of either, or a known data set's name"
 
@@ -25,13 +29,29 @@ def from_tensors(
     validation: int | float = 0.1,
     seed: int = 0,
     classes: int | Sequence[str] | None = None,
+    task: TaskLike = "classification",
     name: str = "tensors",
 ) -> Data:
-    """Data of tensors or arrays: ``from_tensors((x, y), test=(x_test, y_test))``, with y the class numbers."""
+    """Data of tensors or arrays: ``from_tensors((x, y), test=(x_test, y_test))``.
+
+    Args:
+        train, test: pairs of inputs and targets. Either may be a mapping or tuple of tensors whose first dimension is
+            the sample: ``({"input_ids": ids, "attention_mask": mask}, y)``.
+        validation: how many training samples select instead (a number, or a share below 1; 0 for none).
+        seed: which samples these are.
+        classes: what the outputs are called, or how many there are; left out, the targets tell.
+        task: what the targets are: class numbers by default; ``"regression"``, ``"multilabel"``, ``"binary"``, a
+            mapping of name and settings, or a ``Task``.
+        name: of the data, in reports.
+
+    >>> x, y = torch.rand(20, 3, 8, 8), torch.arange(20) % 2
+    >>> data = from_tensors((x, y), classes=["cat", "dog"])
+    >>> len(data.train), len(data.validation), data.task.about
+    (18, 2, '2 classes')
+    """
     source = _in_memory(train, "train")
     opened = None if test is None else _in_memory(test, "test")  # it is in memory already; used only at the end
-    found = Found(source, None if opened is None else lambda: opened, class_names(classes, source.labels))
-    return assembled(found, name=name, validation=validation, seed=seed)
+    return _assembled(source, None if opened is None else lambda: opened, task, classes, name, validation, seed)
 
 
 def from_datasets(
@@ -41,66 +61,99 @@ def from_datasets(
     validation: int | float = 0.1,
     seed: int = 0,
     classes: int | Sequence[str] | None = None,
+    task: TaskLike = "classification",
     workers: int = 2,
     name: str = "dataset",
 ) -> Data:
-    """Data of map-style PyTorch datasets whose items are (input, class number).
+    """Data of map-style PyTorch datasets whose items are (input, target), or mappings with an entry ``label``.
 
     Small ones are read into memory once; larger ones are read by worker processes, batch by batch.
-    They must not augment at random: that is what views are for.
+    They must not augment at random: that is what views are for. ``task`` and ``classes`` are those of ``from_tensors``.
+
+    >>> from torch.utils.data import TensorDataset
+    >>> from_datasets(TensorDataset(torch.rand(20, 4), torch.arange(20) % 2)).classes
+    ('0', '1')
     """
     for part in (train, test):
         if part is not None:
             _check_map_style(part)
     source = _source(train, "train", workers)
     named = classes if classes is not None else getattr(train, "classes", None)
-    names = class_names(named if isinstance(named, (int, list, tuple)) else None, source.labels)
-    found = Found(source, None if test is None else lambda: _source(test, "test", workers), names)
-    return assembled(found, name=name, validation=validation, seed=seed)
+    names = named if isinstance(named, (int, list, tuple)) else None
+    opened = None if test is None else lambda: _source(test, "test", workers)
+    return _assembled(source, opened, task, names, name, validation, seed)
 
 
-def as_data(anything: Any, *, validation: int | float = 0.1, seed: int = 0) -> Data:
-    """Whatever holds data, as ``Data``: itself, tensors (x, y), a Dataset, (train, test) of either, or a name."""
+def _assembled(
+    source: Source,
+    open_test: Callable[[], Source] | None,
+    task: TaskLike,
+    names: int | Sequence[str] | None,
+    name: str,
+    validation: int | float,
+    seed: int,
+) -> Data:
+    if not len(source):
+        raise UserError(f"{name}: there are no samples")
+    try:
+        made = tasks.made(task, source.targets, names)
+    except UserError as error:
+        raise UserError(f"{name}, training part: {error}") from None
+    return assembled(Found(source, open_test, task=made), name=name, validation=validation, seed=seed)
+
+
+def as_data(anything: Any, *, validation: int | float = 0.1, seed: int = 0, task: TaskLike = "classification") -> Data:
+    """Whatever holds data, as ``Data``: itself, tensors (x, y), a Dataset, (train, test) of either, or a name.
+
+    >>> as_data((torch.rand(20, 4), torch.arange(20) % 2)).shape
+    (4,)
+    """
     if isinstance(anything, Data):
         return anything
     if isinstance(anything, str):
         return load(anything, validation=validation, seed=seed)
     if _is_tensors(anything):
-        return from_tensors(anything, validation=validation, seed=seed)
+        return from_tensors(anything, validation=validation, seed=seed, task=task)
     if isinstance(anything, (tuple, list)) and len(anything) == 2:
         train, test = anything
         if _is_tensors(train) and _is_tensors(test):
-            return from_tensors(train, test, validation=validation, seed=seed)
-        return from_datasets(train, test, validation=validation, seed=seed)
+            return from_tensors(train, test, validation=validation, seed=seed, task=task)
+        return from_datasets(train, test, validation=validation, seed=seed, task=task)
     if isinstance(anything, (tuple, list)):
         raise UserError(f"data is a {type(anything).__name__} of {len(anything)}; give {_FORMS}")
-    return from_datasets(anything, validation=validation, seed=seed)
+    return from_datasets(anything, validation=validation, seed=seed, task=task)
 
 
 def _is_tensors(thing: Any) -> TypeGuard[Pair]:
-    kinds = (Tensor, np.ndarray)
-    return isinstance(thing, (tuple, list)) and len(thing) == 2 and all(isinstance(t, kinds) for t in thing)
+    return isinstance(thing, (tuple, list)) and len(thing) == 2 and all(map(_holds_tensors, thing))
+
+
+def _holds_tensors(thing: Any) -> bool:
+    """A tensor or an array, or a mapping of them; pairs of pairs are (train, test)."""
+    if isinstance(thing, Mapping):
+        return bool(thing) and all(map(_holds_tensors, thing.values()))
+    return isinstance(thing, (Tensor, np.ndarray))
 
 
 def _in_memory(pair: Pair, part: str) -> InMemory:
-    if not _is_tensors(pair):
+    if not (isinstance(pair, (tuple, list)) and len(pair) == 2):
         raise UserError(f"{part}: give a pair (x, y) of tensors or arrays, not {type(pair).__name__}")
-    x, y = (torch.as_tensor(t) for t in pair)
-    if x.ndim < 2:
+    try:
+        x, y = map(_as_nested, pair)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{part}: give a pair (x, y) of tensors or arrays: {error}") from error
+    if isinstance(x, Tensor) and x.ndim < 2:
         raise UserError(f"{part}: x has shape {tuple(x.shape)}; its first dimension must be the samples, then theirs")
-    return InMemory(x.float() if x.dtype == torch.float64 else x, _class_numbers(y, part))
+    x = nested.each(lambda tensor: tensor.float() if tensor.dtype == torch.float64 else tensor, x)
+    return InMemory(x, nested.each(lambda tensor: tensor.detach().cpu(), y))
 
 
-def _class_numbers(labels: Tensor, part: str) -> Tensor:
-    """One whole number per sample."""
-    labels = labels.detach().cpu()
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.ndim != 1:
-        raise UserError(f"{part}: labels have shape {tuple(labels.shape)}; give class numbers (one-hot: y.argmax(1))")
-    if labels.is_floating_point() and not torch.equal(labels, labels.round()):
-        raise UserError(f"{part}: labels must be whole class numbers, found {labels[labels != labels.round()][0]:g}")
-    return labels.to(torch.int64)
+def _as_nested(value: Any) -> Nested:
+    if isinstance(value, Mapping):
+        return {str(name): _as_nested(part) for name, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(map(_as_nested, value))
+    return torch.as_tensor(value)
 
 
 def _check_map_style(dataset: Any) -> None:
@@ -116,108 +169,119 @@ def _source(dataset: Any, part: str, workers: int) -> Source:
         raise UserError(f"{part}: the dataset is empty")
     if isinstance(dataset, torch.utils.data.TensorDataset) and len(dataset.tensors) == 2:
         return _in_memory(dataset.tensors, part)
-    sample = _check_items(dataset, part)
-    if sample.nbytes * len(dataset) <= MEMORY_LIMIT:
+    sample, target = _check_items(dataset, part)
+    size = sum(tensor.nbytes for tensor in nested.tensors(sample))
+    if size * len(dataset) <= MEMORY_LIMIT:
         return _read_all(dataset, part)
-    labels = _known_labels(dataset)
-    if labels is None:
-        labels = _labels_by_reading(dataset, workers)
-    return Streamed(dataset, _class_numbers(labels, part), workers=workers)
+    targets = _listed_targets(dataset, target) if isinstance(target, Tensor) else None
+    return Streamed(dataset, _targets_by_reading(dataset, workers) if targets is None else targets, workers=workers)
 
 
-def _check_items(dataset: Any, part: str) -> Tensor:
-    """The first sample, after a look at whether items are (input, label) and stay the same when read again."""
+def _check_items(dataset: Any, part: str) -> tuple[Nested, Nested]:
+    """The first item, after a look at whether items are (input, target) and stay the same when read again."""
     for index in range(min(_READ_TWICE, len(dataset))):
-        sample, again = _sample(dataset, index, part), _sample(dataset, index, part)
-        if sample.shape != again.shape or not torch.equal(sample.nan_to_num(), again.nan_to_num()):
+        (sample, _), (again, _) = _item(dataset, index, part), _item(dataset, index, part)
+        if not nested.same(sample, again):
             raise UserError(
                 f"{part}: sample {index} differs when it is read again: take the random transforms out of the dataset "
                 "and draw views instead (data.Views), so that every run sees the same"
             )
-    return _sample(dataset, 0, part)
+    return _item(dataset, 0, part)
 
 
-def _sample(dataset: Any, index: int, part: str) -> Tensor:
+def _item(dataset: Any, index: int, part: str) -> tuple[Nested, Nested]:
+    """Input and target of one item, as tensors."""
     item = dataset[index]
-    if not isinstance(item, (tuple, list)) or len(item) != 2:
-        kind = f"{type(item).__name__} of {len(item)}" if hasattr(item, "__len__") else type(item).__name__
-        raise UserError(f"{part}: item {index} is a {kind}; a dataset's items must be (input, class number)")
     try:
-        sample = as_tensor(item[0])
+        value, target = divided(item)
+    except TypeError:
+        kind = f"{type(item).__name__} of {len(item)}" if hasattr(item, "__len__") else type(item).__name__
+        names = ", ".join(map(repr, TARGETS))
+        raise UserError(
+            f"{part}: item {index} is a {kind}; a dataset's items must be (input, target), "
+            f"or a mapping with an entry called one of {names}"
+        ) from None
+    try:
+        sample = as_sample(value)
     except (TypeError, ValueError) as error:
         raise UserError(f"{part}: the input of item {index} is no tensor, array or picture ({error})") from error
-    _check_label(item[1], index, part)
-    return sample.float() if sample.dtype == torch.float64 else sample
-
-
-def _check_label(label: Any, index: int, part: str) -> None:
     try:
-        number = np.asarray(label)
-    except (TypeError, ValueError):
-        number = np.array("ragged")
-    if number.size != 1 or number.dtype.kind not in "biuf":
-        raise UserError(f"{part}: labels must be class numbers, but item {index} has {str(label)[:40]!r}")
+        return sample, as_targets(_as_nested(target))
+    except (TypeError, ValueError, RuntimeError) as error:
+        shown = str(target)[:40]
+        raise UserError(
+            f"{part}: targets must be class numbers or other numbers, but item {index} has {shown!r}"
+        ) from error
 
 
 def _read_all(dataset: Any, part: str) -> InMemory:
-    first = _sample(dataset, 0, part)
-    samples = torch.empty(len(dataset), *first.shape, dtype=first.dtype)
-    labels = []
+    first, _ = _item(dataset, 0, part)
+    if not isinstance(first, Tensor):
+        items = [_item(dataset, index, part) for index in range(len(dataset))]
+        numbers = range(len(items))
+        samples = _stacked(part, numbers, [sample for sample, _ in items])
+        return InMemory(samples, _stacked(part, numbers, [target for _, target in items], "the target of "))
+    whole = torch.empty(len(dataset), *first.shape, dtype=first.dtype)
+    targets = []
     for index in range(len(dataset)):
-        sample, label = dataset[index]
-        sample = as_tensor(sample)
-        if sample.shape != first.shape:
+        sample, target = _item(dataset, index, part)
+        if not isinstance(sample, Tensor) or sample.shape != first.shape:
+            there = tuple(sample.shape) if isinstance(sample, Tensor) else type(sample).__name__
             raise UserError(
-                f"{part}: sample {index} has shape {tuple(sample.shape)}, sample 0 {tuple(first.shape)}; "
+                f"{part}: sample {index} has shape {there}, sample 0 {tuple(first.shape)}; "
                 "all must have one shape (resize them in the dataset)"
             )
-        samples[index] = sample
-        labels.append(label)
-    return InMemory(samples, _class_numbers(_stacked(labels, part), part))
+        whole[index] = sample
+        targets.append(target)
+    return InMemory(whole, _stacked(part, range(len(targets)), targets, "the target of "))
 
 
-def _stacked(labels: list[Any], part: str) -> Tensor:
+def _stacked(part: str, numbers: Iterable[int], values: list[Nested], what: str = "") -> Nested:
     try:
-        return torch.as_tensor(np.array([np.asarray(label) for label in labels]))
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{part}: labels must be class numbers ({error})") from error
+        return stacked(numbers, values)
+    except UserError as error:
+        raise UserError(f"{part}: {what}{error}") from None
 
 
-def _known_labels(dataset: Any) -> Tensor | None:
-    """Labels that the dataset lists, where they are those that its items carry."""
+def _listed_targets(dataset: Any, first: Tensor) -> Tensor | None:
+    """Targets that the dataset lists, where they are those that its items carry."""
     if isinstance(dataset, torch.utils.data.Subset):
-        inner = _known_labels(dataset.dataset)
+        inner = _listed_targets(dataset.dataset, first)
         return None if inner is None else inner[torch.as_tensor(dataset.indices)]
     for attribute in ("targets", "labels"):
         listed = getattr(dataset, attribute, None)
         if listed is None or not hasattr(listed, "__len__") or len(listed) != len(dataset):
             continue
         try:
-            labels = torch.as_tensor(listed)
+            targets = as_targets(torch.as_tensor(listed))
         except (TypeError, ValueError, RuntimeError):
             continue
-        if all(_same(labels[i], dataset[i][1]) for i in range(min(_READ_TWICE, len(dataset)))):
-            return labels
+        assert isinstance(targets, Tensor)
+        if all(_same(targets[i], divided(dataset[i])[1]) for i in range(min(_READ_TWICE, len(dataset)))):
+            return targets
     return None
 
 
-def _same(listed: Tensor, label: Any) -> bool:
-    return listed.numel() == 1 and np.asarray(label).size == 1 and int(listed) == int(label)
+def _same(listed: Tensor, target: Any) -> bool:
+    try:
+        return torch.equal(listed.squeeze().double(), torch.as_tensor(target).squeeze().double().cpu())
+    except (TypeError, ValueError, RuntimeError):
+        return False
 
 
-class _LabelsOf:
+class _TargetsOf:
     def __init__(self, dataset: Any):
         self.dataset = dataset
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> int:
-        return int(self.dataset[index][1])
+    def __getitem__(self, index: int) -> Nested:
+        return as_targets(_as_nested(divided(self.dataset[index])[1]))
 
 
-def _labels_by_reading(dataset: Any, workers: int) -> Tensor:
-    """One pass over the items, for their labels alone."""
+def _targets_by_reading(dataset: Any, workers: int) -> Nested:
+    """One pass over the items, for their targets alone."""
     make: Callable[..., Any] = torch.utils.data.DataLoader
-    loader = make(_LabelsOf(dataset), batch_size=64, num_workers=workers, generator=torch.Generator())
-    return torch.cat(list(loader))
+    loader = make(_TargetsOf(dataset), batch_size=64, num_workers=workers, generator=torch.Generator())
+    return nested.concatenated(list(loader))

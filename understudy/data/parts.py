@@ -3,24 +3,28 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from understudy import randomness
+from understudy import nested, randomness
 from understudy.data.sources import InMemory, Source
-from understudy.data.views import PLAIN, Draw, Views, mixed, mixed_labels
+from understudy.data.views import PLAIN, Draw, Views, mixed
 from understudy.errors import UserError
+from understudy.nested import Nested
+from understudy.tasks.task import Task
 
 _STREAMED_SAMPLE = 1024  # images that stand for all where reading all would take long
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Inputs and labels of one step; ``ids`` are the samples' numbers in the data set's own training file."""
+    """Inputs and targets of one step; ``ids`` are the samples' numbers in the data set's own training file."""
 
-    inputs: Tensor
-    labels: Tensor  # class numbers, or distributions over the classes where samples were mixed
+    inputs: Any  # nested tensors
+    targets: Any  # nested tensors, as the data's task knows them
     ids: Tensor
     draw: Draw | None = None  # of which views these are; None: the samples as they are
     numbers: Tensor | None = None  # the ids on the CPU, for whoever would else wait for the device
@@ -40,8 +44,8 @@ class Part:
         return len(self.ids)
 
     @property
-    def labels(self) -> Tensor:
-        return self.source.labels[self.ids]
+    def targets(self) -> Any:
+        return nested.chosen(self.source.targets, self.ids)
 
     def in_order(self, batch: int, device: torch.device) -> Iterator[Batch]:
         """Every sample once, as it is, in the file's order."""
@@ -54,55 +58,71 @@ class Part:
         seed: int,
         batch: int,
         views: Views,
-        classes: int,
+        task: Task,
         device: torch.device,
         start: int = 0,
         draw: Draw | None = None,
     ) -> Iterator[Batch]:
         """One epoch in its own random order, in views of its own (or those of ``draw``), from step ``start`` on.
 
-        An incomplete last batch is left out; other samples are at the end of the next epoch.
+        An incomplete last batch is left out; other samples are at the end of the next epoch. ``task`` says how targets
+        follow the views.
         """
         batch = min(batch, len(self))
         order = randomness.shuffled(seed, epoch, self.ids)[: len(self) // batch * batch]
         lists = list(order.split(batch))[start:]
-        return self.viewed(lists, draw or Draw(seed, epoch), views, classes, device)
+        return self.viewed(lists, draw or Draw(seed, epoch), views, task, device)
 
     def last_of_epoch(self, epoch: int, *, seed: int, batch: int) -> Tensor | None:
         """A whole batch from the end of an epoch's order, with all that the epoch leaves out; None: it leaves none."""
         return randomness.shuffled(seed, epoch, self.ids)[-batch:] if len(self) % min(batch, len(self)) else None
 
     def viewed(
-        self, lists: list[Tensor], draw: Draw, views: Views, classes: int, device: torch.device
+        self, lists: list[Tensor], draw: Draw, views: Views, task: Task, device: torch.device
     ) -> Iterator[Batch]:
         """Batches of these samples, in these views."""
         if views == PLAIN:
             return self._batches(lists, device)
-        return self._viewed(lists, draw, views, classes, device)
+        return self._viewed(lists, draw, views, task, device)
 
     def steps(self, batch: int) -> int:
         return len(self) // min(batch, len(self))
 
     def _batches(self, lists: list[Tensor], device: torch.device) -> Iterator[Batch]:
-        here, labels = _sent(lists, device), _sent([self.source.labels[ids] for ids in lists], device)
-        for own, ids, y, images in zip(lists, here, labels, self.source.batches(lists, device), strict=True):
-            yield Batch(PLAIN.draw(images, 0, 0, ids), y, ids, numbers=own)
+        here, targets = _sent(lists, device), _targets_sent(self.source.targets, lists, device)
+        for own, ids, y, inputs in zip(lists, here, targets, self.source.batches(lists, device), strict=True):
+            yield Batch(_plain(inputs, ids), y, ids, numbers=own)
 
     def _viewed(
-        self, lists: list[Tensor], draw: Draw, views: Views, classes: int, device: torch.device
+        self, lists: list[Tensor], draw: Draw, views: Views, task: Task, device: torch.device
     ) -> Iterator[Batch]:
-        known, seed, number = self.source.labels, draw.seed, draw.number
+        known, seed, number = self.source.targets, draw.seed, draw.number
+        follows = views.moves and task.moves_targets
         partners = [views.partners(seed, number, ids, self.ids) for ids in lists]
         wanted = [ids if other is None else torch.cat((ids, other)) for ids, other in zip(lists, partners, strict=True)]
-        here, labels = _sent(wanted, device), _sent([known[ids] for ids in wanted], device)
-        for own, ids, y, images in zip(lists, here, labels, self.source.batches(wanted, device), strict=True):
+        here, targets = _sent(wanted, device), _targets_sent(known, wanted, device)
+        for own, ids, y, images in zip(lists, here, targets, self.source.batches(wanted, device), strict=True):
             count = len(own)
+            if not isinstance(images, Tensor):
+                raise UserError(f"views ({views}) are of images: the inputs of these data are {_names(images)}")
             x = views.draw(images, seed, number, ids)
+            if follows:
+                height, width = images.shape[2:]
+                y = task.moved(y, views.moved((height, width), seed, number, ids))
             if views.mixup:
                 share = views.share(seed, number, ids[:count])
                 x = mixed(x[:count], x[count:], share)
-                y = mixed_labels(y[:count], y[count:], share, classes)
+                y = task.mixed(nested.chosen(y, slice(count)), nested.chosen(y, slice(count, None)), share)
             yield Batch(views.finish(x, seed, number, ids[:count]), y, ids[:count], draw, own)
+
+
+def _plain(inputs: Nested, ids: Tensor) -> Nested:
+    """Inputs as they are: images of bytes between 0 and 1."""
+    return nested.each(lambda tensor: PLAIN.draw(tensor, 0, 0, ids), inputs)
+
+
+def _names(inputs: Nested) -> str:
+    return ", ".join(name for name, _ in nested.named(inputs))
 
 
 def _sent(lists: list[Tensor], device: torch.device) -> Sequence[Tensor]:
@@ -110,19 +130,35 @@ def _sent(lists: list[Tensor], device: torch.device) -> Sequence[Tensor]:
     return torch.cat(lists).to(device).split([len(part) for part in lists]) if lists else []
 
 
+def _targets_sent(targets: Nested, lists: list[Tensor], device: torch.device) -> Sequence[Nested]:
+    """The targets of each list, sent to the device in one go."""
+    if isinstance(targets, Tensor):
+        return _sent([targets[ids] for ids in lists], device)
+    if not lists:
+        return []
+    whole = nested.moved(nested.chosen(targets, torch.cat(lists)), device)
+    ends = list(accumulate(len(ids) for ids in lists))
+    return [nested.chosen(whole, slice(end - len(ids), end)) for ids, end in zip(lists, ends, strict=True)]
+
+
 @dataclass(frozen=True)
 class Data:
-    """A classification data set: training part, validation part (may be empty), and a test part not yet opened."""
+    """A data set with its task: training part, validation part (may be empty), and a test part not yet opened."""
 
     train: Part
     validation: Part | None
     open_test: Callable[[], Part] | None
-    classes: tuple[str, ...]
-    shape: tuple[int, ...]  # of one sample: channels, height, width
+    task: Task
+    shape: Any  # of one sample's input: of images channels, height, width; a dict where inputs are one
     name: str = "data"
     mean: tuple[float, ...] | None = None  # of each channel, between 0 and 1, over the training part
     std: tuple[float, ...] | None = None
     facts: dict[str, object] = field(default_factory=dict)  # whatever the run folder should record
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What the outputs of a network for these data are called."""
+        return self.task.names
 
     @cached_property
     def test(self) -> Part | None:
@@ -136,19 +172,24 @@ class Data:
             return "test", self.test
         return ("validation", self.validation) if self.validation is not None else ("train", self.train)
 
-    def example(self, batch: int, device: torch.device) -> Tensor:
-        """A few training samples as they are."""
+    def example(self, batch: int, device: torch.device) -> Any:
+        """The inputs of a few training samples as they are."""
         ids = self.train.ids[:batch]
         return next(self.train._batches([ids], device)).inputs
 
 
-def split(source: Source, validation: int | float, *, seed: int, classes: int) -> tuple[Part, Part | None]:
-    """A stratified validation part taken off the training samples: a number of samples, or a share below 1."""
+def split(
+    source: Source, validation: int | float, *, seed: int, strata: Tensor | None = None
+) -> tuple[Part, Part | None]:
+    """A validation part taken off the training samples: a number of samples, or a share below 1.
+
+    ``strata`` are numbers from 0, one for each sample; each number's share is the same in both parts.
+    """
     ids = torch.arange(len(source))
     count = _validation_count(validation, len(source))
     if count == 0:
         return Part(source, ids), None
-    chosen = _stratified(source.labels, count, seed, classes)
+    chosen = _stratified(torch.zeros_like(ids) if strata is None else strata, count, seed)
     return Part(source, ids[~chosen]), Part(source, ids[chosen])
 
 
@@ -161,17 +202,17 @@ def _validation_count(validation: int | float, samples: int) -> int:
     return count
 
 
-def _stratified(labels: Tensor, count: int, seed: int, classes: int) -> Tensor:
-    """Which samples are taken: each class in proportion, largest remainders first, at random within a class."""
-    sizes = torch.bincount(labels, minlength=classes)
-    exact = sizes.double() * count / len(labels)
+def _stratified(strata: Tensor, count: int, seed: int) -> Tensor:
+    """Which samples are taken: each stratum in proportion, largest remainders first, at random within a stratum."""
+    sizes = torch.bincount(strata)
+    exact = sizes.double() * count / len(strata)
     quota = exact.floor().long()
     most_left = torch.argsort(exact - quota, descending=True, stable=True)
     quota[most_left[: count - int(quota.sum())]] += 1
-    chosen = torch.zeros(len(labels), dtype=torch.bool)
-    for label in range(classes):
-        members = (labels == label).nonzero().flatten()
-        chosen[randomness.shuffled(seed, 0, members, "validation")[: quota[label]]] = True
+    chosen = torch.zeros(len(strata), dtype=torch.bool)
+    for stratum in range(len(sizes)):
+        members = (strata == stratum).nonzero().flatten()
+        chosen[randomness.shuffled(seed, 0, members, "validation")[: quota[stratum]]] = True
     return chosen
 
 
@@ -184,7 +225,7 @@ def channel_statistics(part: Part) -> tuple[tuple[float, ...], tuple[float, ...]
     lists = list(ids.split(5000 if isinstance(part.source, InMemory) else 32))
     counts = torch.zeros(0)
     for images in part.source.batches(lists, torch.device("cpu")):
-        if images.dtype != torch.uint8 or images.ndim != 4:
+        if not isinstance(images, Tensor) or images.dtype != torch.uint8 or images.ndim != 4:
             return None, None
         if not len(counts):
             counts = torch.zeros(images.shape[1], 256, dtype=torch.float64)
@@ -198,9 +239,9 @@ def channel_statistics(part: Part) -> tuple[tuple[float, ...], tuple[float, ...]
 
 
 def fewer(data: Data, count: int) -> Data:
-    """The same data with only ``count`` training samples, each class in proportion."""
+    """The same data with only ``count`` training samples, each stratum (class) in proportion."""
     if not 0 < count <= len(data.train):
         raise UserError(f"{count} training samples are asked for; there are {len(data.train)}")
-    labels = data.train.labels
-    chosen = _stratified(labels, count, 0, len(data.classes))
+    strata = data.task.strata(data.train.targets)
+    chosen = _stratified(torch.zeros_like(data.train.ids) if strata is None else strata, count, 0)
     return replace(data, train=Part(data.train.source, data.train.ids[chosen]))

@@ -1,17 +1,19 @@
 """What every reader of a data set shares: its settings, what it finds, and how that becomes a ``Data``."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
+from understudy import nested
 from understudy.data.parts import Data, Part, channel_statistics, split
 from understudy.data.sources import InMemory, Source
 from understudy.errors import UserError
+from understudy.nested import Shape
+from understudy.tasks import Classification, Task
 
 MEMORY_LIMIT = 512 * 1024**2  # bytes; larger sets are streamed by worker processes
 Progress = Callable[[str, int, int | None], None]  # file, bytes so far, bytes in all where known
@@ -33,20 +35,21 @@ class Options:
 
 @dataclass(frozen=True)
 class Found:
-    """A training source, the way to the test source, and the class names."""
+    """A training source, the way to the test source, and the task; without one, classification into ``classes``."""
 
     train: Source
     open_test: Callable[[], Source] | None
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = ()
     facts: dict[str, object] = field(default_factory=dict)
+    task: Task | None = None
 
 
 def assembled(found: Found, *, name: str, validation: int | float, seed: int) -> Data:
     """The data set in its three parts; the test source is opened only when it is asked for."""
-    classes = len(found.classes)
-    check_labels(found.train, classes, f"{name}, training part")
+    task = found.task or Classification(found.classes)
+    checked(found.train, task, f"{name}, training part")
     shape = sample_shape(found.train)
-    train, chosen = split(found.train, validation, seed=seed, classes=classes)
+    train, chosen = split(found.train, validation, seed=seed, strata=task.strata(found.train.targets))
     mean, std = channel_statistics(train)
     open_source = found.open_test
 
@@ -54,7 +57,7 @@ def assembled(found: Found, *, name: str, validation: int | float, seed: int) ->
         assert open_source is not None
         with plain_errors():
             source = open_source()
-        check_labels(source, classes, f"{name}, test part")
+        checked(source, task, f"{name}, test part")
         if sample_shape(source) != shape:
             raise UserError(f"{name}: test samples have shape {sample_shape(source)}, training samples {shape}")
         return Part(source, torch.arange(len(source)))
@@ -63,7 +66,7 @@ def assembled(found: Found, *, name: str, validation: int | float, seed: int) ->
         train=train,
         validation=chosen,
         open_test=open_test if open_source else None,
-        classes=found.classes,
+        task=task,
         shape=shape,
         name=name,
         mean=mean,
@@ -81,36 +84,25 @@ def plain_errors() -> Iterator[None]:
         raise UserError(f"cannot read {error.filename or 'the data'} ({error.strerror or error})") from error
 
 
-def check_labels(source: Source, classes: int, what: str) -> None:
-    """There are samples, and every label is a class number."""
+def checked(source: Source, task: Task, what: str) -> None:
+    """There are samples, and every target is one of the task; targets get the types in which training uses them."""
     if not len(source):
         raise UserError(f"{what}: there are no samples")
-    if len(source) != len(source.labels):
-        raise UserError(f"{what}: {len(source)} samples and {len(source.labels)} labels; there must be one for each")
-    wrong = ((source.labels < 0) | (source.labels >= classes)).nonzero().flatten()
-    if len(wrong):
-        first = int(wrong[0])
-        raise UserError(
-            f"{what}: sample {first} has label {int(source.labels[first])}, "
-            f"but the {classes} classes are numbered 0 to {classes - 1} ({len(wrong)} such labels)"
-        )
+    if len(source) != (targets := nested.count(source.targets)):
+        raise UserError(f"{what}: {len(source)} samples and {targets} labels; there must be one for each")
+    try:
+        source.targets = task.converted(source.targets)
+        task.check(source.targets)
+    except UserError as error:
+        raise UserError(f"{what}: {error}") from None
 
 
-def sample_shape(source: Source) -> tuple[int, ...]:
-    """The shape of one sample."""
+def sample_shape(source: Source) -> Shape:
+    """The shape of one sample's input."""
     if isinstance(source, InMemory):
-        return tuple(source.samples.shape[1:])
+        return nested.shape_of(source.samples)
     first = torch.zeros(1, dtype=torch.int64)
-    return tuple(next(iter(source.batches([first], torch.device("cpu")))).shape[1:])
-
-
-def class_names(classes: int | Sequence[str] | None, labels: Tensor) -> tuple[str, ...]:
-    """Names given, or numbers: as many as said, or as the labels call for."""
-    if classes is None:
-        classes = int(labels.max()) + 1 if len(labels) else 0
-    if isinstance(classes, int):
-        return tuple(str(number) for number in range(classes))
-    return tuple(classes)
+    return nested.shape_of(next(iter(source.batches([first], torch.device("cpu")))))
 
 
 def md5_of(path: Path) -> str:

@@ -2,51 +2,58 @@
 
 import os
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
+from understudy import nested
 from understudy.errors import UserError
+from understudy.nested import Nested
+
+TARGETS = ("labels", "label", "targets", "target")  # names under which a mapping holds the target
 
 
 class Source(Protocol):
-    """Numbered samples with labels. ``batches`` answers lists of sample numbers with tensors, in that order.
+    """Numbered samples with targets. ``batches`` answers lists of sample numbers with inputs, in that order.
 
-    Images are (N, C, H, W): uint8 from 0 to 255, or floating-point as they are.
+    Inputs and targets are nested tensors whose first dimension is the sample; targets are on the CPU. Images are
+    (N, C, H, W): uint8 from 0 to 255, or floating-point as they are.
     """
 
-    labels: Tensor  # int64, on the CPU
+    targets: Nested
 
     def __len__(self) -> int: ...
 
-    def batches(self, ids: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]: ...
+    def batches(self, ids: Iterable[Tensor], device: torch.device) -> Iterator[Nested]: ...
 
 
 class InMemory:
     """Samples that fit in memory: they live on the device, and a batch is one indexing."""
 
-    def __init__(self, samples: Tensor, labels: Tensor):
-        if len(samples) != len(labels):
-            raise UserError(f"{len(samples)} samples and {len(labels)} labels: there must be one label for each")
-        if samples.is_floating_point() and not torch.isfinite(samples).all():
-            bad = int((~torch.isfinite(samples.reshape(len(samples), -1)).all(1)).nonzero()[0])
-            raise UserError(f"sample {bad} holds NaN or infinity: clean the data first")
+    def __init__(self, samples: Nested, targets: Nested):
+        self.count = nested.count(samples)
+        if (labelled := nested.count(targets)) != self.count:
+            raise UserError(f"{self.count} samples and {labelled} labels: there must be one label for each")
+        nested.same_count(samples, self.count, "input")
+        nested.same_count(targets, self.count, "target")
+        if broken := nested.not_finite(samples):
+            raise UserError(f"sample {broken[0]} holds NaN or infinity: clean the data first")
         self.samples = samples
-        self.labels = labels.to(torch.int64)
+        self.targets = as_targets(targets)
 
     def __len__(self) -> int:
-        return len(self.samples)
+        return self.count
 
-    def batches(self, ids: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
-        if self.samples.device != device:
-            self.samples = self.samples.to(device)
+    def batches(self, ids: Iterable[Tensor], device: torch.device) -> Iterator[Nested]:
+        if nested.device(self.samples) != device:
+            self.samples = nested.moved(self.samples, device)
         lists = list(ids)
         if lists:  # all sample numbers go over at once: a device that is asked for each batch waits for each
             for batch in torch.cat(lists).to(device).split([len(numbers) for numbers in lists]):
-                yield self.samples.index_select(0, batch)
+                yield nested.each(lambda samples, batch=batch: samples.index_select(0, batch), self.samples)  # type: ignore[misc]
 
 
 class Streamed:
@@ -56,15 +63,15 @@ class Streamed:
     and leave with the source.
     """
 
-    def __init__(self, dataset: Any, labels: Tensor, *, workers: int = 2):
+    def __init__(self, dataset: Any, targets: Nested, *, workers: int = 2):
         self.dataset = dataset
-        self.labels = labels.to(torch.int64)
+        self.targets = as_targets(targets)
         self.workers = workers
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def batches(self, ids: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
+    def batches(self, ids: Iterable[Tensor], device: torch.device) -> Iterator[Nested]:
         pinned = device.type == "cuda"
         reader = _idle.pop(self, None)
         if reader is None or reader.pinned != pinned:  # there is none yet, or somebody else reads with it just now
@@ -73,7 +80,7 @@ class Streamed:
             for batch in reader.read(ids):
                 if isinstance(batch, UserError):
                     raise batch
-                yield batch.to(device, non_blocking=True)
+                yield nested.moved(batch, device, non_blocking=True)
             _idle[self] = reader
         finally:
             del reader  # with its workers, after an error or where nobody asks for the rest; no traceback may hold it
@@ -85,7 +92,7 @@ class _Reader:
     def __init__(self, dataset: Any, workers: int, pinned: bool):
         self.pinned = pinned
         self.listed = _Listed()
-        self.loader: torch.utils.data.DataLoader[Tensor | UserError] = torch.utils.data.DataLoader(
+        self.loader: torch.utils.data.DataLoader[Nested | UserError] = torch.utils.data.DataLoader(
             _Lists(dataset),
             batch_size=None,  # one item of _Lists is a whole batch
             sampler=self.listed,
@@ -96,7 +103,7 @@ class _Reader:
             generator=torch.Generator(),  # of its own, so that reading leaves the global one as it is
         )
 
-    def read(self, ids: Iterable[Tensor]) -> Iterator[Tensor | UserError]:
+    def read(self, ids: Iterable[Tensor]) -> Iterator[Nested | UserError]:
         self.listed.ids = ids
         return iter(self.loader)
 
@@ -139,28 +146,67 @@ class _Lists(torch.utils.data.Dataset[Any]):
 
     def __getitem__(self, ids: list[int]) -> Any:
         try:
-            return _stacked(ids, [_sample_of(self.dataset[index]) for index in ids])
+            return stacked(ids, [_sample_of(self.dataset[index]) for index in ids])
         except UserError as error:
             return error
 
 
-def _sample_of(item: Any) -> Tensor:
-    sample = as_tensor(item[0] if isinstance(item, (tuple, list)) else item)
+def divided(item: Any) -> tuple[Any, Any]:
+    """Input and target of a dataset's item: a pair, or a mapping of which one entry is called a label or target."""
+    if isinstance(item, (tuple, list)) and len(item) == 2:
+        return item[0], item[1]
+    if isinstance(item, Mapping):
+        for name in TARGETS:
+            if name in item and len(item) > 1:
+                return {key: value for key, value in item.items() if key != name}, item[name]
+    raise TypeError
+
+
+def _sample_of(item: Any) -> Nested:
+    try:
+        return as_sample(divided(item)[0])
+    except TypeError:
+        return as_sample(item[0] if isinstance(item, (tuple, list)) else item)
+
+
+def as_sample(value: Any) -> Nested:
+    """One sample's input: a tensor, an array or a picture, or a mapping or tuple of them."""
+    if isinstance(value, Mapping):
+        return {str(name): as_sample(part) for name, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(as_sample(part) for part in value)
+    sample = as_tensor(value)
     return sample.float() if sample.dtype == torch.float64 else sample
 
 
-def _stacked(ids: list[int], samples: list[Tensor]) -> Tensor:
-    for index, sample in zip(ids, samples, strict=True):
-        if sample.shape != samples[0].shape:
-            raise UserError(
-                f"sample {index} has shape {tuple(sample.shape)}, sample {ids[0]} {tuple(samples[0].shape)}; "
-                "all must have one shape (resize them in the dataset)"
-            )
-    return torch.stack(samples)
+def stacked(ids: Iterable[int], samples: list[Nested]) -> Nested:
+    """Samples of one structure and shape as a batch; the error names the first that differs."""
+    first = dict(nested.named(samples[0]))
+    numbers = list(ids)
+    for index, sample in zip(numbers, samples, strict=True):
+        for name, tensor in nested.named(sample):
+            if name not in first or tensor.shape != first[name].shape:
+                there = tuple(first[name].shape) if name in first else "no such entry"
+                raise UserError(
+                    f"sample {index}{f' {name!r}' if name else ''} has shape {tuple(tensor.shape)}, "
+                    f"sample {numbers[0]} {there}; all must have one shape (resize or pad them in the dataset)"
+                )
+    return nested.stacked(samples)
 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def as_targets(targets: Nested) -> Nested:
+    """Targets in the types in which they are kept: whole numbers as int64, others as float32."""
+
+    def kept(tensor: Tensor) -> Tensor:
+        if tensor.is_floating_point():
+            return tensor.float() if tensor.dtype == torch.float64 else tensor
+        return tensor.to(torch.int64) if tensor.dtype != torch.bool else tensor
+
+    return nested.each(kept, targets)
 
 
 def as_tensor(sample: Any) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from understudy import randomness
 from understudy.errors import UserError
+from understudy.tasks.task import Moves
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Views:
         shift: up to so many pixels in each direction, over zeros (random crop with padding is the same).
         flip: left and right exchanged for half of the samples.
         cutout: the side of a square that is set to 0, at a random place (partly outside, too).
-        mixup: alpha of Beta(alpha, alpha); every sample is mixed with another one, and so are the labels.
+        mixup: alpha of Beta(alpha, alpha); every sample is mixed with another one, and so are the targets.
     """
 
     shift: int = 0
@@ -52,16 +53,37 @@ class Views:
         drawn = randomness.integers(seed, epoch, ids, "mixup/partner", 0, len(pool))
         return pool[drawn.to(pool.device)].to(ids.device)
 
+    @property
+    def moves(self) -> bool:
+        """Whether pixels change their places."""
+        return self.shift > 0 or self.flip
+
+    def moved(self, size: tuple[int, int], seed: int, epoch: int, ids: Tensor) -> Moves:
+        """How ``draw`` moves images of this height and width, for targets that follow."""
+        mirrored = self._mirrored(seed, epoch, ids) if self.flip else None
+        if not self.shift:
+            return Moves(size, mirrored)
+        down, right = (self.shift - self._cut(seed, epoch, ids, axis) for axis in ("y", "x"))
+        # A mirrored image is cut out of the padded one from the right.
+        return Moves(size, mirrored, down, right if mirrored is None else torch.where(mirrored, -right, right))
+
+    def _mirrored(self, seed: int, epoch: int, ids: Tensor) -> Tensor:
+        return randomness.uniform(seed, epoch, ids, "flip") < 0.5
+
+    def _cut(self, seed: int, epoch: int, ids: Tensor, axis: str) -> Tensor:
+        """The first line or column of the padded image that is kept."""
+        return randomness.integers(seed, epoch, ids, f"shift/{axis}", 0, 2 * self.shift + 1)
+
     def draw(self, images: Tensor, seed: int, epoch: int, ids: Tensor) -> Tensor:
         """One view of each image, in float: uint8 comes out between 0 and 1."""
         self._check(images)
-        if self.shift or self.flip:
+        if self.moves:
             images = self._moved(images, seed, epoch, ids)
         return images.float().mul_(1 / 255) if images.dtype == torch.uint8 else images
 
     def _check(self, images: Tensor) -> None:
         """Views that the samples cannot have are refused."""
-        if images.ndim != 4 and (self.shift or self.flip or self.cutout):
+        if images.ndim != 4 and (self.moves or self.cutout):
             raise UserError(
                 f"shift, flip and cutout need images (C, H, W); samples have shape {tuple(images.shape[1:])}"
             )
@@ -77,12 +99,12 @@ class Views:
         rows = torch.arange(height, device=device).expand(n, -1)
         columns = torch.arange(width, device=device).expand(n, -1)
         if self.flip:
-            mirrored = randomness.uniform(seed, epoch, ids, "flip") < 0.5
+            mirrored = self._mirrored(seed, epoch, ids)
             columns = torch.where(mirrored[:, None], columns.flip(1), columns)
         if most:
             images = F.pad(images, (most,) * 4)
-            rows = rows + randomness.integers(seed, epoch, ids, "shift/y", 0, 2 * most + 1)[:, None]
-            columns = columns + randomness.integers(seed, epoch, ids, "shift/x", 0, 2 * most + 1)[:, None]
+            rows = rows + self._cut(seed, epoch, ids, "y")[:, None]
+            columns = columns + self._cut(seed, epoch, ids, "x")[:, None]
         planes = torch.arange(n * channels, device=device).view(n, channels, 1) * images.shape[2]
         lines = images.reshape(-1, images.shape[3]).index_select(0, (planes + rows[:, None, :]).flatten())
         chosen = columns[:, None, None, :].expand(-1, channels, height, -1)
@@ -104,12 +126,6 @@ def mixed(x: Tensor, partner: Tensor, share: Tensor) -> Tensor:
     """``share * x + (1 - share) * partner``, sample by sample."""
     weight = share.view(-1, *[1] * (x.ndim - 1)).to(x.dtype)
     return (x - partner).mul_(weight).add_(partner)
-
-
-def mixed_labels(labels: Tensor, partner: Tensor, share: Tensor, classes: int) -> Tensor:
-    """The labels' mixture as distributions over the classes."""
-    own, other = F.one_hot(labels, classes).float(), F.one_hot(partner, classes).float()
-    return mixed(own, other, share)
 
 
 def _cutout(x: Tensor, side: int, seed: int, epoch: int, ids: Tensor) -> Tensor:

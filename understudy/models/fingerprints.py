@@ -8,10 +8,12 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from understudy import nested
 from understudy.data.content import content
 from understudy.data.parts import Part
 from understudy.data.sources import InMemory, Source
 from understudy.errors import UserError
+from understudy.nested import Nested
 
 _READ_TWICE = 64  # samples of a source that is read anew each time, and might not stay the same
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -45,17 +47,19 @@ def of_pool(part: Part) -> str:
     return of_values(part.ids)
 
 
-def of_values(values: Tensor) -> str:
+def of_values(values: Nested) -> str:
     digest = hashlib.sha256()
-    _add(digest, values)
+    for name, tensor in nested.named(values):
+        digest.update(name.encode())
+        _add(digest, tensor)
     return digest.hexdigest()
 
 
 def _of_streamed(source: Source) -> str:
     """Of what is there to be read, and of some samples as they are read: another decoder may see other pixels."""
     every = torch.arange(len(source))[:: -(-len(source) // _READ_TWICE)]
-    once, again = (torch.cat(list(source.batches([every], torch.device("cpu")))) for _ in range(2))
-    if not torch.equal(once, again):
+    once, again = (nested.concatenated(list(source.batches([every], torch.device("cpu")))) for _ in range(2))
+    if not nested.same(once, again):
         raise UserError(
             "the data set changes its samples from one reading to the next, so no stored answer can belong to them: "
             "leave the augmentation to views, or run without stored answers"

@@ -109,7 +109,7 @@ def data(node: Node, cast: Cast) -> dict[str, Any]:
         "samples": cast.content,
         "train": digest(seen.train.ids),
         "validation": digest(seen.validation.ids) if seen.validation else None,
-        "classes": list(seen.classes),
+        "task": seen.task.describe(),
         "whitened": cast.whitening is not None,
     }
 

@@ -169,6 +169,8 @@ def weights_file(weights: str) -> Path:
 def _images(part: Part) -> torch.Tensor:
     if not isinstance(part.source, InMemory):
         raise UserError("data.whiten needs data that fit in memory")
+    if not isinstance(part.source.samples, torch.Tensor):
+        raise UserError("data.whiten needs data whose inputs are images")
     images = part.source.samples[part.ids]
     return images.float() / 255 if images.dtype == torch.uint8 else images
 
@@ -180,7 +182,7 @@ def _whitened(data: Data, whitening: Whitening) -> Data:
         images = _images(Part(part.source, torch.arange(len(part.source))))
         with torch.no_grad():
             prepared = torch.cat([whitening(batch) for batch in images.split(1000)])
-        return InMemory(prepared, part.source.labels)
+        return InMemory(prepared, part.source.targets)
 
     train = whole(data.train)
     opened = data.open_test

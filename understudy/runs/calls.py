@@ -80,7 +80,7 @@ def described(
 def _held(part: Part) -> str:
     """What tells one part from another. Samples that are streamed are known by their labels: they may be too many."""
     source = part.source
-    samples = of_samples(source) if isinstance(source, InMemory) else of_values(source.labels)
+    samples = of_samples(source) if isinstance(source, InMemory) else of_values(source.targets)
     return brief([samples, of_values(part.ids)])
 
 

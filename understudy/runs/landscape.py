@@ -94,4 +94,4 @@ def _samples(run: Run, part: str, count: int) -> tuple[torch.Tensor, torch.Tenso
     chosen = fewer(data, min(count, len(data.train))).train
     batches = list(chosen.in_order(500, settings.torch_device))
     inputs = torch.cat([batch.inputs for batch in batches])
-    return settings.prepare(inputs), torch.cat([batch.labels for batch in batches])
+    return settings.prepare(inputs), torch.cat([batch.targets for batch in batches])

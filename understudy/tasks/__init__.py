@@ -3,11 +3,13 @@
 Tasks of another package come by the entry point group ``understudy.tasks``: a subclass of ``Task``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from understudy import plugins
-from understudy.errors import UserError
+from understudy.errors import UserError, did_you_mean
+from understudy.nested import Nested
 from understudy.tasks.classification import Classification
 from understudy.tasks.task import LOSS, Differing, Figure, Meter, Moves, Numbers, Rows, Task, Told, Values
 
@@ -25,6 +27,7 @@ __all__ = [
     "Values",
     "find",
     "from_description",
+    "made",
     "names",
 ]
 
@@ -62,3 +65,23 @@ def from_description(description: Mapping[str, Any]) -> Task:
         return kind(**settings)
     except TypeError as error:
         raise UserError(f"task {kind.name!r}: {error}") from None
+
+
+def made(task: "Task | str | Mapping[str, Any]", targets: Nested, names: Sequence[str] | int | None = None) -> Task:
+    """A task from what a user says: the task itself, its name, or a mapping of its name and settings.
+
+    >>> import torch
+    >>> made("classification", torch.tensor([0, 2])).names
+    ('0', '1', '2')
+    """
+    if isinstance(task, Task):
+        return task
+    settings = {"name": task} if isinstance(task, str) else {**task}
+    if "name" not in settings:
+        raise UserError(f"a task is described by its name and settings, as in {{name = 'regression'}}, not {settings}")
+    kind = find(str(settings.pop("name")))
+    known = [field.name for field in fields(kind)]
+    for setting in settings:
+        if setting not in known:
+            raise UserError(f"task {kind.name!r} has no setting {setting!r}{did_you_mean(setting, known)}")
+    return kind.of(targets, names=names, **settings)

@@ -114,7 +114,7 @@ class Classification(Task):
     def mixed(self, targets: Nested, partners: Nested, share: Tensor) -> Nested:
         """The labels' mixture as distributions over the classes."""
         own, other = (F.one_hot(_one_tensor(labels), len(self.classes)).float() for labels in (targets, partners))
-        return (own - other).mul_(share.view(-1, 1)).add_(other)
+        return (own - other).mul_(share.view(-1, 1).to(own.dtype)).add_(other)
 
     def answer(self, output: Any) -> Values:
         return {LOGITS: only(output, LOGITS)}

@@ -114,7 +114,7 @@ class Apparatus:
             seed=self.seed,
             batch=course.batch,
             views=course.views,
-            classes=len(data.classes),
+            task=data.task,
             device=device,
             draw=draw,
         )
@@ -123,7 +123,7 @@ class Apparatus:
             return
         last = data.train.last_of_epoch(numbered, seed=self.seed, batch=course.batch)
         if last is not None:  # what this epoch left out, a later one will ask for
-            for batch in data.train.viewed([last], draw, course.views, len(data.classes), device):
+            for batch in data.train.viewed([last], draw, course.views, data.task, device):
                 self.stored.answers(batch, self.settings.prepare(batch.inputs))
 
     def losses(self, batch: Batch, epoch: float, *, shares: bool = False) -> tuple[Tensor, Tensor]:
@@ -134,7 +134,7 @@ class Apparatus:
         with self.settings.autocast():
             inputs = self.settings.prepare(batch.inputs)
             reading = self.objective.read(
-                inputs, batch.labels, epoch=epoch, ids=batch.ids, answers=lambda: self._ask(batch, inputs)
+                inputs, batch.targets, epoch=epoch, ids=batch.ids, answers=lambda: self._ask(batch, inputs)
             )
         opposed = [self._step_rivals(reading)] if self.rivals else []
         with self.settings.autocast():
@@ -233,4 +233,6 @@ def gradient_shares(student: nn.Module, outcome: Outcome) -> dict[str, float]:
 
 
 def facts_of(data: Data) -> Facts:
-    return Facts(len(data.train.source), data.train.source.labels, data.train.ids)
+    """What terms may know of the data; only targets that are one tensor are among it."""
+    targets = data.train.source.targets
+    return Facts(len(data.train.source), targets if isinstance(targets, Tensor) else torch.empty(0), data.train.ids)

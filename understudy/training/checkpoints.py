@@ -1,25 +1,42 @@
 """Checkpoints that survive a kill at any moment: written aside, synced, renamed; checked by SHA-256; two are kept.
 
-A file is the bytes of a safetensors file followed by their SHA-256.
+A file is the bytes of a safetensors file followed by their SHA-256. It is written and read tensor by tensor, so that
+neither takes more memory than the state itself and one tensor.
 """
 
 import contextlib
 import hashlib
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
-import safetensors.torch
+import torch
 from torch import Tensor
 
-from understudy.files import write_atomically
+from understudy.errors import UserError
+from understudy.files import Buffer, write_atomically
 from understudy.training.state import flatten, unflatten
 
+FORMAT = 1  # of the file; a checkpoint of another format is refused, since a training cannot go on from it exactly
 KEPT = 2
 _DIGEST = hashlib.sha256().digest_size
+_BLOCK = 1 << 20  # bytes that are read at once where a file is only summed
+_KINDS = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+_NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
 class DamagedError(Exception):
@@ -48,25 +65,88 @@ def write(folder: Path, number: int, state: Any) -> Path:
     """Add a checkpoint and drop all but it and the one before (also damaged ones from further on)."""
     tensors: dict[str, Tensor] = {}
     structure = json.dumps(flatten(state, tensors))
-    data = safetensors.torch.save(tensors, metadata={"state": structure})
     path = folder / f"{number:012d}.checkpoint"
-    write_atomically(path, data + hashlib.sha256(data).digest())
-    found = _newest_first(folder)
-    kept = [other for other in found if other <= path][:KEPT]
-    for other in found:
+    write_atomically(path, _file(tensors, {"format": str(FORMAT), "state": structure}))
+    newest_first = _newest_first(folder)
+    kept = [other for other in newest_first if other <= path][:KEPT]
+    for other in newest_first:
         if other not in kept:
             other.unlink(missing_ok=True)
     return path
 
 
 def read(path: Path) -> Any:
-    data = path.read_bytes()
-    body, digest = data[:-_DIGEST], data[-_DIGEST:]
-    if hashlib.sha256(body).digest() != digest:
+    """The state in a checkpoint; ``DamagedError`` if its bytes are not those that were written."""
+    with path.open("rb") as file:
+        _check_digest(file, path)
+        try:
+            metadata, tensors = _content(file, path)
+        except (KeyError, ValueError, TypeError, AttributeError, struct.error) as error:
+            raise DamagedError(f"{path} cannot be read ({error!r})") from error
+    found = metadata.get("format")
+    if found != str(FORMAT):
+        raise UserError(
+            f"{path} has format {found}, and this version of Understudy goes on from format {FORMAT}: "
+            "finish the run with the version that began it, or choose another --out"
+        )
+    return unflatten(json.loads(metadata["state"]), tensors)
+
+
+def _content(file: BinaryIO, path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    file.seek(0)
+    (length,) = struct.unpack("<Q", file.read(8))
+    room = path.stat().st_size - _DIGEST - 8 - length
+    if room < 0:
+        raise ValueError("its header is longer than the file")
+    header = json.loads(file.read(length))
+    metadata = header.pop("__metadata__")
+    for name, about in header.items():
+        start, end = about["data_offsets"]
+        if not 0 <= start <= end <= room:
+            raise ValueError(f"tensor {name!r} lies outside the file")
+    return metadata, {name: _tensor(file, 8 + length, about) for name, about in header.items()}
+
+
+def _file(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Iterator[Buffer]:
+    """The bytes of a safetensors file and their SHA-256, in pieces of one tensor each."""
+    header: dict[str, Any] = {"__metadata__": metadata}
+    in_order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))  # so that each one is aligned
+    end = 0
+    for name in in_order:
+        tensor, start = tensors[name], end
+        end += tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+    head = json.dumps(header).encode()
+    head += b" " * (-len(head) % 8)
+    digest = hashlib.sha256()
+    for piece in (struct.pack("<Q", len(head)), head):
+        digest.update(piece)
+        yield piece
+    for name in in_order:
+        numbers = tensors[name].to("cpu").contiguous().reshape(-1).view(torch.uint8).numpy()
+        digest.update(numbers)
+        yield numbers
+    yield digest.digest()
+
+
+def _check_digest(file: BinaryIO, path: Path) -> None:
+    left, digest = path.stat().st_size - _DIGEST, hashlib.sha256()
+    while left > 0 and (block := file.read(min(_BLOCK, left))):
+        digest.update(block)
+        left -= len(block)
+    if left != 0 or file.read() != digest.digest():
         raise DamagedError(f"{path} is damaged (its checksum does not fit)")
-    length = struct.unpack("<Q", body[:8])[0]
-    structure = json.loads(body[8 : 8 + length])["__metadata__"]["state"]
-    return unflatten(json.loads(structure), safetensors.torch.load(body))
+
+
+def _tensor(file: BinaryIO, base: int, about: Mapping[str, Any]) -> Tensor:
+    start, end = about["data_offsets"]
+    kind = _KINDS[about["dtype"]]
+    content = bytearray(end - start)
+    file.seek(base + start)
+    if file.readinto(content) != len(content):  # type: ignore[attr-defined]
+        raise ValueError("the file has become shorter")
+    numbers = torch.frombuffer(content, dtype=kind) if content else torch.empty(0, dtype=kind)
+    return numbers.reshape(about["shape"])
 
 
 def newest(folder: Path) -> Found | None:

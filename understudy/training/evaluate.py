@@ -21,7 +21,7 @@ def answers(network: nn.Module, part: Part, settings: Settings) -> tuple[Tensor,
         for batch in part.in_order(BATCH, settings.torch_device):
             answer = logits_in(network(settings.prepare(batch.inputs)))
             logits.append(answer.float().cpu())
-            labels.append(batch.labels.cpu())
+            labels.append(batch.targets.cpu())
     return torch.cat(logits), torch.cat(labels)
 
 
@@ -54,7 +54,7 @@ def objective_loss(
         for found in part.in_order(batch, settings.torch_device):
             inputs = settings.prepare(found.inputs)
             there = answers(found, inputs) if answers else None
-            reading = objective.read(inputs, found.labels, epoch=epoch, ids=found.ids, answers=there)
+            reading = objective.read(inputs, found.targets, epoch=epoch, ids=found.ids, answers=there)
             outcome = objective.judge(reading)
             total += outcome.loss.detach().double() * len(found)
     return {"loss": total.item() / len(part)}

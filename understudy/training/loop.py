@@ -32,6 +32,7 @@ from understudy.training.place import Best, Place
 from understudy.training.state import copy_of
 from understudy.training.watch import Watcher
 
+SAVING_SHARE = 0.02  # of the time, at most, goes into checkpoints
 SHARES_EVERY = 100  # steps: a look at the terms' gradients costs about half a step for each of them
 
 
@@ -81,7 +82,7 @@ class Training:
         self.stop = StopRequest() if stop is None else stop  # one that nobody has made yet is false
         self.checkpoint_folder = checkpoint_folder
         self.log = Log(metrics)
-        self.every = every
+        self.every, self.save_seconds = every, 0.0
         self.stored, self.shared, self.origin = stored, shared, origin
         self.stand_ins = stand_ins or StandIns()
         self.place = Place()
@@ -223,16 +224,22 @@ class Training:
         if self.stop:
             self.save()
             raise Stopped(self.stop.signal_number)
-        if time.monotonic() - self.saved_at >= self.every:
+        if time.monotonic() - self.saved_at >= self.until_next_save:
             self.save()
 
     def save(self) -> None:
         """Between two steps: write down all that decides how the training goes on."""
+        began = time.monotonic()
+        if self.checkpoint_folder is not None:
+            self._check_finite()
+            checkpoints.write(self.checkpoint_folder, self.place.steps * 100 + self.place.stage, self._state())
         self.saved_at = time.monotonic()
-        if self.checkpoint_folder is None:
-            return
-        self._check_finite()
-        checkpoints.write(self.checkpoint_folder, self.place.steps * 100 + self.place.stage, self._state())
+        self.save_seconds = self.saved_at - began
+
+    @property
+    def until_next_save(self) -> float:
+        """Seconds between two checkpoints: ``every``, and longer where writing one would take over 2 % of the time."""
+        return max(self.every, self.save_seconds / SAVING_SHARE) if self.every else 0.0
 
     def _state(self) -> dict[str, Any]:
         """All that decides how the training goes on."""

@@ -62,7 +62,7 @@ def check_data(data: Data, batch: int) -> Iterator[Finding]:
     validation = len(data.validation) if data.validation else 0
     text = f"{len(data.train)} train, {validation} validation, {len(data.classes)} classes, samples {data.shape}"
     yield Finding("ok", "data", text)
-    counts = torch.bincount(data.train.labels, minlength=len(data.classes))
+    counts = torch.bincount(data.train.targets, minlength=len(data.classes))
     if (counts == 0).any():
         empty = [data.classes[i] for i in (counts == 0).nonzero().flatten().tolist()]
         yield Finding("warning", "data", f"no training sample of class {', '.join(empty[:5])}")
@@ -217,7 +217,7 @@ def _dry_run(
             seed=0,
             batch=DRY_BATCH,
             views=stage.course.views,
-            classes=len(data.classes),
+            task=data.task,
             device=settings.torch_device,
         )
     )
@@ -245,7 +245,7 @@ def _dry_run(
     if not any(p.requires_grad for p in (*student.parameters(), *objective.owned.parameters())):
         return  # as its terms have said
     step = _step(objective, stage.course, inputs, batch, settings)
-    if not timed or not objective(inputs, batch.labels, ids=batch.ids).loss.requires_grad:
+    if not timed or not objective(inputs, batch.targets, ids=batch.ids).loss.requires_grad:
         return
     seconds = min(clock.timed(step, settings.torch_device) for _ in range(3))
     trained = [*student.parameters(), *objective.owned.parameters()]
@@ -304,7 +304,7 @@ def _step(objective: Objective, course: Course, inputs: Tensor, batch: Batch, se
 
     def step() -> None:
         with settings.autocast():
-            outcome = objective(inputs, batch.labels, ids=batch.ids)
+            outcome = objective(inputs, batch.targets, ids=batch.ids)
         optimizer.zero_grad(set_to_none=True)
         outcome.loss.backward()
         optimizer.step()
@@ -318,7 +318,7 @@ def _check_term(
 ) -> Finding:
     """Of a term by itself, in an objective without its schedule."""
     with settings.autocast():
-        outcome = objective(inputs, batch.labels, ids=batch.ids)
+        outcome = objective(inputs, batch.targets, ids=batch.ids)
     (value,) = outcome.terms.values()
     if not torch.isfinite(value):
         return Finding("error", subject, f"its value is {value.item()} on the first batch")

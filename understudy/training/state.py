@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 def flatten(tree: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
-    """``tree`` as JSON, its tensors moved into ``tensors`` under their path."""
+    """``tree`` as JSON, its tensors put into ``tensors`` under their path; they are not copied."""
     if isinstance(tree, Tensor):
-        tensors[path] = tree.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        tensors[path] = tree.detach()
         return {"$tensor": path}
     if isinstance(tree, dict):
         return {"$items": [[key, flatten(value, tensors, f"{path}/{key}")] for key, value in tree.items()]}
