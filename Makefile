@@ -37,7 +37,7 @@ types: $(VENV)/dev.stamp  ## types, strictly
 
 docs: $(VENV)/docs.stamp  ## the documentation, into site/
 	@echo "==> documentation"
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs --quiet build --strict
+	@$(BIN)/zensical build --clean --strict
 	@echo "site/index.html"
 
 bench: $(PEERS)/peers.stamp  ## speed against the floors and other libraries, into results/speed.md (over an hour)

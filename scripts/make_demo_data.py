@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from understudy.data.mnist import FASHION_MNIST, read
-from understudy.data.reading import Options
+from understudy.data.dataset import Access
+from understudy.data.sets.mnist import FASHION_MNIST_FILES, read
 from understudy.data.sources import InMemory
 
-OUT = Path(__file__).resolve().parent.parent / "understudy" / "data" / "demo"
+OUT = Path(__file__).resolve().parent.parent / "understudy" / "data" / "sets" / "demo_images"
 PER_CLASS = 500
 STRIP = 500  # images in one WebP, whose sides may have 16,383 pixels at most
 
@@ -34,9 +34,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         source = options.source or from_debian(Path(temporary))
         root = Path(temporary) / "root"
-        (root / FASHION_MNIST.folder).parent.mkdir(parents=True)
-        (root / FASHION_MNIST.folder).symlink_to(source.resolve())
-        found = read(FASHION_MNIST, root, Options(download=False))  # checks every file's md5
+        (root / FASHION_MNIST_FILES.folder).parent.mkdir(parents=True)
+        (root / FASHION_MNIST_FILES.folder).symlink_to(source.resolve())
+        found = read(FASHION_MNIST_FILES, Access(root, download=False))  # checks every file's md5
         arrays = packed("train", found.train) | packed("test", found.open_test and found.open_test())
     options.to.mkdir(parents=True, exist_ok=True)
     file = options.to / "fashion_mnist_small.npz"
@@ -56,7 +56,7 @@ def packed(part: str, source: object) -> dict[str, np.ndarray]:
     """The part's first images of each class: strips, where each ends, labels, and numbers in the full set."""
     assert isinstance(source, InMemory)
     labels = source.targets.numpy()
-    first = [np.flatnonzero(labels == label)[:PER_CLASS] for label in range(len(FASHION_MNIST.classes))]
+    first = [np.flatnonzero(labels == label)[:PER_CLASS] for label in range(len(FASHION_MNIST_FILES.classes))]
     chosen = np.sort(np.concatenate(first))
     images = source.samples[chosen, 0].numpy()
     strips = [encoded(images[start : start + STRIP]) for start in range(0, len(images), STRIP)]

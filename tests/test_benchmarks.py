@@ -13,7 +13,7 @@ from benchmarks.workload import BATCH, PAIRS, Pair, Work
 from understudy.bench import choose as fastest
 from understudy.bench.floors import Floor
 from understudy.cli import distill
-from understudy.data import cifar
+from understudy.data.sets import cifar
 from understudy.training.loop import Training
 
 WAYS = ("separate", "with one store", "trained together")
@@ -77,7 +77,7 @@ def test_the_first_step_of_a_user_is_the_target_and_the_commands_stand_beside_it
 def test_a_watcher_ends_what_a_user_begins_at_the_first_step(how, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(PAIRS, "tiny", Pair("tiny", "resnet8", "resnet8", "layer2", "bn2"))
     monkeypatch.setattr(start, "PICTURES", 640)
-    monkeypatch.setattr(cifar, "CIFAR100", replace(cifar.CIFAR100, records=(640, 10)))
+    monkeypatch.setattr(cifar, "CIFAR100_FILES", replace(cifar.CIFAR100_FILES, records=(640, 10)))
     monkeypatch.setattr(fastest, "SHORT", 1e9)  # seconds: however slow the machine, so short a run is not measured
     monkeypatch.setattr(distill, "Live", distill.Live)  # what is put into its place is taken away again
     monkeypatch.setenv("UNDERSTUDY_DATA", str(tmp_path))

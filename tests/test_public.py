@@ -35,7 +35,20 @@ LOSSES = """
     similarity_preserving simkd srrl_features srrl_logits standardised_kd vid virtual_teacher_kd vote_cross_entropy
     wgan_critic wgan_student
 """
-DATA = ["Batch", "Data", "Part", "Views", "as_data", "from_datasets", "from_tensors", "load", "names"]
+DATA = [
+    "Access",
+    "Batch",
+    "Contents",
+    "Data",
+    "DataSet",
+    "Part",
+    "Views",
+    "as_data",
+    "from_datasets",
+    "from_tensors",
+    "load",
+    "names",
+]
 TERMS = """
     AB AT BSS CAN CATKD CC CCDifferences CE CRD CRDBatch CWD CWTM ClassDistance ClassSpread Confidence CurriculumKD
     DGKD DIST DKD DKPP DML DarkRank FSP FactorTransfer GradientAT Hint ICKD KD LogitRegression LogitsL1 MGD MLKD NKD NST

@@ -256,7 +256,10 @@ def _trained(
 def _write(result: Distilled, folder: "RunFolder", data: datasets.Data) -> None:
     product.save(folder.path, result.student, product.describe(result.student, None, data.shape, data.classes))
     plain = asdict(replace(result, student=nn.Identity(), folder=None))
-    folder.write_result({key: value for key, value in plain.items() if key not in ("student", "folder")})
+    from understudy.files import write_json
+    from understudy.plans.entry import RESULT
+
+    write_json(folder.path / RESULT, {key: value for key, value in plain.items() if key not in ("student", "folder")})
     checkpoints.clear(folder.path / "checkpoints")
 
 

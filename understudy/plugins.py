@@ -9,6 +9,8 @@ The names of a group are read once, without importing anything; a thing is impor
 that cannot be imported is an error where it is asked for by its name, and one line in the lists; nothing else breaks.
 """
 
+import importlib
+import pkgutil
 import sys
 from collections.abc import Callable, ItemsView, Iterator, Mapping, MutableMapping, ValuesView
 from functools import cache, cached_property
@@ -142,6 +144,23 @@ class Registry(MutableMapping[str, T], Generic[T]):
             f"the name of the {self.kind} {name!r} is taken twice, by {' and by '.join(owners)}: "
             "a name leads to one thing, so rename one or uninstall its package"
         )
+
+
+def defined_in(package: str, kind: type[T]) -> dict[str, T]:
+    """The things of a type that stand at the top of a package's modules, by their ``name``.
+
+    So a file is all that is to be added to a package for a further thing. Modules whose names begin with an underscore
+    are left out.
+    """
+    things: dict[str, T] = {}
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        if not module.name.startswith("_"):
+            for thing in vars(importlib.import_module(f"{package}.{module.name}")).values():
+                if isinstance(thing, kind):
+                    name: str = thing.name  # type: ignore[attr-defined]
+                    if things.setdefault(name, thing) is not thing:
+                        raise RuntimeError(f"two things of {package} are called {name!r}")
+    return things
 
 
 def of_type(expected: type, attribute: str = "name") -> Callable[[str, object], str | None]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, cast, get_args
 import torch
 from torch import Tensor, nn
 
+from understudy import nested
 from understudy.bounds import STRICT, Interval
 from understudy.errors import UserError
 
@@ -72,8 +73,10 @@ class Settings:
         volumes = any(t.ndim == 5 for t in (*network.parameters(), *network.buffers()))  # have no such format
         return network.to(memory_format=torch.channels_last) if self.channels_last and not volumes else network  # type: ignore[call-overload]
 
-    def prepare(self, inputs: Tensor) -> Tensor:
-        """A batch in the memory format of the networks."""
+    def prepare(self, inputs: Any) -> Any:
+        """A batch (nested tensors) in the memory format of the networks."""
+        if not isinstance(inputs, Tensor):
+            return nested.each(self.prepare, inputs)
         if self.channels_last and inputs.ndim == 4:
             return inputs.contiguous(memory_format=torch.channels_last)
         return inputs.contiguous()

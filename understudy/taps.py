@@ -17,8 +17,11 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from understudy.errors import UserError, did_you_mean
+from understudy.tasks.classification import LOGITS, Classification
+from understudy.tasks.task import Task, Values, only
 
 T = TypeVar("T")
+CLASSIFICATION = Classification()  # the task where none is named
 Side = Literal["output", "input"]
 
 
@@ -64,48 +67,65 @@ class Pair:
 
 def logits_in(output: Any) -> Tensor:
     """A network's output itself, or the ``logits`` of an output with such a field (Hugging Face)."""
-    if isinstance(output, Tensor):
-        return output
-    logits = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
-    if isinstance(logits, Tensor):
-        return logits
-    raise UserError(f"the network answers with {type(output).__name__}, which has no tensor 'logits'")
+    return only(output, LOGITS)
 
 
 class Answer(Mapping[Tap, Tensor]):
-    """What a network answered: its output and the values at its taps."""
+    """What a network answered: its output, by the names of the task, and the values at its taps.
 
-    def __init__(self, output: Any, values: dict[Tap, Tensor]):
-        self.output = output
+    >>> answer = Answer(torch.zeros(2, 3), {Tap("conv"): torch.ones(2, 4)})
+    >>> answer.logits.shape, answer["conv"].shape
+    (torch.Size([2, 3]), torch.Size([2, 4]))
+    """
+
+    def __init__(self, output: Any, values: dict[Tap, Tensor], task: Task = CLASSIFICATION):
+        self.output, self.task = output, task
         self._values = values
+        self._named: Values | None = None
 
     def detached(self) -> "Answer":
         """The same values, out of reach of any gradient."""
-        return self._each(Tensor.detach)
+        return self.each(Tensor.detach)
 
     def widened(self) -> "Answer":
         """The same values, none in less than float32."""
-        return self._each(lambda value: value.float() if value.dtype in (torch.bfloat16, torch.float16) else value)
+        return self.each(lambda value: value.float() if value.dtype in (torch.bfloat16, torch.float16) else value)
 
     def split(self, sizes: Sequence[int]) -> "list[Answer]":
         """The answers about so many samples, the next so many, and so on."""
         ends = accumulate(sizes)
-        return [self._each(itemgetter(slice(end - size, end))) for size, end in zip(sizes, ends, strict=True)]
+        return [self.each(itemgetter(slice(end - size, end))) for size, end in zip(sizes, ends, strict=True)]
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> "Answer":
-        output = None if self.output is None else change(self.logits)
-        return Answer(output, {tap: change(value) for tap, value in self._values.items()})
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Answer":
+        """The same answer with every tensor changed."""
+        output = None if self.output is None else {name: change(value) for name, value in self.named.items()}
+        return Answer(output, {tap: change(value) for tap, value in self._values.items()}, self.task)
 
     @property
     def device(self) -> torch.device | None:
         """Where its tensors are; None if it has none."""
-        for value in self.values():
+        for value in (*self.values(), *self.named.values()):
             return value.device
-        return None if self.output is None else self.logits.device
+        return None
+
+    @property
+    def named(self) -> Values:
+        """The output's tensors by the task's names; none if the network was cut below its output."""
+        if self._named is None:
+            self._named = {} if self.output is None else self.task.answer(self.output)
+        return self._named
+
+    def tensors(self) -> "dict[Tap | str, Tensor]":
+        """Every tensor: those of the output by their names, and the values at taps."""
+        outputs: list[tuple[Tap | str, Tensor]] = list(self.named.items())
+        return dict(outputs + list(self._values.items()))
 
     @property
     def logits(self) -> Tensor:
-        return logits_in(self.output)
+        """The class scores, of tasks that have them."""
+        if LOGITS not in self.named:
+            raise UserError(f"there are no class scores among the answer's {', '.join(self.named) or 'taps'}")
+        return self.named[LOGITS]
 
     def __getitem__(self, tap: "Tap | str") -> Tensor:
         return self._values[Tap.parse(tap)]
@@ -196,8 +216,16 @@ class TappedNetwork:
     With ``cut`` the network runs only as deep as its deepest tap, and the output is None.
     """
 
-    def __init__(self, network: nn.Module, taps: Iterable[Tap | str] = (), *, cut: bool = False, called: str = ""):
-        self.network = network
+    def __init__(
+        self,
+        network: nn.Module,
+        taps: Iterable[Tap | str] = (),
+        *,
+        cut: bool = False,
+        called: str = "",
+        task: Task = CLASSIFICATION,
+    ):
+        self.network, self.task = network, task
         self.taps = tuple(dict.fromkeys(Tap.parse(tap) for tap in taps))
         self.called = called or type(inner(network)).__name__
         if cut and not self.taps:
@@ -212,12 +240,12 @@ class TappedNetwork:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Answer:
         if not self.taps:
-            return Answer(self.network(*args, **kwargs), {})
+            return Answer(self.network(*args, **kwargs), {}, self.task)
         with ExitStack() as stack:
             for tap, module in self._modules.items():
                 stack.enter_context(_register(module, tap, self._hooks[tap]))
             output, seen = self._run(*args, **kwargs)
-        return Answer(output, {tap: self._only(tap, seen.get(tap, [])) for tap in self.taps})
+        return Answer(output, {tap: self._only(tap, seen.get(tap, [])) for tap in self.taps}, self.task)
 
     def _hook(self, tap: Tap) -> Callable[..., None]:
         def output(_module: nn.Module, _args: tuple[Any, ...], value: Any) -> None:

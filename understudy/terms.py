@@ -58,6 +58,7 @@ from understudy.methods.dkd import DKD as DKD
 from understudy.methods.fitnets import Hint as Hint
 from understudy.methods.kd import KD as KD
 from understudy.objective.labels import CE as CE
+from understudy.objective.labels import Labels as Labels
 from understudy.objective.term import Expression as Expression
 from understudy.objective.term import Facts as Facts
 from understudy.objective.term import Reading as Reading

@@ -1,5 +1,6 @@
 """Downloads: only a whole, right file takes its name."""
 
+import errno
 import hashlib
 import io
 import os
@@ -9,15 +10,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from understudy.data.download import Remote, fetch, provide, provide_members
-from understudy.data.reading import Options
+from understudy.data.dataset import Access
+from understudy.data.fetch import Remote, download, provide, provide_members
 from understudy.errors import UserError
 
 CONTENT = bytes(range(256)) * 40
 
 
-def md5(content):
-    return hashlib.md5(content).hexdigest()
+def sha256(content):
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 class _Answers(BaseHTTPRequestHandler):
@@ -49,7 +50,8 @@ def address(monkeypatch):
 def test_a_good_file_arrives_with_progress(tmp_path, address):
     seen = []
     path = tmp_path / "new" / "file.bin"
-    fetch(Remote(f"{address}/file.bin", md5(CONTENT)), path, lambda *step: seen.append(step))
+    progress = Access(progress=lambda *step: seen.append(step))
+    download(Remote(f"{address}/file.bin", sha256(CONTENT)), path, progress)
     assert path.read_bytes() == CONTENT
     assert seen[-1] == ("file.bin", len(CONTENT), len(CONTENT))
     assert list(path.parent.iterdir()) == [path]
@@ -58,18 +60,18 @@ def test_a_good_file_arrives_with_progress(tmp_path, address):
 @pytest.mark.parametrize(
     ("what", "digest", "words"),
     [
-        ("file", "0" * 32, "answered another file than the published one"),
-        ("short", md5(CONTENT), r"ended after 1,000 of 10,240 bytes|broke off after"),
+        ("file", "sha256:" + "0" * 64, "answers another file than the published one"),
+        ("short", sha256(CONTENT), r"/short cannot be reached \(.*1000 bytes read, 9240 more expected"),
         (
             "missing",
-            md5(CONTENT),
+            sha256(CONTENT),
             r"no .*/file.bin, and .*/missing cannot be reached \(Not Found\): get that file",
         ),
     ],
 )
 def test_a_bad_answer_leaves_nothing(tmp_path, address, what, digest, words):
     with pytest.raises(UserError, match=words) as caught:
-        fetch(Remote(f"{address}/{what}", digest), tmp_path / "file.bin")
+        download(Remote(f"{address}/{what}", digest), tmp_path / "file.bin", Access())
     assert list(tmp_path.iterdir()) == []
     assert "\n" not in str(caught.value)
 
@@ -78,48 +80,56 @@ def test_refused(tmp_path, address):
     closed = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
     port = closed.server_port
     closed.server_close()
-    words = r"no .*/in/b.gz, and .*/a.gz cannot be reached \(.*\): get that file elsewhere \(md5 0+\)"
+    words = r"no .*/in/b.gz, and .*/a.gz cannot be reached \(.*\): get that file elsewhere \(sha256 0+\)"
     with pytest.raises(UserError, match=words):
-        fetch(Remote(f"http://127.0.0.1:{port}/a.gz", "0" * 32), tmp_path / "in" / "b.gz")
+        download(Remote(f"http://127.0.0.1:{port}/a.gz", "sha256:" + "0" * 64), tmp_path / "in" / "b.gz", Access())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_made(tmp_path, address):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(UserError, match="cannot make the folder"):
-        fetch(Remote(f"{address}/file", "0" * 32), tmp_path / "taken" / "in" / "file")
+        download(Remote(f"{address}/file", "sha256:" + "0" * 64), tmp_path / "taken" / "in" / "file", Access())
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 def test_a_full_disk(tmp_path, address, monkeypatch):
-    temporary = tmp_path / "file.part"
-    temporary.touch()
-    monkeypatch.setattr("tempfile.mkstemp", lambda **_: (os.open("/dev/full", os.O_WRONLY), str(temporary)))
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("pooch.retrieve", full)
     with pytest.raises(UserError, match=r"cannot write .*/file.bin \(No space left on device\): make room"):
-        fetch(Remote(f"{address}/file", md5(CONTENT)), tmp_path / "file.bin")
-    assert list(tmp_path.iterdir()) == []
+        download(Remote(f"{address}/file", sha256(CONTENT)), tmp_path / "file.bin", Access())
+
+
+def test_a_mirror_is_asked_where_the_first_address_fails(tmp_path, address):
+    remote = Remote(f"{address}/missing", sha256(CONTENT), mirrors=(f"{address}/short", f"{address}/file"))
+    download(remote, tmp_path / "file.bin", Access())
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+    with pytest.raises(UserError, match=r"/missing cannot be reached \(Not Found\); .*/short cannot be reached"):
+        download(Remote(remote.url, remote.hash, remote.mirrors[:1]), tmp_path / "other.bin", Access())
+    assert [path.name for path in tmp_path.iterdir()] == ["file.bin"]
 
 
 def test_a_file_that_is_there_is_left_alone(tmp_path):
     (tmp_path / "file").write_text("mine")
-    provide(Remote("file:///nowhere", "0" * 32), tmp_path / "file", Options())
+    provide(Remote("file:///nowhere", "sha256:" + "0" * 64), tmp_path / "file", Access())
     assert (tmp_path / "file").read_text() == "mine"
 
 
 @pytest.fixture
-def archive(tmp_path):
-    file = tmp_path / "upstream" / "set.tar.gz"
-    file.parent.mkdir()
-    with tarfile.open(file, "w:gz") as tar:
+def archive(tmp_path, address, monkeypatch):
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
         for name in ("set/a.bin", "set/b.bin", "../outside.bin"):
             member = tarfile.TarInfo(name)
             member.size = len(name)
             tar.addfile(member, io.BytesIO(name.encode()))
-    return Remote(file.as_uri(), md5(file.read_bytes()))
+    monkeypatch.setattr(f"{__name__}.CONTENT", packed.getvalue())
+    return Remote(f"{address}/set.tar.gz", sha256(CONTENT))
 
 
 def test_an_archive_is_fetched_unpacked_and_removed(tmp_path, archive):
-    provide_members(archive, tmp_path / "data" / "set", ["a.bin"], Options(), also=["b.bin", "c.bin"])
+    provide_members(archive, tmp_path / "data" / "set", ["a.bin"], Access(), also=["b.bin", "c.bin"])
     assert (tmp_path / "data" / "set" / "b.bin").read_bytes() == b"set/b.bin"
     assert sorted(p.name for p in (tmp_path / "data").rglob("*")) == ["a.bin", "b.bin", "set"]
 
@@ -128,15 +138,15 @@ def test_an_archive_put_there_by_hand_is_used(tmp_path, archive):
     folder = tmp_path / "data" / "set"
     folder.parent.mkdir()
     place = folder.parent / archive.name
-    place.write_bytes((tmp_path / "upstream" / archive.name).read_bytes())
-    provide_members(archive, folder, ["a.bin"], Options(download=False))
+    place.write_bytes(CONTENT)
+    provide_members(archive, folder, ["a.bin"], Access(download=False))
     assert (folder / "a.bin").exists()
     assert place.exists()
     place.write_bytes(b"damaged")
     with pytest.raises(UserError, match="is not the published archive"):
-        provide_members(archive, folder, ["b.bin"], Options(download=False))
+        provide_members(archive, folder, ["b.bin"], Access(download=False))
 
 
 def test_an_archive_without_what_is_wanted(tmp_path, archive):
     with pytest.raises(UserError, match=r"holds no c.bin"):
-        provide_members(archive, tmp_path / "data" / "set", ["c.bin"], Options())
+        provide_members(archive, tmp_path / "data" / "set", ["c.bin"], Access())

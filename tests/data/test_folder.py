@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from understudy.data import folder, load, pictures
+from understudy.data import as_data, load, pictures
+from understudy.data.sets import folder
 from understudy.data.sources import Streamed
 from understudy.errors import UserError
 
@@ -46,6 +47,12 @@ def test_classes_choose_the_order(write_images):
     assert data.train.source.samples.shape == (8, 3, 4, 4)
 
 
+def test_square_images_of_one_size_need_none_and_a_path_is_enough(write_images):
+    root = write_images(size=(6, 6))
+    assert load("folder", root, validation=2).shape == as_data(root, validation=2).shape == (3, 6, 6)
+    assert as_data(str(root)).classes == ("cat", "dog")
+
+
 def test_large_sets_are_streamed(write_images, monkeypatch, cpu):
     root = write_images()
     resident = load("folder", root, size=4, validation=0)
@@ -77,7 +84,7 @@ def test_a_truncated_image(write_images):
 
 
 def test_folders_that_are_not_right(write_images, tmp_path):
-    with pytest.raises(UserError, match=r"load\('folder'\) needs root"):
+    with pytest.raises(UserError, match="needs root"):
         load("folder", size=4)
     with pytest.raises(UserError, match=r"there is no folder .*train"):
         load("folder", tmp_path, size=4)
@@ -90,10 +97,12 @@ def test_folders_that_are_not_right(write_images, tmp_path):
     (tmp_path / "train" / "ant").rmdir()
     (tmp_path / "train").rmdir()
     root = write_images()
-    with pytest.raises(UserError, match=r"needs size="):
+    with pytest.raises(UserError, match=r"not square \(.*12 x 8.*: give size="):
         load("folder", root)
-    with pytest.raises(UserError, match="channels=2"):
+    with pytest.raises(UserError, match=r"'folder': channels: input should be 1 or 3 \(it is 2\)"):
         load("folder", root, size=4, channels=2)
+    with pytest.raises(UserError, match=r"'folder': size: input should be greater than or equal to 1 \(it is 0\)"):
+        load("folder", root, size=0)
     (root / "test" / "doge").mkdir()
     with pytest.raises(UserError, match=r"test/doge is of no known class; did you mean 'dog'"):
         load("folder", root, size=4)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy.io import savemat
 
-from understudy.data import Data, catalogue, load, names
+from understudy.data import Access, Data, load, names
+from understudy.data.sets import demo
 from understudy.errors import OptionalPackageError, UserError
 
 LOCAL = {"download": False, "verify": False}
@@ -96,14 +97,14 @@ def test_demo_is_balanced_and_honest():
     assert torch.bincount(data.train.targets).tolist() == [450] * 10
     assert torch.bincount(data.test.targets).tolist() == [500] * 10
     assert data.shape == (1, 28, 28)
-    assert catalogue.demo.indices("train").shape == (5000,)
+    assert demo.indices("train").shape == (5000,)
     assert 0.2 < data.mean[0] < 0.4
 
 
 def test_demo_file_damaged(tmp_path):
     (tmp_path / "demo.npz").write_bytes(b"PK\x03\x04 no")
     with pytest.raises(UserError, match="install understudy again"):
-        catalogue.demo.read(tmp_path / "demo.npz")
+        demo.read(tmp_path / "demo.npz")
 
 
 def test_the_test_file_is_not_read_before_it_is_asked_for(tmp_path, write_mnist, write_cifar):
@@ -129,8 +130,11 @@ def test_a_missing_test_file_is_noticed_at_once(tmp_path, write_mnist):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("mnist", r"MNIST/raw/train-images-idx3-ubyte.gz: get https://.* \(md5 f68b.*\) and put it there"),
-        ("cifar10", r"bin/data_batch_1.bin: get https://.*\.tar\.gz \(md5 c32a.*\.tar\.gz, or its unpacked files into"),
+        ("mnist", r"MNIST/raw/train-images-idx3-ubyte.gz: get https://.* \(sha256 440f.*\) and put it there"),
+        (
+            "cifar10",
+            r"bin/data_batch_1.bin: get https://.*gz \(sha256 c4a3.*\.tar\.gz, or its unpacked files into",
+        ),
         ("svhn", r"SVHN/train_32x32.mat: get http://.* and put it there"),
     ],
 )
@@ -199,8 +203,12 @@ def test_settings_and_names_are_checked(tmp_path, write_mnist):
         load("mnist", tmp_path, size=32, **LOCAL)
     with pytest.raises(UserError, match="10 classes, but classes= names 2"):
         load("mnist", tmp_path, classes=["a", "b"], **LOCAL)
-    assert load("mnist", tmp_path, classes="abcdefghij", **LOCAL).classes == tuple("abcdefghij")
-    assert list(names()) == ["mnist", "fashion_mnist", "cifar10", "cifar100", "svhn", "folder", "demo"]
+    assert load("mnist", tmp_path, classes=tuple("abcdefghij"), **LOCAL).classes == tuple("abcdefghij")
+    with pytest.raises(UserError, match="'mnist': sise: data set 'mnist' has no such setting"):
+        load("mnist", tmp_path, sise=32, **LOCAL)
+    with pytest.raises(UserError, match=r"'svhn': extra: input should be a valid boolean.* \(it is 'some'\)"):
+        load("svhn", tmp_path, extra="some", **LOCAL)
+    assert list(names()) == ["cifar10", "cifar100", "demo", "folder", "mnist", "fashion_mnist", "svhn"]
 
 
 def test_the_default_root(monkeypatch, tmp_path, write_mnist):
@@ -208,4 +216,4 @@ def test_the_default_root(monkeypatch, tmp_path, write_mnist):
     monkeypatch.setenv("UNDERSTUDY_DATA", str(tmp_path))
     assert isinstance(load("mnist", **LOCAL), Data)
     monkeypatch.delenv("UNDERSTUDY_DATA")
-    assert catalogue.default_root().parts[-3:] == (".cache", "understudy", "data")
+    assert Access().folder.parts[-3:] == (".cache", "understudy", "data")

@@ -17,6 +17,7 @@ import torch
 import typer
 
 import understudy
+from tests.docs.pages import BLOCK, PAGES, ROOT, blocks, name, pages_with
 from understudy import data as datasets
 from understudy import losses
 from understudy import recipe as recipes
@@ -28,9 +29,6 @@ from understudy.runs import Run
 from understudy.terms import TERMS
 from understudy.training import preflight
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<code>.*?)^(?P=indent)```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?://|mailto:)(?P<target>[^)\s]+)\)")
 SMALL = 64, 20, 20  # images to train, to select, to test
 BASE = {
@@ -39,21 +37,6 @@ BASE = {
     "student": {"network": "resnet8"},
     "methods": {"kd": {}},
 }
-
-
-def blocks(page: Path, info: str) -> list[tuple[int, str]]:
-    """The page's blocks of a kind, each with the line on which its code begins."""
-    text = page.read_text(encoding="utf-8")
-    found = [m for m in BLOCK.finditer(text) if m["info"].strip() == info]
-    return [(text.count("\n", 0, m.start("code")) + 1, m["code"]) for m in found]
-
-
-def pages_with(info: str) -> list[Path]:
-    return [page for page in PAGES if blocks(page, info)]
-
-
-def name(page: Path) -> str:
-    return str(page.relative_to(ROOT))
 
 
 def small(data: Data) -> Data:
@@ -90,6 +73,7 @@ def test_recipes_that_come_along_parse(file):
 
 
 @pytest.mark.usefixtures("_small")
+@pytest.mark.filterwarnings("ignore:.*stored answers:UserWarning")  # what they save, which is worth a line
 @pytest.mark.parametrize("page", pages_with("python"), ids=name)
 def test_python_runs(page):
     namespace: dict[str, object] = {"__name__": "example"}
@@ -129,6 +113,11 @@ def test_links_lead_somewhere(page):
         assert target.exists(), f"{name(page)}: {link['target']}"
         if anchor:
             assert anchor in anchors(target), f"{name(page)}: {link['target']}"
+
+
+def test_the_navigation_names_every_page():
+    navigation = re.findall(r"^ +- .*: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(navigation) == sorted(str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md"))
 
 
 def anchors(page: Path) -> set[str]:

@@ -28,7 +28,7 @@ def test_the_hub_reads_the_card_of_a_run(run):
     assert card.data.license is None
     (measured,) = card.data.eval_results
     kept = next(row for row in result["methods"]["alone"]["trainings"] if row["training"] == result["kept"])
-    assert (measured.metric_type, measured.metric_value) == ("accuracy", kept["accuracy"])
+    assert (measured.metric_type, measured.metric_value) == ("accuracy", kept["figures"]["accuracy"])
     assert (measured.dataset_name, measured.dataset_split, measured.task_type) == (
         "folder",
         "test",

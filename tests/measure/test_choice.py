@@ -4,6 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy.measure import Budget, Candidate, choose, frontier
+from understudy.tasks import Figure
+
+SHARE = Figure("accuracy", "accuracy", unit="share")
 
 ACCURACIES = st.sampled_from([0.5, 0.6, 0.7, 0.8, 0.9])
 COSTS = st.sampled_from([1.0, 2.0, 3.0, 4.0])
@@ -17,7 +20,7 @@ def candidates(draw, most=6):
 
 
 budgets = st.builds(
-    Budget, latency_ms=st.none() | COSTS, bytes=st.none() | BYTES, accuracy=st.none() | st.sampled_from([0.6, 0.95])
+    Budget, latency_ms=st.none() | COSTS, bytes=st.none() | BYTES, value=st.none() | st.sampled_from([0.6, 0.95])
 )
 
 
@@ -27,7 +30,7 @@ def fits(candidate, budget):
         getattr(budget, key) is None or (value is not None and value <= getattr(budget, key))
         for key, value in known.items()
     )
-    return cheap and (budget.accuracy is None or candidate.accuracy >= budget.accuracy)
+    return cheap and (budget.value is None or candidate.value >= budget.value)
 
 
 def cost(value):
@@ -36,7 +39,7 @@ def cost(value):
 
 @given(candidates(), budgets)
 def test_the_choice_is_feasible_and_nothing_feasible_is_better(found, budget):
-    choice = choose(found, budget)
+    choice = choose(found, SHARE, budget)
     feasible = [candidate for candidate in found if fits(candidate, budget)]
     assert (choice.chosen is None) == (not feasible)
     if choice.chosen is None:
@@ -46,8 +49,8 @@ def test_the_choice_is_feasible_and_nothing_feasible_is_better(found, budget):
     assert best in feasible
     assert choice.reason.startswith(best.name)
     for other in feasible:
-        assert other.accuracy <= best.accuracy
-        if other.accuracy == best.accuracy:
+        assert other.value <= best.value
+        if other.value == best.value:
             assert cost(other.latency_ms) >= cost(best.latency_ms)
             if other.latency_ms == best.latency_ms:
                 assert cost(other.bytes) >= cost(best.bytes)
@@ -56,20 +59,20 @@ def test_the_choice_is_feasible_and_nothing_feasible_is_better(found, budget):
 @given(candidates(), budgets, st.randoms())
 def test_the_choice_does_not_depend_on_the_order(found, budget, random):
     shuffled = random.sample(found, len(found))
-    first, second = choose(found, budget).chosen, choose(shuffled, budget).chosen
+    first, second = choose(found, SHARE, budget).chosen, choose(shuffled, SHARE, budget).chosen
     assert (first is None) == (second is None)
     if first and second:
-        assert (first.accuracy, first.latency_ms, first.bytes) == (second.accuracy, second.latency_ms, second.bytes)
+        assert (first.value, first.latency_ms, first.bytes) == (second.value, second.latency_ms, second.bytes)
 
 
 @given(candidates())
-def test_without_a_budget_the_choice_is_on_the_frontier_and_nobody_beats_a_frontier(found):
-    best = choose(found).chosen
-    front = frontier(found)
+def test_without_a_budget_the_choice_is_on_the_frontier_and_nothing_beats_a_frontier(found):
+    best = choose(found, SHARE).chosen
+    front = frontier(found, SHARE)
     assert best in front
     for candidate in found:
         below = any(
-            one.accuracy >= candidate.accuracy
+            one.value >= candidate.value
             and cost(one.latency_ms) <= cost(candidate.latency_ms)
             and cost(one.bytes) <= cost(candidate.bytes)
             for one in front
@@ -81,19 +84,27 @@ BOTH = [Candidate("small", 0.8, 1.0, 90_000), Candidate("large", 0.9, 3.0, 2_000
 
 
 def test_the_reason_names_what_the_budget_costs():
-    reason = choose(BOTH, Budget(latency_ms=2), part="validation").reason
-    assert (
-        "small is the most accurate, with 80.00 % on the validation part, of the 1 of 2 that fit (at most 2 ms)."
-        in reason
-    )
+    reason = choose(BOTH, SHARE, Budget(latency_ms=2), part="validation").reason
+    assert "small has the highest accuracy, 80.00 % on validation, of the 1 of 2 that fit (at most 2 ms)." in reason
     assert "large reaches 90.00 %, but takes 1 ms too long (3 ms)" in reason
 
 
 def test_where_nothing_fits_the_failing_bound_is_named_and_by_how_much():
-    assert "small, which is 40 KB too large (90 KB)" in choose(BOTH, Budget(bytes=50_000)).reason
-    assert "large, which lacks 5 points of accuracy (90.00 %)" in choose(BOTH, Budget(accuracy=0.95)).reason
-    both = choose(BOTH, Budget(latency_ms=2, accuracy=0.85)).reason
-    assert "all at once (at most 2 ms, at least 85 %): nearest is large, which takes 1 ms too long (3 ms)" in both
-    unknown = choose([Candidate("own", 0.9)], Budget(latency_ms=2)).reason
+    assert "small, which is 40 KB too large (90 KB)" in choose(BOTH, SHARE, Budget(bytes=50_000)).reason
+    assert "large, which reaches accuracy 90.00 %, 5 points too low" in choose(BOTH, SHARE, Budget(value=0.95)).reason
+    both = choose(BOTH, SHARE, Budget(latency_ms=2, value=0.85)).reason
+    assert (
+        "all at once (at most 2 ms, accuracy at least 85 %): nearest is large, which takes 1 ms too long (3 ms)" in both
+    )
+    unknown = choose([Candidate("own", 0.9)], SHARE, Budget(latency_ms=2)).reason
     assert "its latency is not known" in unknown
-    assert choose([], Budget()).chosen is None
+    assert choose([], SHARE, Budget()).chosen is None
+
+
+@given(candidates(), budgets)
+def test_where_less_is_better_the_choice_is_the_mirror_image(found, budget):
+    error = Figure("error", "error", "lower")
+    mirrored = [Candidate(one.name, -one.value, one.latency_ms, one.bytes) for one in found]
+    bounds = Budget(budget.latency_ms, budget.bytes, None if budget.value is None else -budget.value)
+    chosen, other = choose(found, SHARE, budget).chosen, choose(mirrored, error, bounds).chosen
+    assert (chosen and chosen.name) == (other and other.name)

@@ -12,8 +12,8 @@ import understudy.cli.distill as command
 from understudy import recipe as recipes
 from understudy import taps
 from understudy.cli import app
-from understudy.data import demo
-from understudy.data.reading import Found
+from understudy.data.dataset import Contents
+from understudy.data.sets import demo
 from understudy.data.sources import InMemory
 from understudy.methods import METHODS
 from understudy.recipe.build import Cast
@@ -43,7 +43,7 @@ def found():
         return InMemory(part.samples[chosen], part.targets[chosen])
 
     train, test = few(whole.train), few(whole.open_test())
-    return Found(train, lambda: test, whole.classes)
+    return Contents(train, lambda: test, whole.classes)
 
 
 @pytest.fixture

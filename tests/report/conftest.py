@@ -12,6 +12,14 @@ LATENCY = {"p95": 4.25, "batch": 1, "threads": 2}
 THROUGHPUT = {"p95": 310.5, "batch": 128, "threads": 2}
 RECIPE = 'seeds = [0, 1, 2]\n\n[student]\nnetwork = "resnet14"\n'
 SEEDS = (0, 1, 2)
+FIGURES = [
+    {"name": "accuracy", "title": "accuracy", "better": "higher", "unit": "share", "chance": 0.5},
+    {"name": "top5", "title": "top-5 accuracy", "better": "higher", "unit": "share"},
+    {"name": "calibration_error", "title": "calibration error", "better": "lower", "unit": "share"},
+    {"name": "agreement", "title": "agrees with the teacher", "better": "higher", "unit": "share"},
+    {"name": "divergence", "title": "KL from the teacher", "better": "lower", "unit": ""},
+    {"name": "loss", "title": "loss", "better": "lower", "unit": ""},
+]
 ACCURACIES = {"alone": 0.8553, "kd": 0.8671, "fitnets": 0.8702}
 OBJECTIVES = {
     "alone": {"labels": "CE()"},
@@ -61,6 +69,7 @@ def epochs(training, stages, accuracy, count=30):
 
 def ended(training, stages, count=30):
     return {
+        "format": 1,
         "training": training,
         "stages": [{"stage": name, "epochs": count, "kept": "best", "best_epoch": count - 2} for name in stages],
         "objectives": stages,
@@ -73,17 +82,26 @@ def method(name, seeds):
         {
             "seed": seed,
             "training": f"{name}-{seed}",
-            "accuracy": ACCURACIES[name] + 0.0011 * place - 0.0008,
-            "loss": 0.41,
-            "agreement": 0.9 + 0.001 * place,
-            "validation": ACCURACIES[name] + 0.002 * place,
+            "figures": {
+                "accuracy": ACCURACIES[name] + 0.0011 * place - 0.0008,
+                "loss": 0.41,
+                "agreement": 0.9 + 0.001 * place,
+            },
+            "validation": {"accuracy": ACCURACIES[name] + 0.002 * place, "loss": 0.4},
             "seconds": 61.5 + place,
             "kept": "best",
         }
         for place, seed in enumerate(seeds)
     ]
-    found = {key: spread([row[key] for row in rows]) for key in ("accuracy", "agreement", "seconds")}
-    return {"method": name, "trainings": rows, "objectives": OBJECTIVES[name], **found}
+    figures = {key: spread([row["figures"][key] for row in rows]) for key in ("accuracy", "agreement")}
+    return {
+        "method": name,
+        "trainings": rows,
+        "taught": name != "alone",
+        "objectives": OBJECTIVES[name],
+        "figures": figures,
+        "seconds": spread([row["seconds"] for row in rows]),
+    }
 
 
 def verdict(name, word):
@@ -94,6 +112,7 @@ def verdict(name, word):
 
 def result(methods=tuple(ACCURACIES), seeds=SEEDS):
     return {
+        "format": 1,
         "title": "The demo's student",
         "command": "understudy distill demo.toml --out runs/demo",
         "versions": {"understudy": "0.1.0", "python": "3.11.7", "torch": "2.13.0"},
@@ -105,17 +124,23 @@ def result(methods=tuple(ACCURACIES), seeds=SEEDS):
             "validation": 500,
             "measured_on": "test",
             "measured": 5000,
-            "classes": ["T-shirt/top", "Bag"],
         },
+        "task": {"name": "classification", "figures": FIGURES, "options": ["T-shirt/top", "Bag"]},
         "networks": {
             "teacher": network("wrn16, widen=2", 691674, 98721792, 3.81),
             "student": network("resnet14, widths=[8, 16, 16]", 20218, 4012032, 1.02),
         },
-        "teacher": {"accuracy": spread([0.9312] * len(seeds)), "loss": spread([0.2] * len(seeds))},
+        "teacher": {"figures": {"accuracy": spread([0.9312] * len(seeds)), "loss": spread([0.2] * len(seeds))}},
         "methods": {name: method(name, seeds) for name in methods},
         "verdicts": {name: verdict(name, "beats") for name in methods if name != "alone"},
         "kept": f"{methods[-1]}-{seeds[-1]}",
     }
+
+
+def sample(number, file, wrong, target, student, teacher):
+    said = {"student_confidence": 0.98, "teacher_confidence": 0.7}
+    names = {"target": target, "student": student, "teacher": teacher}
+    return {"id": number, "file": f"samples/{file}.png", "wrong": wrong, **names, **said}
 
 
 def bins(shift=0.0, count=100):
@@ -127,24 +152,26 @@ def measured(content):
     methods = content["methods"]
     for place, found in enumerate(methods.values()):
         found["measures"] = {
-            "classes": [0.8 + 0.02 * place, 0.7 - 0.01 * place],
+            "options": [0.8 + 0.02 * place, 0.7 - 0.01 * place],
             "calibration": bins(0.02 * place),
             "agreement": bins(0.01 * place),
         }
         for key in ("top5", "calibration_error", "divergence", "loss"):
-            found[key] = spread([0.1 + 0.01 * place + 0.001 * seed for seed in range(len(found["trainings"]))])
-    content["teacher"] |= {"classes": [0.95, 0.9], "calibration": bins(), "calibration_error": spread([0.01] * 3)}
+            found["figures"][key] = spread(
+                [0.1 + 0.01 * place + 0.001 * seed for seed in range(len(found["trainings"]))]
+            )
+    content["teacher"]["measures"] = {"options": [0.95, 0.9], "calibration": bins()}
+    content["teacher"]["figures"]["calibration_error"] = spread([0.01] * 3)
     content["teacher"]["softness"] = {"entropy": 0.2, "temperature": 4.0, "softened": 0.6, "most": 0.69, "hint": None}
     content["errors"] = {
         "student": {"count": 450, "ids": [1, 2]},
         "teacher": {"count": 90, "ids": [3]},
         "both": 242,
     }
-    said = {"student_confidence": 0.98, "teacher_confidence": 0.7}
     content["samples"] = [
-        {"id": 1, "file": "samples/1.png", "label": 0, "student": 1, "teacher": 0, **said},
-        {"id": 3, "file": "samples/3.png", "label": 1, "student": 1, "teacher": 0, **said},
-        {"id": 4, "file": "samples/gone.png", "label": 1, "student": 0, "teacher": 9, **said},
+        sample(1, "1", "student", "T-shirt/top", "Bag", "T-shirt/top"),
+        sample(3, "3", "teacher", "Bag", "Bag", "T-shirt/top"),
+        sample(4, "gone", "both", "Bag", "T-shirt/top", "Coat"),
     ]
     content["similarity"] = {
         "teacher": ["conv1", "layer1", "layer2"],
@@ -184,7 +211,7 @@ def finished(tmp_path):
                 folder = run / "trainings" / row["training"]
                 folder.mkdir(parents=True)
                 (folder / "result.json").write_text(json.dumps(ended(row["training"], stages)))
-                lines += epochs(row["training"], stages, row.get("validation") or 0.8)
+                lines += epochs(row["training"], stages, (row.get("validation") or {}).get("accuracy", 0.8))
         for sample in content.get("samples", []):
             (run / "samples").mkdir(exist_ok=True)
             if "gone" not in sample["file"]:
@@ -224,9 +251,9 @@ def several(finished, make_result):
             found["networks"]["student"] = network(f"width {place}", 10_000 * (place + 1), 10**6, 0.5 * (place + 1))
             for gain, name in enumerate(methods):
                 values = [accuracy + 0.01 * gain + 0.001 * seed for seed in range(3)]
-                found["methods"][name]["accuracy"] = spread(values)
+                found["methods"][name]["figures"]["accuracy"] = spread(values)
                 for row, value in zip(found["methods"][name]["trainings"], values, strict=True):
-                    row |= {"accuracy": value, "validation": value + 0.002}
+                    row["figures"]["accuracy"], row["validation"] = value, {"accuracy": value + 0.002}
             found |= changes
             runs.append(finished(found, name=f"width{place}", metrics=False))
         return runs

@@ -8,8 +8,11 @@ import pytest
 import typer
 
 from understudy.cli import main
-from understudy.cli._bounds import budget
+from understudy.cli._bounds import budget, value
 from understudy.measure import Budget
+from understudy.tasks import Figure
+
+SHARE = Figure("accuracy", "accuracy", unit="share")
 
 
 @pytest.fixture
@@ -29,7 +32,7 @@ def report(monkeypatch, capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("latency", "size", "accuracy", "expected"),
+    ("latency", "size", "reach", "expected"),
     [
         (None, None, None, Budget()),
         ("3ms", "2MB", "90", Budget(3.0, 2_000_000, 0.9)),
@@ -38,10 +41,11 @@ def report(monkeypatch, capsys, tmp_path):
         ("3", "2000", "5", Budget(3.0, 2000, 0.05)),
     ],
 )
-def test_bounds_are_read_with_their_units(latency, size, accuracy, expected):
-    found = budget(latency, size, accuracy)
+def test_bounds_are_read_with_their_units(latency, size, reach, expected):
+    found = budget(latency, size)
     assert (found.latency_ms, found.bytes) == (pytest.approx(expected.latency_ms), expected.bytes)
-    assert found.accuracy == pytest.approx(expected.accuracy)
+    assert value(reach, SHARE) == pytest.approx(expected.value)
+    assert value("0.05", Figure("error", "error", "lower")) == 0.05
 
 
 @pytest.mark.parametrize(
@@ -50,14 +54,14 @@ def test_bounds_are_read_with_their_units(latency, size, accuracy, expected):
 )
 def test_what_is_no_bound_is_a_mistake(words):
     with pytest.raises(typer.BadParameter):
-        budget(*words)
+        (budget(*words[:2]), value(words[2], SHARE))
 
 
 def test_several_runs_print_the_choice_and_its_reason_as_json_too(report, several, tmp_path):
     runs = several(accuracies=(0.8, 0.9), methods=("kd",))
     code, out, _ = report(*runs, "--max-latency", "0.6ms", "--sort", "latency", "--out", "page.html")
     assert code == 0
-    assert out.splitlines()[0].startswith("width0 is the most accurate, with 80.")
+    assert out.splitlines()[0].startswith("width0 has the highest accuracy, 80.")
     assert out.splitlines()[1] == "page.html"
     code, out, _ = report(*runs, "--json", "--figures", "drawn")
     told = json.loads(out)
@@ -69,6 +73,8 @@ def test_several_runs_print_the_choice_and_its_reason_as_json_too(report, severa
     assert table.count("| student, kd |") == 2
     verdict = json.loads((runs[0] / "result.json").read_text())["verdicts"]["kd"]
     assert f"| {verdict['gain']:+.2f}, {verdict['verdict']} |" in table
+    table = report(*runs, "--latex")[1]
+    assert table.count(r"student, kd & ") == table.count(r"\\bottomrule".replace("\\\\", "\\")) == 2
 
 
 def test_the_page_of_several_runs_may_be_written_again_by_the_same_pattern(report, several):
@@ -84,9 +90,11 @@ def test_one_run_is_its_own_page_and_with_a_budget_a_choice_of_methods(report, s
     run = several(accuracies=(0.8,))[0]
     assert json.loads(report(run, "--json", "--out", "one.html")[1])["kept"] == "kd-2"
     assert (tmp_path / "one.html").exists()
-    assert report(run, "--min-accuracy", "99")[1].startswith("Nothing fits (at least 99 %): nearest is kd, which lacks")
+    assert report(run, "--min-accuracy", "99")[1].startswith(
+        "Nothing fits (accuracy at least 99 %): nearest is kd, which reaches"
+    )
     assert (tmp_path / "comparison.html").exists()
-    assert report(run, "--min-accuracy", "0")[0] == 0
+    assert report(run, "--reach", "0")[0] == 0
     code, _, said = report(run, "--min-accuracy", "0.9")
     assert code == 2
     assert "in percent, as in 90" in said
@@ -106,7 +114,9 @@ def damaged(run, how):
     elif how == "a list":
         result.write_text("[1, 2]")
     elif how == "of wrong types":
-        result.write_text('{"methods": {"kd": {"trainings": "none"}}}')
+        result.write_text('{"format": 1, "methods": {"kd": {"trainings": "none"}}}')
+    elif how == "of another format":
+        result.write_text(result.read_text().replace('"format": 1', '"format": 99'))
     elif how == "nested without end":
         result.write_text("[" * 100_000)
     elif how == "an unfinished run":
@@ -139,6 +149,7 @@ def test_of_several_folders_those_without_a_finished_run_are_left_out_with_a_lin
         "another program's",
         "a list",
         "of wrong types",
+        "of another format",
         "nested without end",
         "an unfinished run",
         "no run",

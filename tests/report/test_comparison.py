@@ -6,11 +6,17 @@ import re
 
 import pytest
 
+from tests.report.conftest import spread
 from understudy.errors import UserError
 from understudy.measure import Budget
 from understudy.report import write_comparison
-from understudy.report.frontier import undominated
+from understudy.report.figures.frontier import undominated
 from understudy.report.students import SORTS, short_names
+
+ERROR = {
+    "name": "landmarks",
+    "figures": [{"name": "accuracy", "title": "landmark error", "better": "lower", "chance": 0.4}],
+}
 
 
 def test_the_page_tells_of_every_student_and_is_self_contained(several, tmp_path):
@@ -21,11 +27,11 @@ def test_the_page_tells_of_every_student_and_is_self_contained(several, tmp_path
     assert len(students.all) == 12
     for student in students.all:
         assert f">{student.name}<" in html
-        assert f"{100 * student.accuracy.mean:.2f}" in html
+        assert f"{100 * student.measured.mean:.2f}" in html
     assert choice.chosen.name == "width5 · kd"
     assert "understudy distill demo.toml --out runs/demo" in html
     assert "7.6\N{MULTIPLICATION SIGN}</small>" in html  # the teacher takes 3.81 ms, the first student 0.5
-    assert "on the validation part" in choice.reason
+    assert "on validation" in choice.reason
     assert html.count("<svg") == 1
     assert "<script" not in html
     assert "http" not in html.replace("http-equiv", "")
@@ -37,8 +43,8 @@ def test_the_page_tells_of_every_student_and_is_self_contained(several, tmp_path
     [
         Budget(latency_ms=1.0),
         Budget(bytes=130_000),
-        Budget(accuracy=0.9, latency_ms=2.6),
-        Budget(latency_ms=2.0, bytes=100_000, accuracy=0.8),
+        Budget(value=0.9, latency_ms=2.6),
+        Budget(latency_ms=2.0, bytes=100_000, value=0.8),
     ],
 )
 def test_the_choice_is_the_first_row_of_the_table_that_fits(several, budget):
@@ -50,11 +56,11 @@ def test_the_choice_is_the_first_row_of_the_table_that_fits(several, budget):
         for name in shown
         if (budget.latency_ms is None or students.named(name).latency_ms <= budget.latency_ms)
         and (budget.bytes is None or students.named(name).network.bytes <= budget.bytes)
-        and (budget.accuracy is None or students.worth(students.named(name)) >= budget.accuracy)
+        and (budget.value is None or students.worth(students.named(name)) >= budget.value)
     ]
     assert choice.chosen.name == fitting[0]
     assert html.count("the student to choose</small>") == 1
-    assert str(budget) in html
+    assert budget.text(students.figure) in html
 
 
 def test_where_nothing_fits_the_page_says_so(several):
@@ -86,11 +92,11 @@ def test_the_test_part_chooses_only_where_there_is_no_validation(several):
         content = json.loads((run / "result.json").read_text())
         for found in content["methods"].values():
             for row in found["trainings"]:
-                row["validation"] = validation
+                row["validation"] = {"accuracy": validation}
         (run / "result.json").write_text(json.dumps(content))
     _, students, choice = write_comparison(runs)
     assert (students.chosen_by, choice.chosen.name.split(" ")[0]) == ("validation", "width1")
-    content["methods"]["kd"]["trainings"][0]["validation"] = None
+    content["methods"]["kd"]["trainings"][0]["validation"] = {}
     (runs[1] / "result.json").write_text(json.dumps(content))
     _, students, choice = write_comparison(runs)
     assert (students.chosen_by, choice.chosen.name.split(" ")[0]) == ("test", "width0")
@@ -108,13 +114,34 @@ def test_what_cannot_be_compared_is_said(several, finished, make_result):
     assert "other" in [student.name for student in students.all]  # its only method needs no name
 
 
-def test_old_results_and_those_without_costs_are_compared_as_well(finished, make_result):
-    old, bare = make_result(), {"methods": {"own": {"accuracy": {"values": [0.5]}}, "nothing": {}}}
-    runs = [finished(old, name="old"), finished(bare, name="bare", metrics=False)]
+def test_results_without_costs_are_compared_as_well(finished, make_result):
+    whole, bare = make_result(), make_result(("kd",))
+    bare["networks"], bare["teacher"], bare["verdicts"] = {"student": {"network": "unmeasured"}}, None, {}
+    bare["methods"]["kd"] |= {"figures": {"accuracy": spread([0.5] * 3)}}
+    for row in bare["methods"]["kd"]["trainings"]:
+        row["figures"], row["validation"] = {"accuracy": 0.5}, {"accuracy": 0.5}
+    runs = [finished(whole, name="whole"), finished(bare, name="bare", metrics=False)]
     page, students, choice = write_comparison(runs, Budget(latency_ms=50))
-    assert [student.name for student in students.all][-1] == "bare · own"
-    assert choice.chosen.name == "old · fitnets"
+    assert [student.name for student in students.sorted("value")][-1] == "bare"
+    assert choice.chosen.name == "whole · fitnets"
     assert "nan" not in page.read_text(encoding="utf-8").split("</style>")[1]
+
+
+def test_where_less_is_better_the_least_is_chosen(several):
+    runs = several(accuracies=(0.2, 0.1), task=ERROR)
+    page, students, choice = write_comparison(runs, Budget(value=0.12))
+    assert choice.chosen.name.startswith("width1")
+    assert "has the lowest landmark error" in choice.reason
+    assert "landmark error at most 0.12" in choice.reason
+    assert students.sorted("value")[0].name.startswith("width1")
+    assert "%" not in choice.reason
+    assert "accuracy" not in page.read_text(encoding="utf-8").split("</style>")[1]
+
+
+def test_runs_of_different_tasks_are_not_compared(several, finished, make_result):
+    other = finished(make_result() | {"task": ERROR}, name="other")
+    with pytest.raises(UserError, match="runs of different tasks cannot be compared"):
+        write_comparison([*several(accuracies=(0.8,)), other])
 
 
 def test_a_run_that_is_none_is_an_error_before_anything_is_written(several, tmp_path):

@@ -105,5 +105,5 @@ def test_several_runs_and_their_table_in_another_order(several, tmp_path):
     path, students, _ = write_comparison(several(), Budget(latency_ms=2.0))
     for look in seen(path.read_text(encoding="utf-8"), tmp_path):
         assert look["title"].startswith("12 students of 6 runs")
-        assert look["rows"] == [student.name for student in students.sorted("accuracy")]
+        assert look["rows"] == [student.name for student in students.sorted("value")]
         assert look["byLatency"] == [student.name for student in students.sorted("latency")]

@@ -7,7 +7,7 @@ import pytest
 from tests.paths.test_strategies import ALONE, FIGURE_5, SIZES
 from understudy.errors import UserError
 from understudy.report import write_report
-from understudy.report.markdown import as_markdown
+from understudy.report.text import as_markdown
 
 
 def searched(*, test: bool = True) -> dict[str, object]:
@@ -38,7 +38,7 @@ def test_every_training_of_the_figure_is_drawn_once_with_its_figure(finished, co
     assert sorted(written) == sorted(f"{percent + shift:.2f}" for percent in expected)
     assert "a &lt;lead&gt;." in page
     assert "16 trainings in all, each once" in page
-    assert ("test accuracy in %" if test else "validation accuracy in %") in page
+    assert ("accuracy on test in %" if test else "accuracy on validation in %") in page
     rows = re.findall(r"10 → [^<]*2(?=[<&]| <)", page[page.index('aria-label="Paths"') :])
     assert rows[0].startswith("10 → 8 → 6 → 4 → 2")
     assert len(rows) == 8
@@ -57,5 +57,5 @@ def test_a_run_without_a_search_has_no_such_section(finished):
 
 def test_a_search_that_is_damaged_is_a_clear_error(finished, content):
     run = finished(content | {"path": {"sizes": "ten"}})
-    with pytest.raises(UserError, match=r"path\.sizes"):
+    with pytest.raises(UserError, match=r"path\.strategy"):
         write_report(run)

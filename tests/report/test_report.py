@@ -1,17 +1,21 @@
 """The page of a run: complete, self-contained, escaped, the same when written again."""
 
+import io
 import json
 import re
 from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
+from rich.console import Console
 
+from tests.report.conftest import result
 from understudy.errors import UserError
-from understudy.report import answers, outcome, tables, write_report
-from understudy.report.figures import cost, method_colours
-from understudy.report.markdown import as_markdown
+from understudy.report import page as pages
+from understudy.report import tables, write_report
+from understudy.report.figures import answers, cost, method_colours
 from understudy.report.reading import read
+from understudy.report.text import as_latex, as_markdown, show
 
 LOADED = re.compile(
     r"""(?:\b(?:src|href|action|data|srcset|poster)\s*=\s*|url\()["']?([^"')\s>]*)|(@import|<link|<base)"""
@@ -28,7 +32,7 @@ def test_the_page_tells_everything(finished, content):
     run = finished(content)
     page = written(run)
     for text in (
-        "The demo&#x27;s student",
+        "The demo&#39;s student",
         "beats the student alone by 1.18 points",
         "▲ beats",
         "87.05 ± 0.11 %",
@@ -50,16 +54,16 @@ def test_the_page_tells_everything(finished, content):
         "4,500",
         "A processor",
         "2.13.0",
-        "Hint(pair=&#x27;layer2 -&gt; layer2&#x27;)",
+        "Hint(pair=&#39;layer2 -&gt; layer2&#39;)",
         "30 epochs, the best is epoch 28",
-        "network = &quot;resnet14&quot;",
+        "network = &#34;resnet14&#34;",
         "understudy distill demo.toml --out runs/demo",
     ):
         assert text in page, text
     for name, found in content["methods"].items():
-        assert f">{name}</th>" in page
+        assert f"{name}</th>" in page
         for row in found["trainings"]:
-            assert f"{100 * row['accuracy']:.2f} %" in page
+            assert f"{100 * row['figures']['accuracy']:.2f} %" in page
     assert re.search(r'<html lang="en">.*name="viewport".*<title>[^<]+</title>', page, re.DOTALL)
 
 
@@ -109,7 +113,7 @@ def test_everything_that_a_run_measures_is_on_the_page(finished, whole):
         "Both err on 242 samples",
         "student: Bag 98",
         "31.4 KB",
-        "divergence</th>",
+        "KL from the teacher<small>",
         "kd adds nothing",
         "Measuring all of it at the end took 4.2 s",
         "500.00 MB",
@@ -117,7 +121,7 @@ def test_everything_that_a_run_measures_is_on_the_page(finished, whole):
     ):
         assert text in page, text
     names = {path.stem for path in (run / "figures").iterdir()}
-    assert {"classes", "calibration", "agreement", "similarity-1-alone", "similarity-2-fitnets"} <= names
+    assert {"options", "calibration", "agreement", "similarity-1-alone", "similarity-2-fitnets"} <= names
     assert page.count("In a frame") == 1
     assert page.count("data:image/png;base64,") == 2  # the third one's file is gone
     assert page.count("<svg") == len(names)
@@ -127,7 +131,7 @@ def test_everything_that_a_run_measures_is_on_the_page(finished, whole):
 def test_a_student_that_leaves_with_its_teachers_classifier_is_told_by_its_own_size(finished, whole):
     whole["networks"]["student, fitnets"] = whole["networks"]["student"] | {"parameters": 99_999}
     record = read(finished(whole))
-    assert "691,674 → 99,999 parameters" in outcome.outcome(record.result, {})
+    assert "691,674 → 99,999 parameters" in pages.page(record, {})
     assert "| 99,999 |" in as_markdown(finished(whole, name="again"))
     assert "student 20.2 K, 100 K" in cost(record.result, method_colours(record.result)).words
 
@@ -136,9 +140,9 @@ def test_latencies_by_onnx_runtime_have_rows_of_their_own(finished, whole):
     for network in whole["networks"].values():
         network["onnx_latency_ms"] = network["latency_ms"] | {"p50": network["latency_ms"]["p50"] / 2}
     result = read(finished(whole)).result
-    assert "ONNX Runtime, 1 image" in tables.networks(result, None)
-    assert "1.91 ms" in tables.networks(result, None)
-    assert "ONNX Runtime, 128 images" not in tables.networks(result, None)
+    rows = {row.name: [cell.text for cell in row.cells] for row in tables.sizes(result).rows}
+    assert rows["ONNX Runtime, 1 sample"][0] == "1.91 ms"
+    assert "ONNX Runtime, 128 samples" not in rows
 
 
 def test_pictures_are_taken_from_the_run_alone(finished, whole, tmp_path):
@@ -176,12 +180,12 @@ def test_figures_and_page_go_where_they_are_wanted(finished, whole, tmp_path):
 
 
 def test_classes_beyond_what_fits_are_left_out(finished, whole):
-    whole["data"]["classes"] = [f"class {number}" for number in range(100)]
+    whole["task"]["options"] = [f"class {number}" for number in range(100)]
     for place, found in enumerate(whole["methods"].values()):
-        found["measures"]["classes"] = [0.5 + place * number / 1000 for number in range(100)]
-    whole["teacher"]["classes"] = []
+        found["measures"]["options"] = [0.5 + place * number / 1000 for number in range(100)]
+    whole["teacher"]["measures"]["options"] = []
     result = read(finished(whole)).result
-    figure = answers.classes(result, method_colours(result)).standalone
+    figure = answers.options(result, method_colours(result)).standalone
     assert "class 99<" in figure
     assert "class 0<" in figure
     assert "class 50<" not in figure
@@ -193,11 +197,17 @@ def test_nothing_that_a_run_says_becomes_markup(finished, content):
     content["methods"][evil] = content["methods"].pop("kd") | {"objectives": {evil: evil}}
     content["verdicts"][evil] = content["verdicts"].pop("kd") | {"sentence": f"{evil} beats"}
     content["networks"]["teacher"]["network"] = content["kept"] = evil
-    content["data"]["classes"] = ["$title", evil]
-    page = written(finished(content, recipe=f"title = '{evil}'"))
+    content["task"]["options"] = ["{{ title }}", evil]
+    content["task"]["figures"][0]["title"] = content["task"]["name"] = content["notes"] = evil
+    content["notes"] = [evil]
+    content["methods"][evil]["trainings"][0]["broken"] = [evil]
+    run = finished(content, recipe=f"title = '{evil}'")
+    page = written(run)
     assert "<script" not in page
+    lines = [line for line in as_markdown(run).splitlines() if not line.startswith("    ")]  # a block of code
+    assert not re.search(r"(?<!\\)<", "\n".join(lines))
     assert page.count("&lt;script&gt;") > 10
-    assert "$title" in page
+    assert "{{ title }}" in page
 
 
 def test_a_page_written_twice_is_the_same(finished):
@@ -239,18 +249,17 @@ def test_without_a_baseline_nothing_is_claimed(finished, make_result):
     content = make_result(methods=("kd",))
     content["verdicts"] = {}
     page = written(finished(content))
-    assert "nobody can tell" in page
+    assert "What distillation brought is unknown" in page
     assert "beats" not in page.split("</style>")[1]
 
 
-def test_missing_keys_and_validation_are_left_out(finished, content):
+def test_what_was_not_measured_is_left_out(finished, content):
     content["data"] |= {"validation": 0, "measured_on": "validation"}
     for found in content["methods"].values():
         for row in found["trainings"]:
-            row["validation"] = row["kept"] = None
-    for key in ("agreement", "seconds", "objectives"):
-        del content["methods"]["kd"][key]
-    content["methods"]["fitnets"] = {"method": "fitnets", "trainings": []}
+            row["validation"], row["kept"] = {}, None
+    kd = content["methods"]["kd"]
+    del kd["figures"]["agreement"], kd["seconds"], kd["objectives"]
     content["networks"]["student"]["latency_ms"] = None
     page = written(finished(content, metrics=False, recipe=""))
     assert "86.74 ± 0.11 %" in page
@@ -258,12 +267,50 @@ def test_missing_keys_and_validation_are_left_out(finished, content):
     assert "nan" not in page
 
 
-def test_a_result_with_methods_alone(finished):
-    run = finished({"methods": {"own": {}}}, recipe="", metrics=False)
+def test_students_of_no_use_are_named_everywhere(finished, content):
+    row = content["methods"]["kd"]["trainings"][1]
+    row["broken"] = ["it gives one answer for 100 % of the samples"]
+    run = finished(content)
     page = written(run)
-    assert "own" in page
-    assert "| student, own |" in as_markdown(run)
-    assert not (run / "figures").exists()
+    assert "✕ broken" in page
+    assert "<strong>kd-1</strong>: it gives one answer for 100 % of the samples." in page
+    assert 'class="broken"' in page
+    text = as_markdown(run)
+    assert "student, kd (1 of 3 broken)" in text
+    assert "Broken: kd-1: it gives one answer" in text
+    console = Console(width=100, record=True, file=io.StringIO())
+    show(read(run).result, console)
+    assert "broken: kd-1: it gives one answer for 100 % of the samples" in console.export_text()
+
+
+def test_a_terminal_is_not_steered_by_what_a_run_says(finished, content):
+    content["title"] = "a\x1b[2Jb\u202e"
+    content["notes"] = ["[red]not markup[/]\x07"]
+    console = Console(width=60, record=True, file=io.StringIO())
+    show(read(finished(content)).result, console)
+    text = console.export_text()
+    assert r"a\x1b[2Jb\u202e" in text
+    assert r"[red]not markup[/]\x07" in text
+    assert "accuracy" in text  # the columns that are needed are left where there is little room
+    assert "each seed" not in text
+
+
+def test_values_that_are_no_numbers_are_told(finished, content):
+    kd = content["methods"]["kd"]
+    kd["trainings"][0]["figures"]["accuracy"] = kd["figures"]["accuracy"]["values"][0] = "NaN"
+    content["teacher"]["figures"]["loss"]["values"][0] = "Infinity"
+    run = finished(content)
+    assert "no number" in written(run)
+    assert "no number" in as_markdown(run)
+
+
+def test_the_table_for_a_paper(finished, content):
+    content["methods"]["a_b & 5%"] = content["methods"].pop("kd")
+    text = as_latex(finished(content))
+    assert r"student, a\_b \& 5\%" in text
+    assert r"86.74 $\pm$ 0.11 \%" in text
+    assert text.count(r" \\") == 1 + 1 + 3
+    assert "\n\\bottomrule\n" in text
 
 
 def test_a_teacher_trained_in_the_run_has_its_curve(finished):
@@ -288,29 +335,25 @@ def test_names_that_no_file_nor_font_can_hold(finished, content):
     assert (run / "figures" / "losses-3-x.svg").exists()
 
 
-def test_the_folder_of_a_python_call(finished):
-    content = {"accuracy": 0.5, "teacher_accuracy": 0.75, "agreement": 0.6, "measured_on": "test", "stages": []}
-    recipe = 'method = "kd"\nseed = 3\nteacher = "my.nets:Big"\nstudent = "my.nets:Small"\n'
-    page = written(finished(content, recipe=recipe, metrics=False))
-    assert "Small learns from Big" in page
-    assert "50.00 %" in page
-    assert "75.00 %" in page
-
-
 @pytest.mark.parametrize(
     ("text", "told"),
     [
         ("", "is damaged"),
         ('{"methods": ', "is damaged"),
         ("[]", "is damaged"),
-        ("{}", "methods: field required"),
-        ('{"methods": {}}', "methods"),
-        ('{"methods": {"kd": {"accuracy": {"values": "many"}}}}', "methods.kd.accuracy.values"),
+        ("{}", "names no format"),
+        ('{"format": 0, "methods": {}}', "is of format 0"),
+        ('{"format": 1, "methods": {}}', "is damaged"),
+        (json.dumps(result() | {"methods": {}}), "methods: dictionary should have at least 1 item"),
+        (json.dumps(result() | {"methods": {"kd": {"method": "kd", "trainings": 3}}}), "methods.kd.trainings"),
+        (json.dumps(result() | {"surprise": 1}), "surprise"),
         (
-            '{"methods": {"kd": {}}, "similarity": {"teacher": ["a"], "student": [], "methods": {"kd": []}}}',
+            json.dumps(
+                result() | {"similarity": {"teacher": ["a"], "student": [], "samples": 1, "methods": {"kd": []}}}
+            ),
             "similarity",
         ),
-        ('{"methods": {"kd": {}}, "samples": [{"id": 1}]}', "samples.0.file"),
+        (json.dumps(result() | {"samples": [{"id": 1}]}), "samples.0.file"),
         ("[" * 100_000, "is damaged"),
     ],
 )

@@ -3,10 +3,10 @@
 import statistics
 
 import pytest
-from understudy.files import read_json
 
 from understudy import UserError
 from understudy import recipe as recipes
+from understudy.files import read_json
 from understudy.runs import Run
 from understudy.runs.compile import compiled
 
@@ -122,7 +122,7 @@ def test_the_rule_of_thumb_chooses_for_all_seeds_and_says_why(make_run, tmp_path
     result = run.execute()
     assert set(foreseen.plan.names) < set(run.execution.done)
     assert len(run.execution.done) == len(foreseen.plan) + 2 * 2
-    (note,) = (note for note in result["notes"] if "rule of thumb" in note)
+    (note,) = (note for note in result.notes if "rule of thumb" in note)
     quick = {path.name: path for path in (tmp_path / "run" / "trainings").glob("takd-quick-*")}
     assert {name.split("-")[2] for name in quick} == {"5", "6", "4", "2"}
     assert len(quick) == 2 * 4
@@ -134,7 +134,7 @@ def test_the_rule_of_thumb_chooses_for_all_seeds_and_says_why(make_run, tmp_path
     assert f"plain{nearest} assists" in note
     taught = read_json(run.folder.training("takd-1") / "result.json")["node"]["teachers"]
     assert taught == [f"takd-by-1-plain{nearest}-1"]
-    assert len(result["methods"]["takd"]["accuracy"]["values"]) == 2
+    assert len(result.methods["takd"].figures["accuracy"].values) == 2
     again = make_run(text=AUTO)
     assert (again.foresee(), set(again.plan.names)) == (0, set(run.execution.done))
     assert make_run(text=AUTO).execute() == result
@@ -147,7 +147,7 @@ def test_one_candidate_needs_no_trials(make_run):
     result = run.execute()
     assert run.plan.names == ["teacher-0", "takd-by-1-plain4-0", "takd-0"] == list(run.execution.done)
     assert foreseen.plan.names == run.plan.names
-    assert any("the only size" in note for note in result["notes"])
+    assert any("the only size" in note for note in result.notes)
 
 
 def test_where_no_assistant_lies_between_it_is_to_be_named(make_run):
@@ -171,7 +171,7 @@ def test_the_check_looks_at_methods_whose_assistants_are_not_chosen_yet(make_run
 def test_a_size_whose_quick_training_diverges_is_not_chosen(make_run, diverging):
     diverging.add("takd-quick-6-1")
     result = make_run(text=AUTO).execute()
-    (note,) = (note for note in result["notes"] if "rule of thumb" in note)
+    (note,) = (note for note in result.notes if "rule of thumb" in note)
     assert "plain4 assists" in note
     assert "6: failed" in note
     diverging.clear()  # another time it might not, and the choice would be another one
@@ -187,4 +187,4 @@ def test_without_the_quick_trainings_that_decide_nothing_is_chosen(make_run, div
     with pytest.raises(UserError, match=r"no assistant can be chosen .*2: failed.*: lower the learning rate, or name"):
         make_run(text=AUTO).execute()
     diverging.clear()  # as by a lower rate: the same command goes on
-    assert make_run(text=AUTO).execute()["methods"]["takd"]
+    assert make_run(text=AUTO).execute().methods["takd"]

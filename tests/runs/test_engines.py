@@ -76,7 +76,7 @@ def test_two_workers_give_the_bytes_of_one_and_work_at_once(make_run, tmp_path, 
     assert students(tmp_path / "run") == expected
     assert {hearing.heard[0], hearing.heard[1]} == {("begins", "teacher-0"), ("begins", "alone-0")}
     assert sorted(name for what, name in hearing.heard if what == "ends") == sorted(TRAININGS)
-    assert [row["seed"] for row in result["methods"]["kd"]["trainings"]] == [0, 1]
+    assert [row.seed for row in result.methods["kd"].trainings] == [0, 1]
 
 
 def test_together_all_get_the_bytes_of_one_by_one_and_the_teacher_is_asked_once_for_each_batch(
@@ -352,7 +352,7 @@ def test_on_a_cluster_that_was_started_by_hand_the_command_makes_and_stores_what
     assert found == [head]
     assert students(tmp_path / "run") == {name: expected[name] for name in expected if name.endswith("-0")}
     foreseen = json.loads(understudy("--out", tmp_path / "other", "--workers", "1", "--dry-run", "--json"))
-    assert {row["state"] for row in foreseen["trainings"]} == {"in the store"}
+    assert {row.state for row in foreseen["trainings"]} == {"in the store"}
 
 
 @pytest.mark.slow

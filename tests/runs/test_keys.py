@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from understudy import losses, methods
 from understudy.data import content
-from understudy.data.folder import Images
+from understudy.data.sets.folder import Images
 from understudy.data.sources import Streamed
 from understudy.errors import UserError
 from understudy.plans import Given, Node, code

@@ -1,11 +1,11 @@
 """The landscapes of a run: every student's, on samples that are never those of the test part."""
 
-import html
 import json
 import re
 from dataclasses import replace
 
 import pytest
+from markupsafe import Markup
 
 from tests.runs.test_assistants import AUTO
 from tests.runs.test_path import SEARCH
@@ -29,29 +29,29 @@ def test_every_student_is_surveyed_and_drawn_on_one_scale(make_run, tmp_path):
 
     run.cast.data = replace(run.cast.data, open_test=refuse)
     found = survey(run, grid=5, samples=12)
-    assert [student["training"] for student in found["students"]] == ["kd-0", "alone-0", "kd-3", "alone-3"]
-    assert (found["part"], found["samples"]) == ("train", 12)
-    assert found == json.loads((tmp_path / "run/landscape.json").read_text())
+    assert [student.training for student in found.students] == ["kd-0", "alone-0", "kd-3", "alone-3"]
+    assert (found.part, found.samples) == ("train", 12)
+    assert found.text() == (tmp_path / "run/landscape.json").read_text()
     page = write_report(tmp_path / "run").read_text(encoding="utf-8")
     assert "All maps share one scale" in page
     assert page.count("<h2>The loss around each student</h2>") == 1
     drawn = (tmp_path / "run/figures/landscapes.svg").read_text()
-    for student in found["students"]:
-        assert f"{student['sharpness']:.3g}" in page
-        assert student["training"] in drawn
+    for student in found.students:
+        assert f"{student.sharpness:.3g}" in page
+        assert student.training in drawn
     inlined = re.search(r"<svg[^>]*mean rise.*?</svg>", page, re.DOTALL)[0]
     assert "var(--s1)" in inlined
     assert not re.findall(r"#[0-9a-f]{6}", re.sub(r'(?:href="|url\()#\w+', "", inlined))
     assert write_report(tmp_path / "run").read_text(encoding="utf-8") == page
     other = survey(run, grid=3, samples=999, part="validation")
-    assert (other["samples"], len(other["students"][0]["losses"])) == (15, 3)
+    assert (other.samples, len(other.students[0].losses)) == (15, 3)
 
 
 def test_a_student_whose_assistant_was_chosen_on_the_way_is_surveyed(make_run):
     auto = AUTO.replace("plain5", "plain6").replace("seeds = [0, 1]", "seeds = [0]")
     make_run(text=auto).execute()
     found = survey(make_run(text=auto), grid=3, samples=6)  # which knows nothing of the choice
-    assert [(student["training"], student["method"]) for student in found["students"]] == [("takd-0", "takd")]
+    assert [(student.training, student.method) for student in found.students] == [("takd-0", "takd")]
 
 
 @pytest.mark.parametrize(
@@ -62,9 +62,9 @@ def test_of_a_search_the_best_path_and_what_it_is_compared_with_are_surveyed(mak
     recipe = recipes.parse(SEARCH, "recipe.toml", changes)
     result = PathRun(recipe, tmp_path / "run", trusted=["smallnets"]).execute()
     found = survey(make_run(*changes, text=SEARCH), grid=3, samples=6)
-    surveyed = [student["training"] for student in found["students"]]
-    assert surveyed == [f"{method}-0" for method in result["methods"]]
-    assert set(surveyed) == (students if len(result["path"]["best"]) > 2 else students - {"best-path-0"})
+    surveyed = [student.training for student in found.students]
+    assert surveyed == [f"{method}-0" for method in result.methods]
+    assert set(surveyed) == (students if len(result.path.best) > 2 else students - {"best-path-0"})
     drawn = write_report(tmp_path / "run").parent / "figures/landscapes.svg"
     assert all(training in drawn.read_text() for training in surveyed)
 
@@ -95,7 +95,7 @@ def test_a_damaged_survey_is_left_out_of_the_report_with_a_line(make_run, tmp_pa
         (line,) = told
         assert line.startswith("landscape.json is damaged")
         assert "\n" not in line
-        assert f"<li>{html.escape(line)}</li>" in page
+        assert f"<li>{Markup.escape(line)}</li>" in page
         assert "All maps share one scale" not in page
     content["students"][0]["losses"][0][0] = None  # a loss that was no number
     path.write_text(json.dumps(content))

@@ -24,30 +24,30 @@ def run_and_result(make_run):
 def test_a_result_holds_what_the_measures_say_of_the_kept_student(run_and_result, tmp_path):
     run, result = run_and_result
     part, settings = run.cast.data.test, run.recipe.settings
-    seed = int(result["kept"].rpartition("-")[2])
+    seed = int(result.kept.rpartition("-")[2])
     logits, labels = answers(run.trained(f"fitnets-{seed}"), part, settings)
     taught, _ = answers(run.teachers(seed)["teacher"], part, settings)
-    row = next(row for row in result["methods"]["fitnets"]["trainings"] if row["training"] == result["kept"])
-    assert row["calibration_error"] == pytest.approx(measure.calibration(logits, labels).error)
-    assert row["divergence"] == pytest.approx(measure.agreement(logits, taught).kl)
-    assert "top5" not in row  # of three classes
+    row = next(row for row in result.methods["fitnets"].trainings if row.training == result.kept)
+    assert row.figures["calibration_error"] == pytest.approx(measure.calibration(logits, labels).error)
+    assert row.figures["divergence"] == pytest.approx(measure.agreement(logits, taught).kl)
+    assert "top5" not in row.figures  # of three classes
     wrong = measure.errors(logits, taught, labels, part.ids)
-    assert result["errors"]["student"] == {"count": len(wrong.student), "ids": list(wrong.student)}
-    assert result["errors"]["both"] == wrong.both
-    pooled = result["methods"]["fitnets"]["measures"]
-    assert sum(bin["count"] for bin in pooled["calibration"]) == 2 * len(labels)
-    assert sum(bin["count"] for bin in pooled["agreement"]) == 2 * len(labels)
-    each = result["methods"]["fitnets"]["accuracy"]["mean"]
-    assert sum(pooled["classes"]) / 3 == pytest.approx(each)  # classes are of one size here
-    assert result["teacher"]["softness"]["temperature"] == 3  # the method's own
-    alike = result["similarity"]
-    assert "conv" in alike["teacher"]
-    assert "conv1" in alike["student"]
-    assert alike["tapped"] == {"fitnets": [["conv", "conv1"]]}
-    assert len(alike["methods"]["fitnets"]) == len(alike["teacher"])
-    for told in result["samples"]:
-        assert told["student"] != told["teacher"]
-        with Image.open(tmp_path / "run" / told["file"]) as picture:
+    assert (result.errors.student.count, result.errors.student.ids) == (len(wrong.student), list(wrong.student))
+    assert result.errors.both == wrong.both
+    pooled = result.methods["fitnets"].measures
+    assert sum(bin.count for bin in pooled.calibration) == 2 * len(labels)
+    assert sum(bin.count for bin in pooled.agreement) == 2 * len(labels)
+    each = result.methods["fitnets"].figures["accuracy"].mean
+    assert sum(pooled.options) / 3 == pytest.approx(each)  # classes are of one size here
+    assert result.teacher.softness.temperature == 3  # the method's own
+    alike = result.similarity
+    assert "conv" in alike.teacher
+    assert "conv1" in alike.student
+    assert alike.tapped == {"fitnets": [("conv", "conv1")]}
+    assert len(alike.methods["fitnets"]) == len(alike.teacher)
+    for told in result.samples:
+        assert told.student != told.teacher
+        with Image.open(tmp_path / "run" / told.file) as picture:
             assert picture.size == (8, 8)
 
 
@@ -55,10 +55,10 @@ def test_without_a_teacher_there_is_nothing_beside_it(make_run, workplace):
     text = (workplace / "recipe.toml").read_text().split("[teacher]")[0]
     text += '[student]\nnetwork = "smallnets:student"\n[train]\nepochs = 1\n[settings]\nthreads = 1\n[methods.alone]\n'
     result = make_run(text=text).execute()
-    assert result["teacher"] is None
-    assert {"errors", "samples", "similarity"}.isdisjoint(result)
-    assert "agreement" not in result["methods"]["alone"]["measures"]
-    assert result["methods"]["alone"]["calibration_error"]["values"]
+    assert result.teacher is None
+    assert (result.errors, result.samples, result.similarity) == (None, [], None)
+    assert result.methods["alone"].measures.agreement == []
+    assert result.methods["alone"].figures["calibration_error"].values
 
 
 def test_a_given_teacher_is_asked_once_for_all_seeds(make_run, monkeypatch):
@@ -95,7 +95,7 @@ def test_pictures_are_small_and_what_is_no_picture_has_none(tmp_path):
     assert samples.as_png(torch.rand(7)) is None
     part = Part(InMemory(torch.rand(4, 7), torch.tensor([0, 1, 0, 1])), torch.arange(4))
     logits = torch.eye(2).repeat(2, 1)
-    assert samples.disagreements(tmp_path, part, part.targets, logits, -logits) == []
+    assert samples.disagreements(tmp_path, part, part.targets, logits, -logits, ["a", "b"]) == []
     assert not list(tmp_path.iterdir())
 
 
@@ -109,12 +109,12 @@ def test_latencies_by_onnx_runtime_are_measured_where_they_are_asked_for(make_ru
     from understudy.runs import result as results
 
     plain = make_run("train.epochs=2", "methods.fitnets.hint_epochs=1").execute()
-    assert "onnx_latency_ms" not in plain["networks"]["student"]
+    assert plain.networks["student"].onnx_latency_ms is None
     monkeypatch.setattr(results, "onnx_runtime", lambda network, example: lambda inputs: inputs.sum())
     run = make_run("train.epochs=2", "methods.fitnets.hint_epochs=1", onnx=True)
     (run.folder.path / "result.json").unlink()
-    for network in run.execute()["networks"].values():
-        assert (network["onnx_latency_ms"]["batch"], network["onnx_throughput_ms"]["batch"]) == (1, 45)
+    for network in run.execute().networks.values():
+        assert (network.onnx_latency_ms.batch, network.onnx_throughput_ms.batch) == (1, 45)
 
 
 def test_a_network_that_cannot_be_exported_costs_no_result(make_run, monkeypatch):
@@ -130,7 +130,7 @@ def test_a_network_that_cannot_be_exported_costs_no_result(make_run, monkeypatch
     noted = []
     monkeypatch.setattr(results, "onnx_runtime", refuses)
     run = make_run("train.epochs=2", "methods.fitnets.hint_epochs=1", onnx=True, watcher=Noting())
-    assert "onnx_latency_ms" not in run.execute()["networks"]["student"]
+    assert run.execute().networks["student"].onnx_latency_ms is None
     assert len(noted) == 2
 
 
@@ -141,7 +141,7 @@ def test_a_student_that_cannot_be_looked_into_is_left_out_of_the_maps(make_run, 
     students = {"whole": student, "headless": torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3))}
     part = run.cast.data.test
     found = measures.of_inner_values(teacher, students, stages, part, run.recipe.settings)
-    assert list(found["methods"]) == list(found["tapped"]) == ["whole"]
+    assert list(found.methods) == list(found.tapped) == ["whole"]
     assert (
         measures.of_inner_values(teacher, {"headless": students["headless"]}, stages, part, run.recipe.settings) is None
     )

@@ -1,13 +1,11 @@
 """Searches carried out: what is trained, what is answered, and that a stop changes nothing."""
 
-import json
-
 import pytest
-from understudy.files import read_json
 
 from tests.conftest import RECIPE
 from understudy import UserError
 from understudy import recipe as recipes
+from understudy.files import read_json
 from understudy.paths import Budget
 from understudy.plans import Store
 from understudy.plans.engines import Here, Together
@@ -55,46 +53,46 @@ def search(workplace, quick, tmp_path):
 
 def told(run: PathRun) -> dict[str, object]:
     """The search's part of the result."""
-    return run.execute()["path"]
+    return run.execute().path
 
 
 def test_every_path_is_trained_with_shared_beginnings_once(search, tmp_path):
     run = search("path.alone=true")
     result = run.execute()
-    found = result["path"]
-    assert found["sizes"] == [8, 6, 4, 2]
-    assert (found["searched"], found["paths"], found["left"]) == (4, 4, [])
-    chains = [tuple(edge["path"]) for edge in found["edges"]]
+    found = result.path
+    assert found.sizes == [8, 6, 4, 2]
+    assert (found.searched, found.paths, found.left) == (4, 4, [])
+    chains = [tuple(edge.path) for edge in found.edges]
     assert sorted(chains) == sorted(
         [(8,), (8, 6), (8, 4), (8, 2), (8, 6, 4), (8, 6, 2), (8, 4, 2), (8, 6, 4, 2), (6,), (4,), (2,)]
     )
-    assert found["trainings"] == 1 + 2 * 10 == len(run.search.origins)
-    assert found["sentences"][-2:] == [
+    assert found.trainings == 1 + 2 * 10 == len(run.search.origins)
+    assert found.sentences[-2:] == [
         "Each seed: 7 student trainings, and one teacher for all; 4 separate paths would need 8 and 4.",
         "Beside them: 3 trainings alone.",
     ]
-    for edge in found["edges"]:
-        assert len(edge["validation"]["values"]) == len(edge["test"]["values"]) == len(edge["trainings"])
-    means = {tuple(edge["path"]): edge["validation"]["mean"] for edge in found["edges"]}
-    assert found["best"] == found["ranked"][0]
-    assert [means[tuple(path)] for path in found["ranked"]] == sorted(
+    for edge in found.edges:
+        assert len(edge.validation.values) == len(edge.test.values) == len(edge.trainings)
+    means = {tuple(edge.path): edge.validation.mean for edge in found.edges}
+    assert found.best == found.ranked[0]
+    assert [means[tuple(path)] for path in found.ranked] == sorted(
         (means[chain] for chain in chains if len(chain) > 1 and chain[-1] == 2), reverse=True
     )
-    assert {"alone", "kd"} <= set(result["methods"]) <= {"alone", "kd", "best-path"}
-    last = result["methods"][list(result["methods"])[-1]]["accuracy"]["values"]
-    by_path = {tuple(edge["path"]): edge["test"]["values"] for edge in found["edges"]}
-    assert last == by_path[tuple(found["best"])]
-    assert result["methods"]["kd"]["accuracy"]["values"] == by_path[8, 2]
-    assert json.loads((tmp_path / "run" / "result.json").read_text()) == result
+    assert {"alone", "kd"} <= set(result.methods) <= {"alone", "kd", "best-path"}
+    last = result.methods[list(result.methods)[-1]].figures["accuracy"].values
+    by_path = {tuple(edge.path): edge.test.values for edge in found.edges}
+    assert last == by_path[tuple(found.best)]
+    assert result.methods["kd"].figures["accuracy"].values == by_path[8, 2]
+    assert (tmp_path / "run" / "result.json").read_text() == result.text()
 
 
 @pytest.mark.parametrize(("strategy", "edges"), [("best-first", 6), ("limited", 5), ("rule", 2)])
 def test_each_strategy_trains_what_it_asks_for(search, strategy, edges):
     found = told(search(f"path.strategy={strategy}", "seeds=[0]"))
-    assert len([edge for edge in found["edges"] if len(edge["path"]) > 1]) == edges
-    quick = [edge["path"] for edge in found["edges"] if edge["quick"]]
+    assert len([edge for edge in found.edges if len(edge.path) > 1]) == edges
+    quick = [edge.path for edge in found.edges if edge.quick]
     assert quick == ([[8], [6], [4], [2]] if strategy == "rule" else [])
-    assert found["best"] in found["ranked"]
+    assert found.best in found.ranked
 
 
 @pytest.mark.parametrize(("method", "teachers"), [("kd", ["8-to-6-0"]), ("dgkd", ["teacher-0", "8-to-6-0"])])
@@ -139,10 +137,10 @@ def test_a_store_keeps_another_search_from_training_anything_again(search, tmp_p
 
 def test_a_budget_ends_the_search_and_a_larger_one_goes_on(search):
     found = told(search("seeds=[0]", budget=Budget(trainings=4)))
-    assert found["trainings"] == 4
-    assert found["left"]
-    assert [8, 2] in found["ranked"]
-    assert any("the budget ended before" in sentence for sentence in found["sentences"])
+    assert found.trainings == 4
+    assert found.left
+    assert [8, 2] in found.ranked
+    assert any("the budget ended before" in sentence for sentence in found.sentences)
     assert told(search("seeds=[0]", budget=Budget(trainings=99))) == told(search("seeds=[0]", out="unlimited"))
     with pytest.raises(UserError, match="before any path reached the student"):
         told(search("seeds=[0]", budget=Budget(trainings=1), out="none"))
@@ -210,15 +208,15 @@ def test_a_weak_assistant_takes_its_paths_out_of_the_ranking_and_the_search_goes
     weak.add("8-to-6-0")
     run = search(engine=engine)
     found = told(run)
-    assert sorted(map(tuple, found["ranked"])) == [(8, 2), (8, 4, 2)]
-    assert found["failed"].keys() == {"8 → 6 → 2", "8 → 6 → 4"}
-    (sentence,) = (sentence for sentence in found["sentences"] if sentence.startswith("Failed"))
+    assert sorted(map(tuple, found.ranked)) == [(8, 2), (8, 4, 2)]
+    assert found.failed.keys() == {"8 → 6 → 2", "8 → 6 → 4"}
+    (sentence,) = (sentence for sentence in found.sentences if sentence.startswith("Failed"))
     assert "8 → 6 → 2 (its teacher 8-to-6-0: 33.3%, which is chance level)" in sentence
-    assert [8, 6] in [edge["path"] for edge in found["edges"]]
+    assert [8, 6] in [edge.path for edge in found.edges]
     assert not {"8-to-6-to-2-1", "8-to-6-to-4-to-2-0"} & run.search.origins.keys()
     assert told(search(engine=engine)) == found
     weak.clear()  # as by accept_weak: what was out of the ranking comes in
-    assert told(search(engine=engine))["searched"] == 4
+    assert told(search(engine=engine)).searched == 4
 
 
 def test_assistants_that_diverge_leave_the_other_paths_and_a_teacher_that_does_ends_the_search(search):
@@ -226,8 +224,8 @@ def test_assistants_that_diverge_leave_the_other_paths_and_a_teacher_that_does_e
     run = search("seeds=[0]", text=SEARCH.replace("[path]\n", diverging))
     found = told(run)
     assert all(failure.__traceback__ is None for failure in run.search.failed.values())  # it would hold the networks
-    assert found["ranked"] == [[8, 2]]
-    assert found["failed"] == dict.fromkeys(["8 → 6", "8 → 4"], "its loss is no longer a number")
+    assert found.ranked == [[8, 2]]
+    assert found.failed == dict.fromkeys(["8 → 6", "8 → 4"], "its loss is no longer a number")
     with pytest.raises(UserError, match="teacher-0: the loss is no longer a number"):
         told(search("seeds=[0]", 'teacher.train.optimizer={name="sgd", lr=1e30}', out="none"))
     with pytest.raises(UserError, match=r"no path reached the student: .* lower the learning rate"):
@@ -237,7 +235,7 @@ def test_assistants_that_diverge_leave_the_other_paths_and_a_teacher_that_does_e
 def test_a_budget_is_not_spent_on_what_cannot_be_trained(search, weak):
     weak.add("8-to-6-0")
     found = told(search("seeds=[0]", budget=Budget(trainings=7)))
-    assert (found["left"], found["trainings"], found["searched"]) == ([], 7, 2)
+    assert (found.left, found.trainings, found.searched) == ([], 7, 2)
 
 
 def test_a_weak_teacher_ends_the_search(search, weak):

@@ -75,7 +75,7 @@ def test_another_run_takes_all_that_is_the_same_and_trains_the_rest(make_run, tm
     assert spies == ["hot-0", "hot-1"]
     expected, found = students(stored / "run"), students(tmp_path / "run")
     assert all(found[name.replace("kd", "soft")] == content for name, content in expected.items())
-    assert [row["training"] for row in result["methods"]["soft"]["trainings"]] == ["soft-0", "soft-1"]
+    assert [row.training for row in result.methods["soft"].trainings] == ["soft-0", "soft-1"]
     assert set(make_run("title=other", text=renamed, store=store).execution.states().values()) == {"done"}
     assert len(list(store.entries())) == 8
 

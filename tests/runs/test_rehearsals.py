@@ -122,14 +122,14 @@ def test_an_ensemble_with_weights_for_teacher_and_assistants_is_checked_and_runs
     text = f"{BASE}[methods.several-teachers]{ASSISTANTS}weights = [3, 2, 1]\n"
     run = make_run("train.epochs=1", "teacher.accept_weak=true", text=text)
     assert {finding.level for finding in run.check()} == {"ok"}
-    assert run.execute()["methods"]["several-teachers"]
+    assert run.execute().methods["several-teachers"]
     assert [node.settings.get("weights") for node in run.plan] == [None, None, [3, 2, 1]]
 
 
 def test_a_method_that_wants_a_teacher_by_a_setting_alone_has_it_in_the_check_and_in_the_run(make_run):
     run = make_run("train.epochs=1", text=f'{BASE}[methods.dml]\narchitecture = "teacher"\n')
     assert {finding.level for finding in run.check()} == {"ok"}
-    assert run.execute()["methods"]["dml"]["taught"] is True
+    assert run.execute().methods["dml"].taught is True
     assert make_run(text=f"{BASE}[methods.dml]\n").plan["dml-0"].teachers == ()
 
 

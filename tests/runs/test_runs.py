@@ -16,7 +16,7 @@ from understudy import recipe as recipes
 from understudy.errors import UserError
 from understudy.models import load_weights
 from understudy.report import write_report
-from understudy.report.markdown import as_markdown
+from understudy.report.text import as_markdown
 from understudy.training import checkpoints
 from understudy.training.evaluate import answers
 from understudy.training.interrupt import Stopped, StopRequest
@@ -54,14 +54,14 @@ def test_a_run_ends_with_a_student_both_weights_metrics_and_a_result(make_run, t
         "student.safetensors",
     }
     assert not list(folder.rglob("*.checkpoint"))
-    assert result == json.loads((folder / "result.json").read_text())
-    assert (result["title"], result["seeds"], result["kept"]) == ("small", [0], "fitnets-0")
-    assert result["data"]["measured_on"] == "test"
-    assert result["data"]["measured"] == 18
-    assert result["teacher"]["accuracy"]["values"] == [1.0]
-    assert {"torch", "python", "understudy"} <= {name.lower() for name in result["versions"]}
-    (row,) = result["methods"]["fitnets"]["trainings"]
-    assert {"accuracy", "loss", "agreement", "validation", "kept", "seconds", "seed"} <= set(row)
+    assert result.text() == (folder / "result.json").read_text()
+    assert (result.title, result.seeds, result.kept) == ("small", [0], "fitnets-0")
+    assert result.data.measured_on == "test"
+    assert result.data.measured == 18
+    assert result.teacher.figures["accuracy"].values == [1.0]
+    assert {"torch", "python", "understudy"} <= {name.lower() for name in result.versions}
+    (row,) = result.methods["fitnets"].trainings
+    assert {"accuracy", "loss", "agreement"} <= set(row.figures)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [(line["stage"], line["epoch"]) for line in lines] == [
         ("hint", 1),
@@ -131,7 +131,7 @@ def test_where_there_is_only_a_training_part_the_figures_are_of_it_and_say_so(ma
     run = make_run("train.epochs=1", root, text=f"{text}[methods.alone]\n[methods.kd]\n")
     assert "no test part: the final figures will be those of the training part" in [f.text for f in run.check()]
     result = run.execute()
-    assert (result["data"]["measured_on"], result["data"]["measured"]) == ("train", 60)
+    assert (result.data.measured_on, result.data.measured) == ("train", 60)
     assert "train part" in write_report(tmp_path / "run").read_text()
 
 
@@ -167,9 +167,9 @@ def test_a_teacher_is_trained_in_the_run_and_the_test_part_is_opened_once_at_the
     names = ["teacher-0", "alone-0", "kd-0", "teacher-1", "alone-1", "kd-1"]
     assert run.plan.names == names
     assert opened == [names]
-    assert len(result["teacher"]["accuracy"]["values"]) == 2
-    assert list(result["verdicts"]) == ["kd"]
-    assert len(result["methods"]["alone"]["accuracy"]["values"]) == 2
+    assert len(result.teacher.figures["accuracy"].values) == 2
+    assert list(result.verdicts) == ["kd"]
+    assert len(result.methods["alone"].figures["accuracy"].values) == 2
     assert list(run.check())  # and the pre-flight does not open it
     assert len(opened) == 1
 
@@ -185,10 +185,10 @@ def test_a_method_on_fewer_seeds_is_measured_on_those(make_run):
     run = make_run(text=text + "[methods.alone]\n[methods.kd]\nseeds = [7]\n")
     assert run.plan.names == ["teacher-4", "alone-4", "alone-7", "kd-7"]
     result = run.execute()
-    assert [row["seed"] for row in result["methods"]["kd"]["trainings"]] == [7]
-    assert len(result["methods"]["alone"]["accuracy"]["values"]) == 2
-    assert result["verdicts"]["kd"]["verdict"] == "unknown"
-    assert result["kept"] == "kd-7"
+    assert [row.seed for row in result.methods["kd"].trainings] == [7]
+    assert len(result.methods["alone"].figures["accuracy"].values) == 2
+    assert result.verdicts["kd"].verdict == "unknown"
+    assert result.kept == "kd-7"
 
 
 def test_a_teacher_can_learn_terms_of_its_own(make_run):
@@ -410,15 +410,15 @@ def test_several_teachers_are_trained_or_given_checked_measured_and_reported(mak
     findings = list(run.check())
     assert {"teacher1", "teacher2"} <= {finding.subject for finding in findings}
     result = run.execute()
-    assert result["teachers"]["teacher1"]["accuracy"]["values"] == [1.0, 1.0]
-    assert len(result["teachers"]["teacher2"]["accuracy"]["values"]) == 2
-    assert len(result["teacher"]["accuracy"]["values"]) == 2
-    assert list(result["networks"]) == ["teacher1", "teacher2", "student"]
+    assert result.teachers["teacher1"].figures["accuracy"].values == [1.0, 1.0]
+    assert len(result.teachers["teacher2"].figures["accuracy"].values) == 2
+    assert len(result.teacher.figures["accuracy"].values) == 2
+    assert list(result.networks) == ["teacher1", "teacher2", "student"]
     page = write_report(tmp_path / "run").read_text()
     assert "Losses, teacher2" in page
     assert "resnet8 learns from teacher and resnet8" in page
     assert "teachers together" in page
-    assert "| teacher1 | 0.00" in as_markdown(tmp_path / "run")
+    assert "| teacher1 | 100.00 %" in as_markdown(tmp_path / "run")
 
 
 @pytest.mark.parametrize("change", ["data.size=14", "data.channels=1"])

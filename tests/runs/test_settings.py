@@ -71,7 +71,7 @@ def test_a_run_goes_on_with_the_settings_that_it_began_with(make_run, measured, 
     recipe, reason = settled(recipes.parse(RECIPE), tmp_path / "run", Casts(["smallnets"]))
     assert (recipe.settings, reason) == (FAST, "bfloat16: 2.00 times the speed")
     run = make_run(text=recipes.write(recipe))
-    assert run.execute()["settings"]["precision"] == "bfloat16"
+    assert run.execute().settings["precision"] == "bfloat16"
     again, reason = settled(recipes.parse(RECIPE), tmp_path / "run", Casts())
     assert again == recipe
     assert "with which the run began" in reason

@@ -1,10 +1,11 @@
 """The terms of FitNets and before."""
 
 from tests.terms.table import Row
-from understudy.terms import CE, KD, Hint
+from understudy.terms import CE, KD, Hint, Labels
 
 ROWS = [
     Row(CE()),
+    Row(Labels()),
     Row(CE(label_smoothing=0.1)),
     Row(KD(temperature=3), equal=0.0),
     Row(Hint("maps2 -> maps2"), equal=0.0),

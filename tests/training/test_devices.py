@@ -91,10 +91,10 @@ STEP = Course(epochs=2, batch=12, optimizer=SGD(lr=0.01), views=VIEWS, ema=0.9, 
     [("kd", {}, 2), ("fitnets", {"pair": "conv -> conv1", "hint_epochs": 1}, 1), ("can", {}, 1)],
 )
 def test_a_whole_step_asks_nothing_of_the_device(small, monkeypatch, method, own, batches):
-    def copy_of(number, teacher, inputs, settings, note):
-        return teaching.Lean(copied(teacher.network), teacher, settings)  # judged before the stage, by its values
+    def copy_of(self, number, teacher, inputs, settings, note):
+        return teaching.StandIn(copied(teacher.network), teacher, settings)  # judged before the stage, by its values
 
-    monkeypatch.setattr(teaching, "_stand_in", copy_of)
+    monkeypatch.setattr(teaching.StandIns, "_of", copy_of)
     monkeypatch.setattr("understudy.teacher.batching.company_matters", lambda *_: None)
     settings = Settings(device="meta", teacher_batches=batches)
     teacher, student = small.networks()

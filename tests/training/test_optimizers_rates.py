@@ -138,7 +138,7 @@ def scripted(small, monkeypatch):
     def train(values, **course):
         given = iter(values)
         monkeypatch.setattr(
-            "understudy.training.loop.scores", lambda *_: {"accuracy": next(given, 0.0), "loss": 1.0}, raising=True
+            "understudy.training.loop.figures", lambda *_: {"accuracy": next(given, 0.0), "loss": 1.0}, raising=True
         )
         course = Course(epochs=len(values), batch=36, optimizer=SGD(lr=0.01), rate=Constant(), **course)
         training = Training(small.networks()[1], [], find("alone")(course), small.data())

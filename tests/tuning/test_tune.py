@@ -10,11 +10,11 @@ import sys
 import time
 import tomllib
 from dataclasses import replace
-from html import escape
 from pathlib import Path
 from statistics import median
 
 import pytest
+from markupsafe import Markup
 
 from tests.runs.test_assistants import AUTO
 from understudy import recipe as recipes
@@ -82,9 +82,9 @@ def same(folder, outcome, unbroken):
     """Trials, curves, students and the recipe of the best: all of it, byte by byte where it is bytes."""
     path, expected = unbroken
     return (
-        outcome["trials"] == expected["trials"]
-        and outcome["best"] == expected["best"]
-        and outcome["figures"] == expected["figures"]
+        outcome.trials == expected.trials
+        and outcome.best == expected.best
+        and outcome.figures == expected.figures
         and curves(folder) == curves(path)
         and students(folder) == students(path)
         and (folder / "tuned.toml").read_bytes() == (path / "tuned.toml").read_bytes()
@@ -141,7 +141,7 @@ def test_a_search_that_is_extended_equals_a_longer_one_and_says_when_test_was_re
     tuning = make()
     outcome = execute(tuning, COUNT)
     assert same(tuning.folder.path, outcome, unbroken)
-    assert outcome["test_read_after_trials"] == [2, COUNT]
+    assert outcome.test_read_after_trials == [2, COUNT]
 
 
 @pytest.mark.slow
@@ -297,7 +297,7 @@ def test_a_teacher_is_trained_once_and_stays_whatever_the_search_changes(make, m
     assert trained == ["teacher-0", "kd-0", "kd-0"]
     tuned = recipes.read(tuning.folder.path / "tuned.toml")
     assert tuned.teacher.train.optimizer.lr == 0.05  # the recipe's own
-    assert tuned.methods["kd"].train.optimizer.lr == outcome["best"]["settings"]["train.optimizer.lr"]
+    assert tuned.methods["kd"].train.optimizer.lr == outcome.best.settings["train.optimizer.lr"]
 
 
 ASSISTED = """
@@ -321,7 +321,7 @@ def test_the_students_alone_are_what_a_trial_with_assistants_is_worth(make):
     assert trial.validation == tuple(of_validation(trainings / f"takd-{seed}") for seed in (0, 1))
     assert list(trial.curve) == [1]
     outcome = execute(tuning, 1)
-    assert len(outcome["figures"][BY_VALIDATION]["accuracy"]["values"]) == 2
+    assert len(outcome.figures[BY_VALIDATION].values.values) == 2
 
 
 def test_assistants_that_are_left_open_are_chosen_once_for_all_trials(make, monkeypatch):
@@ -334,10 +334,10 @@ def test_assistants_that_are_left_open_are_chosen_once_for_all_trials(make, monk
     quick = [f"takd-quick-{size}-0" for size in "5642"]
     (assistant,) = {name for name in trained if "-by-" in name}
     assert trained == ["teacher-0", *quick, assistant, "takd-0", assistant, "takd-0"]
-    assert [trial["state"] for trial in outcome["trials"]] == ["complete", "complete"]
+    assert [trial.state for trial in outcome.trials] == ["complete", "complete"]
     (table,) = recipes.read(tuning.folder.path / "tuned.toml").methods["takd"].assistants
     assert assistant == f"takd-by-1-{table.network}-0"
-    assert table.learns.settings == {"temperature": outcome["best"]["settings"]["methods.takd.temperature"]}
+    assert table.learns.settings == {"temperature": outcome.best.settings["methods.takd.temperature"]}
     assert make("train.epochs=1", "seeds=[0]", recipe=recipe, search=space).search(2)
     assert len(trained) == 9
 
@@ -376,14 +376,14 @@ def test_with_a_store_nothing_is_trained_again_and_the_search_is_the_same(make, 
     changes = ["tune.random=1", "train.keep='last'", "train.epochs=4"]
     search = {"recipe": recipe, "search": ["train.optimizer.lr={0.1, 1e-9}", "train.epochs={4, 5}"], "store": "store"}
     one = make(*changes, out="one", **search)
-    trials = execute(one, 4)["trials"]
-    stopped = [trial for trial in trials if trial["state"] == "stopped"]
+    trials = execute(one, 4).trials
+    stopped = [trial for trial in trials if trial.state == "stopped"]
     assert stopped
     assert trained == ["teacher-0", *["kd-0"] * 4]
     assert len(list(Store(tmp_path / "store").entries())) == 1 + 4 - len(stopped)
     del trained[:]
     other = make(*changes, out="other", **search)
-    assert execute(other, 4)["trials"] == trials
+    assert execute(other, 4).trials == trials
     assert trained == ["kd-0"] * len(stopped)
     assert curves(other.folder.path) == curves(one.folder.path)
 
@@ -399,23 +399,23 @@ def test_a_trial_from_the_store_is_stopped_where_it_would_have_been(make):
 
 def test_the_outcome_names_both_figures_and_chooses_by_validation(make, unbroken):
     path, outcome = unbroken
-    scores = {t["trial"]: t["validation"]["mean"] for t in outcome["trials"] if t["state"] == "complete"}
-    assert scores[outcome["best"]["trial"]] == max(scores.values())
-    assert list(outcome["figures"]) == [BY_VALIDATION]
-    assert outcome == json.loads((path / "tune.json").read_text())
+    scores = {t.trial: t.validation.mean for t in outcome.trials if t.state == "complete"}
+    assert scores[outcome.best.trial] == max(scores.values())
+    assert list(outcome.figures) == [BY_VALIDATION]
+    assert outcome.text() == (path / "tune.json").read_text()
     tuning = make()
     both = execute(tuning, COUNT, also_optimistic=True)
-    assert both["best"] == outcome["best"]
-    assert both["figures"][BY_VALIDATION] == outcome["figures"][BY_VALIDATION]
-    highest = both["figures"][OPTIMISTIC]["accuracy"]["mean"]
-    assert highest >= both["figures"][BY_VALIDATION]["accuracy"]["mean"]
+    assert both.best == outcome.best
+    assert both.figures[BY_VALIDATION] == outcome.figures[BY_VALIDATION]
+    highest = both.figures[OPTIMISTIC].values.mean
+    assert highest >= both.figures[BY_VALIDATION].values.mean
     assert "optimistic" in OPTIMISTIC
 
 
 def test_the_lines_to_paste_make_the_tuned_recipe(unbroken):
     path, outcome = unbroken
     written = recipes.parse(text(), "recipe.toml", SMALL)
-    pasted = tomllib.loads(outcome["best"]["lines"])
+    pasted = tomllib.loads(outcome.best.lines)
     changes = [f"methods.kd.temperature={pasted['methods']['kd']['temperature']}"]
     changes.append(f"train.optimizer.lr={pasted['train']['optimizer']['lr']}")
     expected = recipes.parse(text(), "recipe.toml", [*SMALL, *changes])
@@ -449,11 +449,11 @@ def test_the_page_of_a_search_names_both_figures_and_shows_every_trial(make):
     assert "optimistic, as the paper" not in page
     assert "<i>" not in page
     assert page.count("<h2>") == 3
-    for trial in outcome["trials"]:
-        assert f">trial {trial['trial']}</th>" in page
-        assert f"{trial['settings']['methods.kd.temperature']:g}" in page
-    for line in outcome["best"]["lines"].splitlines():
-        assert escape(line) in page
+    for trial in outcome.trials:
+        assert f">trial {trial.trial}</th>" in page
+        assert f"{trial.settings['methods.kd.temperature']:g}" in page
+    for line in outcome.best.lines.splitlines():
+        assert str(Markup.escape(line)) in page
     names = sorted(path.name for path in (tuning.folder.path / "figures").iterdir())
     assert names == ["setting-1.svg", "setting-2.svg", "trials.svg"]
     inlined = "".join(re.findall(r"<svg.*?</svg>", page, re.DOTALL))
@@ -468,7 +468,7 @@ def test_the_page_of_a_search_names_both_figures_and_shows_every_trial(make):
     with pytest.raises(UserError, match=r"tune\.json is damaged \(trials: .*remove it and run the same tune command"):
         write_report(tuning.folder.path)
     (tuning.folder.path / "tune.json").unlink()
-    assert execute(make("train.epochs=2", "title='<i>Which</i>'"), 3)["trials"] == outcome["trials"]
+    assert execute(make("train.epochs=2", "title='<i>Which</i>'"), 3).trials == outcome.trials
 
 
 def test_proposals_learn_from_the_trials_before_them(workplace, tmp_path):

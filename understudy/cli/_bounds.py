@@ -5,23 +5,33 @@ import re
 import typer
 
 from understudy.measure import Budget
+from understudy.tasks import Figure
 
 _WRITTEN = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-zµ%]*)\s*", re.IGNORECASE)
 _MILLISECONDS = {"": 1.0, "ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3}
 _BYTES = {"": 1.0, "b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30}
 _SHARES = {"": 0.01, "%": 0.01}
+_NUMBERS = {"": 1.0}
 
 
-def budget(latency: str | None, size: str | None, accuracy: str | None) -> Budget:
-    """The three options of a budget."""
+def budget(latency: str | None, size: str | None) -> Budget:
+    """The bounds of what a student may cost."""
     most = _value("--max-latency", size_of=latency, units=_MILLISECONDS, example="3ms")
     held = _value("--max-size", size_of=size, units=_BYTES, example="2MB")
-    least = _value("--min-accuracy", size_of=accuracy, units=_SHARES, example="90")
-    if least is not None and 0 < least < 0.01 and "%" not in str(accuracy):  # nobody asks for so little
-        raise typer.BadParameter(f"{accuracy}: write it in percent, as in 90", param_hint="--min-accuracy")
-    if least is not None and least > 1:
-        raise typer.BadParameter(f"{accuracy}: an accuracy is at most 100 %", param_hint="--min-accuracy")
-    return Budget(most, None if held is None else int(held), least)
+    return Budget(most, None if held is None else int(held))
+
+
+def value(reach: str | None, figure: Figure) -> float | None:
+    """What the first figure must reach; shares are written in percent."""
+    share = figure.unit == "share"
+    bound = _value("--reach", size_of=reach, units=_SHARES if share else _NUMBERS, example="90" if share else "0.05")
+    if bound is None or not share:
+        return bound
+    if 0 < bound < 0.01 and "%" not in str(reach):  # a share in place of percent
+        raise typer.BadParameter(f"{reach}: write it in percent, as in 90", param_hint="--reach")
+    if bound > 1:
+        raise typer.BadParameter(f"{reach}: {figure.title} is at most 100 %", param_hint="--reach")
+    return bound
 
 
 def _value(option: str, *, size_of: str | None, units: dict[str, float], example: str) -> float | None:

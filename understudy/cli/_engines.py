@@ -14,7 +14,7 @@ from understudy.cli._shared import print_json
 from understudy.plans import Node, Store
 from understudy.plans.cache import ENVIRONMENT
 from understudy.plans.engines import Engine, Here, Processes, Together
-from understudy.report.words import plural
+from understudy.report.format import plural
 from understudy.runs import Run
 from understudy.runs.at_once import cores
 from understudy.runs.durations import Forecast

@@ -12,7 +12,7 @@ from rich.tree import Tree
 from understudy.cli._live import Live, span
 from understudy.measure import Spread
 from understudy.paths import Edge
-from understudy.report.words import plural
+from understudy.report.format import plural
 from understudy.runs.search import Search
 
 

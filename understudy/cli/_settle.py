@@ -12,7 +12,7 @@ from understudy.cli._shared import err, print_findings
 from understudy.plans.training import Casts
 from understudy.recipe import Recipe
 from understudy.recipe.resolve import HowSettings
-from understudy.report.words import plural
+from understudy.report.format import plural
 from understudy.runs import Run
 from understudy.runs.at_once import at_once
 from understudy.runs.choosing import settled

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from understudy.training.preflight import Finding
+from understudy.training.records import File
 
 RecipeArgument = Annotated[Path, typer.Argument(help="A recipe in TOML.", show_default=False)]
 SetOption = Annotated[
@@ -64,7 +65,10 @@ def confirmed(student: Path, trust: Sequence[str] | None) -> list[str]:
 
 
 def print_json(content: Any) -> None:
-    typer.echo(json.dumps(content, indent=2))
+    """A record as its file holds it, or any other plain values."""
+    typer.echo(
+        content.text() if isinstance(content, File) else json.dumps(content, indent=2), nl=not isinstance(content, File)
+    )
 
 
 def print_findings(findings: Sequence[Finding], console: Console) -> None:

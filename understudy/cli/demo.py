@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from understudy import recipe as recipes
-from understudy.cli import _summary
 from understudy.cli._live import Live
 from understudy.cli._shared import JsonOption, err, out, print_json
 from understudy.recipe import Recipe
@@ -44,7 +43,7 @@ def demo(
     if json:
         print_json(result)
     else:
-        _summary.show(result, out)
+        show(result, out)
         out.print(f"report: {page.resolve().as_uri()}", markup=False, highlight=False, soft_wrap=True)
         out.print(f"student: {folder / 'student.safetensors'}", markup=False, highlight=False, soft_wrap=True)
     if show:

@@ -9,7 +9,6 @@ import tomli_w
 import typer
 
 from understudy import recipe as recipes
-from understudy.cli import _summary
 from understudy.cli._engines import (
     AddressOption,
     By,
@@ -42,6 +41,7 @@ from understudy.recipe import Recipe
 from understudy.recipe.build import PACKAGE
 from understudy.recipe.resolve import HowSettings
 from understudy.report import write_report
+from understudy.report.text import show
 from understudy.runs import Run
 from understudy.training import preflight
 from understudy.training.interrupt import listening
@@ -116,9 +116,9 @@ def distill(
     if json:
         print_json(result)
         return
-    _summary.show(result, out)
+    show(result, out)
     out.print(
-        f"student: {folder / 'student.safetensors'} ({result['kept']})   report: {page}",
+        f"student: {folder / 'student.safetensors'} ({result.kept})   report: {page}",
         markup=False,
         highlight=False,
         soft_wrap=True,

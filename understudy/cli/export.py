@@ -15,7 +15,7 @@ from understudy.export import FORMATS, Exported
 from understudy.export import export as exported
 from understudy.models import build
 from understudy.models import student as product
-from understudy.report.words import memory, milliseconds, percent
+from understudy.report.format import memory, milliseconds, percent
 from understudy.shipping.card import write_card
 
 

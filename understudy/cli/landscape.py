@@ -2,11 +2,10 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.progress import Progress
-from rich.table import Table
 
 from understudy import recipe as recipes
 from understudy.cli._shared import JsonOption, TrustOption, err, out, print_json
@@ -14,6 +13,8 @@ from understudy.errors import UserError
 from understudy.recipe import Recipe
 from understudy.report import write_report
 from understudy.report.reading import read_result
+from understudy.report.render import say, show
+from understudy.report.tables import sharpness
 from understudy.runs import Run
 from understudy.runs.folder import RECIPE
 from understudy.runs.landscape import survey
@@ -48,8 +49,10 @@ def landscape(
     if json:
         print_json(found)
         return
-    _show(found)
-    out.print(f"report: {page}", markup=False, highlight=False, soft_wrap=True)
+    table = sharpness(found)
+    show(table, out)
+    say(out, table.note, "dim")
+    say(out, f"report: {page}")
 
 
 def _recipe(run: Path) -> Recipe:
@@ -61,15 +64,3 @@ def _recipe(run: Path) -> Recipe:
             "use understudy.measure.landscape(network, inputs, labels)"
         )
     return recipes.read(path)
-
-
-def _show(found: dict[str, Any]) -> None:
-    table = Table()
-    table.add_column("", no_wrap=True)
-    for heading in ("loss", f"mean rise at radius {found['sharpness_radius']:g}"):
-        table.add_column(heading, justify="right")
-    for student in found["students"]:
-        table.add_row(student["training"], f"{student['centre']:.4g}", f"{student['sharpness']:.4g}")
-    out.print(table)
-    told = f"loss on {found['samples']:,} samples of the {found['part']} part; the radius is in norms of the filters"
-    out.print(told, style="dim", highlight=False)

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from understudy import recipe as recipes
-from understudy.cli import _summary
 from understudy.cli._engines import (
     AddressOption,
     By,
@@ -36,7 +35,9 @@ from understudy.cli._shared import (
 )
 from understudy.paths import Budget
 from understudy.report import write_report
-from understudy.report.words import plural
+from understudy.report.format import plural
+from understudy.report.render import say
+from understudy.report.text import show
 from understudy.runs.path import PathRun
 from understudy.training import preflight
 from understudy.training.interrupt import listening
@@ -111,9 +112,9 @@ def path(
     if json:
         print_json(result)
         return
-    _summary.show(result, out)
-    for sentence in result["path"]["sentences"]:
-        out.print(sentence, markup=False, highlight=False)
+    show(result, out)
+    for sentence in result.path.sentences if result.path else ():
+        say(out, sentence)
     out.print(_counted(run), style="dim", highlight=False)
     out.print(
         f"student: {folder / 'student.safetensors'}   report: {page}", markup=False, highlight=False, soft_wrap=True

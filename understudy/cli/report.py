@@ -1,20 +1,21 @@
 """``understudy report``: the page of a run, or of several with the student to choose."""
 
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from understudy.cli._bounds import budget
+from understudy.cli._bounds import budget, value
 from understudy.cli._shared import JsonOption, err, out, print_json
 from understudy.measure import Budget, Choice
 from understudy.report import COMPARISON, write_comparison, write_report
-from understudy.report.markdown import as_markdown
 from understudy.report.reading import finished_of, read_result
+from understudy.report.render import say
 from understudy.report.students import Student, Students
+from understudy.report.text import as_latex, as_markdown
 
-Order = Literal["accuracy", "latency", "size", "multiplications", "test"]
+Order = Literal["value", "latency", "size", "multiplications", "test"]
 
 
 def report(
@@ -24,7 +25,15 @@ def report(
         str | None, typer.Option("--max-latency", metavar="3ms", help="For one image, of the student to choose.")
     ] = None,
     max_size: Annotated[str | None, typer.Option("--max-size", metavar="2MB", help="Of its weights.")] = None,
-    min_accuracy: Annotated[str | None, typer.Option("--min-accuracy", metavar="90", help="In percent.")] = None,
+    reach: Annotated[
+        str | None,
+        typer.Option(
+            "--reach",
+            "--min-accuracy",
+            metavar="90",
+            help="What the first figure must reach: at least, or at most where less is better. Shares in percent.",
+        ),
+    ] = None,
     page: Annotated[Path | None, typer.Option("--out", help="Where the page is written.", show_default=False)] = None,
     figures: Annotated[
         Path | None, typer.Option(help="A folder for the figures as SVG and PNG.", show_default=False)
@@ -32,13 +41,14 @@ def report(
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the result as a table in Markdown instead.")
     ] = False,
+    latex: Annotated[bool, typer.Option("--latex", help="Print the table in LaTeX instead.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Write the page of a finished run, or compare several and choose a student; in one file that opens from disk.
 
     Example: understudy report runs/* --max-latency 3ms --max-size 2MB --sort latency
     """
-    bounds = budget(max_latency, max_size, min_accuracy)
+    bounds = budget(max_latency, max_size)
     # What an earlier call left beside the runs is caught by runs/*, too.
     runs = [run for run in runs if not (run.name == COMPARISON and run.is_file())] or runs
     finished, others = finished_of(runs)
@@ -46,31 +56,34 @@ def report(
         runs = finished
         for reason in others:
             _left_out(reason)
-    if markdown:
-        typer.echo("\n".join(as_markdown(run) for run in runs), nl=False)
-    elif len(runs) == 1 and sort is None and bounds == Budget():
+    if markdown or latex:
+        typer.echo("\n".join((as_latex if latex else as_markdown)(run) for run in runs), nl=False)
+    elif len(runs) == 1 and sort is None and bounds == Budget() and reach is None:
         written = write_report(runs[0], page=page, figures=figures, warn=_left_out)
         if json:
             print_json(read_result(runs[0]))
         else:
-            out.print(str(written), markup=False, highlight=False, soft_wrap=True)
+            say(out, str(written))
     else:
-        order = sort or "accuracy"
+        order = sort or "value"
+        bounds = replace(bounds, value=value(reach, read_result(runs[0]).first) if reach is not None else None)
         written, students, choice = write_comparison(runs, bounds, sort=order, page=page, figures=figures)
         if json:
             print_json(_plain(written, students, choice, order))
         else:
-            out.print(f"{choice.reason}\n{written}", markup=False, highlight=False, soft_wrap=True)
+            say(out, choice.reason)
+            say(out, str(written))
 
 
 def _left_out(reason: str) -> None:
-    err.print(f"left out: {reason}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    say(err, f"left out: {reason}", "yellow")
 
 
 def _plain(page: Path, students: Students, choice: Choice, order: str) -> dict[str, Any]:
     return {
         "chosen": choice.chosen.name if choice.chosen else None,
         "reason": choice.reason,
+        "figure": students.figure.name,
         "chosen_by": students.chosen_by,
         "students": [_row(students, student) for student in students.sorted(order)],
         "page": str(page),
@@ -84,7 +97,8 @@ def _row(students: Students, student: Student) -> dict[str, Any]:
         "method": student.method,
         "network": student.network.network,
         students.chosen_by: students.worth(student),
-        "accuracy": asdict(student.accuracy)["values"],
+        "values": list(student.measured.values),
+        "broken": student.broken,
         "latency_ms": student.latency_ms,
         "speed_up": students.speed_up(student),
         "bytes": student.network.bytes,

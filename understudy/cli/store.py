@@ -11,7 +11,7 @@ from understudy.cli._shared import JsonOption, out, print_json
 from understudy.errors import UserError
 from understudy.plans import Store
 from understudy.plans.cache import ENVIRONMENT, Entry
-from understudy.report.words import plural
+from understudy.report.format import plural
 
 app = typer.Typer(no_args_is_help=True)
 StoreOption = Annotated[

@@ -23,9 +23,9 @@ from understudy.cli._shared import (
     print_json,
 )
 from understudy.cli._trials import LiveTrials
-from understudy.measure import Spread
 from understudy.plans.training import Casts
 from understudy.report import write_report
+from understudy.runs.records import SearchRecord
 from understudy.training import preflight
 from understudy.training.interrupt import listening
 from understudy.tuning import Tuning
@@ -100,20 +100,16 @@ def tune(
         _say(f"report: {page}")
 
 
-def _show(found: dict[str, Any], folder: Path) -> None:
-    best = found["best"]
-    states = [trial["state"] for trial in found["trials"]]
+def _show(found: SearchRecord, folder: Path) -> None:
+    best, figure = found.best, found.task.first
+    states = [trial.state for trial in found.trials]
     counted = ", ".join(f"{states.count(state)} {state}" for state in ("complete", "stopped", "failed"))
     _say(f"{len(states)} trials: {counted}")
-    _say(f"best by validation: trial {best['trial']}, {_percent(best['validation'])} on validation")
-    for name, figure in found["figures"].items():
-        _say(f"{name}: {_percent(figure['accuracy'])} (trial {figure['trial']})")
-    _say(f"\n{best['lines']}\n")
+    _say(f"best by validation: trial {best.trial}, {best.validation.spread.text(figure.unit)} on validation")
+    for name, measured in found.figures.items():
+        _say(f"{name}: {measured.values.spread.text(figure.unit)} (trial {measured.trial})")
+    _say(f"\n{best.lines}\n")
     _say(f"the whole recipe: {folder / TUNED}   run it: understudy distill {folder / TUNED} --out ANOTHER-FOLDER")
-
-
-def _percent(spread: dict[str, Any]) -> str:
-    return Spread(tuple(spread["values"])).percent()
 
 
 def _say(text: str) -> None:

@@ -1,65 +1,26 @@
-"""The data sets that are known by name."""
+"""Data by name: a known data set, one of another package, or a function of the user's own."""
 
+import inspect
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import Any
 
-from understudy.data import cifar, demo, folder, mnist, svhn
+from understudy.data.dataset import RESERVED, Access, Contents, Progress, assembled, plain_errors
+from understudy.data.given import TaskLike, from_object
 from understudy.data.parts import Data
-from understudy.data.reading import Found, Options, Progress, assembled, plain_errors
+from understudy.data.sets import DATASETS
 from understudy.errors import UserError, did_you_mean
-
-
-@dataclass(frozen=True)
-class _Entry:
-    about: str
-    read: Callable[[Path, Options], Found]
-    settings: frozenset[str] = frozenset()  # those that not every data set has
-
-
-_KNOWN = {
-    "mnist": _Entry(
-        "handwritten digits, 60,000 + 10,000 of 28 x 28, grey, 10 classes",
-        lambda root, options: mnist.read(mnist.MNIST, root, options),
-    ),
-    "fashion_mnist": _Entry(
-        "pictures of clothes, 60,000 + 10,000 of 28 x 28, grey, 10 classes",
-        lambda root, options: mnist.read(mnist.FASHION_MNIST, root, options),
-    ),
-    "cifar10": _Entry(
-        "photographs, 50,000 + 10,000 of 32 x 32, colour, 10 classes",
-        lambda root, options: cifar.read(cifar.CIFAR10, root, options),
-    ),
-    "cifar100": _Entry(
-        "photographs, 50,000 + 10,000 of 32 x 32, colour, 100 classes",
-        lambda root, options: cifar.read(cifar.CIFAR100, root, options),
-    ),
-    "svhn": _Entry(
-        "house numbers, 73,257 (+ 531,131 with extra=True) + 26,032 of 32 x 32, colour, 10 classes",
-        svhn.read,
-        frozenset({"extra"}),
-    ),
-    "folder": _Entry(
-        "your own images: ROOT/train/CLASS/*.png and ROOT/test/CLASS/*.png, brought to size=...",
-        folder.read,
-        frozenset({"size", "channels"}),
-    ),
-    "demo": _Entry(
-        "5,000 + 5,000 images of Fashion-MNIST that ship with the package",
-        lambda root, options: demo.read(),
-    ),
-}
+from understudy.trusted import call_factory
 
 
 def names() -> dict[str, str]:
-    """The names that ``load`` knows, with one line about each."""
-    return {name: entry.about for name, entry in _KNOWN.items()}
+    """The names that ``load`` knows, with one line about each.
 
-
-def default_root() -> Path:
-    """The data folder: $UNDERSTUDY_DATA, or one in the user's cache."""
-    return Path(os.environ.get("UNDERSTUDY_DATA") or "~/.cache/understudy/data").expanduser()
+    >>> names()["cifar10"]
+    'photographs, 50,000 + 10,000 of 32 x 32, colour, 10 classes'
+    """
+    return {name: dataset.about for name, dataset in DATASETS.items()}
 
 
 def load(
@@ -68,64 +29,80 @@ def load(
     *,
     validation: int | float = 0.1,
     seed: int = 0,
-    classes: Sequence[str] | None = None,
     workers: int = 2,
     verify: bool = True,
     download: bool = True,
     progress: Progress | None = None,
-    size: int | None = None,
-    channels: int | None = None,
-    extra: bool | None = None,
+    trusted: Collection[str] = (),
+    **settings: Any,
 ) -> Data:
-    """A data set by its name, read from its upstream files, which are downloaded where they are missing.
+    """A data set by its name, read from its published files, which are downloaded if they are missing.
+
+    >>> data = load("demo", validation=500)
+    >>> len(data.train), len(data.validation), data.shape
+    (4500, 500, (1, 28, 28))
 
     Args:
-        name: one of ``names()``.
+        name: one of ``names()``; or ``MODULE:FUNCTION``, a function that returns what ``understudy.distill`` takes.
         root: the data folder ($UNDERSTUDY_DATA or ~/.cache/understudy/data); for 'folder' the images' own folder.
         validation: how many training samples select instead (a number, or a share below 1; 0 for none).
         seed: which samples these are.
-        classes: the classes' names in the order of their numbers (for 'folder': of the folders).
         workers: processes that read what does not fit in memory.
         verify: refuse files that are not the published ones.
-        download: get missing files from their upstream address.
+        download: download missing files.
         progress: called with (file name, bytes so far, bytes in all or None) while downloading.
-        size: for 'folder': height and width that the images are brought to.
-        channels: for 'folder': 3 (colour, the default) or 1 (grey).
-        extra: for 'svhn': train on the extra images, too.
-
-    Example: ``load("cifar10", "data", validation=5000)``
+        trusted: modules from which ``MODULE:FUNCTION`` may run code (with all below them).
+        settings: the settings of that data set or function, such as ``extra=True`` for 'svhn'.
     """
-    if name not in _KNOWN:
-        raise UserError(f"there is no data set {name!r}{did_you_mean(name, _KNOWN)}")
-    _check_settings(name, size=size, channels=channels, extra=extra)
-    if name == "folder" and root is None:
-        raise UserError("load('folder') needs root, the folder that holds train/CLASS/ with the images")
-    options = Options(
-        verify=verify,
-        download=download,
-        progress=progress,
-        workers=workers,
-        classes=tuple(classes) if classes else None,
-        size=size,
-        channels=3 if channels is None else channels,
-        extra=bool(extra),
-    )
+    access = Access(Path(root).expanduser() if root is not None else None, verify, download, progress, workers)
+    split: dict[str, Any] = {"validation": validation, "seed": seed}
+    if ":" in name:
+        made = call_factory(name, trusted, "data", lambda make: make(**_arguments(name, make, settings, access)))
+        return from_object(made, workers=workers, name=name, **split)
+    dataset = DATASETS.find(name)
+    _refuse_foreign(name, settings)
     with plain_errors():
-        found = _KNOWN[name].read(Path(root).expanduser() if root is not None else default_root(), options)
-    return assembled(_renamed(name, found, options.classes), name=name, validation=validation, seed=seed)
+        contents = dataset.read(dataset.configured(settings), access)
+    if isinstance(contents, Contents):
+        return assembled(contents, name=name, **split)
+    return from_object(contents, workers=workers, name=name, **split)
 
 
-def _check_settings(name: str, **settings: object) -> None:
-    """A setting that would have no effect is refused."""
-    for setting, value in settings.items():
-        if value is not None and setting not in _KNOWN[name].settings:
-            owner = next(known for known, entry in _KNOWN.items() if setting in entry.settings)
-            raise UserError(f"{setting} is a setting of {owner!r}; {name!r} has none of that name: leave it out")
+def as_data(anything: Any, *, validation: int | float = 0.1, seed: int = 0, task: TaskLike = "classification") -> Data:
+    """Whatever holds data, as ``Data``: itself, tensors (x, y), a Dataset, (train, test) of either, or a name.
+
+    >>> as_data("demo", validation=0).shape
+    (1, 28, 28)
+
+    A name is one of ``names()``, or the path of a folder with ``train/CLASS/`` below it.
+    """
+    if not isinstance(anything, (str, os.PathLike)):
+        return from_object(anything, validation=validation, seed=seed, task=task)
+    name = os.fspath(anything)
+    if name not in DATASETS and Path(name).expanduser().is_dir():
+        return load("folder", name, validation=validation, seed=seed)
+    return load(name, validation=validation, seed=seed)
 
 
-def _renamed(name: str, found: Found, classes: tuple[str, ...] | None) -> Found:
-    if classes is None:
-        return found
-    if len(classes) != len(found.classes):
-        raise UserError(f"{name} has {len(found.classes)} classes, but classes= names {len(classes)}")
-    return replace(found, classes=classes)
+def _refuse_foreign(name: str, settings: Mapping[str, Any]) -> None:
+    """A setting that only another data set has: the message says which."""
+    for key in settings:
+        if key not in DATASETS[name].known:
+            owner = next((other.name for other in DATASETS.values() if key in other.known), None)
+            if owner is not None:
+                raise UserError(f"{key} is a setting of {owner!r}; {name!r} has none of that name: leave it out")
+
+
+def _arguments(name: str, make: Callable[..., Any], settings: Mapping[str, Any], access: Access) -> dict[str, Any]:
+    """What the function is called with: its settings, and the root and workers if it has parameters of these names."""
+    parameters = inspect.signature(make).parameters
+    anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    own = [key for key in parameters if key not in RESERVED]
+    for key in settings:
+        if key not in parameters and not anything:
+            raise UserError(f"data {name!r} has no setting {key!r}{did_you_mean(key, own)}")
+    if access.root is not None and "root" not in parameters:
+        raise UserError(f"data {name!r}: its function has no parameter 'root': leave root out")
+    given = {"root": access.root, "workers": access.workers}
+    common = {key: value for key, value in given.items() if key in parameters and (key != "root" or value is not None)}
+    return {**common, **settings}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from understudy import nested
-from understudy.data.folder import Images
+from understudy.data.sets.folder import Images
 from understudy.data.sources import InMemory, Source, Streamed
 from understudy.nested import Nested
 

@@ -1,6 +1,7 @@
 """Data that the user brings: tensors, and any map-style PyTorch ``Dataset``."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -8,9 +9,8 @@ import torch
 from torch import Tensor
 
 from understudy import nested, tasks
-from understudy.data.catalogue import load
+from understudy.data.dataset import MEMORY_LIMIT, Contents, assembled
 from understudy.data.parts import Data
-from understudy.data.reading import MEMORY_LIMIT, Found, assembled
 from understudy.data.sources import TARGETS, InMemory, Source, Streamed, as_sample, as_targets, divided, stacked
 from understudy.errors import UserError
 from understudy.nested import Nested
@@ -99,29 +99,37 @@ def _assembled(
         made = tasks.made(task, source.targets, names)
     except UserError as error:
         raise UserError(f"{name}, training part: {error}") from None
-    return assembled(Found(source, open_test, task=made), name=name, validation=validation, seed=seed)
+    return assembled(Contents(source, open_test, task=made), name=name, validation=validation, seed=seed)
 
 
-def as_data(anything: Any, *, validation: int | float = 0.1, seed: int = 0, task: TaskLike = "classification") -> Data:
-    """Whatever holds data, as ``Data``: itself, tensors (x, y), a Dataset, (train, test) of either, or a name.
+def from_object(
+    anything: Any,
+    *,
+    validation: int | float = 0.1,
+    seed: int = 0,
+    task: TaskLike = "classification",
+    workers: int = 2,
+    name: str | None = None,
+) -> Data:
+    """Data of an object that holds them: itself, tensors (x, y), a Dataset, or (train, test) of either.
 
-    >>> as_data((torch.rand(20, 4), torch.arange(20) % 2)).shape
+    >>> from_object((torch.rand(20, 4), torch.arange(20) % 2)).shape
     (4,)
     """
     if isinstance(anything, Data):
-        return anything
-    if isinstance(anything, str):
-        return load(anything, validation=validation, seed=seed)
+        return anything if name is None else replace(anything, name=name)
+    tensors: dict[str, Any] = {"validation": validation, "seed": seed, "task": task, "name": name or "tensors"}
+    datasets: dict[str, Any] = {**tensors, "workers": workers, "name": name or "dataset"}
     if _is_tensors(anything):
-        return from_tensors(anything, validation=validation, seed=seed, task=task)
+        return from_tensors(anything, **tensors)
     if isinstance(anything, (tuple, list)) and len(anything) == 2:
         train, test = anything
         if _is_tensors(train) and _is_tensors(test):
-            return from_tensors(train, test, validation=validation, seed=seed, task=task)
-        return from_datasets(train, test, validation=validation, seed=seed, task=task)
+            return from_tensors(train, test, **tensors)
+        return from_datasets(train, test, **datasets)
     if isinstance(anything, (tuple, list)):
         raise UserError(f"data is a {type(anything).__name__} of {len(anything)}; give {_FORMS}")
-    return from_datasets(anything, validation=validation, seed=seed, task=task)
+    return from_datasets(anything, **datasets)
 
 
 def _is_tensors(thing: Any) -> TypeGuard[Pair]:

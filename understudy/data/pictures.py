@@ -39,6 +39,17 @@ def decoded(path: Path, shape: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
+def dimensions(path: Path) -> tuple[int, int]:
+    """Width and height of an image file, from its header alone."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as file:
+            return file.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path} is not an image that can be read: remove it or replace it") from error
+
+
 def _opaque(image: "Image.Image") -> "Image.Image":
     """Without transparency, and with 8 bits for each channel."""
     from PIL import Image

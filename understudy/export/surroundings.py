@@ -43,7 +43,7 @@ def surroundings(run: Path, student: nn.Module, trust: Collection[str]) -> Surro
         recipe = recipes.read(run / RECIPE)
     except UserError:
         return None
-    data = named_data(recipe.data)
+    data = named_data(recipe.data, trust)
     seen = fewer(data, recipe.data.student_samples) if recipe.data.student_samples else data
     try:
         return Surroundings(data, seen, _teacher(recipe, data, student, trust))

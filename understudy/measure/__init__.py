@@ -31,5 +31,6 @@ from understudy.measure.softness import Softness as Softness
 from understudy.measure.softness import entropy as entropy
 from understudy.measure.softness import softness as softness
 from understudy.measure.verdict import Spread as Spread
+from understudy.measure.verdict import Unit as Unit
 from understudy.measure.verdict import Verdict as Verdict
 from understudy.measure.verdict import judge as judge

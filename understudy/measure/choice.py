@@ -1,7 +1,11 @@
-"""The student to choose: the most accurate that a budget allows, and the reason in words."""
+"""The student to choose: the best that a budget allows, and the reason in words."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
+
+from understudy.tasks import Figure
 
 
 @dataclass(frozen=True)
@@ -9,24 +13,33 @@ class Candidate:
     """A network and what it costs; what is not known does not keep within any bound."""
 
     name: str
-    accuracy: float  # a share
+    value: float  # of the figure that decides
     latency_ms: float | None = None  # for one sample
     bytes: int | None = None
 
 
 @dataclass(frozen=True)
 class Budget:
-    """The bounds; None where there is none. Each bound itself is allowed."""
+    """The bounds; None where there is none. Each bound itself is allowed.
+
+    Example:
+        >>> str(Budget(latency_ms=3.0, bytes=2_000_000))
+        'at most 3 ms, at most 2 MB'
+    """
 
     latency_ms: float | None = None
     bytes: int | None = None
-    accuracy: float | None = None  # a share, at least
+    value: float | None = None  # of the figure that decides: at least, or at most where less is better
 
     def __str__(self) -> str:
+        return self.text(None)
+
+    def text(self, figure: Figure | None) -> str:
+        """The bounds in words; without a figure its bound stands there as a number."""
         parts = [
             f"at most {self.latency_ms:g} ms" if self.latency_ms is not None else "",
             f"at most {_size(self.bytes)}" if self.bytes is not None else "",
-            f"at least {100 * self.accuracy:g} %" if self.accuracy is not None else "",
+            _bound(self.value, figure) if self.value is not None else "",
         ]
         return ", ".join(part for part in parts if part) or "no bounds"
 
@@ -39,83 +52,107 @@ class Choice:
     reason: str
 
 
-def choose(candidates: Sequence[Candidate], budget: Budget | None = None, *, part: str = "") -> Choice:
-    """The most accurate of those within the budget; of equals the faster, then the smaller one.
+@dataclass(frozen=True)
+class _Question:
+    """The figure that decides, the bounds, and the part of the data that was measured."""
+
+    figure: Figure
+    budget: Budget
+    where: str
+
+    @property
+    def best(self) -> str:
+        """``"has the highest accuracy"``."""
+        return f"has the {'highest' if self.figure.better == 'higher' else 'lowest'} {self.figure.title}"
+
+
+def choose(candidates: Sequence[Candidate], figure: Figure, budget: Budget | None = None, *, part: str = "") -> Choice:
+    """The best of those within the budget; of equals the faster, then the smaller one.
 
     Args:
-        part: of the data, on which the accuracies were measured, for the reason: ``"validation"``.
+        figure: the figure whose values decide.
+        part: of the data, on which the values were measured, for the reason: ``"validation"``.
+
+    Example:
+        >>> small, large = Candidate("small", 0.8, 1.0), Candidate("large", 0.9, 4.0)
+        >>> choose([small, large], Figure("accuracy", "accuracy", unit="share"), Budget(latency_ms=2.0)).chosen.name
+        'small'
     """
-    budget = budget or Budget()
+    question = _Question(figure, budget or Budget(), f" on {part}" if part else "")
     if not candidates:
         return Choice(None, "There is nothing to choose from.")
-    fitting = [candidate for candidate in candidates if not _misses(candidate, budget)]
+    fitting = [candidate for candidate in candidates if not _misses(candidate, question)]
     if not fitting:
-        return Choice(None, _nothing(candidates, budget))
-    best = min(fitting, key=_rank)
-    return Choice(best, _reason(best, fitting, candidates, budget, f" on the {part} part" if part else ""))
+        return Choice(None, _nothing(candidates, question))
+    best = min(fitting, key=lambda candidate: _rank(candidate, figure))
+    return Choice(best, _reason(best, fitting, candidates, question))
 
 
-def frontier(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Those of which no other is at least as accurate, as fast and as small, and better in one of them."""
-    return [c for c in candidates if not any(_dominates(other, c) for other in candidates)]
+def frontier(candidates: Sequence[Candidate], figure: Figure) -> list[Candidate]:
+    """Those to which no other is equal or better in value, speed and size, and better in one of them."""
+    return [c for c in candidates if not any(_dominates(other, c, figure) for other in candidates)]
 
 
-def _rank(candidate: Candidate) -> tuple[float, float, float]:
-    return -candidate.accuracy, _cost(candidate.latency_ms), _cost(candidate.bytes)
+def _rank(candidate: Candidate, figure: Figure) -> tuple[float, float, float]:
+    value = -math.inf if math.isnan(candidate.value) else figure.quality(candidate.value)
+    return -value, _cost(candidate.latency_ms), _cost(candidate.bytes)
 
 
 def _cost(value: float | None) -> float:
     return float("inf") if value is None else value
 
 
-def _dominates(one: Candidate, other: Candidate) -> bool:
-    ours, theirs = _rank(one), _rank(other)
+def _dominates(one: Candidate, other: Candidate, figure: Figure) -> bool:
+    ours, theirs = _rank(one, figure), _rank(other, figure)
     return ours != theirs and all(a <= b for a, b in zip(ours, theirs, strict=True))
 
 
-def _misses(candidate: Candidate, budget: Budget) -> dict[str, float]:
+def _misses(candidate: Candidate, question: _Question) -> dict[Literal["latency", "size", "value"], float]:
     """By how much it misses each bound that it does not keep."""
-    missed = {}
+    missed: dict[Literal["latency", "size", "value"], float] = {}
+    budget = question.budget
     if budget.latency_ms is not None and _cost(candidate.latency_ms) > budget.latency_ms:
         missed["latency"] = _cost(candidate.latency_ms) - budget.latency_ms
     if budget.bytes is not None and _cost(candidate.bytes) > budget.bytes:
         missed["size"] = _cost(candidate.bytes) - budget.bytes
-    if budget.accuracy is not None and candidate.accuracy < budget.accuracy:
-        missed["accuracy"] = budget.accuracy - candidate.accuracy
+    if budget.value is not None and not question.figure.gain(candidate.value, budget.value) >= 0:
+        missed["value"] = abs(budget.value - candidate.value)
     return missed
 
 
 def _reason(
-    best: Candidate, fitting: Sequence[Candidate], all_of_them: Sequence[Candidate], budget: Budget, where: str
+    best: Candidate, fitting: Sequence[Candidate], all_of_them: Sequence[Candidate], question: _Question
 ) -> str:
+    figure, budget, shown = question.figure, question.budget, question.figure.text(best.value)
     if budget == Budget():
-        return f"{best.name} is the most accurate of {len(all_of_them)}, with {_percent(best.accuracy)}{where}."
-    told = f"{best.name} is the most accurate, with {_percent(best.accuracy)}{where}, "
-    told += f"of the {len(fitting)} of {len(all_of_them)} that fit ({budget})."
-    better = [c for c in all_of_them if c.accuracy > best.accuracy]
+        return f"{best.name} {question.best} of {len(all_of_them)}, {shown}{question.where}."
+    told = f"{best.name} {question.best}, {shown}{question.where}, "
+    told += f"of the {len(fitting)} of {len(all_of_them)} that fit ({budget.text(figure)})."
+    better = [candidate for candidate in all_of_them if figure.gain(candidate.value, best.value) > 0]
     if better:
-        nearest = min(better, key=_rank)
-        told += f" {nearest.name} reaches {_percent(nearest.accuracy)}, but {_beyond(nearest, budget)}."
+        nearest = min(better, key=lambda candidate: _rank(candidate, figure))
+        told += f" {nearest.name} reaches {figure.text(nearest.value)}, but {_beyond(nearest, question)}."
     return told
 
 
-def _nothing(candidates: Sequence[Candidate], budget: Budget) -> str:
-    """The bounds that nobody keeps, each with who comes nearest; or who comes nearest to keeping all."""
-    told = []
-    for bound in ("latency_ms", "bytes", "accuracy"):
-        alone = replace(Budget(), **{bound: getattr(budget, bound)})
+def _nothing(candidates: Sequence[Candidate], question: _Question) -> str:
+    """The bounds that no candidate keeps, each with the nearest one; or the one that is nearest to keeping all."""
+    told, figure = [], question.figure
+    for bound in ("latency_ms", "bytes", "value"):
+        alone = replace(question, budget=replace(Budget(), **{bound: getattr(question.budget, bound)}))
         if all(_misses(candidate, alone) for candidate in candidates):
-            nearest = min(candidates, key=lambda c: sum(_misses(c, alone).values()))
+            nearest = min(candidates, key=lambda candidate: sum(_misses(candidate, alone).values()))
             told.append(f"nearest is {nearest.name}, which {_beyond(nearest, alone)}")
+    bounds = question.budget.text(figure)
     if told:
-        return f"Nothing fits ({budget}): {'; '.join(told)}."
-    nearest = min(candidates, key=lambda c: (len(_misses(c, budget)), _rank(c)))
-    return f"Nothing fits all at once ({budget}): nearest is {nearest.name}, which {_beyond(nearest, budget)}."
+        return f"Nothing fits ({bounds}): {'; '.join(told)}."
+    nearest = min(candidates, key=lambda c: (len(_misses(c, question)), _rank(c, figure)))
+    return f"Nothing fits all at once ({bounds}): nearest is {nearest.name}, which {_beyond(nearest, question)}."
 
 
-def _beyond(candidate: Candidate, budget: Budget) -> str:
-    told = []
-    for bound, missed in _misses(candidate, budget).items():
+def _beyond(candidate: Candidate, question: _Question) -> str:
+    told, figure = [], question.figure
+    for bound, missed in _misses(candidate, question).items():
         if missed == float("inf"):
             told.append(f"its {bound} is not known")
         elif bound == "latency":
@@ -123,12 +160,17 @@ def _beyond(candidate: Candidate, budget: Budget) -> str:
         elif bound == "size":
             told.append(f"is {_size(missed)} too large ({_size(_cost(candidate.bytes))})")
         else:
-            told.append(f"lacks {100 * missed:.3g} points of accuracy ({_percent(candidate.accuracy)})")
+            points = f"{100 * missed:.3g} points" if figure.unit == "share" else f"{missed:.3g}"
+            side = "low" if figure.better == "higher" else "high"
+            told.append(f"reaches {figure.title} {figure.text(candidate.value)}, {points} too {side}")
     return " and ".join(told)
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %"
+def _bound(value: float, figure: Figure | None) -> str:
+    if figure is None:
+        return f"a figure of {value:g}"
+    shown = f"{100 * value:g} %" if figure.unit == "share" else f"{value:g}"
+    return f"{figure.title} {'at least' if figure.better == 'higher' else 'at most'} {shown}"
 
 
 def _size(size: float) -> str:

@@ -1,24 +1,51 @@
 """Whether distillation helped: a difference of means against the spread over seeds, in words."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from understudy.tasks import Figure
+
+Unit = Literal["share", ""]
+NO_NUMBER = "no number"
+
 
 @dataclass(frozen=True)
 class Spread:
-    """Several seeds' values: their mean and sample standard deviation (None for a single one)."""
+    """Several seeds' values: their mean and sample standard deviation (None for a single one).
+
+    Example:
+        >>> Spread((0.5, 0.7)).percent()
+        '60.00 ± 14.14 %'
+        >>> Spread((0.0512,)).text("")
+        '0.0512'
+    """
 
     values: tuple[float, ...]
 
     @property
     def mean(self) -> float:
-        return statistics.fmean(self.values)
+        return sum(self.values) / len(self.values) if not self.finite else statistics.fmean(self.values)
 
     @property
     def sd(self) -> float | None:
-        return statistics.stdev(self.values) if len(self.values) > 1 else None
+        if len(self.values) < 2:
+            return None
+        return statistics.stdev(self.values) if self.finite else math.nan
+
+    @property
+    def finite(self) -> bool:
+        return all(map(math.isfinite, self.values))
+
+    def text(self, unit: Unit = "share", digits: int = 2) -> str:
+        """``"86.70 ± 0.31 %"`` of shares, four significant digits of other numbers."""
+        if not self.finite:
+            return NO_NUMBER
+        if unit == "share":
+            return self.percent(digits)
+        return f"{self.mean:.4g}" if self.sd is None else f"{self.mean:.4g} ± {self.sd:.2g}"
 
     def percent(self, digits: int = 2) -> str:
         """``"86.70 ± 0.31 %"`` of shares."""
@@ -32,30 +59,40 @@ class Verdict:
     """``beats`` and ``loses``: the two ranges mean ± standard deviation do not touch. Otherwise ``ties``."""
 
     verdict: Literal["beats", "ties", "loses", "unknown"]
-    gain: float  # in points of accuracy
-    spread: float | None  # both standard deviations together, in points
+    gain: float | None  # positive where it is better than alone; of shares in points, else in the figure's own unit
+    spread: float | None  # both standard deviations together, in the same unit
     sentence: str
 
 
-def judge(name: str, accuracies: Sequence[float], baseline: Sequence[float]) -> Verdict:
-    """``accuracies`` against ``baseline`` (the student alone at equal budget), as shares."""
-    ours, alone = Spread(tuple(accuracies)), Spread(tuple(baseline))
-    gain = 100 * (ours.mean - alone.mean)
+def judge(name: str, values: Sequence[float], baseline: Sequence[float], figure: Figure) -> Verdict:
+    """The verdict on a method against the student trained alone at equal budget, by one figure of each seed."""
+    ours, alone = Spread(tuple(values)), Spread(tuple(baseline))
+    if not ours.finite or not alone.finite:
+        whose = f"{name} has" if not ours.finite else "the student alone has"
+        return Verdict("unknown", None, None, f"{whose} a seed whose {figure.title} is no number.")
+    gain = figure.scale * figure.gain(ours.mean, alone.mean)
     if ours.sd is None or alone.sd is None:
-        text = f"{name} is {gain:+.2f} points from the student alone; one seed cannot tell that from luck."
-        return Verdict("unknown", gain, None, text)
-    spread = 100 * (ours.sd + alone.sd)
+        side = "better" if gain >= 0 else "worse"
+        text = f"{name} is {_amount(abs(gain), figure)} {side} than the student alone; one seed cannot tell that "
+        return Verdict("unknown", gain, None, f"{text}from luck.")
+    spread = figure.scale * (ours.sd + alone.sd)
     seeds = f"over {len(ours.values)} seeds" if len(ours.values) == len(alone.values) else "over its seeds"
     if abs(gain) <= spread:
-        return Verdict(
-            "ties",
-            gain,
-            spread,
-            f"{name} ties with the student alone: {gain:+.2f} points, within the spread of {spread:.2f} {seeds}.",
-        )
+        told = f"{name} ties with the student alone: {'better' if gain >= 0 else 'worse'} by "
+        told += f"{_amount(abs(gain), figure)}, within the spread of {_number(spread, figure)} {seeds}."
+        return Verdict("ties", gain, spread, told)
     verdict: Literal["beats", "loses"] = "beats" if gain > 0 else "loses"
     against = "beats" if gain > 0 else "loses to"
-    text = (
-        f"{name} {against} the student alone by {abs(gain):.2f} points, more than the spread of {spread:.2f} {seeds}."
-    )
-    return Verdict(verdict, gain, spread, text)
+    text = f"{name} {against} the student alone by {_amount(abs(gain), figure)}, more than the spread of "
+    return Verdict(verdict, gain, spread, f"{text}{_number(spread, figure)} {seeds}.")
+
+
+def _amount(gain: float, figure: Figure) -> str:
+    """``"1.18 points of accuracy"``, ``"0.0123 of landmark error (lower is better)"``."""
+    points = "points of " if figure.unit == "share" else "of "
+    lower = " (lower is better)" if figure.better == "lower" else ""
+    return f"{_number(gain, figure)} {points}{figure.title}{lower}"
+
+
+def _number(value: float, figure: Figure) -> str:
+    return f"{value:.2f}" if figure.unit == "share" else f"{value:.3g}"

@@ -4,18 +4,13 @@ A recipe is data that one may have been handed: it must not run code. So a modul
 it beside the recipe, and the libraries' settings that fetch or read files are not taken.
 """
 
-import importlib
-import os
-import sys
-import traceback
-import types
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from torch import nn
 
 from understudy.errors import OptionalPackageError, UserError, did_you_mean
+from understudy.trusted import answered, call_factory
 
 NAMES = [
     ("timm:NAME", "a network of timm, with fresh weights"),
@@ -113,71 +108,16 @@ LIBRARIES: Mapping[str, Callable[[str, Mapping[str, int | None], Mapping[str, An
 
 
 def _own(name: str, settings: Mapping[str, Any], trusted: Collection[str]) -> nn.Module:
-    module_name, _, factory_name = name.partition(":")
-    if not module_name or not factory_name.isidentifier() or factory_name.startswith("_"):
-        raise UserError(f"network {name!r}: write MODULE:FACTORY, as in 'mynets.small:make_student'")
-    _ask_for_trust(module_name, trusted, f"network {name!r} is code of the module {module_name!r}")
-    with current_directory_importable():
-        module = _imported(module_name, name)
-        factory = getattr(module, factory_name, None)
-        if not callable(factory):
-            own = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-            raise UserError(f"module {module_name!r} has no factory {factory_name!r}{did_you_mean(factory_name, own)}")
-        # Or else a recipe could call whatever the trusted module imports from elsewhere, os.system included.
-        if isinstance(factory, (types.FunctionType, types.BuiltinFunctionType, type)):
-            home = factory.__module__
-            _ask_for_trust(home, trusted, f"network {name!r} comes from the module {home!r}")
-        return _made(name, factory, **settings)
-
-
-def _ask_for_trust(module: str, trusted: Collection[str], fact: str) -> None:
-    if not any(module == name or module.startswith(f"{name}.") for name in trusted):
-        raise UserError(
-            f"{fact}, and a recipe runs no code that you have not named; if you trust it, add: --trust {module}"
-        )
-
-
-@contextmanager
-def current_directory_importable() -> Iterator[None]:
-    """As for ``python -m``; an installed command has only its own folder there."""
-    here = os.getcwd()
-    added = here not in sys.path
-    if added:
-        sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        if added and here in sys.path:
-            sys.path.remove(here)
-
-
-def _imported(module: str, name: str) -> types.ModuleType:
-    importlib.invalidate_caches()  # the user may have written the file a moment ago
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name and (module == error.name or module.startswith(f"{error.name}.")):
-            raise UserError(
-                f"network {name!r}: no module {module!r}, neither installed nor in {os.getcwd()}"
-            ) from error
-        raise _failed(name, error) from error
-    except Exception as error:
-        raise _failed(name, error) from error
+    network = call_factory(name, trusted, "network", lambda factory: factory(**settings))
+    return _a_module(name, network)
 
 
 def _made(name: str, factory: Callable[..., Any], *args: Any, **settings: Any) -> nn.Module:
-    try:
-        network = factory(*args, **settings)
-    except UserError:
-        raise
-    except Exception as error:
-        raise _failed(name, error) from error
+    return _a_module(name, answered(f"network {name!r}", lambda: factory(*args, **settings)))
+
+
+def _a_module(name: str, network: Any) -> nn.Module:
     if not isinstance(network, nn.Module):
         kind = type(network).__name__
         raise UserError(f"network {name!r}: the factory answers with {kind}, not with a torch.nn.Module")
     return network
-
-
-def _failed(name: str, error: Exception) -> UserError:
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return UserError(f"network {name!r}: {type(error).__name__}: {error} ({last.filename}, line {last.lineno})")

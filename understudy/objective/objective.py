@@ -3,20 +3,22 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial, reduce
+from functools import cache, partial, reduce
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from understudy import bounds
+from understudy import bounds, nested
 from understudy.errors import UserError
 from understudy.objective.balance import Balance
 from understudy.objective.mc_dropout import Dropouts
 from understudy.objective.side_stream import Beside
-from understudy.objective.term import Expression, Facts, Reading, Reads, Shapes, Term, as_sum, per_sample
-from understudy.taps import Answer, Tap, TappedNetwork, call, eagerly, inner
+from understudy.objective.term import Expression, Facts, Reading, Reads, Shapes, Term, as_sum, per_sample, unfit
+from understudy.taps import CLASSIFICATION, Answer, Tap, TappedNetwork, call, eagerly, inner
 from understudy.taps import evaluating as evaluating
+from understudy.tasks.classification import LOGITS
+from understudy.tasks.task import Rows, Task, Values
 
 Asker = Callable[[Any], Answer]  # answers about a batch as a teacher does
 
@@ -28,7 +30,7 @@ class Outcome:
     loss: Tensor
     terms: dict[str, Tensor]  # each term's mean, before its weight, detached
     weighted: dict[str, Tensor]  # each term's part of the loss, with its graph
-    logits: Tensor | None  # the student's, detached; None in a stage that is cut below them
+    answer: Values  # the student's, detached; empty in a stage that is cut below it
 
 
 class Objective(nn.Module):
@@ -49,6 +51,7 @@ class Objective(nn.Module):
         teaching: a context in which the teachers are asked: an autocast of their own, say.
         queue: where the teachers are asked while the student answers; by default in line with it.
         facts: of the data, for terms that keep a memory of single samples.
+        task: what targets and answers mean; classification by default.
     """
 
     def __init__(
@@ -61,14 +64,20 @@ class Objective(nn.Module):
         facts: Facts | None = None,
         teaching: Callable[[], AbstractContextManager[Any]] = nullcontext,
         queue: Beside | None = None,
+        task: Task = CLASSIFICATION,
     ):
         super().__init__()
         self._queue = queue or Beside(torch.device("cpu"))
         self._teaching = teaching
         self.terms = as_sum(terms)
         self.parts = self.terms.named()
+        self.task = task
         for name, part in self.parts.items():
             bounds.check(part.term, f"term {name!r}")
+            if reason := unfit(part.term, task):
+                raise UserError(f"term {name!r} does not fit the task: {reason}")
+        by_row = {name for name, part in self.parts.items() if part.term.per == "row" and part.term.reads.scores}
+        self._by_row = by_row if task.rows_per_sample == "many" else set[str]()
         reads = self.terms.reads
         teachers = [] if teacher is None else [teacher] if isinstance(teacher, nn.Module) else list(teacher)
         if reads.teacher and not teachers:
@@ -80,11 +89,11 @@ class Objective(nn.Module):
                 "pass example=, a small batch of inputs"
             )
         # Tuples, so that the networks are not registered: their parameters are not this module's.
-        cut = reads.student and not reads.student_logits
-        self._student = (TappedNetwork(student, reads.student_taps, cut=cut, called="the student"),)
+        cut = reads.student and not reads.student_output
+        self._student = (TappedNetwork(student, reads.student_taps, cut=cut, called="the student", task=task),)
         self._dropouts = Dropouts(teachers[0], example, reads.dropout) if reads.teacher_samples else None
         beside = (self._dropouts.tap,) if self._dropouts and self._dropouts.tap else ()
-        self._teachers = tuple(_asked(reads, teachers, beside))
+        self._teachers = tuple(_asked(reads, teachers, beside, task))
         self._askers: tuple[Asker, ...] = tuple(partial(self._ask, teacher) for teacher in self._teachers)
         self.owned, self.rivals = nn.ModuleDict(), nn.ModuleDict()
         self.balance = Balance(self.parts) if any(part.balanced for part in self.parts.values()) else None
@@ -101,14 +110,14 @@ class Objective(nn.Module):
     def has_rivals(self) -> bool:
         return len(self.rivals) > 0
 
-    def forward(self, inputs: Any, labels: Tensor, *, epoch: float = 0.0, ids: Tensor | None = None) -> Outcome:
+    def forward(self, inputs: Any, targets: Any, *, epoch: float = 0.0, ids: Tensor | None = None) -> Outcome:
         """The loss of one batch. ``epoch``, with fractions, is what schedules of weights read."""
-        return self.judge(self.read(inputs, labels, epoch=epoch, ids=ids))
+        return self.judge(self.read(inputs, targets, epoch=epoch, ids=ids))
 
     def read(
         self,
         inputs: Any,
-        labels: Tensor,
+        targets: Any,
         *,
         epoch: float = 0.0,
         ids: Tensor | None = None,
@@ -127,10 +136,10 @@ class Objective(nn.Module):
             if not self.terms.reads.gradients:  # which are asked for with respect to the very values that were answered
                 teachers = tuple(map(_no_less_precise, teachers))
             samples = self._samples(inputs, teachers)
-        student = self.answer(inputs) if self.terms.reads.student else Answer(None, {})
+        student = self.answer(inputs) if self.terms.reads.student else Answer(None, {}, self.task)
         self._queue.join()
         network = self._teachers[0].network if self._teachers else None
-        return Reading(labels, student, teachers, epoch, ids, samples, inputs, network, self.student)
+        return Reading(targets, student, teachers, epoch, ids, samples, inputs, network, self.student, self.task)
 
     @property
     def teachers(self) -> tuple[TappedNetwork, ...]:
@@ -155,34 +164,47 @@ class Objective(nn.Module):
 
     def oppose(self, reading: Reading) -> Tensor:
         """What the rivals (discriminators) learn from, all together; take their step before the student's."""
-        losses = [self._own_loss(name, rival, reading) for name, rival in self.rivals.items()]
+        seen = self._seen(reading)
+        losses = [self._own_loss(name, rival, seen(name)) for name, rival in self.rivals.items()]
         return torch.stack([loss for loss in losses if loss is not None]).sum()
 
     def learn(self, reading: Reading) -> None:
         """After the student's step: what moves without gradients (memories)."""
         with torch.no_grad():
+            seen = self._seen(reading)
             for name, owned in (*self.owned.items(), *self.rivals.items()):
                 if _overrides(self.parts[name].term, "learn"):
-                    self.parts[name].term.learn(_detached(reading), owned)
+                    self.parts[name].term.learn(_detached(seen(name)), owned)
 
     def judge(self, reading: Reading) -> Outcome:
         """The loss of answers that are there already (stored teacher answers, a forward pass of the caller's)."""
         means: dict[str, Tensor] = {}
         plain = _widened(_without_teachers_graph(reading)) if self.terms.reads.gradients else reading
-        idle = self._idle(reading.epoch)
+        seen, idle = self._seen(plain), self._idle(reading.epoch)
         for name, part in self.parts.items():
             if name in idle:
-                means[name] = torch.zeros((), device=reading.labels.device)
+                means[name] = torch.zeros((), device=nested.device(reading.targets))
                 continue
-            values = self._loss(name, part.term, reading if part.term.reads.gradients else plain)
-            means[name] = per_sample(name, values, len(reading.labels)).mean()
+            means[name] = self._mean(name, part.term, reading if part.term.reads.gradients else seen(name))
         weighted = self._weighted(means, reading.epoch)
         total = reduce(torch.add, weighted.values())
         for name, owned in self.owned.items():
-            own = self._own_loss(name, owned, reading)
+            own = self._own_loss(name, owned, seen(name) if name in self._by_row else reading)
             total = total if own is None else total + own
-        logits = reading.student.logits.detach() if self.terms.reads.student_logits else None
-        return Outcome(total, {name: mean.detach() for name, mean in means.items()}, weighted, logits)
+        answer = {name: value.detach() for name, value in reading.student.named.items()}
+        return Outcome(total, {name: mean.detach() for name, mean in means.items()}, weighted, answer)
+
+    def _seen(self, reading: Reading) -> Callable[[str], Reading]:
+        """The batch as each term sees it: as it is, or as rows of class scores, which are made once."""
+        if not self._by_row:
+            return lambda name: reading
+        in_rows = cache(partial(_in_rows, reading))
+        return lambda name: in_rows()[0] if name in self._by_row else reading
+
+    def _mean(self, name: str, term: Term, reading: Reading) -> Tensor:
+        """A term's mean over the batch; of a term on rows, over each sample's rows first."""
+        values = per_sample(name, self._loss(name, term, reading), len(reading))
+        return values.mean() if reading.rows is None else reading.rows.fold(values).mean()
 
     def _idle(self, epoch: float) -> set[str]:
         """The terms that weigh nothing now: their values are not computed, and stand in the log as 0 beside weight 0.
@@ -211,7 +233,10 @@ class Objective(nn.Module):
         if not _overrides(self.parts[name].term, "own_loss"):
             return None
         values = self.parts[name].term.own_loss(_detached(reading), owned)
-        return None if values is None else per_sample(name, values, len(reading.labels)).mean()
+        if values is None:
+            return None
+        values = per_sample(name, values, len(reading))
+        return values.mean() if reading.rows is None else reading.rows.fold(values).mean()
 
     def weights(self, epoch: float) -> dict[str, float]:
         """By which each term is multiplied; for terms under ``auto()``, as it is just now."""
@@ -223,13 +248,25 @@ class Objective(nn.Module):
 
     def _build(self, example: Any, facts: Facts | None) -> None:
         student = _trace(self._student[0], example)
-        teacher = _trace(self._teachers[0], example) if self._teachers else Answer(None, {})
+        teacher = _trace(self._teachers[0], example) if self._teachers else Answer(None, {}, self.task)
+        if reason := self._misfit(student, teacher):
+            raise UserError(reason)
         network = inner(self._teachers[0].network) if self._teachers else None
         shapes = Shapes(student, teacher, inner(self.student), network, facts)
+        in_rows = cache(lambda: replace(shapes, student=_rows_of(student, None)[0], teacher=_rows_of(teacher, None)[0]))
         for name, part in self.parts.items():
-            module = part.term.build(shapes)
+            module = part.term.build(in_rows() if name in self._by_row else shapes)
             if module is not None:
                 (self.rivals if part.term.rival else self.owned)[name] = module.to(student.device)
+
+    def _misfit(self, student: Answer, teacher: Answer) -> str | None:
+        """Why the two networks' answers cannot be compared, where some term compares them."""
+        compared = any(
+            part.term.reads.student_output and part.term.reads.teacher_output for part in self.parts.values()
+        )
+        if not compared or teacher.output is None or student.output is None or self.task.rows_per_sample == "one":
+            return None
+        return self.task.fits(student.named, teacher.named)
 
     def _ask(self, teacher: TappedNetwork, inputs: Any) -> Answer:
         if teacher.network.training:
@@ -286,23 +323,46 @@ def _no_less_precise(answer: Answer) -> Answer:
     return answer.widened()
 
 
-def _asked(reads: Reads, teachers: Sequence[nn.Module], beside: tuple[Tap, ...]) -> Iterator[TappedNetwork]:
+def _in_rows(reading: Reading) -> tuple[Reading, Rows]:
+    """The batch as rows of class scores."""
+    student, rows = _rows_of(reading.student, reading.targets)
+    teachers = tuple(_rows_of(teacher, reading.targets)[0] for teacher in reading.teachers)
+    task = reading.task
+    samples = tuple(task.rows(task.answer(sample), reading.targets).flat for sample in reading.teacher_samples)
+    labels = rows.flat_labels
+    targets = student.logits.new_zeros(len(student.logits), 0) if labels is None else labels
+    of_rows = replace(
+        reading, targets=targets, student=student, teachers=teachers, teacher_samples=samples, ids=None, rows=rows
+    )
+    return of_rows, rows
+
+
+def _rows_of(answer: Answer, targets: Any) -> tuple[Answer, Rows]:
+    """An answer's rows of class scores in place of its output; one without an output has none."""
+    if answer.output is None:
+        return answer, Rows(torch.zeros(0, 1, 1))
+    rows = answer.task.rows(answer.named, targets)
+    return Answer({LOGITS: rows.flat}, dict(answer)), rows
+
+
+def _asked(reads: Reads, teachers: Sequence[nn.Module], beside: tuple[Tap, ...], task: Task) -> Iterator[TappedNetwork]:
     """The teachers that some term reads, each with its own taps."""
     others, further = teachers[1:], reads.further_taps
     if len(further) > len(others):
         raise UserError(f"taps are named for {len(further)} further teachers, and there are {len(others)}")
     if reads.teacher:
         taps = (*reads.teacher_taps, *beside)
-        yield TappedNetwork(teachers[0], taps, cut=bool(taps) and not reads.teacher_logits, called="the teacher")
-    if reads.teacher_logits or further:
+        cut = bool(taps) and not reads.teacher_output
+        yield TappedNetwork(teachers[0], taps, cut=cut, called="the teacher", task=task)
+    if reads.teacher_output or further:
         for number, network in enumerate(others):
             own = further[number] if number < len(further) else ()
-            cut = bool(own) and not reads.teacher_logits
-            yield TappedNetwork(network, own, cut=cut, called="a further teacher")
+            cut = bool(own) and not reads.teacher_output
+            yield TappedNetwork(network, own, cut=cut, called="a further teacher", task=task)
 
 
 def _trace(tapped: TappedNetwork, example: Any) -> Answer:
     """The whole network once, never cut nor compiled, so that a tap that cannot be read shows itself here."""
-    whole = TappedNetwork(tapped.network, tapped.taps, called=tapped.called)
+    whole = TappedNetwork(tapped.network, tapped.taps, called=tapped.called, task=tapped.task)
     with torch.no_grad(), evaluating(whole.network), eagerly(whole.network):
         return call(whole, example)

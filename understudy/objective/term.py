@@ -7,14 +7,16 @@ A term is a description: frozen, comparable, printable, without weights of its o
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
 from itertools import zip_longest
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from understudy import nested
 from understudy.errors import UserError
 from understudy.objective.weights import auto
-from understudy.taps import Answer, Pair, Tap
+from understudy.taps import CLASSIFICATION, Answer, Pair, Tap
+from understudy.tasks.task import Rows, Task
 
 
 class WeightSchedule(Protocol):
@@ -28,6 +30,8 @@ class Reads:
     """What a term looks at. A stage computes nothing that none of its terms reads.
 
     Args:
+        student_logits, teacher_logits: class scores, which not every task has.
+        student_answer, teacher_answer: the answer as it is, whatever the task.
         gradients: the answers come with their graph, the teacher's too, so that the term can ask for gradients with
             respect to its taps (gradient-based attention). No gradient ever moves the teacher's weights.
         further_taps: of the second teacher and of those after it, in their order.
@@ -45,18 +49,35 @@ class Reads:
     teacher_samples: int = 0
     dropout: float = 0.0
     further_taps: tuple[tuple[Tap, ...], ...] = ()
+    student_answer: bool = False
+    teacher_answer: bool = False
 
     @classmethod
     def pairs(cls, pairs: tuple[Pair, ...]) -> "Reads":
         return cls(student_taps=tuple(p.student for p in pairs), teacher_taps=tuple(p.teacher for p in pairs))
 
     @property
+    def scores(self) -> bool:
+        """Whether class scores are read."""
+        return self.student_logits or self.teacher_logits or self.teacher_samples > 0
+
+    @property
+    def student_output(self) -> bool:
+        """Whether the student runs to its end."""
+        return self.student_logits or self.student_answer
+
+    @property
+    def teacher_output(self) -> bool:
+        """Whether the teacher runs to its end."""
+        return self.teacher_logits or self.teacher_answer
+
+    @property
     def student(self) -> bool:
-        return self.student_logits or bool(self.student_taps)
+        return self.student_output or bool(self.student_taps)
 
     @property
     def teacher(self) -> bool:
-        return self.teacher_logits or bool(self.teacher_taps) or self.teacher_samples > 0
+        return self.teacher_output or bool(self.teacher_taps) or self.teacher_samples > 0
 
     def __or__(self, other: "Reads") -> "Reads":
         return Reads(
@@ -72,14 +93,20 @@ class Reads:
                 tuple(dict.fromkeys(ours + theirs))
                 for ours, theirs in zip_longest(self.further_taps, other.further_taps, fillvalue=())
             ),
+            self.student_answer or other.student_answer,
+            self.teacher_answer or other.teacher_answer,
         )
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One batch, as the terms see it."""
+    """One batch, as the terms see it.
 
-    labels: Tensor
+    A term that works row by row sees the rows of the task as if each were a sample: ``targets`` are the rows' labels,
+    and the answers' ``logits`` are their scores.
+    """
+
+    targets: Any  # nested tensors
     student: Answer
     teachers: tuple[Answer, ...]
     epoch: float
@@ -88,10 +115,23 @@ class Reading:
     inputs: Any = None  # what the networks were given
     teacher_network: nn.Module | None = None  # the first teacher, to be asked again (about changed inputs)
     student_network: nn.Module | None = None
+    task: Task = CLASSIFICATION
+    rows: Rows | None = None  # of the student, where the batch is seen as rows
 
     @property
     def teacher(self) -> Answer:
         return self.teachers[0]
+
+    @property
+    def labels(self) -> Tensor:
+        """The targets of a task whose targets are labels: class numbers, or distributions where samples were mixed."""
+        if not isinstance(self.targets, Tensor):
+            raise UserError(f"task {self.task.name!r} has no labels that are one tensor")
+        return self.targets
+
+    def __len__(self) -> int:
+        """The number of samples, or of rows."""
+        return nested.count(self.targets)
 
 
 @dataclass(frozen=True)
@@ -204,7 +244,12 @@ class Term(Expression):
     What a term owns learns with the student: from the term's ``loss``, and from its ``own_loss`` where it has one.
     Where ``rival`` is true it plays against the student instead: it learns from ``own_loss`` alone, in a step of its
     own, first, at ``rival_rate`` times the student's rate. ``learn`` is for what moves without gradients (memories).
+
+    ``per`` says on what a value depends, so that a term runs on every task for which it has a meaning: on one ``"row"``
+    of class scores, whose sample does not matter; on one ``"sample"``; or on the whole ``"batch"``.
     """
+
+    per: ClassVar[Literal["row", "sample", "batch"]] = "sample"
 
     rival: ClassVar[bool] = False
     rival_rate: float = 1.0
@@ -242,6 +287,27 @@ class Term(Expression):
             if getattr(self, f.name) != f.default
         ]
         return f"{type(self).__name__}({', '.join(changed)})"
+
+
+def unfit(term: Term, task: Task) -> str | None:
+    """Why a term has no meaning for a task, in words; None if it has one.
+
+    >>> from understudy.tasks import Classification
+    >>> from understudy.terms import KD
+    >>> unfit(KD(), Classification()) is None
+    True
+    """
+    if not term.reads.scores or task.rows_per_sample == "one":
+        return None
+    others = "take one on features (fitnets, at, rkd, ...)"
+    if task.rows_per_sample is None:
+        return f"it reads class scores, and an answer of task {task.name!r} has none: {others}, or 'outputs'"
+    if term.per == "row":
+        return None
+    rows = f"an answer of task {task.name!r} has several rows of class scores for each sample"
+    return (
+        f"it reads one row of class scores for each sample, and {rows}: take one row by row (kd, dkd, ...) or {others}"
+    )
 
 
 def as_sum(expression: Expression) -> Sum:

@@ -14,7 +14,7 @@ from functools import cache
 from importlib.machinery import ModuleSpec, all_suffixes
 from pathlib import Path
 
-from understudy.models.outside import current_directory_importable
+from understudy.trusted import current_directory_importable
 
 _INSTALLED = ("site-packages", "dist-packages")
 _BY_NAME = {"import_module", "__import__", "iter_modules", "walk_packages"}  # what they lead to, only a run can tell

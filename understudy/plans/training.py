@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 from torch import nn
 
 from understudy import methods
-from understudy.data.reading import Progress
+from understudy.data.dataset import Progress
 from understudy.errors import FailedTrainingError, UserError
 from understudy.models import student as product
 from understudy.plans.entry import LAST, METRICS, finish

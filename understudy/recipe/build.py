@@ -14,8 +14,8 @@ from understudy import data as datasets
 from understudy import methods, randomness
 from understudy.data import Data
 from understudy.data.content import content
+from understudy.data.dataset import Progress
 from understudy.data.parts import Part, fewer
-from understudy.data.reading import Progress
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
 from understudy.models import NetworkSpec, Normalized, Whitened, Whitening, load_weights
@@ -40,7 +40,7 @@ class Cast:
 
     @classmethod
     def of(cls, table: DataTable, trusted: Collection[str] = (), progress: Progress | None = None) -> "Cast":
-        found = named_data(table, progress)
+        found = named_data(table, trusted, progress)
         if not table.whiten:
             return cls(found, found, None, trusted)
         whitening = Whitening.fit(_images(found.train))
@@ -96,10 +96,8 @@ class Cast:
         return Whitened(network, self.whitening) if self.whitening is not None else network
 
 
-def named_data(table: DataTable, progress: Progress | None = None) -> Data:
+def named_data(table: DataTable, trusted: Collection[str] = (), progress: Progress | None = None) -> Data:
     """The data of a recipe, as they are before any whitening."""
-    said = {"size": table.size, "channels": table.channels, "extra": table.extra}
-    own: dict[str, Any] = {key: value for key, value in said.items() if value != DataTable.model_fields[key].default}
     return datasets.load(
         table.name,
         table.root,
@@ -107,7 +105,8 @@ def named_data(table: DataTable, progress: Progress | None = None) -> Data:
         seed=SPLIT_SEED,
         workers=table.workers,
         progress=progress,
-        **own,
+        trusted=trusted,
+        **table.settings,
     )
 
 

@@ -1,15 +1,18 @@
 """What a type cannot say of a recipe: settings against a method's signature, and what is impossible together."""
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ConfigDict, ValidationError, create_model
 
 from understudy import methods
+from understudy.data.sets import DATASETS
 from understudy.errors import UserError, did_you_mean
 from understudy.methods.notation import parse
 from understudy.proposals import PLACEHOLDERS, PROPOSALS
 from understudy.recipe.mistakes import Mistakes, explain
-from understudy.recipe.overrides import within
+from understudy.recipe.overrides import within, without_nones
 from understudy.recipe.schema import NetworkTable, PathTable, Recipe, TeacherTable
 from understudy.training.course import Course
 
@@ -39,6 +42,20 @@ def check_settings(method: methods.Method, place: tuple[str, ...], own: dict[str
         for entry in error.errors():
             path, text = explain(entry)
             mistakes.add([*place, *path], text)
+
+
+def check_data(name: str, own: dict[str, Any], common: Sequence[str], mistakes: Mistakes) -> None:
+    """A data set's own settings, completed by their defaults; its name and what cannot be are mistakes."""
+    if name not in DATASETS:
+        mistakes.add(["data", "name"], f"there is no data set {name!r}{did_you_mean(name, DATASETS.names())}")
+        own.clear()
+        return
+    dataset = DATASETS[name]
+    wrong = dataset.mistakes(own, beside=common)
+    for key, reason in wrong.items():
+        mistakes.add(["data", key], reason)
+    if not wrong:
+        own |= without_nones(dataclasses.asdict(dataset.configured(own)))
 
 
 def check_views(raw: dict[str, Any], mistakes: Mistakes) -> None:

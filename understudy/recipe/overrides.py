@@ -56,3 +56,9 @@ def within(value: Any, part: str) -> Any:
     if isinstance(value, list) and part.isdigit() and int(part) < len(value):
         return value[int(part)]
     return value.get(part) if isinstance(value, dict) else None
+
+
+def without_nones(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_nones(v) for key, v in value.items() if v is not None}
+    return [without_nones(v) for v in value] if isinstance(value, list) else value

@@ -12,8 +12,14 @@ from understudy.errors import UserError
 from understudy.recipe.checks import check_combinations, check_views
 from understudy.recipe.lines import Lines
 from understudy.recipe.mistakes import Mistakes, explain
-from understudy.recipe.overrides import join_keys, override
-from understudy.recipe.resolve import HowSettings, resolve_courses, resolve_methods, resolve_settings
+from understudy.recipe.overrides import join_keys, override, without_nones
+from understudy.recipe.resolve import (
+    HowSettings,
+    resolve_courses,
+    resolve_data,
+    resolve_methods,
+    resolve_settings,
+)
 from understudy.recipe.schema import Recipe
 
 
@@ -52,6 +58,7 @@ def load(text: str, source: str, overrides: Sequence[str]) -> tuple[dict[str, An
 
 def check(raw: dict[str, Any], mistakes: Mistakes, *, settings: HowSettings = None) -> Recipe:
     """The recipe, or all its mistakes; ``raw`` is used up."""
+    resolve_data(raw, mistakes)
     resolve_courses(raw)
     resolve_methods(raw, mistakes)
     resolve_settings(raw, settings, mistakes)
@@ -78,7 +85,7 @@ def write(recipe: Recipe) -> str:
     for method in plain["methods"].values():
         if not method["assistants"]:
             del method["assistants"]
-    for learning in _learnings(plain):
+    for learning in (plain["data"], *_learnings(plain)):
         learning.update(learning.pop("settings"))
     return tomli_w.dumps(plain)
 
@@ -91,9 +98,3 @@ def _learnings(plain: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield from (assistant["learns"] for assistant in method["assistants"] if "learns" in assistant)
     if "learns" in plain.get("path", {}):
         yield plain["path"]["learns"]
-
-
-def without_nones(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: without_nones(v) for key, v in value.items() if v is not None}
-    return [without_nones(v) for v in value] if isinstance(value, list) else value

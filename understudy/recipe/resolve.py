@@ -5,13 +5,29 @@ from typing import Any, Literal, cast
 
 from understudy import methods
 from understudy.errors import did_you_mean
-from understudy.recipe.checks import OF_ALL_METHODS, check_settings
+from understudy.recipe.checks import OF_ALL_METHODS, check_data, check_settings
 from understudy.recipe.mistakes import Mistakes
+from understudy.recipe.schema import DataTable
 from understudy.settings import CHOOSABLE
 from understudy.training.course import Course
 
 HowSettings = Literal["auto", "plain"] | None
 USUAL = {"optimizer": {"name": Course().optimizer.name}, "rate": {"name": Course().rate.name}}  # need not be named
+
+
+def resolve_data(raw: dict[str, Any], mistakes: Mistakes) -> None:
+    """A data set's own settings stand beside ``name`` and ``root``; they are those that it is registered with."""
+    table = raw.get("data")
+    if isinstance(table, str):  # a name alone
+        table = raw["data"] = {"name": table}
+    if not isinstance(table, dict):
+        return
+    common = [key for key in DataTable.model_fields if key != "settings"]
+    own = {key: value for key, value in table.items() if key not in common}
+    name = table.get("name")
+    if isinstance(name, str) and ":" not in name:
+        check_data(name, own, common, mistakes)
+    raw["data"] = {key: table[key] for key in common if key in table} | {"settings": own}
 
 
 def resolve_courses(raw: dict[str, Any]) -> None:

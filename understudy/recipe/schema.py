@@ -26,11 +26,19 @@ class DataTable(Table):
     root: str | None = None
     validation: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)] = 0.1
     student_samples: Annotated[int, Field(ge=1)] | None = None  # students see only so many; a teacher trained here, all
-    size: Annotated[int, Field(ge=1)] | None = None  # of pictures from a folder
-    channels: Literal[1, 3] = 3  # of pictures from a folder
-    extra: bool = False  # SVHN's extra training images, too
+    settings: Mapping[str, Any] = Field(default_factory=dict)  # of this data set alone; in a file beside the others
     workers: Annotated[int, Field(ge=0)] = 2
     whiten: bool = False  # FitNets' contrast normalisation and ZCA, instead of each network's own mean and std
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settings_apart(cls, given: Any) -> Any:
+        """A data set's own settings may stand beside the keys that all data sets have."""
+        if not isinstance(given, Mapping):
+            return given
+        beside = {key: value for key, value in given.items() if key not in cls.model_fields}
+        common = {key: value for key, value in given.items() if key in cls.model_fields}
+        return common | {"settings": {**given.get("settings", {}), **beside}} if beside else given
 
 
 class NetworkTable(Table):

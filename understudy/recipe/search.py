@@ -9,8 +9,8 @@ from typing import Any
 from understudy.errors import UserError, did_you_mean
 from understudy.recipe.lines import Lines
 from understudy.recipe.mistakes import Mistakes
-from understudy.recipe.overrides import assign
-from understudy.recipe.read import check, load, text_of, without_nones
+from understudy.recipe.overrides import assign, without_nones
+from understudy.recipe.read import check, load, text_of
 from understudy.recipe.resolve import HowSettings
 from understudy.recipe.schema import Recipe, TuneTable
 from understudy.recipe.space import Choice, Number, Range, Space, read_space

@@ -12,7 +12,7 @@ from understudy.report.students import Students
 from understudy.tuning.outcome import OUTCOME
 
 if TYPE_CHECKING:
-    from understudy.report.drawing import Drawn
+    from understudy.report.figures.drawing import Drawn
 
 PAGE, FIGURES, COMPARISON = "report.html", "figures", "comparison.html"
 
@@ -40,7 +40,7 @@ def write_report(
     record = read(run)
     if warn and record.left_out:
         warn(record.left_out)
-    from understudy.report.figures import draw_all  # matplotlib is slow to import, and only reports need it
+    from understudy.report.figures import draw_all
     from understudy.report.page import page as page_of
 
     drawn = draw_all(record)
@@ -49,8 +49,8 @@ def write_report(
 
 def _of_search(outcome: Path) -> "tuple[dict[str, Drawn], str]":
     """The figures and the page of a search."""
+    from understudy.report.figures.search import draw_search
     from understudy.report.search import read_search, search_page
-    from understudy.report.search_figures import draw_search
 
     search = read_search(outcome)
     drawn = draw_search(search)
@@ -67,21 +67,21 @@ def write_comparison(
     runs: Sequence[Path],
     budget: Budget | None = None,
     *,
-    sort: str = "accuracy",
+    sort: str = "value",
     page: Path | None = None,
     figures: Path | None = None,
 ) -> tuple[Path, Students, Choice]:
-    """Write the page of several finished runs, and choose a student; by default beside the runs."""
+    """Write the page of several finished runs of one task, and choose a student; by default beside the runs."""
     students = Students.of({run: read(run) for run in dict.fromkeys(runs)})
     budget = budget or Budget()
     choice = students.choice(budget)
     from understudy.report.comparison import comparison
-    from understudy.report.frontier import frontier
+    from understudy.report.figures.frontier import frontier
 
     chosen = students.named(choice.chosen.name) if choice.chosen else None
-    found = {"frontier": frontier(students, budget, chosen)}
-    drawn = {name: figure for name, figure in found.items() if figure is not None}
-    html = comparison(students, budget, choice, drawn, sort=sort)
+    figure = frontier(students, budget, chosen)
+    html = comparison(students, budget, choice, figure, sort=sort)
+    drawn = {"frontier": figure} if figure else {}
     parents = [os.path.dirname(os.path.abspath(run)) for run in runs]
     return _finish(page or Path(os.path.commonpath(parents)) / COMPARISON, html, drawn, figures), students, choice
 

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from understudy.measure import Budget, Candidate, Choice, Spread, choose
-from understudy.report.reading import Record
-from understudy.report.record import Network
+from understudy.errors import UserError
+from understudy.measure import Budget, Candidate, Choice, Spread, Verdict, choose
+from understudy.report.reading import RunFiles
+from understudy.runs.records import NetworkRecord
+from understudy.tasks import Figure
 
 
 @dataclass(frozen=True)
@@ -18,11 +20,12 @@ class Student:
     name: str
     run: Path
     method: str
-    network: Network
-    accuracy: Spread  # on the part that the run measured on
+    network: NetworkRecord
+    measured: Spread  # the first figure on the part that the run measured on
     validation: float | None
     agreement: float | None
-    verdict: str | None
+    verdict: Verdict | None
+    broken: int  # how many of its trainings are of no use
 
     @property
     def latency_ms(self) -> float | None:
@@ -31,29 +34,44 @@ class Student:
 
 @dataclass(frozen=True)
 class Students:
-    """All of them. They are chosen by validation where every one has it, for the test part must choose nothing."""
+    """All students of some runs of one task.
 
-    records: Mapping[Path, Record]
+    They are chosen by validation where each has a figure there, for the test part must choose nothing.
+    """
+
+    records: Mapping[Path, RunFiles]
     all: tuple[Student, ...]
 
     @classmethod
-    def of(cls, records: Mapping[Path, Record]) -> "Students":
+    def of(cls, records: Mapping[Path, RunFiles]) -> "Students":
         names = short_names(list(records))
+        _check_one_task(records)
         found = []
         for run, record in records.items():
-            for method, row in record.result.methods.items():
-                if (accuracy := record.result.spread_of(method)) is None:
+            result = record.result
+            for method, row in result.methods.items():
+                if (measured := result.spread_of(method)) is None:
                     continue
-                name = names[run] if len(record.result.methods) == 1 else " · ".join(filter(None, (names[run], method)))
-                verdict = record.result.verdicts.get(method)
-                agreement = row.agreement.spread.mean if row.agreement and row.agreement.spread else None
-                told = verdict.verdict if verdict else None
+                agreement = row.spread("agreement")
                 found.append(
                     Student(
-                        name, run, method, record.result.network_of(method), accuracy, row.validation, agreement, told
+                        names[run] if len(result.methods) == 1 else " · ".join(filter(None, (names[run], method))),
+                        run,
+                        method,
+                        result.network_of(method),
+                        measured,
+                        row.validation(result.first.name),
+                        agreement.mean if agreement else None,
+                        result.verdicts.get(method),
+                        sum(bool(training.broken) for training in row.trainings),
                     )
                 )
         return cls(records, tuple(found))
+
+    @property
+    def figure(self) -> Figure:
+        """The figure that decides."""
+        return next(iter(self.records.values())).result.first
 
     @property
     def by_validation(self) -> bool:
@@ -61,17 +79,17 @@ class Students:
 
     @property
     def chosen_by(self) -> str:
-        """The part whose accuracy decides."""
+        """The part whose figure decides."""
         parts = {record.result.data.measured_on for record in self.records.values()}
         return "validation" if self.by_validation else "/".join(sorted(parts))
 
     def worth(self, student: Student) -> float:
-        """The accuracy that decides."""
-        return student.validation if self.by_validation and student.validation is not None else student.accuracy.mean
+        """The value that decides."""
+        return student.validation if self.by_validation and student.validation is not None else student.measured.mean
 
     def choice(self, budget: Budget) -> Choice:
         rows = [Candidate(s.name, self.worth(s), s.latency_ms, s.network.bytes) for s in self.all]
-        return choose(rows, budget, part=self.chosen_by)
+        return choose(rows, self.figure, budget, part=self.chosen_by)
 
     def speed_up(self, student: Student) -> float | None:
         """Over the teacher of its own run, with which it was measured in turn."""
@@ -85,7 +103,23 @@ class Students:
 
     def sorted(self, key: str) -> list[Student]:
         """Best first: ``key`` is one of ``SORTS``; what is not known comes last."""
-        return sorted(self.all, key=lambda student: (SORTS[key](self, student), -self.worth(student), student.name))
+
+        def place(student: Student) -> tuple[float, float, str]:
+            return SORTS[key](self, student), -self.quality(self.worth(student)), student.name
+
+        return sorted(self.all, key=place)
+
+    def quality(self, value: float) -> float:
+        """A value of the figure as a number that is better when higher; what is no number is worst."""
+        return -math.inf if math.isnan(value) else self.figure.quality(value)
+
+
+def _check_one_task(records: Mapping[Path, RunFiles]) -> None:
+    """Figures of different tasks cannot be compared."""
+    tasks = {(record.result.task.name, record.result.first.name): run for run, record in records.items()}
+    if len(tasks) > 1:
+        told = "; ".join(f"{run} is {task} by {figure}" for (task, figure), run in tasks.items())
+        raise UserError(f"runs of different tasks cannot be compared ({told}): make a report of each task's runs")
 
 
 def _least(value: float | None) -> float:
@@ -93,11 +127,11 @@ def _least(value: float | None) -> float:
 
 
 SORTS: dict[str, Callable[[Students, Student], float]] = {
-    "accuracy": lambda students, student: -students.worth(student),
+    "value": lambda students, student: -students.quality(students.worth(student)),
     "latency": lambda _, student: _least(student.latency_ms),
     "size": lambda _, student: _least(student.network.bytes),
     "multiplications": lambda _, student: _least(student.network.multiplications),
-    "test": lambda _, student: -student.accuracy.mean,
+    "test": lambda students, student: -students.quality(student.measured.mean),
 }
 
 

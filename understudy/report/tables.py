@@ -1,178 +1,462 @@
-"""Real tables: methods, networks, seeds."""
+"""Every table, described once: columns, and rows of plain values. ``render`` makes text, HTML or LaTeX of them.
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+A new column of the table of students is an edit of ``students``, and appears on the page, in the terminal, in Markdown,
+LaTeX and on the model card.
+"""
 
-from understudy.report.drawing import Drawn, variable
-from understudy.report.pieces import badge, figure, named, section, table
-from understudy.report.record import Landscapes, Latency, Method, Network, Result, Row, Verdict
-from understudy.report.words import NONE, count, escape, memory, milliseconds, percent, plural, ratio, short, spread
-from understudy.report.words import seconds as duration
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from understudy.measure import Latency, Spread, Unit, Verdict
+from understudy.report import format as write
+from understudy.report.figures.drawing import variable
+from understudy.runs.records import (
+    Figure,
+    Landscapes,
+    Method,
+    NetworkRecord,
+    PathRecord,
+    ProofRecord,
+    Result,
+    Row,
+    SearchRecord,
+    Teacher,
+)
+from understudy.training.records import Epoch
+
+Kind = Literal["text", "figure", "count", "short", "bytes", "ms", "seconds", "number", "times", "verdict"]
 
 
-def methods(result: Result, colours: Mapping[str, str]) -> str:
-    """Teacher and student by each method."""
+@dataclass(frozen=True)
+class Cell:
+    """A value of a kind, and what stands below it in small letters.
+
+    Example:
+        >>> Cell(80872, "bytes").text
+        '80.9 KB'
+    """
+
+    value: str | float | Spread | Verdict | None = None
+    kind: Kind = "text"
+    unit: Unit = "share"  # of a figure
+    small: str = ""
+
+    @property
+    def text(self) -> str:
+        """The value as text, without the small line."""
+        value = self.value
+        if value is None:
+            return write.NONE
+        if isinstance(value, Verdict):
+            return _verdict(value)
+        if isinstance(value, Spread):
+            return value.text(self.unit)
+        if isinstance(value, str):
+            return value
+        return _FORMATS[self.kind](value) if self.kind != "figure" else write.value(value, self.unit)
+
+    @property
+    def gain(self) -> str:
+        """A verdict's gain over the student alone."""
+        known = isinstance(self.value, Verdict) and self.value.gain is not None
+        return f"{self.value.gain:+.2f}" if known else ""
+
+    @property
+    def verdict(self) -> str:
+        """The word of a verdict, for its colour."""
+        return self.value.verdict if isinstance(self.value, Verdict) else ""
+
+
+_FORMATS = {
+    "text": str,
+    "count": write.count,
+    "short": write.short,
+    "bytes": write.memory,
+    "ms": write.milliseconds,
+    "seconds": write.seconds,
+    "number": lambda value: f"{value:.3g}",
+    "times": lambda value: f"{value:.1f}{write.TIMES}",
+}
+EMPTY = Cell()
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading; a column that is not needed may be left out where there is little room."""
+
+    key: str
+    title: str
+    small: str = ""
+    needed: bool = True
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A row: its name, and a cell for each further column."""
+
+    name: str
+    cells: tuple[Cell, ...]
+    colour: str = ""  # the page's name of a colour, shown as a dot
+    small: str = ""  # more about the name
+    mark: str = ""  # what is special about the row
+    kept: bool = False  # whether it is the one that was chosen
+    broken: bool = False
+    code: bool = False  # whether the name is a file or a piece of code
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns, of which the first names the rows, and rows."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[TableRow, ...]
+    note: str = ""
+
+    def without(self, *keys: str) -> "Table":
+        """The same without some columns."""
+        kept = [place for place, column in enumerate(self.columns) if column.key not in keys]
+        rows = tuple(replace(row, cells=tuple(row.cells[place - 1] for place in kept[1:])) for row in self.rows)
+        return replace(self, columns=tuple(self.columns[place] for place in kept), rows=rows)
+
+    def without_empty(self) -> "Table":
+        """The same without columns that have no value in any row."""
+        empty = [
+            column.key
+            for place, column in enumerate(self.columns[1:])
+            if all(row.cells[place].value is None for row in self.rows)
+        ]
+        return self.without(*empty)
+
+    def narrower(self) -> "Table | None":
+        """The same without the last column that is not needed; None where all are."""
+        spare = [column.key for column in self.columns if not column.needed]
+        return self.without(spare[-1]) if spare else None
+
+
+def students(result: Result, colours: Mapping[str, str] | None = None, *, only: Collection[str] = ()) -> Table:
+    """Teachers and students: the first figure, what distillation gained, size and speed.
+
+    Args:
+        colours: of the methods, for dots.
+        only: methods to show; by default all.
+    """
+    first, colours = result.first, colours or {}
+    columns = (
+        Column("name", ""),
+        Column("first", first.title),
+        Column("against", "gain", _over_alone(first), needed=False),
+        Column("parameters", "parameters", needed=False),
+        Column("multiplications", "multiplications", needed=False),
+        Column("latency", "latency", "one sample, median"),
+        Column("speed", "speed", "over the teacher"),
+        Column("bytes", "size", needed=False),
+        Column("agreement", "agreement", "with the teacher", needed=False),
+        Column("training", "training", "each seed", needed=False),
+        Column("seeds", "each seed", needed=False),
+    )
+    teacher = result.networks.get("teacher")
     rows = []
-    for name, teacher in result.each_teacher.items():
-        if teacher.spread:
-            rows.append([named(name, "ink"), spread(teacher.spread), NONE, NONE, NONE])
-    for name, found in result.methods.items():
+    for name, taught in result.each_teacher.items():
+        network = result.networks.get(name)
+        spread = taught.spread(first.name)
         rows.append(
-            [
-                named(name, variable(colours[name])),
-                spread(result.spread_of(name)),
-                _against(result.verdicts.get(name)),
-                spread(found.agreement.spread if found.agreement else None),
-                _time(found),
-            ]
+            TableRow(name, (_spread(spread, first), EMPTY, *_costs(network, None), *[EMPTY] * 3), _dot(colours, name))
         )
-    columns = ["", "accuracy", "points against alone", "agreement with teacher", "training, each seed"]
-    if not result.verdicts:
-        columns, rows = _without(columns, rows, (2,))
-    if result.teacher is None:
-        columns, rows = _without(columns, rows, (columns.index("agreement with teacher"),))
-    seeds = len(result.seeds)
-    note = "Mean ± standard deviation over " + plural(seeds, "seed") + ". " if seeds > 1 else ""
-    note += f"Accuracy is measured on the {result.data.measured_on} part, which is looked at once, after all training."
-    if result.data.measured_on != "test":
-        note = note.replace(", which is looked at once, after all training", "; there was no test part")
-    return section("Methods", table("Methods", columns, rows), note)
+    for name, method in result.methods.items():
+        if only and name not in only:
+            continue
+        broken = [row for row in method.trainings if row.broken]
+        cells = (
+            _spread(result.spread_of(name), first),
+            Cell(result.verdicts.get(name), "verdict"),
+            *_costs(result.network_of(name), teacher),
+            _spread(method.spread("agreement"), result.task.figure("agreement")),
+            Cell(method.seconds.mean if method.seconds else None, "seconds"),
+            Cell(", ".join(write.value(row.figures.get(first.name), first.unit) for row in method.trainings)),
+        )
+        mark = f"{len(broken)} of {len(method.trainings)} broken" if broken else ""
+        rows.append(TableRow(f"student, {name}", cells, _dot(colours, name), mark=mark, broken=bool(broken)))
+    return Table("Students", columns, tuple(rows), measured_note(result)).without_empty()
 
 
-def networks(result: Result, cost: Drawn | None) -> str:
-    """Size and speed, the teacher beside the student."""
-    student, teacher = result.networks.get("student"), result.networks.get("teacher")
+def measured_note(result: Result) -> str:
+    """On what the first figure is measured."""
+    seeds, data, title = len(result.seeds), result.data, result.first.title
+    note = f"Mean ± standard deviation over {write.plural(seeds, 'seed')}. " if seeds > 1 else ""
+    note += f"{title[0].upper()}{title[1:]} is measured on {data.measured:,} samples of the {data.measured_on} part"
+    note += ", which is read once, after all training." if data.measured_on == "test" else "; there was no test part."
+    student = result.networks.get("student")
+    threads = student.latency_ms.threads if student and student.latency_ms else None
+    if threads:
+        note += f" Latency is the median for one sample, with {write.plural(threads, 'thread')}"
+        note += ", teacher and student measured in turn." if result.teacher_networks else "."
+    return note
+
+
+def sizes(result: Result) -> Table | None:
+    """Size and speed in full: a row for each quantity, the teacher beside the student."""
+    student = result.networks.get("student")
     if student is None or student.parameters is None:
-        return ""
-    rows = [list(row) for row in _sizes(student, teacher) if row[2] != NONE]
-    columns = ["", "teacher", "student", "student is"]
-    if teacher is None:
-        columns, rows = _without(columns, rows, (1, 3))
-        for number, (name, network) in enumerate(result.taught_by.items(), start=1):
-            columns.insert(number, name)
-            for row, sizes in zip(rows, _sizes(student, network), strict=True):
-                row.insert(number, sizes[1])
-    threads = student.latency_ms.threads if student.latency_ms else None
-    note = "Latencies are measured on the run's machine" + (", teacher and student in turn" if teacher else "")
-    note += f", with {plural(threads, 'thread')}." if threads else "."
-    told = table("Size and speed", columns, rows)
-    if cost:
-        chart = figure(cost, "Means; a thin line is one standard deviation. Equal students stand side by side.")
-        told = f'<div class="figures">\n{told}\n{chart}\n</div>'
-    return section("Size and speed", told, note if student.latency_ms else "")
+        return None
+    teachers = result.teacher_networks
+    alone = next(iter(teachers.values())) if len(teachers) == 1 else None
+    columns = [Column(name, name) for name in ("", *teachers, "student")]
+    columns += [Column("ratio", "student is")] if alone else []
+    rows = []
+    for label, small, kind, less, more, of in _QUANTITIES:
+        values = [of(network) for network in (*teachers.values(), student)]
+        if values[-1] is None:
+            continue
+        cells = [Cell(value, kind, small=p95) if value is not None else EMPTY for value, p95 in map(_split, values)]
+        if alone:
+            told = write.ratio(_split(values[0])[0], _split(values[-1])[0], less, more)
+            cells.append(Cell(told[0], small=told[1]) if told else EMPTY)
+        batch = values[-1].batch if isinstance(values[-1], Latency) else 0
+        rows.append(
+            TableRow(label + (f", {write.plural(batch, 'sample')}" if batch else ""), tuple(cells), small=small)
+        )
+    return Table("Size and speed", tuple(columns), tuple(rows))
 
 
-def seeds(result: Result, colours: Mapping[str, str]) -> str:
+def further_figures(result: Result, colours: Mapping[str, str]) -> Table | None:
+    """The means of all figures but the first; None where there is none."""
+    figures = [figure for figure in result.task.figures if figure.name != result.first.name]
+    owners: list[tuple[str, str, Teacher | Method]] = [(name, "ink", one) for name, one in result.each_teacher.items()]
+    owners += [(name, _dot(colours, name), one) for name, one in result.methods.items()]
+    rows = []
+    for name, colour, owner in owners:
+        spreads = [owner.spread(figure.name) for figure in figures]
+        cells = [
+            Cell(one.mean if one else None, "figure", unit=f.unit) for one, f in zip(spreads, figures, strict=True)
+        ]
+        rows.append(TableRow(name, tuple(cells), colour))
+    columns = (Column("name", ""), *(Column(figure.name, figure.title, _direction(figure)) for figure in figures))
+    table = Table("Further figures", columns, tuple(rows)).without_empty()
+    return table if len(table.columns) > 1 else None
+
+
+def seeds(result: Result, colours: Mapping[str, str]) -> Table:
     """Every training by itself, so that nothing hides in a mean."""
-    rows, marks = [], []
-    for name, found in result.methods.items():
-        for row in found.trainings:
-            kept = row.training == result.kept
-            marks.append("kept" if kept else "")
-            rows.append(_seed(name, row, kept, variable(colours[name])))
-    for name, teacher in result.each_teacher.items():
-        for number, value in enumerate(teacher.values):
-            seed = str(result.seeds[number]) if len(teacher.values) == len(result.seeds) else NONE
-            rows.append([named(name, "ink"), seed, percent(value), NONE, NONE, NONE, NONE])
-    columns = ["", "seed", result.data.measured_on, "validation", "agreement", "training", "weights"]
-    note = (
-        f"The student of this run, student.safetensors, is {escape(result.kept)}: among the seeds of its method the "
-        "best on validation."
-        if result.kept and len(result.seeds) > 1
-        else ""
+    first = result.first
+    columns = (
+        Column("name", ""),
+        Column("seed", "seed"),
+        Column("measured", result.data.measured_on, first.title),
+        Column("validation", "validation", first.title),
+        Column("agreement", "agreement", "with the teacher"),
+        Column("training", "training"),
+        Column("weights", "weights"),
     )
-    return section("Every seed", table("Every seed", columns, rows, marks), note)
-
-
-def sharpness(found: Landscapes) -> str:
-    """The mean rise around each student, seed by seed."""
     rows = [
-        [escape(student.training), _figure(student.centre), _figure(student.sharpness)] for student in found.students
+        _seed(result, name, row, _dot(colours, name))
+        for name, found in result.methods.items()
+        for row in found.trainings
     ]
-    columns = ["", "loss", f"mean rise<small>at radius {found.sharpness_radius:g}</small>"]
-    return table("Sharpness", columns, rows)
+    for name, teacher in result.each_teacher.items():
+        values = teacher.values(first.name)
+        for place, value in enumerate(values):
+            seed = str(result.seeds[place]) if len(values) == len(result.seeds) else None
+            rows.append(TableRow(name, (Cell(seed), Cell(value, "figure", first.unit), *[EMPTY] * 4), "ink"))
+    note = ""
+    if len(result.seeds) > 1:
+        note = (
+            f"The student of this run, student.safetensors, is {result.kept}: among the seeds of its method the best "
+        )
+        note += "on validation."
+    return Table("Every seed", columns, tuple(rows), note).without_empty()
 
 
-def _figure(value: float | None) -> str:
-    return NONE if value is None else f"{value:.3g}"
+def paths(search: PathRecord, figure: Figure) -> Table:
+    """Every whole path that was searched, the best on validation first."""
+    columns = (
+        Column("path", "path"),
+        Column("validation", f"{figure.title} on validation", "which selects"),
+        Column("test", "on test", "read once"),
+    )
+    rows = []
+    for place, path in enumerate(search.ranked):
+        hop = search.hop(path)
+        values = [part.spread if part else None for part in ((hop.validation, hop.test) if hop else (None, None))]
+        cells = tuple(_spread(spread, figure) for spread in values)
+        rows.append(TableRow(" → ".join(map(str, path)), cells, kept=place == 0))
+    return Table("Paths", columns, tuple(rows)).without_empty()
 
 
-def _against(verdict: Verdict | None) -> str:
-    if verdict is None:
-        return NONE
-    gain = "" if verdict.gain is None else f"{verdict.gain:+.2f} "
-    return f'{gain}<span class="{verdict.verdict} bare">{badge(verdict.verdict)}</span>'
+def times(
+    epochs: Mapping[str, Sequence[Epoch]], groups: Mapping[str, Sequence[str]], colours: Mapping[str, str], note: str
+) -> Table:
+    """How long the trainings of each teacher and method took, stage by stage."""
+    columns = (
+        Column("name", ""),
+        Column("one", "one training"),
+        Column("times", "times"),
+        Column("all", "all of them"),
+        Column("stages", "one training's stages"),
+    )
+    rows = []
+    for name, members in groups.items():
+        spent = [stage_seconds(epochs[member]) for member in members if member in epochs]
+        stages = list(dict.fromkeys(stage for one in spent for stage in one))
+        if not stages:
+            continue
+        means = {stage: sum(one.get(stage, 0.0) for one in spent) / len(spent) for stage in stages}
+        total = sum(sum(one.values()) for one in spent)
+        split = ", ".join(f"{stage} {write.seconds(mean)}" for stage, mean in means.items()) if len(means) > 1 else None
+        cells = (Cell(total / len(spent), "seconds"), Cell(str(len(spent))), Cell(total, "seconds"), Cell(split))
+        rows.append(TableRow(name, cells, _dot(colours, name)))
+    return Table("Time", columns, tuple(rows), note)
 
 
-def _time(found: Method) -> str:
-    took = found.seconds.spread if found.seconds else None
-    return duration(took.mean) if took else NONE
+def stage_seconds(epochs: Sequence[Epoch]) -> dict[str, float]:
+    """How long each stage of a training took, by its log, which counts from the training's beginning."""
+    found: dict[str, float] = {}
+    before = 0.0
+    for epoch in epochs:
+        if epoch.seconds is not None:
+            found[epoch.stage] = found.get(epoch.stage, 0.0) + max(epoch.seconds - before, 0.0)
+            before = epoch.seconds
+    return found
 
 
-def _seed(name: str, row: Row, kept: bool, colour: str) -> list[str]:
-    weights = {"best": "best epoch", "last": "last epoch"}.get(row.kept or "", NONE)
-    mark = '<small class="mark">the student of this run</small>' if kept else ""
-    return [
-        named(name, colour) + mark,
-        NONE if row.seed is None else str(row.seed),
-        percent(row.accuracy),
-        percent(row.validation),
-        percent(row.agreement),
-        duration(row.seconds),
-        weights,
+def sharpness(found: Landscapes) -> Table:
+    """The mean rise of the loss around each student."""
+    columns = (
+        Column("name", ""),
+        Column("loss", "loss"),
+        Column("rise", "mean rise", f"at radius {found.sharpness_radius:g}, in norms of the filters"),
+    )
+    rows = [
+        TableRow(one.training, (Cell(one.centre, "number"), Cell(one.sharpness, "number"))) for one in found.students
     ]
+    note = f"Loss on {found.samples:,} samples of the {found.part} part."
+    return Table("Sharpness", columns, tuple(rows), note)
 
 
-def _sizes(student: Network, teacher: Network | None) -> Iterator[tuple[str, str, str, str]]:
-    theirs = teacher or Network()
-    yield (
-        "parameters",
-        count(theirs.parameters),
-        count(student.parameters),
-        _times(theirs.parameters, student.parameters, "smaller", "larger"),
+def trials(search: SearchRecord) -> Table:
+    """Every trial of a search for settings."""
+    first = search.task.first
+    columns = (
+        Column("name", ""),
+        *(Column(f"setting {key}", key) for key in search.search),
+        Column("validation", "validation", first.title),
+        Column("ended", "ended"),
     )
-    yield "bytes", memory(theirs.bytes), memory(student.bytes), _times(theirs.bytes, student.bytes, "smaller", "larger")
-    yield (
-        "activations<small>of one image</small>",
-        memory(theirs.activation_bytes),
-        memory(student.activation_bytes),
-        _times(theirs.activation_bytes, student.activation_bytes, "smaller", "larger"),
+    states = {"stopped": "stopped: it fell behind"}
+    rows = []
+    for trial in search.trials:
+        settings = [Cell(f"{trial.settings[key]:g}" if key in trial.settings else None) for key in search.search]
+        validation = _spread(trial.validation.spread if trial.validation else None, first)
+        ended = Cell(trial.reason or states.get(trial.state, trial.state))
+        best = trial.trial == search.best.trial
+        rows.append(TableRow(f"trial {trial.trial}", (*settings, validation, ended), kept=best))
+    note = (
+        f"Compared on validation, {write.plural(len(search.seeds), 'seed')} each. The test part was not opened before "
     )
-    yield (
-        "multiplications",
-        short(theirs.multiplications),
-        short(student.multiplications),
-        _times(theirs.multiplications, student.multiplications, "fewer", "more"),
+    note += "the last trial had ended."
+    if len(search.test_read_after_trials) > 1:
+        looks = ", ".join(map(str, search.test_read_after_trials))
+        note += f" It was read more than once: after {looks} trials."
+    return Table("Every trial", columns, tuple(rows), note)
+
+
+def _dot(colours: Mapping[str, str], name: str) -> str:
+    """The page's name of a method's colour; teachers and others are black, and without colours there are no dots."""
+    return variable(colours[name]) if name in colours else "ink" if colours else ""
+
+
+def exports(proofs: Mapping[str, ProofRecord]) -> Table:
+    """Exported files with what was proved of each."""
+    columns = (
+        Column("name", "file"),
+        Column("format", "format"),
+        Column("bytes", "size"),
+        Column("first", "accuracy"),
+        Column("agreement", "agrees with PyTorch"),
+        Column("latency", "latency, one sample"),
+        Column("speed", "speed", "over the teacher"),
     )
-    timed = (
-        ("latency", student.latency_ms, theirs.latency_ms),
-        ("latency", student.throughput_ms, theirs.throughput_ms),
-        ("ONNX Runtime", student.onnx_latency_ms, theirs.onnx_latency_ms),
-        ("ONNX Runtime", student.onnx_throughput_ms, theirs.onnx_throughput_ms),
+    rows = []
+    for name, proof in proofs.items():
+        after = proof.latency_ms.get("after")
+        cells = (
+            Cell(proof.format),
+            Cell(proof.bytes.get("after"), "bytes"),
+            Cell(proof.accuracy.get("after"), "figure"),
+            Cell(proof.agreement, "figure"),
+            Cell(after.p50 if after else None, "ms"),
+            Cell(proof.speedup.get("over_teacher"), "times"),
+        )
+        rows.append(TableRow(name, cells, code=True))
+    return Table("Exported files", columns, tuple(rows))
+
+
+def _spread(spread: Spread | None, figure: Figure) -> Cell:
+    return Cell(spread, "figure", figure.unit)
+
+
+def _over_alone(figure: Figure) -> str:
+    return "points, over alone" if figure.unit == "share" else "over alone"
+
+
+def _direction(figure: Figure) -> str:
+    return "lower is better" if figure.better == "lower" else ""
+
+
+def _verdict(verdict: Verdict) -> str:
+    """``"+1.18, beats"``."""
+    if verdict.gain is None:
+        return verdict.verdict
+    return f"{verdict.gain:+.2f}, {verdict.verdict}"
+
+
+def _costs(network: NetworkRecord | None, teacher: NetworkRecord | None) -> tuple[Cell, ...]:
+    """Parameters, multiplications, latency, speed-up, bytes."""
+    if network is None:  # several teachers together are no network
+        return (EMPTY,) * 5
+    own = network.latency_ms.p50 if network.latency_ms else None
+    theirs = teacher.latency_ms.p50 if teacher and teacher.latency_ms else None
+    return (
+        Cell(network.parameters, "count"),
+        Cell(network.multiplications, "short"),
+        Cell(own, "ms"),
+        Cell(theirs / own if theirs and own else None, "times"),
+        Cell(network.bytes, "bytes"),
     )
-    for what, ours, other in timed:
-        if ours is not None:
-            label = f"{what}, {plural(ours.batch, 'image')}<small>median, 95th percentile</small>"
-            yield (
-                label,
-                _latency(other),
-                _latency(ours),
-                _times(other.p50 if other else None, ours.p50, "faster", "slower"),
-            )
 
 
-def _latency(found: Latency | None) -> str:
-    if found is None:
-        return NONE
-    return f"{milliseconds(found.p50)}<small>{milliseconds(found.p95)}</small>"
+def _seed(result: Result, name: str, row: Row, colour: str) -> TableRow:
+    first, likeness = result.first, result.task.figure("agreement")
+    weights = {"best": "best epoch", "last": "last epoch"}
+    cells = (
+        Cell(str(row.seed)),
+        Cell(row.figures.get(first.name), "figure", first.unit),
+        Cell(row.validation.get(first.name), "figure", first.unit),
+        Cell(row.figures.get("agreement"), "figure", likeness.unit),
+        Cell(row.seconds, "seconds"),
+        Cell(weights[row.kept] if row.kept else None),
+    )
+    kept = row.training == result.kept
+    marks = ["the student of this run"] if kept else []
+    marks += [f"broken: {'; '.join(row.broken)}"] if row.broken else []
+    return TableRow(name, cells, colour, mark=" · ".join(marks), kept=kept, broken=bool(row.broken))
 
 
-def _times(teacher: float | None, student: float | None, less: str, more: str) -> str:
-    told = ratio(teacher, student, less, more)
-    return f"{told[0]}<small>{told[1]}</small>" if told else NONE
+def _split(value: "float | Latency | None") -> tuple[float | None, str]:
+    """A quantity, and of a latency the 95th percentile as text."""
+    if isinstance(value, Latency):
+        return value.p50, write.milliseconds(value.p95)
+    return value, ""
 
 
-def _without(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], dropped: Sequence[int]
-) -> tuple[list[str], list[list[str]]]:
-    kept = [number for number in range(len(columns)) if number not in dropped]
-    return [columns[number] for number in kept], [[row[number] for number in kept] for row in rows]
+_QUANTITIES: tuple = (
+    ("parameters", "", "count", "smaller", "larger", lambda network: network.parameters),
+    ("size", "of the weights", "bytes", "smaller", "larger", lambda network: network.bytes),
+    ("activations", "of one sample", "bytes", "smaller", "larger", lambda network: network.activation_bytes),
+    ("multiplications", "of one sample", "short", "fewer", "more", lambda network: network.multiplications),
+    ("latency", "median, 95th percentile", "ms", "faster", "slower", lambda network: network.latency_ms),
+    ("latency", "median, 95th percentile", "ms", "faster", "slower", lambda network: network.throughput_ms),
+    ("ONNX Runtime", "median, 95th percentile", "ms", "faster", "slower", lambda network: network.onnx_latency_ms),
+    ("ONNX Runtime", "median, 95th percentile", "ms", "faster", "slower", lambda network: network.onnx_throughput_ms),
+)

@@ -11,7 +11,7 @@ from understudy.bench.choose import fastest_settings
 from understudy.data.parts import Data, Part
 from understudy.data.sources import InMemory
 from understudy.models.fingerprints import brief, of_layers, of_network, of_samples, of_values
-from understudy.recipe.read import without_nones
+from understudy.recipe.overrides import without_nones
 from understudy.runs.folder import RunFolder
 from understudy.settings import CHOOSABLE, Settings
 from understudy.stage import Stage

@@ -1,6 +1,7 @@
 """The run folder: one execution of a plan, that can be stopped anywhere and goes on."""
 
 import contextlib
+import json
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -11,6 +12,7 @@ from understudy.errors import UserError
 from understudy.files import read_json, write_atomically, write_json
 from understudy.models import student as product
 from understudy.plans.entry import METRICS, RESULT
+from understudy.runs.records import Result
 from understudy.settings import Settings
 
 RECIPE = "recipe.toml"
@@ -111,8 +113,17 @@ class RunFolder:
         if trainings:
             write_json(self.path / FAILED, {"trainings": sorted(trainings)})
 
-    def write_result(self, result: Mapping[str, Any]) -> None:
-        write_json(self.path / RESULT, result)
+    def result(self) -> Result | None:
+        """The result of the run; None where there is none yet, or it is damaged and made again."""
+        try:
+            text = (self.path / RESULT).read_text(encoding="utf-8")
+            json.loads(text)
+        except (OSError, ValueError, RecursionError):
+            return None
+        return Result.of_text(text, self.path / RESULT, way_out=f"choose another --out, or remove {self.path / RESULT}")
+
+    def write_result(self, result: Result) -> None:
+        write_atomically(self.path / RESULT, result.text().encode())
 
     def gather_metrics(self, trainings: list[str]) -> None:
         """All trainings' lines in one file, in the order of the plan."""

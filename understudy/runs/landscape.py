@@ -2,17 +2,17 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import nn
 
 from understudy.data.parts import fewer
 from understudy.errors import UserError
-from understudy.files import read_json, write_json
+from understudy.files import write_atomically
 from understudy.measure.landscape import RING, landscape
-from understudy.plans.entry import RESULT
+from understudy.runs.records import Landscapes, Row, Surface
 from understudy.runs.run import Run
 
 LANDSCAPES = "landscape.json"
@@ -26,47 +26,46 @@ def survey(
     part: Literal["train", "validation"] = "train",
     seed: int = 0,
     progress: Callable[[str, int, int], None] | None = None,
-) -> dict[str, Any]:
+) -> Landscapes:
     """Measure the surfaces of a finished run's students, and write them into its folder."""
-    found = _students(run)
     inputs, labels = _samples(run, part, samples)
     students = []
+    rows = _rows(run)
     with run.recipe.settings.in_force():
-        for student in found:
-            name = student["training"]
+        for method, row in rows:
+            name = row.training
             tell = None if progress is None else lambda done, of, name=name: progress(name, done, of)
             surface = landscape(_network(run, name), inputs, labels, grid=grid, seed=seed, progress=tell)
-            students.append({**student, **_plain(asdict(surface))})
-    content = {
-        "part": part,
-        "samples": len(labels),
-        "direction_seed": seed,
-        "sharpness_radius": RING,
-        "students": students,
-    }
-    write_json(run.folder.path / LANDSCAPES, content)
-    return content
+            students.append(
+                Surface(
+                    training=name,
+                    method=method,
+                    seed=row.seed,
+                    axis=list(surface.axis),
+                    losses=[[_number(loss) for loss in losses] for losses in surface.losses],
+                    centre=_number(surface.centre),
+                    sharpness=_number(surface.sharpness),
+                )
+            )
+    found = Landscapes(part=part, samples=len(labels), direction_seed=seed, sharpness_radius=RING, students=students)
+    write_atomically(run.folder.path / LANDSCAPES, found.text().encode())
+    return found
 
 
-def _students(run: Run) -> list[dict[str, Any]]:
-    """Those that the result tells, seed by seed.
+def _rows(run: Run) -> list[tuple[str, Row]]:
+    """The students that the result names, seed by seed.
 
     Not those of the plan, which has no part of what was decided on the way: an assistant by the rule of thumb, the best
     path of a search.
     """
-    result = read_json(run.folder.path / RESULT) or {}
-    found = [
-        {"training": row["training"], "method": method, "seed": row["seed"]}
-        for method, told in result.get("methods", {}).items()
-        for row in told.get("trainings", ())
-        if row.get("training")
-    ]
-    if not found:
+    result = run.folder.result()
+    if result is None:
         raise UserError(
             f"{run.folder.path} holds no finished run with students: run the command again that made it, it goes on"
         )
-    seeds = list(dict.fromkeys(student["seed"] for student in found))
-    return sorted(found, key=lambda student: seeds.index(student["seed"]))
+    found = [(method, row) for method, told in result.methods.items() for row in told.trainings]
+    seeds = list(dict.fromkeys(row.seed for _, row in found))
+    return sorted(found, key=lambda student: seeds.index(student[1].seed))
 
 
 def _network(run: Run, training: str) -> nn.Module:
@@ -75,12 +74,7 @@ def _network(run: Run, training: str) -> nn.Module:
     return run.recipe.settings.place(network)
 
 
-def _plain(value: Any) -> Any:
-    """As JSON has it: a loss that is no number is None."""
-    if isinstance(value, dict):
-        return {key: _plain(own) for key, own in value.items()}
-    if isinstance(value, tuple):
-        return [_plain(own) for own in value]
+def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 

@@ -1,9 +1,7 @@
-"""What a run measures of answers and inner values, in the form in which ``result.json`` holds it."""
+"""What a run measures of answers and inner values, as records of its result."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,61 +20,57 @@ from understudy.measure import (
     softness,
     taps_to_compare,
 )
-from understudy.measure.verdict import Spread
 from understudy.objective.term import Reads
 from understudy.recipe.schema import MethodTable
+from understudy.runs.records import Errors, Measures, Similarity, Teacher, Wrong, together
 from understudy.settings import Settings
 from understudy.stage import Stage
 from understudy.tracing import trace
+from understudy.training.records import Figures
 
 FEW = 5  # classes: up to so many, the first five choices are all there are
 COMPARED, BATCH = 512, 32  # samples that inner values are compared on, and how many at once
 
 
-def of_training(logits: Tensor, labels: Tensor, teacher: Tensor | None) -> dict[str, float]:
+def of_training(logits: Tensor, labels: Tensor, teacher: Tensor | None) -> Figures:
     """One network's figures, beside the answers of its teacher where it has one."""
-    found = {
+    figures = {
         "accuracy": accuracy(logits, labels),
         "loss": loss(logits, labels),
         "calibration_error": calibration(logits, labels).error,
     }
     if logits.shape[1] > FEW:
-        found["top5"] = accuracy(logits, labels, top=5)
+        figures["top5"] = accuracy(logits, labels, top=5)
     if teacher is not None and teacher.shape == logits.shape:
         alike = agreement(logits, teacher)
-        found |= {"agreement": alike.top1, "divergence": alike.kl}
-    return found
+        figures |= {"agreement": alike.top1, "divergence": alike.kl}
+    return figures
 
 
-def of_seeds(logits: Sequence[Tensor], labels: Tensor, teachers: Sequence[Tensor]) -> dict[str, Any]:
+def constant(logits: Tensor) -> float:
+    """The share of samples that have the most frequent answer."""
+    return logits.argmax(1).bincount().max().item() / len(logits)
+
+
+def of_seeds(logits: Sequence[Tensor], labels: Tensor, teachers: Sequence[Tensor]) -> Measures:
     """What is shown of all seeds together: each class, and what goes by confidence."""
     pooled, repeated = torch.cat(list(logits)), labels.repeat(len(logits))
-    found: dict[str, Any] = {
-        "classes": class_accuracies(pooled, repeated),
-        "calibration": [asdict(bin) for bin in calibration(pooled, repeated).bins],
-    }
     taught = torch.cat(list(teachers)) if len(teachers) == len(logits) else None
-    if taught is not None and taught.shape == pooled.shape:
-        found["agreement"] = [asdict(bin) for bin in agreement(pooled, taught).by_confidence]
-    return found
+    alike = agreement(pooled, taught).by_confidence if taught is not None and taught.shape == pooled.shape else ()
+    return Measures(
+        options=list(class_accuracies(pooled, repeated)),
+        calibration=list(calibration(pooled, repeated).bins),
+        agreement=list(alike),
+    )
 
 
-def spreads(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[str, Any]:
-    """Those of the figures that every seed has, each with mean and standard deviation."""
-    whole = [key for key in keys if all(row.get(key) is not None for row in rows)]
-    return {key: spread([row[key] for row in rows]) for key in whole}
-
-
-def spread(values: Sequence[float]) -> dict[str, Any]:
-    found = Spread(tuple(values))
-    return {"values": list(values), "mean": found.mean, "sd": found.sd}
-
-
-def of_teacher(logits: Sequence[Tensor], labels: Tensor, tables: Mapping[str, MethodTable]) -> dict[str, Any]:
+def of_teacher(logits: Sequence[Tensor], labels: Tensor, tables: Mapping[str, MethodTable]) -> Teacher:
     """The teacher's own figures, and whether it has anything soft to teach."""
-    rows = [of_training(found, labels, None) for found in logits]
-    told = spreads(rows, list(rows[0])) | of_seeds(logits, labels, [])
-    return told | {"softness": asdict(softness(logits[0], temperature(tables)))}
+    return Teacher(
+        figures=together([of_training(answer, labels, None) for answer in logits]),
+        measures=of_seeds(logits, labels, []),
+        softness=softness(logits[0], temperature(tables)),
+    )
 
 
 def temperature(tables: Mapping[str, MethodTable]) -> float:
@@ -89,14 +83,14 @@ def temperature(tables: Mapping[str, MethodTable]) -> float:
     return max(found)
 
 
-def of_errors(student: Tensor, teacher: Tensor, labels: Tensor, ids: Tensor) -> dict[str, Any]:
+def of_errors(student: Tensor, teacher: Tensor, labels: Tensor, ids: Tensor) -> Errors:
     """Who errs where, of the student that the run keeps."""
     found = errors(student, teacher, labels, ids)
-    return {
-        "student": {"count": len(found.student), "ids": list(found.student)},
-        "teacher": {"count": len(found.teacher), "ids": list(found.teacher)},
-        "both": found.both,
-    }
+    return Errors(
+        student=Wrong(count=len(found.student), ids=list(found.student)),
+        teacher=Wrong(count=len(found.teacher), ids=list(found.teacher)),
+        both=found.both,
+    )
 
 
 def of_inner_values(
@@ -105,7 +99,7 @@ def of_inner_values(
     stages: Mapping[str, Sequence[Stage]],
     part: Part,
     settings: Settings,
-) -> dict[str, Any] | None:
+) -> Similarity | None:
     """How alike the teacher's inner values are to those of each method's student; None where none can be read."""
     device = settings.torch_device
     some = Part(part.source, randomness.shuffled(0, 0, part.ids, "compared")[:COMPARED])
@@ -127,16 +121,16 @@ def of_inner_values(
     if not maps:
         return None
     one = next(iter(maps.values()))
-    return {
-        "teacher": list(one.teacher),
-        "student": list(one.student),
-        "samples": one.samples,
-        "tapped": {name: pairs for name in maps if (pairs := _tapped(reads[name]))},
-        "methods": {name: [list(row) for row in found.values] for name, found in maps.items()},
-    }
+    return Similarity(
+        teacher=list(one.teacher),
+        student=list(one.student),
+        samples=one.samples,
+        tapped={name: pairs for name in maps if (pairs := _tapped(reads[name]))},
+        methods={name: [list(row) for row in found.values] for name, found in maps.items()},
+    )
 
 
-def _tapped(reads: Sequence[Reads]) -> list[list[str]]:
+def _tapped(reads: Sequence[Reads]) -> list[tuple[str, str]]:
     """The pairs of taps that a method's terms hold side by side."""
     pairs = [
         pair
@@ -144,4 +138,4 @@ def _tapped(reads: Sequence[Reads]) -> list[list[str]]:
         if len(read.teacher_taps) == len(read.student_taps)
         for pair in zip(read.teacher_taps, read.student_taps, strict=True)
     ]
-    return [[str(teacher), str(student)] for teacher, student in dict.fromkeys(pairs)]
+    return [(str(teacher), str(student)) for teacher, student in dict.fromkeys(pairs)]

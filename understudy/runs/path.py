@@ -15,8 +15,8 @@ from understudy.recipe import Recipe
 from understudy.recipe.schema import MethodTable, NetworkTable
 from understudy.runs.compile import TEACHER
 from understudy.runs.durations import Durations, Forecast
-from understudy.runs.measures import spread
 from understudy.runs.path_networks import Ways
+from understudy.runs.records import Hop, PathRecord, Result, Values
 from understudy.runs.rehearsal import Rehearsals
 from understudy.runs.result import accuracy_of
 from understudy.runs.run import Run
@@ -146,17 +146,16 @@ class PathRun(Run):
     def _most(self) -> int | None:
         return self.budget.trainings if self.budget else None
 
-    def outdated(self, result: Mapping[str, Any]) -> bool:
+    def outdated(self, result: Result) -> bool:
         """A search that went on with a larger budget knows more than its result."""
         assert self.search is not None
-        told = [edge["path"] for edge in result.get("path", {}).get("edges", [])]
+        told = [hop.path for hop in result.path.edges] if result.path else []
         return sorted(map(str, told)) != sorted(str(list(edge.path)) for edge in self.search.known)
 
-    def summary(self) -> dict[str, Any]:
-        result = super().summary()
+    def summary(self) -> Result:
         assert self.search is not None
         assert self.answer is not None
-        return {**result, "path": self._told(self.search, self.answer)}
+        return super().summary().model_copy(update={"path": self._told(self.search, self.answer)})
 
     def _adopt(self, best: tuple[Size, ...], search: Search) -> None:
         tables: dict[str, MethodTable] = {}
@@ -190,24 +189,24 @@ class PathRun(Run):
         if self.observer:
             self.observer(search)
 
-    def _told(self, search: Search, found: Answer) -> dict[str, Any]:
-        """The search as data: accuracies on the validation part, which selected, and on the test part, read now."""
+    def _told(self, search: Search, found: Answer) -> PathRecord:
+        """The search as a record: figures on the validation part, which selected, and on the test part, read now."""
         edges = sorted(search.known, key=lambda edge: (edge.quick, len(edge.path) == 1, self._place(edge)))
-        return {
-            "strategy": self.ways.table.strategy,
-            "sizes": list(self.ways.sizes.all),
-            "networks": {str(size): table.network for size, table in self.ways.networks.items()},
-            "edges": [self._edge(edge, search) for edge in edges],
-            "ranked": [list(path) for path in found.ranked],
-            "best": list(found.best or ()),
-            "sure": found.sure,
-            "sentences": [*found.sentences, *self._shared(search)],
-            "searched": found.searched,
-            "paths": found.paths,
-            "left": [str(edge) for edge in found.left],
-            "failed": {str(edge): failure.reason for edge, failure in search.failed.items()},
-            "trainings": search.trainings,
-        }
+        return PathRecord(
+            strategy=self.ways.table.strategy,
+            sizes=list(self.ways.sizes.all),
+            networks={str(size): table.network for size, table in self.ways.networks.items()},
+            edges=[self._edge(edge, search) for edge in edges],
+            ranked=[list(path) for path in found.ranked],
+            best=list(found.best or ()),
+            sure=found.sure,
+            sentences=[*found.sentences, *self._shared(search)],
+            searched=found.searched,
+            paths=found.paths,
+            left=[str(edge) for edge in found.left],
+            failed={str(edge): failure.reason for edge, failure in search.failed.items()},
+            trainings=search.trainings,
+        )
 
     def _shared(self, search: Search) -> list[str]:
         teachers = self._cost(self.ways.sizes.teacher)
@@ -216,11 +215,15 @@ class PathRun(Run):
     def _place(self, edge: Edge) -> list[int]:
         return [self.ways.sizes.all.index(size) for size in edge.path]
 
-    def _edge(self, edge: Edge, search: Search) -> dict[str, Any]:
-        names = search.asked.get(edge, [])
-        told: dict[str, Any] = {"path": list(edge.path), "quick": edge.quick, "trainings": names}
-        told["validation"] = spread(search.known[edge].values)
-        if self.cast.data.test is not None and names and not edge.quick:
-            settings = self.recipe.settings
-            told["test"] = spread([accuracy_of(self.trained(name), self.cast.data.test, settings) for name in names])
-        return told
+    def _edge(self, edge: Edge, search: Search) -> Hop:
+        names, test = search.asked.get(edge, []), self.cast.data.test
+        accuracies: list[float] = []
+        if test is not None and not edge.quick:
+            accuracies = [accuracy_of(self.trained(name), test, self.recipe.settings) for name in names]
+        return Hop(
+            path=list(edge.path),
+            quick=edge.quick,
+            trainings=names,
+            validation=Values(values=list(search.known[edge].values)),
+            test=Values(values=accuracies) if accuracies else None,
+        )

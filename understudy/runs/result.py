@@ -1,8 +1,9 @@
 """The result of a run: the one look at the test part, sizes, latencies, verdicts, and which student is kept."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -11,70 +12,88 @@ from understudy import methods as registry
 from understudy.data.parts import Part
 from understudy.errors import UserError
 from understudy.files import read_json
-from understudy.measure import Latency, judge, latencies, onnx_runtime, size
+from understudy.measure import Latency, Verdict, judge, latencies, onnx_runtime, size
 from understudy.measure.surroundings import command, machine, peak_memory, versions
 from understudy.plans.entry import METRICS, RESULT
 from understudy.recipe.schema import NetworkTable
-from understudy.runs import measures, samples
+from understudy.runs import broken, measures, samples
 from understudy.runs.compile import student_of
+from understudy.runs.records import (
+    BASELINE,
+    DataRecord,
+    Errors,
+    Method,
+    NetworkRecord,
+    Result,
+    Row,
+    Sample,
+    Similarity,
+    TaskRecord,
+    Teacher,
+)
 from understudy.settings import Settings
+from understudy.tasks import Figure
 from understudy.training import metrics
 from understudy.training.evaluate import answers, together
+from understudy.training.records import Epoch, TrainingRecord
 
 if TYPE_CHECKING:
     from understudy.runs.run import Run
 
-BASELINE = "alone"
 THROUGHPUT_BATCH = 128
 NOTHING = 0.01  # of the gradient
-FIGURES = ("accuracy", "top5", "loss", "calibration_error", "agreement", "divergence", "seconds")
 
 
-def summarize(run: "Run") -> dict[str, Any]:
+def summarize(run: "Run") -> Result:
     """Everything that a reader of the run wants to know. The test part is opened here, once."""
     cast, recipe, began = run.cast, run.recipe, time.monotonic()
     measured_on, part = cast.data.measured
+    task = TaskRecord.of(cast.data.task)
     teachers = _teachers(run)
     taught = {name: _taught(networks, part, recipe.settings.of_teacher) for name, networks in teachers.items()}
     teacher_logits = {seed: _together([found[seed] for found in taught.values()]) for seed in recipe.seeds if taught}
-    methods: dict[str, Any] = {}
-    for name in recipe.methods:
-        methods[name] = _method(run, name, part, teacher_logits)
-    accuracies = {name: found["accuracy"]["values"] for name, found in methods.items()}
+    methods = {name: _method(run, name, task, part, teacher_logits) for name in recipe.methods}
     first = {name: networks[recipe.seeds[0]] for name, networks in teachers.items()}
-    networks = {**first, "student": run.student(recipe.seeds[0]), **_grafted(run)}
-    result: dict[str, Any] = {
-        "title": recipe.title,
-        "command": command(),
-        "versions": versions(),
-        "machine": machine(),
-        "settings": recipe.model_dump(mode="json")["settings"],
-        "seeds": list(recipe.seeds),
-        "data": {
-            "name": recipe.data.name,
-            "train": len(run.student_data.train),
-            "validation": len(cast.data.validation) if cast.data.validation else 0,
-            "measured_on": measured_on,
-            "measured": len(part),
-            "classes": list(cast.data.classes),
-        },
-        "networks": _networks(run, networks),
-        "teacher": _teacher(run, teacher_logits),
-        "teachers": {name: _teacher(run, found) for name, found in taught.items()} if len(taught) > 1 else {},
-        "methods": methods,
-        "verdicts": {
-            name: asdict(judge(name, values, accuracies[BASELINE]))
-            for name, values in accuracies.items()
-            if name != BASELINE and BASELINE in accuracies
-        },
-    }
-    hint = result["teacher"] and result["teacher"]["softness"]["hint"]
-    result["notes"] = [note for name in methods for note in _notes(run, name)] + ([hint] if hint else [])
-    result["kept"] = _keep(run, methods)
-    result |= _beside_the_teacher(run, result["kept"], first, part, teacher_logits)
-    result["measuring_seconds"] = round(time.monotonic() - began, 3)
-    result["memory"] = peak_memory(recipe.settings.torch_device)
-    return result
+    teacher = _teacher(run, teacher_logits)
+    hint = teacher.softness.hint if teacher and teacher.softness else None
+    kept = _keep(run, methods, task.first)
+    beside = _beside_the_teacher(run, kept, first, part, teacher_logits)
+    return Result(
+        title=recipe.title,
+        command=command(),
+        versions=versions(),
+        machine=machine(),
+        settings=recipe.model_dump(mode="json")["settings"],
+        seeds=list(recipe.seeds),
+        task=task,
+        data=DataRecord(
+            name=recipe.data.name,
+            train=len(run.student_data.train),
+            validation=len(cast.data.validation) if cast.data.validation else 0,
+            measured_on=measured_on,
+            measured=len(part),
+        ),
+        networks=_networks(run, {**first, "student": run.student(recipe.seeds[0]), **_grafted(run)}),
+        teacher=teacher,
+        teachers={name: _teacher_of(run, found) for name, found in taught.items()} if len(taught) > 1 else {},
+        methods=methods,
+        verdicts=_verdicts(methods, task.first),
+        kept=kept,
+        notes=[note for name in methods for note in _notes(run, name, task.first)] + ([hint] if hint else []),
+        errors=beside.errors,
+        samples=beside.samples,
+        similarity=beside.similarity,
+        measuring_seconds=round(time.monotonic() - began, 3),
+        memory=peak_memory(recipe.settings.torch_device),
+    )
+
+
+def _verdicts(methods: Mapping[str, Method], figure: Figure) -> dict[str, Verdict]:
+    """Each method against the student alone."""
+    if BASELINE not in methods:
+        return {}
+    values = {name: found.figures[figure.name].values for name, found in methods.items()}
+    return {name: judge(name, own, values[BASELINE], figure) for name, own in values.items() if name != BASELINE}
 
 
 def _teachers(run: "Run") -> dict[str, dict[int, nn.Module]]:
@@ -103,44 +122,65 @@ def _answers(network: nn.Module, part: Part, settings: Settings) -> tuple[Tensor
         return answers(network, part, settings)
 
 
-def _method(run: "Run", name: str, part: Part, teacher_logits: Mapping[int, tuple[Tensor, Tensor]]) -> dict[str, Any]:
+def _method(
+    run: "Run", name: str, task: TaskRecord, part: Part, teacher_logits: Mapping[int, tuple[Tensor, Tensor]]
+) -> Method:
     """One method over its seeds."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     answered: list[Tensor] = []
     taught: list[Tensor] = []
-    for seed in run.recipe.seeds_of(name):
-        training = student_of(name, seed)
-        record = read_json(run.folder.training(training) / RESULT) or {}
-        logits, labels = _answers(run.trained(training), part, run.recipe.settings)
+    luck = run.cast.data.task.luck(task.first, len(part))
+    records = [_record(run, student_of(name, seed)) for seed in run.recipe.seeds_of(name)]
+    for seed, record in zip(run.recipe.seeds_of(name), records, strict=True):
+        logits, labels = _answers(run.trained(record.training), part, run.recipe.settings)
         teacher = teacher_logits[seed][0] if seed in teacher_logits else None
         answered.append(logits)
         taught += [] if teacher is None else [teacher]
-        stages = record.get("stages") or [{}]
+        figures = measures.of_training(logits, labels, teacher)
+        constant, largest = measures.constant(logits), logits.abs().max().item()
+        value = figures[task.first.name]
         rows.append(
-            {
-                "seed": seed,
-                "training": training,
-                **measures.of_training(logits, labels, teacher),
-                "seconds": record.get("seconds"),
-                "validation": stages[-1].get("validation", {}).get("accuracy"),
-                "kept": stages[-1].get("kept"),
-            }
+            Row(
+                seed=seed,
+                training=record.training,
+                figures=figures,
+                validation=record.validation,
+                seconds=record.seconds,
+                kept=record.stages[-1].kept if record.stages else None,
+                broken=broken.reasons(task.first, value, luck, constant=constant, largest=largest),
+            )
         )
-    return {
-        "method": run.recipe.methods[name].method,
-        "trainings": rows,
-        "taught": any(told) if (told := [stage["taught"] for stage in stages if "taught" in stage]) else None,
-        "objectives": (read_json(run.folder.training(rows[0]["training"]) / RESULT) or {}).get("objectives"),
-        **measures.spreads(rows, FIGURES),
-        "measures": measures.of_seeds(answered, labels, taught),
-    }
+    return Method.of(
+        run.recipe.methods[name].method,
+        rows,
+        taught=any(stage.taught for record in records for stage in record.stages),
+        objectives=records[0].objectives,
+        measures=measures.of_seeds(answered, labels, taught),
+    )
 
 
-def _teacher(run: "Run", teacher_logits: Mapping[int, tuple[Tensor, Tensor]]) -> dict[str, Any] | None:
-    if not teacher_logits:
-        return None
+def _record(run: "Run", training: str) -> TrainingRecord:
+    """What a training of the run wrote when it was done."""
+    path = run.folder.training(training) / RESULT
+    return TrainingRecord.model_validate({"stages": [], **(read_json(path) or {}), "training": training})
+
+
+def _teacher(run: "Run", teacher_logits: Mapping[int, tuple[Tensor, Tensor]]) -> Teacher | None:
+    return _teacher_of(run, teacher_logits) if teacher_logits else None
+
+
+def _teacher_of(run: "Run", teacher_logits: Mapping[int, tuple[Tensor, Tensor]]) -> Teacher:
     logits, labels = zip(*teacher_logits.values(), strict=True)
     return measures.of_teacher(logits, labels[0], run.recipe.methods)
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """Where the student that leaves and its teacher differ, in answers and in inner values."""
+
+    errors: Errors | None = None
+    samples: list[Sample] = field(default_factory=list)
+    similarity: Similarity | None = None
 
 
 def _beside_the_teacher(
@@ -149,23 +189,23 @@ def _beside_the_teacher(
     teachers: Mapping[str, nn.Module],
     part: Part,
     teacher_logits: Mapping[int, tuple[Tensor, Tensor]],
-) -> dict[str, Any]:
-    """Where the student that leaves and its teacher differ, in answers and in inner values."""
+) -> _Beside:
     if not teachers:
-        return {}
+        return _Beside()
     recipe, teacher = run.recipe, next(iter(teachers.values()))  # inner values are the first one's
     logits, labels = _answers(run.trained(kept), part, recipe.settings)
     taught = teacher_logits[run.plan[kept].seed][0]
-    found: dict[str, Any] = {}
+    errors, disagreements = None, list[Sample]()
     if taught.shape == logits.shape:
-        found["errors"] = measures.of_errors(logits, taught, labels, part.ids)
-        found["samples"] = samples.disagreements(run.folder.path, part, labels, logits, taught)
+        errors = measures.of_errors(logits, taught, labels, part.ids)
+        names = run.cast.data.classes
+        disagreements = samples.disagreements(run.folder.path, part, labels, logits, taught, names)
     students = {method: run.trained(f"{method}-{recipe.seeds_of(method)[0]}") for method in recipe.methods}
     taught_by, first = list(teachers.values()), recipe.seeds[0]
     stages = {method: run.stages(method, run.student(first), taught_by) for method in recipe.methods}
     with recipe.settings.in_force():
-        found["similarity"] = measures.of_inner_values(teacher, students, stages, part, recipe.settings)
-    return found
+        similarity = measures.of_inner_values(teacher, students, stages, part, recipe.settings)
+    return _Beside(errors, disagreements, similarity)
 
 
 def accuracy_of(network: nn.Module, part: Part, settings: Settings) -> float:
@@ -180,7 +220,7 @@ def _grafted(run: "Run") -> dict[str, nn.Module]:
     return {f"student, {name}": run.trained(student_of(name, run.recipe.seeds_of(name)[0])) for name in grafting}
 
 
-def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, Any]:
+def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, NetworkRecord]:
     """Sizes and latencies of teacher and student, measured side by side."""
     recipe, settings = run.recipe, run.recipe.settings
     placed = {name: settings.place(network) for name, network in networks.items()}
@@ -190,12 +230,14 @@ def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, Any]:
         many = _latencies(run, placed, example, seconds=2.0)
     described: Mapping[str, NetworkTable] = recipe.taught_by
     return {
-        name: {
-            "network": str(run.cast.spec(described.get(name, recipe.student))),
+        name: NetworkRecord(
+            network=str(run.cast.spec(described.get(name, recipe.student))),
             **asdict(size(network, example)),
-            **{f"{by}latency_ms": asdict(found[name]) for by, found in single.items()},
-            **{f"{by}throughput_ms": asdict(found[name]) for by, found in many.items()},
-        }
+            latency_ms=single[""][name],
+            throughput_ms=many[""][name],
+            onnx_latency_ms=single.get("onnx_", {}).get(name),
+            onnx_throughput_ms=many.get("onnx_", {}).get(name),
+        )
         for name, network in placed.items()
     }
 
@@ -217,14 +259,23 @@ def _latencies(
     return {"": by_torch, "onnx_": {name: found[f"onnx {name}"] for name in networks}}
 
 
-def _notes(run: "Run", name: str) -> list[str]:
-    """A budget that was not the others', and terms whose share of the gradient says that their weight is off."""
-    shares: dict[tuple[str, str], list[float]] = {}
-    for seed in run.recipe.seeds_of(name):
-        for line in metrics.read(run.folder.training(student_of(name, seed)) / METRICS):
-            for term, share in line.get("gradient_shares", {}).items():
-                shares.setdefault((line["stage"], term), []).append(share)
+def _notes(run: "Run", name: str, figure: Figure) -> list[str]:
+    """What is worth a line of a method: a budget that was not the others', a training that collapsed, and terms
+    whose share of the gradient says that their weight is off."""
     notes = _budget(run, name)
+    shares: dict[tuple[str, str], list[float]] = {}
+    validation = run.cast.data.validation
+    for seed in run.recipe.seeds_of(name):
+        training = student_of(name, seed)
+        epochs = [Epoch.model_validate(line) for line in metrics.read(run.folder.training(training) / METRICS)]
+        for epoch in epochs:
+            for term, share in epoch.gradient_shares.items():
+                shares.setdefault((epoch.stage, term), []).append(share)
+        values = [epoch.validation[figure.name] for epoch in epochs if figure.name in epoch.validation]
+        if validation is not None and (
+            told := broken.collapse(figure, values, run.cast.data.task.luck(figure, len(validation)))
+        ):
+            notes.append(f"{training}: {told}")
     for (stage, term), values in shares.items():
         mean = sum(values) / len(values)
         if mean < NOTHING:
@@ -236,16 +287,20 @@ def _notes(run: "Run", name: str) -> list[str]:
 
 def _budget(run: "Run", name: str) -> list[str]:
     """Whether the method took more epochs than its course has."""
-    record = read_json(run.folder.training(student_of(name, run.recipe.seeds_of(name)[0])) / RESULT) or {}
-    epochs, course = sum(stage["epochs"] for stage in record.get("stages", [])), run.recipe.methods[name].train
+    epochs = _record(run, student_of(name, run.recipe.seeds_of(name)[0])).epochs
+    course = run.recipe.methods[name].train
     if epochs <= course.epochs:
         return []
     return [f"{name}: took {epochs} epochs, its course has {course.epochs}: this is no comparison at equal budget"]
 
 
-def _keep(run: "Run", methods: Mapping[str, Any]) -> str:
+def _keep(run: "Run", methods: Mapping[str, Method], figure: Figure) -> str:
     """The student of the run: of the last method in the recipe, the seed that is best on validation, never on test."""
-    rows = methods[list(methods)[-1]]["trainings"]
-    kept = max(rows, key=lambda row: (row["validation"] or 0.0, -row["seed"]))["training"]
+
+    def rank(row: Row) -> tuple[float, int]:
+        value = row.validation.get(figure.name, math.nan)
+        return -math.inf if math.isnan(value) else figure.quality(value), -row.seed
+
+    kept = max(methods[list(methods)[-1]].trainings, key=rank).training
     run.folder.keep(kept)
-    return str(kept)
+    return kept

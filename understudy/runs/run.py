@@ -11,10 +11,8 @@ from torch import nn
 from understudy import recipe as recipes
 from understudy.data import Data
 from understudy.errors import FailedTrainingError
-from understudy.files import read_json
 from understudy.plans import Node, Store
 from understudy.plans.engines import Engine, Here
-from understudy.plans.entry import RESULT
 from understudy.plans.execution import Execution
 from understudy.plans.training import Casts, staged
 from understudy.recipe import Recipe
@@ -23,6 +21,7 @@ from understudy.runs.assistants import chosen, trials
 from understudy.runs.compile import compiled, student_node, teachers_of, training_of
 from understudy.runs.durations import Forecast
 from understudy.runs.folder import RunFolder
+from understudy.runs.records import Result
 from understudy.runs.rehearsal import Rehearsals
 from understudy.runs.result import summarize
 from understudy.stage import Stage
@@ -171,21 +170,21 @@ class Run:
 
     @property
     def complete(self) -> bool:
-        return read_json(self.folder.path / RESULT) is not None
+        return self.folder.result() is not None
 
-    def execute(self) -> dict[str, Any]:
+    def execute(self) -> Result:
         """Train what is not trained yet, then measure, and write the result."""
         with self.folder.locked():
             self.folder.claim(recipes.write(self.recipe))
             self.watcher.run_begins(self.plan.names)
             self.settle()
             self.carry_out(self.plan.names)
-            result = read_json(self.folder.path / RESULT)
+            result = self.folder.result()
             if result is None or self.outdated(result):
                 result = self.summary()
                 self.folder.write_result(result)
-            elif self.folder.keep(result["kept"]):
-                self.watcher.note(f"the student in {self.folder.path} was damaged: copied from {result['kept']}")
+            elif self.folder.keep(result.kept):
+                self.watcher.note(f"the student in {self.folder.path} was damaged: copied from {result.kept}")
         return result
 
     def decided(self) -> list[str]:
@@ -247,13 +246,12 @@ class Run:
         self.recipe, self.plan = recipe, compiled(recipe)
         self.execution.submit(*self.plan)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Result:
         """The result; the test part is opened here, once."""
         result = summarize(self)
-        result["notes"] += self.notes
-        return result
+        return result.model_copy(update={"notes": [*result.notes, *self.notes]})
 
-    def outdated(self, result: Mapping[str, Any]) -> bool:
+    def outdated(self, result: Result) -> bool:
         """Whether a result that is there says less than could be said now."""
         return False
 

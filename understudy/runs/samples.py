@@ -1,8 +1,8 @@
 """Pictures on which student and teacher disagree, put beside the result so that its report needs no data."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,12 +10,15 @@ from torch import Tensor
 from understudy.data.parts import Part
 from understudy.files import write_atomically
 from understudy.runs.folder import SAMPLES
+from understudy.runs.records import Sample
 
 MOST = {"student": 16, "teacher": 8, "both": 8}  # of each kind: who errs
 LARGEST = 96  # pixels of a side
 
 
-def disagreements(folder: Path, part: Part, labels: Tensor, student: Tensor, teacher: Tensor) -> list[dict[str, Any]]:
+def disagreements(
+    folder: Path, part: Part, labels: Tensor, student: Tensor, teacher: Tensor, options: Sequence[str]
+) -> list[Sample]:
     """Write the pictures and answer with what each network said of them; nothing where samples are no pictures."""
     ours, theirs = student.softmax(1).max(1), teacher.softmax(1).max(1)
     chosen = surest(labels, ours.indices, theirs.indices, ours.values * theirs.values)
@@ -27,16 +30,18 @@ def disagreements(folder: Path, part: Part, labels: Tensor, student: Tensor, tea
             return []
         name = f"{SAMPLES}/{int(part.ids[place])}.png"
         write_atomically(folder / name, picture)
+        target, answered, taught = (int(said[place]) for said in (labels, ours.indices, theirs.indices))
         rows.append(
-            {
-                "id": int(part.ids[place]),
-                "file": name,
-                "label": int(labels[place]),
-                "student": int(ours.indices[place]),
-                "student_confidence": round(float(ours.values[place]), 4),
-                "teacher": int(theirs.indices[place]),
-                "teacher_confidence": round(float(theirs.values[place]), 4),
-            }
+            Sample(
+                id=int(part.ids[place]),
+                file=name,
+                wrong="student" if taught == target else "teacher" if answered == target else "both",
+                target=options[target],
+                student=options[answered],
+                student_confidence=round(float(ours.values[place]), 4),
+                teacher=options[taught],
+                teacher_confidence=round(float(theirs.values[place]), 4),
+            )
         )
     return rows
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from understudy import nested
 from understudy.data.parts import Batch, Data
 from understudy.data.views import PLAIN, Draw, Views
 from understudy.errors import UserError
@@ -18,7 +19,7 @@ from understudy.stage import Stage
 from understudy.stored.options import Stored
 from understudy.stored.store import Store, has_others, missed_by_one
 from understudy.stored.value import Value, values_of
-from understudy.taps import Answer
+from understudy.taps import Answer, Tap
 from understudy.teacher.batching import company_matters
 
 PROBED = 8  # samples of which the teacher is asked again, to see that its answers are those that are stored
@@ -66,6 +67,11 @@ class StoredAnswers:
         """
         if stored is None or not objective.terms.reads.teacher:
             return None
+        if stored.top and data.task.rows_per_sample != "one":
+            raise UserError(
+                f"stored.top keeps the largest of one row of class scores, and an answer of task {data.task.name!r} "
+                "is none: leave it out"
+            )
         if reason := needs_live_teacher(stored, objective, data, settings):
             note(f"stage {stage.name!r} asks the teacher at every step: {reason}")
             return None
@@ -87,7 +93,7 @@ class StoredAnswers:
     def draw(self, stage: int, epoch: int) -> Draw:
         return self.options.draw(self.views, self.seed, stage, epoch)
 
-    def answers(self, batch: Batch, inputs: Tensor) -> tuple[Answer, ...]:
+    def answers(self, batch: Batch, inputs: Any) -> tuple[Answer, ...]:
         """The teachers' answers to a batch whose inputs are prepared."""
         ids = batch.ids.cpu() if batch.numbers is None else batch.numbers
         view = batch.draw.number if batch.draw else 0
@@ -99,12 +105,13 @@ class StoredAnswers:
         if live is not None:
             self._tell_missing(there, ids)
             self._fill(live, ids)
-        return tuple(self._answer(teacher, inputs.device) for teacher in self.teachers)
+        return tuple(self._answer(teacher, batch.ids.device) for teacher in self.teachers)
 
     def _answer(self, values: Sequence["Value"], device: torch.device) -> Answer:
         found = {value.tap: value.decoded().to(device, non_blocking=True) for value in values}
-        logits = found.pop(None, None)
-        return Answer(logits, {tap: tensor for tap, tensor in found.items() if tap is not None})
+        named = {name: tensor for name, tensor in found.items() if isinstance(name, str)}
+        taps = {tap: tensor for tap, tensor in found.items() if isinstance(tap, Tap)}
+        return Answer(named or None, taps, self.data.task)
 
     def _tell_missing(self, there: Sequence[Tensor], ids: Tensor) -> None:
         """Once, where nothing may be added: who wanted no live teacher has one now."""
@@ -129,10 +136,12 @@ class StoredAnswers:
                     self.filling = False
                     self.note(f"answers are no longer stored in {value.store.path}, the run goes on without: {error}")
 
-    def _compare(self, inputs: Tensor, live: Sequence[Answer] | None) -> None:
+    def _compare(self, inputs: Any, live: Sequence[Answer] | None) -> None:
         """Once, on a few samples: does the teacher still say what is stored?"""
         self.compared = True
-        for values, answer in zip(self.teachers, live or self.objective.ask(inputs[:PROBED]), strict=True):
+        for values, answer in zip(
+            self.teachers, live or self.objective.ask(nested.chosen(inputs, slice(PROBED))), strict=True
+        ):
             for value in values:
                 value.compare(answer)
 

@@ -58,9 +58,9 @@ class Stored:
             return False
         return self.seed is not None or 2 * self.epochs_asked(course) <= course.epochs
 
-    def kept(self, tap: Tap | None) -> str:
-        """How a value is kept: a tap's, or the logits (None)."""
-        if tap is not None:
+    def kept(self, place: Tap | str) -> str:
+        """How a value is kept: a tap's, or the output of this name."""
+        if isinstance(place, Tap):
             return self.taps
         return "exact" if self.top is None else f"top-{self.top}"
 

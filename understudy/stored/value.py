@@ -1,4 +1,4 @@
-"""One value of a teacher's answers, its logits or a tap: how it lies in files, and what was found there."""
+"""One value of a teacher's answers, one of its outputs or a tap: how it lies in files, and what was found there."""
 
 from collections.abc import Callable, Sequence
 from urllib.parse import quote
@@ -14,16 +14,14 @@ from understudy.stored.shelf import Shelf
 from understudy.stored.store import Store
 from understudy.taps import Answer, Tap, TappedNetwork
 
-LOGITS = "logits"
-
 
 class Value:
     """The file of the view at hand, and what was found there about the samples of a batch."""
 
-    def __init__(self, store: Store, tap: Tap | None, stored: Stored, places: int, note: Callable[[str], None]):
+    def __init__(self, store: Store, tap: Tap | str, stored: Stored, places: int, note: Callable[[str], None]):
         self.store, self.tap, self.places, self.note = store, tap, places, note
         self.kept = stored.kept(tap)
-        name = LOGITS if tap is None else f"tap-{quote(str(tap), safe='')}"  # a module may be called "logits", too
+        name = tap if isinstance(tap, str) else f"tap-{quote(str(tap), safe='')}"  # a module may have the same name
         self.name = name if self.kept == "exact" else f"{name}@{self.kept}"
         self.form = store.form(self.name)
         if self.form is None and not store.fill:
@@ -102,17 +100,16 @@ class Value:
         self.shelf, self.shelf_of = Shelf(self.store.file(self.name, view), self.places, form.words), view
 
 
-def value_of(answer: Answer, tap: Tap | None) -> Tensor:
-    """The value itself; None stands for the logits."""
-    return answer.logits if tap is None else answer[tap]
+def value_of(answer: Answer, tap: Tap | str) -> Tensor:
+    """The value at a tap, or the output of this name."""
+    return answer.named[tap] if isinstance(tap, str) else answer[tap]
 
 
-def values_of(teacher: TappedNetwork) -> list[Tap | None]:
-    """What is read of a teacher; None stands for its logits."""
-    return [*teacher.taps, *([] if teacher.cut else [None])]
+def values_of(teacher: TappedNetwork) -> list[Tap | str]:
+    """What is read of a teacher: taps, and the names of its outputs."""
+    return [*teacher.taps, *([] if teacher.cut else teacher.task.values)]
 
 
 def forms(stored: Stored, answers: Sequence[Answer]) -> list[Form]:
     """How such answers would lie in their files."""
-    found = [form_of(value, stored.kept(tap)) for answer in answers for tap, value in answer.items()]
-    return found + [form_of(answer.logits, stored.kept(None)) for answer in answers if answer.output is not None]
+    return [form_of(value, stored.kept(place)) for answer in answers for place, value in answer.tensors().items()]

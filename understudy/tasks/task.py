@@ -172,6 +172,7 @@ class Task(ABC):
 
     name: ClassVar[str]
     rows_per_sample: ClassVar[Literal["one", "many"] | None] = None
+    values: ClassVar[tuple[str, ...]] = ("logits",)  # the names of what is read of an answer, and stored
     moves_targets: ClassVar[bool] = False  # whether targets follow an augmentation of the inputs
     likeness: ClassVar[tuple[Figure, ...]] = ()  # what ``compared`` measures of two answers
 
@@ -320,7 +321,8 @@ class Task(ABC):
         """
         if figure.chance is None or figure.unit != "share":
             return 0.0
-        return 3 * math.sqrt(figure.chance * (1 - figure.chance) / samples)
+        spread = 3 * math.sqrt(figure.chance * (1 - figure.chance) / samples)
+        return min(spread, (1 - figure.chance) / 2)  # so that enough can be right of a few samples
 
     @abstractmethod
     def told(self, answer: Values, *, top: int = 3) -> list[Told]:

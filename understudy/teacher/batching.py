@@ -12,11 +12,12 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from understudy import nested
 from understudy.data.parts import Batch, Data
 from understudy.hardware import relative_difference, rounding
 from understudy.objective import Objective
 from understudy.settings import Settings
-from understudy.teacher.shared import Answers, generators, values_in
+from understudy.teacher.shared import Answers, generators
 
 PROBED = 8  # samples by which it is seen whether an answer depends on the other samples of its batch
 
@@ -66,7 +67,7 @@ class TeacherBatches:
         return self._ready.pop(number)
 
     def _ask_all(self) -> Iterator[Answers]:
-        whole = self.settings.prepare(torch.cat([batch.inputs for batch in self._group]))
+        whole = self.settings.prepare(nested.concatenated([batch.inputs for batch in self._group]))
         sizes = [len(batch) for batch in self._group]
         return zip(*(answer.split(sizes) for answer in self.objective.ask(whole)), strict=True)
 
@@ -77,14 +78,16 @@ def company_matters(objective: Objective, data: Data, settings: Settings) -> str
     A few samples are answered in order, in reverse order, and with fewer others; rounding is allowed for.
     """
     inputs = settings.prepare(data.example(PROBED, settings.torch_device))
-    fewer = inputs[::2]
+    backwards, fewer = nested.each(lambda x: x.flip(0), inputs), nested.chosen(inputs, slice(None, None, 2))
     with torch.compiler.set_stance("force_eager") if settings.compile else nullcontext():  # not for so few
-        answers = [objective.ask(batch) for batch in (inputs, inputs.flip(0), fewer)]
-    for teacher, whole, backwards, few in zip(objective.teachers, *answers, strict=True):
-        for tap, one in values_in(whole).items():
-            other, part = values_in(backwards)[tap], values_in(few)[tap]
-            if (len(one), len(part)) != (len(inputs), len(fewer)):
-                return f"{teacher.called} does not answer with one value for each sample ({tap or 'logits'})"
+        answers = [objective.ask(batch) for batch in (inputs, backwards, fewer)]
+    samples = nested.count(inputs), nested.count(fewer)
+    for teacher, *three in zip(objective.teachers, *answers, strict=True):
+        whole, reverse, few = (answer.tensors() for answer in three)
+        for place, one in whole.items():
+            other, part = reverse[place], few[place]
+            if (len(one), len(part)) != samples:
+                return f"{teacher.called} does not answer with one value for each sample ({place})"
             distance = max(relative_difference(one, other.flip(0)), relative_difference(one[::2], part))
             if not distance <= rounding(str(one.dtype).removeprefix("torch."), one.device):
                 return f"{teacher.called}'s answers depend on who shares the batch (by {distance:.2g} of the largest)"

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from understudy import nested
 from understudy.data.parts import Batch, Data
 from understudy.data.views import Draw, Views
 from understudy.models.fingerprints import brief, of_network, of_pool, of_samples, of_values
 from understudy.objective import Objective
 from understudy.settings import Settings
-from understudy.taps import Answer, Tap
+from understudy.taps import Answer
 from understudy.teacher.stand_in import FEW
 
 Answers = tuple[Answer, ...]
@@ -37,7 +38,8 @@ class SharedPasses:
             return self._latest[key]
         began = time.monotonic()
         answers = ask()
-        spares = time.monotonic() - began if batch.inputs.device.type == "cpu" else 0.0
+        device = nested.device(batch.inputs)
+        spares = time.monotonic() - began if device is not None and device.type == "cpu" else 0.0
         self._latest[key] = answers, spares
         while len(self._latest) > self.most:
             self._latest.popitem(last=False)
@@ -57,18 +59,13 @@ def question(objective: Objective, data: Data, views: Views, settings: Settings,
     few = objective.ask(settings.prepare(data.example(FEW, device)))
     if not all(map(torch.equal, before, generators(device))):
         return None
-    values = [value for answer in few for value in values_in(answer).values()]
+    values = [value for answer in few for value in answer.tensors().values()]
     teachers = [
         f"{of_network(teacher.network)} {teacher.taps} {teacher.cut} {form}"
         for teacher, form in zip(objective.teachers, forms, strict=True)
     ]
     about = [of_samples(data.train.source), of_pool(data.train), str(views), str(settings)]
     return brief([*about, *teachers, *map(of_values, values)])
-
-
-def values_in(answer: Answer) -> dict[Tap | None, Tensor]:
-    """All tensors of an answer: None stands for the logits."""
-    return {**({} if answer.output is None else {None: answer.logits}), **answer}
 
 
 def generators(device: torch.device) -> list[Tensor]:

@@ -10,19 +10,18 @@ from typing import Any
 from weakref import WeakSet, WeakValueDictionary
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from understudy import nested
 from understudy.data.parts import Data, Part
 from understudy.hardware import rounding
 from understudy.models.fingerprints import brief, of_network, of_values
 from understudy.objective import Asker, Objective, evaluating
 from understudy.settings import Settings
-from understudy.taps import Answer, TappedNetwork, is_bare
+from understudy.taps import Answer, TappedNetwork, call, is_bare
+from understudy.tasks.task import Task
 from understudy.teacher.folding import LAYERS, copied, fold
 
-AGREEMENT = 0.99  # of the first choices in low precision with those in float32, one sample apart
-DIVERGENCE = 0.05  # the largest KL (nats, at temperature 1) of an answer in low precision from that in float32
 DISTANCE = 0.02  # of hidden values in low precision from those in float32, by length
 MOST, LEAST, VALUES = 256, 32, 2**20  # samples that are compared: fewer where they are large
 BATCH = 64
@@ -33,7 +32,9 @@ class StandIn:
     """A teacher's copy, called in its place."""
 
     def __init__(self, network: nn.Module, teacher: TappedNetwork, settings: Settings, layers: Sequence[str] = ()):
-        self.tapped = TappedNetwork(settings.place(network), teacher.taps, cut=teacher.cut, called=teacher.called)
+        self.tapped = TappedNetwork(
+            settings.place(network), teacher.taps, cut=teacher.cut, called=teacher.called, task=teacher.task
+        )
         self.settings, self.layers = settings, layers
 
     @property
@@ -48,10 +49,10 @@ class StandIn:
     def __call__(self, inputs: Any) -> Answer:
         if self.tapped.taps:  # what inference mode makes cannot be saved for backward, and maps are dear to copy
             with torch.no_grad(), self.settings.autocast():
-                return self.tapped(inputs)
+                return call(self.tapped, inputs)
         with torch.inference_mode(), self.settings.autocast():
-            logits = self.tapped(inputs).logits
-        return Answer(logits.clone(), {})
+            answer = call(self.tapped, inputs)
+        return answer.each(torch.clone)
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class StandIns:
         forms = []
         pairs = zip(objective.teachers, teachers, strict=False)  # not every one need be read
         for number, (asked, network) in enumerate(pairs):
-            teacher = TappedNetwork(network, asked.taps, cut=asked.cut, called=asked.called)
+            teacher = TappedNetwork(network, asked.taps, cut=asked.cut, called=asked.called, task=asked.task)
             stand_in = self._of(number, teacher, batches, settings, note) if is_bare(network) else None
             askers.append(stand_in)
             forms.append(stand_in.form if stand_in else wished)
@@ -123,7 +124,7 @@ class StandIns:
         self,
         number: int,
         teacher: TappedNetwork,
-        batches: Sequence[Tensor],
+        batches: Sequence[Any],
         settings: Settings,
         note: Callable[[str], None],
     ) -> StandIn | None:
@@ -160,11 +161,11 @@ class TimedStandIns(StandIns):
         return f"{number} {settings.of_teacher.precision}"
 
 
-def _key(teacher: TappedNetwork, batches: Sequence[Tensor], settings: Settings, learned: bool) -> str:
+def _key(teacher: TappedNetwork, batches: Sequence[Any], settings: Settings, learned: bool) -> str:
     """All that a verdict depends on; where two teachers differ in code alone, a few answers tell them apart."""
     with torch.no_grad(), evaluating(teacher.network):
-        few = _answers(teacher, [batches[0][:FEW]])
-    values = [*batches, *few.taps, *([] if few.logits is None else [few.logits])]
+        few = _answers(teacher, [nested.chosen(batches[0], slice(FEW))])
+    values = [*batches, *few.taps, *few.named.values()]
     return brief(
         [
             of_network(teacher.network),
@@ -174,7 +175,7 @@ def _key(teacher: TappedNetwork, batches: Sequence[Tensor], settings: Settings, 
     )
 
 
-def _judged(teacher: TappedNetwork, batches: Sequence[Tensor], settings: Settings, learned: bool) -> Verdict:
+def _judged(teacher: TappedNetwork, batches: Sequence[Any], settings: Settings, learned: bool) -> Verdict:
     wished, example, notes = settings.of_teacher.precision, batches[0], list[str]()
     try:
         found = _copy(teacher, example, settings, folded=True)
@@ -195,18 +196,18 @@ def _judged(teacher: TappedNetwork, batches: Sequence[Tensor], settings: Setting
     return Verdict(True, folded, low, tuple(notes))
 
 
-def _copy(teacher: TappedNetwork, example: Tensor, settings: Settings, *, folded: bool, low: bool = False) -> StandIn:
+def _copy(teacher: TappedNetwork, example: Any, settings: Settings, *, folded: bool, low: bool = False) -> StandIn:
     """A copy of the teacher."""
-    network, layers = _folded(teacher, example[:2]) if folded else (copied(teacher.network), [])
+    network, layers = _folded(teacher, nested.chosen(example, slice(2))) if folded else (copied(teacher.network), [])
     if low:
         return StandIn(_narrowed(network), teacher, settings.of_teacher, layers)
     return StandIn(network, teacher, replace(settings, precision="float32"), layers)
 
 
-def _folded(teacher: TappedNetwork, example: Tensor) -> tuple[nn.Module, list[str]]:
+def _folded(teacher: TappedNetwork, example: Any) -> tuple[nn.Module, list[str]]:
     network = copied(teacher.network)
-    tapped = TappedNetwork(network, teacher.taps, called=teacher.called)
-    return network, fold(network, lambda: tapped(example).values())
+    tapped = TappedNetwork(network, teacher.taps, called=teacher.called, task=teacher.task)
+    return network, fold(network, lambda: call(tapped, example).values())
 
 
 def _narrowed(network: nn.Module) -> nn.Module:
@@ -219,9 +220,10 @@ def _narrowed(network: nn.Module) -> nn.Module:
     return narrow
 
 
-def _samples(data: Data, settings: Settings) -> list[Tensor]:
+def _samples(data: Data, settings: Settings) -> list[Any]:
     """Some samples of the training part, spread over it, as they are."""
-    values = torch.Size(data.shape).numel()
+    one = data.example(1, settings.torch_device)
+    values = sum(tensor.numel() for tensor in nested.tensors(one))
     count = min(MOST, max(LEAST, VALUES // values))
     part = Part(data.train.source, data.train.ids[:: -(-len(data.train) // count)])
     return [settings.prepare(batch.inputs) for batch in part.in_order(BATCH, settings.torch_device)]
@@ -231,21 +233,25 @@ def _samples(data: Data, settings: Settings) -> list[Tensor]:
 class _Seen:
     """Each value that is read, over all samples."""
 
-    logits: Tensor | None
+    task: Task
+    named: dict[str, Tensor]
     taps: list[Tensor]
 
 
-def _answers(asker: Asker, batches: Iterable[Tensor]) -> _Seen:
-    answers = [asker(inputs) for inputs in batches]
-    taps = [torch.cat([answer[tap] for answer in answers]).float() for tap in answers[0]]
-    return _Seen(None if answers[0].output is None else torch.cat([a.logits for a in answers]).float(), taps)
+def _answers(asker: Asker, batches: Iterable[Any]) -> _Seen:
+    answers = [call(asker, inputs) if isinstance(asker, TappedNetwork) else asker(inputs) for inputs in batches]
+    first = answers[0]
+    taps = [torch.cat([answer[tap] for answer in answers]).float() for tap in first]
+    named = {name: torch.cat([answer.named[name] for answer in answers]).float() for name in first.named}
+    return _Seen(first.task, named, taps)
 
 
 def _apart(truth: _Seen, found: _Seen) -> str | None:
     """Whether two networks that should differ by rounding alone differ by more."""
-    pairs = [*zip(truth.taps, found.taps, strict=True)]
-    if truth.logits is not None and found.logits is not None:
-        pairs.append((truth.logits, found.logits))
+    pairs = [
+        *zip(truth.taps, found.taps, strict=True),
+        *((truth.named[name], found.named[name]) for name in truth.named),
+    ]
     for one, other in pairs:
         apart = ((one - other).abs().max() / one.abs().max().clamp_min(1e-30)).item()
         allowed = rounding("float32", one.device)
@@ -255,15 +261,9 @@ def _apart(truth: _Seen, found: _Seen) -> str | None:
 
 
 def _changed(truth: _Seen, found: _Seen) -> str | None:
-    """Whether low precision changes what the teacher says."""
-    if truth.logits is not None and found.logits is not None:
-        before, after = truth.logits.double().log_softmax(1), found.logits.double().log_softmax(1)
-        others = int((before.argmax(1) != after.argmax(1)).sum())
-        if others > max(1, (1 - AGREEMENT) * len(before)):
-            return f"it chooses another class for {others} of {len(before)} samples (allowed: {1 - AGREEMENT:.0%})"
-        divergence = F.kl_div(after, before, reduction="none", log_target=True).sum(1).max().item()
-        if not divergence <= DIVERGENCE:
-            return f"its answers differ by a KL of up to {divergence:.2g} (allowed: {DIVERGENCE:g})"
+    """Whether low precision changes the teacher's answers."""
+    if truth.named and (reason := truth.task.changed(truth.named, found.named)):
+        return reason
     for one, other in zip(truth.taps, found.taps, strict=True):
         distance = ((one - other).norm() / one.norm().clamp_min(1e-30)).item()
         if not distance <= DISTANCE:

@@ -66,6 +66,7 @@ class Apparatus:
             facts=facts,
             teaching=settings.of_teacher.autocast,
             queue=Beside(settings.torch_device),
+            task=data.task,
         )
         if handed:
             self._take_over(handed)
@@ -144,7 +145,7 @@ class Apparatus:
             self.shares = gradient_shares(self.student, outcome)
         return outcome.loss, torch.stack([outcome.loss.detach(), *outcome.terms.values(), *opposed])
 
-    def _ask(self, batch: Batch, inputs: Tensor) -> Answers:
+    def _ask(self, batch: Batch, inputs: Any) -> Answers:
         """The teachers, or whoever keeps their answers."""
         if self.stored:
             return self.stored.answers(batch, inputs)
@@ -155,7 +156,7 @@ class Apparatus:
         return answers
 
     def validation_loss(self, epoch: float) -> dict[str, float]:
-        """The objective's mean over the validation part, where accuracy cannot be measured."""
+        """The objective's mean over the validation part, of a stage without answers."""
         part, batch = self.data.validation, self.stage.course.batch
         assert part is not None
         answers = self._unviewed.answers if self._unviewed else None

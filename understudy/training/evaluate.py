@@ -1,37 +1,76 @@
-"""What a network is worth on a part of the data, or an objective where there are no logits."""
+"""What a network is worth on a part of the data, or an objective where there is no answer."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from understudy import nested
 from understudy.data.parts import Batch, Part
 from understudy.objective import Objective, evaluating
 from understudy.settings import Settings
-from understudy.taps import Answer, logits_in
+from understudy.taps import CLASSIFICATION, Answer, call
+from understudy.tasks import Task, Values
 
 BATCH = 500
 
 
-def answers(network: nn.Module, part: Part, settings: Settings) -> tuple[Tensor, Tensor]:
-    """Logits (float32) and labels of every sample of a part, in order, on the CPU."""
-    logits, labels = [], []
+@dataclass(frozen=True)
+class Measured:
+    """A network on a part: its figures by name, ``loss`` among them, and of every answer what the task keeps.
+
+    Args:
+        figures: those of the task.
+        kept: on the CPU, in order.
+        targets: those of the part, on the CPU.
+    """
+
+    figures: dict[str, float]
+    kept: Values
+    targets: Any
+
+
+def figures(network: nn.Module, part: Part, task: Task, settings: Settings) -> dict[str, float]:
+    """The task's figures of a network on a part, and its mean loss; no answer is kept."""
+    meter = task.meter()
+    walk(network, part, task, settings, meter.update)
+    return meter.compute()
+
+
+def measured(network: nn.Module, part: Part, task: Task, settings: Settings) -> Measured:
+    """The figures of a network on a part, and its answers, as far as the task keeps them."""
+    meter, kept, targets = task.meter(), list[Values](), list[Any]()
+
+    def update(answer: Values, batch: Any) -> None:
+        meter.update(answer, batch)
+        kept.append({name: value.cpu() for name, value in task.kept(answer, batch).items()})
+        targets.append(nested.moved(batch, torch.device("cpu")))
+
+    walk(network, part, task, settings, update)
+    return Measured(meter.compute(), _joined(kept), nested.concatenated(targets))
+
+
+def pooled(found: Sequence[Measured], task: Task) -> Measured:
+    """Several networks on the same part as one, which answers with ``task.together``."""
+    if len(found) == 1:
+        return found[0]
+    kept = task.together([one.kept for one in found])
+    meter = task.meter()
+    meter.update(kept, found[0].targets)
+    return Measured(meter.compute(), kept, found[0].targets)
+
+
+def walk(network: nn.Module, part: Part, task: Task, settings: Settings, update: Callable[[Values, Any], None]) -> None:
+    """A network's answer to every batch of a part, with the batch's targets."""
     with torch.no_grad(), evaluating(network), settings.autocast():
         for batch in part.in_order(BATCH, settings.torch_device):
-            answer = logits_in(network(settings.prepare(batch.inputs)))
-            logits.append(answer.float().cpu())
-            labels.append(batch.targets.cpu())
-    return torch.cat(logits), torch.cat(labels)
+            update(task.answer(call(network, settings.prepare(batch.inputs))), batch.targets)
 
 
-def scores(network: nn.Module, part: Part, settings: Settings) -> dict[str, float]:
-    """Accuracy (a share) and mean cross-entropy."""
-    logits, labels = answers(network, part, settings)
-    return {
-        "accuracy": (logits.argmax(1) == labels).double().mean().item(),
-        "loss": F.cross_entropy(logits.double(), labels).item(),
-    }
+def _joined(kept: Sequence[Values]) -> dict[str, Tensor]:
+    return {name: torch.cat([answer[name] for answer in kept]) for name in kept[0]}
 
 
 def objective_loss(
@@ -41,9 +80,9 @@ def objective_loss(
     *,
     epoch: float,
     batch: int,
-    answers: Callable[[Batch, Tensor], Sequence[Answer]] | None = None,
+    answers: Callable[[Batch, Any], Sequence[Answer]] | None = None,
 ) -> dict[str, float]:
-    """The objective's mean over a part, for stages that are cut below the logits (FitNets' hint error).
+    """The objective's mean over a part, for stages that are cut below the answer (FitNets' hint error).
 
     ``batch`` is that of the training, since relations between samples depend on it. ``answers`` gives the teachers',
     where they need not be asked.
@@ -60,9 +99,17 @@ def objective_loss(
     return {"loss": total.item() / len(part)}
 
 
+def answers(network: nn.Module, part: Part, settings: Settings) -> tuple[Tensor, Tensor]:
+    """Logits (float32) and labels of every sample of a part, in order, on the CPU."""
+    found = measured(network, part, CLASSIFICATION, settings)
+    return found.kept["logits"], found.targets
+
+
+def scores(network: nn.Module, part: Part, settings: Settings) -> dict[str, float]:
+    """The figures of a classifier."""
+    return figures(network, part, CLASSIFICATION, settings)
+
+
 def together(logits: Sequence[Tensor]) -> Tensor:
-    """What several networks answer: the logarithm of the average of their probabilities; one's logits as they are."""
-    if len(logits) == 1:
-        return logits[0]
-    mean = torch.stack([answer.double().softmax(1) for answer in logits]).mean(0)
-    return mean.log()
+    """The logarithm of the mean of several networks' probabilities; one's logits as they are."""
+    return CLASSIFICATION.together([{"logits": answer} for answer in logits])["logits"]

@@ -15,17 +15,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from understudy import bounds, randomness
+from understudy import bounds, nested, randomness
 from understudy.data.parts import Batch, Data
 from understudy.errors import FailedTrainingError, UserError
 from understudy.settings import Settings
 from understudy.stage import Stage
 from understudy.stored import Stored
+from understudy.tasks import LOSS
 from understudy.teacher.shared import SharedPasses
 from understudy.teacher.stand_in import StandIns
 from understudy.training import checkpoints
 from understudy.training.apparatus import Apparatus
-from understudy.training.evaluate import scores
+from understudy.training.evaluate import figures
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.metrics import Log
 from understudy.training.place import Best, Place
@@ -264,8 +265,8 @@ class Training:
         ] or ["the sum of all terms"]
         place, stage = self.place, self.stages[self.place.stage].name
         where = f"stage {stage!r}, epoch {place.epoch + 1}, step {place.step + 1}"
-        if batch is not None and not torch.isfinite(batch.inputs).all():
-            broken = batch.ids[~torch.isfinite(batch.inputs.flatten(1)).all(1)].tolist()[:5]
+        if batch is not None and (places := nested.not_finite(batch.inputs)):
+            broken = batch.ids[places[:5]].tolist()
             raise UserError(f"{self.name}: the data hold NaN or infinity ({where}, samples {broken}): mend the data")
         newest = checkpoints.newest(self.checkpoint_folder) if self.checkpoint_folder else None
         kept = f"; the last good checkpoint is {newest.path}" if newest and newest.state else ""
@@ -294,9 +295,11 @@ class Training:
         }
         if self.data.validation is not None:
             record["validation"] = found = self._validate(stage, epoch)
-            value = found["accuracy"] if "accuracy" in found else -found["loss"]
+            selecting = self.data.task.selecting
+            value = selecting.quality(found[selecting.name]) if selecting.name in found else -found[LOSS]
             if not math.isfinite(value):
-                raise self._diverged(f"the validation loss is no longer a number (epoch {epoch})")
+                name = selecting.title if selecting.name in found else "loss"
+                raise self._diverged(f"the validation {name} is no longer a number (epoch {epoch})")
             if self.place.best is None or value > self.place.best.value:
                 self.place.best = Best(epoch, value, found)
                 if stage.course.keep == "best":
@@ -306,8 +309,8 @@ class Training:
     def _validate(self, stage: Stage, epoch: float) -> dict[str, float]:
         assert self.data.validation is not None
         self.settings.reseed(randomness.derived_seed(self.seed, "validation", self.place.stage, self.place.epoch))
-        if stage.answers or stage.objective.reads.student_logits:
-            return scores(self.apparatus.network, self.data.validation, self.settings)
+        if stage.answers or stage.objective.reads.student_output:
+            return figures(self.apparatus.network, self.data.validation, self.data.task, self.settings)
         with self._averaged():
             return self.apparatus.validation_loss(epoch)
 

@@ -7,12 +7,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from understudy import hardware as clock
+from understudy import nested
 from understudy.data.parts import Batch, Data, Part
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
@@ -23,17 +24,19 @@ from understudy.stage import Stage
 from understudy.stored import Stored
 from understudy.stored.answers import needs_live_teacher, passed_over
 from understudy.stored.forecast import Forecast, forecast
-from understudy.taps import inner, logits_in
+from understudy.taps import call, inner
+from understudy.tasks import Figure, Values
 from understudy.teacher.batching import company_matters
 from understudy.teacher.stand_in import StandIns
 from understudy.training.apparatus import facts_of
 from understudy.training.course import Course
-from understudy.training.evaluate import answers
+from understudy.training.evaluate import walk
 from understudy.training.optimizers import MaxNorm, parameter_groups
 from understudy.training.state import copy_of
 
 GLANCE, SAMPLE = 128, 1000  # samples by which a teacher is judged: the more only where the few leave a doubt
-SHORTFALL = 0.02  # below its declared accuracy that nobody minds
+SHORTFALL = 0.02  # by which a share may be below the declared one
+LOOSE = 0.1  # by which any other figure may be worse than the declared one, as a share of it
 DRY_BATCH = 32
 PIXELS = 100.0, 255.0  # between them is the largest value of images that nobody brought between 0 and 1
 ABOUT_IMAGES = "images"  # the subject of what is said of their values
@@ -60,14 +63,11 @@ def passes(findings: Sequence[Finding]) -> None:
 
 def check_data(data: Data, batch: int) -> Iterator[Finding]:
     validation = len(data.validation) if data.validation else 0
-    text = f"{len(data.train)} train, {validation} validation, {len(data.classes)} classes, samples {data.shape}"
+    text = f"{len(data.train)} train, {validation} validation, {data.task.about}, samples {data.shape}"
     yield Finding("ok", "data", text)
-    counts = torch.bincount(data.train.targets, minlength=len(data.classes))
-    if (counts == 0).any():
-        empty = [data.classes[i] for i in (counts == 0).nonzero().flatten().tolist()]
-        yield Finding("warning", "data", f"no training sample of class {', '.join(empty[:5])}")
+    yield from (Finding("warning", "data", remark) for remark in data.task.remarks(data.train.targets))
     example = data.example(DRY_BATCH, torch.device("cpu"))
-    if example.is_floating_point() and example.ndim == 4 and example.min() >= 0:
+    if isinstance(example, Tensor) and example.is_floating_point() and example.ndim == 4 and example.min() >= 0:
         largest, (least, most) = example.max().item(), PIXELS
         if least < largest <= most:
             text = f"networks expect values between 0 and 1, and these reach {largest:g}: divide by 255, or give uint8"
@@ -92,72 +92,92 @@ def check_teacher(
     accept_weak: bool = False,
     name: str = "teacher",
 ) -> Iterator[Finding]:
-    """Is it really loaded? Its accuracy on some samples against chance, and against what it should be."""
+    """Is it really loaded? Its figures on some samples against chance, and against what the first one should be."""
     look = _look(teacher, data, GLANCE, settings)
     if isinstance(look, _Look) and not look.is_beyond_doubt(declared) and len(data.validation or data.train) > GLANCE:
         look = _look(teacher, data, SAMPLE, settings)
     if isinstance(look, str):
         yield Finding("error", name, look)
         return
-    text = f"{look.accuracy:.1%} on {look.samples} samples"
-    if look.accuracy <= look.chance + look.luck():
-        way = "load its weights, and check its normalisation and the order of the classes"
+    figure, text = look.figure, f"{look.figure.text(look.value, 1)} on {look.samples} samples"
+    if figure != data.task.figures[0] or figure.unit != "share":
+        text = f"{figure.title} {text}"
+    if look.is_at_chance():
+        way = "load its weights, and check its normalisation and the order of its outputs"
         level: Literal["warning", "error"] = "warning" if accept_weak else "error"
         yield Finding(level, name, f"{text}, which is chance level: {way} (accept_weak = true goes on all the same)")
-    elif declared is not None and look.accuracy < declared - SHORTFALL - look.spread(declared):
+    elif declared is not None and look.is_short_of(declared):
         way = "another normalisation, other weights or another data set?"
-        yield Finding("error", name, f"{text}, far below the {declared:.1%} that the recipe declares: {way}")
+        stated = figure.text(declared, 1)
+        yield Finding("error", name, f"{text}, far below the {stated} that the recipe declares: {way}")
     else:
-        yield Finding("ok", name, text + (f" (declared: {declared:.1%})" if declared is not None else ""))
+        yield Finding("ok", name, text + (f" (declared: {figure.text(declared, 1)})" if declared is not None else ""))
 
 
 @dataclass(frozen=True)
 class _Look:
-    """How often a teacher was right on some samples."""
+    """A teacher's figure on some samples, and how far luck reaches on so few."""
 
-    accuracy: float
+    figure: Figure
+    value: float
     samples: int
-    chance: float
+    luck: float  # beyond chance
+
+    def is_at_chance(self) -> bool:
+        chance = self.figure.chance
+        return chance is not None and self.figure.gain(self.value, chance) <= self.luck
 
     def is_beyond_doubt(self, declared: float | None) -> bool:
         """No need for more samples: guessing never gets so far, and what is declared is there without allowances."""
-        return self.accuracy > self.chance + 2 * self.luck() and self.accuracy >= (declared or 0.0) - SHORTFALL
+        chance = self.figure.chance
+        beyond = chance is None or self.figure.gain(self.value, chance) > 2 * self.luck
+        return beyond and (declared is None or self.figure.gain(self.value, declared) >= -self._shortfall(declared))
 
-    def luck(self) -> float:
-        """What guessing may get beyond chance; of a few samples nobody could be right often enough."""
-        return min(self.spread(self.chance), (1 - self.chance) / 2)
+    def is_short_of(self, declared: float) -> bool:
+        """Whether it is worse than declared by more than the allowance and three standard deviations."""
+        spread = 3 * math.sqrt(declared * (1 - declared) / self.samples) if self.figure.unit == "share" else 0.0
+        return self.figure.gain(self.value, declared) < -(self._shortfall(declared) + spread)
 
-    def spread(self, share: float) -> float:
-        """Three standard deviations."""
-        return 3 * math.sqrt(share * (1 - share) / self.samples)
+    def _shortfall(self, declared: float) -> float:
+        return SHORTFALL if self.figure.unit == "share" else LOOSE * abs(declared)
 
 
 def _look(teacher: nn.Module, data: Data, samples: int, settings: Settings) -> _Look | str:
     """At so many samples, spread over a whole part, since files go by class; or what is wrong with any answer."""
-    part, classes = data.validation or data.train, len(data.classes)
+    part, task = data.validation or data.train, data.task
     places = torch.linspace(0, len(part) - 1, min(samples, len(part)), dtype=torch.float64)
     sample = Part(part.source, part.ids[places.round().long()])
-    logits, labels = answers(settings.place(teacher), sample, settings.of_teacher)
-    if logits.shape[1:] != (classes,):
-        return f"it answers with {tuple(logits.shape[1:])}, the data have {classes} classes"
-    if not torch.isfinite(logits).all():
-        return "its answers hold NaN or infinity: its weights are broken"
-    return _Look((logits.argmax(1) == labels).double().mean().item(), len(sample), 1 / classes)
+    meter, wrong = task.meter(), set[str]()
+
+    def update(answer: Values, targets: Any) -> None:
+        if reason := task.misfit(answer):
+            wrong.add(reason)
+        elif nested.not_finite(answer):
+            wrong.add("its answers hold NaN or infinity: its weights are broken")
+        if not wrong:
+            meter.update(answer, targets)
+
+    walk(settings.place(teacher), sample, task, settings.of_teacher, update)
+    if wrong:
+        return sorted(wrong)[0]
+    figure = next((figure for figure in task.figures if figure.chance is not None), task.selecting)
+    return _Look(figure, meter.compute()[figure.name], len(sample), task.luck(figure, len(sample)))
 
 
 def check_network(role: str, network: nn.Module, data: Data, settings: Settings) -> Iterator[Finding]:
-    """Does it take the data's samples, and answer with one logit for each class?"""
+    """Does it take the data's samples, and answer as the task asks?"""
     example = settings.prepare(data.example(2, settings.torch_device))
     try:
         with torch.no_grad(), evaluating(settings.place(network)):
-            logits = logits_in(network(example))
+            answer = data.task.answer(call(network, example))
     except Exception as error:  # whatever somebody's network raises
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        yield Finding("error", role, f"it does not take samples of shape {tuple(example.shape[1:])}: {reason}")
+        yield Finding("error", role, f"it does not take samples of shape {nested.shape_of(example)}: {reason}")
         return
-    if logits.shape != (2, len(data.classes)):
-        text = f"it answers with shape {tuple(logits.shape[1:])}, the data have {len(data.classes)} classes"
-        yield Finding("error", role, text)
+    first = next(iter(answer.values()))
+    wrong = data.task.misfit(answer) if len(first) == 2 else f"it answers two samples with {len(first)} values"
+    if wrong:
+        yield Finding("error", role, wrong)
         return
     front = network if getattr(network, "is_front_of", False) else None
     before = f", inputs pass {type(front).__name__}({front.extra_repr()}) first" if front else ""
@@ -222,17 +242,18 @@ def _dry_run(
         )
     )
     inputs = settings.prepare(batch.inputs)
-    if not torch.isfinite(inputs).all():
-        broken = batch.ids[~torch.isfinite(inputs.flatten(1)).all(1)].tolist()[:5]
+    if places := nested.not_finite(inputs):
+        broken = batch.ids[places[:5]].tolist()
         raise UserError(f"the data hold NaN or infinity (samples {broken}): mend the data")
-    facts = facts_of(data)
+    facts, example = facts_of(data), nested.chosen(inputs, slice(2))
     objective = Objective(
         stage.objective,
         student=student,
         teacher=teachers,
-        example=inputs[:2],
+        example=example,
         facts=facts,
         teaching=settings.of_teacher.autocast,
+        task=data.task,
     )
     notes: list[str] = []
     forms = stand_ins.use(objective, teachers, data, settings, notes.append)
@@ -240,7 +261,7 @@ def _dry_run(
     student.train()
     for name, part in objective.parts.items():
         full = replace(part, schedule=None)  # what begins at weight 0 will train one day
-        alone = Objective(Sum((full,)), student=student, teacher=teachers, example=inputs[:2], facts=facts)
+        alone = Objective(Sum((full,)), student=student, teacher=teachers, example=example, facts=facts, task=data.task)
         yield _check_term(f"{subject}, term {name!r}", alone, part.weight(0.0), inputs, batch, settings)
     if not any(p.requires_grad for p in (*student.parameters(), *objective.owned.parameters())):
         return  # as its terms have said
@@ -288,15 +309,13 @@ def _propose_stored(subject: str, objective: Objective, foreseen: Callable[[Stor
         yield Finding("ok", subject, f"{found}, if {table} asks for them")
 
 
-def _forecast(
-    stored: Stored, stage: Stage, objective: Objective, inputs: Tensor, samples: int, step: float
-) -> Forecast:
-    answers = objective.ask(inputs)
-    seconds = min(clock.timed(lambda: objective.ask(inputs), inputs.device) for _ in range(3))
+def _forecast(stored: Stored, stage: Stage, objective: Objective, inputs: Any, samples: int, step: float) -> Forecast:
+    answers, device = objective.ask(inputs), nested.device(inputs) or torch.device("cpu")
+    seconds = min(clock.timed(lambda: objective.ask(inputs), device) for _ in range(3))
     return forecast(stored, stage, answers, samples, seconds, step)
 
 
-def _step(objective: Objective, course: Course, inputs: Tensor, batch: Batch, settings: Settings) -> Callable[[], None]:
+def _step(objective: Objective, course: Course, inputs: Any, batch: Batch, settings: Settings) -> Callable[[], None]:
     """One on this batch, to its end; patterns of names that match nothing are found before it."""
     rate = course.optimizer.lr
     optimizer = course.optimizer.build(parameter_groups(objective.student, objective.owned, rate, course.lr_scale))
@@ -314,7 +333,7 @@ def _step(objective: Objective, course: Course, inputs: Tensor, batch: Batch, se
 
 
 def _check_term(
-    subject: str, objective: Objective, at_first: float, inputs: Tensor, batch: Batch, settings: Settings
+    subject: str, objective: Objective, at_first: float, inputs: Any, batch: Batch, settings: Settings
 ) -> Finding:
     """Of a term by itself, in an objective without its schedule."""
     with settings.autocast():

@@ -7,11 +7,11 @@ from typing import Any
 from understudy import recipe as recipes
 from understudy.data.parts import Part
 from understudy.errors import UserError
-from understudy.files import read_json, write_atomically, write_json
+from understudy.files import write_atomically
 from understudy.measure.surroundings import command, machine, versions
 from understudy.recipe import Searched
 from understudy.recipe.space import Number
-from understudy.runs.measures import spread
+from understudy.runs.records import BestTrial, DataRecord, SearchRecord, TaskRecord, TestFigure, TrialRecord, Values
 from understudy.training.evaluate import scores
 from understudy.tuning.trials import Trial, best
 from understudy.tuning.tune import Tuning
@@ -21,15 +21,16 @@ BY_VALIDATION = "best by validation, its test accuracy"
 OPTIMISTIC = "best of all on test (optimistic, as the paper reports)"
 
 
-def execute(tuning: Tuning, count: int, *, also_optimistic: bool = False) -> dict[str, Any]:
+def execute(tuning: Tuning, count: int, *, also_optimistic: bool = False) -> SearchRecord:
     """Search, choose by validation, and only then look at the test part."""
+    path = tuning.folder.path / OUTCOME
     with tuning.folder.locked():
         trials = tuning.search(count)
-        before = read_json(tuning.folder.path / OUTCOME)
+        before = SearchRecord.read(path, way_out=f"remove {path}") if path.exists() else None
         if before is None or not _tells(before, trials, also_optimistic):
-            outcome = _outcome(tuning, trials, before or {}, also_optimistic)
+            outcome = _outcome(tuning, trials, before, also_optimistic)
             write_atomically(tuning.folder.path / TUNED, recipes.write(tuning.tuned(chosen_of(trials))).encode())
-            write_json(tuning.folder.path / OUTCOME, outcome)
+            write_atomically(path, outcome.text().encode())
             return outcome
     return before
 
@@ -58,72 +59,73 @@ def lines_to_paste(searched: Searched, values: Mapping[str, Number]) -> str:
     return "\n\n".join("\n".join([f"[{'.'.join(table)}]", *lines]) for table, lines in tables.items())
 
 
-def _tells(outcome: Mapping[str, Any], trials: Sequence[Trial], also_optimistic: bool) -> bool:
+def _tells(outcome: SearchRecord, trials: Sequence[Trial], also_optimistic: bool) -> bool:
     """Whether this is the outcome of these trials already."""
-    return len(outcome["trials"]) == len(trials) and (OPTIMISTIC in outcome["figures"] or not also_optimistic)
+    return len(outcome.trials) == len(trials) and (OPTIMISTIC in outcome.figures or not also_optimistic)
 
 
 def _outcome(
-    tuning: Tuning, trials: Sequence[Trial], before: Mapping[str, Any], also_optimistic: bool
-) -> dict[str, Any]:
+    tuning: Tuning, trials: Sequence[Trial], before: SearchRecord | None, also_optimistic: bool
+) -> SearchRecord:
     searched, chosen, data = tuning.searched, chosen_of(trials), tuning.trainer.data
-    figures: dict[str, Any] = {}
+    figures: dict[str, TestFigure] = {}
     if (test := data.test) is not None:  # the search is over
-        figures[BY_VALIDATION] = {"trial": chosen.number, "accuracy": spread(_accuracies(tuning, chosen, test))}
+        figures[BY_VALIDATION] = TestFigure(trial=chosen.number, values=_values(tuning, chosen, test))
         if also_optimistic:
             figures[OPTIMISTIC] = _highest_on_test(tuning, trials, test)
-    looks = [*before.get("test_read_after_trials", []), *([len(trials)] if test is not None else [])]
-    return {
-        "title": searched.recipe.title,
-        "command": command(),
-        "versions": versions(),
-        "machine": machine(),
-        "method": searched.method,
-        "seeds": list(searched.seeds),
-        "data": {
-            "name": searched.recipe.data.name,
-            "train": tuning.trainer.training_samples,
-            "validation": len(data.validation) if data.validation else 0,
-            "measured": len(test) if test is not None else 0,
-        },
-        "search": dict(searched.tune.search),
-        "sampler_seed": searched.tune.sampler_seed,
-        "best": {
-            "trial": chosen.number,
-            "settings": dict(chosen.values),
-            "validation": spread(chosen.validation),
-            "lines": lines_to_paste(searched, chosen.values),
-        },
-        "figures": figures,
-        "test_read_after_trials": list(dict.fromkeys(looks)),
-        "trials": [_told(trial) for trial in trials],
-    }
+    looks = [*(before.test_read_after_trials if before else []), *([len(trials)] if test is not None else [])]
+    return SearchRecord(
+        title=searched.recipe.title,
+        command=command(),
+        versions=versions(),
+        machine=machine(),
+        method=searched.method,
+        seeds=list(searched.seeds),
+        task=TaskRecord.of(data.task),
+        data=DataRecord(
+            name=searched.recipe.data.name,
+            train=tuning.trainer.training_samples,
+            validation=len(data.validation) if data.validation else 0,
+            measured=len(test) if test is not None else 0,
+        ),
+        search=dict(searched.tune.search),
+        sampler_seed=searched.tune.sampler_seed,
+        best=BestTrial(
+            trial=chosen.number,
+            settings=dict(chosen.values),
+            validation=Values(values=list(chosen.validation)),
+            lines=lines_to_paste(searched, chosen.values),
+        ),
+        figures=figures,
+        test_read_after_trials=list(dict.fromkeys(looks)),
+        trials=[_record(trial) for trial in trials],
+    )
 
 
-def _told(trial: Trial) -> dict[str, Any]:
-    return {
-        "trial": trial.number,
-        "state": trial.state,
-        "settings": dict(trial.values),
-        "validation": spread(trial.validation) if trial.validation else None,
-        "epochs": len(trial.curve or {}),  # with a validation accuracy, on the first seed
-        **({"reason": trial.reason} if trial.reason else {}),
-    }
+def _record(trial: Trial) -> TrialRecord:
+    return TrialRecord(
+        trial=trial.number,
+        state=trial.state,
+        settings=dict(trial.values),
+        validation=Values(values=list(trial.validation)) if trial.validation else None,
+        epochs=len(trial.curve or {}),  # with a validation figure, on the first seed
+        reason=trial.reason,
+    )
 
 
-def _highest_on_test(tuning: Tuning, trials: Sequence[Trial], test: Part) -> dict[str, Any]:
+def _highest_on_test(tuning: Tuning, trials: Sequence[Trial], test: Part) -> TestFigure:
     """What nobody should choose by: the trial that happens to be best on the test part."""
     complete = [trial for trial in trials if trial.state == "complete"]
-    found = {trial.number: spread(_accuracies(tuning, trial, test)) for trial in complete}
-    number = max(found, key=lambda number: (found[number]["mean"], -number))
-    return {"trial": number, "accuracy": found[number], "of": len(found)}
+    found = {trial.number: _values(tuning, trial, test) for trial in complete}
+    number = max(found, key=lambda number: (found[number].mean, -number))
+    return TestFigure(trial=number, values=found[number], of=len(found))
 
 
-def _accuracies(tuning: Tuning, trial: Trial, part: Part) -> list[float]:
+def _values(tuning: Tuning, trial: Trial, part: Part) -> Values:
     recipe, settings = tuning.recipe_of(trial), tuning.searched.recipe.settings
     with settings.in_force():
         students = tuning.trainer.students(recipe, tuning.place(trial))
-        return [scores(student, part, settings)["accuracy"] for student in students]
+        return Values(values=[scores(student, part, settings)["accuracy"] for student in students])
 
 
 def _inline(value: Any) -> str:

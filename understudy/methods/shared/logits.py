@@ -1,7 +1,7 @@
 """What methods on class scores share: the term that reads them, checks of shapes, divergence, the label's class."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,9 @@ Reduce = Literal["sum", "mean"]
 
 @dataclass(frozen=True)
 class LogitTerm(Term):
-    """A term on the class scores of the student and of its teacher."""
+    """A term on the class scores of the student and of its teacher, row by row."""
+
+    per: ClassVar[Literal["row", "sample", "batch"]] = "row"
 
     @property
     def reads(self) -> Reads:

@@ -1,0 +1,248 @@
+"""What a named data set is, how it is read, and how what was read becomes a ``Data``."""
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from understudy import nested
+from understudy.data.parts import Data, Part, channel_statistics, split
+from understudy.data.sources import InMemory, Source
+from understudy.errors import UserError, did_you_mean
+from understudy.nested import Shape
+from understudy.tasks import Classification, Task
+
+MEMORY_LIMIT = 512 * 1024**2  # bytes; larger sets are streamed by worker processes
+Progress = Callable[[str, int, int | None], None]  # file, bytes so far, bytes in all where known
+
+
+@dataclass(frozen=True)
+class Access:
+    """How a named data set is read, whichever it is.
+
+    Args:
+        root: the folder that the user named; None if none was.
+        verify: refuse files that are not the published ones.
+        download: download missing files.
+        progress: called with (file name, bytes so far, bytes in all or None) while downloading.
+        workers: processes that read what does not fit in memory.
+
+    >>> Access(root=Path("photos")).folder
+    PosixPath('photos')
+    """
+
+    root: Path | None = None
+    verify: bool = True
+    download: bool = True
+    progress: Progress | None = None
+    workers: int = 2
+
+    @property
+    def folder(self) -> Path:
+        """The folder that holds the data sets: ``root``, $UNDERSTUDY_DATA, or one in the user's cache."""
+        default = os.environ.get("UNDERSTUDY_DATA") or "~/.cache/understudy/data"
+        return self.root if self.root is not None else Path(default).expanduser()
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What was read: a training source, the way to the test source, the task, and facts for the run folder.
+
+    Without a task it is classification into ``classes``.
+    """
+
+    train: Source
+    open_test: Callable[[], Source] | None
+    classes: tuple[str, ...] = ()
+    facts: dict[str, object] = field(default_factory=dict)
+    task: Task | None = None
+
+    def named(self, classes: tuple[str, ...] | None) -> "Contents":
+        """The same with other class names, where some are given."""
+        if classes is None:
+            return self
+        if len(classes) != len(self.classes):
+            raise UserError(f"there are {len(self.classes)} classes, but classes= names {len(classes)}")
+        return replace(self, classes=classes)
+
+
+@dataclass(frozen=True)
+class Named:
+    """The settings of a data set whose classes may be called otherwise.
+
+    Args:
+        classes: the classes' names in the order of their numbers.
+    """
+
+    classes: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """The settings of a data set that has none of its own."""
+
+
+S = TypeVar("S")
+RESERVED = frozenset({"name", "root", "validation", "student_samples", "workers", "whiten", "task", "settings"})
+
+
+@dataclass(frozen=True)
+class DataSet(Generic[S]):
+    """A data set by name: one line about it, how it is read, and the settings of its own.
+
+    Args:
+        name: what ``understudy.data.load`` and ``[data] name = ...`` call it.
+        about: one line for people.
+        read: a function of its settings and of an ``Access``. It returns ``Contents``, or anything that
+            ``understudy.distill`` takes as data.
+        settings: a frozen dataclass whose fields are the settings; their annotations are checked.
+
+    >>> @dataclass(frozen=True)
+    ... class Settings:
+    ...     samples: int = 8
+    >>> def read(settings, access):
+    ...     return torch.zeros(settings.samples, 3), torch.arange(settings.samples) % 2
+    >>> DataSet("zeros", "zeros of two classes", read, Settings).configured({"samples": 4})
+    Settings(samples=4)
+    """
+
+    name: str
+    about: str
+    read: Callable[[S, Access], Any]
+    settings: type[S] = NoSettings  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if taken := RESERVED.intersection(self.known):
+            raise UserError(f"data set {self.name!r}: the setting {min(taken)!r} is one of all data sets; rename it")
+
+    @property
+    def known(self) -> list[str]:
+        """The names of its settings."""
+        return [setting.name for setting in dataclasses.fields(self.settings)]  # type: ignore[arg-type]
+
+    def mistakes(self, given: Mapping[str, Any], beside: Iterable[str] = ()) -> dict[str, str]:
+        """Each setting that cannot be, with the reason; ``beside`` are further keys that may have been meant."""
+        known = [*self.known, *beside]
+        reasons = {
+            key: f"data set {self.name!r} has no such setting{did_you_mean(key, known)}"
+            for key in given
+            if key not in self.known
+        }
+        checked = self._checked({key: value for key, value in given.items() if key in self.known})
+        return reasons | (checked if isinstance(checked, dict) else {})
+
+    def configured(self, given: Mapping[str, Any]) -> S:
+        """The settings as an object; a ``UserError`` for the first that cannot be."""
+        for key, reason in self.mistakes(given).items():
+            raise UserError(f"{self.name!r}: {key}: {reason}")
+        settings = self._checked(given)
+        assert not isinstance(settings, dict)
+        return settings
+
+    def _checked(self, given: Mapping[str, Any]) -> S | dict[str, str]:
+        """The settings as an object, or what is wrong with them."""
+        from pydantic import TypeAdapter, ValidationError  # late: it takes longer to import than all of this package
+
+        try:
+            return TypeAdapter(self.settings).validate_python(dict(given))
+        except ValidationError as error:
+            reasons: dict[str, str] = {}
+            for entry in error.errors():
+                message = str(entry["msg"])
+                missing = entry["type"] in ("missing", "missing_argument")
+                shown = f"{message[0].lower()}{message[1:]} (it is {entry['input']!r})"
+                reasons.setdefault(str(entry["loc"][0]), "it must be given" if missing else shown)
+            return reasons
+
+
+def assembled(found: Contents, *, name: str, validation: int | float, seed: int) -> Data:
+    """The data set in its three parts; the test source is opened only when it is asked for."""
+    task = found.task or Classification(found.classes)
+    checked(found.train, task, f"{name}, training part")
+    shape = sample_shape(found.train)
+    train, chosen = split(found.train, validation, seed=seed, strata=task.strata(found.train.targets))
+    mean, std = channel_statistics(train)
+    open_source = found.open_test
+
+    def open_test() -> Part:
+        assert open_source is not None
+        with plain_errors():
+            source = open_source()
+        checked(source, task, f"{name}, test part")
+        if sample_shape(source) != shape:
+            raise UserError(f"{name}: test samples have shape {sample_shape(source)}, training samples {shape}")
+        return Part(source, torch.arange(len(source)))
+
+    return Data(
+        train=train,
+        validation=chosen,
+        open_test=open_test if open_source else None,
+        task=task,
+        shape=shape,
+        name=name,
+        mean=mean,
+        std=std,
+        facts=found.facts,
+    )
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """A file that vanished or may not be read is the user's to put right."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot read {error.filename or 'the data'} ({error.strerror or error})") from error
+
+
+def checked(source: Source, task: Task, what: str) -> None:
+    """There are samples, and every target is one of the task; targets get the types in which training uses them."""
+    if not len(source):
+        raise UserError(f"{what}: there are no samples")
+    if len(source) != (targets := nested.count(source.targets)):
+        raise UserError(f"{what}: {len(source)} samples and {targets} labels; there must be one for each")
+    try:
+        source.targets = task.converted(source.targets)
+        task.check(source.targets)
+    except UserError as error:
+        raise UserError(f"{what}: {error}") from None
+
+
+def sample_shape(source: Source) -> Shape:
+    """The shape of one sample's input."""
+    if isinstance(source, InMemory):
+        return nested.shape_of(source.samples)
+    first = torch.zeros(1, dtype=torch.int64)
+    return nested.shape_of(next(iter(source.batches([first], torch.device("cpu")))))
+
+
+def file_hash(path: Path, algorithm: str = "sha256") -> str:
+    """A hash of a file of any size."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
+def check_md5(path: Path, found: str, expected: str) -> None:
+    """The file holds what was published."""
+    if found != expected:
+        raise UserError(
+            f"{path} is not the published file (md5 of its content {found}, expected {expected}): delete it to "
+            "download it again, or pass verify=False if the data are meant to differ"
+        )
+
+
+def md5_of_content(content: bytes) -> str:
+    """The md5 of what a file holds, unpacked."""
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def truncated(path: Path, expected: int, found: int) -> UserError:
+    """The line for a file of the wrong size."""
+    kind = "truncated" if found < expected else "too long"
+    return UserError(f"{path} is {kind}: {expected:,} bytes expected, {found:,} found; delete it and get it again")

@@ -1,0 +1,129 @@
+"""A folder of images per class: ROOT/train/CLASS/*.png, and ROOT/test (or ROOT/val) likewise."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Ge
+from torch import Tensor
+
+from understudy.data.dataset import MEMORY_LIMIT, Access, Contents, DataSet
+from understudy.data.pictures import SUFFIXES, decoded, dimensions
+from understudy.data.sources import InMemory, Source, Streamed
+from understudy.errors import UserError, did_you_mean
+
+_FEW = 256  # images that are read sooner than worker processes have started
+
+
+class Images:
+    """Image files as a map-style dataset: (C, size, size) of uint8, see ``pictures.decoded``."""
+
+    def __init__(self, paths: list[Path], labels: list[int], *, size: int, channels: int):
+        self.paths = paths
+        self.labels = labels
+        self.size = size
+        self.channels = channels
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return decoded(self.paths[index], (self.channels, self.size, self.size)), self.labels[index]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of a folder of images.
+
+    Args:
+        size: height and width that the images are brought to; by default their own, if they are square and all alike.
+        channels: 3 (colour) or 1 (grey).
+        classes: the class folders in the order of the class numbers; by default in the order of their names.
+    """
+
+    size: Annotated[int, Ge(1)] | None = None
+    channels: Literal[1, 3] = 3
+    classes: tuple[str, ...] | None = None
+
+
+def read(settings: Settings, access: Access) -> Contents:
+    """The training images now, if they fit in memory; of the test images only the names are looked up."""
+    root = access.root
+    if root is None:
+        raise UserError("the data set 'folder' needs root, the folder that holds train/CLASS/ with the images")
+    if not (root / "train").is_dir():
+        raise UserError(f"there is no folder {root / 'train'}: put each class's images into {root}/train/CLASS/")
+    classes = settings.classes or tuple(_subfolders(root / "train"))
+    if not classes:
+        raise UserError(f"{root / 'train'} holds no folders: put each class's images into a folder of its own")
+    train = _listed(root / "train", classes)
+    size = settings.size or _common_size(train[0])
+    make = partial(Images, size=size, channels=settings.channels)
+    test = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
+    test_images = make(*_listed(test, classes)) if test else None
+    return Contents(
+        train=_source(make(*train), access.workers),
+        open_test=partial(_source, test_images, access.workers) if test_images else None,
+        classes=classes,
+        facts={"folder": str(root), "test folder": str(test) if test else None, "size": size},
+    )
+
+
+def _common_size(paths: list[Path]) -> int:
+    """The side of images that are square and all alike; else the size has to be given."""
+    first = dimensions(paths[0])
+    for path in paths:
+        if (found := dimensions(path)) != first or found[0] != found[1]:
+            raise UserError(
+                f"the images differ in size or are not square ({paths[0]}: {first[0]} x {first[1]}, {path}: "
+                f"{found[0]} x {found[1]}): give size=..., the height and width that they are brought to"
+            )
+    return first[0]
+
+
+def _subfolders(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _listed(folder: Path, classes: tuple[str, ...]) -> tuple[list[Path], list[int]]:
+    """Every image file below the class folders, in the order of the classes and of their names."""
+    there = _subfolders(folder)
+    unknown = [name for name in there if name not in classes]
+    if unknown:
+        raise UserError(f"{folder / unknown[0]} is of no known class{did_you_mean(unknown[0], classes)}")
+    paths: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        files = list(_images(folder / name)) if name in there else []
+        if not files and folder.name == "train":
+            raise UserError(f"{folder / name} holds no images (files that end in {', '.join(SUFFIXES)})")
+        paths += files
+        labels += [label] * len(files)
+    if not paths:
+        raise UserError(f"{folder} holds no images: put each class's into {folder}/CLASS/, or remove the folder")
+    return paths, labels
+
+
+def _images(folder: Path) -> Iterable[Path]:
+    return sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    )
+
+
+def _source(images: Images, workers: int) -> Source:
+    """Decoded once into memory where they fit; else decoded by the workers whenever they are needed."""
+    labels = torch.tensor(images.labels)
+    streamed = Streamed(images, labels, workers=workers if len(images) > _FEW else 0)
+    if len(images) * images.channels * images.size**2 > MEMORY_LIMIT:
+        return Streamed(images, labels, workers=workers)
+    samples = torch.empty(len(images), images.channels, images.size, images.size, dtype=torch.uint8)
+    lists = list(torch.arange(len(images)).split(64))
+    for ids, batch in zip(lists, streamed.batches(lists, torch.device("cpu")), strict=True):
+        samples[ids] = batch  # type: ignore[assignment]  # pictures are one tensor
+    return InMemory(samples, labels)
+
+
+FOLDER = DataSet("folder", "your own images: ROOT/train/CLASS/*.png and ROOT/test/CLASS/*.png", read, Settings)

@@ -1,0 +1,192 @@
+"""Figures of what the networks answer: option by option, by confidence, and how alike they are inside."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from understudy.measure import Bin
+from understudy.report.figures.drawing import ALONE, GRID, INK, MARKERS, PAPER, SERIES, Drawn, axis_label, clipped, draw
+from understudy.runs.records import BASELINE, Method, Result, Similarity, Teacher
+from understudy.tasks import Figure
+
+FEWEST = 10  # samples of a bin that is shown
+MOST_OPTIONS = 16  # more are not told apart any more: those that changed most are shown
+LIGHT = 0.55  # of a colour: from there on letters upon it are those of paper
+
+
+def options(result: Result, colours: Mapping[str, str]) -> Drawn | None:
+    """The first figure of each option: from the student alone to the distilled one, and the teacher.
+
+    The largest gain comes first.
+    """
+    foremost, _ = result.foremost
+    first, names = result.first, result.task.options
+    ours, alone = _of_options(result, foremost), _of_options(result, BASELINE)
+    theirs = _scaled(result.teacher.measures.options, first) if result.teacher else []
+    if foremost == BASELINE or not ours or len(ours) != len(names) or len(alone) != len(names):
+        return None
+    told = [place for place in range(len(names)) if ours[place] is not None and alone[place] is not None]
+    change = {place: (ours[place] or 0.0) - (alone[place] or 0.0) for place in told}
+    order = sorted(told, key=lambda place: -first.quality(change[place]))
+    if len(order) > MOST_OPTIONS:
+        order = order[: MOST_OPTIONS // 2] + order[-(MOST_OPTIONS // 2) :]
+    if not order:
+        return None
+    changes = {place: f"{change[place]:+.1f}" if first.unit == "share" else f"{change[place]:+.2g}" for place in order}
+
+    def paint(figure: Any) -> None:
+        axes = figure.add_subplot()
+        rows = range(len(order))
+        colour = colours[foremost]
+        for row, place in enumerate(order):
+            axes.plot([alone[place], ours[place]], [row, row], color=colour, linewidth=3, alpha=0.35)
+            axes.annotate(changes[place], (1.02, row), xycoords=("axes fraction", "data"), va="center", color=INK)
+        dots = {"edgecolors": PAPER, "linewidths": 1, "zorder": 3}
+        if len(theirs) == len(names):
+            axes.scatter([theirs[p] for p in order], rows, s=120, marker="*", color=INK, label="teacher", **dots)
+        axes.scatter([alone[p] for p in order], rows, s=36, color=ALONE, label="alone", **dots)
+        axes.scatter([ours[p] for p in order], rows, s=46, color=colour, label=clipped(foremost), **dots)
+        axes.set_yticks(rows, [clipped(names[place]) for place in order])
+        axes.tick_params(axis="y", labelcolor=INK)
+        axes.set_ylim(len(order) - 0.4, -0.6)
+        axes.set_xlabel(axis_label(first, result.data.measured_on))
+        axes.spines["left"].set_visible(False)
+        figure.legend(loc="outside upper center", ncols=3, handletextpad=0.3, columnspacing=1.4)
+
+    points = " points" if first.unit == "share" else ""
+    words = ", ".join(f"{names[place]} {changes[place]}{points}" for place in order)
+    title = f"{first.title[0].upper()}{first.title[1:]} in detail: {foremost} against alone"
+    return draw("options", title, f"{title}: {words}", 1.15 + 0.3 * max(len(order), 3), paint)
+
+
+def calibration(result: Result, colours: Mapping[str, str]) -> Drawn | None:
+    """How often a network is right, by its confidence; on the diagonal as often as it is sure."""
+    lines = _lines(result, colours, {name: found.measures.calibration for name, found in result.methods.items()})
+    if result.teacher and result.teacher.measures.calibration:
+        lines.append(("teacher", INK, "*", result.teacher.measures.calibration))
+    owners: dict[str, Method | Teacher] = {**result.methods, **({"teacher": result.teacher} if result.teacher else {})}
+    spreads = {name: owner.spread("calibration_error") for name, owner in owners.items()}
+    words = f"Expected calibration error: {', '.join(f'{n} {one.percent()}' for n, one in spreads.items() if one)}"
+    labels = ("confidence, %", f"right on {result.data.measured_on}, %")
+    return _by_confidence("calibration", "Calibration", words, lines, labels, diagonal=True)
+
+
+def agreement(result: Result, colours: Mapping[str, str]) -> Drawn | None:
+    """How often the students answer as the teacher does, by how sure it is."""
+    lines = _lines(result, colours, {name: found.measures.agreement for name, found in result.methods.items()})
+    values = {name: found.spread("agreement") for name, found in result.methods.items()}
+    words = "Agreement with the teacher: " + ", ".join(f"{name} {v.percent()}" for name, v in values.items() if v)
+    labels = ("the teacher's confidence, %", "same answer, %")
+    return _by_confidence("agreement", "Agreement with the teacher by its confidence", words, lines, labels)
+
+
+def similarity(result: Result, method: str, name: str) -> Drawn | None:
+    """A map of linear CKA: the teacher's taps from first to last downwards, the student's to the right."""
+    found = result.similarity
+    if found is None or not found.methods.get(method) or not found.student:
+        return None
+    rows = found.methods[method]
+
+    def paint(figure: Any) -> None:
+        axes = figure.add_subplot()
+        for down, values in enumerate(rows):
+            for right, value in enumerate(values):
+                _cell(axes, right, down, min(max(value, 0.0), 1.0), value)
+        for taught, learnt in found.tapped.get(method, []):
+            if taught in found.teacher and learnt in found.student:
+                _frame(axes, found.student.index(learnt), found.teacher.index(taught))
+        axes.set_xlim(0, len(found.student))
+        axes.set_ylim(len(found.teacher), 0)
+        axes.set_xticks([place + 0.5 for place in range(len(found.student))], map(_tail, found.student), rotation=90)
+        axes.set_yticks([place + 0.5 for place in range(len(found.teacher))], map(_tail, found.teacher))
+        axes.set_xlabel(f"student, {clipped(method)}")
+        axes.set_ylabel("teacher")
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+
+    title = f"Inner likeness to the teacher, {method}"
+    words = f"{title}: linear CKA of {found.samples} samples; {_likest(found, rows)}"
+    return draw(name, title, words, 1.5 + 0.33 * len(found.teacher), paint)
+
+
+def _of_options(result: Result, method: str) -> list[float | None]:
+    found = result.methods.get(method)
+    return _scaled(found.measures.options, result.first) if found else []
+
+
+def _scaled(values: Sequence[float | None], figure: Figure) -> list[float | None]:
+    return [None if value is None else figure.scale * value for value in values]
+
+
+def _lines(
+    result: Result, colours: Mapping[str, str], bins: Mapping[str, Sequence[Bin]]
+) -> list[tuple[str, str, str, Sequence[Bin]]]:
+    markers = dict(zip(result.methods, MARKERS * len(result.methods), strict=False))
+    return [(name, colours[name], markers[name], found) for name, found in bins.items() if found]
+
+
+def _telling(bins: Sequence[Bin]) -> Sequence[Bin]:
+    """Without those whose few samples make them jump about."""
+    return [bin for bin in bins if bin.count >= FEWEST] or bins
+
+
+def _by_confidence(
+    name: str,
+    title: str,
+    words: str,
+    lines: Sequence[tuple[str, str, str, Sequence[Bin]]],
+    labels: tuple[str, str],
+    *,
+    diagonal: bool = False,
+) -> Drawn | None:
+    if not lines:
+        return None
+
+    def paint(figure: Any) -> None:
+        axes = figure.add_subplot()
+        if diagonal:
+            axes.plot([0, 100], [0, 100], color=GRID, linewidth=2)
+        for method, colour, marker, every in lines:
+            bins = _telling(every)
+            x, y = [100 * bin.confidence for bin in bins], [100 * bin.share for bin in bins]
+            axes.plot(x, y, color=colour, alpha=0.6, linewidth=1.4)
+            most = max(bin.count for bin in bins) or 1
+            sizes = [18 + 60 * bin.count / most for bin in bins]
+            label = clipped(method)
+            axes.scatter(x, y, s=sizes, color=colour, marker=marker, edgecolors=PAPER, label=label, zorder=3)
+        axes.set_xlabel(labels[0])
+        axes.set_ylabel(labels[1])
+        axes.set_xlim(right=102)
+        axes.set_ylim(top=102)
+        legend = figure.legend(loc="outside upper center", ncols=4, handletextpad=0.3, columnspacing=1.4)
+        for handle in legend.legend_handles:
+            handle.set_sizes([40])
+
+    return draw(name, title, words, 3.3, paint)
+
+
+def _cell(axes: Any, right: int, down: int, strength: float, value: float) -> None:
+    from matplotlib.patches import Rectangle
+
+    axes.add_patch(Rectangle((right, down), 1, 1, color=SERIES[0], alpha=strength, linewidth=0))
+    colour = PAPER if strength > LIGHT else INK
+    told = f"{100 * value:.0f}"
+    axes.annotate(told, (right + 0.5, down + 0.5), ha="center", va="center", color=colour, fontsize="small")
+
+
+def _frame(axes: Any, right: int, down: int) -> None:
+    from matplotlib.patches import Rectangle
+
+    axes.add_patch(Rectangle((right, down), 1, 1, fill=False, edgecolor=SERIES[1], linewidth=2.2, zorder=3))
+
+
+def _tail(path: str, most: int = 13) -> str:
+    """The end of a dotted path, which tells more than its beginning."""
+    return path if len(path) <= most else f"…{path[-(most - 1) :]}"
+
+
+def _likest(found: Similarity, rows: Sequence[Sequence[float]]) -> str:
+    told = []
+    for tap, values in zip(found.teacher, rows, strict=True):
+        best = max(range(len(values)), key=lambda place: values[place])
+        told.append(f"{tap} is most like {found.student[best]} ({values[best]:.2f})")
+    return ", ".join(told)

@@ -1,0 +1,23 @@
+"""The pages' templates; everything that is filled in is escaped unless it was made here."""
+
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+
+@cache
+def environment() -> Environment:
+    """Templates in which a name that is not there is a mistake, and texts are never markup."""
+    return Environment(
+        loader=PackageLoader("understudy.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def rendered(template: str, **values: object) -> str:
+    """A page, the same for the same values."""
+    return environment().get_template(template).render(**values)

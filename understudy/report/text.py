@@ -1,0 +1,96 @@
+"""A run as text: Markdown for notes and issues, LaTeX for papers, and the table for a terminal."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from understudy.report import render, tables
+from understudy.report.format import NONE, count, printable
+from understudy.report.page import heading
+from understudy.report.reading import read_result
+from understudy.report.render import markdown_text
+from understudy.runs.records import Result
+
+
+def as_markdown(run: Path) -> str:
+    """What was trained, what came out, seed by seed, and what it depends on."""
+    result = read_result(run)
+    table = tables.students(result)
+    paragraphs = [
+        f"# {markdown_text(result.title or result.data.name or run.name)}",
+        f"    {_line(result.command)}" if result.command else "",
+        render.markdown(table),
+        "\n".join(f"- {markdown_text(sentence)}" for sentence in _sentences(result)),
+        render.markdown(tables.paths(result.path, result.first)) if result.path else "",
+        _searched(result),
+        _measured(result),
+        _where(result),
+    ]
+    return "\n\n".join(paragraph for paragraph in paragraphs if paragraph) + "\n"
+
+
+def as_latex(run: Path) -> str:
+    """The table of students for a paper, with the verdicts as its caption."""
+    result = read_result(run)
+    table = tables.students(result).without("seeds", "bytes", "training")
+    caption = " ".join([tables.measured_note(result), *_sentences(result)])
+    lines = [
+        f"% {_line(result.command)}" if result.command else "",
+        r"\begin{table}",
+        r"\centering",
+        render.latex(table),
+        rf"\caption{{{render.latex_text(f'{heading(result)}. {caption}')}}}",
+        r"\end{table}",
+    ]
+    return "\n".join(line for line in lines if line) + "\n"
+
+
+def show(result: Result, console: Console) -> None:
+    """The first figure, size and speed against the teacher, then whether distillation helped."""
+    table = tables.students(result).without("seeds")
+    render.show(table, console, title=result.title)
+    render.say(console, table.note, "dim")
+    for training, reasons in result.broken.items():
+        render.say(console, f"broken: {training}: {'; '.join(reasons)}", "bold red")
+    for verdict in result.verdicts.values():
+        render.say(console, verdict.sentence, render.STYLES[verdict.verdict])
+    for note in result.notes:
+        render.say(console, note, "yellow")
+
+
+def _sentences(result: Result) -> list[str]:
+    """Broken students, then the verdicts; where some have seeds enough to be sure of something, those."""
+    broken = [f"Broken: {training}: {'; '.join(reasons)}." for training, reasons in result.broken.items()]
+    verdicts = list(result.verdicts.values())
+    sure = [verdict for verdict in verdicts if verdict.verdict != "unknown"]
+    return broken + [verdict.sentence for verdict in sure or verdicts]
+
+
+def _searched(result: Result) -> str:
+    if result.path is None:
+        return ""
+    counted = [f"{result.path.trainings} trainings in all, each once."] if result.path.trainings else []
+    return markdown_text(" ".join([*result.path.sentences, *counted]))
+
+
+def _measured(result: Result) -> str:
+    data = result.data
+    told = f"Measured once, on {count(data.measured)} {data.measured_on} samples; {count(data.train)} trained, "
+    told += f"{count(data.validation)} selected."
+    return told + f" Mean ± sample standard deviation over seeds {', '.join(map(str, result.seeds))}."
+
+
+def _where(result: Result) -> str:
+    seconds = sum(sum(method.seconds.values) for method in result.methods.values() if method.seconds)
+    machine = result.machine
+    if not machine:
+        return ""
+    versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
+    return markdown_text(
+        f"Students trained for {seconds / 60:.0f} min in all, on {machine.get('processor') or machine.get('system')} "
+        f"({machine.get('cores', NONE)} cores, {machine.get('threads', NONE)} threads used), {versions}."
+    )
+
+
+def _line(text: str) -> str:
+    return printable(" ".join(text.split()))

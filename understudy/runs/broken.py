@@ -1,0 +1,61 @@
+"""Students that are of no use, and why: what a mean over seeds would hide."""
+
+import math
+from collections.abc import Sequence
+
+from understudy.tasks import Figure
+
+SAME = 0.99  # of all samples with one and the same answer
+HUGE = 1e4  # values of answers beyond it: float16 ends at 65,504
+
+
+def reasons(
+    figure: Figure, value: float, luck: float = 0.0, *, constant: float | None = None, largest: float | None = None
+) -> list[str]:
+    """Why a student is of no use; empty where nothing is wrong.
+
+    Args:
+        value: the student's first figure.
+        luck: how far from chance a figure may be by luck; see ``Task.luck``.
+        constant: the share of samples that have the most frequent answer.
+        largest: the largest absolute value of all answers.
+
+    Example:
+        >>> reasons(Figure("accuracy", "accuracy", unit="share", chance=0.1), 0.1, constant=1.0)
+        ['its accuracy of 10.00 % cannot be told from chance (10.00 %)', 'it gives one answer for 100 % of the samples']
+    """
+    found = []
+    if not math.isfinite(value):
+        found.append(f"its {figure.title} is no number")
+    elif at_chance(figure, value, luck):
+        chance = figure.text(figure.chance or 0.0)
+        found.append(f"its {figure.title} of {figure.text(value)} cannot be told from chance ({chance})")
+    if constant is not None and constant >= SAME:
+        found.append(f"it gives one answer for {100 * constant:.3g} % of the samples")
+    if largest is not None and not largest <= HUGE:
+        size = f"as large as {largest:.2g}" if math.isfinite(largest) else "that are no numbers"
+        found.append(f"its answers have values {size}")
+    return found
+
+
+def collapse(figure: Figure, values: Sequence[float], luck: float = 0.0) -> str | None:
+    """The sentence of a training whose figure on validation was better once and ended at chance; otherwise None.
+
+    Example:
+        >>> collapse(Figure("accuracy", "accuracy", unit="share", chance=0.1), [0.1, 0.8, 0.1])
+        'its accuracy on validation fell from 80.00 % to 10.00 %'
+    """
+    finite = [value for value in values if math.isfinite(value)]
+    if len(values) < 2 or not finite or figure.chance is None:
+        return None
+    best, last = (max if figure.better == "higher" else min)(finite), values[-1]
+    if at_chance(figure, best, luck) or not at_chance(figure, last, luck):
+        return None
+    return f"its {figure.title} on validation fell from {figure.text(best)} to {figure.text(last)}"
+
+
+def at_chance(figure: Figure, value: float, luck: float) -> bool:
+    """Whether a figure is no better than what is expected by chance."""
+    if figure.chance is None:
+        return False
+    return not figure.gain(value, figure.chance) > luck

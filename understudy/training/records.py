@@ -1,0 +1,122 @@
+"""What a training writes: a line for each epoch, how each stage ended, and the record of the finished training.
+
+Each file is written and read by the same class. A file of another format, or one that is damaged, is one clear line.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from understudy.errors import UserError
+
+Figures = dict[str, float]
+
+
+class Record(BaseModel):
+    """Base of everything that is written as JSON: unknown keys are a mistake, values that are no numbers survive.
+
+    Example:
+        >>> StageEnd(stage="labels", epochs=3).model_dump_json(exclude_none=True)
+        '{"stage":"labels","epochs":3,"kept":"last","validation":{}}'
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+
+
+class File(Record):
+    """A record that is a whole file, with the version of its format."""
+
+    FORMAT: ClassVar[int] = 1
+    format: int = 1
+
+    @classmethod
+    def read(cls, path: Path, *, way_out: str) -> Self:
+        """The content of a file; what cannot be read is a `UserError` of one line that ends with the way out."""
+        try:
+            return cls.of_text(path.read_text(encoding="utf-8"), path, way_out=way_out)
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{path} is damaged ({error}): {way_out}") from error
+
+    @classmethod
+    def of_text(cls, text: str, path: Path, *, way_out: str) -> Self:
+        """The content of a text; ``path`` is named in errors."""
+        try:
+            content = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path} is damaged ({error}): {way_out}") from error
+        if not isinstance(content, dict):
+            raise UserError(f"{path} is damaged (a {type(content).__name__} in place of a table): {way_out}")
+        found = content.get("format")
+        if found != cls.FORMAT:
+            written = "names no format" if found is None else f"is of format {found!r}"
+            raise UserError(f"{path} {written}, and this version of understudy reads format {cls.FORMAT}: {way_out}")
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise UserError(f"{path} is damaged ({_first(error)}): {way_out}") from error
+
+    def text(self) -> str:
+        """The file's content: the same record gives the same bytes."""
+        return self.model_dump_json(indent=2) + "\n"
+
+
+class Epoch(Record):
+    """A line of ``metrics.jsonl``; fields of other programs' lines are left out."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    training: str
+    stage: str = ""
+    epoch: int
+    lr: float | None = None
+    loss: float | None = None
+    terms: Figures = Field(default_factory=dict)  # each term before its weight
+    weights: Figures = Field(default_factory=dict)
+    gradient_shares: Figures = Field(default_factory=dict)
+    seconds: float | None = None  # of the training so far
+    validation: Figures = Field(default_factory=dict)
+
+
+class StageEnd(Record):
+    """How a stage ended."""
+
+    stage: str
+    taught: bool | None = None  # whether its objective reads a teacher
+    epochs: int
+    kept: Literal["best", "last"] = "last"
+    best_epoch: int | None = None
+    validation: Figures = Field(default_factory=dict)  # of the weights that were kept
+
+
+class TrainingRecord(File):
+    """``result.json`` of one finished training; fields that only its writer needs are left out."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    training: str
+    key: str = ""
+    node: dict[str, JsonValue] = Field(default_factory=dict)
+    stages: list[StageEnd] = Field(default_factory=list)
+    seconds: float | None = None  # of training, all sessions together
+    steps: int = 0
+    objectives: dict[str, str] = Field(default_factory=dict)
+    session_seconds: float | None = None
+    digests: dict[str, str] = Field(default_factory=dict)  # SHA-256 of each file beside it
+
+    @property
+    def validation(self) -> Figures:
+        """The figures of the student that leaves."""
+        return self.stages[-1].validation if self.stages else {}
+
+    @property
+    def epochs(self) -> int:
+        return sum(stage.epochs for stage in self.stages)
+
+
+def _first(error: ValidationError) -> str:
+    """The first of its complaints, in one line."""
+    first: Any = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the whole file"
+    return f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}"
