@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.workload import BATCH, MEAN, SGD, STD, Loop, Work
-from understudy import CE, KD, Course, Settings, Stage, Stored, Views, optimizers
+from understudy import Course, Settings, Stage, Stored, Views, optimizers
 from understudy.bench.floors import Floor
 from understudy.methods import find
 from understudy.models import Normalized
 from understudy.teacher.shared import SharedPasses
+from understudy.terms import CE, KD
 from understudy.training.loop import Training
 
 PLAIN, FAST = Settings(), Settings(precision="bfloat16")

@@ -5,11 +5,12 @@ import torch
 
 import understudy
 from tests.terms.table import CLASSES, networks
-from understudy import AT, CE, KD, Course, Hint, Objective, Settings, Stage, auto, balanced, linear
+from understudy import Course, Objective, Settings, Stage, auto, balanced, linear
 from understudy.data import from_tensors
 from understudy.errors import UserError
 from understudy.methods.notation import parse
 from understudy.objective.balance import EVERY
+from understudy.terms import AT, CE, KD, Hint
 from understudy.training.apparatus import gradient_shares
 from understudy.training.loop import Training
 

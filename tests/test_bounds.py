@@ -8,24 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from understudy import (
-    AT,
-    CE,
-    KD,
-    Course,
-    Hint,
-    Objective,
-    Pair,
-    Settings,
-    Stage,
-    UserError,
-    bounds,
-    methods,
-    optimizers,
-    rates,
-)
+from understudy import Course, Objective, Pair, Settings, Stage, UserError, bounds, methods, optimizers, rates
 from understudy.methods import METHODS
-from understudy.terms import TERMS
+from understudy.terms import AT, CE, KD, TERMS, Hint
 
 
 @dataclasses.dataclass(frozen=True)

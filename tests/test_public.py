@@ -16,14 +16,8 @@ from understudy import terms
 from understudy.cli import app
 
 NAMES = """
-    AB AT BSS CAN CATKD CC CCDifferences CE CRD CRDBatch CWD CWTM ClassDistance ClassSpread Confidence Course
-    CurriculumKD DGKD DIST DKD DKPP DML DarkRank Distilled FSP FactorTransfer GradientAT Hint ICKD KD Lines
-    LogitRegression LogitsL1 MGD MLKD NKD NST Neurons NoisyTeacher OFA OFD Objective Outcome PKT Pair Paraphraser
-    RKDAngle RKDDistance
-    Reading Reads Review Rocket SP SRRL Settings SeveralTeachers SimKD Stage StandardisedKD Stored Sum Tap TappedNetwork
-    Term Triplets UserError VID Views VirtualTeacher Vote Watcher auto balanced data distill linear load losses
-    methods models
-    optimizers rates step
+    Course Distilled Lines Objective Outcome Pair Reading Reads Settings Stage Stored Tap TappedNetwork Term UserError
+    Views Watcher auto balanced data distill linear load losses methods models optimizers rates step tasks terms
 """
 LOSSES = """
     activation_boundaries attention_transfer batch_correlation boundary_kd can_discriminator can_student cat_kd
@@ -51,9 +45,9 @@ DATA = [
 ]
 TERMS = """
     AB AT BSS CAN CATKD CC CCDifferences CE CRD CRDBatch CWD CWTM ClassDistance ClassSpread Confidence CurriculumKD
-    DGKD DIST DKD DKPP DML DarkRank FSP FactorTransfer GradientAT Hint ICKD KD LogitRegression LogitsL1 MGD MLKD NKD NST
-    Neurons NoisyTeacher OFA OFD PKT Paraphraser RKDAngle RKDDistance Review Rocket SP SRRL SeveralTeachers SimKD
-    StandardisedKD Triplets VID VirtualTeacher Vote
+    DGKD DIST DKD DKPP DML DarkRank FSP FactorTransfer GradientAT Hint ICKD KD Labels LogitRegression LogitsL1 MGD
+    MLKD NKD NST Neurons NoisyTeacher OFA OFD PKT Paraphraser RKDAngle RKDDistance Review Rocket SP SRRL
+    SeveralTeachers SimKD StandardisedKD Triplets VID VirtualTeacher Vote
 """
 METHODS = {
     "alone": "label_smoothing",
@@ -125,7 +119,7 @@ COMMANDS = {
     "--checkpoint-seconds --check/--no-check --store --json",
     "taps": "model --student --shape --classes --all --trust --json",
     "methods": "name --json",
-    "report": "runs --sort --max-latency --max-size --min-accuracy --out --figures --markdown --json",
+    "report": "runs --sort --max-latency --max-size --reach/--min-accuracy --out --figures --markdown --latex --json",
     "bench": "recipe --method --seconds --set --settings --trust --json",
     "landscape": "run --grid --samples --part --seed --trust --json",
     "export": "student --to --out --tolerance --data --root --teacher --trust --json",

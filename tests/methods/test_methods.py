@@ -9,14 +9,14 @@ import torch
 
 import understudy
 from tests.terms.table import CLASSES, networks
-from understudy import CE, KD, Hint, UserError, linear
+from understudy import UserError, linear
 from understudy.data import from_tensors
 from understudy.methods import METHODS, find
 from understudy.methods.costs import cost, measured
 from understudy.methods.registry import known_terms
 from understudy.recipe.build import stages as stages_of
 from understudy.settings import Settings
-from understudy.terms import as_sum
+from understudy.terms import CE, KD, Hint, as_sum
 from understudy.training import preflight
 from understudy.training.course import Course
 from understudy.training.optimizers import SGD

@@ -2,9 +2,9 @@
 
 import pytest
 
-from understudy import CE, KD, Hint, UserError, linear, step
+from understudy import UserError, linear, step
 from understudy.methods.notation import parse
-from understudy.terms import as_sum
+from understudy.terms import CE, KD, Hint, as_sum
 
 
 @pytest.mark.parametrize(

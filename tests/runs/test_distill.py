@@ -16,10 +16,11 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import understudy
-from understudy import CE, KD, Course, Hint, LogitsL1, Settings, Stage, UserError, distill
+from understudy import Course, Settings, Stage, UserError, distill
 from understudy.distilling import Distilled
 from understudy.report import write_report
 from understudy.runs.folder import LATER
+from understudy.terms import CE, KD, Hint, LogitsL1
 from understudy.training.rates import Constant
 from understudy.training.watch import Watcher
 
@@ -91,7 +92,7 @@ def test_any_data_will_do(networks, vectors):
         ("terms", {"terms": "CE() + 0.5 * KD(2)"}),
         (CE() + KD() + Hint("hidden -> hidden"), {}),
         (
-            [Stage("a", understudy.Sum(Hint("hidden -> hidden").parts), COURSE), Stage("b", CE() + KD(), COURSE)],
+            [Stage("a", understudy.terms.Sum(Hint("hidden -> hidden").parts), COURSE), Stage("b", CE() + KD(), COURSE)],
             {"course": None},
         ),
     ],

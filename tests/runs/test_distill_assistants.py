@@ -105,7 +105,7 @@ def test_mistakes_are_one_clear_line(data):
     for options, words in [
         ({"method": "alone", "assistants": ["plain4"]}, "a method with a teacher"),
         ({"method": "takd", "assistants": ["plane4"]}, "no network is called 'plane4'"),
-        ({"method": understudy.CE(), "assistants": ["plain4"]}, "by its name"),
+        ({"method": understudy.terms.CE(), "assistants": ["plain4"]}, "by its name"),
     ]:
         with pytest.raises(UserError, match=words):
             run(data, teacher, student, **options)

@@ -109,7 +109,7 @@ def test_stages_that_need_the_teacher_itself_ask_it_and_say_why(train, at, tmp_p
     for term, reason in (
         (GradientAT("conv2 -> conv2"), "gradients through the teacher"),
         (Confidence(samples=2), "under dropout"),
-        (understudy.Hint("conv2 -> conv2"), 'stored.taps = "exact"'),
+        (understudy.terms.Hint("conv2 -> conv2"), 'stored.taps = "exact"'),
     ):
         stages = [Stage("only", CE() + term, course)]
         teacher = small.Student(width=6)

@@ -158,7 +158,7 @@ class CalledLogits(nn.Module):
 
 def test_a_module_called_logits_has_files_of_its_own(train, at, small, asked, tmp_path):
     teacher = CalledLogits()
-    stages = [Stage("only", CE() + KD() + 0.01 * understudy.Hint("logits -> conv2"), COURSE)]
+    stages = [Stage("only", CE() + KD() + 0.01 * understudy.terms.Hint("logits -> conv2"), COURSE)]
     live, _ = train(method=stages, teacher=teacher)
     asked.clear()
     first, _ = train(at(taps="exact"), method=stages, teacher=teacher)

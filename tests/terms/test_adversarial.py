@@ -5,13 +5,13 @@ import torch
 from torch import Tensor, nn
 
 from tests.terms.table import CLASSES, Net, networks
-from understudy import CE, Course, Objective, UserError, bounds
+from understudy import Course, Objective, UserError, bounds
 from understudy.methods import find
 from understudy.models.front import Normalized
 from understudy.proposals import PROPOSALS
 from understudy.settings import Settings
 from understudy.stage import Stage
-from understudy.terms import BSS, CAN, CRD, DML, CRDBatch, Facts, LogitsL1, Rocket, Term
+from understudy.terms import BSS, CAN, CE, CRD, DML, CRDBatch, Facts, LogitsL1, Rocket, Term
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.loop import Training
 from understudy.training.optimizers import SGD

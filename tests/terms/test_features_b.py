@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from tests.terms.rows_features_b import EMBEDDING, HEADS, MAPS, ROWS, STAGES
 from tests.terms.table import CLASSES, Net, Row, networks
-from understudy import CE, Objective, UserError, losses
+from understudy import Objective, UserError, losses
 from understudy._losses._maps import class_activation_maps
 from understudy.methods.shared.maps import BatchNorm
 from understudy.proposals import PLACEHOLDERS, PROPOSALS
 from understudy.taps import Answer, Tap
-from understudy.terms import CATKD, MGD, OFA, SRRL, DarkRank, Review, SimKD, Triplets
+from understudy.terms import CATKD, CE, MGD, OFA, SRRL, DarkRank, Review, SimKD, Triplets
 from understudy.training.course import Course
 
 RELATIONS = {"RKDDistance", "RKDAngle", "SP", "CC", "CCDifferences", "PKT", "DarkRank", "Triplets"}

@@ -8,15 +8,17 @@ from torch import Tensor, nn
 
 from tests.terms.table import CLASSES, Net, networks
 from tests.terms.test_terms import batch
-from understudy import CE, KD, Objective, UserError, bounds, linear
+from understudy import Objective, UserError, bounds, linear
 from understudy.methods import find
 from understudy.taps import Answer
 from understudy.terms import (
+    CE,
     CWTM,
     DGKD,
     DIST,
     DKD,
     DKPP,
+    KD,
     MLKD,
     NKD,
     Confidence,

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from tests.refusing import Refusing, without_autocast
-from understudy import CE, KD, Objective, Settings, Views
+from understudy import Objective, Settings, Views
 from understudy import settings as settings_module
 from understudy.methods import find
 from understudy.objective.side_stream import Beside
 from understudy.teacher import stand_in as teaching
 from understudy.teacher.folding import copied
+from understudy.terms import CE, KD
 from understudy.training.course import Course
 from understudy.training.loop import Training
 from understudy.training.optimizers import SGD

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from tests.terms.table import CLASSES, networks
-from understudy import CE, KD, Course, Hint, Settings, Stage
+from understudy import Course, Settings, Stage
 from understudy.data import from_tensors
+from understudy.terms import CE, KD, Hint
 from understudy.training import apparatus as apparatus_module
 from understudy.training import loop
 from understudy.training.apparatus import Apparatus, gradient_shares

@@ -184,7 +184,7 @@ def assembled(found: Contents, *, name: str, validation: int | float, seed: int)
         validation=chosen,
         open_test=open_test if open_source else None,
         task=task,
-        shape=shape,
+        shape=task.sizes(shape),
         name=name,
         mean=mean,
         std=std,

@@ -149,7 +149,7 @@ class Data:
     validation: Part | None
     open_test: Callable[[], Part] | None
     task: Task
-    shape: Any  # of one sample's input: of images channels, height, width; a dict where inputs are one
+    shape: tuple[int, ...]  # of one sample: of images channels, height, width; of texts tokens and positions
     name: str = "data"
     mean: tuple[float, ...] | None = None  # of each channel, between 0 and 1, over the training part
     std: tuple[float, ...] | None = None

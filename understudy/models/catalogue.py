@@ -18,6 +18,7 @@ from understudy.errors import UserError, did_you_mean
 from understudy.models import aflw, fitnets, outside
 from understudy.models.plain import plain
 from understudy.models.resnet import resnet, resnet_of_blocks
+from understudy.models.text_encoder import text_encoder
 from understudy.models.wrn import wrn
 
 
@@ -56,6 +57,7 @@ FAMILIES = (
     Family("maxout-mnist", "FitNets' teacher for MNIST", fitnets.maxout_mnist),
     Family("aflw-teacher", "FitNets' teacher for faces in 16x16 patches (one logit)", aflw.aflw_teacher),
     Family("aflw-fitnet<which>", "its students 1 and 2", aflw.aflw_fitnet),
+    Family("text-encoder", "transformer encoder for texts, of a width, depth and heads as you say", text_encoder),
 )
 
 

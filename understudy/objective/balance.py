@@ -17,7 +17,9 @@ def balanced(terms: Expression, *, published: bool = False) -> Sum:
 
     A number before a term then says how large its gradient is to be, as a multiple of the first term's.
 
-    >>> balanced(CE() + KD(temperature=4) + 0.5 * Hint("layer2 -> layer2"))
+    >>> from understudy.terms import CE, KD, Hint
+    >>> print(balanced(CE() + KD(temperature=4) + 0.5 * Hint("layer2 -> layer2")))
+    CE() + auto() * KD() + auto(0.5) * Hint(pair='layer2 -> layer2')
 
     Args:
         published: the terms come with weights that were tuned for a scale of their own (a method's defaults): these

@@ -36,9 +36,11 @@ class Outcome:
 class Objective(nn.Module):
     """Terms bound to networks.
 
+    >>> from understudy.terms import CE, KD
+    >>> teacher, student = torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)
     >>> objective = Objective(CE() + 0.9 * KD(temperature=4), student=student, teacher=teacher)
     >>> optimizer = torch.optim.SGD([*student.parameters(), *objective.owned.parameters()], lr=0.1)
-    >>> objective(images, labels).loss.backward()
+    >>> objective(torch.rand(2, 4), torch.tensor([0, 2])).loss.backward()
 
     ``owned`` are the modules that learn with the student (regressors), ``rivals`` those that play against it
     (discriminators; they want an optimizer of their own and learn from ``oppose``); the networks are neither. The

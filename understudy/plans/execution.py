@@ -49,7 +49,7 @@ def validation_of(record: Mapping[str, Any]) -> float | None:
 class Execution:
     """Carries nodes out in a run folder.
 
-    >>> with Here(casts, watcher, stop) as engine:
+    >>> with Here(casts, watcher, stop) as engine:  # doctest: +SKIP
     ...     execution = Execution(folder, casts, engine, store=store)
     ...     execution.submit(large, small)
     ...     for done in execution.results():  # more may be submitted meanwhile

@@ -10,6 +10,9 @@ from understudy.plans.node import Node
 class Plan:
     """Nodes in an order in which each stands after its teachers.
 
+    >>> data = {"name": "cifar10"}
+    >>> large = Node(name="large", network={"network": "plain10"}, role="teacher", data=data)
+    >>> small = Node(name="small", network={"network": "plain2"}, method="kd", teachers=["large"], data=data)
     >>> plan = Plan([small, large])
     >>> [node.name for node in plan]
     ['large', 'small']

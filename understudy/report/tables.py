@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from understudy.errors import UserError, did_you_mean
 from understudy.measure import Latency, Spread, Unit, Verdict
 from understudy.report import format as write
 from understudy.report.figures.drawing import variable
@@ -119,6 +120,25 @@ class Table:
         kept = [place for place, column in enumerate(self.columns) if column.key not in keys]
         rows = tuple(replace(row, cells=tuple(row.cells[place - 1] for place in kept[1:])) for row in self.rows)
         return replace(self, columns=tuple(self.columns[place] for place in kept), rows=rows)
+
+    def with_column(self, column: Column, cells: Mapping[str, Cell]) -> "Table":
+        """The same with one more column at the end.
+
+        Args:
+            column: its heading.
+            cells: by the names of the rows; a row that is not named has an empty one.
+
+        >>> table = Table("Students", (Column("name", ""),), (TableRow("alone", ()), TableRow("kd", ())))
+        >>> energy = Column("energy", "energy", "one sample")
+        >>> [row.cells[0].text for row in table.with_column(energy, {"kd": Cell(0.31, "number")}).rows]
+        ['–', '0.31']
+        """
+        unknown = set(cells) - {row.name for row in self.rows}
+        if unknown:
+            name = min(unknown)
+            raise UserError(f"the table has no row {name!r}{did_you_mean(name, [row.name for row in self.rows])}")
+        rows = tuple(replace(row, cells=(*row.cells, cells.get(row.name, EMPTY))) for row in self.rows)
+        return replace(self, columns=(*self.columns, column), rows=rows)
 
     def without_empty(self) -> "Table":
         """The same without columns that have no value in any row."""

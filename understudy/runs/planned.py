@@ -26,8 +26,8 @@ def carry_out(
 ) -> dict[str, Done]:
     """Train a plan's networks, or go on with it; answers with how each training ended, by its name.
 
-    >>> done = carry_out(Plan([large, small]), "runs/mine", store="store", workers=2)
-    >>> done["small"].validation
+    >>> done = carry_out(Plan([large, small]), "runs/mine", store="store", workers=2)  # doctest: +SKIP
+    >>> done["small"].validation  # doctest: +SKIP
 
     Args:
         out: the folder; a training that is done there is not repeated, one that was killed goes on where it was.

@@ -28,7 +28,7 @@ def predict(
 ) -> list[Prediction]:
     """What a student sees in images on disk, in the order in which they are named.
 
-    >>> predict("runs/mine", ["photos/*.jpg"])[0].classes
+    >>> predict("runs/mine", ["photos/*.jpg"])[0].classes  # doctest: +SKIP
 
     Args:
         student: a run folder, or a file that ``understudy export`` wrote.

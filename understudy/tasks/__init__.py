@@ -11,18 +11,26 @@ from understudy import plugins
 from understudy.errors import UserError, did_you_mean
 from understudy.nested import Nested
 from understudy.tasks.classification import Classification
+from understudy.tasks.multilabel import Binary, MultiLabel
+from understudy.tasks.regression import Landmarks, Regression
 from understudy.tasks.task import LOSS, Differing, Figure, Meter, Moves, Numbers, Rows, Task, Told, Values
+from understudy.tasks.text import Text
 
 __all__ = [
     "LOSS",
+    "Binary",
     "Classification",
     "Differing",
     "Figure",
+    "Landmarks",
     "Meter",
     "Moves",
+    "MultiLabel",
     "Numbers",
+    "Regression",
     "Rows",
     "Task",
+    "Text",
     "Told",
     "Values",
     "find",
@@ -38,8 +46,9 @@ def _wrong(name: str, thing: object) -> str | None:
     return None if thing.name == name else f"it calls itself {thing.name!r}"
 
 
+_OWN: tuple[type[Task], ...] = (Classification, MultiLabel, Binary, Regression, Landmarks, Text)
 _KNOWN: plugins.Registry[type[Task]] = plugins.Registry(
-    "task", plugins.TASKS, {kind.name: kind for kind in (Classification,)}, _wrong
+    "task", plugins.TASKS, {kind.name: kind for kind in _OWN}, _wrong
 )
 
 
@@ -59,7 +68,7 @@ def find(name: str) -> type[Task]:
 
 def from_description(description: Mapping[str, Any]) -> Task:
     """The task that ``Task.describe`` described."""
-    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in description.items()}
+    settings = {key: _as_tuples(value) for key, value in description.items()}
     kind = find(str(settings.pop("name", "")))
     try:
         return kind(**settings)
@@ -85,3 +94,7 @@ def made(task: "Task | str | Mapping[str, Any]", targets: Nested, names: Sequenc
         if setting not in known:
             raise UserError(f"task {kind.name!r} has no setting {setting!r}{did_you_mean(setting, known)}")
     return kind.of(targets, names=names, **settings)
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from understudy.errors import UserError
-from understudy.nested import Nested
+from understudy.nested import Nested, Shape
 
 Values: TypeAlias = Mapping[str, Tensor]  # an answer: tensors by name, whose first dimension is the sample
 LOSS = "loss"  # the mean supervised loss, which stands beside the figures of every evaluation
@@ -192,6 +192,12 @@ class Task(ABC):
     @abstractmethod
     def outputs(self) -> int:
         """How many values a network answers with, for building its last layer."""
+
+    def sizes(self, shape: Shape) -> tuple[int, ...]:
+        """What a network for inputs of this shape is built from: by default the shape of the first tensor."""
+        while not isinstance(shape, tuple) or (shape and not isinstance(shape[0], int)):
+            shape = next(iter(shape.values() if isinstance(shape, dict) else shape))  # type: ignore[assignment]
+        return shape  # type: ignore[return-value]
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -1,0 +1,246 @@
+"""Every task: its contract, and a training with methods on scores, on numbers and on features, resumed bit for bit."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from tests.conftest import Stopper
+from understudy import Objective, Settings, tasks
+from understudy.data import Data, Views, from_tensors
+from understudy.errors import UserError
+from understudy.losses import kd
+from understudy.objective.term import unfit
+from understudy.stage import Stage
+from understudy.stored import Stored
+from understudy.tasks import Binary, Classification, Figure, Landmarks, MultiLabel, Regression, Rows, Text
+from understudy.tasks.text import vocabulary_of, words
+from understudy.terms import KD, Hint, Labels, RKDDistance
+from understudy.training import preflight
+from understudy.training.course import Course
+from understudy.training.interrupt import Stopped, StopRequest
+from understudy.training.loop import Training
+from understudy.training.optimizers import SGD
+
+SENTENCES = ["a fine film", "a dull film", "fine , fine", "dull and long"] * 12
+IMAGES = torch.rand(48, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+class Net(nn.Module):
+    """A tiny network of images with a hidden layer that a hint can read."""
+
+    def __init__(self, outputs: int, width: int = 6):
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 3, padding=1)
+        self.out = nn.Linear(width, outputs)
+
+    def forward(self, x):
+        return self.out(self.conv(x).relu().mean((2, 3)))
+
+
+class Words(nn.Module):
+    def __init__(self, tokens: int, width: int = 6):
+        super().__init__()
+        self.embedding = nn.Embedding(tokens, width)
+        self.conv = nn.Linear(width, width)
+        self.out = nn.Linear(width, 2)
+
+    def forward(self, input_ids, attention_mask):
+        x = self.embedding(input_ids) * attention_mask.unsqueeze(2)
+        return self.out(self.conv(x.sum(1)))
+
+
+def made(name: str) -> Data:
+    bright = IMAGES.mean((2, 3))
+    if name == "text":
+        task = Text(("bad", "good"), vocabulary_of(SENTENCES), 6)
+        labels = torch.tensor([1, 0, 1, 0] * 12)
+        return from_tensors((task.encode(SENTENCES), labels), validation=8, task=task)
+    targets = {
+        "classification": bright.argmax(1),
+        "multilabel": (bright > 0.5).long(),
+        "binary": (bright[:, 0] > 0.5).long(),
+        "regression": bright,
+        "landmarks": torch.stack((8 * bright, 4 + bright), 2),
+    }[name]
+    return from_tensors((IMAGES, targets), (IMAGES, targets), validation=8, task=name)
+
+
+def networks(data: Data) -> tuple[nn.Module, nn.Module]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        if data.task.name == "text":
+            return Words(data.shape[0]), Words(data.shape[0])
+        return Net(data.task.outputs), Net(data.task.outputs)
+
+
+NAMES = ["classification", "multilabel", "binary", "regression", "landmarks", "text"]
+PLAIN = Settings(device="cpu", channels_last=False)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_task_is_described_and_made_anew(name):
+    task = made(name).task
+    again = tasks.from_description(__import__("json").loads(__import__("json").dumps(task.describe())))
+    assert again == task
+    assert hash(again) == hash(task)
+    assert isinstance(task.selecting, Figure)
+    assert task.about
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_meter_fed_in_pieces_finds_what_it_finds_at_once(name):
+    data, generator = made(name), torch.Generator().manual_seed(3)
+    task, targets = data.task, data.train.targets
+    answer = task.answer(torch.randn(len(data.train), task.outputs, generator=generator))
+    whole, pieces = task.meter(), task.meter()
+    whole.update(answer, targets)
+    for part in torch.arange(len(data.train)).split(7):
+        pieces.update({key: value[part] for key, value in answer.items()}, targets[part])
+    found = whole.compute()
+    assert pieces.compute() == pytest.approx(found, rel=1e-6)
+    assert {figure.name for figure in task.figures} | {"loss"} == set(found)
+    assert found["loss"] == pytest.approx(task.loss(answer, targets).double().mean().item(), rel=1e-5)
+    assert len(task.told(answer)) == len(data.train)
+    assert task.changed(task.kept(answer, targets), task.kept(answer, targets)) is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_training_is_resumed_bit_for_bit_with_stored_answers(name, tmp_path):
+    data = made(name)
+    scores = data.task.rows_per_sample is not None
+    taps = "conv -> conv"
+    terms = Labels() + Hint(taps) + RKDDistance(taps) if not scores else Labels() + 0.5 * KD() + Hint(taps)
+    stage = Stage("only", terms, Course(epochs=2, batch=8, optimizer=SGD(lr=0.002)))
+
+    def training(folder, stop=None, after=0):
+        teacher, student = networks(data)
+        stop = stop or StopRequest()
+        return Training(
+            student, [teacher], [stage], data, settings=PLAIN, checkpoint_folder=folder, every=0.0,
+            stored=Stored(folder=str(tmp_path / "stored"), taps="exact"), watcher=Stopper(stop, after), stop=stop,
+        )  # fmt: skip
+
+    whole = training(tmp_path / "whole")
+    ended = whole.run()
+    assert set(ended["stages"][0]["validation"]) >= {data.task.selecting.name, "loss"}
+    with pytest.raises(Stopped):
+        training(tmp_path / "halves", StopRequest(), 7).run()
+    second = training(tmp_path / "halves")
+    second.run()
+    for key, value in whole.student.state_dict().items():
+        assert torch.equal(value, second.student.state_dict()[key]), key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_preflight_passes(name):
+    data = made(name)
+    teacher, student = networks(data)
+    findings = [*preflight.check_data(data, 8), *preflight.check_network("student", student, data, PLAIN)]
+    stage = Stage("only", Labels() + Hint("conv -> conv"), Course(epochs=1, batch=8))
+    findings += preflight.check_stage(stage, student, [teacher], data, PLAIN)
+    assert not [finding for finding in findings if finding.level == "error"]
+    assert next(iter(preflight.check_teacher(teacher, data, PLAIN))).subject == "teacher"
+    wrong = nn.Sequential(nn.Flatten(), nn.Linear(192, 17))
+    if name != "text":
+        assert "17" in next(iter(preflight.check_network("student", wrong, data, PLAIN))).text
+
+
+def test_kd_of_one_logit_is_the_kl_of_two_bernoulli_distributions():
+    student, teacher = torch.tensor([[0.3], [-1.0]]), torch.tensor([[1.5], [0.5]])
+    task, targets = Binary(("face",)), torch.tensor([[1.0], [0.0]])
+    rows = [task.rows({"logits": logits}, targets) for logits in (student, teacher)]
+    found = rows[0].fold(kd(rows[0].flat, rows[1].flat, temperature=1.0))
+    p, q = teacher.sigmoid(), student.sigmoid()
+    expected = (p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()).squeeze(1)
+    torch.testing.assert_close(found, expected)
+    assert (found > 0.1).all()
+
+
+def test_rows_fold_by_their_weights():
+    rows = Rows(torch.zeros(2, 3, 4), weights=torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]))
+    assert rows.fold(torch.tensor([2.0, 4.0, 100.0, 1.0, 1.0, 1.0])).tolist() == [3.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("task", "targets", "words"),
+    [
+        (Classification(("a", "b")), torch.tensor([0, 2]), "sample 1 has label 2"),
+        (MultiLabel(("a", "b")), torch.tensor([[0.0, 1.0], [0.5, 1.0]]), "sample 1 has the target"),
+        (Binary(), torch.zeros(2, 3), "binary"),
+        (Regression(("a",)), torch.tensor([[1.0], [float("nan")]]), "sample 1"),
+        (Landmarks(("a x", "a y")), torch.tensor([[[1.0, 1.0]], [[float("nan"), 1.0]]]), "sample 1"),
+    ],
+)
+def test_a_wrong_target_is_told_with_its_sample(task, targets, words):
+    with pytest.raises(UserError, match=words):
+        task.check(targets)
+
+
+@pytest.mark.parametrize("name", ["regression", "landmarks"])
+def test_a_method_on_class_scores_is_refused_where_there_are_none(name):
+    data = made(name)
+    teacher, student = networks(data)
+    assert "has none" in unfit(KD(), data.task)
+    with pytest.raises(UserError, match="term 'kd' does not fit the task"):
+        Objective(Labels() + KD(), student=student, teacher=teacher, task=data.task)
+
+
+def test_landmarks_move_with_their_pixels():
+    task = Landmarks(("l x", "l y", "r x", "r y"), mirror=((0, 1),))
+    size = 12
+    points = torch.tensor([[[4.0, 5.0], [7.0, 6.0]]]).repeat(32, 1, 1)
+    images = torch.zeros(32, 1, size, size)
+    images[:, 0, 5, 4], images[:, 0, 6, 7] = 1.0, 2.0
+    views, ids = Views(shift=3, flip=True), torch.arange(32)
+    drawn = views.draw(images, 0, 0, ids)
+    moved = task.moved(points, views.moved((size, size), 0, 0, ids))
+    mirrored = views.moved((size, size), 0, 0, ids).mirrored
+    assert 0 < int(mirrored.sum()) < 32
+    for number in range(32):
+        for place, value in enumerate((2.0, 1.0) if mirrored[number] else (1.0, 2.0)):
+            x, y = moved[number, place].tolist()
+            assert drawn[number, 0, int(y), int(x)] == value
+
+
+def test_landmarks_that_are_not_marked_count_nowhere():
+    task = Landmarks(("a x", "a y", "b x", "b y", "c x", "c y"))
+    nan = float("nan")
+    targets = torch.tensor([[[0.0, 0.0], [4.0, 9.0], [nan, nan]]])
+    answer = {"values": torch.tensor([[0.0, 0.0, 4.0, 9.0, 100.0, 100.0]])}
+    assert task.loss(answer, targets).item() == 0
+    assert task.errors_of(answer["values"], targets).item() == 0
+    answer = {"values": torch.tensor([[0.0, 6.0, 4.0, 9.0, 0.0, 0.0]])}
+    assert task.errors_of(answer["values"], targets).item() == pytest.approx(3 / 6)  # of the box of 4 x 9
+
+
+def test_wordpieces_are_the_longest_that_there_are():
+    vocabulary = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "un", "##aff", "##able", "##a", "run")
+    task = Text(("a", "b"), vocabulary, 8, "wordpiece")
+    assert task.encode(["unaffable run xyz"])["input_ids"].tolist() == [[2, 4, 5, 6, 8, 1, 3, 0]]
+    assert words("Don't!") == ["don", "'", "t", "!"]
+
+
+def test_views_are_refused_for_texts():
+    data = made("text")
+    stream = data.train.epoch(0, seed=0, batch=4, views=Views(flip=True), task=data.task, device=torch.device("cpu"))
+    with pytest.raises(UserError, match="input_ids"):
+        next(stream)
+
+
+def test_settings_of_a_task_are_checked():
+    targets = torch.rand(10, 2)
+    assert tasks.made({"name": "regression", "form": "huber"}, targets).form == "huber"
+    with pytest.raises(UserError, match="no setting 'from'; did you mean 'form'"):
+        tasks.made({"name": "regression", "from": "huber"}, targets)
+    with pytest.raises(UserError, match="no task 'regresion'; did you mean 'regression'"):
+        tasks.made("regresion", targets)
+
+
+def test_figures_say_which_way_is_better():
+    higher, lower = Figure("a", "a", unit="share"), Figure("b", "b", "lower")
+    assert (higher.gain(0.7, 0.5), lower.gain(0.7, 0.5)) == pytest.approx((0.2, -0.2))
+    assert higher.quality(1.0) > higher.quality(0.0)
+    assert lower.quality(1.0) < lower.quality(0.0)
+    assert replace(higher, chance=0.5).chance == 0.5

@@ -1,0 +1,79 @@
+"""The ``>>>`` examples of the package's docstrings are true, and every public name has one.
+
+An example sees the names of its module, ``torch`` and ``understudy``, and runs in an empty folder with seed 0.
+"""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+import types
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+import understudy
+
+OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
+PACKAGES = ["data", "losses", "methods", "models", "optimizers", "rates", "tasks", "terms"]
+MODULES = [
+    module.name for module in pkgutil.walk_packages(understudy.__path__, "understudy.") if "__main__" not in module.name
+]
+
+WITHOUT = """
+    ClampedRMSprop MaxNorm parameter_groups rival_groups
+    AB AT AdamW BSS Batch CATKD CC CCDifferences CRD CRDBatch CWD CWTM ClassDistance ClassSpread Confidence Constant
+    Contents Conv Cosine Course CurriculumKD DGKD DKPP DML DarkRank Data Differing Distilled Expression FSP
+    FactorTransfer Facts Front GradientAT Graft ICKD Linear Lines LogitRegression MGD MLKD Maxout MaxoutNet Meter
+    Moves NKD NST NetworkSpec Neurons NoisyTeacher Normalized Numbers OFA OFD OneCycle Outcome PKT Pair Paraphraser
+    Part RKDAngle RKDDistance RMSProp Reading Reads Review Rocket SGD SP SRRL Settings SeveralTeachers Shapes SimKD
+    Stage StandardisedKD Step Stored Sum Tap TappedNetwork Task Term Told Triplets UserError VID Views
+    VirtualTeacher Vote Watcher Whitened Whitening activation_boundaries aflw_fitnet aflw_teacher as_sum
+    attention_transfer auto batch_correlation boundary_kd build cat_kd class_correlation class_distance class_spread
+    confident_regression correlation_congruence correlation_of_differences crd curriculum_kd cwd cwtm darkrank
+    depth_net dgkd dkpp ensemble_kd factor_transfer fitnet fitnet_mnist from_description front_from fsp
+    gradient_attention hierarchical_context ickd info_nce linear load load_weights logit_regression maxout_cifar
+    maxout_mnist maxout_svhn mgd mlkd mutual_kl names neurons nkd noisy_logit_regression nst ofa ofd
+    paraphraser_reconstruction pkt plain read_weights regraft relative_dissimilarity resnet rkd_angle rkd_distance
+    rocket_hint similarity_preserving simkd srrl_features srrl_logits standardised_kd step vid virtual_teacher_kd
+    vote_cross_entropy wrn
+"""  # to be emptied
+
+
+def examples(module: types.ModuleType) -> Iterator[doctest.DocTest]:
+    found = doctest.DocTestFinder(exclude_empty=True).find(
+        module, extraglobs={"torch": torch, "understudy": understudy}
+    )
+    return (test for test in found if test.examples)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_of_docstrings_are_true(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runner = doctest.DocTestRunner(optionflags=OPTIONS, verbose=False)
+    report: list[str] = []
+    for test in examples(importlib.import_module(name)):
+        torch.manual_seed(0)
+        runner.run(test, out=report.append)
+    assert not runner.failures, "".join(report)
+
+
+def public() -> dict[str, object]:
+    """The public functions and classes, by the path by which users import them."""
+    names = {}
+    for package in (understudy, *(getattr(understudy, name) for name in PACKAGES)):
+        listed = getattr(package, "__all__", None) or [name for name in vars(package) if not name.startswith("_")]
+        for name in listed:
+            value = getattr(package, name)
+            of_this_package = value.__module__.startswith("understudy") if hasattr(value, "__module__") else False
+            if package in (understudy.optimizers, understudy.rates):
+                of_this_package = of_this_package and value.__module__ == package.__name__
+            if of_this_package and (inspect.isclass(value) or inspect.isfunction(value)):
+                names[f"{package.__name__}.{name}"] = value
+    return names
+
+
+def test_every_public_name_has_an_example():
+    missing = {path.rpartition(".")[2] for path, value in public().items() if ">>>" not in (value.__doc__ or "")}
+    assert sorted(missing - set(WITHOUT.split())) == []

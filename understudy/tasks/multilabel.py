@@ -1,0 +1,215 @@
+"""Several labels that hold or do not hold, each by itself; and the same for a single one (binary classification).
+
+A network answers with one logit for each label. For methods on class scores a logit z is a row with the two options
+``(0, z)``: its softmax is (1 - p, p) with p the sigmoid of z, so that ``kd`` is the KL of two Bernoulli distributions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from understudy.errors import OptionalPackageError, UserError
+from understudy.nested import Nested
+from understudy.precision import wide
+from understudy.tasks.classification import LOGITS
+from understudy.tasks.task import Figure, Meter, Rows, Task, Told, Values, only
+
+
+@dataclass(frozen=True)
+class MultiLabel(Task):
+    """Labels that hold or do not: targets are 0 or 1 (N, L), answers are logits (N, L), the loss is the BCE.
+
+    Args:
+        labels: their names.
+        shares: of each label, the share of the training samples for which it holds, which says what chance is.
+
+    >>> task = MultiLabel(("indoors", "people"))
+    >>> task.told({"logits": torch.tensor([[-2.0, 3.0]])})[0].text
+    'people 95.3 %'
+    """
+
+    labels: tuple[str, ...] = ("label",)
+    shares: tuple[float, ...] = ()
+
+    name: ClassVar[str] = "multilabel"
+    rows_per_sample: ClassVar[Literal["one", "many"] | None] = "many"
+    likeness: ClassVar[tuple[Figure, ...]] = (Figure("agreement", "agrees with the teacher", unit="share"),)
+
+    @classmethod
+    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: Any) -> Self:
+        values = _columns(targets)
+        if isinstance(names, int) or names is None or len(names) != values.shape[1]:
+            names = [f"label {number}" for number in range(values.shape[1])]
+        shares = tuple(round(share, 4) for share in values.float().mean(0).tolist())
+        return cls(**{"labels": tuple(names), "shares": shares, **settings})
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        shares = self.shares
+        even = sum(shares) / len(shares) if shares else None
+        most = sum(max(share, 1 - share) for share in shares) / len(shares) if shares else None
+        return (
+            Figure("average_precision", "mean average precision", unit="share", chance=even),
+            Figure("f1", "macro F1", unit="share"),
+            Figure("accuracy", "accuracy", unit="share", chance=most),
+        )
+
+    @property
+    def outputs(self) -> int:
+        return len(self.labels)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.labels
+
+    @property
+    def about(self) -> str:
+        return f"{len(self.labels)} labels"
+
+    def converted(self, targets: Nested) -> Nested:
+        return _columns(targets).float()
+
+    def check(self, targets: Nested) -> None:
+        values = _columns(targets)
+        if values.shape[1] != len(self.labels):
+            raise UserError(f"targets have shape {tuple(values.shape)}, and there are {len(self.labels)} labels")
+        wrong = ((values != 0) & (values != 1)).any(1).nonzero().flatten()
+        if len(wrong):
+            first = int(wrong[0])
+            raise UserError(f"sample {first} has the target {values[first].tolist()}; a label is 0 or 1")
+
+    def remarks(self, targets: Nested) -> Sequence[str]:
+        shares = _columns(targets).float().mean(0)
+        constant = [self.labels[place] for place in ((shares == 0) | (shares == 1)).nonzero().flatten().tolist()]
+        return [f"the same for every training sample: label {', '.join(constant[:5])}"] if constant else []
+
+    def strata(self, targets: Nested) -> Tensor | None:
+        values = _columns(targets)
+        return values[:, 0].long() if values.shape[1] == 1 else None
+
+    def mixed(self, targets: Nested, partners: Nested, share: Tensor) -> Nested:
+        own, other = _columns(targets).float(), _columns(partners).float()
+        return torch.lerp(other, own, share.view(-1, 1).to(own.dtype))
+
+    def answer(self, output: Any) -> Values:
+        logits = only(output, LOGITS)
+        return {LOGITS: logits.unsqueeze(1) if logits.ndim == 1 else logits}
+
+    def misfit(self, answer: Values) -> str | None:
+        shape = tuple(answer[LOGITS].shape[1:])
+        return None if shape == (len(self.labels),) else f"it answers with shape {shape}, and there are {self.about}"
+
+    def loss(self, answer: Values, targets: Nested, *, smoothing: float = 0.0) -> Tensor:
+        """Binary cross-entropy, the mean over the labels of a sample."""
+        wanted = _columns(targets).float() * (1 - smoothing) + smoothing / 2
+        return F.binary_cross_entropy_with_logits(wide(answer[LOGITS]), wanted, reduction="none").mean(1)
+
+    def rows(self, answer: Values, targets: Nested | None) -> Rows:
+        logits = wide(answer[LOGITS])
+        labels = None if targets is None else _columns(targets).long()
+        return Rows(torch.stack((torch.zeros_like(logits), logits), -1), labels)
+
+    def together(self, answers: Sequence[Values]) -> Values:
+        """The logits of the mean of the probabilities; a single answer as it is."""
+        if len(answers) == 1:
+            return answers[0]
+        return {LOGITS: torch.stack([answer[LOGITS].double().sigmoid() for answer in answers]).mean(0).logit()}
+
+    def meter(self) -> Meter:
+        return LabelMeter(len(self.labels))
+
+    def compared(self, student: Values, teacher: Values, targets: Nested) -> dict[str, float]:
+        same = (student[LOGITS] > 0) == (teacher[LOGITS] > 0)
+        return {"agreement": same.double().mean().item()}
+
+    def commonest(self, answer: Values) -> float | None:
+        _, counts = (answer[LOGITS] > 0).unique(dim=0, return_counts=True)
+        return counts.max().item() / len(answer[LOGITS])
+
+    def told(self, answer: Values, *, top: int = 3) -> list[Told]:
+        """The labels that hold, the likeliest first."""
+        lines = []
+        for shares in answer[LOGITS].double().sigmoid():
+            order = shares.argsort(descending=True).tolist()
+            named = [(self.labels[place], shares[place].item()) for place in order]
+            holding = [(name, share) for name, share in named if share > 0.5]
+            text = ", ".join(f"{name} {100 * share:.1f} %" for name, share in holding) or "none"
+            record = {"labels": [{"label": name, "probability": share, "holds": share > 0.5} for name, share in named]}
+            lines.append(Told(text, record))
+        return lines
+
+
+@dataclass(frozen=True)
+class Binary(MultiLabel):
+    """One label that holds or does not: targets are 0 or 1 (N), answers one logit.
+
+    >>> Binary(("face",)).told({"logits": torch.tensor([[0.0], [4.0]])})[1].text
+    'face 98.2 %'
+    """
+
+    name: ClassVar[str] = "binary"
+
+    @classmethod
+    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: Any) -> Self:
+        if not isinstance(names, int) and names is not None and len(names) == 2:
+            names = names[1:]  # of two classes the second one is what holds
+        return super().of(targets, names=names, **settings)
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        precision, f1, accuracy = super().figures
+        return accuracy, Figure(precision.name, "average precision", unit="share", chance=precision.chance), f1
+
+    def check(self, targets: Nested) -> None:
+        if _columns(targets).shape[1] != 1:
+            raise UserError(f"targets have shape {tuple(_columns(targets).shape)}; a binary task has one, 0 or 1")
+        super().check(targets)
+
+
+class LabelMeter:
+    """Average precision and F1 by torchmetrics, accuracy and loss from sums."""
+
+    def __init__(self, labels: int):
+        self.count = 0
+        self.sums: Tensor | None = None
+        self.precision, self.f1 = (_metric(name, labels) for name in ("AveragePrecision", "F1Score"))
+
+    def update(self, answer: Values, targets: Nested) -> None:
+        logits, wanted = answer[LOGITS].float(), _columns(targets)
+        exact = torch.float32 if logits.device.type == "mps" else torch.float64
+        right = ((logits > 0) == (wanted > 0.5)).to(exact).mean(1).sum()
+        loss = F.binary_cross_entropy_with_logits(logits.to(exact), wanted.to(exact), reduction="none").mean(1).sum()
+        sums = torch.stack((right, loss))
+        self.sums = sums if self.sums is None else self.sums + sums
+        self.count += len(logits)
+        for metric in (self.precision, self.f1):
+            metric.to(logits.device).update(logits.sigmoid(), wanted.long())
+
+    def compute(self) -> dict[str, float]:
+        if self.sums is None:
+            raise UserError("there are no samples to measure on")
+        accuracy, loss = (self.sums / self.count).tolist()
+        precision, f1 = (float(metric.compute()) for metric in (self.precision, self.f1))
+        return {"average_precision": precision, "f1": f1, "accuracy": accuracy, "loss": loss}
+
+
+def _metric(name: str, labels: int) -> Any:
+    try:
+        from torchmetrics import classification
+    except ModuleNotFoundError as error:
+        raise OptionalPackageError("torchmetrics", "metrics", "measuring average precision and F1") from error
+    if labels == 1:  # torchmetrics refuses to call a single label several
+        return getattr(classification, f"Binary{name}")()
+    return getattr(classification, f"Multilabel{name}")(num_labels=labels, average="macro")
+
+
+def _columns(targets: Nested) -> Tensor:
+    """One column for each label."""
+    if not isinstance(targets, Tensor) or targets.ndim not in (1, 2):
+        shape = tuple(targets.shape) if isinstance(targets, Tensor) else type(targets).__name__
+        raise UserError(f"targets are {shape}; give 0 or 1 for each sample and label, (N, L) or (N)")
+    return targets.unsqueeze(1) if targets.ndim == 1 else targets

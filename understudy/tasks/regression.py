@@ -1,0 +1,310 @@
+"""Regression: plain numbers, and landmarks in images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from understudy.errors import UserError
+from understudy.nested import Nested
+from understudy.precision import wide
+from understudy.tasks.task import Figure, Meter, Moves, Numbers, Task, Told, Values, only
+
+VALUES = "values"
+NEAR = 0.05  # how much better than chance counts as chance, of R2, or as a share of another figure
+
+
+@dataclass(frozen=True)
+class Regression(Task):
+    """Numbers for each sample: targets and answers are (N, K).
+
+    Args:
+        names: what the numbers are called.
+        scales: of each number, the standard deviation over the training samples; errors are divided by it in the loss.
+        form: the loss, squared error (``"mse"``) or ``"huber"``, of the scaled errors.
+        delta: of the Huber loss: up to this scaled error it is squared.
+
+    >>> Regression(("price",), (2.0,)).loss({"values": torch.tensor([[4.0]])}, torch.tensor([[0.0]]))
+    tensor([4.])
+    """
+
+    names: tuple[str, ...] = ()  # type: ignore[assignment]  # a field in place of the property
+    scales: tuple[float, ...] = ()
+    form: Literal["mse", "huber"] = "mse"
+    delta: float = 1.0
+
+    name: ClassVar[str] = "regression"
+    values: ClassVar[tuple[str, ...]] = (VALUES,)
+    likeness: ClassVar[tuple[Figure, ...]] = (Figure("distance", "mean distance from the teacher", "lower"),)
+
+    def __post_init__(self) -> None:
+        if self.form not in ("mse", "huber") or not self.delta > 0:
+            raise UserError(f"task {self.name!r}: form is 'mse' or 'huber', and delta is above 0")
+
+    @classmethod
+    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: Any) -> Self:
+        values = _flat(targets)
+        if names is None or isinstance(names, int) or len(names) != values.shape[1]:
+            names = [f"value {number}" for number in range(values.shape[1])]
+        return cls(**{"names": tuple(names), "scales": _spread(values), **settings})
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        return Figure("mae", "mean absolute error", "lower"), Figure("r2", "R2", chance=0.0)
+
+    @property
+    def outputs(self) -> int:
+        return len(self.names)
+
+    @property
+    def about(self) -> str:
+        return f"{self.outputs} numbers"
+
+    def luck(self, figure: Figure, samples: int) -> float:
+        return NEAR if figure.name == "r2" else NEAR * abs(figure.chance or 0.0)
+
+    def converted(self, targets: Nested) -> Nested:
+        return _flat(targets).float()
+
+    def check(self, targets: Nested) -> None:
+        values = _flat(targets)
+        if values.shape[1] != self.outputs:
+            raise UserError(f"targets have {values.shape[1]} numbers for each sample, the task has {self.outputs}")
+        broken = (~torch.isfinite(values)).any(1).nonzero().flatten()
+        if len(broken):
+            raise UserError(f"sample {int(broken[0])} has the target {values[broken[0]].tolist()}: NaN or infinity")
+
+    def mixed(self, targets: Nested, partners: Nested, share: Tensor) -> Nested:
+        own, other = _flat(targets), _flat(partners)
+        return torch.lerp(other, own, share.view(-1, 1).to(own.dtype))
+
+    def answer(self, output: Any) -> Values:
+        found = output if isinstance(output, Tensor) else _first(output)
+        return {VALUES: found.unsqueeze(1) if found.ndim == 1 else found.flatten(1)}
+
+    def misfit(self, answer: Values) -> str | None:
+        shape = tuple(answer[VALUES].shape[1:])
+        return None if shape == (self.outputs,) else f"it answers with shape {shape}, the task has {self.about}"
+
+    def loss(self, answer: Values, targets: Nested, *, smoothing: float = 0.0) -> Tensor:
+        """The mean loss of a sample's numbers that are known."""
+        if smoothing:
+            raise UserError(f"task {self.name!r} has no labels that could be smoothed: leave label_smoothing out")
+        numbers = self._numbers(targets)
+        scale = wide(answer[VALUES]).new_tensor(self.scales) if self.scales else 1.0
+        errors = (wide(answer[VALUES]) - numbers.values) / scale
+        if self.form == "mse":
+            values = errors.square()
+        else:
+            values = F.huber_loss(errors, torch.zeros_like(errors), reduction="none", delta=self.delta)
+        if numbers.weights is None:
+            return values.mean(1)
+        return (values * numbers.weights).sum(1) / numbers.weights.sum(1).clamp_min(1)
+
+    def numbers(self, answer: Values, targets: Nested | None) -> Numbers:
+        """The answer in units of the scales, weighted as the targets are."""
+        scale = wide(answer[VALUES]).new_tensor(self.scales) if self.scales else 1.0
+        weights = None if targets is None else self._numbers(targets).weights
+        return Numbers(wide(answer[VALUES]) / scale, weights)
+
+    def _numbers(self, targets: Nested) -> Numbers:
+        """The targets and their weights."""
+        return Numbers(_flat(targets))
+
+    def meter(self) -> Meter:
+        return NumberMeter(self)
+
+    def compared(self, student: Values, teacher: Values, targets: Nested) -> dict[str, float]:
+        return {"distance": (student[VALUES] - teacher[VALUES]).abs().double().mean().item()}
+
+    def told(self, answer: Values, *, top: int = 3) -> list[Told]:
+        lines = []
+        for numbers in answer[VALUES].tolist():
+            named = dict(zip(self.names, numbers, strict=True))
+            lines.append(Told(", ".join(f"{name} {value:.4g}" for name, value in named.items()), {"values": named}))
+        return lines
+
+
+class NumberMeter:
+    """Mean absolute error, R2 (the mean over the numbers) and loss, from sums."""
+
+    def __init__(self, task: Regression):
+        self.task, self.count = task, 0
+        self.sums: Tensor | None = None  # of targets, their squares, squared errors, absolute errors, the loss
+
+    def update(self, answer: Values, targets: Nested) -> None:
+        exact = torch.float32 if answer[VALUES].device.type == "mps" else torch.float64
+        found, wanted = answer[VALUES].to(exact), _flat(targets).to(exact)
+        errors = found - wanted
+        loss = self.task.loss({VALUES: answer[VALUES].float()}, targets).to(exact).sum().expand(wanted.shape[1])
+        sums = torch.stack((wanted.sum(0), wanted.square().sum(0), errors.square().sum(0), errors.abs().sum(0), loss))
+        self.sums = sums if self.sums is None else self.sums + sums
+        self.count += len(wanted)
+
+    def compute(self) -> dict[str, float]:
+        if self.sums is None:
+            raise UserError("there are no samples to measure on")
+        total, squares, squared, absolute, loss = self.sums / self.count
+        spread = (squares - total.square()).clamp_min(torch.finfo(total.dtype).tiny)
+        r2 = (1 - squared / spread).mean()
+        return {"mae": absolute.mean().item(), "r2": r2.item(), "loss": loss[0].item()}
+
+
+@dataclass(frozen=True)
+class Landmarks(Regression):
+    """Points in images: targets are (N, K, 2), x and y in pixels; NaN for a point that is not marked.
+
+    Args:
+        names, scales, form, delta: as of ``Regression``, two numbers for each point.
+        mirror: pairs of points that change places where an image is mirrored: the two eyes, say.
+        between: the two points whose distance is the unit of the error; None: the square root of the area of the
+            smallest box around the points that are marked.
+        usual: the error of the mean positions over the training samples, which is what chance reaches.
+    """
+
+    mirror: tuple[tuple[int, int], ...] = ()
+    between: tuple[int, int] | None = None
+    usual: float | None = None
+
+    name: ClassVar[str] = "landmarks"
+    moves_targets: ClassVar[bool] = True
+
+    @classmethod
+    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: Any) -> Self:
+        points = _points(targets)
+        count = points.shape[1]
+        if names is None or isinstance(names, int) or len(names) != count:
+            names = [f"point {number}" for number in range(count)]
+        pairs = {key: _tuples(settings[key]) for key in ("mirror", "between") if settings.get(key) is not None}
+        settings = {**settings, **pairs}
+        each = tuple(f"{name} {axis}" for name in names for axis in "xy")
+        task = cls(**{"names": each, "scales": _spread(points.flatten(1)), **settings})
+        known = torch.isfinite(points)
+        mean = torch.where(known, points, 0.0).sum(0) / known.sum(0).clamp_min(1)
+        usual = task.errors_of(mean.expand_as(points).flatten(1), points)
+        fields = {**task.settings, "usual": round(usual.nanmean().item(), 6)}
+        return cls(**fields)
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        return (Figure("nme", "normalised mean error", "lower", unit="share", chance=self.usual),)
+
+    @property
+    def about(self) -> str:
+        return f"{self.outputs // 2} points"
+
+    def luck(self, figure: Figure, samples: int) -> float:
+        return NEAR * abs(figure.chance or 0.0)
+
+    def converted(self, targets: Nested) -> Nested:
+        return _points(targets).float()
+
+    def check(self, targets: Nested) -> None:
+        points = _points(targets)
+        if 2 * points.shape[1] != self.outputs:
+            raise UserError(f"targets have {points.shape[1]} points for each sample, the task has {self.outputs // 2}")
+        blind = (~torch.isfinite(points).all(2)).all(1).nonzero().flatten()
+        if len(blind):
+            raise UserError(f"sample {int(blind[0])} has no point that is marked: leave it out")
+
+    def moved(self, targets: Nested, moves: Moves) -> Nested:
+        """Points move with the pixels; those of a pair change places in a mirrored image."""
+        points = _points(targets)
+        x, y = points.unbind(2)
+        if moves.mirrored is not None:
+            order = list(range(points.shape[1]))
+            for left, right in self.mirror:
+                order[left], order[right] = right, left
+            turned = (moves.size[1] - 1 - x)[:, order]
+            x = torch.where(moves.mirrored[:, None], turned, x)
+            y = torch.where(moves.mirrored[:, None], y[:, order], y)
+        if moves.right is not None and moves.down is not None:
+            x, y = x + moves.right[:, None], y + moves.down[:, None]
+        return torch.stack((x, y), 2)
+
+    def mixed(self, targets: Nested, partners: Nested, share: Tensor) -> Nested:
+        raise UserError("the points of two images cannot be mixed: leave mixup out")
+
+    def _numbers(self, targets: Nested) -> Numbers:
+        values = _points(targets).flatten(1)
+        known = torch.isfinite(values)
+        return Numbers(torch.where(known, values, 0.0), known.to(values.dtype))
+
+    def meter(self) -> Meter:
+        return PointMeter(self)
+
+    def errors_of(self, found: Tensor, targets: Nested) -> Tensor:
+        """The normalised error of each sample: the mean distance of its marked points, in the unit."""
+        points = _points(targets)
+        known = torch.isfinite(points).all(2)
+        apart = torch.where(known, (found.view_as(points) - points).norm(dim=2), 0.0).sum(1) / known.sum(1)
+        if self.between is not None:
+            first, second = self.between
+            unit = (points[:, first] - points[:, second]).norm(dim=1)
+        else:
+            least = torch.where(known[..., None], points, torch.inf).amin(1)
+            most = torch.where(known[..., None], points, -torch.inf).amax(1)
+            unit = (most - least).clamp_min(1e-6).prod(1).sqrt()
+        return apart / unit
+
+
+class PointMeter:
+    """Normalised mean error and loss, from sums; samples whose unit is not known are left out of the error."""
+
+    def __init__(self, task: Landmarks):
+        self.task, self.count = task, 0
+        self.sums: Tensor | None = None  # of the error, of samples with one, of the loss
+
+    def update(self, answer: Values, targets: Nested) -> None:
+        exact = torch.float32 if answer[VALUES].device.type == "mps" else torch.float64
+        errors = self.task.errors_of(answer[VALUES].to(exact), _points(targets).to(exact))
+        loss = self.task.loss({VALUES: answer[VALUES].float()}, targets).to(exact).sum()
+        sums = torch.stack((errors.nansum(), errors.isfinite().to(exact).sum(), loss))
+        self.sums = sums if self.sums is None else self.sums + sums
+        self.count += len(errors)
+
+    def compute(self) -> dict[str, float]:
+        if self.sums is None:
+            raise UserError("there are no samples to measure on")
+        error, known, loss = self.sums.tolist()
+        return {"nme": error / max(known, 1), "loss": loss / self.count}
+
+
+def _first(output: Any) -> Tensor:
+    """The values among what a network returns, or the logits of Hugging Face's regressors."""
+    try:
+        return only(output, VALUES)
+    except UserError:
+        return only(output, "logits")
+
+
+def _flat(targets: Nested) -> Tensor:
+    if not isinstance(targets, Tensor) or targets.ndim < 1:
+        raise UserError(f"targets are a {type(targets).__name__}; give numbers (N, K) or (N)")
+    return targets.unsqueeze(1) if targets.ndim == 1 else targets.flatten(1)
+
+
+def _points(targets: Nested) -> Tensor:
+    if isinstance(targets, Tensor) and targets.ndim == 2 and targets.shape[1] % 2 == 0:
+        targets = targets.unflatten(1, (-1, 2))
+    if not isinstance(targets, Tensor) or targets.ndim != 3 or targets.shape[2] != 2:
+        shape = tuple(targets.shape) if isinstance(targets, Tensor) else type(targets).__name__
+        raise UserError(f"targets are {shape}; give the points (N, K, 2), x and y in pixels")
+    return targets
+
+
+def _spread(values: Tensor) -> tuple[float, ...]:
+    """The standard deviation of each column's known values; 1 for a constant one."""
+    found = []
+    for column in values.double().unbind(1):
+        known = column[torch.isfinite(column)]
+        spread = known.std(correction=0).item() if len(known) else 0.0
+        found.append(round(spread, 6) if spread > 1e-6 else 1.0)
+    return tuple(found)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value
