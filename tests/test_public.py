@@ -115,7 +115,7 @@ COMMANDS = {
     "path": "recipe --out --strategy --max-assistants --budget --set --settings --trust --checkpoint-seconds "
     "--check/--no-check --store --workers --engine --address --dry-run --json",
     "check": "recipe --set --settings --trust --json",
-    "tune": "recipe --out --search --trials --method --seeds --also-optimistic --set --settings --trust "
+    "tune": "recipe --out --search --trials --method --seeds --workers --also-optimistic --set --settings --trust "
     "--checkpoint-seconds --check/--no-check --store --json",
     "taps": "model --student --shape --classes --all --trust --json",
     "methods": "name --json",

@@ -40,6 +40,7 @@ def tune(
         int | None,
         typer.Option(min=1, help="On how many seeds each trial is trained; by default the first.", show_default=False),
     ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="How many trials are trained side by side.")] = 1,
     optimistic: Annotated[
         bool, typer.Option("--also-optimistic", help="Also tell the best of all trials on test, as papers do.")
     ] = False,
@@ -76,7 +77,7 @@ def tune(
             findings = list(tuning.trainer.check())
             print_findings(findings, err)
             preflight.passes(findings)
-        found = execute(tuning, trials, also_optimistic=optimistic)
+        found = execute(tuning, trials, also_optimistic=optimistic, workers=workers)
     page = write_report(folder)
     if options.json:
         print_json(found)

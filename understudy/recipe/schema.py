@@ -3,13 +3,16 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf, PlainSerializer, field_validator, model_validator
 
+from understudy.methods import Method
 from understudy.settings import Settings
 from understudy.stored import Stored
 from understudy.training.course import Course
 
 Share = Annotated[float, Field(ge=0, le=1)]
+# A method by its name; a call from Python may hold one that has none, made of its own terms or stages.
+MethodName = str | Annotated[InstanceOf[Method], PlainSerializer(str, when_used="json")]
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 
 
@@ -73,7 +76,7 @@ class TeacherTable(NetworkTable):
 class Learning(Table):
     """How a network learns: a method with its settings, and its course where that differs from ``[train]``."""
 
-    method: str
+    method: MethodName
     settings: Mapping[str, Any] = Field(default_factory=dict)
     train: Course
     balance: bool = False  # weigh the terms by their gradients, not by the method's numbers

@@ -21,11 +21,11 @@ BY_VALIDATION = "best by validation, its test accuracy"
 OPTIMISTIC = "best of all on test (optimistic, as the paper reports)"
 
 
-def execute(tuning: Tuning, count: int, *, also_optimistic: bool = False) -> SearchRecord:
+def execute(tuning: Tuning, count: int, *, also_optimistic: bool = False, workers: int = 1) -> SearchRecord:
     """Search, choose by validation, and only then look at the test part."""
     path = tuning.folder.path / OUTCOME
     with tuning.folder.locked():
-        trials = tuning.search(count)
+        trials = tuning.search(count, workers)
         before = SearchRecord.read(path, way_out=f"remove {path}") if path.exists() else None
         if before is None or not _tells(before, trials, also_optimistic):
             outcome = _outcome(tuning, trials, before, also_optimistic)

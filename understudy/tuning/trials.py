@@ -78,9 +78,9 @@ class Trials:
     def all(self) -> list[Trial]:
         return [_trial(found) for found in self._frozen()]
 
-    def unfinished(self) -> Trial | None:
-        """The trial that was being trained when the search was stopped."""
-        return next((trial for trial in self.all() if trial.state == "running"), None)
+    def unfinished(self) -> list[Trial]:
+        """The trials that are being trained, or were when a worker was stopped."""
+        return [trial for trial in self.all() if trial.state == "running"]
 
     def begin(self) -> Trial | None:
         """A new trial, or None where no settings could be found that were not tried."""

@@ -40,10 +40,10 @@ class TextEncoder(nn.Module):
         for layer in self.layers:
             x = layer(x, src_key_padding_mask=~there)
         x = self.norm(x)
-        if self.pool == "first":
-            return self.head(x[:, 0])
         weight = there.to(x.dtype).unsqueeze(2)
-        return self.head((x * weight).sum(1) / weight.sum(1).clamp_min(1))
+        pooled = x[:, 0] if self.pool == "first" else (x * weight).sum(1) / weight.sum(1).clamp_min(1)
+        logits: Tensor = self.head(pooled)
+        return logits
 
 
 def text_encoder(
