@@ -148,6 +148,7 @@ def named_data(table: DataTable, trusted: Collection[str] = (), progress: Progre
         workers=table.workers,
         progress=progress,
         trusted=trusted,
+        task=table.task,
         **table.settings,
     )
 

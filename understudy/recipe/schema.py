@@ -30,6 +30,7 @@ class DataTable(Table):
     validation: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)] = 0.1
     student_samples: Annotated[int, Field(ge=1)] | None = None  # students see only so many; a teacher trained here, all
     settings: Mapping[str, Any] = Field(default_factory=dict)  # of this data set alone; in a file beside the others
+    task: str | Mapping[str, Any] | None = None  # its name, or name and settings; by default that of the data set
     workers: Annotated[int, Field(ge=0)] = 2
     whiten: bool = False  # FitNets' contrast normalisation and ZCA, instead of each network's own mean and std
 
