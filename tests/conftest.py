@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from understudy import data as datasets
+from understudy import hardware
 from understudy import recipe as recipes
 from understudy.data import Data
 from understudy.objective import Objective
@@ -31,6 +32,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UNDERSTUDY_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _float32_by_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings by rule are the same on every machine on which the tests run."""
+    monkeypatch.setattr(hardware, "computes_in_bfloat16", lambda device: False)
 
 
 @pytest.fixture(autouse=True)

@@ -22,22 +22,16 @@ MODULES = [
 ]
 
 WITHOUT = """
-    ClampedRMSprop MaxNorm parameter_groups rival_groups
-    AB AT AdamW BSS Batch CATKD CC CCDifferences CRD CRDBatch CWD CWTM ClassDistance ClassSpread Confidence Constant
-    Contents Conv Cosine Course CurriculumKD DGKD DKPP DML DarkRank Data Differing Distilled Expression FSP
-    FactorTransfer Facts Front GradientAT Graft ICKD Linear Lines LogitRegression MGD MLKD Maxout MaxoutNet Meter
-    Moves NKD NST NetworkSpec Neurons NoisyTeacher Normalized Numbers OFA OFD OneCycle Outcome PKT Pair Paraphraser
-    Part RKDAngle RKDDistance RMSProp Reading Reads Review Rocket SGD SP SRRL Settings SeveralTeachers Shapes SimKD
-    Stage StandardisedKD Step Stored Sum Tap TappedNetwork Task Term Told Triplets UserError VID Views
-    VirtualTeacher Vote Watcher Whitened Whitening activation_boundaries aflw_fitnet aflw_teacher as_sum
-    attention_transfer auto batch_correlation boundary_kd build cat_kd class_correlation class_distance class_spread
-    confident_regression correlation_congruence correlation_of_differences crd curriculum_kd cwd cwtm darkrank
-    depth_net dgkd dkpp ensemble_kd factor_transfer fitnet fitnet_mnist from_description front_from fsp
-    gradient_attention hierarchical_context ickd info_nce linear load load_weights logit_regression maxout_cifar
-    maxout_mnist maxout_svhn mgd mlkd mutual_kl names neurons nkd noisy_logit_regression nst ofa ofd
-    paraphraser_reconstruction pkt plain read_weights regraft relative_dissimilarity resnet rkd_angle rkd_distance
-    rocket_hint similarity_preserving simkd srrl_features srrl_logits standardised_kd step vid virtual_teacher_kd
-    vote_cross_entropy wrn
+    AB AT BSS CATKD CC CCDifferences CRD CRDBatch CWD CWTM ClassDistance ClassSpread Confidence CurriculumKD DGKD
+    DKPP DML DarkRank Distilled FSP FactorTransfer Facts GradientAT ICKD Landmarks LogitRegression MGD MLKD NKD NST
+    Neurons NoisyTeacher OFA OFD PKT Paraphraser RKDAngle RKDDistance Review Rocket SP SRRL SeveralTeachers SimKD
+    StandardisedKD Triplets VID VirtualTeacher Vote activation_boundaries as_sum attention_transfer
+    batch_correlation boundary_kd cat_kd class_correlation class_distance class_spread confident_regression
+    correlation_congruence correlation_of_differences crd curriculum_kd cwd cwtm darkrank dgkd dkpp ensemble_kd
+    factor_transfer fsp gradient_attention hierarchical_context ickd info_nce logit_regression mgd mlkd mutual_kl
+    neurons nkd noisy_logit_regression nst ofa ofd paraphraser_reconstruction pkt relative_dissimilarity rkd_angle
+    rkd_distance rocket_hint similarity_preserving simkd srrl_features srrl_logits standardised_kd vid
+    virtual_teacher_kd vote_cross_entropy
 """  # to be emptied
 
 

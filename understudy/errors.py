@@ -5,7 +5,14 @@ from difflib import get_close_matches
 
 
 class UserError(Exception):
-    """What the user can put right: one or two lines that name the thing and the way out (exit code 2)."""
+    """What the user can put right: one or two lines that name the thing and the way out (exit code 2).
+
+    >>> try:
+    ...     understudy.data.load("cifar11")
+    ... except UserError as error:
+    ...     print(error)
+    there is no data set 'cifar11'; did you mean 'cifar10', 'cifar100'?
+    """
 
 
 class FailedTrainingError(UserError):

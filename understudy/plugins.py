@@ -1,4 +1,4 @@
-"""What other installed packages add: methods, networks, data sets and tasks, found by their entry points.
+"""What other installed packages add: methods, networks, data sets, tasks and engines, found by their entry points.
 
 A package registers a method in its ``pyproject.toml``::
 
@@ -23,6 +23,7 @@ METHODS = "understudy.methods"
 NETWORKS = "understudy.networks"
 DATASETS = "understudy.datasets"
 TASKS = "understudy.tasks"
+ENGINES = "understudy.engines"
 
 T = TypeVar("T")
 
@@ -49,9 +50,9 @@ class Registry(MutableMapping[str, T], Generic[T]):
     Args:
         kind: what the things are called in messages, for example ``"method"``.
         group: the group of entry points, for example ``"understudy.methods"``.
-        own: the package's own things, or a function that imports them when they are first asked for.
+        own: the package's own things, or a function that finds them at the first question.
         wrong: why something that is registered under a name is not such a thing; None if it is one.
-        order: by what iteration is sorted; without, the package's own things come first, then those of others.
+        order: the key by which tables list the things; left out, the package's own come first.
 
     >>> colours = Registry("colour", "understudy.no_such_group", {"red": 1})
     >>> colours["red"], "blue" in colours, list(colours)
@@ -64,7 +65,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
         group: str,
         own: Mapping[str, T] | Callable[[], Mapping[str, T]],
         wrong: Callable[[str, object], str | None] = lambda name, thing: None,
-        order: Callable[[T], tuple[Any, ...]] | None = None,
+        order: Callable[[T], Any] | None = None,
     ):
         self.kind, self.group = kind, group
         self._given, self._wrong, self._order = own, wrong, order
@@ -147,7 +148,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
 
 
 def defined_in(package: str, kind: type[T]) -> dict[str, T]:
-    """The things of a type that stand at the top of a package's modules, by their ``name``.
+    """The things of a type that stand at the top of a package's modules, alone or in a tuple, by their ``name``.
 
     So a file is all that is to be added to a package for a further thing. Modules whose names begin with an underscore
     are left out.
@@ -155,7 +156,8 @@ def defined_in(package: str, kind: type[T]) -> dict[str, T]:
     things: dict[str, T] = {}
     for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
         if not module.name.startswith("_"):
-            for thing in vars(importlib.import_module(f"{package}.{module.name}")).values():
+            values = vars(importlib.import_module(f"{package}.{module.name}")).values()
+            for thing in (one for value in values for one in (value if isinstance(value, tuple) else (value,))):
                 if isinstance(thing, kind):
                     name: str = thing.name  # type: ignore[attr-defined]
                     if things.setdefault(name, thing) is not thing:

@@ -39,7 +39,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.errors import UserError, did_you_mean
-from understudy.models.maxout import Maxout
+from understudy.models.families.maxout import Maxout
 
 Regressor = Literal["auto", "conv", "maxout", "crd", "linear", "none"]
 

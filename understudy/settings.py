@@ -3,52 +3,87 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, Literal, cast, get_args
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from understudy import nested
+from understudy import hardware, nested
 from understudy.bounds import STRICT, Interval
 from understudy.errors import UserError
 
-Choosable = Literal["precision", "teacher_precision", "channels_last", "threads", "teacher_batches", "compile"]
-CHOOSABLE: tuple[Choosable, ...] = get_args(Choosable)
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
 class Settings:
     """Where and in which numbers the networks run.
 
+    ``Settings()`` is plain: float32 on the accelerator, if there is one. ``Settings.by_rule()`` follows the hardware.
+
     Args:
-        device: ``"auto"`` takes an accelerator where there is one.
+        device: ``"auto"`` is an accelerator where there is one.
         precision: ``"bfloat16"`` runs the networks under autocast; losses and weights stay float32.
         teacher_precision: the teacher's, where it differs; it often stands less than a student that learns.
-        teacher: ``"lean"`` asks a copy of the teacher with folded batch norms, in low precision only where its answers
-            stay the same (checked on the data); ``"plain"`` asks the teacher as it is, in the precision that is said.
-        teacher_batches: the teacher answers the batches of so many steps at once; by the image, small ones cost more.
+        teacher: ``"lean"`` runs a copy of the teacher with folded batch norms, in low precision only where its answers
+            stay the same (checked on the data); ``"plain"`` runs the teacher as it is, in the precision that is set.
+        teacher_batches: the teacher answers the batches of so many steps at once; by the sample, small ones cost more.
         channels_last: the memory format in which convolutions are fastest on most hardware.
         threads: of the CPU, for this process; None leaves PyTorch's choice.
         compile: run the networks through ``torch.compile`` while they train; the first step then takes up to a minute.
-        auto: those of the settings that a short measurement chooses at the start of a run; until then, and wherever
-            nothing is measured, they have the values above.
+
+    >>> Settings(precision="bfloat16").of_teacher.precision
+    'bfloat16'
     """
 
     device: str = "auto"
-    precision: Literal["float32", "bfloat16"] = "float32"
-    teacher_precision: Literal["float32", "bfloat16"] | None = None
+    precision: Precision = "float32"
+    teacher_precision: Precision | None = None
     teacher: Literal["lean", "plain"] = "lean"
     teacher_batches: Annotated[int, Interval(ge=1)] = 1
     channels_last: bool = True
     threads: Annotated[int, Interval(ge=1)] | None = None
     compile: bool = False
-    auto: tuple[Choosable, ...] = ()
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
-    @property
-    def plain(self) -> "Settings":
-        """The same with nothing left to be chosen."""
-        return replace(self, auto=())
+    @classmethod
+    def by_rule(cls, **given: Any) -> "Settings":
+        """The settings that follow from what the hardware can do; those that are ``given`` stay as they are.
+
+        The precision is bfloat16 on a device that computes in it (a processor with AVX512-BF16, AMX or ARM's BF16, a
+        GPU from NVIDIA's Ampere on), the memory format is channels-last on CPUs and CUDA devices, and the threads are
+        those of the cores that this process may use. Nothing is measured: the same machine always gets the same.
+
+        >>> Settings.by_rule(device="cpu", precision="float32", threads=2).summary()
+        'float32, channels-last, 2 threads'
+        """
+        settings = cls(**given)
+        open_ = {name: value for name, value in settings._rule().items() if name not in given}
+        return replace(settings, **open_)
+
+    def _rule(self) -> dict[str, Any]:
+        device = self.torch_device
+        return {
+            "precision": "bfloat16" if hardware.computes_in_bfloat16(device) else "float32",
+            "channels_last": device.type in ("cpu", "cuda"),
+            "threads": hardware.threads_each(),
+        }
+
+    def summary(self) -> str:
+        """What decides the speed, in a few words.
+
+        >>> Settings(precision="bfloat16", threads=1).summary()
+        'bfloat16, channels-last, 1 thread'
+        """
+        parts: list[str] = [self.precision]
+        if self.of_teacher.precision != self.precision:
+            parts.append(f"the teacher in {self.of_teacher.precision}")
+        parts.append("channels-last" if self.channels_last else "channels-first")
+        if self.threads:
+            parts.append(f"{self.threads} thread{'s' if self.threads > 1 else ''}")
+        if self.teacher_batches > 1:
+            parts.append(f"the teacher on {self.teacher_batches} batches at once")
+        return ", ".join([*parts, *(["compiled"] if self.compile else [])])
 
     @property
     def of_teacher(self) -> "Settings":

@@ -15,6 +15,12 @@ class Stage:
 
     Which parameters train follows from the objective: a stage whose terms read only taps runs both networks no
     deeper than those taps, and what lies deeper gets no gradient and stays as it is.
+
+    >>> from understudy import Course
+    >>> from understudy.terms import CE, KD
+    >>> stage = Stage("soft targets", CE() + 0.9 * KD(temperature=4), Course(epochs=30))
+    >>> print(stage.terms)
+    CE() + 0.9 * KD()
     """
 
     name: str

@@ -27,7 +27,11 @@ Side = Literal["output", "input"]
 
 @dataclass(frozen=True)
 class Tap:
-    """A place in a network whose value is read."""
+    """A place in a network whose value is read.
+
+    >>> print(Tap.parse("layer2:input"))
+    layer2:input
+    """
 
     path: str
     side: Side = "output"
@@ -47,7 +51,12 @@ class Tap:
 
 @dataclass(frozen=True)
 class Pair:
-    """A teacher's tap and the student's tap that it guides."""
+    """A teacher's tap and the student's tap that it guides.
+
+    >>> pair = Pair.parse("layer2 -> layer3.1")
+    >>> print(pair.teacher, pair.student)
+    layer2 layer3.1
+    """
 
     teacher: Tap
     student: Tap
@@ -214,6 +223,10 @@ class TappedNetwork:
     """A network with its taps: called like the network, it answers with its output and the taps' values.
 
     With ``cut`` the network runs only as deep as its deepest tap, and the output is None.
+
+    >>> network = TappedNetwork(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 3)), ["0"])
+    >>> network(torch.rand(2, 4))["0"].shape
+    torch.Size([2, 8])
     """
 
     def __init__(

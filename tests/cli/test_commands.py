@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import subprocess
 import sys
 
 import pytest
@@ -10,12 +11,14 @@ import torch
 import typer
 
 from tests.runs.test_path import SEARCH
+from understudy import hardware
 from understudy import recipe as recipes
-from understudy.bench.choose import Choice
-from understudy.cli import _engines, app, main
+from understudy.cli import SUMMARIES, app, main
 from understudy.plans.engines import Here
+from understudy.plans.engines import processes as engine_processes
 from understudy.plans.training import Casts
-from understudy.runs import at_once, choosing
+from understudy.runs import workers
+from understudy.settings import Settings
 
 COMMANDS = sorted(typer.main.get_command(app).commands)
 
@@ -53,6 +56,14 @@ def test_every_command_has_help_with_an_example(understudy, command):
     code, out, _ = understudy(command, "--help")
     assert code == 0
     assert f"understudy {command}" in out.split("Example", 1)[1]
+
+
+def test_the_list_of_commands_says_what_each_command_says_of_itself_and_imports_none():
+    for name, command in typer.main.get_command(app).commands.items():
+        assert SUMMARIES[name] == " ".join(command.help.strip().split("\n\n")[0].split())
+    imported = "[name for name in understudy.cli.SUMMARIES if 'understudy.cli.' + name in sys.modules]"
+    code = f"import sys, understudy.cli; print({imported})"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_the_whole_is_introduced_and_an_unknown_command_is_a_mistake(understudy):
@@ -342,83 +353,67 @@ def test_landscape_surveys_a_finished_run_and_says_what_it_needs(understudy, tmp
     assert "understudy.measure.landscape" in understudy("landscape", folder, *trust)[2]
 
 
-def test_settings_that_nobody_named_are_chosen_and_said(understudy, recipe, tmp_path):
+def test_the_settings_of_a_run_are_told_in_one_line_and_written_down(understudy, recipe, tmp_path, monkeypatch):
     open_ = recipe("[settings]\nthreads = 1\n")
     words = ["distill", open_, "--trust", "smallnets", "--out", tmp_path / "run", "--set", "train.epochs=2"]
-    code, _, err = understudy(*words, "--set", "methods.fitnets.hint_epochs=1")
-    assert code == 0, err
-    assert "settings: float32, channels-last; so short a run is not worth measuring" in err
-    assert "auto = []" in (tmp_path / "run/recipe.toml").read_text()
-    assert "settings" not in understudy("check", open_, "--trust", "smallnets", "--settings", "plain")[2]
-
-
-@pytest.mark.parametrize("command", ["distill", "path"])
-def test_where_workers_share_the_machine_settings_are_measured_on_each_ones_part(
-    understudy, recipe, tmp_path, monkeypatch, command
-):
-    asked = []
-
-    def measured(settings, *args, **kwargs):
-        asked.append(settings)
-        return Choice(settings.plain, "measured")
-
-    monkeypatch.setattr(choosing, "fastest_settings", measured)
-    monkeypatch.setattr(_engines, "cores", lambda: 6)
-    search = '[path]\nsizes = [6]\nfamily = "smallnets:student"\nby = "width"\n[methods.fitnets]'
-    open_ = recipe("[settings]\nthreads = 1\n[methods.fitnets]", search)
-    open_.write_text(open_.read_text().replace('"smallnets:teacher"', '"smallnets:student"\nsettings = { width = 8 }'))
-    text = open_.read_text().replace('weights = "teacher.safetensors"', "train = { epochs = 1 }")
-    open_.write_text(text)
-    words = [command, open_, "--trust", "smallnets", "--out", tmp_path / "run", "--workers", "2", "--dry-run"]
+    words += ["--set", "methods.fitnets.hint_epochs=1"]
+    monkeypatch.setattr(hardware, "computes_in_bfloat16", lambda device: True)
     code, _, err = understudy(*words)
     assert code == 0, err
-    assert [(settings.threads, "threads" in settings.auto) for settings in asked] == [(3, False)]
+    assert "ok settings: bfloat16, channels-last, 1 thread\n" in err
+    written = recipes.read(tmp_path / "run/recipe.toml").settings
+    assert written == Settings(precision="bfloat16", threads=1)
+    monkeypatch.setattr(hardware, "computes_in_bfloat16", lambda device: False)  # the folder on another machine
+    monkeypatch.setattr(hardware, "threads_each", lambda workers=1: 7)
+    code, _, err = understudy(*words)
+    assert code == 0, err
+    assert "settings: bfloat16, channels-last, 1 thread, with which the run began" in err
+    assert "settings: float32, channels-last, 7 threads" in understudy("check", open_, "--trust", "smallnets")[2]
 
 
 @pytest.fixture
 def roomy(monkeypatch):
     """A machine of so many cores, on which no run is too short for workers."""
-    monkeypatch.setattr(at_once, "SHORT", 0.0)
-
-    def of(cores):
-        for module in (_engines, at_once):
-            monkeypatch.setattr(module, "cores", lambda: cores)
-
-    return of
+    monkeypatch.setattr(workers, "SHORT", 0.0)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
+    return lambda cores: monkeypatch.setattr(hardware, "cores", lambda: cores)
 
 
 @pytest.mark.parametrize("settings", ["plain", "auto"])
-def test_workers_for_whom_nobody_asked_are_told_and_a_run_goes_on_with_their_threads(
+def test_workers_by_rule_are_told_and_a_run_goes_on_with_their_threads(
     understudy, recipe, tmp_path, roomy, monkeypatch, settings
 ):
     words = ["distill", recipe("[settings]\nthreads = 1\n"), "--trust", "smallnets", "--out", tmp_path / "run"]
     words += ["--settings", settings, "--set", "seeds=[0, 1]", "--set", "train.epochs=2"]
     words += ["--set", "methods.fitnets.hint_epochs=1"]
     roomy(2)
-    hired = []
+    asked_for = []
 
-    def processes(workers, watcher, stop):
-        hired.append(workers)
+    def processes(count, watcher, stop):
+        asked_for.append(count)
         return Here(Casts(["smallnets"]), watcher, stop)  # it is quicker, and others test the workers themselves
 
-    monkeypatch.setattr(_engines, "Processes", processes)
-    told = "workers: 2 at once, 1 thread each; --workers 1 for one after another"
+    monkeypatch.setattr(engine_processes, "Processes", processes)
+    told = "1 thread for each of 2 trainings at once"
     code, _, err = understudy(*words)
     assert code == 0, err
     assert told in err
-    assert set(hired) == {2}
+    assert set(asked_for) == {2}
     assert recipes.read(tmp_path / "run/recipe.toml").settings.threads == 1
     roomy(6)
-    assert told in understudy(*words, "--dry-run")[2]
+    assert "1 thread for each of 2 trainings" in understudy(*words, "--dry-run")[2]
     for asked in (["--workers", "1"], ["--engine", "local"], ["--engine", "together"]):
         code, out, err = understudy(*words, "--dry-run", *asked)
-        assert (code, "2 there already" in out, "workers:" in err) == (0, True, False)
+        assert (code, "2 there already" in out, "at once" in err) == (0, True, False)
     other = [tmp_path / "other" if word == tmp_path / "run" else word for word in words]
-    assert "workers: 2 at once, 3 threads each" in understudy(*other, "--dry-run")[2]
-    assert "workers: 2 at once, 3 threads each" in understudy("check", *other[1:4], *other[6:])[2]
+    assert "3 threads for each of 2 trainings at once" in understudy(*other, "--dry-run")[2]
+    assert "3 threads for each of 2 trainings at once" in understudy("check", *other[1:4], *other[6:])[2]
+    assert "3 threads for each of 2 trainings at once" in understudy(*other, "--dry-run", "--workers", "2")[2]
 
 
-def test_a_run_that_began_with_all_cores_for_each_training_goes_on_so(understudy, recipe, tmp_path, roomy):
+def test_a_run_of_python_that_left_threads_to_pytorch_goes_on_from_the_command_line(
+    understudy, recipe, tmp_path, roomy
+):
     words = ["distill", recipe("[settings]\nthreads = 1\n"), "--trust", "smallnets", "--out", tmp_path / "run"]
     words += ["--settings", "plain", "--set", "seeds=[0, 1]"]
     (tmp_path / "run").mkdir()
@@ -427,12 +422,17 @@ def test_a_run_that_began_with_all_cores_for_each_training_goes_on_so(understudy
     roomy(2)
     code, _, err = understudy(*words, "--dry-run")
     assert code == 0, err
-    assert "workers:" not in err
 
 
-def test_a_search_has_workers_for_whom_nobody_asked_too(understudy, tmp_path, roomy):
+def test_a_search_has_workers_by_rule_too(understudy, tmp_path, roomy):
     (tmp_path / "search.toml").write_text(SEARCH)
     words = ["path", tmp_path / "search.toml", "--trust", "smallnets", "--out", tmp_path / "run", "--dry-run"]
     roomy(3)
-    assert "workers: 3 at once, 1 thread each" in understudy(*words)[2]
-    assert "workers:" not in understudy(*words, "--workers", "1")[2]
+    assert "1 thread for each of 3 trainings at once" in understudy(*words)[2]
+    assert "at once" not in understudy(*words, "--workers", "1")[2]
+
+
+def test_an_engine_that_does_not_exist_is_named_with_the_nearest(understudy):
+    code, _, err = understudy("distill", "recipe.toml", "--out", "run", "--engine", "rai")
+    assert code == 2
+    assert "there is no engine 'rai'; did you mean 'ray'?" in err

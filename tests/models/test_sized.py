@@ -5,8 +5,8 @@ from torch import nn
 
 from understudy import UserError
 from understudy.models import NetworkSpec, build
-from understudy.models.catalogue import FAMILIES
-from understudy.models.families import Sized, between, parameters, recognised
+from understudy.models.families import FAMILIES
+from understudy.models.sizes import Sized, between, parameters, recognised
 
 PICTURES = (3, 32, 32)
 
@@ -39,9 +39,9 @@ def test_what_is_no_family_is_told(family, words):
 
 
 def test_published_sizes_fall_in_depth_or_width_and_all_of_them_build():
-    for family in FAMILIES:
-        if family.sizes:
-            specs = [NetworkSpec(family.name.partition("<")[0] + size) for size in family.sizes]
+    for family in FAMILIES.values():
+        for sizes in filter(None, (family.sizes, family.more)):
+            specs = [NetworkSpec(family.begins + size) for size in sizes]
             counts = [parameters(spec, PICTURES, 10) for spec in specs]
             assert len(set(counts)) == len(counts)
             assert counts[0] == max(counts)
@@ -60,10 +60,13 @@ def test_assistants_lie_between_student_and_teacher_and_keep_the_students_settin
     several = ["resnet56", "resnet32", "resnet26", "resnet14"]
     assert names(NetworkSpec("resnet8", {"shortcut": "A"}), "resnet110") == several
     assert names(NetworkSpec("resnet8"), "resnet14") == []
+    assert names(NetworkSpec("wrn-10-2"), "wrn-16-2") == ["wrn-40-1", "wrn-28-1"]
+    assert names(NetworkSpec("plain3", {"like": "cifar100"}), "plain5") == ["plain4"]
+    assert names(NetworkSpec("wrn-10-8"), "wrn-10-10") == ["wrn-28-4"]
     assert names(NetworkSpec("fitnet-mnist"), "plain10") == []
 
 
-@pytest.mark.parametrize("name", ["plain2", "plain8", "resnet20", "wrn-16-2"])
+@pytest.mark.parametrize("name", ["plain2", "plain7", "plain8", "resnet20", "wrn-16-2", "wrn-10-2", "wrn-40-10"])
 def test_a_network_is_recognised_by_its_weights(name):
     assert recognised(build(name, classes=7, channels=1, size=32), (1, 32, 32), 7) == NetworkSpec(name)
     assert recognised(nn.Linear(3, 7), (1, 32, 32), 7) is None

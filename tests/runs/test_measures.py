@@ -11,7 +11,8 @@ from understudy.data.parts import Part
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
 from understudy.runs import measures, samples
-from understudy.training.evaluate import answers
+from understudy.tasks import Classification
+from understudy.training.evaluate import Measured, answers, measured
 from understudy.training.watch import Watcher
 
 
@@ -66,7 +67,7 @@ def test_a_given_teacher_is_asked_once_for_all_seeds(make_run, monkeypatch):
 
     run = make_run("seeds=[0,1,2]", "train.epochs=2", "methods.fitnets.hint_epochs=1")
     asked = []
-    monkeypatch.setattr(results, "answers", lambda *args: asked.append(args[0]) or answers(*args))
+    monkeypatch.setattr(results, "measured", lambda *args: asked.append(args[0]) or measured(*args))
     run.execute()
     assert len(asked) == 1 + 3 + 1  # the teacher, the students, and the kept one again
 
@@ -79,12 +80,14 @@ def test_a_given_teacher_is_asked_once_for_all_seeds(make_run, monkeypatch):
     ],
 )
 def test_the_surest_disagreements_come_first(labels, student, teacher, kinds):
-    sure = torch.arange(len(labels)).double()
-    found = samples.surest(*map(torch.tensor, (labels, student, teacher)), sure)
-    assert found == [place for places in kinds.values() for place in places]
-    many = torch.zeros(100, dtype=torch.long)
-    found = samples.surest(many, many + 1, many, torch.arange(100).double())
-    assert found == list(range(99, 99 - samples.MOST["student"], -1))
+    task = Classification(("a", "b", "c"))
+    sure = torch.arange(1, len(labels) + 1).unsqueeze(1)
+    ours, theirs = ({"logits": torch.eye(3)[torch.tensor(choices)] * sure} for choices in (student, teacher))
+    found = task.differing(ours, theirs, torch.tensor(labels))
+    assert [(one.kind, one.place) for one in found] == [(kind, place) for kind in kinds for place in kinds[kind]]
+    many, scale = torch.zeros(100, dtype=torch.long), torch.linspace(0.1, 1, 100).unsqueeze(1)
+    found = task.differing({"logits": scale * torch.eye(3)[many + 1]}, {"logits": scale * torch.eye(3)[many]}, many)
+    assert [one.place for one in found] == list(range(99, 83, -1))
 
 
 def test_pictures_are_small_and_what_is_no_picture_has_none(tmp_path):
@@ -94,8 +97,8 @@ def test_pictures_are_small_and_what_is_no_picture_has_none(tmp_path):
     assert dark.getextrema() == (0, 255)
     assert samples.as_png(torch.rand(7)) is None
     part = Part(InMemory(torch.rand(4, 7), torch.tensor([0, 1, 0, 1])), torch.arange(4))
-    logits = torch.eye(2).repeat(2, 1)
-    assert samples.disagreements(tmp_path, part, part.targets, logits, -logits, ["a", "b"]) == []
+    ours, theirs = (Measured({}, {"logits": by * torch.eye(2).repeat(2, 1)}, part.targets) for by in (1, -1))
+    assert samples.disagreements(tmp_path, part, ours, theirs, Classification(("a", "b"))) == []
     assert not list(tmp_path.iterdir())
 
 

@@ -4,12 +4,8 @@ import pytest
 
 from tests.conftest import RECIPE
 from understudy import recipe as recipes
-from understudy.bench.choose import Choice
 from understudy.cli import bench
-from understudy.plans.training import Casts
-from understudy.runs import choosing
 from understudy.runs.path import PathRun
-from understudy.settings import Settings
 from understudy.taps import inner
 from understudy.training import preflight
 
@@ -45,27 +41,21 @@ def test_everybody_is_rehearsed_with_the_teachers_of_the_run(make_run, monkeypat
     rehearsals = run.rehearsals()
     rehearsed = [rehearsals.training(node) for node in run.plan]
     assert [kinds(one.teachers, one.stand_ins) for one in rehearsed] == teachers
-    checked, measured, timed = [], [], []
+    checked, timed = [], []
     check_stage = preflight.check_stage
 
     def check(stage, student, teachers, *args, **kwargs):
         checked.append(kinds(teachers, kwargs["stand_ins"]))
         return check_stage(stage, student, teachers, *args, **kwargs)
 
-    def measure(settings, teachers, *args, **kwargs):
-        measured.append(kinds(teachers, kwargs["stand_ins"]))
-        return Choice(Settings(), "")
-
     monkeypatch.setattr(preflight, "check_stage", check)
-    monkeypatch.setattr(choosing, "fastest_settings", measure)
     monkeypatch.setattr(
         bench, "step_cost", lambda training, *_, **__: timed.append(kinds(training.teachers, training.stand_ins))
     )
     assert {finding.level for finding in run.check()} == {"ok"}
-    choosing.settled(recipes.parse(recipes.write(run.recipe), settings="auto"), None, Casts(["smallnets"]))
     list(bench._costs(run, method, None, 0.0))
     assert checked == teachers
-    assert measured == timed == [teachers[-1]]
+    assert timed == [teachers[-1]]
 
 
 def test_the_check_says_of_each_assistants_training_too_how_long_it_takes(make_run):

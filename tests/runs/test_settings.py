@@ -1,16 +1,12 @@
-"""Settings of a run: said, measured or plain, written down, and kept when it goes on."""
+"""Settings of a run: written, by rule or plain; the run records what it used, and keeps it when it goes on."""
 
 import pytest
+import torch
 
 import understudy
-from understudy import UserError
+from understudy import UserError, hardware
 from understudy import recipe as recipes
-from understudy.bench.choose import Choice
-from understudy.plans.training import Casts
-from understudy.runs import calls, choosing
-from understudy.runs.choosing import settled
-from understudy.settings import CHOOSABLE, Settings
-from understudy.stored import Stored
+from understudy.settings import Settings
 
 RECIPE = """
 [data]
@@ -24,92 +20,81 @@ epochs = 1
 batch = 10
 [methods.alone]
 """
-FAST = Settings(precision="bfloat16", threads=1)
+LOW = Settings(precision="bfloat16")
+
+
+@pytest.fixture
+def native(monkeypatch):
+    """A machine that computes in bfloat16."""
+    monkeypatch.setattr(hardware, "computes_in_bfloat16", lambda device: True)
 
 
 @pytest.mark.parametrize(
-    ("text", "how", "auto"),
+    ("text", "how", "settings"),
     [
-        ("", None, CHOOSABLE),
-        ('settings = "auto"', None, CHOOSABLE),
-        ('settings = "plain"', None, ()),
-        ("", "plain", ()),
-        ('settings = "auto"', "plain", ()),
-        ('settings = "plain"', "auto", CHOOSABLE),
-        ('settings = { precision = "float32" }', None, ()),
-        ('settings = { precision = "float32" }', "auto", tuple(n for n in CHOOSABLE if n != "precision")),
-        ('settings = { auto = ["threads"] }', None, ("threads",)),
-        ('settings = { auto = ["threads"] }', "plain", ()),
+        ("", None, LOW),
+        ('settings = "auto"', None, LOW),
+        ('settings = "plain"', None, Settings()),
+        ("", "plain", Settings()),
+        ('settings = "auto"', "plain", Settings()),
+        ('settings = "plain"', "auto", LOW),
+        ("settings = { threads = 3 }", None, Settings(threads=3)),
+        ("settings = { threads = 3 }", "auto", Settings(precision="bfloat16", threads=3)),
+        ('settings = { precision = "float32" }', "auto", Settings()),
+        ("settings = { channels_last = false }", "auto", Settings(precision="bfloat16", channels_last=False)),
     ],
 )
-def test_what_is_left_to_be_measured(text, how, auto):
+def test_what_a_recipe_leaves_open_follows_from_the_hardware(native, text, how, settings):
     recipe = recipes.parse(f"{text}\n{RECIPE}", settings=how)
-    assert recipe.settings == Settings(auto=auto)
+    assert recipe.settings == settings
     assert recipes.parse(recipes.write(recipe)) == recipe
+
+
+def test_where_nothing_computes_in_bfloat16_it_is_float32():
+    assert recipes.parse(RECIPE).settings == Settings()
+
+
+def test_a_run_that_goes_on_keeps_what_it_began_with_on_any_machine(native):
+    began = Settings(channels_last=False, threads=5)
+    assert recipes.parse(RECIPE, begun=began).settings == began
+    assert recipes.parse(f'settings = "plain"\n{RECIPE}', begun=began).settings == Settings()
+    assert recipes.parse(f"settings = {{ threads = 1 }}\n{RECIPE}", begun=began).settings == Settings(threads=1)
 
 
 def test_settings_of_another_name_are_a_mistake():
     with pytest.raises(UserError, match="'auto' or 'plain', not 'fast'"):
         recipes.parse(f'settings = "fast"\n{RECIPE}')
+    with pytest.raises(UserError, match=r"settings\.auto: unknown key"):
+        recipes.parse(f'settings = {{ auto = ["threads"] }}\n{RECIPE}')
 
 
-@pytest.fixture
-def measured(monkeypatch):
-    """Every measurement finds the same; answers with how many there were."""
-    asked = []
-
-    def choose(*args, **about):
-        asked.append(about)
-        return Choice(FAST, "bfloat16: 2.00 times the speed")
-
-    monkeypatch.setattr(choosing, "fastest_settings", choose)
-    monkeypatch.setattr(calls, "fastest_settings", choose)
-    return asked
+def test_the_rule_is_a_function_of_the_hardware_and_what_is_given_wins(native, monkeypatch):
+    monkeypatch.setattr(hardware, "cores", lambda: 6)
+    torch.set_num_threads(4)
+    assert Settings.by_rule(device="cpu") == Settings("cpu", "bfloat16", threads=4)
+    assert Settings.by_rule(device="cpu", precision="float32", threads=2, channels_last=False) == Settings(
+        "cpu", threads=2, channels_last=False
+    )
+    assert Settings.by_rule(device="meta").channels_last is False
+    with pytest.raises(UserError, match="abacus"):
+        Settings.by_rule(device="abacus")
 
 
-def test_a_run_goes_on_with_the_settings_that_it_began_with(make_run, measured, tmp_path):
-    recipe, reason = settled(recipes.parse(RECIPE), tmp_path / "run", Casts(["smallnets"]))
-    assert (recipe.settings, reason) == (FAST, "bfloat16: 2.00 times the speed")
-    run = make_run(text=recipes.write(recipe))
-    assert run.execute().settings["precision"] == "bfloat16"
-    again, reason = settled(recipes.parse(RECIPE), tmp_path / "run", Casts())
-    assert again == recipe
-    assert "with which the run began" in reason
-    assert len(measured) == 1
-    plain, _ = settled(recipes.parse(RECIPE, settings="plain"), tmp_path / "run", Casts())
-    with pytest.raises(UserError, match=r"settings\.precision"):
-        run.folder.look(recipes.write(plain))
+@pytest.mark.parametrize(
+    ("workers", "cores", "pytorch", "threads"), [(1, 8, 4, 4), (2, 8, 8, 4), (3, 8, 8, 2), (9, 8, 8, 1), (2, 8, 1, 1)]
+)
+def test_threads_are_the_cores_divided_by_the_workers_and_no_more_than_pytorch_would_take(
+    monkeypatch, workers, cores, pytorch, threads
+):
+    monkeypatch.setattr(hardware, "cores", lambda: cores)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: pytorch)
+    assert hardware.threads_each(workers) == threads
 
 
-def test_in_a_rehearsal_a_teacher_that_is_yet_to_be_trained_costs_what_it_will_cost(make_run):
-    given = make_run()
-    text = recipes.write(given.recipe).replace('weights = "teacher.safetensors"', "train = { epochs = 1 }")
-    for run, learned in ((given, True), (make_run(text=text), False)):
-        student = run.rehearsals().student("fitnets")
-        assert list(map(student.stand_ins.has_learned, student.teachers)) == [learned]
-
-
-def test_what_nobody_measured_is_plain_in_the_folder_too(make_run, tmp_path):
-    make_run(text=RECIPE).execute()
-    assert recipes.read(tmp_path / "run/recipe.toml").settings == Settings()
-
-
-def test_what_is_stored_is_told_to_the_measurement(small, measured, workplace, tmp_path):
-    settled(recipes.parse(f"{RECIPE}\n[stored]\nviews = 3"), None, Casts(["smallnets"]))
-    stored = pytest.warns(UserWarning, match="stored answers: the teacher is")
-    with stored, pytest.warns(UserWarning, match=r"2\.00 times"):
-        understudy.distill(
-            *small.networks(), small.data(), epochs=1, settings="auto", out=tmp_path / "run", stored=Stored(views=3)
-        )
-    assert [about["stored"] for about in measured] == [Stored(views=3)] * 2
-
-
-def test_python_measures_where_it_is_asked_to(small, measured, tmp_path):
+def test_python_follows_the_rule_by_default_and_plain_settings_stay_plain(small, native, tmp_path):
     teacher, student = small.networks()
-    options = {"epochs": 1, "settings": "auto", "out": tmp_path / "run", "accept_weak": True}
-    with pytest.warns(UserWarning, match=r"2\.00 times"):
-        first = understudy.distill(teacher, student, small.data(), **options)
-    again = understudy.distill(teacher, student, small.data(), **options)
-    assert len(measured) == 1
-    assert 'precision = "bfloat16"' in (tmp_path / "run/recipe.toml").read_text()
-    assert again.accuracy == first.accuracy
+    options = {"epochs": 1, "accept_weak": True}
+    understudy.distill(teacher, student, small.data(), out=tmp_path / "rule", **options)
+    understudy.distill(*small.networks(), small.data(), settings=Settings(), out=tmp_path / "plain", **options)
+    assert 'precision = "bfloat16"' in (tmp_path / "rule/recipe.toml").read_text()
+    assert 'precision = "float32"' in (tmp_path / "plain/recipe.toml").read_text()

@@ -464,7 +464,7 @@ def test_the_page_of_a_search_names_both_figures_and_shows_every_trial(make):
     assert write_report(tuning.folder.path).read_text(encoding="utf-8") == again
     with pytest.raises(UserError, match=r"holds a search and no run: understudy distill .*tuned\.toml"):
         read_result(tuning.folder.path)
-    (tuning.folder.path / "tune.json").write_text(json.dumps(outcome | {"trials": []}))
+    (tuning.folder.path / "tune.json").write_text(json.dumps(outcome.model_dump(mode="json") | {"trials": []}))
     with pytest.raises(UserError, match=r"tune\.json is damaged \(trials: .*remove it and run the same tune command"):
         write_report(tuning.folder.path)
     (tuning.folder.path / "tune.json").unlink()
@@ -500,3 +500,27 @@ def test_what_lies_in_a_trials_folder_from_other_settings_is_not_taken_for_it(ma
     path.write_text(re.sub(r"temperature = .*", "temperature = 2.99", path.read_text()))
     with pytest.raises(UserError, match=r"another recipe .*temperature"):
         make("train.epochs=1", search=["methods.kd.temperature=1..3"]).search(1)
+
+
+def test_trials_side_by_side_are_each_trained_once(make):
+    tuning = make()
+    outcome = execute(tuning, COUNT, workers=2)
+    assert [trial.trial for trial in outcome.trials] == list(range(COUNT))
+    assert {trial.state for trial in outcome.trials} <= {"complete", "stopped", "failed"}
+    assert len({json.dumps(trial.settings, sort_keys=True) for trial in outcome.trials}) == COUNT
+    assert outcome == execute(make(), COUNT, workers=2)  # there is nothing left to do
+
+
+def test_a_trial_of_another_worker_is_left_alone_until_that_worker_ends(make):
+    tuning = make()
+    tuning.folder.claim(tuning.written())
+    trials = Trials(tuning.folder.path / "trials.sqlite", tuning.searched)
+    try:
+        with tuning._claimed(trials, 2) as first, tuning._claimed(trials, 2) as second:
+            assert (first.number, second.number) == (0, 1)
+            with tuning._claimed(trials, 2) as none:
+                assert none is None
+        with tuning._claimed(trials, 2) as again:  # it was not finished, and its worker is gone
+            assert again.number == 0
+    finally:
+        trials.close()

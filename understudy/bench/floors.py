@@ -8,7 +8,6 @@ import copy
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.data.parts import Batch
@@ -25,22 +24,22 @@ class Floor:
 
     def __init__(self, training: Training, stage: Stage, batch: Batch):
         reads, course = stage.objective.reads, stage.course
-        self.settings = training.settings
+        self.settings, self.task = training.settings, training.data.task
         self.take(batch)
         student = copy.deepcopy(training.student).train()
         network = self.settings.compiled(student)
-        self.student = TappedNetwork(network, reads.student_taps, cut=not reads.student_logits)
+        self.student = TappedNetwork(network, reads.student_taps, cut=not reads.student_output, task=self.task)
         self.optimizer = course.optimizer.build(
             parameter_groups(student, nn.ModuleDict(), course.optimizer.lr, course.lr_scale)
         )
-        cut = bool(reads.teacher_taps) and not reads.teacher_logits
+        cut = bool(reads.teacher_taps) and not reads.teacher_output
         first, *others = training.teachers if reads.teacher else [None]
         self.teachers = [] if first is None else [TappedNetwork(self._asked(first), reads.teacher_taps, cut=cut)]
-        if reads.teacher_logits:
+        if reads.teacher_output:
             self.teachers += [TappedNetwork(self._asked(teacher)) for teacher in others if teacher is not None]
 
     def take(self, batch: Batch) -> None:
-        self.inputs, self.labels = self.settings.prepare(batch.inputs), batch.targets
+        self.inputs, self.targets = self.settings.prepare(batch.inputs), batch.targets
 
     def steps(self) -> dict[str, Step]:
         """The floors by name; F2 only where a teacher is asked."""
@@ -65,5 +64,5 @@ class Floor:
 
     def _loss(self, answer: Answer) -> Tensor:
         if answer.output is not None:
-            return F.cross_entropy(answer.logits.float(), self.labels)
+            return self.task.loss(answer.widened().named, self.targets).mean()
         return torch.stack([value.float().square().mean() for value in answer.values()]).sum()

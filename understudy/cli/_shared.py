@@ -1,10 +1,10 @@
-"""What the commands share: consoles, options in common, results as JSON."""
+"""What the commands print with: consoles, findings, results as JSON."""
 
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -12,35 +12,6 @@ from rich.markup import escape
 
 from understudy.training.preflight import Finding
 from understudy.training.records import File
-
-RecipeArgument = Annotated[Path, typer.Argument(help="A recipe in TOML.", show_default=False)]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe, as in train.epochs=10. Repeatable."),
-]
-SettingsOption = Annotated[
-    Literal["auto", "plain"] | None,
-    typer.Option(
-        "--settings",
-        help="Measure which settings are fastest here, as far as the recipe leaves them open; or take its own and "
-        "plain ones. Without a table of settings in the recipe, they are measured.",
-        show_default=False,
-    ),
-]
-TrustOption = Annotated[
-    list[str] | None,
-    typer.Option("--trust", metavar="MODULE", help="A module of your own whose code the recipe may run. Repeatable."),
-]
-StudentTrustOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--trust", metavar="NAME", help="A module of your own, or a .pt2 file, whose code may run. Repeatable."
-    ),
-]
-OutOption = Annotated[Path, typer.Option("--out", help="The run folder. What was stopped goes on there.")]
-SecondsOption = Annotated[float, typer.Option("--checkpoint-seconds", min=0, help="Between two checkpoints.")]
-CheckOption = Annotated[bool, typer.Option(help="Run the pre-flight check first.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 out = Console()
 err = Console(stderr=True)

@@ -1,76 +1,129 @@
-"""``understudy bench``: what a training step costs, where it goes, and how far it is from the floor."""
+"""``understudy bench``: what a training step costs, where it goes, and which settings are the fastest."""
 
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import tomli_w
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from understudy import recipe as recipes
+from understudy.bench.choose import CHOOSABLE, Choice, choose
 from understudy.bench.steps import StepCost, step_cost
 from understudy.cli._live import Live
-from understudy.cli._settle import read_settled
-from understudy.cli._shared import (
-    JsonOption,
-    RecipeArgument,
-    SetOption,
-    SettingsOption,
-    TrustOption,
-    err,
-    out,
-    print_json,
-)
+from understudy.cli._options import ReadOptions, RecipeArgument, with_options
+from understudy.cli._run import one_by_one
+from understudy.cli._shared import err, out, print_json
 from understudy.errors import UserError, did_you_mean
 from understudy.measure.surroundings import command, machine, versions
 from understudy.plans.training import Casts
+from understudy.recipe import Recipe
+from understudy.recipe.read import load, text_of, without_nones
 from understudy.runs import Run
 from understudy.runs.rehearsal import Rehearsals
+from understudy.settings import Settings
 from understudy.stored import Stored
 
 
+@with_options
 def bench(
     recipe: RecipeArgument,
     method: Annotated[str | None, typer.Option(help="Only this method of the recipe.", show_default=False)] = None,
-    seconds: Annotated[float, typer.Option(min=0, help="To measure for, in each stage.")] = 5.0,
-    changes: SetOption = None,
-    settings: SettingsOption = None,
-    trust: TrustOption = None,
-    json: JsonOption = False,
+    seconds: Annotated[
+        float, typer.Option(min=0, help="To measure for, in each stage; with --choose, in each comparison.")
+    ] = 5.0,
+    choosing: Annotated[
+        bool, typer.Option("--choose", help="Measure which settings are the fastest, and print them as [settings].")
+    ] = False,
+    write: Annotated[bool, typer.Option("--write", help="With --choose: add them to the recipe's file.")] = False,
+    *,
+    options: ReadOptions,
 ) -> None:
     """Time and memory of a step, part by part, and against the floors: the networks alone, at the same settings.
 
     Example: understudy bench recipes/fitnets_mnist.toml --method kd --set train.batch=64
     """
+    if write and not choosing:
+        raise UserError("--write adds the settings of --choose to the recipe: give both")
     with tempfile.TemporaryDirectory() as nowhere, Live(err) as live:
-        casts = Casts(trust or (), live.downloads)
-        read = read_settled(recipe, changes, settings, casts)
-        run = Run(read, Path(nowhere), watcher=live, casts=casts)
-        stored = read.stored.aside(Path(nowhere) / "stored") if read.stored else None
-        costs = {name: list(_costs(run, name, stored, seconds)) for name in _named(run, method)}
-    if json:
+        casts = Casts(options.trust or (), live.downloads)
+        if choosing:
+            read, named = _left_open(recipe, options, write)
+            rehearsals = Rehearsals(_of(read, method), casts.of(read.data))
+            choice = choose(rehearsals.recipe, rehearsals, named, seconds=seconds)
+        else:
+            read = one_by_one(recipes.read(recipe, options.changes or [], settings=options.settings))
+            run = Run(_of(read, method), Path(nowhere), watcher=live, casts=casts)
+            stored = read.stored.aside(Path(nowhere) / "stored") if read.stored else None
+            costs = {name: list(_costs(run, name, stored, seconds)) for name in run.recipe.methods}
+    if choosing:
+        _tell(choice, recipe if write else None, json=options.json)
+        return
+    if options.json:
         stages = {name: [asdict(cost) for cost in found] for name, found in costs.items()}
-        record = {"command": command(), "machine": machine(), "versions": versions(), "settings": asdict(read.settings)}
-        print_json({**record, "methods": stages})
+        print_json({**_circumstances(read.settings), "methods": stages})
         return
     for name, found in costs.items():
         for cost in found:
             _show(name, cost, out)
 
 
-def _named(run: Run, method: str | None) -> list[str]:
-    known = run.recipe.methods
-    if method is not None and method not in known:
-        raise UserError(f"the recipe has no method {method!r}{did_you_mean(method, known)}")
-    return list(known) if method is None else [method]
+def _left_open(path: Path, options: ReadOptions, write: bool) -> tuple[Recipe, list[str]]:
+    """The recipe in plain settings where it names none, and the settings that it names."""
+    raw, _ = load(text_of(path), str(path), options.changes or [])
+    table = raw.get("settings", {})
+    if write and "settings" in load(text_of(path), str(path), [])[0]:
+        raise UserError(f"{path} has settings already: without --write, they are printed to be put in their place")
+    named = list(table) if isinstance(table, dict) else []
+    return recipes.read(path, options.changes or [], settings="plain"), named
+
+
+def _of(recipe: Recipe, method: str | None) -> Recipe:
+    """The recipe, or one with this method alone."""
+    if method is None:
+        return recipe
+    if method not in recipe.methods:
+        raise UserError(f"the recipe has no method {method!r}{did_you_mean(method, recipe.methods)}")
+    return recipe.model_copy(update={"methods": {method: recipe.methods[method]}})
 
 
 def _costs(run: Run, name: str, stored: Stored | None, seconds: float) -> Iterator[StepCost]:
     """Of each stage of a method, each in a training of its own. What the weights are makes no difference."""
-    for number in range(len(Rehearsals(run.recipe, run.cast).student(name).stages)):
-        yield step_cost(Rehearsals(run.recipe, run.cast).student(name, stored), number, seconds=seconds)
+    for number in range(len(run.rehearsals().student(name).stages)):
+        yield step_cost(run.rehearsals().student(name, stored), number, seconds=seconds)
+
+
+def _circumstances(settings: Settings) -> dict[str, Any]:
+    return {"command": command(), "machine": machine(), "versions": versions(), "settings": asdict(settings)}
+
+
+def _tell(choice: Choice, path: Path | None, *, json: bool) -> None:
+    """What was compared, on standard error, and the table of settings, to be put into a recipe."""
+    if json:
+        compared = [asdict(candidate) for candidate in choice.candidates]
+        print_json({**_circumstances(choice.settings), "gain": choice.gain, "candidates": compared})
+    for one in choice.candidates if not json else ():
+        gain = "not possible here" if one.gain is None else f"{one.gain:.2f} times the speed"
+        err.print(f"{one.change}: {gain}{', taken' if one.taken else ''}", markup=False, highlight=False)
+    table = _table(choice)
+    if path is not None:
+        path.write_text(f"{path.read_text(encoding='utf-8').rstrip()}\n\n{table}", encoding="utf-8")
+        err.print(f"written into {path}", markup=False, highlight=False, soft_wrap=True)
+    elif not json:
+        typer.echo(table, nl=False)
+
+
+def _table(choice: Choice) -> str:
+    kept = {name: value for name, value in asdict(choice.settings).items() if name in (*CHOOSABLE, "device")}
+    if kept["device"] == "auto":
+        del kept["device"]
+    where = f"torch {versions()['torch']} on {machine()['processor']}"
+    comment = f"# {choice.gain:.2f} times the speed of plain settings, as measured with {where}"
+    return f"{comment}\n{tomli_w.dumps({'settings': without_nones(kept)})}"
 
 
 def _show(method: str, cost: StepCost, console: Console) -> None:

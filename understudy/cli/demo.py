@@ -8,7 +8,8 @@ import typer
 
 from understudy import recipe as recipes
 from understudy.cli._live import Live
-from understudy.cli._shared import JsonOption, err, out, print_json
+from understudy.cli._options import JsonOption
+from understudy.cli._shared import err, out, print_json
 from understudy.recipe import Recipe
 from understudy.recipe.build import PACKAGE
 from understudy.report import write_report

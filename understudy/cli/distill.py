@@ -9,31 +9,10 @@ import tomli_w
 import typer
 
 from understudy import recipe as recipes
-from understudy.cli._engines import (
-    AddressOption,
-    By,
-    DryRunOption,
-    EngineOption,
-    StoreOption,
-    WorkersOption,
-    chosen_store,
-    show_plan,
-)
 from understudy.cli._live import Live
-from understudy.cli._settle import made
-from understudy.cli._shared import (
-    CheckOption,
-    JsonOption,
-    OutOption,
-    SecondsOption,
-    SetOption,
-    SettingsOption,
-    TrustOption,
-    err,
-    out,
-    print_findings,
-    print_json,
-)
+from understudy.cli._options import OutOption, RunOptions, with_options
+from understudy.cli._run import prepared, show_plan
+from understudy.cli._shared import err, out, print_findings, print_json
 from understudy.errors import UserError, did_you_mean
 from understudy.measure.latency import need_onnx_runtime
 from understudy.methods import METHODS
@@ -43,6 +22,8 @@ from understudy.recipe.resolve import HowSettings
 from understudy.report import write_report
 from understudy.report.text import show
 from understudy.runs import Run
+from understudy.runs.folder import RunFolder
+from understudy.settings import Settings
 from understudy.training import preflight
 from understudy.training.interrupt import listening
 from understudy.training.tensorboard import EVENTS, TensorBoard
@@ -56,6 +37,7 @@ ASSISTANT = {
 }
 
 
+@with_options
 def distill(
     folder: OutOption,
     recipe: Annotated[
@@ -65,29 +47,21 @@ def distill(
         str | None,
         typer.Option(help="Only this method of the recipe, or another one with its defaults.", show_default=False),
     ] = None,
-    changes: SetOption = None,
-    settings: SettingsOption = None,
-    trust: TrustOption = None,
-    seconds: SecondsOption = 20.0,
-    check: CheckOption = True,
-    workers: WorkersOption = None,
-    engine: EngineOption = None,
-    address: AddressOption = None,
-    store: StoreOption = None,
-    dry_run: DryRunOption = False,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write TensorBoard events into the run folder, too.")
     ] = False,
     onnx: Annotated[
         bool, typer.Option("--onnx-latency", help="At the end, measure latencies by ONNX Runtime, too.")
     ] = False,
-    json: JsonOption = False,
+    *,
+    options: RunOptions,
 ) -> None:
     """Train the students of a recipe, after a check of everything. Stop it anywhere; the same command goes on.
 
     Example: understudy distill recipes/fitnets_mnist.toml --out runs/mnist --set train.epochs=10
     """
-    asked = _read(recipe, method, changes or [], settings)
+    begun = RunFolder(folder).settings()
+    read = _read(recipe, method, options.changes or [], options.settings, begun)
     if onnx:
         need_onnx_runtime()
     events = [TensorBoard(folder / EVENTS)] if tensorboard else []
@@ -95,25 +69,24 @@ def distill(
         make = partial(
             Run,
             out=folder,
-            trusted=trust or [],
             watcher=Watchers(live, *events),
             stop=stop,
-            checkpoint_seconds=seconds,
-            store=chosen_store(store),
+            checkpoint_seconds=options.seconds,
+            store=options.opened_store,
             onnx=onnx,
         )
-        run = made(make, asked, By(engine, workers, address), trust, live, folder)
+        run = prepared(make, read, options, live, folder)
         run.folder.look(recipes.write(run.recipe))
-        if dry_run:
-            show_plan(run, out, json=json)
+        if options.dry_run:
+            show_plan(run, out, json=options.json)
             return
-        if check and not run.complete:
+        if options.check and not run.complete:
             findings = list(run.check())
             print_findings(findings, err)
             preflight.passes(findings)
         result = run.execute()
     page = write_report(folder)
-    if json:
+    if options.json:
         print_json(result)
         return
     show(result, out)
@@ -125,12 +98,14 @@ def distill(
     )
 
 
-def _read(path: Path | None, method: str | None, changes: list[str], settings: HowSettings) -> Recipe:
+def _read(
+    path: Path | None, method: str | None, changes: list[str], settings: HowSettings, begun: Settings | None
+) -> Recipe:
     """The recipe, or the demo's; with one method instead of all of its own where one is named."""
     if path is None and method is None:
         raise UserError("name a recipe, or a method to try on the demo's images, as in --method kd")
     chosen = path or DEMO
-    recipe = recipes.read(chosen, changes if method is None else [], settings=settings)
+    recipe = recipes.read(chosen, changes if method is None else [], settings=settings, begun=begun)
     if method is None:
         return recipe
     raw = tomllib.loads(chosen.read_text(encoding="utf-8"))
@@ -139,4 +114,4 @@ def _read(path: Path | None, method: str | None, changes: list[str], settings: H
         raise UserError(f"there is no method {method!r}{did_you_mean(method, [*own, *METHODS])}")
     default = {"assistants": [ASSISTANT]} if path is None and METHODS[method].needs_assistants else {}
     raw["methods"] = {method: own.get(method, default)}
-    return recipes.parse(tomli_w.dumps(raw), str(chosen), changes, settings=settings)
+    return recipes.parse(tomli_w.dumps(raw), str(chosen), changes, settings=settings, begun=begun)

@@ -8,7 +8,8 @@ from rich.table import Table
 from torch import nn
 
 from understudy import data as datasets
-from understudy.cli._shared import JsonOption, StudentTrustOption, confirmed, err, out, print_json
+from understudy.cli._options import JsonOption, StudentTrustOption
+from understudy.cli._shared import confirmed, err, out, print_json
 from understudy.data import Data
 from understudy.errors import UserError
 from understudy.export import FORMATS, Exported
@@ -28,7 +29,7 @@ def export(
     ] = None,
     tolerance: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="How far it may differ: difference, agreement, accuracy. Repeatable."),
+        typer.Option(metavar="KEY=VALUE", help="How far it may differ: difference, agreement, loss. Repeatable."),
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="The data set to prove it on, where no run names one.", show_default=False)
@@ -95,22 +96,24 @@ def _tolerance(words: list[str]) -> dict[str, float]:
 def _show(found: Exported) -> None:
     proof, compared = found.proof, found.proof.compared
     table = Table()
-    for heading in ("", "accuracy", "size", "latency", "128 images"):
+    for heading in ("", compared.figure.title, "size", "latency", "128 images"):
         table.add_column(heading, justify="left" if not heading else "right", no_wrap=True)
-    accuracy = {"before": compared.accuracy_before, "after": compared.accuracy_after}
+    figure = {"before": compared.before, "after": compared.after}
     for key, name in (("teacher", "teacher, PyTorch"), ("before", "student, PyTorch"), ("after", found.path.name)):
         if key in proof.latency_ms:
             single, many = proof.latency_ms[key].p50, proof.throughput_ms[key].p50
             size = memory(proof.bytes[key]) if key in proof.bytes else ""
-            shown = percent(accuracy[key]) if key in accuracy else ""
+            shown = compared.figure.text(figure[key]) if key in figure else ""
             table.add_row(name, shown, size, milliseconds(single), milliseconds(many))
     out.print(table)
     speed = [f"{proof.speedup('before'):.1f} times as fast as PyTorch"]
     if (over := proof.speedup("teacher")) is not None:
         speed.append(f"{over:.1f} times as fast as the teacher")
+    same = compared.agreement
+    agrees = "compared with PyTorch on" if same is None else f"agrees with PyTorch on {percent(same)} of"
     out.print(
-        f"agrees with PyTorch on {percent(compared.agreement)} of {compared.samples:,} {proof.measured_on} samples, "
-        f"largest difference of a logit {compared.largest_difference:.2g}; {', '.join(speed)} (median of one sample)",
+        f"{agrees} {compared.samples:,} {proof.measured_on} samples, "
+        f"largest difference of a value {compared.largest_difference:.2g}; {', '.join(speed)} (median of one sample)",
         markup=False,
         highlight=False,
     )

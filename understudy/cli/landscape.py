@@ -8,7 +8,8 @@ import typer
 from rich.progress import Progress
 
 from understudy import recipe as recipes
-from understudy.cli._shared import JsonOption, TrustOption, err, out, print_json
+from understudy.cli._options import JsonOption, TrustOption
+from understudy.cli._shared import err, out, print_json
 from understudy.errors import UserError
 from understudy.recipe import Recipe
 from understudy.report import write_report

@@ -8,7 +8,8 @@ import typer
 from rich.table import Table
 
 from understudy import methods as registry
-from understudy.cli._shared import JsonOption, out, print_json
+from understudy.cli._options import JsonOption
+from understudy.cli._shared import err, out, print_json
 from understudy.methods.costs import cost, measured
 from understudy.proposals import PLACEHOLDERS
 from understudy.training.course import Course
@@ -25,6 +26,8 @@ def methods(
     if name is None:
         listed = [_facts(method) for method in registry.METHODS.values()]
         print_json(listed) if as_json else _show_all(listed)
+        for problem in registry.METHODS.problems():
+            err.print(f"warning: {problem}", style="yellow", markup=False, highlight=False)
         return
     method = registry.find(name)
     facts = _facts(method) | {"description": method.description, "settings": _settings(method)}

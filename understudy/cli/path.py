@@ -7,37 +7,16 @@ from typing import Annotated
 import typer
 
 from understudy import recipe as recipes
-from understudy.cli._engines import (
-    AddressOption,
-    By,
-    DryRunOption,
-    EngineOption,
-    StoreOption,
-    WorkersOption,
-    chosen_store,
-    show_plan,
-)
 from understudy.cli._graph import GraphLive
-from understudy.cli._settle import made
-from understudy.cli._shared import (
-    CheckOption,
-    JsonOption,
-    OutOption,
-    RecipeArgument,
-    SecondsOption,
-    SetOption,
-    SettingsOption,
-    TrustOption,
-    err,
-    out,
-    print_findings,
-    print_json,
-)
+from understudy.cli._options import OutOption, RecipeArgument, RunOptions, with_options
+from understudy.cli._run import prepared, show_plan
+from understudy.cli._shared import err, out, print_findings, print_json
 from understudy.paths import Budget
 from understudy.report import write_report
 from understudy.report.format import plural
 from understudy.report.render import say
 from understudy.report.text import show
+from understudy.runs.folder import RunFolder
 from understudy.runs.path import PathRun
 from understudy.training import preflight
 from understudy.training.interrupt import listening
@@ -52,6 +31,7 @@ class StrategyName(StrEnum):
     RULE = "rule"
 
 
+@with_options
 def path(
     recipe: RecipeArgument,
     folder: OutOption,
@@ -65,17 +45,8 @@ def path(
         str | None,
         typer.Option(metavar="20|3h", help="Trainings, or hours (h), minutes (m), seconds (s).", show_default=False),
     ] = None,
-    changes: SetOption = None,
-    settings: SettingsOption = None,
-    trust: TrustOption = None,
-    seconds: SecondsOption = 20.0,
-    check: CheckOption = True,
-    workers: WorkersOption = None,
-    engine: EngineOption = None,
-    address: AddressOption = None,
-    store: StoreOption = None,
-    dry_run: DryRunOption = False,
-    json: JsonOption = False,
+    *,
+    options: RunOptions,
 ) -> None:
     """Search the best path of assistants from teacher to student. Stop it anywhere; the same command goes on.
 
@@ -85,31 +56,31 @@ def path(
         [f"path.strategy={strategy}"] if strategy else ["path.strategy=limited"] if max_assistants is not None else []
     )
     asked += [f"path.max_assistants={max_assistants}"] if max_assistants is not None else []
-    read = recipes.read(recipe, [*(changes or []), *asked], settings=settings)
+    changes, begun = [*(options.changes or []), *asked], RunFolder(folder).settings()
+    read = recipes.read(recipe, changes, settings=options.settings, begun=begun)
     with listening() as stop, GraphLive(err) as live:
         make = partial(
             PathRun,
             out=folder,
             budget=Budget.parse(budget) if budget else None,
             observer=live.observe,
-            trusted=trust or [],
             watcher=live,
             stop=stop,
-            checkpoint_seconds=seconds,
-            store=chosen_store(store),
+            checkpoint_seconds=options.seconds,
+            store=options.opened_store,
         )
-        run = made(make, read, By(engine, workers, address), trust, live, folder)
+        run = prepared(make, read, options, live, folder, PathRun.first)
         run.folder.look(recipes.write(run.recipe))
-        if dry_run:
-            show_plan(run, out, json=json)
+        if options.dry_run:
+            show_plan(run, out, json=options.json)
             return
-        if check and not run.complete:
+        if options.check and not run.complete:
             findings = list(run.check())
             print_findings(findings, err)
             preflight.passes(findings)
         result = run.execute()
     page = write_report(folder)
-    if json:
+    if options.json:
         print_json(result)
         return
     show(result, out)

@@ -1,11 +1,12 @@
-"""``understudy predict``: what a student sees in images."""
+"""``understudy predict``: what a student answers to images or texts."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from understudy.cli._shared import JsonOption, StudentTrustOption, confirmed, out, print_json
+from understudy.cli._options import JsonOption, StudentTrustOption
+from understudy.cli._shared import confirmed, out, print_json
 from understudy.shipping.predicting import Prediction
 from understudy.shipping.predicting import predict as predicted
 
@@ -35,10 +36,8 @@ def predict(
 
 
 def _tell(prediction: Prediction) -> None:
-    classes = ", ".join(f"{name} {100 * share:.1f} %" for name, share in prediction.classes)
-    out.print(f"{prediction.image}: {classes}", markup=False, highlight=False, soft_wrap=True)
+    out.print(f"{prediction.image}: {prediction.text}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _plain(prediction: Prediction) -> dict[str, Any]:
-    classes = [{"label": name, "probability": share} for name, share in prediction.classes]
-    return {"image": prediction.image, "classes": classes, "problem": prediction.problem}
+    return {"image": prediction.image, **(prediction.record or {"classes": []}), "problem": prediction.problem}

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from understudy.cli._bounds import budget, value
-from understudy.cli._shared import JsonOption, err, out, print_json
+from understudy.cli._options import JsonOption
+from understudy.cli._shared import err, out, print_json
 from understudy.measure import Budget, Choice
 from understudy.report import COMPARISON, write_comparison, write_report
 from understudy.report.reading import finished_of, read_result

@@ -7,13 +7,14 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from understudy.cli._shared import JsonOption, out, print_json
+from understudy.cli._options import JsonOption
+from understudy.cli._shared import out, print_json
 from understudy.errors import UserError
 from understudy.plans import Store
 from understudy.plans.cache import ENVIRONMENT, Entry
 from understudy.report.format import plural
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 StoreOption = Annotated[
     Path | None, typer.Option("--store", envvar=ENVIRONMENT, help="The store's folder.", show_default=False)
 ]

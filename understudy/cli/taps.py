@@ -7,7 +7,8 @@ import torch
 import typer
 from rich.table import Table
 
-from understudy.cli._shared import JsonOption, TrustOption, out, print_json
+from understudy.cli._options import JsonOption, TrustOption
+from understudy.cli._shared import out, print_json
 from understudy.errors import UserError
 from understudy.models import build
 from understudy.tracing import Proposal, Traced, propose, stages, trace

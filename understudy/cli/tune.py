@@ -6,25 +6,13 @@ from typing import Annotated, Any
 import typer
 
 from understudy import recipe as recipes
-from understudy.cli._engines import StoreOption, chosen_store
-from understudy.cli._settle import settle
-from understudy.cli._shared import (
-    CheckOption,
-    JsonOption,
-    OutOption,
-    RecipeArgument,
-    SecondsOption,
-    SetOption,
-    SettingsOption,
-    TrustOption,
-    err,
-    out,
-    print_findings,
-    print_json,
-)
+from understudy.cli._options import OutOption, RecipeArgument, TrainOptions, with_options
+from understudy.cli._run import one_by_one
+from understudy.cli._shared import err, out, print_findings, print_json
 from understudy.cli._trials import LiveTrials
 from understudy.plans.training import Casts
 from understudy.report import write_report
+from understudy.runs.folder import RunFolder
 from understudy.runs.records import SearchRecord
 from understudy.training import preflight
 from understudy.training.interrupt import listening
@@ -32,6 +20,7 @@ from understudy.tuning import Tuning
 from understudy.tuning.outcome import OUTCOME, TUNED, execute
 
 
+@with_options
 def tune(
     recipe: RecipeArgument,
     folder: OutOption,
@@ -51,16 +40,12 @@ def tune(
         int | None,
         typer.Option(min=1, help="On how many seeds each trial is trained; by default the first.", show_default=False),
     ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="How many trials are trained side by side.")] = 1,
     optimistic: Annotated[
         bool, typer.Option("--also-optimistic", help="Also tell the best of all trials on test, as papers do.")
     ] = False,
-    changes: SetOption = None,
-    settings: SettingsOption = None,
-    trust: TrustOption = None,
-    seconds: SecondsOption = 20.0,
-    check: CheckOption = True,
-    store: StoreOption = None,
-    json: JsonOption = False,
+    *,
+    options: TrainOptions,
 ) -> None:
     """Search a method's settings by validation accuracy; stop it anywhere, the same command goes on.
 
@@ -69,31 +54,32 @@ def tune(
     chosen: dict[str, Any] = {"method": method, "seeds": list(range(seeds)) if seeds else None}
     read = recipes.read_searched(
         recipe,
-        changes or [],
+        options.changes or [],
         search or [],
-        settings=settings,
+        settings=options.settings,
+        begun=RunFolder(folder).settings(),
         **{key: value for key, value in chosen.items() if value is not None},
     )
     with listening() as stop, LiveTrials(err) as live:
-        casts = Casts(trust or (), live.downloads)
-        read = read.settled(settle(read.recipe, casts, folder))
+        casts = Casts(options.trust or (), live.downloads)
+        read = read.settled(one_by_one(read.recipe, folder))
         tuning = Tuning(
             read,
             folder,
             casts=casts,
             watcher=live,
             stop=stop,
-            checkpoint_seconds=seconds,
-            store=chosen_store(store),
+            checkpoint_seconds=options.seconds,
+            store=options.opened_store,
         )
         tuning.look()
-        if check and not (folder / OUTCOME).exists():
+        if options.check and not (folder / OUTCOME).exists():
             findings = list(tuning.trainer.check())
             print_findings(findings, err)
             preflight.passes(findings)
-        found = execute(tuning, trials, also_optimistic=optimistic)
+        found = execute(tuning, trials, also_optimistic=optimistic, workers=workers)
     page = write_report(folder)
-    if json:
+    if options.json:
         print_json(found)
     else:
         _show(found, folder)

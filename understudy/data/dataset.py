@@ -55,6 +55,8 @@ class Contents:
     """What was read: a training source, the way to the test source, the task, and facts for the run folder.
 
     Without a task it is classification into ``classes``.
+
+    >>> Contents(train, open_test=lambda: test, classes=("cat", "dog"))  # doctest: +SKIP
     """
 
     train: Source

@@ -21,7 +21,12 @@ _STREAMED_SAMPLE = 1024  # images that stand for all where reading all would tak
 
 @dataclass(frozen=True)
 class Batch:
-    """Inputs and targets of one step; ``ids`` are the samples' numbers in the data set's own training file."""
+    """Inputs and targets of one step; ``ids`` are the samples' numbers in the data set's own training file.
+
+    >>> batch = Batch(torch.rand(2, 1, 8, 8), torch.tensor([0, 3]), ids=torch.tensor([5, 9]))
+    >>> batch.targets.tolist()
+    [0, 3]
+    """
 
     inputs: Any  # nested tensors
     targets: Any  # nested tensors, as the data's task knows them
@@ -35,7 +40,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Part:
-    """Some samples of a source, by their numbers."""
+    """Some samples of a source, by their numbers.
+
+    >>> data = understudy.data.from_tensors((torch.rand(20, 4), torch.arange(20) % 2), validation=4)
+    >>> len(data.validation)
+    4
+    """
 
     source: Source
     ids: Tensor
@@ -143,7 +153,12 @@ def _targets_sent(targets: Nested, lists: list[Tensor], device: torch.device) ->
 
 @dataclass(frozen=True)
 class Data:
-    """A data set with its task: training part, validation part (may be empty), and a test part not yet opened."""
+    """A data set with its task: training part, validation part (may be empty), and a test part not yet opened.
+
+    >>> data = understudy.data.from_tensors((torch.rand(20, 4), torch.arange(20) % 2), validation=4)
+    >>> len(data.train), data.shape
+    (16, (4,))
+    """
 
     train: Part
     validation: Part | None

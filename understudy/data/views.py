@@ -33,6 +33,9 @@ class Views:
         flip: left and right exchanged for half of the samples.
         cutout: the side of a square that is set to 0, at a random place (partly outside, too).
         mixup: alpha of Beta(alpha, alpha); every sample is mixed with another one, and so are the targets.
+
+    >>> print(Views(shift=4, flip=True))
+    Views(shift=4, flip=True, cutout=0, mixup=0.0)
     """
 
     shift: int = 0

@@ -93,6 +93,6 @@ FORMAT = Format(
     "ONNX in 8 bits, quantised after training",
     write,
     floating.read,
-    Tolerance(difference=None, agreement=0.99, accuracy=0.5),
+    Tolerance(difference=None, agreement=0.99, loss=0.5),
     packages=floating.FORMAT.packages,
 )

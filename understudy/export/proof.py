@@ -6,13 +6,14 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from understudy.data import Data, Part
 from understudy.errors import UserError, did_you_mean
 from understudy.measure import Latency, latencies
 from understudy.settings import Settings
-from understudy.training.evaluate import answers
+from understudy.tasks import Figure, Task
+from understudy.training.evaluate import measured
 
 ON_CPU = Settings(device="cpu")
 THROUGHPUT_BATCH = 128
@@ -23,17 +24,17 @@ class Tolerance:
     """How far an exported student may be from the one in PyTorch.
 
     Args:
-        difference: the largest difference of any logit, as a share of the largest logit. None: it does not matter.
-        agreement: the least share of samples with the same first choice.
-        accuracy: the most points of accuracy that may be lost.
+        difference: the largest difference of any value, as a share of the largest. None: it does not matter.
+        agreement: the least share of samples with the same first choice, of tasks that measure it.
+        loss: by how much the task's first figure may get worse: points of a share, or percent of any other figure.
     """
 
     difference: float | None = 1e-4
     agreement: float = 1.0
-    accuracy: float = 0.0
+    loss: float = 0.0
 
     def changed(self, changes: Mapping[str, float]) -> "Tolerance":
-        known = ("difference", "agreement", "accuracy")
+        known = ("difference", "agreement", "loss")
         for key in changes:
             if key not in known:
                 raise UserError(f"a tolerance has no {key!r}{did_you_mean(key, known)}")
@@ -42,36 +43,39 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Compared:
-    """PyTorch and the exported file on the same samples; accuracies and agreement are shares."""
+    """PyTorch and the exported file on the same samples, by the first figure of the task."""
 
     samples: int
     largest_difference: float
-    largest_logit: float
-    agreement: float
-    accuracy_before: float
-    accuracy_after: float
+    largest_value: float
+    agreement: float | None  # the share of samples with the same choice; None of a task without choices
+    figure: Figure
+    before: float
+    after: float
 
     @property
-    def accuracy_lost(self) -> float:
-        """In points."""
-        return round(100 * (self.accuracy_before - self.accuracy_after), 6)
+    def lost(self) -> float:
+        """By how much the figure is worse: in points of a share, in percent of any other."""
+        worse = self.figure.gain(self.before, self.after)
+        return round(100 * worse if self.figure.unit == "share" else 100 * worse / max(abs(self.before), 1e-12), 6)
 
     def beyond(self, tolerance: Tolerance) -> str | None:
         """What is worse than it may be, in words."""
-        if self.agreement < tolerance.agreement:
+        if self.agreement is not None and self.agreement < tolerance.agreement:
             return (
                 f"it agrees with PyTorch on {100 * self.agreement:.2f} % of {self.samples:,} samples, and at least "
                 f"{100 * tolerance.agreement:.2f} % are asked (--tolerance agreement={tolerance.agreement:g})"
             )
-        if self.accuracy_lost > tolerance.accuracy:
+        if self.lost > tolerance.loss:
+            unit = "points" if self.figure.unit == "share" else "%"
             return (
-                f"it loses {self.accuracy_lost:.2f} points of accuracy on {self.samples:,} samples, and at most "
-                f"{tolerance.accuracy:g} may be lost (--tolerance accuracy={tolerance.accuracy:g})"
+                f"it loses {self.lost:.2f} {unit} of {self.figure.title} on {self.samples:,} samples, and at most "
+                f"{tolerance.loss:g} may be lost (--tolerance loss={tolerance.loss:g})"
             )
-        share = self.largest_difference / max(self.largest_logit, 1e-12)
+        share = self.largest_difference / max(self.largest_value, 1e-12)
         if tolerance.difference is not None and not share <= tolerance.difference:  # NaN is beyond everything
             return (
-                f"a logit differs by {self.largest_difference:.3g}, which is {share:.2g} of the largest, and at most "
+                f"a value differs by {self.largest_difference:.3g}, which is {share:.2g} of the largest, and at most "
                 f"{tolerance.difference:g} may be (--tolerance difference={tolerance.difference:g})"
             )
         return None
@@ -95,12 +99,13 @@ class Proof:
 
     def as_dict(self) -> dict[str, Any]:
         compared = asdict(self.compared)
-        accuracy = {when: compared.pop(f"accuracy_{when}") for when in ("before", "after")}
+        figure = {when: compared.pop(when) for when in ("before", "after")}
         return {
             "measured_on": self.measured_on,
+            "figure": compared.pop("figure"),
+            "value": figure,
             **compared,
-            "accuracy": accuracy,
-            "accuracy_lost_points": self.compared.accuracy_lost,
+            "lost": self.compared.lost,
             "bytes": self.bytes,
             "latency_ms": {name: asdict(found) for name, found in self.latency_ms.items()},
             "throughput_ms": {name: asdict(found) for name, found in self.throughput_ms.items()},
@@ -117,21 +122,21 @@ def proving_part(data: Data) -> tuple[Part, str]:
     return part, measured_on
 
 
-def compare(before: nn.Module, after: nn.Module, part: Part) -> Compared:
-    expected, labels = answers(before, part, ON_CPU)
-    found, _ = answers(after, part, ON_CPU)
-    if found.shape != expected.shape:
-        raise UserError(
-            f"the exported student answers with {_shape(found)}, the one in PyTorch with {_shape(expected)}"
-        )
-    choices, expected_choices = found.argmax(1), expected.argmax(1)
+def compare(before: nn.Module, after: nn.Module, part: Part, task: Task) -> Compared:
+    """The exported student beside the one in PyTorch on every sample of a part."""
+    expected, found = (measured(network, part, task, ON_CPU) for network in (before, after))
+    if reason := task.fits(found.kept, expected.kept):
+        raise UserError(f"the exported student does not answer as the one in PyTorch: {reason}")
+    pairs = [(found.kept[name], expected.kept[name]) for name in task.values]
+    figure = task.selecting
     return Compared(
-        samples=len(labels),
-        largest_difference=(found - expected).abs().max().item(),
-        largest_logit=expected.abs().max().item(),
-        agreement=_share(choices == expected_choices),
-        accuracy_before=_share(expected_choices == labels),
-        accuracy_after=_share(choices == labels),
+        samples=len(part),
+        largest_difference=max((one - other).abs().max().item() for one, other in pairs),
+        largest_value=max(other.abs().max().item() for _, other in pairs),
+        agreement=task.compared(found.kept, expected.kept, expected.targets).get("agreement"),
+        figure=figure,
+        before=expected.figures[figure.name],
+        after=found.figures[figure.name],
     )
 
 
@@ -144,11 +149,3 @@ def timed(networks: Mapping[str, nn.Module], data: Data, seconds: float) -> tupl
     """Latencies of one sample and of a batch for throughput, on the CPU, calls interleaved."""
     example = ON_CPU.prepare(data.example(THROUGHPUT_BATCH, torch.device("cpu")))
     return tuple(latencies(networks, batch, seconds=seconds) for batch in (ON_CPU.prepare(example[:1]), example))
-
-
-def _share(right: Tensor) -> float:
-    return right.double().mean().item()
-
-
-def _shape(logits: Tensor) -> str:
-    return " x ".join(map(str, logits.shape))

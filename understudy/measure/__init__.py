@@ -1,20 +1,10 @@
 """What a network is worth: how right and how sure it is, how like its teacher, how large and fast; which to choose."""
 
-from understudy.measure.accuracy import accuracy as accuracy
-from understudy.measure.accuracy import class_accuracies as class_accuracies
-from understudy.measure.accuracy import loss as loss
 from understudy.measure.choice import Budget as Budget
 from understudy.measure.choice import Candidate as Candidate
 from understudy.measure.choice import Choice as Choice
 from understudy.measure.choice import choose as choose
 from understudy.measure.choice import frontier as frontier
-from understudy.measure.confidence import Agreement as Agreement
-from understudy.measure.confidence import Bin as Bin
-from understudy.measure.confidence import Calibration as Calibration
-from understudy.measure.confidence import agreement as agreement
-from understudy.measure.confidence import calibration as calibration
-from understudy.measure.errors import Errors as Errors
-from understudy.measure.errors import errors as errors
 from understudy.measure.landscape import Landscape as Landscape
 from understudy.measure.landscape import landscape as landscape
 from understudy.measure.latency import Latency as Latency
@@ -27,10 +17,20 @@ from understudy.measure.similarity import similarity as similarity
 from understudy.measure.similarity import taps_to_compare as taps_to_compare
 from understudy.measure.size import Size as Size
 from understudy.measure.size import size as size
-from understudy.measure.softness import Softness as Softness
-from understudy.measure.softness import entropy as entropy
-from understudy.measure.softness import softness as softness
 from understudy.measure.verdict import Spread as Spread
 from understudy.measure.verdict import Unit as Unit
 from understudy.measure.verdict import Verdict as Verdict
 from understudy.measure.verdict import judge as judge
+from understudy.tasks.class_scores import Agreement as Agreement
+from understudy.tasks.class_scores import Bin as Bin
+from understudy.tasks.class_scores import Calibration as Calibration
+from understudy.tasks.class_scores import Errors as Errors
+from understudy.tasks.class_scores import Softness as Softness
+from understudy.tasks.class_scores import accuracy as accuracy
+from understudy.tasks.class_scores import agreement as agreement
+from understudy.tasks.class_scores import calibration as calibration
+from understudy.tasks.class_scores import class_accuracies as class_accuracies
+from understudy.tasks.class_scores import entropy as entropy
+from understudy.tasks.class_scores import errors as errors
+from understudy.tasks.class_scores import loss as loss
+from understudy.tasks.class_scores import softness as softness

@@ -1,8 +1,4 @@
-"""Which methods and terms there are: they are found in the modules beside this one and in installed packages.
-
-Methods are listed by family, then year, then name. A program may add one of its own, ``METHODS["mine"] = Method(...)``,
-and take one out.
-"""
+"""Which methods and terms there are: they are found in the modules beside this one and in installed packages."""
 
 import pkgutil
 from collections.abc import Iterator
@@ -15,30 +11,34 @@ from understudy import plugins
 from understudy.methods.method import Method
 from understudy.objective.labels import CE
 from understudy.objective.term import Term
-from understudy.plugins import Registry
 
 _NO_METHODS = {"costs", "method", "notation", "registry", "shared"}
 
 
-def _own() -> dict[str, Method]:
-    things = (thing for module in own_modules() for thing in vars(module).values())
-    return {thing.name: thing for thing in things if isinstance(thing, Method)}
+def _own_methods() -> dict[str, Method]:
+    return {method.name: method for module in own_modules() for method in _defined(module, Method)}
 
 
-def _place(method: Method) -> tuple[str, int, str]:
-    return method.family, method.year, method.name
+METHODS: plugins.Registry[Method] = plugins.Registry(
+    "method",
+    plugins.METHODS,
+    _own_methods,
+    plugins.of_type(Method),
+    order=lambda method: (method.family, method.year, method.name),
+)
+"""All methods by name, in the order of family, year and name; looked for at the first question.
+
+A program may add one of its own, or take one out: ``METHODS["mine"] = Method(...)``.
+"""
 
 
-METHODS = Registry("method", plugins.METHODS, _own, plugins.of_type(Method), order=_place)
-
-
-def find(name: str) -> Method:
-    """A method by its name.
+def find(name: str | Method) -> Method:
+    """A method by its name; a method itself is returned as it is.
 
     >>> find("fitnets").year
     2015
     """
-    return METHODS.find(name)
+    return name if isinstance(name, Method) else METHODS.find(name)
 
 
 def known_terms() -> dict[str, type[Term]]:
@@ -59,9 +59,12 @@ def own_modules() -> tuple[ModuleType, ...]:
     return tuple(import_module(f"{package.__name__}.{name}") for name in sorted(names))
 
 
+def _defined(module: ModuleType, kind: type[Method]) -> Iterator[Method]:
+    return (thing for thing in vars(module).values() if isinstance(thing, kind))
+
+
 def _terms_in(module: ModuleType) -> Iterator[type[Term]]:
     for name, thing in vars(module).items():
-        if not isinstance(thing, type) or name.startswith("_"):
-            continue
-        if issubclass(thing, Term) and thing.__module__ == module.__name__:
+        own = isinstance(thing, type) and issubclass(thing, Term) and thing.__module__ == module.__name__
+        if own and not name.startswith("_"):
             yield thing

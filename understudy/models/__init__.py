@@ -1,8 +1,8 @@
 """Networks: the papers' families, anybody's by name, their weights, and what stands before them."""
 
-from understudy.models.aflw import aflw_fitnet, aflw_teacher
 from understudy.models.catalogue import NetworkSpec, build, names
-from understudy.models.fitnets import (
+from understudy.models.families.aflw import aflw_fitnet, aflw_teacher
+from understudy.models.families.fitnets import (
     PAIRS,
     depth_net,
     fitnet,
@@ -11,13 +11,13 @@ from understudy.models.fitnets import (
     maxout_mnist,
     maxout_svhn,
 )
+from understudy.models.families.maxout import Conv, Maxout, MaxoutNet
+from understudy.models.families.plain import plain
+from understudy.models.families.resnet import resnet
+from understudy.models.families.wrn import wrn
 from understudy.models.front import Front, Normalized, Whitened, Whitening, front_from
 from understudy.models.grafts import Graft, regraft
-from understudy.models.maxout import Conv, Maxout, MaxoutNet
-from understudy.models.plain import plain
-from understudy.models.resnet import resnet
 from understudy.models.weights import load_weights, read_weights
-from understudy.models.wrn import wrn
 
 __all__ = [
     "PAIRS",

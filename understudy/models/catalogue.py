@@ -1,69 +1,30 @@
 """A network by name and settings, so that a description in a file rebuilds it.
 
-A family is a function and one line of ``FAMILIES``. Outside networks: ``timm:NAME``, ``torchvision:NAME`` and
-``transformers:TYPE`` (never with their weights), and ``MODULE:FACTORY`` for the user's own code, which is imported only
-if the user named the module.
+A family is a file in ``families``, or registered by another package. Outside networks: ``timm:NAME``,
+``torchvision:NAME`` and ``transformers:TYPE`` (never with their weights), and ``MODULE:FACTORY`` for the user's own
+code, which is imported only if the user named the module.
 """
 
 import inspect
-import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, get_type_hints
 
 from torch import nn
 
 from understudy.errors import UserError, did_you_mean
-from understudy.models import aflw, fitnets, outside
-from understudy.models.plain import plain
-from understudy.models.resnet import resnet, resnet_of_blocks
-from understudy.models.text_encoder import text_encoder
-from understudy.models.wrn import wrn
-
-
-@dataclass(frozen=True)
-class Family:
-    """Networks made by one function; ``<word>`` in the name stands for the argument of that name.
-
-    ``sizes`` are those that papers step through from large to small, as they stand in the name.
-    """
-
-    name: str
-    about: str
-    make: Callable[..., nn.Module]
-    sizes: tuple[str, ...] = ()
-
-    @cached_property
-    def pattern(self) -> re.Pattern[str]:
-        return re.compile(re.sub(r"<(\w+)>", r"(?P<\1>\\w+)", self.name))
-
-
-_RESNETS = ("110", "56", "44", "32", "26", "20", "14", "8")
-_WRNS = ("40-4", "28-4", "16-4", "40-2", "28-2", "16-2", "40-1", "28-1", "16-1")
-
-FAMILIES = (
-    Family("resnet<depth>", "CIFAR ResNet of depth 6n+2: resnet8, resnet20, resnet56, ...", resnet, _RESNETS),
-    Family("resnet-blocks", "ResNet with blocks, widths and strides as you say, stage by stage", resnet_of_blocks),
-    Family("wrn-<depth>-<width>", "wide ResNet of depth 6n+4: wrn-16-2, wrn-40-10, ...", wrn, _WRNS),
-    Family("plain<layers>", "TAKD's plain network of 2 to 10 convolutions", plain, ("10", "8", "6", "4", "2")),
-    Family("fitnet<which>", "FitNet 1 to 4, for CIFAR and SVHN", fitnets.fitnet),
-    Family(
-        "fitnet-<budget>-<layers>", "FitNets' depth experiment: budget 30m or 107m, layers 5 to 11", fitnets.depth_net
-    ),
-    Family("fitnet-mnist", "FitNets' student for MNIST", fitnets.fitnet_mnist),
-    Family("maxout-cifar", "FitNets' teacher for CIFAR-10 and CIFAR-100", fitnets.maxout_cifar),
-    Family("maxout-svhn", "FitNets' teacher for SVHN", fitnets.maxout_svhn),
-    Family("maxout-mnist", "FitNets' teacher for MNIST", fitnets.maxout_mnist),
-    Family("aflw-teacher", "FitNets' teacher for faces in 16x16 patches (one logit)", aflw.aflw_teacher),
-    Family("aflw-fitnet<which>", "its students 1 and 2", aflw.aflw_fitnet),
-    Family("text-encoder", "transformer encoder for texts, of a width, depth and heads as you say", text_encoder),
-)
+from understudy.models import outside
+from understudy.models.families import FAMILIES
+from understudy.models.family import Family
 
 
 def names() -> list[tuple[str, str]]:
-    """Every name that ``build`` knows, with a line about it; ``<...>`` stands for a value."""
-    return [(family.name, family.about) for family in FAMILIES] + outside.NAMES
+    """Every name that ``build`` knows, with a line about it; ``<...>`` stands for a value.
+
+    >>> any(name.startswith("resnet") for name, _ in names())
+    True
+    """
+    return [(family.name, family.about) for family in FAMILIES.values()] + outside.NAMES
 
 
 def build(
@@ -86,6 +47,10 @@ def build(
         trusted: modules from which ``MODULE:FACTORY`` may run code (with all below them).
         settings: what else the family takes. Settings out of a file go through ``NetworkSpec``, where they cannot
             extend ``trusted``.
+
+    >>> student = build("resnet8", channels=1, widths=(4, 8, 16))
+    >>> student(torch.rand(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
     """
     data = {"classes": classes, "channels": channels, "size": size}
     for key, value in data.items():
@@ -124,11 +89,22 @@ def resolved(
 
 
 def family_of(name: str) -> tuple[Family, dict[str, str]]:
-    for family in FAMILIES:
-        match = family.pattern.fullmatch(name)
-        if match:
-            return family, match.groupdict()
-    raise UserError(f"no network is called {name!r}{did_you_mean(name, [known for known, _ in names()])}")
+    """The family of a network's name, and the arguments that stand in the name."""
+    matches = [(family, match) for family in candidates(name) if (match := family.pattern.fullmatch(name))]
+    if not matches:
+        raise UserError(f"no network is called {name!r}{did_you_mean(name, [known for known, _ in names()])}")
+    if len(matches) > 1:
+        owners = " and ".join(f"{family.name!r} ({family.make.__module__})" for family, _ in matches)
+        raise UserError(f"the network's name {name!r} is taken twice, by {owners}: uninstall one of the packages")
+    family, match = matches[0]
+    if name in family.refused:
+        raise UserError(f"network {name!r}: {family.refused[name]}")
+    return family, match.groupdict()
+
+
+def candidates(name: str) -> list[Family]:
+    """The families that a network may belong to; of other packages' only those whose names begin like it."""
+    return [FAMILIES[known] for known in FAMILIES.names() if name.startswith(known.partition("<")[0])]
 
 
 def _checked(function: Callable[..., Any], arguments: Mapping[str, Any], called: str) -> dict[str, Any]:
@@ -149,7 +125,11 @@ def _checked(function: Callable[..., Any], arguments: Mapping[str, Any], called:
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """A network's name and settings: all that a file needs to say to rebuild it."""
+    """A network's name and settings: all that a file needs to say to rebuild it.
+
+    >>> NetworkSpec("resnet8", {"widths": [4, 8, 16]}).name
+    'resnet8'
+    """
 
     name: str
     settings: dict[str, Any] = field(default_factory=dict, hash=False)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from understudy.data.pictures import COLOURS, RULE
 from understudy.errors import UserError
 from understudy.models.outside import is_library
+from understudy.tasks import Classification, Task, from_description
 
 
 class _Table(BaseModel):
@@ -37,8 +38,14 @@ class Description(_Table):
     front: dict[str, Any] | None
     graft: dict[str, Any] | None = None  # what of its teacher it took over
     input: Input
-    classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]  # what the outputs are called
+    task_described: dict[str, Any] | None = Field(default=None, alias="task")  # name and settings of the task
     format: Literal[1]
+
+    @property
+    def task(self) -> Task:
+        """What the answers mean; a description without a task is of a classifier."""
+        return Classification(self.classes) if self.task_described is None else from_description(self.task_described)
 
     @property
     def path(self) -> str:

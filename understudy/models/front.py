@@ -16,7 +16,11 @@ _TOO_SMALL = 1e-8
 
 
 class Front(nn.Module):
-    """Prepares the images, then calls ``module`` with them."""
+    """Prepares the images, then calls ``module`` with them.
+
+    >>> isinstance(Normalized(torch.nn.Identity(), [0.5], [0.25]), Front)
+    True
+    """
 
     is_front_of = True  # understudy.taps looks through it
 
@@ -39,6 +43,9 @@ class Normalized(Front):
     """``(images - mean) / std``, channel by channel, for images between 0 and 1.
 
     Mean and std are part of the description and not of the state dict, so that the network's weights stay as they are.
+
+    >>> Normalized(torch.nn.Flatten(), [0.5], [0.25])(torch.ones(1, 1, 1, 2))
+    tensor([[2., 2.]])
     """
 
     mean: Tensor
@@ -70,6 +77,12 @@ class Whitening(nn.Module):
     Each image loses its own mean and is brought to the L2 norm ``scale``; then ``(x - mean) P``, with
     ``P = U diag(1 / sqrt(s + bias)) U^T`` from the covariance ``U diag(s) U^T`` of the training images.
     A new one holds NaN, so that one that was never filled from a file is noticed at once.
+
+    >>> whitening = Whitening((1, 4, 4))
+    >>> whitening.fit(torch.rand(64, 1, 4, 4))
+    Whitening()
+    >>> whitening(torch.rand(2, 1, 4, 4)).shape
+    torch.Size([2, 1, 4, 4])
     """
 
     mean: Tensor
@@ -127,7 +140,12 @@ def _mean_and_covariance(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 class Whitened(Front):
-    """A front that whitens; the whitening is part of the state dict."""
+    """A front that whitens; the whitening is part of the state dict.
+
+    >>> whitening = Whitening((1, 4, 4))
+    >>> list(Whitened(torch.nn.Flatten(), whitening).state_dict())
+    ['whitening.mean', 'whitening.matrix']
+    """
 
     def __init__(self, module: nn.Module, whitening: Whitening):
         super().__init__(module)
@@ -143,7 +161,12 @@ class Whitened(Front):
 
 
 def front_from(description: Mapping[str, Any], module: nn.Module) -> Front:
-    """The front of a ``describe()``, around ``module``; a whitening is then filled by ``load_state_dict``."""
+    """The front of a ``describe()``, around ``module``; a whitening is then filled by ``load_state_dict``.
+
+    >>> front = Normalized(torch.nn.Flatten(), [0.5], [0.25])
+    >>> type(front_from(front.describe(), torch.nn.Flatten())).__name__
+    'Normalized'
+    """
     settings = dict(description)
     kind = settings.pop("front", None)
     known = {"normalized": ("mean", "std"), "whitened": ("shape", "scale", "bias")}

@@ -30,6 +30,9 @@ class Graft:
         maps: the student's module behind which a projector stands, three convolutions that give its map the teacher's
             channels; without one, a linear layer before the classifier does that for vectors, where widths differ.
         factor: by which the projector's inner channels are fewer than the teacher's.
+
+    >>> Graft(head="fc", width=64, features=32, classes=10, bias=True).factor
+    2
     """
 
     head: str
@@ -104,7 +107,10 @@ def graft_of(network: nn.Module) -> Graft | None:
 
 
 def regraft(network: nn.Module, described: Mapping[str, Any] | None) -> None:
-    """The place for the weights of a student that was described with a graft; without one, nothing."""
+    """The place for the weights of a student that was described with a graft; without one, nothing.
+
+    >>> regraft(understudy.models.build("resnet8"), None)
+    """
     if described is not None:
         Graft(**described).onto(network)
 

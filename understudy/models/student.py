@@ -1,7 +1,7 @@
 """The product: ``student.safetensors`` and ``student.json``, from which the student stands up alone."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from understudy.files import write_atomically
 from understudy.models import Front, NetworkSpec, front_from, load_weights, regraft
 from understudy.models.grafts import graft_of
 from understudy.taps import inner
+from understudy.tasks import Classification, Task
 
 if TYPE_CHECKING:
     from understudy.models.description import Description
@@ -24,9 +25,10 @@ FORMAT = 1
 
 
 def describe(
-    network: nn.Module, spec: NetworkSpec | None, shape: tuple[int, ...], classes: tuple[str, ...]
+    network: nn.Module, spec: NetworkSpec | None, shape: tuple[int, ...], task: Task | Sequence[str]
 ) -> dict[str, Any]:
     """How to rebuild a network: its name and settings, what stands before it, what goes in and what comes out."""
+    task = task if isinstance(task, Task) else Classification(tuple(task))
     own = inner(network)
     spec = spec or _built_as(own)
     built = {"name": spec.name, "settings": spec.settings} if spec else None
@@ -39,7 +41,8 @@ def describe(
         "front": front,
         "graft": graft.describe() if graft else None,
         "input": _input(shape),
-        "classes": list(classes),
+        "task": task.describe(),
+        "classes": list(task.names),
         "parameters": sum(p.numel() for p in own.parameters()),
     }
 
@@ -94,6 +97,9 @@ def load(folder: str | Path, *, trust: Collection[str] = ()) -> nn.Module:
         folder: a run folder, or any other with ``student.safetensors`` and ``student.json``.
         trust: modules of your own whose code may run to rebuild the student. The package's own networks, timm's,
             torchvision's and transformers' need none.
+
+    >>> student = understudy.load("runs/mine")  # doctest: +SKIP
+    >>> student(torch.rand(1, 1, 28, 28)).shape  # doctest: +SKIP
     """
     folder, trust = Path(folder), [trust] if isinstance(trust, str) else trust
     description = read(folder)

@@ -24,6 +24,11 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a ``.safetensors`` file, or of a PyTorch file that holds nothing but tensors and plain values.
 
     A wrapper such as ``{"state_dict": ..., "epoch": ...}`` is opened.
+
+    >>> from safetensors.torch import save_file
+    >>> save_file(torch.nn.Linear(4, 3).state_dict(), "layer.safetensors")
+    >>> sorted(read_weights("layer.safetensors"))
+    ['bias', 'weight']
     """
     path = Path(path)
     if not path.exists():
@@ -91,6 +96,12 @@ def load_weights(network: nn.Module, path: str | Path, *, prefix: str | None = N
         path: see ``read_weights``.
         prefix: take only the names that begin so, without it. By default the usual ones (``module.``, ``model.``,
             ``_orig_mod.``, ...) are taken off if the file then fits as a whole.
+
+    >>> from safetensors.torch import save_file
+    >>> layer = torch.nn.Linear(4, 3)
+    >>> save_file({f"module.{name}": value for name, value in layer.state_dict().items()}, "layer.safetensors")
+    >>> load_weights(torch.nn.Linear(4, 3), "layer.safetensors")
+    'module.'
     """
     weights = read_weights(path)
     if prefix is not None:

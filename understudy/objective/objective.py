@@ -25,7 +25,13 @@ Asker = Callable[[Any], Answer]  # answers about a batch as a teacher does
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one batch came to. ``loss.backward()`` is the caller's."""
+    """What one batch came to. ``loss.backward()`` is the caller's.
+
+    >>> objective = Objective(understudy.terms.CE(), student=torch.nn.Linear(4, 3))
+    >>> outcome = objective(torch.rand(2, 4), torch.tensor([0, 2]))
+    >>> outcome.loss.shape, list(outcome.terms)
+    (torch.Size([]), ['ce'])
+    """
 
     loss: Tensor
     terms: dict[str, Tensor]  # each term's mean, before its weight, detached

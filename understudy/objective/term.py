@@ -38,6 +38,9 @@ class Reads:
         input_gradients: the inputs require a gradient, so that the term can ask for gradients with respect to them.
         teacher_samples: so many answers of the teacher with dropout at work, beside the usual one.
         dropout: its rate, before the classifier of a teacher that has no dropout of its own.
+
+    >>> Reads(student_logits=True, teacher_logits=True).teacher_taps
+    ()
     """
 
     student_logits: bool = False
@@ -104,6 +107,12 @@ class Reading:
 
     A term that works row by row sees the rows of the task as if each were a sample: ``targets`` are the rows' labels,
     and the answers' ``logits`` are their scores.
+
+    >>> from understudy.taps import Answer
+    >>> student, teacher = Answer(torch.zeros(2, 3), {}), Answer(torch.ones(2, 3), {})
+    >>> reading = Reading(torch.tensor([0, 2]), student, (teacher,), epoch=0.0)
+    >>> len(reading.teachers)
+    1
     """
 
     targets: Any  # nested tensors
@@ -148,6 +157,11 @@ class Shapes:
     """Traced answers of one small batch, and the networks that gave them: from these a term builds what it owns.
 
     The networks are there to be looked at (the shape or a copy of the teacher's classifier), not to be kept.
+
+    >>> from understudy.taps import Answer
+    >>> network, answer = torch.nn.Linear(4, 3), Answer(torch.zeros(2, 3), {})
+    >>> Shapes(answer, answer, network, network).facts is None
+    True
     """
 
     student: Answer
@@ -158,7 +172,12 @@ class Shapes:
 
 
 class Expression(ABC):
-    """Anything that can be added and scaled: a term or a sum of weighted terms."""
+    """Anything that can be added and scaled: a term or a sum of weighted terms.
+
+    >>> from understudy.terms import CE, KD
+    >>> print(2 * (CE() + 0.5 * KD(temperature=4)))
+    2 * CE() + KD()
+    """
 
     @property
     @abstractmethod
@@ -207,7 +226,12 @@ class Weighted:
 
 @dataclass(frozen=True)
 class Sum(Expression):
-    """Weighted terms, in the order in which they were written."""
+    """Weighted terms, in the order in which they were written.
+
+    >>> from understudy.terms import CE, KD
+    >>> len((CE() + KD()).terms)
+    2
+    """
 
     terms: tuple[Weighted, ...]
 
@@ -247,6 +271,10 @@ class Term(Expression):
 
     ``per`` says on what a value depends, so that a term runs on every task for which it has a meaning: on one ``"row"``
     of class scores, whose sample does not matter; on one ``"sample"``; or on the whole ``"batch"``.
+
+    >>> from understudy.terms import CE, KD
+    >>> print(CE() + 0.9 * KD(temperature=4))
+    CE() + 0.9 * KD()
     """
 
     per: ClassVar[Literal["row", "sample", "batch"]] = "sample"

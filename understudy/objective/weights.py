@@ -7,7 +7,11 @@ from understudy.errors import UserError
 
 @dataclass(frozen=True)
 class linear:  # noqa: N801 - read as a function: linear(4, 1, epochs=150)
-    """From ``start`` to ``end`` in a straight line over ``epochs``, after ``delay`` epochs at ``start``."""
+    """From ``start`` to ``end`` in a straight line over ``epochs``, after ``delay`` epochs at ``start``.
+
+    >>> linear(4, 1, epochs=10).at(5)
+    2.5
+    """
 
     start: float
     end: float
@@ -29,7 +33,11 @@ class linear:  # noqa: N801 - read as a function: linear(4, 1, epochs=150)
 
 @dataclass(frozen=True)
 class step:  # noqa: N801
-    """``before`` until ``epoch``, ``after`` from then on (warm-up of a term, or its end)."""
+    """``before`` until ``epoch``, ``after`` from then on (warm-up of a term, or its end).
+
+    >>> step(0, 1, epoch=3).at(2), step(0, 1, epoch=3).at(3)
+    (0, 1)
+    """
 
     before: float
     after: float
@@ -47,6 +55,10 @@ class auto:  # noqa: N801
     """No weight to tune: the term is scaled until its gradient on the student is ``size`` times the first term's.
 
     The sizes of gradients are measured every few steps, as a running mean.
+
+    >>> from understudy.terms import CE, KD
+    >>> print(CE() + KD() * auto())
+    CE() + auto() * KD()
     """
 
     size: float = 1.0

@@ -7,7 +7,7 @@ from itertools import combinations
 
 from understudy.errors import UserError
 from understudy.measure import Spread
-from understudy.models.families import Size as Size
+from understudy.models.sizes import Size as Size
 
 Path = tuple[Size, ...]  # from the teacher's size down, each taught by the one before it
 

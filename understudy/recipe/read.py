@@ -21,16 +21,20 @@ from understudy.recipe.resolve import (
     resolve_settings,
 )
 from understudy.recipe.schema import Recipe
+from understudy.settings import Settings
 
 
-def read(path: Path, overrides: Sequence[str] = (), *, settings: HowSettings = None) -> Recipe:
+def read(
+    path: Path, overrides: Sequence[str] = (), *, settings: HowSettings = None, begun: Settings | None = None
+) -> Recipe:
     """The recipe in a file, with ``key=value`` overrides on top.
 
     Args:
-        settings: ``"auto"`` leaves those that the recipe does not say to be measured, ``"plain"`` does not. By default
-            they are measured where the recipe has no table of settings.
+        settings: ``"auto"`` lets those that the recipe does not name follow from the hardware, ``"plain"`` takes their
+            defaults. By default they follow from the hardware where the recipe has no table of settings.
+        begun: the settings of the run that goes on, which then take the place of the hardware's.
     """
-    return parse(text_of(path), str(path), overrides, settings=settings)
+    return parse(text_of(path), str(path), overrides, settings=settings, begun=begun)
 
 
 def text_of(path: Path) -> str:
@@ -41,8 +45,15 @@ def text_of(path: Path) -> str:
         raise UserError(f"cannot read the recipe {path}: {reason}") from error
 
 
-def parse(text: str, source: str = "recipe", overrides: Sequence[str] = (), *, settings: HowSettings = None) -> Recipe:
-    return check(*load(text, source, overrides), settings=settings)
+def parse(
+    text: str,
+    source: str = "recipe",
+    overrides: Sequence[str] = (),
+    *,
+    settings: HowSettings = None,
+    begun: Settings | None = None,
+) -> Recipe:
+    return check(*load(text, source, overrides), settings=settings, begun=begun)
 
 
 def load(text: str, source: str, overrides: Sequence[str]) -> tuple[dict[str, Any], Mistakes]:
@@ -56,12 +67,20 @@ def load(text: str, source: str, overrides: Sequence[str]) -> tuple[dict[str, An
     return raw, Mistakes(source, Lines(text), overridden)
 
 
-def check(raw: dict[str, Any], mistakes: Mistakes, *, settings: HowSettings = None) -> Recipe:
+def check(
+    raw: dict[str, Any], mistakes: Mistakes, *, settings: HowSettings = None, begun: Settings | None = None
+) -> Recipe:
     """The recipe, or all its mistakes; ``raw`` is used up."""
     resolve_data(raw, mistakes)
+    data = raw.get("data")
+    if isinstance(data, dict) and str(data.get("name", "")).startswith("object:"):
+        raise UserError(
+            f"{mistakes.source} is the record of a call of understudy.distill, whose networks and data were given as "
+            "objects: make the same call again in Python"
+        )
     resolve_courses(raw)
     resolve_methods(raw, mistakes)
-    resolve_settings(raw, settings, mistakes)
+    resolve_settings(raw, settings, begun, mistakes)
     check_views(raw, mistakes)
     try:
         recipe = Recipe.model_validate(raw)

@@ -1,6 +1,7 @@
 """What a recipe leaves unsaid, filled in: a course from ``[train]``, settings apart from keys that all methods have."""
 
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from typing import Any, Literal, cast
 
 from understudy import methods
@@ -8,7 +9,7 @@ from understudy.errors import did_you_mean
 from understudy.recipe.checks import OF_ALL_METHODS, check_data, check_settings
 from understudy.recipe.mistakes import Mistakes
 from understudy.recipe.schema import DataTable
-from understudy.settings import CHOOSABLE
+from understudy.settings import Settings
 from understudy.training.course import Course
 
 HowSettings = Literal["auto", "plain"] | None
@@ -121,14 +122,21 @@ def _assistants(listed: Any, name: str, raw: dict[str, Any], mistakes: Mistakes)
     return tables
 
 
-def resolve_settings(raw: dict[str, Any], how: HowSettings, mistakes: Mistakes) -> None:
-    """``settings = "auto"`` and ``"plain"`` as the table that they stand for; without any they are to be measured."""
-    said = raw.get("settings", "auto")
-    if isinstance(said, str):
-        if said not in ("auto", "plain"):
-            mistakes.add(["settings"], f"give a table, 'auto' or 'plain', not {said!r}")
-        how, said = how or cast(HowSettings, said), {}
-    if not isinstance(said, dict) or how is None:
+def resolve_settings(raw: dict[str, Any], how: HowSettings, begun: Settings | None, mistakes: Mistakes) -> None:
+    """``settings = "auto"`` and ``"plain"`` as the table that they stand for; ``"auto"`` where there is none.
+
+    What ``"auto"`` leaves open is as in the run that has ``begun``, or follows from the hardware. Threads stay open,
+    since they depend on how many trainings share the machine.
+    """
+    written = raw.get("settings", "auto")
+    if isinstance(written, str):
+        if written not in ("auto", "plain"):
+            mistakes.add(["settings"], f"give a table, 'auto' or 'plain', not {written!r}")
+        how, written = how or cast(HowSettings, written), {}
+    if not isinstance(written, dict):
         return
-    open_ = [name for name in CHOOSABLE if name not in said] if how == "auto" else []
-    raw["settings"] = {**said, "auto": open_}
+    rule: dict[str, Any] = {}
+    device = written.get("device", "auto")
+    if how == "auto" and isinstance(device, str):
+        rule = asdict(begun or replace(Settings.by_rule(device=device), threads=None))
+    raw["settings"] = {name: value for name, value in {**rule, **written}.items() if value is not None}

@@ -14,6 +14,7 @@ from understudy.recipe.read import check, load, text_of
 from understudy.recipe.resolve import HowSettings
 from understudy.recipe.schema import Recipe, TuneTable
 from understudy.recipe.space import Choice, Number, Range, Space, read_space
+from understudy.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,11 @@ def read_searched(
     search: Sequence[str] = (),
     *,
     settings: HowSettings = None,
+    begun: Settings | None = None,
     **tune: Any,
 ) -> Searched:
     """The recipe in a file and its search; ``search`` (``key=space``) and ``tune`` (keys of its table) come on top."""
-    return parse_searched(text_of(path), str(path), overrides, search, settings=settings, **tune)
+    return parse_searched(text_of(path), str(path), overrides, search, settings=settings, begun=begun, **tune)
 
 
 def parse_searched(
@@ -68,6 +70,7 @@ def parse_searched(
     search: Sequence[str] = (),
     *,
     settings: HowSettings = None,
+    begun: Settings | None = None,
     **tune: Any,
 ) -> Searched:
     raw, mistakes = load(text, source, overrides)
@@ -80,7 +83,7 @@ def parse_searched(
             raise UserError(f"--search {entry!r}: write key=space, as in --search methods.kd.temperature=1..20")
         _spaces_of(raw)[key.strip()] = space.strip()
         mistakes.overridden["tune", "search", key.strip()] = "--search"
-    recipe = check(copy.deepcopy(raw), mistakes, settings=settings)
+    recipe = check(copy.deepcopy(raw), mistakes, settings=settings, begun=begun)
     if recipe.tune is None or not recipe.tune.search:
         raise UserError(
             f"{source}: nothing to search: add a table [tune.search], or --search methods.{list(recipe.methods)[-1]}"
@@ -93,7 +96,8 @@ def parse_searched(
         mistakes.add(["data", "validation"], "a search selects on the validation part: set data.validation")
     mistakes.raise_if_any()
     whole = {key: space for key, space in spaces.items() if space is not None}
-    return Searched(recipe, raw, method, recipe.tune.seeds or recipe.seeds_of(method)[:1], whole)
+    searched = Searched(recipe, raw, method, recipe.tune.seeds or recipe.seeds_of(method)[:1], whole)
+    return searched.settled(recipe)  # every trial has the same settings
 
 
 def _spaces_of(raw: dict[str, Any]) -> dict[str, Any]:

@@ -392,7 +392,7 @@ def exports(proofs: Mapping[str, ProofRecord]) -> Table:
         Column("name", "file"),
         Column("format", "format"),
         Column("bytes", "size"),
-        Column("first", "accuracy"),
+        Column("first", next((proof.figure.title for proof in proofs.values()), "figure")),
         Column("agreement", "agrees with PyTorch"),
         Column("latency", "latency, one sample"),
         Column("speed", "speed", "over the teacher"),
@@ -403,7 +403,7 @@ def exports(proofs: Mapping[str, ProofRecord]) -> Table:
         cells = (
             Cell(proof.format),
             Cell(proof.bytes.get("after"), "bytes"),
-            Cell(proof.accuracy.get("after"), "figure"),
+            Cell(proof.value.get("after"), "figure", proof.figure.unit),
             Cell(proof.agreement, "figure"),
             Cell(after.p50 if after else None, "ms"),
             Cell(proof.speedup.get("over_teacher"), "times"),

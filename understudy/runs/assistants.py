@@ -6,7 +6,7 @@ from typing import Any
 
 from understudy.errors import UserError
 from understudy.measure import Spread
-from understudy.models.families import Size
+from understudy.models.sizes import Size
 from understudy.paths import Edge, Rule
 from understudy.paths.edges import FAILED
 from understudy.plans import Node

@@ -3,73 +3,52 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-import torch
 from torch import Tensor, nn
 
 from understudy import methods, randomness
 from understudy.data.parts import Part
 from understudy.errors import UserError
-from understudy.measure import (
-    accuracy,
-    agreement,
-    calibration,
-    class_accuracies,
-    errors,
-    loss,
-    similarity,
-    softness,
-    taps_to_compare,
-)
+from understudy.measure import similarity, taps_to_compare
 from understudy.objective.term import Reads
 from understudy.recipe.schema import MethodTable
-from understudy.runs.records import Errors, Measures, Similarity, Teacher, Wrong, together
+from understudy.runs.records import Errors, Measures, Similarity, Teacher, together
 from understudy.settings import Settings
 from understudy.stage import Stage
+from understudy.tasks import Task
+from understudy.tasks.class_scores import Softness
 from understudy.tracing import trace
+from understudy.training.evaluate import Measured
 from understudy.training.records import Figures
 
-FEW = 5  # classes: up to so many, the first five choices are all there are
 COMPARED, BATCH = 512, 32  # samples that inner values are compared on, and how many at once
 
 
-def of_training(logits: Tensor, labels: Tensor, teacher: Tensor | None) -> Figures:
+def of_training(found: Measured, teacher: Measured | None, task: Task) -> Figures:
     """One network's figures, beside the answers of its teacher where it has one."""
-    figures = {
-        "accuracy": accuracy(logits, labels),
-        "loss": loss(logits, labels),
-        "calibration_error": calibration(logits, labels).error,
-    }
-    if logits.shape[1] > FEW:
-        figures["top5"] = accuracy(logits, labels, top=5)
-    if teacher is not None and teacher.shape == logits.shape:
-        alike = agreement(logits, teacher)
-        figures |= {"agreement": alike.top1, "divergence": alike.kl}
-    return figures
+    if teacher is None or task.fits(found.kept, teacher.kept) is not None:
+        return found.figures
+    return found.figures | task.compared(found.kept, teacher.kept, found.targets)
 
 
-def constant(logits: Tensor) -> float:
-    """The share of samples that have the most frequent answer."""
-    return logits.argmax(1).bincount().max().item() / len(logits)
+def largest(found: Measured) -> float:
+    """The largest value of any answer."""
+    return max(value.abs().max().item() for value in found.kept.values())
 
 
-def of_seeds(logits: Sequence[Tensor], labels: Tensor, teachers: Sequence[Tensor]) -> Measures:
-    """What is shown of all seeds together: each class, and what goes by confidence."""
-    pooled, repeated = torch.cat(list(logits)), labels.repeat(len(logits))
-    taught = torch.cat(list(teachers)) if len(teachers) == len(logits) else None
-    alike = agreement(pooled, taught).by_confidence if taught is not None and taught.shape == pooled.shape else ()
-    return Measures(
-        options=list(class_accuracies(pooled, repeated)),
-        calibration=list(calibration(pooled, repeated).bins),
-        agreement=list(alike),
-    )
+def of_seeds(found: Sequence[Measured], teachers: Sequence[Measured], task: Task) -> Measures:
+    """What is shown of all seeds together, as far as the task measures it."""
+    fitting = [one.kept for one in teachers if task.fits(found[0].kept, one.kept) is None]
+    details = task.details([one.kept for one in found], found[0].targets, fitting)
+    return Measures.model_validate(details)
 
 
-def of_teacher(logits: Sequence[Tensor], labels: Tensor, tables: Mapping[str, MethodTable]) -> Teacher:
+def of_teacher(found: Sequence[Measured], tables: Mapping[str, MethodTable], task: Task) -> Teacher:
     """The teacher's own figures, and whether it has anything soft to teach."""
+    advice = task.advice(found[0].kept, temperature(tables))
     return Teacher(
-        figures=together([of_training(answer, labels, None) for answer in logits]),
-        measures=of_seeds(logits, labels, []),
-        softness=softness(logits[0], temperature(tables)),
+        figures=together([one.figures for one in found]),
+        measures=of_seeds(found, [], task),
+        softness=Softness(**advice) if advice else None,
     )
 
 
@@ -83,14 +62,10 @@ def temperature(tables: Mapping[str, MethodTable]) -> float:
     return max(found)
 
 
-def of_errors(student: Tensor, teacher: Tensor, labels: Tensor, ids: Tensor) -> Errors:
-    """Who errs where, of the student that the run keeps."""
-    found = errors(student, teacher, labels, ids)
-    return Errors(
-        student=Wrong(count=len(found.student), ids=list(found.student)),
-        teacher=Wrong(count=len(found.teacher), ids=list(found.teacher)),
-        both=found.both,
-    )
+def of_errors(student: Measured, teacher: Measured, ids: Tensor, task: Task) -> Errors | None:
+    """Who errs where, of the student that the run keeps; None where a task has no right and wrong."""
+    found = task.errors(student.kept, teacher.kept, student.targets, ids)
+    return Errors.model_validate(found) if found else None
 
 
 def of_inner_values(

@@ -7,18 +7,19 @@ from typing import Any
 from understudy.errors import UserError
 from understudy.files import read_json, write_json
 from understudy.measure import Spread
-from understudy.models.families import Size
+from understudy.models.sizes import Size
 from understudy.paths import Answer, Budget, Edge, allowed, answer, beside, shared, strategy
-from understudy.plans import Node
+from understudy.plans import Node, Plan
 from understudy.plans.execution import validation_of
 from understudy.recipe import Recipe
+from understudy.recipe.build import Cast
 from understudy.recipe.schema import MethodTable, NetworkTable
 from understudy.runs.compile import TEACHER
 from understudy.runs.durations import Durations, Forecast
 from understudy.runs.path_networks import Ways
 from understudy.runs.records import Hop, PathRecord, Result, Values
 from understudy.runs.rehearsal import Rehearsals
-from understudy.runs.result import accuracy_of
+from understudy.runs.result import figure_of
 from understudy.runs.run import Run
 from understudy.runs.search import Observer, Search
 from understudy.training.preflight import Finding
@@ -44,11 +45,25 @@ class PathRun(Run):
                 "the recipe has no table [path]: add one, with the assistants' sizes as in sizes = [8, 6, 4]"
             )
         super().__init__(recipe, out, **options)
+        self.figure = self.cast.data.task.rising("a search for a path")
         self.ways = Ways(self.recipe, self.cast)
         self.strategy = strategy(recipe.path.strategy, self.ways.sizes.all, recipe.path.max_assistants)
         self.budget, self.observer = budget, observer
         self.search: Search | None = None
         self.answer: Answer | None = None
+
+    @staticmethod
+    def first(recipe: Recipe, cast: Cast) -> Plan:
+        """The trainings with which a search begins."""
+        if recipe.path is None:
+            return Plan()
+        ways = Ways(recipe, cast)
+        known = {} if ways.teacher.weights is None else {ways.sizes.teacher: Spread((0.0,))}
+        plan = Plan()
+        for edge in strategy(recipe.path.strategy, ways.sizes.all, recipe.path.max_assistants).asked(known):
+            for node in ways.nodes(edge):
+                plan.add(node)
+        return plan
 
     def decided(self) -> list[str]:
         """No method of the recipe is trained for itself: the search trains what is needed."""
@@ -129,7 +144,7 @@ class PathRun(Run):
         return Forecast(self.budget.seconds, self._spent, sum(known) if len(known) == len(each) else None)
 
     def _there(self, nodes: Sequence[Node]) -> Spread | None:
-        """The accuracies of trainings that are there already, in the folder or in the store."""
+        """The figures of trainings that are there already, in the folder or in the store."""
         records = [record for node in nodes if (record := self.execution.record(node.name))]
         values = [value for record in records if (value := validation_of(record)) is not None]
         return Spread(tuple(values)) if len(values) == len(nodes) else None
@@ -178,8 +193,8 @@ class PathRun(Run):
         network = self.teachers(self.recipe.seeds[0])[TEACHER]
         validation = self.cast.data.validation
         assert validation is not None  # the recipe is refused without one
-        accuracy = accuracy_of(network, validation, self.recipe.settings.of_teacher)
-        return {self.ways.sizes.teacher: Spread((accuracy,))}
+        value = figure_of(network, validation, self.cast.data.task, self.recipe.settings.of_teacher)
+        return {self.ways.sizes.teacher: Spread((value,))}
 
     def _save_time(self, search: Search) -> None:
         write_json(self.folder.path / SPENT, {"seconds": round(search.seconds, 3)})
@@ -217,13 +232,13 @@ class PathRun(Run):
 
     def _edge(self, edge: Edge, search: Search) -> Hop:
         names, test = search.asked.get(edge, []), self.cast.data.test
-        accuracies: list[float] = []
+        figures: list[float] = []
         if test is not None and not edge.quick:
-            accuracies = [accuracy_of(self.trained(name), test, self.recipe.settings) for name in names]
+            figures = [figure_of(self.trained(name), test, self.cast.data.task, self.recipe.settings) for name in names]
         return Hop(
             path=list(edge.path),
             quick=edge.quick,
             trainings=names,
             validation=Values(values=list(search.known[edge].values)),
-            test=Values(values=accuracies) if accuracies else None,
+            test=Values(values=figures) if figures else None,
         )

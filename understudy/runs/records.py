@@ -10,11 +10,10 @@ from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, JsonValue, computed_field, model_validator
 
-from understudy.measure.confidence import Bin
 from understudy.measure.latency import Latency
-from understudy.measure.softness import Softness
 from understudy.measure.verdict import Spread, Verdict
 from understudy.tasks import LOSS, Figure, Task
+from understudy.tasks.class_scores import Bin, Softness
 from understudy.training.records import Figures, File, Record
 
 BASELINE = "alone"
@@ -363,8 +362,9 @@ class ProofRecord(Record):
     student: str  # SHA-256 of the weights that were exported
     format: str
     bytes: dict[str, int]
-    accuracy: dict[str, float]
-    agreement: float
+    figure: Figure  # the first of the task
+    value: dict[str, float]  # of the figure, before and after
+    agreement: float | None = None  # of a task whose answers are choices
     latency_ms: dict[str, Latency]
     speedup: dict[str, float | None]
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -32,9 +32,10 @@ from understudy.runs.records import (
     Teacher,
 )
 from understudy.settings import Settings
-from understudy.tasks import Figure
+from understudy.tasks import Figure, Task
 from understudy.training import metrics
-from understudy.training.evaluate import answers, together
+from understudy.training.evaluate import Measured, measured, pooled
+from understudy.training.evaluate import figures as figures_of
 from understudy.training.records import Epoch, TrainingRecord
 
 if TYPE_CHECKING:
@@ -50,14 +51,16 @@ def summarize(run: "Run") -> Result:
     measured_on, part = cast.data.measured
     task = TaskRecord.of(cast.data.task)
     teachers = _teachers(run)
-    taught = {name: _taught(networks, part, recipe.settings.of_teacher) for name, networks in teachers.items()}
-    teacher_logits = {seed: _together([found[seed] for found in taught.values()]) for seed in recipe.seeds if taught}
-    methods = {name: _method(run, name, task, part, teacher_logits) for name in recipe.methods}
+    taught = {name: _taught(run, networks, part) for name, networks in teachers.items()}
+    guides = {
+        seed: pooled([found[seed] for found in taught.values()], cast.data.task) for seed in recipe.seeds if taught
+    }
+    methods = {name: _method(run, name, task, part, guides) for name in recipe.methods}
     first = {name: networks[recipe.seeds[0]] for name, networks in teachers.items()}
-    teacher = _teacher(run, teacher_logits)
+    teacher = _teacher_of(run, guides) if guides else None
     hint = teacher.softness.hint if teacher and teacher.softness else None
     kept = _keep(run, methods, task.first)
-    beside = _beside_the_teacher(run, kept, first, part, teacher_logits)
+    beside = _beside_the_teacher(run, kept, first, part, guides)
     return Result(
         title=recipe.title,
         command=command(),
@@ -106,38 +109,34 @@ def _teachers(run: "Run") -> dict[str, dict[int, nn.Module]]:
     }
 
 
-def _taught(networks: Mapping[int, nn.Module], part: Part, settings: Settings) -> dict[int, tuple[Tensor, Tensor]]:
-    """A teacher's answers for every seed; one network is asked once."""
+def _taught(run: "Run", networks: Mapping[int, nn.Module], part: Part) -> dict[int, Measured]:
+    """A teacher on the measured part for every seed; one network is measured once."""
     known = {id(network): network for network in networks.values()}
-    answered = {key: _answers(network, part, settings) for key, network in known.items()}
+    settings = run.recipe.settings.of_teacher
+    answered = {key: _measured(run, network, part, settings) for key, network in known.items()}
     return {seed: answered[id(network)] for seed, network in networks.items()}
 
 
-def _together(answered: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    return together([logits for logits, _ in answered]), answered[0][1]
-
-
-def _answers(network: nn.Module, part: Part, settings: Settings) -> tuple[Tensor, Tensor]:
+def _measured(run: "Run", network: nn.Module, part: Part, settings: Settings) -> Measured:
     with settings.in_force():
-        return answers(network, part, settings)
+        return measured(network, part, run.cast.data.task, settings)
 
 
-def _method(
-    run: "Run", name: str, task: TaskRecord, part: Part, teacher_logits: Mapping[int, tuple[Tensor, Tensor]]
-) -> Method:
+def _method(run: "Run", name: str, task: TaskRecord, part: Part, guides: Mapping[int, Measured]) -> Method:
     """One method over its seeds."""
     rows: list[Row] = []
-    answered: list[Tensor] = []
-    taught: list[Tensor] = []
-    luck = run.cast.data.task.luck(task.first, len(part))
+    answered: list[Measured] = []
+    taught: list[Measured] = []
+    own = run.cast.data.task
+    luck = own.luck(task.first, len(part))
     records = [_record(run, student_of(name, seed)) for seed in run.recipe.seeds_of(name)]
     for seed, record in zip(run.recipe.seeds_of(name), records, strict=True):
-        logits, labels = _answers(run.trained(record.training), part, run.recipe.settings)
-        teacher = teacher_logits[seed][0] if seed in teacher_logits else None
-        answered.append(logits)
+        found = _measured(run, run.trained(record.training), part, run.recipe.settings)
+        teacher = guides.get(seed)
+        answered.append(found)
         taught += [] if teacher is None else [teacher]
-        figures = measures.of_training(logits, labels, teacher)
-        constant, largest = measures.constant(logits), logits.abs().max().item()
+        figures = measures.of_training(found, teacher, own)
+        constant, largest = own.commonest(found.kept), measures.largest(found)
         value = figures[task.first.name]
         rows.append(
             Row(
@@ -151,11 +150,11 @@ def _method(
             )
         )
     return Method.of(
-        run.recipe.methods[name].method,
+        registry.find(run.recipe.methods[name].method).name,
         rows,
         taught=any(stage.taught for record in records for stage in record.stages),
         objectives=records[0].objectives,
-        measures=measures.of_seeds(answered, labels, taught),
+        measures=measures.of_seeds(answered, taught, own),
     )
 
 
@@ -165,13 +164,8 @@ def _record(run: "Run", training: str) -> TrainingRecord:
     return TrainingRecord.model_validate({"stages": [], **(read_json(path) or {}), "training": training})
 
 
-def _teacher(run: "Run", teacher_logits: Mapping[int, tuple[Tensor, Tensor]]) -> Teacher | None:
-    return _teacher_of(run, teacher_logits) if teacher_logits else None
-
-
-def _teacher_of(run: "Run", teacher_logits: Mapping[int, tuple[Tensor, Tensor]]) -> Teacher:
-    logits, labels = zip(*teacher_logits.values(), strict=True)
-    return measures.of_teacher(logits, labels[0], run.recipe.methods)
+def _teacher_of(run: "Run", guides: Mapping[int, Measured]) -> Teacher:
+    return measures.of_teacher(list(guides.values()), run.recipe.methods, run.cast.data.task)
 
 
 @dataclass(frozen=True)
@@ -188,18 +182,20 @@ def _beside_the_teacher(
     kept: str,
     teachers: Mapping[str, nn.Module],
     part: Part,
-    teacher_logits: Mapping[int, tuple[Tensor, Tensor]],
+    guides: Mapping[int, Measured],
 ) -> _Beside:
     if not teachers:
         return _Beside()
     recipe, teacher = run.recipe, next(iter(teachers.values()))  # inner values are the first one's
-    logits, labels = _answers(run.trained(kept), part, recipe.settings)
-    taught = teacher_logits[run.plan[kept].seed][0]
+    found, taught, task = (
+        _measured(run, run.trained(kept), part, recipe.settings),
+        guides[run.plan[kept].seed],
+        run.cast.data.task,
+    )
     errors, disagreements = None, list[Sample]()
-    if taught.shape == logits.shape:
-        errors = measures.of_errors(logits, taught, labels, part.ids)
-        names = run.cast.data.classes
-        disagreements = samples.disagreements(run.folder.path, part, labels, logits, taught, names)
+    if task.fits(found.kept, taught.kept) is None:
+        errors = measures.of_errors(found, taught, part.ids, task)
+        disagreements = samples.disagreements(run.folder.path, part, found, taught, task)
     students = {method: run.trained(f"{method}-{recipe.seeds_of(method)[0]}") for method in recipe.methods}
     taught_by, first = list(teachers.values()), recipe.seeds[0]
     stages = {method: run.stages(method, run.student(first), taught_by) for method in recipe.methods}
@@ -208,10 +204,10 @@ def _beside_the_teacher(
     return _Beside(errors, disagreements, similarity)
 
 
-def accuracy_of(network: nn.Module, part: Part, settings: Settings) -> float:
-    """The share of a part that a network has right."""
-    logits, labels = _answers(network, part, settings)
-    return (logits.argmax(1) == labels).double().mean().item()
+def figure_of(network: nn.Module, part: Part, task: Task, settings: Settings) -> float:
+    """A network's first figure on a part."""
+    with settings.in_force():
+        return figures_of(network, part, task, settings)[task.selecting.name]
 
 
 def _grafted(run: "Run") -> dict[str, nn.Module]:
@@ -226,12 +222,12 @@ def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, Networ
     placed = {name: settings.place(network) for name, network in networks.items()}
     example = settings.prepare(run.cast.data.example(THROUGHPUT_BATCH, settings.torch_device))
     with settings.in_force():
-        single = _latencies(run, placed, settings.prepare(example[:1]), seconds=1.0)
-        many = _latencies(run, placed, example, seconds=2.0)
+        single = _latencies(run, placed, settings.prepare(example[:1]), seconds=run.measuring)
+        many = _latencies(run, placed, example, seconds=2 * run.measuring)
     described: Mapping[str, NetworkTable] = recipe.taught_by
     return {
         name: NetworkRecord(
-            network=str(run.cast.spec(described.get(name, recipe.student))),
+            network=run.cast.called(described.get(name, recipe.student)),
             **asdict(size(network, example)),
             latency_ms=single[""][name],
             throughput_ms=many[""][name],

@@ -5,17 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
+from understudy import hardware
 from understudy import recipe as recipes
 from understudy.data import Data
 from understudy.errors import FailedTrainingError
-from understudy.plans import Node, Store
+from understudy.plans import Node, Plan, Store
 from understudy.plans.engines import Engine, Here
 from understudy.plans.execution import Execution
-from understudy.plans.training import Casts, staged
+from understudy.plans.stages import stages_of
+from understudy.plans.training import Casts
 from understudy.recipe import Recipe
+from understudy.recipe.build import Cast
+from understudy.recipe.objects import OBJECT
 from understudy.recipe.schema import NetworkTable
 from understudy.runs.assistants import chosen, trials
 from understudy.runs.compile import compiled, student_node, teachers_of, training_of
@@ -67,7 +70,7 @@ class Run:
         borrowed: Mapping[str, Path] | None = None,
     ):
         # What nobody has measured (see understudy.runs.choosing) is plain.
-        self.recipe = recipe.model_copy(update={"settings": recipe.settings.plain})
+        self.recipe = recipe
         self.folder = RunFolder(out, borrowed or {})
         self.watcher = watcher or Watcher()
         self.stop = StopRequest() if stop is None else stop  # one that nobody has made yet is false
@@ -82,13 +85,22 @@ class Run:
         self.execution = Execution(
             self.folder,
             self.casts,
-            threads=threads or torch.get_num_threads(),
+            threads=threads or hardware.threads_each(),
             store=store,
             watcher=self.watcher,
             trusted=self.casts.trusted,
             every=checkpoint_seconds,
         )
         self.execution.submit(*self.plan)
+
+    @staticmethod
+    def first(recipe: Recipe, cast: Cast) -> Plan:
+        """The trainings that are known before any is done, by which the number of workers is chosen."""
+        undecided = [name for name, table in recipe.methods.items() if table.assistants == "auto"]
+        plan = compiled(recipe, [name for name in recipe.methods if name not in undecided])
+        for node in (node for name in undecided for node in trials(recipe, name, cast)):
+            plan.add(node)
+        return plan
 
     def check(self) -> Iterator[Finding]:
         """The pre-flight: everything that can be seen to be wrong before an epoch is spent."""
@@ -117,7 +129,7 @@ class Run:
         for name in self.recipe.methods:
             *assistants, student = rehearsals.chain(name)
             for node in assistants:
-                called = f"{name}, assistant {node.network.network}"
+                called = f"{name}, assistant {node.network.network.removeprefix(OBJECT)}"
                 seconds[_of_any_seed(node)] = yield from self._check_training(called, node, rehearsals)
             seconds[_of_any_seed(student)] = yield from self._check_training(name, student, rehearsals)
         yield from self.estimate(seconds)
@@ -176,6 +188,7 @@ class Run:
         """Train what is not trained yet, then measure, and write the result."""
         with self.folder.locked():
             self.folder.claim(recipes.write(self.recipe))
+            self.begin()
             self.watcher.run_begins(self.plan.names)
             self.settle()
             self.carry_out(self.plan.names)
@@ -187,6 +200,14 @@ class Run:
                 self.watcher.note(f"the student in {self.folder.path} was damaged: copied from {result.kept}")
         return result
 
+    @property
+    def measuring(self) -> float:
+        """Seconds for each measurement of latencies."""
+        return 1.0
+
+    def begin(self) -> None:
+        """Called once the folder is this run's, before anything is trained."""
+
     def decided(self) -> list[str]:
         """The methods whose trainings are known before any is done."""
         return [name for name, table in self.recipe.methods.items() if table.assistants != "auto"]
@@ -194,7 +215,11 @@ class Run:
     def helpers(self) -> dict[str, NetworkTable]:
         """The networks between teacher and student, each once, by what they are called in the check."""
         tables = [table.assistants for table in self.recipe.methods.values() if table.assistants != "auto"]
-        return {f"assistant {assistant.network}": assistant for assistants in tables for assistant in assistants}
+        return {
+            f"assistant {assistant.network.removeprefix(OBJECT)}": assistant
+            for assistants in tables
+            for assistant in assistants
+        }
 
     def foresee(self) -> int:
         """Put into the plan what open choices train first, or have led to; answers with how many more may follow."""
@@ -222,7 +247,8 @@ class Run:
         """Find out what is left open in the recipe: which assistants ``"auto"`` stands for."""
         undecided = [name for name in self.recipe.methods if name not in self.decided()]
         if undecided:
-            recipe, self.notes = chosen(self.recipe, undecided, self.cast, self.trained_beside)
+            recipe, notes = chosen(self.recipe, undecided, self.cast, self.trained_beside)
+            self.notes += notes
             self.remember_failed()
             self.adopt(recipe)
 
@@ -288,7 +314,7 @@ class Run:
 
     def stages(self, name: str, student: nn.Module, teachers: list[nn.Module]) -> list[Stage]:
         """What a method of the recipe does, between these."""
-        return staged(student_node(name, self.recipe, self.recipe.seeds[0]), student, teachers, self.cast)
+        return stages_of(student_node(name, self.recipe, self.recipe.seeds[0]), student, teachers, self.cast.data)
 
 
 def _of_any_seed(node: Node) -> str:

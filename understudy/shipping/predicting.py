@@ -1,26 +1,39 @@
 """Labels and probabilities for images on disk."""
 
 import glob
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from understudy.data.pictures import SUFFIXES, decoded
 from understudy.errors import UserError
 from understudy.export.opening import Student, open_student
-from understudy.taps import logits_in
+from understudy.taps import call
+from understudy.tasks import Text, Told
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """An image's likeliest classes with their probabilities; or, where it could not be read, the problem."""
+    """What a student answers to one image or text; or, where an image could not be read, the problem.
+
+    Args:
+        image: the file, or the text.
+        text: the answer in a line.
+        record: the answer as JSON, as the task tells it: ``{"classes": [...]}`` of a classifier.
+    """
 
     image: str
-    classes: tuple[tuple[str, float], ...] = ()
+    text: str = ""
+    record: Mapping[str, Any] = field(default_factory=dict)
     problem: str | None = None
+
+    @property
+    def classes(self) -> tuple[tuple[str, float], ...]:
+        """Of a classifier, the likeliest classes with their probabilities."""
+        return tuple((one["label"], one["probability"]) for one in self.record.get("classes", ()))
 
 
 def predict(
@@ -38,6 +51,8 @@ def predict(
         trust: modules of your own (for a folder), or the file itself (for ``.pt2``), whose code may run.
     """
     opened = open_student(Path(student), trust)
+    if isinstance(task := opened.description.task, Text):
+        return _texts(opened, task, map(str, images), top, batch)
     if not opened.description.takes_images:
         shape = "x".join(map(str, opened.description.input.shape))
         raise UserError(f"{student} does not take images: its input is {shape} ({opened.description.input.image})")
@@ -57,20 +72,34 @@ def _answered(student: Student, names: Sequence[Prediction], top: int) -> list[P
             except UserError as error:
                 answers[place] = replace(name, problem=str(error))
     if pictures:
-        with torch.inference_mode():
-            logits = logits_in(student.network(torch.stack([picture for _, picture in pictures]).float() / 255))
-        for (place, _), classes in zip(pictures, _likeliest(logits, student.description.classes, top), strict=True):
-            answers[place] = replace(answers[place], classes=classes)
+        inputs = torch.stack([picture for _, picture in pictures]).float() / 255
+        for (place, _), told in zip(pictures, _told(student, inputs, top), strict=True):
+            answers[place] = replace(answers[place], text=told.text, record=told.record)
     return answers
 
 
-def _likeliest(logits: Tensor, classes: Sequence[str], top: int) -> Iterator[tuple[tuple[str, float], ...]]:
-    if logits.ndim != 2 or logits.shape[1] != len(classes):
-        shape = " x ".join(map(str, logits.shape))
-        raise UserError(f"the student answers with {shape} values, and its description names {len(classes)} classes")
-    for shares in logits.double().softmax(1):
-        values, numbers = shares.topk(min(top, len(classes)))
-        yield tuple((classes[number], value) for number, value in zip(numbers.tolist(), values.tolist(), strict=True))
+def _told(student: Student, inputs: Any, top: int) -> list[Told]:
+    """What the student's task says of its answers to a batch."""
+    task = student.description.task
+    with torch.inference_mode():
+        answer = task.answer(call(student.network, inputs))
+    if reason := task.misfit(answer):
+        raise UserError(f"the student does not answer as its description says: {reason}")
+    return task.told(answer, top=top)
+
+
+def _texts(student: Student, task: Text, texts: Iterable[str], top: int, batch: int) -> list[Prediction]:
+    """The answers to texts; a word that names a file stands for the lines in it."""
+    lines: list[str] = []
+    for text in texts:
+        path = Path(text)
+        lines += path.read_text(encoding="utf-8").splitlines() if len(text) < 256 and path.is_file() else [text]
+    found: list[Prediction] = []
+    for start in range(0, len(lines), batch):
+        some = lines[start : start + batch]
+        told = _told(student, task.encode(some), top)
+        found += [Prediction(line, text=one.text, record=one.record) for line, one in zip(some, told, strict=True)]
+    return found
 
 
 def _listed(word: str) -> list[Prediction]:

@@ -26,6 +26,9 @@ class Stored:
         top: of each answer only so many of the largest logits; all other classes share what probability is left.
         folder: where the files are; by default ``stored`` in the run folder. Trainings, runs and sweeps may share one.
         fill: False only reads: a folder without the answers of this teacher is refused.
+
+    >>> Stored(views=8).views
+    8
     """
 
     views: Annotated[int, Interval(ge=1)] = 8

@@ -53,7 +53,11 @@ _KNOWN: plugins.Registry[type[Task]] = plugins.Registry(
 
 
 def names() -> list[str]:
-    """The names of all tasks, those of other packages included."""
+    """The names of all tasks, those of other packages included.
+
+    >>> "classification" in names()
+    True
+    """
     return _KNOWN.names()
 
 
@@ -67,7 +71,12 @@ def find(name: str) -> type[Task]:
 
 
 def from_description(description: Mapping[str, Any]) -> Task:
-    """The task that ``Task.describe`` described."""
+    """The task that ``Task.describe`` described.
+
+    >>> task = find("classification")(("shirt", "shoe"))
+    >>> from_description(task.describe()) == task
+    True
+    """
     settings = {key: _as_tuples(value) for key, value in description.items()}
     kind = find(str(settings.pop("name", "")))
     try:

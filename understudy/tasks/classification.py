@@ -156,7 +156,7 @@ class Classification(Task):
     def details(self, answers: Sequence[Values], targets: Nested, taught: Sequence[Values]) -> dict[str, Any]:
         pooled, labels = _pooled(answers), _one_tensor(targets).repeat(len(answers))
         found: dict[str, Any] = {
-            "classes": class_scores.class_accuracies(pooled, labels),
+            "options": class_scores.class_accuracies(pooled, labels),
             "calibration": [asdict(bin) for bin in class_scores.calibration(pooled, labels).bins],
         }
         if len(taught) == len(answers) and (teachers := _pooled(taught)).shape == pooled.shape:
@@ -190,10 +190,10 @@ class Classification(Task):
             sure = (ours.values * theirs.values)[places].argsort(descending=True, stable=True)
             for place in places[sure[: PICTURES[kind]]].tolist():
                 record = {
-                    "label": int(labels[place]),
-                    "student": int(ours.indices[place]),
+                    "target": self.classes[int(labels[place])],
+                    "student": self.classes[int(ours.indices[place])],
                     "student_confidence": round(float(ours.values[place]), 4),
-                    "teacher": int(theirs.indices[place]),
+                    "teacher": self.classes[int(theirs.indices[place])],
                     "teacher_confidence": round(float(theirs.values[place]), 4),
                 }
                 found.append(Differing(place, kind, record))

@@ -104,7 +104,11 @@ class Rows:
 
 @dataclass(frozen=True)
 class Numbers:
-    """An answer as numbers that are compared by distance: values (N, K), and their weights (N, K) or None."""
+    """An answer as numbers that are compared by distance: values (N, K), and their weights (N, K) or None.
+
+    >>> Numbers(torch.zeros(2, 4)).values.shape
+    torch.Size([2, 4])
+    """
 
     values: Tensor
     weights: Tensor | None = None
@@ -118,6 +122,9 @@ class Moves:
         size: height and width of the images.
         mirrored: (N,) bool, left and right exchanged; None: none is.
         down, right: (N,), by how many pixels the content moved; None: not at all.
+
+    >>> Moves((28, 28)).size
+    (28, 28)
     """
 
     size: tuple[int, int]
@@ -127,7 +134,14 @@ class Moves:
 
 
 class Meter(Protocol):
-    """An evaluation that is fed batch by batch; it holds sums, not answers."""
+    """An evaluation that is fed batch by batch; it holds sums, not answers.
+
+    >>> from understudy.tasks import Classification
+    >>> meter = Classification(("shirt", "shoe")).meter()
+    >>> meter.update({"logits": torch.tensor([[2.0, 0.0]])}, torch.tensor([0]))
+    >>> meter.compute()["accuracy"]
+    1.0
+    """
 
     def update(self, answer: Values, targets: Nested) -> None:
         """Count one batch."""
@@ -138,7 +152,11 @@ class Meter(Protocol):
 
 @dataclass(frozen=True)
 class Told:
-    """What is printed of one sample's answer: a line of text, and the same as JSON."""
+    """What is printed of one sample's answer: a line of text, and the same as JSON.
+
+    >>> Told("shoe 0.98", {"label": "shoe"}).text
+    'shoe 0.98'
+    """
 
     text: str
     record: Mapping[str, Any]
@@ -152,6 +170,9 @@ class Differing:
         place: of the sample in its part.
         kind: ``"student"`` or ``"teacher"``, if that one alone is wrong, or ``"both"``.
         record: the target and the two answers, as JSON.
+
+    >>> Differing(3, "teacher", {"label": "shoe"}).place
+    3
     """
 
     place: int
@@ -168,6 +189,11 @@ class Task(ABC):
 
     ``rows_per_sample`` is what methods on class scores ask for: ``"one"`` if the answer's ``logits`` (N, C) and the
     targets (N,) are the rows themselves, ``"many"`` if ``rows`` makes them, None if there are no class scores.
+
+    >>> from understudy.tasks import Classification
+    >>> task = Classification(("shirt", "shoe"))
+    >>> task.figures[0].name
+    'accuracy'
     """
 
     name: ClassVar[str]
@@ -300,7 +326,7 @@ class Task(ABC):
         """What a report shows beside figures, as JSON, of the kept answers of several seeds.
 
         ``taught`` are the teacher's kept answers for the same seeds; empty without a teacher. ``report`` draws what it
-        knows by name (``classes``, ``calibration``, ``agreement``) and passes over the rest.
+        knows by name (``options``, ``calibration``, ``agreement``) and passes over the rest.
         """
         return {}
 
@@ -340,6 +366,15 @@ class Task(ABC):
     def selecting(self) -> Figure:
         """The figure that selects: the first."""
         return self.figures[0]
+
+    def rising(self, purpose: str) -> Figure:
+        """The first figure, for a search that takes more of it for better; a ``UserError`` if less is better."""
+        if self.selecting.better == "lower":
+            raise UserError(
+                f"{purpose} looks for the largest value of the task's first figure, and of the "
+                f"{self.selecting.title} (task {self.name!r}) less is better: it cannot search for that yet"
+            )
+        return self.selecting
 
     def figure(self, name: str) -> Figure:
         """The figure of this name, also among ``likeness``; ``loss`` is one, too."""

@@ -25,6 +25,10 @@ class Course:
         ema: decay of a running mean of the student's weights, which is then what is measured and kept; None: none.
         lr_scale: pattern of parameter names -> factor on the learning rate (FitNets: ``"conv*" = 0.05``).
         max_norm: pattern of weight names -> bound on the length of each kernel (FitNets: ``"conv*" = 0.9``).
+
+    >>> from understudy import optimizers
+    >>> Course(epochs=10, optimizer=optimizers.AdamW(lr=2e-3)).epochs
+    10
     """
 
     epochs: Annotated[int, Interval(ge=1)] = 30

@@ -1,6 +1,6 @@
 """What a network is worth on a part of the data, or an objective where there is no answer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from understudy.data.parts import Batch, Part
 from understudy.objective import Objective, evaluating
 from understudy.settings import Settings
 from understudy.taps import CLASSIFICATION, Answer, call
-from understudy.tasks import Task, Values
+from understudy.tasks import LOSS, Task, Values
 
 BATCH = 500
 
@@ -36,7 +36,7 @@ def figures(network: nn.Module, part: Part, task: Task, settings: Settings) -> d
     """The task's figures of a network on a part, and its mean loss; no answer is kept."""
     meter = task.meter()
     walk(network, part, task, settings, meter.update)
-    return meter.compute()
+    return _ordered(meter.compute(), task)
 
 
 def measured(network: nn.Module, part: Part, task: Task, settings: Settings) -> Measured:
@@ -49,7 +49,7 @@ def measured(network: nn.Module, part: Part, task: Task, settings: Settings) -> 
         targets.append(nested.moved(batch, torch.device("cpu")))
 
     walk(network, part, task, settings, update)
-    return Measured(meter.compute(), _joined(kept), nested.concatenated(targets))
+    return Measured(_ordered(meter.compute(), task), _joined(kept), nested.concatenated(targets))
 
 
 def pooled(found: Sequence[Measured], task: Task) -> Measured:
@@ -59,7 +59,7 @@ def pooled(found: Sequence[Measured], task: Task) -> Measured:
     kept = task.together([one.kept for one in found])
     meter = task.meter()
     meter.update(kept, found[0].targets)
-    return Measured(meter.compute(), kept, found[0].targets)
+    return Measured(_ordered(meter.compute(), task), kept, found[0].targets)
 
 
 def walk(network: nn.Module, part: Part, task: Task, settings: Settings, update: Callable[[Values, Any], None]) -> None:
@@ -67,6 +67,21 @@ def walk(network: nn.Module, part: Part, task: Task, settings: Settings, update:
     with torch.no_grad(), evaluating(network), settings.autocast():
         for batch in part.in_order(BATCH, settings.torch_device):
             update(task.answer(call(network, settings.prepare(batch.inputs))), batch.targets)
+
+
+def first_of(validation: Mapping[str, float]) -> float | None:
+    """The figure that selects, from a record of a validation; None of a stage that has no answers.
+
+    >>> first_of({"accuracy": 0.5, "loss": 1.0}), first_of({"loss": 1.0})
+    (0.5, None)
+    """
+    return next((value for name, value in validation.items() if name != LOSS), None)
+
+
+def _ordered(figures: dict[str, float], task: Task) -> dict[str, float]:
+    """The task's figures in their order, the one that selects first, and what else there is."""
+    known = {figure.name: figures[figure.name] for figure in task.figures}
+    return known | figures
 
 
 def _joined(kept: Sequence[Values]) -> dict[str, Tensor]:
@@ -103,11 +118,6 @@ def answers(network: nn.Module, part: Part, settings: Settings) -> tuple[Tensor,
     """Logits (float32) and labels of every sample of a part, in order, on the CPU."""
     found = measured(network, part, CLASSIFICATION, settings)
     return found.kept["logits"], found.targets
-
-
-def scores(network: nn.Module, part: Part, settings: Settings) -> dict[str, float]:
-    """The figures of a classifier."""
-    return figures(network, part, CLASSIFICATION, settings)
 
 
 def together(logits: Sequence[Tensor]) -> Tensor:

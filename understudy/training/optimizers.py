@@ -18,7 +18,11 @@ Groups = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class SGD:
-    """Stochastic gradient descent with (Nesterov's) momentum."""
+    """Stochastic gradient descent with (Nesterov's) momentum.
+
+    >>> SGD(lr=0.05, nesterov=False).momentum
+    0.9
+    """
 
     name: Literal["sgd"] = "sgd"
     lr: Annotated[float, Interval(gt=0)] = 0.1
@@ -40,7 +44,11 @@ class SGD:
 
 @dataclass(frozen=True)
 class AdamW:
-    """Adam with decoupled weight decay."""
+    """Adam with decoupled weight decay.
+
+    >>> AdamW(lr=2e-3).weight_decay
+    0.01
+    """
 
     name: Literal["adamw"] = "adamw"
     lr: Annotated[float, Interval(gt=0)] = 1e-3
@@ -57,6 +65,9 @@ class RMSProp:
     """FitNets' RMSProp: ``lr * g / max(sqrt(E[g^2]), floor)``.
 
     PyTorch's own adds a small number to the root instead of bounding it from below, and decays by 0.99.
+
+    >>> RMSProp(decay=0.9, floor=1e-5).lr
+    0.005
     """
 
     name: Literal["rmsprop"] = "rmsprop"
@@ -74,7 +85,13 @@ Optimizer = Annotated[SGD | AdamW | RMSProp, ByName()]
 
 
 class ClampedRMSprop(torch.optim.Optimizer):
-    """RMSProp as pylearn2 has it: the root of the running mean square is bounded from below."""
+    """RMSProp as pylearn2 has it: the root of the running mean square is bounded from below.
+
+    >>> weight = torch.nn.Parameter(torch.ones(1))
+    >>> optimizer = ClampedRMSprop([weight], lr=0.1, decay=0.9, floor=1e-5, weight_decay=0.0)
+    >>> weight.sum().backward()
+    >>> optimizer.step()
+    """
 
     def __init__(self, groups: Any, lr: float, decay: float, floor: float, weight_decay: float):
         super().__init__(groups, {"lr": lr, "decay": decay, "floor": floor, "weight_decay": weight_decay})
@@ -99,7 +116,12 @@ class ClampedRMSprop(torch.optim.Optimizer):
 
 
 def parameter_groups(student: nn.Module, owned: nn.Module, base: float, scales: Mapping[str, float]) -> Groups:
-    """One group for each rate: the student's parameters by the pattern they match, and what terms own at the base."""
+    """One group for each rate: the student's parameters by the pattern they match, and what terms own at the base.
+
+    >>> groups = parameter_groups(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2), 0.1, {"bias": 2.0})
+    >>> sorted({group["lr"] for group in groups})
+    [0.1, 0.2]
+    """
     chosen: dict[float, list[Tensor]] = {1.0: list(owned.parameters())}
     named = list(_named(student))
     names = [name for name, _ in named]
@@ -124,7 +146,12 @@ def _named(network: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 
 
 def rival_groups(objective: Objective, base: float) -> Groups:
-    """One group for each rival, at its own share of the student's rate."""
+    """One group for each rival, at its own share of the student's rate.
+
+    >>> objective = understudy.Objective(understudy.terms.CE(), student=torch.nn.Linear(4, 3))
+    >>> rival_groups(objective, 0.1)
+    []
+    """
     rates = {name: base * objective.parts[name].term.rival_rate for name in objective.rivals}
     return [
         {"params": list(rival.parameters()), "lr": rates[name], "base_lr": rates[name]}
@@ -133,7 +160,13 @@ def rival_groups(objective: Objective, base: float) -> Groups:
 
 
 class MaxNorm:
-    """After each step, kernels (all weights into one output unit) longer than the bound are scaled back to it."""
+    """After each step, kernels (all weights into one output unit) longer than the bound are scaled back to it.
+
+    >>> layer = torch.nn.Linear(4, 3)
+    >>> MaxNorm(layer, {"weight": 0.1}).apply()
+    >>> bool((layer.weight.norm(dim=1) < 0.11).all())
+    True
+    """
 
     def __init__(self, network: nn.Module, bounds: Mapping[str, float]):
         self.bounded: list[tuple[Tensor, float]] = []

@@ -22,7 +22,11 @@ def _warm(epoch: float, warmup: float, epochs: int) -> float:
 
 @dataclass(frozen=True)
 class Cosine:
-    """Down along half a cosine to ``floor`` of the rate, after a linear warm-up."""
+    """Down along half a cosine to ``floor`` of the rate, after a linear warm-up.
+
+    >>> Cosine(warmup=2).warmup
+    2
+    """
 
     name: Literal["cosine"] = "cosine"
     warmup: Annotated[float, Interval(ge=0)] = 1.0
@@ -39,7 +43,11 @@ class Cosine:
 
 @dataclass(frozen=True)
 class OneCycle:
-    """Up from ``start`` to the full rate at ``peak`` of the time, then down to ``end``, along cosines (Smith, 2018)."""
+    """Up from ``start`` to the full rate at ``peak`` of the time, then down to ``end``, along cosines (Smith, 2018).
+
+    >>> OneCycle(peak=0.25).peak
+    0.25
+    """
 
     name: Literal["one-cycle"] = "one-cycle"
     peak: Annotated[float, Interval(gt=0, lt=1)] = 0.3
@@ -56,7 +64,11 @@ class OneCycle:
 
 @dataclass(frozen=True)
 class Step:
-    """Multiplied by ``by`` at each of the epochs ``at`` (or shares of the whole time, where they are below 1)."""
+    """Multiplied by ``by`` at each of the epochs ``at`` (or shares of the whole time, where they are below 1).
+
+    >>> Step(at=(0.5, 0.75), by=0.1).at
+    (0.5, 0.75)
+    """
 
     name: Literal["step"] = "step"
     at: tuple[float, ...] = (0.5, 0.75)
@@ -71,7 +83,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Linear:
-    """Down in a straight line to ``end`` of the rate, after a linear warm-up."""
+    """Down in a straight line to ``end`` of the rate, after a linear warm-up.
+
+    >>> Linear(end=0.1).end
+    0.1
+    """
 
     name: Literal["linear"] = "linear"
     end: Annotated[float, Interval(ge=0, le=1)] = 0.0
@@ -84,7 +100,11 @@ class Linear:
 
 @dataclass(frozen=True)
 class Constant:
-    """The same rate all along, after a linear warm-up."""
+    """The same rate all along, after a linear warm-up.
+
+    >>> Constant().warmup
+    0.0
+    """
 
     name: Literal["constant"] = "constant"
     warmup: Annotated[float, Interval(ge=0)] = 0.0

@@ -8,7 +8,14 @@ from typing import Any, TextIO
 
 
 class Watcher:
-    """Told what happens; does nothing itself. Override what you want to see. What it raises ends the training."""
+    """Told what happens; does nothing itself. Override what you want to see. What it raises ends the training.
+
+    >>> class Names(Watcher):
+    ...     def training_begins(self, name, stages, steps):
+    ...         print(name, stages)
+    >>> Names().training_begins("kd", {"soft targets": 30}, steps=120)
+    kd {'soft targets': 30}
+    """
 
     def downloads(self, file: str, done: int, total: int | None) -> None:
         """So many bytes of a data file have come."""
@@ -47,7 +54,12 @@ class Warner(Watcher):
 
 
 class Lines(Warner):
-    """For a script or a notebook: a line for each stage and each epoch, on standard error unless told otherwise."""
+    """For a script or a notebook: a line for each stage and each epoch, on standard error unless told otherwise.
+
+    >>> import sys
+    >>> Lines(sys.stdout).stage_begins("soft targets", "CE() + KD()", epochs=30, epoch=0)
+    stage 'soft targets': CE() + KD(), 30 epochs
+    """
 
     def __init__(self, file: TextIO | None = None):
         self.file = file

@@ -12,7 +12,7 @@ from understudy.measure.surroundings import command, machine, versions
 from understudy.recipe import Searched
 from understudy.recipe.space import Number
 from understudy.runs.records import BestTrial, DataRecord, SearchRecord, TaskRecord, TestFigure, TrialRecord, Values
-from understudy.training.evaluate import scores
+from understudy.training.evaluate import figures
 from understudy.tuning.trials import Trial, best
 from understudy.tuning.tune import Tuning
 
@@ -21,11 +21,11 @@ BY_VALIDATION = "best by validation, its test accuracy"
 OPTIMISTIC = "best of all on test (optimistic, as the paper reports)"
 
 
-def execute(tuning: Tuning, count: int, *, also_optimistic: bool = False) -> SearchRecord:
+def execute(tuning: Tuning, count: int, *, also_optimistic: bool = False, workers: int = 1) -> SearchRecord:
     """Search, choose by validation, and only then look at the test part."""
     path = tuning.folder.path / OUTCOME
     with tuning.folder.locked():
-        trials = tuning.search(count)
+        trials = tuning.search(count, workers)
         before = SearchRecord.read(path, way_out=f"remove {path}") if path.exists() else None
         if before is None or not _tells(before, trials, also_optimistic):
             outcome = _outcome(tuning, trials, before, also_optimistic)
@@ -123,9 +123,10 @@ def _highest_on_test(tuning: Tuning, trials: Sequence[Trial], test: Part) -> Tes
 
 def _values(tuning: Tuning, trial: Trial, part: Part) -> Values:
     recipe, settings = tuning.recipe_of(trial), tuning.searched.recipe.settings
+    task = tuning.trainer.data.task
     with settings.in_force():
         students = tuning.trainer.students(recipe, tuning.place(trial))
-        return Values(values=[scores(student, part, settings)["accuracy"] for student in students])
+        return Values(values=[figures(student, part, task, settings)[task.selecting.name] for student in students])
 
 
 def _inline(value: Any) -> str:

@@ -18,6 +18,7 @@ from understudy.runs.compile import student_of
 from understudy.runs.folder import RunFolder
 from understudy.runs.run import WHOLE
 from understudy.training import checkpoints
+from understudy.training.evaluate import first_of
 from understudy.training.interrupt import StopRequest
 from understudy.training.preflight import Finding
 from understudy.training.watch import Watcher
@@ -89,10 +90,10 @@ class Trainer:
         return RunFolder(out).training(student_of(self._method, seed)) / METRICS
 
     def train(self, recipe: Recipe, out: Path, watcher: Watcher) -> list[float]:
-        """Train a recipe's students in a folder of their own, or go on; each one's accuracy on validation."""
+        """Train a recipe's students in a folder of their own, or go on; each one's first figure on validation."""
         run = self._sibling(recipe, out, watcher)
         run.folder.claim(recipes.write(recipe))  # what lies there from other settings is not taken for these
-        return [_accuracy(run, name) for name in self._students(recipe)]
+        return [_figure(run, name) for name in self._students(recipe)]
 
     def students(self, recipe: Recipe, out: Path) -> Iterator[nn.Module]:
         """The students that were trained there, in the order of the seeds."""
@@ -127,9 +128,10 @@ class Trainer:
         return [node.name for node in self._run.plan if node.role == "teacher"]
 
 
-def _accuracy(run: Run, name: str) -> float:
-    """On validation, of the weights that are kept."""
-    validation = run.carry_out([name])[name]["stages"][-1]["validation"]
-    if "accuracy" not in validation:
-        raise UserError(f"{name} ends without a classifier, so there is no accuracy to search for")
-    return float(validation["accuracy"])
+def _figure(run: Run, name: str) -> float:
+    """The first figure on validation, of the weights that are kept."""
+    figure = run.cast.data.task.rising("a search for settings")
+    value = first_of(run.carry_out([name])[name]["stages"][-1]["validation"])
+    if value is None:
+        raise UserError(f"{name} ends without answers, so there is no {figure.title} to search for")
+    return value

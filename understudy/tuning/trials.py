@@ -32,8 +32,8 @@ class Trial:
     number: int
     values: Mapping[str, Number]
     state: str = "running"  # then "complete", "stopped" (it fell behind) or "failed" (it came to nothing, or cannot be)
-    validation: tuple[float, ...] = ()  # accuracy, of each seed
-    curve: Mapping[int, float] | None = None  # validation accuracy by epoch, on the first seed
+    validation: tuple[float, ...] = ()  # the first figure, of each seed
+    curve: Mapping[int, float] | None = None  # the same by epoch, on the first seed
     reason: str = ""  # why it failed
 
     @property
@@ -78,9 +78,9 @@ class Trials:
     def all(self) -> list[Trial]:
         return [_trial(found) for found in self._frozen()]
 
-    def unfinished(self) -> Trial | None:
-        """The trial that was being trained when the search was stopped."""
-        return next((trial for trial in self.all() if trial.state == "running"), None)
+    def unfinished(self) -> list[Trial]:
+        """The trials that are being trained, or were when a worker was stopped."""
+        return [trial for trial in self.all() if trial.state == "running"]
 
     def begin(self) -> Trial | None:
         """A new trial, or None where no settings could be found that were not tried."""
@@ -93,10 +93,10 @@ class Trials:
         self._study.add_trial(trial)  # one transaction: after a kill it is there with all its values, or not at all
         return self.all()[-1]
 
-    def report(self, trial: Trial, epoch: int, accuracy: float) -> bool:
+    def report(self, trial: Trial, epoch: int, value: float) -> bool:
         """Note how an epoch ended; answers whether the trial is hopeless."""
         identity = self._identity(trial)
-        self._storage.set_trial_intermediate_value(identity, epoch, accuracy)
+        self._storage.set_trial_intermediate_value(identity, epoch, value)
         return self.searched.tune.prune and self._pruner.prune(self._study, self._storage.get_trial(identity))
 
     def end(self, trial: Trial, state: str, validation: tuple[float, ...] = (), reason: str = "") -> Trial:

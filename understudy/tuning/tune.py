@@ -1,6 +1,7 @@
 """A search carried out in a folder: trial after trial, each a recipe with other settings, judged on validation."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,12 @@ from understudy.errors import FailedTrainingError, UserError
 from understudy.plans import Store
 from understudy.plans.training import Casts
 from understudy.recipe import Recipe, Searched
+from understudy.runs.folder import RunFolder
 from understudy.training import metrics
+from understudy.training.evaluate import first_of
 from understudy.training.interrupt import StopRequest
 from understudy.training.watch import Watcher
+from understudy.tuning.side_by_side import exclusive, helpers
 from understudy.tuning.trainer import Trainer
 from understudy.tuning.trials import Trial, Trials
 
@@ -46,6 +50,8 @@ class Tuning:
         store: Store | None = None,
     ):
         self.searched, self.watcher = searched, watcher or TuneWatcher()
+        self.trusted = tuple(casts.trusted) if casts else ()
+        self.checkpoint_seconds, self.store = checkpoint_seconds, store
         self.trainer = Trainer(
             self.narrowed(searched.recipe),
             out,
@@ -72,27 +78,61 @@ class Tuning:
         """See that the folder is free or this search's."""
         self.folder.look(self.written())
 
-    def search(self, count: int) -> list[Trial]:
-        """Train trials until there are ``count``, beginning with the one that was stopped; all that there are.
+    def search(self, count: int, workers: int = 1) -> list[Trial]:
+        """Train trials until there are ``count``, beginning with those that were stopped; all that there are.
 
         Nothing here opens the test part.
+
+        Args:
+            count: how many trials in all.
+            workers: how many processes train trials side by side, this one included.
         """
         self.folder.claim(self.written())
         trials = Trials(self.folder.path / DATABASE, self.searched)
         try:
             self.watcher.search_begins(count, trials.all())
             self.trainer.prepare()
-            while (trial := trials.unfinished() or self._next(trials, count)) is not None:
-                self.watcher.trial_begins(trial)
-                ended = self._carry_out(trial, trials)
-                self.trainer.clear(self.place(ended))
-                self.watcher.trial_ends(ended)
+            with helpers(self, count, workers - 1):
+                self.take_part(trials, count)
+            self.take_part(trials, count)  # what a helper left that came to nothing
             found = trials.all()
         finally:
             trials.close()
         for trial in found:
             self.trainer.clear(self.place(trial))  # what a kill between two steps above may have left
         return found
+
+    def take_part(self, trials: Trials, count: int) -> None:
+        """Train one trial after another that no other worker trains, until there are ``count`` in all."""
+        while True:
+            with self._claimed(trials, count) as trial:
+                if trial is None:
+                    return
+                self.watcher.trial_begins(trial)
+                ended = self._carry_out(trial, trials)
+                self.trainer.clear(self.place(ended))
+                self.watcher.trial_ends(ended)
+
+    @contextmanager
+    def _claimed(self, trials: Trials, count: int) -> Iterator[Trial | None]:
+        """A trial that was stopped, or a new one, for this worker alone; None where there is none left.
+
+        A claim is a lock on the trial's folder, which ends with its process: a trial whose worker was killed is free.
+        """
+        with ExitStack() as claim:
+            with exclusive(self.folder.path / ".trials.lock"):
+                trial = next((one for one in trials.unfinished() if self._locked(one, claim)), None)
+                if trial is None and (trial := self._next(trials, count)) is not None:
+                    self._locked(trial, claim)
+            yield trial
+
+    def _locked(self, trial: Trial, claim: ExitStack) -> bool:
+        """Whether the trial's folder could be locked, until ``claim`` ends."""
+        try:
+            claim.enter_context(RunFolder(self.place(trial)).locked())
+        except UserError:
+            return False
+        return True
 
     def recipe_of(self, trial: Trial) -> Recipe:
         return self.narrowed(self.searched.at(trial.values))
@@ -178,7 +218,7 @@ class _Judge(Watcher):
         return training == self.log.parent.name
 
     def _judge(self, epochs: int, record: Mapping[str, Any]) -> None:
-        """``epochs`` counts those of all stages; one of hints has no accuracy."""
-        accuracy = record["validation"].get("accuracy")
-        if accuracy is not None and self.trials.report(self.trial, epochs, accuracy):
+        """``epochs`` counts those of all stages; one of hints has no figure."""
+        value = first_of(record["validation"])
+        if value is not None and self.trials.report(self.trial, epochs, value):
             raise _HopelessError

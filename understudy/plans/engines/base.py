@@ -1,15 +1,20 @@
-"""What every engine offers: to start a training where a worker is free, and to wait for the next one that ends."""
+"""What every engine offers: to start a training where a worker is free, and to wait for the next one that ends.
+
+An engine is one file, which holds its class and ``ENGINE``, by which the command line knows it.
+"""
 
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 from understudy.errors import FailedTrainingError, UserError
-from understudy.plans.training import Job
+from understudy.plans.training import Casts, Job
+from understudy.training.interrupt import StopRequest
+from understudy.training.watch import Watcher
 
 
 @dataclass(frozen=True)
@@ -68,3 +73,37 @@ class Engine(ABC):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks of an engine.
+
+    Args:
+        workers: trainings at once; None leaves the number to the engine.
+        threads: of each training.
+        gpus: of each training.
+        address: of a cluster.
+    """
+
+    workers: int | None = None
+    threads: int = 1
+    gpus: int = 0
+    address: str | None = None
+
+
+@dataclass(frozen=True)
+class EngineEntry:
+    """An engine as the command line knows it.
+
+    Args:
+        name: of ``--engine``.
+        summary: its line in the help.
+        make: from a request, the data and networks of this process, who is told what happens, and the wish to stop.
+        sharing: how many of that many workers share the cores of this machine.
+    """
+
+    name: str
+    summary: str
+    make: Callable[[Request, Casts, Watcher, StopRequest], Engine]
+    sharing: Callable[[int | None], int] = lambda workers: workers or 1

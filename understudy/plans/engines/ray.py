@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from understudy.errors import OptionalPackageError, UserError
-from understudy.plans.engines.base import Ended, Engine, ended, python_path
+from understudy.hardware import cores
+from understudy.plans.engines.base import Ended, Engine, EngineEntry, Request, ended, python_path
 from understudy.plans.engines.worker import Message, Telling, perform
 from understudy.plans.training import Casts, Job
 from understudy.training.interrupt import Stopped, StopRequest
@@ -222,3 +223,10 @@ def _own_signals() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _ray(request: Request, casts: Casts, watcher: Watcher, stop: StopRequest) -> Engine:
+    return Ray(request.workers, request.address, Share(request.threads, request.gpus), watcher, stop)
+
+
+ENGINE = EngineEntry("ray", "a Ray cluster", _ray, sharing=lambda workers: workers or cores())

@@ -3,7 +3,7 @@
 from types import TracebackType
 
 from understudy.errors import FailedTrainingError
-from understudy.plans.engines.base import Ended, Engine
+from understudy.plans.engines.base import Ended, Engine, EngineEntry, Request
 from understudy.plans.training import Casts, Job, Work
 from understudy.teacher.shared import SharedPasses
 from understudy.training.interrupt import StopRequest
@@ -50,3 +50,15 @@ class Together(Engine):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if kind is not KeyboardInterrupt:  # asked for twice: leave at once, with what was saved before
             self.close()
+
+
+def _together(request: Request, casts: Casts, watcher: Watcher, stop: StopRequest) -> Engine:
+    return Together(request.workers, casts, watcher, stop)
+
+
+ENGINE = EngineEntry(
+    "together",
+    "all trainings in this process, step by step in turn, with each pass of their teacher shared",
+    _together,
+    sharing=lambda workers: 1,
+)

@@ -1,0 +1,137 @@
+"""From a recipe that was read to the run of a command: settings, workers and engine, and what would be trained."""
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+
+from understudy import hardware
+from understudy.cli._live import span
+from understudy.cli._options import RunOptions
+from understudy.cli._shared import err, print_findings, print_json
+from understudy.errors import UserError
+from understudy.plans import Node, Plan
+from understudy.plans.engines import Request, engines
+from understudy.plans.training import Casts
+from understudy.recipe import Recipe
+from understudy.recipe.build import Cast
+from understudy.report.format import plural
+from understudy.runs import Run
+from understudy.runs.durations import Forecast
+from understudy.runs.folder import RunFolder
+from understudy.runs.workers import workers_by_rule
+from understudy.settings import Settings
+from understudy.training.preflight import Finding
+from understudy.training.watch import Watcher
+
+R = TypeVar("R", bound=Run)
+
+
+def prepared(
+    make: Callable[..., R],
+    recipe: Recipe,
+    options: RunOptions,
+    watcher: Watcher,
+    folder: Path,
+    first: Callable[[Recipe, Cast], Plan] = Run.first,
+) -> R:
+    """The run, ``make(recipe, casts=..., engine=..., threads=...)``, with its settings and workers told in one line.
+
+    What a recipe leaves open is as it was when the run in ``folder`` began. Otherwise the number of workers follows
+    from the plan of ``first`` trainings, and the threads of each from the number of workers.
+    """
+    casts = Casts(options.trust or (), watcher.downloads)
+    begun = RunFolder(folder).settings()
+    settings = recipe.settings
+    if begun and settings.threads is None:
+        settings = replace(settings, threads=begun.threads)
+    engine, workers = engines().find(options.engine or "local"), options.workers
+    if options.engine is None and workers is None:
+        workers = _workers(recipe, casts, settings, first)
+    threads = settings.threads or hardware.threads_each(engine.sharing(workers))
+    if begun is None:
+        settings = replace(settings, threads=threads)
+    told = replace(settings, threads=threads).summary()
+    if workers and workers > 1:
+        told += f" for each of {workers} trainings at once (--workers 1: one after another)"
+    _say_settings(f"{told}, with which the run began" if begun else told)
+    request = Request(workers, threads, int(settings.torch_device.type == "cuda"), options.address)
+    return make(
+        recipe.model_copy(update={"settings": settings}),
+        casts=casts,
+        engine=lambda casts, watcher, stop: engine.make(request, casts, watcher, stop),
+        threads=threads,
+    )
+
+
+def one_by_one(recipe: Recipe, folder: Path | None = None) -> Recipe:
+    """The recipe of a command that trains in this process alone, with its settings told in one line."""
+    begun = RunFolder(folder).settings() if folder else None
+    threads = recipe.settings.threads or (begun.threads if begun else hardware.threads_each())
+    settings = replace(recipe.settings, threads=threads)
+    _say_settings(f"{settings.summary()}, with which the run began" if begun else settings.summary())
+    return recipe.model_copy(update={"settings": settings})
+
+
+def _say_settings(text: str) -> None:
+    print_findings([Finding("ok", "settings", text)], err)
+
+
+def _workers(recipe: Recipe, casts: Casts, settings: Settings, first: Callable[[Recipe, Cast], Plan]) -> int:
+    if settings.torch_device.type != "cpu":
+        return 1
+    cast = casts.of(recipe.data)
+    try:
+        plan = first(recipe, cast)
+    except UserError:  # what is wrong is for the run to say
+        return 1
+    return workers_by_rule(plan, cast, settings.threads)
+
+
+def show_plan(run: Run, console: Console, *, json: bool) -> None:
+    """What would be trained and what is there already, as it is drawn or as plain data; and how much may follow."""
+    more = run.foresee()
+    states = run.execution.states()
+    to_train = [name for name, state in states.items() if state in ("begun", "to train")]
+    waiting, time = len(to_train), run.forecast(to_train, more)
+    if json:
+        rows = [_row(node, states[node.name], run.execution.key(node.name)) for node in run.plan]
+        content = {"trainings": rows, "to train": waiting, "more, depending on what comes out": more}
+        print_json(content | ({"seconds": asdict(time)} if time else {}))
+        return
+    for line in run.plan.drawn(states):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    number = plural(len(states), "training")
+    console.print(f"{number}: {len(states) - waiting} there already, {waiting} to train", highlight=False)
+    if more:
+        console.print(f"and up to {more} more, depending on what comes out", highlight=False)
+    if time and waiting:
+        console.print(_within(time), highlight=False, soft_wrap=True)
+
+
+def _within(time: Forecast) -> str:
+    """How far a budget of time goes."""
+    if not time.left:
+        return f"the time of {span(time.budget)} is over: what is begun is trained to its end, and nothing else"
+    budget = f"a time of {span(time.budget)}" + (f", {span(time.spent)} of it spent" if time.spent else "")
+    if time.needed is None:
+        return (
+            f"{budget}: no training is done that tells how far it goes; this is all that could run, and when the time "
+            "is over, nothing more is begun"
+        )
+    enough = "there is time for all of it" if time.needed <= time.left else "more than there is time for"
+    return f"{budget}: all of it takes about {span(time.needed)} one after another, as what is done tells: {enough}"
+
+
+def _row(node: Node, state: str, key: str) -> dict[str, Any]:
+    return {
+        "training": node.name,
+        "state": state,
+        "key": key,
+        "network": node.network.network,
+        "method": node.method,
+        "seed": node.seed,
+        "teachers": node.learns_from,
+    }

@@ -1,0 +1,68 @@
+"""How many trainings of a run go on at once by default: a rule on the plan, the cores and the networks' sizes."""
+
+import torch
+
+from understudy import hardware
+from understudy.plans import Node, Plan
+from understudy.recipe.build import Cast
+from understudy.recipe.schema import NetworkTable
+
+BUSY = 0.75  # the share of a run in which a worker must have something to train, or else fewer workers are taken
+SHORT = 1e12  # multiplications of a run, about two minutes of a core: below it, starting processes costs too much
+BACKWARD = 3  # a training step costs about three forward passes of the student
+
+
+def workers_by_rule(plan: Plan, cast: Cast, threads: int | None = None) -> int:
+    """The number of trainings of a plan that should run at once on the cores of this machine.
+
+    It is no more than can run side by side, and no more than can be kept busy: while a teacher is trained that all
+    others wait for, the cores of the other workers would be idle. A short run stays in one process.
+
+    Args:
+        threads: of each training, where they are named.
+    """
+    most = min(max(map(len, plan.levels), default=1), hardware.cores() // (threads or 1))
+    if most <= 1:
+        return 1
+    costs = _Costs(cast)
+    ends: dict[str, float] = {}
+    total = 0.0
+    for node in plan:
+        cost = costs.of(node, plan)
+        total += cost
+        ends[node.name] = cost + max((ends[teacher] for teacher in node.learns_from), default=0.0)
+    if total < SHORT:
+        return 1
+    return max(1, min(most, int(total / (BUSY * max(ends.values())))))
+
+
+class _Costs:
+    """The multiplications of trainings; each network is looked at once."""
+
+    def __init__(self, cast: Cast):
+        self.cast = cast
+        self._known: dict[str, int] = {}
+
+    def of(self, node: Node, plan: Plan) -> float:
+        teachers = [plan[teacher].network if isinstance(teacher, str) else teacher for teacher in node.teachers]
+        step = BACKWARD * self._forward(node.network) + sum(map(self._forward, teachers))
+        samples = len(self.cast.seen(node.data.student_samples).train)
+        return float(step) * samples * node.course.epochs
+
+    def _forward(self, table: NetworkTable) -> int:
+        name = f"{table.network} {dict(table.settings)}"
+        if name not in self._known:
+            self._known[name] = self._counted(table)
+        return self._known[name]
+
+    def _counted(self, table: NetworkTable) -> int:
+        """Of one sample; what is wrong with a network is for the check to say."""
+        from torch.utils.flop_counter import FlopCounterMode  # here, since few runs need it
+
+        try:
+            network = self.cast.network(table, 0, "student").eval()
+            with torch.no_grad(), FlopCounterMode(display=False) as counter:
+                network(self.cast.data.example(1, torch.device("cpu")))
+        except Exception:  # whatever a user's network raises
+            return 1
+        return int(counter.get_total_flops()) // 2

@@ -1,0 +1,86 @@
+"""Trials side by side: further processes that take part in a search, each with trials of its own."""
+
+import contextlib
+import multiprocessing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from understudy.errors import UserError
+from understudy.plans import Store
+from understudy.plans.training import Casts
+from understudy.recipe import Searched
+from understudy.training.interrupt import Stopped, listening
+
+if TYPE_CHECKING:
+    from understudy.tuning.tune import Tuning
+
+
+@contextlib.contextmanager
+def helpers(tuning: "Tuning", count: int, number: int) -> Iterator[None]:
+    """While this lasts, so many further processes train trials of the search; afterwards they have ended.
+
+    An exception here, such as a request to stop, asks them to save and leave.
+    """
+    if number < 1:
+        yield
+        return
+    spawn = multiprocessing.get_context("spawn")
+    store = None if tuning.store is None else tuning.store.path
+    given = (tuning.searched, tuning.folder.path, tuning.trusted, tuning.checkpoint_seconds, store, count)
+    processes = [spawn.Process(target=_take_part, args=given, daemon=True) for _ in range(number)]
+    for process in processes:
+        process.start()
+    try:
+        yield
+    except BaseException:
+        for process in processes:
+            process.terminate()  # SIGTERM: they save, and leave
+        raise
+    finally:
+        for process in processes:
+            process.join()
+    for process in processes:
+        if process.exitcode:
+            tuning.watcher.note(f"a worker ended early (exit code {process.exitcode}): its trial is trained here")
+
+
+def _take_part(
+    searched: Searched, folder: Path, trusted: tuple[str, ...], seconds: float, store: Path | None, count: int
+) -> None:
+    """The work of a further process: the same search, in the same folder."""
+    from understudy.tuning.trials import Trials
+    from understudy.tuning.tune import DATABASE, Tuning
+
+    with listening() as stop:
+        tuning = Tuning(
+            searched,
+            folder,
+            casts=Casts(trusted),
+            stop=stop,
+            checkpoint_seconds=seconds,
+            store=None if store is None else Store(store),
+        )
+        trials = Trials(folder / DATABASE, searched)
+        try:
+            tuning.trainer.prepare()
+            tuning.take_part(trials, count)
+        except Stopped as stopped:
+            raise SystemExit(128 + stopped.signal_number) from None
+        except UserError as error:
+            raise SystemExit(str(error)) from None
+        finally:
+            trials.close()
+
+
+@contextlib.contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """One process at a time, the others wait; a lock that a killed process held is free."""
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        yield
+        return
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
