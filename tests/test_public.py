@@ -52,7 +52,7 @@ TERMS = """
 METHODS = {
     "alone": "label_smoothing",
     "kd": "temperature squared student_temperature weight label_weight",
-    "fitnets": "pair hint_epochs hint_lr hint_reduce regressor temperature weight final_weight anneal_epochs squared label_weight student_temperature"
+    "fitnets": "pair hint_epochs hint_lr hint_reduce regressor temperature weight final_weight "
     "anneal_epochs squared label_weight student_temperature",
     "fitnets-joint": "pair reduce regressor weight",
     "logit-regression": "reduce weight",

@@ -45,7 +45,8 @@ class GradientAT(Term):
     compiled by ``torch.compile`` do not allow. With mixed labels the cross-entropy is that of the mixture.
 
     Reference: Zagoruyko, Komodakis, "Paying more attention to attention", ICLR 2017.
-    Differences: the paper's is ``GradientAT("input", form="raw", distance="norm")``. At hidden taps neither channels nor scales agree,
+    Differences: the paper's is ``GradientAT("input", form="raw", distance="norm")``. At hidden taps neither channels
+    nor scales agree,
     hence the normalised maps, of power 1, since gradients are small.
 
     >>> print(GradientAT("input", form="raw", distance="norm"))
