@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from understudy._losses import _neurons
-from understudy._losses._boundaries import bn_margin
-from understudy._losses._channels import masked
-from understudy._losses._information import raw_of_variance
-from understudy._losses._maps import class_activation_maps
 from understudy.errors import UserError
 from understudy.losses import attention_transfer, fsp, ickd, nst, ofd, vid
+from understudy.methods.cat_kd import class_activation_maps
+from understudy.methods.class_distance import class_means
+from understudy.methods.mgd import masked
+from understudy.methods.neurons import select_neurons
+from understudy.methods.ofd import bn_margin
 from understudy.methods.shared.maps import on_common_grid, products
+from understudy.methods.vid import raw_of_variance
 
 
 def test_the_margin_is_the_mean_of_the_negative_answers():
@@ -40,25 +41,25 @@ def test_masks_of_places_and_of_channels():
 
 def test_the_means_of_the_own_and_of_the_other_classes():
     features, labels = torch.tensor([[1.0], [3.0], [5.0], [9.0]]), torch.tensor([0, 0, 1, 2])
-    own, others = _neurons.class_means(features, labels)
+    own, others = class_means(features, labels)
     assert own.flatten().tolist() == [2, 2, 5, 9]
     torch.testing.assert_close(others.flatten(), torch.tensor([7.0, 7.0, 13 / 3, 3.0]))
-    alone = _neurons.class_means(features, torch.zeros(4, dtype=torch.long))[1]
+    alone = class_means(features, torch.zeros(4, dtype=torch.long))[1]
     assert alone.tolist() == [[0], [0], [0], [0]]
 
 
 def test_selected_neurons_tell_much_and_do_not_repeat_each_other():
     tells = torch.tensor([[0.9, 0.5], [0.9, 0.5], [0.5, 0.8], [0.5, 0.5]]) * 5
-    assert _neurons.select_neurons(tells, 2, redundancy=0.0).tolist() == [0, 1]
-    assert 2 in _neurons.select_neurons(tells, 2, redundancy=20.0).tolist()
-    assert _neurons.select_neurons(tells, 1, cost=torch.tensor([1.0, 1.0, 1.0, -1.0])).tolist() == [3]
+    assert select_neurons(tells, 2, redundancy=0.0).tolist() == [0, 1]
+    assert 2 in select_neurons(tells, 2, redundancy=20.0).tolist()
+    assert select_neurons(tells, 1, cost=torch.tensor([1.0, 1.0, 1.0, -1.0])).tolist() == [3]
     with pytest.raises(UserError, match="cannot select 5 neurons"):
-        _neurons.select_neurons(tells, 5)
+        select_neurons(tells, 5)
 
 
 def test_selection_settles_at_the_mean_field():
     tells = torch.rand(20, 6, generator=torch.Generator().manual_seed(0))
-    few, many = (_neurons.select_neurons(tells, 8, redundancy=3.0, iterations=n) for n in (50, 500))
+    few, many = (select_neurons(tells, 8, redundancy=3.0, iterations=n) for n in (50, 500))
     assert few.tolist() == many.tolist()
 
 

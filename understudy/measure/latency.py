@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from understudy import nested
 from understudy.errors import OptionalPackageError, UserError
 from understudy.hardware import timed
-from understudy.nested import Nested
 from understudy.objective import evaluating
 from understudy.taps import call, inner
 
@@ -34,7 +33,7 @@ class Latency:
 
 
 def latencies(
-    networks: Mapping[str, Callable[..., Any]], example: Nested, *, seconds: float = 1.0
+    networks: Mapping[str, Callable[[Tensor], Any]], example: Tensor, *, seconds: float = 1.0
 ) -> dict[str, Latency]:
     """The latency of each on ``example``, calls interleaved, after a warm-up; ``seconds`` for all of it.
 
@@ -103,7 +102,7 @@ def _quietly() -> Iterator[None]:
         logging.disable(before)
 
 
-def _timed(network: Callable[..., Any], example: Nested) -> float:
+def _timed(network: Callable[[Tensor], Any], example: Tensor) -> float:
     return 1000 * timed(lambda: call(network, example), nested.device(example) or torch.device("cpu"))
 
 

@@ -19,7 +19,7 @@ def activation_bytes(network: nn.Module, example: Nested) -> int:
 
     Counted from the tensors of the forward pass on any device; the work space of kernels is not among them.
     """
-    sample = nested.each(lambda tensor: tensor[:1].clone(), example)
+    sample = nested.each(torch.clone, nested.chosen(example, slice(1)))
     held = [*network.parameters(), *network.buffers()]
     live = _Live(held, sample)
     with torch.no_grad(), evaluating(network), live:
