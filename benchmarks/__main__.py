@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks import parts, peers, report, sections
 from benchmarks.workload import PAIRS
-from understudy.measure.surroundings import machine, versions
+from understudy.measure.machine import machine, versions
 
 SECTIONS = ("floors", "steps", "epochs", "memory", "start", "growth", "sweep")
 OF_ONE_PAIR = ("growth",)  # sections that say themselves what is measured

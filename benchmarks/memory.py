@@ -36,7 +36,7 @@ def main(library: str, kind: str, pair: str) -> None:
     import torch
 
     from benchmarks.workload import PAIRS, Work
-    from understudy.measure.surroundings import peak_memory, reset_peak_memory
+    from understudy.measure.machine import peak_memory, reset_peak_memory
 
     work, cpu = Work(PAIRS[pair], IMAGES), torch.device("cpu")
     work.teacher()

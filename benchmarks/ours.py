@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.workload import BATCH, MEAN, SGD, STD, Loop, Work
-from understudy import Course, Settings, Stage, Stored, Views, optimizers
+from understudy import Augmentation, Settings, Stage, StoredAnswers, TrainConfig, optimizers
 from understudy.bench.floors import Floor
 from understudy.methods import find
 from understudy.models import Normalized
@@ -21,13 +21,15 @@ SETTINGS = {"plain": PLAIN, "fast": FAST}
 FLOORS = {"kd": "F2", "hint": "F2", "stored kd": "F1", "stored hint": "F1"}  # what each kind cannot be faster than
 KINDS = tuple(FLOORS)
 _TAPS: dict[str, Any] = {"float32": "exact", "bfloat16": "bfloat16"}
-COURSE = Course(epochs=100, batch=BATCH, optimizer=optimizers.SGD(**SGD), views=Views(shift=4, flip=True), keep="last")
+CONFIG = TrainConfig(
+    epochs=100, batch=BATCH, optimizer=optimizers.SGD(**SGD), augmentation=Augmentation(shift=4, flip=True), keep="last"
+)
 
 
-def stages(work: Work, kind: str, course: Course = COURSE) -> list[Stage]:
+def stages(work: Work, kind: str, config: TrainConfig = CONFIG) -> list[Stage]:
     if kind.endswith("hint"):
-        return find("fitnets")(course, pair=f"{work.pair.tap} -> {work.pair.tap}")[:1]
-    return find("kd")(course, temperature=4)
+        return find("fitnets")(config, pair=f"{work.pair.tap} -> {work.pair.tap}")[:1]
+    return find("kd")(config, temperature=4)
 
 
 def training(
@@ -46,7 +48,9 @@ def training(
         work.data,
         settings=settings,
         shared=shared,
-        stored=Stored(views=views, seed=0, taps=_TAPS[settings.precision], folder=str(stored)) if stored else None,
+        stored=StoredAnswers(augmentation=views, seed=0, taps=_TAPS[settings.precision], folder=str(stored))
+        if stored
+        else None,
     )
 
 
@@ -106,7 +110,7 @@ def many_terms(work: Work, count: int) -> Callable[[], None]:
     objective = CE()
     for number in range(count - 1):
         objective = objective + 0.1 * KD(temperature=2.0 + number)
-    ours = training(work, [Stage("terms", objective, COURSE)], FAST)
+    ours = training(work, [Stage("terms", objective, CONFIG)], FAST)
     ours.open(ours.stages[0])
     batch = next(iter(ours.batches(ours.stages[0])))
 
@@ -126,7 +130,7 @@ def teacher_passes(work: Work, batch: int) -> Callable[[], None]:
 
     def passes() -> None:
         for chunk in inputs.split(batch):
-            ours.apparatus.objective.ask(FAST.prepare(chunk))
+            ours.stage_state.objective.ask(FAST.prepare(chunk))
 
     return passes
 
@@ -141,9 +145,9 @@ def _epoch(ours: Training, stage: Stage) -> None:
 
 def stored_bytes(work: Work, views: int, folder: Path) -> int:
     """The size of a store of so many views of every sample."""
-    course = replace(COURSE, epochs=views)
-    found = find("kd")(course, temperature=4)
+    config = replace(CONFIG, epochs=views)
+    found = find("kd")(config, temperature=4)
     ours = training(work, found, FAST)
-    ours.stored = Stored(views=views, seed=0, folder=str(folder))
+    ours.stored = StoredAnswers(augmentation=views, seed=0, folder=str(folder))
     ours.run()
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -101,17 +101,17 @@ def _call(folder: Path) -> float:
     """Answers with when the import was over."""
     import understudy
     from understudy.models import Normalized, build, load_weights
-    from understudy.training.watch import Watcher
+    from understudy.training.callbacks import Callback
 
     imported = time.perf_counter()
-    watcher = Watcher()
-    watcher.step = _first_step  # type: ignore[method-assign]
+    callback = Callback()
+    callback.step = _first_step  # type: ignore[method-assign]
     said: dict[str, Any] = json.loads((folder / "networks.json").read_text(encoding="utf-8"))
     teacher, student = (build(said[role], classes=100) for role in ("teacher", "student"))
     load_weights(teacher, folder / "teacher.safetensors")
     networks = [Normalized(network, said["mean"], said["std"]) for network in (teacher, student)]
     with contextlib.suppress(_FirstStepError):
-        understudy.distill(*networks, "cifar100", watcher=watcher)
+        understudy.distill(*networks, "cifar100", callback=callback)
     return imported
 
 

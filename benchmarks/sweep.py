@@ -16,7 +16,7 @@ from benchmarks.workload import PAIRS, Work
 from understudy import Stage
 from understudy.methods import find
 from understudy.teacher.shared import SharedPasses
-from understudy.training.turns import Turns
+from understudy.training.interleaved import Turns
 
 TOGETHER = "together"
 GRID = [{"temperature": t, "weight": w} for t in (1, 2, 4, 8) for w in (0.3, 0.6, 0.9)]
@@ -30,15 +30,15 @@ def in_own_process(pair: str, images: int, epochs: int, first: int, count: int, 
 
 
 def main(pair: str, images: str, epochs: str, first: str, count: str, how: str = "") -> None:
-    work, course = Work(PAIRS[pair], int(images)), replace(ours.COURSE, epochs=int(epochs))
+    work, config = Work(PAIRS[pair], int(images)), replace(ours.CONFIG, epochs=int(epochs))
     work.teacher()  # its knowledge is made once, and is nobody's cost
-    stages = [find("kd")(course, **settings) for settings in GRID[int(first) :][: int(count)]]
+    stages = [find("kd")(config, **settings) for settings in GRID[int(first) :][: int(count)]]
     began = time.perf_counter()
     if how == TOGETHER:
         _together(work, stages)
     else:
         for found in stages:
-            ours.training(work, found, ours.FAST, Path(how) if how else None, views=course.epochs).run()
+            ours.training(work, found, ours.FAST, Path(how) if how else None, augmentation=config.epochs).run()
     print(time.perf_counter() - began)
 
 

@@ -5,7 +5,7 @@ Usage: python scripts/measure_costs.py [--rounds 9] [--threads N] [--note TEXT] 
 ResNet-56 teaches ResNet-8 on images of 3 x 32 x 32, batch 64, channels-last, bfloat16; the weights and the images are
 drawn, which costs as much as real ones would. In every round each method takes a step right after a plain one, and the
 figure is the median of the ratios, so that a machine whose speed changes does not change it. A method of several stages
-is the mean over its course. With METHODs named, only theirs are measured, and the other figures stay. Run it on a
+is the mean over its config. With METHODs named, only theirs are measured, and the other figures stay. Run it on a
 machine that does nothing else: about ten minutes on two cores.
 """
 
@@ -19,19 +19,19 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from understudy.config.settings import Settings
+from understudy.config.train import TrainConfig
 from understudy.data import Data, from_tensors
 from understudy.data.parts import Batch
-from understudy.measure.surroundings import command, machine, versions
+from understudy.measure.machine import command, machine, versions
 from understudy.methods import METHODS
 from understudy.methods.costs import FILE
 from understudy.models import build
 from understudy.plans.stages import method_stages as stages
-from understudy.settings import Settings
-from understudy.training.apparatus import Apparatus
-from understudy.training.course import Course
+from understudy.training.stage_state import StageState
 
 BATCH, SAMPLES, CLASSES = 64, 45_000, 10
-COURSE = Course(epochs=30, batch=BATCH)
+CONFIG = TrainConfig(epochs=30, batch=BATCH)
 SETTINGS = Settings(precision="bfloat16")
 PAIR = "ResNet-56 teaches ResNet-8, 3 x 32 x 32, batch 64, channels-last, bfloat16"
 WARM_UP = 2  # steps before the first that counts
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def _measured(names: list[str], rounds: int) -> dict[str, dict[str, object]]:
-    """The median ratio of every stage, and their mean over the course."""
+    """The median ratio of every stage, and their mean over the config."""
     torch.manual_seed(0)
     teacher = SETTINGS.place(build("resnet56", classes=CLASSES)).eval()
     data = from_tensors((torch.randint(256, (SAMPLES, 3, 32, 32), dtype=torch.uint8), torch.arange(SAMPLES) % CLASSES))
@@ -87,24 +87,24 @@ def _summary(name: str, ratios: list[list[float]]) -> dict[str, object]:
     medians = [statistics.median(found) for found in ratios]
     student, teacher = build("resnet8", classes=CLASSES), build("resnet56", classes=CLASSES)
     data = from_tensors((torch.zeros(4, 3, 32, 32), torch.arange(4) % CLASSES))
-    epochs = [stage.course.epochs for stage in stages(name, COURSE, {}, student, teacher, data)]
-    course = sum(ratio * count for ratio, count in zip(medians, epochs, strict=True)) / sum(epochs)
-    return {"course": round(course, 2), "stages": [round(ratio, 2) for ratio in medians]}
+    epochs = [stage.config.epochs for stage in stages(name, CONFIG, {}, student, teacher, data)]
+    config = sum(ratio * count for ratio, count in zip(medians, epochs, strict=True)) / sum(epochs)
+    return {"config": round(config, 2), "stages": [round(ratio, 2) for ratio in medians]}
 
 
 def _steps(name: str, teacher: nn.Module, data: Data, batch: Batch) -> list[Callable[[], float]]:
     """For every stage of a method a function that takes one step of it, and answers with the seconds."""
     student = build("resnet8", classes=CLASSES)
-    found = stages(name, COURSE, {}, student, teacher, data)
+    found = stages(name, CONFIG, {}, student, teacher, data)
     SETTINGS.place(student).train()
-    return [_step(Apparatus(stage, student, [teacher], data, SETTINGS), batch) for stage in found]
+    return [_step(StageState(stage, student, [teacher], data, SETTINGS), batch) for stage in found]
 
 
-def _step(apparatus: Apparatus, batch: Batch) -> Callable[[], float]:
+def _step(stage_state: StageState, batch: Batch) -> Callable[[], float]:
     def step() -> float:
         began = _now()
-        loss, _ = apparatus.losses(batch, apparatus.stage.course.epochs / 2)
-        apparatus.step(loss)
+        loss, _ = stage_state.losses(batch, stage_state.stage.config.epochs / 2)
+        stage_state.step(loss)
         return _now() - began
 
     return step
@@ -113,7 +113,7 @@ def _step(apparatus: Apparatus, batch: Batch) -> Callable[[], float]:
 def _batch(data: Data, teacher: nn.Module) -> Batch:
     """One batch whose labels the teacher gets right, since some methods look only at such samples."""
     device = SETTINGS.torch_device
-    batch = next(data.train.epoch(0, seed=0, batch=BATCH, views=COURSE.views, task=data.task, device=device))
+    batch = next(data.train.epoch(0, seed=0, batch=BATCH, augmentation=CONFIG.views, task=data.task, device=device))
     with torch.no_grad():
         labels = teacher(SETTINGS.prepare(batch.inputs)).argmax(1)
     return Batch(batch.inputs, labels, batch.ids)

@@ -14,15 +14,15 @@ from PIL import Image
 from torch import Tensor, nn
 
 from understudy import data as datasets
-from understudy import hardware
 from understudy import recipe as recipes
+from understudy.config import hardware
 from understudy.data import Data
 from understudy.objective import Objective
 from understudy.runs import Run
 from understudy.taps import Answer
+from understudy.training.callbacks import Callback
 from understudy.training.interrupt import StopRequest
 from understudy.training.loop import Training
-from understudy.training.watch import Watcher
 
 CLASSES = 3
 
@@ -105,7 +105,7 @@ def small() -> SimpleNamespace:
     )
 
 
-class Stopper(Watcher):
+class Stopper(Callback):
     """Keeps what is noted, and asks to stop after so many steps of this session."""
 
     def __init__(self, stop: StopRequest | None = None, after: int = 0):

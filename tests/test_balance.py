@@ -5,14 +5,14 @@ import torch
 
 import understudy
 from tests.terms.table import CLASSES, networks
-from understudy import Course, Objective, Settings, Stage, auto, balanced, linear
+from understudy import Objective, Settings, Stage, TrainConfig, auto, balanced, linear
 from understudy.data import from_tensors
 from understudy.errors import UserError
 from understudy.methods.notation import parse
 from understudy.objective.balance import EVERY
 from understudy.terms import AT, CE, KD, Hint
-from understudy.training.apparatus import gradient_shares
 from understudy.training.loop import Training
+from understudy.training.stage_state import gradient_shares
 
 HINT = Hint("maps2 -> maps2", reduce="relative")
 
@@ -93,7 +93,7 @@ def test_a_balanced_training_that_was_stopped_goes_on_bit_for_bit(tmp_path):
 
     def weights(folder, *, stop_at=None):
         teacher, student = networks(alike=False)
-        stage = Stage("all", CE() + auto() * HINT, Course(epochs=3, batch=16))
+        stage = Stage("all", CE() + auto() * HINT, TrainConfig(epochs=3, batch=16))
         training = Training(
             student, [teacher], [stage], data, settings=Settings(device="cpu"), checkpoint_folder=folder, every=0
         )
@@ -120,7 +120,7 @@ def test_a_method_by_name_can_be_balanced(batch):
     data = (batch[0], batch[1])
     found = understudy.distill(
         teacher, student, data, method="at", pairs=["maps1 -> maps1"], epochs=1, balance=True, check=False,
-        course=Course(batch=8),
+        config=TrainConfig(batch=8),
     )  # fmt: skip
     assert found.stages[0]["epochs"] == 1
-    assert "auto()" in str(Stage("s", CE() + 1000 * AT("maps1 -> maps1"), Course()).balanced().objective)
+    assert "auto()" in str(Stage("s", CE() + 1000 * AT("maps1 -> maps1"), TrainConfig()).balanced().objective)

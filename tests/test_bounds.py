@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from understudy import Course, Objective, Pair, Settings, Stage, UserError, bounds, methods, optimizers, rates
+from understudy import Objective, Pair, Settings, Stage, TrainConfig, UserError, bounds, methods, optimizers, schedules
 from understudy.methods import METHODS
 from understudy.terms import AT, CE, KD, TERMS, Hint
 
@@ -34,19 +34,19 @@ class Bounded(CE):
 @pytest.mark.parametrize(
     ("description", "said"),
     [
-        (Course(keep="lats"), r"thing\.keep = 'lats': .*'best' or 'last'"),
-        (Course(epochs=0), r"thing\.epochs = 0: .*greater than or equal to 1"),
-        (Course(epochs=3.0), r"thing\.epochs = 3\.0: .*integer"),
-        (Course(optimizer="sgd"), r"thing\.optimizer = 'sgd': an object belongs here"),
-        (Course(optimizer=optimizers.SGD), r"thing\.optimizer = .*an object belongs here, as SGD\(\) is"),
-        (Course(optimizer=rates.Cosine()), r"thing\.optimizer = .*Cosine is none of SGD, AdamW, RMSProp"),
-        (Course(optimizer=optimizers.AdamW(betas=(0.9,))), r"thing\.optimizer\.betas = "),
-        (Course(optimizer={"name": "adamw"}), r"thing\.optimizer = .*an object belongs here, as SGD\(\) is"),
-        (Course(lr_scale={"conv*": "0.1"}), r"thing\.lr_scale = .*number"),
-        (Course(rate=rates.Step(at=("5", 10))), r"thing\.rate\.at = .*number"),
+        (TrainConfig(keep="lats"), r"thing\.keep = 'lats': .*'best' or 'last'"),
+        (TrainConfig(epochs=0), r"thing\.epochs = 0: .*greater than or equal to 1"),
+        (TrainConfig(epochs=3.0), r"thing\.epochs = 3\.0: .*integer"),
+        (TrainConfig(optimizer="sgd"), r"thing\.optimizer = 'sgd': an object belongs here"),
+        (TrainConfig(optimizer=optimizers.SGD), r"thing\.optimizer = .*an object belongs here, as SGD\(\) is"),
+        (TrainConfig(optimizer=schedules.Cosine()), r"thing\.optimizer = .*Cosine is none of SGD, AdamW, RMSProp"),
+        (TrainConfig(optimizer=optimizers.AdamW(betas=(0.9,))), r"thing\.optimizer\.betas = "),
+        (TrainConfig(optimizer={"name": "adamw"}), r"thing\.optimizer = .*an object belongs here, as SGD\(\) is"),
+        (TrainConfig(lr_scale={"conv*": "0.1"}), r"thing\.lr_scale = .*number"),
+        (TrainConfig(schedule=schedules.Step(at=("5", 10))), r"thing\.rate\.at = .*number"),
         (Settings(precision=torch.bfloat16), r"thing\.precision = torch\.bfloat16: .*'float32' or 'bfloat16'"),
-        (Course(max_norm={"conv*": -1}), r"thing\.max_norm = .*greater than 0"),
-        (Course(optimizer=optimizers.SGD(lr=-1)), r"thing\.optimizer\.lr = -1: .*greater than 0"),
+        (TrainConfig(max_norm={"conv*": -1}), r"thing\.max_norm = .*greater than 0"),
+        (TrainConfig(optimizer=optimizers.SGD(lr=-1)), r"thing\.optimizer\.lr = -1: .*greater than 0"),
         (Settings(precision="bf16"), r"thing\.precision = 'bf16': .*'float32' or 'bfloat16'"),
         (Settings(threads=0), r"thing\.threads = 0"),
         (Bounded(temperature=0.0), r"thing\.temperature = 0\.0: .*greater than 0"),
@@ -66,14 +66,14 @@ def test_what_a_recipe_could_not_say_is_refused_with_its_name(description, said)
 
 @pytest.mark.parametrize("optimizer", [optimizers.SGD(lr=1), Own(), Bounded(plain=None)])
 def test_what_is_right_or_somebodys_own_passes(optimizer):
-    bounds.check(Course(optimizer=optimizer), "thing")
+    bounds.check(TrainConfig(optimizer=optimizer), "thing")
     bounds.check(Settings(), "thing")
 
 
 @pytest.mark.parametrize("pairs", ["a -> b", ["a -> b", "c -> d"], (Pair.parse("a -> b"), Pair.parse("c -> d"))])
 def test_pairs_are_texts_or_objects_one_or_several(pairs):
     bounds.check(AT(pairs), "thing")
-    assert methods.find("at")(Course(), pairs=pairs)
+    assert methods.find("at")(TrainConfig(), pairs=pairs)
 
 
 @pytest.mark.parametrize("name", TERMS)
@@ -91,24 +91,24 @@ def test_an_objective_looks_at_its_terms():
 
 
 def test_a_single_pair_needs_no_brackets():
-    (stage,) = methods.find("at")(Course(), pairs="layer2 -> layer2")
-    (same,) = methods.find("at")(Course(), pairs=["layer2 -> layer2"])
+    (stage,) = methods.find("at")(TrainConfig(), pairs="layer2 -> layer2")
+    (same,) = methods.find("at")(TrainConfig(), pairs=["layer2 -> layer2"])
     assert stage == same
 
 
 def test_a_method_of_ones_own_need_not_say_of_which_kind_its_settings_are():
-    def own(course, *, weight=1.0):
-        return [Stage("own", weight * CE(), course)]
+    def own(config, *, weight=1.0):
+        return [Stage("own", weight * CE(), config)]
 
-    def hidden(course: "NobodyImportsIt", *, weight: "NobodyImportsIt" = 1.0):  # noqa: F821
-        return own(course, weight=weight)
+    def hidden(config: "NobodyImportsIt", *, weight: "NobodyImportsIt" = 1.0):  # noqa: F821
+        return own(config, weight=weight)
 
-    def foreign(course, *, weight: "torch.device | float" = 1.0):
-        return own(course, weight=weight)
+    def foreign(config, *, weight: "torch.device | float" = 1.0):
+        return own(config, weight=weight)
 
     for stages in (own, hidden, foreign, functools.partial(own)):
         method = methods.Method("own", stages, family="own", year=2026, paper="none")
-        assert method(Course(), weight=2)[0].objective.parts[0].factor == 2
+        assert method(TrainConfig(), weight=2)[0].objective.parts[0].factor == 2
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -117,4 +117,4 @@ def test_a_setting_of_a_method_is_of_its_kind(name):
     numbers = [key for key, p in method.settings.items() if isinstance(p.default, float)]
     for key in numbers:
         with pytest.raises(UserError, match=f"method {name!r}: {key} = 'much': .*number"):
-            method(Course(), **{key: "much"})
+            method(TrainConfig(), **{key: "much"})

@@ -16,7 +16,7 @@ import torch
 import understudy
 
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
-PACKAGES = ["data", "losses", "methods", "models", "optimizers", "rates", "tasks", "terms"]
+PACKAGES = ["data", "losses", "methods", "models", "optimizers", "schedules", "tasks", "terms"]
 MODULES = [
     module.name for module in pkgutil.walk_packages(understudy.__path__, "understudy.") if "__main__" not in module.name
 ]
@@ -61,7 +61,7 @@ def public() -> dict[str, object]:
         for name in listed:
             value = getattr(package, name)
             of_this_package = value.__module__.startswith("understudy") if hasattr(value, "__module__") else False
-            if package in (understudy.optimizers, understudy.rates):
+            if package in (understudy.optimizers, understudy.schedules):
                 of_this_package = of_this_package and value.__module__ == package.__name__
             if of_this_package and (inspect.isclass(value) or inspect.isfunction(value)):
                 names[f"{package.__name__}.{name}"] = value

@@ -16,8 +16,9 @@ from understudy import terms
 from understudy.cli import app
 
 NAMES = """
-    Course Distilled Lines Objective Outcome Pair Reading Reads Settings Stage Stored Tap TappedNetwork Term UserError
-    Views Watcher auto balanced data distill linear load losses methods models optimizers rates step tasks terms
+    Augmentation Callback Distilled Objective Outcome Pair PrintEpochs Reading Reads Settings Stage StoredAnswers Tap
+    TappedNetwork Term TrainConfig UserError auto balanced data distill linear load losses methods models optimizers
+    schedules step tasks terms
 """
 LOSSES = """
     activation_boundaries attention_transfer batch_correlation boundary_kd can_discriminator can_student cat_kd
@@ -36,7 +37,7 @@ DATA = [
     "Data",
     "DataSet",
     "Part",
-    "Views",
+    "Augmentation",
     "as_data",
     "from_datasets",
     "from_tensors",
@@ -95,7 +96,7 @@ METHODS = {
     "cc-differences": "embedding width weight",
     "rkd": "embedding weight distance_weight angle_weight",
     "sp": "maps weight",
-    "can": "game layers dropout saturating penalty rival_rate weight l1_weight l1_reduction",
+    "can": "game layers dropout saturating penalty adversary_lr_scale weight l1_weight l1_reduction",
     "bss": "weight soft_weight final_soft_weight temperature steps most share",
     "takd": "temperature squared student_temperature weight label_weight",
     "several-teachers": "combine weights temperature weight label_weight",
@@ -111,12 +112,12 @@ METHODS = {
 COMMANDS = {
     "demo": "--out --seeds --train-teacher --open --json",
     "distill": "--out recipe --method --tensorboard --onnx-latency --set --settings --trust --checkpoint-seconds "
-    "--check/--no-check --store --workers --engine --address --dry-run --json",
+    "--check/--no-check --cache --workers --engine --address --dry-run --json",
     "path": "recipe --out --strategy --max-assistants --budget --set --settings --trust --checkpoint-seconds "
-    "--check/--no-check --store --workers --engine --address --dry-run --json",
+    "--check/--no-check --cache --workers --engine --address --dry-run --json",
     "check": "recipe --set --settings --trust --json",
     "tune": "recipe --out --search --trials --method --seeds --workers --also-optimistic --set --settings --trust "
-    "--checkpoint-seconds --check/--no-check --store --json",
+    "--checkpoint-seconds --check/--no-check --cache --json",
     "taps": "model --student --shape --classes --all --trust --json",
     "methods": "name --json",
     "report": "runs --sort --max-latency --max-size --reach/--min-accuracy --out --figures --markdown --latex --json",
@@ -127,7 +128,7 @@ COMMANDS = {
     "card": "student --push",
     "store": "",
 }
-STORE = {"list": "--store --json", "check": "--store --json", "prune": "--store --days --dry-run --json"}
+STORE = {"list": "--cache --json", "check": "--cache --json", "prune": "--cache --days --dry-run --json"}
 RUN_FOLDER = ["recipe.toml", "metrics.jsonl", "result.json", "student.safetensors", "student.json", "report.html"]
 HEAVY = """
     PIL annotated_doc click huggingface_hub jinja2 matplotlib onnx onnxruntime onnxscript optuna pydantic ray rich scipy

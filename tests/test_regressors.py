@@ -1,11 +1,11 @@
-"""Every pair of shapes gets the module that the table in understudy.regressors promises."""
+"""Every pair of shapes gets the module that the table in understudy.taps.regressors promises."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from understudy.errors import UserError
-from understudy.regressors import regressor
+from understudy.taps.regressors import regressor
 
 
 def parameters(module: nn.Module) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from understudy.errors import UserError
 from understudy.taps import Pair, Tap, TappedNetwork, find
-from understudy.tracing import default_pair, propose, stages, trace
+from understudy.taps.tracing import default_pair, propose, stages, trace
 
 IMAGES = torch.randn(2, 3, 8, 8)
 

@@ -14,7 +14,13 @@ from understudy import methods as methods
 from understudy import models as models
 from understudy import tasks as tasks
 from understudy import terms as terms
-from understudy.data import Views as Views
+from understudy.answers import StoredAnswers as StoredAnswers
+from understudy.config import optimizers as optimizers
+from understudy.config import schedules as schedules
+from understudy.config.settings import Settings as Settings
+from understudy.config.stage import Stage as Stage
+from understudy.config.train import TrainConfig as TrainConfig
+from understudy.data import Augmentation as Augmentation
 from understudy.errors import UserError as UserError
 from understudy.models.student import load as load
 from understudy.objective import Objective as Objective
@@ -26,17 +32,11 @@ from understudy.objective.term import Term as Term
 from understudy.objective.weights import auto as auto
 from understudy.objective.weights import linear as linear
 from understudy.objective.weights import step as step
-from understudy.settings import Settings as Settings
-from understudy.stage import Stage as Stage
-from understudy.stored import Stored as Stored
 from understudy.taps import Pair as Pair
 from understudy.taps import Tap as Tap
 from understudy.taps import TappedNetwork as TappedNetwork
-from understudy.training import optimizers as optimizers
-from understudy.training import rates as rates
-from understudy.training.course import Course as Course
-from understudy.training.watch import Lines as Lines
-from understudy.training.watch import Watcher as Watcher
+from understudy.training.callbacks import Callback as Callback
+from understudy.training.callbacks import PrintEpochs as PrintEpochs
 
 if TYPE_CHECKING:
     from understudy.runs.distill import Distilled as Distilled

@@ -8,11 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
-
 from understudy.errors import UserError
 
-Buffer: TypeAlias = "bytes | np.ndarray[tuple[int], np.dtype[np.uint8]]"
+Buffer: TypeAlias = bytes | memoryview
 SCRATCH = "understudy-scratch-"  # how the name of a folder begins that is removed at the end of the process
 
 

@@ -6,15 +6,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from understudy import hardware
+from understudy.answers import StoredAnswers
 from understudy.bench.choose import CHOOSABLE, Trials, fastest
-from understudy.data import Views
+from understudy.config import hardware
+from understudy.config.settings import Settings
+from understudy.config.train import TrainConfig
+from understudy.data import Augmentation
 from understudy.methods import find
-from understudy.settings import Settings
-from understudy.stored import Stored
 from understudy.teacher import stand_in
 from understudy.teacher.stand_in import StandIns
-from understudy.training.course import Course
 from understudy.training.loop import Training
 
 PLAIN = Settings(device="cpu")
@@ -77,7 +77,7 @@ def trials(small):
     teacher, student = small.networks()
 
     def make(**how):
-        stages = find("kd")(Course(epochs=2, batch=16, views=Views(flip=True)))
+        stages = find("kd")(TrainConfig(epochs=2, batch=16, augmentation=Augmentation(flip=True)))
         training = Training(student, [teacher], stages, small.data(), settings=PLAIN, **how)
         return Trials(training, 0, 0.0)
 
@@ -113,7 +113,9 @@ def test_a_teacher_that_is_yet_to_be_trained_is_so_in_copies_too(trials):
         assert not here.stand_ins.has_learned(here._copied(trials.networks[0]))
 
 
-@pytest.mark.parametrize(("stored", "read"), [(Stored(views=1), True), (Stored(seed=0), True), (Stored(), False)])
+@pytest.mark.parametrize(
+    ("stored", "read"), [(StoredAnswers(views=1), True), (StoredAnswers(seed=0), True), (StoredAnswers(), False)]
+)
 def test_where_most_answers_are_stored_it_is_steps_that_read_them(trials, asked, tmp_path, stored, read):
     stored = stored.within(tmp_path / "own")
     with trials(stored=stored) as here:

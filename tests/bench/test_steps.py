@@ -8,29 +8,29 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from understudy.answers import StoredAnswers
 from understudy.bench import parts as parts_module
 from understudy.bench import steps
 from understudy.bench.floors import Floor
 from understudy.bench.parts import Parts
 from understudy.bench.steps import step_cost
-from understudy.data import Views
-from understudy.measure.surroundings import peak_memory, reset_peak_memory
+from understudy.config.optimizers import SGD
+from understudy.config.settings import Settings
+from understudy.config.train import TrainConfig
+from understudy.data import Augmentation
+from understudy.measure.machine import peak_memory, reset_peak_memory
 from understudy.methods import find
 from understudy.objective import Objective
-from understudy.settings import Settings
-from understudy.stored import Stored
-from understudy.training.course import Course
 from understudy.training.loop import Training
-from understudy.training.optimizers import SGD
 
-COURSE = Course(epochs=2, batch=16, optimizer=SGD(lr=0.01), views=Views(flip=True))
+CONFIG = TrainConfig(epochs=2, batch=16, optimizer=SGD(lr=0.01), augmentation=Augmentation(flip=True))
 
 
 @pytest.fixture
 def training(small):
     def make(method="kd", **settings):
         teacher, student = small.networks()
-        stages = find(method)(COURSE, **settings)
+        stages = find(method)(CONFIG, **settings)
         return Training(student, [teacher] if method != "alone" else [], stages, small.data())
 
     return make
@@ -49,7 +49,7 @@ def test_a_step_is_split_and_set_against_its_floors(training, method, settings, 
     cost = step_cost(training(method, **settings), 0, seconds=0)
     assert set(cost.floors_ms) == set(cost.of_floor) == floors
     assert {"data", "student", "losses", "backward", "optimizer", "loop"} <= set(cost.parts_ms)
-    assert ("rivals" in cost.parts_ms) == (method == "can")
+    assert ("adversaries" in cost.parts_ms) == (method == "can")
     assert all(value >= 0 for value in cost.parts_ms.values())
     assert min(cost.step_ms, cost.images_per_second, cost.loader_images_per_second, cost.peak_memory_mb) > 0
     assert cost.batch == 16
@@ -57,8 +57,8 @@ def test_a_step_is_split_and_set_against_its_floors(training, method, settings, 
 
 def test_a_step_with_stored_answers_is_measured_with_answers_that_are_there(small, tmp_path, asked):
     teacher, student = small.networks()
-    stored = Stored(views=2, folder=str(tmp_path))
-    cost = step_cost(Training(student, [teacher], find("kd")(COURSE), small.data(), stored=stored), 0, seconds=0)
+    stored = StoredAnswers(views=2, folder=str(tmp_path))
+    cost = step_cost(Training(student, [teacher], find("kd")(CONFIG), small.data(), stored=stored), 0, seconds=0)
     assert asked.count(16) == steps.WARM_UP  # whole batches, in the warm-up alone
     assert "teacher" in cost.parts_ms  # what reading its answers takes
 
@@ -72,7 +72,7 @@ def test_a_step_has_its_part_of_a_question_about_several_batches(small, monkeypa
         return clock.now
 
     def slow(self, inputs):
-        if len(inputs) >= COURSE.batch:
+        if len(inputs) >= CONFIG.batch:
             asked.add(len(inputs))
             clock.now += 0.02
         return ask(self, inputs)
@@ -82,7 +82,7 @@ def test_a_step_has_its_part_of_a_question_about_several_batches(small, monkeypa
     monkeypatch.setattr(Objective, "ask", slow)
     teacher, student = small.networks()
     settings = Settings(teacher_batches=together)
-    cost = step_cost(Training(student, [teacher], find("kd")(COURSE), small.data(), settings=settings), 0, seconds=0)
+    cost = step_cost(Training(student, [teacher], find("kd")(CONFIG), small.data(), settings=settings), 0, seconds=0)
     assert asked == sizes
     assert cost.step_ms == pytest.approx(each, abs=0.01)
     assert cost.parts_ms["teacher"] == pytest.approx(each, abs=0.01)
@@ -142,7 +142,7 @@ def test_a_step_under_watch_does_what_it_does_without(training):
         with torch.random.fork_rng():
             ours.open(ours.stages[0])
             if watched:
-                Parts(torch.device("cpu")).watch(ours.apparatus)
+                Parts(torch.device("cpu")).watch(ours.stage_state)
             for batch in itertools.islice(ours.batches(ours.stages[0]), 3):
                 ours.advance(ours.stages[0], batch, time.monotonic())
         ends.append(ours.student.state_dict())
@@ -172,4 +172,4 @@ def test_variants_take_turns_in_an_order_that_changes(monkeypatch):
 
 
 def _how(training):
-    return {"views": COURSE.views, "task": training.data.task, "device": torch.device("cpu")}
+    return {"views": CONFIG.views, "task": training.data.task, "device": torch.device("cpu")}

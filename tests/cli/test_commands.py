@@ -11,14 +11,14 @@ import torch
 import typer
 
 from tests.runs.test_path import SEARCH
-from understudy import hardware
 from understudy import recipe as recipes
 from understudy.cli import SUMMARIES, app, main
+from understudy.config import hardware
+from understudy.config.settings import Settings
 from understudy.plans.engines import Here
 from understudy.plans.engines import processes as engine_processes
 from understudy.plans.training import Casts
 from understudy.runs import workers
-from understudy.settings import Settings
 
 COMMANDS = sorted(typer.main.get_command(app).commands)
 
@@ -110,7 +110,7 @@ def test_methods_and_taps_as_json_and_as_tables(understudy):
     assert (code, {m["name"] for m in json.loads(out)} >= {"alone", "kd", "fitnets"}) == (0, True)
     assert json.loads(understudy("methods", "fitnets", "--json")[1])["settings"]["temperature"] == 3.0
     assert "temperature" in understudy("methods", "kd")[1]
-    assert json.loads(understudy("methods", "kd", "--json")[1])["cost"]["course"] > 0
+    assert json.loads(understudy("methods", "kd", "--json")[1])["cost"]["config"] > 0
     assert "ResNet-56 teaches ResNet-8" in " ".join(understudy("methods", "kd")[1].split())
     code, out, _ = understudy("taps", "resnet20", "--student", "resnet8", "--json")
     assert (code, json.loads(out)["pairs"][0]["pair"]) == (0, "layer2 -> layer2")
@@ -223,8 +223,8 @@ def test_one_of_a_recipes_methods_goes_by_the_name_of_its_table(understudy, work
 
 
 def test_a_store_is_filled_by_one_run_and_looked_after_by_its_command(understudy, tmp_path, monkeypatch):
-    store = tmp_path / "store"
-    words = ["distill", "recipe.toml", "--trust", "smallnets", "--no-check", "--store", store, "--out"]
+    cache = tmp_path / "store"
+    words = ["distill", "recipe.toml", "--trust", "smallnets", "--no-check", "--cache", cache, "--out"]
     code, out, err = understudy(*words, tmp_path / "run", "--dry-run")
     assert code == 0, err
     assert out.splitlines() == [
@@ -236,7 +236,7 @@ def test_a_store_is_filled_by_one_run_and_looked_after_by_its_command(understudy
     code, out, _ = understudy(*words, tmp_path / "other", "--dry-run", "--json")
     (row,) = json.loads(out)["trainings"]
     assert (row["state"], json.loads(out)["to train"]) == ("in the store", 0)
-    monkeypatch.setenv("UNDERSTUDY_STORE", str(store))
+    monkeypatch.setenv("UNDERSTUDY_CACHE", str(cache))
     (listed,) = json.loads(understudy("store", "list", "--json")[1])
     told = {key: listed[key] for key in ("key", "training", "network", "method", "seed", "data")}
     assert told == {
@@ -250,7 +250,7 @@ def test_a_store_is_filled_by_one_run_and_looked_after_by_its_command(understudy
     (line,) = understudy("store", "list")[1].splitlines()[1:]  # not broken, in a terminal of 80 columns
     assert line.split()[:5] == [row["key"][:10], "fitnets-0", "smallnets:student", "by", "fitnets"]
     assert understudy("store", "check")[:2] == (0, "1 training, 0 damaged\n")
-    stray = store / "nodes" / "notes.txt"
+    stray = cache / "nodes" / "notes.txt"
     stray.write_text("mine")
     assert json.loads(understudy("store", "list", "--json")[1])[0]["key"] == row["key"]
     assert understudy("store", "check")[:2] == (
@@ -259,7 +259,7 @@ def test_a_store_is_filled_by_one_run_and_looked_after_by_its_command(understudy
     )
     assert json.loads(understudy("store", "check", "--json")[1])["strays"] == ["notes.txt"]
     stray.unlink()
-    (store / "nodes" / row["key"] / "student.json").write_text("{}")
+    (cache / "nodes" / row["key"] / "student.json").write_text("{}")
     assert understudy(*words, tmp_path / "other", "--dry-run")[1].endswith("0 there already, 1 to train\n")
     code, out, _ = understudy("store", "check", "--json")
     assert (code, json.loads(out)) == (1, {"entries": 1, "damaged": {row["key"]: ["student.json"]}, "strays": []})
@@ -269,17 +269,17 @@ def test_a_store_is_filled_by_one_run_and_looked_after_by_its_command(understudy
 
 
 def test_a_store_that_is_not_named_or_not_there_is_told(understudy, tmp_path, monkeypatch):
-    monkeypatch.delenv("UNDERSTUDY_STORE", raising=False)
+    monkeypatch.delenv("UNDERSTUDY_CACHE", raising=False)
     code, _, err = understudy("store", "list")
-    assert (code, err) == (2, "understudy: name the store, by --store or by the environment's UNDERSTUDY_STORE\n")
-    code, _, err = understudy("store", "check", "--store", tmp_path / "none")
+    assert (code, err) == (2, "understudy: name the store, by --cache or by the environment's UNDERSTUDY_CACHE\n")
+    code, _, err = understudy("store", "check", "--cache", tmp_path / "none")
     assert code == 2
     assert "there is no store" in err
 
 
 @pytest.mark.parametrize("command", ["list", "check", "prune"])
 def test_every_command_of_the_store_has_help_with_an_example(understudy, command):
-    assert f"understudy store {command}" in understudy("store", command, "--help")[1].split("Example", 1)[1]
+    assert f"understudy cache {command}" in understudy("store", command, "--help")[1].split("Example", 1)[1]
 
 
 def test_bench_says_where_the_time_of_a_step_goes(understudy):
@@ -296,7 +296,7 @@ def test_bench_says_where_the_time_of_a_step_goes(understudy):
 
 def test_bench_leaves_nothing_in_a_store_that_others_share(understudy, tmp_path):
     folder = tmp_path / "shared"
-    words = ["--set", f'stored.folder="{folder}"', "--set", "stored.views=1", "--seconds", "0"]
+    words = ["--set", f'answers.folder="{folder}"', "--set", "answers.views=1", "--seconds", "0"]
     code, _, err = understudy("bench", "recipe.toml", "--trust", "smallnets", *words)
     assert code == 0, err
     assert not folder.exists()
@@ -304,7 +304,7 @@ def test_bench_leaves_nothing_in_a_store_that_others_share(understudy, tmp_path)
 
 def test_tune_tells_the_best_as_lines_and_as_json_and_mistakes_in_the_space_are_a_line(understudy, tmp_path):
     words = ["tune", "recipe.toml", "--trust", "smallnets", "--out", tmp_path / "tune", "--trials", 2]
-    words += ["--search", "methods.fitnets.temperature={1, 4}", "--store", tmp_path / "store"]
+    words += ["--search", "methods.fitnets.temperature={1, 4}", "--cache", tmp_path / "store"]
     code, out, err = understudy(*words)
     assert code == 0, err
     assert "best by validation, its test accuracy:" in out
@@ -389,9 +389,9 @@ def test_workers_by_rule_are_told_and_a_run_goes_on_with_their_threads(
     roomy(2)
     asked_for = []
 
-    def processes(count, watcher, stop):
+    def processes(count, callback, stop):
         asked_for.append(count)
-        return Here(Casts(["smallnets"]), watcher, stop)  # it is quicker, and others test the workers themselves
+        return Here(Casts(["smallnets"]), callback, stop)  # it is quicker, and others test the workers themselves
 
     monkeypatch.setattr(engine_processes, "Processes", processes)
     told = "1 thread for each of 2 trainings at once"

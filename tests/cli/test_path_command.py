@@ -20,7 +20,7 @@ from understudy.cli import main
 from understudy.cli._graph import GraphLive
 from understudy.plans.engines import Processes
 from understudy.runs.path import PathRun
-from understudy.training.watch import Watcher, Watchers
+from understudy.training.callbacks import Callback, Callbacks
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_budget_and_a_limit_are_told_in_the_json(path, tmp_path):
 def test_a_dry_run_says_how_far_a_time_goes(path, tmp_path):
     def seen(folder: str, time: str, *words: str) -> str:
         code, out, _ = path(
-            "--out", tmp_path / folder, "--store", tmp_path / "store", "--budget", time, "--dry-run", *words
+            "--out", tmp_path / folder, "--cache", tmp_path / "store", "--budget", time, "--dry-run", *words
         )
         assert code == 0
         return out
@@ -83,7 +83,7 @@ def test_a_dry_run_says_how_far_a_time_goes(path, tmp_path):
         "a time of 3.0 h: no training is done that tells how far it goes; this is all that could run"
     )
     assert "a time of" not in path("--out", tmp_path / "run", "--dry-run")[1]
-    assert path("--out", tmp_path / "run", "--store", tmp_path / "store", "--budget", "3")[0] == 0
+    assert path("--out", tmp_path / "run", "--cache", tmp_path / "store", "--budget", "3")[0] == 0
     line = seen("run", "3h").splitlines()[-1]
     assert re.fullmatch(
         r"a time of 3\.0 h, \d+ s of it spent: all of it takes about \d+ s one after another, as what is done tells: "
@@ -95,7 +95,7 @@ def test_a_dry_run_says_how_far_a_time_goes(path, tmp_path):
     time = json.loads(seen("other", "3h", "--json"))["seconds"]
     assert (time["budget"], time["spent"]) == (10_800, 0)
     assert time["needed"] > 0
-    assert path("--out", tmp_path / "run", "--store", tmp_path / "store")[0] == 0
+    assert path("--out", tmp_path / "run", "--cache", tmp_path / "store")[0] == 0
     assert "a time of" not in seen("run", "3h")
 
 
@@ -106,16 +106,16 @@ def test_a_users_mistake_is_a_line(path, tmp_path):
         assert told in err
 
 
-class Looking(Watcher):
+class Looking(Callback):
     """Looks at the display whenever a training tells something."""
 
     def __init__(self, live, training=""):
         self.live, self.training, self.looks = live, training, []
 
     def of(self, training):
-        watcher = Looking(self.live, training)
-        watcher.looks = self.looks
-        return watcher
+        callback = Looking(self.live, training)
+        callback.looks = self.looks
+        return callback
 
     def stage_begins(self, name, objective, epochs, epoch):
         self.look()
@@ -134,8 +134,8 @@ def graph_of(folder, **options):
     live = GraphLive(Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None))
     looking = Looking(live)
     recipe = recipes.parse(SEARCH, "search.toml", ["seeds=[0]"])
-    watcher = Watchers(live, looking)
-    PathRun(recipe, folder, trusted=["smallnets"], watcher=watcher, observer=live.observe, **options).execute()
+    callback = Callbacks(live, looking)
+    PathRun(recipe, folder, trusted=["smallnets"], callback=callback, observer=live.observe, **options).execute()
     looking.look()
     return looking.looks
 
@@ -168,7 +168,7 @@ def test_the_time_left_goes_down_while_a_training_runs(workplace, quick, tmp_pat
 
 
 def test_what_worker_processes_train_is_said_to_run(workplace, quick, tmp_path):
-    *looks, _ = graph_of(tmp_path / "run", engine=lambda casts, watcher, stop: Processes(2, watcher, stop))
+    *looks, _ = graph_of(tmp_path / "run", engine=lambda casts, callback, stop: Processes(2, callback, stop))
     assert len({training for training, _, _ in looks}) == 8
     for training, text, _ in looks:
         assert ("8" if training == "teacher-0" else training.split("-")[-2]) in running(text)

@@ -18,7 +18,7 @@ CHANGES = [
     "train.epochs=15",
     "methods.fitnets.hint_epochs=6",
     "train.ema=0.9",
-    "train.views={shift = 1, flip = true, mixup = 0.3}",
+    "train.augmentation={shift = 1, flip = true, mixup = 0.3}",
 ]
 ROOT = Path(__file__).parents[2]
 NEWEST = "trainings/fitnets-0/student.safetensors"

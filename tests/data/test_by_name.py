@@ -114,13 +114,13 @@ def test_worker_processes_call_the_function_again_and_the_cache_knows_its_sample
     (tmp_path / "recipe.toml").write_text(table + common)
     command = [sys.executable, "-m", "understudy", "distill", "recipe.toml", "--trust", module, "--workers", "2"]
     run = partial(subprocess.run, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    first = run([*command, "--no-check", "--out", "one", "--store", "cache"])
+    first = run([*command, "--no-check", "--out", "one", "--cache", "cache"])
     assert first.returncode == 0, first.stderr
-    again = run([*command, "--no-check", "--out", "two", "--store", "cache"])
+    again = run([*command, "--no-check", "--out", "two", "--cache", "cache"])
     assert again.returncode == 0, again.stderr
     students = [(tmp_path / out / "student.safetensors").read_bytes() for out in ("one", "two")]
     assert students[0] == students[1]
     entries = len(list((tmp_path / "cache").rglob("result.json")))
     (tmp_path / f"{module}.py").write_text(IMAGES.replace("manual_seed(0)", "manual_seed(1)"))
-    assert run([*command, "--no-check", "--out", "three", "--store", "cache"]).returncode == 0
+    assert run([*command, "--no-check", "--out", "three", "--cache", "cache"]).returncode == 0
     assert len(list((tmp_path / "cache").rglob("result.json"))) == 2 * entries

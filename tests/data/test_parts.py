@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import TensorDataset
 
-from understudy.data import Part, Views, from_tensors
+from understudy.data import Augmentation, Part, from_tensors
 from understudy.data.parts import fewer, split
 from understudy.data.sources import InMemory, Streamed
 from understudy.errors import UserError
@@ -30,9 +30,9 @@ def part(ids=None):
     return Part(InMemory(X, Y), torch.arange(50) if ids is None else ids)
 
 
-def epoch_of(one, epoch=0, *, seed=0, batch=8, views=None, start=0):
-    views = views or Views()
-    return list(one.epoch(epoch, seed=seed, batch=batch, views=views, task=TASK, device=CPU, start=start))
+def epoch_of(one, epoch=0, *, seed=0, batch=8, augmentation=None, start=0):
+    augmentation = augmentation or Augmentation()
+    return list(one.epoch(epoch, seed=seed, batch=batch, augmentation=augmentation, task=TASK, device=CPU, start=start))
 
 
 def ids_of(batches):
@@ -67,18 +67,18 @@ def test_ids_are_the_numbers_in_the_file():
     assert torch.equal(batch.targets, Y[batch.ids])
 
 
-@pytest.mark.parametrize("views", [Views(), Views(shift=2, flip=True, cutout=3, mixup=0.4)])
+@pytest.mark.parametrize("views", [Augmentation(), Augmentation(shift=2, flip=True, cutout=3, mixup=0.4)])
 @pytest.mark.parametrize("start", [1, 4, 6])
 def test_going_on_is_the_same_as_never_stopping(views, start):
-    same(epoch_of(part(), 3, views=views, start=start), epoch_of(part(), 3, views=views)[start:])
+    same(epoch_of(part(), 3, augmentation=views, start=start), epoch_of(part(), 3, augmentation=views)[start:])
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("views", [Views(), Views(shift=2, flip=True, cutout=3, mixup=0.4)])
+@pytest.mark.parametrize("views", [Augmentation(), Augmentation(shift=2, flip=True, cutout=3, mixup=0.4)])
 def test_streamed_batches_are_those_from_memory(workers, views):
     streamed = Part(Streamed(TensorDataset(X, Y), Y, workers=workers), torch.arange(50))
     state = torch.get_rng_state()
-    same(epoch_of(streamed, 1, batch=20, views=views), epoch_of(part(), 1, batch=20, views=views))
+    same(epoch_of(streamed, 1, batch=20, augmentation=views), epoch_of(part(), 1, batch=20, augmentation=views))
     assert torch.equal(state, torch.get_rng_state())
 
 
@@ -151,7 +151,7 @@ def test_a_forked_process_has_workers_of_its_own_and_leaves_those_of_its_parent(
 
 
 def test_mixing_answers_with_distributions():
-    for batch in epoch_of(part(), views=Views(mixup=0.5)):
+    for batch in epoch_of(part(), augmentation=Augmentation(mixup=0.5)):
         assert torch.allclose(batch.targets.sum(1), torch.ones(len(batch)))
         assert batch.inputs.dtype == torch.float32
         assert float(batch.inputs.max()) <= 1
@@ -159,7 +159,7 @@ def test_mixing_answers_with_distributions():
 
 def test_mixing_partners_stay_in_the_part():
     inside = torch.arange(0, 50, 3)  # class 0 alone
-    for batch in epoch_of(part(inside), views=Views(mixup=1.0)):
+    for batch in epoch_of(part(inside), augmentation=Augmentation(mixup=1.0)):
         assert (batch.targets[:, 0] > 0.999).all()
 
 

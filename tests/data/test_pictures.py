@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from understudy.data.pictures import decoded
+from understudy.data.images import decoded
 
 
 @pytest.mark.parametrize("size", [(4, 4), (16, 5), (3, 30), (1, 1)])

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from understudy import randomness
-from understudy.data import Views
-from understudy.data.views import PLAIN, mixed
+from understudy.data import Augmentation
+from understudy.data.augmentation import PLAIN, mixed
 from understudy.errors import UserError
 from understudy.tasks import Classification
 
@@ -15,7 +15,7 @@ IMAGES = torch.randint(1, 256, (16, 2, 8, 6), generator=torch.Generator().manual
 seeds, epochs = st.integers(-(2**63), 2**63 - 1), st.integers(0, 10_000)
 chosen = st.lists(st.integers(0, 15), min_size=1, max_size=16)
 some_views = st.builds(
-    Views,
+    Augmentation,
     shift=st.integers(0, 3),
     flip=st.booleans(),
     cutout=st.integers(0, 5),
@@ -24,7 +24,7 @@ some_views = st.builds(
 
 
 def drawn(views, seed, epoch, ids):
-    """Views of the samples ``ids``, mixing included."""
+    """Augmentation of the samples ``ids``, mixing included."""
     x = views.draw(IMAGES[ids], seed, epoch, ids)
     other = views.partners(seed, epoch, ids, torch.arange(16))
     if other is not None:
@@ -48,7 +48,7 @@ def test_a_view_does_not_depend_on_its_batch(views, seed, epoch, numbers):
 @given(st.integers(1, 4), st.booleans(), seeds, epochs)
 def test_shift_and_flip_move_whole_pixels(shift, flip, seed, epoch):
     ids = torch.arange(16)
-    views = Views(shift=shift, flip=flip).draw(IMAGES, seed, epoch, ids)
+    views = Augmentation(shift=shift, flip=flip).draw(IMAGES, seed, epoch, ids)
     padded = torch.nn.functional.pad(IMAGES.float() / 255, (shift,) * 4)
     for image, view in zip(padded, views, strict=True):
         crops = [
@@ -62,16 +62,16 @@ def test_every_shift_and_both_sides_occur():
     ids = torch.arange(400)
     picture = torch.zeros(1, 1, 5, 5, dtype=torch.uint8)
     picture[..., 2, 2] = 255
-    where = Views(shift=2).draw(picture.expand(400, -1, -1, -1), 1, 1, ids).flatten(1).argmax(1)
+    where = Augmentation(shift=2).draw(picture.expand(400, -1, -1, -1), 1, 1, ids).flatten(1).argmax(1)
     assert where.unique().tolist() == list(range(25))
     side = torch.zeros(1, 1, 1, 2, dtype=torch.uint8)
     side[..., 0] = 255
-    left = Views(flip=True).draw(side.expand(400, -1, -1, -1), 1, 1, ids)[:, 0, 0, 0]
+    left = Augmentation(flip=True).draw(side.expand(400, -1, -1, -1), 1, 1, ids)[:, 0, 0, 0]
     assert 150 < left.sum() < 250
 
 
 def test_epochs_and_seeds_draw_other_views():
-    ids, views = torch.arange(16), Views(shift=3, flip=True)
+    ids, views = torch.arange(16), Augmentation(shift=3, flip=True)
     first = views.draw(IMAGES, 0, 0, ids)
     assert not torch.equal(first, views.draw(IMAGES, 0, 1, ids))
     assert not torch.equal(first, views.draw(IMAGES, 1, 0, ids))
@@ -81,7 +81,7 @@ def test_epochs_and_seeds_draw_other_views():
 @given(st.integers(1, 8), seeds, epochs)
 def test_cutout_is_one_square_at_most(side, seed, epoch):
     x = torch.ones(16, 2, 8, 6)
-    cut = Views(cutout=side).finish(x, seed, epoch, torch.arange(16))
+    cut = Augmentation(cutout=side).finish(x, seed, epoch, torch.arange(16))
     for image in cut:
         assert torch.equal(image[0], image[1])
         rows, columns = (image[0] == 0).any(1).nonzero().flatten(), (image[0] == 0).any(0).nonzero().flatten()
@@ -97,7 +97,7 @@ def test_cutout_is_one_square_at_most(side, seed, epoch):
 @given(st.floats(0.01, 50), seeds)
 def test_mixed_labels_are_distributions(alpha, seed):
     ids = torch.arange(64)
-    share = Views(mixup=alpha).share(seed, 0, ids)
+    share = Augmentation(mixup=alpha).share(seed, 0, ids)
     labels = Classification(tuple("abcde")).mixed(ids % 5, (ids + 1) % 5, share)
     assert torch.allclose(labels.sum(1), torch.ones(64))
     assert ((share >= 0) & (share <= 1)).all()
@@ -113,16 +113,16 @@ def test_plain_views_change_nothing_but_the_scale():
 
 def test_views_that_cannot_be():
     with pytest.raises(UserError, match="must not be negative"):
-        Views(shift=-1)
+        Augmentation(shift=-1)
     with pytest.raises(UserError, match=r"need images \(C, H, W\); samples have shape \(3,\)"):
-        Views(cutout=2).draw(torch.rand(4, 3), 0, 0, torch.arange(4))
+        Augmentation(cutout=2).draw(torch.rand(4, 3), 0, 0, torch.arange(4))
     with pytest.raises(UserError, match=r"not torch.int64"):
-        Views(mixup=1.0).draw(torch.ones(4, 3, dtype=torch.int64), 0, 0, torch.arange(4))
+        Augmentation(mixup=1.0).draw(torch.ones(4, 3, dtype=torch.int64), 0, 0, torch.arange(4))
     with pytest.raises(UserError, match="shift = 6 would leave nothing of images of 6 pixels"):
-        Views(shift=6).draw(IMAGES, 0, 0, torch.arange(16))
+        Augmentation(shift=6).draw(IMAGES, 0, 0, torch.arange(16))
 
 
 def test_partners_come_from_the_pool():
     pool = torch.tensor([3, 5, 9])
-    assert set(Views(mixup=1.0).partners(0, 0, torch.arange(100), pool).tolist()) == {3, 5, 9}
+    assert set(Augmentation(mixup=1.0).partners(0, 0, torch.arange(100), pool).tolist()) == {3, 5, 9}
     assert randomness.integers(0, 0, torch.arange(100), "mixup/partner", 0, 3).unique().tolist() == [0, 1, 2]

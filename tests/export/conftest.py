@@ -23,8 +23,8 @@ def trained(tmp_path_factory):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         student = build("resnet8", widths=(4, 4, 4), classes=3)
-    course = understudy.Course(epochs=20, batch=12, optimizer=understudy.optimizers.AdamW(lr=0.02))
-    understudy.distill(None, student, make_data(), method="alone", course=course, out=folder)
+    config = understudy.TrainConfig(epochs=20, batch=12, optimizer=understudy.optimizers.AdamW(lr=0.02))
+    understudy.distill(None, student, make_data(), method="alone", config=config, out=folder)
     return folder
 
 

@@ -11,7 +11,7 @@ import understudy
 from tests.test_student import RECIPE_ALONE
 from understudy import export
 from understudy.errors import UserError
-from understudy.export.opening import open_student
+from understudy.export.open import open_student
 
 FORMATS = ("onnx", "torch", "int8")
 

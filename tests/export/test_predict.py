@@ -12,7 +12,7 @@ from tests.conftest import pictures
 from understudy.cli import main
 from understudy.errors import UserError
 from understudy.export import FORMATS
-from understudy.shipping.predicting import predict
+from understudy.shipping.predict import predict
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_predict_names_what_is_no_student(shipped, photos, tmp_path, understudy,
 
 def test_export_and_card_as_commands(folder, plain_format, small, understudy, monkeypatch, tmp_path):
     from understudy import data as datasets
-    from understudy.export import exporting
+    from understudy.export import export as exporting
 
     plain_format()
     timed = exporting.timed

@@ -8,7 +8,7 @@ from torch import nn
 from understudy import measure
 from understudy.models import build
 from understudy.taps import Tap
-from understudy.tracing import trace
+from understudy.taps.tracing import trace
 
 
 def hsic(first, second):

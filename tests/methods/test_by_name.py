@@ -12,13 +12,13 @@ import understudy.cli.distill as command
 from understudy import recipe as recipes
 from understudy import taps
 from understudy.cli import app
+from understudy.config.settings import Settings
 from understudy.data.dataset import Contents
 from understudy.data.sets import demo
 from understudy.data.sources import InMemory
 from understudy.methods import METHODS
 from understudy.recipe.build import Cast
 from understudy.runs import result
-from understudy.settings import Settings
 from understudy.training.evaluate import answers
 
 FEW = (
@@ -79,7 +79,7 @@ def test_every_method_moves_the_student_in_an_epoch(distill, name):
 @pytest.mark.parametrize(("name", "epochs"), [("fsp", 2), ("kd", 1)])
 def test_a_method_that_takes_more_epochs_than_its_course_says_so(distill, name, epochs):
     _, measured, said = distill(name)
-    assert (f"they take {epochs} epochs and the course has 1" in " ".join(said.split())) == (epochs > 1)
+    assert (f"they take {epochs} epochs and the config has 1" in " ".join(said.split())) == (epochs > 1)
     assert any("no comparison at equal budget" in note for note in measured["notes"]) == (epochs > 1)
 
 

@@ -10,18 +10,18 @@ import torch
 import understudy
 from tests.terms.table import CLASSES, networks
 from understudy import UserError, linear
+from understudy.config.optimizers import SGD
+from understudy.config.settings import Settings
+from understudy.config.train import TrainConfig
 from understudy.data import from_tensors
 from understudy.methods import METHODS, find
 from understudy.methods.costs import cost, measured
 from understudy.methods.registry import known_terms
 from understudy.plans.stages import method_stages as stages_of
-from understudy.settings import Settings
 from understudy.terms import CE, KD, Hint, as_sum
 from understudy.training import preflight
-from understudy.training.course import Course
-from understudy.training.optimizers import SGD
 
-COURSE = Course(epochs=10, batch=16)
+CONFIG = TrainConfig(epochs=10, batch=16)
 NEEDED = {  # what cannot be proposed from two networks
     "terms": {"terms": "CE() + KD(2)"},
     "stages": {"stages": [{"terms": "KD()", "epochs": 4}, {"name": "end", "terms": "CE()", "epochs": 6, "lr": 0.5}]},
@@ -38,8 +38,8 @@ def data():
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_every_method_trains_from_its_defaults_within_the_budget(data, name):
     teacher, student = networks(alike=False)
-    stages = stages_of(name, COURSE, NEEDED.get(name, {}), student, teacher, data)
-    assert sum(stage.course.epochs for stage in stages) == COURSE.epochs
+    stages = stages_of(name, CONFIG, NEEDED.get(name, {}), student, teacher, data)
+    assert sum(stage.config.epochs for stage in stages) == CONFIG.epochs
     assert len({stage.name for stage in stages}) == len(stages)
     for stage in stages:
         findings = list(preflight.check_stage(stage, student, [teacher], data, Settings(device="cpu")))
@@ -54,7 +54,7 @@ def test_every_method_is_described(name):
     assert method.paper
     assert 1980 < method.year < 2100
     parameters = list(inspect.signature(method.stages).parameters.values())
-    assert all(p.kind is inspect.Parameter.KEYWORD_ONLY for p in parameters if p.name not in ("course", "term"))
+    assert all(p.kind is inspect.Parameter.KEYWORD_ONLY for p in parameters if p.name not in ("config", "term"))
 
 
 def test_methods_are_listed_by_family_then_year_then_name():
@@ -93,38 +93,38 @@ def test_measured_costs_are_those_of_the_stages(data, name):
     teacher, student = networks(alike=False)
     found = cost(name)
     assert found is not None
-    assert len(found["stages"]) == len(stages_of(name, COURSE, {}, student, teacher, data))
-    assert min(found["stages"]) <= found["course"] <= max(found["stages"])
+    assert len(found["stages"]) == len(stages_of(name, CONFIG, {}, student, teacher, data))
+    assert min(found["stages"]) <= found["config"] <= max(found["stages"])
     assert min(found["stages"]) > 0.2
 
 
 def test_the_objectives_are_those_of_the_papers():
-    (kd,) = find("kd")(COURSE)
+    (kd,) = find("kd")(CONFIG)
     assert kd.objective == 0.1 * CE() + 0.9 * KD(4.0)
-    hint, soft = find("fitnets")(COURSE, pair="a -> b")
+    hint, soft = find("fitnets")(CONFIG, pair="a -> b")
     assert hint.objective == as_sum(Hint("a -> b", reduce="relative"))
     assert soft.objective == 1.0 * CE() + KD(3.0, squared=False) * linear(4.0, 1.0, epochs=8)
-    assert (hint.course.epochs, soft.course.epochs) == (2, 8)
-    (joint,) = find("fitnets-joint")(COURSE, pair="a -> b")
+    assert (hint.config.epochs, soft.config.epochs) == (2, 8)
+    (joint,) = find("fitnets-joint")(CONFIG, pair="a -> b")
     assert joint.objective == CE() + 100.0 * Hint("a -> b", reduce="mean", regressor="crd")
-    (unlabelled,) = find("kd")(COURSE, label_weight=0)
+    (unlabelled,) = find("kd")(CONFIG, label_weight=0)
     assert not isinstance(unlabelled.objective.parts[0].term, CE)
 
 
 def test_stages_may_have_rates_of_their_own():
-    hint, soft = find("fitnets")(COURSE, pair="a -> b", hint_lr=0.7, hint_epochs=3)
-    assert (hint.course.optimizer, soft.course.optimizer) == (SGD(lr=0.7), SGD())
-    first, second = find("stages")(COURSE, **NEEDED["stages"])
-    assert (first.name, first.course) == ("stage 1", replace(COURSE, epochs=4))
-    assert (second.name, second.course) == ("end", replace(COURSE, epochs=6, optimizer=SGD(lr=0.5)))
+    hint, soft = find("fitnets")(CONFIG, pair="a -> b", hint_lr=0.7, hint_epochs=3)
+    assert (hint.config.optimizer, soft.config.optimizer) == (SGD(lr=0.7), SGD())
+    first, second = find("stages")(CONFIG, **NEEDED["stages"])
+    assert (first.name, first.config) == ("stage 1", replace(CONFIG, epochs=4))
+    assert (second.name, second.config) == ("end", replace(CONFIG, epochs=6, optimizer=SGD(lr=0.5)))
 
 
 def test_a_method_that_is_not_there_is_answered_with_the_nearest():
     with pytest.raises(UserError, match="no method 'fitnet'; did you mean 'fitnets'"):
         find("fitnet")
     with pytest.raises(UserError, match="hint_epochs"):
-        find("fitnets")(COURSE, pair="a -> b", hint_epochs=10)
+        find("fitnets")(CONFIG, pair="a -> b", hint_epochs=10)
     with pytest.raises(UserError, match="method 'kd' has no setting 'temprature'; did you mean 'temperature'"):
-        find("kd")(COURSE, temprature=2)
+        find("kd")(CONFIG, temprature=2)
     with pytest.raises(UserError, match="no method 'KD'; did you mean 'kd'"):
         find("KD")

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from understudy.errors import UserError
-from understudy.models import Normalized, Whitened, Whitening, front_from
+from understudy.models import Normalized, Whitened, Whitening, preprocessing_from
 from understudy.taps import TappedNetwork, inner
 
 
@@ -86,7 +86,7 @@ def test_a_front_is_made_again_from_its_description_and_state(kind):
     front = (
         Normalized(network, [0.1] * 3, [0.2] * 3) if kind is Normalized else Whitened(network, Whitening.fit(images()))
     )
-    again = front_from(json.loads(json.dumps(front.describe())), nn.Conv2d(3, 2, 3))
+    again = preprocessing_from(json.loads(json.dumps(front.describe())), nn.Conv2d(3, 2, 3))
     again.load_state_dict(front.state_dict())
     assert type(again) is kind
     assert torch.equal(again(images(5)), front(images(5)))
@@ -94,7 +94,7 @@ def test_a_front_is_made_again_from_its_description_and_state(kind):
 
 
 def test_a_whitening_that_was_never_filled_is_noticed():
-    front = front_from({"front": "whitened", "shape": [3, 4, 4], "scale": 55.0, "bias": 0.1}, nn.Identity())
+    front = preprocessing_from({"front": "whitened", "shape": [3, 4, 4], "scale": 55.0, "bias": 0.1}, nn.Identity())
     assert front(images(2)).isnan().all()
 
 
@@ -123,7 +123,7 @@ def test_compiled():
 )
 def test_descriptions_that_say_nothing(description, words):
     with pytest.raises(UserError, match=words):
-        front_from(description, nn.Identity())
+        preprocessing_from(description, nn.Identity())
 
 
 def test_whitening_mistakes():

@@ -6,10 +6,10 @@ import torch
 import understudy
 from tests.conftest import make_data
 from understudy import export
+from understudy.config.settings import Settings
 from understudy.errors import UserError
-from understudy.export.opening import open_student
+from understudy.export.open import open_student
 from understudy.models import build
-from understudy.settings import Settings
 from understudy.training.evaluate import answers
 
 RESNET = {"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1], "layer_type": "basic"}
@@ -42,10 +42,10 @@ def test_mistakes(name, settings, words):
 def test_from_a_hint_to_a_file_that_is_alone(tmp_path):
     teacher = build("transformers:resnet", classes=3, channels=3, size=8, **RESNET)
     student = build("transformers:vit", classes=3, channels=3, size=8, **VIT)
-    course = understudy.Course(epochs=1, batch=30)
+    config = understudy.TrainConfig(epochs=1, batch=30)
     pair = "resnet.encoder.stages.1 -> vit.layers.0"
     understudy.distill(
-        teacher, student, make_data(), method="fitnets-joint", pair=pair, course=course, out=tmp_path, accept_weak=True
+        teacher, student, make_data(), method="fitnets-joint", pair=pair, config=config, out=tmp_path, accept_weak=True
     )
     network, data = understudy.load(tmp_path), make_data()
     before, _ = answers(network, data.test, Settings(device="cpu"))

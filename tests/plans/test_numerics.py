@@ -6,10 +6,10 @@ understudy/plans/key.py, since stored trainings are not what they would be today
 
 import pytest
 
+from understudy.config.settings import Settings
+from understudy.config.train import TrainConfig
 from understudy.methods import find
 from understudy.plans.key import NUMERICS
-from understudy.settings import Settings
-from understudy.training.course import Course
 from understudy.training.loop import Training
 
 SETTINGS = {"fitnets": {"pair": "conv -> conv1", "hint_epochs": 1}, "at": {"pairs": ["conv -> conv1"]}}
@@ -26,7 +26,7 @@ GOLDEN: dict[str, list[float]] = {
 def losses(small, method):
     """The mean loss of each of three epochs of one step."""
     teacher, student = small.networks()
-    stages = find(method)(Course(epochs=3, batch=72), **SETTINGS.get(method, {}))
+    stages = find(method)(TrainConfig(epochs=3, batch=72), **SETTINGS.get(method, {}))
     training = Training(student, [teacher], stages, small.data(), settings=Settings(device="cpu", threads=1))
     training.run()
     return [record["loss"] for record in training.log.records]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from understudy.errors import UserError
 from understudy.files import sha256, write_json
-from understudy.plans import Store
+from understudy.plans import TrainingCache
 from understudy.plans import cache as stores
 from understudy.plans import entry as entry_module
 from understudy.plans.cache import Entry
@@ -30,14 +30,14 @@ def training(folder, name="kd-0", weights=b"weights", key=KEY):
 
 
 @pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "store")
+def cache(tmp_path):
+    return TrainingCache(tmp_path / "store")
 
 
 @pytest.fixture
-def filled(store, tmp_path):
-    store.put(KEY, tmp_path / "run", training(tmp_path / "run"))
-    return store
+def filled(cache, tmp_path):
+    cache.put(KEY, tmp_path / "run", training(tmp_path / "run"))
+    return cache
 
 
 def files(folder):
@@ -57,10 +57,10 @@ def test_what_is_put_comes_out_under_its_new_name(filled, tmp_path):
     assert finished(next(filled.entries()).folder)["training"] == "kd-0"
 
 
-def test_what_is_not_there_is_not_taken(store, filled, tmp_path):
-    assert store.take("cd" * 32, tmp_path / "other", "x") == (None, [])
-    assert Store(tmp_path / "nowhere").take(KEY, tmp_path / "other", "x") == (None, [])
-    assert list(Store(tmp_path / "nowhere").entries()) == []
+def test_what_is_not_there_is_not_taken(cache, filled, tmp_path):
+    assert cache.take("cd" * 32, tmp_path / "other", "x") == (None, [])
+    assert TrainingCache(tmp_path / "nowhere").take(KEY, tmp_path / "other", "x") == (None, [])
+    assert list(TrainingCache(tmp_path / "nowhere").entries()) == []
     assert not (tmp_path / "other").exists()
 
 
@@ -80,9 +80,9 @@ def test_what_is_pruned_while_it_is_taken_is_not_there(filled, tmp_path, monkeyp
 @given(st.data())
 def test_any_damage_to_any_file_is_named_set_aside_and_put_again(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("damage")
-    store, record = Store(folder / "store"), training(folder / "run")
-    store.put(KEY, folder / "run", record)
-    entry = next(store.entries())
+    cache, record = TrainingCache(folder / "store"), training(folder / "run")
+    cache.put(KEY, folder / "run", record)
+    entry = next(cache.entries())
     name = data.draw(st.sampled_from(sorted(record["digests"])))
     content = bytearray((entry.folder / name).read_bytes())
     kind = data.draw(st.sampled_from(["flip", "cut", "gone"]))
@@ -94,17 +94,17 @@ def test_any_damage_to_any_file_is_named_set_aside_and_put_again(tmp_path_factor
         (entry.folder / name).write_bytes(content if kind == "flip" else content[:at])
     wrong = entry.damage()
     assert wrong == [name]
-    assert list(store.check()) == [KEY]
-    assert KEY not in store
-    assert store.record(KEY) is None
-    taken, (told,) = store.take(KEY, folder / "other", "x")
+    assert list(cache.check()) == [KEY]
+    assert KEY not in cache
+    assert cache.record(KEY) is None
+    taken, (told,) = cache.take(KEY, folder / "other", "x")
     assert taken is None
     assert "is damaged" in told
-    assert KEY not in store
+    assert KEY not in cache
     assert not (folder / "other").exists()
-    store.put(KEY, folder / "run", record)
-    assert store.check() == {}
-    assert store.take(KEY, folder / "other", "x")[0] is not None
+    cache.put(KEY, folder / "run", record)
+    assert cache.check() == {}
+    assert cache.take(KEY, folder / "other", "x")[0] is not None
 
 
 def test_an_entry_that_was_copied_under_another_key_is_damaged(filled, tmp_path):
@@ -125,7 +125,7 @@ def test_a_damaged_entry_is_healed_by_the_next_that_puts_it(filled, tmp_path):
     assert len(list((filled.path / "damaged").iterdir())) == 1
 
 
-def test_an_entry_that_was_killed_half_way_never_counts(store, tmp_path, monkeypatch):
+def test_an_entry_that_was_killed_half_way_never_counts(cache, tmp_path, monkeypatch):
     record = training(tmp_path / "run")
     killed = RuntimeError("as by SIGKILL")
 
@@ -137,63 +137,63 @@ def test_an_entry_that_was_killed_half_way_never_counts(store, tmp_path, monkeyp
             patch.setattr(os, moment, die)
             patch.setattr("shutil.rmtree", lambda *_, **__: None)
             with pytest.raises(RuntimeError):
-                store.put(KEY, tmp_path / "run", record)
-        assert files(store.path)
-        assert KEY not in store
-        assert list(store.entries()) == []
-        assert store.take(KEY, tmp_path / "other", "x") == (None, [])
-    store.put(KEY, tmp_path / "run", record)
-    assert KEY in store
+                cache.put(KEY, tmp_path / "run", record)
+        assert files(cache.path)
+        assert KEY not in cache
+        assert list(cache.entries()) == []
+        assert cache.take(KEY, tmp_path / "other", "x") == (None, [])
+    cache.put(KEY, tmp_path / "run", record)
+    assert KEY in cache
 
 
-def test_a_full_disk_is_a_mistake_in_a_line_and_leaves_no_entry(store, tmp_path, monkeypatch):
+def test_a_full_disk_is_a_mistake_in_a_line_and_leaves_no_entry(cache, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
     record = training(tmp_path / "run")
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match=r"No space left.*The training is done and untouched"):
-        store.put(KEY, tmp_path / "run", record)
-    assert files(store.path) == set()
+        cache.put(KEY, tmp_path / "run", record)
+    assert files(cache.path) == set()
 
 
-def test_many_who_put_and_take_at_once_agree(store, tmp_path):
+def test_many_who_put_and_take_at_once_agree(cache, tmp_path):
     runs = [(tmp_path / f"run{i}", training(tmp_path / f"run{i}")) for i in range(8)]
 
     def work(number):
         folder, record = runs[number]
-        store.put(KEY, folder, record)
-        return store.take(KEY, tmp_path / f"taken{number}", f"n{number}")[0]
+        cache.put(KEY, folder, record)
+        return cache.take(KEY, tmp_path / f"taken{number}", f"n{number}")[0]
 
     with ThreadPoolExecutor(8) as pool:
         taken = list(pool.map(work, range(8)))
     assert [record["training"] for record in taken] == [f"n{i}" for i in range(8)]
-    assert [entry.key for entry in store.entries()] == [KEY]
-    assert store.check() == {}
-    assert not list((store.path / "parts").iterdir())
+    assert [entry.key for entry in cache.entries()] == [KEY]
+    assert cache.check() == {}
+    assert not list((cache.path / "parts").iterdir())
 
 
-def test_pruning_removes_what_is_damaged_set_aside_left_over_and_unused_and_nothing_else(store, tmp_path):
+def test_pruning_removes_what_is_damaged_set_aside_left_over_and_unused_and_nothing_else(cache, tmp_path):
     keys = [letter * 64 for letter in "abcd"]
     for key in keys:
-        store.put(key, tmp_path / key, training(tmp_path / key, key=key))
-    os.utime(store.path / "nodes" / keys[0], (0, 0))  # unused since 1970
-    (store.path / "nodes" / keys[1] / "student.json").write_text("[]")
-    (store.path / "parts" / "old").mkdir(parents=True)
-    (store.path / "parts" / "growing").mkdir()
-    os.utime(store.path / "parts" / "old", (0, 0))
-    (store.path / "nodes" / keys[2] / "student.json").write_text("[]")
-    store.take(keys[2], tmp_path / "other", "x")
-    (aside,) = (store.path / "damaged").iterdir()
+        cache.put(key, tmp_path / key, training(tmp_path / key, key=key))
+    os.utime(cache.path / "nodes" / keys[0], (0, 0))  # unused since 1970
+    (cache.path / "nodes" / keys[1] / "student.json").write_text("[]")
+    (cache.path / "parts" / "old").mkdir(parents=True)
+    (cache.path / "parts" / "growing").mkdir()
+    os.utime(cache.path / "parts" / "old", (0, 0))
+    (cache.path / "nodes" / keys[2] / "student.json").write_text("[]")
+    cache.take(keys[2], tmp_path / "other", "x")
+    (aside,) = (cache.path / "damaged").iterdir()
     expected = [keys[1], "old", aside.name]
-    assert store.prune(dry_run=True) == expected
-    assert len(list(store.entries())) == 3
-    assert store.prune() == expected
-    assert {entry.key for entry in store.entries()} == {keys[0], keys[3]}
-    assert [path.name for path in (store.path / "parts").iterdir()] == ["growing"]
-    assert store.prune(86_400) == [keys[0]]
-    assert [entry.key for entry in store.entries()] == [keys[3]]
-    assert store.prune(86_400) == []
+    assert cache.prune(dry_run=True) == expected
+    assert len(list(cache.entries())) == 3
+    assert cache.prune() == expected
+    assert {entry.key for entry in cache.entries()} == {keys[0], keys[3]}
+    assert [path.name for path in (cache.path / "parts").iterdir()] == ["growing"]
+    assert cache.prune(86_400) == [keys[0]]
+    assert [entry.key for entry in cache.entries()] == [keys[3]]
+    assert cache.prune(86_400) == []
 
 
 def test_somebody_elses_files_are_left_out_and_left_alone(filled, tmp_path):
@@ -228,7 +228,7 @@ def test_an_entry_that_names_other_files_than_a_training_leaves_is_damaged_and_n
     record["digests"]["result.json"] = entry_module._own_digest(record)
     write_json(entry / "result.json", record)
     assert Entry(key, entry).damage() == ["result.json"]
-    taken, lines = Store(tmp_path / "store").take(key, tmp_path / "run/trainings/n", "n")
+    taken, lines = TrainingCache(tmp_path / "store").take(key, tmp_path / "run/trainings/n", "n")
     assert taken is None
     assert "is damaged" in lines[0]
     assert not (tmp_path / "run").exists()

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from understudy import recipe
-from understudy.data import Views
+from understudy.config.optimizers import SGD, AdamW, RMSProp
+from understudy.config.schedules import Constant, Cosine, OneCycle, Step
+from understudy.config.train import TrainConfig
+from understudy.data import Augmentation
 from understudy.errors import UserError
 from understudy.methods import METHODS
-from understudy.training.course import Course
-from understudy.training.optimizers import SGD, AdamW, RMSProp
-from understudy.training.rates import Constant, Cosine, OneCycle, Step
 
 START = '[data]\nname = "demo"\n[student]\nnetwork = "resnet8"\n'  # the next line is the 5th
 TEACHER = '[teacher]\nnetwork = "resnet20"\nweights = "t.pt"\n'  # the next line is the 8th
@@ -20,8 +20,8 @@ RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 
 share = st.floats(0.001, 0.999)
 positive = st.floats(1e-6, 1e6)
-courses = st.builds(
-    Course,
+configs = st.builds(
+    TrainConfig,
     epochs=st.integers(2, 10**6),
     batch=st.integers(1, 10**6),
     optimizer=st.one_of(
@@ -29,13 +29,13 @@ courses = st.builds(
         st.builds(AdamW, lr=positive, betas=st.tuples(share, share)),
         st.builds(RMSProp, lr=positive, decay=share, floor=positive),
     ),
-    rate=st.one_of(
+    schedule=st.one_of(
         st.builds(Cosine, floor=share),
         st.builds(OneCycle, peak=share),
         st.builds(Step, at=st.lists(positive, max_size=3).map(tuple), by=share),
         st.builds(Constant, warmup=positive),
     ),
-    views=st.builds(Views, shift=st.integers(0, 9), flip=st.booleans(), mixup=positive),
+    views=st.builds(Augmentation, shift=st.integers(0, 9), flip=st.booleans(), mixup=positive),
     patience=st.none() | st.integers(1, 99),
     keep=st.sampled_from(["best", "last"]),
     ema=st.none() | share,
@@ -44,13 +44,13 @@ courses = st.builds(
 
 
 @settings(max_examples=60, deadline=None)
-@given(courses, st.text(max_size=20), st.lists(st.integers(0, 2**40), min_size=1, unique=True), share)
-def test_a_recipe_that_is_written_reads_as_itself(course, title, seeds, validation):
+@given(configs, st.text(max_size=20), st.lists(st.integers(0, 2**40), min_size=1, unique=True), share)
+def test_a_recipe_that_is_written_reads_as_itself(config, title, seeds, validation):
     base = recipe.parse(START + TEACHER + "[methods.alone]\n[methods.kd]\ntemperature = 2\n[methods.fitnets]\n")
-    methods = {name: table.model_copy(update={"train": course}) for name, table in base.methods.items()}
+    methods = {name: table.model_copy(update={"train": config}) for name, table in base.methods.items()}
     data = base.data.model_copy(update={"validation": validation})
     found = base.model_copy(
-        update={"title": title, "seeds": tuple(seeds), "train": course, "methods": methods, "data": data}
+        update={"title": title, "seeds": tuple(seeds), "train": config, "methods": methods, "data": data}
     )
     text = recipe.write(found)
     assert recipe.parse(text) == found
@@ -72,14 +72,17 @@ def test_every_recipe_of_the_repository_is_right_and_resolves_to_itself(path):
         ('[methods.alone]\n[train]\nepochs = "many"', "r.toml:7: train.epochs: Input should be a valid integer"),
         ('[methods.alone]\n[train]\noptimizer = { name = "sdg" }', "r.toml:7: train.optimizer.name: there is no 'sdg'"),
         (
-            '[methods.alone]\n[train.rate]\nname = "cosine"\nwramup = 1',
-            "r.toml:8: train.rate.wramup: unknown key; did y",
+            '[methods.alone]\n[train.schedule]\nname = "cosine"\nwramup = 1',
+            "r.toml:8: train.schedule.wramup: unknown key; did y",
         ),
         (
             '[methods.alone]\n[train.optimizer]\nname = "adamw"\nmomentum = 1',
             "optimizer.momentum: unknown key; known: n",
         ),
-        ("[methods.alone]\n[train.views]\nshift = -1", "r.toml:7: train.views.shift: must not be negative (it is -1)"),
+        (
+            "[methods.alone]\n[train.augmentation]\nshift = -1",
+            "r.toml:7: train.augmentation.shift: must not be negative (it is -1)",
+        ),
         ('[methods.alone]\n[train.max_norm]\n"conv*" = -1', "r.toml:7: train.max_norm.conv*: Input should be greater"),
         (
             '[methods.alone]\n[settings]\nprecision = "half"',
@@ -199,11 +202,17 @@ def test_a_course_says_only_what_differs_from_the_common_one():
 
 def test_set_changes_values_of_any_kind_and_its_mistakes_name_it():
     text = START + TEACHER + "[methods.kd]\n"
-    changes = ["train.epochs=3", "title=a b", "seeds=[1, 2]", "methods.kd.temperature=2.5", "train.views.flip=true"]
+    changes = [
+        "train.epochs=3",
+        "title=a b",
+        "seeds=[1, 2]",
+        "methods.kd.temperature=2.5",
+        "train.augmentation.flip=true",
+    ]
     found = recipe.parse(text, "r.toml", changes)
     assert (found.train.epochs, found.title, found.seeds) == (3, "a b", (1, 2))
     assert found.methods["kd"].settings == {"temperature": 2.5}
-    assert found.methods["kd"].train.views.flip
+    assert found.methods["kd"].train.augmentation.flip
     with pytest.raises(UserError, match=r"^--set: train\.epoch: unknown key; did you mean 'epochs'\?$"):
         recipe.parse(text, "r.toml", ["train.epoch=3"])
     with pytest.raises(UserError, match="write key=value"):
@@ -227,19 +236,19 @@ def test_a_method_takes_over_the_views_and_the_optimizer_that_it_does_not_change
         + TEACHER
         + """
 [train]
-views = { shift = 2 }
+augmentation = { shift = 2 }
 optimizer = { name = "sgd", momentum = 0.8 }
 
 [methods.kd.train]
-views = { mixup = 0.2 }
+augmentation = { mixup = 0.2 }
 optimizer = { lr = 0.5 }
-rate = { name = "step" }
+schedule = { name = "step" }
 """
     )
-    course = recipe.parse(text).methods["kd"].train
-    assert (course.views.shift, course.views.mixup) == (2, 0.2)
-    assert (course.optimizer.lr, course.optimizer.momentum) == (0.5, 0.8)
-    assert course.rate == Step()
+    config = recipe.parse(text).methods["kd"].train
+    assert (config.augmentation.shift, config.augmentation.mixup) == (2, 0.2)
+    assert (config.optimizer.lr, config.optimizer.momentum) == (0.5, 0.8)
+    assert config.schedule == Step()
 
 
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.family != "own"])
@@ -285,7 +294,11 @@ def test_several_teachers_stand_in_a_recipe_and_resolve_to_themselves():
     [
         ('weights = "one.pt"', 'wieghts = "one.pt"', "r.toml:8: teachers.0.wieghts: unknown key; did you mean 'weig"),
         ("epochs = 7", "epoch = 7", "r.toml:13: teachers.1.train.epoch: unknown key; did you mean 'epochs'"),
-        ("epochs = 7", "views = { shift = -1 }", "r.toml:13: teachers.1.train.views.shift: must not be negative"),
+        (
+            "epochs = 7",
+            "augmentation = { shift = -1 }",
+            "r.toml:13: teachers.1.train.augmentation.shift: must not be negative",
+        ),
         ('weights = "one.pt"', "", "r.toml:6: teachers.0: give either 'weights' (a file) or a table 'train'"),
         ("[train]", '[teacher]\nnetwork = "resnet8"\nweights = "x"\n[train]', "either one table [teacher] or several"),
     ],
@@ -304,7 +317,7 @@ def test_a_change_of_a_teacher_that_is_not_there_is_told():
 
 def test_an_optimizer_and_a_rate_need_no_name():
     """They are the usual ones; so a single number of theirs can be set, or searched."""
-    usual = recipe.parse(START + "[methods.alone]\n", overrides=["train.optimizer.lr=0.3", "train.rate.warmup=2"])
-    assert (usual.train.optimizer, usual.train.rate) == (SGD(lr=0.3), Cosine(warmup=2.0))
+    usual = recipe.parse(START + "[methods.alone]\n", overrides=["train.optimizer.lr=0.3", "train.schedule.warmup=2"])
+    assert (usual.train.optimizer, usual.train.schedule) == (SGD(lr=0.3), Cosine(warmup=2.0))
     own = recipe.parse(START + "[train]\noptimizer = { name = 'adamw' }\n[methods.alone]\ntrain.optimizer.lr = 0.3\n")
     assert own.methods["alone"].train.optimizer == AdamW(lr=0.3)

@@ -69,10 +69,10 @@ def test_keys_with_and_without_quotes_whole_numbers_and_what_comes_on_top():
         "train.optimizer.lr": Range(1e-4, 1, log=True),
     }
     trial = found.at({"methods.kd.temperature": 4, "train.epochs": 2, "train.optimizer.lr": 0.5})
-    course = trial.methods["kd"].train
-    assert (course.epochs, course.batch, course.optimizer.lr) == (2, 7, 0.5)
+    config = trial.methods["kd"].train
+    assert (config.epochs, config.batch, config.optimizer.lr) == (2, 7, 0.5)
     assert trial.methods["kd"].settings == {"temperature": 4}
-    assert trial.teacher == found.recipe.teacher  # whose course begins with [train], as it stands in the recipe
+    assert trial.teacher == found.recipe.teacher  # whose config begins with [train], as it stands in the recipe
 
 
 def test_several_teachers_stay_as_they_were_too():
@@ -92,7 +92,7 @@ def test_several_teachers_stay_as_they_were_too():
         ('train.epochs = "1..4 step 0.5"', "takes whole numbers alone"),
         ('train.ema = "{0.5, 2}"', "less than 1 (it is 2)"),
         ('train.batch = "8..16"', "changes nothing for 'kd': methods.kd.train.batch stands above it"),
-        ('data.validation = "1..3"', "settings of the method and of the course: methods.kd.SETTING or train.KEY"),
+        ('data.validation = "1..3"', "settings of the method and of the config: methods.kd.SETTING or train.KEY"),
         ('train.epochs = "3..1"', "from a smaller number to a larger one"),
         ('train.epochs = "one..3"', "'one' is no number"),
         ('train.epochs = "1..inf"', "'inf' is no number"),

@@ -51,7 +51,7 @@ def test_an_assistant_may_learn_in_its_own_way_and_its_course_says_only_what_dif
     plan = compiled(recipe)
     assistant, student = plan["takd-by-1-plain4-0"], plan["takd-0"]
     assert (assistant.method, assistant.settings) == ("dkd", {"alpha": 2.0})
-    assert (assistant.course.epochs, assistant.course.batch, student.course.epochs) == (7, 32, 3)
+    assert (assistant.config.epochs, assistant.config.batch, student.config.epochs) == (7, 32, 3)
     assert recipes.parse(recipes.write(recipe)) == recipe
 
 
@@ -62,7 +62,7 @@ def test_an_assistant_that_names_no_method_learns_as_the_student_does():
     assistant = compiled(recipes.parse(BASE + text))["dgkd-by-1-plain4-0"]
     assert assistant.method == "dgkd"
     assert assistant.settings == {"weight": 0.5, "temperature": 2, "drop": 0, "survival": 1.0}
-    assert assistant.course.epochs == 7
+    assert assistant.config.epochs == 7
 
 
 def test_any_method_takes_assistants_and_taps_of_the_student_are_not_asked_of_them():

@@ -15,13 +15,13 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import understudy
-from understudy import Course, Settings, Stage, UserError, distill
+from understudy import Settings, Stage, TrainConfig, UserError, distill
+from understudy.config.schedules import Constant
 from understudy.report import write_report
 from understudy.terms import CE, KD, Hint, LogitsL1
-from understudy.training.rates import Constant
-from understudy.training.watch import Watcher
+from understudy.training.callbacks import Callback
 
-COURSE = Course(epochs=3, batch=16, rate=Constant())
+CONFIG = TrainConfig(epochs=3, batch=16, schedule=Constant())
 CPU = Settings(device="cpu", threads=1)
 
 
@@ -63,7 +63,7 @@ def networks():
 
 
 def run(networks, data, **options):
-    return distill(*networks, data, **{"course": COURSE, "settings": CPU} | options)
+    return distill(*networks, data, **{"config": CONFIG, "settings": CPU} | options)
 
 
 def test_any_data_will_do(networks, vectors):
@@ -94,8 +94,8 @@ def test_any_data_will_do(networks, vectors):
         ("terms", {"terms": "CE() + 0.5 * KD(2)"}),
         (CE() + KD() + Hint("hidden -> hidden"), {}),
         (
-            [Stage("a", understudy.terms.Sum(Hint("hidden -> hidden").parts), COURSE), Stage("b", CE() + KD(), COURSE)],
-            {"course": None},
+            [Stage("a", understudy.terms.Sum(Hint("hidden -> hidden").parts), CONFIG), Stage("b", CE() + KD(), CONFIG)],
+            {"config": None},
         ),
     ],
 )
@@ -107,13 +107,13 @@ def test_a_method_is_a_name_terms_or_stages(networks, vectors, method, own):
 
 
 def test_what_belongs_to_the_course_is_told_where_it_goes(networks, vectors):
-    with pytest.raises(UserError, match=r"course=understudy\.Course\(batch=\.\.\.\)"):
+    with pytest.raises(UserError, match=r"config=understudy\.TrainConfig\(batch=\.\.\.\)"):
         run(networks, vectors, batch=16)
 
 
 def test_a_line_for_each_epoch_where_lines_are_asked_for(networks, vectors):
     told = io.StringIO()
-    run(networks, vectors, watcher=understudy.Lines(told))
+    run(networks, vectors, callback=understudy.PrintEpochs(told))
     first, *epochs = told.getvalue().splitlines()
     assert first == "stage 'soft targets': 0.1 * CE() + 0.9 * KD(), 3 epochs"
     assert [line.partition(":")[0] for line in epochs] == ["epoch 1", "epoch 2", "epoch 3"]
@@ -135,20 +135,20 @@ def test_pixels_that_nobody_scaled_are_told(networks):
         run((teacher, student), (images, labels), accept_weak=True)
 
 
-@pytest.mark.parametrize("given", [{"course": COURSE}, {"course": None, "epochs": 3}])
+@pytest.mark.parametrize("given", [{"config": CONFIG}, {"config": None, "epochs": 3}])
 def test_stages_have_their_own_courses(networks, vectors, given):
-    with pytest.raises(UserError, match="each stage holds its own course"):
-        run(networks, vectors, method=[Stage("a", CE() + KD(), COURSE)], **given)
+    with pytest.raises(UserError, match="each stage holds its own config"):
+        run(networks, vectors, method=[Stage("a", CE() + KD(), CONFIG)], **given)
 
 
 def test_what_the_check_finds_odd_about_a_stage_is_a_warning(networks, vectors):
     teacher = networks[0]
     with pytest.warns(UserWarning, match=r"stage 'own terms', term .* its gradient are 0 on the first batch"):
-        distill(teacher, copy.deepcopy(teacher), vectors, method=CE() + LogitsL1(), course=COURSE, settings=CPU)
+        distill(teacher, copy.deepcopy(teacher), vectors, method=CE() + LogitsL1(), config=CONFIG, settings=CPU)
 
 
 def test_without_a_teacher_the_student_learns_alone(networks, vectors):
-    result = distill(None, networks[1], vectors, method="alone", course=COURSE, settings=CPU)
+    result = distill(None, networks[1], vectors, method="alone", config=CONFIG, settings=CPU)
     assert result.teacher_figures == {}
 
 
@@ -200,12 +200,12 @@ def test_volumes_are_data_like_any_other():
     x = torch.rand(40, 1, 4, 4, 4)
     student = nn.Sequential(nn.Conv3d(1, 2, 3), nn.Flatten(), nn.Linear(16, 2))
     result = distill(
-        None, student, (x, (x.mean((1, 2, 3, 4)) > 0.5).long()), method="alone", course=COURSE, settings=CPU
+        None, student, (x, (x.mean((1, 2, 3, 4)) > 0.5).long()), method="alone", config=CONFIG, settings=CPU
     )
     assert result.result.data.measured_on == "validation"
 
 
-class Interrupting(Watcher):
+class Interrupting(Callback):
     """Presses Ctrl-C after so many steps."""
 
     def __init__(self, after, number=signal.SIGINT):
@@ -225,7 +225,7 @@ def test_an_interrupted_call_goes_on_where_it_was_and_a_finished_one_returns_at_
     handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     networks[1].load_state_dict(state)
     with pytest.raises(KeyboardInterrupt, match=f"{number.name}.*goes on from"):
-        run(networks, vectors, out=tmp_path / "run", watcher=Interrupting(7, number))
+        run(networks, vectors, out=tmp_path / "run", callback=Interrupting(7, number))
     assert handlers == [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     assert not (tmp_path / "run/student.safetensors").exists()
     fresh = MLP(4)
@@ -244,14 +244,14 @@ def test_an_interrupted_call_goes_on_where_it_was_and_a_finished_one_returns_at_
 
 def test_without_a_folder_an_interruption_says_that_nothing_is_saved(networks, vectors):
     with pytest.raises(KeyboardInterrupt, match="out="):
-        run(networks, vectors, watcher=Interrupting(2))
+        run(networks, vectors, callback=Interrupting(2))
 
 
 def test_a_folder_of_another_call_is_refused_and_a_refused_call_leaves_the_folder_free(networks, vectors, tmp_path):
     with pytest.raises(UserError, match="no module"):
         run(networks, vectors, out=tmp_path, method="fitnets", pair="nothing -> hidden")
     with pytest.raises(UserError, match="lr_scale: no "):
-        run(networks, vectors, out=tmp_path, course=replace(COURSE, lr_scale={"konv*": 0.5}))
+        run(networks, vectors, out=tmp_path, config=replace(CONFIG, lr_scale={"konv*": 0.5}))
     run(networks, vectors, out=tmp_path)
     for other in ({"temperature": 2}, {"seeds": [5]}, {"epochs": 9}):
         with pytest.raises(UserError, match="another recipe"):
@@ -271,7 +271,7 @@ def test_a_folder_of_another_call_is_refused_and_a_refused_call_leaves_the_folde
 
 def test_a_damaged_checkpoint_is_told_as_a_warning_where_nobody_watches(networks, vectors, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        run(networks, vectors, out=tmp_path, watcher=Interrupting(7))
+        run(networks, vectors, out=tmp_path, callback=Interrupting(7))
     for path in (tmp_path / "checkpoints/kd-0").iterdir():
         path.write_bytes(b"nonsense")
     with pytest.warns(UserWarning, match="starting anew"), pytest.warns(UserWarning, match="falling back"):
@@ -357,8 +357,8 @@ def test_what_cannot_be_copied_says_the_way_out(networks, vectors):
 
 
 def test_a_store_serves_the_next_call(networks, vectors, tmp_path):
-    first = run((networks[0], make_small), vectors, store=tmp_path / "store", out=tmp_path / "one")
-    again = run((networks[0], make_small), vectors, store=tmp_path / "store", seeds=2, out=tmp_path / "other")
+    first = run((networks[0], make_small), vectors, cache=tmp_path / "store", out=tmp_path / "one")
+    again = run((networks[0], make_small), vectors, cache=tmp_path / "store", seeds=2, out=tmp_path / "other")
     assert len(list((tmp_path / "store/nodes").iterdir())) == 2
     assert first.figures == again.result.methods["kd"].trainings[0].figures
 

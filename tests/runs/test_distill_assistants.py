@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 import understudy
-from understudy import Course, Settings, UserError
+from understudy import Settings, TrainConfig, UserError
 from understudy.data import from_tensors
 from understudy.models import build
 
-COURSE = Course(epochs=3, batch=16)
+CONFIG = TrainConfig(epochs=3, batch=16)
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def networks(*names: str) -> list[nn.Module]:
 
 
 def run(data, teacher, student, **options):
-    options = {"course": COURSE, "settings": Settings(device="cpu", threads=1), "accept_weak": True} | options
+    options = {"config": CONFIG, "settings": Settings(device="cpu", threads=1), "accept_weak": True} | options
     return understudy.distill(teacher, student, data, **options)
 
 
@@ -46,7 +46,9 @@ def test_each_is_taught_by_the_one_before_it_or_by_all(data, monkeypatch, method
         lambda student, teachers, *a, **k: asked.append((student, teachers)) or training(student, teachers, *a, **k),
     )
     teacher, own, student = networks("plain6", "plain4", "plain2")
-    result = run(data, teacher, student, method=method, assistants=[own, "plain3"], course=Course(epochs=1, batch=16))
+    result = run(
+        data, teacher, student, method=method, assistants=[own, "plain3"], config=TrainConfig(epochs=1, batch=16)
+    )
     assert [len(teachers) for _, teachers in asked] == seen
     assert [student for student, _ in asked][0::2] == [own, student]  # trained in place
     assert asked[0][1] == [teacher]

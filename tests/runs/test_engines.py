@@ -25,8 +25,8 @@ from understudy.plans.engines.processes import Worker
 from understudy.plans.engines.ray import Ray, Share, room
 from understudy.plans.training import Job
 from understudy.training import checkpoints
+from understudy.training.callbacks import Callback
 from understudy.training.interrupt import Stopped, StopRequest
-from understudy.training.watch import Watcher
 
 # The training that is killed lasts long enough to be killed in its middle.
 RECIPE = plans.RECIPE.replace("[methods.kd]\n", "[methods.kd]\ntrain = { epochs = 40 }\n")
@@ -47,18 +47,18 @@ def expected(_expected, make_run, tmp_path):
     return _expected
 
 
-class Hearing(Watcher):
+class Hearing(Callback):
     """Notes what happens to which training, and acts once, at the first step of one of them."""
 
     def __init__(self, training="", act=None):
         self.wanted, self.act, self.heard, self.notes = training, act, [], []
 
     def of(self, training):
-        watcher = Hearing()
-        watcher.step = lambda done, loss: self.stepped(training)
-        watcher.training_ends = lambda name, record: self.heard.append(("ends", name))
-        watcher.training_begins = lambda name, stages, steps: self.heard.append(("begins", name))
-        return watcher
+        callback = Hearing()
+        callback.step = lambda done, loss: self.stepped(training)
+        callback.training_ends = lambda name, record: self.heard.append(("ends", name))
+        callback.training_begins = lambda name, stages, steps: self.heard.append(("begins", name))
+        return callback
 
     def stepped(self, training):
         if training == self.wanted and self.act:
@@ -71,7 +71,7 @@ class Hearing(Watcher):
 
 def test_two_workers_give_the_bytes_of_one_and_work_at_once(make_run, tmp_path, expected):
     hearing = Hearing()
-    run = make_run(text=RECIPE, engine=lambda casts, watcher, stop: Processes(2, watcher, stop), watcher=hearing)
+    run = make_run(text=RECIPE, engine=lambda casts, callback, stop: Processes(2, callback, stop), callback=hearing)
     result = run.execute()
     assert students(tmp_path / "run") == expected
     assert {hearing.heard[0], hearing.heard[1]} == {("begins", "teacher-0"), ("begins", "alone-0")}
@@ -93,7 +93,7 @@ def test_together_all_get_the_bytes_of_one_by_one_and_the_teacher_is_asked_once_
     steps = 40 * 3
     assert sorted(asked) == [4] * 2 + [15] * steps  # twice a few, by which the teacher is known again
     with pytest.raises(Stopped):
-        run("run", watcher=hearing, stop=stop).execute()
+        run("run", callback=hearing, stop=stop).execute()
     places = [checkpoints.newest(tmp_path / "run/checkpoints" / name).state["place"] for name in ("kd-0", "hot-0")]
     assert [place["steps"] for place in places] == [1, 1]
     run("run").execute()
@@ -107,8 +107,8 @@ def test_together_all_get_the_bytes_of_one_by_one_and_the_teacher_is_asked_once_
 def test_a_worker_that_dies_loses_only_its_training_and_a_stop_loses_nothing(make_run, tmp_path, expected):
     made = []
 
-    def engine(casts, watcher, stop):
-        made.append(Processes(2, watcher, stop))
+    def engine(casts, callback, stop):
+        made.append(Processes(2, callback, stop))
         return made[-1]
 
     def kill():
@@ -126,7 +126,7 @@ def test_a_worker_that_dies_loses_only_its_training_and_a_stop_loses_nothing(mak
 
     both = Both()
     with pytest.raises(Stopped):
-        make_run(text=RECIPE, engine=engine, watcher=both, stop=stop, checkpoint_seconds=0.0).execute()
+        make_run(text=RECIPE, engine=engine, callback=both, stop=stop, checkpoint_seconds=0.0).execute()
     assert both.notes == ["teacher-0: its worker died (SIGKILL); it goes on from its last checkpoint"]
     begun = [name for what, name in both.heard if what == "begins"]
     assert sorted(begun) == sorted([*set(begun), "teacher-0"])
@@ -148,13 +148,13 @@ def test_a_training_whose_workers_keep_dying_is_given_up(make_run):
 
     deadly, hearing = Deadly(), Hearing()
     with pytest.raises(UserError, match=r"teacher-0: its worker died 3 times \(SIGKILL\)"):
-        make_run(text=RECIPE, engine=lambda *_: deadly, watcher=hearing).execute()
+        make_run(text=RECIPE, engine=lambda *_: deadly, callback=hearing).execute()
     assert (deadly.tried, len(hearing.notes)) == (3, 2)
 
 
 def test_a_mistake_in_a_worker_and_a_key_that_is_not_the_planned_one_are_told_in_a_line(make_run, tmp_path):
     run = make_run("train.optimizer.lr=1e30", text=RECIPE)
-    run._engine = lambda casts, watcher, stop: Processes(1, watcher, stop)
+    run._engine = lambda casts, callback, stop: Processes(1, callback, stop)
     with pytest.raises(FailedTrainingError, match="no longer a number") as caught:
         run.execute()
     assert (caught.value.training, caught.value.reason) == ("teacher-0", "its loss is no longer a number")
@@ -330,7 +330,7 @@ def head():
 def test_on_a_cluster_that_was_started_by_hand_the_command_makes_and_stores_what_one_worker_makes(
     workplace, quick, tmp_path, expected, head, monkeypatch, capsys
 ):
-    common = f"distill {tmp_path}/recipe.toml --trust smallnets --set seeds=[0] --no-check --store {tmp_path}/store"
+    common = f"distill {tmp_path}/recipe.toml --trust smallnets --set seeds=[0] --no-check --cache {tmp_path}/store"
 
     def understudy(*words):
         monkeypatch.setattr(sys, "argv", ["understudy", *common.split(), *map(str, words)])
@@ -362,8 +362,8 @@ def test_a_ray_cluster_gives_the_same_bytes_also_where_a_worker_is_killed(
     hearing = Hearing("kd-0", lambda: kill("kd-0"))
     engines = []
 
-    def engine(casts, watcher, stop):
-        engines.append(Ray(2, None, Share(1), watcher, stop))
+    def engine(casts, callback, stop):
+        engines.append(Ray(2, None, Share(1), callback, stop))
         assert engines[-1].ray.get_runtime_context().gcs_address == head
         return engines[-1]
 
@@ -372,7 +372,7 @@ def test_a_ray_cluster_gives_the_same_bytes_also_where_a_worker_is_killed(
         engines[0].ray.kill(hired.actor)  # its process, at once
 
     monkeypatch.setenv("RAY_ADDRESS", head)
-    make_run("seeds=[0]", text=RECIPE, engine=engine, watcher=hearing, checkpoint_seconds=0.0).execute()
+    make_run("seeds=[0]", text=RECIPE, engine=engine, callback=hearing, checkpoint_seconds=0.0).execute()
     assert students(tmp_path / "run") == {name: expected[name] for name in expected if name.endswith("-0")}
     assert [note for note in hearing.notes if note.startswith("kd-0: its worker died")]
     assert [name for what, name in hearing.heard if what == "begins"].count("kd-0") == 2
@@ -409,7 +409,7 @@ def test_on_a_ray_cluster_that_others_use_too_no_training_and_no_stop_waits_for_
         )
 
     with pytest.raises(Stopped):
-        run(watcher=stopping, stop=stop).execute()
+        run(callback=stopping, stop=stop).execute()
     run().execute()
     ray.kill(other)
     assert students(tmp_path / "run") == {name: expected[name] for name in expected if name.endswith("-0")}

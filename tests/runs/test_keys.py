@@ -9,6 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from understudy.config.stage import Stage
+from understudy.config.train import TrainConfig
 from understudy.data import content
 from understudy.data.sets.folder import Images
 from understudy.data.sources import Streamed
@@ -19,11 +21,9 @@ from understudy.plans.own_code import code_of, own_files, source_of
 from understudy.plans.training import Casts, Taught
 from understudy.plans.training import key as training_key
 from understudy.recipe.schema import NetworkTable
-from understudy.stage import Stage
 from understudy.terms import CE, KD, Hint
-from understudy.training.course import Course
 
-COURSE = {"epochs": 3, "batch": 10, "optimizer": {"name": "sgd", "lr": 0.1}}
+CONFIG = {"epochs": 3, "batch": 10, "optimizer": {"name": "sgd", "lr": 0.1}}
 TEACHER = Taught(network=NetworkTable(network="resnet8"), folder="anywhere", key="k")
 
 
@@ -38,7 +38,7 @@ def key(casts, workplace):
 
     def key(teachers=(TEACHER,), data=None, **changes):
         data = {"name": "folder", "root": "pictures", "size": 8, "validation": 15} | (data or {})
-        told = {"network": {"network": "resnet8"}, "method": "kd", "course": COURSE, "arithmetic": {"threads": 1}}
+        told = {"network": {"network": "resnet8"}, "method": "kd", "config": CONFIG, "arithmetic": {"threads": 1}}
         node = Node.model_validate({"name": "n", **told, "data": data, **changes})
         return training_key(node, tuple(teachers), casts.of(node.data))
 
@@ -63,8 +63,8 @@ def elsewhere(_workplace, tmp_path_factory):
         ({}, {"network": {"network": "resnet8", "settings": {"shortcut": "B", "widths": [16.0, 32, 64]}}}),
         ({}, {"settings": {"temperature": 4, "label_weight": 0.1}}),
         ({"settings": {"temperature": 2}}, {"settings": {"temperature": 2.0}}),
-        ({}, {"course": COURSE | {"rate": {"name": "cosine"}, "keep": "best"}}),
-        ({}, {"course": COURSE | {"optimizer": {"name": "sgd", "lr": 1e-1, "momentum": 0.9}}}),
+        ({}, {"config": CONFIG | {"rate": {"name": "cosine"}, "keep": "best"}}),
+        ({}, {"config": CONFIG | {"optimizer": {"name": "sgd", "lr": 1e-1, "momentum": 0.9}}}),
         ({}, {"data": {"validation": 0.25}}),  # 15 of 60
         ({}, {"data": {"workers": 7}}),
         ({}, {"data": {"root": "{elsewhere}/copy"}}),
@@ -111,14 +111,14 @@ DIFFERENT = [
     {"method": "simkd"},
     {"method": "simkd", "settings": {"factor": 4}},
     {"method": "terms", "settings": {"terms": "CE() + KD(4)"}},
-    {"course": COURSE | {"epochs": 4}},
-    {"course": COURSE | {"batch": 11}},
-    {"course": COURSE | {"keep": "last"}},
-    {"course": COURSE | {"views": {"flip": True}}},
-    {"course": COURSE | {"ema": 0.9}},
-    {"course": COURSE | {"optimizer": {"name": "sgd", "lr": 0.2}}},
-    {"course": COURSE | {"optimizer": {"name": "adamw", "lr": 0.1}}},
-    {"course": COURSE | {"max_norm": {"conv*": 1}}},
+    {"config": CONFIG | {"epochs": 4}},
+    {"config": CONFIG | {"batch": 11}},
+    {"config": CONFIG | {"keep": "last"}},
+    {"config": CONFIG | {"views": {"flip": True}}},
+    {"config": CONFIG | {"ema": 0.9}},
+    {"config": CONFIG | {"optimizer": {"name": "sgd", "lr": 0.2}}},
+    {"config": CONFIG | {"optimizer": {"name": "adamw", "lr": 0.1}}},
+    {"config": CONFIG | {"max_norm": {"conv*": 1}}},
     {"data": {"root": "{elsewhere}/changed"}},
     {"data": {"validation": 14}},
     {"data": {"size": 9}},
@@ -180,7 +180,7 @@ def test_what_is_plain_stays_what_it_is_but_for_how_it_is_spelled(value):
 
 def test_a_term_is_told_with_every_digit_and_setting():
     told = [
-        canonical([Stage("s", terms, Course())])
+        canonical([Stage("s", terms, TrainConfig())])
         for terms in (0.1 * CE(), (0.1 + 1e-15) * CE(), 0.1 * KD(), Hint("a -> b"))
     ]
     assert len({json.dumps(one) for one in told}) == 4

@@ -12,8 +12,8 @@ from understudy.data.sources import InMemory
 from understudy.errors import UserError
 from understudy.runs import measures, samples
 from understudy.tasks import Classification
+from understudy.training.callbacks import Callback
 from understudy.training.evaluate import Measured, answers, measured
-from understudy.training.watch import Watcher
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_latencies_by_onnx_runtime_are_measured_where_they_are_asked_for(make_ru
 def test_a_network_that_cannot_be_exported_costs_no_result(make_run, monkeypatch):
     from understudy.runs import result as results
 
-    class Noting(Watcher):
+    class Noting(Callback):
         def note(self, text):
             noted.append(text)
 
@@ -132,7 +132,7 @@ def test_a_network_that_cannot_be_exported_costs_no_result(make_run, monkeypatch
 
     noted = []
     monkeypatch.setattr(results, "onnx_runtime", refuses)
-    run = make_run("train.epochs=2", "methods.fitnets.hint_epochs=1", onnx=True, watcher=Noting())
+    run = make_run("train.epochs=2", "methods.fitnets.hint_epochs=1", onnx=True, callback=Noting())
     assert run.execute().networks["student"].onnx_latency_ms is None
     assert len(noted) == 2
 

@@ -7,12 +7,12 @@ from understudy import UserError
 from understudy import recipe as recipes
 from understudy.files import read_json
 from understudy.paths import Budget
-from understudy.plans import Store
+from understudy.plans import TrainingCache
 from understudy.plans.engines import Here, Together
 from understudy.runs.path import PathRun
 from understudy.training import preflight
+from understudy.training.callbacks import Callback
 from understudy.training.interrupt import Stopped, StopRequest
-from understudy.training.watch import Watcher
 
 SEARCH = (
     RECIPE.partition("[teacher]")[0].replace("seeds = [0]", "seeds = [0, 1]")
@@ -103,7 +103,7 @@ def test_a_student_learns_from_the_one_before_it_and_by_dgkd_from_all(search, me
     assert record["node"]["teachers"] == teachers
 
 
-class After(Watcher):
+class After(Callback):
     """Asks a run to stop when so many trainings are done."""
 
     def __init__(self, trainings: int):
@@ -118,17 +118,17 @@ class After(Watcher):
 def test_a_search_that_was_stopped_goes_on_and_answers_the_same(search):
     whole = told(search("seeds=[0]"))
     for trainings in (1, 4):
-        watcher = After(trainings)
+        callback = After(trainings)
         with pytest.raises(Stopped):
-            told(search("seeds=[0]", out="again", watcher=watcher, stop=watcher.stop))
+            told(search("seeds=[0]", out="again", callback=callback, stop=callback.stop))
     assert told(search("seeds=[0]", out="again")) == whole
 
 
 def test_a_store_keeps_another_search_from_training_anything_again(search, tmp_path):
-    store = Store(tmp_path / "store")
-    first = search("path.strategy=best-first", "seeds=[0]", store=store)
+    cache = TrainingCache(tmp_path / "store")
+    first = search("path.strategy=best-first", "seeds=[0]", cache=cache)
     told(first)
-    again = search("seeds=[0]", out="other", store=store)
+    again = search("seeds=[0]", out="other", cache=cache)
     told(again)
     new = {name for name, origin in again.search.origins.items() if origin == "trained"}
     assert len(new) == len(again.search.origins) - len(first.search.origins) == 1
@@ -160,19 +160,19 @@ def test_what_was_done_before_the_time_was_over_is_still_there_after_it(search):
 
 
 def test_what_a_store_has_is_taken_after_the_time_is_over_too(search, tmp_path):
-    store = Store(tmp_path / "store")
-    whole = told(search("seeds=[0]", store=store))
-    assert told(search("seeds=[0]", store=store, out="late", budget=Budget(seconds=1e-9))) == whole
+    cache = TrainingCache(tmp_path / "store")
+    whole = told(search("seeds=[0]", cache=cache))
+    assert told(search("seeds=[0]", cache=cache, out="late", budget=Budget(seconds=1e-9))) == whole
 
 
 def test_what_was_begun_before_the_time_was_over_is_trained_to_its_end(search):
-    class Stopping(Watcher):
+    class Stopping(Callback):
         def stage_begins(self, name, objective, epochs, epoch):
             stop.signal_number = 15
 
     stop = StopRequest()
     with pytest.raises(Stopped):
-        search("seeds=[0]", stop=stop, watcher=Stopping()).execute()
+        search("seeds=[0]", stop=stop, callback=Stopping()).execute()
     late = search("seeds=[0]", budget=Budget(seconds=1e-9))
     with pytest.raises(UserError, match="before any path"):
         late.execute()

@@ -13,15 +13,15 @@ import pytest
 
 from tests.runs.plans import RECIPE, TRAININGS, students
 from understudy.errors import UserError
-from understudy.plans import Plan, Store, entry
+from understudy.plans import Plan, TrainingCache, entry
 from understudy.plans.engines import Here
 from understudy.plans.execution import Execution
 from understudy.plans.origin import check_same
 from understudy.runs import carry_out
 from understudy.runs.folder import RunFolder
 from understudy.training import checkpoints
+from understudy.training.callbacks import Callback
 from understudy.training.loop import Training
-from understudy.training.watch import Watcher
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,7 +35,7 @@ def spies(monkeypatch):
     return begun
 
 
-class Noting(Watcher):
+class Noting(Callback):
     def __init__(self):
         self.notes = []
 
@@ -52,22 +52,22 @@ def _stored(_workplace, tmp_path_factory):
 @pytest.fixture
 def stored(_stored, make_run):
     if not (_stored / "run").exists():
-        make_run(text=RECIPE, out=_stored / "run", store=Store(_stored / "store")).execute()
+        make_run(text=RECIPE, out=_stored / "run", cache=TrainingCache(_stored / "store")).execute()
     return _stored
 
 
 @pytest.fixture
-def store(stored, tmp_path):
+def cache(stored, tmp_path):
     """The filled store, to be damaged."""
     shutil.copytree(stored / "store", tmp_path / "store")
-    return Store(tmp_path / "store")
+    return TrainingCache(tmp_path / "store")
 
 
-def test_another_run_takes_all_that_is_the_same_and_trains_the_rest(make_run, tmp_path, stored, store, spies):
+def test_another_run_takes_all_that_is_the_same_and_trains_the_rest(make_run, tmp_path, stored, cache, spies):
     renamed = RECIPE.replace(
         "[methods.kd]", '[methods.soft]\nmethod = "kd"\n[methods.hot]\nmethod = "kd"\ntemperature = 9'
     )
-    run = make_run("title=other", text=renamed, store=store)
+    run = make_run("title=other", text=renamed, cache=cache)
     states = run.execution.states()
     assert {name for name, state in states.items() if state == "to train"} == {"hot-0", "hot-1"}
     assert {state for name, state in states.items() if "hot" not in name} == {"in the store"}
@@ -76,8 +76,8 @@ def test_another_run_takes_all_that_is_the_same_and_trains_the_rest(make_run, tm
     expected, found = students(stored / "run"), students(tmp_path / "run")
     assert all(found[name.replace("kd", "soft")] == content for name, content in expected.items())
     assert [row.training for row in result.methods["soft"].trainings] == ["soft-0", "soft-1"]
-    assert set(make_run("title=other", text=renamed, store=store).execution.states().values()) == {"done"}
-    assert len(list(store.entries())) == 8
+    assert set(make_run("title=other", text=renamed, cache=cache).execution.states().values()) == {"done"}
+    assert len(list(cache.entries())) == 8
 
 
 def test_two_names_for_the_same_training_train_once(make_run, tmp_path, spies):
@@ -91,13 +91,13 @@ def test_two_names_for_the_same_training_train_once(make_run, tmp_path, spies):
 
 
 def test_one_damaged_file_costs_one_training_in_a_new_run_and_none_in_that_which_still_has_it(
-    make_run, tmp_path, stored, store, spies
+    make_run, tmp_path, stored, cache, spies
 ):
-    kept = next(kept for kept in store.entries() if kept.record["training"] == "kd-1")
+    kept = next(kept for kept in cache.entries() if kept.record["training"] == "kd-1")
     weights = kept.folder / "student.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     noting = Noting()
-    run = make_run(text=RECIPE, store=store, watcher=noting)
+    run = make_run(text=RECIPE, cache=cache, callback=noting)
     foreseen = run.execution.states()
     assert [name for name, state in foreseen.items() if state == "to train"] == ["kd-1"]
     run.execute()
@@ -109,16 +109,16 @@ def test_one_damaged_file_costs_one_training_in_a_new_run_and_none_in_that_which
     own.write_bytes(b"nonsense")
     (tmp_path / "run/result.json").unlink()
     again = Noting()
-    assert make_run(text=RECIPE, store=store).execution.states()["teacher-0"] == "in the store"
-    make_run(text=RECIPE, store=store, watcher=again).execute()
+    assert make_run(text=RECIPE, cache=cache).execution.states()["teacher-0"] == "in the store"
+    make_run(text=RECIPE, cache=cache, callback=again).execute()
     assert spies == ["kd-1"]
     assert again.notes == [f"{own.parent} is damaged (student.safetensors): trained again"]
     assert students(tmp_path / "run") == students(stored / "run")
-    assert store.check() == {}
+    assert cache.check() == {}
 
 
-def test_what_is_there_is_read_once_to_foresee_a_run_and_again_when_it_is_taken(make_run, stored, store, monkeypatch):
-    run, read = make_run(text=RECIPE, store=store), []
+def test_what_is_there_is_read_once_to_foresee_a_run_and_again_when_it_is_taken(make_run, stored, cache, monkeypatch):
+    run, read = make_run(text=RECIPE, cache=cache), []
     sha256 = entry.sha256
     monkeypatch.setattr(entry, "sha256", lambda path: read.append(path) or sha256(path))
     for _ in range(3):
@@ -128,12 +128,12 @@ def test_what_is_there_is_read_once_to_foresee_a_run_and_again_when_it_is_taken(
     weights = next(path for path in read if path.name == "student.safetensors")
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     run.execute()
-    assert len(list((store.path / "damaged").iterdir())) == 1
+    assert len(list((cache.path / "damaged").iterdir())) == 1
     assert set(run.execution.states().values()) == {"done"}
 
 
 def test_what_other_code_trained_is_taken_as_it_is_but_not_shared_nor_is_what_learns_from_it(
-    make_run, tmp_path, store, spies, monkeypatch
+    make_run, tmp_path, cache, spies, monkeypatch
 ):
     one = RECIPE.replace("seeds = [0, 1]", "seeds = [0]")
     make_run(text=one).execute()
@@ -141,26 +141,26 @@ def test_what_other_code_trained_is_taken_as_it_is_but_not_shared_nor_is_what_le
         (tmp_path / f"run/trainings/{name}/result.json").unlink()
     (tmp_path / "run/result.json").unlink()
     monkeypatch.setattr("understudy.plans.key.NUMERICS", 99)
-    noting, empty = Noting(), Store(tmp_path / "empty")
-    run = make_run(text=one, store=empty, watcher=noting)
+    noting, empty = Noting(), TrainingCache(tmp_path / "empty")
+    run = make_run(text=one, cache=empty, callback=noting)
     run.execute()
     assert noting.notes == ["teacher-0 was trained with other code, data or settings than today's: taken as it is"]
     assert spies[3:] == ["alone-0", "kd-0"]
     shared = {entry.record["training"]: entry.key for entry in empty.entries()}
     assert sorted(shared) == ["alone-0", "kd-0"]
-    whole = make_run(text=one, out=tmp_path / "whole", store=empty)
+    whole = make_run(text=one, out=tmp_path / "whole", cache=empty)
     assert whole.execution.key("alone-0") == shared["alone-0"]
     assert whole.execution.key("kd-0") != shared["kd-0"]  # its teacher would be trained by today's code
 
 
 def test_a_plan_may_grow_while_it_is_carried_out(make_run, tmp_path, spies):
     run = make_run(text=RECIPE)
-    execution = Execution(RunFolder(tmp_path / "grown"), run.casts, threads=1, watcher=run.watcher)
+    execution = Execution(RunFolder(tmp_path / "grown"), run.casts, threads=1, callback=run.callback)
     first, student = run.plan["teacher-0"], run.plan["kd-0"]
     execution.submit(first)
     changes = {"name": "second", "teachers": ("teacher-0", "kd-0"), "accept_weak": True}
     second, found = student.model_copy(update=changes), []
-    with Here(run.casts, run.watcher, run.stop) as execution.engine:
+    with Here(run.casts, run.callback, run.stop) as execution.engine:
         for done in execution.results():
             found.append((done.node.name, done.origin, done.validation is not None))
             if done.node.name == "teacher-0":
@@ -176,8 +176,8 @@ def test_killed_in_the_middle_and_damaged_in_one_file_a_plan_redoes_only_what_is
     workplace, make_run, tmp_path, stored, spies
 ):
     (tmp_path / "recipe.toml").write_text(RECIPE)
-    out, store = tmp_path / "run", Store(tmp_path / "store")
-    command = f"distill {tmp_path}/recipe.toml --out {out} --store {store.path} --workers 2 --trust smallnets"
+    out, cache = tmp_path / "run", TrainingCache(tmp_path / "store")
+    command = f"distill {tmp_path}/recipe.toml --out {out} --cache {cache.path} --workers 2 --trust smallnets"
     process = subprocess.Popen(
         [sys.executable, "-m", "understudy", *command.split(), "--no-check", "--checkpoint-seconds", "0"],
         cwd=workplace,
@@ -186,7 +186,7 @@ def test_killed_in_the_middle_and_damaged_in_one_file_a_plan_redoes_only_what_is
         stderr=subprocess.STDOUT,
     )
     try:
-        while process.poll() is None and not (len(list(store.entries())) >= 2 and list(out.glob("checkpoints/*/*"))):
+        while process.poll() is None and not (len(list(cache.entries())) >= 2 and list(out.glob("checkpoints/*/*"))):
             time.sleep(0.001)
         assert process.poll() is None, process.communicate()
         process.send_signal(signal.SIGKILL)
@@ -196,30 +196,30 @@ def test_killed_in_the_middle_and_damaged_in_one_file_a_plan_redoes_only_what_is
         process.communicate()  # until its workers have gone, too, who hold the pipe
     assert not (out / "result.json").exists()
     finished = {path.parent.name for path in out.glob("trainings/*/result.json")}
-    entry = next(store.entries())
+    entry = next(cache.entries())
     content = bytearray((entry.folder / "student.safetensors").read_bytes())
     content[len(content) // 2] ^= 1
     (entry.folder / "student.safetensors").write_bytes(content)
     spies.clear()
-    make_run(text=RECIPE, store=store).execute()
+    make_run(text=RECIPE, cache=cache).execute()
     assert students(out) == students(stored / "run")
     assert sorted(spies) == sorted(set(TRAININGS) - finished)
     assert len(finished) >= 2
-    assert store.check() == {}  # the run had what the store had lost
-    assert len(list(store.entries())) == len(TRAININGS)
+    assert cache.check() == {}  # the run had what the store had lost
+    assert len(list(cache.entries())) == len(TRAININGS)
 
 
 def test_a_training_from_before_a_key_existed_is_the_same_training(make_run, tmp_path):
     node = make_run("seeds=[0]", text=RECIPE).plan["alone-0"]
     record = {"node": node.model_dump(mode="json")}
-    del record["node"]["course"]["order_seed"]
+    del record["node"]["config"]["order_seed"]
     check_same(node, record["node"], tmp_path)
-    asks_for_more = node.model_copy(update={"course": replace(node.course, order_seed=1)})
-    with pytest.raises(UserError, match="differs in course"):
+    asks_for_more = node.model_copy(update={"config": replace(node.config, order_seed=1)})
+    with pytest.raises(UserError, match="differs in config"):
         check_same(asks_for_more, record["node"], tmp_path)
 
 
-class PowerCut(Watcher):
+class PowerCut(Callback):
     def step(self, done, loss):
         raise ConnectionError("power cut")
 
@@ -233,14 +233,14 @@ def test_what_was_begun_with_other_code_goes_on_but_is_not_shared_nor_is_what_le
     with monkeypatch.context() as earlier:
         earlier.setattr("understudy.plans.key.NUMERICS", 98)
         with pytest.raises(ConnectionError):
-            carry_out(plan, tmp_path / "mine", watcher=PowerCut(), **shared)
+            carry_out(plan, tmp_path / "mine", callback=PowerCut(), **shared)
     twin = plan["kd-0"].model_copy(update={"name": "again"})
     with pytest.warns(UserWarning, match="teacher-0 was begun with other code"):
         done = carry_out(Plan([*plan, twin]), tmp_path / "mine", **shared)
     assert done["again"].origin == "folder"  # a mixture's students are no less alike
     foreign = {one.record["key"] for one in done.values()}
-    assert not Store(tmp_path / "store").check()
-    assert done["teacher-0"].record["key"] not in {entry.key for entry in Store(tmp_path / "store").entries()}
+    assert not TrainingCache(tmp_path / "store").check()
+    assert done["teacher-0"].record["key"] not in {entry.key for entry in TrainingCache(tmp_path / "store").entries()}
     clean = carry_out(plan, tmp_path / "clean", **shared)  # finds nothing under its own keys
     assert {one.origin for one in clean.values()} == {"trained"}
     assert foreign.isdisjoint(one.record["key"] for one in clean.values())
@@ -250,22 +250,22 @@ def test_a_checkpoint_that_does_not_say_what_it_is_of_goes_on_but_is_not_shared(
     plan = Plan([make_run("seeds=[0]", text=RECIPE).plan["alone-0"]])
     shared = {"trusted": ["smallnets"], "store": tmp_path / "store"}
     with pytest.raises(ConnectionError):
-        carry_out(plan, tmp_path / "mine", watcher=PowerCut(), **shared)
+        carry_out(plan, tmp_path / "mine", callback=PowerCut(), **shared)
     (path,) = (tmp_path / "mine").rglob("*.checkpoint")
     state = checkpoints.read(path)
     del state["origin"]
     checkpoints.write(path.parent, int(path.stem), state)
     with pytest.warns(UserWarning, match="goes into no store"):
         carry_out(plan, tmp_path / "mine", **shared)
-    assert not list(Store(tmp_path / "store").entries())
+    assert not list(TrainingCache(tmp_path / "store").entries())
 
 
 def test_what_was_begun_as_another_training_is_refused(make_run, tmp_path):
     plan = make_run("seeds=[0]", text=RECIPE).plan
     with pytest.raises(ConnectionError):
-        carry_out(Plan([plan["alone-0"]]), tmp_path / "mine", trusted=["smallnets"], watcher=PowerCut())
+        carry_out(Plan([plan["alone-0"]]), tmp_path / "mine", trusted=["smallnets"], callback=PowerCut())
     for part, value in (
-        ("course", replace(plan["alone-0"].course, batch=5)),
+        ("config", replace(plan["alone-0"].config, batch=5)),
         ("data", plan["alone-0"].data.model_copy(update={"student_samples": 20})),
     ):
         changed = Plan([plan["alone-0"].model_copy(update={part: value})])

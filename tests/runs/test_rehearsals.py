@@ -103,7 +103,7 @@ def test_the_disk_that_stored_answers_take_is_that_of_all_teachers(make_run, mon
         return forecast(stored, stage, answers, *args)
 
     monkeypatch.setattr(preflight, "forecast", foreseen)
-    assert {f.level for f in make_run("stored.views=2", text=f"{BASE}[methods.dgkd]{ASSISTANTS}").check()} == {"ok"}
+    assert {f.level for f in make_run("answers.views=2", text=f"{BASE}[methods.dgkd]{ASSISTANTS}").check()} == {"ok"}
     (one,), (two,), (three,) = sizes[1], sizes[2], sizes[3]
     assert three - two == two - one > 0
 

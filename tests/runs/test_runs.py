@@ -18,14 +18,14 @@ from understudy.models import load_weights
 from understudy.report import write_report
 from understudy.report.text import as_markdown
 from understudy.training import checkpoints
+from understudy.training.callbacks import Callback
 from understudy.training.evaluate import answers
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.loop import Training
-from understudy.training.watch import Watcher
 
 OWN = '[student]\nnetwork = "resnet8"\nsettings = { widths = [4, 4, 4] }\n'
 PLAIN = '[data]\nname = "folder"\nroot = "pictures"\nsize = 8\nvalidation = 15\n' + OWN
-COURSE = '[settings]\nthreads = 1\n[train]\nepochs = 2\nbatch = 15\noptimizer = { name = "sgd", lr = 0.05 }\n'
+CONFIG = '[settings]\nthreads = 1\n[train]\nepochs = 2\nbatch = 15\noptimizer = { name = "sgd", lr = 0.05 }\n'
 TRAINED = '[teacher]\nnetwork = "resnet8"\nsettings = { widths = [8, 8, 8] }\ntrain = { epochs = 6 }\n'
 
 
@@ -161,7 +161,7 @@ def watch_test(run):
 
 
 def test_a_teacher_is_trained_in_the_run_and_the_test_part_is_opened_once_at_the_very_end(make_run, tmp_path):
-    run = make_run("seeds=[0, 1]", text=PLAIN + TRAINED + COURSE + "[methods.alone]\n[methods.kd]\n")
+    run = make_run("seeds=[0, 1]", text=PLAIN + TRAINED + CONFIG + "[methods.alone]\n[methods.kd]\n")
     opened = watch_test(run)
     result = run.execute()
     names = ["teacher-0", "alone-0", "kd-0", "teacher-1", "alone-1", "kd-1"]
@@ -175,13 +175,13 @@ def test_a_teacher_is_trained_in_the_run_and_the_test_part_is_opened_once_at_the
 
 
 def test_one_teacher_can_serve_all_seeds(make_run):
-    text = "seeds = [4, 7]\n" + PLAIN + TRAINED + "one_for_all = true\n" + COURSE + "[methods.kd]\n"
+    text = "seeds = [4, 7]\n" + PLAIN + TRAINED + "one_for_all = true\n" + CONFIG + "[methods.kd]\n"
     run = make_run(text=text.replace("train = { epochs = 6 }\none", "train.epochs = 6\none"))
     assert run.plan.names == ["teacher-4", "kd-4", "kd-7"]
 
 
 def test_a_method_on_fewer_seeds_is_measured_on_those(make_run):
-    text = "seeds = [4, 7]\n" + PLAIN + TRAINED + "one_for_all = true\n" + COURSE
+    text = "seeds = [4, 7]\n" + PLAIN + TRAINED + "one_for_all = true\n" + CONFIG
     run = make_run(text=text + "[methods.alone]\n[methods.kd]\nseeds = [7]\n")
     assert run.plan.names == ["teacher-4", "alone-4", "alone-7", "kd-7"]
     result = run.execute()
@@ -193,7 +193,7 @@ def test_a_method_on_fewer_seeds_is_measured_on_those(make_run):
 
 def test_a_teacher_can_learn_terms_of_its_own(make_run):
     terms = "terms = \"CE() + 0.01 * ClassSpread('linear:input')\"\n"
-    run = make_run(text=PLAIN + TRAINED + terms + COURSE + "[methods.alone]\n")
+    run = make_run(text=PLAIN + TRAINED + terms + CONFIG + "[methods.alone]\n")
     assert "teacher, stage 'own terms', term 'classspread'" in [finding.subject for finding in run.check()]
     run.execute()
     record = json.loads((run.folder.training("teacher-0") / "result.json").read_text())
@@ -209,9 +209,9 @@ def test_methods_start_from_the_same_student_for_the_same_seed(make_run):
 
 
 def test_a_whitened_student_answers_raw_images_as_in_training(make_run, tmp_path, workplace):
-    run = make_run("data.whiten=true", text=PLAIN + COURSE + "[methods.alone]\n")
+    run = make_run("data.whiten=true", text=PLAIN + CONFIG + "[methods.alone]\n")
     run.execute()
-    raw = make_run(text=PLAIN + COURSE + "[methods.alone]\n").cast.data
+    raw = make_run(text=PLAIN + CONFIG + "[methods.alone]\n").cast.data
     student = understudy.load(tmp_path / "run")
     trained = run.trained(run.plan.names[0])
     settings = run.recipe.settings
@@ -222,7 +222,7 @@ def test_a_whitened_student_answers_raw_images_as_in_training(make_run, tmp_path
 
 
 def test_a_student_of_our_own_families_stands_up_alone(make_run, tmp_path):
-    run = make_run(text=PLAIN + COURSE + "[methods.alone]\n")
+    run = make_run(text=PLAIN + CONFIG + "[methods.alone]\n")
     run.execute()
     student = understudy.load(tmp_path / "run")
     assert not student.training
@@ -245,7 +245,7 @@ def test_a_student_of_foreign_code_is_told_how_to_be_loaded(make_run, tmp_path, 
         understudy.load(tmp_path)
 
 
-class Saboteur(Watcher):
+class Saboteur(Callback):
     """Breaks the student's weights after so many steps."""
 
     def __init__(self, after):
@@ -266,7 +266,7 @@ def test_a_loss_that_is_no_number_names_step_term_and_checkpoint_and_leaves_no_r
         lambda self, *args, **kwargs: (init(self, *args, **kwargs), setattr(saboteur, "training", self))[0],
     )
     with pytest.raises(UserError) as caught:
-        make_run(watcher=saboteur, checkpoint_seconds=0.0).execute()
+        make_run(callback=saboteur, checkpoint_seconds=0.0).execute()
     said = str(caught.value)
     assert "stage 'soft targets', epoch 2, step 2, term ce, kd" in said
     last_good = checkpoints.newest(tmp_path / "run/checkpoints/fitnets-0").path
@@ -325,13 +325,13 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on(make_run, tmp_path):
     make_run(out=tmp_path / "unbroken").execute()
     stop = StopRequest()
 
-    class After(Watcher):
+    class After(Callback):
         def step(self, done, loss):
             if done == 6:
                 stop.signal_number = 2
 
     with pytest.raises(Stopped):
-        make_run(watcher=After(), stop=stop).execute()
+        make_run(callback=After(), stop=stop).execute()
     make_run().execute()
     one, other = (tmp_path / name / "student.safetensors" for name in ("run", "unbroken"))
     assert one.read_bytes() == other.read_bytes()
@@ -340,15 +340,15 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on(make_run, tmp_path):
 def test_the_whole_pre_flight_of_a_sound_recipe_is_fine_and_that_of_a_wrong_one_stops_early(make_run):
     assert {f.level for f in make_run().check()} == {"ok"}
     own = PLAIN.replace("resnet8", "smallnets:student").replace("widths = [4, 4, 4]", "width = 2")
-    assert "error" not in {f.level for f in make_run(text=own + TRAINED + COURSE + "[methods.kd]\n").check()}
-    pictures = make_run("data.channels=1", text=PLAIN + COURSE + "[methods.alone]\n")
+    assert "error" not in {f.level for f in make_run(text=own + TRAINED + CONFIG + "[methods.kd]\n").check()}
+    pictures = make_run("data.channels=1", text=PLAIN + CONFIG + "[methods.alone]\n")
     assert "error" not in {f.level for f in pictures.check()}
     grey = list(make_run("data.channels=1").check())
     assert [f.subject for f in grey if f.level == "error"] == ["student", "teacher"]
 
 
 def test_a_weak_teacher_that_was_trained_here_is_refused_before_anything_learns_from_it(make_run, tmp_path):
-    text = PLAIN + TRAINED.replace("6", "1") + COURSE + "[methods.kd]\n"
+    text = PLAIN + TRAINED.replace("6", "1") + CONFIG + "[methods.kd]\n"
     text = text.replace("{ epochs = 1 }", '{ epochs = 1, optimizer = { name = "sgd", lr = 1e-9 } }')
     with pytest.raises(UserError, match="chance level"):
         make_run(text=text).execute()
@@ -358,7 +358,7 @@ def test_a_weak_teacher_that_was_trained_here_is_refused_before_anything_learns_
 
 
 def test_of_several_teachers_too_a_refusal_may_be_lifted_in_a_folder_that_is_begun(make_run):
-    text = PLAIN + TRAINED.replace("[teacher]", "[[teachers]]") + COURSE + "[methods.kd]\n"
+    text = PLAIN + TRAINED.replace("[teacher]", "[[teachers]]") + CONFIG + "[methods.kd]\n"
     make_run(text=text).folder.claim(recipes.write(make_run(text=text).recipe))
     lifted = make_run("teachers.0.accept_weak=true", text=text)
     lifted.folder.look(recipes.write(lifted.recipe))
@@ -377,12 +377,12 @@ def test_a_download_is_told_to_whoever_watches(make_run, monkeypatch):
         progress("images.gz", 5, 10)
         return loaded(*args, **kwargs)
 
-    class Listener(Watcher):
+    class Listener(Callback):
         def downloads(self, file, done, total):
             seen.append((file, done, total))
 
     monkeypatch.setattr(datasets, "load", load)
-    make_run(watcher=Listener())
+    make_run(callback=Listener())
     assert seen == [("images.gz", 5, 10)]
 
 
@@ -396,7 +396,7 @@ mean = [0, 0, 0]
 std = [1, 1, 1]
 """
     + TRAINED.replace("[teacher]", "[[teachers]]")
-    + COURSE
+    + CONFIG
     + "[methods.alone]\n[methods.several-teachers]\n"
 )
 

@@ -6,7 +6,7 @@ import torch
 import understudy
 from understudy import UserError, hardware
 from understudy import recipe as recipes
-from understudy.settings import Settings
+from understudy.config.settings import Settings
 
 RECIPE = """
 [data]

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.conftest import RECIPE
-from understudy import hardware
+from understudy.config import hardware
 from understudy.plans import Plan
 from understudy.runs import Run
 from understudy.runs import workers as module

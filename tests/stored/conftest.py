@@ -4,19 +4,19 @@ import pytest
 import torch
 
 from tests.conftest import Stopper
-from understudy import Stored
-from understudy.data import Views
+from understudy import StoredAnswers
+from understudy.config.optimizers import SGD
+from understudy.config.schedules import Cosine
+from understudy.config.settings import Settings
+from understudy.config.train import TrainConfig
+from understudy.data import Augmentation
 from understudy.methods import find
 from understudy.objective import Objective
-from understudy.settings import Settings
-from understudy.training.course import Course
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.loop import Training
-from understudy.training.optimizers import SGD
-from understudy.training.rates import Cosine
 
-EVERY = Views(shift=1, flip=True, cutout=2, mixup=1.0)
-COURSE = Course(epochs=4, batch=16, optimizer=SGD(lr=0.05), rate=Cosine(), views=EVERY, keep="last")
+EVERY = Augmentation(shift=1, flip=True, cutout=2, mixup=1.0)
+CONFIG = TrainConfig(epochs=4, batch=16, optimizer=SGD(lr=0.05), schedule=Cosine(), augmentation=EVERY, keep="last")
 FITNETS = {"pair": "conv -> conv2", "hint_epochs": 2}
 
 
@@ -27,7 +27,7 @@ def asked(monkeypatch):
     ask = Objective.ask
 
     def counting(self, inputs):
-        if len(inputs) == COURSE.batch:
+        if len(inputs) == CONFIG.batch:
             counted.append(len(inputs))
         return ask(self, inputs)
 
@@ -43,7 +43,7 @@ def train(small):
         stored=None,
         *,
         method="kd",
-        course=COURSE,
+        config=CONFIG,
         settings=None,
         after=0,
         out=None,
@@ -56,7 +56,7 @@ def train(small):
         usual, student = small.networks()
         stop = StopRequest()
         notes = Stopper(stop, after)
-        stages = method if isinstance(method, list) else find(method)(course, **own)
+        stages = method if isinstance(method, list) else find(method)(config, **own)
         training = Training(
             student,
             teachers or [teacher or usual],
@@ -66,7 +66,7 @@ def train(small):
             settings=settings or Settings(device="cpu"),
             checkpoint_folder=out and out / "checkpoints",
             stored=stored,
-            watcher=notes,
+            callback=notes,
             stop=stop,
             every=1e9,
         )
@@ -83,8 +83,8 @@ def train(small):
 def at(tmp_path):
     """Stored answers in a folder of this test's."""
 
-    def options(views=COURSE.epochs, folder="stored", **others):
-        return Stored(views=views, folder=str(tmp_path / folder), **others)
+    def options(views=CONFIG.epochs, folder="stored", **others):
+        return StoredAnswers(views=views, folder=str(tmp_path / folder), **others)
 
     return options
 

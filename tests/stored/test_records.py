@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from understudy.answers.encoding import form_of, read_form
+from understudy.answers.file import Shelf
 from understudy.errors import UserError
-from understudy.stored.records import form_of, read_form
-from understudy.stored.shelf import Shelf
 
 
 @pytest.mark.parametrize("shape", [(5,), (3, 4, 5), (1, 2, 2), ()])

@@ -9,15 +9,15 @@ import torch
 from torch import nn
 
 import understudy
-from tests.stored.conftest import COURSE, equal, files
-from understudy.data import Views
+from tests.stored.conftest import CONFIG, equal, files
+from understudy.config.settings import Settings
+from understudy.config.stage import Stage
+from understudy.data import Augmentation
 from understudy.data.parts import Data
 from understudy.data.sources import Streamed
 from understudy.errors import UserError
 from understudy.methods import find
 from understudy.models import fingerprints
-from understudy.settings import Settings
-from understudy.stage import Stage
 from understudy.teacher import stand_in as teaching
 from understudy.terms import CE, Confidence, GradientAT
 from understudy.training import preflight
@@ -25,8 +25,8 @@ from understudy.training import preflight
 
 def test_who_may_add_nothing_is_told_what_is_missing(train, at):
     live, _ = train()
-    short = replace(COURSE, epochs=2)
-    train(at(), course=short)  # two of four views
+    short = replace(CONFIG, epochs=2)
+    train(at(), config=short)  # two of four views
     found, notes = train(at(fill=False))
     assert equal(live, found)
     assert len(notes) == 1
@@ -50,7 +50,7 @@ def other(request, small):
     changes = {
         "teacher": {"teacher": small.Teacher(scale=20.0)},
         "data": {"data": small.data(count=93)},
-        "views": {"course": replace(COURSE, views=replace(COURSE.views, shift=2))},
+        "views": {"config": replace(CONFIG, augmentation=replace(CONFIG.views, shift=2))},
         "seed": {"seed": 4},
         "precision": {"settings": Settings(device="cpu", teacher_precision="bfloat16")},
     }
@@ -105,13 +105,13 @@ def test_a_folder_that_says_something_else_or_holds_another_teachers_answers_is_
 
 
 def test_stages_that_need_the_teacher_itself_ask_it_and_say_why(train, at, tmp_path, small):
-    course = replace(COURSE, epochs=1)
+    config = replace(CONFIG, epochs=1)
     for term, reason in (
         (GradientAT("conv2 -> conv2"), "gradients through the teacher"),
         (Confidence(samples=2), "under dropout"),
-        (understudy.terms.Hint("conv2 -> conv2"), 'stored.taps = "exact"'),
+        (understudy.terms.Hint("conv2 -> conv2"), 'answers.taps = "exact"'),
     ):
-        stages = [Stage("only", CE() + term, course)]
+        stages = [Stage("only", CE() + term, config)]
         teacher = small.Student(width=6)
         live, _ = train(method=stages, teacher=teacher)
         found, notes = train(at(), method=stages, teacher=teacher)
@@ -157,7 +157,7 @@ def test_data_that_change_by_themselves_are_refused(train, at):
     source = Streamed(Noisy(), torch.arange(30) % 3, workers=0)
     data: Data = replace(whole, train=replace(whole.train, source=source))
     with pytest.raises(UserError, match="changes its samples"):
-        train(at(), data=data, course=replace(COURSE, views=Views()))
+        train(at(), data=data, config=replace(CONFIG, augmentation=Augmentation()))
 
 
 def test_every_sample_of_a_streamed_set_counts():
@@ -174,10 +174,10 @@ def test_every_sample_of_a_streamed_set_counts():
     assert fingerprint(images, labels) != fingerprint(images, labels.flip(0))
 
 
-def told(stored, small, course=COURSE, teacher=None, data=None, settings=None, seed=3, stand_ins=None, **own):
+def told(stored, small, config=CONFIG, teacher=None, data=None, settings=None, seed=3, stand_ins=None, **own):
     """What the check of a stage says of stored answers."""
     usual, student = small.networks()
-    stages = find("fitnets-joint" if own else "kd")(course, **own)
+    stages = find("fitnets-joint" if own else "kd")(config, **own)
     found = preflight.check_stage(
         stages[0],
         student,
@@ -199,7 +199,7 @@ def forecasts(*args, **own):
 def test_the_check_tells_cost_gain_and_break_even_before_anything_is_stored(at, small, tmp_path):
     text = forecasts(at(views=2), small)
     assert re.match(r"the teacher is \d+% of a step; 2 views need 3\.46 kB and save \d\.\dx after epoch 2", text)
-    assert "1 view needs" in forecasts(at(views=2), small, replace(COURSE, views=Views()))
+    assert "1 view needs" in forecasts(at(views=2), small, replace(CONFIG, augmentation=Augmentation()))
     assert "only in further trainings" in forecasts(at(), small)
     assert forecasts(at(), small, pair="conv -> conv2").startswith("no stored answers: it reads hidden values")
     dependent = forecasts(at(), small, teacher=OfTheMean())  # no gain is promised that there will not be

@@ -1,4 +1,4 @@
-"""Stored answers are the live ones: same students bit for bit, whatever is killed, damaged or shared."""
+"""StoredAnswers answers are the live ones: same students bit for bit, whatever is killed, damaged or shared."""
 
 import errno
 import json
@@ -15,13 +15,13 @@ from torch import nn
 
 import understudy
 from tests.conftest import Stopper
-from tests.stored.conftest import COURSE, FITNETS, equal, files
-from understudy import Stored
-from understudy.data import Views
+from tests.stored.conftest import CONFIG, FITNETS, equal, files
+from understudy import StoredAnswers
+from understudy.answers.source import AnswerSource
+from understudy.config.settings import Settings
+from understudy.config.stage import Stage
+from understudy.data import Augmentation
 from understudy.errors import UserError
-from understudy.settings import Settings
-from understudy.stage import Stage
-from understudy.stored.answers import StoredAnswers
 from understudy.terms import CE, KD, SeveralTeachers
 
 
@@ -51,10 +51,10 @@ class SwayedALittle(nn.Module):
 
 
 def test_a_teacher_swayed_by_its_batch_within_the_tolerance_makes_nearly_the_student_of_the_live_one(train, at, asked):
-    course = replace(COURSE, views=Views(), epochs=8)  # from the second on, other samples share the batch
-    live, _ = train(teacher=SwayedALittle(), course=course)
+    config = replace(CONFIG, augmentation=Augmentation(), epochs=8)  # from the second on, other samples share the batch
+    live, _ = train(teacher=SwayedALittle(), config=config)
     asked.clear()
-    stored, notes = train(at(), teacher=SwayedALittle(), course=course)
+    stored, notes = train(at(), teacher=SwayedALittle(), config=config)
     assert notes == []
     assert len(asked) == 4 + 1  # of the first epoch, and one batch with what it left out
     assert not equal(live, stored)
@@ -66,16 +66,16 @@ def test_a_run_that_sees_its_views_again_reads_what_the_teacher_would_answer(tra
     stored, notes = train(at(views=2, taps="exact"), method="fitnets-joint", pair="conv -> conv2")
     assert notes == []
     assert len(asked) == 2 * (4 + 1)  # two views: four steps, and one batch with what they leave out
-    monkeypatch.setattr(StoredAnswers, "answers", lambda self, batch, inputs: self.objective.ask(inputs))
+    monkeypatch.setattr(AnswerSource, "answers", lambda self, batch, inputs: self.objective.ask(inputs))
     live, _ = train(at(views=2, taps="exact", folder="unused"), method="fitnets-joint", pair="conv -> conv2")
     assert equal(stored, live)
 
 
 def test_without_views_one_answer_serves_all_epochs_and_seeds(train, at, asked):
-    course = replace(COURSE, views=Views())
-    live = [train(course=course, seed=seed)[0] for seed in (1, 2)]
+    config = replace(CONFIG, augmentation=Augmentation())
+    live = [train(config=config, seed=seed)[0] for seed in (1, 2)]
     asked.clear()
-    stored = [train(at(), course=course, seed=seed)[0] for seed in (1, 2)]
+    stored = [train(at(), config=config, seed=seed)[0] for seed in (1, 2)]
     assert len(asked) == 5
     assert all(map(equal, live, stored))
 
@@ -92,7 +92,7 @@ def test_a_seed_of_the_views_lets_seeds_and_methods_share_their_answers(train, a
 
 @pytest.mark.parametrize("kept", ["bfloat16", "float16"])
 def test_hidden_values_may_be_rounded_and_then_always_are(train, at, kept, tmp_path):
-    own = {"method": "fitnets-joint", "pair": "conv -> conv2", "course": replace(COURSE, epochs=2)}
+    own = {"method": "fitnets-joint", "pair": "conv -> conv2", "config": replace(CONFIG, epochs=2)}
     first, _ = train(at(taps=kept), **own)
     again, _ = train(at(taps=kept), **own)
     assert equal(first, again)
@@ -158,7 +158,7 @@ class CalledLogits(nn.Module):
 
 def test_a_module_called_logits_has_files_of_its_own(train, at, small, asked, tmp_path):
     teacher = CalledLogits()
-    stages = [Stage("only", CE() + KD() + 0.01 * understudy.terms.Hint("logits -> conv2"), COURSE)]
+    stages = [Stage("only", CE() + KD() + 0.01 * understudy.terms.Hint("logits -> conv2"), CONFIG)]
     live, _ = train(method=stages, teacher=teacher)
     asked.clear()
     first, _ = train(at(taps="exact"), method=stages, teacher=teacher)
@@ -184,7 +184,7 @@ def test_a_full_disk_ends_the_storing_and_not_the_run(train, at, monkeypatch):
 
 
 def test_several_teachers_each_have_a_store(train, at, small, asked, tmp_path):
-    stages = [Stage("only", CE() + SeveralTeachers(), COURSE)]
+    stages = [Stage("only", CE() + SeveralTeachers(), CONFIG)]
     teachers = [small.Teacher(scale) for scale in (10.0, 20.0)]
     torch.manual_seed(0)
     live, _ = train(method=stages, teachers=teachers)
@@ -202,11 +202,11 @@ def test_several_teachers_each_have_a_store(train, at, small, asked, tmp_path):
 
 def test_distill_keeps_answers_in_the_run_folder_and_wants_one(small, tmp_path):
     teacher, student = small.networks()
-    course = replace(COURSE, epochs=1)
+    config = replace(CONFIG, epochs=1)
     with pytest.raises(UserError, match="need a folder"):
-        understudy.distill(teacher, student, small.data(), course=course, stored=Stored())
+        understudy.distill(teacher, student, small.data(), config=config, stored=StoredAnswers())
     told = Stopper()
-    call = {"course": course, "stored": Stored(), "watcher": told}
+    call = {"config": config, "stored": StoredAnswers(), "callback": told}
     understudy.distill(teacher, student, small.data(), out=tmp_path / "run", **call)
     assert len(files(tmp_path / "run/stored")) == 1
     (line,) = told.notes
@@ -215,10 +215,10 @@ def test_distill_keeps_answers_in_the_run_folder_and_wants_one(small, tmp_path):
 
 def test_who_asks_distill_for_stored_answers_is_told_what_they_cost_and_why_none_of_those_there_serve(small, at):
     def notes(stored, scale=30.0, **own):
-        told, course = Stopper(), replace(COURSE, epochs=2)
+        told, config = Stopper(), replace(CONFIG, epochs=2)
         student = small.networks()[1]
         understudy.distill(
-            small.Teacher(scale), student, small.data(), course=course, stored=stored, watcher=told, **own
+            small.Teacher(scale), student, small.data(), config=config, stored=stored, callback=told, **own
         )
         return told.notes
 
@@ -233,14 +233,14 @@ def test_who_asks_distill_for_stored_answers_is_told_what_they_cost_and_why_none
 
 
 def test_a_recipe_says_that_answers_are_stored_and_its_runs_may_share_them(make_run, tmp_path):
-    own = ["stored.views=4", "stored.taps=exact"]
+    own = ["answers.views=4", "answers.taps=exact"]
     results = [
         make_run(*changes, out=tmp_path / name).execute()["methods"]["fitnets"]["trainings"][0]
         for name, changes in (
             ("live", []),
             ("own", own),
-            ("first", [*own, f"stored.folder={tmp_path}/shared"]),
-            ("second", [*own, f"stored.folder={tmp_path}/shared", "stored.fill=false"]),
+            ("first", [*own, f"answers.folder={tmp_path}/shared"]),
+            ("second", [*own, f"answers.folder={tmp_path}/shared", "answers.fill=false"]),
         )
     ]
     assert all(result | {"seconds": 0} == results[0] | {"seconds": 0} for result in results)
@@ -249,7 +249,7 @@ def test_a_recipe_says_that_answers_are_stored_and_its_runs_may_share_them(make_
 
 
 def test_kd_terms_alone_run_without_student_taps(train, at):
-    stages = [Stage("only", KD(temperature=2), COURSE)]
+    stages = [Stage("only", KD(temperature=2), CONFIG)]
     assert equal(train(method=stages)[0], train(at(), method=stages)[0])
 
 
@@ -269,23 +269,23 @@ import torch
 torch.set_num_threads(1)
 from tests.conftest import make_data, make_networks
 from tests.conftest import Stopper
-from tests.stored.conftest import COURSE, FITNETS
-from understudy import Settings, Stored
+from tests.stored.conftest import CONFIG, FITNETS
+from understudy import Settings, StoredAnswers
 from understudy.models import student
 from understudy.methods import find
 from understudy.training.loop import Training
-from understudy.training.watch import Watcher
+from understudy.training.callbacks import Callback
 
-class Steps(Watcher):
+class Steps(Callback):
     def step(self, done, loss):
         print(done, flush=True)
 
 stored, out = Path(sys.argv[1]), Path(sys.argv[2])
 teacher, network = make_networks()
 Training(
-    network, [teacher], find("fitnets")(COURSE, **FITNETS), make_data(), seed=3, settings=Settings(device="cpu"),
-    checkpoint_folder=out / "checkpoints", every=0.0, stored=Stored(views=4, taps="exact", folder=str(stored)),
-    watcher=Steps(),
+    network, [teacher], find("fitnets")(CONFIG, **FITNETS), make_data(), seed=3, settings=Settings(device="cpu"),
+    checkpoint_folder=out / "checkpoints", every=0.0, stored=StoredAnswers(views=4, taps="exact", folder=str(stored)),
+    callback=Steps(),
 ).run()
 student.save_weights(out / "student.safetensors", network.state_dict())
 """

@@ -8,20 +8,20 @@ from torch import nn
 
 from tests.conftest import Stopper
 from understudy import Objective, Settings, tasks
-from understudy.data import Data, Views, from_tensors
+from understudy.answers import StoredAnswers
+from understudy.config.optimizers import SGD
+from understudy.config.stage import Stage
+from understudy.config.train import TrainConfig
+from understudy.data import Augmentation, Data, from_tensors
 from understudy.errors import UserError
 from understudy.losses import kd
 from understudy.objective.term import unfit
-from understudy.stage import Stage
-from understudy.stored import Stored
 from understudy.tasks import Binary, Classification, Figure, Landmarks, MultiLabel, Regression, Rows, Text
 from understudy.tasks.text import vocabulary_of, words
 from understudy.terms import KD, Hint, Labels, RKDDistance
 from understudy.training import preflight
-from understudy.training.course import Course
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.loop import Training
-from understudy.training.optimizers import SGD
 
 SENTENCES = ["a fine film", "a dull film", "fine , fine", "dull and long"] * 12
 IMAGES = torch.rand(48, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -112,14 +112,15 @@ def test_a_training_is_resumed_bit_for_bit_with_stored_answers(name, tmp_path):
     scores = data.task.rows_per_sample is not None
     taps = "conv -> conv"
     terms = Labels() + Hint(taps) + RKDDistance(taps) if not scores else Labels() + 0.5 * KD() + Hint(taps)
-    stage = Stage("only", terms, Course(epochs=2, batch=8, optimizer=SGD(lr=0.002)))
+    stage = Stage("only", terms, TrainConfig(epochs=2, batch=8, optimizer=SGD(lr=0.002)))
 
     def training(folder, stop=None, after=0):
         teacher, student = networks(data)
         stop = stop or StopRequest()
         return Training(
             student, [teacher], [stage], data, settings=PLAIN, checkpoint_folder=folder, every=0.0,
-            stored=Stored(folder=str(tmp_path / "stored"), taps="exact"), watcher=Stopper(stop, after), stop=stop,
+            stored=StoredAnswers(folder=str(tmp_path / "stored"), taps="exact"), callback=Stopper(stop, after),
+            stop=stop,
         )  # fmt: skip
 
     whole = training(tmp_path / "whole")
@@ -138,7 +139,7 @@ def test_the_preflight_passes(name):
     data = made(name)
     teacher, student = networks(data)
     findings = [*preflight.check_data(data, 8), *preflight.check_network("student", student, data, PLAIN)]
-    stage = Stage("only", Labels() + Hint("conv -> conv"), Course(epochs=1, batch=8))
+    stage = Stage("only", Labels() + Hint("conv -> conv"), TrainConfig(epochs=1, batch=8))
     findings += preflight.check_stage(stage, student, [teacher], data, PLAIN)
     assert not [finding for finding in findings if finding.level == "error"]
     assert next(iter(preflight.check_teacher(teacher, data, PLAIN))).subject == "teacher"
@@ -193,7 +194,7 @@ def test_landmarks_move_with_their_pixels():
     points = torch.tensor([[[4.0, 5.0], [7.0, 6.0]]]).repeat(32, 1, 1)
     images = torch.zeros(32, 1, size, size)
     images[:, 0, 5, 4], images[:, 0, 6, 7] = 1.0, 2.0
-    views, ids = Views(shift=3, flip=True), torch.arange(32)
+    views, ids = Augmentation(shift=3, flip=True), torch.arange(32)
     drawn = views.draw(images, 0, 0, ids)
     moved = task.moved(points, views.moved((size, size), 0, 0, ids))
     mirrored = views.moved((size, size), 0, 0, ids).mirrored
@@ -224,7 +225,9 @@ def test_wordpieces_are_the_longest_that_there_are():
 
 def test_views_are_refused_for_texts():
     data = made("text")
-    stream = data.train.epoch(0, seed=0, batch=4, views=Views(flip=True), task=data.task, device=torch.device("cpu"))
+    stream = data.train.epoch(
+        0, seed=0, batch=4, augmentation=Augmentation(flip=True), task=data.task, device=torch.device("cpu")
+    )
     with pytest.raises(UserError, match="input_ids"):
         next(stream)
 

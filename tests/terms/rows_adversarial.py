@@ -1,4 +1,4 @@
-"""Terms with a rival, a memory, networks that learn along, or adversarial samples."""
+"""Terms with a adversary, a memory, networks that learn along, or adversarial samples."""
 
 from tests.terms.table import Row
 from understudy.terms import BSS, CAN, CRD, DML, CRDBatch, LogitsL1, Rocket

@@ -1,31 +1,31 @@
-"""What is special about terms with a rival, a memory, networks that learn along, or adversarial samples."""
+"""What is special about terms with a adversary, a memory, networks that learn along, or adversarial samples."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from tests.terms.table import CLASSES, Net, networks
-from understudy import Course, Objective, UserError, bounds
+from understudy import Objective, TrainConfig, UserError, bounds
+from understudy.config.optimizers import SGD
+from understudy.config.settings import Settings
+from understudy.config.stage import Stage
 from understudy.methods import find
-from understudy.models.front import Normalized
-from understudy.proposals import PROPOSALS
-from understudy.settings import Settings
-from understudy.stage import Stage
+from understudy.models.preprocessing import Normalized
+from understudy.taps.defaults import PROPOSALS
 from understudy.terms import BSS, CAN, CE, CRD, DML, CRDBatch, Facts, LogitsL1, Rocket, Term
+from understudy.training.callbacks import Callback
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.loop import Training
-from understudy.training.optimizers import SGD
-from understudy.training.watch import Watcher
 
-COURSE = Course(epochs=3, batch=16, optimizer=SGD(lr=0.05))
+CONFIG = TrainConfig(epochs=3, batch=16, optimizer=SGD(lr=0.05))
 STEPS = 12  # of 72 samples
 STAGES = {
-    "can": find("can")(COURSE),
-    "wgan": find("can")(COURSE, game="wgan"),
-    "crd": find("crd")(COURSE, embedding="conv -> head:input", width=8, negatives=20),
-    "dml": find("dml")(COURSE),
-    "rocket": find("rocket")(COURSE, shared=""),
-    "bss": find("bss")(COURSE, steps=2),
+    "can": find("can")(CONFIG),
+    "wgan": find("can")(CONFIG, game="wgan"),
+    "crd": find("crd")(CONFIG, embedding="conv -> head:input", width=8, negatives=20),
+    "dml": find("dml")(CONFIG),
+    "rocket": find("rocket")(CONFIG, shared=""),
+    "bss": find("bss")(CONFIG, steps=2),
 }
 
 
@@ -53,31 +53,31 @@ class Toy:
         labels = torch.randint(CLASSES, (size,))
         return self.centres[labels] + torch.randn(size, 8), labels
 
-    def play(self, *, student_plays: bool, rival_rate: float = 0.01, steps: int = 250) -> dict[str, Tensor]:
+    def play(self, *, student_plays: bool, adversary_lr_scale: float = 0.01, steps: int = 250) -> dict[str, Tensor]:
         """The game as the trainer plays it; of each step, what the discriminator made of it."""
-        term = CAN(rival_rate=rival_rate)
+        term = CAN(adversary_lr_scale=adversary_lr_scale)
         objective = Objective(
             CE() + LogitsL1() + term, student=self.student, teacher=self.teacher, example=self.draw(2)[0]
         )
         settings = {"momentum": 0.9, "weight_decay": 1e-4}
         optimizer = torch.optim.SGD(self.student.parameters(), lr=0.1, **settings)
-        rivals = torch.optim.SGD(objective.rivals.parameters(), lr=0.1 * term.rival_rate, **settings)
+        adversaries = torch.optim.SGD(objective.adversaries.parameters(), lr=0.1 * term.adversary_lr_scale, **settings)
         seen: dict[str, list[Tensor]] = {name: [] for name in ("loss", "gradient", "told", "label", "student", "total")}
         for _ in range(steps):
             inputs, labels = self.draw()
             reading = objective.read(inputs, labels)
-            loss = objective.oppose(reading)
-            rivals.zero_grad()
+            loss = objective.adversary_loss(reading)
+            adversaries.zero_grad()
             loss.backward()
-            rivals.step()
+            adversaries.step()
             outcome = objective.judge(reading)
             if student_plays:
                 optimizer.zero_grad()
                 outcome.loss.backward()
                 optimizer.step()
             with torch.no_grad():
-                real, fake = (objective.rivals["can"](a.logits) for a in (reading.teacher, reading.student))
-            gradient = sum(p.grad.square().sum() for p in objective.rivals.parameters()).sqrt()
+                real, fake = (objective.adversaries["can"](a.logits) for a in (reading.teacher, reading.student))
+            gradient = sum(p.grad.square().sum() for p in objective.adversaries.parameters()).sqrt()
             told = torch.cat([real[:, -2] > real[:, -1], fake[:, -1] > fake[:, -2]])
             right = torch.cat([answer[:, :CLASSES].argmax(1) == labels for answer in (real, fake)])
             student = reading.student.logits.argmax(1) == labels
@@ -90,9 +90,9 @@ class Toy:
 FIRST, LAST = slice(20), slice(-50, None)
 
 
-@pytest.mark.parametrize("rival_rate", [0.01, 1.0])
-def test_the_game_is_stable_the_discriminator_neither_wins_nor_dies(rival_rate):
-    seen = Toy().play(student_plays=True, rival_rate=rival_rate)
+@pytest.mark.parametrize("adversary_lr_scale", [0.01, 1.0])
+def test_the_game_is_stable_the_discriminator_neither_wins_nor_dies(adversary_lr_scale):
+    seen = Toy().play(student_plays=True, adversary_lr_scale=adversary_lr_scale)
     assert all(torch.isfinite(values).all() for values in seen.values())
     assert 0.4 < seen["told"][LAST].mean() < 0.65  # it does not win, even with a hundred times the paper's rate
     assert seen["loss"][LAST].mean() < 0.85 * seen["loss"][FIRST].mean()  # it learns
@@ -103,10 +103,10 @@ def test_the_game_is_stable_the_discriminator_neither_wins_nor_dies(rival_rate):
 
 
 def test_the_discriminator_wins_against_a_student_that_stands_still():
-    assert Toy().play(student_plays=False, rival_rate=1.0)["told"][LAST].mean() > 0.8
+    assert Toy().play(student_plays=False, adversary_lr_scale=1.0)["told"][LAST].mean() > 0.8
 
 
-class Stopper(Watcher):
+class Stopper(Callback):
     """Asks to stop after so many steps."""
 
     def __init__(self, stop: StopRequest, after: int):
@@ -129,7 +129,7 @@ def trained(small, stages: list[Stage], folder=None, after: int = 0) -> Training
         seed=3,
         settings=Settings(device="cpu"),
         checkpoint_folder=folder,
-        watcher=Stopper(stop, after),
+        callback=Stopper(stop, after),
         stop=stop,
     )
     try:
@@ -147,12 +147,12 @@ def test_a_training_that_is_stopped_in_the_middle_resumes_bit_for_bit(small, tmp
     resumed = trained(small, STAGES[name], tmp_path)
     for one, other in (
         (unbroken.student.state_dict(), resumed.student.state_dict()),
-        (unbroken.apparatus.objective.state_dict(), resumed.apparatus.objective.state_dict()),
+        (unbroken.stage_state.objective.state_dict(), resumed.stage_state.objective.state_dict()),
     ):
         assert one.keys() == other.keys()
         assert all(torch.equal(value, other[key]) for key, value in one.items())
     if name in ("can", "wgan"):
-        momenta = [training.apparatus.rivals.state_dict()["state"] for training in (unbroken, resumed)]
+        momenta = [training.stage_state.adversaries.state_dict()["state"] for training in (unbroken, resumed)]
         assert momenta[0].keys() == momenta[1].keys()
         for key, values in momenta[0].items():
             assert torch.equal(values["momentum_buffer"], momenta[1][key]["momentum_buffer"])
@@ -169,11 +169,11 @@ def bound(term: Term, *, facts: Facts | None = None, alike: bool = False) -> Obj
 
 
 def test_discriminators_are_the_papers():
-    can_net = bound(CAN()).rivals["can"]
+    can_net = bound(CAN()).adversaries["can"]
     assert [type(m).__name__ for m in can_net] == ["BatchNorm1d", "Block", "Block", "Linear"]
     assert (can_net[-1].in_features, can_net[-1].out_features) == (CLASSES, CLASSES + 2)
     assert [m.p for m in can_net.modules() if isinstance(m, nn.Dropout)] == [0.3, 0.3]
-    critic = bound(CAN("wgan")).rivals["can"]
+    critic = bound(CAN("wgan")).adversaries["can"]
     assert not any(isinstance(m, nn.BatchNorm1d) for m in critic.modules())
     a = torch.randn(5, CLASSES)
     block = can_net[1].eval()
@@ -185,10 +185,10 @@ def test_rivals_learn_in_low_precision_and_leave_the_student_alone(game):
     objective = bound(CAN(game))
     inputs, labels, _ = batch()
     with torch.autocast("cpu", torch.bfloat16):
-        loss = objective.oppose(objective.read(inputs, labels))
+        loss = objective.adversary_loss(objective.read(inputs, labels))
     loss.backward()
     assert torch.isfinite(loss)
-    assert all(p.grad is not None for p in objective.rivals.parameters())
+    assert all(p.grad is not None for p in objective.adversaries.parameters())
     assert all(p.grad is None for p in objective.student.parameters())
 
 
@@ -368,19 +368,19 @@ def test_settings_that_cannot_be_are_refused():
         lambda: CRDBatch("a -> b", temperature=0),
         lambda: DML(peers=0),
         lambda: BSS(most=1),
-        lambda: find("bss")(COURSE, share=0.0),
+        lambda: find("bss")(CONFIG, share=0.0),
     ):
         with pytest.raises(UserError):
             bounds.check(make(), "term")
 
 
 def test_objectives_are_those_of_the_papers():
-    (stage,) = find("can")(COURSE)
+    (stage,) = find("can")(CONFIG)
     assert stage.objective == CE() + 1.0 * LogitsL1("sum") + 1.0 * CAN()
-    assert CAN().rival_rate == 0.01
-    assert find("crd")(COURSE, embedding="a -> b")[0].objective == CE() + 0.8 * CRD("a -> b")
-    assert find("crd-batch")(COURSE, embedding="a -> b")[0].objective == CE() + 0.8 * CRDBatch("a -> b")
-    assert find("dml")(COURSE)[0].objective == CE() + 1.0 * DML()
-    assert find("rocket")(COURSE, shared="")[0].objective == CE() + Rocket()
-    ends = [[part.weight(epoch) for epoch in (0, 2.25, 3)] for part in find("bss")(COURSE)[0].objective.parts[1:]]
+    assert CAN().adversary_lr_scale == 0.01
+    assert find("crd")(CONFIG, embedding="a -> b")[0].objective == CE() + 0.8 * CRD("a -> b")
+    assert find("crd-batch")(CONFIG, embedding="a -> b")[0].objective == CE() + 0.8 * CRDBatch("a -> b")
+    assert find("dml")(CONFIG)[0].objective == CE() + 1.0 * DML()
+    assert find("rocket")(CONFIG, shared="")[0].objective == CE() + Rocket()
+    ends = [[part.weight(epoch) for epoch in (0, 2.25, 3)] for part in find("bss")(CONFIG)[0].objective.parts[1:]]
     assert ends == [[4.0, pytest.approx(1.75), 1.0], [2.0, 0.0, 0.0]]

@@ -8,16 +8,16 @@ from torch import Tensor, nn
 
 from tests.terms.table import CLASSES, Net, networks
 from understudy import Objective, UserError, bounds
+from understudy.config.optimizers import SGD
+from understudy.config.settings import Settings
+from understudy.config.train import TrainConfig
 from understudy.methods import find
 from understudy.methods.class_distance import ClassMeans
 from understudy.methods.factor_transfer import Factors
 from understudy.methods.neurons import Selected
 from understudy.methods.ofd import Overhaul
-from understudy.settings import Settings
 from understudy.terms import AB, AT, FSP, OFD, ClassSpread, GradientAT, Neurons, Term
-from understudy.training.course import Course
 from understudy.training.loop import Training
-from understudy.training.optimizers import SGD
 
 INPUTS = torch.randn(12, 1, 8, 8, generator=torch.Generator().manual_seed(1))
 LABELS = torch.arange(12) % CLASSES
@@ -123,8 +123,8 @@ class Few(Net):
 
 
 def test_the_paraphraser_is_handed_over_and_frozen_while_the_student_trains(small):
-    course = Course(epochs=3, batch=30, optimizer=SGD(lr=0.01))
-    stages = find("factor-transfer")(course, maps="maps2 -> maps2")
+    config = TrainConfig(epochs=3, batch=30, optimizer=SGD(lr=0.01))
+    stages = find("factor-transfer")(config, maps="maps2 -> maps2")
     teacher, student = Few(4), Few(3)
     began = {name: value.clone() for name, value in student.state_dict().items()}
     training = Training(student, [teacher], stages[:1], small.data(), settings=Settings(device="cpu"))
@@ -134,7 +134,7 @@ def test_the_paraphraser_is_handed_over_and_frozen_while_the_student_trains(smal
     assert handed
     training = Training(student, [teacher], stages, small.data(), settings=Settings(device="cpu"))
     training.run()
-    (factors,) = training.apparatus.objective.owned.values()
+    (factors,) = training.stage_state.objective.owned.values()
     assert isinstance(factors, Factors)
     own = factors.state_dict()
     assert all(torch.equal(value, own[name]) for name, value in handed.items())
@@ -142,20 +142,20 @@ def test_the_paraphraser_is_handed_over_and_frozen_while_the_student_trains(smal
 
 
 def test_flow_and_boundaries_come_first_and_leave_the_classifier_alone(small):
-    course = Course(epochs=10, batch=30, optimizer=SGD(lr=0.01))
+    config = TrainConfig(epochs=10, batch=30, optimizer=SGD(lr=0.01))
     pairs = ("maps1 -> maps1", "maps2 -> maps2")
-    for stages in (find("fsp")(course, pairs=pairs, fsp_lr=0.001), find("ab")(course, pairs=pairs)):
-        assert [stage.course.epochs for stage in stages] == [2, 8]
+    for stages in (find("fsp")(config, pairs=pairs, fsp_lr=0.001), find("ab")(config, pairs=pairs)):
+        assert [stage.config.epochs for stage in stages] == [2, 8]
         student = Few(3)
         began = {name: value.clone() for name, value in student.state_dict().items()}
-        first = dataclasses.replace(stages[0], course=dataclasses.replace(stages[0].course, epochs=1))
+        first = dataclasses.replace(stages[0], config=dataclasses.replace(stages[0].config, epochs=1))
         Training(student, [Few(4)], [first], small.data(), settings=Settings(device="cpu")).run()
         moved = {
             name.split(".")[0] for name, value in student.state_dict().items() if not torch.equal(value, began[name])
         }
         assert moved == {"maps1", "maps2"}
     with pytest.raises(UserError, match="fsp_epochs = 10"):
-        find("fsp")(course, pairs=pairs, fsp_epochs=10)
+        find("fsp")(config, pairs=pairs, fsp_epochs=10)
     with pytest.raises(UserError, match="2 is the least"):
         FSP(("maps1 -> maps1",))
 

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from tests.terms.rows_features_b import EMBEDDING, HEADS, MAPS, ROWS, STAGES
 from tests.terms.table import CLASSES, Net, Row, networks
 from understudy import Objective, UserError, bounds, losses
+from understudy.config.train import TrainConfig
 from understudy.methods.cat_kd import class_activation_maps
 from understudy.methods.shared.maps import BatchNorm
-from understudy.proposals import PLACEHOLDERS, PROPOSALS
 from understudy.taps import Answer, Tap
+from understudy.taps.defaults import PLACEHOLDERS, PROPOSALS
 from understudy.terms import CATKD, CE, MGD, OFA, SRRL, DarkRank, Review, SimKD, Triplets
-from understudy.training.course import Course
 
 RELATIONS = {"RKDDistance", "RKDAngle", "SP", "CC", "CCDifferences", "PKT", "DarkRank", "Triplets"}
 MODULES = {
@@ -70,7 +70,7 @@ def test_every_method_trains_from_the_taps_that_are_proposed(name):
     assert len(method.summary) < 90
     teacher, student = networks(alike=False)
     taps = {setting: PROPOSALS[setting](teacher, student, inputs(2)) for setting in method.needed}
-    (stage,) = method(Course(epochs=4), **taps)
+    (stage,) = method(TrainConfig(epochs=4), **taps)
     if method.grafts:
         method.grafts(student, teacher, method.complete(taps))
     objective = Objective(stage.objective, student=student, teacher=teacher, example=inputs(2))

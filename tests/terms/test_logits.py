@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tests.terms.table import CLASSES, Net, networks
 from tests.terms.test_terms import batch
 from understudy import Objective, UserError, bounds, linear
+from understudy.config.train import TrainConfig
 from understudy.methods import find
 from understudy.taps import Answer
 from understudy.terms import (
@@ -33,9 +34,8 @@ from understudy.terms import (
     Vote,
     as_sum,
 )
-from understudy.training.course import Course
 
-COURSE = Course(epochs=24, batch=16)
+CONFIG = TrainConfig(epochs=24, batch=16)
 
 
 def reading(student: Tensor, *teachers: Tensor, epoch: float = 0.0, samples: tuple[Tensor, ...] = ()) -> Reading:
@@ -264,10 +264,10 @@ def test_a_virtual_teacher_asks_for_no_network():
         lambda: VirtualTeacher(correct=1.0),
         lambda: VirtualTeacher(temperature=0.0),
         lambda: DKPP(temperature=0),
-        lambda: find("dkd")(COURSE, warmup_epochs=-1),
-        lambda: find("review")(COURSE, pairs=("a -> b",), embedding="c -> d", warmup_epochs=-1),
-        lambda: find("function-matching")(COURSE, longer=0),
-        lambda: find("several-teachers")(COURSE, combine="vote", weights=(1, 2)),
+        lambda: find("dkd")(CONFIG, warmup_epochs=-1),
+        lambda: find("review")(CONFIG, pairs=("a -> b",), embedding="c -> d", warmup_epochs=-1),
+        lambda: find("function-matching")(CONFIG, longer=0),
+        lambda: find("several-teachers")(CONFIG, combine="vote", weights=(1, 2)),
     ],
 )
 def test_settings_that_cannot_be_are_refused(make):
@@ -278,35 +278,35 @@ def test_settings_that_cannot_be_are_refused(make):
 @pytest.mark.parametrize(
     ("stages", "expected"),
     [
-        (find("logit-regression")(COURSE), 1.0 * LogitRegression("mean")),
-        (find("noisy-teacher")(COURSE), 1.0 * NoisyTeacher(0.9, 0.5, "mean")),
-        (find("confidence")(COURSE), 1.0 * CE() + 1.0 * Confidence(reduce="mean")),
-        (find("dkd")(COURSE), CE() + 1.0 * DKD(1.0, 8.0, 4.0) * linear(0, 1, epochs=2)),
-        (find("dkd")(COURSE, warmup_epochs=0), CE() + 1.0 * DKD()),
-        (find("nkd")(COURSE), CE() + 1.0 * NKD(1.5, 1.0)),
-        (find("dist")(COURSE), CE() + 1.0 * DIST(2.0, 2.0, 4.0)),
-        (find("standardised-kd")(COURSE), 0.1 * CE() + 9.0 * StandardisedKD(2.0)),
-        (find("mlkd")(COURSE), 0.1 * CE() + 0.18 * MLKD()),
-        (find("mlkd")(COURSE, temperatures=[4, 2], batch=0, classes=3), 0.1 * CE() + 0.18 * MLKD((4, 2), 1.0, 0, 3)),
-        (find("ctkd")(COURSE), 0.1 * CE() + 0.9 * CurriculumKD(1.0, 20.0, 1.0)),
-        (find("several-teachers")(COURSE), 0.1 * CE() + 0.9 * SeveralTeachers(4.0)),
-        (find("several-teachers")(COURSE, weights=[1, 2]), 0.1 * CE() + 0.9 * SeveralTeachers(4.0, (1, 2))),
-        (find("several-teachers")(COURSE, combine="vote"), 0.1 * CE() + 0.9 * Vote()),
-        (find("tf-kd-reg")(COURSE), 0.9 * CE() + 0.1 * VirtualTeacher(0.99, 20.0)),
-        (find("born-again-cwtm")(COURSE), 1.0 * CWTM()),
-        (find("born-again-dkpp")(COURSE), 1.0 * DKPP(1.0)),
+        (find("logit-regression")(CONFIG), 1.0 * LogitRegression("mean")),
+        (find("noisy-teacher")(CONFIG), 1.0 * NoisyTeacher(0.9, 0.5, "mean")),
+        (find("confidence")(CONFIG), 1.0 * CE() + 1.0 * Confidence(reduce="mean")),
+        (find("dkd")(CONFIG), CE() + 1.0 * DKD(1.0, 8.0, 4.0) * linear(0, 1, epochs=2)),
+        (find("dkd")(CONFIG, warmup_epochs=0), CE() + 1.0 * DKD()),
+        (find("nkd")(CONFIG), CE() + 1.0 * NKD(1.5, 1.0)),
+        (find("dist")(CONFIG), CE() + 1.0 * DIST(2.0, 2.0, 4.0)),
+        (find("standardised-kd")(CONFIG), 0.1 * CE() + 9.0 * StandardisedKD(2.0)),
+        (find("mlkd")(CONFIG), 0.1 * CE() + 0.18 * MLKD()),
+        (find("mlkd")(CONFIG, temperatures=[4, 2], batch=0, classes=3), 0.1 * CE() + 0.18 * MLKD((4, 2), 1.0, 0, 3)),
+        (find("ctkd")(CONFIG), 0.1 * CE() + 0.9 * CurriculumKD(1.0, 20.0, 1.0)),
+        (find("several-teachers")(CONFIG), 0.1 * CE() + 0.9 * SeveralTeachers(4.0)),
+        (find("several-teachers")(CONFIG, weights=[1, 2]), 0.1 * CE() + 0.9 * SeveralTeachers(4.0, (1, 2))),
+        (find("several-teachers")(CONFIG, combine="vote"), 0.1 * CE() + 0.9 * Vote()),
+        (find("tf-kd-reg")(CONFIG), 0.9 * CE() + 0.1 * VirtualTeacher(0.99, 20.0)),
+        (find("born-again-cwtm")(CONFIG), 1.0 * CWTM()),
+        (find("born-again-dkpp")(CONFIG), 1.0 * DKPP(1.0)),
     ],
     ids=lambda value: value[0].name if isinstance(value, list) else "",
 )
 def test_the_methods_objectives_are_those_of_the_papers(stages, expected):
     (stage,) = stages
     assert stage.objective == as_sum(expected)
-    assert replace(stage.course, batch=COURSE.batch) == COURSE
+    assert replace(stage.config, batch=CONFIG.batch) == CONFIG
 
 
 def test_function_matching_is_kl_alone_on_mixtures_for_as_long_as_one_likes():
-    (stage,) = find("function-matching")(COURSE, longer=3)
+    (stage,) = find("function-matching")(CONFIG, longer=3)
     assert stage.objective == 1.0 * KD(1.0)
-    assert stage.course == replace(COURSE, epochs=72, views=replace(COURSE.views, mixup=1.0))
-    (fair,) = find("function-matching")(COURSE)
-    assert fair.course.epochs == COURSE.epochs
+    assert stage.config == replace(CONFIG, epochs=72, augmentation=replace(CONFIG.views, mixup=1.0))
+    (fair,) = find("function-matching")(CONFIG)
+    assert fair.config.epochs == CONFIG.epochs

@@ -72,15 +72,15 @@ def test_what_it_owns_learns_and_its_state_survives_a_checkpoint(row: Row, tmp_p
         return
     parameters = [*student.parameters(), *objective.owned.parameters()]
     optimizer = torch.optim.SGD(parameters, lr=0.01)
-    rivals = torch.optim.SGD(objective.rivals.parameters(), lr=0.01) if objective.has_rivals else None
+    adversaries = torch.optim.SGD(objective.adversaries.parameters(), lr=0.01) if objective.has_adversaries else None
     for step in range(2):
         inputs, labels, ids = batch()
         torch.manual_seed(step)
         reading = objective.read(inputs, labels, ids=ids, epoch=1.0)
-        if rivals:
-            rivals.zero_grad()
-            objective.oppose(reading).backward()
-            rivals.step()
+        if adversaries:
+            adversaries.zero_grad()
+            objective.adversary_loss(reading).backward()
+            adversaries.step()
         optimizer.zero_grad()
         objective.judge(reading).loss.backward()
         optimizer.step()
@@ -133,8 +133,8 @@ def test_a_step_asks_nothing_of_the_device(row: Row, monkeypatch):
     inputs, labels, ids = (x.to("meta") for x in (inputs, labels, ids))
     with Refusing():
         reading = objective.read(inputs, labels, ids=ids, epoch=1.0)
-        if objective.has_rivals:
-            objective.oppose(reading).backward()
+        if objective.has_adversaries:
+            objective.adversary_loss(reading).backward()
         objective.judge(reading).loss.backward()
         objective.learn(reading)
 

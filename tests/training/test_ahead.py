@@ -7,14 +7,16 @@ import torch
 from torch import nn
 
 from tests.conftest import Stopper
-from understudy import Course, Settings, Views, optimizers
+from understudy import Augmentation, Settings, TrainConfig, optimizers
 from understudy.methods import find
 from understudy.teacher.shared import SharedPasses
+from understudy.training.interleaved import Turns
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.loop import Training
-from understudy.training.turns import Turns
 
-COURSE = Course(epochs=2, batch=16, optimizer=optimizers.SGD(lr=0.05), views=Views(flip=True, mixup=0.3), keep="last")
+CONFIG = TrainConfig(
+    epochs=2, batch=16, optimizer=optimizers.SGD(lr=0.05), augmentation=Augmentation(flip=True, mixup=0.3), keep="last"
+)
 CPU = Settings(device="cpu")
 METHODS = {"kd": {}, "fitnets": {"pair": "conv -> conv2", "hint_epochs": 1}}
 
@@ -28,11 +30,11 @@ def train(small, tmp_path):
         training = Training(
             small.networks()[1],
             [teacher or small.networks()[0]],
-            find(method)(COURSE, **METHODS[method]),
+            find(method)(CONFIG, **METHODS[method]),
             small.data(),
             settings=replace(CPU, teacher_batches=together),
             checkpoint_folder=tmp_path / f"{method}{together}" if keep else None,
-            watcher=Stopper(stop, after),
+            callback=Stopper(stop, after),
             stop=stop,
         )
         if after:
@@ -47,7 +49,7 @@ def train(small, tmp_path):
 
 def of_batches(asked):
     """Without the few samples by which a teacher is tried or known again."""
-    return [size for size in asked if size >= COURSE.batch]
+    return [size for size in asked if size >= CONFIG.batch]
 
 
 def weights(training):
@@ -106,7 +108,7 @@ class Drawing(OfItsBatch):
 def test_a_teacher_that_would_answer_otherwise_is_asked_batch_by_batch(train, asked, small, kind):
     training = train(4, teacher=kind(small.networks()[0]))
     assert of_batches(asked) == [16] * 8
-    assert "the teacher is asked about one batch at a time" in " ".join(training.watcher.notes)
+    assert "the teacher is asked about one batch at a time" in " ".join(training.callback.notes)
 
 
 def test_trainings_in_turn_share_what_was_asked_ahead(small, asked):
@@ -115,7 +117,7 @@ def test_trainings_in_turn_share_what_was_asked_ahead(small, asked):
         Training(
             small.networks()[1],
             [small.networks()[0]],
-            find("kd")(replace(COURSE, epochs=epochs), temperature=temperature),
+            find("kd")(replace(CONFIG, epochs=epochs), temperature=temperature),
             small.data(),
             settings=replace(CPU, teacher_batches=3),
             shared=shared,
@@ -123,7 +125,7 @@ def test_trainings_in_turn_share_what_was_asked_ahead(small, asked):
         for epochs, temperature in ((1, 2.0), (2, 4.0))
     ]
     teacher, student = small.networks()
-    stages = find("kd")(COURSE, temperature=4.0)
+    stages = find("kd")(CONFIG, temperature=4.0)
     by_itself = Training(student, [teacher], stages, small.data(), settings=trainings[0].settings)
     for training in trainings:
         turns.add(training)

@@ -8,18 +8,18 @@ import pytest
 import torch
 
 from tests.refusing import Refusing, without_autocast
-from understudy import Objective, Settings, Views
-from understudy import settings as settings_module
+from understudy import Augmentation, Objective, Settings
+from understudy.config import settings as settings_module
+from understudy.config.optimizers import SGD
+from understudy.config.train import TrainConfig
 from understudy.methods import find
 from understudy.objective.side_stream import Beside
 from understudy.teacher import stand_in as teaching
 from understudy.teacher.folding import copied
 from understudy.terms import CE, KD
-from understudy.training.course import Course
+from understudy.training.callbacks import Callback
 from understudy.training.loop import Training
-from understudy.training.optimizers import SGD
-from understudy.training.place import Place
-from understudy.training.watch import Watcher
+from understudy.training.progress import Progress
 
 
 @pytest.mark.parametrize(("method", "own"), [("kd", {}), ("fitnets", {"pair": "conv -> conv1", "hint_epochs": 1})])
@@ -35,7 +35,7 @@ def test_a_compiled_training_does_what_a_plain_one_does(small, monkeypatch, meth
     ends = []
     for settings in (Settings(), Settings(compile=True)):
         teacher, student = small.networks()
-        stages = find(method)(Course(epochs=2, batch=36, optimizer=SGD(lr=0.01)), **own)
+        stages = find(method)(TrainConfig(epochs=2, batch=36, optimizer=SGD(lr=0.01)), **own)
         Training(student, [teacher], stages, small.data(), settings=settings).run()
         ends.append(student.state_dict())
     assert student in compiled
@@ -83,8 +83,8 @@ def test_the_teacher_works_beside_the_student_and_is_waited_for(small, monkeypat
     assert done == ["side waits for main", "to side", "teacher", "back", "student", "main waits for side"]
 
 
-VIEWS = Views(shift=1, flip=True, cutout=2)
-STEP = Course(epochs=2, batch=12, optimizer=SGD(lr=0.01), views=VIEWS, ema=0.9, max_norm={"conv*": 1.0})
+VIEWS = Augmentation(shift=1, flip=True, cutout=2)
+STEP = TrainConfig(epochs=2, batch=12, optimizer=SGD(lr=0.01), augmentation=VIEWS, ema=0.9, max_norm={"conv*": 1.0})
 
 
 @pytest.mark.parametrize(
@@ -99,13 +99,13 @@ def test_a_whole_step_asks_nothing_of_the_device(small, monkeypatch, method, own
     monkeypatch.setattr("understudy.teacher.batching.company_matters", lambda *_: None)
     settings = Settings(device="meta", teacher_batches=batches)
     teacher, student = small.networks()
-    stages, told = find(method)(STEP, **own), Watcher()
+    stages, told = find(method)(STEP, **own), Callback()
     losses = []
     told.step = lambda done, loss: losses.append(loss)
-    training = Training(student, [teacher], stages, small.data(), settings=settings, watcher=told)
+    training = Training(student, [teacher], stages, small.data(), settings=settings, callback=told)
     without_autocast(monkeypatch)
     for number, stage in enumerate(stages):
-        training.place = Place(stage=number)
+        training.place = Progress(stage=number)
         training.open(stage)
         feed = training.batches(stage)
         training.advance(stage, next(feed), 0.0)  # the first step may fill what is kept

@@ -1,4 +1,4 @@
-"""Optimizers, rates, bounds, averages and patience against values computed here by hand."""
+"""Optimizers, schedules, bounds, averages and patience against values computed here by hand."""
 
 import math
 
@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import nn
 
+from understudy.config.optimizers import SGD, AdamW, MaxNorm, RMSProp, parameter_groups
+from understudy.config.schedules import Constant, Cosine, Linear, OneCycle, Step
+from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 from understudy.methods import find
 from understudy.models import Normalized
 from understudy.training.averaging import Average
-from understudy.training.course import Course
 from understudy.training.loop import Training
-from understudy.training.optimizers import SGD, AdamW, MaxNorm, RMSProp, parameter_groups
-from understudy.training.rates import Constant, Cosine, Linear, OneCycle, Step
 
 
 def test_patterns_are_of_the_users_own_names_behind_a_front_too():
@@ -90,8 +90,10 @@ def test_a_rate_goes_through_the_points_that_its_definition_gives(rate, epochs, 
 def test_parameters_get_the_rate_of_the_first_pattern_that_they_match(small):
     _, student = small.networks()
     groups = parameter_groups(student, nn.Linear(2, 2), 0.1, {"conv1*": 0.5, "conv*": 0.05, "head.bias": 0.0})
-    rates = {id(p): group["base_lr"] for group in groups for p in group["params"]}
-    assert {n: rates[id(p)] for n, p in student.named_parameters() if n.startswith(("conv", "head"))} == pytest.approx(
+    schedules = {id(p): group["base_lr"] for group in groups for p in group["params"]}
+    assert {
+        n: schedules[id(p)] for n, p in student.named_parameters() if n.startswith(("conv", "head"))
+    } == pytest.approx(
         {"conv1.weight": 0.05, "conv2.weight": 0.005, "conv2.bias": 0.005, "head.weight": 0.1, "head.bias": 0.0}
     )
     assert sum(len(group["params"]) for group in groups) == len(list(student.parameters())) + 2
@@ -135,15 +137,15 @@ def test_the_average_is_young_at_first_then_exponential_and_counts_are_copied():
 def scripted(small, monkeypatch):
     """A training whose validation accuracies are given, epoch by epoch."""
 
-    def train(values, **course):
+    def train(values, **config):
         given = iter(values)
         monkeypatch.setattr(
             "understudy.training.loop.figures", lambda *_: {"accuracy": next(given, 0.0), "loss": 1.0}, raising=True
         )
-        course = Course(epochs=len(values), batch=36, optimizer=SGD(lr=0.01), rate=Constant(), **course)
-        training = Training(small.networks()[1], [], find("alone")(course), small.data())
+        config = TrainConfig(epochs=len(values), batch=36, optimizer=SGD(lr=0.01), schedule=Constant(), **config)
+        training = Training(small.networks()[1], [], find("alone")(config), small.data())
         weights = []
-        training.watcher.epoch_ends = lambda record: weights.append(training.apparatus.weights())
+        training.callback.epoch_ends = lambda record: weights.append(training.stage_state.weights())
         (end,) = training.run()["stages"]
         return training, end, weights
 
@@ -170,12 +172,12 @@ def test_keep_last_keeps_the_last_epoch_whatever_validation_says(scripted):
 
 
 def test_with_an_average_it_is_the_average_that_is_measured_and_kept(small):
-    course = Course(epochs=2, batch=36, optimizer=SGD(lr=0.1), rate=Constant(), ema=0.9, keep="last")
+    config = TrainConfig(epochs=2, batch=36, optimizer=SGD(lr=0.1), schedule=Constant(), ema=0.9, keep="last")
     teacher, student = small.networks()
-    training = Training(student, [teacher], find("fitnets")(course, pair="conv -> conv1"), small.data())
+    training = Training(student, [teacher], find("fitnets")(config, pair="conv -> conv1"), small.data())
     raw = []
-    training.watcher.epoch_ends = lambda record: raw.append({k: v.clone() for k, v in student.state_dict().items()})
+    training.callback.epoch_ends = lambda record: raw.append({k: v.clone() for k, v in student.state_dict().items()})
     training.run()
-    average = training.apparatus.average.network.state_dict()
+    average = training.stage_state.average.network.state_dict()
     assert equal(student.state_dict(), average)
     assert not equal(raw[-1], average)

@@ -7,20 +7,20 @@ import pytest
 import torch
 from torch import nn
 
-from understudy import hardware as clock
-from understudy.data import Part, Views
+from understudy.answers import StoredAnswers
+from understudy.config import hardware as clock
+from understudy.config.settings import Settings
+from understudy.config.stage import Stage
+from understudy.config.train import TrainConfig
+from understudy.data import Augmentation, Part
 from understudy.errors import UserError
 from understudy.methods import find
 from understudy.objective.term import Reads
 from understudy.objective.weights import linear
-from understudy.settings import Settings
-from understudy.stage import Stage
-from understudy.stored import Stored
 from understudy.terms import CE, KD, GradientAT, Hint, Term, as_sum
 from understudy.training import preflight
-from understudy.training.course import Course
 
-COURSE, CPU = Course(batch=16), Settings(device="cpu")
+CONFIG, CPU = TrainConfig(batch=16), Settings(device="cpu")
 
 
 def levels(findings):
@@ -35,7 +35,7 @@ def texts(findings, level="error"):
 def check(small):
     def check_objective(terms, student=None, teacher=None, data=None):
         own_teacher, own_student = small.networks()
-        stage = Stage("only", as_sum(terms), COURSE)
+        stage = Stage("only", as_sum(terms), CONFIG)
         teachers = [teacher or own_teacher]
         return list(preflight.check_stage(stage, student or own_student, teachers, data or small.data(), CPU))
 
@@ -67,7 +67,7 @@ def test_a_teacher_at_chance_level_is_refused_unless_told_otherwise(small):
 @pytest.mark.parametrize("option", ["lr_scale", "max_norm"])
 def test_a_pattern_that_matches_nothing_is_found_before_the_training(small, option):
     teacher, student = small.networks()
-    stage = Stage("only", as_sum(CE() + KD()), replace(COURSE, **{option: {"konv*": 0.5}}))
+    stage = Stage("only", as_sum(CE() + KD()), replace(CONFIG, **{option: {"konv*": 0.5}}))
     for timed in (True, False):
         said = texts(preflight.check_stage(stage, student, [teacher], small.data(), CPU, timed=timed))
         assert f"{option}: no " in said
@@ -94,7 +94,7 @@ def test_more_samples_are_looked_at_only_where_a_few_leave_a_doubt(small, monkey
 
 
 def test_of_a_student_without_parameters_it_is_said_that_nothing_would_train(small):
-    stage = Stage("only", as_sum(KD()), COURSE)
+    stage = Stage("only", as_sum(KD()), CONFIG)
     student = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())  # three channels, three classes
     findings = list(preflight.check_stage(stage, student, [small.Teacher()], small.data(), CPU))
     assert "would train nothing" in texts(findings)
@@ -102,7 +102,7 @@ def test_of_a_student_without_parameters_it_is_said_that_nothing_would_train(sma
 
 def test_what_takes_steps_is_left_out_where_nobody_reads_it(small):
     teacher, student = small.networks()
-    stage = Stage("only", as_sum(CE() + KD()), COURSE)
+    stage = Stage("only", as_sum(CE() + KD()), CONFIG)
     found = {
         timed: [
             finding.subject
@@ -217,7 +217,7 @@ def test_the_check_leaves_student_teacher_and_randomness_as_they_were(small):
     gradients = {name: (p.grad, p.grad.clone()) for name, p in student.named_parameters()}
     modes = [[m.training for m in n.modules()] for n in networks]
     random = torch.get_rng_state()
-    for stage in find("fitnets")(COURSE, pair="conv -> conv2"):
+    for stage in find("fitnets")(CONFIG, pair="conv -> conv2"):
         assert "error" not in levels(preflight.check_stage(stage, student, [teacher], small.data(), CPU))
     for network, state in zip(networks, before, strict=True):
         assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
@@ -234,8 +234,8 @@ def test_what_is_timed_is_a_whole_step_and_is_waited_for(small, monkeypatch, tmp
     monkeypatch.setattr(clock, "synchronize", lambda device: done.append("wait"))
     monkeypatch.setattr(torch.optim.SGD, "step", lambda self: done.append("step") or step(self))
     teacher, student = small.networks()
-    stage = Stage("only", as_sum(CE() + KD()), COURSE)
-    stored = Stored(folder=str(tmp_path))
+    stage = Stage("only", as_sum(CE() + KD()), CONFIG)
+    stored = StoredAnswers(folder=str(tmp_path))
     list(preflight.check_stage(stage, student, [teacher], small.data(), CPU, stored=stored))
     assert done == ["wait", "step", "wait"] * 3 + ["wait", "wait"] * 3  # the student's steps, the teacher's answers
 
@@ -245,29 +245,29 @@ def test_the_duration_counts_the_answers_that_are_kept(small, monkeypatch, tmp_p
         times = iter([20.0] * 3 + [15.0] * 3)  # three steps, and three times the teacher
         monkeypatch.setattr(preflight.clock, "timed", lambda work, device: (work(), next(times))[1])
         teacher, student = small.networks()
-        stage = Stage("only", as_sum(CE() + KD()), replace(COURSE, epochs=30, views=Views()))
+        stage = Stage("only", as_sum(CE() + KD()), replace(CONFIG, epochs=30, augmentation=Augmentation()))
         findings = list(preflight.check_stage(stage, student, [teacher], small.data(), CPU, stored=stored))
         (text,) = [f.text for f in findings if "roughly" in f.text]
         return float(re.search(r"roughly (\d+) min", text).group(1))
 
-    assert found(None) / found(Stored(folder=str(tmp_path))) == pytest.approx(30 / (1 + 29 * 0.25), rel=0.1)
+    assert found(None) / found(StoredAnswers(folder=str(tmp_path))) == pytest.approx(30 / (1 + 29 * 0.25), rel=0.1)
 
 
 @pytest.mark.parametrize(
-    ("terms", "course", "said"),
+    ("terms", "config", "said"),
     [
-        (CE() + KD(), COURSE, ["a table [stored] asks"]),
-        (CE() + Hint("conv -> conv2"), COURSE, ['a table [stored] with taps = "exact" asks']),
-        (CE() + KD(), replace(COURSE, epochs=8, views=Views(flip=True)), []),  # each view is seen once
-        (CE() + GradientAT("conv -> conv2"), COURSE, []),
-        (CE(), COURSE, []),
+        (CE() + KD(), CONFIG, ["a table [answers] asks"]),
+        (CE() + Hint("conv -> conv2"), CONFIG, ['a table [answers] with taps = "exact" asks']),
+        (CE() + KD(), replace(CONFIG, epochs=8, augmentation=Augmentation(flip=True)), []),  # each view is seen once
+        (CE() + GradientAT("conv -> conv2"), CONFIG, []),
+        (CE(), CONFIG, []),
     ],
     ids=["logits", "hidden values", "no view twice", "gradients", "no teacher"],
 )
-def test_stored_answers_are_proposed_where_they_would_pay(small, monkeypatch, terms, course, said):
+def test_stored_answers_are_proposed_where_they_would_pay(small, monkeypatch, terms, config, said):
     monkeypatch.setattr(preflight, "WORTH", 1.0)
     teacher, student = small.networks()
-    stage = Stage("only", as_sum(terms), course)
+    stage = Stage("only", as_sum(terms), config)
     found = list(preflight.check_stage(stage, student, [teacher], small.data(), CPU))
     about = [finding.text for finding in found if finding.subject.endswith("stored answers")]
     assert len(about) == len(said)

@@ -9,26 +9,26 @@ import pytest
 import torch
 
 from tests.conftest import Stopper
-from understudy.data import Views
+from understudy.config.optimizers import SGD, AdamW, RMSProp
+from understudy.config.schedules import Cosine, OneCycle
+from understudy.config.settings import Settings
+from understudy.config.train import TrainConfig
+from understudy.data import Augmentation
 from understudy.errors import UserError
 from understudy.methods import find
 from understudy.models import student as product
-from understudy.settings import Settings
 from understudy.training import checkpoints
-from understudy.training.course import Course
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.loop import Training
-from understudy.training.optimizers import SGD, AdamW, RMSProp
-from understudy.training.rates import Cosine, OneCycle
 
-PLAIN = Course(epochs=5, batch=16, optimizer=SGD(lr=0.05), rate=Cosine(warmup=0.5), keep="last")
+PLAIN = TrainConfig(epochs=5, batch=16, optimizer=SGD(lr=0.05), schedule=Cosine(warmup=0.5), keep="last")
 STEPS = 4 * PLAIN.epochs  # 72 training samples
-COURSES = {
+CONFIGS = {
     "sgd, every view, averaged weights, best kept": replace(
-        PLAIN, views=Views(shift=1, flip=True, cutout=2, mixup=0.4), ema=0.9, keep="best"
+        PLAIN, augmentation=Augmentation(shift=1, flip=True, cutout=2, mixup=0.4), ema=0.9, keep="best"
     ),
-    "adamw, one cycle, rates of single layers": replace(
-        PLAIN, optimizer=AdamW(lr=0.01), rate=OneCycle(), lr_scale={"conv1*": 0.1}, ema=0.99
+    "adamw, one cycle, schedules of single layers": replace(
+        PLAIN, optimizer=AdamW(lr=0.01), schedule=OneCycle(), lr_scale={"conv1*": 0.1}, ema=0.99
     ),
     "rmsprop, bounded kernels, patience": replace(
         PLAIN, optimizer=RMSProp(lr=0.003), max_norm={"conv*": 0.5}, patience=2, keep="best"
@@ -41,20 +41,20 @@ METHODS = {"fitnets": {"pair": "conv -> conv2", "hint_epochs": 2}, "fitnets-join
 def train(small, tmp_path):
     """One session of a training; answers with its student, or None where it was stopped."""
 
-    def session(course, *, method="fitnets", after=0, folder=None, channels_last=True, every=1e9, notes=None):
+    def session(config, *, method="fitnets", after=0, folder=None, channels_last=True, every=1e9, notes=None):
         teacher, student = small.networks()
         stop = StopRequest()
         stopper = Stopper(stop, after)
         training = Training(
             student,
             [teacher],
-            find(method)(course, **METHODS[method]),
+            find(method)(config, **METHODS[method]),
             small.data(),
             seed=3,
             settings=Settings(channels_last=channels_last, device="cpu"),
             checkpoint_folder=folder and folder / "checkpoints",
             metrics=folder and folder / "metrics.jsonl",
-            watcher=stopper,
+            callback=stopper,
             stop=stop,
             every=every,
         )
@@ -86,17 +86,17 @@ def without_seconds(path):
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
-@pytest.mark.parametrize("name", COURSES)
+@pytest.mark.parametrize("name", CONFIGS)
 def test_a_training_stopped_at_random_steps_ends_like_an_unbroken_one(train, tmp_path, name, channels_last):
-    course, dice = COURSES[name], random.Random(name)
-    unbroken = train(course, channels_last=channels_last, folder=tmp_path / "unbroken")
+    config, dice = CONFIGS[name], random.Random(name)
+    unbroken = train(config, channels_last=channels_last, folder=tmp_path / "unbroken")
     stops = [dice.randint(1, 7), dice.randint(1, 5), dice.randint(1, 4), dice.randint(1, 3), 1]  # in both stages
     for after in stops:
-        found = train(course, channels_last=channels_last, folder=tmp_path / "broken", after=after)
+        found = train(config, channels_last=channels_last, folder=tmp_path / "broken", after=after)
         if found:
             break
     else:
-        found = train(course, channels_last=channels_last, folder=tmp_path / "broken")
+        found = train(config, channels_last=channels_last, folder=tmp_path / "broken")
     assert same(found, unbroken)
     for folder, (training, _) in {"unbroken": unbroken, "broken": found}.items():
         product.save_weights(tmp_path / folder / product.WEIGHTS, training.student.state_dict())
@@ -106,19 +106,19 @@ def test_a_training_stopped_at_random_steps_ends_like_an_unbroken_one(train, tmp
 
 
 def test_every_single_step_of_both_stages_can_be_the_last_of_a_session(train, tmp_path):
-    course = COURSES["sgd, every view, averaged weights, best kept"]
-    unbroken = train(course)
+    config = CONFIGS["sgd, every view, averaged weights, best kept"]
+    unbroken = train(config)
     sessions = 0
-    while not (found := train(course, folder=tmp_path, after=1)):
+    while not (found := train(config, folder=tmp_path, after=1)):
         sessions += 1
     assert sessions == STEPS
     assert same(found, unbroken)
 
 
 def test_saving_and_folders_change_nothing(train, tmp_path):
-    course = COURSES["adamw, one cycle, rates of single layers"]
+    config = CONFIGS["adamw, one cycle, schedules of single layers"]
     assert same(
-        train(course, method="fitnets-joint"), train(course, method="fitnets-joint", folder=tmp_path, every=0.0)
+        train(config, method="fitnets-joint"), train(config, method="fitnets-joint", folder=tmp_path, every=0.0)
     )
 
 
@@ -131,29 +131,29 @@ def damaged(path, how):
 
 @pytest.mark.parametrize("how", ["flipped", "truncated", "empty"])
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before_and_says_so(train, tmp_path, how):
-    course, notes = PLAIN, []
-    unbroken = train(course)
-    assert train(course, folder=tmp_path, after=11, every=0.0) is None
+    config, notes = PLAIN, []
+    unbroken = train(config)
+    assert train(config, folder=tmp_path, after=11, every=0.0) is None
     newest = sorted((tmp_path / "checkpoints").glob("*.checkpoint"))
     assert len(newest) == 2
     damaged(newest[-1], how)
-    assert same(train(course, folder=tmp_path, notes=notes), unbroken)
+    assert same(train(config, folder=tmp_path, notes=notes), unbroken)
     assert len(notes) == 1
     assert str(newest[-1]) in notes[0]
     assert "falling back to the one before" in notes[0]
 
 
 def test_where_all_checkpoints_are_damaged_the_training_starts_anew_and_can_be_stopped_again(train, tmp_path):
-    course, notes = COURSES["sgd, every view, averaged weights, best kept"], []
-    unbroken = train(course, folder=tmp_path / "unbroken")
+    config, notes = CONFIGS["sgd, every view, averaged weights, best kept"], []
+    unbroken = train(config, folder=tmp_path / "unbroken")
     folder = tmp_path / "broken"
-    assert train(course, folder=folder, after=15, every=0.0) is None
+    assert train(config, folder=folder, after=15, every=0.0) is None
     for path in (folder / "checkpoints").glob("*.checkpoint"):
         damaged(path, "flipped")
-    assert train(course, folder=folder, after=6, every=0.0, notes=notes) is None
+    assert train(config, folder=folder, after=6, every=0.0, notes=notes) is None
     assert "starting anew" in notes[-1]
     notes.clear()
-    found = train(course, folder=folder, notes=notes)
+    found = train(config, folder=folder, notes=notes)
     assert notes == []  # the damaged ones, from further on, do not stand in the way of the new ones
     assert same(found, unbroken)
     assert without_seconds(folder / "metrics.jsonl") == without_seconds(tmp_path / "unbroken/metrics.jsonl")

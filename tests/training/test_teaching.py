@@ -7,23 +7,23 @@ import pytest
 import torch
 from torch import nn
 
+from understudy.config.optimizers import SGD
+from understudy.config.settings import Settings
+from understudy.config.stage import Stage
+from understudy.config.train import TrainConfig
 from understudy.methods import find
 from understudy.models import NetworkSpec, Normalized
 from understudy.objective import Objective
-from understudy.settings import Settings
-from understudy.stage import Stage
 from understudy.taps import TappedNetwork
 from understudy.teacher import stand_in as teaching
 from understudy.teacher.folding import copied, fold
 from understudy.teacher.stand_in import StandIns
 from understudy.terms import CE, KD, GradientAT, Hint
-from understudy.training.apparatus import Apparatus
-from understudy.training.course import Course
 from understudy.training.loop import Training
-from understudy.training.optimizers import SGD
+from understudy.training.stage_state import StageState
 
 CPU = Settings(device="cpu")
-COURSE = Course(epochs=2, batch=16, optimizer=SGD(lr=0.05), keep="last")
+CONFIG = TrainConfig(epochs=2, batch=16, optimizer=SGD(lr=0.05), keep="last")
 NETWORKS = {
     "resnet": ("resnet8", {"widths": [4, 4, 8]}, ["layer1", "layer2.0.bn1", "layer2.0.conv2", "layer3.0.bn1:input"]),
     "wide resnet": ("wrn-10-1", {}, ["block1", "block2.0.conv1", "block2.0.bn2"]),
@@ -209,7 +209,7 @@ def test_a_training_with_a_lean_teacher_ends_beside_that_with_the_plain_one(smal
         teacher, _ = built("resnet")
         _, student = small.networks()
         own = {"pair": "layer2 -> conv2", "hint_epochs": 1} if method == "fitnets" else {}
-        stages = find(method)(COURSE, **own)
+        stages = find(method)(CONFIG, **own)
         Training(student, [teacher], stages, small.data(), settings=replace(CPU, teacher=how)).run()
         ends.append(student.state_dict())
     for name, value in ends[0].items():
@@ -237,12 +237,12 @@ def chain(role):
 
 def test_a_stage_of_hints_runs_neither_network_deeper_than_its_deepest_tap(small):
     data = small.data(validation=0)
-    stage = Stage("hints", Hint("1 -> 2") + Hint("0 -> 0"), COURSE)
-    apparatus = Apparatus(stage, chain("student"), [chain("teacher")], data, CPU)
-    (batch, *_) = apparatus.batches(0)
+    stage = Stage("hints", Hint("1 -> 2") + Hint("0 -> 0"), CONFIG)
+    stage_state = StageState(stage, chain("student"), [chain("teacher")], data, CPU)
+    (batch, *_) = stage_state.batches(0)
     Counted.calls.clear()
-    loss, _ = apparatus.losses(batch, 0.0)
-    apparatus.step(loss)
+    loss, _ = stage_state.losses(batch, 0.0)
+    stage_state.step(loss)
     assert Counted.calls == {"teacher 0": 1, "teacher 1": 1, "student 0": 1, "student 1": 1, "student 2": 1}
 
 

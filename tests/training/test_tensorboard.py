@@ -6,9 +6,9 @@ import pytest
 
 from understudy.errors import OptionalPackageError
 from understudy.training import metrics
+from understudy.training.callbacks import Callback, Callbacks
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.tensorboard import TensorBoard
-from understudy.training.watch import Watcher, Watchers
 
 pytest.importorskip("tensorboard")
 
@@ -21,7 +21,7 @@ def scalars(folder):
     return {name: [(event.step, event.value) for event in found.Scalars(name)] for name in found.Tags()["scalars"]}
 
 
-class StopsAfter(Watcher):
+class StopsAfter(Callback):
     def __init__(self, epochs):
         self.left, self.stop = epochs, StopRequest()
 
@@ -35,8 +35,8 @@ def test_events_are_those_of_the_metrics_also_after_a_stop(make_run, tmp_path):
     events = tmp_path / "events"
     stops = StopsAfter(3)
     with pytest.raises(Stopped):
-        make_run(watcher=Watchers(stops, TensorBoard(events)), stop=stops.stop).execute()
-    make_run(watcher=TensorBoard(events)).execute()
+        make_run(callback=Callbacks(stops, TensorBoard(events)), stop=stops.stop).execute()
+    make_run(callback=TensorBoard(events)).execute()
     lines = metrics.read(tmp_path / "run" / "metrics.jsonl")
     assert {path.name for path in (events / "fitnets-0").iterdir()} == {line["stage"] for line in lines}
     for stage in {line["stage"] for line in lines}:
@@ -53,14 +53,14 @@ def test_events_are_those_of_the_metrics_also_after_a_stop(make_run, tmp_path):
 def test_several_watchers_are_all_told_everything():
     told = []
 
-    class Tells(Watcher):
+    class Tells(Callback):
         def __getattribute__(self, name):
             return lambda *args: told.append((name, args))
 
-    watchers = Watchers(Tells(), Tells())
-    calls = [name for name in vars(Watcher) if not name.startswith("_")]
+    callbacks = Callbacks(Tells(), Tells())
+    calls = [name for name in vars(Callback) if not name.startswith("_")]
     for name in calls:
-        getattr(watchers, name)("anything")
+        getattr(callbacks, name)("anything")
     assert told == [(name, ("anything",)) for name in calls for _ in range(2)]
 
 

@@ -5,34 +5,36 @@ from dataclasses import replace
 import pytest
 import torch
 
-from understudy import Course, Settings, Views, optimizers
+from understudy import Augmentation, Settings, TrainConfig, optimizers
 from understudy.data.parts import Batch
 from understudy.methods import find
 from understudy.teacher import shared as sharing
 from understudy.teacher.shared import SharedPasses
 from understudy.training import checkpoints
+from understudy.training.interleaved import Turns
 from understudy.training.loop import Training
-from understudy.training.turns import Turns
 
-COURSE = Course(epochs=3, batch=24, optimizer=optimizers.SGD(lr=0.05), views=Views(flip=True), keep="last")
+CONFIG = TrainConfig(
+    epochs=3, batch=24, optimizer=optimizers.SGD(lr=0.05), augmentation=Augmentation(flip=True), keep="last"
+)
 STEPS = 9  # of 72 samples
 KNOWN = 1  # time that each training asks a teacher to know it again
 
 
 def trainings(small, kinds, shared=None):
-    """One for each (course, seed, temperature), all from one teacher and on one data set."""
+    """One for each (config, seed, temperature), all from one teacher and on one data set."""
     teacher, data = small.networks()[0], small.data()
     return [
         Training(
             small.networks(seed)[1],
             [teacher],
-            find("kd")(course, temperature=temperature),
+            find("kd")(config, temperature=temperature),
             data,
             seed=seed,
             settings=Settings(device="cpu"),
             shared=shared,
         )
-        for course, seed, temperature in kinds
+        for config, seed, temperature in kinds
     ]
 
 
@@ -58,11 +60,11 @@ def in_turn(small, kinds, first=0):
 @pytest.mark.parametrize(
     ("kinds", "expected"),
     [
-        ([(COURSE, 0, 1.0), (COURSE, 0, 4.0), (COURSE, 0, 8.0)], STEPS),
-        ([(COURSE, 0, 4.0), (COURSE, 1, 4.0)], 2 * STEPS),
-        ([(replace(COURSE, order_seed=5), 0, 4.0), (replace(COURSE, order_seed=5), 1, 4.0)], STEPS),
-        ([(COURSE, 0, 4.0), (replace(COURSE, views=Views()), 0, 4.0)], 2 * STEPS),
-        ([(COURSE, 0, 4.0), (replace(COURSE, epochs=2), 0, 4.0)], STEPS),
+        ([(CONFIG, 0, 1.0), (CONFIG, 0, 4.0), (CONFIG, 0, 8.0)], STEPS),
+        ([(CONFIG, 0, 4.0), (CONFIG, 1, 4.0)], 2 * STEPS),
+        ([(replace(CONFIG, order_seed=5), 0, 4.0), (replace(CONFIG, order_seed=5), 1, 4.0)], STEPS),
+        ([(CONFIG, 0, 4.0), (replace(CONFIG, augmentation=Augmentation()), 0, 4.0)], 2 * STEPS),
+        ([(CONFIG, 0, 4.0), (replace(CONFIG, epochs=2), 0, 4.0)], STEPS),
     ],
     ids=["temperatures", "seeds", "seeds-in-one-order", "views", "lengths"],
 )
@@ -77,7 +79,7 @@ def test_each_ends_as_alone_and_the_teacher_answers_once_where_batches_are_alike
 
 
 def test_whoever_comes_later_goes_with_the_others_who_do(small, asked):
-    waiting = trainings(small, [(COURSE, 0, temperature) for temperature in (1.0, 2.0, 4.0, 8.0)], SharedPasses(2))
+    waiting = trainings(small, [(CONFIG, 0, temperature) for temperature in (1.0, 2.0, 4.0, 8.0)], SharedPasses(2))
     turns = Turns()
     for training in waiting[:2]:
         turns.add(training)
@@ -97,7 +99,7 @@ def test_two_teachers_of_equal_weights_are_not_mistaken_for_each_other(small, as
         def forward(self, x):
             return self.factor * super().forward(x)
 
-    found = trainings(small, [(COURSE, 0, 4.0), (COURSE, 0, 4.0)], SharedPasses(2))
+    found = trainings(small, [(CONFIG, 0, 4.0), (CONFIG, 0, 4.0)], SharedPasses(2))
     teachers = [Scaled(), Scaled()]
     teachers[1].load_state_dict(teachers[0].state_dict())
     teachers[1].factor = 0.5
@@ -116,7 +118,7 @@ def test_a_teacher_that_draws_answers_each_one_anew(small, asked):
         def forward(self, x):
             return super().forward(x) + torch.rand(())
 
-    found, turns = trainings(small, [(COURSE, 0, 4.0), (COURSE, 0, 8.0)], SharedPasses(2)), Turns()
+    found, turns = trainings(small, [(CONFIG, 0, 4.0), (CONFIG, 0, 8.0)], SharedPasses(2)), Turns()
     teacher = Drawing()
     for training in found:
         training.teachers = [training.settings.place(teacher)]
@@ -127,11 +129,11 @@ def test_a_teacher_that_draws_answers_each_one_anew(small, asked):
 
 
 def test_those_that_cannot_save_do_not_keep_others_from_it(small, tmp_path):
-    begun, told = trainings(small, [(COURSE, 0, 1.0), (COURSE, 0, 4.0)]), []
+    begun, told = trainings(small, [(CONFIG, 0, 1.0), (CONFIG, 0, 4.0)]), []
     turns = Turns()
     for number, training in enumerate(begun):
         training.checkpoint_folder = tmp_path / str(number)
-        training.watcher.note = told.append
+        training.callback.note = told.append
         turns.add(training)
     for _, steps in turns._under_way:
         for _ in range(2):
@@ -144,7 +146,7 @@ def test_those_that_cannot_save_do_not_keep_others_from_it(small, tmp_path):
 
 
 def test_who_is_behind_catches_up_and_then_shares(small, asked):
-    in_turn(small, [(COURSE, 0, 1.0), (COURSE, 0, 4.0)], first=4)
+    in_turn(small, [(CONFIG, 0, 1.0), (CONFIG, 0, 4.0)], first=4)
     assert len(asked) == 4 + STEPS + 2 * KNOWN
 
 

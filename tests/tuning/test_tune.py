@@ -20,7 +20,7 @@ from tests.runs.test_assistants import AUTO
 from understudy import recipe as recipes
 from understudy.errors import UserError
 from understudy.files import read_json
-from understudy.plans import Store
+from understudy.plans import TrainingCache
 from understudy.plans.training import Casts
 from understudy.report import write_report
 from understudy.report.reading import read_result
@@ -48,9 +48,13 @@ def text(recipe="", methods=KD):
 def make(workplace, tmp_path):
     """A search of the workplace's recipe; ``out`` is the name of its folder."""
 
-    def build(*changes, search=SPACE, out="tune", recipe=None, watcher=None, seconds=20.0, store=None, **tune):
+    def build(*changes, search=SPACE, out="tune", recipe=None, callback=None, seconds=20.0, cache=None, **tune):
         read = recipes.parse_searched(recipe or text(), "recipe.toml", [*SMALL, *changes], search, **tune)
-        options = {"watcher": watcher, "checkpoint_seconds": seconds, "store": store and Store(tmp_path / store)}
+        options = {
+            "callback": callback,
+            "checkpoint_seconds": seconds,
+            "store": cache and TrainingCache(tmp_path / cache),
+        }
         return Tuning(read, tmp_path / out, casts=Casts(["smallnets"]), **options)
 
     return build
@@ -231,7 +235,7 @@ def test_a_small_space_is_tried_once_each_and_then_the_search_ends(make):
         def note(self, text):
             told.append(text)
 
-    found = make("train.epochs=1", search=["methods.kd.temperature={1, 2, 3}"], watcher=Listener()).search(9)
+    found = make("train.epochs=1", search=["methods.kd.temperature={1, 2, 3}"], callback=Listener()).search(9)
     assert sorted(trial.values["methods.kd.temperature"] for trial in found) == [1, 2, 3]
     assert "after 3 trials" in told[-1]
 
@@ -272,7 +276,7 @@ def test_every_seed_of_a_trial_counts_and_the_first_alone_is_judged(make):
         def epoch_ends(self, record):
             reported.append((record["training"], record["epoch"]))
 
-    tuning = make("train.epochs=2", seeds=[0, 5], search=["methods.kd.temperature={1, 2}"], watcher=Listener())
+    tuning = make("train.epochs=2", seeds=[0, 5], search=["methods.kd.temperature={1, 2}"], callback=Listener())
     (trial,) = tuning.search(1)
     assert reported == [("kd-0", 1), ("kd-0", 2), ("kd-5", 1), ("kd-5", 2)]
     assert list(trial.curve) == [1, 2]
@@ -380,7 +384,7 @@ def test_with_a_store_nothing_is_trained_again_and_the_search_is_the_same(make, 
     stopped = [trial for trial in trials if trial.state == "stopped"]
     assert stopped
     assert trained == ["teacher-0", *["kd-0"] * 4]
-    assert len(list(Store(tmp_path / "store").entries())) == 1 + 4 - len(stopped)
+    assert len(list(TrainingCache(tmp_path / "store").entries())) == 1 + 4 - len(stopped)
     del trained[:]
     other = make(*changes, out="other", **search)
     assert execute(other, 4).trials == trials
@@ -485,7 +489,7 @@ def test_proposals_learn_from_the_trials_before_them(workplace, tmp_path):
 
 
 def test_stored_answers_are_shared_by_all_trials(make):
-    recipe = text("[stored]\nviews = 1\nseed = 0\n")
+    recipe = text("[answers]\nviews = 1\nseed = 0\n")
     tuning = make("train.epochs=2", recipe=recipe, search=["methods.kd.temperature={1, 2}"])
     assert [trial.state for trial in tuning.search(2)] == ["complete", "complete"]
     assert (tuning.folder.path / "stored").is_dir()

@@ -19,14 +19,14 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
-from understudy import hardware
+from understudy.answers import StoredAnswers
 from understudy.bench.steps import interleaved, median_ratio
+from understudy.config import hardware
+from understudy.config.settings import Settings
+from understudy.config.stage import Stage
 from understudy.errors import UserError
 from understudy.recipe import Recipe
 from understudy.runs.rehearsal import Rehearsals
-from understudy.settings import Settings
-from understudy.stage import Stage
-from understudy.stored import Stored
 from understudy.teacher.stand_in import TimedStandIns
 from understudy.training.loop import Training
 
@@ -62,7 +62,7 @@ def choose(recipe: Recipe, rehearsals: Rehearsals, named: Collection[str] = (), 
         seconds: to compare two settings for.
     """
     name, number = longest(recipe, rehearsals)
-    with Trials(rehearsals.student(name, recipe.stored), number, seconds) as trials:
+    with Trials(rehearsals.student(name, recipe.answers), number, seconds) as trials:
         return fastest(recipe.settings, trials.times, trials.open(named))
 
 
@@ -94,14 +94,14 @@ def longest(recipe: Recipe, rehearsals: Rehearsals) -> tuple[str, int]:
     lengths: dict[tuple[str, int], int] = {}
     for name in recipe.methods:
         for number, stage in enumerate(rehearsals.student(name).stages):
-            lengths[name, number] = stage.course.epochs * (2 if _runs_teacher(stage, recipe.stored) else 1)
+            lengths[name, number] = stage.config.epochs * (2 if _runs_teacher(stage, recipe.answers) else 1)
     return max(lengths, key=lambda place: lengths[place])
 
 
-def _runs_teacher(stage: Stage, stored: Stored | None) -> bool:
+def _runs_teacher(stage: Stage, stored: StoredAnswers | None) -> bool:
     """Whether most steps of a stage run a teacher."""
     reads = stage.objective.reads
-    return reads.teacher and not (stored and stored.mostly_read(stage.course, reads))
+    return reads.teacher and not (stored and stored.mostly_read(stage.config, reads))
 
 
 class Trials:
@@ -112,7 +112,7 @@ class Trials:
         self.stand_ins = TimedStandIns()
         reads = self.stage.objective.reads
         stored = training.stored
-        self.stored = stored if stored and stored.mostly_read(self.stage.course, reads) else None
+        self.stored = stored if stored and stored.mostly_read(self.stage.config, reads) else None
         self.steps: dict[Settings, Callable[[], None]] = {}
 
     def __enter__(self) -> "Trials":
@@ -149,7 +149,7 @@ class Trials:
 
     def _together(self, settings: Settings) -> int:
         """The steps whose batches a teacher answers at once: no more than an epoch has."""
-        return min(settings.teacher_batches, self.training.data.train.steps(self.stage.course.batch))
+        return min(settings.teacher_batches, self.training.data.train.steps(self.stage.config.batch))
 
     def _step(self, settings: Settings) -> Callable[[], None]:
         of = self.training
@@ -172,7 +172,7 @@ class Trials:
             with settings.in_force():
                 training.advance(self.stage, next(batches), time.monotonic())
 
-        if training.apparatus.stored:
+        if training.stage_state.stored:
             for _ in range(1 + self._together(settings)):  # the answers are stored, then compared; other steps read
                 step()
         return step

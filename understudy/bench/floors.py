@@ -10,11 +10,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from understudy.config.optimizers import parameter_groups
+from understudy.config.stage import Stage
 from understudy.data.parts import Batch
-from understudy.stage import Stage
 from understudy.taps import Answer, TappedNetwork, call
 from understudy.training.loop import Training
-from understudy.training.optimizers import parameter_groups
 
 Step = Callable[[], None]
 
@@ -23,14 +23,14 @@ class Floor:
     """A plain hand-written loop around copies of a training's networks; one batch, until it takes another."""
 
     def __init__(self, training: Training, stage: Stage, batch: Batch):
-        reads, course = stage.objective.reads, stage.course
+        reads, config = stage.objective.reads, stage.config
         self.settings, self.task = training.settings, training.data.task
         self.take(batch)
         student = copy.deepcopy(training.student).train()
         network = self.settings.compiled(student)
         self.student = TappedNetwork(network, reads.student_taps, cut=not reads.student_output, task=self.task)
-        self.optimizer = course.optimizer.build(
-            parameter_groups(student, nn.ModuleDict(), course.optimizer.lr, course.lr_scale)
+        self.optimizer = config.optimizer.build(
+            parameter_groups(student, nn.ModuleDict(), config.optimizer.lr, config.lr_scale)
         )
         cut = bool(reads.teacher_taps) and not reads.teacher_output
         first, *others = training.teachers if reads.teacher else [None]

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from understudy.hardware import synchronize
-from understudy.training.apparatus import Apparatus
+from understudy.config.hardware import synchronize
+from understudy.training.stage_state import StageState
 
-PARTS = ("data", "teacher", "student", "losses", "rivals", "backward", "optimizer", "loop")
+PARTS = ("data", "teacher", "student", "losses", "adversaries", "backward", "optimizer", "loop")
 
 
 class Parts:
@@ -33,15 +33,15 @@ class Parts:
             self._charge()
             self._open.pop()
 
-    def watch(self, apparatus: Apparatus) -> None:
-        """From here on, every step of ``apparatus`` is split."""
-        objective, optimizers = apparatus.objective, [apparatus.optimizer, apparatus.rivals]
+    def watch(self, stage_state: StageState) -> None:
+        """From here on, every step of ``stage_state`` is split."""
+        objective, optimizers = stage_state.objective, [stage_state.optimizer, stage_state.adversaries]
         owners: list[tuple[Any, dict[str, str]]] = [
             (objective, {"read": "teacher", "answer": "student", "judge": "losses", "learn": "optimizer"}),
-            (apparatus, {"step": "backward", "_step_rivals": "rivals"}),
-            (apparatus.stored, {"answers": "teacher"}),
-            (apparatus.bounds, {"apply": "optimizer"}),
-            (apparatus.average, {"update": "optimizer"}),
+            (stage_state, {"step": "backward", "_step_rivals": "adversaries"}),
+            (stage_state.stored, {"answers": "teacher"}),
+            (stage_state.bounds, {"apply": "optimizer"}),
+            (stage_state.average, {"update": "optimizer"}),
             *((optimizer, {"step": "optimizer", "zero_grad": "optimizer"}) for optimizer in optimizers),
         ]
         for owner, functions in owners:

@@ -12,10 +12,10 @@ import torch
 
 from understudy.bench.floors import Floor
 from understudy.bench.parts import Parts
+from understudy.config.hardware import synchronize, timed
+from understudy.config.stage import Stage
 from understudy.data.parts import Batch
-from understudy.hardware import synchronize, timed
-from understudy.measure.surroundings import peak_memory, reset_peak_memory
-from understudy.stage import Stage
+from understudy.measure.machine import peak_memory, reset_peak_memory
 from understudy.training.loop import Training
 
 WARM_UP = 3
@@ -50,7 +50,9 @@ def step_cost(training: Training, number: int, *, seconds: float = 5.0) -> StepC
         training.place.stage = number
         reset_peak_memory(device)  # other stages, and the search for settings, have taken some
         training.open(stage)
-        warm_up = max(WARM_UP, training.apparatus.together + 1)  # memory is at its height when a teacher is asked again
+        warm_up = max(
+            WARM_UP, training.stage_state.together + 1
+        )  # memory is at its height when a teacher is asked again
         for batch in itertools.islice(_endless(training, stage), warm_up):
             training.advance(stage, batch, time.monotonic())
         found = peak_memory(device)  # before anything else than the training takes some
@@ -111,7 +113,7 @@ def _repeats(run: Callable[[], object], device: torch.device, multiple: int) -> 
 
 
 def _interleaved(training: Training, stage: Stage, seconds: float) -> dict[str, list[float]]:
-    training.place.step, together = 0, training.apparatus.together
+    training.place.step, together = 0, training.stage_state.together
     few = list(itertools.islice(training.batches(stage), together))  # about which the teacher is asked at once
     floor, batches = Floor(training, stage, few[0]), itertools.cycle(few)
 
@@ -126,9 +128,9 @@ def _interleaved(training: Training, stage: Stage, seconds: float) -> dict[str, 
 def _split(training: Training, stage: Stage, seconds: float) -> dict[str, float]:
     """Milliseconds of each part of a step, as it is in a training: the next batch is waited for, then taken."""
     parts = Parts(training.settings.torch_device)
-    parts.watch(training.apparatus)
+    parts.watch(training.stage_state)
     rows: list[dict[str, float]] = []
-    together = training.apparatus.together  # one step of them asks the teacher for all
+    together = training.stage_state.together  # one step of them asks the teacher for all
     feed = _endless(training, stage)
     end = time.perf_counter() + seconds
     while len(rows) < LEAST_ROUNDS or time.perf_counter() < end:
@@ -164,7 +166,7 @@ def _endless(training: Training, stage: Stage) -> Iterator[Batch]:
     """
     while True:
         training.place.step = 0
-        if training.apparatus.stored:
+        if training.stage_state.stored:
             yield from itertools.islice(training.batches(stage), WARM_UP)
         else:
             yield from training.batches(stage)

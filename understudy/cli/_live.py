@@ -7,12 +7,12 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from understudy.training.watch import Watcher
+from understudy.training.callbacks import Callback
 
 REFRESH = 0.1  # seconds between two looks at the loss
 
 
-class Live(Watcher):
+class Live(Callback):
     """A line for every training: done ones stay, those that go on move."""
 
     def __init__(self, console: Console):
@@ -39,7 +39,7 @@ class Live(Watcher):
         if self.console.is_terminal:
             self.bars.stop()
 
-    def of(self, training: str) -> "Watcher":
+    def of(self, training: str) -> "Callback":
         return self.trainings.setdefault(training, _Line(self, training))
 
     def downloads(self, file: str, done: int, total: int | None) -> None:
@@ -62,7 +62,7 @@ class Live(Watcher):
             self.console.print(text, markup=False, highlight=False)
 
 
-class _Line(Watcher):
+class _Line(Callback):
     """One training's bar."""
 
     def __init__(self, live: Live, training: str):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from understudy.plans import Store
+from understudy.plans import TrainingCache
 from understudy.plans.cache import ENVIRONMENT
 
 RecipeArgument = Annotated[Path, typer.Argument(help="A recipe in TOML.", show_default=False)]
@@ -56,7 +56,7 @@ class TrainOptions(ReadOptions):
 
     seconds: Annotated[float, typer.Option("--checkpoint-seconds", min=0, help="Between two checkpoints.")] = 20.0
     check: Annotated[bool, typer.Option(help="Run the pre-flight check first.")] = True
-    store: Annotated[
+    cache: Annotated[
         Path | None,
         typer.Option(
             envvar=ENVIRONMENT, help="Finished trainings are taken from here, and put here.", show_default=False
@@ -64,8 +64,8 @@ class TrainOptions(ReadOptions):
     ] = None
 
     @property
-    def opened_store(self) -> Store | None:
-        return Store(self.store.expanduser()) if self.store else None
+    def opened_cache(self) -> TrainingCache | None:
+        return TrainingCache(self.cache.expanduser()) if self.cache else None
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
         )
         for field in sorted(fields(kind), key=lambda field: field.name == "json")  # which comes last everywhere
     ]
-    del called.__wrapped__  # type: ignore[attr-defined]  # or typer would read the signature of the command itself
+    del called.__wrapped__  # or typer would read the signature of the command itself
     called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return called

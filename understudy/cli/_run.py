@@ -7,10 +7,11 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 
-from understudy import hardware
 from understudy.cli._live import span
 from understudy.cli._options import RunOptions
 from understudy.cli._shared import err, print_findings, print_json
+from understudy.config import hardware
+from understudy.config.settings import Settings
 from understudy.errors import UserError
 from understudy.plans import Node, Plan
 from understudy.plans.engines import Request, engines
@@ -22,9 +23,8 @@ from understudy.runs import Run
 from understudy.runs.durations import Forecast
 from understudy.runs.folder import RunFolder
 from understudy.runs.workers import workers_by_rule
-from understudy.settings import Settings
+from understudy.training.callbacks import Callback
 from understudy.training.preflight import Finding
-from understudy.training.watch import Watcher
 
 R = TypeVar("R", bound=Run)
 
@@ -33,7 +33,7 @@ def prepared(
     make: Callable[..., R],
     recipe: Recipe,
     options: RunOptions,
-    watcher: Watcher,
+    callback: Callback,
     folder: Path,
     first: Callable[[Recipe, Cast], Plan] = Run.first,
 ) -> R:
@@ -42,7 +42,7 @@ def prepared(
     What a recipe leaves open is as it was when the run in ``folder`` began. Otherwise the number of workers follows
     from the plan of ``first`` trainings, and the threads of each from the number of workers.
     """
-    casts = Casts(options.trust or (), watcher.downloads)
+    casts = Casts(options.trust or (), callback.downloads)
     begun = RunFolder(folder).settings()
     settings = recipe.settings
     if begun and settings.threads is None:
@@ -61,7 +61,7 @@ def prepared(
     return make(
         recipe.model_copy(update={"settings": settings}),
         casts=casts,
-        engine=lambda casts, watcher, stop: engine.make(request, casts, watcher, stop),
+        engine=lambda casts, callback, stop: engine.make(request, casts, callback, stop),
         threads=threads,
     )
 

@@ -25,7 +25,7 @@ def at_a_terminal() -> bool:
 
 def confirmed(student: Path, trust: Sequence[str] | None) -> list[str]:
     """What is trusted; at a terminal a student that runs code asks for it, elsewhere it must be named."""
-    from understudy.export.opening import needs_trust
+    from understudy.export.open import needs_trust
 
     named = list(trust or [])
     needed = needs_trust(student)

@@ -12,21 +12,22 @@ from rich.console import Console
 from rich.table import Table
 
 from understudy import recipe as recipes
+from understudy.answers import StoredAnswers
 from understudy.bench.choose import CHOOSABLE, Choice, choose
 from understudy.bench.steps import StepCost, step_cost
 from understudy.cli._live import Live
 from understudy.cli._options import ReadOptions, RecipeArgument, with_options
 from understudy.cli._run import one_by_one
 from understudy.cli._shared import err, out, print_json
+from understudy.config.settings import Settings
 from understudy.errors import UserError, did_you_mean
-from understudy.measure.surroundings import command, machine, versions
+from understudy.measure.machine import command, machine, versions
 from understudy.plans.training import Casts
 from understudy.recipe import Recipe
-from understudy.recipe.read import load, text_of, without_nones
+from understudy.recipe.overrides import without_nones
+from understudy.recipe.read import load, text_of
 from understudy.runs import Run
 from understudy.runs.rehearsal import Rehearsals
-from understudy.settings import Settings
-from understudy.stored import Stored
 
 
 @with_options
@@ -57,8 +58,8 @@ def bench(
             choice = choose(rehearsals.recipe, rehearsals, named, seconds=seconds)
         else:
             read = one_by_one(recipes.read(recipe, options.changes or [], settings=options.settings))
-            run = Run(_of(read, method), Path(nowhere), watcher=live, casts=casts)
-            stored = read.stored.aside(Path(nowhere) / "stored") if read.stored else None
+            run = Run(_of(read, method), Path(nowhere), callback=live, casts=casts)
+            stored = read.answers.aside(Path(nowhere) / "stored") if read.answers else None
             costs = {name: list(_costs(run, name, stored, seconds)) for name in run.recipe.methods}
     if choosing:
         _tell(choice, recipe if write else None, json=options.json)
@@ -91,7 +92,7 @@ def _of(recipe: Recipe, method: str | None) -> Recipe:
     return recipe.model_copy(update={"methods": {method: recipe.methods[method]}})
 
 
-def _costs(run: Run, name: str, stored: Stored | None, seconds: float) -> Iterator[StepCost]:
+def _costs(run: Run, name: str, stored: StoredAnswers | None, seconds: float) -> Iterator[StepCost]:
     """Of each stage of a method, each in a training of its own. What the weights are makes no difference."""
     for number in range(len(run.rehearsals().student(name).stages)):
         yield step_cost(run.rehearsals().student(name, stored), number, seconds=seconds)

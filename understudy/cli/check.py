@@ -26,7 +26,7 @@ def check(
     """
     with tempfile.TemporaryDirectory() as nowhere, Live(err) as live:
         read = recipes.read(recipe, options.changes or [], settings=options.settings)
-        make = partial(Run, out=Path(nowhere), watcher=live)
+        make = partial(Run, out=Path(nowhere), callback=live)
         findings = list(prepared(make, read, RunOptions(trust=options.trust), live, Path(nowhere)).check())
     if options.json:
         print_json([asdict(finding) for finding in findings])

@@ -13,6 +13,7 @@ from understudy.cli._shared import err, out, print_json
 from understudy.recipe import Recipe
 from understudy.recipe.build import PACKAGE
 from understudy.report import write_report
+from understudy.report.text import show
 from understudy.runs import Run
 from understudy.training.interrupt import listening
 
@@ -25,7 +26,7 @@ def demo(
     train_teacher: Annotated[
         bool, typer.Option("--train-teacher", help="Train a teacher first, on the demo's own images.")
     ] = False,
-    show: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
+    open_report: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Train a thin, deep student alone, by soft targets, and as a FitNet, and see whether distillation helps.
@@ -35,7 +36,7 @@ def demo(
     recipe = _recipe(seeds, train_teacher)
     _introduce(recipe)
     with listening() as stop, Live(err) as live:
-        run = Run(recipe, folder, watcher=live, stop=stop)
+        run = Run(recipe, folder, callback=live, stop=stop)
         run.folder.look(recipes.write(recipe))
         if run.complete:
             err.print(f"this demo ran before; delete {folder} to see it train again", style="yellow", markup=False)
@@ -47,7 +48,7 @@ def demo(
         show(result, out)
         out.print(f"report: {page.resolve().as_uri()}", markup=False, highlight=False, soft_wrap=True)
         out.print(f"student: {folder / 'student.safetensors'}", markup=False, highlight=False, soft_wrap=True)
-    if show:
+    if open_report:
         webbrowser.open(page.resolve().as_uri())
 
 

@@ -13,6 +13,7 @@ from understudy.cli._live import Live
 from understudy.cli._options import OutOption, RunOptions, with_options
 from understudy.cli._run import prepared, show_plan
 from understudy.cli._shared import err, out, print_findings, print_json
+from understudy.config.settings import Settings
 from understudy.errors import UserError, did_you_mean
 from understudy.measure.latency import need_onnx_runtime
 from understudy.methods import METHODS
@@ -23,11 +24,10 @@ from understudy.report import write_report
 from understudy.report.text import show
 from understudy.runs import Run
 from understudy.runs.folder import RunFolder
-from understudy.settings import Settings
 from understudy.training import preflight
+from understudy.training.callbacks import Callbacks
 from understudy.training.interrupt import listening
 from understudy.training.tensorboard import EVENTS, TensorBoard
-from understudy.training.watch import Watchers
 
 DEMO = PACKAGE / "demo" / "demo.toml"
 # Between the demo's two networks, for methods that need one: the student at twice its width.
@@ -69,10 +69,10 @@ def distill(
         make = partial(
             Run,
             out=folder,
-            watcher=Watchers(live, *events),
+            callback=Callbacks(live, *events),
             stop=stop,
             checkpoint_seconds=options.seconds,
-            store=options.opened_store,
+            cache=options.opened_cache,
             onnx=onnx,
         )
         run = prepared(make, read, options, live, folder)

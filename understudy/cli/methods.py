@@ -10,9 +10,9 @@ from rich.table import Table
 from understudy import methods as registry
 from understudy.cli._options import JsonOption
 from understudy.cli._shared import err, out, print_json
+from understudy.config.train import TrainConfig
 from understudy.methods.costs import cost, measured
-from understudy.proposals import PLACEHOLDERS
-from understudy.training.course import Course
+from understudy.taps.defaults import PLACEHOLDERS
 
 
 def methods(
@@ -51,7 +51,7 @@ def _reads(method: registry.Method) -> list[str]:
     if method.family == "own":
         return []
     given = {key: PLACEHOLDERS[key] for key in method.needed}
-    reads = [stage.objective.reads for stage in method(Course(), **given)]
+    reads = [stage.objective.reads for stage in method(TrainConfig(), **given)]
     found = {
         "teacher's logits": any(r.teacher_logits for r in reads),
         "teacher's dropout": any(r.teacher_samples for r in reads),
@@ -71,7 +71,7 @@ def _show_all(listed: list[dict[str, Any]]) -> None:
     for heading in ("name", "family", "year", "cost", "what it does"):
         table.add_column(heading, no_wrap=heading == "name", justify="right" if heading == "cost" else "left")
     for facts in listed:
-        times = f"{facts['cost']['course']:.1f}x" if facts["cost"] else ""
+        times = f"{facts['cost']['config']:.1f}x" if facts["cost"] else ""
         summary = facts["summary"].replace("``", "")
         table.add_row(facts["name"], facts["family"], str(facts["year"]), times, summary)
     out.print(table)
@@ -91,7 +91,7 @@ def _show_one(method: registry.Method, facts: dict[str, Any]) -> None:
     if facts["reads"]:
         out.print(f"\nReads: {', '.join(facts['reads'])}.", markup=False, highlight=False)
     if facts["cost"]:
-        out.print(f"\nCosts {facts['cost']['course']:.1f}x: {_measured_on()}.", markup=False, highlight=False)
+        out.print(f"\nCosts {facts['cost']['config']:.1f}x: {_measured_on()}.", markup=False, highlight=False)
     out.print("\nIn a recipe (settings with their defaults):\n", markup=False)
     out.print(f"[methods.{method.name}]", markup=False, highlight=False)
     for name, value in facts["settings"].items():

@@ -64,10 +64,10 @@ def path(
             out=folder,
             budget=Budget.parse(budget) if budget else None,
             observer=live.observe,
-            watcher=live,
+            callback=live,
             stop=stop,
             checkpoint_seconds=options.seconds,
-            store=options.opened_store,
+            cache=options.opened_cache,
         )
         run = prepared(make, read, options, live, folder, PathRun.first)
         run.folder.look(recipes.write(run.recipe))

@@ -7,8 +7,8 @@ import typer
 
 from understudy.cli._options import JsonOption, StudentTrustOption
 from understudy.cli._shared import confirmed, out, print_json
-from understudy.shipping.predicting import Prediction
-from understudy.shipping.predicting import predict as predicted
+from understudy.shipping.predict import Prediction
+from understudy.shipping.predict import predict as predicted
 
 
 def predict(

@@ -11,7 +11,7 @@ from understudy.cli._options import JsonOption, TrustOption
 from understudy.cli._shared import out, print_json
 from understudy.errors import UserError
 from understudy.models import build
-from understudy.tracing import Proposal, Traced, propose, stages, trace
+from understudy.taps.tracing import Proposal, Traced, propose, stages, trace
 
 
 def taps(

@@ -67,10 +67,10 @@ def tune(
             read,
             folder,
             casts=casts,
-            watcher=live,
+            callback=live,
             stop=stop,
             checkpoint_seconds=options.seconds,
-            store=options.opened_store,
+            cache=options.opened_cache,
         )
         tuning.look()
         if options.check and not (folder / OUTCOME).exists():

@@ -9,7 +9,7 @@ from typing import Any
 
 from understudy import tasks
 from understudy.data.dataset import RESERVED, Access, Contents, Progress, assembled, plain_errors
-from understudy.data.given import TaskLike, from_object
+from understudy.data.own import TaskLike, from_object
 from understudy.data.parts import Data
 from understudy.data.sets import DATASETS
 from understudy.errors import UserError, did_you_mean

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from understudy import nested, randomness
+from understudy.data.augmentation import PLAIN, Augmentation, Draw, mixed
 from understudy.data.sources import InMemory, Source
-from understudy.data.views import PLAIN, Draw, Views, mixed
 from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.tasks.task import Task
@@ -67,7 +67,7 @@ class Part:
         *,
         seed: int,
         batch: int,
-        views: Views,
+        augmentation: Augmentation,
         task: Task,
         device: torch.device,
         start: int = 0,
@@ -81,19 +81,19 @@ class Part:
         batch = min(batch, len(self))
         order = randomness.shuffled(seed, epoch, self.ids)[: len(self) // batch * batch]
         lists = list(order.split(batch))[start:]
-        return self.viewed(lists, draw or Draw(seed, epoch), views, task, device)
+        return self.viewed(lists, draw or Draw(seed, epoch), augmentation, task, device)
 
     def last_of_epoch(self, epoch: int, *, seed: int, batch: int) -> Tensor | None:
         """A whole batch from the end of an epoch's order, with all that the epoch leaves out; None: it leaves none."""
         return randomness.shuffled(seed, epoch, self.ids)[-batch:] if len(self) % min(batch, len(self)) else None
 
     def viewed(
-        self, lists: list[Tensor], draw: Draw, views: Views, task: Task, device: torch.device
+        self, lists: list[Tensor], draw: Draw, augmentation: Augmentation, task: Task, device: torch.device
     ) -> Iterator[Batch]:
         """Batches of these samples, in these views."""
-        if views == PLAIN:
+        if augmentation == PLAIN:
             return self._batches(lists, device)
-        return self._viewed(lists, draw, views, task, device)
+        return self._viewed(lists, draw, augmentation, task, device)
 
     def steps(self, batch: int) -> int:
         return len(self) // min(batch, len(self))
@@ -104,26 +104,28 @@ class Part:
             yield Batch(_plain(inputs, ids), y, ids, numbers=own)
 
     def _viewed(
-        self, lists: list[Tensor], draw: Draw, views: Views, task: Task, device: torch.device
+        self, lists: list[Tensor], draw: Draw, augmentation: Augmentation, task: Task, device: torch.device
     ) -> Iterator[Batch]:
         known, seed, number = self.source.targets, draw.seed, draw.number
-        follows = views.moves and task.moves_targets
-        partners = [views.partners(seed, number, ids, self.ids) for ids in lists]
+        follows = augmentation.moves and task.moves_targets
+        partners = [augmentation.partners(seed, number, ids, self.ids) for ids in lists]
         wanted = [ids if other is None else torch.cat((ids, other)) for ids, other in zip(lists, partners, strict=True)]
         here, targets = _sent(wanted, device), _targets_sent(known, wanted, device)
         for own, ids, y, images in zip(lists, here, targets, self.source.batches(wanted, device), strict=True):
             count = len(own)
             if not isinstance(images, Tensor):
-                raise UserError(f"views ({views}) are of images: the inputs of these data are {_names(images)}")
-            x = views.draw(images, seed, number, ids)
+                raise UserError(
+                    f"the augmentation ({augmentation}) is of images: the inputs of these data are {_names(images)}"
+                )
+            x = augmentation.draw(images, seed, number, ids)
             if follows:
                 height, width = images.shape[2:]
-                y = task.moved(y, views.moved((height, width), seed, number, ids))
-            if views.mixup:
-                share = views.share(seed, number, ids[:count])
+                y = task.moved(y, augmentation.moved((height, width), seed, number, ids))
+            if augmentation.mixup:
+                share = augmentation.share(seed, number, ids[:count])
                 x = mixed(x[:count], x[count:], share)
                 y = task.mixed(nested.chosen(y, slice(count)), nested.chosen(y, slice(count, None)), share)
-            yield Batch(views.finish(x, seed, number, ids[:count]), y, ids[:count], draw, own)
+            yield Batch(augmentation.finish(x, seed, number, ids[:count]), y, ids[:count], draw, own)
 
 
 def _plain(inputs: Nested, ids: Tensor) -> Nested:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from understudy.errors import OptionalPackageError, UserError
-from understudy.export._base import Format, Material, Opened, not_followed, not_ours, quiet
+from understudy.export.format import Format, Material, Opened, not_followed, not_ours, quiet
 from understudy.export.proof import Tolerance
 
 METADATA = "understudy"  # a method of the program that answers with the description

@@ -20,7 +20,7 @@ from understudy import randomness
 from understudy.data import Part
 from understudy.errors import OptionalPackageError, UserError
 from understudy.export import onnx as floating
-from understudy.export._base import Format, Material
+from understudy.export.format import Format, Material
 from understudy.export.proof import Tolerance
 from understudy.models import Whitened
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from understudy.errors import OptionalPackageError, UserError
-from understudy.export._base import Format, Material, Opened, not_followed, not_ours, quiet
+from understudy.export.format import Format, Material, Opened, not_followed, not_ours, quiet
 from understudy.export.proof import Tolerance
 
 OPSET = 18  # the newest that PyTorch's exporter writes without a conversion, and that runtimes have read for years

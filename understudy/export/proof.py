@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from understudy.config.settings import Settings
 from understudy.data import Data, Part
 from understudy.errors import UserError, did_you_mean
 from understudy.measure import Latency, latencies
-from understudy.settings import Settings
 from understudy.tasks import Figure, Task
 from understudy.training.evaluate import measured
 

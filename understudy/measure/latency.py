@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from understudy import nested
+from understudy.config.hardware import timed
 from understudy.errors import OptionalPackageError, UserError
-from understudy.hardware import timed
 from understudy.objective import evaluating
 from understudy.taps import call, inner
 

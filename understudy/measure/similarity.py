@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from understudy.objective import evaluating
 from understudy.taps import Tap, TappedNetwork, call
-from understudy.tracing import Traced, stages
+from understudy.taps.tracing import Traced, stages
 
 FEWEST = 4  # samples of a minibatch for which the estimator is defined
 

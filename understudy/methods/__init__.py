@@ -1,4 +1,4 @@
-"""Published methods as functions from a course to stages: one file each, found by its name."""
+"""Published methods as functions from a config to stages: one file each, found by its name."""
 
 from understudy.methods.method import Method as Method
 from understudy.methods.method import one_stage as one_stage

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from understudy.bounds import Positive
+from understudy.config.stage import Stage
+from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 from understudy.methods.kd import KD
 from understudy.methods.method import Method
@@ -21,8 +23,6 @@ from understudy.methods.shared.stages import split
 from understudy.objective.labels import CE
 from understudy.objective.term import Reading, Reads, Shapes, Term
 from understudy.precision import wide
-from understudy.stage import Stage
-from understudy.training.course import Course
 
 
 def activation_boundaries(student: Tensor, teacher: Tensor, *, margin: float = 1.0) -> Tensor:
@@ -107,7 +107,7 @@ def _connector(student: Tensor, teacher: Tensor) -> nn.Module:
 
 
 def _stages(
-    course: Course,
+    config: TrainConfig,
     *,
     pairs: tuple[str, ...],
     boundary_epochs: int | None = None,
@@ -123,7 +123,7 @@ def _stages(
 
     Args:
         pairs: from input to output; each counts half of the one after it.
-        boundary_epochs: of the course's epochs, so many are stage 1 (a fifth by default).
+        boundary_epochs: of the config's epochs, so many are stage 1 (a fifth by default).
         boundary_lr: the learning rate of stage 1, where it differs.
         weight, margin: of stage 1, as in the authors' code: 3 / 1000 of a sum over elements, and 1.
         kd_weight, temperature, squared: of stage 2, as in the authors' code: soft targets alone, at 3, without T^2.
@@ -132,7 +132,7 @@ def _stages(
     """
     if kd_weight == 0 == label_weight:
         raise UserError("ab: stage 2 trains on soft targets or on labels: set kd_weight or label_weight above 0")
-    first, rest = split(course, boundary_epochs, setting="ab: boundary_epochs", lr=boundary_lr)
+    first, rest = split(config, boundary_epochs, setting="ab: boundary_epochs", lr=boundary_lr)
     soft, labels = kd_weight * KD(temperature, squared=squared), label_weight * CE()
     objective = labels + soft if kd_weight and label_weight else soft if kd_weight else labels
     name = "soft targets" if kd_weight else "labels"

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from understudy.bounds import Count, Interval, NonNegative, Positive, PositiveShare
+from understudy.config.stage import Stage
+from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 from understudy.methods.kd import KD, kd
 from understudy.methods.method import Method
@@ -16,8 +18,6 @@ from understudy.objective.labels import CE
 from understudy.objective.term import Reading, Reads, Term
 from understudy.objective.weights import linear
 from understudy.precision import wide
-from understudy.stage import Stage
-from understudy.training.course import Course
 
 ADVANCE = 1e-4  # added to the distance of the two logits, so that a sample on the boundary gets across
 FLAT = 1e-12
@@ -153,7 +153,7 @@ def _ask(teacher: nn.Module, inputs: Any, own: Tensor, second: Tensor) -> tuple[
 
 
 def _stages(
-    course: Course,
+    config: TrainConfig,
     *,
     weight: NonNegative = 2.0,
     soft_weight: NonNegative = 4.0,
@@ -177,10 +177,10 @@ def _stages(
         most: how many samples of a batch are pushed, at most: by default a quarter, as the authors' 64 of 256.
         share: of the training after which b is 0.
     """
-    soft = KD(temperature, squared=False) * linear(soft_weight, final_soft_weight, epochs=course.epochs)
-    pushed = max(2, course.batch // 4) if most is None else most
-    boundary = BSS(temperature, steps=steps, most=pushed) * linear(weight, 0.0, epochs=share * course.epochs)
-    return [Stage("soft targets at the boundary", CE() + soft + boundary, course)]
+    soft = KD(temperature, squared=False) * linear(soft_weight, final_soft_weight, epochs=config.epochs)
+    pushed = max(2, config.batch // 4) if most is None else most
+    boundary = BSS(temperature, steps=steps, most=pushed) * linear(weight, 0.0, epochs=share * config.epochs)
+    return [Stage("soft targets at the boundary", CE() + soft + boundary, config)]
 
 
 METHOD = Method(

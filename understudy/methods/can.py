@@ -22,14 +22,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.bounds import Count, NonNegative, Positive, ShareBelowOne
+from understudy.config.stage import Stage
+from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 from understudy.methods.method import Method
 from understudy.methods.shared.logits import LogitTerm
 from understudy.objective.labels import CE, cross_entropy
 from understudy.objective.term import Reading, Shapes
 from understudy.precision import wide
-from understudy.stage import Stage
-from understudy.training.course import Course
 
 Game = Literal["can", "wgan", "lsgan"]
 REAL, FAKE = -2, -1  # the last two of the discriminator's outputs, after those of the classes
@@ -222,7 +222,7 @@ def discriminator(
 
 @dataclass(frozen=True)
 class CAN(LogitTerm):
-    """The student's logits are to pass for the teacher's before a discriminator, which learns along as its rival.
+    """The student's logits are to pass for the teacher's before a discriminator, which learns along as its adversary.
 
     ``1/2 (log P(Fake | D(s)) - log P(l | D(s)))``; see ``losses.can_student`` and ``losses.can_discriminator``. D is
     ``BN, (ReLU(a + Dropout(BN(Linear(a))))) x 2, Linear`` as wide as there are classes, with C + 2 answers
@@ -234,7 +234,8 @@ class CAN(LogitTerm):
         dropout: in D.
         saturating: the paper's minimax form; without, the student raises ``log P(Real)`` instead (game "can").
         penalty: of the gradient (game "wgan").
-        rival_rate: D's learning rate as a share of the student's: 1e-3 beside 0.1. The schedule is the student's.
+        adversary_lr_scale: D's learning rate as a share of the student's: 1e-3 beside 0.1. Its schedule is the
+            student's.
 
     Reference: Xu, Hsu, Huang, "Training shallow and thin networks for acceleration via knowledge distillation with
     conditional adversarial networks", ICLR 2018 workshop.
@@ -252,8 +253,8 @@ class CAN(LogitTerm):
     dropout: ShareBelowOne = 0.3
     saturating: bool = True
     penalty: NonNegative = 10.0
-    rival_rate: Positive = 0.01
-    rival: ClassVar[bool] = True
+    adversary_lr_scale: Positive = 0.01
+    adversary: ClassVar[bool] = True
 
     def build(self, shapes: Shapes) -> nn.Module:
         classes, theirs = shapes.student.logits.shape[1], shapes.teacher.logits.shape[1]
@@ -306,7 +307,7 @@ class LogitsL1(LogitTerm):
 
 
 def _stages(
-    course: Course,
+    config: TrainConfig,
     term: CAN,
     *,
     weight: NonNegative = 1.0,
@@ -314,7 +315,7 @@ def _stages(
     l1_reduction: Literal["sum", "mean"] = "sum",
 ) -> list[Stage]:
     objective = CE() + l1_weight * LogitsL1(l1_reduction) + weight * term
-    return [Stage("labels, logits and rival", objective, course)]
+    return [Stage("labels, logits and adversary", objective, config)]
 
 
 METHOD = Method(

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from understudy.bounds import NonNegative, ShareBelowOne
+from understudy.config.stage import Stage
+from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 from understudy.methods.method import Method
 from understudy.methods.shared.maps import difference
@@ -16,9 +18,7 @@ from understudy.models.grafts import Graft
 from understudy.objective.labels import CE
 from understudy.objective.term import Reading, Reads, Shapes, Term
 from understudy.precision import wide
-from understudy.stage import Stage
 from understudy.taps import Pair, Tap
-from understudy.training.course import Course
 
 
 def class_distance(student: Tensor, teacher: Tensor) -> Tensor:
@@ -189,7 +189,7 @@ def _hard(labels: Tensor) -> Tensor:
 
 
 def _stages(
-    course: Course,
+    config: TrainConfig,
     *,
     embedding: str,
     weight: NonNegative = 5.0,
@@ -216,7 +216,7 @@ def _stages(
     objective = weight * ClassDistance(str(graft), reduce)
     if label_weight:
         objective = label_weight * CE() + objective
-    return [Stage("features", objective, course, answers=True)]
+    return [Stage("features", objective, config, answers=True)]
 
 
 def _heads(embedding: str) -> Pair:

@@ -16,6 +16,6 @@ def measured() -> dict[str, Any]:
 
 
 def cost(method: str) -> dict[str, Any] | None:
-    """``course``: the time of its course as a multiple of the plain one; ``stages``: of a step of each stage."""
+    """``config``: the time of its config as a multiple of the plain one; ``stages``: of a step of each stage."""
     found: dict[str, Any] | None = measured()["methods"].get(method)
     return found

@@ -9,14 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.bounds import NonNegative, Positive
+from understudy.config.stage import Stage
+from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 from understudy.methods.method import Method
 from understudy.methods.shared.logits import Form, check_same, divergence
 from understudy.objective.labels import CE
 from understudy.objective.term import Reading, Reads, Shapes, Term
 from understudy.precision import wide
-from understudy.stage import Stage
-from understudy.training.course import Course
 
 
 def curriculum_kd(
@@ -135,7 +135,7 @@ class OneForEach(nn.Module):
 
 
 def _stages(
-    course: Course,
+    config: TrainConfig,
     *,
     start: Positive = CurriculumKD.start,
     span: NonNegative = CurriculumKD.span,
@@ -151,13 +151,13 @@ def _stages(
 
     Args:
         start, span: bounds of the temperature, 1 and 20 in the authors' code.
-        rise_epochs: until the full strength: 10 of 240 there, by default the same share of the course.
+        rise_epochs: until the full strength: 10 of 240 there, by default the same share of the config.
         by: one temperature for "all" (what the authors released), or one for each "sample".
         weight, label_weight: 0.9 and 0.1 there.
     """
-    rise = course.epochs / 24 if rise_epochs is None else rise_epochs
+    rise = config.epochs / 24 if rise_epochs is None else rise_epochs
     objective = label_weight * CE() + weight * CurriculumKD(start, span, rise, by)
-    return [Stage("labels and curriculum", objective, course)]
+    return [Stage("labels and curriculum", objective, config)]
 
 
 METHOD = Method(

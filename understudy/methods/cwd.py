@@ -14,7 +14,7 @@ from understudy.methods.shared.maps import require_maps, require_same_shape
 from understudy.methods.shared.pairs import MapsTerm
 from understudy.objective.term import Reading, Shapes
 from understudy.precision import wide
-from understudy.regressors import Regressor, regressor
+from understudy.taps.regressors import Regressor, regressor
 
 
 def cwd(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -> Tensor:

@@ -2,7 +2,7 @@
 
 ``CE + weight T^2 (alpha KL of the right class against all others + beta KL among the others)``. The weight rises from 0
 in a straight line over ``warmup_epochs``: the first 20 of 240 epochs in the authors' code, by default the same share of
-the course. 0: no warm-up.
+the config. 0: no warm-up.
 """
 
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.bounds import NonNegative, Positive
+from understudy.config.stage import Stage
+from understudy.config.train import TrainConfig
 from understudy.methods.method import Method
 from understudy.methods.shared.logits import LogitTerm, among, check_same, divergence, split
 from understudy.objective.labels import CE
 from understudy.objective.term import Reading
 from understudy.objective.weights import linear
 from understudy.precision import wide
-from understudy.stage import Stage
-from understudy.training.course import Course
 
 
 def dkd(
@@ -97,13 +97,13 @@ def _binary(logits: Tensor, right: Tensor, others: Tensor) -> Tensor:
 
 
 def _stages(
-    course: Course, term: DKD, *, weight: NonNegative = 1.0, warmup_epochs: NonNegative | None = None
+    config: TrainConfig, term: DKD, *, weight: NonNegative = 1.0, warmup_epochs: NonNegative | None = None
 ) -> list[Stage]:
-    warmup = course.epochs / 12 if warmup_epochs is None else warmup_epochs
+    warmup = config.epochs / 12 if warmup_epochs is None else warmup_epochs
     decoupled = weight * term
     if warmup:
         decoupled = decoupled * linear(0, 1, epochs=warmup)
-    return [Stage("labels and decoupled soft targets", CE() + decoupled, course)]
+    return [Stage("labels and decoupled soft targets", CE() + decoupled, config)]
 
 
 METHOD = Method(

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.bounds import Count, NonNegative, Positive
+from understudy.config.stage import Stage
+from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 from understudy.methods.method import Method
 from understudy.methods.shared.maps import difference, require_known, require_same_shape
@@ -17,10 +19,8 @@ from understudy.methods.shared.stages import split
 from understudy.objective.labels import CE
 from understudy.objective.term import Reading, Reads, Shapes, Term
 from understudy.precision import wide
-from understudy.regressors import Resize
-from understudy.stage import Stage
 from understudy.taps import Pair, Tap
-from understudy.training.course import Course
+from understudy.taps.regressors import Resize
 
 SLOPE = 0.1  # of the leaky ReLUs
 RATE = 0.5
@@ -203,7 +203,7 @@ def _channels(maps: Tensor) -> int:
 
 
 def _stages(
-    course: Course,
+    config: TrainConfig,
     *,
     maps: str,
     weight: NonNegative = 500.0,
@@ -220,7 +220,7 @@ def _stages(
         maps: the last maps of both.
         weight, distance: the authors' code's 500, of normalised factors' mean absolute difference.
         rate: the factors' channels as a share of the teacher's (code: 0.5).
-        paraphraser_epochs: of the course's epochs, so many train the paraphraser (a fifth by default). The code takes
+        paraphraser_epochs: of the config's epochs, so many train the paraphraser (a fifth by default). The code takes
             six, against 163 of the student.
         paraphraser_lr: the learning rate of stage 1, where it differs (code: the student's; CRD's benchmark: 0.01).
         paraphraser_distance: ``"l1"`` is the code's reconstruction loss, ``"l2"`` the paper's, which wants the lower
@@ -228,7 +228,7 @@ def _stages(
         label_weight: of the cross-entropy in stage 2.
     """
     setting = "factor-transfer: paraphraser_epochs"
-    first, rest = split(course, paraphraser_epochs, setting=setting, lr=paraphraser_lr)
+    first, rest = split(config, paraphraser_epochs, setting=setting, lr=paraphraser_lr)
     paraphraser = Paraphraser(str(Pair.parse(maps).teacher), rate=rate, distance=paraphraser_distance)
     objective = label_weight * CE() + weight * FactorTransfer(maps, rate=rate, distance=distance)
     return [

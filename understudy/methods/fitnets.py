@@ -10,6 +10,8 @@ from typing import Literal
 from torch import Tensor, nn
 
 from understudy.bounds import Count, NonNegative, Positive
+from understudy.config.stage import Stage
+from understudy.config.train import TrainConfig
 from understudy.methods.kd import KD
 from understudy.methods.method import Method, one_stage
 from understudy.methods.shared.maps import difference, feature_mse
@@ -18,9 +20,7 @@ from understudy.methods.shared.stages import split
 from understudy.objective.labels import CE
 from understudy.objective.term import Reading, Shapes
 from understudy.objective.weights import linear
-from understudy.regressors import Regressor, regressor
-from understudy.stage import Stage
-from understudy.training.course import Course
+from understudy.taps.regressors import Regressor, regressor
 
 Reduce = Literal["sum", "mean", "relative"]
 
@@ -51,7 +51,7 @@ class Hint(PairTerm):
         pair: ``"teacher.tap -> student.tap"``.
         reduce: ``"sum"`` is the paper's ``1/2 ||.||^2``; ``"mean"`` the mean squared difference of later benchmarks;
             ``"relative"`` that mean over the hint's variance: 1 is a regressor that has learned nothing but a mean.
-        regressor: how the student's map is brought to the teacher's shape; see ``understudy.regressors``.
+        regressor: how the student's map is brought to the teacher's shape; see ``understudy.taps.regressors``.
 
     >>> print(100.0 * Hint("layer2 -> layer2", reduce="mean"))
     100 * Hint(pair='layer2 -> layer2', reduce='mean')
@@ -93,7 +93,7 @@ class InUnits(nn.Module):
 
 
 def _stages(
-    course: Course,
+    config: TrainConfig,
     *,
     pair: str,
     hint_epochs: Count | None = None,
@@ -115,7 +115,7 @@ def _stages(
 
     Args:
         pair: the teacher's hint layer and the student's guided layer, ``"conv2 -> conv11"``.
-        hint_epochs: of the course's epochs, so many are stage 1 (a fifth by default), so that the whole costs what
+        hint_epochs: of the config's epochs, so many are stage 1 (a fifth by default), so that the whole costs what
             other methods cost. The paper ran each stage to its own early stop, up to 500 epochs.
         hint_lr: the learning rate of stage 1, where it differs.
         hint_reduce: "sum" is the paper's distance. Under its RMSProp a constant factor changes nothing; under SGD a sum
@@ -128,7 +128,7 @@ def _stages(
         label_weight: of the labels in stage 2.
         student_temperature: 1 is what the released code computes; the paper writes the teacher's.
     """
-    hint_course, rest = split(course, hint_epochs, setting="hint_epochs", lr=hint_lr)
+    hint_course, rest = split(config, hint_epochs, setting="hint_epochs", lr=hint_lr)
     soft = KD(temperature, squared=squared, student_temperature=student_temperature)
     objective = soft * linear(weight, final_weight, epochs=anneal_epochs or rest.epochs)
     if label_weight:

@@ -7,6 +7,8 @@ from typing import Literal
 from torch import Tensor, nn
 
 from understudy.bounds import Count, NonNegative, Positive
+from understudy.config.stage import Stage
+from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 from understudy.methods.method import Method, one_stage
 from understudy.methods.shared.maps import on_common_grid, products, require_known
@@ -14,9 +16,7 @@ from understudy.methods.shared.pairs import named_pairs, parsed, summed
 from understudy.methods.shared.stages import split
 from understudy.objective.labels import CE
 from understudy.objective.term import Reading, Reads, Shapes, Term
-from understudy.regressors import regressor
-from understudy.stage import Stage
-from understudy.training.course import Course
+from understudy.taps.regressors import regressor
 
 SHARE_OF_RATE = 0.1
 
@@ -126,7 +126,7 @@ def _widening(student: Tensor, teacher: Tensor) -> nn.Module:
 
 
 def _stages(
-    course: Course,
+    config: TrainConfig,
     *,
     pairs: tuple[str, ...],
     fsp_epochs: Count | None = None,
@@ -138,15 +138,15 @@ def _stages(
 
     Args:
         pairs: from input to output, two at least (paper: the ends of the sections of equal map size).
-        fsp_epochs: of the course's epochs, so many are stage 1 (a fifth by default). The paper gives both stages as
+        fsp_epochs: of the config's epochs, so many are stage 1 (a fifth by default). The paper gives both stages as
             many steps each.
-        fsp_lr: the learning rate of stage 1, by default a tenth of the course's, as in KD-Zoo: the loss is of fourth
+        fsp_lr: the learning rate of stage 1, by default a tenth of the config's, as in KD-Zoo: the loss is of fourth
             degree in the student's values, and a high rate diverges. The paper has a hundredth, with ``"sum"``; CRD's
             benchmark the same rate for both stages.
         weight, reduce: ``"mean"`` is that of CRD's benchmark and KD-Zoo, ``"sum"`` the paper's.
     """
-    rate = course.optimizer.lr * SHARE_OF_RATE if fsp_lr is None else fsp_lr
-    first, rest = split(course, fsp_epochs, setting="fsp: fsp_epochs", lr=rate)
+    rate = config.optimizer.lr * SHARE_OF_RATE if fsp_lr is None else fsp_lr
+    first, rest = split(config, fsp_epochs, setting="fsp: fsp_epochs", lr=rate)
     return [Stage("flow", weight * FSP(pairs, reduce=reduce), first), Stage("labels", CE(), rest)]
 
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 from torch import Tensor
 
 from understudy.bounds import Count, NonNegative, Positive
+from understudy.config.stage import Stage
+from understudy.config.train import TrainConfig
 from understudy.methods.kd import KD, kd
 from understudy.methods.method import Method
-from understudy.stage import Stage
-from understudy.training.course import Course
 
 
 def function_matching(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 1.0) -> Tensor:
@@ -33,7 +33,7 @@ def function_matching(student_logits: Tensor, teacher_logits: Tensor, *, tempera
 
 
 def _stages(
-    course: Course,
+    config: TrainConfig,
     *,
     mixup: NonNegative = 1.0,
     longer: Count = 1,
@@ -44,15 +44,15 @@ def _stages(
 
     Args:
         mixup: alpha of the mixtures; 1 draws their shares evenly, as the paper does. The labels' mixtures are not
-            read. The other views are the course's.
-        longer: so many times the epochs of the course. Patience is half of the method: the paper's schedules are ten
+            read. The other views are the config's.
+        longer: so many times the epochs of the config. Patience is half of the method: the paper's schedules are ten
             to a hundred times as long as usual, up to 9,600 epochs. 1 keeps the comparison with other methods fair.
         temperature: 1 in the paper.
         weight: of the only term.
 
     Differences: the paper also crops at random, down to small parts of the image, the same for both networks.
     """
-    patient = replace(course, epochs=course.epochs * longer, views=replace(course.views, mixup=mixup))
+    patient = replace(config, epochs=config.epochs * longer, augmentation=replace(config.augmentation, mixup=mixup))
     return [Stage("function matching", weight * KD(temperature), patient)]
 
 

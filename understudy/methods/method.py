@@ -1,4 +1,4 @@
-"""What a method is: a function from a training's course and its own settings to stages."""
+"""What a method is: a function from a training's config and its own settings to stages."""
 
 import inspect
 import sys
@@ -10,22 +10,22 @@ from torch import nn
 
 from understudy import bounds
 from understudy.bounds import NonNegative
+from understudy.config.stage import Stage
+from understudy.config.train import TrainConfig
 from understudy.errors import UserError, did_you_mean
 from understudy.objective.labels import CE
 from understudy.objective.term import Expression, Term
-from understudy.proposals import PROPOSALS
-from understudy.stage import Stage
-from understudy.training.course import Course
+from understudy.taps.defaults import PROPOSALS
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
 @dataclass(frozen=True)
 class Method:
-    """A published method: ``stages(course, **settings)``, and what a person wants to know about it.
+    """A published method: ``stages(config, **settings)``, and what a person wants to know about it.
 
     >>> from understudy.methods import find
-    >>> print(find("kd")(Course(epochs=3), temperature=2.0)[0].objective)
+    >>> print(find("kd")(TrainConfig(epochs=3), temperature=2.0)[0].objective)
     0.1 * CE() + 0.9 * KD(temperature=2.0)
 
     Args:
@@ -41,7 +41,7 @@ class Method:
         grafts: ``grafts(student, teacher, settings)`` puts a part of the teacher into the student before any stage,
             for a method whose student keeps that part (see ``understudy.models.Graft``).
         term: the fields of this term are settings of the method as well, with their defaults and bounds; ``stages``
-            then receives the term that was made from them: ``stages(course, term, **others)``.
+            then receives the term that was made from them: ``stages(config, term, **others)``.
         preset: fields of the term that have another default in this method, for a variant of a published method.
         doc: the description, where it is not the docstring of ``stages`` or of the module.
     """
@@ -113,19 +113,19 @@ class Method:
 
     def is_taught(self, settings: Mapping[str, Any]) -> bool:
         """Whether it reads a teacher with these settings; one that needs none may want one by a setting (``dml``)."""
-        return self.reads_teacher or any(s.objective.reads.teacher for s in self(Course(), **settings))
+        return self.reads_teacher or any(s.objective.reads.teacher for s in self(TrainConfig(), **settings))
 
-    def __call__(self, course: Course, **settings: Any) -> list[Stage]:
+    def __call__(self, config: TrainConfig, **settings: Any) -> list[Stage]:
         self.check_names(settings)
         given = {name: self._checked(name, value) for name, value in settings.items()}
         if self.term is None:
-            return self.stages(course, **given)
+            return self.stages(config, **given)
         of_term = self._of_term()
         missing = [name for name, p in of_term.items() if p.default is p.empty and name not in given]
         if missing:
             raise UserError(f"method {self.name!r} needs the setting {missing[0]!r}: give it a value")
         term = self.term(**{name: given.pop(name, parameter.default) for name, parameter in of_term.items()})
-        return self.stages(course, term, **given)
+        return self.stages(config, term, **given)
 
     def _checked(self, name: str, value: Any) -> Any:
         """A setting's value, if it is of the kind that its annotation says; a single pair of taps needs no brackets."""
@@ -164,7 +164,7 @@ def one_stage(
 
     >>> from understudy.methods.dist import DIST
     >>> method = one_stage("mine", DIST, stage="labels and mine", weight=2.0, family="logits", year=2026, paper="none")
-    >>> list(method.settings), str(method(Course(), beta=3.0)[0].objective)
+    >>> list(method.settings), str(method(TrainConfig(), beta=3.0)[0].objective)
     (['beta', 'gamma', 'temperature', 'weight'], 'CE() + 2 * DIST(beta=3.0)')
 
     Args:
@@ -199,14 +199,14 @@ class _OneStage:
             ]
         )
 
-    def __call__(self, course: Course, term: Term, **weights: float) -> list[Stage]:
+    def __call__(self, config: TrainConfig, term: Term, **weights: float) -> list[Stage]:
         weight, label_weight = weights.get("weight", self.weight), weights.get("label_weight", self.label_weight)
         objective: Expression = term if weight is None else weight * term
         if self.labels and label_weight is None:
             objective = CE() + objective
         elif self.labels and label_weight is not None and (label_weight or not term.reads.student_logits):
             objective = label_weight * CE() + objective
-        return [Stage(self.stage, objective, course)]
+        return [Stage(self.stage, objective, config)]
 
 
 def _keywords(stages: Callable[..., list[Stage]]) -> dict[str, inspect.Parameter]:

@@ -17,7 +17,7 @@ from understudy.methods.method import one_stage
 from understudy.methods.shared.maps import difference, require_maps
 from understudy.methods.shared.pairs import MapsTerm
 from understudy.objective.term import Reading, Shapes
-from understudy.regressors import Regressor, regressor
+from understudy.taps.regressors import Regressor, regressor
 
 
 def mgd(generated: Tensor, teacher: Tensor) -> Tensor:

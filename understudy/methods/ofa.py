@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.bounds import NonNegative, Positive
+from understudy.config.stage import Stage
+from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 from understudy.methods.method import Method
 from understudy.methods.shared.logits import one_hot
@@ -26,10 +28,8 @@ from understudy.methods.shared.pairs import PairsTerm, parsed
 from understudy.objective.labels import CE
 from understudy.objective.term import Reading, Reads, Shapes
 from understudy.precision import wide
-from understudy.regressors import MeanOverPlaces
-from understudy.stage import Stage
 from understudy.taps import Tap
-from understudy.training.course import Course
+from understudy.taps.regressors import MeanOverPlaces
 
 
 def ofa(
@@ -163,8 +163,8 @@ def _halving(inputs: int, outputs: int) -> Iterator[nn.Module]:
         yield nn.ReLU()
 
 
-def _stages(course: Course, term: OFA, *, weight: NonNegative = 1.0) -> list[Stage]:
-    return [Stage("exits", CE() + weight * term if term.form == "code" else weight * term, course)]
+def _stages(config: TrainConfig, term: OFA, *, weight: NonNegative = 1.0) -> list[Stage]:
+    return [Stage("exits", CE() + weight * term if term.form == "code" else weight * term, config)]
 
 
 METHOD = Method(

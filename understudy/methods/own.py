@@ -4,19 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from understudy.config.stage import Stage
+from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 from understudy.methods.method import Method
 from understudy.methods.notation import parse
-from understudy.stage import Stage
-from understudy.training.course import Course
 
 
-def terms(course: Course, *, terms: str) -> list[Stage]:
+def terms(config: TrainConfig, *, terms: str) -> list[Stage]:
     """Any sum of terms: ``terms = "CE() + 0.9 * KD(temperature=4)"``."""
-    return [Stage("own terms", parse(terms), course)]
+    return [Stage("own terms", parse(terms), config)]
 
 
-def stages(course: Course, *, stages: Sequence[Mapping[str, Any]]) -> list[Stage]:
+def stages(config: TrainConfig, *, stages: Sequence[Mapping[str, Any]]) -> list[Stage]:
     """Several stages, each ``{terms = "...", epochs = 10}`` with a ``name`` if you like; the epochs add up as given."""
     result = []
     for number, stage in enumerate(stages, start=1):
@@ -25,12 +25,12 @@ def stages(course: Course, *, stages: Sequence[Mapping[str, Any]]) -> list[Stage
             raise UserError(
                 f"stages: stage {number} has {sorted(stage)}; it takes terms, epochs, and if you like name and lr"
             )
-        epochs, lr = stage["epochs"], stage.get("lr", course.optimizer.lr)
+        epochs, lr = stage["epochs"], stage.get("lr", config.optimizer.lr)
         if not isinstance(epochs, int) or epochs < 1:
             raise UserError(f"stages: stage {number}: epochs must be a whole number above 0, not {epochs!r}")
         if not isinstance(lr, (int, float)) or not lr > 0:
             raise UserError(f"stages: stage {number}: lr must be a number above 0, not {lr!r}")
-        own = replace(course, epochs=epochs, optimizer=replace(course.optimizer, lr=float(lr)))
+        own = replace(config, epochs=epochs, optimizer=replace(config.optimizer, lr=float(lr)))
         result.append(Stage(str(stage.get("name", f"stage {number}")), parse(str(stage["terms"])), own))
     if not result:
         raise UserError("stages: there must be one at least")

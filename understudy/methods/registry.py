@@ -43,7 +43,8 @@ def find(name: str | Method) -> Method:
 
 def known_terms() -> dict[str, type[Term]]:
     """The terms by the names that recipes write: those of this package, and those of the methods that were added."""
-    terms = {term.__name__: term for term in (CE, *(term for module in own_modules() for term in _terms_in(module)))}
+    own: list[type[Term]] = [CE, *(term for module in own_modules() for term in _terms_in(module))]
+    terms = {term.__name__: term for term in own}
     added = {method.term.__name__: method.term for method in METHODS.values() if method.term}
     return dict(sorted({**added, **terms}.items()))
 

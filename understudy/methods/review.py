@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.bounds import NonNegative
+from understudy.config.stage import Stage
+from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 from understudy.methods.method import Method
 from understudy.methods.shared.maps import BatchNorm, require_maps, require_same_shape
@@ -21,8 +23,6 @@ from understudy.objective.labels import CE
 from understudy.objective.term import Reading, Shapes
 from understudy.objective.weights import linear
 from understudy.precision import wide
-from understudy.stage import Stage
-from understudy.training.course import Course
 
 WIDEST = 512
 
@@ -148,7 +148,7 @@ def _as_map(value: Tensor) -> Tensor:
 
 
 def _stages(
-    course: Course,
+    config: TrainConfig,
     *,
     pairs: tuple[str, ...],
     embedding: str,
@@ -162,13 +162,13 @@ def _stages(
         embedding: what goes into the classifiers, the deepest stage in the authors' code.
         weight: 1 on ImageNet; 0.6 to 8 by pair on CIFAR-100.
         warmup_epochs: the weight grows from 0 over so many epochs: the first 20 of 240 in the authors' code, by default
-            the same share of the course. 0: none.
+            the same share of the config. 0: none.
     """
-    warmup = course.epochs / 12 if warmup_epochs is None else warmup_epochs
+    warmup = config.epochs / 12 if warmup_epochs is None else warmup_epochs
     term = weight * Review((*pairs, embedding))
     if warmup:
         term = term * linear(0.0, 1.0, epochs=warmup)
-    return [Stage("labels and review", CE() + term, course)]
+    return [Stage("labels and review", CE() + term, config)]
 
 
 METHOD = Method(

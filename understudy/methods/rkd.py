@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.bounds import NonNegative
+from understudy.config.stage import Stage
+from understudy.config.train import TrainConfig
 from understudy.methods.method import Method
 from understudy.methods.shared.pairs import EmbeddingTerm
 from understudy.methods.shared.relations import distances, inner_products, unit, vectors
 from understudy.objective.labels import CE
 from understudy.objective.term import Reading
-from understudy.stage import Stage
-from understudy.training.course import Course
 
 
 def rkd_distance(student: Tensor, teacher: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ def _cosines(values: Tensor) -> Tensor:
 
 
 def _stages(
-    course: Course,
+    config: TrainConfig,
     *,
     embedding: str,
     weight: NonNegative = 1.0,
@@ -118,7 +118,7 @@ def _stages(
     angle_weight: NonNegative = 50.0,
 ) -> list[Stage]:
     relations = distance_weight * RKDDistance(embedding) + angle_weight * RKDAngle(embedding)
-    return [Stage("labels and relations", CE() + weight * relations, course)]
+    return [Stage("labels and relations", CE() + weight * relations, config)]
 
 
 METHOD = Method("rkd", _stages, family="relations", year=2019, paper="Park et al., Relational knowledge distillation")

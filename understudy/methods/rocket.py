@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from understudy.bounds import NonNegative
+from understudy.config.stage import Stage
+from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 from understudy.methods.logit_regression import logit_regression
 from understudy.methods.method import Method
 from understudy.methods.shared.copies import fresh, inputs_of, logits_of, prepared
 from understudy.objective.labels import CE, cross_entropy
 from understudy.objective.term import Reading, Reads, Shapes, Term
-from understudy.stage import Stage
 from understudy.taps import Pair, find
-from understudy.training.course import Course
 
 
 def rocket_hint(light_logits: Tensor, booster_logits: Tensor, *, block: bool = True) -> Tensor:
@@ -130,7 +130,7 @@ class Rocket(Term):
             handle.remove()
 
 
-def _stages(course: Course, *, shared: str, weight: NonNegative = 0.03, block: bool = True) -> list[Stage]:
+def _stages(config: TrainConfig, *, shared: str, weight: NonNegative = 0.03, block: bool = True) -> list[Stage]:
     """Beside an untrained booster, which the student follows: ``CE(s) + CE(z) + 0.03 ||s - z||^2``.
 
     The booster has the teacher's architecture and weights of its own; it learns from the labels while the student
@@ -143,7 +143,7 @@ def _stages(course: Course, *, shared: str, weight: NonNegative = 0.03, block: b
         weight: of the hint, the authors' 0.03 (sum over the classes, mean over the batch).
         block: the gradient block: the hint does not move the booster.
     """
-    return [Stage("labels and booster", CE() + Rocket(block, shared or None, weight), course)]
+    return [Stage("labels and booster", CE() + Rocket(block, shared or None, weight), config)]
 
 
 METHOD = Method(

@@ -13,14 +13,14 @@ from annotated_types import MinLen
 from torch import Tensor, nn
 
 from understudy.bounds import NonNegative, Positive
+from understudy.config.stage import Stage
+from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 from understudy.methods.method import Method
 from understudy.methods.shared.logits import Form, LogitTerm, check_stack, divergence, one_hot
 from understudy.objective.labels import CE, cross_entropy
 from understudy.objective.term import Expression, Reading
 from understudy.precision import wide
-from understudy.stage import Stage
-from understudy.training.course import Course
 
 
 def ensemble_kd(
@@ -165,7 +165,7 @@ def _shares(weights: Tensor | Sequence[float] | None, teachers: Tensor) -> Tenso
 
 
 def _stages(
-    course: Course,
+    config: TrainConfig,
     *,
     combine: Literal["probabilities", "logits", "vote"] = "probabilities",
     weights: tuple[NonNegative, ...] | None = None,
@@ -193,7 +193,7 @@ def _stages(
         taught = Vote()
     else:
         taught = SeveralTeachers(temperature, None if weights is None else tuple(weights), combine)
-    return [Stage("labels and teachers", label_weight * CE() + weight * taught, course)]
+    return [Stage("labels and teachers", label_weight * CE() + weight * taught, config)]
 
 
 METHOD = Method(

@@ -10,16 +10,16 @@ from typing import Any
 from torch import Tensor, nn
 
 from understudy.bounds import Count, NonNegative
+from understudy.config.stage import Stage
+from understudy.config.train import TrainConfig
 from understudy.methods.method import Method
 from understudy.methods.shared.maps import BatchNorm, difference, on_common_grid
 from understudy.methods.shared.pairs import MapsTerm
 from understudy.models.grafts import Graft, bottleneck
 from understudy.objective.labels import CE
 from understudy.objective.term import Reading, Shapes
-from understudy.regressors import regressor
-from understudy.stage import Stage
 from understudy.taps import Pair
-from understudy.training.course import Course
+from understudy.taps.regressors import regressor
 
 
 def simkd(student: Tensor, teacher: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ class SimKD(MapsTerm):
 
 
 def _stages(
-    course: Course,
+    config: TrainConfig,
     *,
     maps: str,
     heads: str,
@@ -101,14 +101,14 @@ def _stages(
             depend on the number of channels.
         heads: the pair of classifiers, linear layers.
         weight: of the features, and the only loss in the paper, where it is 1: a mean over elements, so steps are
-            small, and 240 epochs long enough. 10 gets there in a short course at the usual rate of 0.1.
+            small, and 240 epochs long enough. 10 gets there in a short config at the usual rate of 0.1.
         label_weight: of the cross-entropy through the teacher's classifier; 0 in the paper.
         factor: by which the projector's inner channels are fewer than the teacher's.
     """
     objective = weight * SimKD(maps, projected=True)
     if label_weight:
         objective = label_weight * CE() + objective
-    return [Stage("features", objective, course, answers=True)]
+    return [Stage("features", objective, config, answers=True)]
 
 
 def _graft(student: nn.Module, teacher: nn.Module, settings: Mapping[str, Any]) -> None:

@@ -14,8 +14,8 @@ from understudy.methods.method import one_stage
 from understudy.methods.shared.maps import BatchNorm, feature_mse, require_same_channels
 from understudy.objective.term import Reading, Reads, Shapes, Term
 from understudy.precision import wide
-from understudy.regressors import MeanOverPlaces, regressor
 from understudy.taps import Pair, Tap, find
+from understudy.taps.regressors import MeanOverPlaces, regressor
 
 
 def srrl_features(student: Tensor, teacher: Tensor) -> Tensor:

@@ -15,19 +15,19 @@ from understudy.models.families.maxout import Conv, Maxout, MaxoutNet
 from understudy.models.families.plain import plain
 from understudy.models.families.resnet import resnet
 from understudy.models.families.wrn import wrn
-from understudy.models.front import Front, Normalized, Whitened, Whitening, front_from
 from understudy.models.grafts import Graft, regraft
+from understudy.models.preprocessing import Normalized, Preprocessing, Whitened, Whitening, preprocessing_from
 from understudy.models.weights import load_weights, read_weights
 
 __all__ = [
     "PAIRS",
     "Conv",
-    "Front",
     "Graft",
     "Maxout",
     "MaxoutNet",
     "NetworkSpec",
     "Normalized",
+    "Preprocessing",
     "Whitened",
     "Whitening",
     "aflw_fitnet",
@@ -36,13 +36,13 @@ __all__ = [
     "depth_net",
     "fitnet",
     "fitnet_mnist",
-    "front_from",
     "load_weights",
     "maxout_cifar",
     "maxout_mnist",
     "maxout_svhn",
     "names",
     "plain",
+    "preprocessing_from",
     "read_weights",
     "regraft",
     "resnet",

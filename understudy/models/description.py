@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from understudy.data.pictures import COLOURS, RULE
+from understudy.data.images import COLOURS, RULE
 from understudy.errors import UserError
 from understudy.models.outside import is_library
 from understudy.tasks import Classification, Task, from_description

@@ -9,10 +9,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from understudy.data.pictures import COLOURS, RULE
+from understudy.data.images import COLOURS, RULE
 from understudy.errors import UserError
 from understudy.files import write_atomically
-from understudy.models import Front, NetworkSpec, front_from, load_weights, regraft
+from understudy.models import NetworkSpec, Preprocessing, load_weights, preprocessing_from, regraft
 from understudy.models.grafts import graft_of
 from understudy.taps import inner
 from understudy.tasks import Classification, Task
@@ -32,7 +32,7 @@ def describe(
     own = inner(network)
     spec = spec or _built_as(own)
     built = {"name": spec.name, "settings": spec.settings} if spec else None
-    front = network.describe() if isinstance(network, Front) else None
+    front = network.describe() if isinstance(network, Preprocessing) else None
     graft = graft_of(network)
     return {
         "format": FORMAT,
@@ -110,7 +110,7 @@ def load(folder: str | Path, *, trust: Collection[str] = ()) -> nn.Module:
     network: nn.Module = spec.build(len(description.classes), channels, size, trust)
     try:
         regraft(network, description.graft)
-        network = front_from(description.front, network) if description.front is not None else network
+        network = preprocessing_from(description.front, network) if description.front is not None else network
     except (TypeError, ValueError) as error:
         raise UserError(f"{folder / DESCRIPTION} is not a student's description: front or graft: {error}") from error
     load_weights(network, folder / WEIGHTS)

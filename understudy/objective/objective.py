@@ -48,8 +48,9 @@ class Objective(nn.Module):
     >>> optimizer = torch.optim.SGD([*student.parameters(), *objective.owned.parameters()], lr=0.1)
     >>> objective(torch.rand(2, 4), torch.tensor([0, 2])).loss.backward()
 
-    ``owned`` are the modules that learn with the student (regressors), ``rivals`` those that play against it
-    (discriminators; they want an optimizer of their own and learn from ``oppose``); the networks are neither. The
+    ``owned`` are the modules that learn with the student (regressors), ``adversaries`` those that play against it
+    (discriminators; they want an optimizer of their own and learn from ``adversary_loss``); the networks are neither.
+    The
     teacher runs in evaluation mode and without gradients; nothing is computed that no term reads.
 
     Args:
@@ -103,7 +104,7 @@ class Objective(nn.Module):
         beside = (self._dropouts.tap,) if self._dropouts and self._dropouts.tap else ()
         self._teachers = tuple(_asked(reads, teachers, beside, task))
         self._askers: tuple[Asker, ...] = tuple(partial(self._ask, teacher) for teacher in self._teachers)
-        self.owned, self.rivals = nn.ModuleDict(), nn.ModuleDict()
+        self.owned, self.adversaries = nn.ModuleDict(), nn.ModuleDict()
         self.balance = Balance(self.parts) if any(part.balanced for part in self.parts.values()) else None
         if example is not None:
             self._build(example, facts)
@@ -115,8 +116,8 @@ class Objective(nn.Module):
         return self._student[0].network
 
     @property
-    def has_rivals(self) -> bool:
-        return len(self.rivals) > 0
+    def has_adversaries(self) -> bool:
+        return len(self.adversaries) > 0
 
     def forward(self, inputs: Any, targets: Any, *, epoch: float = 0.0, ids: Tensor | None = None) -> Outcome:
         """The loss of one batch. ``epoch``, with fractions, is what schedules of weights read."""
@@ -131,7 +132,7 @@ class Objective(nn.Module):
         ids: Tensor | None = None,
         answers: Sequence[Answer] | Callable[[], Sequence[Answer]] | None = None,
     ) -> Reading:
-        """The networks' answers to one batch; ``judge`` makes their loss, ``oppose`` that of the student's rivals.
+        """The networks' answers to one batch; ``judge`` makes their loss, ``adversary_loss`` that of the adversaries.
 
         ``answers`` are the teachers', where they are there already: those that ``ask`` once gave about these inputs; or
         whom to ask for them.
@@ -170,17 +171,17 @@ class Objective(nn.Module):
         pairs = zip(askers, self._askers, strict=True)
         self._askers = tuple(usual if asker is None else asker for asker, usual in pairs)
 
-    def oppose(self, reading: Reading) -> Tensor:
-        """What the rivals (discriminators) learn from, all together; take their step before the student's."""
+    def adversary_loss(self, reading: Reading) -> Tensor:
+        """What the adversaries (discriminators) learn from, all together; take their step before the student's."""
         seen = self._seen(reading)
-        losses = [self._own_loss(name, rival, seen(name)) for name, rival in self.rivals.items()]
+        losses = [self._own_loss(name, adversary, seen(name)) for name, adversary in self.adversaries.items()]
         return torch.stack([loss for loss in losses if loss is not None]).sum()
 
     def learn(self, reading: Reading) -> None:
         """After the student's step: what moves without gradients (memories)."""
         with torch.no_grad():
             seen = self._seen(reading)
-            for name, owned in (*self.owned.items(), *self.rivals.items()):
+            for name, owned in (*self.owned.items(), *self.adversaries.items()):
                 if _overrides(self.parts[name].term, "learn"):
                     self.parts[name].term.learn(_detached(seen(name)), owned)
 
@@ -232,9 +233,9 @@ class Objective(nn.Module):
         return {name: part.weight(epoch) * scales[name] * means[name] for name, part in self.parts.items()}
 
     def _loss(self, name: str, term: Term, reading: Reading) -> Tensor:
-        if name in self.rivals:
-            with _held(self.rivals[name]) as rival:
-                return term.loss(reading, rival)
+        if name in self.adversaries:
+            with _held(self.adversaries[name]) as adversary:
+                return term.loss(reading, adversary)
         return term.loss(reading, self.owned[name] if name in self.owned else None)  # noqa: SIM401 - no get there
 
     def _own_loss(self, name: str, owned: nn.Module, reading: Reading) -> Tensor | None:
@@ -265,7 +266,7 @@ class Objective(nn.Module):
         for name, part in self.parts.items():
             module = part.term.build(in_rows() if name in self._by_row else shapes)
             if module is not None:
-                (self.rivals if part.term.rival else self.owned)[name] = module.to(student.device)
+                (self.adversaries if part.term.adversary else self.owned)[name] = module.to(student.device)
 
     def _misfit(self, student: Answer, teacher: Answer) -> str | None:
         """Why the two networks' answers cannot be compared, where some term compares them."""
@@ -294,13 +295,13 @@ def _overrides(term: Term, method: str) -> bool:
 
 
 @contextmanager
-def _held(rival: nn.Module) -> Iterator[nn.Module]:
-    """The student's loss passes through a rival without moving it."""
-    learning = [parameter for parameter in rival.parameters() if parameter.requires_grad]
+def _held(adversary: nn.Module) -> Iterator[nn.Module]:
+    """The student's loss passes through a adversary without moving it."""
+    learning = [parameter for parameter in adversary.parameters() if parameter.requires_grad]
     for parameter in learning:
         parameter.requires_grad_(False)
     try:
-        yield rival
+        yield adversary
     finally:
         for parameter in learning:
             parameter.requires_grad_(True)

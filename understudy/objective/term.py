@@ -266,8 +266,9 @@ class Term(Expression):
     """One loss with the taps it reads and the modules it owns. Subclasses are frozen dataclasses, and final.
 
     What a term owns learns with the student: from the term's ``loss``, and from its ``own_loss`` where it has one.
-    Where ``rival`` is true it plays against the student instead: it learns from ``own_loss`` alone, in a step of its
-    own, first, at ``rival_rate`` times the student's rate. ``learn`` is for what moves without gradients (memories).
+    Where ``adversary`` is true it plays against the student instead: it learns from ``own_loss`` alone, in a step of
+    its own, first, at ``adversary_lr_scale`` times the student's learning rate. ``learn`` is for what moves without
+    gradients (memories).
 
     ``per`` says on what a value depends, so that a term runs on every task for which it has a meaning: on one ``"row"``
     of class scores, whose sample does not matter; on one ``"sample"``; or on the whole ``"batch"``.
@@ -279,8 +280,8 @@ class Term(Expression):
 
     per: ClassVar[Literal["row", "sample", "batch"]] = "sample"
 
-    rival: ClassVar[bool] = False
-    rival_rate: float = 1.0
+    adversary: ClassVar[bool] = False
+    adversary_lr_scale: float = 1.0
     trains_student: ClassVar[bool] = True  # false: it only prepares what a later stage takes over
 
     @property

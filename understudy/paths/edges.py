@@ -17,7 +17,7 @@ class Edge:
     """One training: the last size of ``path``, taught by the one before it, which came along the rest of the path.
 
     Paths with the same beginning share its trainings. A path of one size is trained alone, on the labels: so are the
-    teacher, and the networks that the rule of thumb compares (``quick``, by a short course of their own).
+    teacher, and the networks that the rule of thumb compares (``quick``, by a short config of their own).
     """
 
     path: Path

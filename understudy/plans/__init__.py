@@ -1,6 +1,6 @@
 """Plans: trainings as plain data, what depends on what, and the store of those that are done."""
 
-from understudy.plans.cache import Store as Store
+from understudy.plans.cache import TrainingCache as TrainingCache
 from understudy.plans.node import Given as Given
 from understudy.plans.node import Node as Node
 from understudy.plans.plan import Plan as Plan

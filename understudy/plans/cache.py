@@ -18,7 +18,7 @@ from understudy.errors import UserError
 from understudy.files import read_json, sync_folder
 from understudy.plans.entry import FILES, FORMAT, RESULT, copy_finished, damaged, finished
 
-ENVIRONMENT = "UNDERSTUDY_STORE"
+ENVIRONMENT = "UNDERSTUDY_CACHE"
 GROWING = 3600  # seconds for which a part may still be somebody's
 
 
@@ -53,7 +53,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Store:
+class TrainingCache:
     """A folder of finished trainings. Several processes may use it at once, on one machine or over a shared disk."""
 
     path: Path
@@ -89,7 +89,7 @@ class Store:
         except OSError as error:
             raise UserError(
                 f"cannot write to the store {self.path}: {error.strerror}. The training is done and untouched: make "
-                "room (or choose another --store) and run the same command again"
+                "room (or choose another --cache) and run the same command again"
             ) from error
         finally:
             shutil.rmtree(part, ignore_errors=True)

@@ -11,7 +11,7 @@ from torch import nn
 from understudy.errors import FailedTrainingError, UserError
 from understudy.files import is_kept, sha256
 from understudy.models import student as product
-from understudy.plans import Node, Plan, Store
+from understudy.plans import Node, Plan, TrainingCache
 from understudy.plans.engines import Engine
 from understudy.plans.entry import RESULT, copy_finished, damaged, finished
 from understudy.plans.folders import TrainingFolders
@@ -20,8 +20,8 @@ from understudy.plans.origin import check_same
 from understudy.plans.training import Casts, Job, Taught
 from understudy.plans.training import key as training_key
 from understudy.training import checkpoints
+from understudy.training.callbacks import Callback
 from understudy.training.evaluate import first_of
-from understudy.training.watch import Watcher
 
 TRIES = 3  # a training whose worker dies so often has something to do with it
 State = Literal["done", "in the store", "begun", "to train"]
@@ -49,7 +49,7 @@ def validation_of(record: Mapping[str, Any]) -> float | None:
 class Execution:
     """Carries nodes out in a run folder.
 
-    >>> with Here(casts, watcher, stop) as engine:  # doctest: +SKIP
+    >>> with Here(casts, callback, stop) as engine:  # doctest: +SKIP
     ...     execution = Execution(folder, casts, engine, store=store)
     ...     execution.submit(large, small)
     ...     for done in execution.results():  # more may be submitted meanwhile
@@ -67,13 +67,13 @@ class Execution:
         engine: Engine | None = None,
         *,
         threads: int,
-        store: Store | None = None,
-        watcher: Watcher | None = None,
+        cache: TrainingCache | None = None,
+        callback: Callback | None = None,
         trusted: Collection[str] = (),
         every: float = 20.0,
     ):
-        self.folder, self.casts, self.engine, self.store = folder, casts, engine, store
-        self.watcher = watcher or Watcher()
+        self.folder, self.casts, self.engine, self.cache = folder, casts, engine, cache
+        self.callback = callback or Callback()
         self.threads, self.trusted, self.every = threads, tuple(trusted), every
         self.plan = Plan()
         self.done: dict[str, Mapping[str, Any]] = {}
@@ -129,7 +129,7 @@ class Execution:
         """Whether it is done, or on its way; its teachers are in the plan, and it need not be."""
         if finished(self.folder.training(node.name)) is not None or self._on_its_way(node.name):
             return True
-        return self.store is not None and self._key(self._settled(node)) in self.store
+        return self.cache is not None and self._key(self._settled(node)) in self.cache
 
     def record(self, name: str) -> Mapping[str, Any] | None:
         """The result of a training that is there already, in the folder or in the store; nothing is changed."""
@@ -152,9 +152,9 @@ class Execution:
 
     def _settled(self, node: Node) -> Node:
         """With threads, and a place for stored answers, where it names none."""
-        stored = node.stored.within(self.folder.path.absolute()) if node.stored else None
+        stored = node.answers.within(self.folder.path.absolute()) if node.answers else None
         arithmetic = replace(node.arithmetic, threads=node.arithmetic.threads or self.threads)
-        return node.model_copy(update={"arithmetic": arithmetic, "stored": stored})
+        return node.model_copy(update={"arithmetic": arithmetic, "answers": stored})
 
     def _completed(self, done: Done) -> Done:
         name = done.node.name
@@ -163,7 +163,7 @@ class Execution:
         if done.record.get("key") != self.key(name):  # whoever learns from it has another key than was foreseen
             self._keys = {known: key for known, key in self._keys.items() if known in self.done}
         checkpoints.clear(self.folder.checkpoints(name))
-        self.watcher.of(name).training_ends(name, done.record)
+        self.callback.of(name).training_ends(name, done.record)
         return done
 
     def _taken(self, node: Node) -> Done | None:
@@ -172,18 +172,18 @@ class Execution:
         if record := self._found(name):
             check_same(node, record.get("node"), folder)
             if record.get("key", self.key(name)) != self.key(name):
-                self.watcher.note(f"{name} was trained with other code, data or settings than today's: taken as it is")
-            elif self.store and "key" in record:
-                self.store.put(self.key(name), folder, record)
+                self.callback.note(f"{name} was trained with other code, data or settings than today's: taken as it is")
+            elif self.cache and "key" in record:
+                self.cache.put(self.key(name), folder, record)
             return Done(node, record, "folder")
         twin = next((other for other in self.done if self.key(other) == self.key(name)), None)
         if twin:
             source, told = self.folder.training(twin), node.model_dump(mode="json")
             return Done(node, copy_finished(source, self.done[twin], folder, name, told), "folder")
-        if self.store:
-            record, lines = self.store.take(self.key(name), folder, name, node.model_dump(mode="json"))
+        if self.cache:
+            record, lines = self.cache.take(self.key(name), folder, name, node.model_dump(mode="json"))
             for line in lines:
-                self.watcher.note(line)
+                self.callback.note(line)
             if record:
                 return Done(node, record, "store")
         return None
@@ -194,7 +194,7 @@ class Execution:
         record = finished(folder)
         wrong = damaged(folder, record) if record else []
         if wrong:
-            self.watcher.note(f"{folder} is damaged ({', '.join(wrong)}): trained again")
+            self.callback.note(f"{folder} is damaged ({', '.join(wrong)}): trained again")
             (folder / RESULT).unlink(missing_ok=True)
         return None if wrong else record
 
@@ -235,8 +235,8 @@ class Execution:
             ended = self.engine.next()
         job = self._running.pop(ended.name)
         if ended.record is not None:
-            if self.store and ended.record["key"] == job.key:  # else it was begun as something else
-                self.store.put(job.key, Path(job.folder), ended.record)
+            if self.cache and ended.record["key"] == job.key:  # else it was begun as something else
+                self.cache.put(job.key, Path(job.folder), ended.record)
             return Done(job.node, ended.record, "trained")
         self._lost[ended.name] = lost = self._lost.get(ended.name, 0) + 1
         if lost == TRIES:
@@ -244,7 +244,7 @@ class Execution:
                 f"{ended.name}: its worker died {TRIES} times ({ended.lost}). What is done is kept: see to it that "
                 "there is memory enough, or take fewer workers, and run the same command again"
             )
-        self.watcher.note(f"{ended.name}: its worker died ({ended.lost}); it goes on from its last checkpoint")
+        self.callback.note(f"{ended.name}: its worker died ({ended.lost}); it goes on from its last checkpoint")
         return None
 
     def _teachers(self, node: Node) -> tuple[Taught | Given, ...]:
@@ -276,7 +276,7 @@ class Execution:
             record: Mapping[str, Any] | None = finished(folder)
             if record and not damaged(folder, record):
                 self._whole[name] = "done", record
-            elif self.store and (record := self.store.record(self.key(name))):
+            elif self.cache and (record := self.cache.record(self.key(name))):
                 self._whole[name] = "in the store", record
         return self._whole.get(name, ("to train", None))
 

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 
 from understudy import methods
+from understudy.config.settings import Settings
+from understudy.config.stage import Stage
 from understudy.data.content import digest
 from understudy.errors import UserError
 from understudy.files import sha256
@@ -20,8 +22,6 @@ from understudy.plans.own_code import code_of, source_of
 from understudy.recipe.build import Cast, weights_file
 from understudy.recipe.objects import is_object
 from understudy.recipe.schema import NetworkTable
-from understudy.settings import Settings
-from understudy.stage import Stage
 from understudy.taps import Pair
 
 # The version of what a training computes. It is a part of every key: raise it whenever a change of this package changes
@@ -143,10 +143,10 @@ def _grafts(node: Node) -> dict[str, Any] | None:
 
 
 def _stored(node: Node) -> dict[str, Any] | None:
-    """Stored answers may mean fewer views and rounder numbers; where they lie changes nothing."""
-    if node.stored is None:
+    """StoredAnswers answers may mean fewer views and rounder numbers; where they lie changes nothing."""
+    if node.answers is None:
         return None
-    told = dataclasses.asdict(node.stored)
+    told = dataclasses.asdict(node.answers)
     return {name: value for name, value in told.items() if name not in ("folder", "fill")}
 
 

@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from understudy.answers import StoredAnswers
+from understudy.config.settings import Settings
+from understudy.config.train import TrainConfig
 from understudy.recipe.schema import DataTable, MethodName, NetworkTable, Table
-from understudy.settings import Settings
-from understudy.stored import Stored
-from understudy.training.course import Course
 
 
 class Given(NetworkTable):
@@ -33,13 +33,13 @@ class Node(Table):
     method: MethodName = "alone"
     settings: Mapping[str, Any] = Field(default_factory=dict)  # the method's own
     balance: bool = False  # weigh the terms by their gradients, not by the method's numbers
-    course: Course = Field(default_factory=Course)
+    config: TrainConfig = Field(default_factory=TrainConfig)
     seed: int = Field(default=0, ge=0)
     role: Literal["student", "teacher"] = "student"  # each begins with fresh weights of its own
     teachers: tuple[str | Given, ...] = ()
     data: DataTable
     arithmetic: Settings = Field(default_factory=Settings)
-    stored: Stored | None = None  # whether teachers' answers are kept
+    answers: StoredAnswers | None = None  # whether teachers' answers are kept
     accept_weak: bool = False  # learn from a teacher that was trained here and answers at chance level
 
     @field_validator("settings", mode="after")

@@ -9,7 +9,7 @@ from understudy.plans.key import key_of
 from understudy.plans.node import Node
 from understudy.recipe.overrides import without_nones
 
-WHAT = ("network", "method", "settings", "balance", "course", "seed", "role", "teachers", "data")  # what a node is
+WHAT = ("network", "method", "settings", "balance", "config", "seed", "role", "teachers", "data")  # what a node is
 WHERE = ("root", "workers")  # of its data: where they lie and how they are read
 
 

@@ -7,22 +7,22 @@ import torch
 from torch import nn
 
 from understudy import methods
+from understudy.config.stage import Stage
+from understudy.config.train import TrainConfig
 from understudy.data import Data
 from understudy.errors import UserError
 from understudy.methods import Method
 from understudy.objective import evaluating
 from understudy.plans.node import Node
-from understudy.proposals import PROPOSALS
 from understudy.recipe.build import Cast
 from understudy.recipe.schema import NetworkTable
-from understudy.stage import Stage
-from understudy.training.course import Course
+from understudy.taps.defaults import PROPOSALS
 
 
 def stages_of(node: Node, student: nn.Module, teachers: Sequence[nn.Module], data: Data) -> list[Stage]:
     """The stages of a node, for its own networks; a student that takes over a part of its teacher gets it in place."""
     teacher = teachers[0] if teachers else None
-    stages = method_stages(node.method, node.course, node.settings, student, teacher, data)
+    stages = method_stages(node.method, node.config, node.settings, student, teacher, data)
     if node.balance:
         stages = [stage.balanced() for stage in stages]
     if not teachers and any(stage.objective.reads.teacher for stage in stages):
@@ -38,7 +38,7 @@ def planned_stages(node: Node, cast: Cast, teachers: Sequence[NetworkTable]) -> 
     """The same before any network is trained; networks are made only where taps are proposed from them."""
     method = methods.find(node.method)
     if all(node.settings.get(name) is not None for name in method.needed):
-        stages = method(node.course, **node.settings)
+        stages = method(node.config, **node.settings)
         return [stage.balanced() for stage in stages] if node.balance else stages
     student = cast.network(node.network, node.seed, node.role)
     first = [cast.network(table, node.seed, "teacher") for table in teachers[:1]]
@@ -47,7 +47,7 @@ def planned_stages(node: Node, cast: Cast, teachers: Sequence[NetworkTable]) -> 
 
 def method_stages(
     method: str | Method,
-    course: Course,
+    config: TrainConfig,
     settings: Mapping[str, Any],
     student: nn.Module,
     teacher: nn.Module | None,
@@ -69,7 +69,7 @@ def method_stages(
     if chosen.grafts is not None and teacher is not None:
         chosen.grafts(student, teacher, chosen.complete(given))
         _check_graft(student, chosen.name, data)
-    return chosen(course, **given)
+    return chosen(config, **given)
 
 
 def _check_graft(student: nn.Module, method: str, data: Data) -> None:

@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 from torch import nn
 
 from understudy import methods
+from understudy.config.stage import Stage
 from understudy.data.dataset import Progress
 from understudy.errors import FailedTrainingError, UserError
 from understudy.models import student as product
@@ -21,13 +22,12 @@ from understudy.plans.stages import planned_stages, stages_of
 from understudy.recipe.build import Cast
 from understudy.recipe.objects import Objects, is_object
 from understudy.recipe.schema import DataTable, NetworkTable, Table
-from understudy.stage import Stage
 from understudy.teacher.shared import SharedPasses
 from understudy.teacher.stand_in import StandIns
 from understudy.training import preflight
+from understudy.training.callbacks import Callback
 from understudy.training.interrupt import StopRequest
 from understudy.training.loop import Training
-from understudy.training.watch import Watcher
 
 
 class Taught(Table):
@@ -77,7 +77,9 @@ class Casts:
 class Work:
     """A job under way: its training, which may be gone through step by step, and what it leaves behind."""
 
-    def __init__(self, job: Job, casts: Casts, watcher: Watcher, stop: StopRequest, shared: SharedPasses | None = None):
+    def __init__(
+        self, job: Job, casts: Casts, callback: Callback, stop: StopRequest, shared: SharedPasses | None = None
+    ):
         self.job, self.cast, self.folder = job, casts.of(job.node.data), Path(job.folder)
         node = job.node
         self.network = self.cast.network(node.network, node.seed, node.role, node.name)
@@ -95,10 +97,10 @@ class Work:
             checkpoint_folder=Path(job.checkpoints) if job.checkpoints else None,
             metrics=self.folder / METRICS,
             name=node.name,
-            watcher=watcher,
+            callback=callback,
             stop=stop,
             every=job.every,
-            stored=node.stored,
+            stored=node.answers,
             shared=shared,
             stand_ins=casts.stand_ins,
             origin=self.origin,
@@ -126,9 +128,9 @@ class Work:
         return finish(folder, record)
 
 
-def carry_out(job: Job, casts: Casts, watcher: Watcher, stop: StopRequest) -> dict[str, Any]:
+def carry_out(job: Job, casts: Casts, callback: Callback, stop: StopRequest) -> dict[str, Any]:
     """Train, or go on training, to the end."""
-    work = Work(job, casts, watcher, stop)
+    work = Work(job, casts, callback, stop)
     work.training.run()
     return work.finish()
 
@@ -181,5 +183,5 @@ def _check_key(job: Job, cast: Cast, stages: Sequence[Stage]) -> None:
     if key(job.node, job.teachers, cast, stages) != job.key:
         raise UserError(
             f"{job.name}: this worker would train something else than was planned: its data, its torch, its "
-            "understudy or its processor differ from those of the process that planned (see `understudy store`)"
+            "understudy or its processor differ from those of the process that planned (see `understudy cache`)"
         )

@@ -7,14 +7,14 @@ from typing import Any
 from pydantic import ConfigDict, ValidationError, create_model
 
 from understudy import methods
+from understudy.config.train import TrainConfig
 from understudy.data.sets import DATASETS
 from understudy.errors import UserError, did_you_mean
 from understudy.methods.notation import parse
-from understudy.proposals import PLACEHOLDERS, PROPOSALS
 from understudy.recipe.mistakes import Mistakes, explain
 from understudy.recipe.overrides import within, without_nones
 from understudy.recipe.schema import NetworkTable, PathTable, Recipe, TeacherTable
-from understudy.training.course import Course
+from understudy.taps.defaults import PLACEHOLDERS, PROPOSALS
 
 # What stands in a method's table beside its own settings.
 OF_ALL_METHODS = ("method", "train", "seeds", "balance", "assistants")
@@ -59,7 +59,7 @@ def check_data(name: str, own: dict[str, Any], common: Sequence[str], mistakes: 
 
 
 def check_views(raw: dict[str, Any], mistakes: Mistakes) -> None:
-    """Views check themselves as they are made, which would end the reading of the recipe: that is put off."""
+    """Augmentation check themselves as they are made, which would end the reading of the recipe: that is put off."""
     names = list(raw["methods"]) if isinstance(raw.get("methods"), dict) else []
     several = range(len(raw["teachers"])) if isinstance(raw.get("teachers"), list) else []
     paths = [
@@ -70,14 +70,14 @@ def check_views(raw: dict[str, Any], mistakes: Mistakes) -> None:
     ]
     paths += [["teachers", str(number), "train"] for number in several]
     for path in paths:
-        course: Any = raw
+        config: Any = raw
         for part in path:
-            course = within(course, part)
-        if isinstance(course, dict) and isinstance(course.get("views"), dict):
-            for key, value in course["views"].items():
+            config = within(config, part)
+        if isinstance(config, dict) and isinstance(config.get("augmentation"), dict):
+            for key, value in config["augmentation"].items():
                 if isinstance(value, (int, float)) and value < 0:
-                    mistakes.add([*path, "views", key], f"must not be negative (it is {value})")
-                    course["views"] = {k: v for k, v in course["views"].items() if k != key}
+                    mistakes.add([*path, "augmentation", key], f"must not be negative (it is {value})")
+                    config["augmentation"] = {k: v for k, v in config["augmentation"].items() if k != key}
 
 
 def check_combinations(recipe: Recipe, mistakes: Mistakes) -> None:
@@ -101,14 +101,14 @@ def check_combinations(recipe: Recipe, mistakes: Mistakes) -> None:
             mistakes.add(["methods", name, "assistants"], "choosing one needs a validation part: set data.validation")
     if recipe.path is not None:
         _check_path(recipe, recipe.path, mistakes)
-    courses: dict[tuple[str, ...], Course] = {("methods", n, "train"): t.train for n, t in recipe.methods.items()}
+    configs: dict[tuple[str, ...], TrainConfig] = {("methods", n, "train"): t.train for n, t in recipe.methods.items()}
     teachers = _teachers(recipe)
-    courses |= {(*path, "train"): table.train for path, table in teachers.items() if table.train}
+    configs |= {(*path, "train"): table.train for path, table in teachers.items() if table.train}
     for path, teacher in teachers.items():
         if teacher.terms is not None and (wrong := _not_of_a_teacher(teacher.terms)):
             mistakes.add([*path, "terms"], wrong)
-    for path, course in courses.items():
-        if course.patience and not recipe.data.validation:
+    for path, config in configs.items():
+        if config.patience and not recipe.data.validation:
             mistakes.add([*path, "patience"], "stopping by patience needs a validation part: set data.validation")
     if recipe.data.whiten:
         networks: dict[tuple[str, ...], NetworkTable] = {**teachers, ("student",): recipe.student}

@@ -8,14 +8,14 @@ from typing import Any
 from pydantic import BaseModel
 
 from understudy.errors import UserError, did_you_mean, nearest
-from understudy.recipe.lines import Lines
+from understudy.recipe.lines import PrintEpochs
 from understudy.recipe.schema import Recipe
 
 
 class Mistakes:
     """Collected mistakes of one recipe."""
 
-    def __init__(self, source: str, lines: Lines, overridden: dict[tuple[str, ...], str]):
+    def __init__(self, source: str, lines: PrintEpochs, overridden: dict[tuple[str, ...], str]):
         self.source, self.lines = source, lines
         self.overridden = overridden  # keys that came from the command line, each with its option
         self.found: dict[tuple[str, ...], str] = {}
@@ -29,7 +29,7 @@ class Mistakes:
             raise UserError("\n".join(self._sentence(path) for path in sorted(own, key=self._line)))
 
     def _inherited(self, path: tuple[str, ...]) -> bool:
-        """A course that takes over a mistake from ``[train]`` need not say it again."""
+        """A config that takes over a mistake from ``[train]`` need not say it again."""
         return any(path[i] == "train" and i > 0 and path[i:] in self.found for i in range(len(path)))
 
     def _line(self, path: tuple[str, ...]) -> int:

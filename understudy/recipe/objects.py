@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from understudy import randomness
+from understudy.config.stage import Stage
+from understudy.config.train import TrainConfig
 from understudy.data import Data
 from understudy.errors import UserError
 from understudy.methods import Method
@@ -22,9 +24,7 @@ from understudy.models.catalogue import NetworkSpec
 from understudy.models.fingerprints import brief, of_layers, of_network
 from understudy.models.sizes import recognised
 from understudy.objective.term import Expression, as_sum
-from understudy.stage import Stage
 from understudy.taps import inner
-from understudy.training.course import Course
 
 OBJECT = "object:"
 
@@ -167,7 +167,7 @@ class GivenMethod(Method):
 
     @classmethod
     def of(cls, given: "Expression | Sequence[Stage]") -> "GivenMethod":
-        """Terms are pursued on the course that is given beside them; stages have their own."""
+        """Terms are pursued on the config that is given beside them; stages have their own."""
         if isinstance(given, Expression):
             name, stages, told = "own-terms", partial(_stage_of, given), str(given)
             reads = as_sum(given).reads.teacher
@@ -176,7 +176,7 @@ class GivenMethod(Method):
             if not listed or not all(isinstance(stage, Stage) for stage in listed):
                 raise UserError("method: give a name, a sum of terms, or a list of understudy.Stage")
             name, stages = "own-stages", partial(_listed, listed)
-            told = "; ".join(f"{stage.name}: {stage.objective}, {stage.course}" for stage in listed)
+            told = "; ".join(f"{stage.name}: {stage.objective}, {stage.config}" for stage in listed)
             reads = any(stage.objective.reads.teacher for stage in listed)
         return cls(name, stages, family="own", year=0, paper="your own", reads_teacher=reads, told=told)
 
@@ -184,12 +184,12 @@ class GivenMethod(Method):
         return f"{self.name}: {self.told}"
 
 
-def _stage_of(terms: Expression, course: Course) -> list[Stage]:
+def _stage_of(terms: Expression, config: TrainConfig) -> list[Stage]:
     """The terms as one stage."""
-    return [Stage("own terms", terms, course)]
+    return [Stage("own terms", terms, config)]
 
 
-def _listed(stages: Sequence[Stage], course: Course) -> list[Stage]:
+def _listed(stages: Sequence[Stage], config: TrainConfig) -> list[Stage]:
     """The stages as they are."""
     return list(stages)
 

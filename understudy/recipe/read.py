@@ -8,9 +8,10 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
+from understudy.config.settings import Settings
 from understudy.errors import UserError
 from understudy.recipe.checks import check_combinations, check_views
-from understudy.recipe.lines import Lines
+from understudy.recipe.lines import PrintEpochs
 from understudy.recipe.mistakes import Mistakes, explain
 from understudy.recipe.overrides import join_keys, override, without_nones
 from understudy.recipe.resolve import (
@@ -21,7 +22,6 @@ from understudy.recipe.resolve import (
     resolve_settings,
 )
 from understudy.recipe.schema import Recipe
-from understudy.settings import Settings
 
 
 def read(
@@ -64,7 +64,7 @@ def load(text: str, source: str, overrides: Sequence[str]) -> tuple[dict[str, An
         raise UserError(f"{source}: not valid TOML: {error}") from error
     overridden = {override(raw, change): "--set" for change in overrides}
     join_keys(raw)
-    return raw, Mistakes(source, Lines(text), overridden)
+    return raw, Mistakes(source, PrintEpochs(text), overridden)
 
 
 def check(

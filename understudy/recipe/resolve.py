@@ -1,19 +1,22 @@
-"""What a recipe leaves unsaid, filled in: a course from ``[train]``, settings apart from keys that all methods have."""
+"""What a recipe leaves unsaid, filled in: a config from ``[train]``, settings apart from keys that all methods have."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any, Literal, cast
 
 from understudy import methods
+from understudy.config.settings import Settings
+from understudy.config.train import TrainConfig
 from understudy.errors import did_you_mean
 from understudy.recipe.checks import OF_ALL_METHODS, check_data, check_settings
 from understudy.recipe.mistakes import Mistakes
 from understudy.recipe.schema import DataTable
-from understudy.settings import Settings
-from understudy.training.course import Course
 
 HowSettings = Literal["auto", "plain"] | None
-USUAL = {"optimizer": {"name": Course().optimizer.name}, "rate": {"name": Course().rate.name}}  # need not be named
+USUAL = {
+    "optimizer": {"name": TrainConfig().optimizer.name},
+    "schedule": {"name": TrainConfig().schedule.name},
+}  # need not be named
 
 
 def resolve_data(raw: dict[str, Any], mistakes: Mistakes) -> None:
@@ -32,7 +35,7 @@ def resolve_data(raw: dict[str, Any], mistakes: Mistakes) -> None:
 
 
 def resolve_courses(raw: dict[str, Any]) -> None:
-    """``train`` of the teacher and of each method says only what differs from ``[train]``, and that from a course."""
+    """``train`` of the teacher and of each method says only what differs from ``[train]``, and that from a config."""
     common = raw.get("train", {})
     if not isinstance(common, dict):
         return
@@ -49,9 +52,10 @@ def resolve_courses(raw: dict[str, Any]) -> None:
 
 
 def _inherited(common: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """``own`` over ``common``. Views, and an optimizer or a rate of the same name, take over what is not said again."""
+    """``own`` over ``common``. What is not said again of an augmentation, or of an optimizer or a schedule of the same
+    name, is taken over."""
     merged = common | own
-    for key in ("views", "optimizer", "rate"):
+    for key in ("augmentation", "optimizer", "schedule"):
         before, after = common.get(key), own.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
             same = after.get("name", before.get("name")) == before.get("name")

@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf, PlainSerializer, field_validator, model_validator
 
+from understudy.answers import StoredAnswers
+from understudy.config.settings import Settings
+from understudy.config.train import TrainConfig
 from understudy.methods import Method
-from understudy.settings import Settings
-from understudy.stored import Stored
-from understudy.training.course import Course
 
 Share = Annotated[float, Field(ge=0, le=1)]
 # A method by its name; a call from Python may hold one that has none, made of its own terms or stages.
@@ -55,14 +55,14 @@ class NetworkTable(Table):
 
 
 class TeacherTable(NetworkTable):
-    """The teacher: weights that exist, or a course on which it is trained first."""
+    """The teacher: weights that exist, or a config on which it is trained first."""
 
     weights: str | None = None
     prefix: str | None = None  # of the names in the file; by default the one that fits is found
     accuracy: Share | None = None  # on the test part, as whoever trained it says
     accept_weak: bool = False  # go on with a teacher that answers at chance level
-    train: Course | None = None
-    terms: str | None = None  # what it learns in that course, where that is more than the labels
+    train: TrainConfig | None = None
+    terms: str | None = None  # what it learns in that config, where that is more than the labels
     one_for_all: bool = False  # train one teacher for all seeds, not one for each
 
     @model_validator(mode="after")
@@ -75,11 +75,11 @@ class TeacherTable(NetworkTable):
 
 
 class Learning(Table):
-    """How a network learns: a method with its settings, and its course where that differs from ``[train]``."""
+    """How a network learns: a method with its settings, and its config where that differs from ``[train]``."""
 
     method: MethodName
     settings: Mapping[str, Any] = Field(default_factory=dict)
-    train: Course
+    train: TrainConfig
     balance: bool = False  # weigh the terms by their gradients, not by the method's numbers
 
 
@@ -107,7 +107,7 @@ class PathTable(Table):
     method: str | None = None  # the table of the method by which everybody learns; by default the first with a teacher
     learns: Learning | None = None  # the assistants; None: as the student does
     alone: bool = False  # train each size without a teacher, too
-    quick_epochs: Annotated[int, Field(ge=1)] | None = None  # of the rule's trials; by default a third of the course
+    quick_epochs: Annotated[int, Field(ge=1)] | None = None  # of the rule's trials; by default a third of the config
 
     @model_validator(mode="after")
     def _limited(self) -> "PathTable":
@@ -138,7 +138,7 @@ class TuneTable(Table):
 
 
 class Recipe(Table):
-    """A run: data, teacher, student, a course, and the methods that are compared on it, for every seed."""
+    """A run: data, teacher, student, a config, and the methods that are compared on it, for every seed."""
 
     title: str = ""
     seeds: Seeds = (0,)
@@ -146,11 +146,11 @@ class Recipe(Table):
     teacher: TeacherTable | None = None
     teachers: tuple[TeacherTable, ...] = ()  # instead of one, in an order that methods may heed
     student: NetworkTable
-    train: Course = Field(default_factory=Course)
+    train: TrainConfig = Field(default_factory=TrainConfig)
     methods: Annotated[Mapping[str, MethodTable], Field(min_length=1)]
     settings: Settings = Field(default_factory=Settings)
     path: PathTable | None = None
-    stored: Stored | None = None  # whether teachers' answers are kept; a table without keys says yes
+    answers: StoredAnswers | None = None  # whether teachers' answers are kept; a table without keys says yes
     tune: TuneTable | None = None
 
     @model_validator(mode="after")

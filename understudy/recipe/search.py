@@ -6,15 +6,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from understudy.config.settings import Settings
 from understudy.errors import UserError, did_you_mean
-from understudy.recipe.lines import Lines
+from understudy.recipe.lines import PrintEpochs
 from understudy.recipe.mistakes import Mistakes
 from understudy.recipe.overrides import assign, without_nones
 from understudy.recipe.read import check, load, text_of
 from understudy.recipe.resolve import HowSettings
 from understudy.recipe.schema import Recipe, TuneTable
 from understudy.recipe.space import Choice, Number, Range, Space, read_space
-from understudy.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Searched:
 
     def at(self, values: Mapping[str, Number]) -> Recipe:
         """The recipe with these values; its teachers stay as they were, whatever changes in ``[train]``."""
-        recipe = check(self.written(values), Mistakes("the recipe of a trial", Lines(""), {}))
+        recipe = check(self.written(values), Mistakes("the recipe of a trial", PrintEpochs(""), {}))
         return recipe.model_copy(update={"teacher": self.recipe.teacher, "teachers": self.recipe.teachers})
 
     def written(self, values: Mapping[str, Number]) -> dict[str, Any]:
-        """The same as a person would have written it, the teacher's course apart."""
+        """The same as a person would have written it, the teacher's config apart."""
         raw = copy.deepcopy(dict(self.raw))
         for key, value in values.items():
             assign(raw, key.split("."), value)
@@ -158,7 +158,7 @@ def _out_of_place(raw: Mapping[str, Any], key: str, method: str) -> str | None:
     if first == "train" and rest:
         return None
     if first != "methods" or len(rest) < 2:
-        return f"a search changes settings of the method and of the course: methods.{method}.SETTING or train.KEY"
+        return f"a search changes settings of the method and of the config: methods.{method}.SETTING or train.KEY"
     if rest[0] not in raw["methods"]:
         return f"the recipe has no table methods.{rest[0]}{did_you_mean(rest[0], raw['methods'])}"
     if rest[0] != method:
@@ -168,7 +168,7 @@ def _out_of_place(raw: Mapping[str, Any], key: str, method: str) -> str | None:
 
 def _with(raw: Mapping[str, Any], key: str, value: Number) -> Recipe | str:
     """The recipe where the setting has this value, or what is wrong with it."""
-    probe, mistakes = copy.deepcopy(dict(raw)), Mistakes("", Lines(""), {})
+    probe, mistakes = copy.deepcopy(dict(raw)), Mistakes("", PrintEpochs(""), {})
     try:
         assign(probe, key.split("."), value)
         return check(probe, mistakes)

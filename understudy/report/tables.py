@@ -4,7 +4,7 @@ A new column of the table of students is an edit of ``students``, and appears on
 LaTeX and on the model card.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,7 +13,6 @@ from understudy.measure import Latency, Spread, Unit, Verdict
 from understudy.report import format as write
 from understudy.report.figures.drawing import variable
 from understudy.runs.records import (
-    Figure,
     Landscapes,
     Method,
     NetworkRecord,
@@ -24,6 +23,7 @@ from understudy.runs.records import (
     SearchRecord,
     Teacher,
 )
+from understudy.tasks import Figure
 from understudy.training.records import Epoch
 
 Kind = Literal["text", "figure", "count", "short", "bytes", "ms", "seconds", "number", "times", "verdict"]
@@ -55,13 +55,13 @@ class Cell:
             return value.text(self.unit)
         if isinstance(value, str):
             return value
-        return _FORMATS[self.kind](value) if self.kind != "figure" else write.value(value, self.unit)
+        return write.value(value, self.unit) if self.kind == "figure" else _FORMATS[self.kind](value)
 
     @property
     def gain(self) -> str:
         """A verdict's gain over the student alone."""
-        known = isinstance(self.value, Verdict) and self.value.gain is not None
-        return f"{self.value.gain:+.2f}" if known else ""
+        gain = self.value.gain if isinstance(self.value, Verdict) else None
+        return "" if gain is None else f"{gain:+.2f}"
 
     @property
     def verdict(self) -> str:
@@ -69,7 +69,7 @@ class Cell:
         return self.value.verdict if isinstance(self.value, Verdict) else ""
 
 
-_FORMATS = {
+_FORMATS: dict[str, Callable[[float | None], str]] = {
     "text": str,
     "count": write.count,
     "short": write.short,
@@ -470,7 +470,7 @@ def _split(value: "float | Latency | None") -> tuple[float | None, str]:
     return value, ""
 
 
-_QUANTITIES: tuple = (
+_QUANTITIES: tuple[tuple[str, str, Kind, str, str, Callable[[NetworkRecord], float | Latency | None]], ...] = (
     ("parameters", "", "count", "smaller", "larger", lambda network: network.parameters),
     ("size", "of the weights", "bytes", "smaller", "larger", lambda network: network.bytes),
     ("activations", "of one sample", "bytes", "smaller", "larger", lambda network: network.activation_bytes),

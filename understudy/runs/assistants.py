@@ -47,7 +47,7 @@ def _ways(recipe: Recipe, name: str, cast: Cast) -> Ways:
 
 
 def _trials(ways: Ways) -> dict[Edge, list[Node]]:
-    """Every size alone, on a short course, one for each seed."""
+    """Every size alone, on a short config, one for each seed."""
     return {edge: ways.nodes(edge) for edge in Rule(ways.sizes).trials}
 
 

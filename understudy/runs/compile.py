@@ -35,7 +35,7 @@ def teacher_node(name: str, table: TeacherTable, recipe: Recipe, seed: int) -> N
         network=bare(table),
         method="terms" if table.terms else "alone",
         settings={"terms": table.terms} if table.terms else {},
-        course=table.train,
+        config=table.train,
         seed=seed,
         role="teacher",
         data=recipe.data.model_copy(update={"student_samples": None}),
@@ -112,12 +112,12 @@ def link(name: str, network: NetworkTable, learns: Learning, recipe: Recipe, see
         method=learns.method,
         settings=learns.settings,
         balance=learns.balance,
-        course=learns.train,
+        config=learns.train,
         seed=seed,
         teachers=tuple(teachers),
         data=recipe.data,
         arithmetic=recipe.settings,
-        stored=recipe.stored,
+        answers=recipe.answers,
         accept_weak=any(teacher.accept_weak for teacher in recipe.taught_by.values()),
     )
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import safetensors.torch
 from torch import nn
@@ -19,6 +19,10 @@ from torch import nn
 from understudy import bounds, hardware, methods
 from understudy import data as datasets
 from understudy import recipe as recipes
+from understudy.answers import StoredAnswers
+from understudy.config.settings import Settings
+from understudy.config.stage import Stage
+from understudy.config.train import TrainConfig
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
 from understudy.files import SCRATCH
@@ -28,7 +32,7 @@ from understudy.models import student as product
 from understudy.models.fingerprints import brief, of_network, of_samples, of_values
 from understudy.objective import evaluating
 from understudy.objective.term import Expression
-from understudy.plans import Store
+from understudy.plans import TrainingCache
 from understudy.plans.engines.processes import check_sendable
 from understudy.plans.entry import RESULT
 from understudy.plans.training import Casts
@@ -40,16 +44,12 @@ from understudy.runs.folder import GIVEN, RunFolder
 from understudy.runs.planned import engine_of
 from understudy.runs.records import Result, Row
 from understudy.runs.run import Run
-from understudy.settings import Settings
-from understudy.stage import Stage
-from understudy.stored import Stored
 from understudy.taps import Pair, Tap
 from understudy.training import preflight
-from understudy.training.course import Course
+from understudy.training.callbacks import Callback, WarnNotes
 from understudy.training.interrupt import Stopped, listening
 from understudy.training.preflight import Finding
 from understudy.training.records import Figures, StageEnd, TrainingRecord
-from understudy.training.watch import Warner, Watcher
 
 if TYPE_CHECKING:
     from understudy.export import Exported
@@ -148,21 +148,21 @@ def distill(
     data: Any,
     *,
     method: str | Expression | Sequence[Stage] = "kd",
-    course: Course | None = None,
+    config: TrainConfig | None = None,
     epochs: int | None = None,
     seeds: int | Sequence[int] = (0,),
     baseline: bool = False,
     assistants: Assistants | None = None,
     settings: Settings | Literal["auto"] | None = None,
-    stored: Stored | None = None,
+    answers: StoredAnswers | None = None,
     balance: bool = False,
     out: str | Path | None = None,
-    store: str | Path | None = None,
+    cache: str | Path | None = None,
     workers: int | None = None,
     together: bool = False,
     check: bool = True,
     accept_weak: bool = False,
-    watcher: Watcher | None = None,
+    callback: Callback | None = None,
     **method_settings: Any,
 ) -> Distilled:
     """Train ``student`` to stand in for ``teacher``, after a check of everything, and measure what it is worth.
@@ -181,7 +181,7 @@ def distill(
             ``(x, y)``, or the name of a data set. Images come between 0 and 1: wrap a module that wants them
             normalised in ``understudy.models.Normalized``.
         method: a name of ``understudy.methods``, a sum of terms, or stages of your own.
-        course: how long, in which steps, on which views. ``epochs`` alone changes only that.
+        config: how long, in which steps, on which views. ``epochs`` alone changes only that.
         seeds: the seeds to train on, or how many; what is reported then has a mean and a spread.
         baseline: train the student alone, too, at equal budget, and judge whether distillation helps.
         assistants: networks of middle size, modules or names such as ``"plain4"``, each trained as the student is, by
@@ -190,35 +190,36 @@ def distill(
             the mean of teacher's and student's.
         settings: device, precision, memory format, threads. By default (``"auto"``) they follow from what the hardware
             can do (``Settings.by_rule()``); with ``out`` a run goes on with those that it began with.
-        stored: ``understudy.Stored(views=8)`` asks the teacher once for each view of a sample and keeps its answers.
+        answers: ``understudy.StoredAnswers(views=8)`` asks the teacher once for each view of a sample and keeps what it
+            answers.
         balance: weigh the terms by the sizes of their gradients, not by the method's numbers (``balanced``).
         out: a run folder. With it, a call that was killed goes on where it was, bit for bit.
-        store: a folder of finished trainings; what is there already is not trained again.
+        cache: a folder of finished trainings; what is there already is not trained again.
         workers: trainings at once, each in a process of its own. Call ``distill`` under
             ``if __name__ == "__main__":`` then, as for a PyTorch ``DataLoader`` with workers.
         together: all trainings at once in this process, in turn; those of one teacher share its passes.
         check: run the pre-flight check first.
         accept_weak: go on with a teacher that answers at chance level.
-        watcher: is told how the trainings go: ``understudy.Lines()`` prints a line for each epoch. Without one, what is
-            worth a line is a warning.
+        callback: called as the trainings go on: ``understudy.PrintEpochs()`` prints a line for each epoch. Without one,
+            notes are warnings.
         method_settings: the method's own, such as ``temperature=4``.
     """
     _refuse_import_in_worker()
-    call = _Call(method, method_settings, course, epochs, baseline)
-    for description, called in ((call.course, "course"), (settings, "settings"), (stored, "stored")):
+    call = _Call(method, method_settings, config, epochs, baseline)
+    for description, called in ((call.config, "config"), (settings, "settings"), (answers, "answers")):
         bounds.check(description, called)
-    objects = Objects(whole=store is not None)
+    objects = Objects(whole=cache is not None)
     recipe = Recipe(
         seeds=_seeds(seeds),
         data=_data(data, objects),
         **_teachers(teacher, objects, accept_weak=accept_weak),
         student=_network(student, "student", objects),
-        train=call.course,
+        train=call.config,
         methods=call.tables(_assistants(assistants, call, objects, teacher), balance=balance),
         settings=_settings(settings, out, None if together else workers),
-        stored=stored,
+        answers=answers,
     )
-    shown = watcher or Warner()
+    shown = callback or WarnNotes()
     casts = Casts(progress=shown.downloads, objects=objects)
     scratch = None if out is not None else Scratch()
     folder = scratch.path if scratch else Path(out or "")
@@ -235,9 +236,9 @@ def distill(
             folder,
             in_place=alone,
             casts=casts,
-            watcher=shown,
+            callback=shown,
             stop=stop,
-            store=Store(Path(store)) if store is not None else None,
+            cache=TrainingCache(Path(cache)) if cache is not None else None,
             **engine_of(recipe.settings, workers, together=together, objects=objects),
         )
         try:
@@ -275,7 +276,7 @@ class GivenRun(Run):
             findings = list(self.check())
             preflight.passes(findings)
             for line in _lines(findings, self.recipe):
-                self.watcher.note(line)
+                self.callback.note(line)
         return self.execute()
 
     def begin(self) -> None:
@@ -336,13 +337,13 @@ class GivenRun(Run):
 
 
 class _Call:
-    """The method of a call with its settings and its course."""
+    """The method of a call with its settings and its config."""
 
     def __init__(
         self,
         method: str | Expression | Sequence[Stage],
         own: Mapping[str, Any],
-        course: Course | None,
+        config: TrainConfig | None,
         epochs: int | None,
         baseline: bool,
     ):
@@ -350,12 +351,12 @@ class _Call:
         self.method = methods.find(self.given)
         self.name = self.method.name
         stages = None if isinstance(method, (str, Expression)) else list(method)
-        if stages is not None and (course is not None or epochs is not None):
+        if stages is not None and (config is not None or epochs is not None):
             raise UserError(
-                "course and epochs are not taken beside stages of your own: each stage holds its own course"
+                "config and epochs are not taken beside stages of your own: each stage holds its own config"
             )
-        course = course or (_course_of(stages) if stages else Course())
-        self.course = replace(course, epochs=epochs) if epochs is not None else course
+        config = config or (_course_of(stages) if stages else TrainConfig())
+        self.config = replace(config, epochs=epochs) if epochs is not None else config
         if own and not isinstance(method, str):
             raise UserError(f"{', '.join(own)}: settings belong to a method by name; terms and stages hold their own")
         _check_names(self.method, own)
@@ -365,22 +366,22 @@ class _Call:
     def tables(self, assistants: Any, *, balance: bool) -> dict[str, MethodTable]:
         """The methods of the run; the student alone first, where it is compared with."""
         own = MethodTable(
-            method=self.given, settings=self.settings, train=self.course, balance=balance, assistants=assistants
+            method=self.given, settings=self.settings, train=self.config, balance=balance, assistants=assistants
         )
-        alone = {BASELINE: MethodTable(method=BASELINE, train=self.course)} if self.baseline else {}
+        alone = {BASELINE: MethodTable(method=BASELINE, train=self.config)} if self.baseline else {}
         return {**alone, self.name: own}
 
 
-def _course_of(stages: Sequence[Stage]) -> Course:
-    """The budget of several stages: all of their epochs, on the last one's course."""
-    return replace(stages[-1].course, epochs=sum(stage.course.epochs for stage in stages))
+def _course_of(stages: Sequence[Stage]) -> TrainConfig:
+    """The budget of several stages: all of their epochs, on the last one's config."""
+    return replace(stages[-1].config, epochs=sum(stage.config.epochs for stage in stages))
 
 
 def _check_names(method: Method, own: Mapping[str, Any]) -> None:
-    """What belongs to the call or to the course is no setting of a method."""
-    for name in (described.name for described in fields(Course)):
+    """What belongs to the call or to the config is no setting of a method."""
+    for name in (described.name for described in fields(TrainConfig)):
         if name in own and name not in method.settings:
-            raise UserError(f"{name} belongs to the course: course=understudy.Course({name}=...)")
+            raise UserError(f"{name} belongs to the config: config=understudy.TrainConfig({name}=...)")
     if "seed" in own and "seed" not in method.settings:
         raise UserError(f"a call has seeds: seeds=[{own['seed']}]")
     method.check_names(own)
@@ -441,7 +442,10 @@ def _network(network: Network, called: str, objects: Objects) -> NetworkTable:
 
 def _teachers(teacher: Network | Sequence[Network] | None, objects: Objects, *, accept_weak: bool) -> dict[str, Any]:
     """The teachers as a recipe has them: one, several, or none."""
-    listed = [] if teacher is None else list(teacher) if isinstance(teacher, (list, tuple)) else [teacher]
+    several = isinstance(teacher, (list, tuple))
+    listed: list[Network] = (
+        [] if teacher is None else list(cast(Sequence[Network], teacher)) if several else [cast(Network, teacher)]
+    )
     tables = []
     for number, network in enumerate(listed, start=1):
         called = "teacher" if len(listed) == 1 else f"teacher{number}"
@@ -489,7 +493,7 @@ def _lines(findings: Sequence[Finding], recipe: Recipe) -> Iterator[str]:
         stage = next((part for part in (subject, subject.partition(", ")[2]) if part.startswith("stage")), "")
         detail = "," in stage
         worth = detail and finding.level == "warning"
-        worth |= detail and recipe.stored is not None and finding.subject.endswith(preflight.ABOUT_STORED)
+        worth |= detail and recipe.answers is not None and finding.subject.endswith(preflight.ABOUT_STORED)
         if worth or finding.subject == preflight.ABOUT_IMAGES:
             yield f"{subject}: {finding.text}"
 

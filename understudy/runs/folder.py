@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from understudy.config.settings import Settings
 from understudy.errors import UserError
 from understudy.files import read_json, write_atomically, write_json
 from understudy.models import student as product
 from understudy.plans.entry import METRICS, RESULT
 from understudy.plans.folders import TrainingFolders
 from understudy.runs.records import Result
-from understudy.settings import Settings
 
 RECIPE = "recipe.toml"
 FAILED = "failed.json"

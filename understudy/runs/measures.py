@@ -6,17 +6,17 @@ from contextlib import suppress
 from torch import Tensor, nn
 
 from understudy import methods, randomness
+from understudy.config.settings import Settings
+from understudy.config.stage import Stage
 from understudy.data.parts import Part
 from understudy.errors import UserError
 from understudy.measure import similarity, taps_to_compare
 from understudy.objective.term import Reads
 from understudy.recipe.schema import MethodTable
 from understudy.runs.records import Errors, Measures, Similarity, Teacher, together
-from understudy.settings import Settings
-from understudy.stage import Stage
+from understudy.taps.tracing import trace
 from understudy.tasks import Task
 from understudy.tasks.class_scores import Softness
-from understudy.tracing import trace
 from understudy.training.evaluate import Measured
 from understudy.training.records import Figures
 

@@ -93,7 +93,7 @@ class PathRun(Run):
             spent=self._spent,
             observer=self._observed,
         )
-        with self._engine(self.casts, self.watcher, self.stop) as self.execution.engine:
+        with self._engine(self.casts, self.callback, self.stop) as self.execution.engine:
             try:
                 search.run()
             finally:

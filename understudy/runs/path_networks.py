@@ -63,9 +63,9 @@ class Ways:
         if edge.quick:
             epochs = self.table.quick_epochs or max(1, round(self.learns.train.epochs / 3))
             return Learning(method="alone", train=replace(self.learns.train, epochs=epochs))
-        course = self.recipe.train if student or not self.table.learns else self.table.learns.train
+        config = self.recipe.train if student or not self.table.learns else self.table.learns.train
         alone = self.recipe.methods.get("alone")
-        return alone if student and alone else Learning(method="alone", train=course)
+        return alone if student and alone else Learning(method="alone", train=config)
 
     def _family(self) -> Sized | None:
         if self.table.family is not None:

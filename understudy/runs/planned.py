@@ -6,16 +6,16 @@ from typing import Any
 
 import torch
 
-from understudy.hardware import cores
-from understudy.plans import Plan, Store
+from understudy.config.hardware import cores
+from understudy.config.settings import Settings
+from understudy.plans import Plan, TrainingCache
 from understudy.plans.engines import Here, Processes, Together
 from understudy.plans.execution import Done, Execution
 from understudy.plans.training import Casts
 from understudy.recipe.objects import Objects
 from understudy.runs.folder import RunFolder
-from understudy.settings import Settings
+from understudy.training.callbacks import Callback, WarnNotes
 from understudy.training.interrupt import listening
-from understudy.training.watch import Warner, Watcher
 
 
 def engine_of(
@@ -24,11 +24,11 @@ def engine_of(
     """The engine of so many workers, to be made when a run begins, and the threads of each of its trainings."""
     threads = settings.threads or torch.get_num_threads()
     if together:
-        return {"engine": lambda casts, watcher, stop: Together(workers, casts, watcher, stop), "threads": threads}
+        return {"engine": lambda casts, callback, stop: Together(workers, casts, callback, stop), "threads": threads}
     if workers is None or workers == 1:
         return {"engine": Here, "threads": threads}
     return {
-        "engine": lambda casts, watcher, stop: Processes(workers, watcher, stop, objects),
+        "engine": lambda casts, callback, stop: Processes(workers, callback, stop, objects),
         "threads": settings.threads or max(1, cores() // workers),
     }
 
@@ -37,11 +37,11 @@ def carry_out(
     plan: Plan,
     out: str | Path,
     *,
-    store: str | Path | None = None,
+    cache: str | Path | None = None,
     workers: int | None = None,
     together: bool = False,
     trusted: Collection[str] = (),
-    watcher: Watcher | None = None,
+    callback: Callback | None = None,
 ) -> dict[str, Done]:
     """Train a plan's networks, or go on with it; answers with how each training ended, by its name.
 
@@ -55,7 +55,7 @@ def carry_out(
         together: all of them in this process, in turn; who learns from one teacher shares its passes.
         trusted: modules of your own from which networks may come.
     """
-    folder, shown = RunFolder(Path(out)), watcher or Warner()
+    folder, shown = RunFolder(Path(out)), callback or WarnNotes()
     casts = Casts(trusted, shown.downloads)
     with folder.locked(), listening() as stop:
         folder.claim('title = "a plan, written in Python"\n')
@@ -66,8 +66,8 @@ def carry_out(
                 casts,
                 engine,
                 threads=torch.get_num_threads(),
-                store=Store(Path(store)) if store else None,
-                watcher=shown,
+                cache=TrainingCache(Path(cache)) if cache else None,
+                callback=shown,
                 trusted=trusted,
             )
             execution.submit(*plan)

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from understudy.answers import StoredAnswers
 from understudy.plans import Given, Node
 from understudy.plans.stages import stages_of
 from understudy.recipe import Recipe
 from understudy.recipe.build import Cast
 from understudy.runs.compile import chain, compiled
-from understudy.stored import Stored
 from understudy.teacher.stand_in import StandIns
 from understudy.training.loop import Training
 
@@ -36,11 +36,11 @@ class Rehearsals:
         """What a method of the recipe trains: its assistants in their order, then the student."""
         return chain(name, self.recipe.methods[name], self.recipe, self.recipe.seeds[0])
 
-    def student(self, name: str, stored: Stored | None = None) -> Training:
+    def student(self, name: str, stored: StoredAnswers | None = None) -> Training:
         """The training of a method's student."""
         return self.training(self.chain(name)[-1], stored)
 
-    def training(self, node: Node, stored: Stored | None = None) -> Training:
+    def training(self, node: Node, stored: StoredAnswers | None = None) -> Training:
         """A node's training, of a fresh network."""
         student = self.cast.network(node.network, node.seed, node.role)
         teachers = self.networks(node.teachers)

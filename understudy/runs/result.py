@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from understudy import methods as registry
 from understudy import nested
+from understudy.config.settings import Settings
 from understudy.data.parts import Part
 from understudy.errors import UserError
 from understudy.files import read_json
 from understudy.measure import Latency, Verdict, judge, latencies, onnx_runtime, size
-from understudy.measure.surroundings import command, machine, peak_memory, versions
+from understudy.measure.machine import command, machine, peak_memory, versions
 from understudy.plans.entry import METRICS, RESULT
 from understudy.recipe.schema import NetworkTable
 from understudy.runs import broken, measures, samples
@@ -32,7 +33,6 @@ from understudy.runs.records import (
     TaskRecord,
     Teacher,
 )
-from understudy.settings import Settings
 from understudy.tasks import Figure, Task
 from understudy.training import metrics
 from understudy.training.evaluate import Measured, measured, pooled
@@ -248,7 +248,7 @@ def _latencies(
         try:
             runners |= {f"onnx {name}": onnx_runtime(network, example) for name, network in networks.items()}
         except UserError as error:
-            run.watcher.note(str(error))
+            run.callback.note(str(error))
     found = latencies(runners, example, seconds=seconds * len(runners) / len(networks))
     by_torch = {name: found[name] for name in networks}
     if len(found) == len(networks):
@@ -283,12 +283,12 @@ def _notes(run: "Run", name: str, figure: Figure) -> list[str]:
 
 
 def _budget(run: "Run", name: str) -> list[str]:
-    """Whether the method took more epochs than its course has."""
+    """Whether the method took more epochs than its config has."""
     epochs = _record(run, student_of(name, run.recipe.seeds_of(name)[0])).epochs
-    course = run.recipe.methods[name].train
-    if epochs <= course.epochs:
+    config = run.recipe.methods[name].train
+    if epochs <= config.epochs:
         return []
-    return [f"{name}: took {epochs} epochs, its course has {course.epochs}: this is no comparison at equal budget"]
+    return [f"{name}: took {epochs} epochs, its config has {config.epochs}: this is no comparison at equal budget"]
 
 
 def _keep(run: "Run", methods: Mapping[str, Method], figure: Figure) -> str:

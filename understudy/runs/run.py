@@ -7,11 +7,14 @@ from typing import Any
 
 from torch import nn
 
-from understudy import hardware
 from understudy import recipe as recipes
+from understudy.answers import StoredAnswers
+from understudy.config import hardware
+from understudy.config.stage import Stage
+from understudy.config.train import TrainConfig
 from understudy.data import Data
 from understudy.errors import FailedTrainingError
-from understudy.plans import Node, Plan, Store
+from understudy.plans import Node, Plan, TrainingCache
 from understudy.plans.engines import Engine, Here
 from understudy.plans.execution import Execution
 from understudy.plans.stages import stages_of
@@ -27,16 +30,13 @@ from understudy.runs.folder import RunFolder
 from understudy.runs.records import Result
 from understudy.runs.rehearsal import Rehearsals
 from understudy.runs.result import summarize
-from understudy.stage import Stage
-from understudy.stored import Stored
 from understudy.training import preflight
-from understudy.training.course import Course
+from understudy.training.callbacks import Callback
 from understudy.training.interrupt import StopRequest
 from understudy.training.loop import Training
 from understudy.training.preflight import Finding
-from understudy.training.watch import Watcher
 
-MakeEngine = Callable[[Casts, Watcher, StopRequest], Engine]
+MakeEngine = Callable[[Casts, Callback, StopRequest], Engine]
 
 
 WHOLE = "all"  # the subject of what is said of all trainings together
@@ -59,11 +59,11 @@ class Run:
         out: Path,
         *,
         trusted: Collection[str] = (),
-        watcher: Watcher | None = None,
+        callback: Callback | None = None,
         stop: StopRequest | None = None,
         checkpoint_seconds: float = 20.0,
         onnx: bool = False,
-        store: Store | None = None,
+        cache: TrainingCache | None = None,
         engine: MakeEngine = Here,
         threads: int | None = None,
         casts: Casts | None = None,
@@ -72,11 +72,11 @@ class Run:
         # What nobody has measured (see understudy.runs.choosing) is plain.
         self.recipe = recipe
         self.folder = RunFolder(out, borrowed or {})
-        self.watcher = watcher or Watcher()
+        self.callback = callback or Callback()
         self.stop = StopRequest() if stop is None else stop  # one that nobody has made yet is false
         self.checkpoint_seconds = checkpoint_seconds
         self.onnx = onnx  # whether latencies are measured by ONNX Runtime, too
-        self.casts = casts or Casts(trusted, self.watcher.downloads)
+        self.casts = casts or Casts(trusted, self.callback.downloads)
         self.cast = self.casts.of(recipe.data)
         self.plan = compiled(self.recipe, self.decided())
         self.notes: list[str] = []
@@ -86,8 +86,8 @@ class Run:
             self.folder,
             self.casts,
             threads=threads or hardware.threads_each(),
-            store=store,
-            watcher=self.watcher,
+            cache=cache,
+            callback=self.callback,
             trusted=self.casts.trusted,
             every=checkpoint_seconds,
         )
@@ -143,7 +143,7 @@ class Run:
     ) -> Generator[Finding, None, float | None]:
         """In the end, about how many seconds it takes; None where that cannot be said."""
         seconds, sound = 0.0, True
-        for finding in self._findings(rehearsals.training(node), node.course):
+        for finding in self._findings(rehearsals.training(node), node.config):
             yield replace(finding, subject=f"{subject}, {finding.subject}")
             seconds, sound = seconds + finding.seconds, sound and finding.level != "error"
         return seconds if sound else None
@@ -157,8 +157,8 @@ class Run:
             text = f"{len(whole)} trainings, roughly {preflight.duration(total)} one after another"
             yield Finding("ok", WHOLE, text, total)
 
-    def _findings(self, training: Training, course: Course) -> Iterator[Finding]:
-        yield from preflight.check_budget(training.stages, course)
+    def _findings(self, training: Training, config: TrainConfig) -> Iterator[Finding]:
+        yield from preflight.check_budget(training.stages, config)
         for stage in training.stages:
             yield from preflight.check_stage(
                 stage,
@@ -172,8 +172,8 @@ class Run:
             )
 
     @property
-    def stored(self) -> Stored | None:
-        return self.recipe.stored.within(self.folder.path) if self.recipe.stored else None
+    def stored(self) -> StoredAnswers | None:
+        return self.recipe.answers.within(self.folder.path) if self.recipe.answers else None
 
     @property
     def student_data(self) -> Data:
@@ -189,7 +189,7 @@ class Run:
         with self.folder.locked():
             self.folder.claim(recipes.write(self.recipe))
             self.begin()
-            self.watcher.run_begins(self.plan.names)
+            self.callback.run_begins(self.plan.names)
             self.settle()
             self.carry_out(self.plan.names)
             result = self.folder.result()
@@ -197,7 +197,7 @@ class Run:
                 result = self.summary()
                 self.folder.write_result(result)
             elif self.folder.keep(result.kept):
-                self.watcher.note(f"the student in {self.folder.path} was damaged: copied from {result.kept}")
+                self.callback.note(f"the student in {self.folder.path} was damaged: copied from {result.kept}")
         return result
 
     @property
@@ -261,7 +261,7 @@ class Run:
 
     def _set_aside(self, failure: FailedTrainingError) -> None:
         self._failed.add(failure.training)
-        self.watcher.note(str(failure))
+        self.callback.note(str(failure))
 
     def remember_failed(self) -> None:
         """Once a choice was made: another time they might come out otherwise, and so would the choice."""
@@ -290,7 +290,7 @@ class Run:
         """
         if any(name not in self.execution.plan for name in names):
             self.settle()
-        with self._engine(self.casts, self.watcher, self.stop) as self.execution.engine:
+        with self._engine(self.casts, self.callback, self.stop) as self.execution.engine:
             for _ in self.execution.results(names, failed):
                 self.folder.gather_metrics(self.plan.names)
         return {name: self.execution.done[name] for name in names if name in self.execution.done}

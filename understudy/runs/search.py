@@ -101,7 +101,7 @@ class Search:
         told = FailedTrainingError(str(failure), training=failure.training, reason=failure.reason)
         self.failed.setdefault(edge, told)  # a new one, without the traceback, which would hold the networks
         self.execution.given_up.update(self.asked[edge])  # on other seeds, too
-        self.execution.watcher.note(f"{failure}. The search goes on without {edge}")
+        self.execution.callback.note(f"{failure}. The search goes on without {edge}")
         self._ask()
 
     def _ask(self) -> None:

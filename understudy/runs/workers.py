@@ -2,7 +2,7 @@
 
 import torch
 
-from understudy import hardware
+from understudy.config import hardware
 from understudy.plans import Node, Plan
 from understudy.recipe.build import Cast
 from understudy.recipe.schema import NetworkTable
@@ -47,7 +47,7 @@ class _Costs:
         teachers = [plan[teacher].network if isinstance(teacher, str) else teacher for teacher in node.teachers]
         step = BACKWARD * self._forward(node.network) + sum(map(self._forward, teachers))
         samples = len(self.cast.seen(node.data.student_samples).train)
-        return float(step) * samples * node.course.epochs
+        return float(step) * samples * node.config.epochs
 
     def _forward(self, table: NetworkTable) -> int:
         name = f"{table.network} {dict(table.settings)}"

@@ -128,7 +128,7 @@ class MultiLabel(Task):
 
     def commonest(self, answer: Values) -> float | None:
         _, counts = (answer[LOGITS] > 0).unique(dim=0, return_counts=True)
-        return counts.max().item() / len(answer[LOGITS])
+        return float(counts.max()) / len(answer[LOGITS])
 
     def told(self, answer: Values, *, top: int = 3) -> list[Told]:
         """The labels that hold, the likeliest first."""

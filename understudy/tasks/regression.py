@@ -31,7 +31,7 @@ class Regression(Task):
     tensor([4.])
     """
 
-    names: tuple[str, ...] = ()  # type: ignore[assignment]  # a field in place of the property
+    names: tuple[str, ...] = ()  # a field in place of the property
     scales: tuple[float, ...] = ()
     form: Literal["mse", "huber"] = "mse"
     delta: float = 1.0
@@ -248,7 +248,8 @@ class Landmarks(Regression):
             least = torch.where(known[..., None], points, torch.inf).amin(1)
             most = torch.where(known[..., None], points, -torch.inf).amax(1)
             unit = (most - least).clamp_min(1e-6).prod(1).sqrt()
-        return apart / unit
+        relative: Tensor = apart / unit
+        return relative
 
 
 class PointMeter:

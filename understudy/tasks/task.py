@@ -222,8 +222,8 @@ class Task(ABC):
     def sizes(self, shape: Shape) -> tuple[int, ...]:
         """What a network for inputs of this shape is built from: by default the shape of the first tensor."""
         while not isinstance(shape, tuple) or (shape and not isinstance(shape[0], int)):
-            shape = next(iter(shape.values() if isinstance(shape, dict) else shape))  # type: ignore[assignment]
-        return shape  # type: ignore[return-value]
+            shape = next(iter(shape.values() if isinstance(shape, dict) else shape))
+        return shape  # type: ignore[return-value]  # the loop ends at numbers
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from understudy import nested
+from understudy.config.hardware import relative_difference, rounding
+from understudy.config.settings import Settings
 from understudy.data.parts import Batch, Data
-from understudy.hardware import relative_difference, rounding
 from understudy.objective import Objective
-from understudy.settings import Settings
 from understudy.teacher.shared import Answers, generators
 
 PROBED = 8  # samples by which it is seen whether an answer depends on the other samples of its batch

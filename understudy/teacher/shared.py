@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from understudy import nested
+from understudy.config.settings import Settings
+from understudy.data.augmentation import Augmentation, Draw
 from understudy.data.parts import Batch, Data
-from understudy.data.views import Draw, Views
 from understudy.models.fingerprints import brief, of_network, of_pool, of_samples, of_values
 from understudy.objective import Objective
-from understudy.settings import Settings
 from understudy.taps import Answer
 from understudy.teacher.stand_in import FEW
 
@@ -46,7 +46,9 @@ class SharedPasses:
         return answers, 0.0
 
 
-def question(objective: Objective, data: Data, views: Views, settings: Settings, forms: Sequence[str]) -> str | None:
+def question(
+    objective: Objective, data: Data, augmentation: Augmentation, settings: Settings, forms: Sequence[str]
+) -> str | None:
     """All that the teachers' answers to a batch depend on; None where an answer serves only whom it was given.
 
     A few answers count, too: where two teachers differ in code alone, these tell them apart. Who draws at random
@@ -64,7 +66,7 @@ def question(objective: Objective, data: Data, views: Views, settings: Settings,
         f"{of_network(teacher.network)} {teacher.taps} {teacher.cut} {form}"
         for teacher, form in zip(objective.teachers, forms, strict=True)
     ]
-    about = [of_samples(data.train.source), of_pool(data.train), str(views), str(settings)]
+    about = [of_samples(data.train.source), of_pool(data.train), str(augmentation), str(settings)]
     return brief([*about, *teachers, *map(of_values, values)])
 
 

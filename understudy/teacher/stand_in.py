@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from understudy import nested
+from understudy.config.hardware import rounding
+from understudy.config.settings import Settings
 from understudy.data.parts import Data, Part
-from understudy.hardware import rounding
 from understudy.models.fingerprints import brief, of_network, of_values
 from understudy.objective import Asker, Objective, evaluating
-from understudy.settings import Settings
 from understudy.taps import Answer, TappedNetwork, call, is_bare
 from understudy.tasks.task import Task
 from understudy.teacher.folding import LAYERS, copied, fold

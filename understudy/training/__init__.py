@@ -1,1 +1,1 @@
-"""How networks are trained: courses, the loop, checkpoints, the check before."""
+"""How networks are trained: configs, the loop, checkpoints, the check before."""

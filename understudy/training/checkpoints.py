@@ -123,7 +123,7 @@ def _file(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Iterato
         digest.update(piece)
         yield piece
     for name in in_order:
-        numbers = tensors[name].to("cpu").contiguous().reshape(-1).view(torch.uint8).numpy()
+        numbers = tensors[name].to("cpu").contiguous().reshape(-1).view(torch.uint8).numpy().data
         digest.update(numbers)
         yield numbers
     yield digest.digest()

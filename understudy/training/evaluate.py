@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from understudy import nested
+from understudy.config.settings import Settings
 from understudy.data.parts import Batch, Part
 from understudy.objective import Objective, evaluating
-from understudy.settings import Settings
 from understudy.taps import CLASSIFICATION, Answer, call
 from understudy.tasks import LOSS, Task, Values
 

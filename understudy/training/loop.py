@@ -16,22 +16,22 @@ import torch
 from torch import Tensor, nn
 
 from understudy import bounds, nested, randomness
+from understudy.answers import StoredAnswers
+from understudy.config.settings import Settings
+from understudy.config.stage import Stage
 from understudy.data.parts import Batch, Data
 from understudy.errors import FailedTrainingError, UserError
-from understudy.settings import Settings
-from understudy.stage import Stage
-from understudy.stored import Stored
 from understudy.tasks import LOSS
 from understudy.teacher.shared import SharedPasses
 from understudy.teacher.stand_in import StandIns
 from understudy.training import checkpoints
-from understudy.training.apparatus import Apparatus
+from understudy.training.callbacks import Callback
 from understudy.training.evaluate import figures
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.metrics import Log
-from understudy.training.place import Best, Place
+from understudy.training.progress import Best, Progress
+from understudy.training.stage_state import StageState
 from understudy.training.state import copy_of
-from understudy.training.watch import Watcher
 
 SAVING_SHARE = 0.02  # of the time, at most, goes into checkpoints
 SHARES_EVERY = 100  # steps: a look at the terms' gradients costs about half a step for each of them
@@ -64,10 +64,10 @@ class Training:
         checkpoint_folder: Path | None = None,
         metrics: Path | None = None,
         name: str = "student",
-        watcher: Watcher | None = None,
+        callback: Callback | None = None,
         stop: StopRequest | None = None,
         every: float = 20.0,
-        stored: Stored | None = None,
+        stored: StoredAnswers | None = None,
         shared: SharedPasses | None = None,
         stand_ins: StandIns | None = None,
         origin: checkpoints.Origin | None = None,
@@ -75,18 +75,18 @@ class Training:
         self.settings = settings or Settings()
         bounds.check(self.settings, "settings")
         for stage in stages:
-            bounds.check(stage.course, f"stage {stage.name!r}: course")
+            bounds.check(stage.config, f"stage {stage.name!r}: config")
         self.student = self.settings.place(student)
         self.teachers = [self.settings.place(teacher) for teacher in teachers]
         self.stages, self.data, self.seed, self.name = list(stages), data, seed, name
-        self.watcher = watcher or Watcher()
+        self.callback = callback or Callback()
         self.stop = StopRequest() if stop is None else stop  # one that nobody has made yet is false
         self.checkpoint_folder = checkpoint_folder
         self.log = Log(metrics)
         self.every, self.save_seconds = every, 0.0
         self.stored, self.shared, self.origin = stored, shared, origin
         self.stand_ins = stand_ins or StandIns()
-        self.place = Place()
+        self.place = Progress()
         self.handed: dict[str, Tensor] | None = None  # what the stage before left to this one
         self.last: dict[str, Tensor] | None = None  # the last epoch's weights, where the best ones are kept
 
@@ -108,13 +108,13 @@ class Training:
         """Train, or go on training, and come back after each step; to be gone on with in ``surroundings``."""
         found = checkpoints.newest(self.checkpoint_folder) if self.checkpoint_folder else None
         for warning in found.warnings if found else []:
-            self.watcher.note(warning)
+            self.callback.note(warning)
         resumed = found.state if found else None
-        self.watcher.training_begins(self.name, {s.name: s.course.epochs for s in self.stages}, self.total_steps)
+        self.callback.training_begins(self.name, {s.name: s.config.epochs for s in self.stages}, self.total_steps)
         if resumed:
             if self.origin:
-                self.origin.goes_on(resumed.get("origin"), self.watcher.note)
-            self.place = Place.of(resumed["place"])
+                self.origin.goes_on(resumed.get("origin"), self.callback.note)
+            self.place = Progress.of(resumed["place"])
             self.student.load_state_dict(resumed["student"])
             self.handed = resumed["handed"]
         self.log.shorten(self.place.logged)
@@ -125,7 +125,7 @@ class Training:
     @property
     def total_steps(self) -> int:
         """Of all stages, where patience ends none of them."""
-        return sum(stage.course.epochs * self.data.train.steps(stage.course.batch) for stage in self.stages)
+        return sum(stage.config.epochs * self.data.train.steps(stage.config.batch) for stage in self.stages)
 
     def ended(self) -> dict[str, Any]:
         """How each stage ended, once all are through."""
@@ -135,10 +135,10 @@ class Training:
         """One stage from its beginning, or from where a checkpoint left it."""
         number, stage = self.place.stage, self.stages[self.place.stage]
         self.open(stage, resumed)
-        self.watcher.stage_begins(stage.name, str(stage.objective), stage.course.epochs, self.place.epoch)
+        self.callback.stage_begins(stage.name, str(stage.objective), stage.config.epochs, self.place.epoch)
         if resumed is None:
             self.save()
-        while self.place.epoch < stage.course.epochs and not self._out_of_patience(stage):
+        while self.place.epoch < stage.config.epochs and not self._out_of_patience(stage):
             yield from self._epoch(stage)
         self._close(stage)
         self.place.stage, self.place.epoch, self.place.step, self.place.best = number + 1, 0, 0, None
@@ -147,7 +147,7 @@ class Training:
         """What lives for one stage, as it was where the training is resumed."""
         device = self.settings.torch_device
         torch.manual_seed(randomness.derived_seed(self.seed, "owned", self.place.stage))
-        self.apparatus = Apparatus(
+        self.stage_state = StageState(
             stage,
             self.student,
             self.teachers,
@@ -155,17 +155,17 @@ class Training:
             self.settings,
             self.handed,
             number=self.place.stage,
-            seed=self.seed if stage.course.order_seed is None else stage.course.order_seed,
+            seed=self.seed if stage.config.order_seed is None else stage.config.order_seed,
             stored=self.stored,
             shared=self.shared,
             stand_ins=self.stand_ins,
-            note=self.watcher.note,
+            note=self.callback.note,
         )
         self.best_weights: dict[str, Tensor] | None = None
         exact = torch.float32 if device.type == "mps" else torch.float64
-        self.sums = torch.zeros(1 + len(self.apparatus.logged), dtype=exact, device=device)
+        self.sums = torch.zeros(1 + len(self.stage_state.logged), dtype=exact, device=device)
         if resumed:
-            self.apparatus.restore(resumed["apparatus"])
+            self.stage_state.restore(resumed["stage_state"])
             self.best_weights = resumed["best_weights"]
             self.sums.copy_(resumed["sums"])
         self.saved_at = time.monotonic()
@@ -177,22 +177,22 @@ class Training:
             yield
             began = time.monotonic()
         self._check_finite()
-        record = self._epoch_record(stage, self.data.train.steps(stage.course.batch))
+        record = self._epoch_record(stage, self.data.train.steps(stage.config.batch))
         place.seconds += time.monotonic() - began
         place.epoch, place.step = place.epoch + 1, 0
         self.sums.zero_()
         place.logged = self.log.write(record)
-        self.watcher.epoch_ends(record)
+        self.callback.epoch_ends(record)
 
     def batches(self, stage: Stage) -> Iterator[Batch]:
         """What is left of the current epoch; both networks are set to train on it."""
         self.student.train()
-        self.apparatus.objective.train()
-        return self.apparatus.batches(self.place.epoch, self.place.step)
+        self.stage_state.objective.train()
+        return self.stage_state.batches(self.place.epoch, self.place.step)
 
     def advance(self, stage: Stage, batch: Batch, began: float) -> None:
         """One step of the current epoch, and what is due between two; ``began`` is when the last one had ended."""
-        place, steps = self.place, self.data.train.steps(stage.course.batch)
+        place, steps = self.place, self.data.train.steps(stage.config.batch)
         shares = place.step == steps - 1 and len(stage.objective.parts) > 1 and self._shares_due(stage, steps)
         self._step(stage, batch, place.epoch + place.step / steps, shares=shares)
         place.step += 1
@@ -203,25 +203,25 @@ class Training:
         """In the first epoch and the last, and in each between that completes another ``SHARES_EVERY`` steps."""
         epoch = self.place.epoch
         completes = (epoch + 1) * steps // SHARES_EVERY > epoch * steps // SHARES_EVERY
-        return completes or epoch in (0, stage.course.epochs - 1)
+        return completes or epoch in (0, stage.config.epochs - 1)
 
     def _step(self, stage: Stage, batch: Batch, epoch: float, *, shares: bool) -> None:
         place = self.place
         self.settings.reseed(randomness.derived_seed(self.seed, "step", place.stage, place.steps))  # dropout's
-        self.apparatus.set_rate(stage.course.rate.factor(epoch, stage.course.epochs))
-        loss, values = self.apparatus.losses(batch, epoch, shares=shares)
+        self.stage_state.set_rate(stage.config.schedule.factor(epoch, stage.config.epochs))
+        loss, values = self.stage_state.losses(batch, epoch, shares=shares)
         self.sums += values
         if self.settings.torch_device.type == "cpu":
             self._check_finite(batch)
-        self.apparatus.step(loss)
+        self.stage_state.step(loss)
 
     def _between_steps(self, began: float) -> None:
         """Save when it is time, leave when asked to."""
         place = self.place
-        place.seconds += time.monotonic() - began + self.apparatus.spared
-        self.apparatus.spared = 0.0
+        place.seconds += time.monotonic() - began + self.stage_state.spared
+        self.stage_state.spared = 0.0
         here = self.settings.torch_device.type == "cpu"  # elsewhere, reading the loss would make the device wait
-        self.watcher.step(place.steps, self.sums[0].item() / place.step if here else None)
+        self.callback.step(place.steps, self.sums[0].item() / place.step if here else None)
         if self.stop:
             self.save()
             raise Stopped(self.stop.signal_number)
@@ -248,7 +248,7 @@ class Training:
             "origin": self.origin.state() if self.origin else None,
             "place": asdict(self.place),
             "student": self.student.state_dict(),
-            "apparatus": self.apparatus.state(),
+            "stage_state": self.stage_state.state(),
             "best_weights": self.best_weights,
             "handed": self.handed,
             "sums": self.sums,
@@ -260,7 +260,7 @@ class Training:
             return
         names = [
             name
-            for name, value in zip(self.apparatus.logged, self.sums[1:].tolist(), strict=True)
+            for name, value in zip(self.stage_state.logged, self.sums[1:].tolist(), strict=True)
             if not math.isfinite(value)
         ] or ["the sum of all terms"]
         place, stage = self.place, self.stages[self.place.stage].name
@@ -286,11 +286,11 @@ class Training:
             "training": self.name,
             "stage": stage.name,
             "epoch": epoch,
-            "lr": self.apparatus.optimizer.param_groups[0]["lr"],
+            "lr": self.stage_state.optimizer.param_groups[0]["lr"],
             "loss": loss,
-            "terms": dict(zip(self.apparatus.logged, terms, strict=True)),
-            "weights": self.apparatus.objective.weights(self.place.epoch),
-            "gradient_shares": dict(self.apparatus.shares),
+            "terms": dict(zip(self.stage_state.logged, terms, strict=True)),
+            "weights": self.stage_state.objective.weights(self.place.epoch),
+            "gradient_shares": dict(self.stage_state.shares),
             "seconds": round(self.place.seconds, 3),
         }
         if self.data.validation is not None:
@@ -302,41 +302,41 @@ class Training:
                 raise self._diverged(f"the validation {name} is no longer a number (epoch {epoch})")
             if self.place.best is None or value > self.place.best.value:
                 self.place.best = Best(epoch, value, found)
-                if stage.course.keep == "best":
-                    self.best_weights = self.apparatus.weights()
+                if stage.config.keep == "best":
+                    self.best_weights = self.stage_state.weights()
         return record
 
     def _validate(self, stage: Stage, epoch: float) -> dict[str, float]:
         assert self.data.validation is not None
         self.settings.reseed(randomness.derived_seed(self.seed, "validation", self.place.stage, self.place.epoch))
         if stage.answers or stage.objective.reads.student_output:
-            return figures(self.apparatus.network, self.data.validation, self.data.task, self.settings)
+            return figures(self.stage_state.network, self.data.validation, self.data.task, self.settings)
         with self._averaged():
-            return self.apparatus.validation_loss(epoch)
+            return self.stage_state.validation_loss(epoch)
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
         """The student with the weights that would be kept, for a while: what is measured is what is kept."""
-        if self.apparatus.average is None:
+        if self.stage_state.average is None:
             yield
             return
         own = copy_of(self.student)
-        self.student.load_state_dict(self.apparatus.network.state_dict())
+        self.student.load_state_dict(self.stage_state.network.state_dict())
         try:
             yield
         finally:
             self.student.load_state_dict(own)
 
     def _out_of_patience(self, stage: Stage) -> bool:
-        patience, best = stage.course.patience, self.place.best
+        patience, best = stage.config.patience, self.place.best
         return patience is not None and best is not None and self.place.epoch - best.epoch >= patience
 
     def _close(self, stage: Stage) -> None:
         """The stage's student: its best or its last epoch; the other one stays at hand as ``last``."""
-        self.last = self.apparatus.weights()
-        self.handed = self.apparatus.handed() if stage.hands_over else None
+        self.last = self.stage_state.weights()
+        self.handed = self.stage_state.handed() if stage.hands_over else None
         best = self.place.best
-        kept = self.best_weights if stage.course.keep == "best" and self.best_weights is not None else self.last
+        kept = self.best_weights if stage.config.keep == "best" and self.best_weights is not None else self.last
         self.student.load_state_dict(kept)
         taught = stage.objective.reads.teacher
         end: dict[str, Any] = {"stage": stage.name, "taught": taught, "epochs": self.place.epoch, "kept": "last"}

@@ -10,7 +10,7 @@ from understudy.files import is_kept
 
 
 class Log:
-    """Lines added one by one; after a kill, shortened to what the checkpoint knew."""
+    """PrintEpochs added one by one; after a kill, shortened to what the checkpoint knew."""
 
     def __init__(self, path: Path | None):
         self.path = path

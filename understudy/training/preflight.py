@@ -12,26 +12,26 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from understudy import hardware as clock
 from understudy import nested
+from understudy.answers import StoredAnswers
+from understudy.answers.forecast import Forecast, forecast
+from understudy.answers.source import needs_live_teacher, passed_over
+from understudy.config import hardware as clock
+from understudy.config.optimizers import MaxNorm, parameter_groups
+from understudy.config.settings import Settings
+from understudy.config.stage import Stage
+from understudy.config.train import TrainConfig
 from understudy.data.parts import Batch, Data, Part
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
 from understudy.objective import Objective, evaluating
 from understudy.objective.term import Sum
-from understudy.settings import Settings
-from understudy.stage import Stage
-from understudy.stored import Stored
-from understudy.stored.answers import needs_live_teacher, passed_over
-from understudy.stored.forecast import Forecast, forecast
 from understudy.taps import call, inner
 from understudy.tasks import Figure, Values
 from understudy.teacher.batching import company_matters
 from understudy.teacher.stand_in import StandIns
-from understudy.training.apparatus import facts_of
-from understudy.training.course import Course
 from understudy.training.evaluate import walk
-from understudy.training.optimizers import MaxNorm, parameter_groups
+from understudy.training.stage_state import facts_of
 from understudy.training.state import copy_of
 
 GLANCE, SAMPLE = 128, 1000  # samples by which a teacher is judged: the more only where the few leave a doubt
@@ -179,17 +179,17 @@ def check_network(role: str, network: nn.Module, data: Data, settings: Settings)
     if wrong:
         yield Finding("error", role, wrong)
         return
-    front = network if getattr(network, "is_front_of", False) else None
+    front = network if getattr(network, "is_preprocessing_of", False) else None
     before = f", inputs pass {type(front).__name__}({front.extra_repr()}) first" if front else ""
     parameters = sum(p.numel() for p in network.parameters())
     yield Finding("ok", role, f"{type(inner(network)).__name__}, {parameters:,} parameters{before}")
 
 
-def check_budget(stages: Sequence[Stage], course: Course) -> Iterator[Finding]:
-    """Methods are compared at equal budgets; one that takes more than its course says so."""
-    epochs = sum(stage.course.epochs for stage in stages)
-    if epochs > course.epochs:
-        text = f"they take {epochs} epochs and the course has {course.epochs}: no comparison at equal budget"
+def check_budget(stages: Sequence[Stage], config: TrainConfig) -> Iterator[Finding]:
+    """Methods are compared at equal budgets; one that takes more than its config says so."""
+    epochs = sum(stage.config.epochs for stage in stages)
+    if epochs > config.epochs:
+        text = f"they take {epochs} epochs and the config has {config.epochs}: no comparison at equal budget"
         yield Finding("warning", "stages", text)
 
 
@@ -201,7 +201,7 @@ def check_stage(
     settings: Settings,
     *,
     seed: int = 0,
-    stored: Stored | None = None,
+    stored: StoredAnswers | None = None,
     timed: bool = True,
     stand_ins: StandIns | None = None,
 ) -> Iterator[Finding]:
@@ -227,7 +227,7 @@ def _dry_run(
     data: Data,
     settings: Settings,
     seed: int,
-    stored: Stored | None,
+    stored: StoredAnswers | None,
     timed: bool,
     stand_ins: StandIns,
 ) -> Iterator[Finding]:
@@ -236,7 +236,7 @@ def _dry_run(
             0,
             seed=0,
             batch=DRY_BATCH,
-            views=stage.course.views,
+            augmentation=stage.config.augmentation,
             task=data.task,
             device=settings.torch_device,
         )
@@ -265,7 +265,7 @@ def _dry_run(
         yield _check_term(f"{subject}, term {name!r}", alone, part.weight(0.0), inputs, batch, settings)
     if not any(p.requires_grad for p in (*student.parameters(), *objective.owned.parameters())):
         return  # as its terms have said
-    step = _step(objective, stage.course, inputs, batch, settings)
+    step = _step(objective, stage.config, inputs, batch, settings)
     if not timed or not objective(inputs, batch.targets, ids=batch.ids).loss.requires_grad:
         return
     seconds = min(clock.timed(step, settings.torch_device) for _ in range(3))
@@ -275,7 +275,7 @@ def _dry_run(
     if objective.terms.reads.teacher:
         about = f"{subject}, {ABOUT_STORED}"
 
-        def foreseen(stored: Stored) -> Forecast:
+        def foreseen(stored: StoredAnswers) -> Forecast:
             return _forecast(stored, stage, objective, inputs, len(data.train), seconds)
 
         if stored and (reason := needs_live_teacher(stored, objective, data, settings)):
@@ -288,20 +288,22 @@ def _dry_run(
                 about_answers.append(Finding("ok", about, new))
         elif isinstance(data.train.source, InMemory) and not company_matters(objective, data, settings):
             about_answers = list(_propose_stored(about, objective, foreseen))
-    steps = stage.course.epochs * data.train.steps(stage.course.batch)
-    samples = min(stage.course.batch, len(data.train))
+    steps = stage.config.epochs * data.train.steps(stage.config.batch)
+    samples = min(stage.config.batch, len(data.train))
     estimate = seconds * samples / len(batch) * steps / gain
-    text = f"trains {moved:,} parameters for {stage.course.epochs} epochs, roughly {duration(estimate)}"
+    text = f"trains {moved:,} parameters for {stage.config.epochs} epochs, roughly {duration(estimate)}"
     yield Finding("ok", subject, text, estimate)
     yield from about_answers
 
 
-def _propose_stored(subject: str, objective: Objective, foreseen: Callable[[Stored], Forecast]) -> Iterator[Finding]:
+def _propose_stored(
+    subject: str, objective: Objective, foreseen: Callable[[StoredAnswers], Forecast]
+) -> Iterator[Finding]:
     """Nobody asked for them: a line only where they would pay within this very training."""
     reads = objective.terms.reads
-    stored, table = Stored(), "a table [stored]"
+    stored, table = StoredAnswers(), "a table [answers]"
     if reads.teacher_taps:
-        stored, table = Stored(taps="exact"), 'a table [stored] with taps = "exact"'
+        stored, table = StoredAnswers(taps="exact"), 'a table [answers] with taps = "exact"'
     if stored.needs_live_teacher(reads):
         return
     found = foreseen(stored)
@@ -309,17 +311,21 @@ def _propose_stored(subject: str, objective: Objective, foreseen: Callable[[Stor
         yield Finding("ok", subject, f"{found}, if {table} asks for them")
 
 
-def _forecast(stored: Stored, stage: Stage, objective: Objective, inputs: Any, samples: int, step: float) -> Forecast:
+def _forecast(
+    stored: StoredAnswers, stage: Stage, objective: Objective, inputs: Any, samples: int, step: float
+) -> Forecast:
     answers, device = objective.ask(inputs), nested.device(inputs) or torch.device("cpu")
     seconds = min(clock.timed(lambda: objective.ask(inputs), device) for _ in range(3))
     return forecast(stored, stage, answers, samples, seconds, step)
 
 
-def _step(objective: Objective, course: Course, inputs: Any, batch: Batch, settings: Settings) -> Callable[[], None]:
+def _step(
+    objective: Objective, config: TrainConfig, inputs: Any, batch: Batch, settings: Settings
+) -> Callable[[], None]:
     """One on this batch, to its end; patterns of names that match nothing are found before it."""
-    rate = course.optimizer.lr
-    optimizer = course.optimizer.build(parameter_groups(objective.student, objective.owned, rate, course.lr_scale))
-    bounds = MaxNorm(objective.student, course.max_norm)
+    rate = config.optimizer.lr
+    optimizer = config.optimizer.build(parameter_groups(objective.student, objective.owned, rate, config.lr_scale))
+    bounds = MaxNorm(objective.student, config.max_norm)
 
     def step() -> None:
         with settings.autocast():
@@ -355,7 +361,7 @@ def _check_term(
         return Finding("warning", subject, "its value and its gradient are 0 on the first batch")
     owned = [
         f"{type(m).__name__} with {sum(p.numel() for p in m.parameters()):,} parameters"
-        for m in (*objective.owned.values(), *objective.rivals.values())
+        for m in (*objective.owned.values(), *objective.adversaries.values())
     ]
     through = f", through {owned[0]}" if owned else ""
     weight = f"{factor:g}" + (f" ({at_first:g} at first)" if at_first != factor else "")

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from understudy.errors import OptionalPackageError
-from understudy.training.watch import Watcher
+from understudy.training.callbacks import Callback
 
 EVENTS = "tensorboard"  # the folder of a run for them
 
 
-class TensorBoard(Watcher):
+class TensorBoard(Callback):
     """Writes each epoch's line into ``folder``, one log for each stage of each training.
 
     A run that goes on does so in a new file, which takes back what the old one says of later epochs.

@@ -8,7 +8,7 @@ from understudy import recipe as recipes
 from understudy.data.parts import Part
 from understudy.errors import UserError
 from understudy.files import write_atomically
-from understudy.measure.surroundings import command, machine, versions
+from understudy.measure.machine import command, machine, versions
 from understudy.recipe import Searched
 from understudy.recipe.space import Number
 from understudy.runs.records import BestTrial, DataRecord, SearchRecord, TaskRecord, TestFigure, TrialRecord, Values
@@ -105,7 +105,7 @@ def _outcome(
 def _record(trial: Trial) -> TrialRecord:
     return TrialRecord(
         trial=trial.number,
-        state=trial.state,
+        state=trial.state,  # type: ignore[arg-type]  # a word in the database, checked by the record
         settings=dict(trial.values),
         validation=Values(values=list(trial.validation)) if trial.validation else None,
         epochs=len(trial.curve or {}),  # with a validation figure, on the first seed

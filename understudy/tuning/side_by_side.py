@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from understudy.errors import UserError
-from understudy.plans import Store
+from understudy.plans import TrainingCache
 from understudy.plans.training import Casts
 from understudy.recipe import Searched
 from understudy.training.interrupt import Stopped, listening
@@ -26,8 +26,8 @@ def helpers(tuning: "Tuning", count: int, number: int) -> Iterator[None]:
         yield
         return
     spawn = multiprocessing.get_context("spawn")
-    store = None if tuning.store is None else tuning.store.path
-    given = (tuning.searched, tuning.folder.path, tuning.trusted, tuning.checkpoint_seconds, store, count)
+    cache = None if tuning.cache is None else tuning.cache.path
+    given = (tuning.searched, tuning.folder.path, tuning.trusted, tuning.checkpoint_seconds, cache, count)
     processes = [spawn.Process(target=_take_part, args=given, daemon=True) for _ in range(number)]
     for process in processes:
         process.start()
@@ -42,11 +42,11 @@ def helpers(tuning: "Tuning", count: int, number: int) -> Iterator[None]:
             process.join()
     for process in processes:
         if process.exitcode:
-            tuning.watcher.note(f"a worker ended early (exit code {process.exitcode}): its trial is trained here")
+            tuning.callback.note(f"a worker ended early (exit code {process.exitcode}): its trial is trained here")
 
 
 def _take_part(
-    searched: Searched, folder: Path, trusted: tuple[str, ...], seconds: float, store: Path | None, count: int
+    searched: Searched, folder: Path, trusted: tuple[str, ...], seconds: float, cache: Path | None, count: int
 ) -> None:
     """The work of a further process: the same search, in the same folder."""
     from understudy.tuning.trials import Trials
@@ -59,7 +59,7 @@ def _take_part(
             casts=Casts(trusted),
             stop=stop,
             checkpoint_seconds=seconds,
-            store=None if store is None else Store(store),
+            cache=None if cache is None else TrainingCache(cache),
         )
         trials = Trials(folder / DATABASE, searched)
         try:

@@ -8,7 +8,7 @@ from torch import nn
 from understudy import recipe as recipes
 from understudy.data import Data
 from understudy.errors import UserError
-from understudy.plans import Store
+from understudy.plans import TrainingCache
 from understudy.plans.entry import METRICS
 from understudy.plans.training import Casts
 from understudy.recipe import Recipe
@@ -18,14 +18,14 @@ from understudy.runs.compile import student_of
 from understudy.runs.folder import RunFolder
 from understudy.runs.run import WHOLE
 from understudy.training import checkpoints
+from understudy.training.callbacks import Callback
 from understudy.training.evaluate import first_of
 from understudy.training.interrupt import StopRequest
 from understudy.training.preflight import Finding
-from understudy.training.watch import Watcher
 
 
 class Trainer:
-    """Trains the students of recipes that differ from one another in a method's settings and its course alone.
+    """Trains the students of recipes that differ from one another in a method's settings and its config alone.
 
     Args:
         recipe: the one that the others differ from; it has one method.
@@ -38,19 +38,19 @@ class Trainer:
         out: Path,
         *,
         casts: Casts,
-        watcher: Watcher,
+        callback: Callback,
         stop: StopRequest | None,
         checkpoint_seconds: float,
-        store: Store | None,
+        cache: TrainingCache | None,
     ):
         self._run = Run(
             recipe,
             out,
             casts=casts,
-            watcher=watcher,
+            callback=callback,
             stop=stop,
             checkpoint_seconds=checkpoint_seconds,
-            store=store,
+            cache=cache,
         )
         (self._method,) = recipe.methods
 
@@ -89,9 +89,9 @@ class Trainer:
         """The epochs of the student that is trained there on a seed."""
         return RunFolder(out).training(student_of(self._method, seed)) / METRICS
 
-    def train(self, recipe: Recipe, out: Path, watcher: Watcher) -> list[float]:
+    def train(self, recipe: Recipe, out: Path, callback: Callback) -> list[float]:
         """Train a recipe's students in a folder of their own, or go on; each one's first figure on validation."""
-        run = self._sibling(recipe, out, watcher)
+        run = self._sibling(recipe, out, callback)
         run.folder.claim(recipes.write(recipe))  # what lies there from other settings is not taken for these
         return [_figure(run, name) for name in self._students(recipe)]
 
@@ -106,16 +106,16 @@ class Trainer:
         for folder in (*home.glob("*"), home):
             checkpoints.clear(folder)
 
-    def _sibling(self, recipe: Recipe, out: Path, watcher: Watcher | None) -> Run:
+    def _sibling(self, recipe: Recipe, out: Path, callback: Callback | None) -> Run:
         """A run of another recipe on the same data, with the same teachers and their stored answers."""
         base = self._run
         return Run(
-            self.decided(recipe).model_copy(update={"stored": base.stored}),
+            self.decided(recipe).model_copy(update={"answers": base.stored}),
             out,
-            watcher=watcher,
+            callback=callback,
             stop=base.stop,
             checkpoint_seconds=base.checkpoint_seconds,
-            store=base.execution.store,
+            cache=base.execution.cache,
             casts=base.casts,
             borrowed={name: base.folder.training(name) for name in self._teachers},
         )

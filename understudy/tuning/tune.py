@@ -7,14 +7,14 @@ from typing import Any
 
 from understudy import recipe as recipes
 from understudy.errors import FailedTrainingError, UserError
-from understudy.plans import Store
+from understudy.plans import TrainingCache
 from understudy.plans.training import Casts
 from understudy.recipe import Recipe, Searched
 from understudy.runs.folder import RunFolder
 from understudy.training import metrics
+from understudy.training.callbacks import Callback
 from understudy.training.evaluate import first_of
 from understudy.training.interrupt import StopRequest
-from understudy.training.watch import Watcher
 from understudy.tuning.side_by_side import exclusive, helpers
 from understudy.tuning.trainer import Trainer
 from understudy.tuning.trials import Trial, Trials
@@ -22,7 +22,7 @@ from understudy.tuning.trials import Trial, Trials
 DATABASE = "trials.sqlite"
 
 
-class TuneWatcher(Watcher):
+class TuneWatcher(Callback):
     """Also told of trials."""
 
     def search_begins(self, trials: int, before: list[Trial]) -> None:
@@ -44,22 +44,22 @@ class Tuning:
         out: Path,
         *,
         casts: Casts | None = None,
-        watcher: TuneWatcher | None = None,
+        callback: TuneWatcher | None = None,
         stop: StopRequest | None = None,
         checkpoint_seconds: float = 20.0,
-        store: Store | None = None,
+        cache: TrainingCache | None = None,
     ):
-        self.searched, self.watcher = searched, watcher or TuneWatcher()
+        self.searched, self.callback = searched, callback or TuneWatcher()
         self.trusted = tuple(casts.trusted) if casts else ()
-        self.checkpoint_seconds, self.store = checkpoint_seconds, store
+        self.checkpoint_seconds, self.cache = checkpoint_seconds, cache
         self.trainer = Trainer(
             self.narrowed(searched.recipe),
             out,
             casts=casts or Casts(),
-            watcher=self.watcher,
+            callback=self.callback,
             stop=stop,
             checkpoint_seconds=checkpoint_seconds,
-            store=store,
+            cache=cache,
         )
         self.folder = self.trainer.folder
 
@@ -90,7 +90,7 @@ class Tuning:
         self.folder.claim(self.written())
         trials = Trials(self.folder.path / DATABASE, self.searched)
         try:
-            self.watcher.search_begins(count, trials.all())
+            self.callback.search_begins(count, trials.all())
             self.trainer.prepare()
             with helpers(self, count, workers - 1):
                 self.take_part(trials, count)
@@ -108,10 +108,10 @@ class Tuning:
             with self._claimed(trials, count) as trial:
                 if trial is None:
                     return
-                self.watcher.trial_begins(trial)
+                self.callback.trial_begins(trial)
                 ended = self._carry_out(trial, trials)
                 self.trainer.clear(self.place(ended))
-                self.watcher.trial_ends(ended)
+                self.callback.trial_ends(ended)
 
     @contextmanager
     def _claimed(self, trials: Trials, count: int) -> Iterator[Trial | None]:
@@ -153,7 +153,9 @@ class Tuning:
             return None
         trial = trials.begin()
         if trial is None:
-            self.watcher.note(f"after {before} trials, no settings were found that are not among them: the search ends")
+            self.callback.note(
+                f"after {before} trials, no settings were found that are not among them: the search ends"
+            )
         return trial
 
     def _carry_out(self, trial: Trial, trials: Trials) -> Trial:
@@ -162,7 +164,7 @@ class Tuning:
             recipe = self.recipe_of(trial)
         except UserError as error:  # each setting is possible, and these are not together
             return trials.end(trial, "failed", reason=str(error))
-        judge = _Judge(self.watcher, trials, trial, self.trainer.log(self.place(trial), self.searched.seeds[0]))
+        judge = _Judge(self.callback, trials, trial, self.trainer.log(self.place(trial), self.searched.seeds[0]))
         try:
             accuracies = self.trainer.train(recipe, self.place(trial), judge)
         except _HopelessError:
@@ -176,17 +178,17 @@ class _HopelessError(Exception):
     """A trial that fell behind."""
 
 
-class _Judge(Watcher):
+class _Judge(Callback):
     """Passes on what it is told, and ends a trial that falls behind in its first training.
 
     The other seeds are not judged: a trial that gets so far is worth an honest mean.
     """
 
-    def __init__(self, shown: Watcher, trials: Trials, trial: Trial, log: Path):
+    def __init__(self, shown: Callback, trials: Trials, trial: Trial, log: Path):
         self.shown, self.trials, self.trial = shown, trials, trial
         self.log = log  # of the training that is judged
 
-    def of(self, training: str) -> Watcher:
+    def of(self, training: str) -> Callback:
         return _Judge(self.shown.of(training), self.trials, self.trial, self.log)
 
     def training_begins(self, name: str, stages: Mapping[str, int], steps: int) -> None:

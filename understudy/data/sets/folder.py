@@ -11,7 +11,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from understudy.data.dataset import MEMORY_LIMIT, Access, Contents, DataSet
-from understudy.data.pictures import SUFFIXES, decoded, dimensions
+from understudy.data.images import SUFFIXES, decoded, dimensions
 from understudy.data.sources import InMemory, Source, Streamed
 from understudy.errors import UserError, did_you_mean
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from understudy.errors import UserError
-from understudy.models.front import Front
+from understudy.models.preprocessing import Preprocessing
 from understudy.objective.term import Reading
-from understudy.taps import _layers, call, logits_in
+from understudy.taps import call, layers, logits_in
 
 
 def fresh(network: nn.Module) -> nn.Module:
@@ -34,7 +34,7 @@ def inputs_of(reading: Reading, term: str) -> Any:
 
 def prepared(network: nn.Module | None, inputs: Any) -> Any:
     """The inputs as they reach the network inside its fronts: a copy of the inner network has none of its own."""
-    fronts = [] if network is None else [layer for layer in _layers(network) if isinstance(layer, Front)]
+    fronts = [] if network is None else [layer for layer in layers(network) if isinstance(layer, Preprocessing)]
     for front in fronts:
         if not isinstance(inputs, Tensor):
             raise UserError(f"{type(front).__name__} prepares images, and the batch holds {type(inputs).__name__}")

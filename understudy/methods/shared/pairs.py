@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from understudy.errors import UserError
 from understudy.objective.term import Reading, Reads, Shapes, Term
-from understudy.regressors import Chain, MeanOverPlaces, Resize, regressor
 from understudy.taps import Pair
+from understudy.taps.regressors import Chain, MeanOverPlaces, Resize, regressor
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import Any, Self
 
 from understudy.errors import FailedTrainingError, UserError
 from understudy.plans.training import Casts, Job
+from understudy.training.callbacks import Callback
 from understudy.training.interrupt import StopRequest
-from understudy.training.watch import Watcher
 
 
 @dataclass(frozen=True)
@@ -105,5 +105,5 @@ class EngineEntry:
 
     name: str
     summary: str
-    make: Callable[[Request, Casts, Watcher, StopRequest], Engine]
+    make: Callable[[Request, Casts, Callback, StopRequest], Engine]
     sharing: Callable[[int | None], int] = lambda workers: workers or 1

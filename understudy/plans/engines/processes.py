@@ -20,8 +20,8 @@ from understudy.plans.engines.here import Here
 from understudy.plans.engines.worker import serve_objects
 from understudy.plans.training import Casts, Job
 from understudy.recipe.objects import Objects
+from understudy.training.callbacks import Callback
 from understudy.training.interrupt import Stopped, StopRequest
-from understudy.training.watch import Watcher
 
 LOOK = 0.2  # seconds between two looks at whether somebody asked to stop
 
@@ -130,7 +130,8 @@ class ObjectWorker(Worker):
 
 def check_sendable(objects: Objects, methods: Iterable[Method] = ()) -> None:
     """A UserError that names what another process cannot be given."""
-    parts = {network.called: network for network in objects.networks.values()} | {"data": objects.data}
+    parts: dict[str, object] = {network.called: network for network in objects.networks.values()}
+    parts["data"] = objects.data
     parts |= {f"method {method.name!r}": method for method in methods}
     for called, part in parts.items():
         try:
@@ -166,8 +167,8 @@ class Processes(Engine):
         objects: networks and data that were given as objects, which each process is sent when it begins.
     """
 
-    def __init__(self, workers: int, watcher: Watcher, stop: StopRequest, objects: Objects | None = None):
-        self.workers, self.watcher, self.stop, self.objects = workers, watcher, stop, objects
+    def __init__(self, workers: int, callback: Callback, stop: StopRequest, objects: Objects | None = None):
+        self.workers, self.callback, self.stop, self.objects = workers, callback, stop, objects
         self._heard: Heard = Queue()
         self._alive: list[Worker] = []
 
@@ -209,7 +210,7 @@ class Processes(Engine):
             return Ended(job.name, lost=how) if job else None
         assert job is not None
         if "event" in message:
-            getattr(self.watcher.of(job.name), message["event"])(*message["arguments"])
+            getattr(self.callback.of(job.name), message["event"])(*message["arguments"])
             return None
         worker.job = None
         return ended(job.name, message)
@@ -228,11 +229,11 @@ class Processes(Engine):
             worker.end()
 
 
-def _local(request: Request, casts: Casts, watcher: Watcher, stop: StopRequest) -> Engine:
+def _local(request: Request, casts: Casts, callback: Callback, stop: StopRequest) -> Engine:
     """One training after another needs no process of its own."""
     if request.workers is None or request.workers == 1:
-        return Here(casts, watcher, stop)
-    return Processes(request.workers, watcher, stop)
+        return Here(casts, callback, stop)
+    return Processes(request.workers, callback, stop)
 
 
 ENGINE = EngineEntry("local", "worker processes of this machine", _local)

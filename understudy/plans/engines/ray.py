@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from understudy.config.hardware import cores
 from understudy.errors import OptionalPackageError, UserError
-from understudy.hardware import cores
 from understudy.plans.engines.base import Ended, Engine, EngineEntry, Request, ended, python_path
 from understudy.plans.engines.worker import Message, Telling, perform
 from understudy.plans.training import Casts, Job
+from understudy.training.callbacks import Callback
 from understudy.training.interrupt import Stopped, StopRequest
-from understudy.training.watch import Watcher
 
 LOOK = 0.2  # seconds between two looks at what the workers say
 CONNECT = 5.0  # seconds in which a cluster's door opens, if there is one
@@ -61,10 +61,10 @@ class Actor:
         self.casts: Casts | None = None
 
     def carry_out(self, job: str) -> Message:
-        read, watcher = Job.model_validate_json(job), Telling(self.said.append)
+        read, callback = Job.model_validate_json(job), Telling(self.said.append)
         if self.casts is None or self.casts.trusted != read.trusted:
             self.casts = Casts(read.trusted)
-        return perform(read, self.casts, watcher, self.stopping)
+        return perform(read, self.casts, callback, self.stopping)
 
     def heard(self) -> list[Message]:
         """What happened since it was asked last."""
@@ -92,13 +92,13 @@ class Ray(Engine):
         share: what each training takes; so many cores and GPUs are asked for.
     """
 
-    def __init__(self, workers: int | None, address: str | None, share: Share, watcher: Watcher, stop: StopRequest):
+    def __init__(self, workers: int | None, address: str | None, share: Share, callback: Callback, stop: StopRequest):
         try:
             import ray
         except ModuleNotFoundError as error:
             raise OptionalPackageError("ray", "ray", "--engine ray") from error
         self.ray: Any = ray
-        self.watcher, self.stop, self.share = watcher, stop, share
+        self.callback, self.stop, self.share = callback, stop, share
         self._busy: dict[Any, tuple[Hired, Job]] = {}  # what is waited for -> who is at it, and at what
         self._free: list[Hired] = []
         self.ours = not ray.is_initialized()
@@ -146,7 +146,7 @@ class Ray(Engine):
         machines = [machine["Resources"] for machine in self.ray.nodes() if machine["Alive"]]
         most = room(machines, self.share)
         if workers and workers > most:
-            self.watcher.note(f"the Ray cluster has room for {most} of {workers} workers: each takes {self.share}")
+            self.callback.note(f"the Ray cluster has room for {most} of {workers} workers: each takes {self.share}")
         return min(workers or most, most)
 
     def _hired(self) -> Hired:
@@ -188,7 +188,7 @@ class Ray(Engine):
         for hired, job in self._begun().values():
             with contextlib.suppress(self.ray.exceptions.RayActorError, self.ray.exceptions.GetTimeoutError):
                 for message in self.ray.get(hired.actor.heard.remote(), timeout=LOOK):
-                    getattr(self.watcher.of(job.name), message["event"])(*message["arguments"])
+                    getattr(self.callback.of(job.name), message["event"])(*message["arguments"])
 
     def _stop_busy(self, number: int) -> None:
         """Every training saves its state and leaves; one that has not begun has none, and may never begin."""
@@ -225,8 +225,8 @@ def _own_signals() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _ray(request: Request, casts: Casts, watcher: Watcher, stop: StopRequest) -> Engine:
-    return Ray(request.workers, request.address, Share(request.threads, request.gpus), watcher, stop)
+def _ray(request: Request, casts: Casts, callback: Callback, stop: StopRequest) -> Engine:
+    return Ray(request.workers, request.address, Share(request.threads, request.gpus), callback, stop)
 
 
 ENGINE = EngineEntry("ray", "a Ray cluster", _ray, sharing=lambda workers: workers or cores())

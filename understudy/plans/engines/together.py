@@ -6,10 +6,10 @@ from understudy.errors import FailedTrainingError
 from understudy.plans.engines.base import Ended, Engine, EngineEntry, Request
 from understudy.plans.training import Casts, Job, Work
 from understudy.teacher.shared import SharedPasses
+from understudy.training.callbacks import Callback
+from understudy.training.interleaved import Turns
 from understudy.training.interrupt import StopRequest
 from understudy.training.loop import Training
-from understudy.training.turns import Turns
-from understudy.training.watch import Watcher
 
 MOST = 8  # trainings at once, where nobody says how many: their students are all in memory
 
@@ -19,13 +19,13 @@ class Together(Engine):
 
     parallel = 1
 
-    def __init__(self, workers: int | None, casts: Casts, watcher: Watcher, stop: StopRequest):
-        self.workers, self.casts, self.watcher, self.stop = workers or MOST, casts, watcher, stop
+    def __init__(self, workers: int | None, casts: Casts, callback: Callback, stop: StopRequest):
+        self.workers, self.casts, self.callback, self.stop = workers or MOST, casts, callback, stop
         self._shared, self._turns = SharedPasses(), Turns()
         self._works: dict[Training, Work] = {}
 
     def start(self, job: Job) -> None:
-        work = Work(job, self.casts, self.watcher.of(job.name), self.stop, self._shared)
+        work = Work(job, self.casts, self.callback.of(job.name), self.stop, self._shared)
         self._works[work.training] = work
         self._shared.most = len(self._works)
         self._turns.add(work.training)
@@ -52,8 +52,8 @@ class Together(Engine):
             self.close()
 
 
-def _together(request: Request, casts: Casts, watcher: Watcher, stop: StopRequest) -> Engine:
-    return Together(request.workers, casts, watcher, stop)
+def _together(request: Request, casts: Casts, callback: Callback, stop: StopRequest) -> Engine:
+    return Together(request.workers, casts, callback, stop)
 
 
 ENGINE = EngineEntry(

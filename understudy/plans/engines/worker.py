@@ -20,15 +20,15 @@ from typing import Any
 from understudy.errors import FailedTrainingError, UserError
 from understudy.plans.training import Casts, Job, carry_out
 from understudy.recipe.objects import Objects
+from understudy.training.callbacks import Callback
 from understudy.training.interrupt import Stopped, StopRequest
-from understudy.training.watch import Watcher
 
 Message = dict[str, Any]
 OFTEN = 0.1  # seconds between two steps of which the engine is told
 
 
-class Telling(Watcher):
-    """Passes on what happens, as the name of a ``Watcher``'s method and its arguments."""
+class Telling(Callback):
+    """Passes on what happens, as the name of a ``Callback``'s method and its arguments."""
 
     def __init__(self, send: Callable[[Message], None]):
         self.send, self.told = send, 0.0
@@ -57,10 +57,10 @@ class Telling(Watcher):
         self.send({"event": event, "arguments": arguments})
 
 
-def perform(job: Job, casts: Casts, watcher: Watcher, stop: StopRequest) -> Message:
+def perform(job: Job, casts: Casts, callback: Callback, stop: StopRequest) -> Message:
     """Carry a job out, and say how it ended."""
     try:
-        return {"record": carry_out(job, casts, watcher, stop)}
+        return {"record": carry_out(job, casts, callback, stop)}
     except FailedTrainingError as failed:
         return {"mistake": str(failed), "failed": failed.reason}
     except UserError as mistake:
@@ -101,12 +101,12 @@ def serve(messages: Iterable[Message], send: Callable[[Message], None], objects:
     stop, jobs = StopRequest(), Queue[Job | None]()
     busy = threading.Event()
     threading.Thread(target=_listen, args=(messages, jobs, stop, busy), daemon=True).start()
-    watcher = Telling(send)
+    callback = Telling(send)
     casts: Casts | None = None
     while job := jobs.get():
         if casts is None or casts.trusted != job.trusted:
-            casts = Casts(job.trusted, watcher.downloads, objects or Objects())
-        ended = perform(job, casts, watcher, stop)
+            casts = Casts(job.trusted, callback.downloads, objects or Objects())
+        ended = perform(job, casts, callback, stop)
         busy.clear()
         send(ended)
 

@@ -2,30 +2,30 @@
 
 from dataclasses import dataclass, replace
 
+from understudy.config.train import TrainConfig
 from understudy.objective.balance import balanced
 from understudy.objective.term import Expression, Sum, as_sum
-from understudy.training.course import Course
 
 STAGE_STRIDE = 1_000_000  # epochs are numbered from a new million in each stage, so that no two share their views
 
 
 @dataclass(frozen=True)
 class Stage:
-    """An objective and the course on which it is pursued.
+    """An objective and the config on which it is pursued.
 
     Which parameters train follows from the objective: a stage whose terms read only taps runs both networks no
     deeper than those taps, and what lies deeper gets no gradient and stays as it is.
 
-    >>> from understudy import Course
+    >>> from understudy import TrainConfig
     >>> from understudy.terms import CE, KD
-    >>> stage = Stage("soft targets", CE() + 0.9 * KD(temperature=4), Course(epochs=30))
+    >>> stage = Stage("soft targets", CE() + 0.9 * KD(temperature=4), TrainConfig(epochs=30))
     >>> print(stage.terms)
     CE() + 0.9 * KD()
     """
 
     name: str
     terms: Expression
-    course: Course
+    config: TrainConfig
     hands_over: bool = False  # what its terms own goes on into the next stage
     answers: bool = False  # the student is measured by its answers, although no term may read them
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from understudy.errors import UserError
-from understudy.export._base import Format
+from understudy.export.format import Format
 from understudy.models import student as product
 from understudy.models.description import Description, parsed
 

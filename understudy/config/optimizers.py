@@ -1,4 +1,4 @@
-"""Optimizers as plain descriptions, the paper's RMSProp, rates of single layers, and bounds on the size of kernels."""
+"""Optimizers as plain descriptions, the RMSProp of FitNets, learning rates of single layers, bounds on kernels."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -145,17 +145,17 @@ def _named(network: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
         yield own.get(parameter, name), parameter
 
 
-def rival_groups(objective: Objective, base: float) -> Groups:
-    """One group for each rival, at its own share of the student's rate.
+def adversary_groups(objective: Objective, base: float) -> Groups:
+    """One group for each adversary, at its own share of the student's rate.
 
     >>> objective = understudy.Objective(understudy.terms.CE(), student=torch.nn.Linear(4, 3))
-    >>> rival_groups(objective, 0.1)
+    >>> adversary_groups(objective, 0.1)
     []
     """
-    rates = {name: base * objective.parts[name].term.rival_rate for name in objective.rivals}
+    schedules = {name: base * objective.parts[name].term.adversary_lr_scale for name in objective.adversaries}
     return [
-        {"params": list(rival.parameters()), "lr": rates[name], "base_lr": rates[name]}
-        for name, rival in objective.rivals.items()
+        {"params": list(adversary.parameters()), "lr": schedules[name], "base_lr": schedules[name]}
+        for name, adversary in objective.adversaries.items()
     ]
 
 

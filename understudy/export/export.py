@@ -12,11 +12,11 @@ from torch import nn
 from understudy import data as datasets
 from understudy.data import Data
 from understudy.errors import UserError, did_you_mean
-from understudy.export._base import Format, Material
+from understudy.export.format import Format, Material
 from understudy.export.proof import Proof, compare, placed, proving_part, timed
-from understudy.export.surroundings import Surroundings, run_of, surroundings
+from understudy.export.versions import Surroundings, run_of, surroundings
 from understudy.files import read_json, sha256, write_atomically, write_json
-from understudy.measure.surroundings import command, machine, versions
+from understudy.measure.machine import command, machine, versions
 from understudy.models import student as product
 
 PROOFS = "proof.json"

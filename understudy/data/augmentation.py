@@ -1,4 +1,4 @@
-"""Views (augmentation) of whole batches, as functions of (seed, epoch, sample id).
+"""Augmentation (augmentation) of whole batches, as functions of (seed, epoch, sample id).
 
 The same key gives the same view on any machine, in any batch, in any order: integers (shifts, flips, partners) bit
 for bit, mixing shares up to the last bit of the device's arithmetic.
@@ -25,7 +25,7 @@ class Draw:
 
 
 @dataclass(frozen=True)
-class Views:
+class Augmentation:
     """Which views are drawn. None of them by default.
 
     Args:
@@ -34,8 +34,8 @@ class Views:
         cutout: the side of a square that is set to 0, at a random place (partly outside, too).
         mixup: alpha of Beta(alpha, alpha); every sample is mixed with another one, and so are the targets.
 
-    >>> print(Views(shift=4, flip=True))
-    Views(shift=4, flip=True, cutout=0, mixup=0.0)
+    >>> print(Augmentation(shift=4, flip=True))
+    Augmentation(shift=4, flip=True, cutout=0, mixup=0.0)
     """
 
     shift: int = 0
@@ -85,7 +85,7 @@ class Views:
         return images.float().mul_(1 / 255) if images.dtype == torch.uint8 else images
 
     def _check(self, images: Tensor) -> None:
-        """Views that the samples cannot have are refused."""
+        """Augmentation that the samples cannot have are refused."""
         if images.ndim != 4 and (self.moves or self.cutout):
             raise UserError(
                 f"shift, flip and cutout need images (C, H, W); samples have shape {tuple(images.shape[1:])}"
@@ -122,7 +122,7 @@ class Views:
         return randomness.beta(seed, epoch, ids, "mixup/share", self.mixup)
 
 
-PLAIN = Views()
+PLAIN = Augmentation()
 
 
 def mixed(x: Tensor, partner: Tensor, share: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import nn
 
 from understudy.errors import UserError
 from understudy.taps import Pair, Tap
-from understudy.tracing import Proposal, Traced, default_pair, propose, stages, trace
+from understudy.taps.tracing import Proposal, Traced, default_pair, propose, stages, trace
 
 
 def _pair(teacher: nn.Module, student: nn.Module, example: Any) -> str:

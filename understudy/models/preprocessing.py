@@ -1,7 +1,7 @@
 """What stands before a network: the preparation of its images, which belongs to the network and not to the data.
 
 Two networks in one training may want different preparations of the same image: each gets its own front. A front says
-in plain words how it was made, and ``front_from`` makes it again.
+in plain words how it was made, and ``preprocessing_from`` makes it again.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,14 +15,14 @@ from understudy.errors import UserError, did_you_mean
 _TOO_SMALL = 1e-8
 
 
-class Front(nn.Module):
+class Preprocessing(nn.Module):
     """Prepares the images, then calls ``module`` with them.
 
-    >>> isinstance(Normalized(torch.nn.Identity(), [0.5], [0.25]), Front)
+    >>> isinstance(Normalized(torch.nn.Identity(), [0.5], [0.25]), Preprocessing)
     True
     """
 
-    is_front_of = True  # understudy.taps looks through it
+    is_preprocessing_of = True  # understudy.taps looks through it
 
     def __init__(self, module: nn.Module):
         super().__init__()
@@ -35,11 +35,11 @@ class Front(nn.Module):
         return self.module(self.prepared(images), *args, **kwargs)
 
     def describe(self) -> dict[str, Any]:
-        """Plain values from which ``front_from`` makes this front again."""
+        """Plain values from which ``preprocessing_from`` makes this front again."""
         raise NotImplementedError
 
 
-class Normalized(Front):
+class Normalized(Preprocessing):
     """``(images - mean) / std``, channel by channel, for images between 0 and 1.
 
     Mean and std are part of the description and not of the state dict, so that the network's weights stay as they are.
@@ -139,7 +139,7 @@ def _mean_and_covariance(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     return mean, squares / number - torch.outer(mean, mean)
 
 
-class Whitened(Front):
+class Whitened(Preprocessing):
     """A front that whitens; the whitening is part of the state dict.
 
     >>> whitening = Whitening((1, 4, 4))
@@ -160,11 +160,11 @@ class Whitened(Front):
         return {"front": "whitened", "shape": list(whitening.shape), "scale": whitening.scale, "bias": whitening.bias}
 
 
-def front_from(description: Mapping[str, Any], module: nn.Module) -> Front:
+def preprocessing_from(description: Mapping[str, Any], module: nn.Module) -> Preprocessing:
     """The front of a ``describe()``, around ``module``; a whitening is then filled by ``load_state_dict``.
 
     >>> front = Normalized(torch.nn.Flatten(), [0.5], [0.25])
-    >>> type(front_from(front.describe(), torch.nn.Flatten())).__name__
+    >>> type(preprocessing_from(front.describe(), torch.nn.Flatten())).__name__
     'Normalized'
     """
     settings = dict(description)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from understudy import randomness
-from understudy.stored.records import WORD
+from understudy.answers.encoding import WORD
 
 
 class Shelf:
@@ -87,7 +87,7 @@ class Shelf:
     def _records(self, file: FileIO, places: list[int]) -> "np.ndarray[tuple[int, int], np.dtype[np.int64]]":
         """The records in these places; beyond the end of the file they are empty."""
         width, records = self._width, np.empty((len(places), self.words + 1), np.int64)
-        rows = memoryview(records).cast("B")
+        rows = memoryview(records.data).cast("B")
         for number, place in enumerate(places):
             file.seek(place * width)
             if file.readinto(rows[number * width : (number + 1) * width]) != width:

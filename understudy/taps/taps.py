@@ -151,14 +151,14 @@ def is_compiled(network: nn.Module) -> bool:
     return "_orig_mod" in network._modules or getattr(network, "_compiled_call_impl", None) is not None
 
 
-def _layers(network: nn.Module) -> Iterator[nn.Module]:
+def layers(network: nn.Module) -> Iterator[nn.Module]:
     """The network, what it is wrapped around, and so on inwards."""
     while True:
         yield network
         if "_orig_mod" in network._modules:
             network = network.get_submodule("_orig_mod")
         elif isinstance(network, (nn.DataParallel, nn.parallel.DistributedDataParallel)) or getattr(
-            network, "is_front_of", False
+            network, "is_preprocessing_of", False
         ):
             network = network.get_submodule("module")
         else:
@@ -167,19 +167,19 @@ def _layers(network: nn.Module) -> Iterator[nn.Module]:
 
 def inner(network: nn.Module) -> nn.Module:
     """The user's own network, inside what torch.compile, DistributedDataParallel or a front put around it."""
-    *_, innermost = _layers(network)
+    *_, innermost = layers(network)
     return innermost
 
 
 def is_bare(network: nn.Module) -> bool:
     """Whether it is modules alone, fronts included: nothing compiled, nothing spread over devices."""
     parallel = nn.DataParallel, nn.parallel.DistributedDataParallel
-    return not any(is_compiled(layer) or isinstance(layer, parallel) for layer in _layers(network))
+    return not any(is_compiled(layer) or isinstance(layer, parallel) for layer in layers(network))
 
 
 def eagerly(network: nn.Module) -> AbstractContextManager[Any]:
     """For a while nothing is compiled: a trace of shapes is not worth a compilation."""
-    return torch.compiler.set_stance("force_eager") if any(map(is_compiled, _layers(network))) else nullcontext()
+    return torch.compiler.set_stance("force_eager") if any(map(is_compiled, layers(network))) else nullcontext()
 
 
 @contextmanager
@@ -248,7 +248,7 @@ class TappedNetwork:
         # The same functions at every call: by them torch.compile knows its own graph again.
         self._hooks = {tap: self._hook(tap) for tap in self.taps}
         self._seen: _Seen = {}
-        compiled = any(map(is_compiled, _layers(network)))
+        compiled = any(map(is_compiled, layers(network)))
         self._run = self._compiled() if self.taps and compiled else self._eager
 
     def __call__(self, *args: Any, **kwargs: Any) -> Answer:

@@ -1,3 +1,3 @@
 """Teachers' answers that are kept: asked once for each view of a sample, then read from a file."""
 
-from understudy.stored.options import Stored as Stored
+from understudy.answers.options import StoredAnswers as StoredAnswers

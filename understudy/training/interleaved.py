@@ -38,5 +38,5 @@ class Turns:
                 if training.place.steps:
                     training.save()
             except UserError as error:  # the others still have something to save
-                training.watcher.note(str(error))
+                training.callback.note(str(error))
         self._under_way.clear()

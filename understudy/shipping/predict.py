@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from understudy.data.pictures import SUFFIXES, decoded
+from understudy.data.images import SUFFIXES, decoded
 from understudy.errors import UserError
-from understudy.export.opening import Student, open_student
+from understudy.export.open import Student, open_student
 from understudy.taps import call
 from understudy.tasks import Text, Told
 

@@ -9,37 +9,43 @@ import torch
 from torch import Tensor
 
 from understudy import nested
+from understudy.answers.column import Value, values_of
+from understudy.answers.folder import AnswerFolder, has_others, missed_by_one
+from understudy.answers.options import StoredAnswers
+from understudy.config.settings import Settings
+from understudy.config.stage import Stage
+from understudy.data.augmentation import PLAIN, Augmentation, Draw
 from understudy.data.parts import Batch, Data
-from understudy.data.views import PLAIN, Draw, Views
 from understudy.errors import UserError
 from understudy.models import fingerprints
 from understudy.objective import Objective
-from understudy.settings import Settings
-from understudy.stage import Stage
-from understudy.stored.options import Stored
-from understudy.stored.store import Store, has_others, missed_by_one
-from understudy.stored.value import Value, values_of
 from understudy.taps import Answer, Tap
 from understudy.teacher.batching import company_matters
 
 PROBED = 8  # samples of which the teacher is asked again, to see that its answers are those that are stored
 
 
-class StoredAnswers:
+class AnswerSource:
     """Asked with a batch, it answers as ``Objective.ask`` does."""
 
     def __init__(
         self,
-        stored: Stored,
+        stored: StoredAnswers,
         objective: Objective,
-        stores: Sequence[Store],
-        views: Views,
+        stores: Sequence[AnswerFolder],
+        augmentation: Augmentation,
         data: Data,
         *,
         seed: int,
         note: Callable[[str], None],
     ):
-        self.options, self.objective, self.stores, self.views, self.data = stored, objective, stores, views, data
+        self.options, self.objective, self.stores, self.augmentation, self.data = (
+            stored,
+            objective,
+            stores,
+            augmentation,
+            data,
+        )
         self.seed, self.note = seed, note
         self.filling = stored.fill
         self.compared = self.told = False
@@ -51,7 +57,7 @@ class StoredAnswers:
     @classmethod
     def of(
         cls,
-        stored: Stored | None,
+        stored: StoredAnswers | None,
         objective: Objective,
         stage: Stage,
         data: Data,
@@ -60,7 +66,7 @@ class StoredAnswers:
         *,
         seed: int,
         note: Callable[[str], None],
-    ) -> "StoredAnswers | None":
+    ) -> "AnswerSource | None":
         """Those of a stage; None where it asks the teacher itself, which is noted with the reason.
 
         ``forms`` say how each teacher is asked: its precision, and which of its layers were folded.
@@ -69,29 +75,29 @@ class StoredAnswers:
             return None
         if stored.top and data.task.rows_per_sample != "one":
             raise UserError(
-                f"stored.top keeps the largest of one row of class scores, and an answer of task {data.task.name!r} "
+                f"answers.top keeps the largest of one row of class scores, and an answer of task {data.task.name!r} "
                 "is none: leave it out"
             )
         if reason := needs_live_teacher(stored, objective, data, settings):
             note(f"stage {stage.name!r} asks the teacher at every step: {reason}")
             return None
-        views, folder = stage.course.views, _folder(stored)
+        augmentation, folder = stage.config.augmentation, _folder(stored)
         stores = [
-            Store(folder, belongs, teacher.network, fill=stored.fill)
+            AnswerFolder(folder, belongs, teacher.network, fill=stored.fill)
             for teacher, belongs in zip(
                 objective.teachers, _belongings(stored, objective, stage, data, settings, forms, seed), strict=True
             )
         ]
-        return cls(stored, objective, stores, views, data, seed=seed, note=note)
+        return cls(stored, objective, stores, augmentation, data, seed=seed, note=note)
 
-    def unviewed(self) -> "StoredAnswers":
+    def unviewed(self) -> "AnswerSource":
         """Those about samples as they are, of a validation part."""
         about = _about(self.options, PLAIN, self.data, self.seed)
         stores = [store.sibling(about) for store in self.stores]
-        return StoredAnswers(self.options, self.objective, stores, PLAIN, self.data, seed=self.seed, note=self.note)
+        return AnswerSource(self.options, self.objective, stores, PLAIN, self.data, seed=self.seed, note=self.note)
 
     def draw(self, stage: int, epoch: int) -> Draw:
-        return self.options.draw(self.views, self.seed, stage, epoch)
+        return self.options.draw(self.augmentation, self.seed, stage, epoch)
 
     def answers(self, batch: Batch, inputs: Any) -> tuple[Answer, ...]:
         """The teachers' answers to a batch whose inputs are prepared."""
@@ -147,7 +153,13 @@ class StoredAnswers:
 
 
 def passed_over(
-    stored: Stored, objective: Objective, stage: Stage, data: Data, settings: Settings, forms: Sequence[str], seed: int
+    stored: StoredAnswers,
+    objective: Objective,
+    stage: Stage,
+    data: Data,
+    settings: Settings,
+    forms: Sequence[str],
+    seed: int,
 ) -> str | None:
     """Why a stage will not use what its folder holds, where a single thing is other than somebody may have expected."""
     folder = _folder(stored)
@@ -159,12 +171,18 @@ def passed_over(
     return nearest and f"{folder} holds none that belong here, so new ones begin: the nearest are those of {nearest}"
 
 
-def _folder(stored: Stored) -> Path:
+def _folder(stored: StoredAnswers) -> Path:
     return Path(stored.folder or "stored")
 
 
 def _belongings(
-    stored: Stored, objective: Objective, stage: Stage, data: Data, settings: Settings, forms: Sequence[str], seed: int
+    stored: StoredAnswers,
+    objective: Objective,
+    stage: Stage,
+    data: Data,
+    settings: Settings,
+    forms: Sequence[str],
+    seed: int,
 ) -> list[dict[str, Any]]:
     """What each teacher's answers depend on."""
     shared = {
@@ -172,7 +190,7 @@ def _belongings(
         "device": settings.torch_device.type,
         "channels_last": settings.channels_last,
         "compiled": settings.compile,
-        **_about(stored, stage.course.views, data, seed),
+        **_about(stored, stage.config.augmentation, data, seed),
     }
     return [
         shared | {"teacher": fingerprints.of_network(teacher.network), "precision": form}
@@ -180,15 +198,15 @@ def _belongings(
     ]
 
 
-def _about(stored: Stored, views: Views, data: Data, seed: int) -> dict[str, Any]:
+def _about(stored: StoredAnswers, augmentation: Augmentation, data: Data, seed: int) -> dict[str, Any]:
     """What answers depend on, of the views."""
     return {
-        "views": asdict(views),
-        "seed": stored.draw(views, seed, 0, 0).seed if views != PLAIN else None,
-        "mixed": fingerprints.of_pool(data.train) if views.mixup else None,
+        "augmentation": asdict(augmentation),
+        "seed": stored.draw(augmentation, seed, 0, 0).seed if augmentation != PLAIN else None,
+        "mixed": fingerprints.of_pool(data.train) if augmentation.mixup else None,
     }
 
 
-def needs_live_teacher(stored: Stored, objective: Objective, data: Data, settings: Settings) -> str | None:
+def needs_live_teacher(stored: StoredAnswers, objective: Objective, data: Data, settings: Settings) -> str | None:
     """Why a stage cannot be served from files, by what its terms ask for or by what its teachers are."""
     return stored.needs_live_teacher(objective.terms.reads) or company_matters(objective, data, settings)

@@ -1,17 +1,17 @@
-"""The course of a training: for how long, in which steps, on which views, and what is kept."""
+"""The config of a training: for how long, in which steps, on which views, and what is kept."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 from understudy.bounds import STRICT, Interval
-from understudy.data.views import Views
-from understudy.training.optimizers import SGD, Optimizer
-from understudy.training.rates import Cosine, Rate
+from understudy.config.optimizers import SGD, Optimizer
+from understudy.config.schedules import Cosine, Schedule
+from understudy.data.augmentation import Augmentation
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainConfig:
     """How one network is trained; every method gets the same one, so that comparisons are fair.
 
     Args:
@@ -27,15 +27,15 @@ class Course:
         max_norm: pattern of weight names -> bound on the length of each kernel (FitNets: ``"conv*" = 0.9``).
 
     >>> from understudy import optimizers
-    >>> Course(epochs=10, optimizer=optimizers.AdamW(lr=2e-3)).epochs
+    >>> TrainConfig(epochs=10, optimizer=optimizers.AdamW(lr=2e-3)).epochs
     10
     """
 
     epochs: Annotated[int, Interval(ge=1)] = 30
     batch: Annotated[int, Interval(ge=1)] = 128
     optimizer: Optimizer = field(default_factory=SGD)
-    rate: Rate = field(default_factory=Cosine)
-    views: Views = field(default_factory=Views)
+    schedule: Schedule = field(default_factory=Cosine)
+    augmentation: Augmentation = field(default_factory=Augmentation)
     order_seed: Annotated[int, Interval(ge=0)] | None = None
     patience: Annotated[int, Interval(ge=1)] | None = None
     keep: Literal["best", "last"] = "best"

@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any, TextIO
 
 
-class Watcher:
+class Callback:
     """Told what happens; does nothing itself. Override what you want to see. What it raises ends the training.
 
-    >>> class Names(Watcher):
+    >>> class Names(Callback):
     ...     def training_begins(self, name, stages, steps):
     ...         print(name, stages)
     >>> Names().training_begins("kd", {"soft targets": 30}, steps=120)
@@ -23,7 +23,7 @@ class Watcher:
     def run_begins(self, trainings: Sequence[str]) -> None:
         """A run with these trainings, in this order."""
 
-    def of(self, training: str) -> "Watcher":
+    def of(self, training: str) -> "Callback":
         """Who is told of one training; several may go on at once."""
         return self
 
@@ -46,18 +46,18 @@ class Watcher:
         """Something worth a line."""
 
 
-class Warner(Watcher):
+class WarnNotes(Callback):
     """For where nobody watches: what is worth a line is a warning."""
 
     def note(self, text: str) -> None:
         warnings.warn(text, stacklevel=2)
 
 
-class Lines(Warner):
+class PrintEpochs(WarnNotes):
     """For a script or a notebook: a line for each stage and each epoch, on standard error unless told otherwise.
 
     >>> import sys
-    >>> Lines(sys.stdout).stage_begins("soft targets", "CE() + KD()", epochs=30, epoch=0)
+    >>> PrintEpochs(sys.stdout).stage_begins("soft targets", "CE() + KD()", epochs=30, epoch=0)
     stage 'soft targets': CE() + KD(), 30 epochs
     """
 
@@ -77,18 +77,18 @@ class Lines(Warner):
         print(line, file=self.file or sys.stderr, flush=True)
 
 
-class Watchers(Watcher):
+class Callbacks(Callback):
     """Several, each told everything in turn."""
 
-    def __init__(self, *watchers: Watcher):
-        self.watchers = watchers
-        for name in vars(Watcher):
+    def __init__(self, *callbacks: Callback):
+        self.callbacks = callbacks
+        for name in vars(Callback):
             if not name.startswith("_") and name != "of":
                 setattr(self, name, partial(self._tell, name))
 
-    def of(self, training: str) -> Watcher:
-        return Watchers(*(watcher.of(training) for watcher in self.watchers))
+    def of(self, training: str) -> Callback:
+        return Callbacks(*(callback.of(training) for callback in self.callbacks))
 
     def _tell(self, name: str, *told: Any) -> None:
-        for watcher in self.watchers:
-            getattr(watcher, name)(*told)
+        for callback in self.callbacks:
+            getattr(callback, name)(*told)

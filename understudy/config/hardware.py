@@ -47,10 +47,10 @@ def computes_in_bfloat16(device: torch.device) -> bool:
     """
     if device.type == "cpu":
         capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # not every torch has it
-        return torch.backends.mkldnn.is_available() and any(capabilities.get(name) for name in _CPU_BFLOAT16)
+        return bool(torch.backends.mkldnn.is_available()) and any(capabilities.get(name) for name in _CPU_BFLOAT16)
     if device.type == "cuda":
         if torch.version.hip:
-            return torch.cuda.is_bf16_supported(including_emulation=False)
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
         return torch.cuda.get_device_capability(device)[0] >= _AMPERE
     return False
 

@@ -7,29 +7,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from understudy.answers import StoredAnswers
+from understudy.answers.source import AnswerSource
+from understudy.config.optimizers import MaxNorm, adversary_groups, parameter_groups
+from understudy.config.settings import Settings
+from understudy.config.stage import STAGE_STRIDE, Stage
+from understudy.data.augmentation import Draw
 from understudy.data.parts import Batch, Data
-from understudy.data.views import Draw
 from understudy.errors import UserError
 from understudy.objective import Objective, Outcome
 from understudy.objective.balance import gradient_size
 from understudy.objective.side_stream import Beside
 from understudy.objective.term import Facts, Reading
-from understudy.settings import Settings
-from understudy.stage import STAGE_STRIDE, Stage
-from understudy.stored import Stored
-from understudy.stored.answers import StoredAnswers
 from understudy.teacher.batching import TeacherBatches
 from understudy.teacher.shared import Answers, SharedPasses, question
 from understudy.teacher.stand_in import StandIns
 from understudy.training.averaging import Average
 from understudy.training.evaluate import objective_loss
-from understudy.training.optimizers import MaxNorm, parameter_groups, rival_groups
 from understudy.training.state import copy_of, restore_optimizer
 
-RIVALS = "rivals"  # under which their loss stands in the log, beside the terms
+RIVALS = "adversaries"  # under which their loss stands in the log, beside the terms
 
 
-class Apparatus:
+class StageState:
     """Takes the steps of a stage. Its ``state`` is all that a step depends on, besides the student.
 
     ``number`` and ``seed`` are the stage's and the training's: what is random is drawn from them. ``shared`` are passes
@@ -48,12 +48,12 @@ class Apparatus:
         *,
         number: int = 0,
         seed: int = 0,
-        stored: Stored | None = None,
+        stored: StoredAnswers | None = None,
         shared: SharedPasses | None = None,
         stand_ins: StandIns | None = None,
         note: Callable[[str], None] = lambda text: None,
     ):
-        course = stage.course
+        config = stage.config
         example = settings.prepare(data.example(2, settings.torch_device))
         facts = facts_of(data)
         self.stage, self.student, self.settings, self.data = stage, student, settings, data
@@ -70,18 +70,18 @@ class Apparatus:
         )
         if handed:
             self._take_over(handed)
-        groups = parameter_groups(student, self.objective.owned, course.optimizer.lr, course.lr_scale)
-        self.optimizer = course.optimizer.build(groups)
-        self.rivals: torch.optim.Optimizer | None = None
-        if self.objective.has_rivals:
-            self.rivals = course.optimizer.build(rival_groups(self.objective, course.optimizer.lr))
-        self.bounds = MaxNorm(student, course.max_norm)
-        self.average = Average(student, course.ema) if course.ema else None
+        groups = parameter_groups(student, self.objective.owned, config.optimizer.lr, config.lr_scale)
+        self.optimizer = config.optimizer.build(groups)
+        self.adversaries: torch.optim.Optimizer | None = None
+        if self.objective.has_adversaries:
+            self.adversaries = config.optimizer.build(adversary_groups(self.objective, config.optimizer.lr))
+        self.bounds = MaxNorm(student, config.max_norm)
+        self.average = Average(student, config.ema) if config.ema else None
         forms = (stand_ins or StandIns()).use(self.objective, teachers, data, settings, note)
-        self.stored = StoredAnswers.of(stored, self.objective, stage, data, settings, forms, seed=seed, note=note)
+        self.stored = AnswerSource.of(stored, self.objective, stage, data, settings, forms, seed=seed, note=note)
         self.ahead = None if self.stored else TeacherBatches.of(self.objective, data, settings, note)
         self.shared = shared if self.stored is None else None
-        self.question = question(self.objective, data, course.views, settings, forms) if self.shared else None
+        self.question = question(self.objective, data, config.augmentation, settings, forms) if self.shared else None
         self.reading: Reading | None = None  # of the step that is being taken
         self.spared = 0.0  # seconds of a step: by answers that another training had asked for
         self.shares: dict[str, float] = {}  # of the gradient, as they were when last measured
@@ -94,27 +94,27 @@ class Apparatus:
     @property
     def logged(self) -> list[str]:
         """What ``step`` answers with, after the loss."""
-        return [*self.objective.parts, *([RIVALS] if self.rivals else [])]
+        return [*self.objective.parts, *([RIVALS] if self.adversaries else [])]
 
     @property
     def together(self) -> int:
         """The batches about which the teachers are asked at once."""
-        return min(self.settings.teacher_batches, self.data.train.steps(self.stage.course.batch)) if self.ahead else 1
+        return min(self.settings.teacher_batches, self.data.train.steps(self.stage.config.batch)) if self.ahead else 1
 
     def weights(self) -> dict[str, Tensor]:
         return copy_of(self.network)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """An epoch's batches from step ``start`` on."""
-        course, data, device = self.stage.course, self.data, self.settings.torch_device
+        config, data, device = self.stage.config, self.data, self.settings.torch_device
         numbered = self.number * STAGE_STRIDE + epoch
         draw = self.stored.draw(self.number, epoch) if self.stored else Draw(self.seed, numbered)
         from_step = partial(
             data.train.epoch,
             numbered,
             seed=self.seed,
-            batch=course.batch,
-            views=course.views,
+            batch=config.batch,
+            augmentation=config.augmentation,
             task=data.task,
             device=device,
             draw=draw,
@@ -122,13 +122,13 @@ class Apparatus:
         yield from self.ahead.batches(from_step, start) if self.ahead else from_step(start=start)
         if not self.stored:
             return
-        last = data.train.last_of_epoch(numbered, seed=self.seed, batch=course.batch)
+        last = data.train.last_of_epoch(numbered, seed=self.seed, batch=config.batch)
         if last is not None:  # what this epoch left out, a later one will ask for
-            for batch in data.train.viewed([last], draw, course.views, data.task, device):
+            for batch in data.train.viewed([last], draw, config.augmentation, data.task, device):
                 self.stored.answers(batch, self.settings.prepare(batch.inputs))
 
     def losses(self, batch: Batch, epoch: float, *, shares: bool = False) -> tuple[Tensor, Tensor]:
-        """The student's loss, and beside it everything that is logged; the rivals, where there are any, step first.
+        """The student's loss, and everything that is logged; the adversaries, where there are any, step first.
 
         With ``shares``, each term's share of the gradient on the student is measured too.
         """
@@ -137,7 +137,7 @@ class Apparatus:
             reading = self.objective.read(
                 inputs, batch.targets, epoch=epoch, ids=batch.ids, answers=lambda: self._ask(batch, inputs)
             )
-        opposed = [self._step_rivals(reading)] if self.rivals else []
+        opposed = [self._step_rivals(reading)] if self.adversaries else []
         with self.settings.autocast():
             outcome = self.objective.judge(reading)
         self.reading = reading
@@ -157,13 +157,13 @@ class Apparatus:
 
     def validation_loss(self, epoch: float) -> dict[str, float]:
         """The objective's mean over the validation part, of a stage without answers."""
-        part, batch = self.data.validation, self.stage.course.batch
+        part, batch = self.data.validation, self.stage.config.batch
         assert part is not None
         answers = self._unviewed.answers if self._unviewed else None
         return objective_loss(self.objective, part, self.settings, epoch=epoch, batch=batch, answers=answers)
 
     @cached_property
-    def _unviewed(self) -> StoredAnswers | None:
+    def _unviewed(self) -> AnswerSource | None:
         validation = self.data.validation
         one_source = validation is not None and validation.source is self.data.train.source
         return self.stored.unviewed() if self.stored and self.stored.filling and one_source else None
@@ -181,7 +181,7 @@ class Apparatus:
             self.average.update()
 
     def set_rate(self, factor: float) -> None:
-        for optimizer in filter(None, (self.optimizer, self.rivals)):
+        for optimizer in filter(None, (self.optimizer, self.adversaries)):
             for group in optimizer.param_groups:
                 group["lr"] = group["base_lr"] * factor
 
@@ -201,7 +201,7 @@ class Apparatus:
         return {
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "rivals": self.rivals.state_dict() if self.rivals else None,
+            "adversaries": self.adversaries.state_dict() if self.adversaries else None,
             "average": self.average.state_dict() if self.average else None,
             "shares": self.shares,
         }
@@ -209,19 +209,19 @@ class Apparatus:
     def restore(self, state: dict[str, Any]) -> None:
         self.objective.load_state_dict(state["objective"])
         restore_optimizer(self.optimizer, state["optimizer"])
-        if self.rivals:
-            restore_optimizer(self.rivals, state["rivals"])
+        if self.adversaries:
+            restore_optimizer(self.adversaries, state["adversaries"])
         self.shares = state["shares"]
         if self.average:
             self.average.load_state_dict(state["average"])
 
     def _step_rivals(self, reading: Reading) -> Tensor:
-        assert self.rivals is not None
+        assert self.adversaries is not None
         with self.settings.autocast():
-            loss = self.objective.oppose(reading)
-        self.rivals.zero_grad(set_to_none=True)
+            loss = self.objective.adversary_loss(reading)
+        self.adversaries.zero_grad(set_to_none=True)
         loss.backward()
-        self.rivals.step()
+        self.adversaries.step()
         return loss.detach()
 
 

@@ -192,7 +192,7 @@ def _check_items(dataset: Any, part: str) -> tuple[Nested, Nested]:
         if not nested.same(sample, again):
             raise UserError(
                 f"{part}: sample {index} differs when it is read again: take the random transforms out of the dataset "
-                "and draw views instead (data.Views), so that every run sees the same"
+                "and draw views instead (data.Augmentation), so that every run sees the same"
             )
     return _item(dataset, 0, part)
 

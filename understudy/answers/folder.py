@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import nn
 
+from understudy.answers.encoding import Form, read_form
 from understudy.errors import UserError
 from understudy.files import write_atomically
 from understudy.models import fingerprints
-from understudy.stored.records import Form, read_form
 from understudy.taps import inner
 
 DESCRIPTION = "store.json"
@@ -18,7 +18,7 @@ FORMAT = 2
 WORDS = {  # how a difference is told
     "teacher": "the teacher's weights or layers",
     "data": "the data",
-    "views": "the views",
+    "augmentation": "the augmentation",
     "seed": "the seed of the views",
     "mixed": "the samples that are mixed with one another",
     "precision": "the precision",
@@ -28,10 +28,10 @@ WORDS = {  # how a difference is told
     "format": "the version of the files",
 }
 
-FOLLOWS = {"seed": {"views"}, "mixed": {"views", "data"}}  # what may differ because of something else
+FOLLOWS = {"seed": {"augmentation"}, "mixed": {"augmentation", "data"}}  # what may differ because of something else
 
 
-class Store:
+class AnswerFolder:
     """Where the answers of one teacher lie, each value with its form.
 
     Args:
@@ -47,9 +47,9 @@ class Store:
         self.teacher, self.fill = teacher, fill
         self._look()
 
-    def sibling(self, others: Mapping[str, Any]) -> "Store":
-        """The store beside it whose answers depend on these instead."""
-        return Store(self.path.parent, self.belongs | dict(others), self.teacher, fill=self.fill)
+    def sibling(self, others: Mapping[str, Any]) -> "AnswerFolder":
+        """The folder beside it, whose answers depend on these instead."""
+        return AnswerFolder(self.path.parent, self.belongs | dict(others), self.teacher, fill=self.fill)
 
     def form(self, value: str) -> Form | None:
         """How a value lies in its files; None: there are none yet."""

@@ -14,7 +14,7 @@ class Best:
 
 
 @dataclass
-class Place:
+class Progress:
     """Where a training is, and what it has found on the way."""
 
     stage: int = 0
@@ -27,6 +27,6 @@ class Place:
     ends: list[dict[str, Any]] = field(default_factory=list)  # how each finished stage ended
 
     @classmethod
-    def of(cls, state: dict[str, Any]) -> "Place":
+    def of(cls, state: dict[str, Any]) -> "Progress":
         best = state.pop("best")
         return cls(**state, best=Best(**best) if best else None)

@@ -6,19 +6,21 @@ from urllib.parse import quote
 import torch
 from torch import Tensor
 
+from understudy.answers.encoding import Form, form_of
+from understudy.answers.file import Shelf
+from understudy.answers.folder import AnswerFolder
+from understudy.answers.options import StoredAnswers
+from understudy.config.hardware import relative_difference, rounding
 from understudy.errors import UserError
-from understudy.hardware import relative_difference, rounding
-from understudy.stored.options import Stored
-from understudy.stored.records import Form, form_of
-from understudy.stored.shelf import Shelf
-from understudy.stored.store import Store
 from understudy.taps import Answer, Tap, TappedNetwork
 
 
 class Value:
     """The file of the view at hand, and what was found there about the samples of a batch."""
 
-    def __init__(self, store: Store, tap: Tap | str, stored: Stored, places: int, note: Callable[[str], None]):
+    def __init__(
+        self, store: AnswerFolder, tap: Tap | str, stored: StoredAnswers, places: int, note: Callable[[str], None]
+    ):
         self.store, self.tap, self.places, self.note = store, tap, places, note
         self.kept = stored.kept(tap)
         name = tap if isinstance(tap, str) else f"tap-{quote(str(tap), safe='')}"  # a module may have the same name
@@ -110,6 +112,6 @@ def values_of(teacher: TappedNetwork) -> list[Tap | str]:
     return [*teacher.taps, *([] if teacher.cut else teacher.task.values)]
 
 
-def forms(stored: Stored, answers: Sequence[Answer]) -> list[Form]:
+def forms(stored: StoredAnswers, answers: Sequence[Answer]) -> list[Form]:
     """How such answers would lie in their files."""
     return [form_of(value, stored.kept(place)) for answer in answers for place, value in answer.tensors().items()]

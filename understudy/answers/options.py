@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from understudy.bounds import STRICT, Interval
-from understudy.data.views import PLAIN, Draw, Views
+from understudy.config.stage import STAGE_STRIDE
+from understudy.config.train import TrainConfig
+from understudy.data.augmentation import PLAIN, Augmentation, Draw
 from understudy.errors import UserError
 from understudy.objective.term import Reads
-from understudy.stage import STAGE_STRIDE
 from understudy.taps import Tap
-from understudy.training.course import Course
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredAnswers:
     """The teacher is asked once for each view of a sample; every later epoch reads its answer from a file.
 
     Args:
@@ -27,7 +27,7 @@ class Stored:
         folder: where the files are; by default ``stored`` in the run folder. Trainings, runs and sweeps may share one.
         fill: False only reads: a folder without the answers of this teacher is refused.
 
-    >>> Stored(views=8).views
+    >>> StoredAnswers(views=8).views
     8
     """
 
@@ -39,27 +39,29 @@ class Stored:
     fill: bool = True
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
-    def within(self, run: Path | None) -> "Stored":
+    def within(self, run: Path | None) -> "StoredAnswers":
         """The same with its folder, which lies in the run folder where none is named."""
         if self.folder is not None:
             return replace(self, folder=str(Path(self.folder).expanduser()))
         if run is None:
-            raise UserError("stored answers need a folder: name one, as in Stored(folder=...), or a run folder (out=)")
+            raise UserError(
+                "stored answers need a folder: name one, as in StoredAnswers(folder=...), or a run folder (out=)"
+            )
         return replace(self, folder=str(run / "stored"))
 
-    def aside(self, folder: Path) -> "Stored":
+    def aside(self, folder: Path) -> "StoredAnswers":
         """The same in another folder, which it fills: for measurements, which leave the user's own alone."""
         return replace(self, folder=str(folder), fill=True)
 
-    def epochs_asked(self, course: Course) -> int:
+    def epochs_asked(self, config: TrainConfig) -> int:
         """Of a training, those that ask the teacher; all others read."""
-        return 1 if course.views == PLAIN else min(self.views, course.epochs)
+        return 1 if config.augmentation == PLAIN else min(self.views, config.epochs)
 
-    def mostly_read(self, course: Course, reads: Reads) -> bool:
+    def mostly_read(self, config: TrainConfig, reads: Reads) -> bool:
         """Whether most steps of a stage find the answers there: from an earlier epoch, or from whoever shares them."""
         if not reads.teacher or self.needs_live_teacher(reads):
             return False
-        return self.seed is not None or 2 * self.epochs_asked(course) <= course.epochs
+        return self.seed is not None or 2 * self.epochs_asked(config) <= config.epochs
 
     def kept(self, place: Tap | str) -> str:
         """How a value is kept: a tap's, or the output of this name."""
@@ -67,9 +69,9 @@ class Stored:
             return self.taps
         return "exact" if self.top is None else f"top-{self.top}"
 
-    def draw(self, views: Views, seed: int, stage: int, epoch: int) -> Draw:
+    def draw(self, augmentation: Augmentation, seed: int, stage: int, epoch: int) -> Draw:
         """Which views an epoch sees. Those of a stage without augmentation are always the same."""
-        if views == PLAIN:
+        if augmentation == PLAIN:
             return Draw(0, 0)
         if self.seed is not None:
             return Draw(self.seed, epoch % self.views)

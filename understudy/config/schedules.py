@@ -1,4 +1,4 @@
-"""Learning rates as functions of time: ``factor(epoch, epochs)`` multiplies the optimizer's rate.
+"""Learning schedules as functions of time: ``factor(epoch, epochs)`` multiplies the optimizer's rate.
 
 A warm-up below 1 is a share of the whole time, from 1 on it counts epochs; it is never longer than half of the time.
 """
@@ -114,7 +114,7 @@ class Constant:
         return _warm(epoch, self.warmup, epochs)
 
 
-Rate = Annotated[Cosine | OneCycle | Step | Linear | Constant, ByName()]
+Schedule = Annotated[Cosine | OneCycle | Step | Linear | Constant, ByName()]
 
 
 def _along_cosine(start: float, end: float, share: float) -> float:

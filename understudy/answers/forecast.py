@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from understudy.stage import Stage
-from understudy.stored.options import Stored
-from understudy.stored.records import WORD
-from understudy.stored.value import forms
+from understudy.answers.column import forms
+from understudy.answers.encoding import WORD
+from understudy.answers.options import StoredAnswers
+from understudy.config.stage import Stage
 from understudy.taps import Answer
 
 
@@ -50,15 +50,15 @@ class Forecast:
 
 
 def forecast(
-    stored: Stored, stage: Stage, answers: Sequence[Answer], samples: int, teacher: float, step: float
+    stored: StoredAnswers, stage: Stage, answers: Sequence[Answer], samples: int, teacher: float, step: float
 ) -> Forecast:
     """From the teachers' ``answers`` to a batch, and the seconds that the teachers and a whole step took."""
-    views = stored.epochs_asked(stage.course)
+    views = stored.epochs_asked(stage.config)
     record = sum((form.words + 1) * WORD for form in forms(stored, answers))
     folder = Path(stored.folder or ".").absolute()
     there = next(path for path in (folder, *folder.parents) if path.exists())
     share = min(teacher / step, 0.99)
-    return Forecast(share, views, views * samples * record, stage.course.epochs, shutil.disk_usage(there).free)
+    return Forecast(share, views, views * samples * record, stage.config.epochs, shutil.disk_usage(there).free)
 
 
 def size(count: float) -> str:

@@ -114,7 +114,7 @@ class Top:
     def of(cls, values: Tensor, kept: str) -> "Top":
         form = cls(tuple(values.shape[1:]), str(values.dtype).removeprefix("torch."), kept)
         if values.ndim != 2 or form.count >= values.shape[1]:
-            raise UserError(f"stored.top = {form.count}: of logits with shape {form.shape} that leaves nothing out")
+            raise UserError(f"answers.top = {form.count}: of logits with shape {form.shape} that leaves nothing out")
         return form
 
     @property

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from understudy.errors import UserError
 from understudy.objective import evaluating
-from understudy.regressors import regressor
 from understudy.taps import Pair, Tap, call, eagerly, inner
+from understudy.taps.regressors import regressor
 
 Resolution = tuple[int, ...]
 

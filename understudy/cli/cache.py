@@ -1,4 +1,4 @@
-"""``understudy store``: finished trainings that any run may take, listed, checked and pruned."""
+"""``understudy cache``: finished trainings that any run may take, listed, checked and pruned."""
 
 import time
 from pathlib import Path
@@ -10,22 +10,22 @@ from rich.table import Table
 from understudy.cli._options import JsonOption
 from understudy.cli._shared import out, print_json
 from understudy.errors import UserError
-from understudy.plans import Store
+from understudy.plans import TrainingCache
 from understudy.plans.cache import ENVIRONMENT, Entry
 from understudy.report.format import plural
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 StoreOption = Annotated[
-    Path | None, typer.Option("--store", envvar=ENVIRONMENT, help="The store's folder.", show_default=False)
+    Path | None, typer.Option("--cache", envvar=ENVIRONMENT, help="The store's folder.", show_default=False)
 ]
 DAY = 86_400
 
 
 @app.callback()
-def store() -> None:
+def cache() -> None:
     """Look after a store: the folder in which finished trainings lie, each under the key of what determines it.
 
-    Example: understudy store list --store ~/understudy-store
+    Example: understudy cache list --cache ~/understudy-store
     """
 
 
@@ -33,7 +33,7 @@ def store() -> None:
 def list_(path: StoreOption = None, json: JsonOption = False) -> None:
     """Every finished training: its key, network, method, validation accuracy, size and days without use.
 
-    Example: understudy store list --store runs/store --json
+    Example: understudy cache list --cache runs/store --json
     """
     rows = [_told(entry) for entry in _opened(path).entries()]
     if json:
@@ -56,7 +56,7 @@ def check(path: StoreOption = None, json: JsonOption = False) -> None:
 
     Files in nodes/ that belong to no training are named, too; nothing reads or removes them.
 
-    Example: understudy store check --store runs/store
+    Example: understudy cache check --cache runs/store
     """
     opened = _opened(path)
     damaged, strays, entries = opened.check(), opened.strays(), len(list(opened.entries()))
@@ -83,7 +83,7 @@ def prune(
 ) -> None:
     """Remove what is damaged, set aside or left half-written, and with --days what nobody used.
 
-    Example: understudy store prune --store runs/store --days 90
+    Example: understudy cache prune --cache runs/store --days 90
     """
     opened = _opened(path)
     removed = opened.prune(None if days is None else days * DAY, dry_run=dry_run)
@@ -95,12 +95,12 @@ def prune(
     out.print(f"{len(removed)} removed" if not dry_run else f"{len(removed)} to remove", highlight=False)
 
 
-def _opened(path: Path | None) -> Store:
+def _opened(path: Path | None) -> TrainingCache:
     if path is None:
-        raise UserError(f"name the store, by --store or by the environment's {ENVIRONMENT}")
+        raise UserError(f"name the store, by --cache or by the environment's {ENVIRONMENT}")
     if not path.expanduser().is_dir():
-        raise UserError(f"there is no store {path}: a run with --store makes it")
-    return Store(path.expanduser())
+        raise UserError(f"there is no store {path}: a run with --cache makes it")
+    return TrainingCache(path.expanduser())
 
 
 def _told(entry: Entry) -> dict[str, Any]:
