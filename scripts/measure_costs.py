@@ -25,7 +25,7 @@ from understudy.measure.surroundings import command, machine, versions
 from understudy.methods import METHODS
 from understudy.methods.costs import FILE
 from understudy.models import build
-from understudy.recipe.build import stages
+from understudy.plans.stages import method_stages as stages
 from understudy.settings import Settings
 from understudy.training.apparatus import Apparatus
 from understudy.training.course import Course

@@ -6,6 +6,8 @@ loop), ``distill`` (any teacher, any student, one call), and recipes on the comm
 
 __version__ = "0.1.0"
 
+from typing import TYPE_CHECKING, Any
+
 from understudy import data as data
 from understudy import losses as losses
 from understudy import methods as methods
@@ -13,8 +15,6 @@ from understudy import models as models
 from understudy import tasks as tasks
 from understudy import terms as terms
 from understudy.data import Views as Views
-from understudy.distilling import Distilled as Distilled
-from understudy.distilling import distill as distill
 from understudy.errors import UserError as UserError
 from understudy.models.student import load as load
 from understudy.objective import Objective as Objective
@@ -37,3 +37,16 @@ from understudy.training import rates as rates
 from understudy.training.course import Course as Course
 from understudy.training.watch import Lines as Lines
 from understudy.training.watch import Watcher as Watcher
+
+if TYPE_CHECKING:
+    from understudy.runs.distill import Distilled as Distilled
+    from understudy.runs.distill import distill as distill
+
+
+def __getattr__(name: str) -> Any:
+    """``distill`` is imported when it is first used: recipes and plans take longer to import than all the rest."""
+    if name in ("distill", "Distilled"):
+        from understudy.runs import distill as module
+
+        return getattr(module, name)
+    raise AttributeError(f"module 'understudy' has no attribute {name!r}")

@@ -1,5 +1,9 @@
 """Data by name in recipes: a data set's own settings with their lines, and functions of the user's own."""
 
+import os
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,6 +30,15 @@ def whole():
 def nothing():
     return 3
 """
+IMAGES = """
+import torch
+
+def images():
+    x = torch.rand(20, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    return x, torch.arange(20) % 2
+"""
+ROOT = str(Path(__file__).resolve().parents[2])
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ROOT}
 
 
 @pytest.mark.parametrize(
@@ -92,3 +105,22 @@ def test_what_is_wrong_with_a_function_is_one_line(module: str, function: str, s
         data.load(f"{module}:{function}", trusted=[module], **settings)
     with pytest.raises(UserError, match=f"--trust {module}"):
         data.load(f"{module}:{function}")
+
+
+def test_worker_processes_call_the_function_again_and_the_cache_knows_its_samples(module: str, tmp_path: Path) -> None:
+    common = f"{REST}[train]\nepochs = 1\nbatch = 4\n[settings]\nthreads = 1\n"
+    table = f'seeds = [0, 1]\n[data]\nname = "{module}:images"\nvalidation = 4\n'
+    (tmp_path / f"{module}.py").write_text(IMAGES)
+    (tmp_path / "recipe.toml").write_text(table + common)
+    command = [sys.executable, "-m", "understudy", "distill", "recipe.toml", "--trust", module, "--workers", "2"]
+    run = partial(subprocess.run, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    first = run([*command, "--no-check", "--out", "one", "--store", "cache"])
+    assert first.returncode == 0, first.stderr
+    again = run([*command, "--no-check", "--out", "two", "--store", "cache"])
+    assert again.returncode == 0, again.stderr
+    students = [(tmp_path / out / "student.safetensors").read_bytes() for out in ("one", "two")]
+    assert students[0] == students[1]
+    entries = len(list((tmp_path / "cache").rglob("result.json")))
+    (tmp_path / f"{module}.py").write_text(IMAGES.replace("manual_seed(0)", "manual_seed(1)"))
+    assert run([*command, "--no-check", "--out", "three", "--store", "cache"]).returncode == 0
+    assert len(list((tmp_path / "cache").rglob("result.json"))) == 2 * entries

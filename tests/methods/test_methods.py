@@ -14,7 +14,7 @@ from understudy.data import from_tensors
 from understudy.methods import METHODS, find
 from understudy.methods.costs import cost, measured
 from understudy.methods.registry import known_terms
-from understudy.recipe.build import stages as stages_of
+from understudy.plans.stages import method_stages as stages_of
 from understudy.settings import Settings
 from understudy.terms import CE, KD, Hint, as_sum
 from understudy.training import preflight

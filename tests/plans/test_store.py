@@ -10,8 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from understudy.errors import UserError
+from understudy.files import sha256, write_json
 from understudy.plans import Store
 from understudy.plans import cache as stores
+from understudy.plans import entry as entry_module
 from understudy.plans.cache import Entry
 from understudy.plans.entry import damaged, finish, finished
 
@@ -213,3 +215,39 @@ def test_what_is_taken_counts_as_used(filled, tmp_path):
     os.utime(entry.folder, (0, 0))
     filled.take(KEY, tmp_path / "other", "x")
     assert entry.used > 0
+
+
+@pytest.mark.parametrize("name", ["../../../outside.txt", "/tmp/outside.txt", "sub/student.json", "other.txt"])
+def test_an_entry_that_names_other_files_than_a_training_leaves_is_damaged_and_nothing_is_copied(tmp_path, name):
+    entry, key = tmp_path / "store/nodes/k", "k"
+    entry.mkdir(parents=True)
+    (entry / "student.safetensors").write_bytes(b"weights")
+    (tmp_path / "outside.txt").write_text("payload")
+    record = finish(entry, {"training": "n", "key": key})
+    record["digests"][name] = sha256(tmp_path / "outside.txt")
+    record["digests"]["result.json"] = entry_module._own_digest(record)
+    write_json(entry / "result.json", record)
+    assert Entry(key, entry).damage() == ["result.json"]
+    taken, lines = Store(tmp_path / "store").take(key, tmp_path / "run/trainings/n", "n")
+    assert taken is None
+    assert "is damaged" in lines[0]
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "deep/er/n").mkdir(parents=True)
+    entry_module.copy_finished(tmp_path, {**record, "digests": {name: ""}}, tmp_path / "deep/er/n", "n")
+    assert sorted(path.name for path in (tmp_path / "deep/er/n").iterdir()) == ["result.json"]
+
+
+def test_a_link_is_replaced_and_not_followed(tmp_path):
+    (tmp_path / "mine.txt").write_text("untouched")
+    for name in ("student.json", f".student.json.{os.getpid()}.part"):
+        (tmp_path / name).symlink_to(tmp_path / "mine.txt")
+    write_json(tmp_path / "student.json", {})
+    assert (tmp_path / "mine.txt").read_text() == "untouched"
+    assert not (tmp_path / "student.json").is_symlink()
+
+
+def test_another_format_is_one_clear_line(tmp_path):
+    (tmp_path / "student.safetensors").write_bytes(b"weights")
+    write_json(tmp_path / "result.json", finish(tmp_path, {"training": "n", "key": "k"}) | {"format": 99})
+    with pytest.raises(UserError, match="is of format 99, and this version of understudy reads format 1"):
+        entry_module.finished(tmp_path)

@@ -1,25 +1,22 @@
 """``understudy.distill``: any two networks, any data, one call."""
 
 import copy
+import gc
 import io
 import json
 import os
 import re
 import signal
-import tomllib
 from dataclasses import replace
 
 import pytest
-import tomli_w
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
 import understudy
 from understudy import Course, Settings, Stage, UserError, distill
-from understudy.distilling import Distilled
 from understudy.report import write_report
-from understudy.runs.folder import LATER
 from understudy.terms import CE, KD, Hint, LogitsL1
 from understudy.training.rates import Constant
 from understudy.training.watch import Watcher
@@ -36,6 +33,11 @@ class MLP(nn.Module):
 
     def forward(self, x):
         return self.out(self.hidden(x).relu())
+
+
+@pytest.fixture(autouse=True)
+def _quick(quick):
+    pass
 
 
 @pytest.fixture
@@ -75,9 +77,9 @@ def test_any_data_will_do(networks, vectors):
         (understudy.data.as_data(vectors, validation=0), "train"),
     ):
         result = run(networks, data)
-        assert result.measured_on == measured_on
-        assert result.teacher_accuracy == 1.0
-        assert 0 <= result.accuracy <= 1
+        assert result.result.data.measured_on == measured_on
+        assert result.teacher_figures["accuracy"] == 1.0
+        assert 0 <= result.figures["accuracy"] <= 1
         assert result.student is networks[1]
         assert not result.student.training
 
@@ -100,7 +102,7 @@ def test_any_data_will_do(networks, vectors):
 def test_a_method_is_a_name_terms_or_stages(networks, vectors, method, own):
     before = [p.clone() for p in networks[1].parameters()]
     result = run(networks, vectors, method=method, **own)
-    assert [stage["epochs"] for stage in result.stages] == ([1, 2] if method == "fitnets" else [3] * len(result.stages))
+    assert [stage.epochs for stage in result.stages] == ([1, 2] if method == "fitnets" else [3] * len(result.stages))
     assert not all(map(torch.equal, before, networks[1].parameters()))
 
 
@@ -126,16 +128,6 @@ def test_a_finished_folder_answers_for_no_other_network(networks, vectors, tmp_p
         run((teacher, other), vectors, out=tmp_path / "run")
 
 
-@pytest.mark.parametrize("unsaid", LATER)
-def test_a_folder_of_a_version_that_wrote_down_less_goes_on(networks, vectors, tmp_path, unsaid):
-    done = run(networks, vectors, out=tmp_path / "run")
-    record = tmp_path / "run/recipe.toml"
-    said = tomllib.loads(record.read_text())
-    del said[unsaid]
-    record.write_text(tomli_w.dumps(said))
-    assert run(networks, vectors, out=tmp_path / "run").accuracy == done.accuracy
-
-
 def test_pixels_that_nobody_scaled_are_told(networks):
     images, labels = torch.rand(60, 1, 4, 4) * 255, torch.arange(60) % 3
     teacher, student = (nn.Sequential(nn.Flatten(), nn.Linear(16, 3)) for _ in range(2))
@@ -157,7 +149,7 @@ def test_what_the_check_finds_odd_about_a_stage_is_a_warning(networks, vectors):
 
 def test_without_a_teacher_the_student_learns_alone(networks, vectors):
     result = distill(None, networks[1], vectors, method="alone", course=COURSE, settings=CPU)
-    assert (result.teacher_accuracy, result.agreement) == (None, None)
+    assert result.teacher_figures == {}
 
 
 def test_the_teacher_is_as_it_was(networks, vectors):
@@ -178,6 +170,9 @@ def test_the_teacher_is_as_it_was(networks, vectors):
         ({"temprature": 4}, "no setting 'temprature'; did you mean 'temperature'"),
         ({"method": "kdd"}, "no method 'kdd'; did you mean 'kd'"),
         ({"method": "terms"}, "needs its setting 'terms'"),
+        ({"seed": 3}, "seeds=[3]"),
+        ({"seeds": 0}, "seeds=0"),
+        ({"method": "kd", "temperature": nn.Identity()}, "a setting is a plain value"),
         ({"method": KD(), "temperature": 4}, "settings belong to a method by name"),
         ({"method": "fitnets", "pair": "hiden -> hidden"}, "did you mean 'hidden'"),
         ({"settings": Settings(device="nonsense")}, "settings.device"),
@@ -207,7 +202,7 @@ def test_volumes_are_data_like_any_other():
     result = distill(
         None, student, (x, (x.mean((1, 2, 3, 4)) > 0.5).long()), method="alone", course=COURSE, settings=CPU
     )
-    assert result.measured_on == "validation"
+    assert result.result.data.measured_on == "validation"
 
 
 class Interrupting(Watcher):
@@ -235,19 +230,16 @@ def test_an_interrupted_call_goes_on_where_it_was_and_a_finished_one_returns_at_
     assert not (tmp_path / "run/student.safetensors").exists()
     fresh = MLP(4)
     result = run((networks[0], fresh), vectors, out=tmp_path / "run")
-    assert result == Distilled(fresh, **{f: getattr(unbroken, f) for f in FIGURES}, folder=tmp_path / "run")
+    assert (result.figures, result.stages) == (unbroken.figures, unbroken.stages)
+    assert result.student is fresh
     one, other = (tmp_path / name / "student.safetensors" for name in ("run", "unbroken"))
     assert one.read_bytes() == other.read_bytes()
-    monkeypatch.setattr("understudy.distilling.Training", None)
-    monkeypatch.setattr("understudy.distilling.answers", None)
+    monkeypatch.setattr("understudy.plans.training.Training", None)
+    monkeypatch.setattr("understudy.runs.run.summarize", None)
     again = MLP(4)
-    assert run((networks[0], again), vectors, out=tmp_path / "run") == Distilled(
-        again, **{f: getattr(result, f) for f in FIGURES}, folder=tmp_path / "run"
-    )
+    finished = run((networks[0], again), vectors, out=tmp_path / "run")
+    assert (finished.figures, finished.student) == (result.figures, again)
     assert all(map(torch.equal, again.parameters(), fresh.parameters()))
-
-
-FIGURES = ("accuracy", "teacher_accuracy", "teacher_accuracies", "agreement", "measured_on", "stages")
 
 
 def test_without_a_folder_an_interruption_says_that_nothing_is_saved(networks, vectors):
@@ -261,15 +253,15 @@ def test_a_folder_of_another_call_is_refused_and_a_refused_call_leaves_the_folde
     with pytest.raises(UserError, match="lr_scale: no "):
         run(networks, vectors, out=tmp_path, course=replace(COURSE, lr_scale={"konv*": 0.5}))
     run(networks, vectors, out=tmp_path)
-    for other in ({"temperature": 2}, {"seed": 5}, {"epochs": 9}):
+    for other in ({"temperature": 2}, {"seeds": [5]}, {"epochs": 9}):
         with pytest.raises(UserError, match="another recipe"):
             run(networks, vectors, out=tmp_path, **other)
     with pytest.raises(UserError, match="another recipe"):
         run((networks[0], MLP(6)), vectors, out=tmp_path)
     taught_otherwise = MLP(networks[0].hidden.out_features)
-    with pytest.raises(UserError, match="differs in weights_of_teachers"):
+    with pytest.raises(UserError, match=r"differs in teacher\.weights"):
         run((taught_otherwise, networks[1]), vectors, out=tmp_path)
-    with pytest.raises(UserError, match="differs in data"):
+    with pytest.raises(UserError, match=r"differs in data\.name"):
         run(networks, (vectors[0] + 1, vectors[1]), out=tmp_path)
     described = json.loads((tmp_path / "student.json").read_text())
     assert described["network"] is None
@@ -280,7 +272,7 @@ def test_a_folder_of_another_call_is_refused_and_a_refused_call_leaves_the_folde
 def test_a_damaged_checkpoint_is_told_as_a_warning_where_nobody_watches(networks, vectors, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(networks, vectors, out=tmp_path, watcher=Interrupting(7))
-    for path in (tmp_path / "checkpoints").iterdir():
+    for path in (tmp_path / "checkpoints/kd-0").iterdir():
         path.write_bytes(b"nonsense")
     with pytest.warns(UserWarning, match="starting anew"), pytest.warns(UserWarning, match="falling back"):
         run(networks, vectors, out=tmp_path)
@@ -292,9 +284,9 @@ def test_several_teachers_teach_one_student(networks, vectors, tmp_path):
     result = run(
         ([teacher, fresh], student), vectors, method="several-teachers", accept_weak=True, out=tmp_path, weights=[3, 1]
     )
-    assert result.teacher_accuracies[0] == 1.0
-    assert result.teacher_accuracies[1] < 1.0
-    assert result.teacher_accuracy is not None
+    each = [teacher.figures["accuracy"].values[0] for teacher in result.result.teachers.values()]
+    assert (each[0], each[1] < 1.0) == (1.0, True)
+    assert result.teacher_figures["accuracy"] is not None
     with pytest.raises(UserError, match="1 weights for 2 teachers"):
         run(([teacher, fresh], MLP(4)), vectors, method="several-teachers", weights=[1], accept_weak=True)
     blind = MLP(4).apply(lambda m: isinstance(m, nn.Linear) and nn.init.zeros_(m.weight))
@@ -302,3 +294,88 @@ def test_several_teachers_teach_one_student(networks, vectors, tmp_path):
         run(([teacher, blind], MLP(4)), vectors, method="several-teachers")
     page = write_report(tmp_path).read_text()
     assert all(name in page for name in ("teacher1", "teacher2", "teachers together"))
+
+
+def test_seeds_a_baseline_and_a_verdict(networks, vectors):
+    run_ = run(networks, vectors, seeds=2, baseline=True)
+    assert list(run_.result.methods) == ["alone", "kd"]
+    assert [row.seed for row in run_.result.methods["kd"].trainings] == [0, 1]
+    assert "kd" in run_.result.verdicts
+    assert "student, kd" in str(run_)
+    assert any("each seed begins with the same weights" in note for note in run_.result.notes)
+    assert run_.folder is None
+
+
+def make_small():
+    return MLP(4)
+
+
+def weights(run_):
+    return {name: value.tolist() for name, value in run_.student.state_dict().items()}
+
+
+def test_a_function_makes_a_student_for_each_seed_and_every_engine_trains_the_same(networks, vectors, tmp_path):
+    found = [
+        run((networks[0], make_small), vectors, seeds=2, out=tmp_path / str(number), **how)
+        for number, how in enumerate(({}, {"together": True}, {"workers": 2}))
+    ]
+    assert weights(found[0]) == weights(found[1]) == weights(found[2])
+    files = [
+        {path.parent.name: path.read_bytes() for path in (tmp_path / str(n)).glob("trainings/*/student.safetensors")}
+        for n in range(3)
+    ]
+    assert files[0] == files[1] == files[2]
+    assert files[0]["kd-0"] != files[0]["kd-1"]
+    assert not [note for note in found[0].result.notes if "same weights" in note]
+
+
+def test_a_module_gives_every_engine_the_same_students_and_is_the_kept_one(networks, vectors, tmp_path):
+    state = copy.deepcopy(networks[1].state_dict())
+    found = []
+    for number, how in enumerate(({}, {"together": True}, {"workers": 2})):
+        networks[1].load_state_dict(state)
+        found.append(run(networks, vectors, seeds=2, out=tmp_path / str(number), **how))
+        assert found[-1].student is networks[1]
+        found[-1] = weights(found[-1])
+    assert found[0] == found[1] == found[2]
+
+
+def test_what_no_other_process_can_be_given_is_named(networks, vectors):
+    teacher, student = networks
+    student.odd = lambda: None
+    with pytest.raises(UserError, match="student cannot be sent to another process"):
+        run((teacher, student), vectors, workers=2, seeds=2)
+
+
+def test_what_cannot_be_copied_says_the_way_out(networks, vectors):
+    class Uncopied(MLP):
+        def __deepcopy__(self, memo):
+            raise RuntimeError("not this one")
+
+    with pytest.raises(UserError, match=r"cannot be copied \(not this one\): give a function"):
+        run((networks[0], Uncopied(4)), vectors)
+
+
+def test_a_store_serves_the_next_call(networks, vectors, tmp_path):
+    first = run((networks[0], make_small), vectors, store=tmp_path / "store", out=tmp_path / "one")
+    again = run((networks[0], make_small), vectors, store=tmp_path / "store", seeds=2, out=tmp_path / "other")
+    assert len(list((tmp_path / "store/nodes").iterdir())) == 2
+    assert first.figures == again.result.methods["kd"].trainings[0].figures
+
+
+def test_a_scratch_folder_is_gone_with_the_run(networks, vectors):
+    run_ = run(networks, vectors)
+    folder = run_._run.folder.path
+    assert folder.is_dir()
+    with pytest.raises(UserError, match=r"run\.report\('report\.html'\)"):
+        run_.report()
+    del run_
+    gc.collect()
+    assert not folder.exists()
+
+
+def test_a_student_by_its_name(request):
+    made = request.getfixturevalue("small")
+    run_ = distill(made.Teacher(), "resnet8", made.data(), epochs=1, settings=CPU, accept_weak=True)
+    assert run_.result.networks["student"].network.startswith("resnet8")
+    assert not run_.student.training

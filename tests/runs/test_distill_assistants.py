@@ -1,18 +1,20 @@
 """Assistants in ``understudy.distill``: modules or names, from one to the next, and again from the same folder."""
 
-import json
-
 import pytest
 import torch
 from torch import nn
 
 import understudy
-from understudy import Course, Settings, UserError, distilling
+from understudy import Course, Settings, UserError
 from understudy.data import from_tensors
-from understudy.errors import FailedTrainingError
 from understudy.models import build
 
 COURSE = Course(epochs=3, batch=16)
+
+
+@pytest.fixture(autouse=True)
+def _quick(quick):
+    pass
 
 
 @pytest.fixture
@@ -34,23 +36,22 @@ def run(data, teacher, student, **options):
     ("method", "seen"), [("takd", [1, 1, 1]), ("dgkd", [1, 2, 3]), ("several-teachers", [1, 2, 3])]
 )
 def test_each_is_taught_by_the_one_before_it_or_by_all(data, monkeypatch, method, seen):
-    from understudy import distilling
+    from understudy.plans import training as trainings
 
     asked = []
-    training = distilling.Training
+    training = trainings.Training
     monkeypatch.setattr(
-        distilling,
+        trainings,
         "Training",
         lambda student, teachers, *a, **k: asked.append((student, teachers)) or training(student, teachers, *a, **k),
     )
     teacher, own, student = networks("plain6", "plain4", "plain2")
     result = run(data, teacher, student, method=method, assistants=[own, "plain3"], course=Course(epochs=1, batch=16))
     assert [len(teachers) for _, teachers in asked] == seen
-    assert [told["network"] for told in result.assistants] == ["PlainNet", "plain3"]
-    assert asked[0][0] is own
-    assert asked[2][1][-1] is asked[1][0]
-    if method == "takd":
-        assert [teachers for _, teachers in asked[:2]] == [[teacher], [own]]
+    assert [student for student, _ in asked][0::2] == [own, student]  # trained in place
+    assert asked[0][1] == [teacher]
+    if method != "takd":
+        assert [teachers[0] for _, teachers in asked] == [teacher] * 3
     assert result.student is student
 
 
@@ -60,12 +61,10 @@ def test_the_same_call_goes_on_from_its_folder_and_trains_nothing_twice(data, tm
         return run(data, teacher, student, method="takd", assistants=["plain4"], out=tmp_path / "run")
 
     first, second = call(), call()
-    assert first.accuracy == second.accuracy
-    assert first.assistants == second.assistants
+    assert first.result == second.result
     for name, value in first.student.state_dict().items():
         assert torch.equal(value, second.student.state_dict()[name])
-    assert (tmp_path / "run" / "assistants" / "1-plain4" / "student.safetensors").exists()
-    assert json.loads((tmp_path / "run" / "result.json").read_text())["assistants"] == first.assistants
+    assert (tmp_path / "run/trainings/takd-by-1-plain4-0/student.safetensors").exists()
     teacher, student = networks("plain6", "plain2")
     with pytest.raises(UserError, match="another recipe"):
         run(data, teacher, student, method="takd", assistants=["plain3"], out=tmp_path / "run")
@@ -74,29 +73,25 @@ def test_the_same_call_goes_on_from_its_folder_and_trains_nothing_twice(data, tm
 def test_the_rule_of_thumb_proposes_networks_of_the_students_family(data, tmp_path):
     teacher, student = networks("plain5", "plain2")
     result = run(data, teacher, student, method="takd", out=tmp_path / "run")
-    folders = sorted(path.name for path in (tmp_path / "run" / "assistants").iterdir())
-    (told,) = result.assistants
-    assert folders == sorted(
-        [f"1-{told['network']}", *(f"quick-{size}" for size in ("teacher", "plain6", "plain4", "student"))]
-    )
-    assert told["network"] in ("plain6", "plain4")
+    folders = {path.name for path in (tmp_path / "run/trainings").iterdir()}
+    assert {"takd-0", "takd-quick-6-0", "takd-quick-4-0", "takd-quick-2-0"} <= folders
+    assert folders & {"takd-by-1-plain6-0", "takd-by-1-plain4-0"}
+    assert any("by the rule of thumb" in note for note in result.result.notes)
 
 
-def test_a_quick_training_that_fails_takes_its_size_out_of_the_choice(data, monkeypatch):
-    def trained(teachers, student, work, method, own, course, out, assistants):
-        if method == "alone" and sum(p.numel() for p in student.parameters()) in failing:
-            raise FailedTrainingError("student: the loss is no longer a number", training="student", reason="diverged")
-        return original(teachers, student, work, method, own, course, out, assistants)
-
-    original = distilling._trained
-    monkeypatch.setattr(distilling, "_trained", trained)
-    sizes = {name: sum(p.numel() for p in networks(name)[0].parameters()) for name in ("plain6", "plain4")}
-    for failed, taken in (("plain6", "plain4"), ("plain4", "plain6")):
-        failing = {sizes[failed]}
+def test_a_quick_training_that_fails_takes_its_size_out_of_the_choice(data, diverging, tmp_path):
+    for failed, taken in (("6", "plain4"), ("4", "plain6")):
+        diverging.clear()
+        diverging.add(f"takd-quick-{failed}-0")
         teacher, student = networks("plain5", "plain2")
-        assert run(data, teacher, student, method="takd").assistants[0]["network"] == taken
-    failing = set(sizes.values())
-    with pytest.raises(UserError, match=r"no assistant can be chosen .* assistants=\['plain6'\]"):
+        with pytest.warns(UserWarning, match="no longer a number"):
+            run(data, teacher, student, method="takd", out=tmp_path / failed)
+        assert (tmp_path / failed / f"trainings/takd-by-1-{taken}-0").is_dir()
+    diverging.update(f"takd-quick-{size}-0" for size in (6, 4))
+    with (
+        pytest.warns(UserWarning, match="no longer a number"),
+        pytest.raises(UserError, match="no assistant can be chosen"),
+    ):
         run(data, *networks("plain5", "plain2"), method="takd")
 
 
@@ -111,7 +106,7 @@ def test_mistakes_are_one_clear_line(data):
             run(data, teacher, student, **options)
     with pytest.raises(UserError, match="and there is none"):
         run(data, None, student, method="takd", assistants=["plain4"])
-    with pytest.raises(UserError, match="no family that is known here"):
+    with pytest.raises(UserError, match="is of no family with sizes: name the assistants"):
         run(data, teacher, nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), method="takd")
     with pytest.raises(UserError, match="lies between"):
         run(data, networks("plain4")[0], student, method="takd")

@@ -1,7 +1,6 @@
 """Keys: two spellings of the same training have one, and whatever matters gives another."""
 
 import json
-import re
 import shutil
 from dataclasses import replace
 
@@ -10,16 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from understudy import losses, methods
 from understudy.data import content
 from understudy.data.sets.folder import Images
 from understudy.data.sources import Streamed
 from understudy.errors import UserError
-from understudy.plans import Given, Node, code
+from understudy.plans import Given, Node
 from understudy.plans.key import canonical
-from understudy.plans.own_code import own_files
-from understudy.plans.training import Casts, Taught, key_of, key_parts
-from understudy.proposals import PLACEHOLDERS
+from understudy.plans.own_code import code_of, own_files, source_of
+from understudy.plans.training import Casts, Taught
+from understudy.plans.training import key as training_key
 from understudy.recipe.schema import NetworkTable
 from understudy.stage import Stage
 from understudy.terms import CE, KD, Hint
@@ -42,7 +40,7 @@ def key(casts, workplace):
         data = {"name": "folder", "root": "pictures", "size": 8, "validation": 15} | (data or {})
         told = {"network": {"network": "resnet8"}, "method": "kd", "course": COURSE, "arithmetic": {"threads": 1}}
         node = Node.model_validate({"name": "n", **told, "data": data, **changes})
-        return key_of(key_parts(node, tuple(teachers), casts.of(node.data)))
+        return training_key(node, tuple(teachers), casts.of(node.data))
 
     return key
 
@@ -192,40 +190,21 @@ def test_a_term_is_told_with_every_digit_and_setting():
         canonical([lambda: None])
 
 
-def stages_of(name):
-    method = methods.find(name)
-    given = {key: PLACEHOLDERS[key] for key in method.needed if key in PLACEHOLDERS}
-    return method(Course(), **given)
+def test_the_version_of_the_numerics_is_in_the_key(key, monkeypatch):
+    before = key()
+    monkeypatch.setattr("understudy.plans.key.NUMERICS", 0)
+    assert key() != before
 
 
-NAMES = [name for name, method in methods.METHODS.items() if method.family != "own"]
+def test_terms_of_the_users_own_count_with_their_files(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "myterms.py").write_text("class Mine:\n    pass\n")
+    import myterms
 
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_code_of_a_training_is_that_of_its_terms_and_losses(name):
-    stages = stages_of(name)
-    used = code.modules_used(name, stages, ["plain2"])
-    assert {"understudy.training.loop", "understudy.data.views", "understudy.models.families.plain"} <= used
-    assert "understudy.models.families.wrn" not in used
-    for part in (part for stage in stages for part in stage.objective.parts):
-        assert type(part.term).__module__ in used
-        source = code._file(type(part.term).__module__).read_text()
-        for loss in re.findall(r"\blosses\.(\w+)\(", source):
-            assert getattr(losses, loss).__module__ in used
-
-
-def test_a_change_of_code_that_is_used_gives_another_version_and_that_of_other_code_does_not(monkeypatch):
-    before = code.code_version("kd", stages_of("kd"), ["plain2"])
-    digest = code._digest
-    for module, changes in [
-        ("methods.kd", True),
-        ("methods.shared.logits", True),
-        ("methods.fitnets", False),
-        ("models.wrn", False),
-    ]:
-        touched = code._file(f"understudy.{module}")
-        monkeypatch.setattr(code, "_digest", lambda path: "changed" if path == touched else digest(path))  # noqa: B023
-        assert (code.code_version("kd", stages_of("kd"), ["plain2"]) != before) is changes
+    before = code_of([myterms.Mine, CE, torch.nn.Linear])
+    assert list(before) == ["myterms"]
+    (tmp_path / "myterms.py").write_text("class Mine:\n    changed = True\n")
+    assert code_of([myterms.Mine]) != before
 
 
 def test_a_network_of_the_users_own_counts_with_its_source(tmp_path, monkeypatch):
@@ -236,7 +215,7 @@ def test_a_network_of_the_users_own_counts_with_its_source(tmp_path, monkeypatch
     (tmp_path / "single.py").write_text("width = 1")
 
     def versions():
-        return [code.code_version("alone", stages_of("alone"), [name]) for name in ("mynets.small:make", "single:make")]
+        return [source_of(name) for name in ("mynets.small:make", "single:make")]
 
     before = versions()
     assert versions() == before
@@ -270,7 +249,7 @@ def own(tmp_path, monkeypatch):
         (tmp_path / name).write_text(text)
 
     def version(name="netz:make"):
-        return code.code_version("alone", stages_of("alone"), [name])
+        return source_of(name)
 
     return version
 

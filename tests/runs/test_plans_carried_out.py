@@ -140,7 +140,7 @@ def test_what_other_code_trained_is_taken_as_it_is_but_not_shared_nor_is_what_le
     for name in ("alone-0", "kd-0"):
         (tmp_path / f"run/trainings/{name}/result.json").unlink()
     (tmp_path / "run/result.json").unlink()
-    monkeypatch.setattr("understudy.plans.key.code_version", lambda *_: "other code")
+    monkeypatch.setattr("understudy.plans.key.NUMERICS", 99)
     noting, empty = Noting(), Store(tmp_path / "empty")
     run = make_run(text=one, store=empty, watcher=noting)
     run.execute()
@@ -231,7 +231,7 @@ def test_what_was_begun_with_other_code_goes_on_but_is_not_shared_nor_is_what_le
     plan = Plan([plan["teacher-0"], plan["kd-0"]])
     shared = {"trusted": ["smallnets"], "store": tmp_path / "store"}
     with monkeypatch.context() as earlier:
-        earlier.setattr("understudy.plans.key.code_version", lambda *about: "earlier")
+        earlier.setattr("understudy.plans.key.NUMERICS", 98)
         with pytest.raises(ConnectionError):
             carry_out(plan, tmp_path / "mine", watcher=PowerCut(), **shared)
     twin = plan["kd-0"].model_copy(update={"name": "again"})

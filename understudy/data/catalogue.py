@@ -3,9 +3,11 @@
 import inspect
 import os
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from understudy import tasks
 from understudy.data.dataset import RESERVED, Access, Contents, Progress, assembled, plain_errors
 from understudy.data.given import TaskLike, from_object
 from understudy.data.parts import Data
@@ -34,6 +36,7 @@ def load(
     download: bool = True,
     progress: Progress | None = None,
     trusted: Collection[str] = (),
+    task: TaskLike | None = None,
     **settings: Any,
 ) -> Data:
     """A data set by its name, read from its published files, which are downloaded if they are missing.
@@ -52,20 +55,33 @@ def load(
         download: download missing files.
         progress: called with (file name, bytes so far, bytes in all or None) while downloading.
         trusted: modules from which ``MODULE:FUNCTION`` may run code (with all below them).
+        task: what the targets are, if not what the data set says: a task's name, or a mapping of name and settings.
         settings: the settings of that data set or function, such as ``extra=True`` for 'svhn'.
     """
     access = Access(Path(root).expanduser() if root is not None else None, verify, download, progress, workers)
     split: dict[str, Any] = {"validation": validation, "seed": seed}
     if ":" in name:
         made = call_factory(name, trusted, "data", lambda make: make(**_arguments(name, make, settings, access)))
-        return from_object(made, workers=workers, name=name, **split)
+        return _from_object(made, task, workers=workers, name=name, **split)
     dataset = DATASETS.find(name)
     _refuse_foreign(name, settings)
     with plain_errors():
         contents = dataset.read(dataset.configured(settings), access)
-    if isinstance(contents, Contents):
-        return assembled(contents, name=name, **split)
-    return from_object(contents, workers=workers, name=name, **split)
+    if not isinstance(contents, Contents):
+        return _from_object(contents, task, workers=workers, name=name, **split)
+    if task is not None:
+        names = contents.task.names if contents.task else contents.classes
+        contents = replace(contents, task=tasks.made(task, contents.train.targets, names))
+    return assembled(contents, name=name, **split)
+
+
+def _from_object(made: Any, task: TaskLike | None, **options: Any) -> Data:
+    """Data from what a function or a data set returned; whole ``Data`` have a task already."""
+    if task is None:
+        return from_object(made, **options)
+    if isinstance(made, Data):
+        raise UserError(f"{options['name']} returns Data, which have the task {made.task.name!r}: leave task out")
+    return from_object(made, task=task, **options)
 
 
 def as_data(anything: Any, *, validation: int | float = 0.1, seed: int = 0, task: TaskLike = "classification") -> Data:

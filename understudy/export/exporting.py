@@ -42,6 +42,7 @@ def export(
     tolerance: Mapping[str, float] | None = None,
     trust: Collection[str] = (),
     seconds: float = 2.0,
+    network: nn.Module | None = None,
 ) -> Exported:
     """Write a student for another runtime, prove it on real data, and keep it only if it is good enough.
 
@@ -58,9 +59,10 @@ def export(
         tolerance: ``difference``, ``agreement`` and ``loss``, where they differ from the format's own.
         trust: modules of your own whose code may run to rebuild the student.
         seconds: for each of the two measurements of time.
+        network: the student itself, where it is at hand; by default it is rebuilt from the folder.
     """
     format_, folder = _format(to), Path(student)
-    network = product.load(folder, trust=trust)
+    network = product.load(folder, trust=trust) if network is None else network.eval()
     description = product.read(folder)
     around = _around(folder, network, data, trust)
     _check_data(around.data, description.input.shape, description.classes)

@@ -32,13 +32,13 @@ A program may add one of its own, or take one out: ``METHODS["mine"] = Method(..
 """
 
 
-def find(name: str) -> Method:
-    """A method by its name.
+def find(name: str | Method) -> Method:
+    """A method by its name; a method itself is returned as it is.
 
     >>> find("fitnets").year
     2015
     """
-    return METHODS.find(name)
+    return name if isinstance(name, Method) else METHODS.find(name)
 
 
 def known_terms() -> dict[str, type[Term]]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from understudy.errors import UserError
 from understudy.files import read_json, sync_folder
-from understudy.plans.entry import RESULT, copy_finished, damaged, finished
+from understudy.plans.entry import FILES, FORMAT, RESULT, copy_finished, damaged, finished
 
 ENVIRONMENT = "UNDERSTUDY_STORE"
 GROWING = 3600  # seconds for which a part may still be somebody's
@@ -31,7 +31,9 @@ class Entry:
 
     @property
     def record(self) -> dict[str, Any] | None:
-        return finished(self.folder)
+        """The result; None where it is damaged or of another format."""
+        record = read_json(self.folder / RESULT)
+        return finished(self.folder) if record is not None and record.get("format") == FORMAT else None
 
     @property
     def bytes(self) -> int:
@@ -80,7 +82,7 @@ class Store:
         part = self._part(key)
         try:
             part.mkdir(parents=True)
-            for name in record["digests"]:
+            for name in FILES & record["digests"].keys():
                 _copy(training / name, part / name)
             sync_folder(part)
             self._move(part, self._entry(key).folder)

@@ -6,31 +6,46 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from understudy.errors import UserError
 from understudy.files import read_json, sha256, write_atomically, write_json
 from understudy.models import student as product
 
 METRICS, RESULT, LAST = "metrics.jsonl", "result.json", "student-last.safetensors"
+FILES = frozenset({METRICS, RESULT, LAST, product.WEIGHTS, product.DESCRIPTION})  # all that a training leaves
+FORMAT = 1
 
 
 def finish(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     """Write the result, with the digests of all files and its own: from now on, the training counts as done."""
-    whole = {**record, "digests": {path.name: sha256(path) for path in sorted(folder.iterdir()) if _counts(path)}}
+    whole = {
+        "format": FORMAT,
+        **record,
+        "digests": {path.name: sha256(path) for path in sorted(folder.iterdir()) if _counts(path)},
+    }
     whole["digests"][RESULT] = _own_digest(whole)
     write_json(folder / RESULT, whole)
     return whole
 
 
 def finished(folder: Path) -> dict[str, Any] | None:
-    """The result of a training that is done, or None."""
+    """The result of a training that is done, or None; one of another format is a ``UserError``."""
     record = read_json(folder / RESULT)
+    if record is not None and record.get("format") != FORMAT:
+        raise UserError(
+            f"{folder / RESULT} is of format {record.get('format')}, and this version of understudy reads format "
+            f"{FORMAT}: choose another --out, or remove {folder} to train it again"
+        )
     return record if record is not None and (folder / product.WEIGHTS).exists() else None
 
 
 def damaged(folder: Path, record: Mapping[str, Any]) -> list[str]:
-    """The files of a finished training whose bytes are not those that were written."""
-    if "key" not in record and "digests" not in record:  # before there were any
-        return []
+    """The files of a finished training whose bytes are not those that were written.
+
+    A record may come from anybody. Names of other files than a training leaves are never joined to a path.
+    """
     digests: Mapping[str, str] = record.get("digests") or {}
+    if not isinstance(digests, dict) or not digests.keys() <= FILES or record.get("format") != FORMAT:
+        return [RESULT]
     if digests.get(RESULT) != _own_digest(record):
         return [RESULT]
     return [name for name, digest in digests.items() if name != RESULT and not _is(folder / name, digest)]
@@ -47,7 +62,7 @@ def copy_finished(
     """The same training in another folder, where it is called ``name`` and may be spelled in another way."""
     told = {**record, "training": name, **({"node": node} if node else {})}
     for file in told.pop("digests"):
-        if file != RESULT:
+        if file in FILES - {RESULT}:
             content = (source / file).read_bytes()
             write_atomically(target / file, _renamed(content, name) if file == METRICS else content)
     return finish(target, told)
@@ -55,13 +70,13 @@ def copy_finished(
 
 def _is(path: Path, digest: str) -> bool:
     try:
-        return path.is_file() and sha256(path) == digest
+        return path.is_file() and not path.is_symlink() and sha256(path) == digest
     except FileNotFoundError:  # of a store that another process prunes
         return False
 
 
 def _counts(path: Path) -> bool:
-    return path.is_file() and path.name != RESULT and not path.name.startswith(".")
+    return path.name in FILES - {RESULT} and path.is_file()
 
 
 def _renamed(log: bytes, training: str) -> bytes:

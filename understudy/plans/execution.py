@@ -9,16 +9,16 @@ from typing import Any, Literal
 from torch import nn
 
 from understudy.errors import FailedTrainingError, UserError
-from understudy.files import sha256
+from understudy.files import is_kept, sha256
 from understudy.models import student as product
 from understudy.plans import Node, Plan, Store
 from understudy.plans.engines import Engine
 from understudy.plans.entry import RESULT, copy_finished, damaged, finished
-from understudy.plans.key import key_of
+from understudy.plans.folders import TrainingFolders
 from understudy.plans.node import Given
 from understudy.plans.origin import check_same
-from understudy.plans.training import Casts, Job, Taught, key_parts
-from understudy.runs.folder import RunFolder
+from understudy.plans.training import Casts, Job, Taught
+from understudy.plans.training import key as training_key
 from understudy.training import checkpoints
 from understudy.training.evaluate import first_of
 from understudy.training.watch import Watcher
@@ -62,7 +62,7 @@ class Execution:
 
     def __init__(
         self,
-        folder: RunFolder,
+        folder: TrainingFolders,
         casts: Casts,
         engine: Engine | None = None,
         *,
@@ -148,7 +148,7 @@ class Execution:
         return node.arithmetic.place(network)
 
     def _key(self, node: Node) -> str:
-        return key_of(key_parts(node, self._teachers(node), self.casts.of(node.data)))
+        return training_key(node, self._teachers(node), self.casts.of(node.data))
 
     def _settled(self, node: Node) -> Node:
         """With threads, and a place for stored answers, where it names none."""
@@ -211,7 +211,7 @@ class Execution:
             key=self.key(node.name),
             teachers=self._teachers(node),
             folder=str(self.folder.training(node.name).absolute()),
-            checkpoints=str(self.folder.checkpoints(node.name).absolute()),
+            checkpoints=str(self.folder.checkpoints(node.name).absolute()) if is_kept(self.folder.path) else None,
             trusted=self.trusted,
             every=self.every,
         )

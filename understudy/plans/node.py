@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from understudy.recipe.schema import DataTable, NetworkTable, Table
+from understudy.recipe.schema import DataTable, MethodName, NetworkTable, Table
 from understudy.settings import Settings
 from understudy.stored import Stored
 from understudy.training.course import Course
@@ -30,7 +30,7 @@ class Node(Table):
 
     name: str = Field(pattern=r"^[^./\\][^/\\]*$")  # of its folder, too; what it is called changes no result
     network: NetworkTable
-    method: str = "alone"
+    method: MethodName = "alone"
     settings: Mapping[str, Any] = Field(default_factory=dict)  # the method's own
     balance: bool = False  # weigh the terms by their gradients, not by the method's numbers
     course: Course = Field(default_factory=Course)

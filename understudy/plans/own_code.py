@@ -1,23 +1,84 @@
-"""Which files a network of the user's own is made of: its module, and all that this imports from beside it.
+"""Which code of the user's own a training uses: modules, and all that these import from beside them.
 
 Imports are read, not executed, and followed to whatever lies in the folder tree in which Python finds the module. What
 is installed, the standard library included, is not looked through.
 """
 
 import ast
+import hashlib
 import importlib
 import importlib.util
+import inspect
+import sys
 import sysconfig
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.machinery import ModuleSpec, all_suffixes
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
+from understudy.models.outside import is_library
 from understudy.trusted import current_directory_importable
 
 _INSTALLED = ("site-packages", "dist-packages")
 _BY_NAME = {"import_module", "__import__", "iter_modules", "walk_packages"}  # what they lead to, only a run can tell
+
+
+def source_of(network: str) -> str | None:
+    """What of the code of a network by name may change its results: a library's version, the hashes of own files.
+
+    They are not remembered: the user may be at work on the files.
+    """
+    library, colon, _ = network.removeprefix("python:").partition(":")
+    if not colon:
+        return None
+    if is_library(network):
+        return _version(library) or "missing"
+    return _hashed(own_files(library)) or "missing"
+
+
+def code_of(things: Iterable[object]) -> dict[str, str]:
+    """The modules outside this package and PyTorch in which classes and functions are defined.
+
+    An installed package counts by its version, other modules by the hashes of their files and of what these import from
+    beside them, and what is defined in a script or a notebook by its own source.
+    """
+    found: dict[str, str] = {}
+    for thing in things:
+        module = getattr(thing, "__module__", None) or "builtins"
+        top = module.partition(".")[0]
+        if top in ("understudy", "torch", "builtins") or top in sys.stdlib_module_names - {"__main__"}:
+            continue
+        if module in ("__main__", "__mp_main__"):
+            name = getattr(thing, "__qualname__", type(thing).__name__)
+            found[f"__main__:{name}"] = hashlib.sha256(_source(thing).encode()).hexdigest()
+        elif module not in found:
+            found[module] = _version(top) or _hashed(own_files(module)) or "unknown"
+    return dict(sorted(found.items()))
+
+
+def _source(thing: Any) -> str:
+    try:
+        return inspect.getsource(thing)
+    except (OSError, TypeError):  # typed at a prompt
+        return repr(getattr(getattr(thing, "__code__", None), "co_code", None))
+
+
+def _version(top: str) -> str | None:
+    """Of an installed package; None for what lies in a folder of the user's own, where files change and no version."""
+    spec = _spec(top)
+    if spec is None or spec.origin is None or not _is_installed(Path(spec.origin).parent.parent):
+        return None
+    try:
+        return version(top)
+    except PackageNotFoundError:
+        return None
+
+
+def _hashed(paths: Iterable[Path]) -> str:
+    return " ".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths)
 
 
 def own_files(module: str) -> list[Path]:

@@ -1,7 +1,7 @@
 """One training carried out: a node whose teachers are there, in this process; engines decide where that is."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from understudy.plans.entry import LAST, METRICS, finish
 from understudy.plans.key import determinants, key_of, weights_digest
 from understudy.plans.node import Given, Node
 from understudy.plans.origin import Origin
-from understudy.recipe.build import Cast, stages
+from understudy.plans.stages import planned_stages, stages_of
+from understudy.recipe.build import Cast
+from understudy.recipe.objects import Objects, is_object
 from understudy.recipe.schema import DataTable, NetworkTable, Table
 from understudy.stage import Stage
 from understudy.teacher.shared import SharedPasses
@@ -44,7 +46,7 @@ class Job(Table):
     key: str
     teachers: tuple[Taught | Given, ...]
     folder: str  # of the finished files
-    checkpoints: str
+    checkpoints: str | None  # None: none are kept
     trusted: tuple[str, ...] = ()
     every: float = 20.0  # seconds between two checkpoints
 
@@ -59,6 +61,7 @@ class Casts:
 
     trusted: Collection[str] = ()
     progress: Progress | None = None
+    objects: Objects = field(default_factory=Objects)
     known: dict[str, Cast] = field(default_factory=dict)
     teachers: WeakValueDictionary[str, nn.Module] = field(default_factory=WeakValueDictionary)  # while someone learns
     stand_ins: StandIns = field(default_factory=StandIns)
@@ -67,7 +70,7 @@ class Casts:
         whole = table.model_copy(update={"student_samples": None})
         told = whole.model_dump_json()
         if told not in self.known:
-            self.known[told] = Cast.of(whole, self.trusted, self.progress)
+            self.known[told] = Cast.of(whole, self.trusted, self.progress, self.objects)
         return self.known[told]
 
 
@@ -77,10 +80,10 @@ class Work:
     def __init__(self, job: Job, casts: Casts, watcher: Watcher, stop: StopRequest, shared: SharedPasses | None = None):
         self.job, self.cast, self.folder = job, casts.of(job.node.data), Path(job.folder)
         node = job.node
-        _check_key(job, self.cast)
-        self.network = self.cast.network(node.network, node.seed, node.role)
+        self.network = self.cast.network(node.network, node.seed, node.role, node.name)
         teachers = _teachers(job, self.cast, casts)
-        self.stages = staged(node, self.network, teachers, self.cast)
+        self.stages = stages_of(node, self.network, teachers, self.cast.data)
+        _check_key(job, self.cast, self.stages)
         self.origin = Origin(node, job.key, self.folder)
         self.training = Training(
             self.network,
@@ -89,7 +92,7 @@ class Work:
             self.cast.seen(node.data.student_samples),
             seed=node.seed,
             settings=node.arithmetic,
-            checkpoint_folder=Path(job.checkpoints),
+            checkpoint_folder=Path(job.checkpoints) if job.checkpoints else None,
             metrics=self.folder / METRICS,
             name=node.name,
             watcher=watcher,
@@ -106,7 +109,7 @@ class Work:
         """After the last step: the folder then holds the network and its record, which is answered."""
         node, network, folder = self.job.node, self.network, self.folder
         leaving = self.cast.product(network)
-        spec = self.cast.spec(node.network)
+        spec = None if is_object(node.network.network) else self.cast.spec(node.network)
         data = self.cast.data
         product.save(folder, leaving, product.describe(leaving, spec, data.shape, data.task))
         if self.training.last is not None:
@@ -130,21 +133,12 @@ def carry_out(job: Job, casts: Casts, watcher: Watcher, stop: StopRequest) -> di
     return work.finish()
 
 
-def staged(node: Node, student: nn.Module, teachers: list[nn.Module], cast: Cast) -> list[Stage]:
-    """The node's stages, for its own networks."""
-    found = stages(node.method, node.course, node.settings, student, teachers[0] if teachers else None, cast.data)
-    if node.balance:
-        found = [stage.balanced() for stage in found]
-    if not teachers and any(stage.objective.reads.teacher for stage in found):
-        raise UserError(f"method {node.method!r}: {found[0].objective} reads a teacher: add a table [teacher]")
-    return found
-
-
-def key_parts(node: Node, teachers: tuple[Taught | Given, ...], cast: Cast) -> dict[str, Any]:
-    """All that a node's result is a function of; see ``keys.determinants``."""
+def key(node: Node, teachers: Sequence[Taught | Given], cast: Cast, stages: Sequence[Stage] | None = None) -> str:
+    """The key of all that a node's result is a function of; its stages are made here where they are not given."""
     of = [weights_digest(teacher) if isinstance(teacher, Given) else teacher.key for teacher in teachers]
     tables = [teacher if isinstance(teacher, Given) else teacher.network for teacher in teachers]
-    return determinants(node, cast, list(zip(tables, of, strict=True)))
+    made = stages if stages is not None else planned_stages(node, cast, tables)
+    return key_of(determinants(node, cast, list(zip(tables, of, strict=True)), made))
 
 
 def _teachers(job: Job, cast: Cast, casts: Casts) -> list[nn.Module]:
@@ -182,10 +176,9 @@ def _teacher(teacher: Taught | Given, job: Job, cast: Cast) -> nn.Module:
     return network
 
 
-def _check_key(job: Job, cast: Cast) -> None:
-    """Whoever carries a node out must have the data, code and versions for which it was planned."""
-    found = key_of(key_parts(job.node, job.teachers, cast))
-    if found != job.key:
+def _check_key(job: Job, cast: Cast, stages: Sequence[Stage]) -> None:
+    """A worker must have the data and versions for which the training was planned."""
+    if key(job.node, job.teachers, cast, stages) != job.key:
         raise UserError(
             f"{job.name}: this worker would train something else than was planned: its data, its torch, its "
             "understudy or its processor differ from those of the process that planned (see `understudy store`)"

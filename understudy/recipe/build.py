@@ -1,17 +1,16 @@
 """Who takes part: data and networks, made from the tables of a recipe or of a plan's node."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 import understudy
 from understudy import data as datasets
-from understudy import methods, randomness
+from understudy import randomness
 from understudy.data import Data
 from understudy.data.content import content
 from understudy.data.dataset import Progress
@@ -20,10 +19,10 @@ from understudy.data.sources import InMemory
 from understudy.errors import UserError
 from understudy.models import NetworkSpec, Normalized, Whitened, Whitening, load_weights
 from understudy.models import student as product
-from understudy.objective import evaluating
-from understudy.proposals import PROPOSALS
+from understudy.models.fingerprints import brief, of_samples, of_values
+from understudy.models.sizes import parameters
+from understudy.recipe.objects import Objects, is_object
 from understudy.recipe.schema import DataTable, NetworkTable, TeacherTable
-from understudy.stage import Stage
 
 PACKAGE = Path(understudy.__file__).parent
 SPLIT_SEED = 0  # all seeds share one validation part, so that they are measured alike
@@ -37,38 +36,79 @@ class Cast:
     found: Data  # the same before any whitening
     whitening: Whitening | None
     trusted: Collection[str]
+    objects: Objects = field(default_factory=Objects)
 
     @classmethod
-    def of(cls, table: DataTable, trusted: Collection[str] = (), progress: Progress | None = None) -> "Cast":
+    def of(
+        cls,
+        table: DataTable,
+        trusted: Collection[str] = (),
+        progress: Progress | None = None,
+        objects: Objects | None = None,
+    ) -> "Cast":
+        objects = objects or Objects()
+        if is_object(table.name) and objects.data is not None:
+            return cls(objects.data, objects.data, None, trusted, objects)
         found = named_data(table, trusted, progress)
         if not table.whiten:
-            return cls(found, found, None, trusted)
+            return cls(found, found, None, trusted, objects)
         whitening = Whitening.fit(_images(found.train))
-        return cls(_whitened(found, whitening), found, whitening, trusted)
+        return cls(_whitened(found, whitening), found, whitening, trusted, objects)
 
     @cached_property
     def content(self) -> str:
-        """A hash of every sample and label from which training and validation part are taken."""
-        return content(self.found.train.source)
+        """A hash of every sample and target from which training and validation part are taken.
+
+        Of an object's samples that are read from disk, some stand for all, unless the results are for other runs, too.
+        """
+        source = self.found.train.source
+        if self.found is self.objects.data and not self.objects.whole and not isinstance(source, InMemory):
+            return brief([of_samples(source), of_values(source.targets)])
+        return content(source)
 
     def seen(self, samples: int | None) -> Data:
         """The data as somebody sees them who is given only so many training samples."""
         return fewer(self.data, samples) if samples else self.data
 
-    def spec(self, table: NetworkTable) -> NetworkSpec:
+    def spec(self, table: NetworkTable) -> NetworkSpec | None:
+        """The name and settings by which a network is built; None for an object of no family that is known."""
+        if is_object(table.network):
+            return self.objects[table.network].spec(self.data.shape, len(self.data.classes))
         return NetworkSpec(table.network, dict(table.settings))
 
-    def network(self, table: NetworkTable, seed: int, role: str) -> nn.Module:
-        """A network with the fresh weights of this seed and role, the same for every method."""
+    def called(self, table: NetworkTable) -> str:
+        """What a network is called where it is shown: its name with its settings, or its class."""
+        if is_object(table.network):
+            return str(self.objects[table.network].facts().get("class", table.network))
+        return str(self.spec(table))
+
+    def parameters(self, table: NetworkTable) -> int:
+        """How many parameters a network has."""
+        if is_object(table.network):
+            return sum(p.numel() for p in self.objects[table.network].network(0, "student").parameters())
+        spec = NetworkSpec(table.network, dict(table.settings))
+        return parameters(spec, self.data.shape, len(self.data.classes), self.trusted)
+
+    def network(self, table: NetworkTable, seed: int, role: str, training: str | None = None) -> nn.Module:
+        """A network with the fresh weights of this seed and role, the same for every method.
+
+        Args:
+            training: the name of the training that it is for; a module that was given may be trained in place.
+        """
+        if is_object(table.network):
+            return self.objects[table.network].network(seed, role, training)
         channels, size = self.data.shape[0], self.data.shape[-1]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(randomness.derived_seed(seed, "weights", role))
-            network = self.spec(table).build(len(self.data.classes), channels, size, self.trusted)
+            spec = NetworkSpec(table.network, dict(table.settings))
+            network = spec.build(len(self.data.classes), channels, size, self.trusted)
         front = self.normalisation(table)
         return Normalized(network, *front) if front else network
 
     def normalisation(self, table: NetworkTable) -> tuple[Sequence[float], Sequence[float]] | None:
-        """Mean and std of each channel, where images are normalised for this network."""
+        """Mean and std of each channel, where images are normalised for this network; objects get them as they are."""
+        if is_object(table.network):
+            return None
         mean, std = table.mean or self.data.mean, table.std or self.data.std
         return None if self.whitening is not None or mean is None or std is None else (mean, std)
 
@@ -79,7 +119,9 @@ class Cast:
         return self.given(table, table.weights, table.prefix)
 
     def given(self, table: NetworkTable, weights: str, prefix: str | None) -> nn.Module:
-        """A network with its weights out of a file."""
+        """A network with its weights out of a file, or an object as it is."""
+        if is_object(table.network):
+            return self.objects[table.network].given()
         network = self.network(table, 0, "teacher")
         load_weights(network, weights_file(weights), prefix=prefix)
         return network
@@ -106,57 +148,9 @@ def named_data(table: DataTable, trusted: Collection[str] = (), progress: Progre
         workers=table.workers,
         progress=progress,
         trusted=trusted,
+        task=table.task,
         **table.settings,
     )
-
-
-def stages(
-    method: str, course: Any, settings: Mapping[str, Any], student: nn.Module, teacher: nn.Module | None, data: Data
-) -> list[Stage]:
-    """A method's stages; taps that nobody named are proposed from both networks.
-
-    A student that leaves with a part of its teacher is given that part here, in place.
-    """
-    chosen, given = methods.find(method), dict(settings)
-    chosen.check_names(given)
-    if chosen.reads_teacher and teacher is None and chosen.family != "own":
-        raise UserError(f"method {method!r} learns from a teacher, and there is none")
-    for name in chosen.needed:
-        if given.get(name) is None:
-            if name not in PROPOSALS or teacher is None:
-                raise UserError(f"method {method!r} needs its setting {name!r}")
-            given[name] = _proposed(name, teacher, student, data)
-    if chosen.grafts is not None and teacher is not None:
-        chosen.grafts(student, teacher, chosen.complete(given))
-        _answers(student, method, data)
-    return chosen(course, **given)
-
-
-def _answers(student: nn.Module, method: str, data: Data) -> None:
-    """A grafted student must still be one network from its first layer to the teacher's classifier."""
-    device = next(student.parameters()).device
-    try:
-        with torch.no_grad(), evaluating(student):
-            student(data.example(2, device))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"method {method!r}: the student cannot take over the teacher's classifier ({reason}): what comes after "
-            "its last map must not depend on the number of channels; name other 'maps', or build it anew with a mean "
-            "over the places"
-        ) from error
-
-
-def _proposed(setting: str, teacher: nn.Module, student: nn.Module, data: Data) -> Any:
-    """Traced on the CPU, since the two may be on different devices; each returns to its own."""
-    cpu = torch.device("cpu")
-    homes = [next((p.device for p in network.parameters()), cpu) for network in (teacher, student)]
-    example = data.example(2, homes[1]).to(cpu)  # where the data are, or all of them would move
-    try:
-        return PROPOSALS[setting](teacher.cpu(), student.cpu(), example)
-    finally:
-        for network, home in zip((teacher, student), homes, strict=True):
-            network.to(home)
 
 
 def weights_file(weights: str) -> Path:

@@ -72,6 +72,12 @@ def check(
 ) -> Recipe:
     """The recipe, or all its mistakes; ``raw`` is used up."""
     resolve_data(raw, mistakes)
+    data = raw.get("data")
+    if isinstance(data, dict) and str(data.get("name", "")).startswith("object:"):
+        raise UserError(
+            f"{mistakes.source} is the record of a call of understudy.distill, whose networks and data were given as "
+            "objects: make the same call again in Python"
+        )
     resolve_courses(raw)
     resolve_methods(raw, mistakes)
     resolve_settings(raw, settings, begun, mistakes)

@@ -3,13 +3,16 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf, PlainSerializer, field_validator, model_validator
 
+from understudy.methods import Method
 from understudy.settings import Settings
 from understudy.stored import Stored
 from understudy.training.course import Course
 
 Share = Annotated[float, Field(ge=0, le=1)]
+# A method by its name; a call from Python may hold one that has none, made of its own terms or stages.
+MethodName = str | Annotated[InstanceOf[Method], PlainSerializer(str, when_used="json")]
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 
 
@@ -27,6 +30,7 @@ class DataTable(Table):
     validation: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)] = 0.1
     student_samples: Annotated[int, Field(ge=1)] | None = None  # students see only so many; a teacher trained here, all
     settings: Mapping[str, Any] = Field(default_factory=dict)  # of this data set alone; in a file beside the others
+    task: str | Mapping[str, Any] | None = None  # its name, or name and settings; by default that of the data set
     workers: Annotated[int, Field(ge=0)] = 2
     whiten: bool = False  # FitNets' contrast normalisation and ZCA, instead of each network's own mean and std
 
@@ -73,7 +77,7 @@ class TeacherTable(NetworkTable):
 class Learning(Table):
     """How a network learns: a method with its settings, and its course where that differs from ``[train]``."""
 
-    method: str
+    method: MethodName
     settings: Mapping[str, Any] = Field(default_factory=dict)
     train: Course
     balance: bool = False  # weigh the terms by their gradients, not by the method's numbers

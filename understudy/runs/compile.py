@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from understudy import methods
 from understudy.plans import Given, Node, Plan
 from understudy.recipe import Recipe
+from understudy.recipe.objects import OBJECT
 from understudy.recipe.schema import Learning, MethodTable, NetworkTable, TeacherTable
 
 TEACHER = "teacher"
@@ -53,7 +54,7 @@ def chain(name: str, table: MethodTable, recipe: Recipe, seed: int) -> list[Node
     teachers = teachers_of(recipe, seed)
     for place, assistant in enumerate(table.assistants if table.assistants != "auto" else (), start=1):
         learns = assistant.learns or as_the_student(table)
-        called = f"{name}-by-{place}-{plain(assistant.network)}-{seed}"
+        called = assistant_of(name, place, assistant.network, seed)
         taught_by = guides(learns, teachers, [node.name for node in nodes])
         nodes.append(link(called, assistant, learns, recipe, seed, taught_by))
     taught_by = guides(table, teachers, [node.name for node in nodes])
@@ -63,6 +64,11 @@ def chain(name: str, table: MethodTable, recipe: Recipe, seed: int) -> list[Node
 def student_of(method: str, seed: int) -> str:
     """What the training of a method's student is called; its assistants have names of their own."""
     return f"{method}-{seed}"
+
+
+def assistant_of(method: str, place: int, network: str, seed: int) -> str:
+    """What the training of a method's assistant is called; they are counted from 1."""
+    return f"{method}-by-{place}-{plain(network)}-{seed}"
 
 
 def guides(learns: Learning, teachers: Teachers, before: Sequence[str]) -> Teachers:
@@ -123,4 +129,4 @@ def bare(table: NetworkTable) -> NetworkTable:
 
 def plain(network: str) -> str:
     """A name that may be part of a folder's."""
-    return re.sub(r"[^A-Za-z0-9]+", "-", network).strip("-")
+    return re.sub(r"[^A-Za-z0-9]+", "-", network.removeprefix(OBJECT)).strip("-")

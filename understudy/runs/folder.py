@@ -4,7 +4,7 @@ import contextlib
 import json
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +12,20 @@ from understudy.errors import UserError
 from understudy.files import read_json, write_atomically, write_json
 from understudy.models import student as product
 from understudy.plans.entry import METRICS, RESULT
+from understudy.plans.folders import TrainingFolders
 from understudy.runs.records import Result
 from understudy.settings import Settings
 
 RECIPE = "recipe.toml"
 FAILED = "failed.json"
 LATER = ("data", "weights_of_teachers", "layers")  # what the first versions did not write down of a call of ``distill``
+GIVEN = "given"  # the weights with which networks came that were given as objects
 SAMPLES = "samples"  # pictures that the result speaks of
 
 
 @dataclass(frozen=True)
-class RunFolder:
+class RunFolder(TrainingFolders):
     """Where everything of a run lies."""
-
-    path: Path
-    borrowed: Mapping[str, Path] = field(default_factory=dict)  # trainings that lie elsewhere, by their names
-
-    def training(self, name: str) -> Path:
-        """The folder of one training: its metrics, its result, its student."""
-        return self.borrowed.get(name) or self.path / "trainings" / name
-
-    def checkpoints(self, name: str) -> Path:
-        return self.path / "checkpoints" / name
 
     def claim(self, recipe: str) -> None:
         """Make the folder this recipe's, where it is not already."""
@@ -133,7 +125,7 @@ class RunFolder:
 
 def _is_ours(entry: Path) -> bool:
     """What a run leaves that was killed before it wrote its recipe."""
-    return entry.name in (".lock", "assistants") or (entry.name.startswith(f".{RECIPE}.") and entry.suffix == ".part")
+    return entry.name in (".lock", GIVEN) or (entry.name.startswith(f".{RECIPE}.") and entry.suffix == ".part")
 
 
 def _identity(recipe: dict[str, Any]) -> dict[str, Any]:

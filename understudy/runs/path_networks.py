@@ -5,11 +5,12 @@ from dataclasses import replace
 from understudy import methods
 from understudy.errors import UserError
 from understudy.models import NetworkSpec
-from understudy.models.sizes import Size, Sized, between, parameters
+from understudy.models.sizes import Size, Sized, between
 from understudy.paths import Edge, Sizes
 from understudy.plans import Node
 from understudy.recipe import Recipe
 from understudy.recipe.build import Cast
+from understudy.recipe.objects import OBJECT
 from understudy.recipe.schema import AssistantTable, Learning, MethodTable, NetworkTable
 from understudy.runs.compile import TEACHER, as_the_student, bare, guides, link, plain, teacher_node, teachers_of
 
@@ -25,6 +26,7 @@ class Ways:
         self.method = self.table.method or taught[0]
         self.learns: MethodTable = recipe.methods[self.method]
         self.seeds = recipe.seeds_of(self.method)
+        self.cast, self._student = cast, cast.spec(recipe.student)
         self.family = self._family()
         between = {size: self._assistant(size) for size in self._between(cast)}
         self.sizes = Sizes.of([self._size(self.teacher), *between, self._size(recipe.student)])
@@ -70,32 +72,37 @@ class Ways:
             return Sized.of(self.table.family, self.table.by)
         if self.table.by is not None:
             return Sized(self.recipe.student.network, self.table.by)
-        return Sized.to_which_belongs(self.recipe.student.network)
+        return Sized.to_which_belongs(self._student.name) if self._student else None
 
     def _size(self, table: NetworkTable) -> Size:
-        found = self.family.size_of(NetworkSpec(table.network, dict(table.settings))) if self.family else None
-        return table.network if found is None else found
+        spec = self._spec(table)
+        found = self.family.size_of(spec) if self.family and spec else None
+        return table.network.removeprefix(OBJECT) if found is None else found
+
+    def _spec(self, table: NetworkTable) -> NetworkSpec | None:
+        """By which name a network is built; of an object, the name of a known network that has the same layers."""
+        return self._student if table is self.recipe.student else self.cast.spec(table)
 
     def _assistant(self, size: Size) -> NetworkTable:
         assert self.family is not None
         student = self.recipe.student
-        own = {key: value for key, value in student.settings.items() if key != self.family.by}
+        settings = self._student.settings if self._student else {}
+        own = {key: value for key, value in settings.items() if key != self.family.by}
         spec = self.family.network(size, own)
         return NetworkTable(network=spec.name, settings=spec.settings, mean=student.mean, std=student.std)
 
     def _between(self, cast: Cast) -> list[Size]:
         """The assistants' sizes: those that are named, or those that papers step through between the two networks."""
         if self.family is None:
-            named = self.recipe.student.network
+            named = cast.called(self.recipe.student)
             raise UserError(f"{named!r} is of no family with sizes: name the assistants, or for a search path.family")
         if self.table.sizes:
             ints = all(isinstance(size, int) for size in self.table.sizes)
             return sorted(self.table.sizes, key=lambda size: -int(size)) if ints else list(self.table.sizes)
         shape, classes = cast.data.shape, len(cast.data.classes)
-        smallest, largest = (
-            parameters(cast.spec(table), shape, classes, cast.trusted) for table in (self.recipe.student, self.teacher)
-        )
-        specs = between(cast.spec(self.recipe.student), smallest, largest, shape, classes)
+        smallest, largest = (cast.parameters(table) for table in (self.recipe.student, self.teacher))
+        assert self._student is not None
+        specs = between(self._student, smallest, largest, shape, classes)
         return [size for spec in specs if (size := self.family.size_of(spec)) is not None]
 
     def _name(self, edge: Edge, seed: int) -> str:

@@ -2,16 +2,35 @@
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from understudy.hardware import cores
 from understudy.plans import Plan, Store
-from understudy.plans.engines import Engine, Here, Processes, Together
+from understudy.plans.engines import Here, Processes, Together
 from understudy.plans.execution import Done, Execution
 from understudy.plans.training import Casts
+from understudy.recipe.objects import Objects
 from understudy.runs.folder import RunFolder
+from understudy.settings import Settings
 from understudy.training.interrupt import listening
 from understudy.training.watch import Warner, Watcher
+
+
+def engine_of(
+    settings: Settings, workers: int | None, *, together: bool, objects: Objects | None = None
+) -> dict[str, Any]:
+    """The engine of so many workers, to be made when a run begins, and the threads of each of its trainings."""
+    threads = settings.threads or torch.get_num_threads()
+    if together:
+        return {"engine": lambda casts, watcher, stop: Together(workers, casts, watcher, stop), "threads": threads}
+    if workers is None or workers == 1:
+        return {"engine": Here, "threads": threads}
+    return {
+        "engine": lambda casts, watcher, stop: Processes(workers, watcher, stop, objects),
+        "threads": settings.threads or max(1, cores() // workers),
+    }
 
 
 def carry_out(
@@ -40,11 +59,8 @@ def carry_out(
     casts = Casts(trusted, shown.downloads)
     with folder.locked(), listening() as stop:
         folder.claim('title = "a plan, written in Python"\n')
-        if together:
-            engine: Engine = Together(workers, casts, shown, stop)
-        else:
-            engine = Processes(workers, shown, stop) if workers and workers > 1 else Here(casts, shown, stop)
-        with engine:
+        made = engine_of(Settings(threads=torch.get_num_threads()), workers, together=together)
+        with made["engine"](casts, shown, stop) as engine:
             execution = Execution(
                 folder,
                 casts,

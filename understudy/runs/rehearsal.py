@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from understudy.plans import Given, Node
-from understudy.plans.training import staged
+from understudy.plans.stages import stages_of
 from understudy.recipe import Recipe
 from understudy.recipe.build import Cast
 from understudy.runs.compile import chain, compiled
@@ -44,7 +44,7 @@ class Rehearsals:
         """A node's training, of a fresh network."""
         student = self.cast.network(node.network, node.seed, node.role)
         teachers = self.networks(node.teachers)
-        stages = staged(node, student, teachers, self.cast)
+        stages = stages_of(node, student, teachers, self.cast.data)
         data = self.cast.seen(node.data.student_samples)
         return Training(
             student,

@@ -150,7 +150,7 @@ def _method(run: "Run", name: str, task: TaskRecord, part: Part, guides: Mapping
             )
         )
     return Method.of(
-        run.recipe.methods[name].method,
+        registry.find(run.recipe.methods[name].method).name,
         rows,
         taught=any(stage.taught for record in records for stage in record.stages),
         objectives=records[0].objectives,
@@ -222,12 +222,12 @@ def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, Networ
     placed = {name: settings.place(network) for name, network in networks.items()}
     example = settings.prepare(run.cast.data.example(THROUGHPUT_BATCH, settings.torch_device))
     with settings.in_force():
-        single = _latencies(run, placed, settings.prepare(example[:1]), seconds=1.0)
-        many = _latencies(run, placed, example, seconds=2.0)
+        single = _latencies(run, placed, settings.prepare(example[:1]), seconds=run.measuring)
+        many = _latencies(run, placed, example, seconds=2 * run.measuring)
     described: Mapping[str, NetworkTable] = recipe.taught_by
     return {
         name: NetworkRecord(
-            network=str(run.cast.spec(described.get(name, recipe.student))),
+            network=run.cast.called(described.get(name, recipe.student)),
             **asdict(size(network, example)),
             latency_ms=single[""][name],
             throughput_ms=many[""][name],

@@ -14,9 +14,11 @@ from understudy.errors import FailedTrainingError
 from understudy.plans import Node, Plan, Store
 from understudy.plans.engines import Engine, Here
 from understudy.plans.execution import Execution
-from understudy.plans.training import Casts, staged
+from understudy.plans.stages import stages_of
+from understudy.plans.training import Casts
 from understudy.recipe import Recipe
 from understudy.recipe.build import Cast
+from understudy.recipe.objects import OBJECT
 from understudy.recipe.schema import NetworkTable
 from understudy.runs.assistants import chosen, trials
 from understudy.runs.compile import compiled, student_node, teachers_of, training_of
@@ -127,7 +129,7 @@ class Run:
         for name in self.recipe.methods:
             *assistants, student = rehearsals.chain(name)
             for node in assistants:
-                called = f"{name}, assistant {node.network.network}"
+                called = f"{name}, assistant {node.network.network.removeprefix(OBJECT)}"
                 seconds[_of_any_seed(node)] = yield from self._check_training(called, node, rehearsals)
             seconds[_of_any_seed(student)] = yield from self._check_training(name, student, rehearsals)
         yield from self.estimate(seconds)
@@ -186,6 +188,7 @@ class Run:
         """Train what is not trained yet, then measure, and write the result."""
         with self.folder.locked():
             self.folder.claim(recipes.write(self.recipe))
+            self.begin()
             self.watcher.run_begins(self.plan.names)
             self.settle()
             self.carry_out(self.plan.names)
@@ -197,6 +200,14 @@ class Run:
                 self.watcher.note(f"the student in {self.folder.path} was damaged: copied from {result.kept}")
         return result
 
+    @property
+    def measuring(self) -> float:
+        """Seconds for each measurement of latencies."""
+        return 1.0
+
+    def begin(self) -> None:
+        """Called once the folder is this run's, before anything is trained."""
+
     def decided(self) -> list[str]:
         """The methods whose trainings are known before any is done."""
         return [name for name, table in self.recipe.methods.items() if table.assistants != "auto"]
@@ -204,7 +215,11 @@ class Run:
     def helpers(self) -> dict[str, NetworkTable]:
         """The networks between teacher and student, each once, by what they are called in the check."""
         tables = [table.assistants for table in self.recipe.methods.values() if table.assistants != "auto"]
-        return {f"assistant {assistant.network}": assistant for assistants in tables for assistant in assistants}
+        return {
+            f"assistant {assistant.network.removeprefix(OBJECT)}": assistant
+            for assistants in tables
+            for assistant in assistants
+        }
 
     def foresee(self) -> int:
         """Put into the plan what open choices train first, or have led to; answers with how many more may follow."""
@@ -232,7 +247,8 @@ class Run:
         """Find out what is left open in the recipe: which assistants ``"auto"`` stands for."""
         undecided = [name for name in self.recipe.methods if name not in self.decided()]
         if undecided:
-            recipe, self.notes = chosen(self.recipe, undecided, self.cast, self.trained_beside)
+            recipe, notes = chosen(self.recipe, undecided, self.cast, self.trained_beside)
+            self.notes += notes
             self.remember_failed()
             self.adopt(recipe)
 
@@ -298,7 +314,7 @@ class Run:
 
     def stages(self, name: str, student: nn.Module, teachers: list[nn.Module]) -> list[Stage]:
         """What a method of the recipe does, between these."""
-        return staged(student_node(name, self.recipe, self.recipe.seeds[0]), student, teachers, self.cast)
+        return stages_of(student_node(name, self.recipe, self.recipe.seeds[0]), student, teachers, self.cast.data)
 
 
 def _of_any_seed(node: Node) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.errors import UserError
+from understudy.files import is_kept
 
 
 class Log:
@@ -25,7 +26,8 @@ class Log:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
                 file.flush()
-                os.fsync(file.fileno())  # the checkpoint will count on it, and is on the disk itself
+                if is_kept(self.path):
+                    os.fsync(file.fileno())  # the checkpoint will count on it, and is on the disk itself
                 return file.tell()
         except OSError as error:
             raise UserError(

@@ -2,28 +2,47 @@
 
 import contextlib
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable, Iterator
+from multiprocessing.reduction import ForkingPickler
 from queue import Empty, Queue
 from typing import Any
 
+from understudy.errors import UserError
+from understudy.methods import Method
 from understudy.plans.engines.base import Ended, Engine, EngineEntry, Request, ended, python_path
 from understudy.plans.engines.here import Here
+from understudy.plans.engines.worker import serve_objects
 from understudy.plans.training import Casts, Job
+from understudy.recipe.objects import Objects
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.watch import Watcher
 
 LOOK = 0.2  # seconds between two looks at whether somebody asked to stop
 
 
-class Worker:
-    """One process, and the training that it is at."""
+Heard = Queue[tuple["Worker", dict[str, Any] | None]]
 
-    def __init__(self, heard: "Queue[tuple[Worker, dict[str, Any] | None]]"):
+
+class Worker:
+    """One process, and the training that it is at; it is sent plain data, as lines of JSON."""
+
+    def __init__(self, heard: Heard):
         self.job: Job | None = None
+        self._begin()
+        self.hearing = threading.Thread(target=self._hear, args=(heard,), daemon=True)
+        self.hearing.start()
+
+    def carry_out(self, job: Job) -> None:
+        self.job = job
+        self.send({"job": job.model_dump(mode="json")})
+
+    def _begin(self) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "understudy.plans.engines.worker"],
             stdin=subprocess.PIPE,
@@ -34,14 +53,15 @@ class Worker:
             encoding="utf-8",
             errors="replace",
         )
-        self.hearing = threading.Thread(target=self._hear, args=(heard,), daemon=True)
-        self.hearing.start()
 
     def send(self, message: dict[str, Any]) -> None:
         assert self.process.stdin is not None
         with contextlib.suppress(OSError):  # it has died, as the end of what it says will tell
             self.process.stdin.write(json.dumps(message) + "\n")
             self.process.stdin.flush()
+
+    def kill(self) -> None:
+        self.process.kill()
 
     def end(self) -> str:
         """Let it go, idle or dead; how it ended."""
@@ -52,18 +72,78 @@ class Worker:
         code = self.process.wait()
         self.hearing.join()
         self.process.stdout.close()
-        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return _told(code)
 
-    def _hear(self, heard: "Queue[tuple[Worker, dict[str, Any] | None]]") -> None:
-        """Pass on its messages, and its end whatever happens, since somebody waits for that."""
+    def _messages(self) -> Iterator[dict[str, Any]]:
         assert self.process.stdout is not None
+        for line in self.process.stdout:
+            message = _read(line)
+            if message is not None:
+                yield message
+
+    def _hear(self, heard: Heard) -> None:
+        """Pass on its messages, and its end whatever happens, since the engine waits for that."""
         try:
-            for line in self.process.stdout:
-                message = _read(line)
-                if message is not None:
-                    heard.put((self, message))
+            for message in self._messages():
+                heard.put((self, message))
         finally:
             heard.put((self, None))
+
+
+class ObjectWorker(Worker):
+    """A process that is sent networks and data as objects, over a pipe of its own, as the workers of a DataLoader."""
+
+    def __init__(self, heard: Heard, objects: Objects):
+        self.objects = objects
+        super().__init__(heard)
+
+    def carry_out(self, job: Job) -> None:
+        self.job = job
+        self.send({"job": job})
+
+    def _begin(self) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self.pipe, theirs = spawn.Pipe()
+        self.child = spawn.Process(target=serve_objects, args=(theirs, self.objects))
+        self.child.start()
+        theirs.close()
+
+    def send(self, message: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):  # it has died, as the end of what it says will tell
+            self.pipe.send(message)
+
+    def kill(self) -> None:
+        self.child.kill()
+
+    def end(self) -> str:
+        with contextlib.suppress(OSError):
+            self.pipe.close()
+        self.child.join()
+        self.hearing.join()
+        return _told(self.child.exitcode or 0)
+
+    def _messages(self) -> Iterator[dict[str, Any]]:
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                yield self.pipe.recv()
+
+
+def check_sendable(objects: Objects, methods: Iterable[Method] = ()) -> None:
+    """A UserError that names what another process cannot be given."""
+    parts = {network.called: network for network in objects.networks.values()} | {"data": objects.data}
+    parts |= {f"method {method.name!r}": method for method in methods}
+    for called, part in parts.items():
+        try:
+            ForkingPickler.dumps(part)
+        except Exception as error:  # whatever a user's own class raises
+            raise UserError(
+                f"workers: {called} cannot be sent to another process ({str(error).splitlines()[0]}): define its class "
+                "or function at the top of a module, or leave workers at 1"
+            ) from error
+
+
+def _told(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
 def _read(line: str) -> dict[str, Any] | None:
@@ -80,20 +160,23 @@ def _read(line: str) -> dict[str, Any] | None:
 
 
 class Processes(Engine):
-    """``workers`` trainings at once, each in a process that stays for the next one."""
+    """``workers`` trainings at once, each in a process that stays for the next one.
 
-    def __init__(self, workers: int, watcher: Watcher, stop: StopRequest):
-        self.workers, self.watcher, self.stop = workers, watcher, stop
-        self._heard: Queue[tuple[Worker, dict[str, Any] | None]] = Queue()
+    Args:
+        objects: networks and data that were given as objects, which each process is sent when it begins.
+    """
+
+    def __init__(self, workers: int, watcher: Watcher, stop: StopRequest, objects: Objects | None = None):
+        self.workers, self.watcher, self.stop, self.objects = workers, watcher, stop, objects
+        self._heard: Heard = Queue()
         self._alive: list[Worker] = []
 
     def start(self, job: Job) -> None:
         worker = next((worker for worker in self._alive if worker.job is None), None)
         if worker is None:
-            worker = Worker(self._heard)
+            worker = ObjectWorker(self._heard, self.objects) if self.objects else Worker(self._heard)
             self._alive.append(worker)
-        worker.job = job
-        worker.send({"job": job.model_dump(mode="json")})
+        worker.carry_out(job)
 
     def next(self) -> Ended:
         while True:
@@ -111,7 +194,7 @@ class Processes(Engine):
     def close(self) -> None:
         if self.stop:  # they had their time: somebody asked twice
             for worker in self._alive:
-                worker.process.kill()
+                worker.kill()
         else:
             self._stop_busy(signal.SIGTERM)
         for worker in self._alive:

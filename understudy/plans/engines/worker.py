@@ -4,18 +4,22 @@
 the worker, at once: its last checkpoint is what the training goes on from.
 """
 
+import contextlib
 import json
 import os
+import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from multiprocessing.connection import Connection
 from queue import Queue
 from typing import Any
 
 from understudy.errors import FailedTrainingError, UserError
 from understudy.plans.training import Casts, Job, carry_out
+from understudy.recipe.objects import Objects
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.watch import Watcher
 
@@ -68,6 +72,7 @@ def perform(job: Job, casts: Casts, watcher: Watcher, stop: StopRequest) -> Mess
 
 
 def main() -> None:
+    """Serve an engine over standard input and output."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a user's own network prints must not come between the lines
     out.write("\n")  # nor what was printed before and did not end its line
@@ -76,23 +81,39 @@ def main() -> None:
         out.write(json.dumps(message) + "\n")
         out.flush()
 
+    serve((json.loads(line) for line in sys.stdin), send)
+
+
+def serve_objects(engine: Connection, objects: Objects) -> None:
+    """Serve an engine over a pipe, with networks and data that were given as objects."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the engine, which passes it on
+    serve(_received(engine), engine.send, objects)
+
+
+def _received(engine: Connection) -> Iterator[Message]:
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            yield engine.recv()
+
+
+def serve(messages: Iterable[Message], send: Callable[[Message], None], objects: Objects | None = None) -> None:
+    """Carry out the jobs that come as messages, until there are no more."""
     stop, jobs = StopRequest(), Queue[Job | None]()
     busy = threading.Event()
-    threading.Thread(target=_listen, args=(jobs, stop, busy), daemon=True).start()
+    threading.Thread(target=_listen, args=(messages, jobs, stop, busy), daemon=True).start()
     watcher = Telling(send)
     casts: Casts | None = None
     while job := jobs.get():
         if casts is None or casts.trusted != job.trusted:
-            casts = Casts(job.trusted, watcher.downloads)
+            casts = Casts(job.trusted, watcher.downloads, objects or Objects())
         ended = perform(job, casts, watcher, stop)
         busy.clear()
         send(ended)
 
 
-def _listen(jobs: Queue[Job | None], stop: StopRequest, busy: threading.Event) -> None:
+def _listen(messages: Iterable[Message], jobs: Queue[Job | None], stop: StopRequest, busy: threading.Event) -> None:
     try:
-        for line in sys.stdin:
-            message = json.loads(line)
+        for message in messages:
             if "stop" in message:
                 stop.signal_number = message["stop"]
             else:

@@ -1,0 +1,99 @@
+"""The stages of a training: the one place where a node's method becomes stages for its networks."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from understudy import methods
+from understudy.data import Data
+from understudy.errors import UserError
+from understudy.methods import Method
+from understudy.objective import evaluating
+from understudy.plans.node import Node
+from understudy.proposals import PROPOSALS
+from understudy.recipe.build import Cast
+from understudy.recipe.schema import NetworkTable
+from understudy.stage import Stage
+from understudy.training.course import Course
+
+
+def stages_of(node: Node, student: nn.Module, teachers: Sequence[nn.Module], data: Data) -> list[Stage]:
+    """The stages of a node, for its own networks; a student that takes over a part of its teacher gets it in place."""
+    teacher = teachers[0] if teachers else None
+    stages = method_stages(node.method, node.course, node.settings, student, teacher, data)
+    if node.balance:
+        stages = [stage.balanced() for stage in stages]
+    if not teachers and any(stage.objective.reads.teacher for stage in stages):
+        name = methods.find(node.method).name
+        raise UserError(
+            f"method {name!r}: {stages[0].objective} learns from a teacher, and there is none: add a table [teacher] "
+            "(in Python, pass one)"
+        )
+    return stages
+
+
+def planned_stages(node: Node, cast: Cast, teachers: Sequence[NetworkTable]) -> list[Stage]:
+    """The same before any network is trained; networks are made only where taps are proposed from them."""
+    method = methods.find(node.method)
+    if all(node.settings.get(name) is not None for name in method.needed):
+        stages = method(node.course, **node.settings)
+        return [stage.balanced() for stage in stages] if node.balance else stages
+    student = cast.network(node.network, node.seed, node.role)
+    first = [cast.network(table, node.seed, "teacher") for table in teachers[:1]]
+    return stages_of(node, student, first, cast.data)
+
+
+def method_stages(
+    method: str | Method,
+    course: Course,
+    settings: Mapping[str, Any],
+    student: nn.Module,
+    teacher: nn.Module | None,
+    data: Data,
+) -> list[Stage]:
+    """A method's stages; taps that nobody named are proposed from both networks.
+
+    A student that leaves with a part of its teacher is given that part here, in place.
+    """
+    chosen, given = methods.find(method), dict(settings)
+    chosen.check_names(given)
+    if chosen.reads_teacher and teacher is None and chosen.family != "own":
+        raise UserError(f"method {chosen.name!r} learns from a teacher, and there is none")
+    for name in chosen.needed:
+        if given.get(name) is None:
+            if name not in PROPOSALS or teacher is None:
+                raise UserError(f"method {chosen.name!r} needs its setting {name!r}")
+            given[name] = _proposed(name, teacher, student, data)
+    if chosen.grafts is not None and teacher is not None:
+        chosen.grafts(student, teacher, chosen.complete(given))
+        _check_graft(student, chosen.name, data)
+    return chosen(course, **given)
+
+
+def _check_graft(student: nn.Module, method: str, data: Data) -> None:
+    """A grafted student must still be one network from its first layer to the teacher's classifier."""
+    device = next(student.parameters()).device
+    try:
+        with torch.no_grad(), evaluating(student):
+            student(data.example(2, device))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"method {method!r}: the student cannot take over the teacher's classifier ({reason}): what comes after "
+            "its last map must not depend on the number of channels; name other 'maps', or build it anew with a mean "
+            "over the places"
+        ) from error
+
+
+def _proposed(setting: str, teacher: nn.Module, student: nn.Module, data: Data) -> Any:
+    """Traced on the CPU, since the two may be on different devices; each returns to its own."""
+    cpu = torch.device("cpu")
+    homes = [next((p.device for p in network.parameters()), cpu) for network in (teacher, student)]
+    example = data.example(2, homes[1]).to(cpu)  # where the data are, or all of them would move
+    try:
+        return PROPOSALS[setting](teacher.cpu(), student.cpu(), example)
+    finally:
+        for network, home in zip((teacher, student), homes, strict=True):
+            network.to(home)

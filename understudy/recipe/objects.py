@@ -1,0 +1,228 @@
+"""Networks and data that a caller gives as objects, by the names under which a plan refers to them.
+
+A plan is plain data. A network of a call of ``understudy.distill`` stands in it as ``object:student``, and ``Objects``
+holds what that name means, in this process and in workers.
+"""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from understudy import randomness
+from understudy.data import Data
+from understudy.errors import UserError
+from understudy.methods import Method
+from understudy.methods.shared.copies import fresh
+from understudy.models.catalogue import NetworkSpec
+from understudy.models.fingerprints import brief, of_layers, of_network
+from understudy.models.sizes import recognised
+from understudy.objective.term import Expression, as_sum
+from understudy.stage import Stage
+from understudy.taps import inner
+from understudy.training.course import Course
+
+OBJECT = "object:"
+
+
+def is_object(name: str) -> bool:
+    """Whether a plan's name stands for an object.
+
+    >>> is_object("object:student"), is_object("resnet8")
+    (True, False)
+    """
+    return name.startswith(OBJECT)
+
+
+@dataclass
+class GivenNetwork:
+    """A network that was given as a module, or as a function without arguments that makes one.
+
+    Args:
+        called: its part, as in ``"student"``.
+        module: the module; None where a function makes it.
+        make: the function; called anew for each seed, with PyTorch's generator seeded.
+        in_place: the training whose network is the module itself; every other one gets a copy.
+        taught: whether its weights are trained already, as a teacher's: trained here, it begins with fresh ones.
+    """
+
+    called: str
+    module: nn.Module | None = None
+    make: Callable[[], nn.Module] | None = None
+    in_place: str | None = None
+    taught: bool = False
+    _template: nn.Module | None = field(default=None, repr=False)
+    _known: dict[tuple[int, str], str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, called: str, given: "nn.Module | Callable[[], nn.Module]", *, taught: bool = False) -> "GivenNetwork":
+        if isinstance(given, nn.Module):
+            return cls(called, module=given, taught=taught)
+        if not callable(given):
+            raise UserError(
+                f"{called}: give a module, the name of a network, or a function that makes one, not a "
+                f"{type(given).__name__}"
+            )
+        return cls(called, make=given)
+
+    @property
+    def name(self) -> str:
+        return f"{OBJECT}{self.called}"
+
+    def freeze(self) -> None:
+        """Keep a copy of the module as it is now; all trainings begin from it."""
+        if self.module is not None and not self.taught:
+            self._template = self._copied(self.module)
+
+    @property
+    def template(self) -> nn.Module:
+        """The module as it came."""
+        assert self._template is not None
+        return self._template
+
+    def network(self, seed: int, role: str, training: str | None = None) -> nn.Module:
+        """The network with which a training of this seed begins."""
+        if self.module is None:
+            return self._made(seed, role)
+        if training is not None and training == self.in_place:
+            return self.module
+        if not self.taught:
+            return self._copied(self._template or self.module)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(randomness.derived_seed(seed, "weights", role))
+            return fresh(self.module)
+
+    def given(self) -> nn.Module:
+        """The module itself, with its weights as they are: a teacher that is not trained here."""
+        if self.module is None:
+            self.module = self._made(0, "teacher")
+        return self.module
+
+    def begin_with(self, state: Mapping[str, Tensor]) -> bool:
+        """Begin with these weights in place of the module's own; False where they do not fit it."""
+        assert self.module is not None
+        own = {name: value.shape for name, value in self.module.state_dict().items()}
+        if own != {name: value.shape for name, value in state.items()}:
+            return False
+        self.module.load_state_dict(state)
+        self.freeze()
+        return True
+
+    def facts(self) -> dict[str, Any]:
+        """What makes it this network and no other, whatever its weights."""
+        if self.module is None:
+            return {"made_by": _qualified(self.make)}
+        return {
+            "class": class_of(self.module),
+            "layers": brief([of_layers(self.module)]),
+            "parameters": sum(p.numel() for p in self.module.parameters()),
+        }
+
+    def weights(self, seed: int, role: str) -> str:
+        """The digest of layers and weights with which a training of this seed begins."""
+        place = (seed, role) if self.module is None or self.taught else (0, "")
+        if place not in self._known:
+            self._known[place] = of_network(self.network(seed, role))
+        return self._known[place]
+
+    def kinds(self) -> list[object]:
+        """The classes of its modules, and the function that makes it."""
+        kinds: set[type] = {type(module) for module in self.network(0, "student").modules()}
+        made_by = [self.make] if self.make else []
+        return [*sorted(kinds, key=lambda kind: f"{kind.__module__}:{kind.__qualname__}"), *made_by]
+
+    def spec(self, shape: tuple[int, ...], classes: int) -> NetworkSpec | None:
+        """By which name it can be built, where it is of a family that is known here."""
+        return recognised(inner(self.network(0, "student")), shape, classes)
+
+    def _made(self, seed: int, role: str) -> nn.Module:
+        assert self.make is not None
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(randomness.derived_seed(seed, "weights", role))
+            made = self.make()
+        if not isinstance(made, nn.Module):
+            raise UserError(f"{self.called}: its function answers with a {type(made).__name__}, not with a module")
+        return made
+
+    def _copied(self, module: nn.Module) -> nn.Module:
+        try:
+            return copy.deepcopy(module)
+        except Exception as error:  # whatever a user's own class raises
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(
+                f"{self.called}: the module cannot be copied ({reason}): give a function that makes it, as in "
+                "lambda: MyNetwork()"
+            ) from error
+
+
+@dataclass(frozen=True)
+class GivenMethod(Method):
+    """A method of a caller's own terms or stages, which has no name to be found by."""
+
+    told: str = ""
+
+    @classmethod
+    def of(cls, given: "Expression | Sequence[Stage]") -> "GivenMethod":
+        """Terms are pursued on the course that is given beside them; stages have their own."""
+        if isinstance(given, Expression):
+            name, stages, told = "own-terms", partial(_stage_of, given), str(given)
+            reads = as_sum(given).reads.teacher
+        else:
+            listed = tuple(given)
+            if not listed or not all(isinstance(stage, Stage) for stage in listed):
+                raise UserError("method: give a name, a sum of terms, or a list of understudy.Stage")
+            name, stages = "own-stages", partial(_listed, listed)
+            told = "; ".join(f"{stage.name}: {stage.objective}, {stage.course}" for stage in listed)
+            reads = any(stage.objective.reads.teacher for stage in listed)
+        return cls(name, stages, family="own", year=0, paper="your own", reads_teacher=reads, told=told)
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.told}"
+
+
+def _stage_of(terms: Expression, course: Course) -> list[Stage]:
+    """The terms as one stage."""
+    return [Stage("own terms", terms, course)]
+
+
+def _listed(stages: Sequence[Stage], course: Course) -> list[Stage]:
+    """The stages as they are."""
+    return list(stages)
+
+
+@dataclass
+class Objects:
+    """Everything that a plan names and that is no plain data."""
+
+    networks: dict[str, GivenNetwork] = field(default_factory=dict)
+    data: Data | None = None
+    whole: bool = False  # whether data that are read from disk are known by every sample, not by some
+
+    def add(self, network: GivenNetwork) -> str:
+        """The name under which the plan refers to a network."""
+        self.networks[network.name] = network
+        return network.name
+
+    def __getitem__(self, name: str) -> GivenNetwork:
+        if name not in self.networks:
+            raise UserError(f"{name!r} is a network that a call of understudy.distill was given as an object: call it")
+        return self.networks[name]
+
+
+def class_of(network: nn.Module) -> str:
+    """The class of a network, without what wraps it.
+
+    >>> class_of(nn.Linear(1, 1))
+    'torch.nn.modules.linear:Linear'
+    """
+    return _qualified(type(inner(network)))
+
+
+def _qualified(thing: object) -> str:
+    """Module and name of a class or a function; a script is called ``__mp_main__`` in a worker."""
+    module = (getattr(thing, "__module__", None) or "builtins").replace("__mp_main__", "__main__")
+    return f"{module}:{getattr(thing, '__qualname__', type(thing).__name__)}"

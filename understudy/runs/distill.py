@@ -1,0 +1,502 @@
+"""``understudy.distill``: any teacher, any student, any data, one call; a run like any other."""
+
+import io
+import json
+import multiprocessing
+import shutil
+import signal
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import safetensors.torch
+from torch import nn
+
+from understudy import bounds, hardware, methods
+from understudy import data as datasets
+from understudy import recipe as recipes
+from understudy.data.sources import InMemory
+from understudy.errors import UserError
+from understudy.files import SCRATCH
+from understudy.methods import Method
+from understudy.models import load_weights
+from understudy.models import student as product
+from understudy.models.fingerprints import brief, of_network, of_samples, of_values
+from understudy.objective import evaluating
+from understudy.objective.term import Expression
+from understudy.plans import Store
+from understudy.plans.engines.processes import check_sendable
+from understudy.plans.entry import RESULT
+from understudy.plans.training import Casts
+from understudy.recipe import Recipe
+from understudy.recipe.objects import OBJECT, GivenMethod, GivenNetwork, Objects
+from understudy.recipe.schema import AssistantTable, DataTable, MethodTable, NetworkTable, TeacherTable
+from understudy.runs.compile import assistant_of, student_of
+from understudy.runs.folder import GIVEN, RunFolder
+from understudy.runs.planned import engine_of
+from understudy.runs.records import Result, Row
+from understudy.runs.run import Run
+from understudy.settings import Settings
+from understudy.stage import Stage
+from understudy.stored import Stored
+from understudy.taps import Pair, Tap
+from understudy.training import preflight
+from understudy.training.course import Course
+from understudy.training.interrupt import Stopped, listening
+from understudy.training.preflight import Finding
+from understudy.training.records import Figures, StageEnd, TrainingRecord
+from understudy.training.watch import Warner, Watcher
+
+if TYPE_CHECKING:
+    from understudy.export import Exported
+
+BASELINE = "alone"
+Network = nn.Module | str | Callable[[], nn.Module]
+Assistants = Sequence[Network] | Literal["auto"]
+
+
+class Distilled:
+    """A finished run of ``distill``: printed, it is the verdict and the table of results.
+
+    ``student`` is the network that was kept, on validation, of all seeds; ``result`` is everything that was measured,
+    as it stands in ``result.json``; ``folder`` is the run folder, None where none was asked for.
+    """
+
+    def __init__(self, run: "GivenRun", result: Result, student: nn.Module, scratch: "Scratch | None" = None):
+        self.result, self.student = result, student
+        self.folder: Path | None = None if scratch else run.folder.path
+        self._run, self._scratch = run, scratch  # the scratch folder is removed together with this object
+
+    @property
+    def _row(self) -> Row:
+        rows = [row for method in self.result.methods.values() for row in method.trainings]
+        return next(row for row in rows if row.training == self.result.kept)
+
+    @property
+    def figures(self) -> Figures:
+        """The figures of the kept student on the part that the run was measured on, by name."""
+        return dict(self._row.figures)
+
+    @property
+    def validation(self) -> Figures:
+        """The figures by which the student was kept; empty without a validation part."""
+        return dict(self._row.validation)
+
+    @property
+    def teacher_figures(self) -> Figures:
+        """The teacher's; of several, those of what they answer together. Empty without a teacher."""
+        teacher = self.result.teacher
+        return {name: values.mean for name, values in teacher.figures.items()} if teacher else {}
+
+    @property
+    def stages(self) -> list[StageEnd]:
+        """How each stage of the kept student's training ended."""
+        path = self._run.folder.training(self.result.kept) / RESULT
+        return TrainingRecord.read(path, way_out="remove it and call again").stages
+
+    def report(self, page: str | Path | None = None) -> Path:
+        """Write the page of the run; answers with its path, in the run folder unless another place is named."""
+        from understudy.report import write_report  # late: it stands above runs, and draws by matplotlib
+
+        if page is None and self.folder is None:
+            raise UserError("the run has no folder: name a place for the page, as in run.report('report.html')")
+        return write_report(self._run.folder.path, page=Path(page) if page is not None else None)
+
+    def export(self, to: str, out: str | Path | None = None, **options: Any) -> "Exported":
+        """Write the student for another runtime, proved on the run's data: ``"onnx"``, ``"int8"``, ``"torch"``, ...
+
+        Args:
+            out: a file or a folder; by default the run folder.
+            options: see ``understudy.export.export``.
+        """
+        from understudy.export import export  # late: it stands above runs
+
+        if out is None and self.folder is None:
+            raise UserError(f"the run has no folder: name a place for the file, as in run.export({to!r}, 'student')")
+        given = {"data": self._run.cast.data, "teacher": self._run.first_teacher, "network": self.student} | options
+        return export(self._run.folder.path, to, out=out, **given)
+
+    def __str__(self) -> str:
+        from rich.console import Console  # late, as all that shows results: it is slow to import
+
+        from understudy.report.text import show
+
+        console = Console(width=120, record=True, file=io.StringIO())
+        show(self.result, console)
+        return console.export_text().rstrip()
+
+    def __repr__(self) -> str:
+        place = f" in {self.folder}" if self.folder else ""
+        return f"<understudy run{place}: kept {self.result.kept}>"
+
+
+class Scratch:
+    """A folder that is removed together with this object, or at the end of the process."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix=SCRATCH))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
+def distill(
+    teacher: Network | Sequence[Network] | None,
+    student: Network,
+    data: Any,
+    *,
+    method: str | Expression | Sequence[Stage] = "kd",
+    course: Course | None = None,
+    epochs: int | None = None,
+    seeds: int | Sequence[int] = (0,),
+    baseline: bool = False,
+    assistants: Assistants | None = None,
+    settings: Settings | Literal["auto"] | None = None,
+    stored: Stored | None = None,
+    balance: bool = False,
+    out: str | Path | None = None,
+    store: str | Path | None = None,
+    workers: int | None = None,
+    together: bool = False,
+    check: bool = True,
+    accept_weak: bool = False,
+    watcher: Watcher | None = None,
+    **method_settings: Any,
+) -> Distilled:
+    """Train ``student`` to stand in for ``teacher``, after a check of everything, and measure what it is worth.
+
+    >>> run = distill(teacher, student, data, method="fitnets", pair="layer2 -> layer2", epochs=30)  # doctest: +SKIP
+    >>> print(run)  # doctest: +SKIP
+    >>> run.student  # doctest: +SKIP
+
+    Args:
+        teacher: a module, or a function that makes one, or several, for a method that reads them all; they are not
+            changed. None for ``method="alone"``.
+        student: a module, the name of a network such as ``"resnet8"``, or a function without arguments that makes one.
+            A module is trained in place and holds the kept weights in the end; for every seed it begins with the
+            weights with which it came. A name or a function gives each seed weights of its own.
+        data: ``understudy.data.load("cifar10")``, a PyTorch ``Dataset``, a pair of them (train, test), tensors
+            ``(x, y)``, or the name of a data set. Images come between 0 and 1: wrap a module that wants them
+            normalised in ``understudy.models.Normalized``.
+        method: a name of ``understudy.methods``, a sum of terms, or stages of your own.
+        course: how long, in which steps, on which views. ``epochs`` alone changes only that.
+        seeds: the seeds to train on, or how many; what is reported then has a mean and a spread.
+        baseline: train the student alone, too, at equal budget, and judge whether distillation helps.
+        assistants: networks of middle size, modules or names such as ``"plain4"``, each trained as the student is, by
+            the one before it (``method="dgkd"``: by all that are larger); the student learns from the last one.
+            ``"auto"`` takes the network of the student's family whose own figure, in a quick training, is nearest
+            the mean of teacher's and student's.
+        settings: device, precision, memory format, threads. By default (``"auto"``) they follow from what the hardware
+            can do (``Settings.by_rule()``); with ``out`` a run goes on with those that it began with.
+        stored: ``understudy.Stored(views=8)`` asks the teacher once for each view of a sample and keeps its answers.
+        balance: weigh the terms by the sizes of their gradients, not by the method's numbers (``balanced``).
+        out: a run folder. With it, a call that was killed goes on where it was, bit for bit.
+        store: a folder of finished trainings; what is there already is not trained again.
+        workers: trainings at once, each in a process of its own. Call ``distill`` under
+            ``if __name__ == "__main__":`` then, as for a PyTorch ``DataLoader`` with workers.
+        together: all trainings at once in this process, in turn; those of one teacher share its passes.
+        check: run the pre-flight check first.
+        accept_weak: go on with a teacher that answers at chance level.
+        watcher: is told how the trainings go: ``understudy.Lines()`` prints a line for each epoch. Without one, what is
+            worth a line is a warning.
+        method_settings: the method's own, such as ``temperature=4``.
+    """
+    _refuse_import_in_worker()
+    call = _Call(method, method_settings, course, epochs, baseline)
+    for description, called in ((call.course, "course"), (settings, "settings"), (stored, "stored")):
+        bounds.check(description, called)
+    objects = Objects(whole=store is not None)
+    recipe = Recipe(
+        seeds=_seeds(seeds),
+        data=_data(data, objects),
+        **_teachers(teacher, objects, accept_weak=accept_weak),
+        student=_network(student, "student", objects),
+        train=call.course,
+        methods=call.tables(_assistants(assistants, call, objects, teacher), balance=balance),
+        settings=_settings(settings, out, None if together else workers),
+        stored=stored,
+    )
+    shown = watcher or Warner()
+    casts = Casts(progress=shown.downloads, objects=objects)
+    scratch = None if out is not None else Scratch()
+    folder = scratch.path if scratch else Path(out or "")
+    with listening() as stop, ExitStack() as stack:
+        for network in objects.networks.values():
+            network.freeze()
+            if network.taught:
+                stack.enter_context(evaluating(network.given()))
+        alone = not together and (workers is None or workers == 1)
+        if not alone and not together:
+            check_sendable(objects, [call.method])
+        run = GivenRun(
+            recipe,
+            folder,
+            in_place=alone,
+            casts=casts,
+            watcher=shown,
+            stop=stop,
+            store=Store(Path(store)) if store is not None else None,
+            **engine_of(recipe.settings, workers, together=together, objects=objects),
+        )
+        try:
+            result = run.checked(check=check)
+        except Stopped as stopped:
+            saved = f"the same call goes on from {out}" if out is not None else "with out= it could be gone on with"
+            raise KeyboardInterrupt(f"stopped by {signal.Signals(stopped.signal_number).name}; {saved}") from None
+        return Distilled(run, result, run.kept(result), scratch)
+
+
+class GivenRun(Run):
+    """A run of networks and data that were given as objects.
+
+    Args:
+        in_place: whether a module that was given is trained itself in the first seed's training.
+    """
+
+    def __init__(self, recipe: Recipe, out: Path, *, in_place: bool, **options: Any):
+        super().__init__(recipe, out, **options)
+        self.objects: Objects = self.casts.objects
+        for name, training in self._trained_objects().items():
+            self.objects[name].in_place = training if in_place else None
+        if len(recipe.seeds) > 1 and recipe.student.network in self.trained_modules:
+            self.notes.append(
+                "the student was given as a module: each seed begins with the same weights, and seeds differ in the "
+                "order and augmentation of samples, dropout, and what terms own; give a function or a name for fresh "
+                "weights"
+            )
+
+    def checked(self, *, check: bool) -> Result:
+        """Look at the folder and at everything that can go wrong, then execute."""
+        self.folder.look(recipes.write(self.recipe))
+        self._go_on_with_weights()
+        if check and not self.complete:
+            findings = list(self.check())
+            preflight.passes(findings)
+            for line in _lines(findings, self.recipe):
+                self.watcher.note(line)
+        return self.execute()
+
+    def begin(self) -> None:
+        """Keep the weights with which modules came, from which every seed begins and a stopped run goes on."""
+        for name, network in self.trained_modules.items():
+            path = self._weights_of(name)
+            if not path.exists():
+                product.save_weights(path, network.template.state_dict())
+
+    @property
+    def measuring(self) -> float:
+        """A call that trains for a moment is not measured for seconds."""
+        trained = sum(float(record.get("seconds") or 0.0) for record in self.execution.done.values())
+        return min(1.0, max(0.02, trained / 60))
+
+    def kept(self, result: Result) -> nn.Module:
+        """The student that was kept, in the module that was given; modules of assistants hold their weights, too."""
+        for name, training in self._trained_objects().items():
+            module = self.objects[name].module
+            if module is not None:
+                kept = result.kept if name == self.recipe.student.network else training
+                product.prepare(module, self.folder.training(kept))
+                load_weights(module, self.folder.training(kept) / product.WEIGHTS)
+                module.eval()
+        given = self.objects.networks.get(self.recipe.student.network)
+        module = given.module if given else None
+        return module if module is not None else self.trained(result.kept).eval()
+
+    @property
+    def first_teacher(self) -> nn.Module | None:
+        return next((network.given() for network in self.objects.networks.values() if network.taught), None)
+
+    @property
+    def trained_modules(self) -> dict[str, GivenNetwork]:
+        """The modules that are trained here, by their names in the plan."""
+        found = self.objects.networks.items()
+        return {name: network for name, network in found if network.module is not None and not network.taught}
+
+    def _trained_objects(self) -> dict[str, str]:
+        """Of every object that is trained, the training of the first seed."""
+        name, seed = list(self.recipe.methods)[-1], self.recipe.seeds[0]
+        listed = self.recipe.methods[name].assistants
+        found = {
+            assistant.network: assistant_of(name, place, assistant.network, seed)
+            for place, assistant in enumerate(listed if listed != "auto" else (), start=1)
+        }
+        found[self.recipe.student.network] = student_of(name, seed)
+        return {network: training for network, training in found.items() if network in self.objects.networks}
+
+    def _go_on_with_weights(self) -> None:
+        for name, network in self.trained_modules.items():
+            path = self._weights_of(name)
+            if path.exists():
+                network.begin_with(safetensors.torch.load_file(path))
+
+    def _weights_of(self, name: str) -> Path:
+        return self.folder.path / GIVEN / f"{name.removeprefix(OBJECT)}.safetensors"
+
+
+class _Call:
+    """The method of a call with its settings and its course."""
+
+    def __init__(
+        self,
+        method: str | Expression | Sequence[Stage],
+        own: Mapping[str, Any],
+        course: Course | None,
+        epochs: int | None,
+        baseline: bool,
+    ):
+        self.given = method if isinstance(method, str) else GivenMethod.of(method)
+        self.method = methods.find(self.given)
+        self.name = self.method.name
+        stages = None if isinstance(method, (str, Expression)) else list(method)
+        if stages is not None and (course is not None or epochs is not None):
+            raise UserError(
+                "course and epochs are not taken beside stages of your own: each stage holds its own course"
+            )
+        course = course or (_course_of(stages) if stages else Course())
+        self.course = replace(course, epochs=epochs) if epochs is not None else course
+        if own and not isinstance(method, str):
+            raise UserError(f"{', '.join(own)}: settings belong to a method by name; terms and stages hold their own")
+        _check_names(self.method, own)
+        self.settings = {name: _plain(self.name, name, value) for name, value in own.items()}
+        self.baseline = baseline and self.name != BASELINE
+
+    def tables(self, assistants: Any, *, balance: bool) -> dict[str, MethodTable]:
+        """The methods of the run; the student alone first, where it is compared with."""
+        own = MethodTable(
+            method=self.given, settings=self.settings, train=self.course, balance=balance, assistants=assistants
+        )
+        alone = {BASELINE: MethodTable(method=BASELINE, train=self.course)} if self.baseline else {}
+        return {**alone, self.name: own}
+
+
+def _course_of(stages: Sequence[Stage]) -> Course:
+    """The budget of several stages: all of their epochs, on the last one's course."""
+    return replace(stages[-1].course, epochs=sum(stage.course.epochs for stage in stages))
+
+
+def _check_names(method: Method, own: Mapping[str, Any]) -> None:
+    """What belongs to the call or to the course is no setting of a method."""
+    for name in (described.name for described in fields(Course)):
+        if name in own and name not in method.settings:
+            raise UserError(f"{name} belongs to the course: course=understudy.Course({name}=...)")
+    if "seed" in own and "seed" not in method.settings:
+        raise UserError(f"a call has seeds: seeds=[{own['seed']}]")
+    method.check_names(own)
+
+
+def _plain(method: str, name: str, value: Any) -> Any:
+    """A setting as plain data, as a recipe would hold it."""
+
+    def told(thing: Any) -> Any:
+        if isinstance(thing, (Pair, Tap)):
+            return str(thing)
+        if callable(getattr(thing, "tolist", None)):  # numbers of NumPy, small tensors
+            return thing.tolist()
+        raise TypeError(type(thing).__name__)
+
+    try:
+        return json.loads(json.dumps(value, default=told))
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"method {method!r}: {name} = {value!r}: a setting is a plain value, not a {type(value).__name__}; "
+            "for anything else pass terms, as in method=CE() + KD()"
+        ) from error
+
+
+def _settings(settings: Settings | Literal["auto"] | None, out: str | Path | None, workers: int | None) -> Settings:
+    """The settings that are given, those with which the run began, or those that follow by rule."""
+    if settings is not None and settings != "auto":
+        return settings
+    begun = RunFolder(Path(out)).settings() if out is not None else None
+    return begun or Settings.by_rule(threads=hardware.threads_each(workers or 1))
+
+
+def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    if isinstance(seeds, int) and seeds < 1:
+        raise UserError(f"seeds={seeds}: give a number of seeds above 0, or the seeds themselves, as in seeds=[0]")
+    listed = tuple(range(seeds)) if isinstance(seeds, int) else tuple(int(seed) for seed in seeds)
+    if not listed or len(set(listed)) != len(listed) or min(listed) < 0:
+        raise UserError(f"seeds={seeds!r}: give each seed once, a whole number from 0 on")
+    return listed
+
+
+def _data(data: Any, objects: Objects) -> DataTable:
+    """The data under a name that says what they hold."""
+    given = objects.data = datasets.as_data(data)
+    parts = [part for part in (given.train, given.validation) if part is not None]
+    source = given.train.source
+    samples = of_samples(source) if isinstance(source, InMemory) else ""  # others may take long to read
+    digest = brief([*(of_values(part.ids) for part in parts), of_values(source.targets), samples])
+    return DataTable(name=f"{OBJECT}{digest}", validation=len(given.validation) if given.validation else 0)
+
+
+def _network(network: Network, called: str, objects: Objects) -> NetworkTable:
+    if isinstance(network, str):
+        return NetworkTable(network=network)
+    given = GivenNetwork.of(called, network)
+    return NetworkTable(network=objects.add(given), settings=given.facts())
+
+
+def _teachers(teacher: Network | Sequence[Network] | None, objects: Objects, *, accept_weak: bool) -> dict[str, Any]:
+    """The teachers as a recipe has them: one, several, or none."""
+    listed = [] if teacher is None else list(teacher) if isinstance(teacher, (list, tuple)) else [teacher]
+    tables = []
+    for number, network in enumerate(listed, start=1):
+        called = "teacher" if len(listed) == 1 else f"teacher{number}"
+        if isinstance(network, str):
+            raise UserError(
+                f"{called}: {network!r} names a network without its weights: build it and load them, as in "
+                f"understudy.models.build({network!r}) or understudy.load(FOLDER), and pass the module"
+            )
+        given = GivenNetwork.of(called, network, taught=True)
+        name, weights = objects.add(given), f"{OBJECT}{of_network(given.given())}"
+        tables.append(TeacherTable(network=name, settings=given.facts(), weights=weights, accept_weak=accept_weak))
+    return {"teacher": tables[0]} if len(tables) == 1 else {"teachers": tuple(tables)}
+
+
+def _assistants(assistants: Assistants | None, call: _Call, objects: Objects, teacher: Any) -> Any:
+    if assistants is None and call.method.needs_assistants:
+        assistants = "auto"
+    if not assistants:
+        return ()
+    if not call.method.reads_teacher or isinstance(call.given, Method):
+        raise UserError("assistants learn by a method with a teacher, by its name, as in method='takd'")
+    if teacher is None:
+        raise UserError("assistants learn from a teacher, and there is none")
+    if assistants == "auto":
+        if isinstance(teacher, (list, tuple)) and len(teacher) > 1:
+            raise UserError("choosing an assistant needs a single teacher: name the assistants")
+        if objects.data is not None and objects.data.validation is None:
+            raise UserError("choosing an assistant needs a validation part: name the assistants, or give one")
+        return assistants
+    tables = [_network(network, f"assistant{place}", objects) for place, network in enumerate(assistants, start=1)]
+    return tuple(AssistantTable(**dict(table)) for table in tables)
+
+
+def _lines(findings: Sequence[Finding], recipe: Recipe) -> Iterator[str]:
+    """Those of the findings that are worth a line to a caller.
+
+    Data and teacher are the caller's own, and what is said of a stage as a whole, its training says again. What stored
+    answers cost and gain is for callers who asked for them, though nothing is wrong with it.
+    """
+    several = len(recipe.methods) > 1
+    for finding in findings:
+        subject = finding.subject
+        for name in recipe.methods:
+            subject = subject if several else subject.removeprefix(f"{name}, ")
+        stage = next((part for part in (subject, subject.partition(", ")[2]) if part.startswith("stage")), "")
+        detail = "," in stage
+        worth = detail and finding.level == "warning"
+        worth |= detail and recipe.stored is not None and finding.subject.endswith(preflight.ABOUT_STORED)
+        if worth or finding.subject == preflight.ABOUT_IMAGES:
+            yield f"{subject}: {finding.text}"
+
+
+def _refuse_import_in_worker() -> None:
+    """A worker imports the main script; a call at its top level would start workers of its own without end."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise UserError(
+            'call understudy.distill(..., workers=...) under if __name__ == "__main__": each worker imports the script'
+        )
