@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import subprocess
 import sys
 
 import pytest
@@ -12,7 +13,7 @@ import typer
 from tests.runs.test_path import SEARCH
 from understudy import hardware
 from understudy import recipe as recipes
-from understudy.cli import app, main
+from understudy.cli import SUMMARIES, app, main
 from understudy.plans.engines import Here
 from understudy.plans.engines import processes as engine_processes
 from understudy.plans.training import Casts
@@ -55,6 +56,14 @@ def test_every_command_has_help_with_an_example(understudy, command):
     code, out, _ = understudy(command, "--help")
     assert code == 0
     assert f"understudy {command}" in out.split("Example", 1)[1]
+
+
+def test_the_list_of_commands_says_what_each_command_says_of_itself_and_imports_none():
+    for name, command in typer.main.get_command(app).commands.items():
+        assert SUMMARIES[name] == " ".join(command.help.strip().split("\n\n")[0].split())
+    imported = "[name for name in understudy.cli.SUMMARIES if 'understudy.cli.' + name in sys.modules]"
+    code = f"import sys, understudy.cli; print({imported})"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_the_whole_is_introduced_and_an_unknown_command_is_a_mistake(understudy):

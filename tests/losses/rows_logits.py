@@ -9,9 +9,7 @@ from torch import Tensor
 
 from tests.losses.table import BATCH, CLASSES, LOGITS, Row, kl, labels, normal, softmax
 from understudy import losses
-from understudy._losses._decoupled import standardised
 from understudy._losses._logits import bounded_temperature, reverse_gradient
-from understudy._losses._logits_regression import noisy_logits
 from understudy.losses import (
     batch_correlation,
     class_correlation,
@@ -28,6 +26,8 @@ from understudy.losses import (
     rocket_hint,
     standardised_kd,
 )
+from understudy.methods.noisy_teacher import noisy_logits
+from understudy.methods.standardised_kd import standardised
 from understudy.precision import wide
 
 

@@ -5,13 +5,14 @@ import pytest
 import torch
 
 from understudy._losses import _neurons
-from understudy._losses._boundaries import bn_margin
-from understudy._losses._channels import masked
-from understudy._losses._information import raw_of_variance
 from understudy._losses._maps import class_activation_maps
 from understudy.errors import UserError
 from understudy.losses import attention_transfer, fsp, ickd, nst, ofd, vid
+from understudy.methods.mgd import masked
+from understudy.methods.neurons import select_neurons
+from understudy.methods.ofd import bn_margin
 from understudy.methods.shared.maps import on_common_grid, products
+from understudy.methods.vid import raw_of_variance
 
 
 def test_the_margin_is_the_mean_of_the_negative_answers():
@@ -49,16 +50,16 @@ def test_the_means_of_the_own_and_of_the_other_classes():
 
 def test_selected_neurons_tell_much_and_do_not_repeat_each_other():
     tells = torch.tensor([[0.9, 0.5], [0.9, 0.5], [0.5, 0.8], [0.5, 0.5]]) * 5
-    assert _neurons.select_neurons(tells, 2, redundancy=0.0).tolist() == [0, 1]
-    assert 2 in _neurons.select_neurons(tells, 2, redundancy=20.0).tolist()
-    assert _neurons.select_neurons(tells, 1, cost=torch.tensor([1.0, 1.0, 1.0, -1.0])).tolist() == [3]
+    assert select_neurons(tells, 2, redundancy=0.0).tolist() == [0, 1]
+    assert 2 in select_neurons(tells, 2, redundancy=20.0).tolist()
+    assert select_neurons(tells, 1, cost=torch.tensor([1.0, 1.0, 1.0, -1.0])).tolist() == [3]
     with pytest.raises(UserError, match="cannot select 5 neurons"):
-        _neurons.select_neurons(tells, 5)
+        select_neurons(tells, 5)
 
 
 def test_selection_settles_at_the_mean_field():
     tells = torch.rand(20, 6, generator=torch.Generator().manual_seed(0))
-    few, many = (_neurons.select_neurons(tells, 8, redundancy=3.0, iterations=n) for n in (50, 500))
+    few, many = (select_neurons(tells, 8, redundancy=3.0, iterations=n) for n in (50, 500))
     assert few.tolist() == many.tolist()
 
 

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from tests.terms.table import CLASSES, Net, networks
-from understudy import Objective, UserError
+from understudy import Objective, UserError, bounds
 from understudy._terms.class_distance import ClassMeans
 from understudy._terms.factor_transfer import Factors
-from understudy._terms.neurons import Selected
-from understudy._terms.ofd import Overhaul
 from understudy.methods import find
+from understudy.methods.neurons import Selected
+from understudy.methods.ofd import Overhaul
 from understudy.settings import Settings
 from understudy.terms import AB, AT, FSP, OFD, ClassSpread, GradientAT, Neurons, Term
 from understudy.training.course import Course
@@ -172,7 +172,7 @@ def test_neurons_are_selected_by_the_classifier_or_by_name():
     assert named.owned["neurons"](vectors[:, [2, 5]]).shape == (4, 2)
     for wrong in ({"share": 0.0}, {"selected": ()}, {"selected": (1, 1)}):
         with pytest.raises(UserError):
-            Neurons("fc:input -> fc:input", **wrong)
+            bounds.check(Neurons("fc:input -> fc:input", **wrong), "term")
     with pytest.raises(UserError, match="has 12 neurons"):
         bound(Neurons("fc:input -> fc:input", selected=(12,)), teacher, student)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tests.terms.rows_features_b import EMBEDDING, HEADS, MAPS, ROWS, STAGES
 from tests.terms.table import CLASSES, Net, Row, networks
-from understudy import Objective, UserError, losses
+from understudy import Objective, UserError, bounds, losses
 from understudy._losses._maps import class_activation_maps
 from understudy.methods.shared.maps import BatchNorm
 from understudy.proposals import PLACEHOLDERS, PROPOSALS
@@ -220,7 +220,6 @@ def test_a_single_value_for_each_channel_is_normalised_by_the_running_ones():
     [
         lambda: MGD(MAPS, ratio=1.0),
         lambda: Review(()),
-        lambda: OFA(MAPS),
         lambda: SRRL(MAPS, HEADS, features=0.0, logits=0.0),
         lambda: DarkRank(EMBEDDING, list_length=9),
         lambda: DarkRank(EMBEDDING, beta=0.5),
@@ -230,4 +229,4 @@ def test_a_single_value_for_each_channel_is_normalised_by_the_running_ones():
 )
 def test_settings_that_make_no_sense_are_refused(wrong):
     with pytest.raises(UserError):
-        wrong()
+        bounds.check(wrong(), "term")

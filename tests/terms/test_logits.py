@@ -54,7 +54,7 @@ def logits(seed: int, size: int = 6) -> Tensor:
 def test_noise_is_each_samples_own_and_leaves_the_others_alone():
     same = logits(0, 1).expand(400, -1)  # one answer 400 times, by student and teacher
     torch.manual_seed(5)
-    values = NoisyTeacher(sigma=0.5, share=0.3).loss(reading(same, same), None)
+    values = NoisyTeacher(sigma=0.5, share=0.3, reduce="sum").loss(reading(same, same), None)
     disturbed = values[values > 0]
     assert 80 < len(disturbed) < 160
     assert len(disturbed.unique()) == len(disturbed)
@@ -91,7 +91,7 @@ def test_an_unsure_teacher_counts_less():
         assert sure > 1.5 * unsure
     alike = (mean,) * 8
     certain = Confidence(8).loss(reading(student, mean, samples=alike), None)
-    torch.testing.assert_close(certain, LogitRegression().loss(reading(student, mean), None))
+    torch.testing.assert_close(certain, LogitRegression(Confidence().reduce).loss(reading(student, mean), None))
 
 
 @pytest.mark.parametrize("dropout", [nn.Identity(), nn.Dropout(0.0)], ids=["none", "of 0"])

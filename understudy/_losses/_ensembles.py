@@ -6,7 +6,6 @@ classes too, times a multiplier). So do label smoothing (``cross_entropy(label_s
 ``virtual_teacher_kd`` with a uniform teacher, weighted by the smoothing.
 """
 
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -15,81 +14,9 @@ from torch import Tensor
 
 from understudy.errors import UserError
 from understudy.methods.kd import kd
-from understudy.methods.shared.logits import Form, check_same, check_stack, divergence, one_hot, split
+from understudy.methods.shared.logits import Form, check_same, check_stack, divergence, split
 from understudy.objective.labels import cross_entropy
 from understudy.precision import wide
-
-
-def ensemble_kd(
-    student_logits: Tensor,
-    teachers_logits: Tensor,
-    *,
-    temperature: float = 4.0,
-    weights: Tensor | Sequence[float] | None = None,
-    average: Literal["probabilities", "logits"] = "probabilities",
-    squared: bool = True,
-    form: Form = "kl",
-) -> Tensor:
-    """Several teachers: KD towards the average of their soft targets, one value per sample.
-
-    ``T^2 KL(sum_k w_k softmax(t_k/T) || softmax(s/T))``, or with ``softmax(sum_k w_k t_k / T)``
-
-    Args:
-        student_logits: (N, C).
-        teachers_logits: of K teachers, (K, N, C).
-        temperature: T of all.
-        weights: of the teachers, (K), or for each sample too, (K, N); brought to the sum 1. None: all alike.
-        average: of the softened probabilities (You et al.) or of the logits (Ba & Caruana's ensembles).
-        squared: multiply by T^2.
-        form: ``"kl"`` or ``"ce"``, as in ``kd``.
-
-    Weight in the objective: beside the labels' cross-entropy and a triplet term on features; the paper's weights
-    were not found. Mean over the batch.
-    Reference: You, Xu, Xu, Tao, "Learning from multiple teacher networks", KDD 2017.
-    Differences: the paper is known to us from its abstract and from memory. The sum of the teachers' separate
-    divergences (``mutual_kl(reduce="sum")``) has K times this one's gradient and another value.
-    """
-    check_stack(student_logits, teachers_logits, what="the teachers' logits")
-    share = _shares(weights, teachers_logits).unsqueeze(-1)
-    teachers = wide(teachers_logits) / temperature
-    if average == "logits":
-        target = F.log_softmax((share * teachers).sum(0), dim=-1)
-    elif average == "probabilities":
-        target = (share.log() + F.log_softmax(teachers, dim=-1)).logsumexp(0)
-    else:
-        raise UserError(f"average is 'probabilities' or 'logits', not {average!r}")
-    student = F.log_softmax(wide(student_logits) / temperature, dim=-1)
-    value = divergence(student, target, form=form)
-    return value * temperature**2 if squared else value
-
-
-def majority_vote(teachers_logits: Tensor) -> Tensor:
-    """The class that most of the K teachers answer, (N), from (K, N, C); ties go to the larger mean probability.
-
-    ``argmax_c sum_k [argmax t_k = c]``
-    """
-    classes = teachers_logits.shape[-1]
-    logits = wide(teachers_logits)
-    votes = one_hot(logits.argmax(-1), classes).sum(0)
-    return (votes + 0.5 * logits.softmax(-1).mean(0)).argmax(-1)
-
-
-def vote_cross_entropy(student_logits: Tensor, teachers_logits: Tensor) -> Tensor:
-    """Several teachers: cross-entropy with the class that most of them answer, one value per sample.
-
-    ``-log softmax(s)_v``, v the majority's vote
-
-    Args:
-        student_logits: (N, C).
-        teachers_logits: of K teachers, (K, N, C).
-
-    Weight in the objective: in the place of the labels, or of soft targets where these are not known; mean.
-    Reference: You, Xu, Xu, Tao, "Learning from multiple teacher networks", KDD 2017, which votes on the order of
-    triplets (a loss on features); the vote on labels is the same idea on answers.
-    Differences: ties go to the class of the larger mean probability.
-    """
-    check_stack(student_logits, teachers_logits, what="the teachers' logits")
-    return cross_entropy(student_logits, majority_vote(teachers_logits))
 
 
 def mutual_kl(
@@ -232,61 +159,3 @@ def dkpp(
     shuffled = torch.cat([teacher.gather(-1, top), teacher.gather(-1, others).gather(-1, permutation)], dim=-1)
     in_order = student.gather(-1, torch.cat([top, others], dim=-1))
     return divergence(in_order, shuffled, form=form) * temperature**2
-
-
-def virtual_teacher(
-    labels: Tensor, classes: int, *, correct: float = 0.99, dtype: torch.dtype = torch.float32
-) -> Tensor:
-    """A teacher made by hand, always right: ``u_y = a, u_c = (1 - a) / (C - 1)``, (N, C) from labels (N) or (N, C)."""
-    target = labels.to(dtype) if labels.is_floating_point() else one_hot(labels, classes, dtype)
-    if target.ndim != 2 or target.shape[-1] != classes:
-        raise UserError(f"labels {tuple(labels.shape)} are no class numbers, nor distributions over {classes} classes")
-    rest = (1 - correct) / (classes - 1)
-    return rest + (correct - rest) * target
-
-
-def virtual_teacher_kd(
-    student_logits: Tensor,
-    labels: Tensor,
-    *,
-    correct: float = 0.99,
-    temperature: float | None = 20.0,
-    student_temperature: float = 1.0,
-) -> Tensor:
-    """Teacher-free KD (Tf-KD_reg): the divergence from a teacher made by hand; one value per sample.
-
-    ``KL(softmax(u/T) || softmax(s/T_s))``, ``u_y = a``, ``u_c = (1 - a) / (C - 1)`` for all other classes; without
-    temperature ``KL(u || softmax(s/T_s))``, which for a of 1 / C is label smoothing's part
-
-    Args:
-        student_logits: (N, C).
-        labels: class numbers (N) or distributions (N, C).
-        correct: a, 0.99 in the authors' code (the paper: at least 0.9, from memory).
-        temperature: T, 20, which softens the probabilities u themselves, as the authors' code does; None: u as it is.
-        student_temperature: T_s, 1 in the authors' code.
-
-    Weight in the objective: ``(1 - 0.1) CE + 0.1 * 100 * mean over batch and classes`` in the authors' ResNet-18
-    recipe for CIFAR-100 (the multiplier changes by network): there, with 100 classes, 0.1 times this one's mean.
-    Reference: Yuan et al., "Revisiting knowledge distillation via label smoothing regularization", CVPR 2020.
-    Differences: softening probabilities instead of logits makes the target nearly uniform (exp(a / T) at most, to 1):
-    the code is followed. The paper's text softens the student's answer as well (from memory): ``student_temperature``.
-    """
-    student = F.log_softmax(wide(student_logits) / student_temperature, dim=-1)
-    target = virtual_teacher(labels, student.shape[-1], correct=correct, dtype=student.dtype)
-    check_same(student, target, what="the logits and the labels' distributions")
-    if temperature is not None:
-        target = (target / temperature).softmax(-1)
-    return (torch.xlogy(target, target) - target * student).sum(-1)
-
-
-def _shares(weights: Tensor | Sequence[float] | None, teachers: Tensor) -> Tensor:
-    """The teachers' weights with sum 1: (K, 1), or (K, N) for weights by sample."""
-    count, batch = teachers.shape[:2]
-    if not isinstance(weights, Tensor):  # made on the device, which would wait for a copy
-        listed = [1.0] * count if weights is None else weights
-        numbers = [torch.full((1,), weight, device=teachers.device) for weight in listed]
-        weights = torch.cat([torch.zeros(0, device=teachers.device), *numbers])
-    given = weights.to(teachers.device, wide(teachers).dtype)
-    if given.shape not in ((count,), (count, batch)):
-        raise UserError(f"weights {tuple(given.shape)} of {count} teachers: one for each, or ({count}, {batch})")
-    return (given / given.sum(0)).reshape(count, -1)

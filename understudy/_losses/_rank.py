@@ -3,10 +3,8 @@
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from understudy.errors import UserError
 from understudy.methods.shared.relations import distances, flat, one_batch
 
 
@@ -52,34 +50,6 @@ def darkrank(
     return (theirs.exp() * (theirs - ours)).sum(1)
 
 
-def relative_dissimilarity(student: Tensor, *teachers: Tensor, margin: float = 0.5) -> Tensor:
-    """The triplets of "Learning from multiple teachers": who is nearer, as most of the teachers see it.
-
-    ``mean_(j, k) max(0, d(s_i, s_j) - d(s_i, s_k) + margin)`` over all pairs of others, j the one that more teachers
-    see nearer to i; a pair on which they are divided counts as 0. The mean over the samples i is the mean over all
-    triplets of the batch
-
-    Args:
-        student: a hidden value (N, ...).
-        teachers: one hidden value (N, ...) of each teacher, each of its own width.
-        margin: how much nearer j must be; with 0 a student in the teachers' order has no loss. The paper's value
-            and the weight of the term are not known to us. Memory grows with N^3.
-
-    Reference: You, Xu, Xu, Tao, "Learning from multiple teacher networks", KDD 2017.
-    Differences: the form is from the abstract and from memory. Whether the paper draws triplets, which distance it
-    takes, and what it does where the vote is divided was not to be found: all triplets, Euclidean, no loss.
-    """
-    if not teachers:
-        raise UserError("relative_dissimilarity needs a teacher at least, whose order the student learns")
-    for teacher in teachers:
-        one_batch(student, teacher)
-    votes = torch.stack([_farther(distances(flat(teacher))) for teacher in teachers]).sum(0)
-    own = distances(flat(student))
-    hinge = F.relu(own.unsqueeze(2) - own.unsqueeze(1) + margin)
-    others = len(own) - 1
-    return torch.where(votes > 0, hinge, 0.0).sum((1, 2)) / max(1, others * (others - 1) // 2)
-
-
 def _orders(length: int, device: torch.device) -> Tensor:
     """All permutations, (length!, length), as ``itertools`` lists them, made on the device: a copy would wait."""
     orders = torch.zeros(1, 0, dtype=torch.long, device=device)
@@ -94,10 +64,3 @@ def _log_likelihood(scores: Tensor) -> Tensor:
     """Of the order in which the scores stand: each is drawn first among those that are left (Plackett-Luce)."""
     left = scores.flip(-1).logcumsumexp(-1).flip(-1)
     return (scores - left).sum(-1)
-
-
-def _farther(distance: Tensor) -> Tensor:
-    """(i, j, k): 1 where k is farther from i than j is, -1 where it is nearer; 0 with i among them."""
-    itself = torch.eye(len(distance), dtype=torch.bool, device=distance.device)
-    degenerate = itself.unsqueeze(1) | itself.unsqueeze(2)
-    return torch.where(degenerate, 0.0, (distance.unsqueeze(1) - distance.unsqueeze(2)).sign())

@@ -9,65 +9,10 @@ from math import exp, factorial
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from understudy.errors import UserError
-from understudy.methods.shared.relations import distances, inner_products, unit, vectors
-
-
-def rkd_distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """Relational distillation by distance: all distances between samples, each in units of their mean.
-
-    ``mean_j huber(d^S_ij / mean d^S, d^T_ij / mean d^T)``, ``d_ij = || f_i - f_j ||``, ``huber`` quadratic below 1;
-    the mean over the samples i is the loss
-
-    Args:
-        student, teacher: (N, ...); everything after the batch is one vector. The paper's weight is 1 for metric
-            learning; CRD's benchmark has 25 (with 50 for angles).
-
-    Reference: Park, Kim, Lu, Cho, "Relational knowledge distillation", CVPR 2019.
-    Differences: the paper sums over all pairs; the authors' code, like this, takes the mean over all N^2 of them, of
-    which the N of a sample with itself are 0. The mean distance is over pairs of unequal samples, as in the code.
-    """
-    own, other = vectors(student, teacher)
-    return F.smooth_l1_loss(_relative(distances(own)), _relative(distances(other)), reduction="none").mean(1)
-
-
-def rkd_angle(student: Tensor, teacher: Tensor) -> Tensor:
-    """Relational distillation by angle: the cosine at each sample of the triangle that it forms with two others.
-
-    ``mean_jk huber(cos^S_jik, cos^T_jik)``, ``cos_jik = <f_j - f_i, f_k - f_i> / (|| f_j - f_i || || f_k - f_i ||)``;
-    the mean over the samples i is the loss
-
-    Args:
-        student, teacher: (N, ...). The paper's weight is 2 (beside 1 for distances); CRD's benchmark has 50.
-            Memory grows with N^3 and N^2 times the width.
-
-    Reference: Park, Kim, Lu, Cho, "Relational knowledge distillation", CVPR 2019.
-    Differences: the paper sums over all triplets; the authors' code, like this, takes the mean over all N^3, those of
-    equal corners included. Two equal samples get no gradient here where the code divides by nearly 0.
-    """
-    own, other = vectors(student, teacher)
-    return F.smooth_l1_loss(_cosines(own), _cosines(other), reduction="none").mean((1, 2))
-
-
-def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
-    """Similarity-preserving distillation: inner products between samples, each row scaled to length 1.
-
-    ``1/N sum_j (G^S_ij - G^T_ij)^2``, ``G = rows of F F^T by their length``; the mean over the samples i is the
-    paper's ``1/N^2 || G^T - G^S ||_F^2``
-
-    Args:
-        student, teacher: (N, ...), maps as they are. Weight 3000 in CRD's benchmark and (from memory) in the paper;
-            for several pairs of taps the paper sums.
-
-    Reference: Tung, Mori, "Similarity-preserving knowledge distillation", ICCV 2019.
-    Differences: none known; a sample whose products are all 0 keeps a row of zeros.
-    """
-    own, other = vectors(student, teacher)
-    difference = unit(inner_products(own)) - unit(inner_products(other))
-    return difference.square().mean(1)
+from understudy.methods.shared.relations import inner_products, unit, vectors
 
 
 def correlation_congruence(
@@ -126,46 +71,8 @@ def correlation_of_differences(student: Tensor, teacher: Tensor) -> Tensor:
     return (error * others).sum(1) / max(1, len(error) - 1)
 
 
-def pkt(student: Tensor, teacher: Tensor, *, itself: bool = True, epsilon: float = 1e-7) -> Tensor:
-    """Probabilistic knowledge transfer: each sample's neighbours as a distribution, matched by KL.
-
-    ``1/N sum_j p_ij log(p_ij / q_ij)``, ``p_ij = K(t_i, t_j) / sum_k K(t_i, t_k)``, ``q`` the student's,
-    ``K(x, y) = (cos(x, y) + 1) / 2``; the mean over the samples i is the authors' code's loss
-
-    Args:
-        student, teacher: (N, ...). Weight 30000 in CRD's benchmark, which goes with the mean over all N^2 pairs.
-        itself: count a sample among its own neighbours, as the code does; the paper's sums (from memory) leave it out.
-        epsilon: added to both probabilities in the logarithm, as in the code.
-
-    Reference: Passalis, Tefas, "Learning deep representations with probabilistic knowledge transfer", ECCV 2018.
-    Differences: the paper sums over all pairs, N^2 times this.
-    """
-    own, other = vectors(student, teacher)
-    q, p = (_neighbours(inner_products(unit(x)), itself) for x in (own, other))
-    return (p * ((p + epsilon) / (q + epsilon)).log()).mean(1)
-
-
-def _relative(distance: Tensor) -> Tensor:
-    pairs = (distance > 0).sum().clamp_min(1)
-    mean = distance.sum() / pairs
-    return distance / torch.where(mean > 0, mean, 1.0)
-
-
-def _cosines(vectors: Tensor) -> Tensor:
-    """(i, j, k): the cosine at i between j and k."""
-    return inner_products(unit(vectors.unsqueeze(0) - vectors.unsqueeze(1)))
-
-
 def _gaussian_series(products: Tensor, gamma: float, order: int) -> Tensor:
     series = torch.ones_like(products)
     for p in range(1, order + 1):
         series = series + (2 * gamma) ** p / factorial(p) * products**p
     return exp(-2 * gamma) * series
-
-
-def _neighbours(cosines: Tensor, itself: bool) -> Tensor:
-    """Rows of probabilities."""
-    likeness = (cosines + 1) / 2
-    if not itself:
-        likeness = likeness * (1 - torch.eye(len(cosines), dtype=likeness.dtype, device=likeness.device))
-    return likeness / likeness.sum(1, keepdim=True).clamp_min(1e-12)  # all may point away from it

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from understudy import losses
-from understudy._terms.logit_regression import Reduce, check_reduce, reduced
 from understudy.errors import UserError
+from understudy.methods.shared.logits import Reduce, reduced
 from understudy.objective.term import Reading, Reads, Term
 
 
@@ -37,7 +37,6 @@ class Confidence(Term):
     dropout: float = 0.5
 
     def __post_init__(self) -> None:
-        check_reduce(self, self.reduce)
         if self.samples < 2:
             raise UserError(f"{self}: a spread takes 2 samples at least")
         if self.covariance not in ("full", "diagonal"):

@@ -14,7 +14,7 @@ from understudy.plans import Store
 from understudy.plans.cache import ENVIRONMENT, Entry
 from understudy.report.format import plural
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 StoreOption = Annotated[
     Path | None, typer.Option("--store", envvar=ENVIRONMENT, help="The store's folder.", show_default=False)
 ]

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from understudy import nested
 from understudy.errors import OptionalPackageError, UserError
 from understudy.hardware import timed
 from understudy.objective import evaluating
-from understudy.taps import inner
+from understudy.taps import call, inner
 
 WARM_UP = 3  # calls that are not counted
 
@@ -50,7 +51,7 @@ def latencies(
         while time.perf_counter() < end or len(next(iter(times.values()))) < 5:
             for name, network in networks.items():
                 times[name].append(_timed(network, example))
-    return {name: _summary(values, len(example)) for name, values in times.items()}
+    return {name: _summary(values, nested.count(example)) for name, values in times.items()}
 
 
 def onnx_runtime(network: nn.Module, example: Tensor) -> Callable[[Tensor], Any]:
@@ -102,7 +103,7 @@ def _quietly() -> Iterator[None]:
 
 
 def _timed(network: Callable[[Tensor], Any], example: Tensor) -> float:
-    return 1000 * timed(lambda: network(example), example.device)
+    return 1000 * timed(lambda: call(network, example), nested.device(example) or torch.device("cpu"))
 
 
 def _summary(values: list[float], batch: int) -> Latency:

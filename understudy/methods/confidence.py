@@ -3,8 +3,8 @@
 from typing import Literal
 
 from understudy._terms.confidence import Confidence
-from understudy._terms.logit_regression import Reduce
 from understudy.methods.method import Method
+from understudy.methods.shared.logits import Reduce
 from understudy.stage import Stage
 from understudy.terms import CE
 from understudy.training.course import Course

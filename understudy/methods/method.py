@@ -133,6 +133,7 @@ class Method:
         if value is None:
             return value
         given = (value,) if isinstance(value, str) and get_origin(hint) is tuple else value
+        given = tuple(given) if isinstance(given, list) else given
         if reason := bounds.wrong(hint, given):
             raise UserError(f"method {self.name!r}: {name} = {value!r}: {reason}")
         return given

@@ -1,21 +1,95 @@
-"""SimKD (Chen et al., CVPR 2022): the student leaves with the teacher's classifier."""
+"""SimKD: the last features become the teacher's, and the student leaves with the teacher's classifier.
+
+Reference: Chen et al., "Knowledge distillation with the reused teacher classifier", CVPR 2022.
+"""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from understudy._terms.simkd import SimKD
+from understudy.bounds import Count, NonNegative
 from understudy.methods.method import Method
-from understudy.models.grafts import Graft
+from understudy.methods.shared.maps import BatchNorm, difference, on_common_grid
+from understudy.methods.shared.pairs import MapsTerm
+from understudy.models.grafts import Graft, bottleneck
+from understudy.objective.labels import CE
+from understudy.objective.term import Reading, Shapes
+from understudy.regressors import regressor
 from understudy.stage import Stage
 from understudy.taps import Pair
-from understudy.terms import CE
 from understudy.training.course import Course
 
 
-def simkd(
-    course: Course, *, maps: str, heads: str, weight: float = 10.0, label_weight: float = 0.0, factor: int = 2
+def simkd(student: Tensor, teacher: Tensor) -> Tensor:
+    """SimKD: mean squared difference of the last features before a shared classifier, one value per sample.
+
+    ``mean (f_t - P(f_s))^2``
+
+    Args:
+        student: last map after the projector (1x1, 3x3 and 1x1 convolutions), (N, C, H, W).
+        teacher: last map, of the same shape; of the two maps the code averages the larger one down before.
+
+    The only loss, weight 1; the student then answers by its own body, the projector and the teacher's classifier, so
+    the projector stays with the student.
+
+    Reference: Chen et al., "Knowledge distillation with the reused teacher classifier", CVPR 2022.
+    Differences: the paper writes the squared norm; the mean over elements is, from memory, its code's.
+
+    >>> import torch
+    >>> simkd(torch.zeros(2, 3, 4, 4), torch.ones(2, 3, 4, 4))
+    tensor([1., 1.])
+    """
+    return difference(student, teacher).square().flatten(1).mean(1)
+
+
+@dataclass(frozen=True)
+class SimKD(MapsTerm):
+    """The last features, through a bottleneck of convolutions, against the teacher's; see ``losses.simkd``.
+
+    ``mean (f_t - P(f_s))^2``, P 1x1, 3x3 and 1x1 convolutions, each with batch norm and ReLU
+
+    Args:
+        maps: what goes into the teacher's classifier, as the map before it is pooled; the larger of two maps is
+            averaged down. Vectors and tokens are joined by a linear layer.
+        factor: by which P's inner channels are fewer than the teacher's (code: 2).
+        projected: the student's value has passed P already, as in a student that the method ``simkd`` has grafted.
+
+    Differences: the paper keeps P and the teacher's classifier in its product, as the method ``simkd`` does. As a term
+    beside others, P goes with the training, as every regressor does, and the student's own classifier learns nothing
+    from it.
+
+    >>> print(SimKD("layer3 -> layer3", factor=4))
+    SimKD(maps='layer3 -> layer3', factor=4)
+    """
+
+    factor: Count = 2
+    projected: bool = False
+
+    def build(self, shapes: Shapes) -> nn.Module | None:
+        if self.projected:
+            return None
+        student, teacher = self.traced(shapes)
+        if student.ndim == teacher.ndim == 4:
+            return bottleneck(student.shape[1], teacher.shape[1], self.factor, BatchNorm)
+        return regressor(student, teacher, kind="linear")
+
+    def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
+        student, teacher = self.values(reading)
+        if student.ndim == teacher.ndim == 4:
+            student, teacher = on_common_grid(student, teacher)
+        return simkd(student if owned is None else owned(student), teacher)
+
+
+def _stages(
+    course: Course,
+    *,
+    maps: str,
+    heads: str,
+    weight: NonNegative = 10.0,
+    label_weight: NonNegative = 0.0,
+    factor: Count = 2,
 ) -> list[Stage]:
     """The last features become the teacher's, whose classifier answers: ``SimKD``.
 
@@ -46,7 +120,7 @@ def _graft(student: nn.Module, teacher: nn.Module, settings: Mapping[str, Any]) 
 
 METHOD = Method(
     "simkd",
-    simkd,
+    _stages,
     family="features",
     year=2022,
     paper="Chen et al., Knowledge distillation with the reused teacher classifier",

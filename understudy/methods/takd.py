@@ -1,12 +1,13 @@
-"""Labels and soft targets, from one assistant to the next: the student sees the last one only (TAKD, AAAI 2020).
+"""Soft targets, from one assistant to the next: the student sees the last one only.
 
 Each assistant learns by soft targets from the one before it, the first from the teacher: ``label_weight CE + weight T^2
-KL``, as ``kd``. Which assistants there are is said beside the settings, ``assistants = ["plain4"]``, or ``"auto"`` for
-the one whose own accuracy is nearest the mean of teacher's and student's (the paper's rule).
+KL``, as ``kd``. The assistants are named beside the settings, ``assistants = ["plain4"]``, or ``"auto"`` takes the one
+whose own accuracy is nearest the mean of the teacher's and the student's (the paper's rule).
 
-The paper searches temperature and weight in 120 trials for each result and reports the best on the test part; its
-choices are not published, and the defaults here are those of ``kd``. Its code averages the divergence over the classes
-too, so that its soft targets are C times weaker.
+Reference: Mirzadeh et al., "Improved knowledge distillation via teacher assistant", AAAI 2020.
+Weights: the paper searches temperature and weight in 120 trials for each result and reports the best on the test part;
+its choices are not published, and the defaults here are those of ``kd``. Its code averages the divergence over the
+classes too, so that its soft targets are C times weaker.
 """
 
 from understudy.methods.kd import KD
@@ -15,6 +16,7 @@ from understudy.methods.method import one_stage
 METHOD = one_stage(
     "takd",
     KD,
+    doc=__doc__,
     stage="soft targets",
     weight=0.9,
     label_weight=0.1,
@@ -22,5 +24,4 @@ METHOD = one_stage(
     year=2020,
     paper="Mirzadeh et al., Improved knowledge distillation via teacher assistant",
     needs_assistants=True,
-    doc=__doc__,
 )

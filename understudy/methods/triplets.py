@@ -1,30 +1,110 @@
-"""The triplets of "Learning from multiple teacher networks" (You et al., KDD 2017)."""
+"""Which of two samples is nearer to a third, as most teachers see it: ``CE + triplets``.
 
-from collections.abc import Sequence
+Reference: You, Xu, Xu, Tao, "Learning from multiple teacher networks", KDD 2017.
+Weights: the paper's weight and margin are not known to us: 1 and 0.5 are ours. The paper adds soft targets averaged
+over the teachers.
+"""
 
-from understudy._terms.triplets import Triplets
-from understudy.methods.method import Method
-from understudy.stage import Stage
-from understudy.terms import CE
-from understudy.training.course import Course
+from dataclasses import dataclass
+from itertools import zip_longest
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from understudy.bounds import NonNegative
+from understudy.errors import UserError
+from understudy.methods.method import one_stage
+from understudy.methods.shared.pairs import EmbeddingTerm
+from understudy.methods.shared.relations import distances, flat, one_batch
+from understudy.objective.term import Reading, Reads
+from understudy.taps import Tap
 
 
-def triplets(
-    course: Course, *, embedding: str, weight: float = 1.0, margin: float = 0.5, others: Sequence[str] = ()
-) -> list[Stage]:
-    """Which of two samples is nearer to a third, as most teachers see it: ``CE + triplets``.
+def relative_dissimilarity(student: Tensor, *teachers: Tensor, margin: float = 0.5) -> Tensor:
+    """The triplets of "Learning from multiple teachers": which is nearer, as most of the teachers see it.
 
-    The paper adds soft targets averaged over the teachers. Its weight and its margin are not known: these are ours.
+    ``mean_(j, k) max(0, d(s_i, s_j) - d(s_i, s_k) + margin)`` over all pairs of others, j the one that more teachers
+    see nearer to i; a pair on which they are divided counts as 0. The mean over the samples i is the mean over all
+    triplets of the batch
 
     Args:
-        embedding: the pair of what enters the classifiers, of the first teacher and the student.
-        weight, margin: of the triplets, and how much nearer one must be.
-        others: the taps of further teachers, in their order; one that is not named votes by its logits.
+        student: a hidden value (N, ...).
+        teachers: one hidden value (N, ...) of each teacher, each of its own width.
+        margin: how much nearer j must be; with 0 a student in the teachers' order has no loss. The paper's value
+            and the weight of the term are not known to us. Memory grows with N^3.
+
+    Reference: You, Xu, Xu, Tao, "Learning from multiple teacher networks", KDD 2017.
+    Differences: the form is from the abstract and from memory. Whether the paper draws triplets, which distance it
+    takes, and what it does where the vote is divided was not to be found: all triplets, Euclidean, no loss.
+
+    >>> values = torch.tensor([[0.0], [1.0], [3.0]])
+    >>> relative_dissimilarity(-values, values, margin=0.0)
+    tensor([0., 0., 0.])
     """
-    term = Triplets(embedding, margin=margin, others=tuple(others))
-    return [Stage("labels and triplets", CE() + weight * term, course)]
+    if not teachers:
+        raise UserError("relative_dissimilarity needs a teacher at least, whose order the student learns")
+    for teacher in teachers:
+        one_batch(student, teacher)
+    votes = torch.stack([_farther(distances(flat(teacher))) for teacher in teachers]).sum(0)
+    own = distances(flat(student))
+    hinge = F.relu(own.unsqueeze(2) - own.unsqueeze(1) + margin)
+    others = len(own) - 1
+    return torch.where(votes > 0, hinge, 0.0).sum((1, 2)) / max(1, others * (others - 1) // 2)
 
 
-METHOD = Method(
-    "triplets", triplets, family="relations", year=2017, paper="You et al., Learning from multiple teacher networks"
+@dataclass(frozen=True)
+class Triplets(EmbeddingTerm):
+    """Which of two others is nearer to a sample, as most teachers see it; see ``losses.relative_dissimilarity``.
+
+    ``mean_(j, k) max(0, d(s_i, s_j) - d(s_i, s_k) + margin)``, j the one that more teachers see nearer to i
+
+    Args:
+        embedding: the pair of what enters the classifiers of the first teacher and the student, of any widths.
+        margin: how much nearer j must be.
+        others: the taps of the second teacher and of those after it, in their order. A teacher for which none is named
+            votes by the distances of its logits.
+
+    Differences: as in the loss.
+
+    >>> print(Triplets("fc:input -> fc:input", others=("head:input",)))
+    Triplets(embedding='fc:input -> fc:input', others=('head:input',))
+    """
+
+    margin: NonNegative = 0.5
+    others: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "others", tuple(self.others))
+
+    @property
+    def reads(self) -> Reads:
+        further = tuple((Tap.parse(tap),) for tap in self.others)
+        return super().reads | Reads(teacher_logits=True, further_taps=further)  # or else further ones are not asked
+
+    def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
+        pair = self.taps
+        taps = (pair.teacher, *map(Tap.parse, self.others))
+        votes = [
+            teacher[tap] if tap is not None else teacher.logits for teacher, tap in zip_longest(reading.teachers, taps)
+        ]
+        return relative_dissimilarity(reading.student[pair.student], *votes, margin=self.margin)
+
+
+def _farther(distance: Tensor) -> Tensor:
+    """(i, j, k): 1 where k is farther from i than j is, -1 where it is nearer; 0 with i among them."""
+    itself = torch.eye(len(distance), dtype=torch.bool, device=distance.device)
+    degenerate = itself.unsqueeze(1) | itself.unsqueeze(2)
+    return torch.where(degenerate, 0.0, (distance.unsqueeze(1) - distance.unsqueeze(2)).sign())
+
+
+METHOD = one_stage(
+    "triplets",
+    Triplets,
+    stage="labels and triplets",
+    weight=1.0,
+    family="relations",
+    year=2017,
+    paper="You et al., Learning from multiple teacher networks",
 )

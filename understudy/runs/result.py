@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from understudy import methods as registry
+from understudy import nested
 from understudy.data.parts import Part
 from understudy.errors import UserError
 from understudy.files import read_json
@@ -222,7 +223,7 @@ def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, Networ
     placed = {name: settings.place(network) for name, network in networks.items()}
     example = settings.prepare(run.cast.data.example(THROUGHPUT_BATCH, settings.torch_device))
     with settings.in_force():
-        single = _latencies(run, placed, settings.prepare(example[:1]), seconds=run.measuring)
+        single = _latencies(run, placed, settings.prepare(nested.chosen(example, slice(1))), seconds=run.measuring)
         many = _latencies(run, placed, example, seconds=2 * run.measuring)
     described: Mapping[str, NetworkTable] = recipe.taught_by
     return {

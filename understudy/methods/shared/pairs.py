@@ -15,27 +15,56 @@ from understudy.taps import Pair
 
 
 @dataclass(frozen=True)
-class PairTerm(Term):
-    """A term that compares what stands at the two taps of ``pair``."""
+class OnePair(Term):
+    """A term that compares the values at two taps: those of the pair in the field that ``named`` names."""
 
-    pair: str
+    named: ClassVar[str]
 
     def __post_init__(self) -> None:
-        Pair.parse(self.pair)
+        Pair.parse(getattr(self, self.named))
+
+    @property
+    def taps(self) -> Pair:
+        """The pair of taps, as an object."""
+        return Pair.parse(getattr(self, self.named))
 
     @property
     def reads(self) -> Reads:
-        return Reads.pairs((Pair.parse(self.pair),))
+        return Reads.pairs((self.taps,))
 
     def traced(self, shapes: Shapes) -> tuple[Tensor, Tensor]:
         """The student's and the teacher's value of a small batch."""
-        pair = Pair.parse(self.pair)
-        return shapes.student[pair.student], shapes.teacher[pair.teacher]
+        taps = self.taps
+        return shapes.student[taps.student], shapes.teacher[taps.teacher]
 
     def values(self, reading: Reading) -> tuple[Tensor, Tensor]:
         """The student's and the teacher's value of the batch."""
-        pair = Pair.parse(self.pair)
-        return reading.student[pair.student], reading.teacher[pair.teacher]
+        taps = self.taps
+        return reading.student[taps.student], reading.teacher[taps.teacher]
+
+
+@dataclass(frozen=True)
+class PairTerm(OnePair):
+    """A term on any ``pair`` of taps; a method proposes the middle of both networks."""
+
+    named: ClassVar[str] = "pair"
+    pair: str
+
+
+@dataclass(frozen=True)
+class MapsTerm(OnePair):
+    """A term on the pair of last ``maps``, before they are pooled."""
+
+    named: ClassVar[str] = "maps"
+    maps: str
+
+
+@dataclass(frozen=True)
+class EmbeddingTerm(OnePair):
+    """A term on the pair of what enters the classifiers, the ``embedding``."""
+
+    named: ClassVar[str] = "embedding"
+    embedding: str
 
 
 @dataclass(frozen=True)
