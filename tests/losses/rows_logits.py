@@ -9,7 +9,6 @@ from torch import Tensor
 
 from tests.losses.table import BATCH, CLASSES, LOGITS, Row, kl, labels, normal, softmax
 from understudy import losses
-from understudy._losses._logits import bounded_temperature, reverse_gradient
 from understudy.losses import (
     batch_correlation,
     class_correlation,
@@ -26,6 +25,7 @@ from understudy.losses import (
     rocket_hint,
     standardised_kd,
 )
+from understudy.methods.ctkd import bounded_temperature, reverse_gradient
 from understudy.methods.noisy_teacher import noisy_logits
 from understudy.methods.standardised_kd import standardised
 from understudy.precision import wide

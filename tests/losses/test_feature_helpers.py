@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from understudy._losses import _neurons
-from understudy._losses._maps import class_activation_maps
 from understudy.errors import UserError
 from understudy.losses import attention_transfer, fsp, ickd, nst, ofd, vid
+from understudy.methods.cat_kd import class_activation_maps
+from understudy.methods.class_distance import class_means
 from understudy.methods.mgd import masked
 from understudy.methods.neurons import select_neurons
 from understudy.methods.ofd import bn_margin
@@ -41,10 +41,10 @@ def test_masks_of_places_and_of_channels():
 
 def test_the_means_of_the_own_and_of_the_other_classes():
     features, labels = torch.tensor([[1.0], [3.0], [5.0], [9.0]]), torch.tensor([0, 0, 1, 2])
-    own, others = _neurons.class_means(features, labels)
+    own, others = class_means(features, labels)
     assert own.flatten().tolist() == [2, 2, 5, 9]
     torch.testing.assert_close(others.flatten(), torch.tensor([7.0, 7.0, 13 / 3, 3.0]))
-    alone = _neurons.class_means(features, torch.zeros(4, dtype=torch.long))[1]
+    alone = class_means(features, torch.zeros(4, dtype=torch.long))[1]
     assert alone.tolist() == [[0], [0], [0], [0]]
 
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from tests.terms.table import CLASSES, Net, networks
 from understudy import Objective, UserError, bounds
-from understudy._terms.class_distance import ClassMeans
-from understudy._terms.factor_transfer import Factors
 from understudy.methods import find
+from understudy.methods.class_distance import ClassMeans
+from understudy.methods.factor_transfer import Factors
 from understudy.methods.neurons import Selected
 from understudy.methods.ofd import Overhaul
 from understudy.settings import Settings
@@ -44,7 +44,9 @@ def test_several_pairs_add_up():
 
 def test_gradient_attention_is_that_of_autograd():
     teacher, student = networks(alike=True)
-    found = bound(GradientAT("maps1 -> maps1", form="raw"), teacher, student.eval())(INPUTS, LABELS).loss
+    found = bound(GradientAT("maps1 -> maps1", form="raw", distance="norm"), teacher, student.eval())(
+        INPUTS, LABELS
+    ).loss
     expected = []
     for network in (teacher, student):
         maps = network.maps1(INPUTS).detach().requires_grad_()
@@ -56,7 +58,7 @@ def test_gradient_attention_is_that_of_autograd():
 
 def test_gradient_attention_by_the_input_is_the_papers():
     teacher, student = networks(alike=True)
-    found = bound(GradientAT("input", form="raw"), teacher, student.eval())(INPUTS, LABELS).loss
+    found = bound(GradientAT("input", form="raw", distance="norm"), teacher, student.eval())(INPUTS, LABELS).loss
     expected = []
     for network in (teacher, student):
         pictures = INPUTS.clone().requires_grad_()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tests.terms.rows_features_b import EMBEDDING, HEADS, MAPS, ROWS, STAGES
 from tests.terms.table import CLASSES, Net, Row, networks
 from understudy import Objective, UserError, bounds, losses
-from understudy._losses._maps import class_activation_maps
+from understudy.methods.cat_kd import class_activation_maps
 from understudy.methods.shared.maps import BatchNorm
 from understudy.proposals import PLACEHOLDERS, PROPOSALS
 from understudy.taps import Answer, Tap

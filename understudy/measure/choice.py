@@ -125,7 +125,7 @@ def _reason(
 ) -> str:
     figure, budget, shown = question.figure, question.budget, question.figure.text(best.value)
     if budget == Budget():
-        return f"{best.name} {question.best} of {len(all_of_them)}, {shown}{question.where}."
+        return f"{best.name} {question.best}, {shown}{question.where}, of {len(all_of_them)}."
     told = f"{best.name} {question.best}, {shown}{question.where}, "
     told += f"of the {len(fitting)} of {len(all_of_them)} that fit ({budget.text(figure)})."
     better = [candidate for candidate in all_of_them if figure.gain(candidate.value, best.value) > 0]

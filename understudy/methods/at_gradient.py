@@ -1,41 +1,108 @@
-"""Attention transfer on gradients (Zagoruyko & Komodakis, ICLR 2017)."""
+"""Labels, and the places to which the teacher's loss is sensitive: ``CE + 1000 AT``.
 
-from typing import Literal
+Settings:
+    pair: a middle layer of both, or ``"input"``: the paper's is ``pair = "input"`` with ``form = "raw"`` and
+        ``distance = "norm"``. It is not the default, since it costs whole backward passes of both networks.
+    weight, distance: those of attention on activations. The paper's weight for gradients was not found.
+    form, p: see ``GradientAT``.
+    label_weight: of the cross-entropy.
+"""
 
-from understudy._terms.at_gradient import GradientAT
-from understudy.methods.method import Method
-from understudy.stage import Stage
-from understudy.terms import CE
-from understudy.training.course import Course
+from dataclasses import dataclass
+from math import inf
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor, nn
+
+from understudy.bounds import Interval
+from understudy.errors import UserError
+from understudy.methods.at import attention_transfer, gradient_attention
+from understudy.methods.method import one_stage
+from understudy.objective.labels import cross_entropy
+from understudy.objective.term import Reading, Reads, Term
+from understudy.taps import Pair
+
+INPUT = "input"
 
 
-def at_gradient(
-    course: Course,
-    *,
-    pair: str,
-    weight: float = 1000.0,
-    form: Literal["maps", "raw"] = "maps",
-    p: float = 1.0,
-    distance: Literal["norm", "mean_squared"] = "mean_squared",
-    label_weight: float = 1.0,
-) -> list[Stage]:
-    """Labels, and the places to which the teacher's loss is sensitive: ``CE + 1000 AT``.
+@dataclass(frozen=True)
+class GradientAT(Term):
+    """Where the student's loss is sensitive, the teacher's is: attention made of gradients at one pair of taps.
+
+    ``1/2 || Q_s / |Q_s|_2 - Q_t / |Q_t|_2 ||_2`` with ``Q = vec(sum_c |J_c|^p)`` and ``J = d CE / d value``
 
     Args:
-        pair: a middle layer of both, or ``"input"``: the paper's is ``pair = "input"`` with ``form = "raw"`` and
-            ``distance = "norm"``. It is not the default, since it costs whole backward passes of both networks.
-        weight, distance: those of attention on activations. The paper's weight for gradients was not found.
-        form, p: see ``GradientAT``.
-        label_weight: of the cross-entropy.
+        pair: ``"teacher.tap -> student.tap"``, places from which a network goes on through nonlinear layers: where only
+            an average and a linear layer follow, the gradient is the same at every place. ``"input"`` takes the
+            gradient by the pictures that both are given, as the paper does.
+        form: ``"maps"`` as above, for any channels and sizes; ``"raw"`` is the paper's ``1/2 || J_s - J_t ||_2``, for
+            taps of one shape and the input.
+        p: the power of the gradients in maps.
+        distance: ``"norm"``, or ``"mean_squared"`` as the code of the activations has it.
+
+    The student's gradient is differentiated once more, which costs about a second backward pass, and which networks
+    compiled by ``torch.compile`` do not allow. With mixed labels the cross-entropy is that of the mixture.
+
+    Reference: Zagoruyko, Komodakis, "Paying more attention to attention", ICLR 2017.
+    Differences: the paper's is ``GradientAT("input", form="raw", distance="norm")``. At hidden taps neither channels
+    nor scales agree,
+    hence the normalised maps, of power 1, since gradients are small.
+
+    >>> print(GradientAT("input", form="raw", distance="norm"))
+    GradientAT(pair='input', form='raw', distance='norm')
     """
-    attention = GradientAT(pair, form=form, p=p, distance=distance)
-    return [Stage("labels and gradients", label_weight * CE() + weight * attention, course)]
+
+    pair: str
+    form: Literal["maps", "raw"] = "maps"
+    p: Annotated[float, Interval(ge=1, lt=inf)] = 1.0
+    distance: Literal["norm", "mean_squared"] = "mean_squared"
+
+    def __post_init__(self) -> None:
+        if self.pair != INPUT:
+            Pair.parse(self.pair)
+
+    @property
+    def reads(self) -> Reads:
+        if self.pair == INPUT:
+            return Reads(student_logits=True, teacher_logits=True, gradients=True, input_gradients=True)
+        pair = Pair.parse(self.pair)
+        return Reads(True, True, (pair.student,), (pair.teacher,), gradients=True)
+
+    def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
+        if self.pair == INPUT:
+            ours, theirs, places = reading.inputs, reading.inputs, ("the input", "the input")
+        else:
+            pair = Pair.parse(self.pair)
+            ours, theirs = reading.student[pair.student], reading.teacher[pair.teacher]
+            places = (f"tap {str(pair.student)!r}", f"tap {str(pair.teacher)!r}")
+        own = _gradient(reading.student.logits, ours, reading.labels, places[0], differentiable=True)
+        other = _gradient(reading.teacher.logits, theirs, reading.labels, places[1], differentiable=False)
+        if self.form == "raw":
+            return gradient_attention(own, other, distance=self.distance)
+        return attention_transfer(own, other, p=self.p, distance=self.distance)
 
 
-METHOD = Method(
+def _gradient(logits: Tensor, value: Tensor, labels: Tensor, place: str, *, differentiable: bool) -> Tensor:
+    """Of the sum over samples: of a mean it would shrink with the batch. The graph is left to whoever needs it next."""
+    loss = cross_entropy(logits, labels).sum()
+    gradient = None
+    if value.requires_grad and loss.requires_grad:
+        (gradient,) = torch.autograd.grad(
+            loss, value, retain_graph=True, create_graph=differentiable, allow_unused=True
+        )
+    if gradient is None:
+        raise UserError(f"no gradient of the cross-entropy reaches {place}: tap a place after the first layer")
+    return gradient
+
+
+METHOD = one_stage(
     "at-gradient",
-    at_gradient,
+    GradientAT,
+    stage="labels and gradients",
     family="features",
     year=2017,
     paper="Zagoruyko and Komodakis, Paying more attention to attention, section 3.2",
+    weight=1000.0,
+    label_weight=1.0,
 )

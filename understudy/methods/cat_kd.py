@@ -1,34 +1,150 @@
-"""Class attention transfer (CAT-KD; Guo et al., CVPR 2023)."""
+"""Class activation maps, averaged down to 2x2: ``CE + 8 CAT``.
 
-from understudy._terms.cat_kd import CATKD
-from understudy.methods.method import Method
-from understudy.stage import Stage
-from understudy.terms import CE
-from understudy.training.course import Course
+Settings:
+    maps: the pair of last maps.
+    heads: the pair of classifiers, whose weights make the class activation maps.
+    weight: the authors' 80 for unlike architectures, with maps of length 1, stands beside a rate of 0.01 (from
+        memory); at 0.1 it drowns the labels, and 8 makes steps of the same size. Without that length 0.5 to 15 by
+        pair, at 0.05.
+    resolution: of the maps compared, 2 or 4.
+    normalize: bring each map to length 1. The paper does, its code does not where architectures are alike.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from understudy.bounds import Count
+from understudy.errors import UserError
+from understudy.methods.method import one_stage
+from understudy.methods.shared.maps import (
+    feature_mse,
+    require_maps,
+    require_same_channels,
+)
+from understudy.objective.term import Reading, Reads, Shapes, Term
+from understudy.precision import wide
+from understudy.taps import Pair, Tap, find, inner
 
 
-def cat_kd(
-    course: Course, *, maps: str, heads: str, weight: float = 8.0, resolution: int = 2, normalize: bool = True
-) -> list[Stage]:
-    """Class activation maps, averaged down to 2x2: ``CE + 8 CAT``.
+def cat_kd(student: Tensor, teacher: Tensor, *, resolution: int = 2, normalize: bool = True) -> Tensor:
+    """Class attention transfer: squared difference of pooled class activation maps, one value per sample.
+
+    ``mean (N(pool(t)) - N(pool(s)))^2`` over classes and places, N scaling each class's map to unit length
 
     Args:
-        maps: the pair of last maps.
-        heads: the pair of classifiers, whose weights make the class activation maps.
-        weight: the authors' 80 for unlike architectures, with maps of length 1, stands beside a rate of 0.01 (from
-            memory); at 0.1 it drowns the labels, and 8 makes steps of the same size. Without that length 0.5 to 15 by
-            pair, at 0.05.
-        resolution: of the maps compared, 2 or 4.
-        normalize: bring each map to length 1. The paper does, its code does not where architectures are alike.
+        student, teacher: class activation maps (N, classes, H, W), of any sizes; see ``class_activation_maps``.
+        resolution: height and width that both are averaged down to (code: 2 or 4).
+        normalize: scale each map to unit length. The paper does; the code's configurations do so for unlike
+            architectures and for training by this loss alone, and not for like ones.
+
+    The code's weights beta, averaged over everything: scaled 80 (WRN-40-2 to ShuffleNetV1) and 50 (this loss alone),
+    not scaled 0.7 (ResNet-56 to 20), 15 (ResNet-32x4 to 8x4) and 0.5 (ResNet-34 to 18).
+
+    Reference: Guo et al., "Class attention transfer based knowledge distillation", CVPR 2023.
+    Differences: this is the code's mean; the paper, from memory, sums over classes.
+
+    >>> maps = torch.arange(8.0).reshape(1, 2, 2, 2)
+    >>> cat_kd(maps, maps)
+    tensor([0.])
     """
-    term = CATKD(maps, heads, resolution=resolution, normalize=normalize)
-    return [Stage("labels and class attention", CE() + weight * term, course)]
+    require_same_channels(student, teacher)
+    return feature_mse(_pooled(student, resolution, normalize), _pooled(teacher, resolution, normalize))
 
 
-METHOD = Method(
+def class_activation_maps(features: Tensor, weight: Tensor) -> Tensor:
+    """Each class's evidence at each place: features (N, C, H, W) by a classifier's weight (classes, C)."""
+    return torch.einsum("nchw,kc->nkhw", features, weight.to(features.dtype))
+
+
+def _pooled(maps: Tensor, resolution: int, normalize: bool) -> Tensor:
+    if maps.ndim != 4:
+        raise UserError(f"class activation maps are (N, classes, H, W), not {tuple(maps.shape)}")
+    pooled = F.adaptive_avg_pool2d(wide(maps), resolution).flatten(2)
+    return F.normalize(pooled, dim=2) if normalize else pooled
+
+
+@dataclass(frozen=True)
+class CATKD(Term):
+    """Which places speak for which class: both networks' class activation maps compared; see ``losses.cat_kd``.
+
+    ``mean (N(pool(t)) - N(pool(s)))^2``, t and s each classifier's weights times the last maps
+
+    Args:
+        maps: the pair of last maps before they are pooled.
+        heads: the pair of classifiers: linear layers (or 1x1 convolutions) right after the pooling. Nothing is read
+            there but their weights: the teacher's as they are at the start, the student's as they are now.
+        resolution: height and width that the maps are averaged down to (code: 2 or 4).
+        normalize: scale each class's map to unit length (paper, and the code for unlike architectures).
+
+    Differences: as in the loss. What stands between the map and the pooling (a last batch norm) is not in the maps.
+
+    >>> print(CATKD("layer3 -> layer3", "fc -> fc"))
+    CATKD(maps='layer3 -> layer3', heads='fc -> fc')
+    """
+
+    maps: str
+    heads: str
+    resolution: Count = 2
+    normalize: bool = True
+
+    def __post_init__(self) -> None:
+        Pair.parse(self.maps)
+        Pair.parse(self.heads)
+
+    @property
+    def reads(self) -> Reads:
+        return Reads.pairs((Pair.parse(self.maps),))
+
+    def build(self, shapes: Shapes) -> nn.Module:
+        maps, heads = Pair.parse(self.maps), Pair.parse(self.heads)
+        student, teacher = shapes.student[maps.student], shapes.teacher[maps.teacher]
+        require_maps(self, student, teacher)
+        assert shapes.teacher_network is not None
+        own = self._weight(shapes.student_network, heads.student, student, "the student")
+        weight = self._weight(shapes.teacher_network, heads.teacher, teacher, "the teacher")
+        if len(own) != len(weight):
+            raise UserError(f"{self}: the student tells {len(own)} classes, the teacher {len(weight)}")
+        return _TeachersWeight(weight)
+
+    def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
+        assert isinstance(owned, _TeachersWeight)
+        assert reading.student_network is not None
+        maps, head = Pair.parse(self.maps), Pair.parse(self.heads).student
+        # Live, so that the student's classifier learns as well; by its path, as it is asked for at every step.
+        classifier = inner(reading.student_network).get_submodule(head.path)
+        assert isinstance(classifier.weight, Tensor)
+        own = class_activation_maps(reading.student[maps.student], classifier.weight.flatten(1))
+        other = class_activation_maps(reading.teacher[maps.teacher], owned.weight)
+        return cat_kd(own, other, resolution=self.resolution, normalize=self.normalize)
+
+    def _weight(self, network: nn.Module, head: Tap, maps: Tensor, called: str) -> Tensor:
+        weight = getattr(find(network, head, called=called), "weight", None)
+        channels = maps.shape[1]
+        if not isinstance(weight, Tensor) or weight.ndim < 2 or weight.flatten(1).shape[1] != channels:
+            raise UserError(
+                f"{self}: {called}'s {head.path!r} has no weight (classes, {channels}) for its map of {channels} "
+                "channels: the classifier must stand right after the pooled map"
+            )
+        return weight.flatten(1)
+
+
+class _TeachersWeight(nn.Module):
+    weight: Tensor
+
+    def __init__(self, weight: Tensor):
+        super().__init__()
+        self.register_buffer("weight", weight.detach().clone(memory_format=torch.contiguous_format))
+
+
+METHOD = one_stage(
     "cat-kd",
-    cat_kd,
+    CATKD,
+    stage="labels and class attention",
     family="features",
     year=2023,
     paper="Guo et al., Class attention transfer based knowledge distillation",
+    weight=8.0,
 )

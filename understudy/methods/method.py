@@ -3,7 +3,7 @@
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal, get_origin
 
 from torch import nn
@@ -200,13 +200,13 @@ class _OneStage:
         )
 
     def __call__(self, course: Course, term: Term, **weights: float) -> list[Stage]:
-        own = replace(self, **weights)
-        objective: Expression = term if own.weight is None else own.weight * term
-        if own.labels and own.label_weight is None:
+        weight, label_weight = weights.get("weight", self.weight), weights.get("label_weight", self.label_weight)
+        objective: Expression = term if weight is None else weight * term
+        if self.labels and label_weight is None:
             objective = CE() + objective
-        elif own.labels and (own.label_weight or not term.reads.student_logits):
-            objective = (own.label_weight or 0.0) * CE() + objective
-        return [Stage(own.stage, objective, course)]
+        elif self.labels and label_weight is not None and (label_weight or not term.reads.student_logits):
+            objective = label_weight * CE() + objective
+        return [Stage(self.stage, objective, course)]
 
 
 def _keywords(stages: Callable[..., list[Stage]]) -> dict[str, inspect.Parameter]:

@@ -43,11 +43,7 @@ def find(name: str | Method) -> Method:
 
 def known_terms() -> dict[str, type[Term]]:
     """The terms by the names that recipes write: those of this package, and those of the methods that were added."""
-    from understudy import _terms  # until every term stands with its method
-
-    old = (import_module(f"{_terms.__name__}.{module.name}") for module in pkgutil.iter_modules(_terms.__path__))
-    modules = (*own_modules(), *old)
-    terms = {term.__name__: term for term in (CE, *(t for module in modules for t in _terms_in(module)))}
+    terms = {term.__name__: term for term in (CE, *(term for module in own_modules() for term in _terms_in(module)))}
     added = {method.term.__name__: method.term for method in METHODS.values() if method.term}
     return dict(sorted({**added, **terms}.items()))
 

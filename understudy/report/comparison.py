@@ -53,11 +53,11 @@ def headings(students: Students) -> dict[str, str]:
     first = students.figure.title
     orders = {
         "value": f"{first} on {students.chosen_by}",
-        "latency": "latency, one sample",
+        "latency": "latency",
         "size": "size",
         "multiplications": "multiplications",
     }
-    return orders | ({"test": f"{first} on test"} if students.by_validation else {})
+    return orders | ({"test": "on test"} if students.by_validation else {})
 
 
 def table(students: Students, choice: Choice, sort: str) -> Table:

@@ -58,7 +58,7 @@ def page(record: RunFiles, figures: Mapping[str, Drawn]) -> str:
         trained_in_all=plural(result.path.trainings, "training") if result.path and result.path.trainings else "",
         paths=tables.paths(result.path, result.first) if result.path else None,
         path_caption=_path_caption(result),
-        students=tables.students(result, colours).without("seeds"),
+        students=tables.students(result, colours).without("seeds", "bytes", "multiplications", "parameters"),
         sizes=tables.sizes(result),
         further=tables.further_figures(result, colours),
         every_option=len(result.task.options) <= MOST_OPTIONS,

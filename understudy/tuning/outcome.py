@@ -68,11 +68,11 @@ def _outcome(
     tuning: Tuning, trials: Sequence[Trial], before: SearchRecord | None, also_optimistic: bool
 ) -> SearchRecord:
     searched, chosen, data = tuning.searched, chosen_of(trials), tuning.trainer.data
-    figures: dict[str, TestFigure] = {}
+    measured: dict[str, TestFigure] = {}
     if (test := data.test) is not None:  # the search is over
-        figures[BY_VALIDATION] = TestFigure(trial=chosen.number, values=_values(tuning, chosen, test))
+        measured[BY_VALIDATION] = TestFigure(trial=chosen.number, values=_values(tuning, chosen, test))
         if also_optimistic:
-            figures[OPTIMISTIC] = _highest_on_test(tuning, trials, test)
+            measured[OPTIMISTIC] = _highest_on_test(tuning, trials, test)
     looks = [*(before.test_read_after_trials if before else []), *([len(trials)] if test is not None else [])]
     return SearchRecord(
         title=searched.recipe.title,
@@ -96,7 +96,7 @@ def _outcome(
             validation=Values(values=list(chosen.validation)),
             lines=lines_to_paste(searched, chosen.values),
         ),
-        figures=figures,
+        figures=measured,
         test_read_after_trials=list(dict.fromkeys(looks)),
         trials=[_record(trial) for trial in trials],
     )
@@ -115,9 +115,10 @@ def _record(trial: Trial) -> TrialRecord:
 
 def _highest_on_test(tuning: Tuning, trials: Sequence[Trial], test: Part) -> TestFigure:
     """What nobody should choose by: the trial that happens to be best on the test part."""
+    quality = tuning.trainer.data.task.selecting.quality
     complete = [trial for trial in trials if trial.state == "complete"]
     found = {trial.number: _values(tuning, trial, test) for trial in complete}
-    number = max(found, key=lambda number: (found[number].mean, -number))
+    number = max(found, key=lambda number: (quality(found[number].mean), -number))
     return TestFigure(trial=number, values=found[number], of=len(found))
 
 
