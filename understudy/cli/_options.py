@@ -124,7 +124,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
         )
         for field in sorted(fields(kind), key=lambda field: field.name == "json")  # which comes last everywhere
     ]
-    del called.__wrapped__  # type: ignore[attr-defined]  # or typer would read the signature of the command itself
+    del called.__wrapped__  # or typer would read the signature of the command itself
     called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return called

@@ -22,7 +22,8 @@ from understudy.errors import UserError, did_you_mean
 from understudy.measure.surroundings import command, machine, versions
 from understudy.plans.training import Casts
 from understudy.recipe import Recipe
-from understudy.recipe.read import load, text_of, without_nones
+from understudy.recipe.overrides import without_nones
+from understudy.recipe.read import load, text_of
 from understudy.runs import Run
 from understudy.runs.rehearsal import Rehearsals
 from understudy.settings import Settings
