@@ -24,6 +24,7 @@ from understudy import recipe as recipes
 from understudy.cli import app
 from understudy.data import Data, Part
 from understudy.methods import METHODS
+from understudy.methods.method import Method
 from understudy.recipe.schema import Recipe
 from understudy.runs import Run
 from understudy.terms import TERMS
@@ -164,6 +165,8 @@ def test_every_key_of_a_recipe_is_explained():
 
 def recipe_keys(kind: object) -> set[str]:
     """The names of all fields of a recipe, its tables and what they hold."""
+    if kind is Method:  # only in Python; a recipe names it
+        return set()
     if isinstance(kind, type) and issubclass(kind, recipes.Recipe.__bases__[0]):
         hints = {key: field.annotation for key, field in kind.model_fields.items()}
     elif isinstance(kind, type) and dataclasses.is_dataclass(kind):

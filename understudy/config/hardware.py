@@ -47,7 +47,8 @@ def computes_in_bfloat16(device: torch.device) -> bool:
     """
     if device.type == "cpu":
         capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # not every torch has it
-        return bool(torch.backends.mkldnn.is_available()) and any(capabilities.get(name) for name in _CPU_BFLOAT16)
+        native = any(capabilities.get(name) for name in _CPU_BFLOAT16)
+        return native and bool(torch.backends.mkldnn.is_available())
     if device.type == "cuda":
         if torch.version.hip:
             return bool(torch.cuda.is_bf16_supported(including_emulation=False))

@@ -44,7 +44,7 @@ def cat_kd(student: Tensor, teacher: Tensor, *, resolution: int = 2, normalize: 
     not scaled 0.7 (ResNet-56 to 20), 15 (ResNet-32x4 to 8x4) and 0.5 (ResNet-34 to 18).
 
     Reference: Guo et al., "Class attention transfer based knowledge distillation", CVPR 2023.
-    Differences: this is the code's mean; the paper, from memory, sums over classes.
+    Differences: none to the authors' code, which takes the mean over classes and positions.
 
     >>> maps = torch.arange(8.0).reshape(1, 2, 2, 2)
     >>> cat_kd(maps, maps)

@@ -1,6 +1,6 @@
 """The samples' similarities under a Gaussian kernel: ``CE + 100 CC``.
 
-100 is the weight of a public re-implementation (KD-Zoo, CIFAR); the paper's is 0.003 from memory.
+100 is the weight of KD-Zoo's re-implementation on CIFAR.
 """
 
 from dataclasses import dataclass
@@ -36,11 +36,12 @@ def correlation_congruence(
         student, teacher: (N, ...).
         kernel: the Gaussian's Taylor series, which the paper proposes, or the ``"inner"`` product x.y (its bilinear
             pooling).
-        gamma, order: of the Gaussian; 0.4 and 2 in all re-implementations, and in the paper from memory.
+        gamma, order: of the Gaussian; 0.4 and 2 in KD-Zoo's re-implementation.
 
     Reference: Peng et al., "Correlation congruence for knowledge distillation", ICCV 2019.
-    Differences: no code of the authors is known to us. The paper's weight is 0.003 from memory. What CRD's benchmark
-    calls CC is ``correlation_of_differences``. That the inner product is of vectors of length 1 is our choice.
+    Differences: the authors published no code. What CRD's benchmark calls CC, restructured from code that the authors
+    shared with its author, is ``correlation_of_differences``. That the inner product is of vectors of length 1 is our
+    choice.
 
     >>> vectors = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     >>> correlation_congruence(vectors, 3 * vectors)
@@ -97,7 +98,7 @@ class CC(EmbeddingTerm):
     Args:
         embedding: of what goes into the classifiers, of any widths.
         kernel: the Gaussian's Taylor series, or the inner product.
-        gamma, order: of the Gaussian (paper, from memory, and later code: 0.4 and 2).
+        gamma, order: of the Gaussian (0.4 and 2 in KD-Zoo's re-implementation).
 
     >>> print(CC("fc:input -> fc:input"))
     CC(embedding='fc:input -> fc:input')

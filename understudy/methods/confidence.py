@@ -8,7 +8,7 @@ Settings:
     covariance: "full", or "diagonal" for independent classes.
     ridge: with 1 a teacher that is quite sure makes this the regression of logits.
     dropout: the rate before the classifier of a teacher that has no dropout modules.
-    weight, label_weight: the paper's are not known to us, nor its samples and ridge.
+    weight, label_weight: the paper's abstract gives none, and no number of samples or ridge.
     reduce: "sum" is the log-likelihood, "mean" the same divided by half the number of classes, which SGD stands.
 """
 
@@ -46,11 +46,11 @@ def confident_regression(
         ridge: added to the diagonal, as S draws span S - 1 directions only (the inverse precision of Gal, 2015).
         constants: add ``1/2 log det(2 pi S)``, which makes it the likelihood proper and changes no gradient.
 
-    Weight in the objective: 1, mean over the batch, in the place of the soft loss (from memory: beside the labels').
+    Weight in the objective: 1, mean over the batch, in the place of the soft loss.
     Reference: Shen, Vesdapunt, Boddeti, Kitani, "In teacher we trust: learning compressed models for pedestrian
     detection", 2016.
     Differences: the form is inferred from the abstract and an author's page ("maximize the log-likelihood of
-    multivariate Gaussian distribution"); the paper's number of draws, its ridge and its weight are not known to us.
+    multivariate Gaussian distribution"), which give no number of draws, no ridge and no weight.
     The covariance divides by S, not S - 1.
 
     >>> samples = torch.tensor([[[1.0, 0.0]], [[3.0, 0.0]]])
@@ -100,7 +100,7 @@ class Confidence(Term):
         ridge: added to the covariance's diagonal. With 1, a teacher that is quite sure makes this logit regression.
         reduce: as in ``LogitRegression``.
 
-    Differences: the paper's number of samples, its ridge and where its teacher's dropout stands are not known to us.
+    Differences: the paper's abstract gives no number of samples, no ridge and no place of the teacher's dropout.
     The answers are logits; the paper takes the confidence of its hint layer as well.
 
     >>> print(Confidence(samples=20))

@@ -47,7 +47,7 @@ def crd(
             vectors of length 1. The loss is called once with the student's vector as the anchor and the teacher's as
             partners, and once the other way round; the two are added. Weight 0.8.
         samples: M, of the whole training set: the noise is uniform over them.
-        temperature: tau. The code's default; the paper has 0.1 for CIFAR-100 from memory. K is 16384.
+        temperature: tau. 0.07 in the authors' code, where K is 16384.
         log_normalizer: the logarithm of Z, a constant that is estimated once, on the first batch of a training, and
             kept (``crd_log_normalizer``). None estimates it on this batch.
 

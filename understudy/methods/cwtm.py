@@ -30,7 +30,7 @@ def cwtm(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tens
 
     Weight in the objective: 1, alone. The teacher gives nothing but the weights.
     Reference: Furlanello et al., "Born-again neural networks", ICML 2018.
-    Differences: the formula is from memory; no code of the authors' was found. The weights carry no gradient.
+    Differences: no code of the authors was found. The weights carry no gradient.
 
     >>> cwtm(torch.zeros(1, 2), torch.tensor([[2.0, 0.0]]), torch.tensor([0]))
     tensor([0.6931])

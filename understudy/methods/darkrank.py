@@ -47,7 +47,8 @@ def darkrank(
 
     Reference: Chen, Wang, Zhang, "DarkRank: accelerating deep metric learning via cross sample similarities
     transfer", AAAI 2018.
-    Differences: 3, 3 and 4 are the defaults of RKD's re-implementation, and the paper's from memory. The authors'
+    Differences: 3, 3 and 4 are the defaults of the re-implementation in RKD's code, whose script trains with 2, 3 and
+    4. The authors'
     code has ``S = -(scale d^2)^power`` with power 2 (so alpha = scale^2 and beta = 4), embeddings of length 3.5, lists
     of 4, weight 16 for soft; its soft loss is the cross-entropy (the same gradient, not 0 at equality), its hard one
     ranks the whole batch, and only the first half of the batch are queries, its second half being unpaired samples.

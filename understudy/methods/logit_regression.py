@@ -27,8 +27,7 @@ def logit_regression(student_logits: Tensor, teacher_logits: Tensor, *, half: bo
     Weight in the objective: 1, mean over the batch, without a term of labels.
     Reference: Ba, Caruana, "Do deep nets really need to be deep?", NIPS 2014.
     Differences: Urban et al. (2017) restate it without the 1/2. Benchmarks often average over the classes instead of
-    summing (``F.mse_loss``), C times less. From memory: the authors may standardise each class's logit over the
-    training set first; that is left to the data.
+    summing (``F.mse_loss``), C times less.
 
     >>> import torch
     >>> logit_regression(torch.zeros(2, 4), torch.ones(2, 4))

@@ -4,7 +4,7 @@
 The published method adds the same on a second, strongly augmented view of each batch; here there is one view.
 
 Reference: Jin, Wang, Lin, "Multi-level logit distillation", CVPR 2023.
-Weights: the authors' code inherits 0.9 for each level and 0.1 for the labels (from memory), and trains at half of the
+Weights: the authors' code inherits 0.9 for each level and 0.1 for the labels, and trains at half of the
 usual learning rate, 0.025, since its sum over five temperatures is five times as steep as soft targets at one. Here the
 weight is divided by five instead, and the learning rate stays.
 """
@@ -47,8 +47,8 @@ def mlkd(
         temperatures: 4 and 2, 3, 5, 6 in the authors' code ("prediction augmentation").
         instance, batch, classes: the weights of the three levels, alike in the authors' code.
 
-    Weight in the objective: 1 beside the cross-entropy in the paper's sum; from memory the code's configuration
-    inherits 0.1 for the labels and 0.9 for each level. Batch and class level grow with the batch: N of 64 there.
+    Weight in the objective: 1 beside the cross-entropy in the paper's sum; the code's configuration inherits 0.1 for
+    the labels and 0.9 for each level. Batch and class level grow with the batch: N of 64 there.
     Reference: Jin, Wang, Lin, "Multi-level logit distillation", CVPR 2023.
     Differences: the authors' code adds the same losses on a strongly augmented view. For the weak view it means to
     keep the half of samples (and of classes) that the teacher is least sure of, but masks a mean: that only scales

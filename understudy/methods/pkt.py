@@ -23,7 +23,7 @@ def pkt(student: Tensor, teacher: Tensor, *, itself: bool = True, epsilon: float
 
     Args:
         student, teacher: (N, ...). Weight 30000 in CRD's benchmark, which goes with the mean over all N^2 pairs.
-        itself: count a sample among its own neighbours, as the code does; the paper's sums (from memory) leave it out.
+        itself: count a sample among its own neighbours, as the authors' code does.
         epsilon: added to both probabilities in the logarithm, as in the code.
 
     Reference: Passalis, Tefas, "Learning deep representations with probabilistic knowledge transfer", ECCV 2018.
@@ -45,7 +45,7 @@ class PKT(EmbeddingTerm):
 
     Args:
         embedding: the pair of what enters the classifiers, of any widths.
-        itself: count a sample among its own neighbours, as the authors' code does (paper, from memory: no).
+        itself: count a sample among its own neighbours, as the authors' code does.
 
     >>> print(30000.0 * PKT("fc:input -> fc:input"))
     30000 * PKT(embedding='fc:input -> fc:input')

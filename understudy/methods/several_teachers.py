@@ -49,7 +49,7 @@ def ensemble_kd(
     Weight in the objective: beside the labels' cross-entropy and a triplet term on features; the paper's weights
     were not found. Mean over the batch.
     Reference: You, Xu, Xu, Tao, "Learning from multiple teacher networks", KDD 2017.
-    Differences: the paper is known to us from its abstract and from memory. The sum of the teachers' separate
+    Differences: the form follows the paper's abstract. The sum of the teachers' separate
     divergences (``mutual_kl(reduce="sum")``) has K times this one's gradient and another value.
 
     >>> ensemble_kd(torch.zeros(1, 2), torch.tensor([[[2.0, 0.0]], [[0.0, 2.0]]]))
@@ -176,7 +176,7 @@ def _stages(
     """The average of several teachers' soft targets, weighted if you like, or their vote.
 
     ``label_weight CE + weight T^2 KL(sum_k w_k softmax(t_k/T) || softmax(s/T))``; with one teacher it is ``kd``. The
-    paper's weights are not known to us; the defaults are those of ``kd``. Its third part, a loss on triplets of
+    paper's abstract gives no weights; the defaults are those of ``kd``. Its third part, a loss on triplets of
     features, is a term of its own that can be added.
 
     Args:

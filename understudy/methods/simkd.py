@@ -35,7 +35,7 @@ def simkd(student: Tensor, teacher: Tensor) -> Tensor:
     the projector stays with the student.
 
     Reference: Chen et al., "Knowledge distillation with the reused teacher classifier", CVPR 2022.
-    Differences: the paper writes the squared norm; the mean over elements is, from memory, its code's.
+    Differences: the paper writes the squared norm; its code takes the mean over elements.
 
     >>> import torch
     >>> simkd(torch.zeros(2, 3, 4, 4), torch.ones(2, 3, 4, 4))

@@ -1,7 +1,7 @@
 """Which samples activate the last map alike: ``CE + 3000 SP``.
 
 Reference: Tung, Mori, "Similarity-preserving knowledge distillation", ICCV 2019.
-Weight: 3000 is that of CRD's benchmark, and of the paper from memory.
+Weight: 3000 is that of CRD's benchmark.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
     paper's ``1/N^2 || G^T - G^S ||_F^2``
 
     Args:
-        student, teacher: (N, ...), maps as they are. Weight 3000 in CRD's benchmark and (from memory) in the paper;
+        student, teacher: (N, ...), maps as they are. Weight 3000 in CRD's benchmark;
             for several pairs of taps the paper sums.
 
     Reference: Tung, Mori, "Similarity-preserving knowledge distillation", ICCV 2019.

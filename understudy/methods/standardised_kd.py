@@ -47,8 +47,7 @@ def standardised_kd(
         squared: multiply by T^2.
         form: ``"kl"`` or ``"ce"``, as in ``kd``.
 
-    Weight in the objective: ``0.1 CE + 9 KD`` in the authors' CIFAR-100 recipe (the 0.1 from memory), means over the
-    batch.
+    Weight in the objective: ``0.1 CE + 9 KD`` in the authors' CIFAR-100 configuration, means over the batch.
     Reference: Sun et al., "Logit standardization in knowledge distillation", CVPR 2024.
     Differences: the authors' code divides by ``1e-7 + std``; here 1e-7 is added under the root, which keeps the
     gradient finite where all logits are alike.

@@ -56,7 +56,7 @@ def virtual_teacher_kd(
     Args:
         student_logits: (N, C).
         labels: class numbers (N) or distributions (N, C).
-        correct: a, 0.99 in the authors' code (the paper: at least 0.9, from memory).
+        correct: a, 0.99 in the authors' code.
         temperature: T, 20, which softens the probabilities u themselves, as the authors' code does; None: u as it is.
         student_temperature: T_s, 1 in the authors' code.
 
@@ -64,7 +64,7 @@ def virtual_teacher_kd(
     recipe for CIFAR-100 (the multiplier changes by network): there, with 100 classes, 0.1 times this one's mean.
     Reference: Yuan et al., "Revisiting knowledge distillation via label smoothing regularization", CVPR 2020.
     Differences: softening probabilities instead of logits makes the target nearly uniform (exp(a / T) at most, to 1):
-    the code is followed. The paper's text softens the student's answer as well (from memory): ``student_temperature``.
+    the code is followed. ``student_temperature`` softens the student's answer as well, which the code does not do.
 
     >>> virtual_teacher_kd(torch.zeros(1, 4), torch.tensor([0]), correct=0.25)
     tensor([0.])

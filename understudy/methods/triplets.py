@@ -1,8 +1,8 @@
 """Which of two samples is nearer to a third, as most teachers see it: ``CE + triplets``.
 
 Reference: You, Xu, Xu, Tao, "Learning from multiple teacher networks", KDD 2017.
-Weights: the paper's weight and margin are not known to us: 1 and 0.5 are ours. The paper adds soft targets averaged
-over the teachers.
+Weights: the paper's abstract gives no weight and no margin; 1 and 0.5 are this library's. The paper adds soft
+targets averaged over the teachers.
 """
 
 from dataclasses import dataclass
@@ -31,12 +31,13 @@ def relative_dissimilarity(student: Tensor, *teachers: Tensor, margin: float = 0
     Args:
         student: a hidden value (N, ...).
         teachers: one hidden value (N, ...) of each teacher, each of its own width.
-        margin: how much nearer j must be; with 0 a student in the teachers' order has no loss. The paper's value
-            and the weight of the term are not known to us. Memory grows with N^3.
+        margin: how much nearer j must be; with 0 a student in the teachers' order has no loss. The paper's abstract
+            gives neither a margin nor a weight. Memory grows with N^3.
 
     Reference: You, Xu, Xu, Tao, "Learning from multiple teacher networks", KDD 2017.
-    Differences: the form is from the abstract and from memory. Whether the paper draws triplets, which distance it
-    takes, and what it does where the vote is divided was not to be found: all triplets, Euclidean, no loss.
+    Differences: the form follows the paper's abstract, which does not say whether triplets are drawn, which distance
+    is taken and what a divided vote means. Here all triplets count, the distance is Euclidean, and a divided vote has
+    no loss.
 
     >>> values = torch.tensor([[0.0], [1.0], [3.0]])
     >>> relative_dissimilarity(-values, values, margin=0.0)

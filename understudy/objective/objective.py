@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache, partial, reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -118,6 +118,10 @@ class Objective(nn.Module):
     @property
     def has_adversaries(self) -> bool:
         return len(self.adversaries) > 0
+
+    if TYPE_CHECKING:  # a module's call is otherwise of type Any
+
+        def __call__(self, inputs: Any, targets: Any, *, epoch: float = 0.0, ids: Tensor | None = None) -> Outcome: ...
 
     def forward(self, inputs: Any, targets: Any, *, epoch: float = 0.0, ids: Tensor | None = None) -> Outcome:
         """The loss of one batch. ``epoch``, with fractions, is what schedules of weights read."""

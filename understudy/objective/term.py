@@ -145,7 +145,11 @@ class Reading:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a term may need to know of the data: how far sample numbers go, each one's label, and which ones train."""
+    """What a term may need to know of the data: how far sample numbers go, each one's label, and which ones train.
+
+    >>> Facts(samples=3, labels=torch.tensor([0, 1, 1])).labels.tolist()
+    [0, 1, 1]
+    """
 
     samples: int
     labels: Tensor
@@ -340,6 +344,12 @@ def unfit(term: Term, task: Task) -> str | None:
 
 
 def as_sum(expression: Expression) -> Sum:
+    """A term or a sum, as a sum.
+
+    >>> from understudy.terms import KD
+    >>> len(as_sum(KD()).terms)
+    1
+    """
     return Sum(expression.parts)
 
 

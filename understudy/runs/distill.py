@@ -64,6 +64,11 @@ class Distilled:
 
     ``student`` is the network that was kept, on validation, of all seeds; ``result`` is everything that was measured,
     as it stands in ``result.json``; ``folder`` is the run folder, None where none was asked for.
+
+    >>> samples = torch.rand(40, 4), torch.arange(40) % 2
+    >>> run = distill(None, torch.nn.Linear(4, 2), samples, method="alone", epochs=1)
+    >>> sorted(run.result.methods), run.student(torch.rand(1, 4)).shape
+    (['alone'], torch.Size([1, 2]))
     """
 
     def __init__(self, run: "GivenRun", result: Result, student: nn.Module, scratch: "Scratch | None" = None):
@@ -167,9 +172,11 @@ def distill(
 ) -> Distilled:
     """Train ``student`` to stand in for ``teacher``, after a check of everything, and measure what it is worth.
 
-    >>> run = distill(teacher, student, data, method="fitnets", pair="layer2 -> layer2", epochs=30)  # doctest: +SKIP
-    >>> print(run)  # doctest: +SKIP
-    >>> run.student  # doctest: +SKIP
+    >>> samples = torch.rand(40, 4), torch.arange(40) % 2
+    >>> teacher = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    >>> run = distill(teacher, torch.nn.Linear(4, 2), samples, method="kd", epochs=1, accept_weak=True)
+    >>> run.student
+    Linear(in_features=4, out_features=2, bias=True)
 
     Args:
         teacher: a module, or a function that makes one, or several, for a method that reads them all; they are not

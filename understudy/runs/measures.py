@@ -89,6 +89,8 @@ def of_inner_values(
         }
     except UserError:
         return None
+    if not all(taps.values()):  # a network of a single module has no hidden value
+        return None
     maps = {}
     for name, student in students.items():
         with suppress(UserError, ValueError):  # a student that cannot be looked into is no reason to lose a result

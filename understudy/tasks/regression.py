@@ -163,6 +163,11 @@ class Landmarks(Regression):
         between: the two points whose distance is the unit of the error; None: the square root of the area of the
             smallest box around the points that are marked.
         usual: the error of the mean positions over the training samples, which is what chance reaches.
+
+    >>> faces = torch.tensor([[[0.0, 0.0], [2.0, 0.0]]])
+    >>> task = Landmarks.of(faces, names=("left eye", "right eye"), between=(0, 1))
+    >>> task.figures[0].name
+    'nme'
     """
 
     mirror: tuple[tuple[int, int], ...] = ()
