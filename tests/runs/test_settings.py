@@ -4,8 +4,9 @@ import pytest
 import torch
 
 import understudy
-from understudy import UserError, hardware
+from understudy import UserError
 from understudy import recipe as recipes
+from understudy.config import hardware
 from understudy.config.settings import Settings
 
 RECIPE = """

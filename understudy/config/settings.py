@@ -8,8 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from understudy import hardware, nested
+from understudy import nested
 from understudy.bounds import STRICT, Interval
+from understudy.config import hardware
 from understudy.errors import UserError
 
 Precision = Literal["float32", "bfloat16"]

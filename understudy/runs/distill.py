@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import safetensors.torch
 from torch import nn
 
-from understudy import bounds, hardware, methods
+from understudy import bounds, methods
 from understudy import data as datasets
 from understudy import recipe as recipes
 from understudy.answers import StoredAnswers
+from understudy.config import hardware
 from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
