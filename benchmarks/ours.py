@@ -48,7 +48,7 @@ def training(
         work.data,
         settings=settings,
         shared=shared,
-        stored=StoredAnswers(augmentation=views, seed=0, taps=_TAPS[settings.precision], folder=str(stored))
+        stored=StoredAnswers(views=views, seed=0, taps=_TAPS[settings.precision], folder=str(stored))
         if stored
         else None,
     )
@@ -148,6 +148,6 @@ def stored_bytes(work: Work, views: int, folder: Path) -> int:
     config = replace(CONFIG, epochs=views)
     found = find("kd")(config, temperature=4)
     ours = training(work, found, FAST)
-    ours.stored = StoredAnswers(augmentation=views, seed=0, folder=str(folder))
+    ours.stored = StoredAnswers(views=views, seed=0, folder=str(folder))
     ours.run()
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

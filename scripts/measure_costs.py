@@ -113,7 +113,9 @@ def _step(stage_state: StageState, batch: Batch) -> Callable[[], float]:
 def _batch(data: Data, teacher: nn.Module) -> Batch:
     """One batch whose labels the teacher gets right, since some methods look only at such samples."""
     device = SETTINGS.torch_device
-    batch = next(data.train.epoch(0, seed=0, batch=BATCH, augmentation=CONFIG.views, task=data.task, device=device))
+    batch = next(
+        data.train.epoch(0, seed=0, batch=BATCH, augmentation=CONFIG.augmentation, task=data.task, device=device)
+    )
     with torch.no_grad():
         labels = teacher(SETTINGS.prepare(batch.inputs)).argmax(1)
     return Batch(batch.inputs, labels, batch.ids)

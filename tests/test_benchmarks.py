@@ -43,9 +43,9 @@ def test_of_a_library_one_training_is_made_where_its_memory_is_measured(monkeypa
 def test_every_kind_of_training_is_held_against_the_leanest_like_it():
     peaks = {
         "understudy kd fast": 90,
-        "understudy cached kd fast": 95,
+        "understudy stored kd fast": 95,
         "understudy hint fast": 99,
-        "understudy cached hint fast": 103,
+        "understudy stored hint fast": 103,
         "lean kd": 100,
         "lean hint": 100,
         "fat kd": 200,
@@ -122,7 +122,7 @@ FLOORS = {"kd fast": {"ours": [1.0] * 27, "floor": [1.0] * 27}}
 SWEEP = {"1 with one store": [1.0], **{f"12 {way}": [1.0] * 4 for way in WAYS}}
 EPOCHS = {
     "understudy kd fast": [2.0, 2.0],
-    "understudy cached hint fast": [1.0, 1.0],
+    "understudy stored hint fast": [1.0, 1.0],
     "F2 kd fast": [1.9, 1.9],
     "F1 kd fast": [1.0, 1.0],
     "F1 hint fast": [0.99, 0.99],
@@ -155,7 +155,7 @@ def test_a_page_of_several_runs_says_of_each_table_how_often_and_at_which_commit
 def test_an_epoch_is_held_against_the_floors_epoch():
     table = report.page(raw(part("epochs", EPOCHS)))
     assert "| understudy kd fast | 2.00 | 64 | 0.95 |" in table
-    assert "| understudy cached hint fast | 1.00 | 128 | 0.99 |" in table
+    assert "| understudy stored hint fast | 1.00 | 128 | 0.99 |" in table
     assert "| F2 kd fast | 1.90 | 67 |  |" in table
     assert "| other at | 5.00 | 26 |  |" in table
 

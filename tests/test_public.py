@@ -126,7 +126,7 @@ COMMANDS = {
     "export": "student --to --out --tolerance --data --root --teacher --trust --json",
     "predict": "student images --top --batch --trust --json",
     "card": "student --push",
-    "store": "",
+    "cache": "",
 }
 STORE = {"list": "--cache --json", "check": "--cache --json", "prune": "--cache --days --dry-run --json"}
 RUN_FOLDER = ["recipe.toml", "metrics.jsonl", "result.json", "student.safetensors", "student.json", "report.html"]
@@ -164,7 +164,7 @@ def options(command):
 def test_the_commands_and_their_options():
     commands = typer.main.get_command(app).commands
     assert {name: options(command) for name, command in commands.items()} == COMMANDS
-    assert {name: options(command) for name, command in commands["store"].commands.items()} == STORE
+    assert {name: options(command) for name, command in commands["cache"].commands.items()} == STORE
 
 
 def test_the_names_of_a_run_folder(make_run, tmp_path):

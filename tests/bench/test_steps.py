@@ -172,4 +172,4 @@ def test_variants_take_turns_in_an_order_that_changes(monkeypatch):
 
 
 def _how(training):
-    return {"views": CONFIG.views, "task": training.data.task, "device": torch.device("cpu")}
+    return {"augmentation": CONFIG.augmentation, "task": training.data.task, "device": torch.device("cpu")}

@@ -223,7 +223,7 @@ def test_one_of_a_recipes_methods_goes_by_the_name_of_its_table(understudy, work
 
 
 def test_a_store_is_filled_by_one_run_and_looked_after_by_its_command(understudy, tmp_path, monkeypatch):
-    cache = tmp_path / "store"
+    cache = tmp_path / "cache"
     words = ["distill", "recipe.toml", "--trust", "smallnets", "--no-check", "--cache", cache, "--out"]
     code, out, err = understudy(*words, tmp_path / "run", "--dry-run")
     assert code == 0, err
@@ -235,9 +235,9 @@ def test_a_store_is_filled_by_one_run_and_looked_after_by_its_command(understudy
     assert understudy(*words, tmp_path / "run")[0] == 0
     code, out, _ = understudy(*words, tmp_path / "other", "--dry-run", "--json")
     (row,) = json.loads(out)["trainings"]
-    assert (row["state"], json.loads(out)["to train"]) == ("in the store", 0)
+    assert (row["state"], json.loads(out)["to train"]) == ("in the cache", 0)
     monkeypatch.setenv("UNDERSTUDY_CACHE", str(cache))
-    (listed,) = json.loads(understudy("store", "list", "--json")[1])
+    (listed,) = json.loads(understudy("cache", "list", "--json")[1])
     told = {key: listed[key] for key in ("key", "training", "network", "method", "seed", "data")}
     assert told == {
         "key": row["key"],
@@ -247,39 +247,39 @@ def test_a_store_is_filled_by_one_run_and_looked_after_by_its_command(understudy
         "seed": 0,
         "data": "folder",
     }
-    (line,) = understudy("store", "list")[1].splitlines()[1:]  # not broken, in a terminal of 80 columns
+    (line,) = understudy("cache", "list")[1].splitlines()[1:]  # not broken, in a terminal of 80 columns
     assert line.split()[:5] == [row["key"][:10], "fitnets-0", "smallnets:student", "by", "fitnets"]
-    assert understudy("store", "check")[:2] == (0, "1 training, 0 damaged\n")
+    assert understudy("cache", "check")[:2] == (0, "1 training, 0 damaged\n")
     stray = cache / "nodes" / "notes.txt"
     stray.write_text("mine")
-    assert json.loads(understudy("store", "list", "--json")[1])[0]["key"] == row["key"]
-    assert understudy("store", "check")[:2] == (
+    assert json.loads(understudy("cache", "list", "--json")[1])[0]["key"] == row["key"]
+    assert understudy("cache", "check")[:2] == (
         0,
         "no training, and left out: nodes/notes.txt\n1 training, 0 damaged\n",
     )
-    assert json.loads(understudy("store", "check", "--json")[1])["strays"] == ["notes.txt"]
+    assert json.loads(understudy("cache", "check", "--json")[1])["strays"] == ["notes.txt"]
     stray.unlink()
     (cache / "nodes" / row["key"] / "student.json").write_text("{}")
     assert understudy(*words, tmp_path / "other", "--dry-run")[1].endswith("0 there already, 1 to train\n")
-    code, out, _ = understudy("store", "check", "--json")
+    code, out, _ = understudy("cache", "check", "--json")
     assert (code, json.loads(out)) == (1, {"entries": 1, "damaged": {row["key"]: ["student.json"]}, "strays": []})
-    assert json.loads(understudy("store", "prune", "--dry-run", "--json")[1]) == {"removed": [row["key"]]}
-    assert understudy("store", "prune")[:2] == (0, f"removed: {row['key']}\n1 removed\n")
-    assert json.loads(understudy("store", "list", "--json")[1]) == []
+    assert json.loads(understudy("cache", "prune", "--dry-run", "--json")[1]) == {"removed": [row["key"]]}
+    assert understudy("cache", "prune")[:2] == (0, f"removed: {row['key']}\n1 removed\n")
+    assert json.loads(understudy("cache", "list", "--json")[1]) == []
 
 
 def test_a_store_that_is_not_named_or_not_there_is_told(understudy, tmp_path, monkeypatch):
     monkeypatch.delenv("UNDERSTUDY_CACHE", raising=False)
-    code, _, err = understudy("store", "list")
-    assert (code, err) == (2, "understudy: name the store, by --cache or by the environment's UNDERSTUDY_CACHE\n")
-    code, _, err = understudy("store", "check", "--cache", tmp_path / "none")
+    code, _, err = understudy("cache", "list")
+    assert (code, err) == (2, "understudy: name the cache, by --cache or by the environment's UNDERSTUDY_CACHE\n")
+    code, _, err = understudy("cache", "check", "--cache", tmp_path / "none")
     assert code == 2
-    assert "there is no store" in err
+    assert "there is no cache" in err
 
 
 @pytest.mark.parametrize("command", ["list", "check", "prune"])
 def test_every_command_of_the_store_has_help_with_an_example(understudy, command):
-    assert f"understudy cache {command}" in understudy("store", command, "--help")[1].split("Example", 1)[1]
+    assert f"understudy cache {command}" in understudy("cache", command, "--help")[1].split("Example", 1)[1]
 
 
 def test_bench_says_where_the_time_of_a_step_goes(understudy):
@@ -304,14 +304,14 @@ def test_bench_leaves_nothing_in_a_store_that_others_share(understudy, tmp_path)
 
 def test_tune_tells_the_best_as_lines_and_as_json_and_mistakes_in_the_space_are_a_line(understudy, tmp_path):
     words = ["tune", "recipe.toml", "--trust", "smallnets", "--out", tmp_path / "tune", "--trials", 2]
-    words += ["--search", "methods.fitnets.temperature={1, 4}", "--cache", tmp_path / "store"]
+    words += ["--search", "methods.fitnets.temperature={1, 4}", "--cache", tmp_path / "cache"]
     code, out, err = understudy(*words)
     assert code == 0, err
     assert "best by validation, its test accuracy:" in out
     assert "optimistic" not in out
     assert "[methods.fitnets]\ntemperature = " in out
     assert "best so far: trial" in err
-    assert len(list((tmp_path / "store/nodes").iterdir())) == 2
+    assert len(list((tmp_path / "cache/nodes").iterdir())) == 2
     code, out, _ = understudy(*words, "--also-optimistic", "--json")
     assert (code, json.loads(out)) == (0, json.loads((tmp_path / "tune/tune.json").read_text()))
     assert "best of all on test (optimistic, as the paper reports)" in json.loads(out)["figures"]

@@ -71,7 +71,7 @@ def test_a_budget_and_a_limit_are_told_in_the_json(path, tmp_path):
 def test_a_dry_run_says_how_far_a_time_goes(path, tmp_path):
     def seen(folder: str, time: str, *words: str) -> str:
         code, out, _ = path(
-            "--out", tmp_path / folder, "--cache", tmp_path / "store", "--budget", time, "--dry-run", *words
+            "--out", tmp_path / folder, "--cache", tmp_path / "cache", "--budget", time, "--dry-run", *words
         )
         assert code == 0
         return out
@@ -83,7 +83,7 @@ def test_a_dry_run_says_how_far_a_time_goes(path, tmp_path):
         "a time of 3.0 h: no training is done that tells how far it goes; this is all that could run"
     )
     assert "a time of" not in path("--out", tmp_path / "run", "--dry-run")[1]
-    assert path("--out", tmp_path / "run", "--cache", tmp_path / "store", "--budget", "3")[0] == 0
+    assert path("--out", tmp_path / "run", "--cache", tmp_path / "cache", "--budget", "3")[0] == 0
     line = seen("run", "3h").splitlines()[-1]
     assert re.fullmatch(
         r"a time of 3\.0 h, \d+ s of it spent: all of it takes about \d+ s one after another, as what is done tells: "
@@ -95,7 +95,7 @@ def test_a_dry_run_says_how_far_a_time_goes(path, tmp_path):
     time = json.loads(seen("other", "3h", "--json"))["seconds"]
     assert (time["budget"], time["spent"]) == (10_800, 0)
     assert time["needed"] > 0
-    assert path("--out", tmp_path / "run", "--cache", tmp_path / "store")[0] == 0
+    assert path("--out", tmp_path / "run", "--cache", tmp_path / "cache")[0] == 0
     assert "a time of" not in seen("run", "3h")
 
 

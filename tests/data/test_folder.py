@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from understudy.data import as_data, load, pictures
+from understudy.data import as_data, images, load
 from understudy.data.sets import folder
 from understudy.data.sources import Streamed
 from understudy.errors import UserError
@@ -27,7 +27,7 @@ def test_the_crop_is_the_centre(tmp_path):
     pixels = np.zeros((8, 16, 3), np.uint8)
     pixels[:, 4:12] = 200
     Image.fromarray(pixels).save(tmp_path / "wide.png")
-    image = pictures.decoded(tmp_path / "wide.png", (3, 8, 8))
+    image = images.decoded(tmp_path / "wide.png", (3, 8, 8))
     assert image.shape == (3, 8, 8)
     assert (image == 200).all()
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
-from understudy.data import Data, as_data, from_datasets, from_tensors, given
+from understudy.data import Data, as_data, from_datasets, from_tensors, own
 from understudy.data.sources import InMemory, Streamed
 from understudy.errors import UserError
 
@@ -74,7 +74,7 @@ def test_test_samples_that_do_not_fit():
 @pytest.mark.parametrize("dataset", [Pictures(), Listed(), TensorDataset(X, Y), Subset(Pictures(), range(20))])
 @pytest.mark.parametrize("limit", [10, 10**9])
 def test_datasets(dataset, limit, monkeypatch, cpu):
-    monkeypatch.setattr(given, "MEMORY_LIMIT", limit)
+    monkeypatch.setattr(own, "MEMORY_LIMIT", limit)
     data = from_datasets(dataset, dataset, validation=4, workers=0)
     assert data.train.targets.tolist() == Y[data.train.ids].tolist()
     streamed = limit == 10 and not isinstance(dataset, TensorDataset)
@@ -85,16 +85,16 @@ def test_datasets(dataset, limit, monkeypatch, cpu):
 
 
 def test_labels_are_read_with_workers(monkeypatch):
-    monkeypatch.setattr(given, "MEMORY_LIMIT", 10)
+    monkeypatch.setattr(own, "MEMORY_LIMIT", 10)
     assert from_datasets(Pictures(), validation=0, workers=2).train.targets.tolist() == Y.tolist()
 
 
 def test_listed_labels_that_items_do_not_carry_are_not_used(monkeypatch):
-    monkeypatch.setattr(given, "MEMORY_LIMIT", 10)
+    monkeypatch.setattr(own, "MEMORY_LIMIT", 10)
     dataset = Listed(item=lambda i: (X[i], 3 - int(Y[i])))
     assert from_datasets(dataset, validation=0, workers=0).train.targets.tolist() == (3 - Y).tolist()
     subset = Subset(Listed(), [5, 6, 8])
-    assert given._listed_targets(subset, Y[0]).tolist() == [1, 2, 0]
+    assert own._listed_targets(subset, Y[0]).tolist() == [1, 2, 0]
 
 
 def test_the_test_dataset_is_not_read_before_it_is_asked_for():
@@ -134,7 +134,7 @@ def test_datasets_that_do_not_fit(dataset, words):
 
 
 def test_shapes_that_differ_in_a_streamed_set(monkeypatch, cpu):
-    monkeypatch.setattr(given, "MEMORY_LIMIT", 1)
+    monkeypatch.setattr(own, "MEMORY_LIMIT", 1)
     dataset = Pictures(item=lambda i: (torch.zeros(i + 1, 2), 0))
     with pytest.raises(UserError, match=r"sample 1 has shape \(2, 2\), sample 0 \(1, 2\)") as caught:
         list(from_datasets(dataset, validation=0, workers=2).train.in_order(4, cpu))

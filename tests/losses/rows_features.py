@@ -121,7 +121,14 @@ ROWS = [
         lambda s, t: _mmd(s, t, "polynomial", teacher_term=False, offset=0.5),
         equal=None,
     ),
-    Row("fsp", fsp, (MAP, normal(5, 4, 4), MAP, normal(5, 4, 4)), _fsp, student=(0, 1), teacher=(2, 3)),
+    Row(
+        "fsp",
+        partial(fsp, reduce="sum"),
+        (MAP, normal(5, 4, 4), MAP, normal(5, 4, 4)),
+        _fsp,
+        student=(0, 1),
+        teacher=(2, 3),
+    ),
     Row(
         "fsp, mean, shrinking",
         partial(fsp, reduce="mean"),

@@ -73,13 +73,13 @@ def test_every_method_moves_the_student_in_an_epoch(distill, name):
     kept = [key for key in before if key in after]  # a student that was grafted has some under other names
     assert kept
     assert not all(torch.equal(before[key], after[key]) for key in kept)
-    assert 0 <= measured["methods"][name]["accuracy"]["mean"] <= 1
+    assert 0 <= measured["methods"][name]["figures"]["accuracy"]["mean"] <= 1
 
 
 @pytest.mark.parametrize(("name", "epochs"), [("fsp", 2), ("kd", 1)])
 def test_a_method_that_takes_more_epochs_than_its_course_says_so(distill, name, epochs):
     _, measured, said = distill(name)
-    assert (f"they take {epochs} epochs and the config has 1" in " ".join(said.split())) == (epochs > 1)
+    assert (f"they take {epochs} epochs and the recipe gives them 1" in " ".join(said.split())) == (epochs > 1)
     assert any("no comparison at equal budget" in note for note in measured["notes"]) == (epochs > 1)
 
 
@@ -92,7 +92,9 @@ def test_a_student_with_its_teachers_classifier_leaves_alone(distill, name, head
     classifier = taps.find(student, taps.Tap(head))
     assert torch.equal(classifier.weight, taps.find(teacher, taps.Tap("linear")).weight)
     logits, labels = answers(student, cast.data.test, Settings(device="cpu"))
-    assert measured["methods"][name]["accuracy"]["mean"] == (logits.argmax(1) == labels).double().mean().item()
+    assert (
+        measured["methods"][name]["figures"]["accuracy"]["mean"] == (logits.argmax(1) == labels).double().mean().item()
+    )
     (stage,) = json.loads((folder / f"trainings/{name}-0/result.json").read_text())["stages"]
     assert "accuracy" in stage["validation"]
     sizes = {role: network["parameters"] for role, network in measured["networks"].items()}

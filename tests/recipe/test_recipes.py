@@ -35,7 +35,7 @@ configs = st.builds(
         st.builds(Step, at=st.lists(positive, max_size=3).map(tuple), by=share),
         st.builds(Constant, warmup=positive),
     ),
-    views=st.builds(Augmentation, shift=st.integers(0, 9), flip=st.booleans(), mixup=positive),
+    augmentation=st.builds(Augmentation, shift=st.integers(0, 9), flip=st.booleans(), mixup=positive),
     patience=st.none() | st.integers(1, 99),
     keep=st.sampled_from(["best", "last"]),
     ema=st.none() | share,

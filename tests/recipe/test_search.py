@@ -92,7 +92,10 @@ def test_several_teachers_stay_as_they_were_too():
         ('train.epochs = "1..4 step 0.5"', "takes whole numbers alone"),
         ('train.ema = "{0.5, 2}"', "less than 1 (it is 2)"),
         ('train.batch = "8..16"', "changes nothing for 'kd': methods.kd.train.batch stands above it"),
-        ('data.validation = "1..3"', "settings of the method and of the config: methods.kd.SETTING or train.KEY"),
+        (
+            'data.validation = "1..3"',
+            "settings of the method and of its training: methods.kd.SETTING or train.KEY",
+        ),
         ('train.epochs = "3..1"', "from a smaller number to a larger one"),
         ('train.epochs = "one..3"', "'one' is no number"),
         ('train.epochs = "1..inf"', "'inf' is no number"),

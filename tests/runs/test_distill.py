@@ -357,9 +357,9 @@ def test_what_cannot_be_copied_says_the_way_out(networks, vectors):
 
 
 def test_a_store_serves_the_next_call(networks, vectors, tmp_path):
-    first = run((networks[0], make_small), vectors, cache=tmp_path / "store", out=tmp_path / "one")
-    again = run((networks[0], make_small), vectors, cache=tmp_path / "store", seeds=2, out=tmp_path / "other")
-    assert len(list((tmp_path / "store/nodes").iterdir())) == 2
+    first = run((networks[0], make_small), vectors, cache=tmp_path / "cache", out=tmp_path / "one")
+    again = run((networks[0], make_small), vectors, cache=tmp_path / "cache", seeds=2, out=tmp_path / "other")
+    assert len(list((tmp_path / "cache/nodes").iterdir())) == 2
     assert first.figures == again.result.methods["kd"].trainings[0].figures
 
 

@@ -330,7 +330,7 @@ def head():
 def test_on_a_cluster_that_was_started_by_hand_the_command_makes_and_stores_what_one_worker_makes(
     workplace, quick, tmp_path, expected, head, monkeypatch, capsys
 ):
-    common = f"distill {tmp_path}/recipe.toml --trust smallnets --set seeds=[0] --no-check --cache {tmp_path}/store"
+    common = f"distill {tmp_path}/recipe.toml --trust smallnets --set seeds=[0] --no-check --cache {tmp_path}/cache"
 
     def understudy(*words):
         monkeypatch.setattr(sys, "argv", ["understudy", *common.split(), *map(str, words)])
@@ -352,7 +352,7 @@ def test_on_a_cluster_that_was_started_by_hand_the_command_makes_and_stores_what
     assert found == [head]
     assert students(tmp_path / "run") == {name: expected[name] for name in expected if name.endswith("-0")}
     foreseen = json.loads(understudy("--out", tmp_path / "other", "--workers", "1", "--dry-run", "--json"))
-    assert {row.state for row in foreseen["trainings"]} == {"in the store"}
+    assert {row.state for row in foreseen["trainings"]} == {"in the cache"}
 
 
 @pytest.mark.slow

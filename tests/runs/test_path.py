@@ -125,7 +125,7 @@ def test_a_search_that_was_stopped_goes_on_and_answers_the_same(search):
 
 
 def test_a_store_keeps_another_search_from_training_anything_again(search, tmp_path):
-    cache = TrainingCache(tmp_path / "store")
+    cache = TrainingCache(tmp_path / "cache")
     first = search("path.strategy=best-first", "seeds=[0]", cache=cache)
     told(first)
     again = search("seeds=[0]", out="other", cache=cache)
@@ -160,7 +160,7 @@ def test_what_was_done_before_the_time_was_over_is_still_there_after_it(search):
 
 
 def test_what_a_store_has_is_taken_after_the_time_is_over_too(search, tmp_path):
-    cache = TrainingCache(tmp_path / "store")
+    cache = TrainingCache(tmp_path / "cache")
     whole = told(search("seeds=[0]", cache=cache))
     assert told(search("seeds=[0]", cache=cache, out="late", budget=Budget(seconds=1e-9))) == whole
 

@@ -45,22 +45,22 @@ class Noting(Callback):
 
 @pytest.fixture(scope="module")
 def _stored(_workplace, tmp_path_factory):
-    """A run and the store that it filled; made once, and copied by each test that changes it."""
+    """A run and the cache that it filled; made once, and copied by each test that changes it."""
     return tmp_path_factory.mktemp("stored")
 
 
 @pytest.fixture
 def stored(_stored, make_run):
     if not (_stored / "run").exists():
-        make_run(text=RECIPE, out=_stored / "run", cache=TrainingCache(_stored / "store")).execute()
+        make_run(text=RECIPE, out=_stored / "run", cache=TrainingCache(_stored / "cache")).execute()
     return _stored
 
 
 @pytest.fixture
 def cache(stored, tmp_path):
-    """The filled store, to be damaged."""
-    shutil.copytree(stored / "store", tmp_path / "store")
-    return TrainingCache(tmp_path / "store")
+    """The filled cache, to be damaged."""
+    shutil.copytree(stored / "cache", tmp_path / "cache")
+    return TrainingCache(tmp_path / "cache")
 
 
 def test_another_run_takes_all_that_is_the_same_and_trains_the_rest(make_run, tmp_path, stored, cache, spies):
@@ -70,7 +70,7 @@ def test_another_run_takes_all_that_is_the_same_and_trains_the_rest(make_run, tm
     run = make_run("title=other", text=renamed, cache=cache)
     states = run.execution.states()
     assert {name for name, state in states.items() if state == "to train"} == {"hot-0", "hot-1"}
-    assert {state for name, state in states.items() if "hot" not in name} == {"in the store"}
+    assert {state for name, state in states.items() if "hot" not in name} == {"in the cache"}
     result = run.execute()
     assert spies == ["hot-0", "hot-1"]
     expected, found = students(stored / "run"), students(tmp_path / "run")
@@ -109,7 +109,7 @@ def test_one_damaged_file_costs_one_training_in_a_new_run_and_none_in_that_which
     own.write_bytes(b"nonsense")
     (tmp_path / "run/result.json").unlink()
     again = Noting()
-    assert make_run(text=RECIPE, cache=cache).execution.states()["teacher-0"] == "in the store"
+    assert make_run(text=RECIPE, cache=cache).execution.states()["teacher-0"] == "in the cache"
     make_run(text=RECIPE, cache=cache, callback=again).execute()
     assert spies == ["kd-1"]
     assert again.notes == [f"{own.parent} is damaged (student.safetensors): trained again"]
@@ -122,7 +122,7 @@ def test_what_is_there_is_read_once_to_foresee_a_run_and_again_when_it_is_taken(
     sha256 = entry.sha256
     monkeypatch.setattr(entry, "sha256", lambda path: read.append(path) or sha256(path))
     for _ in range(3):
-        assert set(run.execution.states().values()) == {"in the store"}
+        assert set(run.execution.states().values()) == {"in the cache"}
         assert run.execution.record("kd-1")["training"] == "kd-1"
     assert len(read) == len(set(read)) > 0
     weights = next(path for path in read if path.name == "student.safetensors")
@@ -176,7 +176,7 @@ def test_killed_in_the_middle_and_damaged_in_one_file_a_plan_redoes_only_what_is
     workplace, make_run, tmp_path, stored, spies
 ):
     (tmp_path / "recipe.toml").write_text(RECIPE)
-    out, cache = tmp_path / "run", TrainingCache(tmp_path / "store")
+    out, cache = tmp_path / "run", TrainingCache(tmp_path / "cache")
     command = f"distill {tmp_path}/recipe.toml --out {out} --cache {cache.path} --workers 2 --trust smallnets"
     process = subprocess.Popen(
         [sys.executable, "-m", "understudy", *command.split(), "--no-check", "--checkpoint-seconds", "0"],
@@ -205,7 +205,7 @@ def test_killed_in_the_middle_and_damaged_in_one_file_a_plan_redoes_only_what_is
     assert students(out) == students(stored / "run")
     assert sorted(spies) == sorted(set(TRAININGS) - finished)
     assert len(finished) >= 2
-    assert cache.check() == {}  # the run had what the store had lost
+    assert cache.check() == {}  # the run had what the cache had lost
     assert len(list(cache.entries())) == len(TRAININGS)
 
 
@@ -229,7 +229,7 @@ def test_what_was_begun_with_other_code_goes_on_but_is_not_shared_nor_is_what_le
 ):
     plan = make_run("seeds=[0]", text=RECIPE).plan
     plan = Plan([plan["teacher-0"], plan["kd-0"]])
-    shared = {"trusted": ["smallnets"], "store": tmp_path / "store"}
+    shared = {"trusted": ["smallnets"], "cache": tmp_path / "cache"}
     with monkeypatch.context() as earlier:
         earlier.setattr("understudy.plans.key.NUMERICS", 98)
         with pytest.raises(ConnectionError):
@@ -239,8 +239,8 @@ def test_what_was_begun_with_other_code_goes_on_but_is_not_shared_nor_is_what_le
         done = carry_out(Plan([*plan, twin]), tmp_path / "mine", **shared)
     assert done["again"].origin == "folder"  # a mixture's students are no less alike
     foreign = {one.record["key"] for one in done.values()}
-    assert not TrainingCache(tmp_path / "store").check()
-    assert done["teacher-0"].record["key"] not in {entry.key for entry in TrainingCache(tmp_path / "store").entries()}
+    assert not TrainingCache(tmp_path / "cache").check()
+    assert done["teacher-0"].record["key"] not in {entry.key for entry in TrainingCache(tmp_path / "cache").entries()}
     clean = carry_out(plan, tmp_path / "clean", **shared)  # finds nothing under its own keys
     assert {one.origin for one in clean.values()} == {"trained"}
     assert foreign.isdisjoint(one.record["key"] for one in clean.values())
@@ -248,16 +248,16 @@ def test_what_was_begun_with_other_code_goes_on_but_is_not_shared_nor_is_what_le
 
 def test_a_checkpoint_that_does_not_say_what_it_is_of_goes_on_but_is_not_shared(make_run, tmp_path):
     plan = Plan([make_run("seeds=[0]", text=RECIPE).plan["alone-0"]])
-    shared = {"trusted": ["smallnets"], "store": tmp_path / "store"}
+    shared = {"trusted": ["smallnets"], "cache": tmp_path / "cache"}
     with pytest.raises(ConnectionError):
         carry_out(plan, tmp_path / "mine", callback=PowerCut(), **shared)
     (path,) = (tmp_path / "mine").rglob("*.checkpoint")
     state = checkpoints.read(path)
     del state["origin"]
     checkpoints.write(path.parent, int(path.stem), state)
-    with pytest.warns(UserWarning, match="goes into no store"):
+    with pytest.warns(UserWarning, match="goes into no cache"):
         carry_out(plan, tmp_path / "mine", **shared)
-    assert not list(TrainingCache(tmp_path / "store").entries())
+    assert not list(TrainingCache(tmp_path / "cache").entries())
 
 
 def test_what_was_begun_as_another_training_is_refused(make_run, tmp_path):

@@ -38,7 +38,7 @@ def test_who_may_add_nothing_is_told_what_is_missing(train, at):
 REASONS = {
     "teacher": "the teacher's weights or layers",
     "data": "the data",
-    "views": "the views",
+    "augmentation": "the augmentation",
     "seed": "the seed of the views",
     "precision": "the precision (there: float32, here: bfloat16)",
 }
@@ -50,7 +50,7 @@ def other(request, small):
     changes = {
         "teacher": {"teacher": small.Teacher(scale=20.0)},
         "data": {"data": small.data(count=93)},
-        "views": {"config": replace(CONFIG, augmentation=replace(CONFIG.views, shift=2))},
+        "augmentation": {"config": replace(CONFIG, augmentation=replace(CONFIG.augmentation, shift=2))},
         "seed": {"seed": 4},
         "precision": {"settings": Settings(device="cpu", teacher_precision="bfloat16")},
     }

@@ -307,6 +307,6 @@ def test_the_methods_objectives_are_those_of_the_papers(stages, expected):
 def test_function_matching_is_kl_alone_on_mixtures_for_as_long_as_one_likes():
     (stage,) = find("function-matching")(CONFIG, longer=3)
     assert stage.objective == 1.0 * KD(1.0)
-    assert stage.config == replace(CONFIG, epochs=72, augmentation=replace(CONFIG.views, mixup=1.0))
+    assert stage.config == replace(CONFIG, epochs=72, augmentation=replace(CONFIG.augmentation, mixup=1.0))
     (fair,) = find("function-matching")(CONFIG)
     assert fair.config.epochs == CONFIG.epochs

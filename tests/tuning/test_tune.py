@@ -53,7 +53,7 @@ def make(workplace, tmp_path):
         options = {
             "callback": callback,
             "checkpoint_seconds": seconds,
-            "store": cache and TrainingCache(tmp_path / cache),
+            "cache": cache and TrainingCache(tmp_path / cache),
         }
         return Tuning(read, tmp_path / out, casts=Casts(["smallnets"]), **options)
 
@@ -378,13 +378,13 @@ def test_with_a_store_nothing_is_trained_again_and_the_search_is_the_same(make, 
     monkeypatch.setattr(Training, "run", lambda self: trained.append(self.name) or run(self))
     recipe = text().replace('weights = "teacher.safetensors"', "accept_weak = true\ntrain = { epochs = 1 }")
     changes = ["tune.random=1", "train.keep='last'", "train.epochs=4"]
-    search = {"recipe": recipe, "search": ["train.optimizer.lr={0.1, 1e-9}", "train.epochs={4, 5}"], "store": "store"}
+    search = {"recipe": recipe, "search": ["train.optimizer.lr={0.1, 1e-9}", "train.epochs={4, 5}"], "cache": "cache"}
     one = make(*changes, out="one", **search)
     trials = execute(one, 4).trials
     stopped = [trial for trial in trials if trial.state == "stopped"]
     assert stopped
     assert trained == ["teacher-0", *["kd-0"] * 4]
-    assert len(list(TrainingCache(tmp_path / "store").entries())) == 1 + 4 - len(stopped)
+    assert len(list(TrainingCache(tmp_path / "cache").entries())) == 1 + 4 - len(stopped)
     del trained[:]
     other = make(*changes, out="other", **search)
     assert execute(other, 4).trials == trials
@@ -393,9 +393,9 @@ def test_with_a_store_nothing_is_trained_again_and_the_search_is_the_same(make, 
 
 
 def test_a_trial_from_the_store_is_stopped_where_it_would_have_been(make):
-    search = {"search": ["train.optimizer.lr={0.1, 1e-9}", "train.epochs={4, 5}"], "store": "store"}
+    search = {"search": ["train.optimizer.lr={0.1, 1e-9}", "train.epochs={4, 5}"], "cache": "cache"}
     changes = ["tune.random=1", "train.keep='last'"]
-    alone = make(*changes, out="alone", **search | {"store": None}).search(4)
+    alone = make(*changes, out="alone", **search | {"cache": None}).search(4)
     assert "stopped" in {trial.state for trial in alone}
     assert make(*changes, "tune.prune=false", out="whole", **search).search(4)[0].state == "complete"
     assert make(*changes, out="other", **search).search(4) == alone

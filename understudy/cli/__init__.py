@@ -31,7 +31,7 @@ SUMMARIES = {
     "export": "Write a student for another runtime, prove it on real data, and keep it only if it is good enough.",
     "predict": "Name the likeliest classes of images, by a run's student or by an exported file alike.",
     "card": "Write the model card of a student (README.md beside it) with what its run knows.",
-    "store": "Look after a store: the folder in which finished trainings lie, each under the key of "
+    "cache": "Look after a cache: the folder in which finished trainings lie, each under the key of "
     "what determines it.",
 }
 

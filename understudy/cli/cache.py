@@ -16,16 +16,16 @@ from understudy.report.format import plural
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 StoreOption = Annotated[
-    Path | None, typer.Option("--cache", envvar=ENVIRONMENT, help="The store's folder.", show_default=False)
+    Path | None, typer.Option("--cache", envvar=ENVIRONMENT, help="The cache's folder.", show_default=False)
 ]
 DAY = 86_400
 
 
 @app.callback()
 def cache() -> None:
-    """Look after a store: the folder in which finished trainings lie, each under the key of what determines it.
+    """Look after a cache: the folder in which finished trainings lie, each under the key of what determines it.
 
-    Example: understudy cache list --cache ~/understudy-store
+    Example: understudy cache list --cache ~/understudy-cache
     """
 
 
@@ -33,7 +33,7 @@ def cache() -> None:
 def list_(path: StoreOption = None, json: JsonOption = False) -> None:
     """Every finished training: its key, network, method, validation accuracy, size and days without use.
 
-    Example: understudy cache list --cache runs/store --json
+    Example: understudy cache list --cache runs/cache --json
     """
     rows = [_told(entry) for entry in _opened(path).entries()]
     if json:
@@ -56,7 +56,7 @@ def check(path: StoreOption = None, json: JsonOption = False) -> None:
 
     Files in nodes/ that belong to no training are named, too; nothing reads or removes them.
 
-    Example: understudy cache check --cache runs/store
+    Example: understudy cache check --cache runs/cache
     """
     opened = _opened(path)
     damaged, strays, entries = opened.check(), opened.strays(), len(list(opened.entries()))
@@ -83,7 +83,7 @@ def prune(
 ) -> None:
     """Remove what is damaged, set aside or left half-written, and with --days what nobody used.
 
-    Example: understudy cache prune --cache runs/store --days 90
+    Example: understudy cache prune --cache runs/cache --days 90
     """
     opened = _opened(path)
     removed = opened.prune(None if days is None else days * DAY, dry_run=dry_run)
@@ -97,9 +97,9 @@ def prune(
 
 def _opened(path: Path | None) -> TrainingCache:
     if path is None:
-        raise UserError(f"name the store, by --cache or by the environment's {ENVIRONMENT}")
+        raise UserError(f"name the cache, by --cache or by the environment's {ENVIRONMENT}")
     if not path.expanduser().is_dir():
-        raise UserError(f"there is no store {path}: a run with --cache makes it")
+        raise UserError(f"there is no cache {path}: a run with --cache makes it")
     return TrainingCache(path.expanduser())
 
 

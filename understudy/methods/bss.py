@@ -59,7 +59,8 @@ class BSS(Term):
         temperature: T, 3.
         steps: of the push, at most: 10.
         step: their size, 0.3, in standard deviations of the inputs.
-        most: how many samples of a batch are pushed, 64 (of 256): those in whose wrong classes the two differ most.
+        most: how many samples of a batch are pushed: those in whose wrong classes the two differ most. None: a quarter
+            of the batch, as the authors' 64 of 256.
         base: which may be: those that "both" networks get right, or the "teacher".
         form: "ce", or "kl", which is 0 where both agree.
 
@@ -77,7 +78,7 @@ class BSS(Term):
     temperature: Positive = 3.0
     steps: Count = 10
     step: Positive = 0.3
-    most: Annotated[int, Interval(ge=2)] = 64
+    most: Annotated[int, Interval(ge=2)] | None = None
     base: Literal["both", "teacher"] = "both"
     form: Literal["ce", "kl"] = "ce"
 
@@ -116,7 +117,8 @@ class BSS(Term):
             right = right & (student.argmax(1) == labels)
         apart = (teacher.softmax(1) - student.softmax(1)).square()
         score = apart.sum(1) - apart.gather(1, labels.unsqueeze(1)).squeeze(1)
-        best = torch.where(right, score, -torch.inf).topk(min(self.most, len(labels))).indices
+        most = max(2, len(labels) // 4) if self.most is None else self.most
+        best = torch.where(right, score, -torch.inf).topk(min(most, len(labels))).indices
         return best[right[best]]
 
     def _pushed(self, teacher: nn.Module, inputs: Tensor, own: Tensor, second: Tensor) -> Tensor:
@@ -178,8 +180,7 @@ def _stages(
         share: of the training after which b is 0.
     """
     soft = KD(temperature, squared=False) * linear(soft_weight, final_soft_weight, epochs=config.epochs)
-    pushed = max(2, config.batch // 4) if most is None else most
-    boundary = BSS(temperature, steps=steps, most=pushed) * linear(weight, 0.0, epochs=share * config.epochs)
+    boundary = BSS(temperature, steps=steps, most=most) * linear(weight, 0.0, epochs=share * config.epochs)
     return [Stage("soft targets at the boundary", CE() + soft + boundary, config)]
 
 

@@ -29,10 +29,10 @@ from understudy.precision import wide
 
 def confident_regression(
     student_logits: Tensor,
-    samples: Tensor,
+    teacher_samples: Tensor,
     *,
     covariance: Literal["full", "diagonal"] = "full",
-    ridge: float = 1e-3,
+    ridge: float = 1.0,
     constants: bool = False,
 ) -> Tensor:
     """Regression that counts least where the teacher is unsure: a Gaussian's negative log-likelihood, per sample.
@@ -41,7 +41,7 @@ def confident_regression(
 
     Args:
         student_logits: (N, C).
-        samples: the teacher's logits (or hint) for S draws of its dropout masks, (S, N, C).
+        teacher_samples: the teacher's logits (or hint) for S draws of its dropout masks, (S, N, C).
         covariance: ``"full"``, or ``"diagonal"`` for independent classes.
         ridge: added to the diagonal, as S draws span S - 1 directions only (the inverse precision of Gal, 2015).
         constants: add ``1/2 log det(2 pi S)``, which makes it the likelihood proper and changes no gradient.
@@ -53,17 +53,17 @@ def confident_regression(
     multivariate Gaussian distribution"), which give no number of draws, no ridge and no weight.
     The covariance divides by S, not S - 1.
 
-    >>> samples = torch.tensor([[[1.0, 0.0]], [[3.0, 0.0]]])
-    >>> confident_regression(torch.tensor([[2.0, 1.0]]), samples, ridge=1.0)
+    >>> teacher_samples = torch.tensor([[[1.0, 0.0]], [[3.0, 0.0]]])
+    >>> confident_regression(torch.tensor([[2.0, 1.0]]), teacher_samples, ridge=1.0)
     tensor([0.5000])
     """
-    check_stack(student_logits, samples, what="the teacher's samples")
-    draws, _, classes = samples.shape
+    check_stack(student_logits, teacher_samples, what="the teacher's samples")
+    draws, _, classes = teacher_samples.shape
     if ridge <= 0 and covariance == "full" and draws <= classes:
         raise UserError(f"{draws} samples give no full covariance of {classes} classes: use a ridge above 0")
-    samples = wide(samples)
-    mean = samples.mean(0)
-    error, spread = wide(student_logits) - mean, samples - mean
+    teacher_samples = wide(teacher_samples)
+    mean = teacher_samples.mean(0)
+    error, spread = wide(student_logits) - mean, teacher_samples - mean
     if covariance == "full":
         squares, log_det = _against_full(error, spread, ridge)
     elif covariance == "diagonal":

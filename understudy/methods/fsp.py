@@ -27,7 +27,7 @@ def fsp(
     teacher_first: Tensor,
     teacher_second: Tensor,
     *,
-    reduce: Literal["sum", "mean"] = "sum",
+    reduce: Literal["sum", "mean"] = "mean",
 ) -> Tensor:
     """Squared distance of two networks' FSP matrices, one value per sample.
 

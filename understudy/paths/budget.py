@@ -17,7 +17,7 @@ class Budget:
     """When a search stops asking. What it has begun is ended, and it answers with the best so far.
 
     Args:
-        trainings: so many networks, every seed counted, those from the store included: so the answer does not depend
+        trainings: so many networks, every seed counted, those from the cache included: so the answer does not depend
             on what happened to be there.
         seconds: so long, over all sessions of the search together.
     """

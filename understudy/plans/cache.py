@@ -1,4 +1,4 @@
-"""The store: finished trainings by the key of what determines them, so that nothing is trained twice.
+"""The cache: finished trainings by the key of what determines them, so that nothing is trained twice.
 
 An entry is written beside its place, synced and renamed: a half-written one never counts. Whatever is taken out is
 compared with its digests and its key first; a damaged entry is set aside, and trained again.
@@ -24,7 +24,7 @@ GROWING = 3600  # seconds for which a part may still be somebody's
 
 @dataclass(frozen=True)
 class Entry:
-    """One finished training in the store."""
+    """One finished training in the cache."""
 
     key: str
     folder: Path
@@ -88,7 +88,7 @@ class TrainingCache:
             self._move(part, self._entry(key).folder)
         except OSError as error:
             raise UserError(
-                f"cannot write to the store {self.path}: {error.strerror}. The training is done and untouched: make "
+                f"cannot write to the cache {self.path}: {error.strerror}. The training is done and untouched: make "
                 "room (or choose another --cache) and run the same command again"
             ) from error
         finally:
@@ -116,7 +116,7 @@ class TrainingCache:
             taken = None
         if taken is None:
             return None, []
-        with contextlib.suppress(OSError):  # a store that may only be read
+        with contextlib.suppress(OSError):  # a cache that may only be read
             os.utime(entry.folder)
         return taken, []
 
@@ -172,7 +172,7 @@ class TrainingCache:
             sync_folder(place.parent)
 
     def _set_aside(self, entry: Entry) -> Path | None:
-        """Where it is now; None where another process was quicker, or the store may only be read."""
+        """Where it is now; None where another process was quicker, or the cache may only be read."""
         aside = self.path / "damaged" / f"{entry.key}.{uuid.uuid4().hex[:8]}"
         try:
             aside.parent.mkdir(parents=True, exist_ok=True)

@@ -71,7 +71,7 @@ def copy_finished(
 def _is(path: Path, digest: str) -> bool:
     try:
         return path.is_file() and not path.is_symlink() and sha256(path) == digest
-    except FileNotFoundError:  # of a store that another process prunes
+    except FileNotFoundError:  # of a cache that another process prunes
         return False
 
 

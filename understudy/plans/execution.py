@@ -24,7 +24,7 @@ from understudy.training.callbacks import Callback
 from understudy.training.evaluate import first_of
 
 TRIES = 3  # a training whose worker dies so often has something to do with it
-State = Literal["done", "in the store", "begun", "to train"]
+State = Literal["done", "in the cache", "begun", "to train"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Done:
 
     node: Node
     record: Mapping[str, Any]
-    origin: Literal["trained", "folder", "store"]
+    origin: Literal["trained", "folder", "cache"]
 
     @property
     def validation(self) -> float | None:
@@ -50,7 +50,7 @@ class Execution:
     """Carries nodes out in a run folder.
 
     >>> with Here(casts, callback, stop) as engine:  # doctest: +SKIP
-    ...     execution = Execution(folder, casts, engine, store=store)
+    ...     execution = Execution(folder, casts, engine, cache=cache)
     ...     execution.submit(large, small)
     ...     for done in execution.results():  # more may be submitted meanwhile
     ...         print(done.node.name, done.validation)
@@ -132,7 +132,7 @@ class Execution:
         return self.cache is not None and self._key(self._settled(node)) in self.cache
 
     def record(self, name: str) -> Mapping[str, Any] | None:
-        """The result of a training that is there already, in the folder or in the store; nothing is changed."""
+        """The result of a training that is there already, in the folder or in the cache; nothing is changed."""
         return self._there(name)[1]
 
     def key(self, name: str) -> str:
@@ -167,7 +167,7 @@ class Execution:
         return done
 
     def _taken(self, node: Node) -> Done | None:
-        """What is there already: in the folder, in the store, or as another node of this plan under the same key."""
+        """What is there already: in the folder, in the cache, or as another node of this plan under the same key."""
         name, folder = node.name, self.folder.training(node.name)
         if record := self._found(name):
             check_same(node, record.get("node"), folder)
@@ -185,7 +185,7 @@ class Execution:
             for line in lines:
                 self.callback.note(line)
             if record:
-                return Done(node, record, "store")
+                return Done(node, record, "cache")
         return None
 
     def _found(self, name: str) -> dict[str, Any] | None:
@@ -277,7 +277,7 @@ class Execution:
             if record and not damaged(folder, record):
                 self._whole[name] = "done", record
             elif self.cache and (record := self.cache.record(self.key(name))):
-                self._whole[name] = "in the store", record
+                self._whole[name] = "in the cache", record
         return self._whole.get(name, ("to train", None))
 
     def _on_its_way(self, name: str) -> bool:

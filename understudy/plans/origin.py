@@ -51,7 +51,7 @@ class Origin:
         if keys != self.keys:
             note(
                 f"{self.node.name} was begun with other code, data, threads or settings than today's: it goes on from "
-                "its checkpoint, and its result goes into no store"
+                "its checkpoint, and its result goes into no cache"
             )
         self.keys = keys
 

@@ -158,7 +158,7 @@ def _out_of_place(raw: Mapping[str, Any], key: str, method: str) -> str | None:
     if first == "train" and rest:
         return None
     if first != "methods" or len(rest) < 2:
-        return f"a search changes settings of the method and of the config: methods.{method}.SETTING or train.KEY"
+        return f"a search changes settings of the method and of its training: methods.{method}.SETTING or train.KEY"
     if rest[0] not in raw["methods"]:
         return f"the recipe has no table methods.{rest[0]}{did_you_mean(rest[0], raw['methods'])}"
     if rest[0] != method:

@@ -389,7 +389,7 @@ def _check_names(method: Method, own: Mapping[str, Any]) -> None:
     """What belongs to the call or to the config is no setting of a method."""
     for name in (described.name for described in fields(TrainConfig)):
         if name in own and name not in method.settings:
-            raise UserError(f"{name} belongs to the config: config=understudy.TrainConfig({name}=...)")
+            raise UserError(f"{name} belongs to the training configuration: config=understudy.TrainConfig({name}=...)")
     if "seed" in own and "seed" not in method.settings:
         raise UserError(f"a call has seeds: seeds=[{own['seed']}]")
     method.check_names(own)

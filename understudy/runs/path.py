@@ -144,7 +144,7 @@ class PathRun(Run):
         return Forecast(self.budget.seconds, self._spent, sum(known) if len(known) == len(each) else None)
 
     def _there(self, nodes: Sequence[Node]) -> Spread | None:
-        """The figures of trainings that are there already, in the folder or in the store."""
+        """The figures of trainings that are there already, in the folder or in the cache."""
         records = [record for node in nodes if (record := self.execution.record(node.name))]
         values = [value for record in records if (value := validation_of(record)) is not None]
         return Spread(tuple(values)) if len(values) == len(nodes) else None

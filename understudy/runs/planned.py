@@ -45,12 +45,12 @@ def carry_out(
 ) -> dict[str, Done]:
     """Train a plan's networks, or go on with it; answers with how each training ended, by its name.
 
-    >>> done = carry_out(Plan([large, small]), "runs/mine", store="store", workers=2)  # doctest: +SKIP
+    >>> done = carry_out(Plan([large, small]), "runs/mine", cache="cache", workers=2)  # doctest: +SKIP
     >>> done["small"].validation  # doctest: +SKIP
 
     Args:
         out: the folder; a training that is done there is not repeated, one that was killed goes on where it was.
-        store: finished trainings are taken from here first, and put here.
+        cache: finished trainings are taken from here first, and put here.
         workers: trainings at once; more than one are processes of their own. By default 1; together, 8.
         together: all of them in this process, in turn; who learns from one teacher shares its passes.
         trusted: modules of your own from which networks may come.

@@ -283,12 +283,12 @@ def _notes(run: "Run", name: str, figure: Figure) -> list[str]:
 
 
 def _budget(run: "Run", name: str) -> list[str]:
-    """Whether the method took more epochs than its config has."""
+    """Whether the method took more epochs than its training configuration has."""
     epochs = _record(run, student_of(name, run.recipe.seeds_of(name)[0])).epochs
     config = run.recipe.methods[name].train
     if epochs <= config.epochs:
         return []
-    return [f"{name}: took {epochs} epochs, its config has {config.epochs}: this is no comparison at equal budget"]
+    return [f"{name}: took {epochs} epochs, the recipe gives it {config.epochs}: this is no comparison at equal budget"]
 
 
 def _keep(run: "Run", methods: Mapping[str, Method], figure: Figure) -> str:

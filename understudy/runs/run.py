@@ -46,7 +46,7 @@ class Run:
     """One execution of a recipe in a folder.
 
     Args:
-        store: where finished trainings are looked for first, and put when they are done.
+        cache: where finished trainings are looked for first, and put when they are done.
         engine: what carries the trainings out; by default this process, one after another.
         threads: of each training, where the recipe names none; by default PyTorch's choice.
         casts: data that are loaded already.

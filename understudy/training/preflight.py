@@ -189,7 +189,7 @@ def check_budget(stages: Sequence[Stage], config: TrainConfig) -> Iterator[Findi
     """Methods are compared at equal budgets; one that takes more than its config says so."""
     epochs = sum(stage.config.epochs for stage in stages)
     if epochs > config.epochs:
-        text = f"they take {epochs} epochs and the config has {config.epochs}: no comparison at equal budget"
+        text = f"they take {epochs} epochs and the recipe gives them {config.epochs}: no comparison at equal budget"
         yield Finding("warning", "stages", text)
 
 

@@ -29,7 +29,7 @@ class Trainer:
 
     Args:
         recipe: the one that the others differ from; it has one method.
-        store: where finished trainings are looked for, and put. What is stopped early never gets there.
+        cache: where finished trainings are looked for, and put. What is stopped early never gets there.
     """
 
     def __init__(

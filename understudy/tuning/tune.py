@@ -207,7 +207,7 @@ class _Judge(Callback):
             self._judge(len(epochs), epochs[-1])
 
     def training_ends(self, name: str, record: Mapping[str, Any]) -> None:
-        """A training that came from a store told nothing of its epochs: it is judged by its log, like any other."""
+        """A training that came from a cache told nothing of its epochs: it is judged by its log, like any other."""
         self.shown.training_ends(name, record)
         if self._is_judged(name):
             for number, epoch in enumerate(metrics.read(self.log), start=1):

@@ -1,4 +1,4 @@
-"""The store: what is put comes out as it was, damage is named and set aside, half-written entries never count."""
+"""The cache: what is put comes out as it was, damage is named and set aside, half-written entries never count."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from understudy.errors import UserError
 from understudy.files import sha256, write_json
 from understudy.plans import TrainingCache
-from understudy.plans import cache as stores
+from understudy.plans import cache as caches
 from understudy.plans import entry as entry_module
 from understudy.plans.cache import Entry
 from understudy.plans.entry import damaged, finish, finished
@@ -21,7 +21,7 @@ KEY = "ab" * 32
 
 
 def training(folder, name="kd-0", weights=b"weights", key=KEY):
-    """A finished training, as far as a store looks at it."""
+    """A finished training, as far as a cache looks at it."""
     folder.mkdir(parents=True)
     (folder / "student.safetensors").write_bytes(weights)
     (folder / "student.json").write_text("{}")
@@ -31,7 +31,7 @@ def training(folder, name="kd-0", weights=b"weights", key=KEY):
 
 @pytest.fixture
 def cache(tmp_path):
-    return TrainingCache(tmp_path / "store")
+    return TrainingCache(tmp_path / "cache")
 
 
 @pytest.fixture
@@ -69,8 +69,8 @@ def test_what_is_pruned_while_it_is_taken_is_not_there(filled, tmp_path, monkeyp
         filled.prune(unused=0.0)
         return copied(*_)
 
-    copied = stores.copy_finished
-    monkeypatch.setattr(stores, "copy_finished", pruned)
+    copied = caches.copy_finished
+    monkeypatch.setattr(caches, "copy_finished", pruned)
     assert filled.take(KEY, tmp_path / "other", "x") == (None, [])
     assert finished(tmp_path / "other") is None
     assert filled.prune(unused=0.0) == []
@@ -80,7 +80,7 @@ def test_what_is_pruned_while_it_is_taken_is_not_there(filled, tmp_path, monkeyp
 @given(st.data())
 def test_any_damage_to_any_file_is_named_set_aside_and_put_again(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("damage")
-    cache, record = TrainingCache(folder / "store"), training(folder / "run")
+    cache, record = TrainingCache(folder / "cache"), training(folder / "run")
     cache.put(KEY, folder / "run", record)
     entry = next(cache.entries())
     name = data.draw(st.sampled_from(sorted(record["digests"])))
@@ -219,7 +219,7 @@ def test_what_is_taken_counts_as_used(filled, tmp_path):
 
 @pytest.mark.parametrize("name", ["../../../outside.txt", "/tmp/outside.txt", "sub/student.json", "other.txt"])
 def test_an_entry_that_names_other_files_than_a_training_leaves_is_damaged_and_nothing_is_copied(tmp_path, name):
-    entry, key = tmp_path / "store/nodes/k", "k"
+    entry, key = tmp_path / "cache/nodes/k", "k"
     entry.mkdir(parents=True)
     (entry / "student.safetensors").write_bytes(b"weights")
     (tmp_path / "outside.txt").write_text("payload")
@@ -228,7 +228,7 @@ def test_an_entry_that_names_other_files_than_a_training_leaves_is_damaged_and_n
     record["digests"]["result.json"] = entry_module._own_digest(record)
     write_json(entry / "result.json", record)
     assert Entry(key, entry).damage() == ["result.json"]
-    taken, lines = TrainingCache(tmp_path / "store").take(key, tmp_path / "run/trainings/n", "n")
+    taken, lines = TrainingCache(tmp_path / "cache").take(key, tmp_path / "run/trainings/n", "n")
     assert taken is None
     assert "is damaged" in lines[0]
     assert not (tmp_path / "run").exists()
