@@ -117,7 +117,7 @@ class Distilled:
 
         Args:
             out: a file or a folder; by default the run folder.
-            options: see ``understudy.export.export``.
+            options: see ``understudy.export.exporter``.
         """
         from understudy.export import export  # late: it stands above runs
 
