@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.start HOW FOLDER`` prints both as JSON, from a process that has imported nothing before. ``call``
 is ``understudy.distill`` with default arguments, networks and data included; ``command`` is ``understudy distill`` with
-default settings, which are measured or remembered. ``prepared`` writes what both read into the folder: a data set of
-CIFAR-100's form and size, and a teacher that knows it.
+default settings. ``prepared`` writes what both read into the folder: a data set of CIFAR-100's form and size, and a
+teacher that knows it.
 """
 
 import contextlib
@@ -19,33 +19,22 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 CALL = "understudy.distill(...) from Python"
-MEASURED, REMEMBERED = (f"understudy distill, settings {how}" for how in ("measured", "remembered"))
+COMMAND = "understudy distill"
 STARTS = ("import", "first_step")  # what is measured of each
 RECORDS = (50_000, 10_000)  # of training, of test
 PICTURES = 2560  # that are different
 
 
 def variants(pair: str, folder: Path) -> dict[str, Callable[[], dict[str, float] | None]]:
-    """The ways to begin, each in a process of its own; the memory of settings is their own, too."""
+    """The ways to begin, each in a process of its own."""
     prepared(pair, folder)
-    known = folder / "known"
-    in_own_process("command", folder, known)
-
-    def unknown() -> dict[str, float] | None:
-        with tempfile.TemporaryDirectory() as empty:
-            return in_own_process("command", folder, Path(empty))
-
-    return {
-        CALL: partial(in_own_process, "call", folder, known),
-        MEASURED: unknown,
-        REMEMBERED: partial(in_own_process, "command", folder, known),
-    }
+    return {CALL: partial(in_own_process, "call", folder), COMMAND: partial(in_own_process, "command", folder)}
 
 
-def in_own_process(how: str, folder: Path, cache: Path) -> dict[str, float] | None:
+def in_own_process(how: str, folder: Path) -> dict[str, float] | None:
     """Seconds of the import, and from there to the end of the first step; None where it fails."""
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.start", how, str(folder)]
-    surroundings = {**os.environ, "UNDERSTUDY_CACHE": str(cache), "UNDERSTUDY_DATA": str(folder)}
+    surroundings = {**os.environ, "UNDERSTUDY_DATA": str(folder)}
     run = subprocess.run(command, capture_output=True, text=True, env=surroundings)
     if run.returncode:
         print(f"{how}: {run.stderr.strip().splitlines()[-1]}", file=sys.stderr)

@@ -10,7 +10,6 @@ import pytest
 from benchmarks import __main__ as command
 from benchmarks import ours, parts, peers, report, sections, start
 from benchmarks.workload import BATCH, PAIRS, Pair, Work
-from understudy.bench import choose as fastest
 from understudy.bench.floors import Floor
 from understudy.cli import distill
 from understudy.data.sets import cifar
@@ -78,7 +77,6 @@ def test_a_watcher_ends_what_a_user_begins_at_the_first_step(how, tmp_path, monk
     monkeypatch.setitem(PAIRS, "tiny", Pair("tiny", "resnet8", "resnet8", "layer2", "bn2"))
     monkeypatch.setattr(start, "PICTURES", 640)
     monkeypatch.setattr(cifar, "CIFAR100_FILES", replace(cifar.CIFAR100_FILES, records=(640, 10)))
-    monkeypatch.setattr(fastest, "SHORT", 1e9)  # seconds: however slow the machine, so short a run is not measured
     monkeypatch.setattr(distill, "Live", distill.Live)  # what is put into its place is taken away again
     monkeypatch.setenv("UNDERSTUDY_DATA", str(tmp_path))
     steps = []
@@ -88,7 +86,7 @@ def test_a_watcher_ends_what_a_user_begins_at_the_first_step(how, tmp_path, monk
     start.main(how, str(tmp_path))
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert list(found) == ["import", "first_step"]
-    assert len(steps) == (1 if how == "call" else 3)  # two tell the search how long the run is
+    assert len(steps) == 1
 
 
 def test_figures_of_processes_are_gathered_without_those_that_fail():

@@ -26,9 +26,9 @@ LOSSES = """
     correlation_of_differences crd cross_entropy curriculum_kd cwd cwtm darkrank dgkd dist dkd dkpp ensemble_kd
     factor_transfer feature_mse fsp function_matching gradient_attention hierarchical_context hint ickd info_nce kd
     logit_regression logits_l1 lsgan_discriminator lsgan_student mgd mlkd mutual_kl neurons nkd noisy_logit_regression
-    nst ofa ofd paraphraser_reconstruction pkt relative_dissimilarity rkd_angle rkd_distance rocket_hint
-    similarity_preserving simkd srrl_features srrl_logits standardised_kd vid virtual_teacher_kd vote_cross_entropy
-    wgan_critic wgan_student
+    nst ofa ofd output_distance paraphraser_reconstruction pkt relative_dissimilarity rkd_angle rkd_distance rocket_hint
+    similarity_preserving simkd srrl_features srrl_logits standardised_kd teacher_bounded vid virtual_teacher_kd
+    vote_cross_entropy wgan_critic wgan_student
 """
 DATA = [
     "Access",
@@ -47,7 +47,7 @@ DATA = [
 TERMS = """
     AB AT BSS CAN CATKD CC CCDifferences CE CRD CRDBatch CWD CWTM ClassDistance ClassSpread Confidence CurriculumKD
     DGKD DIST DKD DKPP DML DarkRank FSP FactorTransfer GradientAT Hint ICKD KD Labels LogitRegression LogitsL1 MGD
-    MLKD NKD NST Neurons NoisyTeacher OFA OFD PKT Paraphraser RKDAngle RKDDistance Review Rocket SP SRRL
+    MLKD NKD NST Neurons NoisyTeacher OFA OFD Outputs PKT Paraphraser RKDAngle RKDDistance Review Rocket SP SRRL
     SeveralTeachers SimKD StandardisedKD Triplets VID VirtualTeacher Vote
 """
 METHODS = {
@@ -59,6 +59,7 @@ METHODS = {
     "logit-regression": "reduce weight",
     "confidence": "samples covariance ridge reduce dropout weight label_weight",
     "noisy-teacher": "sigma share reduce weight",
+    "outputs": "form delta bounded margin weight label_weight",
     "dist": "beta gamma temperature weight",
     "dkd": "alpha beta temperature weight warmup_epochs",
     "function-matching": "mixup longer temperature weight",

@@ -49,6 +49,8 @@ from understudy.methods.noisy_teacher import noisy_logit_regression as noisy_log
 from understudy.methods.nst import nst as nst
 from understudy.methods.ofa import ofa as ofa
 from understudy.methods.ofd import ofd as ofd
+from understudy.methods.outputs import output_distance as output_distance
+from understudy.methods.outputs import teacher_bounded as teacher_bounded
 from understudy.methods.pkt import pkt as pkt
 from understudy.methods.review import hierarchical_context as hierarchical_context
 from understudy.methods.rkd import rkd_angle as rkd_angle

@@ -43,6 +43,7 @@ from understudy.methods.noisy_teacher import NoisyTeacher as NoisyTeacher
 from understudy.methods.nst import NST as NST
 from understudy.methods.ofa import OFA as OFA
 from understudy.methods.ofd import OFD as OFD
+from understudy.methods.outputs import Outputs as Outputs
 from understudy.methods.pkt import PKT as PKT
 from understudy.methods.review import Review as Review
 from understudy.methods.rkd import RKDAngle as RKDAngle

@@ -116,7 +116,7 @@ def test_predict_names_what_is_no_student(shipped, photos, tmp_path, understudy,
 
 def test_export_and_card_as_commands(folder, plain_format, small, understudy, monkeypatch, tmp_path):
     from understudy import data as datasets
-    from understudy.export import export as exporting
+    from understudy.export import exporter as exporting
 
     plain_format()
     timed = exporting.timed

@@ -22,8 +22,10 @@ from understudy.losses import (
     mlkd,
     nkd,
     noisy_logit_regression,
+    output_distance,
     rocket_hint,
     standardised_kd,
+    teacher_bounded,
 )
 from understudy.methods.ctkd import bounded_temperature, reverse_gradient
 from understudy.methods.noisy_teacher import noisy_logits
@@ -236,7 +238,35 @@ SOFT = [
     ),
 ]
 
+
+def _huber(x, delta):
+    return np.where(abs(x) <= delta, x**2 / 2, delta * (abs(x) - delta / 2))
+
+
+def _bounded(s, t, y, margin):
+    own, others = ((s - y) ** 2).mean(1), ((t - y) ** 2).mean(1)
+    return np.where(own + margin > others, own, 0.0)
+
+
 REGRESSION = [
+    Row("output_distance", output_distance, (LOGITS, LOGITS), lambda s, t: ((s - t) ** 2).mean(1)),
+    Row(
+        "output_distance, huber, weighted",
+        lambda s, t, chosen: output_distance(
+            s, t, weights=chosen[:, None].expand_as(s).to(s.dtype), form="huber", delta=0.3
+        ),
+        (LOGITS, LOGITS, lambda g: torch.ones(BATCH, dtype=torch.bool)),
+        lambda s, t, chosen: _huber(s - t, 0.3).mean(1),
+        smooth=False,
+    ),
+    Row(
+        "teacher_bounded",
+        partial(teacher_bounded, margin=0.2),
+        (LOGITS, LOGITS, LOGITS),
+        partial(_bounded, margin=0.2),
+        equal=None,
+        smooth=False,
+    ),
     Row("logit_regression", logit_regression, (LOGITS, LOGITS), _half_square),
     Row(
         "logit_regression, whole",

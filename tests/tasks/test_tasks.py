@@ -14,11 +14,11 @@ from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.data import Augmentation, Data, from_tensors
 from understudy.errors import UserError
-from understudy.losses import kd
+from understudy.losses import kd, output_distance, teacher_bounded
 from understudy.objective.term import unfit
 from understudy.tasks import Binary, Classification, Figure, Landmarks, MultiLabel, Regression, Rows, Text
 from understudy.tasks.text import vocabulary_of, words
-from understudy.terms import KD, Hint, Labels, RKDDistance
+from understudy.terms import DIST, KD, Hint, Labels, Outputs, RKDDistance
 from understudy.training import preflight
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.loop import Training
@@ -111,7 +111,7 @@ def test_a_training_is_resumed_bit_for_bit_with_stored_answers(name, tmp_path):
     data = made(name)
     scores = data.task.rows_per_sample is not None
     taps = "conv -> conv"
-    terms = Labels() + Hint(taps) + RKDDistance(taps) if not scores else Labels() + 0.5 * KD() + Hint(taps)
+    terms = Labels() + Outputs() + Hint(taps) + (0.5 * KD() if scores else RKDDistance(taps) + Outputs(bounded=True))
     stage = Stage("only", terms, TrainConfig(epochs=2, batch=8, optimizer=SGD(lr=0.002)))
 
     def training(folder, stop=None, after=0):
@@ -186,6 +186,25 @@ def test_a_method_on_class_scores_is_refused_where_there_are_none(name):
     assert "has none" in unfit(KD(), data.task)
     with pytest.raises(UserError, match="term 'kd' does not fit the task"):
         Objective(Labels() + KD(), student=student, teacher=teacher, task=data.task)
+
+
+def test_what_a_task_does_not_have_is_refused():
+    assert "targets that are numbers" in unfit(Outputs(bounded=True), made("classification").task)
+    assert unfit(Outputs(bounded=True), made("landmarks").task) is None
+    assert unfit(Outputs(), made("multilabel").task) is None
+    assert "several rows" in unfit(DIST(), made("multilabel").task)
+
+
+def test_points_that_are_not_marked_do_not_count_in_outputs():
+    nan = float("nan")
+    targets = torch.tensor([[[0.0, 0.0], [nan, nan]]])
+    task = Landmarks(("a x", "a y", "b x", "b y"), scales=(2.0,) * 4)
+    student, teacher = torch.tensor([[2.0, 2.0, 9.0, 9.0]]), torch.tensor([[4.0, 4.0, 0.0, 0.0]])
+    numbers = [task.numbers({"values": values}, targets) for values in (student, teacher)]
+    assert output_distance(numbers[0].values, numbers[1].values, weights=numbers[0].weights).item() == 1.0
+    ours, theirs = numbers[0].values, numbers[1].values
+    assert teacher_bounded(ours, theirs, numbers[0].targets, weights=numbers[0].weights).item() == 0.0
+    assert teacher_bounded(theirs, ours, numbers[0].targets, weights=numbers[0].weights).item() == 4.0
 
 
 def test_landmarks_move_with_their_pixels():

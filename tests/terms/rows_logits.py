@@ -13,6 +13,7 @@ from understudy.terms import (
     CurriculumKD,
     LogitRegression,
     NoisyTeacher,
+    Outputs,
     SeveralTeachers,
     StandardisedKD,
     VirtualTeacher,
@@ -22,6 +23,8 @@ from understudy.terms import (
 ROWS = [
     Row(LogitRegression(), equal=0.0),
     Row(LogitRegression(reduce="mean"), equal=0.0),
+    Row(Outputs(), equal=0.0),
+    Row(Outputs(form="huber", delta=0.5), equal=0.0),
     Row(NoisyTeacher()),
     Row(NoisyTeacher(share=0.0), equal=0.0),
     Row(Confidence(samples=4)),

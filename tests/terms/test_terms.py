@@ -11,7 +11,7 @@ from torch import Tensor
 from tests.refusing import Refusing, without_autocast
 from tests.terms.table import CLASSES, Net, Row, networks
 from understudy import Objective, terms
-from understudy.terms import BSS, Facts
+from understudy.terms import BSS, CRD, Facts
 from understudy.training.checkpoints import read, write
 
 MODULES = sorted(path.stem for path in Path(__file__).parent.glob("rows_*.py"))
@@ -137,6 +137,27 @@ def test_a_step_asks_nothing_of_the_device(row: Row, monkeypatch):
             objective.adversary_loss(reading).backward()
         objective.judge(reading).loss.backward()
         objective.learn(reading)
+
+
+@every_term
+def test_per_batch_is_what_looks_at_other_samples(row: Row):
+    """A value that does not depend on the rest of the batch is the same with half of it; random ones are left out."""
+    teacher, student = networks(alike=not row.other_shapes)
+    objective = bound(row, teacher, student.eval()).eval()
+    name, part = next(iter(objective.parts.items()))
+
+    def values(chosen: slice, seed: int = 3) -> Tensor:
+        inputs, labels, ids = (tensor[chosen] for tensor in batch())
+        torch.manual_seed(seed)
+        reading = objective.read(inputs, labels, ids=ids, epoch=1.0)
+        return objective._loss(name, part.term, reading).detach()
+
+    whole = values(slice(None))
+    if isinstance(part.term, (BSS, CRD)) or not torch.equal(whole, values(slice(None), seed=4)):
+        return
+    halves = torch.cat([values(slice(0, 6)), values(slice(6, None))])
+    alone = torch.allclose(halves, whole, rtol=1e-3, atol=1e-5)
+    assert alone == (part.term.per != "batch")
 
 
 def test_every_term_has_a_row():

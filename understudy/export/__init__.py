@@ -4,7 +4,7 @@ A format is one file of this package, with a ``FORMAT`` that says how such a fil
 """
 
 from understudy.export import executorch, int8, onnx, program
-from understudy.export.export import Exported, export
+from understudy.export.exporter import Exported, export
 from understudy.export.format import Format, Opened
 from understudy.export.proof import Proof, Tolerance
 

@@ -104,6 +104,8 @@ class CC(EmbeddingTerm):
     CC(embedding='fc:input -> fc:input')
     """
 
+    per = "batch"
+
     kernel: Literal["gaussian", "inner"] = "gaussian"
     gamma: Positive = 0.4
     order: Count = 2
@@ -128,6 +130,8 @@ class CCDifferences(EmbeddingTerm):
     >>> print(CCDifferences("fc:input -> fc:input", width=64))
     CCDifferences(embedding='fc:input -> fc:input', width=64)
     """
+
+    per = "batch"
 
     width: Count = 128
 

@@ -130,6 +130,8 @@ class ClassSpread(Term):
     ClassSpread(tap='fc:input')
     """
 
+    per = "batch"
+
     tap: str
     bound: NonNegative = 10.0
     momentum: ShareBelowOne = 0.9

@@ -148,6 +148,8 @@ class CRDBatch(EmbeddingTerm):
     CRDBatch(embedding='fc:input -> fc:input')
     """
 
+    per = "batch"
+
     width: Count = 128
     temperature: Positive = 0.07
     other_classes: bool = True

@@ -50,6 +50,8 @@ class CWTM(Term):
     CWTM()
     """
 
+    per = "batch"
+
     @property
     def reads(self) -> Reads:
         return Reads(student_logits=True, teacher_logits=True)

@@ -109,6 +109,8 @@ class DarkRank(EmbeddingTerm):
     DarkRank(embedding='fc:input -> fc:input', list_length=3)
     """
 
+    per = "batch"
+
     transfer: Literal["soft", "hard"] = "soft"
     alpha: Positive = 3.0
     beta: Annotated[float, Interval(ge=1, lt=inf)] = 3.0

@@ -70,6 +70,8 @@ class DIST(LogitTerm):
     DIST(temperature=1.0)
     """
 
+    per = "batch"
+
     beta: NonNegative = 2.0
     gamma: NonNegative = 2.0
     temperature: Positive = 4.0

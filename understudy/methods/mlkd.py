@@ -125,6 +125,8 @@ class MLKD(LogitTerm):
     0.18 * MLKD(temperatures=(2.0, 4.0))
     """
 
+    per = "batch"
+
     temperatures: Annotated[tuple[Positive, ...], MinLen(1)] = (2.0, 3.0, 4.0, 5.0, 6.0)
     instance: NonNegative = 1.0
     batch: NonNegative | None = None

@@ -51,6 +51,8 @@ class PKT(EmbeddingTerm):
     30000 * PKT(embedding='fc:input -> fc:input')
     """
 
+    per = "batch"
+
     itself: bool = True
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:

@@ -76,6 +76,8 @@ class RKDDistance(EmbeddingTerm):
     25 * RKDDistance(embedding='fc:input -> fc:input')
     """
 
+    per = "batch"
+
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         return rkd_distance(*self.values(reading))
 
@@ -93,6 +95,8 @@ class RKDAngle(EmbeddingTerm):
     >>> print(50.0 * RKDAngle("fc:input -> fc:input"))
     50 * RKDAngle(embedding='fc:input -> fc:input')
     """
+
+    per = "batch"
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         return rkd_angle(*self.values(reading))

@@ -49,6 +49,8 @@ class SP(MapsTerm):
     3000 * SP(maps='layer3 -> layer3')
     """
 
+    per = "batch"
+
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         return similarity_preserving(*self.values(reading))
 

@@ -72,6 +72,8 @@ class Triplets(EmbeddingTerm):
     Triplets(embedding='fc:input -> fc:input', others=('head:input',))
     """
 
+    per = "batch"
+
     margin: NonNegative = 0.5
     others: tuple[str, ...] = ()
 

@@ -297,6 +297,10 @@ class Term(Expression):
     def reads(self) -> Reads:
         """What the term looks at."""
 
+    def misfit(self, task: Task) -> str | None:
+        """Why the term has no meaning for a task, beyond what follows from ``reads`` and ``per``; None if it has."""
+        return None
+
     def build(self, shapes: Shapes) -> nn.Module | None:
         """The modules that the term owns while it trains, from the traced shapes."""
         return None
@@ -330,6 +334,8 @@ def unfit(term: Term, task: Task) -> str | None:
     >>> unfit(KD(), Classification()) is None
     True
     """
+    if reason := term.misfit(task):
+        return reason
     if not term.reads.scores or task.rows_per_sample == "one":
         return None
     others = "take one on features (fitnets, at, rkd, ...)"

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from pydantic import TypeAdapter
 
 from understudy.errors import UserError
-from understudy.export.export import PROOFS
+from understudy.export.exporter import PROOFS
 from understudy.export.versions import run_of
 from understudy.files import sha256, write_atomically
 from understudy.models import student as product

@@ -12,7 +12,7 @@ from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.precision import wide
 from understudy.tasks import class_scores
-from understudy.tasks.task import Differing, Figure, Meter, Task, Told, Values, only
+from understudy.tasks.task import Differing, Figure, Meter, Numbers, Task, Told, Values, only
 
 LOGITS = "logits"
 FEW = 5  # classes: up to so many, the first five choices are all there are
@@ -127,6 +127,9 @@ class Classification(Task):
 
     def loss(self, answer: Values, targets: Nested, *, smoothing: float = 0.0) -> Tensor:
         return cross_entropy(answer[LOGITS], _one_tensor(targets), label_smoothing=smoothing)
+
+    def numbers(self, answer: Values, targets: Nested | None) -> Numbers | None:
+        return Numbers(wide(answer[LOGITS]))
 
     def together(self, answers: Sequence[Values]) -> Values:
         """The logarithm of the mean of the probabilities; a single answer as it is."""

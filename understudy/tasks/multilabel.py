@@ -16,7 +16,7 @@ from understudy.errors import OptionalPackageError, UserError
 from understudy.nested import Nested
 from understudy.precision import wide
 from understudy.tasks.classification import LOGITS
-from understudy.tasks.task import Figure, Meter, Rows, Task, Told, Values, only
+from understudy.tasks.task import Figure, Meter, Numbers, Rows, Task, Told, Values, only
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,9 @@ class MultiLabel(Task):
         logits = wide(answer[LOGITS])
         labels = None if targets is None else _columns(targets).long()
         return Rows(torch.stack((torch.zeros_like(logits), logits), -1), labels)
+
+    def numbers(self, answer: Values, targets: Nested | None) -> Numbers | None:
+        return Numbers(wide(answer[LOGITS]))
 
     def together(self, answers: Sequence[Values]) -> Values:
         """The logits of the mean of the probabilities; a single answer as it is."""

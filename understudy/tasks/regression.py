@@ -37,6 +37,7 @@ class Regression(Task):
     delta: float = 1.0
 
     name: ClassVar[str] = "regression"
+    targets_are_numbers: ClassVar[bool] = True
     values: ClassVar[tuple[str, ...]] = (VALUES,)
     likeness: ClassVar[tuple[Figure, ...]] = (Figure("distance", "mean distance from the teacher", "lower"),)
 
@@ -107,8 +108,11 @@ class Regression(Task):
     def numbers(self, answer: Values, targets: Nested | None) -> Numbers:
         """The answer in units of the scales, weighted as the targets are."""
         scale = wide(answer[VALUES]).new_tensor(self.scales) if self.scales else 1.0
-        weights = None if targets is None else self._numbers(targets).weights
-        return Numbers(wide(answer[VALUES]) / scale, weights)
+        values = wide(answer[VALUES]) / scale
+        if targets is None:
+            return Numbers(values)
+        wanted = self._numbers(targets)
+        return Numbers(values, wanted.weights, wanted.values / scale)
 
     def _numbers(self, targets: Nested) -> Numbers:
         """The targets and their weights."""

@@ -104,7 +104,12 @@ class Rows:
 
 @dataclass(frozen=True)
 class Numbers:
-    """An answer as numbers that are compared by distance: values (N, K), and their weights (N, K) or None.
+    """An answer as numbers that are compared by distance.
+
+    Args:
+        values: (N, K).
+        weights: (N, K), how much each counts within its sample; None: all alike.
+        targets: (N, K), what the values should be, in the same units; None where targets are no numbers.
 
     >>> Numbers(torch.zeros(2, 4)).values.shape
     torch.Size([2, 4])
@@ -112,6 +117,7 @@ class Numbers:
 
     values: Tensor
     weights: Tensor | None = None
+    targets: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -199,6 +205,7 @@ class Task(ABC):
     name: ClassVar[str]
     rows_per_sample: ClassVar[Literal["one", "many"] | None] = None
     values: ClassVar[tuple[str, ...]] = ("logits",)  # the names of what is read of an answer, and stored
+    targets_are_numbers: ClassVar[bool] = False  # whether ``numbers`` gives the targets, too
     moves_targets: ClassVar[bool] = False  # whether targets follow an augmentation of the inputs
     likeness: ClassVar[tuple[Figure, ...]] = ()  # what ``compared`` measures of two answers
 
