@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from understudy import data as datasets
@@ -71,7 +72,9 @@ def export(
     chosen = format_.tolerance.changed(tolerance or {})
     with tempfile.TemporaryDirectory() as scratch:  # what fails leaves nothing
         written = Path(scratch) / path.name
-        facts = format_.write(Material(network, text, description.input.shape, around.student_data.train), written)
+        seen = around.student_data
+        inputs = seen.example(2, torch.device("cpu"))
+        facts = format_.write(Material(network, text, description.task, inputs, seen.train), written)
         opened = format_.open(written)
         part, measured_on = proving_part(around.data)
         compared = compare(network, opened.network, part, around.data.task)
