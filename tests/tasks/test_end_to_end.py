@@ -10,8 +10,11 @@ from torch import nn
 
 import understudy
 from tests.tasks.test_tasks import IMAGES, NAMES, SENTENCES, made
+from understudy.errors import UserError
 from understudy.export.open import open_student
+from understudy.measure import latencies, onnx_runtime
 from understudy.shipping.predict import predict
+from understudy.taps import call
 from understudy.terms import KD, Labels, Outputs
 
 RECORDED = {
@@ -69,6 +72,21 @@ def test_the_run_is_measured_printed_and_reported_in_the_figures_of_its_task(tra
     title = data.task.selecting.title
     assert title in str(run)
     assert title in run.report().read_text().lower()
+
+
+def test_onnx_runtime_is_timed_on_the_inputs_of_the_task(trained):
+    data, run = trained
+    example = data.example(2, torch.device("cpu"))
+    (answer,) = call(onnx_runtime(run.student, example), example)
+    torch.testing.assert_close(torch.from_numpy(answer), call(run.student, example).detach(), rtol=1e-4, atol=1e-5)
+    assert latencies({"student": run.student}, example, seconds=0.0)["student"].batch == 2
+
+
+def test_data_of_another_task_prove_nothing(trained):
+    data, run = trained
+    other = made("regression" if data.task.name != "regression" else "binary")
+    with pytest.raises(UserError, match=f"the student's task is '{data.task.name}'"):
+        run.export("onnx", data=other, seconds=0.0)
 
 
 @pytest.mark.parametrize("to", ["onnx", "torch", "int8"])

@@ -19,6 +19,7 @@ from understudy.export.versions import Surroundings, run_of, surroundings
 from understudy.files import read_json, sha256, write_atomically, write_json
 from understudy.measure.machine import command, machine, versions
 from understudy.models import student as product
+from understudy.tasks import Task
 
 PROOFS = "proof.json"
 
@@ -66,7 +67,7 @@ def export(
     network = product.load(folder, trust=trust) if network is None else network.eval()
     description = product.read(folder)
     around = _around(folder, network, data, trust)
-    _check_data(around.data, description.input.shape, description.classes)
+    _check_data(around.data, description.task, description.input.shape, description.classes)
     path = _place(folder, format_, Path(out) if out is not None else None)
     text = (folder / product.DESCRIPTION).read_text(encoding="utf-8")
     chosen = format_.tolerance.changed(tolerance or {})
@@ -117,7 +118,12 @@ def _around(folder: Path, network: nn.Module, data: Any, trust: Collection[str])
     return Surroundings(whole, whole, None)
 
 
-def _check_data(data: Data, shape: tuple[int, ...], classes: tuple[str, ...]) -> None:
+def _check_data(data: Data, task: Task, shape: tuple[int, ...], classes: tuple[str, ...]) -> None:
+    if data.task.name != task.name:
+        raise UserError(
+            f"the student's task is {task.name!r}, and that of {data.name} is {data.task.name!r}: "
+            f"name data of the same task, as in understudy.data.from_tensors(..., task={task.name!r})"
+        )
     if tuple(data.shape) != tuple(shape) or len(data.classes) != len(classes):
         raise UserError(
             f"the student takes {_by(shape)} and knows {len(classes)} classes; "
