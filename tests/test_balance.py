@@ -122,5 +122,5 @@ def test_a_method_by_name_can_be_balanced(batch):
         teacher, student, data, method="at", pairs=["maps1 -> maps1"], epochs=1, balance=True, check=False,
         config=TrainConfig(batch=8),
     )  # fmt: skip
-    assert found.stages[0]["epochs"] == 1
+    assert found.stages[0].epochs == 1
     assert "auto()" in str(Stage("s", CE() + 1000 * AT("maps1 -> maps1"), TrainConfig()).balanced().objective)

@@ -181,7 +181,7 @@ def test_a_worker_leaves_where_its_engine_dies_within_a_line(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO('{"job": {'))
     jobs = Queue()
     with pytest.raises(ValueError, match="Expecting"):
-        worker._listen(jobs, StopRequest(), Event())
+        worker._listen(worker.lines(), jobs, StopRequest(), Event())
     assert list(jobs.queue) == [None]
 
 
@@ -191,7 +191,7 @@ def test_a_worker_carries_out_no_job_of_an_engine_that_died_right_after_it_gave_
     given = Job.model_validate({"node": node, "key": "0", "teachers": [], "folder": "f", "checkpoints": "c"})
     monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps({"job": given.model_dump(mode="json")}) + "\n"))
     monkeypatch.setattr(os, "_exit", left.append)
-    worker._listen(Queue(), StopRequest(), Event())
+    worker._listen(worker.lines(), Queue(), StopRequest(), Event())
     assert left == [1]
 
 
@@ -352,7 +352,7 @@ def test_on_a_cluster_that_was_started_by_hand_the_command_makes_and_stores_what
     assert found == [head]
     assert students(tmp_path / "run") == {name: expected[name] for name in expected if name.endswith("-0")}
     foreseen = json.loads(understudy("--out", tmp_path / "other", "--workers", "1", "--dry-run", "--json"))
-    assert {row.state for row in foreseen["trainings"]} == {"in the cache"}
+    assert {row["state"] for row in foreseen["trainings"]} == {"in the cache"}
 
 
 @pytest.mark.slow

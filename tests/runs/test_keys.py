@@ -1,7 +1,9 @@
 """Keys: two spellings of the same training have one, and whatever matters gives another."""
 
+import importlib
 import json
 import shutil
+import sys
 from dataclasses import replace
 
 import pytest
@@ -15,6 +17,7 @@ from understudy.data import content
 from understudy.data.sets.folder import Images
 from understudy.data.sources import Streamed
 from understudy.errors import UserError
+from understudy.methods import METHODS
 from understudy.plans import Given, Node
 from understudy.plans.key import canonical
 from understudy.plans.own_code import code_of, own_files, source_of
@@ -63,13 +66,13 @@ def elsewhere(_workplace, tmp_path_factory):
         ({}, {"network": {"network": "resnet8", "settings": {"shortcut": "B", "widths": [16.0, 32, 64]}}}),
         ({}, {"settings": {"temperature": 4, "label_weight": 0.1}}),
         ({"settings": {"temperature": 2}}, {"settings": {"temperature": 2.0}}),
-        ({}, {"config": CONFIG | {"rate": {"name": "cosine"}, "keep": "best"}}),
+        ({}, {"config": CONFIG | {"schedule": {"name": "cosine"}, "keep": "best"}}),
         ({}, {"config": CONFIG | {"optimizer": {"name": "sgd", "lr": 1e-1, "momentum": 0.9}}}),
         ({}, {"data": {"validation": 0.25}}),  # 15 of 60
         ({}, {"data": {"workers": 7}}),
         ({}, {"data": {"root": "{elsewhere}/copy"}}),
         ({}, {"accept_weak": True}),
-        ({"stored": {"views": 2}}, {"stored": {"views": 2, "folder": "elsewhere", "fill": False}}),
+        ({"answers": {"views": 2}}, {"answers": {"views": 2, "folder": "elsewhere", "fill": False}}),
         ({}, {"arithmetic": {"threads": 1, "device": "cpu"}}),
         ({}, {"arithmetic": {"threads": 1, "teacher_precision": "float32"}}),
         ({}, {"teachers": [TEACHER.model_copy(update={"folder": "elsewhere"})]}),
@@ -114,7 +117,7 @@ DIFFERENT = [
     {"config": CONFIG | {"epochs": 4}},
     {"config": CONFIG | {"batch": 11}},
     {"config": CONFIG | {"keep": "last"}},
-    {"config": CONFIG | {"views": {"flip": True}}},
+    {"config": CONFIG | {"augmentation": {"flip": True}}},
     {"config": CONFIG | {"ema": 0.9}},
     {"config": CONFIG | {"optimizer": {"name": "sgd", "lr": 0.2}}},
     {"config": CONFIG | {"optimizer": {"name": "adamw", "lr": 0.1}}},
@@ -133,8 +136,8 @@ DIFFERENT = [
     {"teachers": [TEACHER, TEACHER]},
     {"arithmetic": {"threads": 1, "teacher": "plain"}},
     {"balance": True},
-    {"stored": {"views": 2}},
-    {"stored": {"views": 2, "top": 2}},
+    {"answers": {"views": 2}},
+    {"answers": {"views": 2, "top": 2}},
     {"teachers": [Given(network="resnet8", weights="teacher.safetensors")]},
     {"teachers": [Given(network="resnet8", weights="teacher.safetensors", prefix="module.")]},
     {"teachers": [Given(network="resnet8", weights="recipe.toml")]},
@@ -205,6 +208,46 @@ def test_terms_of_the_users_own_count_with_their_files(tmp_path, monkeypatch):
     assert list(before) == ["myterms"]
     (tmp_path / "myterms.py").write_text("class Mine:\n    changed = True\n")
     assert code_of([myterms.Mine]) != before
+
+
+def his_package(folder, version):
+    """An installed package with a method: ``stages`` lies in one of its files, ``grafts`` in another one."""
+    method = (
+        "from functools import partial\n"
+        "from his_package import grafts\n"
+        "from understudy.methods import Method\n"
+        "from understudy.methods.kd import METHOD as KD\n"
+        "def stages(config, scale=1.0):\n    return KD(config)\n"
+        "METHOD = Method('his', partial(stages, scale=2.0), 'k', 2020, 'p')\n"
+        "GRAFTING = Method('hers', KD.stages, 'k', 2020, 'p', term=KD.term, grafts=grafts.graft)\n"
+    )
+    files = {
+        "his_package/__init__.py": "",
+        "his_package/grafts.py": "def graft(student, teacher, settings):\n    pass\n",
+        "his_package/method.py": method,
+        "his_package-1.dist-info/METADATA": f"Metadata-Version: 2.1\nName: his-package\nVersion: {version}\n",
+    }
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+@pytest.mark.parametrize("called", ["METHOD", "GRAFTING"])
+def test_a_method_of_another_package_counts_with_its_files(tmp_path, monkeypatch, key, called):
+    folder = tmp_path / "site-packages"
+    his_package(folder, "1.0")
+    monkeypatch.syspath_prepend(folder)
+    method = getattr(importlib.import_module("his_package.method"), called)
+    monkeypatch.setitem(METHODS._own, method.name, method)
+    before = key(method=method.name)
+    assert key(method=method.name) == before != key()
+    his_package(folder, "2.0")
+    assert key(method=method.name) == before  # the same code
+    with (folder / "his_package/grafts.py").open("a") as file:
+        file.write("# changed\n")
+    assert key(method=method.name) != before
+    for name in [name for name in sys.modules if name.partition(".")[0] == "his_package"]:
+        del sys.modules[name]
 
 
 def test_a_network_of_the_users_own_counts_with_its_source(tmp_path, monkeypatch):

@@ -423,5 +423,5 @@ def test_several_teachers_are_trained_or_given_checked_measured_and_reported(mak
 
 @pytest.mark.parametrize("change", ["data.size=14", "data.channels=1"])
 def test_what_is_for_pictures_in_folders_is_refused_for_other_data(make_run, change):
-    with pytest.raises(UserError, match=f"{change[5:].partition('=')[0]} is a setting of 'folder'; 'demo' has none"):
+    with pytest.raises(UserError, match=f"{change.partition('=')[0]}: data set 'demo' has no such setting"):
         make_run(change, text='data = { name = "demo" }\nstudent = { network = "plain2" }\n[methods.alone]\n')

@@ -204,9 +204,9 @@ def test_distill_keeps_answers_in_the_run_folder_and_wants_one(small, tmp_path):
     teacher, student = small.networks()
     config = replace(CONFIG, epochs=1)
     with pytest.raises(UserError, match="need a folder"):
-        understudy.distill(teacher, student, small.data(), config=config, stored=StoredAnswers())
+        understudy.distill(teacher, student, small.data(), config=config, answers=StoredAnswers())
     told = Stopper()
-    call = {"config": config, "stored": StoredAnswers(), "callback": told}
+    call = {"config": config, "answers": StoredAnswers(), "callback": told}
     understudy.distill(teacher, student, small.data(), out=tmp_path / "run", **call)
     assert len(files(tmp_path / "run/stored")) == 1
     (line,) = told.notes
@@ -218,7 +218,7 @@ def test_who_asks_distill_for_stored_answers_is_told_what_they_cost_and_why_none
         told, config = Stopper(), replace(CONFIG, epochs=2)
         student = small.networks()[1]
         understudy.distill(
-            small.Teacher(scale), student, small.data(), config=config, stored=stored, callback=told, **own
+            small.Teacher(scale), student, small.data(), config=config, answers=stored, callback=told, **own
         )
         return told.notes
 
@@ -235,7 +235,7 @@ def test_who_asks_distill_for_stored_answers_is_told_what_they_cost_and_why_none
 def test_a_recipe_says_that_answers_are_stored_and_its_runs_may_share_them(make_run, tmp_path):
     own = ["answers.views=4", "answers.taps=exact"]
     results = [
-        make_run(*changes, out=tmp_path / name).execute()["methods"]["fitnets"]["trainings"][0]
+        make_run(*changes, out=tmp_path / name).execute().methods["fitnets"].trainings[0].model_dump()
         for name, changes in (
             ("live", []),
             ("own", own),

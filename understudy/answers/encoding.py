@@ -85,7 +85,7 @@ class Dense:
     def encode(self, values: Tensor) -> Tensor:
         plain = values.permute(0, *(d + 1 for d in self.order)).to(_dtype(self.kept)).contiguous().cpu()
         if self.kept == "float16" and not torch.isfinite(plain).all() and torch.isfinite(values).all():
-            raise UserError('a hidden value of the teacher is too large for float16: set stored.taps = "bfloat16"')
+            raise UserError('a hidden value of the teacher is too large for float16: set answers.taps = "bfloat16"')
         return _words(plain.reshape(len(plain), -1).view(torch.uint8))
 
     def decode(self, words: Tensor) -> Tensor:

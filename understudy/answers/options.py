@@ -84,5 +84,5 @@ class StoredAnswers:
         if reads.teacher_samples:
             return "a term of it asks the teacher under dropout"
         if reads.teacher_taps and self.taps == "live":
-            return 'it reads hidden values of the teacher (stored.taps = "exact" would store them, too)'
+            return 'it reads hidden values of the teacher (answers.taps = "exact" would store them, too)'
         return None

@@ -16,8 +16,8 @@ class TrainConfig:
 
     Args:
         epochs, batch: how long, in which steps.
-        optimizer, rate: what moves the weights, and its learning rate over time.
-        views: the augmentation.
+        optimizer, schedule: what moves the weights, and its learning rate over time.
+        augmentation: the views of each sample that are drawn for training.
         order_seed: of the order and views of the samples, where they are to be alike for all seeds, which then differ
             in what networks begin with and draw for themselves (dropout); None: each training's own seed.
         patience: stop after so many epochs without a better validation value (the rule of FitNets); None: never.

@@ -61,11 +61,15 @@ def determinants(
 
 
 def own_code(node: Node, stages: Sequence[Stage]) -> dict[str, str]:
-    """The code outside this package from which terms and methods come, each module by its version or its files."""
-    things: list[object] = [methods.find(node.method).stages]
+    """The code outside this package from which terms and methods come, each module by the hashes of its files.
+
+    The version of a package would not do: while someone works on a method, its code changes and its version does not.
+    """
+    method = methods.find(node.method)
+    things: list[object] = [thing for thing in (method.stages, method.grafts) if thing is not None]
     for part in (part for stage in stages for part in stage.objective.parts):
         things += [type(thing) for thing in (part.term, part.schedule) if thing is not None]
-    return code_of(things)
+    return code_of(things, versions=False)
 
 
 def network(table: NetworkTable, cast: Cast, node: Node | None = None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import sys
 import sysconfig
 import warnings
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, partial
 from importlib.machinery import ModuleSpec, all_suffixes
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -39,14 +39,19 @@ def source_of(network: str) -> str | None:
     return _hashed(own_files(library)) or "missing"
 
 
-def code_of(things: Iterable[object]) -> dict[str, str]:
+def code_of(things: Iterable[object], *, versions: bool = True) -> dict[str, str]:
     """The modules outside this package and PyTorch in which classes and functions are defined.
 
     An installed package counts by its version, other modules by the hashes of their files and of what these import from
     beside them, and what is defined in a script or a notebook by its own source.
+
+    Args:
+        versions: false, where installed packages count by the hashes of their files, too.
     """
     found: dict[str, str] = {}
     for thing in things:
+        while isinstance(thing, partial):
+            thing = thing.func
         module = getattr(thing, "__module__", None) or "builtins"
         top = module.partition(".")[0]
         if top in ("understudy", "torch", "builtins") or top in sys.stdlib_module_names - {"__main__"}:
@@ -55,7 +60,7 @@ def code_of(things: Iterable[object]) -> dict[str, str]:
             name = getattr(thing, "__qualname__", type(thing).__name__)
             found[f"__main__:{name}"] = hashlib.sha256(_source(thing).encode()).hexdigest()
         elif module not in found:
-            found[module] = _version(top) or _hashed(own_files(module)) or "unknown"
+            found[module] = (_version(top) if versions else None) or _hashed(own_files(module)) or "unknown"
     return dict(sorted(found.items()))
 
 

@@ -116,10 +116,11 @@ class GivenNetwork:
         """What makes it this network and no other, whatever its weights."""
         if self.module is None:
             return {"made_by": _qualified(self.make)}
+        module = self._template or self.module  # a method may put a part of the teacher into the module itself
         return {
-            "class": class_of(self.module),
-            "layers": brief([of_layers(self.module)]),
-            "parameters": sum(p.numel() for p in self.module.parameters()),
+            "class": class_of(module),
+            "layers": brief([of_layers(module)]),
+            "parameters": sum(p.numel() for p in module.parameters()),
         }
 
     def weights(self, seed: int, role: str) -> str:

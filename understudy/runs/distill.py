@@ -216,6 +216,8 @@ def distill(
     call = _Call(method, method_settings, config, epochs, baseline)
     for description, called in ((call.config, "config"), (settings, "settings"), (answers, "answers")):
         bounds.check(description, called)
+    if answers is not None:
+        answers.within(Path(out) if out is not None else None)  # or a UserError: answers need a folder that stays
     objects = Objects(whole=cache is not None)
     recipe = Recipe(
         seeds=_seeds(seeds),

@@ -117,9 +117,10 @@ class ObjectWorker(Worker):
 
     def end(self) -> str:
         with contextlib.suppress(OSError):
-            self.pipe.close()
+            self.pipe.send(None)  # closing would not end it: while a thread reads a pipe, the other end sees it open
         self.child.join()
         self.hearing.join()
+        self.pipe.close()
         return _told(self.child.exitcode or 0)
 
     def _messages(self) -> Iterator[dict[str, Any]]:

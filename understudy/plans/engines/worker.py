@@ -81,7 +81,12 @@ def main() -> None:
         out.write(json.dumps(message) + "\n")
         out.flush()
 
-    serve((json.loads(line) for line in sys.stdin), send)
+    serve(lines(), send)
+
+
+def lines() -> Iterator[Message]:
+    """The messages on standard input, a line each."""
+    return (json.loads(line) for line in sys.stdin)
 
 
 def serve_objects(engine: Connection, objects: Objects) -> None:
@@ -91,9 +96,10 @@ def serve_objects(engine: Connection, objects: Objects) -> None:
 
 
 def _received(engine: Connection) -> Iterator[Message]:
+    """The messages of an engine, until it takes its leave with a None or dies."""
     with contextlib.suppress(EOFError, OSError):
-        while True:
-            yield engine.recv()
+        while (message := engine.recv()) is not None:
+            yield message
 
 
 def serve(messages: Iterable[Message], send: Callable[[Message], None], objects: Objects | None = None) -> None:
