@@ -42,6 +42,20 @@ def named(value: Nested, name: str = "") -> Iterator[tuple[str, Tensor]]:
         yield from named(part, f"{name}.{key}" if name else str(key))
 
 
+def filled(structure: Nested, tensors: Mapping[str, Tensor], name: str = "") -> Nested:
+    """The same structure with these tensors, by the names that ``named`` gives their places.
+
+    >>> filled({"ids": torch.zeros(1)}, {"ids": torch.tensor([7])})
+    {'ids': tensor([7])}
+    """
+    if isinstance(structure, Tensor):
+        return tensors[name]
+    inner = f"{name}." if name else ""
+    if isinstance(structure, Mapping):
+        return {key: filled(part, tensors, f"{inner}{key}") for key, part in structure.items()}
+    return tuple(filled(part, tensors, f"{inner}{place}") for place, part in enumerate(structure))
+
+
 def tensors(value: Nested) -> Iterator[Tensor]:
     """Every tensor, in order."""
     if isinstance(value, Tensor):

@@ -1,4 +1,4 @@
-"""ExecuTorch, for phones and small machines: XNNPACK's kernels, one image at a time."""
+"""ExecuTorch, for phones and small machines: XNNPACK's kernels, one sample at a time."""
 
 from pathlib import Path
 from typing import Any
@@ -7,14 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from understudy.errors import OptionalPackageError, UserError
-from understudy.export.format import Format, Material, Opened, not_followed, not_ours, quiet
+from understudy.export.format import Format, Material, Opened, not_followed, not_ours, quiet, taken
 from understudy.export.proof import Tolerance
+from understudy.nested import Nested
 
 METADATA = "understudy"  # a method of the program that answers with the description
 
 
 def write(material: Material, path: Path) -> dict[str, Any]:
-    """For one image, since ExecuTorch plans its memory when the program is made."""
+    """For one sample, since ExecuTorch plans its memory when the program is made."""
     try:
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
@@ -22,7 +23,8 @@ def write(material: Material, path: Path) -> dict[str, Any]:
         raise OptionalPackageError("executorch", "executorch", "export to ExecuTorch") from error
     try:
         with quiet():
-            program = torch.export.export(material.traced(), (material.example()[:1],))
+            traced = material.traced()
+            program = torch.export.export(traced.network, tuple(tensor[:1] for tensor in traced.inputs.values()))
             edge = to_edge_transform_and_lower(
                 program,
                 partitioner=[XnnpackPartitioner()],
@@ -60,8 +62,9 @@ class _OneByOne(nn.Module):
         super().__init__()
         self.method, self.held = method, held
 
-    def forward(self, images: Tensor) -> Tensor:
-        return torch.cat([self.method.execute([image[None].contiguous()])[0].clone() for image in images])
+    def forward(self, *tensors: Nested, **named: Nested) -> Tensor:
+        samples = zip(*(tensor.split(1) for tensor in taken(tensors, named).values()), strict=True)
+        return torch.cat([self.method.execute([one.contiguous() for one in sample])[0].clone() for sample in samples])
 
 
 FORMAT = Format(

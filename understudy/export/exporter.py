@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from understudy import data as datasets
@@ -18,6 +19,7 @@ from understudy.export.versions import Surroundings, run_of, surroundings
 from understudy.files import read_json, sha256, write_atomically, write_json
 from understudy.measure.machine import command, machine, versions
 from understudy.models import student as product
+from understudy.tasks import Task
 
 PROOFS = "proof.json"
 
@@ -65,13 +67,15 @@ def export(
     network = product.load(folder, trust=trust) if network is None else network.eval()
     description = product.read(folder)
     around = _around(folder, network, data, trust)
-    _check_data(around.data, description.input.shape, description.classes)
+    _check_data(around.data, description.task, description.input.shape, description.classes)
     path = _place(folder, format_, Path(out) if out is not None else None)
     text = (folder / product.DESCRIPTION).read_text(encoding="utf-8")
     chosen = format_.tolerance.changed(tolerance or {})
     with tempfile.TemporaryDirectory() as scratch:  # what fails leaves nothing
         written = Path(scratch) / path.name
-        facts = format_.write(Material(network, text, description.input.shape, around.student_data.train), written)
+        seen = around.student_data
+        inputs = seen.example(2, torch.device("cpu"))
+        facts = format_.write(Material(network, text, description.task, inputs, seen.train), written)
         opened = format_.open(written)
         part, measured_on = proving_part(around.data)
         compared = compare(network, opened.network, part, around.data.task)
@@ -114,7 +118,12 @@ def _around(folder: Path, network: nn.Module, data: Any, trust: Collection[str])
     return Surroundings(whole, whole, None)
 
 
-def _check_data(data: Data, shape: tuple[int, ...], classes: tuple[str, ...]) -> None:
+def _check_data(data: Data, task: Task, shape: tuple[int, ...], classes: tuple[str, ...]) -> None:
+    if data.task.name != task.name:
+        raise UserError(
+            f"the student's task is {task.name!r}, and that of {data.name} is {data.task.name!r}: "
+            f"name data of the same task, as in understudy.data.from_tensors(..., task={task.name!r})"
+        )
     if tuple(data.shape) != tuple(shape) or len(data.classes) != len(classes):
         raise UserError(
             f"the student takes {_by(shape)} and knows {len(classes)} classes; "

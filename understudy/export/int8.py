@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -20,7 +19,7 @@ from understudy import randomness
 from understudy.data import Part
 from understudy.errors import OptionalPackageError, UserError
 from understudy.export import onnx as floating
-from understudy.export.format import Format, Material
+from understudy.export.format import Format, Material, by_name
 from understudy.export.proof import Tolerance
 from understudy.models import Whitened
 
@@ -41,7 +40,7 @@ def write(material: Material, path: Path) -> dict[str, Any]:
         def __init__(self) -> None:
             self.batches = _batches(material.train)
 
-        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        def get_next(self) -> dict[str, NDArray[Any]] | None:
             return next(self.batches, None)
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -81,10 +80,10 @@ def _divided(nodes: Sequence[Any], whitened: bool) -> tuple[list[str], list[str]
     return layers[1:-1], [*front, *layers[:1], *layers[-1:], *norms]
 
 
-def _batches(train: Part) -> Iterator[dict[str, NDArray[np.float32]]]:
+def _batches(train: Part) -> Iterator[dict[str, NDArray[Any]]]:
     ids = randomness.shuffled(0, 0, train.ids, "calibration")[:CALIBRATION]
     for batch in Part(train.source, ids).in_order(BATCH, torch.device("cpu")):
-        yield {floating.INPUT: batch.inputs.numpy()}
+        yield {name: tensor.numpy() for name, tensor in by_name(batch.inputs).items()}
 
 
 FORMAT = Format(

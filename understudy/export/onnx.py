@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from understudy.errors import OptionalPackageError, UserError
-from understudy.export.format import Format, Material, Opened, not_followed, not_ours, quiet
+from understudy.export.format import Format, Material, Opened, not_followed, not_ours, quiet, taken
 from understudy.export.proof import Tolerance
+from understudy.nested import Nested
 
 OPSET = 18  # the newest that PyTorch's exporter writes without a conversion, and that runtimes have read for years
-INPUT, OUTPUT = "images", "logits"
 METADATA = "understudy"  # the key under which the description travels
 
 
@@ -25,14 +25,15 @@ def write(material: Material, path: Path) -> dict[str, Any]:
         raise OptionalPackageError(error.name or "onnx", "export", "export to ONNX") from error
     try:
         with quiet():
+            traced = material.traced()
             program = torch.onnx.export(
-                material.traced(),
-                (material.example(),),
+                traced.network,
+                tuple(traced.inputs.values()),
                 dynamo=True,
                 opset_version=OPSET,
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
-                input_names=[INPUT],
-                output_names=[OUTPUT],
+                dynamic_shapes=traced.shapes,
+                input_names=list(traced.inputs),
+                output_names=[traced.output],
                 verbose=False,
             )
     except Exception as error:  # whatever PyTorch says of somebody's network
@@ -41,7 +42,7 @@ def write(material: Material, path: Path) -> dict[str, Any]:
     ClearMetadataAndDocStringPass()(program.model)  # each node says in which file of which folder it was made
     program.model.metadata_props[METADATA] = material.description
     program.save(path, external_data=False)
-    return {"opset": OPSET, "input": INPUT, "output": OUTPUT}
+    return {"opset": OPSET, "inputs": list(traced.inputs), "output": traced.output}
 
 
 def read(path: Path) -> Opened:
@@ -59,7 +60,7 @@ def read(path: Path) -> Opened:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path} is damaged or no ONNX file: {reason}") from error
     description = session.get_modelmeta().custom_metadata_map.get(METADATA)
-    if description is None or len(session.get_inputs()) != 1:
+    if description is None:
         raise not_ours(path)
     return Opened(_InOnnxRuntime(session), description)
 
@@ -68,11 +69,16 @@ class _InOnnxRuntime(nn.Module):
     def __init__(self, session: Any):
         super().__init__()
         self.session = session
-        self.input = session.get_inputs()[0].name
+        self.inputs = [one.name for one in session.get_inputs()]
 
-    def forward(self, images: Tensor) -> Tensor:
-        answer = self.session.run(None, {self.input: np.ascontiguousarray(images.numpy())})[0]
-        return torch.from_numpy(answer)
+    def forward(self, *tensors: Nested, **named: Nested) -> Tensor:
+        given = taken(tensors, named)
+        if len(given) == len(self.inputs) == 1:  # whatever it is called
+            given = dict(zip(self.inputs, given.values(), strict=True))
+        if set(given) != set(self.inputs):
+            raise UserError(f"the file takes {', '.join(self.inputs)}, and is given {', '.join(given)}")
+        arrays = {name: np.ascontiguousarray(tensor.numpy()) for name, tensor in given.items()}
+        return torch.from_numpy(self.session.run(None, arrays)[0])
 
 
 FORMAT = Format(

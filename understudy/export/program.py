@@ -4,24 +4,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from understudy.errors import UserError
-from understudy.export.format import Format, Material, Opened, not_followed, not_ours, quiet
+from understudy.export.format import Format, Material, Opened, not_followed, not_ours, quiet, taken
 from understudy.export.proof import Tolerance
+from understudy.nested import Nested
 
 METADATA = "understudy.json"
 
 
 def write(material: Material, path: Path) -> dict[str, Any]:
-    batch = torch.export.Dim("batch")
     try:
         with quiet():
-            program = torch.export.export(material.traced(), (material.example(),), dynamic_shapes=({0: batch},))
+            traced = material.traced()
+            inputs = tuple(traced.inputs.values())
+            program = torch.export.export(traced.network, inputs, dynamic_shapes=traced.shapes)
             torch.export.save(program, path, extra_files={METADATA: material.description})
     except Exception as error:  # whatever PyTorch says of somebody's network
         raise not_followed(error) from error
-    return {}
+    return {"inputs": list(traced.inputs), "output": traced.output}
 
 
 def read(path: Path) -> Opened:
@@ -47,9 +49,9 @@ class _Program(nn.Module):
     def train(self, mode: bool = True) -> "_Program":
         return self
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.program(images)
-        return logits
+    def forward(self, *tensors: Nested, **named: Nested) -> Tensor:
+        answer: Tensor = self.program(*taken(tensors, named).values())
+        return answer
 
 
 FORMAT = Format(

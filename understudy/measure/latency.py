@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from understudy import nested
 from understudy.config.hardware import timed
 from understudy.errors import OptionalPackageError, UserError
+from understudy.nested import Nested
 from understudy.objective import evaluating
 from understudy.taps import call, inner
 
@@ -33,7 +34,7 @@ class Latency:
 
 
 def latencies(
-    networks: Mapping[str, Callable[[Tensor], Any]], example: Tensor, *, seconds: float = 1.0
+    networks: Mapping[str, Callable[..., Any]], example: Nested, *, seconds: float = 1.0
 ) -> dict[str, Latency]:
     """The latency of each on ``example``, calls interleaved, after a warm-up; ``seconds`` for all of it.
 
@@ -54,15 +55,20 @@ def latencies(
     return {name: _summary(values, nested.count(example)) for name, values in times.items()}
 
 
-def onnx_runtime(network: nn.Module, example: Tensor) -> Callable[[Tensor], Any]:
+def onnx_runtime(network: nn.Module, example: Nested) -> Callable[..., Any]:
     """The network as ONNX Runtime runs it on the CPU, for batches as large as ``example``, with PyTorch's threads."""
     onnxruntime = need_onnx_runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(_exported(network, example), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda inputs: session.run(None, {name: inputs.cpu().contiguous().numpy()})
+    names = [one.name for one in session.get_inputs()]
+
+    def answers(*tensors: Tensor, **named: Tensor) -> Any:
+        given = named or dict(zip(names, tensors, strict=True))
+        return session.run(None, {name: tensor.cpu().contiguous().numpy() for name, tensor in given.items()})
+
+    return answers
 
 
 def need_onnx_runtime() -> Any:
@@ -75,11 +81,14 @@ def need_onnx_runtime() -> Any:
     return onnxruntime
 
 
-def _exported(network: nn.Module, example: Tensor) -> bytes:
-    home = next((parameter.device for parameter in network.parameters()), example.device)
+def _exported(network: nn.Module, example: Nested) -> bytes:
+    home = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    inputs = nested.each(lambda tensor: tensor.cpu().contiguous(), example)
+    named = dict(inputs) if isinstance(inputs, Mapping) else {}
+    placed = (inputs,) if isinstance(inputs, Tensor) else () if named else tuple(inputs)
     with evaluating(network), _quietly():
         try:
-            program = torch.onnx.export(network.cpu(), (example.cpu().contiguous(),), dynamo=True, verbose=False)
+            program = torch.onnx.export(network.cpu(), placed, kwargs=named, dynamo=True, verbose=False)
         except Exception as error:  # whatever the exporter cannot do
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UserError(f"{type(inner(network)).__name__} cannot be exported to ONNX: {reason}") from error
@@ -102,7 +111,7 @@ def _quietly() -> Iterator[None]:
         logging.disable(before)
 
 
-def _timed(network: Callable[[Tensor], Any], example: Tensor) -> float:
+def _timed(network: Callable[..., Any], example: Nested) -> float:
     return 1000 * timed(lambda: call(network, example), nested.device(example) or torch.device("cpu"))
 
 

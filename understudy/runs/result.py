@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from understudy import methods as registry
 from understudy import nested
@@ -16,6 +16,7 @@ from understudy.errors import UserError
 from understudy.files import read_json
 from understudy.measure import Latency, Verdict, judge, latencies, onnx_runtime, size
 from understudy.measure.machine import command, machine, peak_memory, versions
+from understudy.nested import Nested
 from understudy.plans.entry import METRICS, RESULT
 from understudy.recipe.schema import NetworkTable
 from understudy.runs import broken, measures, samples
@@ -240,10 +241,10 @@ def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, Networ
 
 
 def _latencies(
-    run: "Run", networks: Mapping[str, nn.Module], example: Tensor, *, seconds: float
+    run: "Run", networks: Mapping[str, nn.Module], example: Nested, *, seconds: float
 ) -> dict[str, dict[str, Latency]]:
     """By PyTorch, and by ONNX Runtime where the run is asked for it, all in turn."""
-    runners: dict[str, Callable[[Tensor], Any]] = dict(networks)
+    runners: dict[str, Callable[..., Any]] = dict(networks)
     if run.onnx:
         try:
             runners |= {f"onnx {name}": onnx_runtime(network, example) for name, network in networks.items()}
