@@ -56,7 +56,7 @@ def test_beta_has_its_mean_and_variance(alpha):
 
 
 def test_values_stay_what_they_are():
-    """StoredAnswers answers and resumed runs rely on these numbers; they never change."""
+    """Stored answers and resumed runs rely on these numbers; they never change."""
     ids = torch.tensor([0, 1, 49_999])
     assert randomness.bits(0, 0, ids, "order").tolist() == FROZEN
     assert randomness.bits(2**64, 0, ids, "order").tolist() == FROZEN  # seeds count modulo 2**64

@@ -1,4 +1,4 @@
-"""StoredAnswers answers are the live ones: same students bit for bit, whatever is killed, damaged or shared."""
+"""Stored answers are the live ones: same students bit for bit, whatever is killed, damaged or shared."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""Augmentation (augmentation) of whole batches, as functions of (seed, epoch, sample id).
+"""Augmentation of whole batches, as functions of (seed, epoch, sample id).
 
 The same key gives the same view on any machine, in any batch, in any order: integers (shifts, flips, partners) bit
 for bit, mixing shares up to the last bit of the device's arithmetic.

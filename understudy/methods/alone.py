@@ -3,7 +3,7 @@
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.methods.method import Method
-from understudy.terms import CE
+from understudy.objective.labels import CE
 
 
 def alone(config: TrainConfig, *, label_smoothing: float = 0.0) -> list[Stage]:

@@ -147,7 +147,7 @@ def _grafts(node: Node) -> dict[str, Any] | None:
 
 
 def _stored(node: Node) -> dict[str, Any] | None:
-    """StoredAnswers answers may mean fewer views and rounder numbers; where they lie changes nothing."""
+    """Stored answers may mean fewer views and rounder numbers; where they lie changes nothing."""
     if node.answers is None:
         return None
     told = dataclasses.asdict(node.answers)

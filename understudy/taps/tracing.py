@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from understudy.errors import UserError
-from understudy.objective import evaluating
-from understudy.taps import Pair, Tap, call, eagerly, inner
+from understudy.taps import Pair, Tap, call, eagerly, evaluating, inner
 from understudy.taps.regressors import regressor
 
 Resolution = tuple[int, ...]
