@@ -1,5 +1,6 @@
 """Run folders as a run leaves them, written without training anything."""
 
+import copy
 import io
 import json
 import math
@@ -226,7 +227,7 @@ def finished(tmp_path):
 @pytest.fixture
 def content():
     """A result, to be changed at will."""
-    return result()
+    return copy.deepcopy(result())
 
 
 @pytest.fixture
