@@ -5,7 +5,8 @@ so that the method runs on classifiers. ``bounded`` is another loss: the student
 as long as it is not smaller than the teacher's.
 
 Reference: Chen, Choi, Yu, Han, Chandraker, "Learning efficient object detection models with knowledge distillation",
-NIPS 2017, for the bounded form. Weight: 1 beside the labels here; the paper's detector weighs the bounded form by 0.5.
+NIPS 2017, for the bounded form. Weight: 1 beside the labels, which is a choice
+of this library.
 """
 
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ def teacher_bounded(
         weights: (N, K), how much each number counts within its sample; None: all alike.
         margin: by how much the student has to be better than the teacher before it is left alone.
 
-    Weight in the objective: 0.5 beside the loss of the targets in the paper.
+    Weight in the objective: 1 beside the loss of the targets, which is a choice of this library.
     Reference: Chen, Choi, Yu, Han, Chandraker, "Learning efficient object detection models with knowledge
     distillation", NIPS 2017.
     Differences: the paper sums over the four numbers of a box; this is the mean over a sample's numbers.
