@@ -5,8 +5,7 @@ so that the method runs on classifiers. ``bounded`` is another loss: the student
 as long as it is not smaller than the teacher's.
 
 Reference: Chen, Choi, Yu, Han, Chandraker, "Learning efficient object detection models with knowledge distillation",
-NIPS 2017, for the bounded form. Weight: 1 beside the labels, which is a choice
-of this library.
+NIPS 2017, for the bounded form. The weight, 1 beside the labels, is a choice of this library.
 """
 
 from dataclasses import dataclass
