@@ -1,4 +1,4 @@
-"""Are students still the same, bit for bit? Trains some forty small ones by an earlier commit and by this tree.
+"""Are students still the same, bit for bit? Trains fifty small ones by an earlier commit and by this tree.
 
     python scripts/same_bits.py --at 6c4e7c7                    # both, compared
     python scripts/same_bits.py --only here                     # this tree alone, printed as JSON
