@@ -1,6 +1,5 @@
 """``understudy landscape``: how flat is the place where each student's training ended?"""
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,7 +16,7 @@ from understudy.report.reading import read_result
 from understudy.report.render import say, show
 from understudy.report.tables import sharpness
 from understudy.runs import Run
-from understudy.runs.folder import RECIPE
+from understudy.runs.folder import RECIPE, read_recipe
 from understudy.runs.landscape import survey
 
 
@@ -58,7 +57,7 @@ def landscape(
 
 def _recipe(run: Path) -> Recipe:
     path = run / RECIPE
-    raw = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    raw = read_recipe(path) if path.exists() else {}
     if "methods" not in raw:
         raise UserError(
             f"{run} holds no run of a recipe, from which its students could be rebuilt: "

@@ -13,7 +13,7 @@ from understudy.errors import UserError
 from understudy.models import NetworkSpec, Normalized, Whitened
 from understudy.recipe import Recipe
 from understudy.recipe.build import named_data
-from understudy.runs.folder import RECIPE
+from understudy.runs.folder import RECIPE, read_recipe
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ def run_of(folder: Path) -> Path | None:
 
 def surroundings(run: Path, student: nn.Module, trust: Collection[str]) -> Surroundings | None:
     """Those of a recipe's run; None for a run of ``understudy.distill``, whose data were passed as an object."""
+    read_recipe(run / RECIPE)  # where it is damaged, it says so
     try:
         recipe = recipes.read(run / RECIPE)
     except UserError:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from understudy.data.images import COLOURS, RULE
 from understudy.errors import UserError
+from understudy.files import DIGEST, fits
 from understudy.models.outside import is_library
 from understudy.tasks import Classification, Task, from_description
 
@@ -31,7 +32,12 @@ class Input(_Table):
 
 
 class Description(_Table):
-    """``student.json``, which exported files carry inside them, too."""
+    """``student.json``, which exported files carry inside them, too.
+
+    Unknown keys are a mistake: one flipped bit in the name of a key would otherwise leave its value out.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     network: Named | None
     own_class: str = Field(alias="class")
@@ -40,6 +46,9 @@ class Description(_Table):
     input: Input
     classes: Annotated[tuple[str, ...], Field(min_length=1)]  # what the outputs are called
     task_described: dict[str, Any] | None = Field(default=None, alias="task")  # name and settings of the task
+    parameters: int | None = None
+    sha256: str | None = None  # of the weights
+    digest: str | None = None  # of the description itself
     format: Literal[1]
 
     @property
@@ -66,11 +75,18 @@ class Description(_Table):
 def parsed(text: str | bytes, source: str) -> Description:
     """The description in a JSON text, or one line on what is wrong with it."""
     try:
-        return Description.model_validate(json.loads(text))
+        content = json.loads(text)
+        description = Description.model_validate(content)
+        if fits(content):
+            return description
+        reason = (
+            "it is damaged (its digest does not fit). In a run folder the same distill command heals it; "
+            f"if it was changed on purpose, remove the line {DIGEST!r}"
+        )
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
         reason = f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}"
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         reason = str(error)
     raise UserError(f"{source} is not a student's description: {reason}")

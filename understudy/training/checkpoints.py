@@ -4,7 +4,6 @@ A file is the bytes of a safetensors file followed by their SHA-256. It is writt
 neither takes more memory than the state itself and one tensor.
 """
 
-import contextlib
 import hashlib
 import json
 import struct
@@ -16,6 +15,7 @@ from typing import Any, BinaryIO, Protocol
 import torch
 from torch import Tensor
 
+from understudy import files
 from understudy.errors import UserError
 from understudy.files import Buffer, write_atomically
 from understudy.training.state import flatten, unflatten
@@ -71,7 +71,7 @@ def write(folder: Path, number: int, state: Any) -> Path:
     kept = [other for other in newest_first if other <= path][:KEPT]
     for other in newest_first:
         if other not in kept:
-            other.unlink(missing_ok=True)
+            files.remove(other)
     return path
 
 
@@ -165,9 +165,8 @@ def newest(folder: Path) -> Found | None:
 
 def clear(folder: Path) -> None:
     for path in [*folder.glob("*.checkpoint"), *folder.glob(".*.part")]:
-        path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        folder.rmdir()
+        files.remove(path)
+    files.remove_folder(folder)
 
 
 def _newest_first(folder: Path) -> list[Path]:
