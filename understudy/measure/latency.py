@@ -78,7 +78,8 @@ def need_onnx_runtime() -> ModuleType:
         import onnxscript  # noqa: F401 - the exporter's own need
     except ImportError as error:
         raise OptionalPackageError(error.name or "onnxruntime", "export", "ONNX Runtime's latency") from error
-    return onnxruntime
+    module: ModuleType = onnxruntime
+    return module
 
 
 def _exported(network: nn.Module, example: Nested) -> bytes:
