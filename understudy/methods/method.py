@@ -4,7 +4,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, Literal, get_origin
+from typing import Any, Literal, TypedDict, Unpack, get_origin
 
 from torch import nn
 
@@ -55,10 +55,10 @@ class Method:
     reads_teacher: bool = True
     guides: Literal["last", "all"] = "last"
     needs_assistants: bool = False
-    of_assistants: Mapping[str, Any] = field(default_factory=dict)
-    grafts: Callable[[nn.Module, nn.Module, Mapping[str, Any]], None] | None = None
+    of_assistants: Mapping[str, object] = field(default_factory=dict)
+    grafts: Callable[[nn.Module, nn.Module, Mapping[str, object]], None] | None = None
     term: type[Term] | None = None
-    preset: Mapping[str, Any] = field(default_factory=dict)
+    preset: Mapping[str, object] = field(default_factory=dict)
     doc: str = ""
 
     @property
@@ -103,20 +103,20 @@ class Method:
         """The settings without a default."""
         return [name for name, parameter in self.settings.items() if parameter.default is parameter.empty]
 
-    def complete(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def complete(self, settings: Mapping[str, object]) -> dict[str, object]:
         """The settings with the defaults of those that are not given."""
         return {name: settings.get(name, parameter.default) for name, parameter in self.settings.items()}
 
-    def for_assistants(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def for_assistants(self, settings: Mapping[str, object]) -> dict[str, object]:
         """A student's settings as its assistants inherit them; taps that were named are the student's alone."""
         own = {name for name, value in self.of_assistants.items() if value is None} | set(PROPOSALS)
         return {name: value for name, value in {**settings, **self.of_assistants}.items() if name not in own}
 
-    def is_taught(self, settings: Mapping[str, Any]) -> bool:
+    def is_taught(self, settings: Mapping[str, object]) -> bool:
         """Whether it reads a teacher with these settings; one that needs none may want one by a setting (``dml``)."""
         return self.reads_teacher or any(s.objective.reads.teacher for s in self(TrainConfig(), **settings))
 
-    def __call__(self, config: TrainConfig, **settings: Any) -> list[Stage]:
+    def __call__(self, config: TrainConfig, **settings: object) -> list[Stage]:
         self.check_names(settings)
         given = {name: self._checked(name, value) for name, value in settings.items()}
         if self.term is None:
@@ -125,10 +125,11 @@ class Method:
         missing = [name for name, p in of_term.items() if p.default is p.empty and name not in given]
         if missing:
             raise UserError(f"method {self.name!r} needs the setting {missing[0]!r}: give it a value")
-        term = self.term(**{name: given.pop(name, parameter.default) for name, parameter in of_term.items()})
+        make: Callable[..., Term] = self.term
+        term = make(**{name: given.pop(name, parameter.default) for name, parameter in of_term.items()})
         return self.stages(config, term, **given)
 
-    def _checked(self, name: str, value: Any) -> Any:
+    def _checked(self, name: str, value: object) -> object:
         """A setting's value, if it is of the kind that its annotation says; a single pair of taps needs no brackets."""
         hint = self.kinds[name]
         if value is None:
@@ -148,6 +149,18 @@ class Method:
             )
 
 
+class _Further(TypedDict, total=False):
+    """The other arguments of ``Method``."""
+
+    reads_teacher: bool
+    guides: Literal["last", "all"]
+    needs_assistants: bool
+    of_assistants: Mapping[str, object]
+    grafts: Callable[[nn.Module, nn.Module, Mapping[str, object]], None]
+    preset: Mapping[str, object]
+    doc: str
+
+
 def one_stage(
     name: str,
     term: type[Term],
@@ -159,7 +172,7 @@ def one_stage(
     labels: bool = True,
     weight: float | None = None,
     label_weight: float | None = None,
-    **further: Any,
+    **further: Unpack[_Further],
 ) -> Method:
     """A method of one stage, ``label_weight * CE + weight * term``: its settings are the fields of the term.
 
@@ -240,5 +253,5 @@ def _keywords(stages: Callable[..., list[Stage]]) -> dict[str, inspect.Parameter
     return {p.name: p for p in parameters if p.kind is _KEYWORD}
 
 
-def _default(value: Any) -> Any:
+def _default(value: object) -> object:
     return inspect.Parameter.empty if value is MISSING else value

@@ -8,13 +8,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import zip_longest
-from typing import Any, ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from understudy import nested
 from understudy.errors import UserError
+from understudy.nested import Nested
 from understudy.objective.weights import auto
 from understudy.taps import CLASSIFICATION, Answer, Pair, Tap
 from understudy.tasks.task import Rows, Task
@@ -116,13 +117,13 @@ class Reading:
     1
     """
 
-    targets: Any  # nested tensors
+    targets: Nested  # nested tensors
     student: Answer
     teachers: tuple[Answer, ...]
     epoch: float
     ids: Tensor | None = None
     teacher_samples: tuple[Tensor, ...] = ()  # logits of the first teacher, dropout at work
-    inputs: Any = None  # what the networks were given
+    inputs: Nested | None = None  # of the networks
     teacher_network: nn.Module | None = None  # the first teacher, to be asked again (about changed inputs)
     student_network: nn.Module | None = None
     task: Task = CLASSIFICATION
