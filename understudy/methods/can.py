@@ -336,7 +336,7 @@ def _image_embedding(shapes: Shapes, classes: int) -> nn.Module:
     return nn.Linear(_small(shapes.inputs, len(shapes.student.logits)).shape[1], classes)
 
 
-def _small(images: Nested, count: int) -> Tensor:
+def _small(images: Nested | None, count: int) -> Tensor:
     """Images averaged to 8x8, flat."""
     if not isinstance(images, Tensor) or images.ndim != 4 or len(images) != count:
         raise UserError('condition = "image" asks for one image (C, H, W) with each answer')

@@ -175,7 +175,7 @@ class Shapes:
     student_network: nn.Module
     teacher_network: nn.Module | None
     facts: Facts | None = None
-    inputs: Any = None  # nested tensors: the batch that was traced
+    inputs: Nested | None = None  # the batch that was traced
 
 
 class Expression(ABC):
