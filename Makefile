@@ -42,6 +42,7 @@ docs: $(VENV)/docs.stamp  ## the documentation, into site/
 
 faults: $(VENV)/dev.stamp  ## 1,000 errors, full disks and kills at single operations, into results/faults.md (half an hour)
 	@OMP_NUM_THREADS=1 $(BIN)/python -W ignore scripts/faults.py $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -W ignore scripts/damage.py
 
 bench: $(PEERS)/peers.stamp  ## speed against the floors and other libraries, into results/speed.md (over an hour)
 	@$(PEERS)/bin/python -W ignore -m benchmarks $(ARGS)

@@ -21,7 +21,9 @@ from typing import IO, Any
 import torch
 
 from tests.conftest import make_workplace
+from tests.faults.damage import plain_format
 from tests.faults.injector import Fault, Injector, Place
+from tests.faults.quick import nothing_measured_or_drawn
 from tests.faults.scenarios import SCENARIOS, Scenario, begun, finished, snapshot
 
 LIMIT = 120  # seconds for a command
@@ -275,49 +277,17 @@ def _last(said: str) -> str:
 
 
 def _quick() -> None:
-    """Import what the commands need, measure no times, and give the tests a format that costs nothing."""
-    import importlib
-    import pkgutil
-
+    """Import what the commands need, measure and draw nothing, and offer a format that costs nothing."""
     import optuna  # noqa: F401
     import torch._dynamo  # noqa: F401 - the first optimizer imports it, for seconds
-    from markupsafe import Markup
-    from safetensors.torch import load_file, save_file
 
     from understudy import cli, export
-    from understudy.export import proof
-    from understudy.report import figures
-    from understudy.report.figures.drawing import Drawn
     from understudy.report.page import page  # noqa: F401
-    from understudy.runs import result
 
-    for command in ("distill", "path", "tune", "export", "card", "report", "predict"):
+    for command in ("distill", "path", "tune", "export"):
         cli.LazyCommands()[command]
-
-    def draw(name: str, title: str, words: str, height: float, paint: Any) -> Drawn:
-        return Drawn(name, title, words, Markup("<svg></svg>"), "<svg></svg>", lambda: b"")
-
-    for found in pkgutil.iter_modules(figures.__path__):
-        module = importlib.import_module(f"{figures.__name__}.{found.name}")
-        if hasattr(module, "draw"):
-            module.draw = draw  # what is drawn is not what is tested; that it is written is
-    for module in (result, proof):
-        measured = module.latencies
-        module.latencies = lambda *args, seconds, measured=measured: measured(*args, seconds=0.0)  # type: ignore[attr-defined]
-
-    def write(material: Any, path: Path) -> dict[str, Any]:
-        save_file(material.network.state_dict(), path, metadata={"description": material.description})
-        kept.append((material.network, material.description))
-        return {}
-
-    def read(path: Path) -> Any:
-        network, description = kept[-1]
-        network.load_state_dict(load_file(path))
-        return export.Opened(network, description)
-
-    kept: list[Any] = []
-    plain = export.Format("plain", ".plain", "for tests", write, read, export.Tolerance())
-    export.FORMATS["plain"] = plain  # type: ignore[index]
+    nothing_measured_or_drawn()
+    export.FORMATS["plain"] = plain_format()
 
 
 __all__ = ["SCENARIOS", "Server"]

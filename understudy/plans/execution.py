@@ -84,6 +84,7 @@ class Execution:
         self._running: dict[str, Job] = {}
         self._lost: dict[str, int] = {}
         self._cache_is_closed = False
+        self._damaged: dict[str, str] = {}  # what is to be told of a training's folder; empty once it is
 
     def submit(self, *nodes: Node) -> None:
         """More trainings, whose teachers are in the plan already."""
@@ -189,6 +190,7 @@ class Execution:
             return Done(node, record, "folder")
         twin = next((other for other in self.done if self.key(other) == self.key(name)), None)
         if twin:
+            self._tell_damage(name, f"copied from {twin}")
             source, told = self.folder.training(twin), node.model_dump(mode="json")
             return Done(node, copy_finished(source, self.done[twin], folder, name, told), "folder")
         if self.cache:
@@ -196,7 +198,9 @@ class Execution:
             for line in lines:
                 self.callback.note(line)
             if record:
+                self._tell_damage(name, "taken from the cache")
                 return Done(node, record, "cache")
+        self._tell_damage(name, "trained again")
         return None
 
     def _found(self, name: str) -> dict[str, Any] | None:
@@ -208,9 +212,15 @@ class Execution:
         if left and not self._on_its_way(name):  # else its files are from the moment in which it was stopped
             wrong = [left]
         if wrong:
-            self.callback.note(f"{folder} is damaged ({', '.join(wrong)}): trained again")
+            self._damaged.setdefault(name, f"{folder} is damaged ({', '.join(wrong)})")
             files.remove(folder / RESULT)
         return None if wrong else record
+
+    def _tell_damage(self, name: str, what_now: str) -> None:
+        """Once for each training."""
+        if text := self._damaged.get(name):
+            self._damaged[name] = ""
+            self.callback.note(f"{text}: {what_now}")
 
     def _put(self, key: str, training: Path, record: Mapping[str, Any]) -> None:
         """Into the cache; where that cannot be written, a note says so once, and the run goes on without."""
