@@ -28,13 +28,9 @@ def disagreements(folder: Path, part: Part, student: Measured, teacher: Measured
         number = int(part.ids[found.place])
         name = f"{SAMPLES}/{number}.png"
         write_atomically(folder / name, picture)
-        known: dict[str, object] = {
-            "id": number,
-            "file": name,
-            "wrong": found.kind,
-            "sha256": hashlib.sha256(picture).hexdigest(),
-        }
-        rows.append(Sample.model_validate(known | found.record))
+        digest = hashlib.sha256(picture).hexdigest()
+        known = {"id": number, "file": name, "wrong": found.kind, "sha256": digest, **found.record}
+        rows.append(Sample.model_validate(known))
     return rows
 
 
