@@ -56,7 +56,7 @@ def drawn(scenario: str, places: Sequence[Place], seed: int) -> list[Fault]:
 
 def chosen(server: Server, count: int, seed: int) -> list[tuple[str, Fault]]:
     """So many faults, in turn from every scenario."""
-    queues = {name: drawn(name, server.places[name], seed) for name in SCENARIOS}
+    queues = {name: drawn(name, places, seed) for name, places in server.places.items()}
     found: list[tuple[str, Fault]] = []
     while len(found) < count and any(queues.values()):
         found += [(name, queue.pop(0)) for name, queue in queues.items() if queue]
@@ -127,7 +127,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--state", type=Path, help="a file of what was tried")
     parser.add_argument("--seconds", type=float, help="stop after so long; the same command goes on")
-    parser.add_argument("--only", help="one scenario")
+    parser.add_argument("--only", action="append", choices=SCENARIOS, help="this scenario alone; may be repeated")
     parser.add_argument("--check", action="store_true", help="write no table; a failure is the exit code 1")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "faults.md")
     given = parser.parse_args()
@@ -136,12 +136,12 @@ def main() -> int:
     home = Path(tempfile.mkdtemp(prefix="understudy-faults-", dir=memory if memory.is_dir() else None))
     try:
         server = Server(home)
-        for scenario in SCENARIOS.values():
-            server.prepare(scenario)
+        for name in given.only or SCENARIOS:
+            server.prepare(SCENARIOS[name])
         faults = chosen(server, given.faults, given.seed)
         for number, (name, fault) in enumerate(faults, 1):
             key = key_of(name, fault)
-            if key in tried or (given.only and name != given.only):
+            if key in tried:
                 continue
             if given.seconds is not None and time.monotonic() - began > given.seconds:
                 print(f"{len(tried)} of {len(faults)} faults tried: the same command goes on")
