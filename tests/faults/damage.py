@@ -19,7 +19,7 @@ from understudy.export.format import Material
 from understudy.plans import TrainingCache
 from understudy.report import write_report
 from understudy.runs import Run
-from understudy.shipping.card import write_card
+from understudy.shipping.card import left_out, write_card
 from understudy.shipping.predict import predict
 from understudy.training.callbacks import Callback
 
@@ -184,8 +184,7 @@ class Table:
         return _digest(page.read_bytes()), said
 
     def _card(self) -> Answer:
-        path = self.root / "run" / "README.md"
-        return write_card(self.root / "run").read_text(), [] if path.exists() else ["no card"]
+        return write_card(self.root / "run").read_text(), left_out(self.root / "run")
 
     def _distill(self) -> Answer:
         notes = self.train(self.root / "run", TrainingCache(self.root / "cache"))
@@ -207,7 +206,8 @@ class Table:
 
 def _is_result(name: str) -> bool:
     """What a run makes, without what other commands put beside it, or what was set aside."""
-    return name.startswith("run/") and not name.startswith(("run/stored", "run/figures")) and "plain" not in name
+    others = ("stored", "figures", "proof.json", "student.plain", "report.html", "README.md")
+    return name.startswith("run/") and not name.startswith(tuple(f"run/{other}" for other in others))
 
 
 def _students(run: Path) -> str:

@@ -83,6 +83,7 @@ _TIMES = re.compile(
     r"seconds|session_seconds|measuring_seconds|latency_ms|throughput_ms|onnx_latency_ms|onnx_throughput_ms|speedup|"
     r"machine|memory|command|digest|digests|versions|test_read_after_trials"
 )
+ANSWERS = "answers: "  # which may be missing where they could not be written
 _ONLY_THERE = (".html", ".svg", ".sqlite", "README.md", "search.json", ".lock")
 
 
@@ -98,6 +99,8 @@ def _snapshot(root: Path) -> Iterator[tuple[str, str]]:
             if path.is_dir():
                 if not any(path.iterdir()) and path.name not in ("parts", "damaged"):
                     yield name, "empty folder"
+            elif path.suffix == ".answers":
+                yield name, ANSWERS + path.read_bytes().hex()
             elif not path.name.endswith(_ONLY_THERE):
                 yield name, hashlib.sha256(_content(path)).hexdigest()
             elif path.name != ".lock":
@@ -105,10 +108,13 @@ def _snapshot(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def _content(path: Path) -> bytes:
-    if path.name == "metrics.jsonl":
-        return "\n".join(_plain(json.loads(line)) for line in path.read_text().splitlines()).encode()
-    if path.suffix == ".json":
-        return _plain(json.loads(path.read_text())).encode()
+    try:
+        if path.name == "metrics.jsonl":
+            return "\n".join(_plain(json.loads(line)) for line in path.read_text().splitlines()).encode()
+        if path.suffix == ".json":
+            return _plain(json.loads(path.read_text())).encode()
+    except ValueError:  # damaged
+        pass
     return path.read_bytes()
 
 

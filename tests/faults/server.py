@@ -6,6 +6,7 @@ the reaper of its grandchildren: a worker that outlives its engine is seen.
 
 import contextlib
 import ctypes
+import gc
 import json
 import os
 import shutil
@@ -106,8 +107,25 @@ class Server:
         sys.path.insert(0, str(self.workplace))
         os.environ.pop("UNDERSTUDY_CACHE", None)
         _quick()
+        self._warm()
         self.expected: dict[str, dict[str, str]] = {}
         self.places: dict[str, list[Place]] = {}
+
+    def _warm(self) -> None:
+        """Carry some commands out in this process, so that what they import and read once is there in its children."""
+        here = os.getcwd()
+        for name in ("one training", "tune", "path", "export"):
+            scenario = SCENARIOS[name]
+            root = self.home / "warm"
+            shutil.rmtree(root, ignore_errors=True)
+            self._workplace(scenario, root)
+            os.chdir(root)
+            for words in (*scenario.first, scenario.command):
+                with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+                    _give(words)
+            os.chdir(here)
+        gc.collect()
+        gc.freeze()  # or each child would copy the pages of all that was imported
 
     def prepare(self, scenario: Scenario) -> None:
         """Carry a scenario out undisturbed: what it leaves, and the places that it passes."""
@@ -174,7 +192,8 @@ class Server:
         if second.orphans:
             problems.append(f"{second.orphans} processes outlived the second command")
         problems += _lost(before, done, second.places)
-        problems += _differing(self.expected[scenario.name], snapshot(root))
+        unstored = "no longer stored" in first.said
+        problems += _differing(self.expected[scenario.name], snapshot(root), unstored=unstored)
         if problems:
             problems.append(f"first: {_last(first.said)}")
         return ("failed" if problems else "equal"), " | ".join(problems)
@@ -198,13 +217,7 @@ def _carry_out(words: tuple[str, ...], root: Path, control: Path, fault: Fault |
             self.process = ForkedWorker(injector)
 
         processes.Worker._begin = begin  # type: ignore[method-assign]
-        sys.argv = ["understudy", *words]
-        from understudy.cli import main
-
-        main()
-        code = 0
-    except SystemExit as ended:
-        code = ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
+        code = _give(words)
     except BaseException:
         os.write(2, traceback.format_exc().encode())
     finally:
@@ -212,6 +225,18 @@ def _carry_out(words: tuple[str, ...], root: Path, control: Path, fault: Fault |
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
+
+
+def _give(words: tuple[str, ...]) -> int:
+    """Give a command in this process; its exit code."""
+    from understudy.cli import main
+
+    sys.argv = ["understudy", *words]
+    try:
+        main()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
+    return 0
 
 
 def _waited(child: int) -> int:
@@ -263,13 +288,23 @@ def _lost(before: dict[str, int], done: list[str], places: list[Place]) -> list[
     return problems[:2]
 
 
-def _differing(expected: dict[str, str], found: dict[str, str]) -> list[str]:
+def _differing(expected: dict[str, str], found: dict[str, str], *, unstored: bool = False) -> list[str]:
+    """Files that are not as in an undisturbed run; answers that could not be stored, as was said, may be missing."""
     names = [name for name in sorted({*expected, *found}) if expected.get(name) != found.get(name)]
+    if unstored:
+        names = [name for name in names if not ("/stored/" in name and _is_part(found.get(name), expected.get(name)))]
     texts = [
         f"{name} {'missing' if name not in found else 'left over' if name not in expected else 'differs'}"
         for name in names
     ]
     return [", ".join(texts[:6])] if texts else []
+
+
+def _is_part(found: str | None, expected: str | None) -> bool:
+    """Whether nothing but records that are not there tells two files of answers apart."""
+    if found is None or expected is None:
+        return found is None or found == "empty folder"
+    return len(found) == len(expected) and all(one in ("0", other) for one, other in zip(found, expected, strict=True))
 
 
 def _last(said: str) -> str:

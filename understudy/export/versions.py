@@ -11,6 +11,7 @@ from understudy.data import Data
 from understudy.data.parts import fewer
 from understudy.errors import UserError
 from understudy.models import NetworkSpec, Normalized, Whitened
+from understudy.plans.entry import RESULT
 from understudy.recipe import Recipe
 from understudy.recipe.build import named_data
 from understudy.runs.folder import RECIPE, read_recipe
@@ -32,7 +33,8 @@ class Surroundings:
 def run_of(folder: Path) -> Path | None:
     """The run folder that a student lies in: itself, or the one whose training it is."""
     for run in (folder, folder.resolve().parent.parent):
-        if (run / RECIPE).is_file() and (run == folder or folder.resolve().parent.name == "trainings"):
+        is_run = (run / RECIPE).is_file() or ((run / RESULT).is_file() and (run / "trainings").is_dir())
+        if is_run and (run == folder or folder.resolve().parent.name == "trainings"):
             return run
     return None
 

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -61,7 +61,7 @@ def read(run: Path) -> RunFiles:
     for name in (product.WEIGHTS, product.DESCRIPTION):
         if not _fits(run / name, result):
             damaged.append(f"{name} is damaged (its digest does not fit)")
-    trained, (landscapes, surfaces) = _trained(run, damaged), _landscapes(run)
+    trained, (landscapes, surfaces) = _trained(run, result, damaged), _landscapes(run)
     healing = "run the same distill command again" if damaged else ""
     left_out = "; ".join(filter(None, (*damaged, healing, surfaces)))
     return RunFiles(result, recipe if whole else "", epochs, trained, unreadable, pictures, landscapes, left_out)
@@ -140,20 +140,30 @@ def _epochs(run: Path, result: Result, damaged: list[str]) -> tuple[dict[str, li
     return found, unreadable
 
 
-def _trained(run: Path, damaged: list[str]) -> dict[str, TrainingRecord]:
+def _trained(run: Path, result: Result, damaged: list[str]) -> dict[str, TrainingRecord]:
     """How each training ended; the result of the run knows what matters, so a damaged record is named and left out."""
     found = {}
     for path in sorted((run / "trainings").glob(f"*/{RESULT}")):
         try:
             found[path.parent.name] = TrainingRecord.of_text(_text(path) or "", path, way_out="")
             record = read_json(path) or {}
-            whole = "digests" not in record or is_whole(record)
+            whole = "digests" not in record or (is_whole(record) and _fits_log(path.parent, record["digests"]))
         except UserError:
             whole = False
         if not whole:
             found.pop(path.parent.name, None)
             damaged.append(f"{path.relative_to(run)} is damaged")
+    for row in (row for method in result.methods.values() for row in method.trainings):
+        folder = run / "trainings" / Path(row.training).name
+        if folder.is_dir() and not (folder / RESULT).exists():
+            damaged.append(f"{folder.relative_to(run) / RESULT} is missing")
     return found
+
+
+def _fits_log(training: Path, digests: Mapping[str, str]) -> bool:
+    """Whether a training's record is of the log beside it: the small file that tells one training from another."""
+    log = training / METRICS
+    return METRICS not in digests or not log.exists() or sha256(log) == digests[METRICS]
 
 
 def _pictures(run: Path, samples: Sequence[Sample], damaged: list[str]) -> dict[str, str]:

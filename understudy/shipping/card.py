@@ -13,6 +13,7 @@ from markupsafe import Markup
 from pydantic import TypeAdapter, ValidationError
 
 from understudy.errors import UserError
+from understudy.export import FORMATS
 from understudy.export.proofs import PROOFS, check_file, read_proofs
 from understudy.export.versions import run_of
 from understudy.files import sha256, write_atomically
@@ -69,6 +70,21 @@ def write_card(folder: Path) -> Path:
 def files(folder: Path) -> list[str]:
     """What belongs to a student that leaves: its card, itself, and whatever has been exported and proved."""
     return [CARD, product.WEIGHTS, product.DESCRIPTION, *_proofs(folder)]
+
+
+def left_out(folder: Path) -> list[str]:
+    """What the card lacks although somebody may expect it: exports without a proof, proofs without an export."""
+    known, told = _proofs(folder), read_proofs(folder)
+    notes = [f"{PROOFS} speaks of {name}, which is not there" for name in told if not (folder / name).exists()]
+    files = [f"student{format_.suffix}" for format_ in FORMATS.values()]
+    notes += [
+        f"{name} is not on the card: {PROOFS} does not say that it was made of these weights"
+        for name in files
+        if (folder / name).is_file() and name not in known
+    ]
+    if run_of(folder) == folder and not (folder / RESULT).is_file():
+        notes.append(f"{folder} has no {RESULT}: the card has no figures")
+    return notes
 
 
 def _known(folder: Path) -> Known:
