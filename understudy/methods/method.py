@@ -18,6 +18,7 @@ from understudy.objective.term import Expression, Term
 from understudy.taps.defaults import PROPOSALS
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
+LabelWeight = NonNegative | Literal["rest"]  # "rest" is 1 - weight, so that one number sets both
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,8 @@ def one_stage(
         stage: the name of the stage.
         labels: whether there is a cross-entropy with the labels.
         weight, label_weight: settings of the method with these defaults; where one is None, that weight is 1 and no
-            setting. With a label weight of 0, the labels are not read where the term reads the student's logits itself.
+            setting. With a label weight of 0, the labels are not read where the term reads the student's logits itself;
+            with "rest" it is ``1 - weight``.
         further: the other arguments of ``Method``.
     """
     return Method(name, _OneStage(stage, labels, weight, label_weight), family, year, paper, term=term, **further)
@@ -203,23 +205,44 @@ class _OneStage:
 
     @property
     def __signature__(self) -> inspect.Signature:
-        weights = {"weight": self.weight, "label_weight": self.label_weight}
+        weights = [("weight", self.weight, NonNegative), ("label_weight", self.label_weight, LabelWeight)]
         return inspect.Signature(
             [
-                inspect.Parameter(name, _KEYWORD, default=value, annotation=NonNegative)
-                for name, value in weights.items()
+                inspect.Parameter(name, _KEYWORD, default=value, annotation=kind)
+                for name, value, kind in weights
                 if value is not None
             ]
         )
 
-    def __call__(self, config: TrainConfig, term: Term, **weights: float) -> list[Stage]:
-        weight, label_weight = weights.get("weight", self.weight), weights.get("label_weight", self.label_weight)
+    def __call__(
+        self,
+        config: TrainConfig,
+        term: Term,
+        *,
+        weight: float | None = None,
+        label_weight: float | Literal["rest"] | None = None,
+    ) -> list[Stage]:
+        weight = self.weight if weight is None else weight
+        label_weight = weight_of_labels(weight, self.label_weight if label_weight is None else label_weight)
         objective: Expression = term if weight is None else weight * term
         if self.labels and label_weight is None:
             objective = CE() + objective
         elif self.labels and label_weight is not None and (label_weight or not term.reads.student_logits):
             objective = label_weight * CE() + objective
         return [Stage(self.stage, objective, config)]
+
+
+def weight_of_labels(weight: float | None, label_weight: float | Literal["rest"] | None) -> float | None:
+    """The weight of the labels as a number: "rest" is what ``weight`` leaves of 1.
+
+    >>> weight_of_labels(0.75, "rest"), weight_of_labels(0.75, 0.1)
+    (0.25, 0.1)
+    """
+    if label_weight != "rest":
+        return label_weight
+    if weight is None or not 0 <= weight <= 1:
+        raise UserError(f'label_weight = "rest" is 1 - weight: weight = {weight} is not between 0 and 1')
+    return 1 - weight
 
 
 def _keywords(stages: Callable[..., list[Stage]]) -> dict[str, inspect.Parameter]:

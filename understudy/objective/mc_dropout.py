@@ -10,7 +10,7 @@ from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.taps import Answer, Tap, call, eagerly, evaluating, find, inner, logits_in
 
-_DROPOUTS = nn.modules.dropout._DropoutNd
+DROPOUTS = nn.modules.dropout._DropoutNd
 
 
 class Dropouts:
@@ -41,7 +41,7 @@ class Dropouts:
                 return logits_in(call(self.network, inputs))
 
     def _own(self) -> list[nn.Module]:
-        return [module for module in self.network.modules() if isinstance(module, _DROPOUTS) and module.p > 0]
+        return [module for module in self.network.modules() if isinstance(module, DROPOUTS) and module.p > 0]
 
 
 def _classifiers_input(network: nn.Module, example: Nested) -> Tap:

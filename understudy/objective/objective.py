@@ -270,7 +270,7 @@ class Objective(nn.Module):
         if reason := self._misfit(student, teacher):
             raise UserError(reason)
         network = inner(self._teachers[0].network) if self._teachers else None
-        shapes = Shapes(student, teacher, inner(self.student), network, facts)
+        shapes = Shapes(student, teacher, inner(self.student), network, facts, example)
         in_rows = cache(lambda: replace(shapes, student=_rows_of(student, None)[0], teacher=_rows_of(teacher, None)[0]))
         for name, part in self.parts.items():
             module = part.term.build(in_rows() if name in self._by_row else shapes)

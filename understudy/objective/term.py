@@ -5,6 +5,7 @@ A term is a description: frozen, comparable, printable, without weights of its o
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import zip_longest
 from typing import ClassVar, Literal, Protocol
@@ -174,6 +175,7 @@ class Shapes:
     student_network: nn.Module
     teacher_network: nn.Module | None
     facts: Facts | None = None
+    inputs: Nested | None = None  # the batch that was traced
 
 
 class Expression(ABC):
@@ -301,6 +303,10 @@ class Term(Expression):
     def misfit(self, task: Task) -> str | None:
         """Why the term has no meaning for a task, beyond what follows from ``reads`` and ``per``; None if it has."""
         return None
+
+    def remarks(self, student: nn.Module) -> Sequence[str]:
+        """What the pre-flight check warns of: what the student lacks and the term as published asks for."""
+        return ()
 
     def build(self, shapes: Shapes) -> nn.Module | None:
         """The modules that the term owns while it trains, from the traced shapes."""
