@@ -102,8 +102,8 @@ def export(
         known = {"student": sha256(folder / product.WEIGHTS), "sha256": sha256(written)}
         record = known | _record(format_, facts, proof, around.data) | ({"broken": reasons} if reasons else {})
         write_atomically(path, written.read_bytes())
-    add_proof(path.parent, path.name, record)
-    return Exported(path, proof, record, around.note)
+    notes = [around.note, add_proof(path.parent, path.name, record)]
+    return Exported(path, proof, record, "; ".join(filter(None, notes)) or None)
 
 
 def _format(name: str) -> Format:

@@ -1,7 +1,6 @@
 """``proof.json``: what was measured of the exported files beside it, and the SHA-256 of each."""
 
 from pathlib import Path
-from typing import Any
 
 from understudy.errors import UserError
 from understudy.files import DIGEST, fits, read_json, sealed, sha256, write_json
@@ -9,7 +8,7 @@ from understudy.files import DIGEST, fits, read_json, sealed, sha256, write_json
 PROOFS = "proof.json"
 
 
-def read_proofs(folder: Path) -> dict[str, Any]:
+def read_proofs(folder: Path) -> dict[str, object]:
     """The records of a folder by the names of their files; empty where nothing was exported.
 
     The file may come from anybody: a name that leads out of the folder makes it a damaged one.
@@ -23,13 +22,15 @@ def read_proofs(folder: Path) -> dict[str, Any]:
     return {name: record for name, record in content.items() if name != DIGEST}
 
 
-def add_proof(folder: Path, name: str, record: dict[str, Any]) -> None:
-    """Add the record of a file; a damaged ``proof.json`` holds nothing that counts, and begins anew."""
+def add_proof(folder: Path, name: str, record: dict[str, object]) -> str | None:
+    """Add the record of a file. A damaged ``proof.json`` begins anew, and what is answered says so."""
+    note = None
     try:
         known = read_proofs(folder)
     except UserError:
-        known = {}
+        known, note = {}, f"{folder / PROOFS} was damaged and begins anew: export the other files again"
     write_json(folder / PROOFS, sealed(known | {name: record}))
+    return note
 
 
 def check_exported(path: Path) -> None:
