@@ -165,7 +165,8 @@ def test_a_training_that_is_done_again_says_why(run, tmp_path, damage):
 
 
 def test_pictures_and_the_result_are_made_again(run, tmp_path):
-    run()
+    worse = "train.optimizer.lr=1e-9"  # than the teacher, so that there are pictures on which they differ
+    run(worse)
     folder = tmp_path / "run"
     result = (folder / "result.json").read_bytes()
     pictures = sorted((folder / "samples").iterdir())
@@ -175,12 +176,12 @@ def test_pictures_and_the_result_are_made_again(run, tmp_path):
     said = []
     write_report(folder, warn=said.append)
     assert "1 picture in samples missing or damaged" in said[0]
-    assert any("samples was damaged (1 of its pictures): drawn again" in note for note in run().notes)
+    assert any("samples was damaged (1 of its pictures): drawn again" in note for note in run(worse).notes)
     assert pictures[0].read_bytes() == whole
     flip(folder / "result.json")
     with pytest.raises(UserError, match=r"result\.json is damaged"):
         read_result(folder)
-    assert f"{folder / 'result.json'} is damaged: everything is measured again" in run().notes
+    assert f"{folder / 'result.json'} is damaged: everything is measured again" in run(worse).notes
     said.clear()
     write_report(folder, warn=said.append)
     assert said == []
