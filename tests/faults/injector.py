@@ -32,6 +32,7 @@ OPERATIONS = (
     "send",
 )
 NEEDS_ROOM = ("make_folder", "open_handle", "write", "sync", "truncate")  # what a full disk refuses
+NEVER_RAISE = ("remove_folder", "remove_tree")  # an error leaves everything as it is
 DATABASE = ("create_new_trial", "set_trial_state_values", "set_trial_intermediate_value", "set_trial_user_attr")
 
 
@@ -105,6 +106,8 @@ class Injector:
                 del answer
                 os.kill(os.getpid(), signal.SIGKILL)
             if struck and self.fault is not None and self.fault.kind == "error":
+                if operation in NEVER_RAISE:
+                    return None
                 raise self._error(operation, errno.EIO)
             if place is not None and self._is_full() and self._needs_room(operation, args):
                 if operation == "write":  # as far as the room goes

@@ -1,7 +1,7 @@
 """A plan carried out while it may still grow: what is there is taken, what is not is trained, many at once."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -213,7 +213,8 @@ class Execution:
             wrong = [left]
         if wrong:
             self._damaged.setdefault(name, f"{folder} is damaged ({', '.join(wrong)})")
-            files.remove(folder / RESULT)
+            with suppress(OSError):  # it is written over in the end
+                files.remove(folder / RESULT)
         return None if wrong else record
 
     def _tell_damage(self, name: str, what_now: str) -> None:

@@ -4,6 +4,7 @@ A file is the bytes of a safetensors file followed by their SHA-256. It is writt
 neither takes more memory than the state itself and one tensor.
 """
 
+import contextlib
 import hashlib
 import json
 import struct
@@ -71,7 +72,8 @@ def write(folder: Path, number: int, state: Any) -> Path:
     kept = [other for other in newest_first if other <= path][:KEPT]
     for other in newest_first:
         if other not in kept:
-            files.remove(other)
+            with contextlib.suppress(OSError):  # the next checkpoint removes it
+                files.remove(other)
     return path
 
 
@@ -165,7 +167,8 @@ def newest(folder: Path) -> Found | None:
 
 def clear(folder: Path) -> None:
     for path in [*folder.glob("*.checkpoint"), *folder.glob(".*.part")]:
-        files.remove(path)
+        with contextlib.suppress(OSError):  # the next run in the folder removes it
+            files.remove(path)
     files.remove_folder(folder)
 
 

@@ -79,7 +79,10 @@ def main() -> None:
     out.write("\n")  # nor what was printed before and did not end its line
 
     def send(message: Message) -> None:
-        files.send(out, json.dumps(message))
+        try:
+            files.send(out, json.dumps(message))
+        except OSError:  # the engine is gone, and nobody hears what becomes of the training
+            os._exit(1)
 
     serve(lines(), send)
 
