@@ -121,7 +121,11 @@ class Server:
             self._workplace(scenario, root)
             os.chdir(root)
             for words in (*scenario.first, scenario.command):
-                with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+                with (
+                    open(os.devnull, "w") as nowhere,
+                    contextlib.redirect_stdout(nowhere),
+                    contextlib.redirect_stderr(nowhere),
+                ):
                     _give(words)
             os.chdir(here)
         gc.collect()
