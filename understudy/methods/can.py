@@ -28,7 +28,7 @@ from understudy.errors import UserError
 from understudy.methods.method import Method
 from understudy.methods.shared.logits import LogitTerm
 from understudy.objective.labels import CE, cross_entropy
-from understudy.objective.term import Reading, Shapes
+from understudy.objective.term import Reading, Reads, Shapes
 from understudy.precision import wide
 
 Game = Literal["can", "wgan", "lsgan"]
@@ -255,6 +255,10 @@ class CAN(LogitTerm):
     penalty: NonNegative = 10.0
     adversary_lr_scale: Positive = 0.01
     adversary: ClassVar[bool] = True
+
+    @property
+    def reads(self) -> Reads:
+        return super().reads | Reads(batch=True)
 
     def build(self, shapes: Shapes) -> nn.Module:
         classes, theirs = shapes.student.logits.shape[1], shapes.teacher.logits.shape[1]

@@ -38,6 +38,10 @@ class Reads:
         input_gradients: the inputs require a gradient, so that the term can ask for gradients with respect to them.
         teacher_samples: so many answers of the teacher with dropout at work, beside the usual one.
         dropout: its rate, before the classifier of a teacher that has no dropout of its own.
+        batch: a value depends on the other samples of the batch (relations, memories, batch norm, draws), so that a
+            training on several processes shows the term the batches of all of them. Adversaries, and terms that
+            ``learn``, must say so.
+        inputs: with ``batch``, what the networks were given as well.
 
     >>> Reads(student_logits=True, teacher_logits=True).teacher_taps
     ()
@@ -54,6 +58,8 @@ class Reads:
     further_taps: tuple[tuple[Tap, ...], ...] = ()
     student_answer: bool = False
     teacher_answer: bool = False
+    batch: bool = False
+    inputs: bool = False
 
     @classmethod
     def pairs(cls, pairs: tuple[Pair, ...]) -> "Reads":
@@ -98,6 +104,8 @@ class Reads:
             ),
             self.student_answer or other.student_answer,
             self.teacher_answer or other.teacher_answer,
+            self.batch or other.batch,
+            self.inputs or other.inputs,
         )
 
 
@@ -126,6 +134,7 @@ class Reading:
     student_network: nn.Module | None = None
     task: Task = CLASSIFICATION
     rows: Rows | None = None  # of the student, where the batch is seen as rows
+    whole: "Reading | None" = None  # on several processes: the batches of all of them, of what is read with ``batch``
 
     @property
     def teacher(self) -> Answer:
@@ -274,15 +283,16 @@ class Term(Expression):
     its own, first, at ``adversary_lr_scale`` times the student's learning rate. ``learn`` is for what moves without
     gradients (memories).
 
-    ``per`` says on what a value depends, so that a term runs on every task for which it has a meaning: on one ``"row"``
-    of class scores, whose sample does not matter; on one ``"sample"``; or on the whole ``"batch"``.
+    ``per`` says what a value belongs to, so that a term runs on every task for which it has a meaning: to one ``"row"``
+    of class scores, whose sample does not matter; or to one ``"sample"``. What depends on the other samples of the
+    batch, too, says ``Reads(batch=True)``.
 
     >>> from understudy.terms import CE, KD
     >>> print(CE() + 0.9 * KD(temperature=4))
     CE() + 0.9 * KD()
     """
 
-    per: ClassVar[Literal["row", "sample", "batch"]] = "sample"
+    per: ClassVar[Literal["row", "sample"]] = "sample"
 
     adversary: ClassVar[bool] = False
     adversary_lr_scale: float = 1.0

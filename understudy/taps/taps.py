@@ -6,7 +6,7 @@ of ours stays on the user's network; a compiled network is compiled once more to
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import itemgetter
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from understudy.errors import UserError, did_you_mean
+from understudy.ranks import reshard
 from understudy.tasks.classification import LOGITS, Classification
 from understudy.tasks.task import Task, Values, only
 
@@ -177,9 +178,13 @@ def is_bare(network: nn.Module) -> bool:
     return not any(is_compiled(layer) or isinstance(layer, parallel) for layer in layers(network))
 
 
-def eagerly(network: nn.Module) -> AbstractContextManager[Any]:
-    """For a while nothing is compiled: a trace of shapes is not worth a compilation."""
-    return torch.compiler.set_stance("force_eager") if any(map(is_compiled, layers(network))) else nullcontext()
+@contextmanager
+def eagerly(network: nn.Module) -> Iterator[None]:
+    """A pass beside the training, for shapes: nothing is compiled for it, and what FSDP2 gathers for it goes again."""
+    compiled = any(map(is_compiled, layers(network)))
+    with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+        yield
+    reshard(network)
 
 
 @contextmanager
