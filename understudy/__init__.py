@@ -6,7 +6,7 @@ loop), ``distill`` (any teacher, any student, one call), and recipes on the comm
 
 __version__ = "0.1.0"
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from understudy import data as data
 from understudy import losses as losses
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from understudy.runs.distill import distill as distill
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """``distill`` is imported when it is first used: recipes and plans take longer to import than all the rest."""
     if name in ("distill", "Distilled"):
         from understudy.runs import distill as module

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, ItemsView, Iterator, Mapping, MutableMapping, ValuesView
 from functools import cache, cached_property
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from understudy.errors import UserError, did_you_mean
 
@@ -65,7 +65,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
         group: str,
         own: Mapping[str, T] | Callable[[], Mapping[str, T]],
         wrong: Callable[[str, object], str | None] = lambda name, thing: None,
-        order: Callable[[T], Any] | None = None,
+        order: Callable[[T], tuple[str | int, ...]] | None = None,
     ):
         self.kind, self.group = kind, group
         self._given, self._wrong, self._order = own, wrong, order

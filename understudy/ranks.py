@@ -6,15 +6,15 @@ losses: the average of that is the gradient of one process.
 """
 
 import gc
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn.parallel import DistributedDataParallel
 
 from understudy import nested
@@ -81,9 +81,24 @@ def ranks() -> Ranks | None:
     return Ranks(dist.get_rank(), world) if world > 1 else None
 
 
+def one_process(doing: str) -> None:
+    """A UserError where several processes were started for what one does."""
+    started = int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
+    world = dist.get_world_size() if ranks() else started
+    if world > 1:
+        raise UserError(
+            f"{doing} trains in one process, and {world} were started: start it without torchrun (in a loop of your "
+            "own, several processes train Objective.as_module())"
+        )
+
+
+class _Place(FunctionCtx):
+    place: slice  # of this rank's samples in the whole batch
+
+
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(context: Any, value: Tensor, rank: int, world: int) -> Tensor:
+    def forward(context: _Place, value: Tensor, rank: int, world: int) -> Tensor:
         context.place = slice(rank * len(value), (rank + 1) * len(value))
         values = [torch.empty_like(value, memory_format=torch.contiguous_format) for _ in range(world)]
         dist.all_gather(values, value.contiguous())
@@ -91,7 +106,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(context: _Place, *gradients: Tensor) -> tuple[Tensor, None, None]:
         total = gradients[0].contiguous().clone()
         dist.all_reduce(total)
         return total[context.place], None, None
@@ -99,14 +114,14 @@ class _Gather(torch.autograd.Function):
 
 class _Sum(torch.autograd.Function):
     @staticmethod
-    def forward(context: Any, value: Tensor) -> Tensor:
+    def forward(context: FunctionCtx, value: Tensor) -> Tensor:
         total = value.detach().clone()
         dist.all_reduce(total)
         return total
 
     @staticmethod
     @once_differentiable
-    def backward(context: Any, *gradients: Tensor) -> Tensor:
+    def backward(context: FunctionCtx, *gradients: Tensor) -> Tensor:
         total = gradients[0].contiguous().clone()
         dist.all_reduce(total)
         return total

@@ -1,8 +1,5 @@
 """Batch norm over the batches of all ranks, on any device; ``nn.SyncBatchNorm`` knows GPUs only."""
 
-from collections.abc import Callable
-from functools import cache
-
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -48,8 +45,7 @@ def over_ranks(network: nn.Module) -> None:
     """All batch norms of a network take their statistics over all ranks from now on; weights and names stay."""
     for module in network.modules():
         if isinstance(module, _BatchNorm) and not isinstance(module, (OverRanks, nn.SyncBatchNorm)):
-            kind = type(module)
-            module.__class__ = _over_ranks(kind.__name__, kind)
+            module.__class__ = _over_ranks(type(module))
 
 
 def of_own_rank(network: nn.Module) -> None:
@@ -59,6 +55,10 @@ def of_own_rank(network: nn.Module) -> None:
             module.__class__ = type(module).__bases__[1]
 
 
-@cache
-def _over_ranks(name: str, norm: Callable[..., _BatchNorm]) -> type[_BatchNorm]:
-    return type(name, (OverRanks, norm), {"__module__": norm.__module__, "__doc__": norm.__doc__})
+_KINDS: dict[type[_BatchNorm], type[_BatchNorm]] = {}
+
+
+def _over_ranks(norm: type[_BatchNorm]) -> type[_BatchNorm]:
+    if norm not in _KINDS:
+        _KINDS[norm] = type(norm.__name__, (OverRanks, norm), {"__module__": norm.__module__, "__doc__": norm.__doc__})
+    return _KINDS[norm]

@@ -10,11 +10,12 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
+import understudy
 from understudy import Objective, auto
 from understudy.errors import UserError
 from understudy.objective.term import Expression, Facts
 from understudy.ranks import ranks
-from understudy.terms import CAN, CE, CRD, KD, SP, CRDBatch, Hint, RKDDistance
+from understudy.terms import AT, CAN, CE, CRD, KD, SP, CRDBatch, Hint, RKDDistance
 
 CLASSES, BATCH = 5, 16
 PAIR = "block2 -> block1"
@@ -32,9 +33,8 @@ class Net(nn.Module):
 
     @staticmethod
     def block(width: int, norm: bool) -> nn.Module:
-        return nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width) if norm else nn.Tanh(), nn.GELU()
-        )
+        between = nn.BatchNorm2d(width) if norm else nn.Tanh()
+        return nn.Sequential(nn.Conv2d(width, width, 3, padding=1), between, nn.GELU())
 
     def forward(self, x: Tensor) -> Tensor:
         maps = self.block2(self.block1(self.stem(x)))
@@ -62,7 +62,7 @@ TERMS: dict[str, Expression] = {
     "kd": CE() + 0.9 * KD(temperature=4),
     "hint": CE() + 3.0 * Hint(PAIR),
     "cut": 1.0 * Hint(PAIR),
-    "cut at equal width": 1.0 * Hint("block1.0 -> block1.0", regressor="none"),
+    "cut without regressor": 100.0 * AT(["block1 -> block1"]),
     "hint with batch norm": CE() + 3.0 * Hint(PAIR, regressor="crd"),
     "can": CE() + CAN(dropout=0.3),
     "crd": CE() + CRD("fc:input -> fc:input", width=8, negatives=12),
@@ -191,3 +191,14 @@ def group(rank: int) -> tuple[int, int]:
     found = ranks()
     assert found is not None
     return found.rank, found.world
+
+
+def distilled(rank: int) -> str:
+    """What ``understudy.distill`` says in the group."""
+    teacher, student = networks()
+    images, labels, _ = batch()
+    try:
+        understudy.distill(teacher, student, (images, labels), epochs=1)
+    except UserError as error:
+        return str(error)
+    return ""

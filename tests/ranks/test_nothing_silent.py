@@ -9,6 +9,7 @@ from tests.ranks.group import Group, both  # noqa: F401 - a fixture
 from understudy import Objective
 from understudy.errors import UserError
 from understudy.terms import CE, KD, Hint
+from understudy.training.loop import Training
 
 WAY_OUT = "objective.as_module()"
 
@@ -57,7 +58,7 @@ def test_an_optimizer_made_after_the_objective_gets_all_shards(both: Group):  # 
     assert all(sharded == total for sharded, total in both("parameters_after_tracing"))
 
 
-@pytest.mark.parametrize("terms", ["kd", "cut at equal width"])
+@pytest.mark.parametrize("terms", ["kd", "cut without regressor"])
 def test_fsdp2_around_the_student_trains_as_one_process(both: Group, terms: str):  # noqa: F811
     from tests.ranks.cases import trained
 
@@ -82,3 +83,15 @@ def test_data_parallel_around_a_student_with_taps_is_refused():
     wrapped.device_ids = [0, 1]  # as it is on two GPUs
     with pytest.raises(UserError, match="taps cannot be read on several devices"):
         Objective(CE() + Hint("block2 -> block2"), student=wrapped, teacher=teacher, example=batch()[0][:2])
+
+
+def test_distill_is_refused_in_a_group(both: Group):  # noqa: F811
+    assert all("trains in one process, and 2 were started" in text for text in both("distilled"))
+
+
+def test_a_training_is_refused_under_torchrun(monkeypatch, small):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    teacher, student = small.networks()
+    with pytest.raises(UserError, match="2 were started"):
+        Training(student, [teacher], [], small.data())

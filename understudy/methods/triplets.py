@@ -82,9 +82,8 @@ class Triplets(EmbeddingTerm):
     @property
     def reads(self) -> Reads:
         further = tuple((Tap.parse(tap),) for tap in self.others)
-        return super().reads | Reads(
-            batch=True, teacher_logits=True, further_taps=further
-        )  # or else further ones are not asked
+        # The logits, or else further ones are not asked.
+        return super().reads | Reads(batch=True, teacher_logits=True, further_taps=further)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         pair = self.taps

@@ -2,13 +2,14 @@
 
 import warnings
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from understudy import nested
 from understudy.errors import UserError
+from understudy.nested import Nested
 from understudy.objective.objective import Objective, Outcome
 from understudy.objective.refusals import UNAVERAGED
 from understudy.objective.term import Reading
@@ -61,9 +62,11 @@ class Step(nn.Module):
 
     if TYPE_CHECKING:
 
-        def __call__(self, inputs: Any, targets: Any, *, epoch: float = 0.0, ids: Tensor | None = None) -> Outcome: ...
+        def __call__(
+            self, inputs: Nested, targets: Nested, *, epoch: float = 0.0, ids: Tensor | None = None
+        ) -> Outcome: ...
 
-    def forward(self, inputs: Any, targets: Any, *, epoch: float = 0.0, ids: Tensor | None = None) -> Outcome:
+    def forward(self, inputs: Nested, targets: Nested, *, epoch: float = 0.0, ids: Tensor | None = None) -> Outcome:
         """One step on this rank's slice of a batch, as `Objective` takes it on a whole batch."""
         objective = self.objective
         if not self._alike:
@@ -91,7 +94,7 @@ class Step(nn.Module):
         self.objective.train(mode)
         return self
 
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "Step":
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Step":
         """Whatever moves the step moves the teachers and the adversaries, too, which are not its own."""
         super()._apply(fn, recurse)
         objective = self.objective
@@ -118,7 +121,7 @@ class Step(nn.Module):
             if not objective.parts[name].term.reads.batch:
                 over_ranks(owned)
 
-    def _begin(self, whole: WholeBatch, targets: Any) -> None:
+    def _begin(self, whole: WholeBatch, targets: Nested) -> None:
         device = nested.device(targets)
         assert device is not None
         whole.ranks.equal_counts(nested.count(targets), device)

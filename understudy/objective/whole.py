@@ -51,17 +51,15 @@ class WholeBatch:
     def reading(self, reading: Reading, reads: Reads) -> Reading:
         """The batches of all ranks as one, as far as these terms read them."""
         ranks = self.ranks
-        samples = (
-            tuple(self.ranks.gathered(sample) for sample in reading.teacher_samples) if reads.teacher_samples else ()
-        )
+        samples = reading.teacher_samples if reads.teacher_samples else ()
         return replace(
             reading,
             targets=ranks.whole(reading.targets),
             ids=None if reading.ids is None else ranks.gathered(reading.ids),
             student=self._answer(reading.student, reads.student_taps, output=reads.student_output),
             teachers=tuple(self._teachers(reading.teachers, reads)),
-            teacher_samples=samples,
-            inputs=ranks.whole(reading.inputs) if reads.inputs else None,
+            teacher_samples=tuple(map(ranks.gathered, samples)),
+            inputs=ranks.whole(reading.inputs) if reads.inputs and reading.inputs is not None else None,
         )
 
     def _teachers(self, teachers: tuple[Answer, ...], reads: Reads) -> Iterator[Answer]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from understudy.errors import UserError
 from understudy.nested import Nested
-from understudy.precision import wide
+from understudy.precision import exact, exact_dtype, wide
 from understudy.tasks import class_scores
 from understudy.tasks.task import Differing, Figure, Meter, Numbers, Task, Told, Values, only
 
@@ -55,7 +55,7 @@ class Classification(Task):
     )
 
     @classmethod
-    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: Any) -> "Classification":
+    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: object) -> "Classification":
         if names is None:
             targets = _one_tensor(targets)
             names = int(targets.max()) + 1 if len(targets) else 0
@@ -116,7 +116,7 @@ class Classification(Task):
         own, other = (F.one_hot(_one_tensor(labels), len(self.classes)).float() for labels in (targets, partners))
         return (own - other).mul_(share.view(-1, 1).to(own.dtype)).add_(other)
 
-    def answer(self, output: Any) -> Values:
+    def answer(self, output: object) -> Values:
         return {LOGITS: only(output, LOGITS)}
 
     def misfit(self, answer: Values) -> str | None:
@@ -135,7 +135,7 @@ class Classification(Task):
         """The logarithm of the mean of the probabilities; a single answer as it is."""
         if len(answers) == 1:
             return answers[0]
-        mean = torch.stack([answer[LOGITS].double().softmax(1) for answer in answers]).mean(0)
+        mean = torch.stack([exact(answer[LOGITS]).softmax(1) for answer in answers]).mean(0)
         return {LOGITS: mean.log()}
 
     def meter(self) -> Meter:
@@ -147,7 +147,7 @@ class Classification(Task):
 
     def changed(self, before: Values, after: Values) -> str | None:
         """Whether another class is chosen, or the probabilities differ."""
-        ours, theirs = (answer[LOGITS].double().log_softmax(1) for answer in (after, before))
+        ours, theirs = (exact(answer[LOGITS]).log_softmax(1) for answer in (after, before))
         others = int((theirs.argmax(1) != ours.argmax(1)).sum())
         if others > max(1, (1 - AGREEMENT) * len(theirs)):
             return f"it chooses another class for {others} of {len(theirs)} samples (allowed: {1 - AGREEMENT:.0%})"
@@ -156,9 +156,9 @@ class Classification(Task):
             return f"its answers differ by a KL of up to {divergence:.2g} (allowed: {DIVERGENCE:g})"
         return None
 
-    def details(self, answers: Sequence[Values], targets: Nested, taught: Sequence[Values]) -> dict[str, Any]:
+    def details(self, answers: Sequence[Values], targets: Nested, taught: Sequence[Values]) -> dict[str, object]:
         pooled, labels = _pooled(answers), _one_tensor(targets).repeat(len(answers))
-        found: dict[str, Any] = {
+        found: dict[str, object] = {
             "options": class_scores.class_accuracies(pooled, labels),
             "calibration": [asdict(bin) for bin in class_scores.calibration(pooled, labels).bins],
         }
@@ -166,10 +166,10 @@ class Classification(Task):
             found["agreement"] = [asdict(bin) for bin in class_scores.agreement(pooled, teachers).by_confidence]
         return found
 
-    def advice(self, teacher: Values, temperature: float) -> dict[str, Any]:
+    def advice(self, teacher: Values, temperature: float) -> dict[str, object]:
         return asdict(class_scores.softness(teacher[LOGITS], temperature))
 
-    def errors(self, student: Values, teacher: Values, targets: Nested, ids: Tensor) -> dict[str, Any]:
+    def errors(self, student: Values, teacher: Values, targets: Nested, ids: Tensor) -> dict[str, object]:
         found = class_scores.errors(student[LOGITS], teacher[LOGITS], _one_tensor(targets), ids)
         return {
             "student": {"count": len(found.student), "ids": list(found.student)},
@@ -214,7 +214,7 @@ class Classification(Task):
                 f"the student answers with {shape} values, and its description names {len(classes)} classes"
             )
         found = []
-        for shares in logits.double().softmax(1):
+        for shares in exact(logits).softmax(1):
             values, numbers = shares.topk(min(top, len(classes)))
             named = [(classes[number], value) for number, value in zip(numbers.tolist(), values.tolist(), strict=True)]
             text = ", ".join(f"{name} {100 * share:.1f} %" for name, share in named)
@@ -241,16 +241,16 @@ class ClassMeter:
 
     def update(self, answer: Values, targets: Nested) -> None:
         logits, labels = answer[LOGITS].float(), _one_tensor(targets)
-        exact = torch.float32 if logits.device.type == "mps" else torch.float64
-        precise = logits.to(exact)
+        dtype = exact_dtype(logits.device)
+        precise = logits.to(dtype)
         confidence, choice = precise.softmax(1).max(1)
         right = choice == labels
         among = (logits.topk(FEW).indices == labels[:, None]).any(1) if self.top5 else right
         loss = F.cross_entropy(precise, labels, reduction="sum")
-        sums = torch.stack((right.sum().to(exact), among.sum().to(exact), loss))
+        sums = torch.stack((right.sum().to(dtype), among.sum().to(dtype), loss))
         place = (confidence * self.BINS).ceil().long().clamp(1, self.BINS) - 1
-        within = (place[:, None] == torch.arange(self.BINS, device=place.device)).to(exact)
-        bins = torch.stack((confidence, right.to(exact))) @ within
+        within = (place[:, None] == torch.arange(self.BINS, device=place.device)).to(dtype)
+        bins = torch.stack((confidence, right.to(dtype))) @ within
         self.count += len(labels)
         self.sums = sums if self.sums is None else self.sums + sums
         self.bins = bins if self.bins is None else self.bins + bins

@@ -4,9 +4,9 @@ A network answers with one logit for each label. For methods on class scores a l
 ``(0, z)``: its softmax is (1 - p, p) with p the sigmoid of z, so that ``kd`` is the KL of two Bernoulli distributions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Protocol, Self
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from understudy.errors import OptionalPackageError, UserError
 from understudy.nested import Nested
-from understudy.precision import wide
+from understudy.precision import exact, exact_dtype, wide
 from understudy.tasks.classification import LOGITS
 from understudy.tasks.task import Figure, Meter, Numbers, Rows, Task, Told, Values, only
 
@@ -40,12 +40,13 @@ class MultiLabel(Task):
     likeness: ClassVar[tuple[Figure, ...]] = (Figure("agreement", "agrees with the teacher", unit="share"),)
 
     @classmethod
-    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: Any) -> Self:
+    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: object) -> Self:
         values = _columns(targets)
         if isinstance(names, int) or names is None or len(names) != values.shape[1]:
             names = [f"label {number}" for number in range(values.shape[1])]
         shares = tuple(round(share, 4) for share in values.float().mean(0).tolist())
-        return cls(**{"labels": tuple(names), "shares": shares, **settings})
+        make: Callable[..., Self] = cls
+        return make(**{"labels": tuple(names), "shares": shares, **settings})
 
     @property
     def figures(self) -> tuple[Figure, ...]:
@@ -95,7 +96,7 @@ class MultiLabel(Task):
         own, other = _columns(targets).float(), _columns(partners).float()
         return torch.lerp(other, own, share.view(-1, 1).to(own.dtype))
 
-    def answer(self, output: Any) -> Values:
+    def answer(self, output: object) -> Values:
         logits = only(output, LOGITS)
         return {LOGITS: logits.unsqueeze(1) if logits.ndim == 1 else logits}
 
@@ -120,14 +121,14 @@ class MultiLabel(Task):
         """The logits of the mean of the probabilities; a single answer as it is."""
         if len(answers) == 1:
             return answers[0]
-        return {LOGITS: torch.stack([answer[LOGITS].double().sigmoid() for answer in answers]).mean(0).logit()}
+        return {LOGITS: torch.stack([exact(answer[LOGITS]).sigmoid() for answer in answers]).mean(0).logit()}
 
     def meter(self) -> Meter:
         return LabelMeter(len(self.labels))
 
     def compared(self, student: Values, teacher: Values, targets: Nested) -> dict[str, float]:
         same = (student[LOGITS] > 0) == (teacher[LOGITS] > 0)
-        return {"agreement": same.double().mean().item()}
+        return {"agreement": exact(same).mean().item()}
 
     def commonest(self, answer: Values) -> float | None:
         _, counts = (answer[LOGITS] > 0).unique(dim=0, return_counts=True)
@@ -136,7 +137,7 @@ class MultiLabel(Task):
     def told(self, answer: Values, *, top: int = 3) -> list[Told]:
         """The labels that hold, the likeliest first."""
         lines = []
-        for shares in answer[LOGITS].double().sigmoid():
+        for shares in exact(answer[LOGITS]).sigmoid():
             order = shares.argsort(descending=True).tolist()
             named = [(self.labels[place], shares[place].item()) for place in order]
             holding = [(name, share) for name, share in named if share > 0.5]
@@ -157,7 +158,7 @@ class Binary(MultiLabel):
     name: ClassVar[str] = "binary"
 
     @classmethod
-    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: Any) -> Self:
+    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: object) -> Self:
         if not isinstance(names, int) and names is not None and len(names) == 2:
             names = names[1:]  # of two classes the second one is what holds
         return super().of(targets, names=names, **settings)
@@ -173,6 +174,16 @@ class Binary(MultiLabel):
         super().check(targets)
 
 
+class Metric(Protocol):
+    """The part of ``torchmetrics.Metric`` that is used."""
+
+    def to(self, device: torch.device) -> Self: ...
+
+    def update(self, scores: Tensor, targets: Tensor, /) -> None: ...
+
+    def compute(self) -> Tensor: ...
+
+
 class LabelMeter:
     """Average precision and F1 by torchmetrics, accuracy and loss from sums."""
 
@@ -183,9 +194,9 @@ class LabelMeter:
 
     def update(self, answer: Values, targets: Nested) -> None:
         logits, wanted = answer[LOGITS].float(), _columns(targets)
-        exact = torch.float32 if logits.device.type == "mps" else torch.float64
-        right = ((logits > 0) == (wanted > 0.5)).to(exact).mean(1).sum()
-        loss = F.binary_cross_entropy_with_logits(logits.to(exact), wanted.to(exact), reduction="none").mean(1).sum()
+        dtype = exact_dtype(logits.device)
+        right = ((logits > 0) == (wanted > 0.5)).to(dtype).mean(1).sum()
+        loss = F.binary_cross_entropy_with_logits(logits.to(dtype), wanted.to(dtype), reduction="none").mean(1).sum()
         sums = torch.stack((right, loss))
         self.sums = sums if self.sums is None else self.sums + sums
         self.count += len(logits)
@@ -200,14 +211,16 @@ class LabelMeter:
         return {"average_precision": precision, "f1": f1, "accuracy": accuracy, "loss": loss}
 
 
-def _metric(name: str, labels: int) -> Any:
+def _metric(name: str, labels: int) -> Metric:
     try:
         from torchmetrics import classification
     except ModuleNotFoundError as error:
         raise OptionalPackageError("torchmetrics", "metrics", "measuring average precision and F1") from error
     if labels == 1:  # torchmetrics refuses to call a single label several
-        return getattr(classification, f"Binary{name}")()
-    return getattr(classification, f"Multilabel{name}")(num_labels=labels, average="macro")
+        metric: Metric = getattr(classification, f"Binary{name}")()
+    else:
+        metric = getattr(classification, f"Multilabel{name}")(num_labels=labels, average="macro")
+    return metric
 
 
 def _columns(targets: Nested) -> Tensor:

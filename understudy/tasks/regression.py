@@ -1,8 +1,8 @@
 """Regression: plain numbers, and landmarks in images."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from understudy.errors import UserError
 from understudy.nested import Nested
-from understudy.precision import wide
+from understudy.precision import exact, exact_dtype, wide
 from understudy.tasks.task import Figure, Meter, Moves, Numbers, Task, Told, Values, only
 
 VALUES = "values"
@@ -46,11 +46,12 @@ class Regression(Task):
             raise UserError(f"task {self.name!r}: form is 'mse' or 'huber', and delta is above 0")
 
     @classmethod
-    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: Any) -> Self:
+    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: object) -> Self:
         values = _flat(targets)
         if names is None or isinstance(names, int) or len(names) != values.shape[1]:
             names = [f"value {number}" for number in range(values.shape[1])]
-        return cls(**{"names": tuple(names), "scales": _spread(values), **settings})
+        make: Callable[..., Self] = cls
+        return make(**{"names": tuple(names), "scales": _spread(values), **settings})
 
     @property
     def figures(self) -> tuple[Figure, ...]:
@@ -82,7 +83,7 @@ class Regression(Task):
         own, other = _flat(targets), _flat(partners)
         return torch.lerp(other, own, share.view(-1, 1).to(own.dtype))
 
-    def answer(self, output: Any) -> Values:
+    def answer(self, output: object) -> Values:
         found = output if isinstance(output, Tensor) else _first(output)
         return {VALUES: found.unsqueeze(1) if found.ndim == 1 else found.flatten(1)}
 
@@ -122,7 +123,7 @@ class Regression(Task):
         return NumberMeter(self)
 
     def compared(self, student: Values, teacher: Values, targets: Nested) -> dict[str, float]:
-        return {"distance": (student[VALUES] - teacher[VALUES]).abs().double().mean().item()}
+        return {"distance": exact((student[VALUES] - teacher[VALUES]).abs()).mean().item()}
 
     def told(self, answer: Values, *, top: int = 3) -> list[Told]:
         lines = []
@@ -140,10 +141,10 @@ class NumberMeter:
         self.sums: Tensor | None = None  # of targets, their squares, squared errors, absolute errors, the loss
 
     def update(self, answer: Values, targets: Nested) -> None:
-        exact = torch.float32 if answer[VALUES].device.type == "mps" else torch.float64
-        found, wanted = answer[VALUES].to(exact), _flat(targets).to(exact)
+        dtype = exact_dtype(answer[VALUES].device)
+        found, wanted = answer[VALUES].to(dtype), _flat(targets).to(dtype)
         errors = found - wanted
-        loss = self.task.loss({VALUES: answer[VALUES].float()}, targets).to(exact).sum().expand(wanted.shape[1])
+        loss = self.task.loss({VALUES: answer[VALUES].float()}, targets).to(dtype).sum().expand(wanted.shape[1])
         sums = torch.stack((wanted.sum(0), wanted.square().sum(0), errors.square().sum(0), errors.abs().sum(0), loss))
         self.sums = sums if self.sums is None else self.sums + sums
         self.count += len(wanted)
@@ -182,7 +183,7 @@ class Landmarks(Regression):
     moves_targets: ClassVar[bool] = True
 
     @classmethod
-    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: Any) -> Self:
+    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: object) -> Self:
         points = _points(targets)
         count = points.shape[1]
         if names is None or isinstance(names, int) or len(names) != count:
@@ -190,12 +191,13 @@ class Landmarks(Regression):
         pairs = {key: _tuples(settings[key]) for key in ("mirror", "between") if settings.get(key) is not None}
         settings = {**settings, **pairs}
         each = tuple(f"{name} {axis}" for name in names for axis in "xy")
-        task = cls(**{"names": each, "scales": _spread(points.flatten(1)), **settings})
+        make: Callable[..., Self] = cls
+        task = make(**{"names": each, "scales": _spread(points.flatten(1)), **settings})
         known = torch.isfinite(points)
         mean = torch.where(known, points, 0.0).sum(0) / known.sum(0).clamp_min(1)
         usual = task.errors_of(mean.expand_as(points).flatten(1), points)
         fields = {**task.settings, "usual": round(usual.nanmean().item(), 6)}
-        return cls(**fields)
+        return make(**fields)
 
     @property
     def figures(self) -> tuple[Figure, ...]:
@@ -269,10 +271,10 @@ class PointMeter:
         self.sums: Tensor | None = None  # of the error, of samples with one, of the loss
 
     def update(self, answer: Values, targets: Nested) -> None:
-        exact = torch.float32 if answer[VALUES].device.type == "mps" else torch.float64
-        errors = self.task.errors_of(answer[VALUES].to(exact), _points(targets).to(exact))
-        loss = self.task.loss({VALUES: answer[VALUES].float()}, targets).to(exact).sum()
-        sums = torch.stack((errors.nansum(), errors.isfinite().to(exact).sum(), loss))
+        dtype = exact_dtype(answer[VALUES].device)
+        errors = self.task.errors_of(answer[VALUES].to(dtype), _points(targets).to(dtype))
+        loss = self.task.loss({VALUES: answer[VALUES].float()}, targets).to(dtype).sum()
+        sums = torch.stack((errors.nansum(), errors.isfinite().to(dtype).sum(), loss))
         self.sums = sums if self.sums is None else self.sums + sums
         self.count += len(errors)
 
@@ -283,7 +285,7 @@ class PointMeter:
         return {"nme": error / max(known, 1), "loss": loss / self.count}
 
 
-def _first(output: Any) -> Tensor:
+def _first(output: object) -> Tensor:
     """The values among what a network returns, or the logits of Hugging Face's regressors."""
     try:
         return only(output, VALUES)
@@ -309,12 +311,12 @@ def _points(targets: Nested) -> Tensor:
 def _spread(values: Tensor) -> tuple[float, ...]:
     """The standard deviation of each column's known values; 1 for a constant one."""
     found = []
-    for column in values.double().unbind(1):
+    for column in exact(values).unbind(1):
         known = column[torch.isfinite(column)]
         spread = known.std(correction=0).item() if len(known) else 0.0
         found.append(round(spread, 6) if spread > 1e-6 else 1.0)
     return tuple(found)
 
 
-def _tuples(value: Any) -> Any:
+def _tuples(value: object) -> object:
     return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value
