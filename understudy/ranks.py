@@ -9,6 +9,7 @@ import gc
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -154,6 +155,17 @@ def reshard(network: nn.Module) -> None:
     """After a pass beside the training, FSDP2 would keep the parameters of the root whole, and nobody trains those."""
     for module in _sharded_parts(network):
         module.reshard()  # type: ignore[operator]
+
+
+@contextmanager
+def unsharded(network: nn.Module) -> Iterator[None]:
+    """Outside of a forward pass, the parameters of FSDP2 are whole for a while."""
+    parts = list(_sharded_parts(network))
+    for part in parts:
+        part.unshard()  # type: ignore[operator]
+    yield
+    for part in parts:
+        part.reshard()  # type: ignore[operator]
 
 
 def _sharded_parts(network: nn.Module) -> Iterator[nn.Module]:

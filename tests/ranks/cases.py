@@ -1,5 +1,6 @@
 """What runs on each of the two processes."""
 
+import re
 from typing import Any
 
 import torch
@@ -136,6 +137,7 @@ WRAPPINGS = {
     "step of a wrapped student": lambda name, student, teacher: objective(
         name, DistributedDataParallel(student), teacher
     ).as_module(),
+    "FSDP2(step)": lambda name, student, teacher: _wrapped("FSDP2(step)", objective(name, student, teacher)),
     "bare step": lambda name, student, teacher: objective(name, student, teacher).as_module(),
 }
 
@@ -153,22 +155,42 @@ def trained(rank: int, name: str, how: str, steps: int = 3) -> dict[str, Tensor]
         call = made if alone else _wrapped(how, made)
     learning = [*student.parameters(), *made.owned.parameters()]
     optimizer = torch.optim.SGD(learning, lr=0.05, momentum=0.9)
+    adversaries = _adversaries(made) if alone and made.has_adversaries else None
     first: dict[str, Tensor] = {}
     for step in range(steps):
-        values = batch() if alone else tuple(own(value, rank) for value in batch())
-        images, labels, ids = (value.roll(step, 0) for value in values)
-        outcome = call(images, labels, ids=ids)
+        values = [value.roll(step, 0) for value in batch()]
+        images, labels, ids = values if alone else [own(value, rank) for value in values]
+        torch.manual_seed(step)  # as the training seeds each step, so that draws for the whole batch are the same
+        if alone:
+            torch.manual_seed(int(torch.randint(2**62, (1,))))  # as a step has it for the whole batch
+        reading = made.read(images, labels, ids=ids) if alone else None
+        if adversaries is not None:
+            assert reading is not None
+            loss = made.adversary_loss(reading)
+            adversaries.zero_grad()
+            loss.backward()
+            adversaries.step()
+        outcome = call(images, labels, ids=ids) if reading is None else made.judge(reading)
         optimizer.zero_grad()
         outcome.loss.backward()
         first = first or _whole({f"gradient {n}": p.grad for n, p in student.named_parameters() if p.grad is not None})
         optimizer.step()
-    return first | _whole(dict(student.named_parameters()))
+        if reading is not None:
+            made.learn(reading)
+    if not alone and how.endswith("(step)"):
+        (call.module if how == "DDP(step)" else call).learn()
+    kept = (*made.owned.state_dict().items(), *made.adversaries.state_dict().items())
+    return first | _whole(dict(student.named_parameters()) | {f"kept {name}": value for name, value in kept})
+
+
+def _adversaries(made: Objective) -> torch.optim.Optimizer:
+    return torch.optim.SGD(made.adversaries.parameters(), lr=0.05)
 
 
 def _wrapped(how: str, made: Objective) -> nn.Module:
+    step = made.as_module(_adversaries(made) if made.has_adversaries else None)
     if how == "DDP(step)":
-        return DistributedDataParallel(made.as_module(), find_unused_parameters=made.cut)
-    step = made.as_module()
+        return DistributedDataParallel(step, find_unused_parameters=made.cut)
     for part in (step.student.block1, step.student.block2):
         fully_shard(part, mesh=_mesh())
     return fully_shard(step, mesh=_mesh())
@@ -202,3 +224,24 @@ def distilled(rank: int) -> str:
     except UserError as error:
         return str(error)
     return ""
+
+
+def unequal(rank: int) -> str:
+    """What is said where one rank has a sample less."""
+    teacher, student = networks()
+    model = DistributedDataParallel(objective("kd", student, teacher).as_module())
+    images, labels, _ = (own(value, rank)[rank:] for value in batch())
+    try:
+        model(images, labels)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def page(rank: int, text: str, which: int) -> None:
+    """The page's first script, with the second's wrapper where that is asked for; the group is there already."""
+    first, second = re.findall(r"```python no-run\n(.*?)```", text[text.index("## Several processes") :], re.DOTALL)[:2]
+    made, trained = first.split("model = DistributedDataParallel(objective.as_module())\n")
+    script = first if which == 0 else made + second + trained.split("\n", 1)[1]
+    lines = [line for line in script.splitlines() if not re.match(r"dist\.(init|destroy)_process_group", line)]
+    exec("\n".join(lines), {})

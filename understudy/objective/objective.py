@@ -247,7 +247,10 @@ class Objective(nn.Module):
 
     def remembered(self, reading: Reading) -> Reading:
         """What ``learn`` needs of a reading, without its graph."""
-        return _detached(reading.whole or reading)
+        if reading.whole is None:
+            return _detached(reading)
+        whole = _detached(reading.whole)
+        return replace(whole, whole=whole)
 
     def judge(self, reading: Reading) -> Outcome:
         """The loss of answers that are there already (stored teacher answers, a forward pass of the caller's)."""

@@ -14,7 +14,7 @@ from understudy.objective.objective import Objective, Outcome
 from understudy.objective.refusals import UNAVERAGED
 from understudy.objective.term import Reading
 from understudy.objective.whole import WholeBatch
-from understudy.ranks import averaging, is_sharded, ranks, wrapper
+from understudy.ranks import Ranks, averaging, is_sharded, ranks, unsharded, wrapper
 from understudy.whole_norm import over_ranks
 
 
@@ -54,6 +54,8 @@ class Step(nn.Module):
         self._reading: Reading | None = None  # of the last step, for what moves after it
         self._alike = False
         objective.in_step = True
+        if group := ranks():
+            self._spread(group)
 
     @property
     def objective(self) -> Objective:
@@ -71,7 +73,7 @@ class Step(nn.Module):
         objective = self.objective
         if not self._alike:
             self._make_alike()
-        self.learn()
+        self._learn()
         if objective.whole is not None:
             self._begin(objective.whole, targets)
         reading = objective.read(inputs, targets, epoch=epoch, ids=ids)
@@ -85,6 +87,10 @@ class Step(nn.Module):
 
     def learn(self) -> None:
         """Move memories, after the optimizer's step. The next call does so as well; before a checkpoint, call it."""
+        with unsharded(self):
+            self._learn()
+
+    def _learn(self) -> None:
         reading, self._reading = self._reading, None
         if reading is not None:
             self.objective.learn(reading)
@@ -115,11 +121,16 @@ class Step(nn.Module):
             raise UserError("auto() measures gradients on whole parameters, which fully_shard splits: give weights")
         if not is_sharded(self) and averaging(self) is None:
             warnings.warn(UNAVERAGED, stacklevel=4)
-        kept = (objective.owned, objective.adversaries, *([objective.balance] if objective.balance else []))
-        group.spread_from_first(tensor for module in kept for tensor in _whole_tensors(module))
+        self._spread(group)
         for name, owned in objective.owned.items():
             if not objective.parts[name].term.reads.batch:
                 over_ranks(owned)
+
+    def _spread(self, group: Ranks) -> None:
+        """All ranks take the first one's weights, memories and statistics."""
+        objective = self.objective
+        kept = (self, objective.adversaries, *([objective.balance] if objective.balance else []))
+        group.spread_from_first(tensor for module in kept for tensor in _whole_tensors(module))
 
     def _begin(self, whole: WholeBatch, targets: Nested) -> None:
         device = nested.device(targets)
