@@ -41,6 +41,15 @@ def group(name: str) -> dict[str, object]:
     return things
 
 
+def registered(name: str) -> list[str]:
+    """The names that other packages register in a group; imports nothing.
+
+    >>> registered("understudy.no_such_group")
+    []
+    """
+    return list(_entries(name))
+
+
 class Registry(MutableMapping[str, T], Generic[T]):
     """Things of one kind by name: the package's own, and those of other packages.
 
