@@ -121,7 +121,7 @@ class Settings:
             torch.cuda.init()  # does nothing where it has been done; before it there are no generators
             number = torch.cuda.current_device() if device.index is None else device.index
             torch.cuda.default_generators[number].manual_seed(seed)
-        elif device.type != "cpu":
+        elif device.type not in ("cpu", "meta"):
             torch.get_device_module(device).manual_seed(seed)
 
     def autocast(self) -> torch.autocast:
