@@ -18,7 +18,7 @@ from understudy.models.families.wrn import wrn
 from understudy.models.grafts import Graft, regraft
 from understudy.models.preprocessing import Normalized, Preprocessing, Whitened, Whitening, preprocessing_from
 from understudy.models.weights import load_weights, read_weights
-from understudy.taps.layers import Maxout
+from understudy.taps.modules import Maxout
 
 __all__ = [
     "PAIRS",

@@ -37,7 +37,7 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 
 from understudy.errors import UserError, did_you_mean
-from understudy.taps.layers import Chain, GridToTokens, Maxout, MeanOverPlaces, Resize, Size, TokensToGrid
+from understudy.taps.modules import Chain, GridToTokens, Maxout, MeanOverPlaces, Resize, Size, TokensToGrid
 
 Regressor = Literal["auto", "conv", "maxout", "crd", "linear", "none"]
 

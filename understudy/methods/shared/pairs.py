@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from understudy.errors import UserError
 from understudy.objective.term import Reading, Reads, Shapes, Term
 from understudy.taps import Pair
-from understudy.taps.layers import Chain, MeanOverPlaces, Resize
+from understudy.taps.modules import Chain, MeanOverPlaces, Resize
 from understudy.taps.regressors import regressor
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from understudy.errors import UserError
 from understudy.models.family import too_small
-from understudy.taps.layers import Maxout
+from understudy.taps.modules import Maxout
 
 Init = Literal["modern", "paper"]
 
