@@ -50,9 +50,8 @@ class Objective(nn.Module):
     >>> objective(torch.rand(2, 4), torch.tensor([0, 2])).loss.backward()
 
     ``owned`` are modules that train with the student (regressors); ``adversaries`` are modules that train against it
-    (discriminators), with their own optimizer and ``adversary_loss``. The networks are in neither. The
-    The
-    teacher runs in evaluation mode and without gradients; nothing is computed that no term reads.
+    (discriminators), with their own optimizer and ``adversary_loss``. The networks are in neither.
+    The teacher runs in evaluation mode and without gradients; nothing is computed that no term reads.
 
     Args:
         terms: a term or a sum of weighted terms.
