@@ -1,4 +1,4 @@
-"""Losses are computed in float32 at least, whatever precision the networks ran in; figures in float64."""
+"""Losses are computed in float32 at least, for any precision of the networks; figures in float64."""
 
 import torch
 from torch import Tensor
