@@ -139,7 +139,7 @@ class Regression(Task):
 
     def details(self, answers: Sequence[Values], targets: Nested, taught: Sequence[Values]) -> dict[str, object]:
         """``options``: of each number its part of the first figure, the mean over the seeds."""
-        errors = torch.stack([self._of_each(answer[VALUES], targets) for answer in answers]).double()
+        errors = exact(torch.stack([self._of_each(answer[VALUES], targets) for answer in answers]))
         means = errors.flatten(0, 1).nanmean(0).tolist()
         return {"options": [value if math.isfinite(value) else None for value in means]}
 
