@@ -1,4 +1,4 @@
-"""What a run knows about its student: the data that it can be proved on, and the teacher that it stands in for."""
+"""The context of a run's student: the data to prove it on, and the teacher that it replaces."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ from understudy.runs.folder import RECIPE, read_recipe
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Data as they are before any whitening, what the student saw of them, and a teacher with fresh weights.
+    """Data before any whitening, the student's data, and a teacher with fresh weights.
 
-    The teacher is there to be timed, for which its weights need not be found again; ``note`` says why there is none.
+    The teacher is only timed, for which its weights are not needed; ``note`` is the reason if there is none.
     """
 
     data: Data
@@ -31,7 +31,7 @@ class Surroundings:
 
 
 def run_of(folder: Path) -> Path | None:
-    """The run folder that a student lies in: itself, or the one whose training it is."""
+    """The run folder of a student: the folder itself, or the one that contains its training."""
     for run in (folder, folder.resolve().parent.parent):
         is_run = (run / RECIPE).is_file() or ((run / RESULT).is_file() and (run / "trainings").is_dir())
         if is_run and (run == folder or folder.resolve().parent.name == "trainings"):
@@ -40,7 +40,7 @@ def run_of(folder: Path) -> Path | None:
 
 
 def surroundings(run: Path, student: nn.Module, trust: Collection[str]) -> Surroundings | None:
-    """Those of a recipe's run; None for a run of ``understudy.distill``, whose data were passed as an object."""
+    """The context of a recipe's run; None for a run of ``understudy.distill``, whose data were passed as an object."""
     read_recipe(run / RECIPE)  # where it is damaged, it says so
     try:
         recipe = recipes.read(run / RECIPE)

@@ -15,7 +15,7 @@ from understudy.errors import UserError
 from understudy.methods.method import one_stage
 from understudy.methods.shared.maps import require_same_shape
 from understudy.methods.shared.pairs import PairsTerm, connector, halved_backwards, is_rectified, parsed
-from understudy.objective.term import Reading, Shapes
+from understudy.objective.term import Reading, Reads, Shapes
 from understudy.precision import wide
 from understudy.taps import Tap, find
 
@@ -96,6 +96,10 @@ class OFD(PairsTerm):
     0.001 * OFD(pairs=('layer1 -> layer1', 'layer2 -> layer2'))
     """
 
+    @property
+    def reads(self) -> Reads:
+        return super().reads | Reads(batch=True)
+
     def build(self, shapes: Shapes) -> nn.Module:
         network = shapes.teacher_network
         assert network is not None
@@ -154,7 +158,7 @@ class Overhaul(nn.Module):
 
 
 def _batch_norm(network: nn.Module, tap: Tap, traced: Tensor) -> _BatchNorm | None:
-    """The one whose answers end in the tapped value: the tap itself, or the last before the ReLU that ends it."""
+    """The batch norm before the tapped value: the tap itself, or the last before the ReLU at its end."""
     module = find(network, tap)
     if tap.side == "input":
         return None

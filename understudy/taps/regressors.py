@@ -1,6 +1,6 @@
-"""Regressors: small modules that bring the student's value to the teacher's shape, thrown away after training.
+"""Regressors: small modules that map the student's value to the teacher's shape; they are dropped after training.
 
-Built from traced values, so that nobody counts channels. What ``regressor`` builds (the batch is left out):
+Built from traced values, so no channels need to be given. ``regressor`` builds (without the batch dimension):
 
 | student | teacher | kind | built |
 |---|---|---|---|
@@ -37,7 +37,7 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 
 from understudy.errors import UserError, did_you_mean
-from understudy.taps.layers import Chain, GridToTokens, Maxout, MeanOverPlaces, Resize, Size, TokensToGrid
+from understudy.taps.modules import Chain, GridToTokens, Maxout, MeanOverPlaces, Resize, Size, TokensToGrid
 
 Regressor = Literal["auto", "conv", "maxout", "crd", "linear", "none"]
 
@@ -50,7 +50,7 @@ EXTRA_TOKENS = (1, 0, 2, 3, 4, 5, 6, 7, 8)  # class and register tokens before t
 
 
 def regressor(student: Tensor, teacher: Tensor, kind: Regressor = "auto") -> nn.Module | None:
-    """The module that maps the student's value to the teacher's shape; None where the shapes are the same already.
+    """The module that maps the student's value to the teacher's shape; None if the shapes are equal.
 
     Args:
         student, teacher: the values at both taps for one small batch; shapes, device and type are read.
@@ -137,7 +137,7 @@ def _enlarging(inputs: int, outputs: int, have: Size, want: Size) -> nn.Module:
 
 
 def _resized(inputs: int, outputs: int, have: Size, want: Size) -> nn.Module:
-    """1x1 and resizing commute: the 1x1 goes where the map is smaller."""
+    """A 1x1 convolution and resizing, which commute: the 1x1 is applied to the smaller map."""
     projection = nn.Conv2d(inputs, outputs, 1)
     if have == want:
         return projection
@@ -202,7 +202,7 @@ def _parts(module: nn.Module | None) -> list[nn.Module]:
 
 
 def _layout(tokens: int, like: Size | None = None) -> tuple[Size, int] | None:
-    """The grid of so many tokens, and how many stand before it; a grid ``like`` the other side's is tried first."""
+    """The grid of tokens and the number of tokens before it; the other side's grid, ``like``, is tried first."""
     if like:
         for extra in EXTRA_TOKENS:
             if tokens - extra == like[0] * like[1]:
