@@ -79,7 +79,6 @@ def table(tried: Sequence[dict[str, Any]], command: str, seconds: float) -> str:
     """The results as Markdown."""
     done = [one for one in tried if one["outcome"] != "not reached"]
     equal = sum(one["outcome"] == "equal" for one in done)
-    commit = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     lines = [
         "# Faults",
         "",
@@ -88,7 +87,7 @@ def table(tried: Sequence[dict[str, Any]], command: str, seconds: float) -> str:
         "",
         EXPLANATION,
         "",
-        f"Made by `{command}` at commit {commit.stdout.strip()}, in {seconds / 60:.0f} minutes, on files in memory.",
+        f"Made by `{command}` at commit {', '.join(dict.fromkeys(one['commit'] for one in done))}, in {seconds / 60:.0f} minutes, on files in memory.",
         "",
         "## Commands",
         "",
@@ -132,6 +131,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "faults.md")
     given = parser.parse_args()
     began, tried = time.monotonic(), read_state(given.state)
+    asked = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    commit = asked.stdout.strip()
     memory = Path("/dev/shm")
     home = Path(tempfile.mkdtemp(prefix="understudy-faults-", dir=memory if memory.is_dir() else None))
     try:
@@ -157,6 +158,7 @@ def main() -> int:
                 "file": place.kind_of_file,
                 "kind": fault.kind,
                 "outcome": outcome,
+                "commit": commit,
                 "why": why.replace(str(home), ""),
                 "seconds": round(time.monotonic() - started, 2),
             }

@@ -69,6 +69,7 @@ def write_card(folder: Path) -> Path:
 
 def files(folder: Path) -> list[str]:
     """The files of a shipped student: its card, its weights and description, and its proved exports."""
+    product.check_weights(folder, product.read(folder))
     return [CARD, product.WEIGHTS, product.DESCRIPTION, *_proofs(folder)]
 
 
