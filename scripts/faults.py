@@ -78,6 +78,7 @@ def read_state(path: Path | None) -> dict[str, dict[str, Any]]:
 def table(tried: Sequence[dict[str, Any]], command: str, seconds: float) -> str:
     """The results as Markdown."""
     done = [one for one in tried if one["outcome"] != "not reached"]
+    commits = ", ".join(dict.fromkeys(one["commit"] for one in done))
     equal = sum(one["outcome"] == "equal" for one in done)
     lines = [
         "# Faults",
@@ -87,7 +88,7 @@ def table(tried: Sequence[dict[str, Any]], command: str, seconds: float) -> str:
         "",
         EXPLANATION,
         "",
-        f"Made by `{command}` at commit {', '.join(dict.fromkeys(one['commit'] for one in done))}, in {seconds / 60:.0f} minutes, on files in memory.",
+        f"Made by `{command}` at commit {commits}, in {seconds / 60:.0f} minutes, on files in memory.",
         "",
         "## Commands",
         "",
