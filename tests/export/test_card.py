@@ -91,6 +91,9 @@ def test_only_what_was_proved_of_these_weights_is_told_and_pushed(shipped, tmp_p
     description["sha256"] = hashlib.sha256(weights + b"\0").hexdigest()
     (folder / "student.json").write_text(json.dumps(sealed(description)))
     assert set(files(folder)) == always
+    with pytest.raises(UserError, match=r"result\.json is not of the student beside it"):
+        write_card(folder)
+    (folder / "result.json").unlink()
     (folder / "proof.json").write_text("[]")
     with pytest.raises(UserError, match=r"proof\.json is damaged"):
         write_card(folder)
