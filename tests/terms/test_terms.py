@@ -156,7 +156,8 @@ def test_what_looks_at_other_samples_says_so(row: Row):
         return objective._loss(name, part.term, reading).detach()
 
     whole = values(slice(None))
-    if isinstance(part.term, (BSS, CRD)) or not torch.equal(whole, values(slice(None), seed=4)):
+    draws = any(not torch.equal(whole, values(slice(None), seed)) for seed in range(4, 9))
+    if isinstance(part.term, (BSS, CRD)) or draws:
         assert part.term.reads.batch or part.term.reads.teacher_samples
         return
     halves = torch.cat([values(slice(0, 6)), values(slice(6, None))])
