@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from understudy.bounds import Interval
 from understudy.methods.method import one_stage
-from understudy.methods.shared.maps import difference, on_common_grid, require_known
+from understudy.methods.shared.maps import difference, on_common_grid, require_known, require_places
 from understudy.methods.shared.pairs import named_pairs, parsed, summed
-from understudy.objective.term import Reading, Reads, Term
+from understudy.objective.term import Reading, Reads, Shapes, Term
 from understudy.precision import wide
 
 Reduce = Literal["sum", "mean", "max"]
@@ -141,6 +141,11 @@ class AT(Term):
     @property
     def reads(self) -> Reads:
         return Reads.pairs(parsed(self.pairs))
+
+    def build(self, shapes: Shapes) -> nn.Module | None:
+        for pair in parsed(self.pairs):
+            require_places(self, pair, shapes.student[pair.student], shapes.teacher[pair.teacher])
+        return None
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         return summed(

@@ -11,7 +11,7 @@ from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 from understudy.methods.method import Method, one_stage
-from understudy.methods.shared.maps import on_common_grid, products, require_known
+from understudy.methods.shared.maps import on_common_grid, products, require_known, require_places
 from understudy.methods.shared.pairs import named_pairs, parsed, summed
 from understudy.methods.shared.stages import split
 from understudy.objective.labels import CE
@@ -101,6 +101,8 @@ class FSP(Term):
 
     def build(self, shapes: Shapes) -> nn.Module | None:
         values = [(shapes.student[pair.student], shapes.teacher[pair.teacher]) for pair in parsed(self.pairs)]
+        for pair, both in zip(parsed(self.pairs), values, strict=True):
+            require_places(self, pair, *both)
         widened = nn.ModuleList(_widening(own, other) for own, other in values)
         return widened if any(not isinstance(module, nn.Identity) for module in widened) else None
 

@@ -43,6 +43,7 @@ class Method:
         term: the fields of this term are settings of the method as well, with their defaults and bounds; ``stages``
             then receives the term that was made from them: ``stages(config, term, **others)``.
         preset: fields of the term that have another default in this method, for a variant of a published method.
+        proposed_by: settings whose taps are proposed by another rule than that of their name (see ``taps.defaults``).
         doc: the description, where it is not the docstring of ``stages`` or of the module.
     """
 
@@ -58,6 +59,7 @@ class Method:
     grafts: Callable[[nn.Module, nn.Module, Mapping[str, Any]], None] | None = None
     term: type[Term] | None = None
     preset: Mapping[str, Any] = field(default_factory=dict)
+    proposed_by: Mapping[str, str] = field(default_factory=dict)
     doc: str = ""
 
     @property

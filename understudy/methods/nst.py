@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from understudy.bounds import Count, Finite, Positive
 from understudy.methods.method import one_stage
-from understudy.methods.shared.maps import on_common_grid, products, require_known
+from understudy.methods.shared.maps import on_common_grid, products, require_known, require_places
 from understudy.methods.shared.pairs import MapsTerm
-from understudy.objective.term import Reading
+from understudy.objective.term import Reading, Shapes
 
 Kernel = Literal["linear", "polynomial", "gaussian"]
 SMALLEST_VARIANCE = 1e-12
@@ -91,6 +91,10 @@ class NST(MapsTerm):
     degree: Count = 2
     offset: Finite = 0.0
     variance: Positive | None = None
+
+    def build(self, shapes: Shapes) -> nn.Module | None:
+        require_places(self, self.taps, *self.traced(shapes))
+        return None
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         return nst(

@@ -5,6 +5,7 @@ A term is a description: frozen, comparable, printable, without weights of its o
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from itertools import zip_longest
 from typing import Any, ClassVar, Literal, Protocol
@@ -304,6 +305,10 @@ class Term(Expression):
     def build(self, shapes: Shapes) -> nn.Module | None:
         """The modules that the term owns while it trains, from the traced shapes."""
         return None
+
+    def remarks(self, shapes: Shapes) -> Iterable[str]:
+        """What is not as published for these two networks, a line each; the pre-flight check shows them as warnings."""
+        return ()
 
     @abstractmethod
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
