@@ -74,8 +74,8 @@ class Review(PairsTerm):
     The authors' code reads the teacher before the ReLU that ends a stage, and the student after it; so does what the
     method proposes.
 
-    Differences: where a teacher's tap lies after the ReLU (``remarks`` says so), the targets are never negative. A batch
-    of one sample passes the batch norm of a vector by its running mean and variance.
+    Differences: where a teacher's tap lies after the ReLU (``remarks`` says so), the targets are never negative. A
+    batch of one sample passes the batch norm of a vector by its running mean and variance.
 
     >>> print(Review(["layer1 -> layer1", "fc:input -> fc:input"]))
     Review(pairs=('layer1 -> layer1', 'fc:input -> fc:input'))

@@ -21,11 +21,11 @@ A method may have a setting proposed by another rule (``Method.proposed_by``):
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from torch import nn
 
 from understudy.errors import UserError
+from understudy.nested import Nested
 from understudy.taps import Pair, Tap
 from understudy.taps.proposals import corresponding, default_pair, propose
 from understudy.taps.stages import (
@@ -40,28 +40,28 @@ from understudy.taps.stages import (
 from understudy.taps.tracing import Traced, trace
 
 
-def _pair(teacher: nn.Module, student: nn.Module, example: Any) -> str:
+def _pair(teacher: nn.Module, student: nn.Module, example: Nested) -> str:
     proposals = propose(trace(teacher, example), trace(student, example))
     maps = [p for p in proposals if p.teacher.resolution and p.student.resolution]
     return str(maps[0].pair if maps else default_pair(teacher, student, example))
 
 
-def _pairs(teacher: nn.Module, student: nn.Module, example: Any) -> tuple[str, ...]:
+def _pairs(teacher: nn.Module, student: nn.Module, example: Nested) -> tuple[str, ...]:
     return _read_by(teacher, student, example, _as_map, _as_map)
 
 
-def _before_activations(teacher: nn.Module, student: nn.Module, example: Any) -> tuple[str, ...]:
+def _before_activations(teacher: nn.Module, student: nn.Module, example: Nested) -> tuple[str, ...]:
     return _read_by(teacher, student, example, _before_activation, _before_activation)
 
 
-def _before_teachers_activations(teacher: nn.Module, student: nn.Module, example: Any) -> tuple[str, ...]:
+def _before_teachers_activations(teacher: nn.Module, student: nn.Module, example: Nested) -> tuple[str, ...]:
     return _read_by(teacher, student, example, _before_activation, _as_map)
 
 
 def _read_by(
     teacher: nn.Module,
     student: nn.Module,
-    example: Any,
+    example: Nested,
     of_teacher: Callable[[Traced], Tap],
     of_student: Callable[[Traced], Tap],
 ) -> tuple[str, ...]:
@@ -82,11 +82,11 @@ def _before_activation(traced: Traced) -> Tap:
     return traced.map_tap if before is None else replace(before, form=traced.form)
 
 
-def _maps(teacher: nn.Module, student: nn.Module, example: Any) -> str:
+def _maps(teacher: nn.Module, student: nn.Module, example: Nested) -> str:
     return str(Pair(last_map(teacher, example), last_map(student, example)))
 
 
-def _pooled(teacher: nn.Module, student: nn.Module, example: Any) -> str:
+def _pooled(teacher: nn.Module, student: nn.Module, example: Nested) -> str:
     try:
         maps = Pair(last_map(teacher, example), last_map(student, example))
     except UserError:  # networks of vectors only
@@ -98,22 +98,22 @@ def _pooled(teacher: nn.Module, student: nn.Module, example: Any) -> str:
     return str(maps) if rectified else _embedding(teacher, student, example)
 
 
-def _embedding(teacher: nn.Module, student: nn.Module, example: Any) -> str:
+def _embedding(teacher: nn.Module, student: nn.Module, example: Nested) -> str:
     return str(Pair(_entering(trace(teacher, example)), _entering(trace(student, example))))
 
 
-def _heads(teacher: nn.Module, student: nn.Module, example: Any) -> str:
+def _heads(teacher: nn.Module, student: nn.Module, example: Nested) -> str:
     return str(Pair(Tap(classifier(trace(teacher, example)).path), Tap(classifier(trace(student, example)).path)))
 
 
-def _shared(teacher: nn.Module, student: nn.Module, example: Any) -> str:
+def _shared(teacher: nn.Module, student: nn.Module, example: Nested) -> str:
     theirs, ours = stages(trace(teacher, example)), stages(trace(student, example))
     if not theirs or not ours or theirs[0].read_shape != ours[0].read_shape:
         return ""
     return str(Pair(theirs[0].tap, ours[0].tap))
 
 
-PROPOSALS: dict[str, Callable[[nn.Module, nn.Module, Any], Any]] = {
+PROPOSALS: dict[str, Callable[[nn.Module, nn.Module, Nested], str | tuple[str, ...]]] = {
     "pair": _pair,
     "pairs": _pairs,
     "before activations": _before_activations,
@@ -125,7 +125,7 @@ PROPOSALS: dict[str, Callable[[nn.Module, nn.Module, Any], Any]] = {
     "shared": _shared,
 }
 
-PLACEHOLDERS: dict[str, Any] = {  # of the right form, where there are no networks yet to ask
+PLACEHOLDERS: dict[str, object] = {  # of the right form, where there are no networks yet to ask
     "pair": "teacher -> student",
     "pairs": ("first -> first", "second -> second"),
     "maps": "teacher -> student",

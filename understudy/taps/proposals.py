@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 
 from understudy.errors import UserError
+from understudy.nested import Nested
 from understudy.taps import Pair, inner
 from understudy.taps.regressors import regressor
 from understudy.taps.stages import blocks, parts, stages, the_row
@@ -74,7 +74,7 @@ def _evenly(traces: Sequence[Traced], count: int) -> list[Traced]:
     return [traces[-(-len(traces) * part // count) - 1] for part in range(1, count + 1)]
 
 
-def default_pair(teacher: nn.Module, student: nn.Module, example: Any) -> Pair:
+def default_pair(teacher: nn.Module, student: nn.Module, example: Nested) -> Pair:
     """The pair for somebody who names none."""
     proposals = propose(trace(teacher, example), trace(student, example))
     if not proposals:

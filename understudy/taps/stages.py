@@ -6,12 +6,12 @@ after the classifier has begun, is no stage.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from understudy.errors import UserError
+from understudy.nested import Nested
 from understudy.taps import Answer, Tap, TappedNetwork, call, eagerly, evaluating
 from understudy.taps.tracing import OVERWRITTEN, Traced, same, trace
 
@@ -86,7 +86,7 @@ def classifier(traces: Sequence[Traced]) -> Traced:
     return head
 
 
-def last_map(network: nn.Module, example: Any, traces: Sequence[Traced] | None = None) -> Tap:
+def last_map(network: nn.Module, example: Nested, traces: Sequence[Traced] | None = None) -> Tap:
     """The last feature map larger than 1x1 before it is pooled.
 
     Of several values of that resolution it is the one whose mean the classifier is given, if there is one; where a
@@ -116,19 +116,19 @@ def last_map(network: nn.Module, example: Any, traces: Sequence[Traced] | None =
     return last.map_tap
 
 
-def gives_the_answer(network: nn.Module, tap: Tap, example: Any) -> bool:
+def gives_the_answer(network: nn.Module, tap: Tap, example: Nested) -> bool:
     """Whether a linear layer of the network, on the mean over a map's places, gives the network's answer."""
     answer = _answer(network, tap, example)
     logits = next(iter(answer.named.values()))
     return head_on(network, answer[tap], logits) is not None
 
 
-def value_at(network: nn.Module, tap: Tap, example: Any) -> Tensor:
+def value_at(network: nn.Module, tap: Tap, example: Nested) -> Tensor:
     """What a tap reads for a small batch."""
     return _answer(network, tap, example)[tap]
 
 
-def _answer(network: nn.Module, tap: Tap, example: Any) -> Answer:
+def _answer(network: nn.Module, tap: Tap, example: Nested) -> Answer:
     with torch.no_grad(), evaluating(network), eagerly(network):
         return call(TappedNetwork(network, [tap]), example)
 
@@ -140,13 +140,13 @@ def head_on(network: nn.Module, values: Tensor, logits: Tensor) -> str | None:
     mean = values.mean((2, 3)).float()
     wanted = (logits.shape[1], values.shape[1])
     for path, module in network.named_modules():
-        weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
-        if isinstance(module, (nn.Linear, nn.Conv2d)) and isinstance(weight, Tensor):
-            if weight.shape[:2] != wanted or weight.numel() != wanted[0] * wanted[1]:
-                continue
-            answer = mean @ weight.detach().float().flatten(1).T
+        if not isinstance(module, (nn.Linear, nn.Conv2d)):
+            continue
+        weight, bias = module.weight.detach().float(), module.bias
+        if weight.shape[:2] == wanted and weight.numel() == wanted[0] * wanted[1]:
+            answer = mean @ weight.flatten(1).T
             if same(answer if bias is None else answer + bias.detach().float(), logits):
-                return path
+                return str(path)
     return None
 
 

@@ -8,13 +8,13 @@ FitNet 4 at 72 %), which the count of layers does not.
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from understudy import nested
+from understudy.nested import Nested
 from understudy.taps import Tap, call, eagerly, evaluating, forms, inner
 from understudy.taps.forms import Size
 
@@ -87,7 +87,7 @@ class Traced:
         return (self.shape[2], *self.shape[:2]) if self.is_channels_last else self.shape
 
 
-def trace(network: nn.Module, example: Any) -> list[Traced]:
+def trace(network: nn.Module, example: Nested) -> list[Traced]:
     """Every module of a network in the order of their answers, those never called last.
 
     Runs once, in evaluation mode and without gradients; the network is left as it was.
@@ -112,7 +112,7 @@ def trace(network: nn.Module, example: Any) -> list[Traced]:
 class _Watch:
     """What the hooks of a trace write down."""
 
-    def __init__(self, example: Any) -> None:
+    def __init__(self, example: Nested) -> None:
         from torch.utils.flop_counter import FlopCounterMode  # here, since it is slow to import
 
         self.counter = FlopCounterMode(display=False)
@@ -121,7 +121,7 @@ class _Watch:
         self.image = _image_size(example)
         self.grids: list[Size] = []  # of the maps that were met, in their order
         self.began: dict[str, tuple[int, object]] = {}
-        self.values: dict[str, list[tuple[Any, int]]] = {}
+        self.values: dict[str, list[tuple[object, int]]] = {}
         self.ended: dict[str, tuple[int, int]] = {}
         self.activations: dict[int, tuple[int, Tap]] = {}  # by the value that one answers with
         self.activated: dict[int, Tap] = {}  # by the value that an activation is given
@@ -129,14 +129,14 @@ class _Watch:
         self.outputs: list[Tensor] = []
 
     def enters(self, path: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        def hook(_module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
             self.time += 1
             self.began.setdefault(path, (self.time, args[0] if args else next(iter(kwargs.values()), None)))
 
         return hook
 
     def answers(self, path: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple[Any, ...], value: Any) -> None:
+        def hook(module: nn.Module, args: tuple[object, ...], value: object) -> None:
             self.time += 1
             self.values.setdefault(path, []).append((value, _writes(value)))
             self.ended[path] = self.time, self.counter.get_total_flops()
@@ -152,7 +152,7 @@ class _Watch:
 
         return hook
 
-    def finish(self, output: Any) -> None:
+    def finish(self, output: object) -> None:
         """After the pass: what the network answered."""
         self.outputs = [value for value in _tensors(output) if value.is_floating_point()]
 
@@ -211,7 +211,7 @@ class _Watch:
             return None, ""
         tokens = value.shape[1]
         for grid in reversed(self.grids):
-            if 1 < tokens and tokens - grid[0] * grid[1] in forms.EXTRA_TOKENS and grid[0] * grid[1] > 1:
+            if tokens > 1 and tokens - grid[0] * grid[1] in forms.EXTRA_TOKENS and grid[0] * grid[1] > 1:
                 return grid, forms.form_of(tokens, grid)
         square = forms.layout(tokens) if self.image[0] == self.image[1] else None
         return (square[0], forms.GRID) if square and square[0] != (1, 1) else (None, "")
@@ -280,5 +280,5 @@ def _is_like(grid: Size, image: Size) -> bool:
     return max(shares) < min(ceilings)
 
 
-def _writes(value: Any) -> int:
+def _writes(value: object) -> int:
     return value._version if isinstance(value, Tensor) and not value.is_inference() else 0
