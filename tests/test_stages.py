@@ -46,7 +46,7 @@ class Functional(nn.Module):
 class ChannelsLast(nn.Module):
     """As a Swin: maps with their channels last, norm before the mean."""
 
-    def __init__(self, width: int = 4):
+    def __init__(self, width: int = 6):
         super().__init__()
         self.patches = nn.Conv2d(3, width, 2, 2)
         self.first = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU())
@@ -151,7 +151,7 @@ def test_forms_read_tokens_and_channels_last_as_maps():
     for wrong in ("norm:grids", "norm:grid:input", "norm:grid:relu"):
         with pytest.raises(UserError, match="after the colon"):
             Tap.parse(wrong)
-    for value, form in ((torch.randn(2, 12, 3), "grid"), (tokens, "grid3x5"), (torch.randn(2, 3), "grid")):
+    for value, form in ((torch.randn(2, 12, 3), "grid"), (tokens, "grid2x4"), (torch.randn(2, 3), "grid")):
         with pytest.raises(UserError):
             forms.read(value, form)
 

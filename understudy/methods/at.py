@@ -13,13 +13,13 @@ from math import inf
 from typing import Annotated, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.bounds import Interval
 from understudy.methods.method import one_stage
 from understudy.methods.shared.maps import difference, on_common_grid, require_known, require_places
 from understudy.methods.shared.pairs import named_pairs, parsed, summed
+from understudy.methods.shared.relations import unit
 from understudy.objective.term import Reading, Reads, Shapes, Term
 from understudy.precision import wide
 
@@ -101,7 +101,7 @@ def attention_map(activations: Tensor, *, p: float = 2.0, reduce: Reduce = "sum"
 
 
 def _normalised(rows: Tensor) -> Tensor:
-    return F.normalize(rows, dim=1)
+    return unit(rows)
 
 
 def _length(gap: Tensor, distance: Distance) -> Tensor:

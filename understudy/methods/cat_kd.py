@@ -25,6 +25,7 @@ from understudy.methods.shared.maps import (
     require_maps,
     require_same_channels,
 )
+from understudy.methods.shared.relations import unit
 from understudy.objective.term import Reading, Reads, Shapes, Term
 from understudy.precision import wide
 from understudy.taps import Pair, Tap, find, inner
@@ -65,7 +66,7 @@ def _pooled(maps: Tensor, resolution: int, normalize: bool) -> Tensor:
     if maps.ndim != 4:
         raise UserError(f"class activation maps are (N, classes, H, W), not {tuple(maps.shape)}")
     pooled = F.adaptive_avg_pool2d(wide(maps), resolution).flatten(2)
-    return F.normalize(pooled, dim=2) if normalize else pooled
+    return unit(pooled) if normalize else pooled
 
 
 @dataclass(frozen=True)

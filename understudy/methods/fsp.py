@@ -139,7 +139,10 @@ def _stages(
     """Stage 1 trains on FSP matrices of consecutive layers alone, stage 2 on labels alone.
 
     Args:
-        pairs: from input to output, two at least (paper: the ends of the sections of equal map size).
+        pairs: from input to output, two at least: each and the one after it make a matrix. The ends of the shared
+            stages are proposed, two matrices of a network of three stages. The paper has three, each of the start and
+            the end of one section of equal map size; CRD's benchmark and KD-Zoo have three with the stem, which is
+            ``pairs = ["relu -> relu", "layer1 -> layer1", ...]`` of the CIFAR ResNets here.
         fsp_epochs: of the config's epochs, so many are stage 1 (a fifth by default). The paper gives both stages as
             many steps each.
         fsp_lr: the learning rate of stage 1, by default a tenth of the config's, as in KD-Zoo: the loss is of fourth
