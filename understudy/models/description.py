@@ -23,10 +23,11 @@ class Named(_Table):
 
 
 class Input(_Table):
-    """One sample, with values between 0 and 1. ``image`` says how a picture of any size becomes one."""
+    """One sample: its shape, of images the range of the values and how an image of any size becomes a sample."""
 
     shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
-    range: tuple[float, float] = (0.0, 1.0)
+    range: tuple[float, float] | None = None  # of images
+    tensors: tuple[str, ...] = ()  # the names of several tensors, as of a text
     image: str = RULE
 
 

@@ -15,7 +15,8 @@ from understudy.files import write_atomically
 from understudy.models import NetworkSpec, Preprocessing, load_weights, preprocessing_from, regraft
 from understudy.models.grafts import graft_of
 from understudy.taps import inner
-from understudy.tasks import Classification, Task
+from understudy.tasks import Classification, Task, Text
+from understudy.tasks.text import IDS, MASK
 
 if TYPE_CHECKING:
     from understudy.models.description import Description
@@ -40,18 +41,20 @@ def describe(
         "class": f"{type(own).__module__}:{type(own).__qualname__}",
         "front": front,
         "graft": graft.describe() if graft else None,
-        "input": _input(shape),
+        "input": _input(shape, task),
         "task": task.describe(),
         "classes": list(task.names),
         "parameters": sum(p.numel() for p in own.parameters()),
     }
 
 
-def _input(shape: tuple[int, ...]) -> dict[str, object]:
-    """What one sample is; of pictures also the order of the channels, and how one of any size becomes a sample."""
-    plain: dict[str, object] = {"shape": list(shape), "range": [0.0, 1.0]}
-    pictures = len(shape) == 3 and shape[0] in COLOURS
-    return plain | {"channels": COLOURS[shape[0]], "image": RULE} if pictures else plain
+def _input(shape: tuple[int, ...], task: Task) -> dict[str, object]:
+    """One sample: its shape; of texts the names of the tensors; of images the range, the channels and the resizing."""
+    if isinstance(task, Text):
+        return {"shape": list(shape), "tensors": [IDS, MASK]}
+    if len(shape) == 3 and shape[0] in COLOURS:
+        return {"shape": list(shape), "range": [0.0, 1.0], "channels": COLOURS[shape[0]], "image": RULE}
+    return {"shape": list(shape)}
 
 
 def _built_as(network: nn.Module) -> NetworkSpec | None:

@@ -353,6 +353,10 @@ class Task(ABC):
         """The share of samples with the most common kept answer; None where answers are not of a few kinds."""
         return None
 
+    def magnitude(self, targets: Nested) -> float:
+        """The order of magnitude of plausible answers: 1 for logits, the largest target where answers are numbers."""
+        return 1.0
+
     def luck(self, figure: Figure, samples: int) -> float:
         """How far from ``chance`` an answer without any knowledge may come on so many samples, by luck.
 
