@@ -29,8 +29,9 @@ def ickd(student: Tensor, teacher: Tensor) -> Tensor:
 
     Reference: Liu et al., "Exploring inter-channel correlation for diversity-preserved knowledge distillation",
     ICCV 2021.
-    Differences: this is the authors' code for CIFAR, which divides the sum over the matrix by C, then averages over the
-    batch; what the paper divides by was not checked. The grid-level variant for segmentation (products within patches) is this loss on the patches.
+    Differences: none to the authors' code for CIFAR, which divides the sum over the matrix by C and averages over the
+    batch; what the paper divides by was not checked. The grid-level variant for segmentation (products within patches)
+    is this loss on the patches.
 
     >>> import torch
     >>> student, teacher = torch.ones(1, 2, 1, 2), torch.eye(2).reshape(1, 2, 1, 2)
