@@ -1,4 +1,4 @@
-"""Taps for somebody who names none: what a method's settings of these names stand for in two given networks.
+"""Default taps: the values of a method's tap settings for two given networks, if the user sets none.
 
 | setting | proposed |
 |---|---|
@@ -125,7 +125,7 @@ PROPOSALS: dict[str, Callable[[nn.Module, nn.Module, Nested], str | tuple[str, .
     "shared": _shared,
 }
 
-PLACEHOLDERS: dict[str, object] = {  # of the right form, where there are no networks yet to ask
+PLACEHOLDERS: dict[str, object] = {  # valid values for checks without networks
     "pair": "teacher -> student",
     "pairs": ("first -> first", "second -> second"),
     "maps": "teacher -> student",

@@ -1,6 +1,6 @@
-"""Regressors: small modules that bring the student's value to the teacher's shape, thrown away after training.
+"""Regressors: small modules that map the student's value to the teacher's shape; they are dropped after training.
 
-Built from traced values, so that nobody counts channels. What ``regressor`` builds (the batch is left out):
+Built from traced values, so no channels need to be given. ``regressor`` builds (without the batch dimension):
 
 | student | teacher | kind | built |
 |---|---|---|---|
@@ -50,7 +50,7 @@ MAXOUT_RANGE = 0.05
 
 
 def regressor(student: Tensor, teacher: Tensor, kind: Regressor = "auto") -> nn.Module | None:
-    """The module that maps the student's value to the teacher's shape; None where the shapes are the same already.
+    """The module that maps the student's value to the teacher's shape; None if the shapes are equal.
 
     Args:
         student, teacher: the values at both taps for one small batch; shapes, device and type are read.
@@ -149,7 +149,7 @@ def _enlarging(inputs: int, outputs: int, have: Size, want: Size) -> nn.Module:
 
 
 def _resized(inputs: int, outputs: int, have: Size, want: Size) -> nn.Module:
-    """1x1 and resizing commute: the 1x1 goes where the map is smaller."""
+    """A 1x1 convolution and resizing, which commute: the 1x1 is applied to the smaller map."""
     projection = nn.Conv2d(inputs, outputs, 1)
     if have == want:
         return projection

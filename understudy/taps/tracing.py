@@ -26,11 +26,11 @@ _ACTIVATIONS = ("relu", "gelu", "silu", "swish", "elu", "mish")  # as the names 
 
 @dataclass(frozen=True)
 class Traced:
-    """A module as one forward pass met it.
+    """A module in one forward pass.
 
     Args:
         path, type: the dotted path and the class's name.
-        shape: of its value, without the batch; empty where it is no tensor.
+        shape: of its value, without the batch; empty if it is not a tensor.
         resolution: (H, W) of a map, (T,) of tokens, None for a vector.
         depth: the share of the network's multiplications done by then (of modules called, where it multiplies nothing).
         fired: how often it was called; a tap wants exactly once.
@@ -88,7 +88,7 @@ class Traced:
 
 
 def trace(network: nn.Module, example: Nested) -> list[Traced]:
-    """Every module of a network in the order of their answers, those never called last.
+    """Every module of a network in the order of their returns, modules that are not called last.
 
     Runs once, in evaluation mode and without gradients; the network is left as it was.
     """
@@ -110,7 +110,7 @@ def trace(network: nn.Module, example: Nested) -> list[Traced]:
 
 
 class _Watch:
-    """What the hooks of a trace write down."""
+    """The records of the hooks of a trace."""
 
     def __init__(self, example: Nested) -> None:
         from torch.utils.flop_counter import FlopCounterMode  # here, since it is slow to import

@@ -25,7 +25,7 @@ class MultiLabel(Task):
 
     Args:
         labels: their names.
-        shares: of each label, the share of the training samples for which it holds, which says what chance is.
+        shares: the share of the training samples for which each label holds; figures at chance follow from them.
 
     >>> task = MultiLabel(("indoors", "people"))
     >>> task.told({"logits": torch.tensor([[-2.0, 3.0]])})[0].text
@@ -168,7 +168,7 @@ class Binary(MultiLabel):
     @classmethod
     def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: object) -> Self:
         if not isinstance(names, int) and names is not None and len(names) == 2:
-            names = names[1:]  # of two classes the second one is what holds
+            names = names[1:]  # the second of two classes is the positive one
         return super().of(targets, names=names, **settings)
 
     @property

@@ -23,7 +23,7 @@ class Regression(Task):
     """Numbers for each sample: targets and answers are (N, K).
 
     Args:
-        names: what the numbers are called.
+        names: the names of the numbers.
         scales: of each number, the standard deviation over the training samples; errors are divided by it in the loss.
         form: the loss, squared error (``"mse"``) or ``"huber"``, of the scaled errors.
         delta: of the Huber loss: up to this scaled error it is squared.
@@ -186,10 +186,10 @@ class Landmarks(Regression):
 
     Args:
         names, scales, form, delta: as of ``Regression``, two numbers for each point.
-        mirror: pairs of points that change places where an image is mirrored: the two eyes, say.
+        mirror: pairs of points that are exchanged in a mirrored image: the two eyes, for example.
         between: the two points whose distance is the unit of the error; None: the square root of the area of the
             smallest box around the points that are marked.
-        usual: the error of the mean positions over the training samples, which is what chance reaches.
+        usual: the error of the mean positions of the training samples, which is the figure at chance.
 
     >>> faces = torch.tensor([[[0.0, 0.0], [2.0, 0.0]]])
     >>> task = Landmarks.of(faces, names=("left eye", "right eye"), between=(0, 1))
@@ -244,7 +244,7 @@ class Landmarks(Regression):
             raise UserError(f"sample {int(blind[0])} has no point that is marked: leave it out")
 
     def moved(self, targets: Nested, moves: Moves) -> Nested:
-        """Points move with the pixels; those of a pair change places in a mirrored image."""
+        """Points move with the pixels; those of a pair are exchanged in a mirrored image."""
         points = _points(targets)
         x, y = points.unbind(2)
         if moves.mirrored is not None:
@@ -295,7 +295,7 @@ class Landmarks(Regression):
 
 
 class PointMeter:
-    """Normalised mean error and loss, from sums; samples whose unit is not known are left out of the error."""
+    """Normalised mean error and loss, from sums; samples with an unknown unit are left out of the error."""
 
     def __init__(self, task: Landmarks):
         self.task, self.count = task, 0
@@ -317,7 +317,7 @@ class PointMeter:
 
 
 def _first(output: object) -> Tensor:
-    """The values among what a network returns, or the logits of Hugging Face's regressors."""
+    """The values in a network's output, or the logits of Hugging Face's regressors."""
     try:
         return only(output, VALUES)
     except UserError:
