@@ -115,7 +115,7 @@ def _grams(values: Sequence[Tensor]) -> Tensor:
     for value in values:
         flat = value.detach().flatten(1).float()
         flat = flat - flat.mean(0)  # changes nothing but the rounding
-        grams.append((flat @ flat.T).double().cpu().fill_diagonal_(0))
+        grams.append((flat @ flat.T).cpu().double().fill_diagonal_(0))
     return torch.stack(grams)
 
 

@@ -16,7 +16,7 @@ from understudy.errors import UserError
 from understudy.methods.method import one_stage
 from understudy.methods.shared.maps import require_same_shape
 from understudy.methods.shared.pairs import PairsTerm, after_relu, connector, halved_backwards, is_rectified, parsed
-from understudy.objective.term import Reading, Shapes
+from understudy.objective.term import Reading, Reads, Shapes
 from understudy.precision import wide
 from understudy.taps import Tap, find, inner
 
@@ -97,6 +97,10 @@ class OFD(PairsTerm):
     >>> print(0.001 * OFD(["layer1 -> layer1", "layer2 -> layer2"]))
     0.001 * OFD(pairs=('layer1 -> layer1', 'layer2 -> layer2'))
     """
+
+    @property
+    def reads(self) -> Reads:
+        return super().reads | Reads(batch=True)
 
     def build(self, shapes: Shapes) -> nn.Module:
         network = shapes.teacher_network

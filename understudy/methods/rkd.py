@@ -18,7 +18,7 @@ from understudy.methods.method import Method
 from understudy.methods.shared.pairs import EmbeddingTerm
 from understudy.methods.shared.relations import distances, inner_products, unit, vectors
 from understudy.objective.labels import CE
-from understudy.objective.term import Reading
+from understudy.objective.term import Reading, Reads
 
 
 def rkd_distance(student: Tensor, teacher: Tensor) -> Tensor:
@@ -77,7 +77,9 @@ class RKDDistance(EmbeddingTerm):
     25 * RKDDistance(embedding='fc:input -> fc:input')
     """
 
-    per = "batch"
+    @property
+    def reads(self) -> Reads:
+        return super().reads | Reads(batch=True)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         return rkd_distance(*self.values(reading))
@@ -97,7 +99,9 @@ class RKDAngle(EmbeddingTerm):
     50 * RKDAngle(embedding='fc:input -> fc:input')
     """
 
-    per = "batch"
+    @property
+    def reads(self) -> Reads:
+        return super().reads | Reads(batch=True)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         return rkd_angle(*self.values(reading))

@@ -93,7 +93,7 @@ class VirtualTeacher(Term):
     0.1 * VirtualTeacher(correct=0.9)
     """
 
-    per: ClassVar[Literal["row", "sample", "batch"]] = "row"
+    per: ClassVar[Literal["row", "sample"]] = "row"
 
     correct: Annotated[float, Interval(gt=0, lt=1)] = 0.99
     temperature: Positive | None = 20.0

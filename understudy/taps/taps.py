@@ -7,7 +7,7 @@ of ours stays on the user's network; a compiled network is compiled once more to
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import itemgetter
@@ -19,6 +19,7 @@ from torch.utils.hooks import RemovableHandle
 
 from understudy.errors import UserError, did_you_mean
 from understudy.nested import Nested
+from understudy.ranks import reshard
 from understudy.taps import forms
 from understudy.tasks.classification import LOGITS, Classification
 from understudy.tasks.task import Task, Values, only
@@ -193,9 +194,13 @@ def is_bare(network: nn.Module) -> bool:
     return not any(is_compiled(layer) or isinstance(layer, parallel) for layer in layers(network))
 
 
-def eagerly(network: nn.Module) -> AbstractContextManager[object]:
-    """A context without compilation, for tracing shapes."""
-    return torch.compiler.set_stance("force_eager") if any(map(is_compiled, layers(network))) else nullcontext()
+@contextmanager
+def eagerly(network: nn.Module) -> Iterator[None]:
+    """A context without compilation, for tracing shapes; what FSDP2 gathers for the trace is sharded again."""
+    compiled = any(map(is_compiled, layers(network)))
+    with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+        yield
+    reshard(network)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from understudy.data.sources import InMemory
 from understudy.errors import UserError
 from understudy.objective import Objective, evaluating
 from understudy.objective.term import Sum
+from understudy.precision import exact
 from understudy.taps import call, inner
 from understudy.tasks import Figure, Values
 from understudy.teacher.batching import company_matters
@@ -373,7 +374,7 @@ def _check_term(
     trained = objective.student if part.term.trains_student else objective.owned
     parameters = [p for p in trained.parameters() if p.requires_grad]
     gradients = torch.autograd.grad(outcome.loss, parameters, allow_unused=True) if outcome.loss.requires_grad else ()
-    norm = math.sqrt(sum(g.double().square().sum().item() for g in gradients if g is not None))
+    norm = math.sqrt(sum(exact(g).square().sum().item() for g in gradients if g is not None))
     if not math.isfinite(norm):
         return 0.0, Finding("error", subject, "its gradient is not finite on the first batch")
     if norm == 0 and factor != 0:

@@ -19,7 +19,7 @@ Reduce = Literal["sum", "mean"]
 class LogitTerm(Term):
     """A term on the class scores of the student and of its teacher, row by row."""
 
-    per: ClassVar[Literal["row", "sample", "batch"]] = "row"
+    per: ClassVar[Literal["row", "sample"]] = "row"
 
     @property
     def reads(self) -> Reads:
