@@ -50,5 +50,6 @@ def test_answers_that_could_not_be_stored_may_be_missing_and_never_others():
     file, whole = "run/stored/Teacher/logits-0000000.answers", f"{ANSWERS}0a0b"
     assert _differing({file: whole}, {file: f"{ANSWERS}0a00"}) == [f"{file} differs"]
     assert _differing({file: whole}, {file: f"{ANSWERS}0a00"}, unstored=True) == []
+    assert _differing({file: whole}, {file: ANSWERS}, unstored=True) == []
     assert _differing({file: whole}, {}, unstored=True) == []
     assert _differing({file: whole}, {file: f"{ANSWERS}0a0c"}, unstored=True) == [f"{file} differs"]
