@@ -8,7 +8,7 @@ from torch import nn
 
 from understudy.answers.encoding import Form, read_form
 from understudy.errors import UserError
-from understudy.files import write_atomically
+from understudy.files import read_json, write_atomically
 from understudy.models import fingerprints
 from understudy.taps import inner
 
@@ -52,7 +52,7 @@ class AnswerFolder:
 
     def form(self, value: str) -> Form | None:
         """The form of a value in its files; None if there are none yet."""
-        described = _json(self.path / f"{value}.json")
+        described = read_json(self.path / f"{value}.json")
         try:
             return None if described is None else read_form(described)
         except (KeyError, TypeError, AttributeError):  # damaged: its files are written again
@@ -67,7 +67,7 @@ class AnswerFolder:
 
     def _look(self) -> None:
         """See that the folder belongs to these answers, or make it."""
-        there = _json(self.path / DESCRIPTION)
+        there = read_json(self.path / DESCRIPTION)
         if there is not None and there != self.belongs:
             raise UserError(
                 f"{self.path} holds answers that do not belong here: they {_differing(there, self.belongs)}. "
@@ -114,9 +114,9 @@ def _told(path: Path, there: Mapping[str, object], wanted: Mapping[str, object])
 
 def _others(folder: Path) -> Iterator[tuple[Path, dict[str, object]]]:
     for path in sorted(folder.glob(f"*/{DESCRIPTION}")):
-        found = _json(path)
-        if found is not None:
-            yield path.parent, found
+        description = read_json(path)
+        if description is not None:
+            yield path.parent, description
 
 
 def _keys(there: Mapping[str, object], wanted: Mapping[str, object]) -> list[str]:
@@ -124,19 +124,11 @@ def _keys(there: Mapping[str, object], wanted: Mapping[str, object]) -> list[str
 
 
 def _differing(there: Mapping[str, object], wanted: Mapping[str, object]) -> str:
-    found = [f"{WORDS.get(key, key)}{_both(there.get(key), wanted.get(key))}" for key in _keys(there, wanted)]
-    return f"differ in {' and in '.join(found)}"
+    differences = [f"{WORDS.get(key, key)}{_both(there.get(key), wanted.get(key))}" for key in _keys(there, wanted)]
+    return f"differ in {' and in '.join(differences)}"
 
 
 def _both(there: object, wanted: object) -> str:
     """The two values, where they can be read."""
     long = any(isinstance(value, str) and len(value) > 32 for value in (there, wanted))
     return "" if long else f" (there: {there}, here: {wanted})"
-
-
-def _json(path: Path) -> dict[str, object] | None:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None

@@ -52,9 +52,9 @@ class Balance(nn.Module):
         """Counts a training step; every ``EVERY`` steps, each term's gradient is measured."""
         if self.steps % EVERY == 0:
             parameters = [p for p in student.parameters() if p.requires_grad]
-            found = torch.stack([gradient_size(means[name], parameters) for name in self.names])
+            sizes = torch.stack([gradient_size(means[name], parameters) for name in self.names])
             memory = (self.looks / (self.looks + 1)).clamp(max=DECAY)  # a plain mean over the first measurements
-            self.sizes.mul_(memory).add_(found * (1 - memory))
+            self.sizes.mul_(memory).add_(sizes * (1 - memory))
             self.looks.add_(1)
         self.steps += 1
 
@@ -78,6 +78,6 @@ def gradient_size(value: Tensor, parameters: Iterable[nn.Parameter]) -> Tensor:
     """The norm of the gradient of ``value`` with respect to all parameters; the graph is kept."""
     if not value.requires_grad:
         return torch.zeros((), device=value.device)
-    found = torch.autograd.grad(value, list(parameters), retain_graph=True, allow_unused=True)
-    squares = [gradient.float().square().sum() for gradient in found if gradient is not None]
+    gradients = torch.autograd.grad(value, list(parameters), retain_graph=True, allow_unused=True)
+    squares = [gradient.float().square().sum() for gradient in gradients if gradient is not None]
     return torch.stack(squares).sum().sqrt() if squares else torch.zeros((), device=value.device)

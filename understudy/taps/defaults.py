@@ -32,11 +32,11 @@ def _mapped(proposals: Sequence[Proposal]) -> list[Proposal]:
 
 def _pairs(teacher: nn.Module, student: nn.Module, example: Nested) -> tuple[str, ...]:
     theirs, ours = trace(teacher, example), trace(student, example)
-    found: dict[str, Pair] = {}
+    by_student: dict[str, Pair] = {}
     for proposal in _mapped(propose(theirs, ours)):
-        found.setdefault(proposal.pair.student.path, proposal.pair)
+        by_student.setdefault(proposal.pair.student.path, proposal.pair)
     depth = {traced.path: traced.ended for traced in ours}
-    ordered = sorted(found.values(), key=lambda pair: depth[pair.student.path])
+    ordered = sorted(by_student.values(), key=lambda pair: depth[pair.student.path])
     if not ordered:
         raise UserError("no pairs of stages suggest themselves: name some, as in ['layer2 -> layer2']")
     return tuple(map(str, ordered))

@@ -77,9 +77,9 @@ def calibration(logits: Tensor, labels: Tensor, *, bins: int = 15) -> Calibratio
     0.0
     """
     confidence, choice = logits.double().softmax(1).max(1)
-    found = binned(confidence, choice == labels, bins)
-    gaps = sum(bin.count * abs(bin.confidence - bin.share) for bin in found)
-    return Calibration(gaps / len(labels), found)
+    intervals = binned(confidence, choice == labels, bins)
+    gaps = sum(bin.count * abs(bin.confidence - bin.share) for bin in intervals)
+    return Calibration(gaps / len(labels), intervals)
 
 
 def agreement(student: Tensor, teacher: Tensor, *, bins: int = 10) -> Agreement:

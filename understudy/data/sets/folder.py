@@ -76,10 +76,10 @@ def _common_size(paths: list[Path]) -> int:
     """The side of images that are square and all alike; else the size has to be given."""
     first = dimensions(paths[0])
     for path in paths:
-        if (found := dimensions(path)) != first or found[0] != found[1]:
+        if (pixels := dimensions(path)) != first or pixels[0] != pixels[1]:
             raise UserError(
                 f"the images differ in size or are not square ({paths[0]}: {first[0]} x {first[1]}, {path}: "
-                f"{found[0]} x {found[1]}): give size=..., the height and width that they are brought to"
+                f"{pixels[0]} x {pixels[1]}): give size=..., the height and width that they are brought to"
             )
     return first[0]
 
