@@ -36,7 +36,7 @@ def call_factory(name: str, trusted: Collection[str], subject: str, use: Callabl
         module = _imported(module_name, called)
         factory = getattr(module, factory_name, None)
         if not callable(factory):
-            made = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+            factories = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
             raise UserError(
                 f"module {module_name!r} has no factory {factory_name!r}{did_you_mean(factory_name, factories)}"
             )
