@@ -20,6 +20,13 @@ TrustOption = Annotated[
     list[str] | None,
     typer.Option("--trust", metavar="MODULE", help="A module of your own whose code the recipe may run. Repeatable."),
 ]
+MethodOption = Annotated[
+    str | None,
+    typer.Option("--method", help="Of a run: this method's student, the best seed on validation.", show_default=False),
+]
+TrainingOption = Annotated[
+    str | None, typer.Option("--training", metavar="NAME", help="Of a run: the student of this training, as kd-2.")
+]
 StudentTrustOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -35,6 +35,16 @@ def confirmed(student: Path, trust: Sequence[str] | None) -> list[str]:
     return [*named, needed] if run else named
 
 
+def student_in(path: Path, method: str | None, training: str | None) -> Path:
+    """The folder of the student that is meant; where a run holds several, a line on standard error says which it is."""
+    from understudy.runs import keep
+
+    folder, called = keep.student_in(path, method, training)
+    if called:
+        err.print(f"student of {path}: {called}", markup=False, highlight=False, soft_wrap=True)
+    return folder
+
+
 def print_json(content: Any) -> None:
     """A record as its file holds it, or any other plain values."""
     if isinstance(content, (list, dict)):

@@ -55,7 +55,7 @@ def distill(
     from understudy.cli._run import prepared, show_plan
     from understudy.measure.latency import need_onnx_runtime
     from understudy.report import write_report
-    from understudy.report.text import show
+    from understudy.report.text import show, show_students
     from understudy.runs import Run
     from understudy.runs.folder import RunFolder
     from understudy.training import preflight
@@ -91,12 +91,8 @@ def distill(
         print_json(result)
         return
     show(result, out)
-    out.print(
-        f"student: {folder / 'student.safetensors'} ({result.kept})   report: {page}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    show_students(result, folder, out)
+    out.print(f"report: {page}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _read(

@@ -40,6 +40,7 @@ from understudy.plans.training import Casts
 from understudy.recipe import Recipe
 from understudy.recipe.objects import OBJECT, GivenMethod, GivenNetwork, Objects
 from understudy.recipe.schema import AssistantTable, DataTable, MethodTable, NetworkTable, TeacherTable
+from understudy.runs import keep
 from understudy.runs.compile import assistant_of, student_of
 from understudy.runs.folder import GIVEN, RunFolder
 from understudy.runs.planned import engine_of
@@ -63,8 +64,8 @@ Assistants = Sequence[Network] | Literal["auto"]
 class Distilled:
     """A finished run of ``distill``: printed, it is the verdict and the table of results.
 
-    ``student`` is the network that was kept, on validation, of all seeds; ``result`` is everything that was measured,
-    as it stands in ``result.json``; ``folder`` is the run folder, None where none was asked for.
+    ``student`` is the network that was kept, on validation, of all methods and seeds; ``result`` is everything that was
+    measured, as it stands in ``result.json``; ``folder`` is the run folder, None where none was asked for.
 
     >>> samples = torch.rand(40, 4), torch.arange(40) % 2
     >>> run = distill(None, torch.nn.Linear(4, 2), samples, method="alone", epochs=1)
@@ -112,27 +113,40 @@ class Distilled:
             raise UserError("the run has no folder: name a place for the page, as in run.report('report.html')")
         return write_report(self._run.folder.path, page=Path(page) if page is not None else None)
 
-    def export(self, to: str, out: str | Path | None = None, **options: Any) -> "Exported":
+    def export(
+        self,
+        to: str,
+        out: str | Path | None = None,
+        *,
+        method: str | None = None,
+        training: str | None = None,
+        **options: Any,
+    ) -> "Exported":
         """Write the student for another runtime, proved on the run's data: ``"onnx"``, ``"int8"``, ``"torch"``, ...
 
         Args:
-            out: a file or a folder; by default the run folder.
+            out: a file or a folder; by default the folder of the student.
+            method, training: another student than the one that was kept: that of a method, or of a training.
             options: see ``understudy.export.exporter``.
         """
         from understudy.export import export  # late: it stands above runs
 
         if out is None and self.folder is None:
             raise UserError(f"the run has no folder: name a place for the file, as in run.export({to!r}, 'student')")
-        given = {"data": self._run.cast.data, "teacher": self._run.first_teacher, "network": self.student} | options
-        return export(self._run.folder.path, to, out=out, **given)
+        folder, _ = keep.student_in(self._run.folder.path, method, training)
+        student = self.student if folder == self._run.folder.path else self._run.trained(folder.name)
+        given = {"data": self._run.cast.data, "teacher": self._run.first_teacher, "network": student} | options
+        return export(folder, to, out=out, **given)
 
     def __str__(self) -> str:
         from rich.console import Console  # late, as all that shows results: it is slow to import
 
-        from understudy.report.text import show
+        from understudy.report.text import show, show_students
 
         console = Console(width=120, record=True, file=io.StringIO())
         show(self.result, console)
+        if self.folder is not None:
+            show_students(self.result, self.folder, console)
         return console.export_text().rstrip()
 
     def __repr__(self) -> str:
@@ -244,7 +258,7 @@ def distill(
         run = GivenRun(
             recipe,
             folder,
-            in_place=alone,
+            in_place=alone and not (call.baseline and call.method.grafts),  # another's weights may be kept in it
             casts=casts,
             callback=shown,
             stop=stop,

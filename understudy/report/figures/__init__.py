@@ -42,7 +42,7 @@ def draw_all(record: RunFiles) -> dict[str, Drawn]:
 def mapped(result: Result) -> list[str]:
     """The methods whose inner values are shown: alone, the foremost one, those that compare them."""
     tapping = result.similarity.tapped if result.similarity else {}
-    return [name for name in dict.fromkeys((BASELINE, result.foremost[0], *tapping)) if name in result.methods][:MAPS]
+    return [name for name in dict.fromkeys((BASELINE, result.foremost, *tapping)) if name in result.methods][:MAPS]
 
 
 def method_colours(result: Result) -> Mapping[str, str]:

@@ -18,7 +18,7 @@ def options(result: Result, colours: Mapping[str, str]) -> Drawn | None:
 
     The largest gain comes first.
     """
-    foremost, _ = result.foremost
+    foremost = result.foremost
     first, names = result.first, result.task.options
     ours, alone = _of_options(result, foremost), _of_options(result, BASELINE)
     theirs = _scaled(result.teacher.measures.options, first) if result.teacher else []
