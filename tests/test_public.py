@@ -112,7 +112,8 @@ METHODS = {
 }
 COMMANDS = {
     "demo": "--out --seeds --train-teacher --open --json",
-    "distill": "--out recipe --method --tensorboard --onnx-latency --set --settings --trust --checkpoint-seconds "
+    "distill": "--out recipe --teacher --student --data --method --epochs --seeds --tensorboard --onnx-latency "
+    "--set --settings --trust --checkpoint-seconds "
     "--check/--no-check --cache --workers --engine --address --dry-run --json",
     "path": "recipe --out --strategy --max-assistants --budget --set --settings --trust --checkpoint-seconds "
     "--check/--no-check --cache --workers --engine --address --dry-run --json",

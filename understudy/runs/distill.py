@@ -195,13 +195,14 @@ def distill(
 
     Args:
         teacher: a module, or a function that makes one, or several, for a method that reads them all; they are not
-            changed. None for ``method="alone"``.
+            changed. The folder of a run or of a student stands for the student in it. The name of a network such as
+            ``"resnet56"`` stands for one that is trained first, on ``config``. None for ``method="alone"``.
         student: a module, the name of a network such as ``"resnet8"``, or a function without arguments that makes one.
             A module is trained in place and holds the kept weights in the end; for every seed it begins with the
             weights with which it came. A name or a function gives each seed weights of its own.
         data: ``understudy.data.load("cifar10")``, a PyTorch ``Dataset``, a pair of them (train, test), tensors
-            ``(x, y)``, or the name of a data set. Images come between 0 and 1: wrap a module that wants them
-            normalised in ``understudy.models.Normalized``.
+            ``(x, y)``, the path of a folder of images, or the name of a data set. Images come between 0 and 1: wrap a
+            module that wants them normalised in ``understudy.models.Normalized``.
         method: a name of ``understudy.methods``, a sum of terms, or stages of your own.
         config: how long, in which steps, on which views. ``epochs`` alone changes only that.
         seeds: the seeds to train on, or how many; what is reported then has a mean and a spread.
@@ -236,7 +237,7 @@ def distill(
     recipe = Recipe(
         seeds=_seeds(seeds),
         data=_data(data, objects),
-        **_teachers(teacher, objects, accept_weak=accept_weak),
+        **_teachers(teacher, objects, call.config, accept_weak=accept_weak),
         student=_network(student, "student", objects),
         train=call.config,
         methods=call.tables(_assistants(assistants, call, objects, teacher), balance=balance),
@@ -464,8 +465,10 @@ def _network(network: Network, called: str, objects: Objects) -> NetworkTable:
     return NetworkTable(network=objects.add(given), settings=given.facts())
 
 
-def _teachers(teacher: Network | Sequence[Network] | None, objects: Objects, *, accept_weak: bool) -> dict[str, Any]:
-    """The teachers as a recipe has them: one, several, or none."""
+def _teachers(
+    teacher: Network | Sequence[Network] | None, objects: Objects, config: TrainConfig, *, accept_weak: bool
+) -> dict[str, Any]:
+    """The teachers as a recipe has them: one, several, or none; a name alone is a network that is trained first."""
     several = isinstance(teacher, (list, tuple))
     listed: list[Network] = (
         [] if teacher is None else list(cast(Sequence[Network], teacher)) if several else [cast(Network, teacher)]
@@ -473,11 +476,11 @@ def _teachers(teacher: Network | Sequence[Network] | None, objects: Objects, *, 
     tables = []
     for number, network in enumerate(listed, start=1):
         called = "teacher" if len(listed) == 1 else f"teacher{number}"
+        if isinstance(network, str) and not (Path(network) / product.DESCRIPTION).is_file():
+            tables.append(TeacherTable(network=network, train=config, one_for_all=True))
+            continue
         if isinstance(network, str):
-            raise UserError(
-                f"{called}: {network!r} names a network without its weights: build it and load them, as in "
-                f"understudy.models.build({network!r}) or understudy.load(FOLDER), and pass the module"
-            )
+            network = product.load(network)
         given = GivenNetwork.of(called, network, taught=True)
         name, weights = objects.add(given), f"{OBJECT}{of_network(given.given())}"
         tables.append(TeacherTable(network=name, settings=given.facts(), weights=weights, accept_weak=accept_weak))
