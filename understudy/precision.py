@@ -1,4 +1,4 @@
-"""Losses are computed in float32 at least, whatever precision the networks ran in."""
+"""Losses are computed in float32 at least, for any precision of the networks."""
 
 import torch
 from torch import Tensor

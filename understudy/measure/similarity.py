@@ -20,7 +20,7 @@ FEWEST = 4  # samples of a minibatch for which the estimator is defined
 
 @dataclass(frozen=True)
 class Similarity:
-    """``values[i][j]``: the teacher's tap i and the student's tap j; near 1 they say the same, near 0 nothing alike."""
+    """``values[i][j]``: the similarity of the teacher's tap i and the student's tap j, from 0 to 1."""
 
     teacher: tuple[str, ...]
     student: tuple[str, ...]
@@ -75,7 +75,7 @@ def similarity(
 
 
 def taps_to_compare(traces: Sequence[Traced], *, most: int = 8, also: Iterable[Tap] = ()) -> list[Tap]:
-    """At most ``most`` taps for a map, in their order: ``also``, the ends of the stages, then what lies between."""
+    """At most ``most`` taps for a map, in their order: ``also``, the ends of the stages, then taps between them."""
     order = {traced.path: place for place, traced in enumerate(traces)}
     chosen = dict.fromkeys(list(dict.fromkeys(also))[:most])
     for traced in stages(traces):
@@ -88,7 +88,7 @@ def taps_to_compare(traces: Sequence[Traced], *, most: int = 8, also: Iterable[T
 
 
 def _between(traces: Sequence[Traced], chosen: Iterable[Tap], wanted: int) -> list[Traced]:
-    """What else can be read, each value once, nested no deeper than it takes to find enough."""
+    """Further taps, each value once, nested no deeper than needed."""
     values = {(t.depth, t.shape): t for t in traces if t.tappable and t.depth > 0}  # an outer module answers last
     paths = {tap.path for tap in chosen}
     taken = {(t.depth, t.shape) for t in traces if t.path in paths}

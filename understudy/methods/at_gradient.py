@@ -34,7 +34,7 @@ class GradientAT(Term):
     ``1/2 || Q_s / |Q_s|_2 - Q_t / |Q_t|_2 ||_2`` with ``Q = vec(sum_c |J_c|^p)`` and ``J = d CE / d value``
 
     Args:
-        pair: ``"teacher.tap -> student.tap"``, places from which a network goes on through nonlinear layers: where only
+        pair: ``"teacher.tap -> student.tap"``, places that are followed by nonlinear layers: where only
             an average and a linear layer follow, the gradient is the same at every place. ``"input"`` takes the
             gradient by the pictures that both are given, as the paper does.
         form: ``"maps"`` as above, for any channels and sizes; ``"raw"`` is the paper's ``1/2 || J_s - J_t ||_2``, for

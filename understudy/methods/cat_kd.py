@@ -2,7 +2,7 @@
 
 Settings:
     maps: the pair of last maps.
-    heads: the pair of classifiers, whose weights make the class activation maps.
+    heads: the pair of classifiers; their weights make the class activation maps.
     weight: the authors' 80 for unlike architectures, with maps of length 1, stands beside a rate of 0.01 (from
         memory); at 0.1 it drowns the labels, and 8 makes steps of the same size. Without that length 0.5 to 15 by
         pair, at 0.05.

@@ -167,9 +167,9 @@ class CRDBatch(EmbeddingTerm):
 
 
 class Memory(Projections):
-    """The last vectors of every sample that trains, of both networks, and who is of which class.
+    """The last vectors of every training sample, of both networks, and the samples of each class.
 
-    Vectors are rounded to what half a float32 holds, so that checkpoints hold them in half the space and lose nothing.
+    Vectors are rounded to float16, so that checkpoints hold them in half the space without loss.
     """
 
     seen_by_student: Tensor
@@ -188,10 +188,10 @@ class Memory(Projections):
             spread = torch.rand(len(trained), width) * 2 - 1
             self.register_buffer(name, _rounded(spread * sqrt(3 / width)))
         self.register_buffer("log_z", torch.full((2,), torch.inf))  # of each direction; infinite until it is estimated
-        self.estimated = False  # known beside the buffer: a device that is asked for it waits
+        self.estimated = False  # a copy of the buffer's state on the CPU, which needs no synchronisation
         labels = facts.labels.cpu().long()[trained]
         counts = labels.bincount()
-        # Sorted by class, a class is one stretch, and the others are what lies before and behind it.
+        # Sorted by class, a class is one interval, and the other classes are before and after it.
         found = {
             "rows": torch.full((facts.samples,), -1).index_copy(0, trained, torch.arange(len(trained))),
             "labels": labels,

@@ -57,9 +57,9 @@ def dkpp(
 
 @dataclass(frozen=True)
 class DKPP(Term):
-    """Soft targets of which all but the largest probability change places; see ``losses.dkpp``.
+    """Soft targets with all probabilities but the largest permuted; see ``losses.dkpp``.
 
-    "Dark knowledge with permuted predictions": what the teacher knows of single wrong classes is destroyed.
+    "Dark knowledge with permuted predictions": the teacher's ranking of the wrong classes is destroyed.
 
     Args:
         temperature: the paper has none.

@@ -20,7 +20,7 @@ from understudy.objective.labels import CE
 from understudy.objective.term import Reading, Reads, Shapes, Term
 from understudy.precision import wide
 from understudy.taps import Pair, Tap
-from understudy.taps.regressors import Resize
+from understudy.taps.modules import Resize
 
 SLOPE = 0.1  # of the leaky ReLUs
 RATE = 0.5
@@ -35,8 +35,8 @@ def factor_transfer(student: Tensor, teacher: Tensor, *, distance: Distance = "l
     ``mean | F_t / |F_t|_2 - F_s / |F_s|_2 |^p`` over all elements, p = 1 or 2
 
     Args:
-        student: what the translator makes of the student's last map, (N, ...).
-        teacher: what the paraphraser makes of the teacher's, of the same shape.
+        student: the translator's output for the student's last map, (N, ...).
+        teacher: the paraphraser's output for the teacher's last map, of the same shape.
         distance: ``"l1"`` as in the authors' code, or ``"l2"`` (the mean of squares).
 
     The authors' code weighs it by beta = 500, averaged over elements and batch.
@@ -81,7 +81,7 @@ def _mean(gap: Tensor, distance: Distance) -> Tensor:
 
 @dataclass(frozen=True)
 class Paraphraser(Term):
-    """Trains an autoencoder of the teacher's maps, and nothing else: what comes before ``FactorTransfer``.
+    """Trains an autoencoder of the teacher's maps, and nothing else: the stage before ``FactorTransfer``.
 
     ``mean | x - P(x) |``; see ``losses.paraphraser_reconstruction``. A stage of it hands the paraphraser over.
 
@@ -168,7 +168,7 @@ class Autoencoder(nn.Module):
 
 
 class Factors(nn.Module):
-    """The translator beside the teacher's encoder, whose names are those of the stage before."""
+    """The translator and the teacher's encoder, with the names of the stage before."""
 
     def __init__(self, student: Tensor, teacher: Tensor, rate: float):
         super().__init__()

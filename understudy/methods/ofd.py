@@ -154,7 +154,7 @@ class Overhaul(nn.Module):
 
 
 def _batch_norm(network: nn.Module, tap: Tap, traced: Tensor) -> _BatchNorm | None:
-    """The one whose answers end in the tapped value: the tap itself, or the last before the ReLU that ends it."""
+    """The batch norm before the tapped value: the tap itself, or the last before the ReLU at its end."""
     module = find(network, tap)
     if tap.side == "input":
         return None

@@ -93,7 +93,7 @@ class Review(PairsTerm):
 
 
 class _Fusion(nn.Module):
-    """One stage: the student's map and what comes from the deeper stages, as the teacher's map and as what goes on."""
+    """One stage: fuses the student's map with the result of the deeper stages."""
 
     def __init__(self, inputs: int, middle: int, teacher: Tensor, *, deepest: bool):
         super().__init__()

@@ -1,4 +1,4 @@
-"""An objective: terms bound to a student and its teachers, callable in anybody's training loop."""
+"""An objective: terms bound to a student and its teachers, callable in any training loop."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -21,12 +21,12 @@ from understudy.taps import evaluating as evaluating
 from understudy.tasks.classification import LOGITS
 from understudy.tasks.task import Rows, Task, Values
 
-Asker = Callable[[Nested], Answer]  # answers about a batch as a teacher does
+Asker = Callable[[Nested], Answer]  # maps the inputs of a batch to a teacher's answer
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one batch came to. ``loss.backward()`` is the caller's.
+    """The result of one batch. The caller runs ``loss.backward()``.
 
     >>> objective = Objective(understudy.terms.CE(), student=torch.nn.Linear(4, 3))
     >>> outcome = objective(torch.rand(2, 4), torch.tensor([0, 2]))
@@ -36,7 +36,7 @@ class Outcome:
 
     loss: Tensor
     terms: dict[str, Tensor]  # each term's mean, before its weight, detached
-    weighted: dict[str, Tensor]  # each term's part of the loss, with its graph
+    weighted: dict[str, Tensor]  # each term's weighted part of the loss, with its graph
     answer: Values  # the student's, detached; empty in a stage that is cut below it
 
 
@@ -49,19 +49,18 @@ class Objective(nn.Module):
     >>> optimizer = torch.optim.SGD([*student.parameters(), *objective.owned.parameters()], lr=0.1)
     >>> objective(torch.rand(2, 4), torch.tensor([0, 2])).loss.backward()
 
-    ``owned`` are the modules that learn with the student (regressors), ``adversaries`` those that play against it
-    (discriminators; they want an optimizer of their own and learn from ``adversary_loss``); the networks are neither.
-    The
-    teacher runs in evaluation mode and without gradients; nothing is computed that no term reads.
+    ``owned`` are modules that train with the student (regressors); ``adversaries`` are modules that train against it
+    (discriminators), with their own optimizer and ``adversary_loss``. The networks are in neither.
+    The teacher runs in evaluation mode and without gradients; nothing is computed that no term reads.
 
     Args:
         terms: a term or a sum of weighted terms.
         student, teacher: any modules; several teachers as a list. A term that reads "the" teacher reads the first.
         example: a small batch of inputs, from which shapes are traced. Needed where a term reads taps or owns modules.
-        teaching: a context in which the teachers are asked: an autocast of their own, say.
-        queue: where the teachers are asked while the student answers; by default in line with it.
-        facts: of the data, for terms that keep a memory of single samples.
-        task: what targets and answers mean; classification by default.
+        teaching: a context manager for the teachers' forward passes, such as an autocast.
+        queue: a CUDA stream for the teachers' forward passes; by default they run in the current stream.
+        facts: facts of the data, for terms with a memory of single samples.
+        task: the task of the targets and answers; classification by default.
     """
 
     def __init__(
@@ -129,7 +128,7 @@ class Objective(nn.Module):
         ) -> Outcome: ...
 
     def forward(self, inputs: Nested, targets: Nested, *, epoch: float = 0.0, ids: Tensor | None = None) -> Outcome:
-        """The loss of one batch. ``epoch``, with fractions, is what schedules of weights read."""
+        """The loss of one batch. Schedules of weights read ``epoch``, which may be fractional."""
         return self.judge(self.read(inputs, targets, epoch=epoch, ids=ids))
 
     def read(
@@ -143,15 +142,15 @@ class Objective(nn.Module):
     ) -> Reading:
         """The networks' answers to one batch; ``judge`` makes their loss, ``adversary_loss`` that of the adversaries.
 
-        ``answers`` are the teachers', where they are there already: those that ``ask`` once gave about these inputs; or
-        whom to ask for them.
+        ``answers`` are the teachers' answers to these inputs if they exist already (from ``ask``), or a function that
+        returns them.
         """
         if self.terms.reads.input_gradients:
             inputs = _requiring_gradient(inputs)
         with self._queue():
             given = self.ask(inputs) if answers is None else answers
             teachers = tuple(given() if callable(given) else given)
-            if not self.terms.reads.gradients:  # which are asked for with respect to the very values that were answered
+            if not self.terms.reads.gradients:  # gradients are taken with respect to the original values
                 teachers = tuple(map(_no_less_precise, teachers))
             samples = self._samples(inputs, teachers)
         student = self.answer(inputs) if self.terms.reads.student else Answer(None, {}, self.task)
@@ -161,7 +160,7 @@ class Objective(nn.Module):
 
     @property
     def teachers(self) -> tuple[TappedNetwork, ...]:
-        """Those that some term reads, each with the taps that are read."""
+        """The teachers that some term reads, each with its taps."""
         return self._teachers
 
     def answer(self, inputs: Nested) -> Answer:
@@ -173,21 +172,21 @@ class Objective(nn.Module):
         return tuple(asker(inputs) for asker in self._askers)
 
     def stand_in(self, askers: Sequence[Asker | None]) -> None:
-        """Ask these instead of the teachers, where there is one for a teacher; they must answer alike.
+        """Replace the teachers' forward passes by these functions (None keeps one); their answers must be equal.
 
-        A term that looks at the teacher's network, or asks it itself, still gets the teacher.
+        A term that reads the teacher's network, or calls it, still gets the teacher.
         """
         pairs = zip(askers, self._askers, strict=True)
         self._askers = tuple(usual if asker is None else asker for asker, usual in pairs)
 
     def adversary_loss(self, reading: Reading) -> Tensor:
-        """What the adversaries (discriminators) learn from, all together; take their step before the student's."""
+        """The loss of all adversaries (discriminators) together; take their step before the student's."""
         seen = self._seen(reading)
         losses = [self._own_loss(name, adversary, seen(name)) for name, adversary in self.adversaries.items()]
         return torch.stack([loss for loss in losses if loss is not None]).sum()
 
     def learn(self, reading: Reading) -> None:
-        """After the student's step: what moves without gradients (memories)."""
+        """Update memories and running means, after the student's step and without gradients."""
         with torch.no_grad():
             seen = self._seen(reading)
             for name, owned in (*self.owned.items(), *self.adversaries.items()):
@@ -213,21 +212,21 @@ class Objective(nn.Module):
         return Outcome(total, {name: mean.detach() for name, mean in means.items()}, weighted, answer)
 
     def _seen(self, reading: Reading) -> Callable[[str], Reading]:
-        """The batch as each term sees it: as it is, or as rows of class scores, which are made once."""
+        """The reading for each term: the batch itself, or rows of class scores, which are made once."""
         if not self._by_row:
             return lambda name: reading
         in_rows = cache(partial(_in_rows, reading))
         return lambda name: in_rows()[0] if name in self._by_row else reading
 
     def _mean(self, name: str, term: Term, reading: Reading) -> Tensor:
-        """A term's mean over the batch; of a term on rows, over each sample's rows first."""
+        """A term's mean over the batch; for a term on rows, first the mean over each sample's rows."""
         values = per_sample(name, self._loss(name, term, reading), len(reading))
         return values.mean() if reading.rows is None else reading.rows.fold(values).mean()
 
     def _idle(self, epoch: float) -> set[str]:
-        """The terms that weigh nothing now: their values are not computed, and stand in the log as 0 beside weight 0.
+        """The terms of weight 0: their values are not computed, and the log shows 0 with weight 0.
 
-        Balanced terms are all looked at, and where all weights are 0 there is nothing else to tell.
+        Balanced terms are always computed, and so are all terms if every weight is 0.
         """
         idle = {name for name, part in self.parts.items() if part.weight(epoch) == 0}
         return idle if self.balance is None and len(idle) < len(self.parts) else set()
@@ -257,7 +256,7 @@ class Objective(nn.Module):
         return values.mean() if reading.rows is None else reading.rows.fold(values).mean()
 
     def weights(self, epoch: float) -> dict[str, float]:
-        """By which each term is multiplied; for terms under ``auto()``, as it is just now."""
+        """The factor of each term; for terms under ``auto()``, its current value."""
         scales = self.balance.scales() if self.balance else dict.fromkeys(self.parts, 1.0)
         return {name: part.weight(epoch) * float(scales[name]) for name, part in self.parts.items()}
 
@@ -278,7 +277,7 @@ class Objective(nn.Module):
                 (self.adversaries if part.term.adversary else self.owned)[name] = module.to(student.device)
 
     def _misfit(self, student: Answer, teacher: Answer) -> str | None:
-        """Why the two networks' answers cannot be compared, where some term compares them."""
+        """Why the two networks' answers cannot be compared, if some term compares them."""
         compared = any(
             part.term.reads.student_output and part.term.reads.teacher_output for part in self.parts.values()
         )
@@ -305,7 +304,7 @@ def _overrides(term: Term, method: str) -> bool:
 
 @contextmanager
 def _held(adversary: nn.Module) -> Iterator[nn.Module]:
-    """The student's loss passes through a adversary without moving it."""
+    """Freezes an adversary, so that the student's loss has gradients through it but not for it."""
     learning = [parameter for parameter in adversary.parameters() if parameter.requires_grad]
     for parameter in learning:
         parameter.requires_grad_(False)
@@ -335,7 +334,7 @@ def _widened(reading: Reading) -> Reading:
 
 
 def _no_less_precise(answer: Answer) -> Answer:
-    """A teacher may have an autocast of its own; what learns in float32 from its values cannot take them in less."""
+    """A teacher's answer in float32 at least, unless autocast is enabled: its forward pass may have had an autocast."""
     if answer.device is None or torch.is_autocast_enabled(answer.device.type):
         return answer
     return answer.widened()
@@ -356,7 +355,7 @@ def _in_rows(reading: Reading) -> tuple[Reading, Rows]:
 
 
 def _rows_of(answer: Answer, targets: Nested | None) -> tuple[Answer, Rows]:
-    """An answer's rows of class scores in place of its output; one without an output has none."""
+    """The answer with rows of class scores in place of its output; an answer without output has none."""
     if answer.output is None:
         return answer, Rows(torch.zeros(0, 1, 1))
     rows = answer.task.rows(answer.named, targets)
@@ -364,7 +363,7 @@ def _rows_of(answer: Answer, targets: Nested | None) -> tuple[Answer, Rows]:
 
 
 def _asked(reads: Reads, teachers: Sequence[nn.Module], beside: tuple[Tap, ...], task: Task) -> Iterator[TappedNetwork]:
-    """The teachers that some term reads, each with its own taps."""
+    """The teachers that some term reads, each with its taps."""
     others, further = teachers[1:], reads.further_taps
     if len(further) > len(others):
         raise UserError(f"taps are named for {len(further)} further teachers, and there are {len(others)}")
@@ -380,7 +379,7 @@ def _asked(reads: Reads, teachers: Sequence[nn.Module], beside: tuple[Tap, ...],
 
 
 def _trace(tapped: TappedNetwork, example: Nested) -> Answer:
-    """The whole network once, never cut nor compiled, so that a tap that cannot be read shows itself here."""
+    """One full, uncompiled forward pass, so that a tap that cannot be read raises its error here."""
     whole = TappedNetwork(tapped.network, tapped.taps, called=tapped.called, task=tapped.task)
     with torch.no_grad(), evaluating(whole.network), eagerly(whole.network):
         return call(whole, example)

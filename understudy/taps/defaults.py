@@ -1,13 +1,13 @@
-"""Taps for somebody who names none: what a method's settings of these names stand for in two given networks.
+"""Default taps: the values of a method's tap settings for two given networks, if the user sets none.
 
 | setting | proposed |
 |---|---|
 | ``pair`` | the middle of both networks, FitNets' place |
 | ``pairs`` | the end of every stage that the two share, from input to output |
 | ``maps`` | the last feature maps before they are pooled |
-| ``embedding`` | what goes into the classifiers |
+| ``embedding`` | the inputs of the classifiers |
 | ``heads`` | the classifiers themselves |
-| ``shared`` | the end of the first stage, where both networks have one shape there; else nothing, ``""`` |
+| ``shared`` | the end of the first stage, if both networks have the same shape there; else ``""`` |
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ def _pair(teacher: nn.Module, student: nn.Module, example: Nested) -> str:
 
 
 def _mapped(proposals: Sequence[Proposal]) -> list[Proposal]:
-    """Pairs of maps or tokens, for which most losses on hidden values are made; any where there are none."""
+    """Pairs of maps or tokens, to which most losses on hidden values apply; all pairs if there are none."""
     return [p for p in proposals if p.teacher.resolution and p.student.resolution] or list(proposals)
 
 
@@ -70,7 +70,7 @@ PROPOSALS: dict[str, Callable[[nn.Module, nn.Module, Nested], str | tuple[str, .
     "shared": _shared,
 }
 
-PLACEHOLDERS: dict[str, object] = {  # of the right form, where there are no networks yet to ask
+PLACEHOLDERS: dict[str, object] = {  # valid values for checks without networks
     "pair": "teacher -> student",
     "pairs": ("first -> first", "second -> second"),
     "maps": "teacher -> student",
@@ -81,7 +81,7 @@ PLACEHOLDERS: dict[str, object] = {  # of the right form, where there are no net
 
 
 def classifier(traces: Sequence[Traced]) -> Traced:
-    """The linear layer that answers last."""
+    """The last linear layer."""
     linear = [t for t in traces if t.fired == 1 and t.type.endswith("Linear")]
     if not linear:
         raise UserError("the network has no linear layer at its end: name the taps yourself")

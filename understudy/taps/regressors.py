@@ -1,6 +1,6 @@
-"""Regressors: small modules that bring the student's value to the teacher's shape, thrown away after training.
+"""Regressors: small modules that map the student's value to the teacher's shape; they are dropped after training.
 
-Built from traced values, so that nobody counts channels. What ``regressor`` builds (the batch is left out):
+Built from traced values, so no channels need to be given. ``regressor`` builds (without the batch dimension):
 
 | student | teacher | kind | built |
 |---|---|---|---|
@@ -34,12 +34,10 @@ from collections.abc import Callable
 from math import isqrt
 from typing import Literal, get_args
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.errors import UserError, did_you_mean
-from understudy.models.families.maxout import Maxout
+from understudy.taps.modules import Chain, GridToTokens, Maxout, MeanOverPlaces, Resize, Size, TokensToGrid
 
 Regressor = Literal["auto", "conv", "maxout", "crd", "linear", "none"]
 
@@ -50,75 +48,9 @@ MAXOUT_PIECES = 2
 MAXOUT_RANGE = 0.05
 EXTRA_TOKENS = (1, 0, 2, 3, 4, 5, 6, 7, 8)  # class and register tokens before the grid, the likeliest first
 
-Size = tuple[int, int]
-
-
-class Chain(nn.Sequential):
-    """Modules one after the other, printed in one line."""
-
-    def __repr__(self) -> str:
-        return " -> ".join(map(repr, self))
-
-
-class Resize(nn.Module):
-    """A map brought to another grid: averaged where it shrinks, interpolated where it grows."""
-
-    def __init__(self, size: Size):
-        super().__init__()
-        self.size = size
-
-    def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[-2:]
-        shrunk = F.adaptive_avg_pool2d(x, (min(height, self.size[0]), min(width, self.size[1])))
-        if tuple(shrunk.shape[-2:]) == self.size:
-            return shrunk
-        return F.interpolate(shrunk, size=self.size, mode="bilinear", align_corners=False)
-
-    def extra_repr(self) -> str:
-        return f"{self.size[0]}x{self.size[1]}"
-
-
-class TokensToGrid(nn.Module):
-    """Tokens (N, extra + H*W, D) as a map (N, D, H, W), without the ``extra`` ones in front."""
-
-    def __init__(self, size: Size, extra: int):
-        super().__init__()
-        self.size, self.extra = size, extra
-
-    def forward(self, x: Tensor) -> Tensor:
-        batch, _, features = x.shape
-        return x[:, self.extra :].transpose(1, 2).reshape(batch, features, *self.size)
-
-    def extra_repr(self) -> str:
-        return f"{self.size[0]}x{self.size[1]}, dropped={self.extra}"
-
-
-class GridToTokens(nn.Module):
-    """A map (N, D, H, W) as tokens (N, extra + H*W, D): the ``extra`` ones in front are the map's mean."""
-
-    def __init__(self, extra: int):
-        super().__init__()
-        self.extra = extra
-
-    def forward(self, x: Tensor) -> Tensor:
-        tokens = x.flatten(2).transpose(1, 2)
-        if not self.extra:
-            return tokens
-        return torch.cat([tokens.mean(1, keepdim=True).expand(-1, self.extra, -1), tokens], dim=1)
-
-    def extra_repr(self) -> str:
-        return f"added={self.extra}"
-
-
-class MeanOverPlaces(nn.Module):
-    """The mean over a map's places or over tokens: (N, C, H, W) or (N, T, D) to a vector."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.mean((2, 3)) if x.ndim == 4 else x.mean(1)
-
 
 def regressor(student: Tensor, teacher: Tensor, kind: Regressor = "auto") -> nn.Module | None:
-    """The module that maps the student's value to the teacher's shape; None where the shapes are the same already.
+    """The module that maps the student's value to the teacher's shape; None if the shapes are equal.
 
     Args:
         student, teacher: the values at both taps for one small batch; shapes, device and type are read.
@@ -205,7 +137,7 @@ def _enlarging(inputs: int, outputs: int, have: Size, want: Size) -> nn.Module:
 
 
 def _resized(inputs: int, outputs: int, have: Size, want: Size) -> nn.Module:
-    """1x1 and resizing commute: the 1x1 goes where the map is smaller."""
+    """A 1x1 convolution and resizing, which commute: the 1x1 is applied to the smaller map."""
     projection = nn.Conv2d(inputs, outputs, 1)
     if have == want:
         return projection
@@ -270,7 +202,7 @@ def _parts(module: nn.Module | None) -> list[nn.Module]:
 
 
 def _layout(tokens: int, like: Size | None = None) -> tuple[Size, int] | None:
-    """The grid of so many tokens, and how many stand before it; a grid ``like`` the other side's is tried first."""
+    """The grid of tokens and the number of tokens before it; the other side's grid, ``like``, is tried first."""
     if like:
         for extra in EXTRA_TOKENS:
             if tokens - extra == like[0] * like[1]:

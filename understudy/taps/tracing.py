@@ -1,9 +1,9 @@
-"""What a network's taps look like, and which pairs of taps make good hints.
+"""The properties of a network's taps, and proposals of pairs of taps for hints.
 
 One forward pass of a small batch shows every module's shape, resolution and depth. Depth is the share of the
-network's multiplications that are done when a module answers: it says what a cut there saves, and it puts FitNets'
-own pairs in the same place of both networks (conv2 of the teacher at 79 %, conv11 of FitNet 4 at 72 %), which the
-count of layers does not.
+network's multiplications that are done when a module returns: the part that a cut there computes. FitNets'
+pairs are at similar depths of both networks (conv2 of the teacher at 79 %, conv11 of FitNet 4 at 72 %), but not
+at similar numbers of layers.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,23 +20,23 @@ from understudy.taps.regressors import regressor
 
 Resolution = tuple[int, ...]
 
-MIDDLE = 2 / 3  # where hints work best: FitNets' pair lies at 0.75, CRD's benchmark's (the second of three) at 0.67
-MIDDLE_ENDS = (0.3, 0.9)  # earlier there is little to learn from, later the hint decides too much of the student
+MIDDLE = 2 / 3  # the default depth of hints: FitNets' pair is at 0.75, CRD's benchmark's (the second of three) at 0.67
+MIDDLE_ENDS = (0.3, 0.9)  # earlier values hold little, later ones decide too much of the student
 
 
 @dataclass(frozen=True)
 class Traced:
-    """A module as one forward pass met it.
+    """A module in one forward pass.
 
     Args:
         path, type: the dotted path and the class's name.
-        shape: of its value, without the batch; empty where it is no tensor.
+        shape: of its value, without the batch; empty if it is not a tensor.
         resolution: (H, W) of a map, (T,) of tokens, None for a vector.
-        depth: the share of the network's multiplications done by then (of modules called, where it multiplies nothing).
-        fired: how often it was called; a tap wants exactly once.
-        problem: why it cannot be tapped, in words; None where it can.
-        entered: the resolution of what it was given.
-        began, ended: its place in the order of calls and answers.
+        depth: the share of the network's multiplications done before its end (of modules called, if none multiplies).
+        fired: the number of its calls; a tap needs exactly one.
+        problem: why it cannot be tapped, in words; None if it can.
+        entered: the resolution of its input.
+        began, ended: the times of its call and its return.
     """
 
     path: str
@@ -61,7 +61,7 @@ class Traced:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A pair of taps for a hint, why, and the regressor that it calls for."""
+    """A pair of taps for a hint, the reason, and the regressor that it needs."""
 
     pair: Pair
     reason: str
@@ -71,7 +71,7 @@ class Proposal:
 
 
 def trace(network: nn.Module, example: Nested) -> list[Traced]:
-    """Every module of a network in the order of their answers, those never called last.
+    """Every module of a network in the order of their returns, modules that are not called last.
 
     Runs once, in evaluation mode and without gradients; the network is left as it was.
     """
@@ -90,11 +90,11 @@ def trace(network: nn.Module, example: Nested) -> list[Traced]:
 
 
 def stages(traces: Sequence[Traced]) -> list[Traced]:
-    """The last tap of every resolution: the natural places for hints, the outermost module where several coincide.
+    """The last tap of every resolution, where hints are usual; the outermost module of several equal ones.
 
-    What only passes by is left out: a detour inside a module (squeeze-and-excitation, attention maps), the step before
-    the pooling in a block of convolution and pooling, and the first steps of a module that goes on to another
-    resolution, where an end of the stage stands before it.
+    Intermediate values are left out: a detour inside a module (squeeze-and-excitation, attention maps), the step before
+    the pooling in a block of convolution and pooling, and the first steps of a module that changes the resolution, if
+    an end of the stage comes before it.
     A network of vectors only (an MLP) has one stage for every width.
     """
     taps = [t for t in traces if t.tappable and not _is_answer(t)]
@@ -107,7 +107,7 @@ def stages(traces: Sequence[Traced]) -> list[Traced]:
 
 
 def propose(teacher: Sequence[Traced], student: Sequence[Traced]) -> list[Proposal]:
-    """Pairs for hints, the middle one first: aligned by resolution where both have it, else by depth."""
+    """Pairs for hints, the middle one first: aligned by resolution if both have it, else by depth."""
     ours, theirs = stages(student), stages(teacher)
     pairs: list[tuple[Traced, Traced, str]]
     pairs = [(t, s, "equal resolution") for t in theirs for s in ours if t.resolution and t.resolution == s.resolution]
@@ -124,7 +124,7 @@ def propose(teacher: Sequence[Traced], student: Sequence[Traced]) -> list[Propos
 
 
 def default_pair(teacher: nn.Module, student: nn.Module, example: Nested) -> Pair:
-    """The pair for somebody who names none."""
+    """The default pair."""
     proposals = propose(trace(teacher, example), trace(student, example))
     if not proposals:
         raise UserError(
@@ -135,7 +135,7 @@ def default_pair(teacher: nn.Module, student: nn.Module, example: Nested) -> Pai
 
 
 class _Watch:
-    """What the hooks of a trace write down."""
+    """The records of the hooks of a trace."""
 
     def __init__(self) -> None:
         from torch.utils.flop_counter import FlopCounterMode  # here, since it is slow to import
@@ -193,7 +193,7 @@ def _writes(value: object) -> int:
 
 
 def _is_answer(t: Traced) -> bool:
-    """The network's own answer, a vector after all multiplications, is no hidden value."""
+    """Whether it is the network's output: a vector after all multiplications."""
     return t.resolution is None and t.depth >= 1
 
 
@@ -209,13 +209,13 @@ def _passes_by(tap: Traced, called: Mapping[str, Traced], taps: Sequence[Traced]
 
 
 def _only_step(around: Traced, tap: Traced, taps: Sequence[Traced]) -> bool:
-    """Whether the tap's resolution is the only one between what a module is given and what it answers (conv, pool)."""
+    """Whether the tap's resolution is the only one between a module's input and output (convolution, pooling)."""
     inside = {t.resolution for t in taps if t.path.startswith(f"{around.path}.")}
     return around.resolution is not None and inside - {around.entered, around.resolution} == {tap.resolution}
 
 
 def _around(tap: Traced, called: Mapping[str, Traced]) -> list[Traced]:
-    """The modules that a tap lies in, other than plain lists of modules."""
+    """The modules that contain a tap, other than ``Sequential``."""
     names = tap.path.split(".")
     outer = [called.get(".".join(names[:n])) for n in range(1, len(names))]
     return [module for module in outer if module is not None and module.type != "Sequential"]
@@ -231,14 +231,14 @@ def _middle_pair(teacher: Sequence[Traced], student: Sequence[Traced]) -> list[t
 
 
 def _outermost(tap: Traced, traces: Sequence[Traced]) -> Traced:
-    """The module that ends where the tap does: layer2 rather than its last block."""
+    """The outermost module with the same output: layer2 rather than its last block."""
     around = [t for t in traces if t.tappable and tap.path.startswith(f"{t.path}.")]
     alike = [t for t in around if (t.shape, t.depth) == (tap.shape, tap.depth)]
     return min(alike, key=lambda t: t.path.count("."), default=tap)
 
 
 def _blocks(traces: Sequence[Traced]) -> list[Traced]:
-    """The outermost blocks of which several alike stand in a row; every tap where there are none."""
+    """The outermost blocks that are repeated in a row; every tap if there are none."""
     taps = [t for t in traces if t.tappable and not _is_answer(t)]
     rows: dict[tuple[str, str, tuple[int, ...]], list[Traced]] = {}
     for t in taps:
@@ -251,7 +251,7 @@ def _blocks(traces: Sequence[Traced]) -> list[Traced]:
 
 
 def _nearest(traces: Sequence[Traced], depth: float) -> Traced:
-    """Nearest in depth; of several at one depth the last, which has its activation behind it."""
+    """The nearest in depth; of several at one depth the last, which is after the activation."""
     return min(reversed(traces), key=lambda t: abs(t.depth - depth))
 
 
@@ -265,7 +265,7 @@ def _off_the_middle(teacher: Traced, student: Traced) -> float:
 
 
 def _proposal(teacher: Traced, student: Traced, why: str, *, first: bool) -> Proposal | None:
-    """None where no regressor joins the two."""
+    """None if no regressor fits the two."""
     try:
         with torch.device("meta"):
             built = regressor(torch.empty(1, *student.shape), torch.empty(1, *teacher.shape))

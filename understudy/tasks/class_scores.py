@@ -138,7 +138,7 @@ class Softness:
     temperature: float
     softened: float  # at the run's temperature
     most: float
-    hint: str | None  # what to do, in one sentence; None where there is something to learn
+    hint: str | None  # advice in one sentence; None if there is nothing to change
 
 
 def entropy(logits: Tensor, *, temperature: float = 1.0) -> float:
@@ -152,7 +152,7 @@ def entropy(logits: Tensor, *, temperature: float = 1.0) -> float:
 
 
 def softness(logits: Tensor, temperature: float = 1.0) -> Softness:
-    """What a student can learn from the teacher's answers beyond their first choice.
+    """The information in the teacher's answers beyond their first choice.
 
     >>> softness(torch.zeros(4, 2)).hint
     "At temperature 1 the teacher's answers are all but flat: lower it."

@@ -15,7 +15,7 @@ from understudy.tasks import class_scores
 from understudy.tasks.task import Differing, Figure, Meter, Numbers, Task, Told, Values, only
 
 LOGITS = "logits"
-FEW = 5  # classes: up to so many, the first five choices are all there are
+FEW = 5  # up to this number of classes there is no top-5 accuracy
 AGREEMENT = 0.99  # of the first choices of a network made cheaper with those before, one sample apart
 DIVERGENCE = 0.05  # the largest KL (nats, at temperature 1) of an answer of a network made cheaper
 PICTURES = {"student": 16, "teacher": 8, "both": 8}  # samples of each kind of error that are shown
@@ -38,7 +38,7 @@ class Classification(Task):
     """One class of several for each sample: targets are class numbers, answers are logits (N, C).
 
     Args:
-        classes: their names in the order of their numbers; empty if nothing is known of them.
+        classes: their names in the order of their numbers; empty if they are unknown.
 
     >>> task = Classification(("cat", "dog"))
     >>> task.told({"logits": torch.tensor([[0.0, 2.0]])}, top=1)[0].text

@@ -25,7 +25,7 @@ class MultiLabel(Task):
 
     Args:
         labels: their names.
-        shares: of each label, the share of the training samples for which it holds, which says what chance is.
+        shares: the share of the training samples for which each label holds; figures at chance follow from them.
 
     >>> task = MultiLabel(("indoors", "people"))
     >>> task.told({"logits": torch.tensor([[-2.0, 3.0]])})[0].text
@@ -130,6 +130,14 @@ class MultiLabel(Task):
         same = (student[LOGITS] > 0) == (teacher[LOGITS] > 0)
         return {"agreement": same.double().mean().item()}
 
+    def details(self, answers: Sequence[Values], targets: Nested, taught: Sequence[Values]) -> dict[str, object]:
+        """``options``: the average precision of each label over all seeds; nothing of a single label."""
+        if len(self.labels) == 1:
+            return {}
+        scores = torch.cat([answer[LOGITS].float().sigmoid() for answer in answers])
+        labels = _columns(targets).long().repeat(len(answers), 1)
+        return {"options": [_average_precision(*pair) for pair in zip(scores.unbind(1), labels.unbind(1), strict=True)]}
+
     def commonest(self, answer: Values) -> float | None:
         _, counts = (answer[LOGITS] > 0).unique(dim=0, return_counts=True)
         return float(counts.max()) / len(answer[LOGITS])
@@ -160,7 +168,7 @@ class Binary(MultiLabel):
     @classmethod
     def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: object) -> Self:
         if not isinstance(names, int) and names is not None and len(names) == 2:
-            names = names[1:]  # of two classes the second one is what holds
+            names = names[1:]  # the second of two classes is the positive one
         return super().of(targets, names=names, **settings)
 
     @property
@@ -209,6 +217,15 @@ class LabelMeter:
         accuracy, loss = (self.sums / self.count).tolist()
         precision, f1 = (float(metric.compute()) for metric in (self.precision, self.f1))
         return {"average_precision": precision, "f1": f1, "accuracy": accuracy, "loss": loss}
+
+
+def _average_precision(scores: Tensor, labels: Tensor) -> float | None:
+    """The average precision of one label; None if it holds for no sample."""
+    if not labels.any():
+        return None
+    metric = _metric("AveragePrecision", 1)
+    metric.update(scores, labels)
+    return float(metric.compute())
 
 
 def _metric(name: str, labels: int) -> Metric:

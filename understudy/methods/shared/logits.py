@@ -1,4 +1,4 @@
-"""What methods on class scores share: the term that reads them, checks of shapes, divergence, the label's class."""
+"""Code for methods on class scores: the term that reads them, checks of shapes, divergence, the label's class."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -41,7 +41,7 @@ def check_same(one: Tensor, other: Tensor, what: str = "the student's logits and
 
 
 def check_stack(student: Tensor, stack: Tensor, what: str) -> None:
-    """``stack`` holds several answers (K, N, C) to what the student answered once (N, C)."""
+    """``stack`` holds several answers (K, N, C) to the inputs of one answer of the student (N, C)."""
     if stack.ndim != student.ndim + 1 or stack.shape[1:] != student.shape:
         wanted = ", ".join(map(str, student.shape))
         raise UserError(f"{what} have the shape {tuple(stack.shape)}; the student's logits ask for (K, {wanted})")

@@ -1,4 +1,4 @@
-"""What methods on maps and other hidden values share: checks of shapes, a common grid, products in full precision."""
+"""Code for methods on maps and other hidden values: checks of shapes, a common grid, products in full precision."""
 
 import torch
 import torch.nn.functional as F
@@ -79,7 +79,7 @@ def require_maps(term: Term, *values: Tensor) -> None:
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch norm that stands a single value for each channel: that has no variance, so the running one serves."""
+    """Batch norm that accepts a single value for each channel: it has no variance, so the running one is used."""
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training and x.numel() == x.shape[1]:

@@ -1,4 +1,4 @@
-"""What terms on pairs of taps share: the terms themselves, connectors between two taps, vectors made of maps."""
+"""Code for terms on pairs of taps: base classes, connectors between two taps, vectors of maps."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from understudy.errors import UserError
 from understudy.objective.term import Reading, Reads, Shapes, Term
 from understudy.taps import Pair
-from understudy.taps.regressors import Chain, MeanOverPlaces, Resize, regressor
+from understudy.taps.modules import Chain, MeanOverPlaces, Resize
+from understudy.taps.regressors import regressor
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class MapsTerm(OnePair):
 
 @dataclass(frozen=True)
 class EmbeddingTerm(OnePair):
-    """A term on the pair of what enters the classifiers, the ``embedding``."""
+    """A term on the inputs of both classifiers, the ``embedding``."""
 
     named: ClassVar[str] = "embedding"
     embedding: str
@@ -69,7 +70,7 @@ class EmbeddingTerm(OnePair):
 
 @dataclass(frozen=True)
 class PairsTerm(Term):
-    """A term that compares what stands at several pairs of taps; a single pair needs no brackets."""
+    """A term that compares the values at several pairs of taps; a single pair needs no brackets."""
 
     pairs: tuple[str, ...]
     least: ClassVar[int] = 1
@@ -118,7 +119,7 @@ def halved_backwards(values: Iterable[Tensor]) -> Tensor:
 
 
 def is_rectified(value: Tensor) -> bool:
-    """Whether a traced value has a ReLU behind it, by what it shows."""
+    """Whether a traced value is the output of a ReLU: no value is negative."""
     return not bool((value < 0).any())
 
 

@@ -11,8 +11,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from understudy.errors import UserError
-from understudy.models.families._shapes import too_small
-from understudy.models.family import Family
+from understudy.models.family import Family, too_small
 
 # A number is a convolution of so many channels, P a 2x2 pooling, F a hidden fully connected layer.
 _CIFAR10 = {
@@ -87,7 +86,7 @@ def plain(
         classes: how many logits.
         channels: channels of the images.
         size: side of the (square) images.
-        like: whose layer list; by default CIFAR-100's for more than 10 classes, and where only it has that size.
+        like: the data set of the layer list; by default CIFAR-100 for more than 10 classes, and for its other sizes.
 
     >>> plain(2, channels=1, size=28)(torch.rand(2, 1, 28, 28)).shape
     torch.Size([2, 10])

@@ -136,7 +136,7 @@ def resnet_of_blocks(
     stem: int = 16,
     stem_stride: int = 1,
 ) -> nn.Module:
-    """A ResNet with as many blocks in each stage as you say.
+    """A ResNet with a given number of blocks in each stage.
 
     Args:
         blocks, widths, strides: one number for each stage; the stride is that of its first block.
