@@ -115,13 +115,13 @@ METHODS = {
 COMMANDS = {
     "demo": "--out --seeds --train-teacher --open --json",
     "distill": "--out recipe --teacher --student --data --method --epochs --seeds --tensorboard --onnx-latency "
-    "--set --settings --trust --checkpoint-seconds "
+    "--set --settings --trust --verbose/-v --checkpoint-seconds "
     "--check/--no-check --cache --workers --engine --address --dry-run --json",
-    "path": "recipe --out --strategy --max-assistants --budget --set --settings --trust --checkpoint-seconds "
-    "--check/--no-check --cache --workers --engine --address --dry-run --json",
-    "check": "recipe --set --settings --trust --json",
+    "path": "recipe --out --strategy --max-assistants --budget --set --settings --trust --verbose/-v "
+    "--checkpoint-seconds --check/--no-check --cache --workers --engine --address --dry-run --json",
+    "check": "recipe --set --settings --trust --verbose/-v --json",
     "tune": "recipe --out --search --trials --method --seeds --workers --also-optimistic --set --settings --trust "
-    "--checkpoint-seconds --check/--no-check --cache --json",
+    "--verbose/-v --checkpoint-seconds --check/--no-check --cache --json",
     "taps": "model --student --shape --classes --all --trust --json",
     "methods": "name --json",
     "report": "runs --sort --max-latency --max-size --reach/--min-accuracy --out --figures --markdown --latex --json",

@@ -48,7 +48,7 @@ def test_less_of_a_figure_may_be_better():
     ("values", "named", "reason"),
     [
         ({"kd": [0.6], "dkd": [0.7]}, None, "the best on validation"),
-        ({"kd": [0.6]}, None, "the only one"),
+        ({"kd": [0.6]}, None, ""),
         ({"kd": [None], "dkd": [None]}, None, "there is no validation part to select by"),
         ({"kd": [0.6, 0.2], "dkd": [0.7]}, "kd", "the recipe keeps kd, of its seeds the best on validation"),
         ({"kd": [None, None]}, "kd", "the recipe keeps kd, its first seed"),

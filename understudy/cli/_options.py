@@ -59,7 +59,16 @@ class ReadOptions:
 
 
 @dataclass(frozen=True)
-class TrainOptions(ReadOptions):
+class CheckOptions(ReadOptions):
+    """How much of the pre-flight check is shown."""
+
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show every line of the pre-flight check, not only what matters.")
+    ] = False
+
+
+@dataclass(frozen=True)
+class TrainOptions(CheckOptions):
     """How the trainings of a recipe are begun, and where finished ones are kept."""
 
     seconds: Annotated[float, typer.Option("--checkpoint-seconds", min=0, help="Between two checkpoints.")] = 20.0

@@ -52,7 +52,7 @@ def _teacher(name: str) -> Mapping[str, object]:
     front = described.front or {}
     if described.graft is not None or front.get("front", "normalized") != "normalized":
         raise UserError(f"--teacher {name}: it has more than a network and its normalisation: write a recipe")
-    normalisation = {key: front[key] for key in ("mean", "std") if key in front}
+    normalisation: dict[str, object] = {key: front[key] for key in ("mean", "std") if key in front}
     settings = described.network.settings if described.network else {}
     weights = str(folder / product.WEIGHTS)
     return {"network": described.path, "settings": settings, "weights": weights, **normalisation}

@@ -115,7 +115,7 @@ def distill(
             return
         if options.check and not run.complete:
             findings = list(run.check())
-            print_findings(findings, err)
+            print_findings(findings, err, verbose=options.verbose)
             preflight.passes(findings)
         result = run.execute()
     page = write_report(folder)

@@ -46,9 +46,10 @@ from understudy.runs.folder import GIVEN, RunFolder
 from understudy.runs.planned import engine_of
 from understudy.runs.records import Result, Row
 from understudy.runs.run import Run
+from understudy.runs.shown import shown
 from understudy.taps import Pair, Tap
 from understudy.training import preflight
-from understudy.training.callbacks import Callback, WarnNotes
+from understudy.training.callbacks import Callback
 from understudy.training.interrupt import Stopped, listening
 from understudy.training.preflight import Finding
 from understudy.training.records import Figures, StageEnd, TrainingRecord
@@ -183,6 +184,7 @@ def distill(
     check: bool = True,
     accept_weak: bool = False,
     callback: Callback | None = None,
+    progress: bool | None = None,
     **method_settings: Any,
 ) -> Distilled:
     """Train ``student`` to stand in for ``teacher``, after a check of everything, and measure what it is worth.
@@ -223,8 +225,9 @@ def distill(
         together: all trainings at once in this process, in turn; those of one teacher share its passes.
         check: run the pre-flight check first.
         accept_weak: go on with a teacher that answers at chance level.
-        callback: called as the trainings go on: ``understudy.PrintEpochs()`` prints a line for each epoch. Without one,
-            notes are warnings.
+        callback: called as the trainings go on: ``understudy.PrintEpochs()`` prints a line for each epoch.
+        progress: show bars at a terminal, lines elsewhere. By default (None) bars at a terminal and a line for each
+            epoch in a notebook, unless there is a callback; where nothing is shown, notes are warnings.
         method_settings: the method's own, such as ``temperature=4``.
     """
     _refuse_import_in_worker()
@@ -244,11 +247,10 @@ def distill(
         settings=_settings(settings, out, None if together else workers),
         answers=answers,
     )
-    shown = callback or WarnNotes()
-    casts = Casts(progress=shown.downloads, objects=objects)
     scratch = None if out is not None else Scratch()
     folder = scratch.path if scratch else Path(out or "")
-    with listening() as stop, ExitStack() as stack:
+    with listening() as stop, shown(callback, progress) as told, ExitStack() as stack:
+        casts = Casts(progress=told.downloads, objects=objects)
         for network in objects.networks.values():
             network.freeze()
             if network.taught:
@@ -261,7 +263,7 @@ def distill(
             folder,
             in_place=alone and not (call.baseline and call.method.grafts),  # another's weights may be kept in it
             casts=casts,
-            callback=shown,
+            callback=told,
             stop=stop,
             cache=TrainingCache(Path(cache)) if cache is not None else None,
             **engine_of(recipe.settings, workers, together=together, objects=objects),
@@ -477,7 +479,7 @@ def _teachers(
     for number, network in enumerate(listed, start=1):
         called = "teacher" if len(listed) == 1 else f"teacher{number}"
         if isinstance(network, str) and not (Path(network) / product.DESCRIPTION).is_file():
-            tables.append(TeacherTable(network=network, train=config, one_for_all=True))
+            tables.append(TeacherTable(network=network, train=config, one_for_all=True, accept_weak=accept_weak))
             continue
         if isinstance(network, str):
             network = product.load(network)

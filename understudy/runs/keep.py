@@ -30,8 +30,8 @@ def kept(methods: Mapping[str, Method], figure: Figure, named: str | None = None
     name = max(firsts, key=lambda name: (_quality(firsts[name], figure), order[name]))
     rows = [row for found in methods.values() for row in found.trainings]
     if figure.name not in firsts[name].validation:
-        return firsts[name].training, "there is no validation part to select by" if len(rows) > 1 else "the only one"
-    return firsts[name].training, "the best on validation" if len(rows) > 1 else "the only one"
+        return firsts[name].training, "there is no validation part to select by" if len(rows) > 1 else ""
+    return firsts[name].training, "the best on validation" if len(rows) > 1 else ""
 
 
 def best(rows: Iterable[Row], figure: Figure) -> Row:
