@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from understudy.nested import Nested
 from understudy.objective import evaluating
 from understudy.taps import Tap, TappedNetwork, call
-from understudy.taps.tracing import Traced, stages
+from understudy.taps.stages import stages
+from understudy.taps.tracing import Traced
 
 FEWEST = 4  # samples of a minibatch for which the estimator is defined
 
@@ -114,7 +115,7 @@ def _grams(values: Sequence[Tensor]) -> Tensor:
     for value in values:
         flat = value.detach().flatten(1).float()
         flat = flat - flat.mean(0)  # changes nothing but the rounding
-        grams.append((flat @ flat.T).double().cpu().fill_diagonal_(0))
+        grams.append((flat @ flat.T).cpu().double().fill_diagonal_(0))
     return torch.stack(grams)
 
 

@@ -23,7 +23,7 @@ from understudy.errors import UserError
 from understudy.methods.method import one_stage
 from understudy.methods.shared.pairs import EmbeddingTerm
 from understudy.methods.shared.relations import flat, inner_products, one_batch, unit
-from understudy.objective.term import Facts, Reading, Shapes
+from understudy.objective.term import Facts, Reading, Reads, Shapes
 from understudy.precision import wide
 
 VECTORS = ("seen_by_student", "seen_by_teacher")
@@ -147,11 +147,13 @@ class CRDBatch(EmbeddingTerm):
     CRDBatch(embedding='fc:input -> fc:input')
     """
 
-    per = "batch"
-
     width: Count = 128
     temperature: Positive = 0.07
     other_classes: bool = True
+
+    @property
+    def reads(self) -> Reads:
+        return super().reads | Reads(batch=True)
 
     def build(self, shapes: Shapes) -> nn.Module:
         pair = self.taps
@@ -265,6 +267,10 @@ class CRD(EmbeddingTerm):
     temperature: Positive = 0.07
     momentum: ShareBelowOne = 0.5
     other_classes: bool = True
+
+    @property
+    def reads(self) -> Reads:
+        return super().reads | Reads(batch=True)
 
     def build(self, shapes: Shapes) -> nn.Module:
         if shapes.facts is None:

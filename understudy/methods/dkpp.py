@@ -75,7 +75,7 @@ class DKPP(Term):
 
     @property
     def reads(self) -> Reads:
-        return Reads(student_logits=True, teacher_logits=True)
+        return Reads(student_logits=True, teacher_logits=True, batch=True)  # draws are for the whole batch
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         teacher = reading.teacher.logits

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from understudy.objective.term import Expression, Sum, Weighted, as_sum
+from understudy.ranks import Ranks
 
 EVERY = 20  # steps between measurements; each costs one more backward pass for every term
 DECAY = 0.95  # of the running mean over measurements: its memory is about 400 steps
@@ -48,11 +49,11 @@ class Balance(nn.Module):
         self.register_buffer("sizes", torch.zeros(len(parts), dtype=torch.float32))
         self.register_buffer("looks", torch.zeros((), dtype=torch.float32))
 
-    def look(self, means: Mapping[str, Tensor], student: nn.Module) -> None:
+    def look(self, means: Mapping[str, Tensor], student: nn.Module, ranks: Ranks | None = None) -> None:
         """Counts a training step; every ``EVERY`` steps, each term's gradient is measured."""
         if self.steps % EVERY == 0:
             parameters = [p for p in student.parameters() if p.requires_grad]
-            found = torch.stack([gradient_size(means[name], parameters) for name in self.names])
+            found = torch.stack([gradient_size(means[name], parameters, ranks) for name in self.names])
             memory = (self.looks / (self.looks + 1)).clamp(max=DECAY)  # a plain mean over the first measurements
             self.sizes.mul_(memory).add_(found * (1 - memory))
             self.looks.add_(1)
@@ -74,10 +75,13 @@ class Balance(nn.Module):
         self.steps = int(state)
 
 
-def gradient_size(value: Tensor, parameters: Iterable[nn.Parameter]) -> Tensor:
-    """The norm of the gradient of ``value`` with respect to all parameters; the graph is kept."""
+def gradient_size(value: Tensor, parameters: Iterable[nn.Parameter], ranks: Ranks | None = None) -> Tensor:
+    """The norm of the gradient of ``value`` with respect to all parameters, averaged over ranks; the graph is kept."""
     if not value.requires_grad:
         return torch.zeros((), device=value.device)
     found = torch.autograd.grad(value, list(parameters), retain_graph=True, allow_unused=True)
+    if ranks is not None and any(gradient is not None for gradient in found):
+        whole = torch.cat([gradient.float().flatten() for gradient in found if gradient is not None])
+        return ranks.mean(whole).square().sum().sqrt()
     squares = [gradient.float().square().sum() for gradient in found if gradient is not None]
     return torch.stack(squares).sum().sqrt() if squares else torch.zeros((), device=value.device)

@@ -5,7 +5,7 @@ builds its modules (such as a regressor) with ``build``, so one term serves many
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from itertools import zip_longest
 from typing import ClassVar, Literal, Protocol
@@ -40,6 +40,10 @@ class Reads:
         input_gradients: the inputs require a gradient, so that the term can take gradients with respect to them.
         teacher_samples: the number of answers of the teacher under dropout, beside the usual one.
         dropout: its rate before the classifier, for a teacher without dropout modules.
+        batch: a value depends on the other samples of the batch (relations, memories, batch norm, random draws). In a
+            training on several processes the term then receives the whole batch. Required of adversaries and of terms
+            that override ``learn``.
+        inputs: with ``batch``, the inputs of the whole batch, too.
 
     >>> Reads(student_logits=True, teacher_logits=True).teacher_taps
     ()
@@ -56,6 +60,8 @@ class Reads:
     further_taps: tuple[tuple[Tap, ...], ...] = ()
     student_answer: bool = False
     teacher_answer: bool = False
+    batch: bool = False
+    inputs: bool = False
 
     @classmethod
     def pairs(cls, pairs: tuple[Pair, ...]) -> "Reads":
@@ -100,6 +106,8 @@ class Reads:
             ),
             self.student_answer or other.student_answer,
             self.teacher_answer or other.teacher_answer,
+            self.batch or other.batch,
+            self.inputs or other.inputs,
         )
 
 
@@ -128,6 +136,7 @@ class Reading:
     student_network: nn.Module | None = None
     task: Task = CLASSIFICATION
     rows: Rows | None = None  # of the student, if the reading is in rows
+    whole: "Reading | None" = None  # on several processes, the whole batch for the terms with ``Reads(batch=True)``
 
     @property
     def teacher(self) -> Answer:
@@ -277,15 +286,16 @@ class Term(Expression):
     before the student's, at ``adversary_lr_scale`` times its learning rate. ``learn`` updates buffers without
     gradients (memories).
 
-    ``per`` is the unit that a value depends on, so that a term runs on every task to which it applies: one ``"row"``
-    of class scores, of any sample; one ``"sample"``; or the whole ``"batch"``.
+    ``per`` is the unit that a value belongs to, so that a term runs on every task to which it applies: one ``"row"``
+    of class scores, of any sample, or one ``"sample"``. A term whose values depend on the other samples of the batch,
+    too, says ``Reads(batch=True)``.
 
     >>> from understudy.terms import CE, KD
     >>> print(CE() + 0.9 * KD(temperature=4))
     CE() + 0.9 * KD()
     """
 
-    per: ClassVar[Literal["row", "sample", "batch"]] = "sample"
+    per: ClassVar[Literal["row", "sample"]] = "sample"
 
     adversary: ClassVar[bool] = False
     adversary_lr_scale: float = 1.0
@@ -304,13 +314,13 @@ class Term(Expression):
         """Why the term does not apply to a task, beyond what follows from ``reads`` and ``per``; None if it does."""
         return None
 
-    def remarks(self, student: nn.Module) -> Sequence[str]:
-        """What the pre-flight check warns of: what the student lacks and the term as published asks for."""
-        return ()
-
     def build(self, shapes: Shapes) -> nn.Module | None:
         """The modules of the term, built from the traced shapes."""
         return None
+
+    def remarks(self, shapes: Shapes) -> Iterable[str]:
+        """What the pre-flight check warns of, a line each: what is not as published for these two networks."""
+        return ()
 
     @abstractmethod
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:

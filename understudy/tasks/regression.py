@@ -11,7 +11,7 @@ from torch import Tensor
 
 from understudy.errors import UserError
 from understudy.nested import Nested
-from understudy.precision import wide
+from understudy.precision import exact, exact_dtype, wide
 from understudy.tasks.task import Figure, Meter, Moves, Numbers, Task, Told, Values, only
 
 VALUES = "values"
@@ -124,7 +124,7 @@ class Regression(Task):
         return NumberMeter(self)
 
     def compared(self, student: Values, teacher: Values, targets: Nested) -> dict[str, float]:
-        return {"distance": (student[VALUES] - teacher[VALUES]).abs().double().mean().item()}
+        return {"distance": exact((student[VALUES] - teacher[VALUES]).abs()).mean().item()}
 
     def magnitude(self, targets: Nested) -> float:
         values = _flat(targets)
@@ -139,7 +139,7 @@ class Regression(Task):
 
     def details(self, answers: Sequence[Values], targets: Nested, taught: Sequence[Values]) -> dict[str, object]:
         """``options``: of each number its part of the first figure, the mean over the seeds."""
-        errors = torch.stack([self._of_each(answer[VALUES], targets) for answer in answers]).double()
+        errors = exact(torch.stack([self._of_each(answer[VALUES], targets) for answer in answers]))
         means = errors.flatten(0, 1).nanmean(0).tolist()
         return {"options": [value if math.isfinite(value) else None for value in means]}
 
@@ -163,10 +163,10 @@ class NumberMeter:
         self.sums: Tensor | None = None  # of targets, their squares, squared errors, absolute errors, the loss
 
     def update(self, answer: Values, targets: Nested) -> None:
-        exact = torch.float32 if answer[VALUES].device.type == "mps" else torch.float64
-        found, wanted = answer[VALUES].to(exact), _flat(targets).to(exact)
+        dtype = exact_dtype(answer[VALUES].device)
+        found, wanted = answer[VALUES].to(dtype), _flat(targets).to(dtype)
         errors = found - wanted
-        loss = self.task.loss({VALUES: answer[VALUES].float()}, targets).to(exact).sum().expand(wanted.shape[1])
+        loss = self.task.loss({VALUES: answer[VALUES].float()}, targets).to(dtype).sum().expand(wanted.shape[1])
         sums = torch.stack((wanted.sum(0), wanted.square().sum(0), errors.square().sum(0), errors.abs().sum(0), loss))
         self.sums = sums if self.sums is None else self.sums + sums
         self.count += len(wanted)
@@ -302,10 +302,10 @@ class PointMeter:
         self.sums: Tensor | None = None  # of the error, of samples with one, of the loss
 
     def update(self, answer: Values, targets: Nested) -> None:
-        exact = torch.float32 if answer[VALUES].device.type == "mps" else torch.float64
-        errors = self.task.errors_of(answer[VALUES].to(exact), _points(targets).to(exact))
-        loss = self.task.loss({VALUES: answer[VALUES].float()}, targets).to(exact).sum()
-        sums = torch.stack((errors.nansum(), errors.isfinite().to(exact).sum(), loss))
+        dtype = exact_dtype(answer[VALUES].device)
+        errors = self.task.errors_of(answer[VALUES].to(dtype), _points(targets).to(dtype))
+        loss = self.task.loss({VALUES: answer[VALUES].float()}, targets).to(dtype).sum()
+        sums = torch.stack((errors.nansum(), errors.isfinite().to(dtype).sum(), loss))
         self.sums = sums if self.sums is None else self.sums + sums
         self.count += len(errors)
 
@@ -342,7 +342,7 @@ def _points(targets: Nested) -> Tensor:
 def _spread(values: Tensor) -> tuple[float, ...]:
     """The standard deviation of each column's known values; 1 for a constant one."""
     found = []
-    for column in values.double().unbind(1):
+    for column in exact(values).unbind(1):
         known = column[torch.isfinite(column)]
         spread = known.std(correction=0).item() if len(known) else 0.0
         found.append(round(spread, 6) if spread > 1e-6 else 1.0)
