@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from understudy.report.figures import answers
 from understudy.report.figures.curves import losses, teacher_losses, validation
 from understudy.report.figures.drawing import ALONE, SERIES, Drawn
+from understudy.report.figures.foreground import foreground
 from understudy.report.figures.landscapes import landscapes
 from understudy.report.figures.methods import cost, first_figure
 from understudy.report.figures.paths import tree
@@ -46,8 +47,9 @@ def mapped(result: Result) -> list[str]:
 
 
 def method_colours(result: Result) -> Mapping[str, str]:
-    """Grey for the baseline, a colour for each other method."""
-    distilled = result.distilled
+    """Grey for the baseline, a colour for each other method: first for those that figures show in the foreground."""
+    front = foreground(result)
+    distilled = sorted(result.distilled, key=lambda name: name not in front)
     return {
         name: SERIES[distilled.index(name) % len(SERIES)] if name in distilled else ALONE for name in result.methods
     }
