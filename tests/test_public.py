@@ -127,7 +127,7 @@ COMMANDS = {
     "report": "runs --sort --max-latency --max-size --reach/--min-accuracy --out --figures --markdown --latex --json",
     "bench": "recipe --method --seconds --choose --write --set --settings --trust --json",
     "landscape": "run --grid --samples --part --seed --trust --json",
-    "export": "student --to --out --tolerance --data --root --teacher --method --training --trust --json",
+    "export": "student --to --out --tolerance --data --root --teacher --method --training --broken --trust --json",
     "predict": "student images --top --batch --method --training --trust --json",
     "card": "student --push",
     "cache": "",
