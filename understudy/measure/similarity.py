@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from understudy.nested import Nested
 from understudy.objective import evaluating
 from understudy.taps import Tap, TappedNetwork, call
-from understudy.taps.tracing import Traced, stages
+from understudy.taps.stages import stages
+from understudy.taps.tracing import Traced
 
 FEWEST = 4  # samples of a minibatch for which the estimator is defined
 

@@ -19,9 +19,10 @@ from understudy.bounds import Interval
 from understudy.errors import UserError
 from understudy.methods.at import attention_transfer, gradient_attention
 from understudy.methods.method import one_stage
+from understudy.methods.shared.maps import require_places
 from understudy.nested import Nested
 from understudy.objective.labels import cross_entropy
-from understudy.objective.term import Reading, Reads, Term
+from understudy.objective.term import Reading, Reads, Shapes, Term
 from understudy.taps import Pair
 
 INPUT = "input"
@@ -69,6 +70,12 @@ class GradientAT(Term):
             return Reads(student_logits=True, teacher_logits=True, gradients=True, input_gradients=True)
         pair = Pair.parse(self.pair)
         return Reads(True, True, (pair.student,), (pair.teacher,), gradients=True)
+
+    def build(self, shapes: Shapes) -> nn.Module | None:
+        if self.pair != INPUT and self.form == "maps":
+            pair = Pair.parse(self.pair)
+            require_places(self, pair, shapes.student[pair.student], shapes.teacher[pair.teacher])
+        return None
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         if self.pair == INPUT:

@@ -262,8 +262,8 @@ class CAN(LogitTerm):
     def reads(self) -> Reads:
         return super().reads | Reads(batch=True, inputs=self.condition == "image")
 
-    def remarks(self, student: nn.Module) -> Sequence[str]:
-        if any(isinstance(module, DROPOUTS) and module.p > 0 for module in student.modules()):
+    def remarks(self, shapes: Shapes) -> Sequence[str]:
+        if any(isinstance(module, DROPOUTS) and module.p > 0 for module in shapes.student_network.modules()):
             return ()
         return (
             "the student has no dropout, which CAN's networks have (0.3 in the blocks) and which is the only noise of "

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from understudy.bounds import NonNegative, Positive
 from understudy.methods.method import one_stage
-from understudy.methods.shared.logits import LogitTerm, check_same
+from understudy.methods.shared.logits import LogitTerm, check_same, require_classes
 from understudy.objective.term import Reading, Reads
 from understudy.precision import wide
 
@@ -50,6 +50,7 @@ def dist(
     tensor([0., 0.])
     """
     check_same(student_logits, teacher_logits)
+    require_classes(student_logits)
     student = (wide(student_logits) / temperature).softmax(-1)
     teacher = (wide(teacher_logits) / temperature).softmax(-1)
     inter = _uncorrelated(student, teacher, dim=1).sum(1)

@@ -5,7 +5,6 @@ from itertools import pairwise
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.bounds import Count, NonNegative, Positive
@@ -15,6 +14,7 @@ from understudy.errors import UserError
 from understudy.methods.method import Method
 from understudy.methods.shared.maps import difference, require_known, require_same_shape
 from understudy.methods.shared.pairs import MapsTerm
+from understudy.methods.shared.relations import unit
 from understudy.methods.shared.stages import split
 from understudy.objective.labels import CE
 from understudy.objective.term import Reading, Reads, Shapes, Term
@@ -49,7 +49,7 @@ def factor_transfer(student: Tensor, teacher: Tensor, *, distance: Distance = "l
     tensor([0.7071])
     """
     require_same_shape(student, teacher)
-    gap = F.normalize(wide(teacher).flatten(1), dim=1) - F.normalize(wide(student).flatten(1), dim=1)
+    gap = unit(wide(teacher).flatten(1)) - unit(wide(student).flatten(1))
     return _mean(gap, distance)
 
 

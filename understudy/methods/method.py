@@ -44,6 +44,7 @@ class Method:
         term: the fields of this term are settings of the method as well, with their defaults and bounds; ``stages``
             then receives the term that was made from them: ``stages(config, term, **others)``.
         preset: fields of the term that have another default in this method, for a variant of a published method.
+        proposed_by: settings whose taps are proposed by another rule than that of their name (see ``taps.defaults``).
         doc: the description, where it is not the docstring of ``stages`` or of the module.
     """
 
@@ -59,6 +60,7 @@ class Method:
     grafts: Callable[[nn.Module, nn.Module, Mapping[str, object]], None] | None = None
     term: type[Term] | None = None
     preset: Mapping[str, object] = field(default_factory=dict)
+    proposed_by: Mapping[str, str] = field(default_factory=dict)
     doc: str = ""
 
     @property
@@ -158,6 +160,7 @@ class _Further(TypedDict, total=False):
     of_assistants: Mapping[str, object]
     grafts: Callable[[nn.Module, nn.Module, Mapping[str, object]], None]
     preset: Mapping[str, object]
+    proposed_by: Mapping[str, str]
     doc: str
 
 

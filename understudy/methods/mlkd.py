@@ -21,7 +21,7 @@ from understudy.bounds import NonNegative, Positive
 from understudy.errors import UserError
 from understudy.methods.kd import kd
 from understudy.methods.method import one_stage
-from understudy.methods.shared.logits import LogitTerm, check_same
+from understudy.methods.shared.logits import LogitTerm, check_same, require_classes
 from understudy.objective.term import Reading, Reads
 from understudy.precision import wide
 
@@ -150,6 +150,7 @@ class MLKD(LogitTerm):
 
 def _softened(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     check_same(student_logits, teacher_logits)
+    require_classes(student_logits)
     return (wide(student_logits) / temperature).softmax(-1), (wide(teacher_logits) / temperature).softmax(-1)
 
 

@@ -33,7 +33,8 @@ def rkd_distance(student: Tensor, teacher: Tensor) -> Tensor:
 
     Reference: Park, Kim, Lu, Cho, "Relational knowledge distillation", CVPR 2019.
     Differences: the paper sums over all pairs; the authors' code, like this, takes the mean over all N^2 of them, of
-    which the N of a sample with itself are 0. The mean distance is over pairs of unequal samples, as in the code.
+    which the N of a sample with itself are 0. The mean distance is over all pairs of distinct samples, as in paper and
+    code, also those whose vectors are equal.
 
     >>> rkd_distance(torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0], [5.0]]))
     tensor([0., 0.])
@@ -107,8 +108,8 @@ class RKDAngle(EmbeddingTerm):
 
 
 def _relative(distance: Tensor) -> Tensor:
-    pairs = (distance > 0).sum().clamp_min(1)
-    mean = distance.sum() / pairs
+    count = len(distance)
+    mean = distance.sum() / max(1, count * (count - 1))
     return distance / torch.where(mean > 0, mean, 1.0)
 
 

@@ -49,6 +49,11 @@ class Graft:
         """The graft for the taps ``heads`` (and ``maps``) of these two networks."""
         mine = _linear(student, heads.student.path, "the student")
         theirs = _linear(teacher, heads.teacher.path, "the teacher")
+        if maps is not None and (maps.student.form or maps.student.side != "output"):
+            raise UserError(
+                f"a projector stands behind what a module of the student answers, not behind {str(maps.student)!r}: "
+                "name another map, or what goes into both classifiers, as in 'fc:input -> fc:input'"
+            )
         return cls(
             head=heads.student.path,
             width=mine.in_features,

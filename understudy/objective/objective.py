@@ -57,7 +57,8 @@ class Objective(nn.Module):
 
     ``owned`` are modules that train with the student (regressors); ``adversaries`` are modules that train against it
     (discriminators), with their own optimizer and ``adversary_loss``. The networks are in neither.
-    The teacher runs in evaluation mode and without gradients; nothing is computed that no term reads.
+    The teacher runs in evaluation mode and without gradients; nothing is computed that no term reads. ``remarks``
+    says for each term what is not as published for these networks.
 
     Args:
         terms: a term or a sum of weighted terms.
@@ -118,6 +119,7 @@ class Objective(nn.Module):
         self._teachers = tuple(_asked(reads, teachers, beside, task))
         self._askers: tuple[Asker, ...] = tuple(partial(self._ask, teacher) for teacher in self._teachers)
         self.owned, self.adversaries = nn.ModuleDict(), nn.ModuleDict()
+        self.remarks: dict[str, tuple[str, ...]] = {}
         self.balance = Balance(self.parts) if any(part.balanced for part in self.parts.values()) else None
         refuse(self)
         if example is not None:
@@ -351,7 +353,10 @@ class Objective(nn.Module):
         shapes = Shapes(student, teacher, inner(self.student), network, facts, example)
         in_rows = cache(lambda: replace(shapes, student=_rows_of(student, None)[0], teacher=_rows_of(teacher, None)[0]))
         for name, part in self.parts.items():
-            module = part.term.build(in_rows() if name in self._by_row else shapes)
+            seen = in_rows() if name in self._by_row else shapes
+            module = part.term.build(seen)
+            if remarks := tuple(part.term.remarks(seen)):
+                self.remarks[name] = remarks
             if module is not None:
                 (self.adversaries if part.term.adversary else self.owned)[name] = module.to(student.device)
 

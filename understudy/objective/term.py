@@ -5,7 +5,7 @@ builds its modules (such as a regressor) with ``build``, so one term serves many
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from itertools import zip_longest
 from typing import ClassVar, Literal, Protocol
@@ -314,13 +314,13 @@ class Term(Expression):
         """Why the term does not apply to a task, beyond what follows from ``reads`` and ``per``; None if it does."""
         return None
 
-    def remarks(self, student: nn.Module) -> Sequence[str]:
-        """What the pre-flight check warns of: what the student lacks and the term as published asks for."""
-        return ()
-
     def build(self, shapes: Shapes) -> nn.Module | None:
         """The modules of the term, built from the traced shapes."""
         return None
+
+    def remarks(self, shapes: Shapes) -> Iterable[str]:
+        """What the pre-flight check warns of, a line each: what is not as published for these two networks."""
+        return ()
 
     @abstractmethod
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:

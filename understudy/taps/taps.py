@@ -1,8 +1,9 @@
 """Taps: read the hidden values of any network by the dotted path of a module.
 
-A tap is a module's output (``"layer2.1"``) or its input (``"layer2.1:input"``); a pair is a teacher's tap and the
-student's tap that learns from it (``"conv2 -> conv11"``). Hooks are registered for one forward pass only, so
-the user's network keeps none; a compiled network is compiled once more together with its taps.
+A tap is a module's output (``"layer2.1"``) or its input (``"layer2.1:input"``), read as it is or in a form
+(``"blocks.5:grid"``, see ``forms``); a pair is a teacher's tap and the student's tap that it guides
+(``"conv2 -> conv11"``). Hooks live only as long as one forward pass, so that nothing
+of ours stays on the user's network; a compiled network is compiled once more together with its taps.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from torch.utils.hooks import RemovableHandle
 from understudy.errors import UserError, did_you_mean
 from understudy.nested import Nested
 from understudy.ranks import reshard
+from understudy.taps import forms
 from understudy.tasks.classification import LOGITS, Classification
 from understudy.tasks.task import Task, Values, only
 
@@ -29,26 +31,39 @@ Side = Literal["output", "input"]
 
 @dataclass(frozen=True)
 class Tap:
-    """A place in a network to read a value from.
+    """A place in a network whose value is read, and in which form.
 
-    >>> print(Tap.parse("layer2:input"))
-    layer2:input
+    Args:
+        path: of the module.
+        side: the module's output or its (first) input.
+        form: empty for the value as it is; ``"grid"`` lays tokens, or a map whose channels are last, out as a map
+            (N, C, H, W), ``"grid4x8"`` does so for 4 rows and 8 columns, ``"relu"`` is the value's ReLU.
+
+    >>> print(Tap.parse("layer2:input"), Tap.parse("blocks.5:grid").form)
+    layer2:input grid
     """
 
     path: str
     side: Side = "output"
+    form: str = ""
 
     @classmethod
     def parse(cls, text: "str | Tap") -> "Tap":
         if isinstance(text, Tap):
             return text
-        path, _, side = text.strip().partition(":")
-        if side not in ("", "input", "output"):
-            raise UserError(f"tap {text!r}: after the colon stands 'input' or 'output', not {side!r}")
-        return cls(path.strip(), "input" if side == "input" else "output")
+        path, *words = text.strip().split(":")
+        side: Side = "input" if words[:1] == ["input"] else "output"
+        rest = words[1:] if words[:1] in (["input"], ["output"]) else words
+        if len(rest) > 1 or not all(map(forms.is_form, rest)):
+            raise UserError(
+                f"tap {text!r}: after the colon stands 'input' or 'output', or a form ('grid', 'grid4x8', 'relu'), not "
+                f"{':'.join(rest)!r}"
+            )
+        return cls(path.strip(), side, *rest)
 
     def __str__(self) -> str:
-        return self.path if self.side == "output" else f"{self.path}:input"
+        side = ":input" if self.side == "input" else ""
+        return f"{self.path}{side}:{self.form}" if self.form else f"{self.path}{side}"
 
 
 @dataclass(frozen=True)
@@ -251,8 +266,8 @@ class TappedNetwork:
             raise ValueError("a network without taps cannot be cut at one")
         self.cut = cut
         self._modules = {tap: find(network, tap, called=self.called) for tap in self.taps}
-        # The same functions at every call, so that torch.compile does not compile again.
-        self._hooks = {tap: self._hook(tap) for tap in self.taps}
+        # The same functions at every call: by them torch.compile knows its own graph again.
+        self._hooks = {tap: self._hook(tap, self._modules[tap]) for tap in self.taps}
         self._seen: _Seen = {}
         compiled = any(map(is_compiled, layers(network)))
         self._run = self._compiled() if self.taps and compiled else self._eager
@@ -266,16 +281,23 @@ class TappedNetwork:
             output, seen = self._run(*args, **kwargs)
         return Answer(output, {tap: self._only(tap, seen.get(tap, [])) for tap in self.taps}, self.task)
 
-    def _hook(self, tap: Tap) -> Callable[..., None]:
+    def _hook(self, tap: Tap, module: nn.Module) -> Callable[..., None]:
         def output(_module: nn.Module, _args: tuple[object, ...], value: object) -> None:
             self._record(tap, value)
 
         def input(_module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
             self._record(tap, args[0] if args else next(iter(kwargs.values()), None))
 
-        return output if tap.side == "output" else input
+        def copied_input(_module: nn.Module, args: tuple[Tensor, ...], _kwargs: dict[str, object]) -> None:
+            self._record(tap, args[0].clone())  # the module is about to write into it
+
+        if tap.side == "output":
+            return output
+        return copied_input if overwrites_input(module) else input
 
     def _record(self, tap: Tap, value: object) -> None:
+        if tap.form and isinstance(value, Tensor):
+            value = forms.read(value, tap.form)
         self._seen.setdefault(tap, []).append((value, _version(value)))
         if self.cut and len(self._seen) == len(self.taps):
             raise _Reached
@@ -323,9 +345,15 @@ class TappedNetwork:
         if version is not None and version != value._version:
             raise UserError(
                 f"{self.called}: the value of tap {str(tap)!r} is overwritten in place by what follows "
-                "(as ReLU(inplace=True) and += do): tap the module after it, or build that with inplace=False"
+                "(as ReLU(inplace=True) and += do): tap the module after it or its input, or build that with "
+                "inplace=False"
             )
         return value
+
+
+def overwrites_input(module: nn.Module) -> bool:
+    """Whether a module writes into what it is given, as ``ReLU(inplace=True)`` does."""
+    return getattr(module, "inplace", False) is True and not list(module.children())
 
 
 def _version(value: object) -> int | None:

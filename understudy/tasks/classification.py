@@ -29,8 +29,18 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.
     >>> cross_entropy(torch.zeros(1, 2), torch.tensor([0]))
     tensor([0.6931])
     """
+    require_classes(logits, dim=min(1, logits.ndim - 1))
     target = wide(labels) if labels.is_floating_point() else labels
     return F.cross_entropy(wide(logits), target, reduction="none", label_smoothing=label_smoothing)
+
+
+def require_classes(logits: Tensor, dim: int = -1) -> None:
+    """At least two class scores: the softmax of a single one is 1 whatever it is, and trains nothing."""
+    if logits.shape[dim] < 2:
+        raise UserError(
+            f"logits of shape {tuple(logits.shape)} are a single score, whose softmax is always 1: give two classes, "
+            "or compare single numbers by 'logit-regression' or 'outputs' (a yes or no: the task 'multilabel')"
+        )
 
 
 @dataclass(frozen=True)

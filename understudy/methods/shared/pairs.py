@@ -1,6 +1,6 @@
 """Code for terms on pairs of taps: base classes, connectors between two taps, vectors of maps."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
@@ -121,6 +121,19 @@ def halved_backwards(values: Iterable[Tensor]) -> Tensor:
 def is_rectified(value: Tensor) -> bool:
     """Whether a traced value is the output of a ReLU: no value is negative."""
     return not bool((value < 0).any())
+
+
+def after_relu(pairs: tuple[str, ...], shapes: Shapes, *, student: bool) -> Iterator[str]:
+    """A remark for taps that read what a ReLU has cut, where a method reads what comes before."""
+    sides = [("teacher", shapes.teacher, [pair.teacher for pair in parsed(pairs)])]
+    if student:
+        sides.append(("student", shapes.student, [pair.student for pair in parsed(pairs)]))
+    for called, answer, taps in sides:
+        if cut := [str(tap) for tap in taps if answer[tap].ndim > 2 and is_rectified(answer[tap])]:
+            yield (
+                f"of the {called} it reads {', '.join(map(repr, cut))} after the ReLU, the published method before: "
+                "name a '...relu:input' or a batch norm if the network has one"
+            )
 
 
 def connector(student: Tensor, teacher: Tensor) -> nn.Module:
