@@ -1,26 +1,46 @@
 """Bounds of settings, as annotations: recipes are checked by them (with pydantic, which is slow to import).
 
 What is made in Python is checked by the same annotations where it is first used (``check``), a user's own terms
-included: ``temperature: Positive = 4.0`` is all that a term has to say. NaN and infinity are in none of these bounds.
+included: ``temperature: Temperature = 4.0`` is all that a term has to say. No bound includes NaN or infinity, and each
+ends where numbers stop to have a meaning: the square of the largest one is still finite in float32.
 """
 
 import dataclasses
 import functools
-from math import inf
+from math import inf, isfinite
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from annotated_types import Interval as Interval
 
 from understudy.errors import UserError
+from understudy.printable import shown
 
-Finite = Annotated[float, Interval(gt=-inf, lt=inf)]
-Positive = Annotated[float, Interval(gt=0, lt=inf)]
-NonNegative = Annotated[float, Interval(ge=0, lt=inf)]
+LARGEST = 1e9
+MOST = 10**9  # of whole numbers
+MOST_EPOCHS = 1_000_000  # of a stage: each one's views are numbered from a new million
+
+Finite = Annotated[float, Interval(ge=-LARGEST, le=LARGEST)]
+Positive = Annotated[float, Interval(gt=0, le=LARGEST)]
+NonNegative = Annotated[float, Interval(ge=0, le=LARGEST)]
 Share = Annotated[float, Interval(ge=0, le=1)]
 PositiveShare = Annotated[float, Interval(gt=0, le=1)]
 ShareBelowOne = Annotated[float, Interval(ge=0, lt=1)]
-Count = Annotated[int, Interval(ge=1)]
-Whole = Annotated[int, Interval(ge=0)]
+ShareBetween = Annotated[float, Interval(gt=0, lt=1)]
+Measured = Annotated[float, Interval(ge=0, lt=inf)]  # a size of somebody's data, in whatever unit they have
+Temperature = Annotated[float, Interval(ge=1e-4, le=1e4)]  # logits divided by it, and its square, stay in float32
+Exponent = Annotated[float, Interval(gt=0, le=100)]
+Mark = Annotated[float, Interval(ge=0, le=MOST_EPOCHS)]  # a place in time: an epoch, or a share of all epochs
+Count = Annotated[int, Interval(ge=1, le=MOST)]
+Whole = Annotated[int, Interval(ge=0, le=MOST)]
+Epochs = Annotated[int, Interval(ge=1, le=MOST_EPOCHS)]
+Seed = Annotated[int, Interval(ge=0, lt=2**63)]  # as files and generators hold it
+Threads = Annotated[int, Interval(ge=1, le=1024)]
+Processes = Annotated[int, Interval(ge=0, le=1024)]
+Layers = Annotated[int, Interval(ge=1, le=10_000)]  # of a network: a stack of modules
+Width = Annotated[int, Interval(ge=1, le=1_000_000)]  # of a layer: its features or channels
+Pieces = Annotated[int, Interval(ge=1, le=1_000)]  # of a maxout unit
+Stride = Annotated[int, Interval(ge=1, le=100)]
+Pixels = Annotated[int, Interval(ge=1, le=100_000)]  # the side of an image, or the length of a text
 
 _OBJECTS = ("model_attributes_type", "dataclass_type")  # what pydantic says where a description is expected
 STRICT = {"extra": "forbid"}  # a description's configuration: it takes no key that it does not know
@@ -46,7 +66,7 @@ def check(description: Any, called: str) -> None:
     for name, hint in _checked(type(description)).items():
         value = getattr(description, name)
         if reason := wrong(hint, value):
-            raise UserError(f"{called}.{name} = {value!r}: {reason}")
+            raise UserError(f"{called}.{name} = {shown(value)}: {reason}")
         check(value, f"{called}.{name}")
 
 
@@ -69,6 +89,8 @@ def _invalid(hint: Any, value: Any) -> str | None:
         return None
     except ValidationError as error:
         first = error.errors()[0]
+        if isinstance(first["input"], float) and not isfinite(first["input"]):
+            return "a finite number is expected"
         return "an object belongs here" if first["type"] in _OBJECTS else str(first["msg"])
     return None
 

@@ -2,9 +2,12 @@
 
 import re
 
+import click
 import typer
 
+from understudy.bounds import LARGEST
 from understudy.measure import Budget
+from understudy.printable import shown
 from understudy.tasks import Figure
 
 _WRITTEN = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-zµ%]*)\s*", re.IGNORECASE)
@@ -12,6 +15,16 @@ _MILLISECONDS = {"": 1.0, "ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3}
 _BYTES = {"": 1.0, "b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30}
 _SHARES = {"": 0.01, "%": 0.01}
 _NUMBERS = {"": 1.0}
+
+
+class Between(click.FloatRange):
+    """A number of an option, from ``min`` to ``max``; NaN lies between no two numbers."""
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if number != number:
+            self.fail(f"{value} is no number", param, ctx)
+        return number
 
 
 def budget(latency: str | None, size: str | None) -> Budget:
@@ -41,6 +54,9 @@ def _value(option: str, *, size_of: str | None, units: dict[str, float], example
     if written is None or written[2].lower() not in units:
         known = ", ".join(unit for unit in units if unit)
         raise typer.BadParameter(
-            f"{size_of!r}: write a number and a unit ({known}), as in {example}", param_hint=option
+            f"{shown(size_of)}: write a number and a unit ({known}), as in {example}", param_hint=option
         )
-    return float(written[1]) * units[written[2].lower()]
+    number = float(written[1]) * units[written[2].lower()]
+    if number > LARGEST * LARGEST:
+        raise typer.BadParameter(f"{shown(size_of)} is too large a number", param_hint=option)
+    return number

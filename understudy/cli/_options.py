@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
+from understudy.bounds import LARGEST
+from understudy.cli._bounds import Between
 from understudy.plans import TrainingCache
 from understudy.plans.cache import ENVIRONMENT
 
@@ -54,7 +56,9 @@ class ReadOptions:
 class TrainOptions(ReadOptions):
     """How the trainings of a recipe are begun, and where finished ones are kept."""
 
-    seconds: Annotated[float, typer.Option("--checkpoint-seconds", min=0, help="Between two checkpoints.")] = 20.0
+    seconds: Annotated[
+        float, typer.Option("--checkpoint-seconds", click_type=Between(0, LARGEST), help="Between two checkpoints.")
+    ] = 20.0
     check: Annotated[bool, typer.Option(help="Run the pre-flight check first.")] = True
     cache: Annotated[
         Path | None,
@@ -76,6 +80,7 @@ class RunOptions(TrainOptions):
         int | None,
         typer.Option(
             min=1,
+            max=1024,
             help="Trainings at once, each in a process of its own. [default: as many as the cores of a CPU are worth; "
             "1 on an accelerator; together: 8; ray: as many as the cluster has room for]",
             show_default=False,

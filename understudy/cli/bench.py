@@ -15,6 +15,8 @@ from understudy import recipe as recipes
 from understudy.answers import StoredAnswers
 from understudy.bench.choose import CHOOSABLE, Choice, choose
 from understudy.bench.steps import StepCost, step_cost
+from understudy.bounds import LARGEST
+from understudy.cli._bounds import Between
 from understudy.cli._live import Live
 from understudy.cli._options import ReadOptions, RecipeArgument, with_options
 from understudy.cli._run import one_by_one
@@ -35,7 +37,10 @@ def bench(
     recipe: RecipeArgument,
     method: Annotated[str | None, typer.Option(help="Only this method of the recipe.", show_default=False)] = None,
     seconds: Annotated[
-        float, typer.Option(min=0, help="To measure for, in each stage; with --choose, in each comparison.")
+        float,
+        typer.Option(
+            click_type=Between(0, LARGEST), help="To measure for, in each stage; with --choose, in each comparison."
+        ),
     ] = 5.0,
     choosing: Annotated[
         bool, typer.Option("--choose", help="Measure which settings are the fastest, and print them as [settings].")

@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
+from understudy.bounds import MOST
 from understudy.cli._options import JsonOption, StudentTrustOption
-from understudy.cli._shared import confirmed, out, print_json
+from understudy.cli._shared import confirmed, err, out, print_json
 from understudy.shipping.predict import Prediction
 from understudy.shipping.predict import predict as predicted
 
@@ -14,8 +15,8 @@ from understudy.shipping.predict import predict as predicted
 def predict(
     student: Annotated[Path, typer.Argument(help="A run folder, or an exported file.", show_default=False)],
     images: Annotated[list[str], typer.Argument(help="Files, folders, patterns.", show_default=False)],
-    top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 3,
-    batch: Annotated[int, typer.Option(min=1, help="Images that are answered at once.")] = 32,
+    top: Annotated[int, typer.Option(min=1, max=MOST, help="How many classes to name.")] = 3,
+    batch: Annotated[int, typer.Option(min=1, max=1_000_000, help="Images that are answered at once.")] = 32,
     trust: StudentTrustOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -28,7 +29,7 @@ def predict(
         print_json([_plain(prediction) for prediction in found])
     for prediction in found:
         if prediction.problem is not None:
-            typer.echo(f"understudy: {prediction.problem}", err=True)
+            err.print(f"understudy: {prediction.problem}", highlight=False, soft_wrap=True)
         elif not json:
             _tell(prediction)
     if any(prediction.problem is not None for prediction in found):

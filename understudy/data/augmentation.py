@@ -5,13 +5,14 @@ for bit, mixing shares up to the last bit of the device's arithmetic.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from understudy import randomness
+from understudy.bounds import STRICT, Interval, NonNegative
 from understudy.errors import UserError
 from understudy.tasks.task import Moves
 
@@ -38,16 +39,17 @@ class Augmentation:
     Augmentation(shift=4, flip=True, cutout=0, mixup=0.0)
     """
 
-    shift: int = 0
+    shift: Annotated[int, Interval(ge=0, le=100_000)] = 0
     flip: bool = False
-    cutout: int = 0
-    mixup: float = 0.0
+    cutout: Annotated[int, Interval(ge=0, le=100_000)] = 0
+    mixup: NonNegative = 0.0
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     def __post_init__(self) -> None:
-        if min(self.shift, self.cutout, self.mixup) < 0:
-            raise UserError(f"views must not be negative: {self}")
+        for name in ("shift", "cutout", "mixup"):
+            if not getattr(self, name) >= 0:  # NaN, too
+                raise UserError(f"augmentation.{name} = {getattr(self, name)!r}: must not be negative")
 
     def partners(self, seed: int, epoch: int, ids: Tensor, pool: Tensor) -> Tensor | None:
         """The sample that each one is mixed with, drawn from ``pool``; None without mixup."""

@@ -16,6 +16,7 @@ from understudy.data.parts import Data, Part, channel_statistics, split
 from understudy.data.sources import InMemory, Source
 from understudy.errors import UserError, did_you_mean
 from understudy.nested import Shape
+from understudy.printable import shown
 from understudy.tasks import Classification, Task
 
 MEMORY_LIMIT = 512 * 1024**2  # bytes; larger sets are streamed by worker processes
@@ -158,8 +159,8 @@ class DataSet(Generic[S]):
             for entry in error.errors():
                 message = str(entry["msg"])
                 missing = entry["type"] in ("missing", "missing_argument")
-                shown = f"{message[0].lower()}{message[1:]} (it is {entry['input']!r})"
-                reasons.setdefault(str(entry["loc"][0]), "it must be given" if missing else shown)
+                reason = f"{message[0].lower()}{message[1:]} (it is {shown(entry['input'])})"
+                reasons.setdefault(str(entry["loc"][0]), "it must be given" if missing else reason)
             return reasons
 
 

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from understudy import nested, randomness
+from understudy.bounds import MOST
 from understudy.data.augmentation import PLAIN, Augmentation, Draw, mixed
 from understudy.data.sources import InMemory, Source
 from understudy.errors import UserError
 from understudy.nested import Nested
+from understudy.printable import shown
 from understudy.tasks.task import Task
 
 _STREAMED_SAMPLE = 1024  # images that stand for all where reading all would take long
@@ -202,6 +204,8 @@ def split(
 
     ``strata`` are numbers from 0, one for each sample; each number's share is the same in both parts.
     """
+    if not 0 <= seed < 2**63:
+        raise UserError(f"seed = {shown(seed)}: give a whole number from 0 to 2^63")
     ids = torch.arange(len(source))
     count = _validation_count(validation, len(source))
     if count == 0:
@@ -211,8 +215,8 @@ def split(
 
 
 def _validation_count(validation: int | float, samples: int) -> int:
-    if validation < 0 or (validation != int(validation) and validation >= 1):
-        raise UserError(f"validation = {validation}: give a number of samples, or a share between 0 and 1")
+    if not 0 <= validation <= MOST or (validation >= 1 and validation != int(validation)):
+        raise UserError(f"validation = {shown(validation)}: give a number of samples, or a share between 0 and 1")
     count = max(1, round(validation * samples)) if 0 < validation < 1 else int(validation)
     if count >= samples:
         raise UserError(f"validation = {validation}: of {samples} training samples, that leaves nothing to train on")

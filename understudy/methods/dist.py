@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.bounds import NonNegative, Positive
+from understudy.bounds import NonNegative, Temperature
 from understudy.methods.method import one_stage
 from understudy.methods.shared.logits import LogitTerm, check_same
 from understudy.objective.term import Reading
@@ -74,7 +74,7 @@ class DIST(LogitTerm):
 
     beta: NonNegative = 2.0
     gamma: NonNegative = 2.0
-    temperature: Positive = 4.0
+    temperature: Temperature = 4.0
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         return dist(

@@ -5,13 +5,13 @@ Weight: 50 is that of CRD's benchmark. The paper's is lambda / 2, with lambda 50
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.bounds import Count, Finite, Positive
+from understudy.bounds import Finite, Interval, Positive
 from understudy.methods.method import one_stage
 from understudy.methods.shared.maps import on_common_grid, products, require_known
 from understudy.methods.shared.pairs import MapsTerm
@@ -88,7 +88,7 @@ class NST(MapsTerm):
     """
 
     kernel: Kernel = "polynomial"
-    degree: Count = 2
+    degree: Annotated[int, Interval(ge=1, le=100)] = 2
     offset: Finite = 0.0
     variance: Positive | None = None
 

@@ -5,11 +5,11 @@ Reference: Chen et al., "Knowledge distillation with the reused teacher classifi
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor, nn
 
-from understudy.bounds import Count, NonNegative
+from understudy.bounds import Interval, NonNegative
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.methods.method import Method
@@ -64,7 +64,7 @@ class SimKD(MapsTerm):
     SimKD(maps='layer3 -> layer3', factor=4)
     """
 
-    factor: Count = 2
+    factor: Annotated[int, Interval(ge=1, le=1_000)] = 2
     projected: bool = False
 
     def build(self, shapes: Shapes) -> nn.Module | None:
@@ -89,7 +89,7 @@ def _stages(
     heads: str,
     weight: NonNegative = 10.0,
     label_weight: NonNegative = 0.0,
-    factor: Count = 2,
+    factor: Annotated[int, Interval(ge=1, le=1_000)] = 2,
 ) -> list[Stage]:
     """The last features become the teacher's, whose classifier answers: ``SimKD``.
 

@@ -16,6 +16,9 @@ from understudy.errors import UserError, did_you_mean
 from understudy.models import outside
 from understudy.models.families import FAMILIES
 from understudy.models.family import Family
+from understudy.printable import shown
+
+_OF_DATA = ("classes", "channels", "size")  # what a network takes from the data, where its settings do not say it
 
 
 def names() -> list[tuple[str, str]]:
@@ -55,7 +58,7 @@ def build(
     data = {"classes": classes, "channels": channels, "size": size}
     for key, value in data.items():
         if value is not None and value < 1:
-            raise UserError(f"network {name!r}: {key} is a number above 0, not {value}")
+            raise UserError(f"network {name!r}: {key} is a number above 0, not {shown(value)}")
     if ":" in name:
         network = outside.build(name, data, settings, trusted)
         if outside.is_library(name):
@@ -63,15 +66,33 @@ def build(
             network.__dict__["built_as"] = NetworkSpec(name, {**settings, **given})
         return network
     family, words = family_of(name)
+    _refuse_unknown(name, family, words, settings)
     parameters = inspect.signature(family.make).parameters
-    known = [key for key in parameters if key not in words and key not in data]
-    for key in settings:
-        if key not in known:
-            raise UserError(f"network {name!r} has no setting {key!r}{did_you_mean(key, known)}")
     given = {key: value for key, value in data.items() if value is not None and key in parameters}
     network = family.make(**_checked(family.make, {**words, **given, **settings}, f"network {name!r}"))
     network.__dict__["built_as"] = NetworkSpec(name, {**settings, **given})  # so that it can be described
     return network
+
+
+def check(name: str, settings: Mapping[str, Any]) -> None:
+    """A ``UserError`` for a name or a setting that no family of this package or a plugin takes, without building it.
+
+    >>> check("resnet8", {"widths": [4, 8, 16]})
+    """
+    if ":" in name:
+        return
+    family, words = family_of(name)
+    own = {key: value for key, value in settings.items() if key not in _OF_DATA}
+    _refuse_unknown(name, family, words, own)
+    _checked(family.make, {**words, **own}, f"network {name!r}")
+
+
+def _refuse_unknown(name: str, family: Family, words: Mapping[str, str], settings: Mapping[str, Any]) -> None:
+    parameters = inspect.signature(family.make).parameters
+    known = [key for key in parameters if key not in words and key not in _OF_DATA]
+    for key in settings:
+        if key not in known:
+            raise UserError(f"network {name!r} has no setting {key!r}{did_you_mean(key, known)}")
 
 
 def resolved(
@@ -111,14 +132,14 @@ def _checked(function: Callable[..., Any], arguments: Mapping[str, Any], called:
     """The arguments as the function's annotations want them (a list becomes a tuple), or what is wrong with one."""
     from pydantic import TypeAdapter, ValidationError  # late: it takes longer to import than all of this package
 
-    types = get_type_hints(function)
+    types = get_type_hints(function, include_extras=True)
 
     def checked(key: str, value: Any) -> Any:
         try:
             return TypeAdapter(types[key]).validate_python(value)
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
-            raise UserError(f"{called}: {key} = {value!r}: {reason[0].lower()}{reason[1:]}") from None
+            raise UserError(f"{called}: {key} = {shown(value)}: {reason[0].lower()}{reason[1:]}") from None
 
     return {key: checked(key, value) for key, value in arguments.items()}
 

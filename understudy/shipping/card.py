@@ -20,8 +20,9 @@ from understudy.files import sha256, write_atomically
 from understudy.models import student as product
 from understudy.models.description import Description
 from understudy.plans.entry import RESULT
+from understudy.printable import printable
 from understudy.report import render, tables
-from understudy.report.format import count, memory, plural, printable
+from understudy.report.format import count, memory, plural
 from understudy.report.reading import read_result
 from understudy.report.render import markdown_text
 from understudy.runs.records import Method, ProofRecord, Result, Row

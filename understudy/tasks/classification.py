@@ -11,11 +11,14 @@ from torch import Tensor
 from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.precision import wide
+from understudy.printable import shown
 from understudy.tasks import class_scores
 from understudy.tasks.task import Differing, Figure, Meter, Numbers, Task, Told, Values, only
 
 LOGITS = "logits"
 FEW = 5  # classes: up to so many, the first five choices are all there are
+MANY_CLASSES = 1_000  # labels that the targets name may go so far, even where there are fewer samples
+MOST_CLASSES = 1_000_000
 AGREEMENT = 0.99  # of the first choices of a network made cheaper with those before, one sample apart
 DIVERGENCE = 0.05  # the largest KL (nats, at temperature 1) of an answer of a network made cheaper
 PICTURES = {"student": 16, "teacher": 8, "both": 8}  # samples of each kind of error that are shown
@@ -59,6 +62,13 @@ class Classification(Task):
         if names is None:
             targets = _one_tensor(targets)
             names = int(targets.max()) + 1 if len(targets) else 0
+            if names > max(MANY_CLASSES, len(targets)):
+                raise UserError(
+                    f"the largest label is {names - 1:,}, which makes more classes than there are samples "
+                    f"({len(targets):,}): number the labels from 0, or say how many classes there are (classes=...)"
+                )
+        if isinstance(names, int) and not 0 <= names <= MOST_CLASSES:
+            raise UserError(f"classes = {shown(names)}: give a whole number from 1 to {MOST_CLASSES:,}")
         return cls(tuple(map(str, range(names))) if isinstance(names, int) else tuple(names), **settings)
 
     @property

@@ -4,12 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from annotated_types import Ge
 from torch import Tensor
 
+from understudy.bounds import Pixels
 from understudy.data.dataset import MEMORY_LIMIT, Access, Contents, DataSet
 from understudy.data.images import SUFFIXES, decoded, dimensions
 from understudy.data.sources import InMemory, Source, Streamed
@@ -44,7 +44,7 @@ class Settings:
         classes: the class folders in the order of the class numbers; by default in the order of their names.
     """
 
-    size: Annotated[int, Ge(1)] | None = None
+    size: Pixels | None = None
     channels: Literal[1, 3] = 3
     classes: tuple[str, ...] | None = None
 

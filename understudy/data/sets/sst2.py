@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import torch
 
-from understudy.bounds import Interval
+from understudy.bounds import Count, Interval
 from understudy.data.dataset import Access, Contents, DataSet
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
@@ -29,10 +29,10 @@ class SST2Settings:
         least: how often a word stands in the training part at least, to have an id of its own.
     """
 
-    length: Annotated[int, Interval(ge=3)] = 40
+    length: Annotated[int, Interval(ge=3, le=100_000)] = 40
     tokens: Literal["words", "wordpiece"] = "words"
     vocabulary: str | None = None
-    least: Annotated[int, Interval(ge=1)] = 2
+    least: Count = 2
 
 
 def read(settings: SST2Settings, access: Access) -> Contents:

@@ -10,6 +10,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from understudy.bounds import Layers, Stride, Width
 from understudy.errors import UserError
 from understudy.models.family import Family
 
@@ -93,13 +94,13 @@ class ResNet(nn.Module):
 
 
 def resnet(
-    depth: int,
+    depth: Layers,
     *,
-    classes: int = 10,
-    channels: int = 3,
-    widths: tuple[int, ...] = (16, 32, 64),
+    classes: Width = 10,
+    channels: Width = 3,
+    widths: tuple[Width, ...] = (16, 32, 64),
     shortcut: Shortcut = "B",
-    stem_stride: int = 1,
+    stem_stride: Stride = 1,
 ) -> nn.Module:
     """A CIFAR ResNet of any image size.
 
@@ -127,14 +128,14 @@ def resnet(
 
 def resnet_of_blocks(
     *,
-    blocks: tuple[int, ...] = (2, 2, 2),
-    widths: tuple[int, ...] = (16, 32, 64),
-    strides: tuple[int, ...] = (1, 2, 2),
-    classes: int = 10,
-    channels: int = 3,
+    blocks: tuple[Layers, ...] = (2, 2, 2),
+    widths: tuple[Width, ...] = (16, 32, 64),
+    strides: tuple[Stride, ...] = (1, 2, 2),
+    classes: Width = 10,
+    channels: Width = 3,
     shortcut: Shortcut = "B",
-    stem: int = 16,
-    stem_stride: int = 1,
+    stem: Width = 16,
+    stem_stride: Stride = 1,
 ) -> nn.Module:
     """A ResNet with as many blocks in each stage as you say.
 
