@@ -2,13 +2,15 @@
 
 Four levels, each usable without those above it: ``losses`` (pure functions), terms and ``Objective`` (in your own
 loop), ``distill`` (any teacher, any student, one call), and recipes on the command line.
+
+Every name is imported when it is first used, so ``import understudy`` does not import PyTorch.
 """
 
 __version__ = "0.1.0"
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # what the names are; each is imported when it is first used
+if TYPE_CHECKING:
     from understudy import data as data
     from understudy import losses as losses
     from understudy import methods as methods
@@ -41,40 +43,43 @@ if TYPE_CHECKING:  # what the names are; each is imported when it is first used
     from understudy.training.callbacks import Callback as Callback
     from understudy.training.callbacks import PrintEpochs as PrintEpochs
 else:
-    _HOMES = {
-        "understudy.answers": "StoredAnswers",
-        "understudy.config": "optimizers schedules",
-        "understudy.config.settings": "Settings",
-        "understudy.config.stage": "Stage",
-        "understudy.config.train": "TrainConfig",
-        "understudy.data": "Augmentation",
-        "understudy.errors": "UserError",
-        "understudy.models.student": "load",
-        "understudy.objective": "Objective Outcome",
-        "understudy.objective.balance": "balanced",
-        "understudy.objective.term": "Reading Reads Term",
-        "understudy.objective.weights": "auto linear step",
-        "understudy.runs.distill": "Distilled distill",
-        "understudy.taps": "Pair Tap TappedNetwork",
-        "understudy.training.callbacks": "Callback PrintEpochs",
+    from understudy.lazy import lazily
+
+    _PLACES = {  # the same names: a module, or a name of it
+        "Augmentation": "understudy.data:Augmentation",
+        "Callback": "understudy.training.callbacks:Callback",
+        "Distilled": "understudy.runs.distill:Distilled",
+        "Objective": "understudy.objective:Objective",
+        "Outcome": "understudy.objective:Outcome",
+        "Pair": "understudy.taps:Pair",
+        "PrintEpochs": "understudy.training.callbacks:PrintEpochs",
+        "Reading": "understudy.objective.term:Reading",
+        "Reads": "understudy.objective.term:Reads",
+        "Settings": "understudy.config.settings:Settings",
+        "Stage": "understudy.config.stage:Stage",
+        "StoredAnswers": "understudy.answers:StoredAnswers",
+        "Tap": "understudy.taps:Tap",
+        "TappedNetwork": "understudy.taps:TappedNetwork",
+        "Term": "understudy.objective.term:Term",
+        "TrainConfig": "understudy.config.train:TrainConfig",
+        "UserError": "understudy.errors:UserError",
+        "auto": "understudy.objective.weights:auto",
+        "balanced": "understudy.objective.balance:balanced",
+        "data": "understudy.data",
+        "distill": "understudy.runs.distill:distill",
+        "linear": "understudy.objective.weights:linear",
+        "load": "understudy.models.student:load",
+        "losses": "understudy.losses",
+        "methods": "understudy.methods",
+        "models": "understudy.models",
+        "optimizers": "understudy.config.optimizers",
+        "schedules": "understudy.config.schedules",
+        "step": "understudy.objective.weights:step",
+        "tasks": "understudy.tasks",
+        "terms": "understudy.terms",
     }
-    _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
-    _PACKAGES = ("data", "losses", "methods", "models", "tasks", "terms")
-
-    def __getattr__(name: str) -> object:
-        """A public name, or a package below this one, imported now: PyTorch alone takes a second."""
-        from importlib import import_module, util
-
-        if name in _HOME:
-            home = import_module(_HOME[name])
-            value = getattr(home, name, None)
-            value = import_module(f"{home.__name__}.{name}") if value is None else value
-        elif not name.startswith("__") and util.find_spec(f"{__name__}.{name}"):
-            value = import_module(f"{__name__}.{name}")
-        else:
-            raise AttributeError(f"module 'understudy' has no attribute {name!r}")
-        globals()[name] = value
-        return value
+    __all__ = sorted(_PLACES)
+    __getattr__ = lazily(__name__, _PLACES)
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *_HOME, *_PACKAGES})
+        return sorted({*globals(), *_PLACES})

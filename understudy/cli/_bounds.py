@@ -1,14 +1,17 @@
 """Bounds as people write them: 3ms, 2MB, 90%."""
 
 import re
+from typing import TYPE_CHECKING
 
 import click
 import typer
 
 from understudy.bounds import LARGEST
-from understudy.measure import Budget
 from understudy.printable import shown
-from understudy.tasks import Figure
+
+if TYPE_CHECKING:
+    from understudy.measure import Budget
+    from understudy.tasks import Figure
 
 _WRITTEN = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-zµ%]*)\s*", re.IGNORECASE)
 _MILLISECONDS = {"": 1.0, "ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3}
@@ -27,14 +30,16 @@ class Between(click.FloatRange):
         return number
 
 
-def budget(latency: str | None, size: str | None) -> Budget:
+def budget(latency: str | None, size: str | None) -> "Budget":
     """The bounds of what a student may cost."""
+    from understudy.measure import Budget
+
     most = _value("--max-latency", size_of=latency, units=_MILLISECONDS, example="3ms")
     held = _value("--max-size", size_of=size, units=_BYTES, example="2MB")
     return Budget(most, None if held is None else int(held))
 
 
-def value(reach: str | None, figure: Figure) -> float | None:
+def value(reach: str | None, figure: "Figure") -> float | None:
     """What the first figure must reach; shares are written in percent."""
     share = figure.unit == "share"
     bound = _value("--reach", size_of=reach, units=_SHARES if share else _NUMBERS, example="90" if share else "0.05")

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -13,8 +13,9 @@ from rich.segment import Segment
 from rich.text import Text
 
 from understudy.printable import printable
-from understudy.training.preflight import Finding
-from understudy.training.records import File
+
+if TYPE_CHECKING:
+    from understudy.training.preflight import Finding
 
 
 class Terminal(Console):
@@ -56,7 +57,7 @@ def confirmed(student: Path, trust: Sequence[str] | None) -> list[str]:
 
 def print_json(content: Any) -> None:
     """A record as its file holds it, or any other plain values."""
-    text = content.text() if isinstance(content, File) else json.dumps(content, indent=2) + "\n"
+    text = json.dumps(content, indent=2) + "\n" if isinstance(content, (list, dict)) else content.text()
     typer.echo(text if text.isascii() else json_text(text), nl=False)
 
 
@@ -65,7 +66,7 @@ def json_text(text: str) -> str:
     return "".join(c if printable(c) == c else json.dumps(c)[1:-1] for c in text)
 
 
-def print_findings(findings: Sequence[Finding], console: Console) -> None:
+def print_findings(findings: "Sequence[Finding]", console: Console) -> None:
     for finding in findings:
         # In one go: a live display that redraws itself in between would wipe out what came before it.
         told = f"{_MARKS[finding.level]} {escape(finding.subject)}: {escape(finding.text)}"

@@ -1,7 +1,7 @@
-"""What a forward pass holds beside the weights: the peak of its live activations."""
+"""The peak memory of a forward pass beside the weights: its live activations."""
 
 import weakref
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +15,9 @@ from understudy.taps import call
 
 
 def activation_bytes(network: nn.Module, example: Nested) -> int:
-    """The most bytes that are alive at once while one sample is answered: the input, and what each layer hands on.
+    """The largest number of bytes alive at once in the forward pass of one sample: the input and the activations.
 
-    Counted from the tensors of the forward pass on any device; the work space of kernels is not among them.
+    Counted from the tensors of the forward pass, on any device; the workspaces of kernels are not included.
     """
     sample = nested.each(torch.clone, nested.chosen(example, slice(1)))
     held = [*network.parameters(), *network.buffers()]
@@ -28,18 +28,24 @@ def activation_bytes(network: nn.Module, example: Nested) -> int:
 
 
 class _Live(TorchDispatchMode):
-    """Follows every storage from the operation that made it to its end."""
+    """Tracks the lifetime of every storage that an operation makes."""
 
     def __init__(self, held: list[Tensor], given: Nested):
         super().__init__()
         self.alive: int = 0
         self.peak: int = 0
         self.held = {tensor.untyped_storage()._cdata for tensor in held}
-        self.seen: dict[int, Any] = {}
+        self.seen: dict[int, weakref.ref[torch.UntypedStorage]] = {}
         for tensor in nested.tensors(given):
             self._see(tensor)
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
         made = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(made):
             if isinstance(leaf, Tensor):
@@ -52,7 +58,7 @@ class _Live(TorchDispatchMode):
         if key in self.held or key in self.seen:
             return
 
-        def ends(_: Any) -> None:
+        def ends(_: object) -> None:
             self.alive -= size
             self.seen.pop(key, None)
 

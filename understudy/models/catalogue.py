@@ -8,7 +8,7 @@ code, which is imported only if the user named the module.
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_type_hints
+from typing import get_type_hints
 
 from torch import nn
 
@@ -38,7 +38,7 @@ def build(
     channels: int | None = None,
     size: int | None = None,
     trusted: Collection[str] = (),
-    **settings: Any,
+    **settings: object,
 ) -> nn.Module:
     """The network called ``name``, with fresh weights.
 
@@ -74,7 +74,7 @@ def build(
     return network
 
 
-def check(name: str, settings: Mapping[str, Any]) -> None:
+def check(name: str, settings: Mapping[str, object]) -> None:
     """A ``UserError`` for a name or a setting that no family of this package or a plugin takes, without building it.
 
     >>> check("resnet8", {"widths": [4, 8, 16]})
@@ -87,7 +87,7 @@ def check(name: str, settings: Mapping[str, Any]) -> None:
     _checked(family.make, {**words, **own}, f"network {name!r}")
 
 
-def _refuse_unknown(name: str, family: Family, words: Mapping[str, str], settings: Mapping[str, Any]) -> None:
+def _refuse_unknown(name: str, family: Family, words: Mapping[str, str], settings: Mapping[str, object]) -> None:
     parameters = inspect.signature(family.make).parameters
     known = [key for key in parameters if key not in words and key not in _OF_DATA]
     for key in settings:
@@ -96,8 +96,8 @@ def _refuse_unknown(name: str, family: Family, words: Mapping[str, str], setting
 
 
 def resolved(
-    name: str, settings: Mapping[str, Any], classes: int, channels: int, size: int
-) -> tuple[str, dict[str, Any]]:
+    name: str, settings: Mapping[str, object], classes: int, channels: int, size: int
+) -> tuple[str, dict[str, object]]:
     """Name and every setting with which ``NetworkSpec.build`` would make a network, defaults included."""
     data = {"classes": classes, "channels": channels, "size": size}
     if ":" in name:
@@ -128,13 +128,13 @@ def candidates(name: str) -> list[Family]:
     return [FAMILIES[known] for known in FAMILIES.names() if name.startswith(known.partition("<")[0])]
 
 
-def _checked(function: Callable[..., Any], arguments: Mapping[str, Any], called: str) -> dict[str, Any]:
+def _checked(function: Callable[..., object], arguments: Mapping[str, object], called: str) -> dict[str, object]:
     """The arguments as the function's annotations want them (a list becomes a tuple), or what is wrong with one."""
     from pydantic import TypeAdapter, ValidationError  # late: it takes longer to import than all of this package
 
     types = get_type_hints(function, include_extras=True)
 
-    def checked(key: str, value: Any) -> Any:
+    def checked(key: str, value: object) -> object:
         try:
             return TypeAdapter(types[key]).validate_python(value)
         except ValidationError as error:
@@ -153,7 +153,7 @@ class NetworkSpec:
     """
 
     name: str
-    settings: dict[str, Any] = field(default_factory=dict, hash=False)
+    settings: dict[str, object] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if "trusted" in self.settings:
@@ -168,7 +168,8 @@ class NetworkSpec:
     ) -> nn.Module:
         """A new network; what the settings say about classes, channels and size goes first."""
         data = {"classes": classes, "channels": channels, "size": size}
-        return build(self.name, trusted=trusted, **{**data, **self.settings})
+        make: Callable[..., nn.Module] = build
+        return make(self.name, trusted=trusted, **{**data, **self.settings})
 
     def __str__(self) -> str:
         return ", ".join([self.name, *(f"{key}={value}" for key, value in self.settings.items())])

@@ -1,7 +1,7 @@
 """What a student's description may say: how to rebuild it, what goes in, what comes out."""
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,7 +19,7 @@ class Named(_Table):
     """A network by name and settings."""
 
     name: str
-    settings: dict[str, Any] = Field(default_factory=dict)
+    settings: dict[str, object] = Field(default_factory=dict)
 
 
 class Input(_Table):
@@ -35,11 +35,11 @@ class Description(_Table):
 
     network: Named | None
     own_class: str = Field(alias="class")
-    front: dict[str, Any] | None
-    graft: dict[str, Any] | None = None  # what of its teacher it took over
+    front: dict[str, object] | None
+    graft: dict[str, object] | None = None  # what of its teacher it took over
     input: Input
     classes: Annotated[tuple[str, ...], Field(min_length=1)]  # what the outputs are called
-    task_described: dict[str, Any] | None = Field(default=None, alias="task")  # name and settings of the task
+    task_described: dict[str, object] | None = Field(default=None, alias="task")  # name and settings of the task
     format: Literal[1]
 
     @property

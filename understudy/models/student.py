@@ -3,7 +3,7 @@
 import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import safetensors.torch
 import torch
@@ -26,7 +26,7 @@ FORMAT = 1
 
 def describe(
     network: nn.Module, spec: NetworkSpec | None, shape: tuple[int, ...], task: Task | Sequence[str]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """How to rebuild a network: its name and settings, what stands before it, what goes in and what comes out."""
     task = task if isinstance(task, Task) else Classification(tuple(task))
     own = inner(network)
@@ -47,9 +47,9 @@ def describe(
     }
 
 
-def _input(shape: tuple[int, ...]) -> dict[str, Any]:
+def _input(shape: tuple[int, ...]) -> dict[str, object]:
     """What one sample is; of pictures also the order of the channels, and how one of any size becomes a sample."""
-    plain: dict[str, Any] = {"shape": list(shape), "range": [0.0, 1.0]}
+    plain: dict[str, object] = {"shape": list(shape), "range": [0.0, 1.0]}
     pictures = len(shape) == 3 and shape[0] in COLOURS
     return plain | {"channels": COLOURS[shape[0]], "image": RULE} if pictures else plain
 
@@ -67,7 +67,7 @@ def _built_as(network: nn.Module) -> NetworkSpec | None:
         return spec if repr(fresh) == repr(network) else None
 
 
-def save(folder: Path, network: nn.Module, description: Mapping[str, Any], *, name: str = WEIGHTS) -> None:
+def save(folder: Path, network: nn.Module, description: Mapping[str, object], *, name: str = WEIGHTS) -> None:
     """Weights and description, each written whole or not at all; nothing is pickled."""
     save_weights(folder / name, network.state_dict())
     write_atomically(folder / DESCRIPTION, (json.dumps(description, indent=2) + "\n").encode())

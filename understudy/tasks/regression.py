@@ -1,8 +1,8 @@
 """Regression: plain numbers, and landmarks in images."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -47,11 +47,12 @@ class Regression(Task):
             raise UserError(f"task {self.name!r}: form is 'mse' or 'huber', and delta is above 0")
 
     @classmethod
-    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: Any) -> Self:
+    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: object) -> Self:
         values = _flat(targets)
         if names is None or isinstance(names, int) or len(names) != values.shape[1]:
             names = [f"value {number}" for number in range(values.shape[1])]
-        return cls(**{"names": tuple(names), "scales": _spread(values), **settings})
+        make: Callable[..., Self] = cls
+        return make(**{"names": tuple(names), "scales": _spread(values), **settings})
 
     @property
     def figures(self) -> tuple[Figure, ...]:
@@ -83,7 +84,7 @@ class Regression(Task):
         own, other = _flat(targets), _flat(partners)
         return torch.lerp(other, own, share.view(-1, 1).to(own.dtype))
 
-    def answer(self, output: Any) -> Values:
+    def answer(self, output: object) -> Values:
         found = output if isinstance(output, Tensor) else _first(output)
         return {VALUES: found.unsqueeze(1) if found.ndim == 1 else found.flatten(1)}
 
@@ -183,7 +184,7 @@ class Landmarks(Regression):
     moves_targets: ClassVar[bool] = True
 
     @classmethod
-    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: Any) -> Self:
+    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: object) -> Self:
         points = _points(targets)
         count = points.shape[1]
         if names is None or isinstance(names, int) or len(names) != count:
@@ -191,12 +192,13 @@ class Landmarks(Regression):
         pairs = {key: _tuples(settings[key]) for key in ("mirror", "between") if settings.get(key) is not None}
         settings = {**settings, **pairs}
         each = tuple(f"{name} {axis}" for name in names for axis in "xy")
-        task = cls(**{"names": each, "scales": _spread(points.flatten(1)), **settings})
+        make: Callable[..., Self] = cls
+        task = make(**{"names": each, "scales": _spread(points.flatten(1)), **settings})
         known = torch.isfinite(points)
         mean = torch.where(known, points, 0.0).sum(0) / known.sum(0).clamp_min(1)
         usual = task.errors_of(mean.expand_as(points).flatten(1), points)
         fields = {**task.settings, "usual": round(usual.nanmean().item(), 6)}
-        return cls(**fields)
+        return make(**fields)
 
     @property
     def figures(self) -> tuple[Figure, ...]:
@@ -284,7 +286,7 @@ class PointMeter:
         return {"nme": error / max(known, 1), "loss": loss / self.count}
 
 
-def _first(output: Any) -> Tensor:
+def _first(output: object) -> Tensor:
     """The values among what a network returns, or the logits of Hugging Face's regressors."""
     try:
         return only(output, VALUES)
@@ -317,5 +319,5 @@ def _spread(values: Tensor) -> tuple[float, ...]:
     return tuple(found)
 
 
-def _tuples(value: Any) -> Any:
+def _tuples(value: object) -> object:
     return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value

@@ -6,11 +6,12 @@ The network of every FitNet and of its teachers is one ``MaxoutNet``; the layer 
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import BackwardCFunction, FunctionCtx
 
 from understudy.errors import UserError
 from understudy.models.families._shapes import too_small
@@ -36,12 +37,12 @@ class _Larger(torch.autograd.Function):
         return torch.maximum(a, b)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        a, b = ctx.saved_tensors
+    def backward(ctx: BackwardCFunction, grad: Tensor) -> tuple[Tensor, Tensor]:
+        a, b = tuple(ctx.saved_tensors)
         to_a = torch.ops.aten.threshold_backward(grad, a - b, 0)
         return to_a, grad - to_a
 
