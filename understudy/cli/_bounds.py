@@ -1,7 +1,7 @@
 """Bounds as people write them: 3ms, 2MB, 90%."""
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import typer
@@ -23,7 +23,7 @@ _NUMBERS = {"": 1.0}
 class Between(click.FloatRange):
     """A number of an option, from ``min`` to ``max``; NaN lies between no two numbers."""
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = float(super().convert(value, param, ctx))
         if number != number:
             self.fail(f"{value} is no number", param, ctx)

@@ -55,7 +55,8 @@ class Access:
 class Contents:
     """What was read: a training source, the way to the test source, the task, and facts for the run folder.
 
-    Without a task it is classification into ``classes``.
+    Without a task it is classification into ``classes``. ``problems`` looks at files without reading them whole, those
+    of the test part, too, and says what is wrong with them.
 
     >>> Contents(train, open_test=lambda: test, classes=("cat", "dog"))  # doctest: +SKIP
     """
@@ -65,6 +66,7 @@ class Contents:
     classes: tuple[str, ...] = ()
     facts: dict[str, object] = field(default_factory=dict)
     task: Task | None = None
+    problems: Callable[[], Iterator[str]] | None = None
 
     def named(self, classes: tuple[str, ...] | None) -> "Contents":
         """The same with other class names, where some are given."""
@@ -192,6 +194,7 @@ def assembled(found: Contents, *, name: str, validation: int | float, seed: int)
         mean=mean,
         std=std,
         facts=found.facts,
+        look=found.problems,
     )
 
 

@@ -17,6 +17,7 @@ from understudy.nested import Nested
 from understudy.printable import shown
 from understudy.tasks.task import Task
 
+FEW = 5  # problems that are named one by one
 _STREAMED_SAMPLE = 1024  # images that stand for all where reading all would take long
 
 
@@ -172,6 +173,12 @@ class Data:
     mean: tuple[float, ...] | None = None  # of each channel, between 0 and 1, over the training part
     std: tuple[float, ...] | None = None
     facts: dict[str, object] = field(default_factory=dict)  # whatever the run folder should record
+    look: Callable[[], Iterator[str]] | None = None  # what is wrong with the files, those of the test part, too
+
+    def problems(self) -> list[str]:
+        """What is wrong with the files of the data, as far as a look at their beginnings shows it."""
+        found = list(self.look()) if self.look else []
+        return found if len(found) <= FEW else [*found[:FEW], f"and {len(found) - FEW:,} more such files"]
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -116,7 +116,12 @@ class Classification(Task):
     def remarks(self, targets: Nested) -> Sequence[str]:
         counts = torch.bincount(_one_tensor(targets), minlength=len(self.classes))
         empty = [self.classes[number] for number in (counts == 0).nonzero().flatten().tolist()]
-        return [f"no training sample of class {', '.join(empty[:5])}"] if empty else []
+        remarks = [f"no training sample of class {', '.join(empty[:5])}"] if empty else []
+        if int((counts > 0).sum()) == 1:
+            remarks.append(
+                f"all training samples are of class {self.classes[int(counts.argmax())]}: any answer is right"
+            )
+        return remarks
 
     def strata(self, targets: Nested) -> Tensor | None:
         return _one_tensor(targets)

@@ -1,6 +1,6 @@
 """A folder of images per class: ROOT/train/CLASS/*.png, and ROOT/test (or ROOT/val) likewise."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -68,8 +68,18 @@ def read(settings: Settings, access: Access) -> Contents:
         train=_source(make(*train), access.workers),
         open_test=partial(_source, test_images, access.workers) if test_images else None,
         classes=classes,
+        problems=partial(_problems, [*train[0], *(test_images.paths if test_images else [])]),
         facts={"folder": str(root), "test folder": str(test) if test else None, "size": size},
     )
+
+
+def _problems(paths: list[Path]) -> Iterator[str]:
+    """What is wrong with the headers of these images."""
+    for path in paths:
+        try:
+            dimensions(path)
+        except UserError as error:
+            yield str(error)
 
 
 def _common_size(paths: list[Path]) -> int:
