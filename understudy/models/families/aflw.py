@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from understudy.bounds import Count, Pixels, Width
 from understudy.errors import UserError
-from understudy.models.families._shapes import too_small
-from understudy.models.family import Family
+from understudy.models.family import Family, too_small
 
 _STUDENTS = {1: (16, 32, 32, 32, 32, 32, 32), 2: (32, 64, 64, 64, 64, 64, 64)}
 
