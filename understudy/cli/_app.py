@@ -12,8 +12,11 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import understudy
+from understudy.cli._options import TRUSTED
 from understudy.errors import UserError
+from understudy.printable import shown
 from understudy.training.interrupt import Stopped
+from understudy.trusted import USED
 
 # A command is the function, or the ``app``, of the module of its name, which is imported when the command runs.
 SUMMARIES = {
@@ -146,6 +149,10 @@ def _finished() -> int | str | None:
         app()
     except SystemExit as end:
         code = end.code
+    if not code:
+        for name in TRUSTED:
+            if name not in USED:
+                typer.echo(f"understudy: nothing asked for the code of --trust {shown(name)}: leave it out", err=True)
     sys.stdout.flush()
     return code
 

@@ -1,9 +1,8 @@
 """Bounds as people write them: 3ms, 2MB, 90%."""
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import click
 import typer
 
 from understudy.bounds import LARGEST
@@ -20,14 +19,11 @@ _SHARES = {"": 0.01, "%": 0.01}
 _NUMBERS = {"": 1.0}
 
 
-class Between(click.FloatRange):
-    """A number of an option, from ``min`` to ``max``; NaN lies between no two numbers."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        number = float(super().convert(value, param, ctx))
-        if number != number:
-            self.fail(f"{value} is no number", param, ctx)
-        return number
+def not_nan(number: float | None) -> float | None:
+    """The number of an option; NaN lies between all bounds."""
+    if number is not None and number != number:
+        raise typer.BadParameter("nan is no number")
+    return number
 
 
 def budget(latency: str | None, size: str | None) -> "Budget":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 import typer
 
 from understudy.bounds import LARGEST
-from understudy.cli._bounds import Between
+from understudy.cli._bounds import not_nan
 
 if TYPE_CHECKING:
     from understudy.plans import TrainingCache
@@ -19,9 +19,22 @@ CACHE_VARIABLE = "UNDERSTUDY_CACHE"  # of the environment
 RecipeArgument = Annotated[Path, typer.Argument(help="A recipe in TOML.", show_default=False)]
 OutOption = Annotated[Path, typer.Option("--out", help="The run folder. What was stopped goes on there.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+TRUSTED: list[str] = []  # what was named with --trust
+
+
+def _remembered(names: list[str] | None) -> list[str] | None:
+    TRUSTED[:] = names or []
+    return names
+
+
 TrustOption = Annotated[
     list[str] | None,
-    typer.Option("--trust", metavar="MODULE", help="A module of your own whose code the recipe may run. Repeatable."),
+    typer.Option(
+        "--trust",
+        callback=_remembered,
+        metavar="MODULE",
+        help="A module of your own whose code the recipe may run. Repeatable.",
+    ),
 ]
 StudentTrustOption = Annotated[
     list[str] | None,
@@ -59,7 +72,8 @@ class TrainOptions(ReadOptions):
     """How the trainings of a recipe are begun, and where finished ones are kept."""
 
     seconds: Annotated[
-        float, typer.Option("--checkpoint-seconds", click_type=Between(0, LARGEST), help="Between two checkpoints.")
+        float,
+        typer.Option("--checkpoint-seconds", min=0, max=LARGEST, callback=not_nan, help="Between two checkpoints."),
     ] = 20.0
     check: Annotated[bool, typer.Option(help="Run the pre-flight check first.")] = True
     cache: Annotated[

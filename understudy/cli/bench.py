@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from understudy.bounds import LARGEST
-from understudy.cli._bounds import Between
+from understudy.cli._bounds import not_nan
 from understudy.cli._live import Live
 from understudy.cli._options import ReadOptions, RecipeArgument, with_options
 from understudy.cli._shared import err, out, print_json
@@ -33,7 +33,10 @@ def bench(
     seconds: Annotated[
         float,
         typer.Option(
-            click_type=Between(0, LARGEST), help="To measure for, in each stage; with --choose, in each comparison."
+            min=0,
+            max=LARGEST,
+            callback=not_nan,
+            help="To measure for, in each stage; with --choose, in each comparison.",
         ),
     ] = 5.0,
     choosing: Annotated[

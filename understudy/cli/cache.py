@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from understudy.bounds import LARGEST
-from understudy.cli._bounds import Between
+from understudy.cli._bounds import not_nan
 from understudy.cli._options import CACHE_VARIABLE, JsonOption
 from understudy.cli._shared import out, print_json
 from understudy.errors import UserError
@@ -83,7 +83,7 @@ def prune(
     days: Annotated[
         float | None,
         typer.Option(
-            click_type=Between(0, LARGEST), help="Remove what was not used for so long, too.", show_default=False
+            min=0, max=LARGEST, callback=not_nan, help="Remove what was not used for so long, too.", show_default=False
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import os
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from understudy.nested import Shape
 from understudy.printable import shown
 from understudy.tasks import Classification, Task
 
+MOST_UNPACKED = 500_000_000  # bytes of a gzipped file's content
 MEMORY_LIMIT = 512 * 1024**2  # bytes; larger sets are streamed by worker processes
 Progress = Callable[[str, int, int | None], None]  # file, bytes so far, bytes in all where known
 
@@ -232,6 +234,19 @@ def file_hash(path: Path, algorithm: str = "sha256") -> str:
     """A hash of a file of any size."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
+def unpacked(path: Path, most: int = MOST_UNPACKED) -> bytes:
+    """What a gzipped file holds, as far as it goes; a ``UserError`` where that is more than any data set's file.
+
+    Raises:
+        zlib.error: the file is damaged.
+    """
+    unpacking = zlib.decompressobj(wbits=31)
+    content = unpacking.decompress(path.read_bytes(), most + 1)
+    if len(content) > most:
+        raise UserError(f"{path} unpacks to more than {most:,} bytes, which no published file does: delete it")
+    return content
 
 
 def check_md5(path: Path, found: str, expected: str) -> None:

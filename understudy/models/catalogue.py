@@ -58,7 +58,7 @@ def build(
     data = {"classes": classes, "channels": channels, "size": size}
     for key, value in data.items():
         if value is not None and value < 1:
-            raise UserError(f"network {name!r}: {key} is a number above 0, not {shown(value)}")
+            raise UserError(f"network {shown(name)}: {key} is a number above 0, not {shown(value)}")
     if ":" in name:
         network = outside.build(name, data, settings, trusted)
         if outside.is_library(name):
@@ -69,7 +69,12 @@ def build(
     _refuse_unknown(name, family, words, settings)
     parameters = inspect.signature(family.make).parameters
     given = {key: value for key, value in data.items() if value is not None and key in parameters}
-    network = family.make(**_checked(family.make, {**words, **given, **settings}, f"network {name!r}"))
+    arguments = _checked(family.make, {**words, **given, **settings}, f"network {shown(name)}")
+    try:
+        network = family.make(**arguments)
+    except (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError, MemoryError, RecursionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"network {shown(name)} cannot be built with these settings: {reason}") from error
     network.__dict__["built_as"] = NetworkSpec(name, {**settings, **given})  # so that it can be described
     return network
 
@@ -84,7 +89,7 @@ def check(name: str, settings: Mapping[str, object]) -> None:
     family, words = family_of(name)
     own = {key: value for key, value in settings.items() if key not in _OF_DATA}
     _refuse_unknown(name, family, words, own)
-    _checked(family.make, {**words, **own}, f"network {name!r}")
+    _checked(family.make, {**words, **own}, f"network {shown(name)}")
 
 
 def _refuse_unknown(name: str, family: Family, words: Mapping[str, str], settings: Mapping[str, object]) -> None:
@@ -92,7 +97,7 @@ def _refuse_unknown(name: str, family: Family, words: Mapping[str, str], setting
     known = [key for key in parameters if key not in words and key not in _OF_DATA]
     for key in settings:
         if key not in known:
-            raise UserError(f"network {name!r} has no setting {key!r}{did_you_mean(key, known)}")
+            raise UserError(f"network {shown(name)} has no setting {key!r}{did_you_mean(key, known)}")
 
 
 def resolved(
@@ -106,20 +111,20 @@ def resolved(
     parameters = inspect.signature(family.make).parameters
     given = {key: value for key, value in {**data, **settings}.items() if key in parameters}
     defaults = {key: p.default for key, p in parameters.items() if p.default is not p.empty}
-    return name, {**defaults, **_checked(family.make, {**words, **given}, f"network {name!r}")}
+    return name, {**defaults, **_checked(family.make, {**words, **given}, f"network {shown(name)}")}
 
 
 def family_of(name: str) -> tuple[Family, dict[str, str]]:
     """The family of a network's name, and the arguments that stand in the name."""
     matches = [(family, match) for family in candidates(name) if (match := family.pattern.fullmatch(name))]
     if not matches:
-        raise UserError(f"no network is called {name!r}{did_you_mean(name, [known for known, _ in names()])}")
+        raise UserError(f"no network is called {shown(name)}{did_you_mean(name, [known for known, _ in names()])}")
     if len(matches) > 1:
         owners = " and ".join(f"{family.name!r} ({family.make.__module__})" for family, _ in matches)
         raise UserError(f"the network's name {name!r} is taken twice, by {owners}: uninstall one of the packages")
     family, match = matches[0]
     if name in family.refused:
-        raise UserError(f"network {name!r}: {family.refused[name]}")
+        raise UserError(f"network {shown(name)}: {family.refused[name]}")
     return family, match.groupdict()
 
 

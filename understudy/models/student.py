@@ -107,19 +107,37 @@ def load(folder: str | Path, *, trust: Collection[str] = ()) -> nn.Module:
         _check_own(description, folder, trust)
     spec = NetworkSpec(description.path, dict(description.network.settings) if description.network else {})
     channels, size = description.input.shape[0], description.input.shape[-1]
-    network: nn.Module = spec.build(len(description.classes), channels, size, trust)
+    sizes = len(description.classes), channels, size
+    if ":" not in spec.name:
+        _check_size(spec, sizes, folder)
+    network: nn.Module = spec.build(*sizes, trust)
     try:
         regraft(network, description.graft)
         network = preprocessing_from(description.front, network) if description.front is not None else network
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, KeyError, RuntimeError, OverflowError, MemoryError) as error:
         raise UserError(f"{folder / DESCRIPTION} is not a student's description: front or graft: {error}") from error
     load_weights(network, folder / WEIGHTS)
     return network.eval()
 
 
+def _check_size(spec: NetworkSpec, sizes: tuple[int, int, int], folder: Path) -> None:
+    """A network whose values could not be in the file is not built: it might take more memory than there is."""
+    with torch.device("meta"):
+        values = sum(tensor.numel() for tensor in spec.build(*sizes).state_dict().values())
+    try:
+        held = (folder / WEIGHTS).stat().st_size
+    except OSError:
+        return  # which is told when the weights are read
+    if values > held:
+        raise UserError(
+            f"{folder / DESCRIPTION} describes a network of {values:,} values, and {WEIGHTS} beside it has {held:,} "
+            "bytes: they are not of one student"
+        )
+
+
 def _check_own(description: "Description", folder: Path, trust: Collection[str]) -> None:
     """Code of the user's own runs only if its module is named, and only what an import finds can be built."""
-    module, _, factory = description.path.rpartition(":")
+    module, _, factory = description.path.removeprefix("python:").rpartition(":")
     told = f"{folder}: the student is a {description.own_class} of your own code"
     by_hand = f"load its weights with understudy.models.load_weights(network, {str(folder / WEIGHTS)!r})"
     if description.front is not None:

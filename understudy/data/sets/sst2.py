@@ -1,6 +1,6 @@
 """SST-2 in GLUE's form: ``SST-2/train.tsv``, ``dev.tsv`` (the test part here, since GLUE's own has no labels)."""
 
-import gzip
+import zlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import torch
 
 from understudy.bounds import Count, Interval
-from understudy.data.dataset import Access, Contents, DataSet
+from understudy.data.dataset import Access, Contents, DataSet, unpacked
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
 from understudy.tasks.text import Text, vocabulary_of
@@ -74,9 +74,9 @@ def _lines(folder: Path, part: str) -> tuple[list[str], list[int]]:
     if path is None:
         raise UserError(f"{folder} holds no {part}.tsv")
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        content = unpacked(path) if path.suffix == ".gz" else path.read_bytes()
         lines = content.decode("utf-8").rstrip("\n").split("\n")[1:]  # without the names of the columns
-    except (EOFError, UnicodeDecodeError, gzip.BadGzipFile) as error:
+    except (UnicodeDecodeError, zlib.error) as error:
         raise UserError(f"{path} is damaged ({error}): delete it and get it again") from error
     sentences, labels = list[str](), list[int]()
     for number, line in enumerate(lines, 2):

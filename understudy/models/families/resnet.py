@@ -149,9 +149,12 @@ def resnet_of_blocks(
             f"resnet-blocks: blocks, widths and strides are one number above 0 for each stage, "
             f"not {list(blocks)}, {list(widths)} and {list(strides)}"
         )
+    if sum(blocks) > MOST_BLOCKS:
+        raise UserError(f"resnet-blocks: {sum(blocks):,} blocks in all are more than {MOST_BLOCKS:,}")
     return ResNet(blocks, widths, strides, classes, channels, shortcut, (stem, stem_stride))
 
 
+MOST_BLOCKS = 10_000
 _SIZES = ("110", "56", "44", "32", "26", "20", "14", "8")
 _OF_IMAGENET = ("50", "152")  # depths of CIFAR's networks, too; most readers mean ImageNet's
 
