@@ -88,6 +88,11 @@ def defaults_of(term):
     return {f.name: f.default for f in dataclasses.fields(term) if f.default is not dataclasses.MISSING}
 
 
+def test_every_method_has_a_measured_cost_or_is_listed_without():
+    methods = {name for name, method in METHODS.items() if method.family != "own"}
+    assert methods - set(measured()["methods"]) == set(measured()["not_measured"])
+
+
 @pytest.mark.parametrize("name", sorted(set(METHODS) & set(measured()["methods"])))
 def test_measured_costs_are_those_of_the_stages(data, name):
     teacher, student = networks(alike=False)

@@ -21,6 +21,7 @@ class Costs(TypedDict):
     pair: str
     date: str
     note: str
+    not_measured: list[str]
     methods: dict[str, Cost]
 
 

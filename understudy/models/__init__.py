@@ -1,4 +1,4 @@
-"""Networks: the papers' families, anybody's by name, their weights, and what stands before them."""
+"""Networks: families of papers, other networks by name, their weights, and preprocessing."""
 
 from understudy.models.catalogue import NetworkSpec, build, names
 from understudy.models.families.aflw import aflw_fitnet, aflw_teacher
@@ -18,7 +18,7 @@ from understudy.models.families.wrn import wrn
 from understudy.models.grafts import Graft, regraft
 from understudy.models.preprocessing import Normalized, Preprocessing, Whitened, Whitening, preprocessing_from
 from understudy.models.weights import load_weights, read_weights
-from understudy.taps.layers import Maxout
+from understudy.taps.modules import Maxout
 
 __all__ = [
     "PAIRS",

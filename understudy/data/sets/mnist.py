@@ -100,7 +100,7 @@ FASHION_MNIST_FILES = Form(
 
 
 def read(which: Form, access: Access) -> Contents:
-    """The training files now, the test files when they are asked for; all four must be there."""
+    """Reads the training files; the test files are read on first use. All four must exist."""
     folder = access.folder / which.folder
     paths = [_present(which, file, folder, access) for file in which.files]
     train, test = (which.files[:2], paths[:2]), (which.files[2:], paths[2:])
@@ -113,7 +113,7 @@ def read(which: Form, access: Access) -> Contents:
 
 
 def _present(which: Form, file: _File, folder: Path, access: Access) -> Path:
-    """The plain file where there is one, else the gzipped one, else the gzipped one downloaded."""
+    """The plain file if it exists, else the gzipped one, else the gzipped one after a download."""
     plain, packed = folder / file.name, folder / f"{file.name}.gz"
     if plain.exists():
         return plain

@@ -1,4 +1,4 @@
-"""Layers of which regressors are built: resizing, tokens and maps, maxout. FitNets' networks use ``Maxout`` too."""
+"""Modules of which regressors are built: resizing, tokens and maps, maxout. FitNets' networks use ``Maxout`` too."""
 
 import torch
 import torch.nn.functional as F
