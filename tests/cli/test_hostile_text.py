@@ -1,5 +1,6 @@
 """Text from files is shown as text: in the terminal, in messages, in pages, in the model card."""
 
+import re
 import sys
 
 import pytest
@@ -141,7 +142,7 @@ def test_names_of_a_run_reach_terminal_page_and_card_as_text(text, command, quic
     page, card = ((tmp_path / "run" / file).read_text(encoding="utf-8") for file in ("report.html", "README.md"))
     assert "<script" not in page.replace("&lt;script", "")
     assert raw(page) == raw(card) == []
-    assert "<script" not in card.replace("\\<script", "")
+    assert "<script" not in re.sub("`[^`]*`", "", card).replace("\\<script", "")
     assert "49" not in printable(text)
 
 

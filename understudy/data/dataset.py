@@ -57,8 +57,8 @@ class Access:
 class Contents:
     """The contents of a data set: a training source, a function that opens the test source, the task, and facts.
 
-    Without a task, the data set is classification into ``classes``. The run folder records ``facts``. ``problems`` looks
-    at files without reading them whole, those of the test part too, and returns what is wrong with them.
+    Without a task, the data set is classification into ``classes``. The run folder records ``facts``. ``problems``
+    looks at files without reading them whole, those of the test part too, and returns what is wrong with them.
 
     >>> Contents(train, open_test=lambda: test, classes=("cat", "dog"))  # doctest: +SKIP
     """
