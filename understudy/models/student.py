@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 WEIGHTS, DESCRIPTION = "student.safetensors", "student.json"
 FORMAT = 1
+HARMLESS = 20_000_000  # values of a network that is built before its file is looked at
 
 
 def describe(
@@ -124,14 +125,14 @@ def load(folder: str | Path, *, trust: Collection[str] = ()) -> nn.Module:
 
 
 def _check_size(spec: NetworkSpec, sizes: tuple[int, int, int], folder: Path) -> None:
-    """A network whose values could not be in the file is not built: it might take more memory than there is."""
+    """Raises a ``UserError`` if a large network cannot be in the file: it might take more memory than there is."""
     with torch.device("meta"):
         values = sum(tensor.numel() for tensor in spec.build(*sizes).state_dict().values())
     try:
         held = (folder / WEIGHTS).stat().st_size
     except OSError:
         return  # which is told when the weights are read
-    if values > held:
+    if values > max(held, HARMLESS):
         raise UserError(
             f"{folder / DESCRIPTION} describes a network of {values:,} values, and {WEIGHTS} beside it has {held:,} "
             "bytes: they are not of one student"
