@@ -126,7 +126,7 @@ COMMANDS = {
     "report": "runs --sort --max-latency --max-size --reach/--min-accuracy --out --figures --markdown --latex --json",
     "bench": "recipe --method --seconds --choose --write --set --settings --trust --json",
     "landscape": "run --grid --samples --part --seed --trust --json",
-    "export": "student --to --out --tolerance --data --root --teacher --trust --json",
+    "export": "student --to --out --tolerance --data --root --teacher --broken --trust --json",
     "predict": "student images --top --batch --trust --json",
     "card": "student --push",
     "cache": "",

@@ -40,6 +40,9 @@ def export(
         str | None,
         typer.Option(help="A network by name to be timed beside, where no run names one.", show_default=False),
     ] = None,
+    broken: Annotated[
+        bool, typer.Option("--broken", help="Export a student that is of no use, too: at chance, or with one answer.")
+    ] = False,
     trust: StudentTrustOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -54,7 +57,7 @@ def export(
     given = _data(student, data, root)
     beside = _teacher(student, teacher, trusted) if teacher is not None else None
     limits = _tolerance(tolerance or [])
-    found = exported(student, to, out=place, data=given, teacher=beside, tolerance=limits, trust=trusted)
+    found = exported(student, to, out=place, data=given, teacher=beside, tolerance=limits, trust=trusted, broken=broken)
     notes = [found.note] if found.note else []
     try:
         write_card(student)

@@ -190,6 +190,7 @@ class Sample(Record):
     teacher: str
     student_confidence: float | None = None
     teacher_confidence: float | None = None
+    sha256: str = ""  # of the file
 
 
 class Similarity(Record):
@@ -271,6 +272,7 @@ class Result(File):
     errors: Errors | None = None
     samples: list[Sample] = Field(default_factory=list)
     similarity: Similarity | None = None
+    digests: dict[str, str] = Field(default_factory=dict)  # SHA-256 of files of the run folder
     measuring_seconds: float | None = None
     memory: dict[str, int] = Field(default_factory=dict)
 
@@ -360,6 +362,8 @@ class ProofRecord(Record):
     model_config = ConfigDict(extra="ignore")
 
     student: str  # SHA-256 of the weights that were exported
+    sha256: str = ""  # of the exported file
+    broken: list[str] = Field(default_factory=list)  # why the student is of no use
     format: str
     bytes: dict[str, int]
     figure: Figure  # the first of the task
