@@ -201,9 +201,9 @@ def _belongings(
 def _about(stored: StoredAnswers, augmentation: Augmentation, data: Data, seed: int) -> dict[str, object]:
     """The properties of the views that answers depend on."""
     return {
-        "augmentation": asdict(augmentation),
+        "augmentation": {name: value for name, value in asdict(augmentation).items() if value is not None},
         "seed": stored.draw(augmentation, seed, 0, 0).seed if augmentation != PLAIN else None,
-        "mixed": fingerprints.of_pool(data.train) if augmentation.mixup else None,
+        "mixed": fingerprints.of_pool(data.train) if augmentation.mixes else None,
     }
 
 

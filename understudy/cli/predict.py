@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from understudy.bounds import MOST
-from understudy.cli._options import JsonOption, StudentTrustOption
-from understudy.cli._shared import confirmed, err, out, print_json
+from understudy.cli._options import JsonOption, MethodOption, StudentTrustOption, TrainingOption
+from understudy.cli._shared import confirmed, err, out, print_json, student_in
 
 if TYPE_CHECKING:
     from understudy.shipping.predict import Prediction
@@ -18,6 +18,8 @@ def predict(
     images: Annotated[list[str], typer.Argument(help="Files, folders, patterns.", show_default=False)],
     top: Annotated[int, typer.Option(min=1, max=MOST, help="How many classes to name.")] = 3,
     batch: Annotated[int, typer.Option(min=1, max=1_000_000, help="Images that are answered at once.")] = 32,
+    method: MethodOption = None,
+    training: TrainingOption = None,
     trust: StudentTrustOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -27,6 +29,7 @@ def predict(
     """
     from understudy.shipping.predict import predict as predicted
 
+    student = student_in(student, method, training)
     found = predicted(student, images, top=top, batch=batch, trust=confirmed(student, trust))
     if json:
         print_json([_plain(prediction) for prediction in found])

@@ -116,6 +116,8 @@ def check_combinations(recipe: Recipe, mistakes: Mistakes) -> None:
     _check_network(recipe.student, ("student",), mistakes)
     for place, teacher in _teachers(recipe).items():
         _check_network(teacher, place, mistakes)
+    if recipe.keep is not None and recipe.keep not in recipe.methods:
+        mistakes.add(["keep"], f"it is no method of the recipe{did_you_mean(recipe.keep, recipe.methods)}")
     if recipe.path is not None:
         _check_path(recipe, recipe.path, mistakes)
     configs: dict[tuple[str, ...], TrainConfig] = {("methods", n, "train"): t.train for n, t in recipe.methods.items()}

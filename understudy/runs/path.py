@@ -188,7 +188,8 @@ class PathRun(Run):
             tables[self.ways.method] = self.ways.learns.model_copy(update={"assistants": ()})
         if len(best) > 2:
             tables[BEST] = self.ways.best(best)
-        self.adopt(self.recipe.model_copy(update={"methods": tables}))
+        kept = self.recipe.keep if self.recipe.keep in tables else list(tables)[-1]  # the best path, unless told
+        self.adopt(self.recipe.model_copy(update={"methods": tables, "keep": kept}))
 
     def _alone(self) -> list[Edge]:
         return [Edge((size,)) for size in reversed(self.ways.sizes.all[1:])] if self.ways.table.alone else []

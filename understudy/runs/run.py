@@ -124,7 +124,7 @@ class Run:
             return  # nothing can be learned from what follows
         for name, table in tables.items():
             if table.train is not None:
-                yield Finding("ok", name, f"is trained first, for {table.train.epochs} epochs")
+                yield Finding("ok", name, f"is trained first, for {table.train.epochs} epochs", worth=True)
                 node = rehearsals.plan[training_of(name, table, self.recipe, seed)]
                 seconds[_of_any_seed(node)] = yield from self._check_training(name, node, rehearsals)
                 continue
@@ -158,10 +158,11 @@ class Run:
         """Of the whole run, where each of its trainings was rehearsed, be it on another seed."""
         whole = [seconds.get(_of_any_seed(node)) for node in self.plan]
         auto = any(table.assistants == "auto" for table in self.recipe.methods.values())
-        if len(whole) > 1 and not auto and None not in whole:
+        if not auto and None not in whole:
             total = sum(filter(None, whole))
-            text = f"{len(whole)} trainings, roughly {preflight.duration(total)} one after another"
-            yield Finding("ok", WHOLE, text, total)
+            several = f"{len(whole)} trainings" if len(whole) > 1 else "1 training"
+            text = f"{several}, roughly {preflight.duration(total)}" + (" one after another" if len(whole) > 1 else "")
+            yield Finding("ok", WHOLE, text, total, worth=True)
 
     def _findings(self, training: Training, config: TrainConfig) -> Iterator[Finding]:
         yield from preflight.check_budget(training.stages, config)
