@@ -102,8 +102,8 @@ class Part:
 
     def _batches(self, lists: list[Tensor], device: torch.device) -> Iterator[Batch]:
         here, targets = _sent(lists, device), _targets_sent(self.source.targets, lists, device)
-        for own, ids, y, inputs in zip(lists, here, targets, self.source.batches(lists, device), strict=True):
-            yield Batch(_plain(inputs, ids), y, ids, numbers=own)
+        for numbers, ids, y, inputs in zip(lists, here, targets, self.source.batches(lists, device), strict=True):
+            yield Batch(_plain(inputs, ids), y, ids, numbers=numbers)
 
     def _viewed(
         self, lists: list[Tensor], draw: Draw, augmentation: Augmentation, task: Task, device: torch.device
@@ -113,8 +113,8 @@ class Part:
         partners = [augmentation.partners(seed, number, ids, self.ids) for ids in lists]
         wanted = [ids if other is None else torch.cat((ids, other)) for ids, other in zip(lists, partners, strict=True)]
         here, targets = _sent(wanted, device), _targets_sent(known, wanted, device)
-        for own, ids, y, images in zip(lists, here, targets, self.source.batches(wanted, device), strict=True):
-            count = len(own)
+        for numbers, ids, y, images in zip(lists, here, targets, self.source.batches(wanted, device), strict=True):
+            count = len(numbers)
             if not isinstance(images, Tensor):
                 raise UserError(
                     f"the augmentation ({augmentation}) is of images: the inputs of these data are {_names(images)}"
@@ -126,7 +126,7 @@ class Part:
             if augmentation.mixes:
                 x, share = augmentation.mix(x[:count], x[count:], seed, number, ids[:count])
                 y = task.mixed(nested.chosen(y, slice(count)), nested.chosen(y, slice(count, None)), share)
-            yield Batch(augmentation.finish(x, seed, number, ids[:count]), y, ids[:count], draw, own)
+            yield Batch(augmentation.finish(x, seed, number, ids[:count]), y, ids[:count], draw, numbers)
 
 
 def _plain(inputs: Nested, ids: Tensor) -> Nested:
