@@ -13,7 +13,7 @@ import typer
 
 import understudy
 from understudy import terms
-from understudy.cli import app
+from understudy.cli._app import app
 
 NAMES = """
     Augmentation Callback Distilled Objective Outcome Pair PrintEpochs Reading Reads Settings Stage StoredAnswers Tap

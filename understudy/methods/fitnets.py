@@ -5,11 +5,11 @@ on the labels and on soft targets whose weight falls.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from torch import Tensor, nn
 
-from understudy.bounds import Count, NonNegative, Positive
+from understudy.bounds import MOST_EPOCHS, Epochs, Interval, NonNegative, Positive, Temperature
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
@@ -144,17 +144,17 @@ def _stages(
     *,
     pair: str,
     further: tuple[str, ...] = (),
-    hint_epochs: Count | None = None,
+    hint_epochs: Epochs | None = None,
     hint_lr: Positive | None = None,
     hint_reduce: Reduce = "relative",
     regressor: Regressor = "auto",
-    temperature: Positive = 3.0,
+    temperature: Temperature = 3.0,
     weight: NonNegative = 4.0,
     final_weight: NonNegative = 1.0,
-    anneal_epochs: Positive | None = None,
+    anneal_epochs: Annotated[float, Interval(gt=0, le=MOST_EPOCHS)] | None = None,
     squared: bool = False,
     label_weight: NonNegative = 1.0,
-    student_temperature: Positive | None = None,
+    student_temperature: Temperature | None = None,
 ) -> list[Stage]:
     """Stage 1 trains up to the guided layer on the hint alone; stage 2 the whole student on CE + lambda(t) KD.
 
