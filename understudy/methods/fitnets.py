@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from torch import Tensor, nn
 
-from understudy.bounds import MOST_EPOCHS, Epochs, Interval, NonNegative, Positive, Temperature
+from understudy.bounds import MOST_EPOCHS, Count, Epochs, Interval, NonNegative, Positive, Temperature
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
