@@ -78,7 +78,7 @@ def photos(folder: Path) -> None:
             place.mkdir(parents=True, exist_ok=True)
             colour = [40 + number, 40, 40]
             colour[number % 3] += 150
-            Image.new("RGB", (32, 32), tuple(colour)).save(place / f"{number}.jpg")
+            Image.new("RGB", (16, 16), tuple(colour)).save(place / f"{number}.jpg")
 
 
 @pytest.mark.parametrize("file", [*ROOT.glob("recipes/*.toml"), *ROOT.glob("understudy/demo/*.toml")], ids=name)
