@@ -236,6 +236,9 @@ def distill(
         bounds.check(description, called)
     if answers is not None:
         answers.within(Path(out) if out is not None else None)  # or a UserError: answers need a folder that stays
+    given = teacher if isinstance(teacher, (list, tuple)) else [teacher]
+    if isinstance(student, nn.Module) and any(one is student for one in given):
+        raise UserError("the student is the teacher itself, one object: train a copy of it, copy.deepcopy(teacher)")
     objects = Objects(whole=cache is not None)
     recipe = Recipe(
         seeds=_seeds(seeds),
