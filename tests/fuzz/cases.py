@@ -248,10 +248,9 @@ class Fuzz:
         place = self.folder / "results"
         if not place.exists():
             shutil.copytree(self.folder / "run", place)
-        whole = json.loads(self.result)
-        (place / "result.json").write_bytes(
-            self._json(draw, without(whole, "digest") if draw.random() < 0.8 else whole)
-        )
+        result = json.loads(self.result)
+        result = without(result, "digest") if draw.random() < 0.8 else result
+        (place / "result.json").write_bytes(self._json(draw, result))
         read_result(place)
         for text in (as_markdown(place), as_latex(place)):
             if printable(text) != text:
