@@ -134,6 +134,13 @@ def test_names_too_long_for_the_system_are_a_line(place, command):
     assert command("taps", "resnet8", "--shape", "3x" + "9" * 30 + "x3")[0] == 2
 
 
+def test_a_run_folder_has_a_name_in_utf8(place, command):
+    code, _, err = command("distill", "r.toml", "--out", "run\udcff")
+    assert code == 2
+    assert "choose another --out" in err
+    assert "epoch" not in err  # nothing was trained
+
+
 def told(findings):
     """All that a check says but its times."""
     return [(f.level, f.subject, f.text) for f in findings if not f.seconds and "roughly" not in f.text]
