@@ -93,7 +93,7 @@ def test_two_names_for_the_same_training_train_once(make_run, tmp_path, spies):
 def test_one_damaged_file_costs_one_training_in_a_new_run_and_none_in_that_which_still_has_it(
     make_run, tmp_path, stored, cache, spies
 ):
-    kept = next(kept for kept in cache.entries() if kept.record["training"] == "kd-1")
+    kept = next(kept for kept in cache.entries() if kept.record.training == "kd-1")
     weights = kept.folder / "student.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     noting = Noting()
@@ -146,7 +146,7 @@ def test_what_other_code_trained_is_taken_as_it_is_but_not_shared_nor_is_what_le
     run.execute()
     assert noting.notes == ["teacher-0 was trained with other code, data or settings than today's: taken as it is"]
     assert spies[3:] == ["alone-0", "kd-0"]
-    shared = {entry.record["training"]: entry.key for entry in empty.entries()}
+    shared = {entry.record.training: entry.key for entry in empty.entries()}
     assert sorted(shared) == ["alone-0", "kd-0"]
     whole = make_run(text=one, out=tmp_path / "whole", cache=empty)
     assert whole.execution.key("alone-0") == shared["alone-0"]
@@ -238,12 +238,12 @@ def test_what_was_begun_with_other_code_goes_on_but_is_not_shared_nor_is_what_le
     with pytest.warns(UserWarning, match="teacher-0 was begun with other code"):
         done = carry_out(Plan([*plan, twin]), tmp_path / "mine", **shared)
     assert done["again"].origin == "folder"  # a mixture's students are no less alike
-    foreign = {one.record["key"] for one in done.values()}
+    foreign = {one.record.key for one in done.values()}
     assert not TrainingCache(tmp_path / "cache").check()
-    assert done["teacher-0"].record["key"] not in {entry.key for entry in TrainingCache(tmp_path / "cache").entries()}
+    assert done["teacher-0"].record.key not in {entry.key for entry in TrainingCache(tmp_path / "cache").entries()}
     clean = carry_out(plan, tmp_path / "clean", **shared)  # finds nothing under its own keys
     assert {one.origin for one in clean.values()} == {"trained"}
-    assert foreign.isdisjoint(one.record["key"] for one in clean.values())
+    assert foreign.isdisjoint(one.record.key for one in clean.values())
 
 
 def test_a_checkpoint_that_does_not_say_what_it_is_of_goes_on_but_is_not_shared(make_run, tmp_path):

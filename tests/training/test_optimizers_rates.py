@@ -146,7 +146,7 @@ def scripted(small, monkeypatch):
         training = Training(small.networks()[1], [], find("alone")(config), small.data())
         weights = []
         training.callback.epoch_ends = lambda record: weights.append(training.stage_state.weights())
-        (end,) = training.run()["stages"]
+        (end,) = training.run().stages
         return training, end, weights
 
     return train

@@ -273,8 +273,8 @@ def test_every_seed_of_a_trial_counts_and_the_first_alone_is_judged(make):
     reported = []
 
     class Listener(TuneWatcher):
-        def epoch_ends(self, record):
-            reported.append((record["training"], record["epoch"]))
+        def epoch_ends(self, epoch):
+            reported.append((epoch.training, epoch.epoch))
 
     tuning = make("train.epochs=2", seeds=[0, 5], search=["methods.kd.temperature={1, 2}"], callback=Listener())
     (trial,) = tuning.search(1)

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from understudy.cli._live import Live
 from understudy.measure import Spread
+from understudy.tasks import Figure
 from understudy.tuning import Trial, TuneWatcher
 from understudy.tuning.trials import best as best_so_far
 
@@ -28,7 +29,8 @@ class LiveTrials(Live, TuneWatcher):
         if self.console.is_terminal:
             self.region.stop()
 
-    def search_begins(self, trials: int, before: list[Trial]) -> None:
+    def search_begins(self, trials: int, before: list[Trial], figure: Figure) -> None:
+        self.figure = figure
         self.count, self.trials = trials, [trial for trial in before if trial.state != "running"]
         if self.console.is_terminal:
             self.bars.stop()  # from here on they stand below the table

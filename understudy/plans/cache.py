@@ -9,14 +9,16 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import JsonValue
 
 from understudy.errors import UserError
-from understudy.files import read_json, sync_folder
-from understudy.plans.entry import FILES, FORMAT, RESULT, copy_finished, damaged, finished
+from understudy.files import sync_folder
+from understudy.plans.entry import FILES, RESULT, copy_finished, damaged, finished
+from understudy.training.records import TrainingRecord
 
 ENVIRONMENT = "UNDERSTUDY_CACHE"
 GROWING = 3600  # seconds for which a part may still be somebody's
@@ -30,10 +32,12 @@ class Entry:
     folder: Path
 
     @property
-    def record(self) -> dict[str, Any] | None:
+    def record(self) -> TrainingRecord | None:
         """The result; None where it is damaged or of another format."""
-        record = read_json(self.folder / RESULT)
-        return finished(self.folder) if record is not None and record.get("format") == FORMAT else None
+        try:
+            return finished(self.folder)
+        except UserError:
+            return None
 
     @property
     def bytes(self) -> int:
@@ -46,10 +50,10 @@ class Entry:
 
     def damage(self) -> list[str]:
         """The files that are missing, not as they were written, or of another training than the folder is called by."""
-        record = read_json(self.folder / RESULT)
-        if record is None:
-            return [RESULT]
-        return damaged(self.folder, record) or ([] if record.get("key") == self.key else [f"{RESULT} of another key"])
+        if wrong := damaged(self.folder):
+            return wrong
+        record = self.record
+        return [] if record is not None and record.key == self.key else [f"{RESULT} of another key"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class TrainingCache:
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and self.record(key) is not None
 
-    def record(self, key: str) -> Mapping[str, Any] | None:
+    def record(self, key: str) -> TrainingRecord | None:
         """The result of a training that is here and whole, as ``take`` would find it; nothing is copied."""
         entry = self._entry(key)
         return None if entry.damage() else entry.record
@@ -75,14 +79,14 @@ class TrainingCache:
                 found[entry.used, entry.key] = entry
         yield from (found[used] for used in sorted(found))
 
-    def put(self, key: str, training: Path, record: Mapping[str, Any]) -> None:
+    def put(self, key: str, training: Path, record: TrainingRecord) -> None:
         """Add a finished training's files; an entry that is there and whole stays."""
         if key in self:
             return
         part = self._part(key)
         try:
             part.mkdir(parents=True)
-            for name in FILES & record["digests"].keys():
+            for name in FILES & record.digests.keys():
                 _copy(training / name, part / name)
             sync_folder(part)
             self._move(part, self._entry(key).folder)
@@ -95,9 +99,9 @@ class TrainingCache:
             shutil.rmtree(part, ignore_errors=True)
 
     def take(
-        self, key: str, training: Path, name: str, node: Mapping[str, Any] | None = None
-    ) -> tuple[dict[str, Any] | None, list[str]]:
-        """Copy an entry into a training's folder, where it is called ``name``; beside its result, what to tell.
+        self, key: str, training: Path, name: str, node: dict[str, JsonValue] | None = None
+    ) -> tuple[TrainingRecord | None, list[str]]:
+        """Copy an entry into a training's folder, where it is called ``name``; returns its result and notes.
 
         None where there is no such entry, or none that is whole.
         """

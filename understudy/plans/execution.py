@@ -1,10 +1,10 @@
 """A plan carried out while it may still grow: what is there is taken, what is not is trained, many at once."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from torch import nn
 
@@ -21,7 +21,7 @@ from understudy.plans.training import Casts, Job, Taught
 from understudy.plans.training import key as training_key
 from understudy.training import checkpoints
 from understudy.training.callbacks import Callback
-from understudy.training.evaluate import first_of
+from understudy.training.records import TrainingRecord
 
 TRIES = 3  # a training whose worker dies so often has something to do with it
 State = Literal["done", "in the cache", "begun", "to train"]
@@ -32,18 +32,13 @@ class Done:
     """A training that is done, and whether it was trained just now or there already."""
 
     node: Node
-    record: Mapping[str, Any]
+    record: TrainingRecord
     origin: Literal["trained", "folder", "cache"]
 
     @property
     def validation(self) -> float | None:
         """The first figure on the validation part, by which trainings are compared."""
-        return validation_of(self.record)
-
-
-def validation_of(record: Mapping[str, Any]) -> float | None:
-    """The first figure of the kept weights on the validation part, from a training's record."""
-    return first_of(record["stages"][-1].get("validation") or {})
+        return self.record.selecting_value
 
 
 class Execution:
@@ -76,10 +71,10 @@ class Execution:
         self.callback = callback or Callback()
         self.threads, self.trusted, self.every = threads, tuple(trusted), every
         self.plan = Plan()
-        self.done: dict[str, Mapping[str, Any]] = {}
+        self.done: dict[str, TrainingRecord] = {}
         self.given_up: set[str] = set()  # trainings that came to nothing, or are of no use any more
         self._keys: dict[str, str] = {}
-        self._whole: dict[str, tuple[State, Mapping[str, Any]]] = {}
+        self._whole: dict[str, tuple[State, TrainingRecord]] = {}
         self._running: dict[str, Job] = {}
         self._lost: dict[str, int] = {}
 
@@ -93,7 +88,7 @@ class Execution:
     ) -> Iterator[Done]:
         """Each training as it is done, until all that was submitted is, or these and what they learn from.
 
-        One that came to nothing is told to ``failed``, and the others go on; without it, it is raised.
+        ``failed`` is called with one that came to nothing, and the others go on; without it, the failure is raised.
         """
         while True:
             try:
@@ -131,9 +126,9 @@ class Execution:
             return True
         return self.cache is not None and self._key(self._settled(node)) in self.cache
 
-    def record(self, name: str) -> Mapping[str, Any] | None:
+    def record(self, name: str) -> TrainingRecord | None:
         """The result of a training that is there already, in the folder or in the cache; nothing is changed."""
-        return self._there(name)[1]
+        return self._stored(name)[1]
 
     def key(self, name: str) -> str:
         """The key of what determines a node's result."""
@@ -160,7 +155,7 @@ class Execution:
         name = done.node.name
         self.done[name] = done.record
         self._whole.pop(name, None)
-        if done.record.get("key") != self.key(name):  # whoever learns from it has another key than was foreseen
+        if done.record.key != self.key(name):  # what learns from it has another key than was foreseen
             self._keys = {known: key for known, key in self._keys.items() if known in self.done}
         checkpoints.clear(self.folder.checkpoints(name))
         self.callback.of(name).training_ends(name, done.record)
@@ -169,17 +164,17 @@ class Execution:
     def _taken(self, node: Node) -> Done | None:
         """What is there already: in the folder, in the cache, or as another node of this plan under the same key."""
         name, folder = node.name, self.folder.training(node.name)
-        if record := self._found(name):
-            check_same(node, record.get("node"), folder)
-            if record.get("key", self.key(name)) != self.key(name):
+        if own := self._in_folder(name):
+            check_same(node, own.node or None, folder)
+            if own.key not in ("", self.key(name)):
                 self.callback.note(f"{name} was trained with other code, data or settings than today's: taken as it is")
-            elif self.cache and "key" in record:
-                self.cache.put(self.key(name), folder, record)
-            return Done(node, record, "folder")
+            elif self.cache and own.key:
+                self.cache.put(self.key(name), folder, own)
+            return Done(node, own, "folder")
         twin = next((other for other in self.done if self.key(other) == self.key(name)), None)
         if twin:
-            source, told = self.folder.training(twin), node.model_dump(mode="json")
-            return Done(node, copy_finished(source, self.done[twin], folder, name, told), "folder")
+            source, spelled = self.folder.training(twin), node.model_dump(mode="json")
+            return Done(node, copy_finished(source, self.done[twin], folder, name, spelled), "folder")
         if self.cache:
             record, lines = self.cache.take(self.key(name), folder, name, node.model_dump(mode="json"))
             for line in lines:
@@ -188,18 +183,18 @@ class Execution:
                 return Done(node, record, "cache")
         return None
 
-    def _found(self, name: str) -> dict[str, Any] | None:
+    def _in_folder(self, name: str) -> TrainingRecord | None:
         """The finished training in the run's own folder; a damaged one is named, and counts no more."""
         folder = self.folder.training(name)
         record = finished(folder)
-        wrong = damaged(folder, record) if record else []
+        wrong = damaged(folder) if record or (folder / RESULT).exists() else []
         if wrong:
             self.callback.note(f"{folder} is damaged ({', '.join(wrong)}): trained again")
             (folder / RESULT).unlink(missing_ok=True)
         return None if wrong else record
 
     def _may_start(self, node: Node) -> bool:
-        """There is a free worker, and nobody is at the very same training."""
+        """Whether a worker is free, and no worker trains the same under another name."""
         assert self.engine is not None
         same = any(job.key == self.key(node.name) for job in self._running.values())
         return len(self._running) < self.engine.workers and not same
@@ -235,7 +230,7 @@ class Execution:
             ended = self.engine.next()
         job = self._running.pop(ended.name)
         if ended.record is not None:
-            if self.cache and ended.record["key"] == job.key:  # else it was begun as something else
+            if self.cache and ended.record.key == job.key:  # else it was begun as something else
                 self.cache.put(job.key, Path(job.folder), ended.record)
             return Done(job.node, ended.record, "trained")
         self._lost[ended.name] = lost = self._lost.get(ended.name, 0) + 1
@@ -258,26 +253,25 @@ class Execution:
     def _origin(self, name: str, folder: Path) -> str:
         """What students say of their teacher: its key, or its weights where they came about in another way."""
         record = self.done.get(name) or finished(folder)
-        if record is None or record.get("key") == self.key(name):
+        if record is None or record.key == self.key(name):
             return self.key(name)
         return sha256(folder / product.WEIGHTS)
 
     def _state(self, name: str) -> State:
-        state, record = self._there(name)
+        state, record = self._stored(name)
         return state if record else "begun" if self._on_its_way(name) else "to train"
 
-    def _there(self, name: str) -> tuple[State, Mapping[str, Any] | None]:
-        """Where a training is that is there and whole, by the test by which a run takes it, and its result.
+    def _stored(self, name: str) -> tuple[State, TrainingRecord | None]:
+        """Where a whole training lies, by the test by which a run takes it, and its result.
 
-        Remembered, since all of its files are read, and a search that is foreseen asks often.
+        Remembered, since all of its files are read, and a search that is foreseen looks often.
         """
         if name not in self._whole:
             folder = self.folder.training(name)
-            record: Mapping[str, Any] | None = finished(folder)
-            if record and not damaged(folder, record):
-                self._whole[name] = "done", record
-            elif self.cache and (record := self.cache.record(self.key(name))):
-                self._whole[name] = "in the cache", record
+            if (own := finished(folder)) and not damaged(folder):
+                self._whole[name] = "done", own
+            elif self.cache and (cached := self.cache.record(self.key(name))):
+                self._whole[name] = "in the cache", cached
         return self._whole.get(name, ("to train", None))
 
     def _on_its_way(self, name: str) -> bool:

@@ -2,28 +2,37 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+
+from pydantic import JsonValue
 
 from understudy.errors import UserError
 from understudy.plans.key import key_of
 from understudy.plans.node import Node
 from understudy.recipe.overrides import without_nones
+from understudy.training.records import Record
 
 WHAT = ("network", "method", "settings", "balance", "config", "seed", "role", "teachers", "data")  # what a node is
 WHERE = ("root", "workers")  # of its data: where they lie and how they are read
 
 
-def check_same(node: Node, before: Mapping[str, Any] | None, folder: Path) -> None:
+def check_same(node: Node, before: Mapping[str, JsonValue] | None, folder: Path) -> None:
     """What lies under a training's name must be that training; where and how fast it was done is another matter."""
     if before is None:
         return
     wanted = node.model_dump(mode="json")
-    differing = [part for part in WHAT if _told(before.get(part)) != _told(wanted[part])]
+    differing = [part for part in WHAT if _said(before.get(part)) != _said(wanted[part])]
     if differing:
         raise UserError(
             f"{folder} holds another training of that name (it differs in {', '.join(differing)}): choose another "
             "--out, or another name"
         )
+
+
+class OriginRecord(Record):
+    """What a checkpoint says of the training to which it belongs."""
+
+    node: dict[str, JsonValue] | None = None  # None: it does not say
+    keys: list[str]
 
 
 class Origin:
@@ -37,17 +46,14 @@ class Origin:
         """Of what came out: the planned one, where all of it was done as planned."""
         return self.keys[0] if len(self.keys) == 1 else key_of({"in turn": self.keys})
 
-    def state(self) -> dict[str, Any]:
-        return {"node": self.node.model_dump(mode="json"), "keys": self.keys}
+    def state(self) -> dict[str, JsonValue]:
+        return OriginRecord(node=self.node.model_dump(mode="json"), keys=self.keys).content()
 
-    def goes_on(self, found: Mapping[str, Any] | None, note: Callable[[str], None]) -> None:
-        """See from what a checkpoint says whether it is of this training; another one is refused.
-
-        One from before checkpoints said anything is of some training of this name, under some key.
-        """
-        found = found or {"node": None, "keys": ["unknown"]}
-        check_same(self.node, found["node"], self.folder)
-        keys = list(dict.fromkeys([*found["keys"], *self.keys]))
+    def resume(self, before: object, note: Callable[[str], None]) -> None:
+        """Compare this training with the ``state`` in a checkpoint; a checkpoint of another training is refused."""
+        begun = OriginRecord(keys=["unknown"]) if before is None else OriginRecord.model_validate(before)
+        check_same(self.node, begun.node, self.folder)
+        keys = list(dict.fromkeys([*begun.keys, *self.keys]))
         if keys != self.keys:
             note(
                 f"{self.node.name} was begun with other code, data, threads or settings than today's: it goes on from "
@@ -56,7 +62,7 @@ class Origin:
         self.keys = keys
 
 
-def _told(value: Any) -> Any:
-    """What did not exist yet when something was written is none of its differences, where it is not used."""
+def _said(value: JsonValue) -> JsonValue:
+    """A part of a node without what may differ: keys that are not used, and where and how data are read."""
     plain = without_nones(value)
     return {key: item for key, item in plain.items() if key not in WHERE} if isinstance(plain, dict) else plain

@@ -4,7 +4,6 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from weakref import WeakValueDictionary
 
 from torch import nn
@@ -28,6 +27,7 @@ from understudy.training import preflight
 from understudy.training.callbacks import Callback
 from understudy.training.interrupt import StopRequest
 from understudy.training.loop import Training
+from understudy.training.records import TrainingRecord
 
 
 class Taught(Table):
@@ -107,8 +107,8 @@ class Work:
         )
         self.began = time.monotonic()
 
-    def finish(self) -> dict[str, Any]:
-        """After the last step: the folder then holds the network and its record, which is answered."""
+    def finish(self) -> TrainingRecord:
+        """After the last step: the folder then holds the network and its record, which is returned."""
         node, network, folder = self.job.node, self.network, self.folder
         leaving = self.cast.product(network)
         spec = None if is_object(node.network.network) else self.cast.spec(node.network)
@@ -117,18 +117,21 @@ class Work:
         if self.training.last is not None:
             network.load_state_dict(self.training.last)
             product.save_weights(folder / LAST, self.cast.product(network).state_dict())
-        record = {
-            "training": node.name,
-            "key": self.origin.key,
-            "node": node.model_dump(mode="json"),
-            **self.training.ended(),
-            "objectives": {stage.name: str(stage.objective) for stage in self.stages},
-            "session_seconds": round(time.monotonic() - self.began, 3),
-        }
+        ended = self.training.ended()
+        record = TrainingRecord(
+            training=node.name,
+            key=self.origin.key,
+            node=node.model_dump(mode="json"),
+            stages=ended.stages,
+            seconds=ended.seconds,
+            steps=ended.steps,
+            objectives={stage.name: str(stage.objective) for stage in self.stages},
+            session_seconds=round(time.monotonic() - self.began, 3),
+        )
         return finish(folder, record)
 
 
-def carry_out(job: Job, casts: Casts, callback: Callback, stop: StopRequest) -> dict[str, Any]:
+def carry_out(job: Job, casts: Casts, callback: Callback, stop: StopRequest) -> TrainingRecord:
     """Train, or go on training, to the end."""
     work = Work(job, casts, callback, stop)
     work.training.run()

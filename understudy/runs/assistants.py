@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from understudy.errors import UserError
 from understudy.measure import Spread
@@ -10,13 +9,13 @@ from understudy.models.sizes import Size
 from understudy.paths import Edge, Rule
 from understudy.paths.edges import FAILED
 from understudy.plans import Node
-from understudy.plans.execution import validation_of
 from understudy.recipe import Recipe
 from understudy.recipe.build import Cast
 from understudy.recipe.schema import PathTable
 from understudy.runs.path_networks import Ways
+from understudy.training.records import TrainingRecord
 
-Train = Callable[[Sequence[Node]], Mapping[str, Mapping[str, Any]]]  # answers with each one's record
+Train = Callable[[Sequence[Node]], Mapping[str, TrainingRecord]]  # returns the record of each
 
 
 def chosen(recipe: Recipe, names: Sequence[str], cast: Cast, train: Train) -> tuple[Recipe, list[str]]:
@@ -55,7 +54,7 @@ def _tried(ways: Ways, train: Train) -> dict[Edge, Spread]:
     """What the trials reach on the validation part; a size is out of it if one of its trainings came to nothing."""
     trainings = _trials(ways)
     records = train([node for nodes in trainings.values() for node in nodes])
-    values = {name: validation_of(record) or 0.0 for name, record in records.items()}
+    values = {name: record.selecting_value or 0.0 for name, record in records.items()}
     sound = {edge: nodes for edge, nodes in trainings.items() if all(node.name in values for node in nodes)}
     spreads = {edge: Spread(tuple(values[node.name] for node in nodes)) for edge, nodes in sound.items()}
     return {edge: spreads.get(edge, FAILED) for edge in trainings}

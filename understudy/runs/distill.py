@@ -299,7 +299,7 @@ class GivenRun(Run):
     @property
     def measuring(self) -> float:
         """A call that trains for a moment is not measured for seconds."""
-        trained = sum(float(record.get("seconds") or 0.0) for record in self.execution.done.values())
+        trained = sum(record.seconds or 0.0 for record in self.execution.done.values())
         return min(1.0, max(0.02, trained / 60))
 
     def kept(self, result: Result) -> nn.Module:

@@ -10,11 +10,11 @@ from typing import Any
 
 from understudy.config.settings import Settings
 from understudy.errors import UserError
-from understudy.files import read_json, write_atomically, write_json
+from understudy.files import write_atomically
 from understudy.models import student as product
 from understudy.plans.entry import METRICS, RESULT
 from understudy.plans.folders import TrainingFolders
-from understudy.runs.records import Result
+from understudy.runs.records import FailedTrainings, Result
 
 RECIPE = "recipe.toml"
 FAILED = "failed.json"
@@ -99,11 +99,12 @@ class RunFolder(TrainingFolders):
 
     def failed(self) -> list[str]:
         """The trainings that came to nothing when a choice was made without them: they are not tried again."""
-        return list((read_json(self.path / FAILED) or {}).get("trainings", ()))
+        path = self.path / FAILED
+        return FailedTrainings.read(path, way_out="remove it, and run again").trainings if path.exists() else []
 
     def write_failed(self, trainings: Collection[str]) -> None:
         if trainings:
-            write_json(self.path / FAILED, {"trainings": sorted(trainings)})
+            write_atomically(self.path / FAILED, FailedTrainings(trainings=sorted(trainings)).text().encode())
 
     def result(self) -> Result | None:
         """The result of the run; None where there is none yet, or it is damaged and made again."""

@@ -5,19 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from understudy.errors import UserError
-from understudy.files import read_json, write_json
+from understudy.files import write_atomically
 from understudy.measure import Spread
 from understudy.models.sizes import Size
 from understudy.paths import Answer, Budget, Edge, allowed, answer, beside, shared, strategy
 from understudy.plans import Node, Plan
-from understudy.plans.execution import validation_of
 from understudy.recipe import Recipe
 from understudy.recipe.build import Cast
 from understudy.recipe.schema import MethodTable, NetworkTable
 from understudy.runs.compile import TEACHER
 from understudy.runs.durations import Durations, Forecast
 from understudy.runs.path_networks import Ways
-from understudy.runs.records import Hop, PathRecord, Result, Values
+from understudy.runs.records import Hop, PathRecord, Result, SearchTime, Values
 from understudy.runs.rehearsal import Rehearsals
 from understudy.runs.result import figure_of
 from understudy.runs.run import Run
@@ -136,8 +135,8 @@ class PathRun(Run):
     def forecast(self, to_train: Collection[str], more: int) -> Forecast | None:
         if self.budget is None or self.budget.seconds is None:
             return None
-        there = {node.name: self.execution.record(node.name) for node in self.plan if node.name not in to_train}
-        took = {name: record["seconds"] for name, record in there.items() if record and record.get("seconds")}
+        records = {node.name: self.execution.record(node.name) for node in self.plan if node.name not in to_train}
+        took = {name: record.seconds for name, record in records.items() if record and record.seconds}
         durations = Durations((self.plan[name], seconds) for name, seconds in took.items())
         each = [durations.of(self.plan[name]) for name in to_train] + [durations.usual] * more
         known = [seconds for seconds in each if seconds is not None]
@@ -146,7 +145,7 @@ class PathRun(Run):
     def _there(self, nodes: Sequence[Node]) -> Spread | None:
         """The figures of trainings that are there already, in the folder or in the cache."""
         records = [record for node in nodes if (record := self.execution.record(node.name))]
-        values = [value for record in records if (value := validation_of(record)) is not None]
+        values = [value for record in records if (value := record.selecting_value) is not None]
         return Spread(tuple(values)) if len(values) == len(nodes) else None
 
     def _cost(self, edge: Edge) -> int:
@@ -155,7 +154,8 @@ class PathRun(Run):
     @property
     def _spent(self) -> float:
         """Seconds that earlier sessions of this search took."""
-        return float((read_json(self.folder.path / SPENT) or {}).get("seconds", 0.0))
+        path = self.folder.path / SPENT
+        return SearchTime.read(path, way_out="remove it, and the time counts anew").seconds if path.exists() else 0.0
 
     @property
     def _most(self) -> int | None:
@@ -197,7 +197,7 @@ class PathRun(Run):
         return {self.ways.sizes.teacher: Spread((value,))}
 
     def _save_time(self, search: Search) -> None:
-        write_json(self.folder.path / SPENT, {"seconds": round(search.seconds, 3)})
+        write_atomically(self.folder.path / SPENT, SearchTime(seconds=round(search.seconds, 3)).text().encode())
 
     def _observed(self, search: Search) -> None:
         self._save_time(search)

@@ -71,5 +71,6 @@ def carry_out(
                 trusted=trusted,
             )
             execution.submit(*plan)
-            shown.run_begins(plan.names)
+            if plan.names:
+                shown.run_begins(plan.names, casts.of(plan[plan.names[0]].data).data.task.selecting)
             return {done.node.name: done for done in execution.results()}

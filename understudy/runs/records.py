@@ -369,6 +369,18 @@ class ProofRecord(Record):
     speedup: dict[str, float | None]
 
 
+class FailedTrainings(File):
+    """``failed.json``: the trainings that came to nothing when a choice was made without them."""
+
+    trainings: list[str]
+
+
+class SearchTime(File):
+    """``search.json``: the seconds that the sessions of a path search took, all together."""
+
+    seconds: float
+
+
 class TrialRecord(Record):
     """One trial of a search for settings."""
 

@@ -13,11 +13,10 @@ from understudy import nested
 from understudy.config.settings import Settings
 from understudy.data.parts import Part
 from understudy.errors import UserError
-from understudy.files import read_json
 from understudy.measure import Latency, Verdict, judge, latencies, onnx_runtime, size
 from understudy.measure.machine import command, machine, peak_memory, versions
 from understudy.nested import Nested
-from understudy.plans.entry import METRICS, RESULT
+from understudy.plans.entry import METRICS
 from understudy.recipe.schema import NetworkTable
 from understudy.runs import broken, measures, samples
 from understudy.runs.compile import student_of
@@ -38,7 +37,7 @@ from understudy.tasks import Figure, Task
 from understudy.training import metrics
 from understudy.training.evaluate import Measured, measured, pooled
 from understudy.training.evaluate import figures as figures_of
-from understudy.training.records import Epoch, TrainingRecord
+from understudy.training.records import TrainingRecord
 
 if TYPE_CHECKING:
     from understudy.runs.run import Run
@@ -162,8 +161,7 @@ def _method(run: "Run", name: str, task: TaskRecord, part: Part, guides: Mapping
 
 def _record(run: "Run", training: str) -> TrainingRecord:
     """What a training of the run wrote when it was done."""
-    path = run.folder.training(training) / RESULT
-    return TrainingRecord.model_validate({"stages": [], **(read_json(path) or {}), "training": training})
+    return run.execution.done[training]
 
 
 def _teacher_of(run: "Run", guides: Mapping[int, Measured]) -> Teacher:
@@ -265,7 +263,7 @@ def _notes(run: "Run", name: str, figure: Figure) -> list[str]:
     validation = run.cast.data.validation
     for seed in run.recipe.seeds_of(name):
         training = student_of(name, seed)
-        epochs = [Epoch.model_validate(line) for line in metrics.read(run.folder.training(training) / METRICS)]
+        epochs = metrics.read(run.folder.training(training) / METRICS)
         for epoch in epochs:
             for term, share in epoch.gradient_shares.items():
                 shares.setdefault((epoch.stage, term), []).append(share)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -35,6 +34,7 @@ from understudy.training.callbacks import Callback
 from understudy.training.interrupt import StopRequest
 from understudy.training.loop import Training
 from understudy.training.preflight import Finding
+from understudy.training.records import TrainingRecord
 
 MakeEngine = Callable[[Casts, Callback, StopRequest], Engine]
 
@@ -189,7 +189,7 @@ class Run:
         with self.folder.locked():
             self.folder.claim(recipes.write(self.recipe))
             self.begin()
-            self.callback.run_begins(self.plan.names)
+            self.callback.run_begins(self.plan.names, self.cast.data.task.selecting)
             self.settle()
             self.carry_out(self.plan.names)
             result = self.folder.result()
@@ -227,9 +227,9 @@ class Run:
         for name in [name for name in self.recipe.methods if name not in self.decided()]:
             nodes = [node for node in trials(self.recipe, name, self.cast) if node.name not in self.folder.failed()]
             self.execution.submit(*nodes)
-            there = {node.name: record for node in nodes if (record := self.execution.record(node.name))}
-            if len(there) == len(nodes):
-                self.execution.submit(*compiled(self._decided_by(there, name), [name]))
+            trained = {node.name: record for node in nodes if (record := self.execution.record(node.name))}
+            if len(trained) == len(nodes):
+                self.execution.submit(*compiled(self._decided_by(trained, name), [name]))
             else:
                 more += 2 * len(self.recipe.seeds_of(name))  # its assistant's and its own
         self.plan = self.execution.plan
@@ -239,7 +239,7 @@ class Run:
         """How far the time goes for these, which were foreseen, and so many more; None where there is no end to it."""
         return None
 
-    def _decided_by(self, trained: Mapping[str, Mapping[str, Any]], name: str) -> Recipe:
+    def _decided_by(self, trained: Mapping[str, TrainingRecord], name: str) -> Recipe:
         """The recipe with a method's assistant, as the records of its quick trainings have it."""
         return chosen(self.recipe, [name], self.cast, lambda _: trained)[0]
 
@@ -252,7 +252,7 @@ class Run:
             self.remember_failed()
             self.adopt(recipe)
 
-    def trained_beside(self, nodes: Sequence[Node]) -> dict[str, Mapping[str, Any]]:
+    def trained_beside(self, nodes: Sequence[Node]) -> dict[str, TrainingRecord]:
         """The records of trainings that are not the recipe's own; of those that came to nothing there is none."""
         self._failed.update(self.folder.failed())
         wanted = [node for node in nodes if node.name not in self._failed]
@@ -283,7 +283,7 @@ class Run:
 
     def carry_out(
         self, names: Collection[str], failed: Callable[[FailedTrainingError], None] | None = None
-    ) -> dict[str, Mapping[str, Any]]:
+    ) -> dict[str, TrainingRecord]:
         """Train these, and what they learn from, or go on with it, unless it is done; answers with their records.
 
         One that came to nothing ends it, unless there is somebody to be told: ``failed``.

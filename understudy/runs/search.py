@@ -81,7 +81,7 @@ class Search:
     def durations(self) -> Durations:
         """What to expect of the trainings that are waited for."""
         done = self.execution.done
-        return Durations((self.execution.plan[name], float(done[name].get("seconds") or 0.0)) for name in self.origins)
+        return Durations((self.execution.plan[name], done[name].seconds or 0.0) for name in self.origins)
 
     def _record(self, done: Done) -> None:
         self.origins[done.node.name] = done.origin

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from understudy.config.train import TrainConfig
 from understudy.data.parts import Batch, Data, Part
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
+from understudy.nested import Nested
 from understudy.objective import Objective, evaluating
 from understudy.objective.term import Sum
 from understudy.taps import call, inner
@@ -149,7 +150,7 @@ def _look(teacher: nn.Module, data: Data, samples: int, settings: Settings) -> _
     sample = Part(part.source, part.ids[places.round().long()])
     meter, wrong = task.meter(), set[str]()
 
-    def update(answer: Values, targets: Any) -> None:
+    def update(answer: Values, targets: Nested) -> None:
         if reason := task.misfit(answer):
             wrong.add(reason)
         elif nested.not_finite(answer):
@@ -312,7 +313,7 @@ def _propose_stored(
 
 
 def _forecast(
-    stored: StoredAnswers, stage: Stage, objective: Objective, inputs: Any, samples: int, step: float
+    stored: StoredAnswers, stage: Stage, objective: Objective, inputs: Nested, samples: int, step: float
 ) -> Forecast:
     answers, device = objective.ask(inputs), nested.device(inputs) or torch.device("cpu")
     seconds = min(clock.timed(lambda: objective.ask(inputs), device) for _ in range(3))
@@ -320,7 +321,7 @@ def _forecast(
 
 
 def _step(
-    objective: Objective, config: TrainConfig, inputs: Any, batch: Batch, settings: Settings
+    objective: Objective, config: TrainConfig, inputs: Nested, batch: Batch, settings: Settings
 ) -> Callable[[], None]:
     """One on this batch, to its end; patterns of names that match nothing are found before it."""
     rate = config.optimizer.lr
@@ -339,7 +340,7 @@ def _step(
 
 
 def _check_term(
-    subject: str, objective: Objective, at_first: float, inputs: Any, batch: Batch, settings: Settings
+    subject: str, objective: Objective, at_first: float, inputs: Nested, batch: Batch, settings: Settings
 ) -> Finding:
     """Of a term by itself, in an objective without its schedule."""
     with settings.autocast():

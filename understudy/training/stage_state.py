@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from understudy.config.stage import STAGE_STRIDE, Stage
 from understudy.data.augmentation import Draw
 from understudy.data.parts import Batch, Data
 from understudy.errors import UserError
+from understudy.nested import Nested
 from understudy.objective import Objective, Outcome
 from understudy.objective.balance import gradient_size
 from understudy.objective.side_stream import Beside
@@ -22,11 +23,21 @@ from understudy.objective.term import Facts, Reading
 from understudy.teacher.batching import TeacherBatches
 from understudy.teacher.shared import Answers, SharedPasses, question
 from understudy.teacher.stand_in import StandIns
-from understudy.training.averaging import Average
+from understudy.training.averaging import Average, AverageState
 from understudy.training.evaluate import objective_loss
 from understudy.training.state import copy_of, restore_optimizer
 
 RIVALS = "adversaries"  # under which their loss stands in the log, beside the terms
+
+
+class StageStateDict(TypedDict):
+    """A stage as a checkpoint holds it: states of modules and optimizers as PyTorch makes them."""
+
+    objective: dict[str, object]
+    optimizer: dict[str, object]
+    adversaries: dict[str, object] | None
+    average: AverageState | None
+    shares: dict[str, float]
 
 
 class StageState:
@@ -145,7 +156,7 @@ class StageState:
             self.shares = gradient_shares(self.student, outcome)
         return outcome.loss, torch.stack([outcome.loss.detach(), *outcome.terms.values(), *opposed])
 
-    def _ask(self, batch: Batch, inputs: Any) -> Answers:
+    def _ask(self, batch: Batch, inputs: Nested) -> Answers:
         """The teachers, or whoever keeps their answers."""
         if self.stored:
             return self.stored.answers(batch, inputs)
@@ -197,7 +208,7 @@ class StageState:
             raise UserError(f"stage {self.stage.name!r} owns nothing of what the stage before it hands over")
         self.objective.owned.load_state_dict(own | taken)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> StageStateDict:
         return {
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -206,13 +217,13 @@ class StageState:
             "shares": self.shares,
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: StageStateDict) -> None:
         self.objective.load_state_dict(state["objective"])
         restore_optimizer(self.optimizer, state["optimizer"])
-        if self.adversaries:
+        if self.adversaries and state["adversaries"]:
             restore_optimizer(self.adversaries, state["adversaries"])
         self.shares = state["shares"]
-        if self.average:
+        if self.average and state["average"]:
             self.average.load_state_dict(state["average"])
 
     def _step_rivals(self, reading: Reading) -> Tensor:

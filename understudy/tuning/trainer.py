@@ -19,7 +19,6 @@ from understudy.runs.folder import RunFolder
 from understudy.runs.run import WHOLE
 from understudy.training import checkpoints
 from understudy.training.callbacks import Callback
-from understudy.training.evaluate import first_of
 from understudy.training.interrupt import StopRequest
 from understudy.training.preflight import Finding
 
@@ -131,7 +130,7 @@ class Trainer:
 def _figure(run: Run, name: str) -> float:
     """The first figure on validation, of the weights that are kept."""
     figure = run.cast.data.task.rising("a search for settings")
-    value = first_of(run.carry_out([name])[name]["stages"][-1]["validation"])
+    value = run.carry_out([name])[name].selecting_value
     if value is None:
         raise UserError(f"{name} ends without answers, so there is no {figure.title} to search for")
     return value

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 from understudy import recipe as recipes
 from understudy.errors import FailedTrainingError, UserError
@@ -11,10 +10,11 @@ from understudy.plans import TrainingCache
 from understudy.plans.training import Casts
 from understudy.recipe import Recipe, Searched
 from understudy.runs.folder import RunFolder
+from understudy.tasks import Figure
 from understudy.training import metrics
 from understudy.training.callbacks import Callback
-from understudy.training.evaluate import first_of
 from understudy.training.interrupt import StopRequest
+from understudy.training.records import Epoch, TrainingRecord
 from understudy.tuning.side_by_side import exclusive, helpers
 from understudy.tuning.trainer import Trainer
 from understudy.tuning.trials import Trial, Trials
@@ -25,8 +25,8 @@ DATABASE = "trials.sqlite"
 class TuneWatcher(Callback):
     """Also told of trials."""
 
-    def search_begins(self, trials: int, before: list[Trial]) -> None:
-        """A search for so many trials in all, of which some may be there."""
+    def search_begins(self, trials: int, before: list[Trial], figure: Figure) -> None:
+        """A search for so many trials in all, of which some may be there; ``figure`` is the one that selects."""
 
     def trial_begins(self, trial: Trial) -> None:
         """A trial begins, or goes on."""
@@ -90,7 +90,7 @@ class Tuning:
         self.folder.claim(self.written())
         trials = Trials(self.folder.path / DATABASE, self.searched)
         try:
-            self.callback.search_begins(count, trials.all())
+            self.callback.search_begins(count, trials.all(), self.trainer.data.task.selecting)
             self.trainer.prepare()
             with helpers(self, count, workers - 1):
                 self.take_part(trials, count)
@@ -200,13 +200,13 @@ class _Judge(Callback):
     def step(self, done: int, loss: float | None) -> None:
         self.shown.step(done, loss)
 
-    def epoch_ends(self, record: Mapping[str, Any]) -> None:
-        self.shown.epoch_ends(record)
-        if self._is_judged(record["training"]):
+    def epoch_ends(self, epoch: Epoch) -> None:
+        self.shown.epoch_ends(epoch)
+        if self._is_judged(epoch.training):
             epochs = metrics.read(self.log)
             self._judge(len(epochs), epochs[-1])
 
-    def training_ends(self, name: str, record: Mapping[str, Any]) -> None:
+    def training_ends(self, name: str, record: TrainingRecord) -> None:
         """A training that came from a cache told nothing of its epochs: it is judged by its log, like any other."""
         self.shown.training_ends(name, record)
         if self._is_judged(name):
@@ -219,8 +219,8 @@ class _Judge(Callback):
     def _is_judged(self, training: str) -> bool:
         return training == self.log.parent.name
 
-    def _judge(self, epochs: int, record: Mapping[str, Any]) -> None:
+    def _judge(self, epochs: int, epoch: Epoch) -> None:
         """``epochs`` counts those of all stages; one of hints has no figure."""
-        value = first_of(record["validation"])
+        value = epoch.selecting_value
         if value is not None and self.trials.report(self.trial, epochs, value):
             raise _HopelessError

@@ -6,15 +6,15 @@ An engine is one file, which holds its class and ``ENGINE``, by which the comman
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from understudy.errors import FailedTrainingError, UserError
 from understudy.plans.training import Casts, Job
 from understudy.training.callbacks import Callback
 from understudy.training.interrupt import StopRequest
+from understudy.training.records import TrainingRecord
 
 
 @dataclass(frozen=True)
@@ -22,19 +22,8 @@ class Ended:
     """How a training ended: with its record, or because its worker was ``lost``."""
 
     name: str
-    record: dict[str, Any] | None = None
+    record: TrainingRecord | None = None
     lost: str = ""
-
-
-def ended(name: str, message: Mapping[str, Any]) -> Ended:
-    """What a worker's last message says of its training; a mistake in it is raised here as it was there."""
-    if "record" in message:
-        return Ended(name, message["record"])
-    if "failed" in message:
-        raise FailedTrainingError(message["mistake"], training=name, reason=message["failed"])
-    if "mistake" in message:
-        raise UserError(message["mistake"])
-    raise RuntimeError(f"{name}: {message.get('failure', 'its worker stopped unasked')}")
 
 
 def python_path() -> str:

@@ -1,7 +1,6 @@
 """Worker processes on this machine; a training in each."""
 
 import contextlib
-import json
 import multiprocessing
 import os
 import signal
@@ -11,12 +10,12 @@ import threading
 from collections.abc import Iterable, Iterator
 from multiprocessing.reduction import ForkingPickler
 from queue import Empty, Queue
-from typing import Any
 
 from understudy.errors import UserError
 from understudy.methods import Method
-from understudy.plans.engines.base import Ended, Engine, EngineEntry, Request, ended, python_path
+from understudy.plans.engines.base import Ended, Engine, EngineEntry, Request, python_path
 from understudy.plans.engines.here import Here
+from understudy.plans.engines.messages import Event, Order, Outcome, from_worker
 from understudy.plans.engines.worker import serve_objects
 from understudy.plans.training import Casts, Job
 from understudy.recipe.objects import Objects
@@ -26,7 +25,7 @@ from understudy.training.interrupt import Stopped, StopRequest
 LOOK = 0.2  # seconds between two looks at whether somebody asked to stop
 
 
-Heard = Queue[tuple["Worker", dict[str, Any] | None]]
+Heard = Queue[tuple["Worker", Event | Outcome | None]]  # None: the worker has ended
 
 
 class Worker:
@@ -40,7 +39,7 @@ class Worker:
 
     def carry_out(self, job: Job) -> None:
         self.job = job
-        self.send({"job": job.model_dump(mode="json")})
+        self.send(Order(job=job))
 
     def _begin(self) -> None:
         self.process = subprocess.Popen(
@@ -54,10 +53,10 @@ class Worker:
             errors="replace",
         )
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, order: Order) -> None:
         assert self.process.stdin is not None
-        with contextlib.suppress(OSError):  # it has died, as the end of what it says will tell
-            self.process.stdin.write(json.dumps(message) + "\n")
+        with contextlib.suppress(OSError):  # it has died, as the end of its messages will show
+            self.process.stdin.write(order.line())
             self.process.stdin.flush()
 
     def kill(self) -> None:
@@ -72,12 +71,12 @@ class Worker:
         code = self.process.wait()
         self.hearing.join()
         self.process.stdout.close()
-        return _told(code)
+        return _ending(code)
 
-    def _messages(self) -> Iterator[dict[str, Any]]:
+    def _messages(self) -> Iterator[Event | Outcome]:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            message = _read(line)
+            message = from_worker(line)
             if message is not None:
                 yield message
 
@@ -97,10 +96,6 @@ class ObjectWorker(Worker):
         self.objects = objects
         super().__init__(heard)
 
-    def carry_out(self, job: Job) -> None:
-        self.job = job
-        self.send({"job": job})
-
     def _begin(self) -> None:
         spawn = multiprocessing.get_context("spawn")
         self.pipe, theirs = spawn.Pipe()
@@ -108,9 +103,9 @@ class ObjectWorker(Worker):
         self.child.start()
         theirs.close()
 
-    def send(self, message: dict[str, Any]) -> None:
-        with contextlib.suppress(OSError):  # it has died, as the end of what it says will tell
-            self.pipe.send(message)
+    def send(self, order: Order) -> None:
+        with contextlib.suppress(OSError):  # it has died, as the end of its messages will show
+            self.pipe.send(order)
 
     def kill(self) -> None:
         self.child.kill()
@@ -121,9 +116,9 @@ class ObjectWorker(Worker):
         self.child.join()
         self.hearing.join()
         self.pipe.close()
-        return _told(self.child.exitcode or 0)
+        return _ending(self.child.exitcode or 0)
 
-    def _messages(self) -> Iterator[dict[str, Any]]:
+    def _messages(self) -> Iterator[Event | Outcome]:
         with contextlib.suppress(EOFError, OSError):
             while True:
                 yield self.pipe.recv()
@@ -144,21 +139,8 @@ def check_sendable(objects: Objects, methods: Iterable[Method] = ()) -> None:
             ) from error
 
 
-def _told(code: int) -> str:
+def _ending(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
-
-
-def _read(line: str) -> dict[str, Any] | None:
-    """The message in a line; None for noise, which is of no account.
-
-    Noise is what was printed before the worker took its standard output for itself, and half a line, the last one of a
-    worker that died.
-    """
-    try:
-        message = json.loads(line)
-    except ValueError:
-        return None
-    return message if isinstance(message, dict) else None
 
 
 class Processes(Engine):
@@ -202,7 +184,7 @@ class Processes(Engine):
         for worker in self._alive:
             worker.end()
 
-    def _ended(self, worker: Worker, message: dict[str, Any] | None) -> Ended | None:
+    def _ended(self, worker: Worker, message: Event | Outcome | None) -> Ended | None:
         """What a worker's message says about its training's end, if it is about that."""
         job = worker.job
         if message is None:
@@ -210,20 +192,20 @@ class Processes(Engine):
             how = worker.end()
             return Ended(job.name, lost=how) if job else None
         assert job is not None
-        if "event" in message:
-            getattr(self.callback.of(job.name), message["event"])(*message["arguments"])
+        if isinstance(message, Event):
+            message.call(self.callback.of(job.name))
             return None
         worker.job = None
-        return ended(job.name, message)
+        return Ended(job.name, message.result(job.name))
 
     def _stop_busy(self, number: int) -> None:
         """Every training saves its state and leaves; so do their workers, which would not begin anew."""
         busy = [worker for worker in self._alive if worker.job]
         for worker in busy:
-            worker.send({"stop": int(number)})
+            worker.send(Order(stop=int(number)))
         while any(worker.job for worker in busy):
             worker, message = self._heard.get()
-            if message is None or "event" not in message:
+            if not isinstance(message, Event):
                 worker.job = None
         for worker in busy:
             self._alive.remove(worker)

@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 
 from understudy.config.hardware import cores
 from understudy.errors import OptionalPackageError, UserError
-from understudy.plans.engines.base import Ended, Engine, EngineEntry, Request, ended, python_path
-from understudy.plans.engines.worker import Message, Telling, perform
+from understudy.plans.engines.base import Ended, Engine, EngineEntry, Request, python_path
+from understudy.plans.engines.messages import Event, Outcome
+from understudy.plans.engines.worker import Sending, perform
 from understudy.plans.training import Casts, Job
 from understudy.training.callbacks import Callback
 from understudy.training.interrupt import Stopped, StopRequest
@@ -57,19 +58,23 @@ class Actor:
     def __init__(self, folder: str):
         with contextlib.suppress(OSError):  # paths in a recipe may be relative
             os.chdir(folder)
-        self.stopping, self.said = StopRequest(), list[Message]()
+        self.stopping, self.events = StopRequest(), list[Event]()
         self.casts: Casts | None = None
 
-    def carry_out(self, job: str) -> Message:
-        read, callback = Job.model_validate_json(job), Telling(self.said.append)
+    def carry_out(self, job: str) -> Outcome:
+        read, callback = Job.model_validate_json(job), Sending(self._keep)
         if self.casts is None or self.casts.trusted != read.trusted:
             self.casts = Casts(read.trusted)
         return perform(read, self.casts, callback, self.stopping)
 
-    def heard(self) -> list[Message]:
-        """What happened since it was asked last."""
-        said, self.said[:] = list(self.said), []
-        return said
+    def heard(self) -> list[Event]:
+        """What happened since the last call."""
+        events, self.events[:] = list(self.events), []
+        return events
+
+    def _keep(self, message: Event | Outcome) -> None:
+        if isinstance(message, Event):
+            self.events.append(message)
 
     def stop(self, number: int) -> None:
         self.stopping.signal_number = number
@@ -176,19 +181,19 @@ class Ray(Engine):
     def _ended(self, waited: Any) -> Ended:
         hired, job = self._busy.pop(waited)
         try:
-            message: Message = self.ray.get(waited)
+            outcome: Outcome = self.ray.get(waited)
         except (self.ray.exceptions.RayActorError, self.ray.exceptions.OutOfMemoryError) as error:
             self.ray.kill(hired.actor)  # it may only be out of reach, and must not go on beside the next one
             return Ended(job.name, lost=type(error).__name__)
         self._free.append(hired)
-        return ended(job.name, message)
+        return Ended(job.name, outcome.result(job.name))
 
     def _listen(self) -> None:
         """Pass on what the workers say; that one has died is told by its training's end."""
         for hired, job in self._begun().values():
             with contextlib.suppress(self.ray.exceptions.RayActorError, self.ray.exceptions.GetTimeoutError):
-                for message in self.ray.get(hired.actor.heard.remote(), timeout=LOOK):
-                    getattr(self.callback.of(job.name), message["event"])(*message["arguments"])
+                for event in self.ray.get(hired.actor.heard.remote(), timeout=LOOK):
+                    event.call(self.callback.of(job.name))
 
     def _stop_busy(self, number: int) -> None:
         """Every training saves its state and leaves; one that has not begun has none, and may never begin."""
