@@ -82,8 +82,8 @@ class LazyGroup(TyperGroup):
         return name, self.commands[name] if name in SUMMARIES else command, rest
 
 
-def _tell_version(asked: bool) -> None:
-    if asked:
+def _tell_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"understudy {understudy.__version__}")
         raise typer.Exit
 

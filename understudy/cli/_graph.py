@@ -111,15 +111,15 @@ class GraphLive(Live):
     def _summary(self, seen: Seen) -> Text:
         done = sum(name in seen.done for names in seen.trainings.values() for name in names)
         running = sum(self._runs(name, seen) for name in seen.waiting)
-        told = [f"{done} done", f"{running} running", f"{len(seen.waiting) - running} waiting"]
+        parts = [f"{done} done", f"{running} running", f"{len(seen.waiting) - running} waiting"]
         if seen.failed:
-            told.append(f"{len(seen.failed)} failed")
+            parts.append(f"{len(seen.failed)} failed")
         if seen.more[0]:
-            told.append(f"up to {seen.more[0]} more")
+            parts.append(f"up to {seen.more[0]} more")
         left = seen.seconds_left(self._share)
         if left:
-            told.append(f"about {span(left)} left")
-        return Text(", ".join(told))
+            parts.append(f"about {span(left)} left")
+        return Text(", ".join(parts))
 
     def _runs(self, name: str, seen: Seen) -> bool:
         return name in self.begun and name in seen.waiting

@@ -113,12 +113,12 @@ class _Line(Callback):
         self.live.say(f"  {place}: loss {epoch.loss or 0.0:.4g}{self.validation}")
 
     def training_ends(self, name: str, record: TrainingRecord) -> None:
-        said = on_validation(record, self.live.figure) or "done"
+        text = on_validation(record, self.live.figure) or "done"
         if self.bar is None:
             self.bar = self.live.bars.add_task(f"{name:<12}", total=1, said="")
-            said += " (done before)"
-        self.live.bars.update(self.bar, total=1, completed=1, said=said)
-        self.live.say(f"{name}: {said}")
+            text += " (done before)"
+        self.live.bars.update(self.bar, total=1, completed=1, said=text)
+        self.live.say(f"{name}: {text}")
 
     def note(self, text: str) -> None:
         self.live.note(text)

@@ -53,10 +53,10 @@ def prepared(
     threads = settings.threads or hardware.threads_each(engine.sharing(workers))
     if begun is None:
         settings = replace(settings, threads=threads)
-    told = replace(settings, threads=threads).summary()
+    summary = replace(settings, threads=threads).summary()
     if workers and workers > 1:
-        told += f" for each of {workers} trainings at once (--workers 1: one after another)"
-    _say_settings(f"{told}, with which the run began" if begun else told)
+        summary += f" for each of {workers} trainings at once (--workers 1: one after another)"
+    _say_settings(f"{summary}, with which the run began" if begun else summary)
     request = Request(workers, threads, int(settings.torch_device.type == "cuda"), options.address)
     return make(
         recipe.model_copy(update={"settings": settings}),

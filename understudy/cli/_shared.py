@@ -45,5 +45,5 @@ def print_json(content: Any) -> None:
 def print_findings(findings: Sequence[Finding], console: Console) -> None:
     for finding in findings:
         # In one go: a live display that redraws itself in between would wipe out what came before it.
-        told = f"{_MARKS[finding.level]} {escape(finding.subject)}: {escape(finding.text)}"
-        console.print(told, highlight=False)
+        line = f"{_MARKS[finding.level]} {escape(finding.subject)}: {escape(finding.text)}"
+        console.print(line, highlight=False)

@@ -65,11 +65,11 @@ def bench(
         _tell(choice, recipe if write else None, json=options.json)
         return
     if options.json:
-        stages = {name: [asdict(cost) for cost in found] for name, found in costs.items()}
+        stages = {name: [asdict(cost) for cost in steps] for name, steps in costs.items()}
         print_json({**_circumstances(read.settings), "methods": stages})
         return
-    for name, found in costs.items():
-        for cost in found:
+    for name, steps in costs.items():
+        for cost in steps:
             _show(name, cost, out)
 
 

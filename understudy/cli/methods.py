@@ -52,13 +52,13 @@ def _reads(method: registry.Method) -> list[str]:
         return []
     given = {key: PLACEHOLDERS[key] for key in method.needed}
     reads = [stage.objective.reads for stage in method(TrainConfig(), **given)]
-    found = {
+    reads = {
         "teacher's logits": any(r.teacher_logits for r in reads),
         "teacher's dropout": any(r.teacher_samples for r in reads),
         "teacher's hidden values": any(r.teacher_taps for r in reads),
         "gradients": any(r.gradients for r in reads),
     }
-    return [name for name, there in found.items() if there]
+    return [name for name, read in reads.items() if read]
 
 
 def _settings(method: registry.Method) -> dict[str, Any]:

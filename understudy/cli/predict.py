@@ -23,15 +23,15 @@ def predict(
 
     Example: understudy predict runs/mine photos/cat.jpg --top 1
     """
-    found = predicted(student, images, top=top, batch=batch, trust=confirmed(student, trust))
+    predictions = predicted(student, images, top=top, batch=batch, trust=confirmed(student, trust))
     if json:
-        print_json([_plain(prediction) for prediction in found])
-    for prediction in found:
+        print_json([_plain(prediction) for prediction in predictions])
+    for prediction in predictions:
         if prediction.problem is not None:
             typer.echo(f"understudy: {prediction.problem}", err=True)
         elif not json:
             _tell(prediction)
-    if any(prediction.problem is not None for prediction in found):
+    if any(prediction.problem is not None for prediction in predictions):
         raise typer.Exit(2)
 
 

@@ -77,22 +77,22 @@ def tune(
             findings = list(tuning.trainer.check())
             print_findings(findings, err)
             preflight.passes(findings)
-        found = execute(tuning, trials, also_optimistic=optimistic, workers=workers)
+        record = execute(tuning, trials, also_optimistic=optimistic, workers=workers)
     page = write_report(folder)
     if options.json:
-        print_json(found)
+        print_json(record)
     else:
-        _show(found, folder)
+        _show(record, folder)
         _say(f"report: {page}")
 
 
-def _show(found: SearchRecord, folder: Path) -> None:
-    best, figure = found.best, found.task.first
-    states = [trial.state for trial in found.trials]
+def _show(record: SearchRecord, folder: Path) -> None:
+    best, figure = record.best, record.task.first
+    states = [trial.state for trial in record.trials]
     counted = ", ".join(f"{states.count(state)} {state}" for state in ("complete", "stopped", "failed"))
     _say(f"{len(states)} trials: {counted}")
     _say(f"best by validation: trial {best.trial}, {best.validation.spread.text(figure.unit)} on validation")
-    for name, measured in found.figures.items():
+    for name, measured in record.figures.items():
         _say(f"{name}: {measured.values.spread.text(figure.unit)} (trial {measured.trial})")
     _say(f"\n{best.lines}\n")
     _say(f"the whole recipe: {folder / TUNED}   run it: understudy distill {folder / TUNED} --out ANOTHER-FOLDER")

@@ -71,16 +71,16 @@ def _lead(ranked: Sequence[Path], known: Known) -> tuple[Literal["yes", "no", "u
     if not ranked:
         return "unknown", ["No path has reached the student yet."]
     first = known[Edge(ranked[0])]
-    told = [f"Best path: {arrows(ranked[0])}, {first.percent()} on validation."]
+    sentences = [f"Best path: {arrows(ranked[0])}, {first.percent()} on validation."]
     if len(ranked) == 1:
-        return "unknown", [*told, "There is no second path to compare it with."]
+        return "unknown", [*sentences, "There is no second path to compare it with."]
     second = known[Edge(ranked[1])]
     sure, text = _compared(first, second, f"the next, {arrows(ranked[1])}")
-    told.append(text)
+    sentences.append(text)
     direct = Edge((ranked[0][0], ranked[0][-1]))
     if direct in known and direct.path not in ranked[:2]:
-        told.append(_compared(first, known[direct], "distilling in one step")[1])
-    return sure, told
+        sentences.append(_compared(first, known[direct], "distilling in one step")[1])
+    return sure, sentences
 
 
 def _compared(first: Spread, second: Spread, other: str) -> tuple[Literal["yes", "no", "unknown"], str]:
@@ -105,21 +105,21 @@ def _searched(strategy: Strategy, whole: int, paths: int, left: Sequence[Edge]) 
 def _failures(failed: Mapping[Edge, str]) -> list[str]:
     if not failed:
         return []
-    told = "; ".join(f"{edge} ({reason})" for edge, reason in list(failed.items())[:3])
+    reasons = "; ".join(f"{edge} ({reason})" for edge, reason in list(failed.items())[:3])
     more = f"; and {len(failed) - 3} more" if len(failed) > 3 else ""
-    return [f"Failed, and out of the ranking with every path through it: {told}{more}."]
+    return [f"Failed, and out of the ranking with every path through it: {reasons}{more}."]
 
 
 def _upsets(sizes: Sizes, known: Known) -> list[Upset]:
-    found = []
+    upsets = []
     for size in sizes.assistants:
         ways = sorted((e for e in known if e.size == size and len(e.path) > 1), key=lambda e: -known[e].mean)
         for better, worse in combinations(ways, 2):
             for student in sizes.below(size):
                 of_better, of_worse = known.get(better.to(student)), known.get(worse.to(student))
                 if of_better and of_worse and known[better].mean > known[worse].mean and of_better.mean < of_worse.mean:
-                    found.append(Upset(better, worse, student))
-    return found
+                    upsets.append(Upset(better, worse, student))
+    return upsets
 
 
 def _points(spread: Spread) -> str:

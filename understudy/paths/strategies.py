@@ -51,10 +51,10 @@ class Strategy(ABC):
 
 def with_failures(strategy: Strategy, known: Known, failed: Collection[Edge]) -> Known:
     """What a strategy is told: that what failed, and all that would learn from it, is done and worse than anything."""
-    told = {**known, **dict.fromkeys(failed, FAILED)}
-    while lost := [edge for edge in strategy.wanted(told) if edge.passes(failed)]:
-        told |= dict.fromkeys(lost, FAILED)
-    return told
+    assumed = {**known, **dict.fromkeys(failed, FAILED)}
+    while lost := [edge for edge in strategy.wanted(assumed) if edge.passes(failed)]:
+        assumed |= dict.fromkeys(lost, FAILED)
+    return assumed
 
 
 def best_of(edges: Sequence[Edge], known: Known) -> Edge:

@@ -72,12 +72,12 @@ class TrainingCache:
 
     def entries(self) -> Iterator[Entry]:
         """All of them, the latest used last."""
-        found = {}
+        by_use = {}
         for path in _folders(self.path / "nodes"):
             entry = Entry(path.name, path)
             with contextlib.suppress(FileNotFoundError):  # another process prunes
-                found[entry.used, entry.key] = entry
-        yield from (found[used] for used in sorted(found))
+                by_use[entry.used, entry.key] = entry
+        yield from (by_use[used] for used in sorted(by_use))
 
     def put(self, key: str, training: Path, record: TrainingRecord) -> None:
         """Add a finished training's files; an entry that is there and whole stays."""
@@ -130,8 +130,8 @@ class TrainingCache:
 
     def check(self) -> dict[str, list[str]]:
         """The damaged entries: key -> files."""
-        found = {entry.key: entry.damage() for entry in self.entries()}
-        return {key: wrong for key, wrong in found.items() if wrong}
+        damage = {entry.key: entry.damage() for entry in self.entries()}
+        return {key: wrong for key, wrong in damage.items() if wrong}
 
     def prune(self, unused: float | None = None, *, dry_run: bool = False) -> list[str]:
         """Remove what is damaged, set aside or half-written, and what is ``unused`` for so many seconds.

@@ -164,13 +164,13 @@ class Execution:
     def _taken(self, node: Node) -> Done | None:
         """What is there already: in the folder, in the cache, or as another node of this plan under the same key."""
         name, folder = node.name, self.folder.training(node.name)
-        if own := self._in_folder(name):
-            check_same(node, own.node or None, folder)
-            if own.key not in ("", self.key(name)):
+        if stored := self._in_folder(name):
+            check_same(node, stored.node or None, folder)
+            if stored.key not in ("", self.key(name)):
                 self.callback.note(f"{name} was trained with other code, data or settings than today's: taken as it is")
-            elif self.cache and own.key:
-                self.cache.put(self.key(name), folder, own)
-            return Done(node, own, "folder")
+            elif self.cache and stored.key:
+                self.cache.put(self.key(name), folder, stored)
+            return Done(node, stored, "folder")
         twin = next((other for other in self.done if self.key(other) == self.key(name)), None)
         if twin:
             source, spelled = self.folder.training(twin), node.model_dump(mode="json")
@@ -268,8 +268,8 @@ class Execution:
         """
         if name not in self._whole:
             folder = self.folder.training(name)
-            if (own := finished(folder)) and not damaged(folder):
-                self._whole[name] = "done", own
+            if (record := finished(folder)) and not damaged(folder):
+                self._whole[name] = "done", record
             elif self.cache and (cached := self.cache.record(self.key(name))):
                 self._whole[name] = "in the cache", cached
         return self._whole.get(name, ("to train", None))

@@ -105,24 +105,24 @@ def weights_digest(given: Given) -> str:
 
 def arithmetic(settings: Settings, taught: bool) -> dict[str, Any]:
     """What decides how numbers are rounded."""
-    found = dataclasses.asdict(settings) | {
+    parts = dataclasses.asdict(settings) | {
         "device": settings.torch_device.type,
         "teacher_precision": settings.of_teacher.precision,
         "threads": settings.threads or torch.get_num_threads(),
         "torch": torch.__version__,
         "processor": processor(settings.torch_device),
     }
-    return found if taught else {name: value for name, value in found.items() if not name.startswith("teacher")}
+    return parts if taught else {name: value for name, value in parts.items() if not name.startswith("teacher")}
 
 
 def processor(device: torch.device) -> list[str]:
     """Which instructions there are, and where their libraries are told to leave some out: sums are ordered by them."""
     if device.type == "cuda":
         return [torch.cuda.get_device_name(device)]
-    told: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # not every torch has it
-    there = [f"{name} {value}" for name, value in sorted(told.items()) if value and not name.startswith("num_")]
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # not every torch has it
+    names = [f"{name} {value}" for name, value in sorted(capabilities.items()) if value and not name.startswith("num_")]
     limits = [f"{name}={os.environ[name]}" for name in _LIMITS if name in os.environ]
-    return [torch.backends.cpu.get_cpu_capability(), *there, *limits]
+    return [torch.backends.cpu.get_cpu_capability(), *names, *limits]
 
 
 def data(node: Node, cast: Cast) -> dict[str, Any]:
@@ -142,16 +142,16 @@ def _grafts(node: Node) -> dict[str, Any] | None:
     method = methods.find(node.method)
     if method.grafts is None:
         return None
-    own = {name: value for name, value in method.complete(node.settings).items() if value is not Parameter.empty}
-    return {"method": method.name, "settings": canonical(own)}
+    chosen = {name: value for name, value in method.complete(node.settings).items() if value is not Parameter.empty}
+    return {"method": method.name, "settings": canonical(chosen)}
 
 
 def _stored(node: Node) -> dict[str, Any] | None:
     """Stored answers may mean fewer views and rounder numbers; where they lie changes nothing."""
     if node.answers is None:
         return None
-    told = dataclasses.asdict(node.answers)
-    return {name: value for name, value in told.items() if name not in ("folder", "fill")}
+    options = dataclasses.asdict(node.answers)
+    return {name: value for name, value in options.items() if name not in ("folder", "fill")}
 
 
 def canonical(value: Any) -> Any:

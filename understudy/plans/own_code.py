@@ -48,7 +48,7 @@ def code_of(things: Iterable[object], *, versions: bool = True) -> dict[str, str
     Args:
         versions: false, where installed packages count by the hashes of their files, too.
     """
-    found: dict[str, str] = {}
+    hashes: dict[str, str] = {}
     for thing in things:
         while isinstance(thing, partial):
             thing = thing.func
@@ -58,10 +58,10 @@ def code_of(things: Iterable[object], *, versions: bool = True) -> dict[str, str
             continue
         if module in ("__main__", "__mp_main__"):
             name = getattr(thing, "__qualname__", type(thing).__name__)
-            found[f"__main__:{name}"] = hashlib.sha256(_source(thing).encode()).hexdigest()
-        elif module not in found:
-            found[module] = (_version(top) if versions else None) or _hashed(own_files(module)) or "unknown"
-    return dict(sorted(found.items()))
+            hashes[f"__main__:{name}"] = hashlib.sha256(_source(thing).encode()).hexdigest()
+        elif module not in hashes:
+            hashes[module] = (_version(top) if versions else None) or _hashed(own_files(module)) or "unknown"
+    return dict(sorted(hashes.items()))
 
 
 def _source(thing: Any) -> str:
@@ -93,7 +93,7 @@ def own_files(module: str) -> list[Path]:
         return []
     if not spec.has_location or spec.origin is None:  # a folder without __init__.py, or no file at all
         roots = [Path(folder).parent for folder in spec.submodule_search_locations or ()]
-        return next((found for root in roots if (found := _followed(root, module))), [])
+        return next((files for root in roots if (files := _followed(root, module))), [])
     origin = Path(spec.origin)
     package = origin.name == "__init__.py"
     root = origin.parent.parent if package else origin.parent
@@ -118,13 +118,13 @@ def _is_installed(root: Path) -> bool:
 
 def _followed(root: Path, module: str) -> list[Path]:
     """The module's files and those of all that they import, directly or not, below ``root``."""
-    found: set[Path] = set()
+    files: set[Path] = set()
     waiting = set(_files(root, module))
     while waiting:
         path = waiting.pop()
-        found.add(path)
-        waiting |= set(_reached(root, path)) - found
-    return sorted(found)
+        files.add(path)
+        waiting |= set(_reached(root, path)) - files
+    return sorted(files)
 
 
 def _files(root: Path, module: str) -> Iterator[Path]:
@@ -155,18 +155,18 @@ def _imported(source: bytes, package: tuple[str, ...]) -> tuple[frozenset[str], 
             tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError):  # a compiled module, or one that is being written
         return frozenset(), False
-    found: set[str] = set()
+    modules: set[str] = set()
     called: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) + 1 - node.level] if node.level else ()
             home = ".".join([*above, *([node.module] if node.module else [])])
-            found |= {f"{home}.{alias.name}".removeprefix(".") for alias in node.names}
+            modules |= {f"{home}.{alias.name}".removeprefix(".") for alias in node.names}
         elif isinstance(node, ast.Name):
             called.add(node.id)
         elif isinstance(node, ast.Attribute):
             called.add(node.attr)
-    ours = {name for name in found if name.partition(".")[0] == "understudy"}  # where that lies in the same folder
-    return frozenset(found - ours), bool(called & _BY_NAME)
+    ours = {name for name in modules if name.partition(".")[0] == "understudy"}  # where that lies in the same folder
+    return frozenset(modules - ours), bool(called & _BY_NAME)

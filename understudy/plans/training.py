@@ -68,10 +68,10 @@ class Casts:
 
     def of(self, table: DataTable) -> Cast:
         whole = table.model_copy(update={"student_samples": None})
-        told = whole.model_dump_json()
-        if told not in self.known:
-            self.known[told] = Cast.of(whole, self.trusted, self.progress, self.objects)
-        return self.known[told]
+        name = whole.model_dump_json()
+        if name not in self.known:
+            self.known[name] = Cast.of(whole, self.trusted, self.progress, self.objects)
+        return self.known[name]
 
 
 class Work:
@@ -150,14 +150,14 @@ def _teachers(job: Job, cast: Cast, casts: Casts) -> list[nn.Module]:
     """The teachers with their weights, one module for all trainings that are under way at the same time."""
     if not methods.find(job.node.method).is_taught(job.node.settings):
         return []
-    found = list[nn.Module]()
+    networks = list[nn.Module]()
     for teacher in job.teachers:
-        told = f"{teacher.model_dump_json()} {job.node.arithmetic} {job.node.accept_weak} {job.node.data}"
-        network = casts.teachers.get(told)
+        name = f"{teacher.model_dump_json()} {job.node.arithmetic} {job.node.accept_weak} {job.node.data}"
+        network = casts.teachers.get(name)
         if network is None:
-            casts.teachers[told] = network = _teacher(teacher, job, cast)
-        found.append(network)
-    return found
+            casts.teachers[name] = network = _teacher(teacher, job, cast)
+        networks.append(network)
+    return networks
 
 
 def _teacher(teacher: Taught | Given, job: Job, cast: Cast) -> nn.Module:

@@ -49,11 +49,11 @@ class Cast:
         objects = objects or Objects()
         if is_object(table.name) and objects.data is not None:
             return cls(objects.data, objects.data, None, trusted, objects)
-        found = named_data(table, trusted, progress)
+        plain = named_data(table, trusted, progress)
         if not table.whiten:
-            return cls(found, found, None, trusted, objects)
-        whitening = Whitening.fit(_images(found.train))
-        return cls(_whitened(found, whitening), found, whitening, trusted, objects)
+            return cls(plain, plain, None, trusted, objects)
+        whitening = Whitening.fit(_images(plain.train))
+        return cls(_whitened(plain, whitening), plain, whitening, trusted, objects)
 
     @cached_property
     def content(self) -> str:

@@ -20,8 +20,8 @@ from understudy.taps.defaults import PLACEHOLDERS, PROPOSALS
 OF_ALL_METHODS = ("method", "train", "seeds", "balance", "assistants")
 
 
-def check_settings(method: methods.Method, place: tuple[str, ...], own: dict[str, Any], mistakes: Mistakes) -> None:
-    for key in own:
+def check_settings(method: methods.Method, place: tuple[str, ...], chosen: dict[str, Any], mistakes: Mistakes) -> None:
+    for key in chosen:
         if key not in method.settings:
             known = [*method.settings, *OF_ALL_METHODS]
             mistakes.add([*place, key], f"method {method.name!r} has no such setting{did_you_mean(key, known)}")
@@ -34,28 +34,28 @@ def check_settings(method: methods.Method, place: tuple[str, ...], own: dict[str
             fields[key] = (kinds[key], ... if key in method.needed else parameter.default)
     model = create_model("Settings", __config__=ConfigDict(extra="ignore"), **fields)
     try:
-        found = model.model_validate(own)
-        for key, value in own.items():  # of the kind that is expected, 3 for 3.0; a 4 stays where 4.0 would do
-            if key in fields and not (type(value) is int and isinstance(getattr(found, key), float)):
-                own[key] = getattr(found, key)
+        checked = model.model_validate(chosen)
+        for key, value in chosen.items():  # of the kind that is expected, 3 for 3.0; a 4 stays where 4.0 would do
+            if key in fields and not (type(value) is int and isinstance(getattr(checked, key), float)):
+                chosen[key] = getattr(checked, key)
     except ValidationError as error:
         for entry in error.errors():
             path, text = explain(entry)
             mistakes.add([*place, *path], text)
 
 
-def check_data(name: str, own: dict[str, Any], common: Sequence[str], mistakes: Mistakes) -> None:
+def check_data(name: str, chosen: dict[str, Any], common: Sequence[str], mistakes: Mistakes) -> None:
     """A data set's own settings, completed by their defaults; its name and what cannot be are mistakes."""
     if name not in DATASETS:
         mistakes.add(["data", "name"], f"there is no data set {name!r}{did_you_mean(name, DATASETS.names())}")
-        own.clear()
+        chosen.clear()
         return
     dataset = DATASETS[name]
-    wrong = dataset.mistakes(own, beside=common)
+    wrong = dataset.mistakes(chosen, beside=common)
     for key, reason in wrong.items():
         mistakes.add(["data", key], reason)
     if not wrong:
-        own |= without_nones(dataclasses.asdict(dataset.configured(own)))
+        chosen |= without_nones(dataclasses.asdict(dataset.configured(chosen)))
 
 
 def check_views(raw: dict[str, Any], mistakes: Mistakes) -> None:

@@ -24,9 +24,9 @@ class Mistakes:
         self.found.setdefault(tuple(path), text)
 
     def raise_if_any(self) -> None:
-        own = [path for path in self.found if not self._inherited(path)]
-        if own:
-            raise UserError("\n".join(self._sentence(path) for path in sorted(own, key=self._line)))
+        paths = [path for path in self.found if not self._inherited(path)]
+        if paths:
+            raise UserError("\n".join(self._sentence(path) for path in sorted(paths, key=self._line)))
 
     def _inherited(self, path: tuple[str, ...]) -> bool:
         """A config that takes over a mistake from ``[train]`` need not say it again."""

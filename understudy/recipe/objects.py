@@ -105,8 +105,8 @@ class GivenNetwork:
     def begin_with(self, state: Mapping[str, Tensor]) -> bool:
         """Begin with these weights in place of the module's own; False where they do not fit it."""
         assert self.module is not None
-        own = {name: value.shape for name, value in self.module.state_dict().items()}
-        if own != {name: value.shape for name, value in state.items()}:
+        shapes = {name: value.shape for name, value in self.module.state_dict().items()}
+        if shapes != {name: value.shape for name, value in state.items()}:
             return False
         self.module.load_state_dict(state)
         self.freeze()
@@ -170,16 +170,16 @@ class GivenMethod(Method):
     def of(cls, given: "Expression | Sequence[Stage]") -> "GivenMethod":
         """Terms are pursued on the config that is given beside them; stages have their own."""
         if isinstance(given, Expression):
-            name, stages, told = "own-terms", partial(_stage_of, given), str(given)
+            name, stages, text = "own-terms", partial(_stage_of, given), str(given)
             reads = as_sum(given).reads.teacher
         else:
             listed = tuple(given)
             if not listed or not all(isinstance(stage, Stage) for stage in listed):
                 raise UserError("method: give a name, a sum of terms, or a list of understudy.Stage")
             name, stages = "own-stages", partial(_listed, listed)
-            told = "; ".join(f"{stage.name}: {stage.objective}, {stage.config}" for stage in listed)
+            text = "; ".join(f"{stage.name}: {stage.objective}, {stage.config}" for stage in listed)
             reads = any(stage.objective.reads.teacher for stage in listed)
-        return cls(name, stages, family="own", year=0, paper="your own", reads_teacher=reads, told=told)
+        return cls(name, stages, family="own", year=0, paper="your own", reads_teacher=reads, told=text)
 
     def __str__(self) -> str:
         return f"{self.name}: {self.told}"

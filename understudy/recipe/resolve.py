@@ -27,11 +27,11 @@ def resolve_data(raw: dict[str, Any], mistakes: Mistakes) -> None:
     if not isinstance(table, dict):
         return
     common = [key for key in DataTable.model_fields if key != "settings"]
-    own = {key: value for key, value in table.items() if key not in common}
+    settings = {key: value for key, value in table.items() if key not in common}
     name = table.get("name")
     if isinstance(name, str) and ":" not in name:
-        check_data(name, own, common, mistakes)
-    raw["data"] = {key: table[key] for key in common if key in table} | {"settings": own}
+        check_data(name, settings, common, mistakes)
+    raw["data"] = {key: table[key] for key in common if key in table} | {"settings": settings}
 
 
 def resolve_courses(raw: dict[str, Any]) -> None:
@@ -51,12 +51,12 @@ def resolve_courses(raw: dict[str, Any]) -> None:
             holder["train"] = _inherited(common, holder["train"])
 
 
-def _inherited(common: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+def _inherited(common: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
     """``own`` over ``common``. What is not said again of an augmentation, or of an optimizer or a schedule of the same
     name, is taken over."""
-    merged = common | own
+    merged = common | table
     for key in ("augmentation", "optimizer", "schedule"):
-        before, after = common.get(key), own.get(key)
+        before, after = common.get(key), table.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
             same = after.get("name", before.get("name")) == before.get("name")
             merged[key] = before | after if same else after
@@ -101,14 +101,14 @@ def _learning(
 ) -> dict[str, Any]:
     """Settings of the method's own apart from those of all; its name is ``otherwise`` where the table says none."""
     method = table.get("method", otherwise)
-    own = {key: value for key, value in table.items() if key not in OF_ALL_METHODS}
+    settings = {key: value for key, value in table.items() if key not in OF_ALL_METHODS}
     if not isinstance(method, str) or method not in methods.METHODS:
         named = [*place, "method"] if "method" in table else place
         mistakes.add(named, f"there is no method {method!r}{did_you_mean(str(method), methods.METHODS)}")
     else:
-        check_settings(methods.METHODS[method], place, own, mistakes)
+        check_settings(methods.METHODS[method], place, settings, mistakes)
     common: dict[str, Any] = {key: table[key] for key in ("seeds", "balance") if key in table}
-    return {"method": str(method), "settings": own, "train": table.get("train", raw.get("train", {})), **common}
+    return {"method": str(method), "settings": settings, "train": table.get("train", raw.get("train", {})), **common}
 
 
 def _assistants(listed: Any, name: str, raw: dict[str, Any], mistakes: Mistakes) -> Any:

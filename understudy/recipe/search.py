@@ -130,12 +130,12 @@ def _space(raw: dict[str, Any], key: str, text: str, method: str, mistakes: Mist
     except UserError as error:
         mistakes.add(place, str(error))
         return None
-    found = [_with(raw, key, value) for value in space.probes]
-    for one in found:
+    probed = [_with(raw, key, value) for value in space.probes]
+    for one in probed:
         if isinstance(one, str):
             mistakes.add(place, one)
             return None
-    first, *others = (one.methods[method] for one in found if isinstance(one, Recipe))
+    first, *others = (one.methods[method] for one in probed if isinstance(one, Recipe))
     if all(other == first for other in others):
         mistakes.add(place, f"it changes nothing for {method!r}: methods.{method}.{key} stands above it")
     if isinstance(space, Choice):

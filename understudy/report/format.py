@@ -23,8 +23,8 @@ def value(number: float | None, unit: Unit = "share") -> str:
     return NONE if number is None else Spread((number,)).text(unit)
 
 
-def spread(found: Spread | None, unit: Unit = "share") -> str:
-    return NONE if found is None else found.text(unit)
+def spread(values: Spread | None, unit: Unit = "share") -> str:
+    return NONE if values is None else values.text(unit)
 
 
 def count(number: float | None) -> str:

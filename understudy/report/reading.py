@@ -36,12 +36,12 @@ class RunFiles:
     def teacher_trainings(self) -> dict[str, list[str]]:
         """The trainings that are no method's: each teacher's own."""
         methods = {row.training for method in self.result.methods.values() for row in method.trainings}
-        found: dict[str, list[str]] = {}
+        trainings: dict[str, list[str]] = {}
         for name in self.epochs:
             teacher = name.rpartition("-")[0]
             if name not in methods and teacher.rstrip("0123456789") == "teacher":
-                found.setdefault(teacher, []).append(name)
-        return found
+                trainings.setdefault(teacher, []).append(name)
+        return trainings
 
 
 def read(run: Path) -> RunFiles:
@@ -68,16 +68,16 @@ def read_result(run: Path) -> Result:
 
 def finished_of(runs: Sequence[Path]) -> tuple[list[Path], list[str]]:
     """Of several folders those with a result, and why each other one has none; a name that leads nowhere is kept."""
-    found, others = list[Path](), list[str]()
+    finished, others = list[Path](), list[str]()
     for run in runs:
         if (run / RESULT).exists() or not run.is_dir():
-            found.append(run)
+            finished.append(run)
             continue
         try:
             _explain(run, _text(run / RECIPE) or "")
         except UserError as reason:
             others.append(str(reason))
-    return found, others
+    return finished, others
 
 
 def _explain(run: Path, recipe: str) -> NoReturn:
@@ -100,7 +100,7 @@ def _explain(run: Path, recipe: str) -> NoReturn:
 def _epochs(run: Path) -> tuple[dict[str, list[Epoch]], int]:
     """The lines of the log, of each training by itself."""
     paths = [run / METRICS] if (run / METRICS).exists() else sorted((run / "trainings").glob(f"*/{METRICS}"))
-    found: dict[str, list[Epoch]] = {}
+    epochs: dict[str, list[Epoch]] = {}
     unreadable = 0
     for line in "\n".join(_text(path) or "" for path in paths).splitlines():
         if not line.strip():
@@ -110,23 +110,23 @@ def _epochs(run: Path) -> tuple[dict[str, list[Epoch]], int]:
         except ValueError:
             unreadable += 1
         else:
-            found.setdefault(epoch.training, []).append(epoch)
-    return found, unreadable
+            epochs.setdefault(epoch.training, []).append(epoch)
+    return epochs, unreadable
 
 
 def _trained(run: Path) -> dict[str, TrainingRecord]:
-    found = {}
+    records = {}
     for path in sorted((run / "trainings").glob(f"*/{RESULT}")):
         try:
-            found[path.parent.name] = TrainingRecord.of_text(_text(path) or "", path, way_out="")
+            records[path.parent.name] = TrainingRecord.of_text(_text(path) or "", path, way_out="")
         except UserError:  # the result of the run knows what matters
             continue
-    return found
+    return records
 
 
 def _pictures(run: Path, samples: Sequence[Sample]) -> dict[str, str]:
     """What is missing or is no picture is left out."""
-    found = {}
+    pictures = {}
     for sample in samples:
         path = run / SAMPLES / Path(sample.file).name
         try:
@@ -134,8 +134,8 @@ def _pictures(run: Path, samples: Sequence[Sample]) -> dict[str, str]:
         except OSError:
             continue
         if content.startswith(PNG):
-            found[sample.file] = base64.b64encode(content).decode("ascii")
-    return found
+            pictures[sample.file] = base64.b64encode(content).decode("ascii")
+    return pictures
 
 
 def _landscapes(run: Path) -> tuple[Landscapes | None, str]:

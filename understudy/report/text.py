@@ -75,9 +75,9 @@ def _searched(result: Result) -> str:
 
 def _measured(result: Result) -> str:
     data = result.data
-    told = f"Measured once, on {count(data.measured)} {data.measured_on} samples; {count(data.train)} trained, "
-    told += f"{count(data.validation)} selected."
-    return told + f" Mean ± sample standard deviation over seeds {', '.join(map(str, result.seeds))}."
+    sentence = f"Measured once, on {count(data.measured)} {data.measured_on} samples; {count(data.train)} trained, "
+    sentence += f"{count(data.validation)} selected."
+    return sentence + f" Mean ± sample standard deviation over seeds {', '.join(map(str, result.seeds))}."
 
 
 def _where(result: Result) -> str:

@@ -322,19 +322,19 @@ class GivenRun(Run):
     @property
     def trained_modules(self) -> dict[str, GivenNetwork]:
         """The modules that are trained here, by their names in the plan."""
-        found = self.objects.networks.items()
-        return {name: network for name, network in found if network.module is not None and not network.taught}
+        networks = self.objects.networks.items()
+        return {name: network for name, network in networks if network.module is not None and not network.taught}
 
     def _trained_objects(self) -> dict[str, str]:
         """Of every object that is trained, the training of the first seed."""
         name, seed = list(self.recipe.methods)[-1], self.recipe.seeds[0]
         listed = self.recipe.methods[name].assistants
-        found = {
+        trained = {
             assistant.network: assistant_of(name, place, assistant.network, seed)
             for place, assistant in enumerate(listed if listed != "auto" else (), start=1)
         }
-        found[self.recipe.student.network] = student_of(name, seed)
-        return {network: training for network, training in found.items() if network in self.objects.networks}
+        trained[self.recipe.student.network] = student_of(name, seed)
+        return {network: training for network, training in trained.items() if network in self.objects.networks}
 
     def _go_on_with_weights(self) -> None:
         for name, network in self.trained_modules.items():
@@ -352,7 +352,7 @@ class _Call:
     def __init__(
         self,
         method: str | Expression | Sequence[Stage],
-        own: Mapping[str, Any],
+        settings: Mapping[str, Any],
         config: TrainConfig | None,
         epochs: int | None,
         baseline: bool,
@@ -367,19 +367,21 @@ class _Call:
             )
         config = config or (_course_of(stages) if stages else TrainConfig())
         self.config = replace(config, epochs=epochs) if epochs is not None else config
-        if own and not isinstance(method, str):
-            raise UserError(f"{', '.join(own)}: settings belong to a method by name; terms and stages hold their own")
-        _check_names(self.method, own)
-        self.settings = {name: _plain(self.name, name, value) for name, value in own.items()}
+        if settings and not isinstance(method, str):
+            raise UserError(
+                f"{', '.join(settings)}: settings belong to a method by name; terms and stages hold their own"
+            )
+        _check_names(self.method, settings)
+        self.settings = {name: _plain(self.name, name, value) for name, value in settings.items()}
         self.baseline = baseline and self.name != BASELINE
 
     def tables(self, assistants: Any, *, balance: bool) -> dict[str, MethodTable]:
         """The methods of the run; the student alone first, where it is compared with."""
-        own = MethodTable(
+        table = MethodTable(
             method=self.given, settings=self.settings, train=self.config, balance=balance, assistants=assistants
         )
         alone = {BASELINE: MethodTable(method=BASELINE, train=self.config)} if self.baseline else {}
-        return {**alone, self.name: own}
+        return {**alone, self.name: table}
 
 
 def _course_of(stages: Sequence[Stage]) -> TrainConfig:
@@ -387,14 +389,14 @@ def _course_of(stages: Sequence[Stage]) -> TrainConfig:
     return replace(stages[-1].config, epochs=sum(stage.config.epochs for stage in stages))
 
 
-def _check_names(method: Method, own: Mapping[str, Any]) -> None:
+def _check_names(method: Method, settings: Mapping[str, Any]) -> None:
     """What belongs to the call or to the config is no setting of a method."""
     for name in (described.name for described in fields(TrainConfig)):
-        if name in own and name not in method.settings:
+        if name in settings and name not in method.settings:
             raise UserError(f"{name} belongs to the training configuration: config=understudy.TrainConfig({name}=...)")
-    if "seed" in own and "seed" not in method.settings:
-        raise UserError(f"a call has seeds: seeds=[{own['seed']}]")
-    method.check_names(own)
+    if "seed" in settings and "seed" not in method.settings:
+        raise UserError(f"a call has seeds: seeds=[{settings['seed']}]")
+    method.check_names(settings)
 
 
 def _plain(method: str, name: str, value: Any) -> Any:

@@ -39,8 +39,8 @@ class RunFolder(TrainingFolders):
         from pydantic import TypeAdapter
 
         try:
-            said = tomllib.loads((self.path / RECIPE).read_text(encoding="utf-8"))["settings"]
-            return TypeAdapter(Settings).validate_python(said)
+            written = tomllib.loads((self.path / RECIPE).read_text(encoding="utf-8"))["settings"]
+            return TypeAdapter(Settings).validate_python(written)
         except (OSError, ValueError, KeyError):
             return None
 
@@ -138,11 +138,11 @@ def _identity(recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 def _differing(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    found = []
+    keys = []
     for key in sorted({*old, *new}):
         before, after = old.get(key), new.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
-            found += _differing(before, after, f"{prefix}{key}.")
+            keys += _differing(before, after, f"{prefix}{key}.")
         elif before != after:
-            found.append(f"{prefix}{key}")
-    return found
+            keys.append(f"{prefix}{key}")
+    return keys

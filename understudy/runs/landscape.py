@@ -47,9 +47,11 @@ def survey(
                     sharpness=_number(surface.sharpness),
                 )
             )
-    found = Landscapes(part=part, samples=len(labels), direction_seed=seed, sharpness_radius=RING, students=students)
-    write_atomically(run.folder.path / LANDSCAPES, found.text().encode())
-    return found
+    landscapes = Landscapes(
+        part=part, samples=len(labels), direction_seed=seed, sharpness_radius=RING, students=students
+    )
+    write_atomically(run.folder.path / LANDSCAPES, landscapes.text().encode())
+    return landscapes
 
 
 def _rows(run: Run) -> list[tuple[str, Row]]:
@@ -63,9 +65,9 @@ def _rows(run: Run) -> list[tuple[str, Row]]:
         raise UserError(
             f"{run.folder.path} holds no finished run with students: run the command again that made it, it goes on"
         )
-    found = [(method, row) for method, told in result.methods.items() for row in told.trainings]
-    seeds = list(dict.fromkeys(row.seed for _, row in found))
-    return sorted(found, key=lambda student: seeds.index(student[1].seed))
+    rows = [(method, row) for method, record in result.methods.items() for row in record.trainings]
+    seeds = list(dict.fromkeys(row.seed for _, row in rows))
+    return sorted(rows, key=lambda student: seeds.index(student[1].seed))
 
 
 def _network(run: Run, training: str) -> nn.Module:

@@ -108,7 +108,7 @@ class PathRun(Run):
     def foresee(self) -> int:
         """Put into the plan what would be asked for, as far as finished trainings tell; answers with how many more."""
         known = {} if self.ways.teacher.weights is None else {self.ways.sizes.teacher: Spread((0.0,))}
-        asked: dict[Edge, list[Node]] = {}
+        nodes_of: dict[Edge, list[Node]] = {}
         while True:
             wanted, left = allowed(self.strategy, known, self._most, self._cost)
             others: list[Edge] = []
@@ -117,20 +117,20 @@ class PathRun(Run):
                 others, left = beside(self._alone(), wanted, done=done, most=self._most, cost=self._cost)
             if self._most is None:
                 wanted = self.strategy.asked(known)  # those that have to wait for others, too
-            new = [edge for edge in [*wanted, *others] if edge not in asked]
-            asked |= {edge: self.ways.nodes(edge) for edge in new}
-            self.execution.submit(*(node for edge in new for node in asked[edge]))
-            told = {edge: spread for edge, nodes in asked.items() if nodes and (spread := self._there(nodes))}
-            if told.keys() <= known.keys():
+            new = [edge for edge in [*wanted, *others] if edge not in nodes_of]
+            nodes_of |= {edge: self.ways.nodes(edge) for edge in new}
+            self.execution.submit(*(node for edge in new for node in nodes_of[edge]))
+            trained = {edge: spread for edge, nodes in nodes_of.items() if nodes and (spread := self._there(nodes))}
+            if trained.keys() <= known.keys():
                 break
-            known |= told
+            known |= trained
         self.plan = self.execution.plan
-        students = sum(len(edge.path) > 1 or edge.quick for edge in asked)
+        students = sum(len(edge.path) > 1 or edge.quick for edge in nodes_of)
         each = len(self.ways.seeds)
         if left or not self.strategy.wanted(known):
             return 0
         more = max(0, self.strategy.most - students) * each
-        return more if self._most is None else min(more, self._most - sum(map(self._cost, asked)))
+        return more if self._most is None else min(more, self._most - sum(map(self._cost, nodes_of)))
 
     def forecast(self, to_train: Collection[str], more: int) -> Forecast | None:
         if self.budget is None or self.budget.seconds is None:
@@ -164,8 +164,8 @@ class PathRun(Run):
     def outdated(self, result: Result) -> bool:
         """A search that went on with a larger budget knows more than its result."""
         assert self.search is not None
-        told = [hop.path for hop in result.path.edges] if result.path else []
-        return sorted(map(str, told)) != sorted(str(list(edge.path)) for edge in self.search.known)
+        paths = [hop.path for hop in result.path.edges] if result.path else []
+        return sorted(map(str, paths)) != sorted(str(list(edge.path)) for edge in self.search.known)
 
     def summary(self) -> Result:
         assert self.search is not None
@@ -204,7 +204,7 @@ class PathRun(Run):
         if self.observer:
             self.observer(search)
 
-    def _told(self, search: Search, found: Answer) -> PathRecord:
+    def _told(self, search: Search, answer: Answer) -> PathRecord:
         """The search as a record: figures on the validation part, which selected, and on the test part, read now."""
         edges = sorted(search.known, key=lambda edge: (edge.quick, len(edge.path) == 1, self._place(edge)))
         return PathRecord(
@@ -212,13 +212,13 @@ class PathRun(Run):
             sizes=list(self.ways.sizes.all),
             networks={str(size): table.network for size, table in self.ways.networks.items()},
             edges=[self._edge(edge, search) for edge in edges],
-            ranked=[list(path) for path in found.ranked],
-            best=list(found.best or ()),
-            sure=found.sure,
-            sentences=[*found.sentences, *self._shared(search)],
-            searched=found.searched,
-            paths=found.paths,
-            left=[str(edge) for edge in found.left],
+            ranked=[list(path) for path in answer.ranked],
+            best=list(answer.best or ()),
+            sure=answer.sure,
+            sentences=[*answer.sentences, *self._shared(search)],
+            searched=answer.searched,
+            paths=answer.paths,
+            left=[str(edge) for edge in answer.left],
             failed={str(edge): failure.reason for edge, failure in search.failed.items()},
             trainings=search.trainings,
         )

@@ -76,8 +76,8 @@ class Ways:
 
     def _size(self, table: NetworkTable) -> Size:
         spec = self._spec(table)
-        found = self.family.size_of(spec) if self.family and spec else None
-        return table.network.removeprefix(OBJECT) if found is None else found
+        size = self.family.size_of(spec) if self.family and spec else None
+        return table.network.removeprefix(OBJECT) if size is None else size
 
     def _spec(self, table: NetworkTable) -> NetworkSpec | None:
         """By which name a network is built; of an object, the name of a known network that has the same layers."""
@@ -87,8 +87,8 @@ class Ways:
         assert self.family is not None
         student = self.recipe.student
         settings = self._student.settings if self._student else {}
-        own = {key: value for key, value in settings.items() if key != self.family.by}
-        spec = self.family.network(size, own)
+        others = {key: value for key, value in settings.items() if key != self.family.by}
+        spec = self.family.network(size, others)
         return NetworkTable(network=spec.name, settings=spec.settings, mean=student.mean, std=student.std)
 
     def _between(self, cast: Cast) -> list[Size]:

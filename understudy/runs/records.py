@@ -134,8 +134,8 @@ class Method(Record):
         )
 
     def spread(self, figure: str) -> Spread | None:
-        found = self.figures.get(figure)
-        return found.spread if found else None
+        values = self.figures.get(figure)
+        return values.spread if values else None
 
     def validation(self, figure: str) -> float | None:
         """The mean over the seeds, where each has one."""
@@ -224,8 +224,8 @@ class Hop(Record):
     @property
     def shown(self) -> Spread | None:
         """The test part's figure, as papers report it, where it was read."""
-        found = self.test or self.validation
-        return found.spread if found else None
+        values = self.test or self.validation
+        return values.spread if values else None
 
 
 class PathRecord(Record):
@@ -297,7 +297,7 @@ class Result(File):
     @property
     def broken(self) -> dict[str, list[str]]:
         """The trainings whose student is of no use, and why."""
-        return {row.training: row.broken for found in self.methods.values() for row in found.trainings if row.broken}
+        return {row.training: row.broken for method in self.methods.values() for row in method.trainings if row.broken}
 
     def network_of(self, method: str) -> NetworkRecord:
         """A method's student: of its own where it leaves with a part of its teacher."""
@@ -309,7 +309,7 @@ class Result(File):
 
     @property
     def distilled(self) -> list[str]:
-        return [name for name, found in self.methods.items() if not found.is_baseline]
+        return [name for name, method in self.methods.items() if not method.is_baseline]
 
     @property
     def foremost(self) -> tuple[str, bool]:
@@ -322,7 +322,7 @@ class Result(File):
         known = {name: self.first.quality(value) for name, value in chosen.items() if value is not None}
         if len(known) == len(names):
             return max(names, key=lambda name: known[name]), True
-        spreads = {name: self.first.quality(found.mean) for name in names if (found := self.spread_of(name))}
+        spreads = {name: self.first.quality(spread.mean) for name in names if (spread := self.spread_of(name))}
         return max(names, key=lambda name: spreads.get(name, float("-inf"))), False
 
 

@@ -62,10 +62,10 @@ class Rehearsals:
         return [self._network(teacher) for teacher in teachers]
 
     def _network(self, teacher: str | Given) -> nn.Module:
-        told = teacher if isinstance(teacher, str) else teacher.model_dump_json()
-        if told not in self._made:
-            self._made[told] = self._fresh(teacher) if isinstance(teacher, str) else self._given(teacher)
-        return self._made[told]
+        name = teacher if isinstance(teacher, str) else teacher.model_dump_json()
+        if name not in self._made:
+            self._made[name] = self._fresh(teacher) if isinstance(teacher, str) else self._given(teacher)
+        return self._made[name]
 
     def _fresh(self, name: str) -> nn.Module:
         node = self.plan[name]

@@ -54,7 +54,7 @@ def summarize(run: "Run") -> Result:
     teachers = _teachers(run)
     taught = {name: _taught(run, networks, part) for name, networks in teachers.items()}
     guides = {
-        seed: pooled([found[seed] for found in taught.values()], cast.data.task) for seed in recipe.seeds if taught
+        seed: pooled([by_seed[seed] for by_seed in taught.values()], cast.data.task) for seed in recipe.seeds if taught
     }
     methods = {name: _method(run, name, task, part, guides) for name in recipe.methods}
     first = {name: networks[recipe.seeds[0]] for name, networks in teachers.items()}
@@ -79,7 +79,7 @@ def summarize(run: "Run") -> Result:
         ),
         networks=_networks(run, {**first, "student": run.student(recipe.seeds[0]), **_grafted(run)}),
         teacher=teacher,
-        teachers={name: _teacher_of(run, found) for name, found in taught.items()} if len(taught) > 1 else {},
+        teachers={name: _teacher_of(run, by_seed) for name, by_seed in taught.items()} if len(taught) > 1 else {},
         methods=methods,
         verdicts=_verdicts(methods, task.first),
         kept=kept,
@@ -96,8 +96,10 @@ def _verdicts(methods: Mapping[str, Method], figure: Figure) -> dict[str, Verdic
     """Each method against the student alone."""
     if BASELINE not in methods:
         return {}
-    values = {name: found.figures[figure.name].values for name, found in methods.items()}
-    return {name: judge(name, own, values[BASELINE], figure) for name, own in values.items() if name != BASELINE}
+    values = {name: method.figures[figure.name].values for name, method in methods.items()}
+    return {
+        name: judge(name, of_seeds, values[BASELINE], figure) for name, of_seeds in values.items() if name != BASELINE
+    }
 
 
 def _teachers(run: "Run") -> dict[str, dict[int, nn.Module]]:
@@ -128,16 +130,16 @@ def _method(run: "Run", name: str, task: TaskRecord, part: Part, guides: Mapping
     rows: list[Row] = []
     answered: list[Measured] = []
     taught: list[Measured] = []
-    own = run.cast.data.task
-    luck = own.luck(task.first, len(part))
+    whole_task = run.cast.data.task
+    luck = whole_task.luck(task.first, len(part))
     records = [_record(run, student_of(name, seed)) for seed in run.recipe.seeds_of(name)]
     for seed, record in zip(run.recipe.seeds_of(name), records, strict=True):
-        found = _measured(run, run.trained(record.training), part, run.recipe.settings)
+        student = _measured(run, run.trained(record.training), part, run.recipe.settings)
         teacher = guides.get(seed)
-        answered.append(found)
+        answered.append(student)
         taught += [] if teacher is None else [teacher]
-        figures = measures.of_training(found, teacher, own)
-        constant, largest = own.commonest(found.kept), measures.largest(found)
+        figures = measures.of_training(student, teacher, whole_task)
+        constant, largest = whole_task.commonest(student.kept), measures.largest(student)
         value = figures[task.first.name]
         rows.append(
             Row(
@@ -155,7 +157,7 @@ def _method(run: "Run", name: str, task: TaskRecord, part: Part, guides: Mapping
         rows,
         taught=any(stage.taught for record in records for stage in record.stages),
         objectives=records[0].objectives,
-        measures=measures.of_seeds(answered, taught, own),
+        measures=measures.of_seeds(answered, taught, whole_task),
     )
 
 
@@ -187,15 +189,15 @@ def _beside_the_teacher(
     if not teachers:
         return _Beside()
     recipe, teacher = run.recipe, next(iter(teachers.values()))  # inner values are the first one's
-    found, taught, task = (
+    student, guide, task = (
         _measured(run, run.trained(kept), part, recipe.settings),
         guides[run.plan[kept].seed],
         run.cast.data.task,
     )
     errors, disagreements = None, list[Sample]()
-    if task.fits(found.kept, taught.kept) is None:
-        errors = measures.of_errors(found, taught, part.ids, task)
-        disagreements = samples.disagreements(run.folder.path, part, found, taught, task)
+    if task.fits(student.kept, guide.kept) is None:
+        errors = measures.of_errors(student, guide, part.ids, task)
+        disagreements = samples.disagreements(run.folder.path, part, student, guide, task)
     students = {method: run.trained(f"{method}-{recipe.seeds_of(method)[0]}") for method in recipe.methods}
     taught_by, first = list(teachers.values()), recipe.seeds[0]
     stages = {method: run.stages(method, run.student(first), taught_by) for method in recipe.methods}
@@ -248,11 +250,11 @@ def _latencies(
             runners |= {f"onnx {name}": onnx_runtime(network, example) for name, network in networks.items()}
         except UserError as error:
             run.callback.note(str(error))
-    found = latencies(runners, example, seconds=seconds * len(runners) / len(networks))
-    by_torch = {name: found[name] for name in networks}
-    if len(found) == len(networks):
+    measured_times = latencies(runners, example, seconds=seconds * len(runners) / len(networks))
+    by_torch = {name: measured_times[name] for name in networks}
+    if len(measured_times) == len(networks):
         return {"": by_torch}
-    return {"": by_torch, "onnx_": {name: found[f"onnx {name}"] for name in networks}}
+    return {"": by_torch, "onnx_": {name: measured_times[f"onnx {name}"] for name in networks}}
 
 
 def _notes(run: "Run", name: str, figure: Figure) -> list[str]:
@@ -269,9 +271,9 @@ def _notes(run: "Run", name: str, figure: Figure) -> list[str]:
                 shares.setdefault((epoch.stage, term), []).append(share)
         values = [epoch.validation[figure.name] for epoch in epochs if figure.name in epoch.validation]
         if validation is not None and (
-            told := broken.collapse(figure, values, run.cast.data.task.luck(figure, len(validation)))
+            collapse := broken.collapse(figure, values, run.cast.data.task.luck(figure, len(validation)))
         ):
-            notes.append(f"{training}: {told}")
+            notes.append(f"{training}: {collapse}")
     for (stage, term), values in shares.items():
         mean = sum(values) / len(values)
         if mean < NOTHING:

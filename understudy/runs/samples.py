@@ -19,15 +19,17 @@ LARGEST = 96  # pixels of a side
 def disagreements(folder: Path, part: Part, student: Measured, teacher: Measured, task: Task) -> list[Sample]:
     """Write the pictures and return what each network said of them; nothing where samples are no pictures."""
     rows = []
-    for found in task.differing(student.kept, teacher.kept, student.targets):
-        batch = next(Part(part.source, part.ids[found.place : found.place + 1]).in_order(1, torch.device("cpu")))
+    for differing in task.differing(student.kept, teacher.kept, student.targets):
+        batch = next(
+            Part(part.source, part.ids[differing.place : differing.place + 1]).in_order(1, torch.device("cpu"))
+        )
         picture = as_png(batch.inputs[0]) if isinstance(batch.inputs, Tensor) else None
         if picture is None:
             return []
-        number = int(part.ids[found.place])
+        number = int(part.ids[differing.place])
         name = f"{SAMPLES}/{number}.png"
         write_atomically(folder / name, picture)
-        rows.append(Sample.model_validate({"id": number, "file": name, "wrong": found.kind, **found.record}))
+        rows.append(Sample.model_validate({"id": number, "file": name, "wrong": differing.kind, **differing.record}))
     return rows
 
 

@@ -73,9 +73,9 @@ class Search:
     @property
     def to_come(self) -> int:
         """How many more trainings of students there may be, beside those asked for."""
-        asked = sum(len(edge.path) > 1 or edge.quick for edge in self.asked)
+        students = sum(len(edge.path) > 1 or edge.quick for edge in self.asked)
         each = max(map(len, self.asked.values()), default=1)
-        return 0 if self.left or not self.waiting else max(0, self.strategy.most - asked) * each
+        return 0 if self.left or not self.waiting else max(0, self.strategy.most - students) * each
 
     @property
     def durations(self) -> Durations:
@@ -98,8 +98,8 @@ class Search:
         if self.execution.plan[failure.training].role == "teacher":
             raise failure
         edge = next(edge for edge, names in self.asked.items() if failure.training in names)
-        told = FailedTrainingError(str(failure), training=failure.training, reason=failure.reason)
-        self.failed.setdefault(edge, told)  # a new one, without the traceback, which would hold the networks
+        bare = FailedTrainingError(str(failure), training=failure.training, reason=failure.reason)
+        self.failed.setdefault(edge, bare)  # a new one, without the traceback, which would hold the networks
         self.execution.given_up.update(self.asked[edge])  # on other seeds, too
         self.execution.callback.note(f"{failure}. The search goes on without {edge}")
         self._ask()

@@ -282,8 +282,11 @@ def _dry_run(
         if stored and (reason := needs_live_teacher(stored, objective, data, settings)):
             about_answers = [Finding("ok", subject, f"no stored answers: {reason}")]
         elif stored:
-            found = foreseen(stored)
-            gain, about_answers = found.whole_gain, [Finding("ok" if found.fits else "warning", about, str(found))]
+            expected = foreseen(stored)
+            gain, about_answers = (
+                expected.whole_gain,
+                [Finding("ok" if expected.fits else "warning", about, str(expected))],
+            )
             learned = all(map(stand_ins.has_learned, teachers))  # or else no answers of theirs can be there
             if learned and (new := passed_over(stored, objective, stage, data, settings, forms, seed)):
                 about_answers.append(Finding("ok", about, new))
@@ -307,9 +310,9 @@ def _propose_stored(
         stored, table = StoredAnswers(taps="exact"), 'a table [answers] with taps = "exact"'
     if stored.needs_live_teacher(reads):
         return
-    found = foreseen(stored)
-    if found.fits and found.whole_gain > WORTH:
-        yield Finding("ok", subject, f"{found}, if {table} asks for them")
+    expected = foreseen(stored)
+    if expected.fits and expected.whole_gain > WORTH:
+        yield Finding("ok", subject, f"{expected}, if {table} asks for them")
 
 
 def _forecast(

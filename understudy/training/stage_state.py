@@ -201,12 +201,14 @@ class StageState:
         return {name.split(".", 1)[1]: value.clone() for name, value in self.objective.owned.state_dict().items()}
 
     def _take_over(self, handed: Mapping[str, Tensor]) -> None:
-        own = self.objective.owned.state_dict()
-        fitting = {name: handed.get(name.split(".", 1)[1]) for name in own}
-        taken = {name: value for name, value in fitting.items() if value is not None and value.shape == own[name].shape}
+        current = self.objective.owned.state_dict()
+        fitting = {name: handed.get(name.split(".", 1)[1]) for name in current}
+        taken = {
+            name: value for name, value in fitting.items() if value is not None and value.shape == current[name].shape
+        }
         if not taken:
             raise UserError(f"stage {self.stage.name!r} owns nothing of what the stage before it hands over")
-        self.objective.owned.load_state_dict(own | taken)
+        self.objective.owned.load_state_dict(current | taken)
 
     def state(self) -> StageStateDict:
         return {

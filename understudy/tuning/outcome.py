@@ -36,11 +36,11 @@ def execute(tuning: Tuning, count: int, *, also_optimistic: bool = False, worker
 
 
 def chosen_of(trials: Sequence[Trial]) -> Trial:
-    found = best(trials)
-    if found is None:
+    chosen = best(trials)
+    if chosen is None:
         reasons = dict.fromkeys(trial.reason for trial in trials if trial.reason)
         raise UserError("no trial was completed: " + ("; ".join(reasons) or "give more of them"))
-    return found
+    return chosen
 
 
 def lines_to_paste(searched: Searched, values: Mapping[str, Number]) -> str:
@@ -117,9 +117,9 @@ def _highest_on_test(tuning: Tuning, trials: Sequence[Trial], test: Part) -> Tes
     """What nobody should choose by: the trial that happens to be best on the test part."""
     quality = tuning.trainer.data.task.selecting.quality
     complete = [trial for trial in trials if trial.state == "complete"]
-    found = {trial.number: _values(tuning, trial, test) for trial in complete}
-    number = max(found, key=lambda number: (quality(found[number].mean), -number))
-    return TestFigure(trial=number, values=found[number], of=len(found))
+    measured = {trial.number: _values(tuning, trial, test) for trial in complete}
+    number = max(measured, key=lambda number: (quality(measured[number].mean), -number))
+    return TestFigure(trial=number, values=measured[number], of=len(measured))
 
 
 def _values(tuning: Tuning, trial: Trial, part: Part) -> Values:
@@ -133,7 +133,7 @@ def _values(tuning: Tuning, trial: Trial, part: Part) -> Values:
 def _inline(value: Any) -> str:
     """A value as TOML writes it in one line."""
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{_key(key)} = {_inline(own)}" for key, own in value.items()) + " }"
+        return "{ " + ", ".join(f"{_key(key)} = {_inline(item)}" for key, item in value.items()) + " }"
     if isinstance(value, list):
         return "[" + ", ".join(map(_inline, value)) + "]"
     return json.dumps(value, ensure_ascii=False)

@@ -80,9 +80,9 @@ class Trainer:
         if self._method in run.decided():
             return recipe
         nodes = trials(run.recipe, self._method, run.cast)
-        found, _ = chosen(recipe, [self._method], run.cast, lambda _: run.trained_beside(nodes))
+        decided, _ = chosen(recipe, [self._method], run.cast, lambda _: run.trained_beside(nodes))
         run.remember_failed()
-        return found
+        return decided
 
     def log(self, out: Path, seed: int) -> Path:
         """The epochs of the student that is trained there on a seed."""

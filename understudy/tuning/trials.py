@@ -76,7 +76,7 @@ class Trials:
         self._storage.engine.dispose()
 
     def all(self) -> list[Trial]:
-        return [_trial(found) for found in self._frozen()]
+        return [_trial(frozen) for frozen in self._frozen()]
 
     def unfinished(self) -> list[Trial]:
         """The trials that are being trained, or were when a worker was stopped."""
@@ -112,7 +112,7 @@ class Trials:
 
     def _proposed(self) -> dict[str, Number] | None:
         done, samplers = self._frozen(), self._optuna.samplers
-        tried = [_plain(found.params) for found in done]
+        tried = [_plain(frozen.params) for frozen in done]
         for draw in range(DRAWS):
             seed = derived_seed(self.searched.tune.sampler_seed, "trial", len(done), draw) % 2**32
             sampler = samplers.RandomSampler(seed=seed)
@@ -155,14 +155,14 @@ def _imported() -> Any:
     return optuna
 
 
-def _trial(found: "FrozenTrial") -> Trial:
-    reason = found.user_attrs.get("reason", "")
+def _trial(frozen: "FrozenTrial") -> Trial:
+    reason = frozen.user_attrs.get("reason", "")
     return Trial(
-        found.number,
-        _plain(found.params),
-        "failed" if reason else _STATES[found.state.name],
-        tuple(found.user_attrs.get("validation", ())),
-        dict(found.intermediate_values),
+        frozen.number,
+        _plain(frozen.params),
+        "failed" if reason else _STATES[frozen.state.name],
+        tuple(frozen.user_attrs.get("validation", ())),
+        dict(frozen.intermediate_values),
         reason,
     )
 

@@ -95,12 +95,12 @@ class Tuning:
             with helpers(self, count, workers - 1):
                 self.take_part(trials, count)
             self.take_part(trials, count)  # what a helper left that came to nothing
-            found = trials.all()
+            ended = trials.all()
         finally:
             trials.close()
-        for trial in found:
+        for trial in ended:
             self.trainer.clear(self.place(trial))  # what a kill between two steps above may have left
-        return found
+        return ended
 
     def take_part(self, trials: Trials, count: int) -> None:
         """Train one trial after another that no other worker trains, until there are ``count`` in all."""

@@ -22,5 +22,5 @@ def engines() -> Registry[EngineEntry]:
     'worker processes of this machine'
     """
     modules = (importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__))
-    own = [module.ENGINE for module in modules if hasattr(module, "ENGINE")]
-    return Registry("engine", ENGINES, {entry.name: entry for entry in own}, of_type(EngineEntry))
+    entries = [module.ENGINE for module in modules if hasattr(module, "ENGINE")]
+    return Registry("engine", ENGINES, {entry.name: entry for entry in entries}, of_type(EngineEntry))

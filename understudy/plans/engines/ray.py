@@ -168,8 +168,8 @@ class Ray(Engine):
     def _begun(self) -> dict[Any, tuple[Hired, Job]]:
         """Those of the busy for whom the cluster has found room."""
         answers = [hired.answer for hired, _ in self._busy.values()]
-        there = self.ray.wait(answers, num_returns=len(answers), timeout=0)[0] if answers else []
-        return {waited: busy for waited, busy in self._busy.items() if busy[0].answer in there}
+        answered = self.ray.wait(answers, num_returns=len(answers), timeout=0)[0] if answers else []
+        return {waited: busy for waited, busy in self._busy.items() if busy[0].answer in answered}
 
     def _make_way(self) -> None:
         """The free hold cores for which others of ours may wait, where somebody else uses the cluster, too."""

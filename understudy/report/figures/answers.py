@@ -24,9 +24,9 @@ def options(result: Result, colours: Mapping[str, str]) -> Drawn | None:
     theirs = _scaled(result.teacher.measures.options, first) if result.teacher else []
     if foremost == BASELINE or not ours or len(ours) != len(names) or len(alone) != len(names):
         return None
-    told = [place for place in range(len(names)) if ours[place] is not None and alone[place] is not None]
-    change = {place: (ours[place] or 0.0) - (alone[place] or 0.0) for place in told}
-    order = sorted(told, key=lambda place: -first.quality(change[place]))
+    shown = [place for place in range(len(names)) if ours[place] is not None and alone[place] is not None]
+    change = {place: (ours[place] or 0.0) - (alone[place] or 0.0) for place in shown}
+    order = sorted(shown, key=lambda place: -first.quality(change[place]))
     if len(order) > MOST_OPTIONS:
         order = order[: MOST_OPTIONS // 2] + order[-(MOST_OPTIONS // 2) :]
     if not order:
@@ -60,7 +60,7 @@ def options(result: Result, colours: Mapping[str, str]) -> Drawn | None:
 
 def calibration(result: Result, colours: Mapping[str, str]) -> Drawn | None:
     """How often a network is right, by its confidence; on the diagonal as often as it is sure."""
-    lines = _lines(result, colours, {name: found.measures.calibration for name, found in result.methods.items()})
+    lines = _lines(result, colours, {name: one.measures.calibration for name, one in result.methods.items()})
     if result.teacher and result.teacher.measures.calibration:
         lines.append(("teacher", INK, "*", result.teacher.measures.calibration))
     owners: dict[str, Method | Teacher] = {**result.methods, **({"teacher": result.teacher} if result.teacher else {})}
@@ -72,8 +72,8 @@ def calibration(result: Result, colours: Mapping[str, str]) -> Drawn | None:
 
 def agreement(result: Result, colours: Mapping[str, str]) -> Drawn | None:
     """How often the students answer as the teacher does, by how sure it is."""
-    lines = _lines(result, colours, {name: found.measures.agreement for name, found in result.methods.items()})
-    values = {name: found.spread("agreement") for name, found in result.methods.items()}
+    lines = _lines(result, colours, {name: one.measures.agreement for name, one in result.methods.items()})
+    values = {name: one.spread("agreement") for name, one in result.methods.items()}
     words = "Agreement with the teacher: " + ", ".join(f"{name} {v.percent()}" for name, v in values.items() if v)
     labels = ("the teacher's confidence, %", "same answer, %")
     return _by_confidence("agreement", "Agreement with the teacher by its confidence", words, lines, labels)
@@ -81,36 +81,36 @@ def agreement(result: Result, colours: Mapping[str, str]) -> Drawn | None:
 
 def similarity(result: Result, method: str, name: str) -> Drawn | None:
     """A map of linear CKA: the teacher's taps from first to last downwards, the student's to the right."""
-    found = result.similarity
-    if found is None or not found.methods.get(method) or not found.student:
+    record = result.similarity
+    if record is None or not record.methods.get(method) or not record.student:
         return None
-    rows = found.methods[method]
+    rows = record.methods[method]
 
     def paint(figure: Any) -> None:
         axes = figure.add_subplot()
         for down, values in enumerate(rows):
             for right, value in enumerate(values):
                 _cell(axes, right, down, min(max(value, 0.0), 1.0), value)
-        for taught, learnt in found.tapped.get(method, []):
-            if taught in found.teacher and learnt in found.student:
-                _frame(axes, found.student.index(learnt), found.teacher.index(taught))
-        axes.set_xlim(0, len(found.student))
-        axes.set_ylim(len(found.teacher), 0)
-        axes.set_xticks([place + 0.5 for place in range(len(found.student))], map(_tail, found.student), rotation=90)
-        axes.set_yticks([place + 0.5 for place in range(len(found.teacher))], map(_tail, found.teacher))
+        for taught, learnt in record.tapped.get(method, []):
+            if taught in record.teacher and learnt in record.student:
+                _frame(axes, record.student.index(learnt), record.teacher.index(taught))
+        axes.set_xlim(0, len(record.student))
+        axes.set_ylim(len(record.teacher), 0)
+        axes.set_xticks([place + 0.5 for place in range(len(record.student))], map(_tail, record.student), rotation=90)
+        axes.set_yticks([place + 0.5 for place in range(len(record.teacher))], map(_tail, record.teacher))
         axes.set_xlabel(f"student, {clipped(method)}")
         axes.set_ylabel("teacher")
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
 
     title = f"Inner likeness to the teacher, {method}"
-    words = f"{title}: linear CKA of {found.samples} samples; {_likest(found, rows)}"
-    return draw(name, title, words, 1.5 + 0.33 * len(found.teacher), paint)
+    words = f"{title}: linear CKA of {record.samples} samples; {_likest(record, rows)}"
+    return draw(name, title, words, 1.5 + 0.33 * len(record.teacher), paint)
 
 
 def _of_options(result: Result, method: str) -> list[float | None]:
-    found = result.methods.get(method)
-    return _scaled(found.measures.options, result.first) if found else []
+    record = result.methods.get(method)
+    return _scaled(record.measures.options, result.first) if record else []
 
 
 def _scaled(values: Sequence[float | None], figure: Figure) -> list[float | None]:
@@ -121,7 +121,7 @@ def _lines(
     result: Result, colours: Mapping[str, str], bins: Mapping[str, Sequence[Bin]]
 ) -> list[tuple[str, str, str, Sequence[Bin]]]:
     markers = dict(zip(result.methods, MARKERS * len(result.methods), strict=False))
-    return [(name, colours[name], markers[name], found) for name, found in bins.items() if found]
+    return [(name, colours[name], markers[name], points) for name, points in bins.items() if points]
 
 
 def _telling(bins: Sequence[Bin]) -> Sequence[Bin]:
@@ -169,8 +169,8 @@ def _cell(axes: Any, right: int, down: int, strength: float, value: float) -> No
 
     axes.add_patch(Rectangle((right, down), 1, 1, color=SERIES[0], alpha=strength, linewidth=0))
     colour = PAPER if strength > LIGHT else INK
-    told = f"{100 * value:.0f}"
-    axes.annotate(told, (right + 0.5, down + 0.5), ha="center", va="center", color=colour, fontsize="small")
+    text = f"{100 * value:.0f}"
+    axes.annotate(text, (right + 0.5, down + 0.5), ha="center", va="center", color=colour, fontsize="small")
 
 
 def _frame(axes: Any, right: int, down: int) -> None:
@@ -184,9 +184,9 @@ def _tail(path: str, most: int = 13) -> str:
     return path if len(path) <= most else f"…{path[-(most - 1) :]}"
 
 
-def _likest(found: Similarity, rows: Sequence[Sequence[float]]) -> str:
-    told = []
-    for tap, values in zip(found.teacher, rows, strict=True):
+def _likest(record: Similarity, rows: Sequence[Sequence[float]]) -> str:
+    sentences = []
+    for tap, values in zip(record.teacher, rows, strict=True):
         best = max(range(len(values)), key=lambda place: values[place])
-        told.append(f"{tap} is most like {found.student[best]} ({values[best]:.2f})")
-    return ", ".join(told)
+        sentences.append(f"{tap} is most like {record.student[best]} ({values[best]:.2f})")
+    return ", ".join(sentences)

@@ -117,7 +117,7 @@ def _inlined(svg: str, words: str) -> Markup:
     svg = svg[svg.index("<svg") :]
     svg = svg.replace("xlink:href", "href")
     referred = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
-    svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in referred else "", svg)  # unique on the page
+    svg = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in referred else "", svg)  # unique on the page
     svg = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", svg, count=1, flags=re.S)
     for colour, variable in _NAMES.items():
         svg = svg.replace(colour, f"var(--{variable})")

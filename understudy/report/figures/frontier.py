@@ -41,9 +41,9 @@ def frontier(students: Students, budget: Budget, chosen: Student | None) -> Draw
             axes.set_ylabel(axis_label(students.figure, students.chosen_by))
 
     figure = students.figure
-    told = [f"{student.name} {figure.text(students.worth(student))}" for student in students.sorted("value")]
+    texts = [f"{student.name} {figure.text(students.worth(student))}" for student in students.sorted("value")]
     title = f"{figure.title[0].upper()}{figure.title[1:]} against latency and size"
-    return draw("frontier", title, f"{title}: {', '.join(told)}", 3.0 * len(panels), paint)
+    return draw("frontier", title, f"{title}: {', '.join(texts)}", 3.0 * len(panels), paint)
 
 
 def undominated(points: Sequence[tuple[float, float]], *, lower: bool = False) -> list[tuple[float, float]]:

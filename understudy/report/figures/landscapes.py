@@ -10,31 +10,31 @@ COLUMNS, LEVELS = 3, 10
 DEEP = 1000  # a loss so many times below the highest is shown as the lowest
 
 
-def landscapes(found: Landscapes) -> Drawn | None:
+def landscapes(record: Landscapes) -> Drawn | None:
     """A map for each student; a step of colour is the same step of loss, by a factor, in all of them."""
-    levels = _levels(found)
+    levels = _levels(record)
     if levels is None:
         return None
-    columns = min(COLUMNS, len({student.method for student in found.students}))  # methods side by side, seed by seed
-    rows = math.ceil(len(found.students) / columns)
+    columns = min(COLUMNS, len({student.method for student in record.students}))  # methods side by side, seed by seed
+    rows = math.ceil(len(record.students) / columns)
 
     def paint(figure: Any) -> None:
         plan = figure.add_gridspec(rows + 1, columns, height_ratios=[*[1] * rows, 0.1])
-        for place, student in enumerate(found.students):
+        for place, student in enumerate(record.students):
             axes = figure.add_subplot(plan[place // columns, place % columns])
             _map(axes, student, levels)
             axes.tick_params(labelleft=place % columns == 0)
         _key(figure.add_subplot(plan[rows, :]), levels)
 
-    told = [f"{student.training}: {_told(student)}" for student in found.students]
+    sentences = [f"{student.training}: {_told(student)}" for student in record.students]
     return draw(
-        "landscapes", "The loss around each student", "; ".join(told), 0.8 + 5.2 / max(columns, 2) * rows, paint
+        "landscapes", "The loss around each student", "; ".join(sentences), 0.8 + 5.2 / max(columns, 2) * rows, paint
     )
 
 
-def _levels(found: Landscapes) -> list[float] | None:
+def _levels(record: Landscapes) -> list[float] | None:
     """Borders between colours, evenly in logarithms over all students; None where there is nothing to tell apart."""
-    values = [value for student in found.students for row in student.losses for value in row if value is not None]
+    values = [value for student in record.students for row in student.losses for value in row if value is not None]
     if not values or max(values) <= 0 or max(values) <= min(values):
         return None
     high = max(values)

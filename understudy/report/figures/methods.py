@@ -19,7 +19,7 @@ FAR = 1.0  # of the students' own range: a teacher farther off is pointed at
 def first_figure(result: Result, colours: Mapping[str, str]) -> Drawn | None:
     """A row for each method: every seed's dot, the mean, the spread; the teacher as a line."""
     first, scale = result.first, result.first.scale
-    rows = {name: found for name in result.methods if (found := result.spread_of(name)) and found.finite}
+    rows = {name: spread for name in result.methods if (spread := result.spread_of(name)) and spread.finite}
     teacher = result.teacher_spread
     if not rows:
         return None
@@ -30,16 +30,16 @@ def first_figure(result: Result, colours: Mapping[str, str]) -> Drawn | None:
 
     def paint(figure: Any) -> None:
         axes = figure.add_subplot()
-        for place, (name, found) in enumerate(rows.items()):
-            colour, mean = colours[name], scale * found.mean
-            if found.sd is not None:
-                width = scale * found.sd
+        for place, (name, spread) in enumerate(rows.items()):
+            colour, mean = colours[name], scale * spread.mean
+            if spread.sd is not None:
+                width = scale * spread.sd
                 axes.barh(place, 2 * width, left=mean - width, height=0.4, color=colour, alpha=0.2, linewidth=0)
             axes.plot([mean, mean], [place - 0.27, place + 0.27], color=colour, linewidth=2.6, solid_capstyle="butt")
-            seeds = [scale * value for value in found.values]
+            seeds = [scale * value for value in spread.values]
             axes.scatter(seeds, [place] * len(seeds), s=36, color=colour, edgecolors=PAPER, linewidths=1, zorder=3)
             axes.annotate(
-                found.text(first.unit).removesuffix(" %"),
+                spread.text(first.unit).removesuffix(" %"),
                 (1.02, place),
                 xycoords=("axes fraction", "data"),
                 va="center",
@@ -55,11 +55,11 @@ def first_figure(result: Result, colours: Mapping[str, str]) -> Drawn | None:
         axes.grid(visible=False, axis="y")
         axes.spines["left"].set_visible(False)
 
-    told = [f"{name} {found.text(first.unit)} ({_listed(found, first)})" for name, found in rows.items()]
-    told += [f"teacher {teacher.text(first.unit)}"] if teacher else []
+    texts = [f"{name} {spread.text(first.unit)} ({_listed(spread, first)})" for name, spread in rows.items()]
+    texts += [f"teacher {teacher.text(first.unit)}"] if teacher else []
     height = 1.0 + (0.72 if len(rows) < 5 else 0.5) * max(len(rows), 2)
     title = f"{first.title[0].upper()}{first.title[1:]} by method"
-    return draw("accuracy", title, "; ".join(told), height, paint)
+    return draw("accuracy", title, "; ".join(texts), height, paint)
 
 
 def _teacher_line(axes: Any, shown: str, mean: float, low: float, high: float) -> None:
@@ -80,7 +80,7 @@ def cost(result: Result, colours: Mapping[str, str]) -> Drawn | None:
     """The first figure against latency and against size, the teacher and each student."""
     teacher, taught = result.networks.get("teacher"), result.teacher_spread
     scale = result.first.scale
-    points = {name: found for name in result.methods if (found := result.spread_of(name)) and found.finite}
+    points = {name: spread for name in result.methods if (spread := result.spread_of(name)) and spread.finite}
     if teacher is None or taught is None or not points:
         return None
     pairs: list[tuple[str, dict[str, float], float]] = []
@@ -98,28 +98,30 @@ def cost(result: Result, colours: Mapping[str, str]) -> Drawn | None:
             least, most = min(*ours.values(), theirs), max(*ours.values(), theirs)
             wide = most > 8 * least
             _point(axes, theirs, taught, scale, INK, "*", "teacher")
-            for place, (name, found) in enumerate(points.items()):
+            for place, (name, spread) in enumerate(points.items()):
                 aside = (place - (len(points) - 1) / 2) * min(0.05, 0.12 / len(points))
                 x = _beside(ours[name], most / least if wide else most, aside, wide)
-                _point(axes, x, found, scale, colours[name], MARKERS[place % len(MARKERS)], clipped(name))
+                _point(axes, x, spread, scale, colours[name], MARKERS[place % len(MARKERS)], clipped(name))
             _cost_axis(axes, label, least, most, wide)
         panels[0].set_ylabel(axis_label(result.first, result.data.measured_on))
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=4, handletextpad=0.3, columnspacing=1.4)
 
-    told = []
+    texts = []
     for label, ours, theirs in pairs:
         students = ", ".join(write.short(value) for value in dict.fromkeys(ours.values()))
-        told.append(f"{label}: student {students}, teacher {write.short(theirs)}")
+        texts.append(f"{label}: student {students}, teacher {write.short(theirs)}")
     title = f"{result.first.title[0].upper()}{result.first.title[1:]} against cost"
-    return draw("cost", title, "; ".join(told), 2.9 + 0.2 * ((len(points) + 4) // 4), paint)
+    return draw("cost", title, "; ".join(texts), 2.9 + 0.2 * ((len(points) + 4) // 4), paint)
 
 
-def _point(axes: Any, x: float, found: Spread, scale: int, colour: str, marker: str, label: str) -> None:
-    if found.sd:
-        axes.errorbar(x, scale * found.mean, yerr=scale * found.sd, color=colour, linewidth=1.4, capsize=0, alpha=0.55)
+def _point(axes: Any, x: float, spread: Spread, scale: int, colour: str, marker: str, label: str) -> None:
+    if spread.sd:
+        axes.errorbar(
+            x, scale * spread.mean, yerr=scale * spread.sd, color=colour, linewidth=1.4, capsize=0, alpha=0.55
+        )
     size = 130 if marker == "*" else 46
-    axes.scatter(x, scale * found.mean, s=size, color=colour, marker=marker, edgecolors=PAPER, label=label, zorder=3)
+    axes.scatter(x, scale * spread.mean, s=size, color=colour, marker=marker, edgecolors=PAPER, label=label, zorder=3)
 
 
 def _beside(cost: float, extent: float, aside: float, wide: bool) -> float:
@@ -143,13 +145,13 @@ def _cost_axis(axes: Any, label: str, least: float, most: float, wide: bool) -> 
     axes.set_xlabel(label)
 
 
-def _least(found: Spread) -> float:
-    return min(*found.values, found.mean - (found.sd or 0.0))
+def _least(spread: Spread) -> float:
+    return min(*spread.values, spread.mean - (spread.sd or 0.0))
 
 
-def _most(found: Spread) -> float:
-    return max(*found.values, found.mean + (found.sd or 0.0))
+def _most(spread: Spread) -> float:
+    return max(*spread.values, spread.mean + (spread.sd or 0.0))
 
 
-def _listed(found: Spread, figure: Figure) -> str:
-    return ", ".join(figure.text(value).removesuffix(" %") for value in found.values)
+def _listed(spread: Spread, figure: Figure) -> str:
+    return ", ".join(figure.text(value).removesuffix(" %") for value in spread.values)

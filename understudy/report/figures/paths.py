@@ -38,10 +38,10 @@ def tree(result: Result) -> Drawn | None:
                     zorder=2 if on else 1,
                     solid_joinstyle="round",
                 )
-        for way, (row, found) in places.items():
-            _number(axes, columns[way[-1]], row, _shown(found, first), BEST if way == best[: len(way)] else INK)
-        for size, found in alone.items():
-            _number(axes, columns[size], rows + 0.2, _shown(found, first), MUTED)
+        for way, (row, spread) in places.items():
+            _number(axes, columns[way[-1]], row, _shown(spread, first), BEST if way == best[: len(way)] else INK)
+        for size, spread in alone.items():
+            _number(axes, columns[size], rows + 0.2, _shown(spread, first), MUTED)
         if alone:
             axes.annotate("alone", (0, rows + 0.2), color=MUTED, ha="center", va="center")
         axes.set_xticks(range(len(search.sizes)), [str(size) for size in search.sizes])
@@ -53,10 +53,10 @@ def tree(result: Result) -> Drawn | None:
         for side in axes.spines.values():
             side.set_visible(False)
 
-    told = [f"{arrows(path)} {_shown(hop.shown, first)}" for path in search.ranked if (hop := search.hop(path))]
-    told += [f"{size} alone {_shown(found, first)}" for size, found in alone.items()]
+    texts = [f"{arrows(path)} {_shown(hop.shown, first)}" for path in search.ranked if (hop := search.hop(path))]
+    texts += [f"{size} alone {_shown(spread, first)}" for size, spread in alone.items()]
     height = 0.55 + ROW * (rows + (1 if alone else 0))
-    return draw("paths", f"Paths from {best[0]} to {best[-1]}", "; ".join(told), height, paint)
+    return draw("paths", f"Paths from {best[0]} to {best[-1]}", "; ".join(texts), height, paint)
 
 
 def _number(axes: Any, column: float, row: float, text: str, colour: str) -> None:
@@ -91,5 +91,5 @@ def _places(search: PathRecord) -> dict[Way, tuple[float, Spread | None]]:
     return placed
 
 
-def _shown(found: Spread | None, figure: Figure) -> str:
-    return figure.text(found.mean).removesuffix(" %") if found else NONE
+def _shown(spread: Spread | None, figure: Figure) -> str:
+    return figure.text(spread.mean).removesuffix(" %") if spread else NONE

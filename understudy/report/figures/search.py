@@ -49,9 +49,9 @@ def setting(search: SearchRecord, key: str, number: int) -> Drawn | None:
     """The first figure on validation against one setting; the others vary as well."""
     first = search.task.first
     points = [
-        (point.settings[key], first.scale * found.mean, point.trial == search.best.trial)
+        (point.settings[key], first.scale * spread.mean, point.trial == search.best.trial)
         for point in search.trials
-        if point.validation and (found := point.validation.spread).finite and key in point.settings
+        if point.validation and (spread := point.validation.spread).finite and key in point.settings
     ]
     if len(points) < 2:
         return None
@@ -67,8 +67,8 @@ def setting(search: SearchRecord, key: str, number: int) -> Drawn | None:
         axes.set_ylabel(axis_label(first, "validation"))
         axes.tick_params(labelcolor=INK)
 
-    told = "; ".join(f"{value:g}: {first.text(measured / first.scale)}" for value, measured, _ in sorted(points))
-    return draw(f"setting-{number}", key, told, 2.6, paint)
+    text = "; ".join(f"{value:g}: {first.text(measured / first.scale)}" for value, measured, _ in sorted(points))
+    return draw(f"setting-{number}", key, text, 2.6, paint)
 
 
 def _logarithmic(axes: Any) -> None:
@@ -81,7 +81,7 @@ def _logarithmic(axes: Any) -> None:
 
 def _complete(search: SearchRecord) -> list[tuple[int, float]]:
     return [
-        (point.trial, search.task.first.scale * found.mean)
+        (point.trial, search.task.first.scale * spread.mean)
         for point in search.trials
-        if point.validation and (found := point.validation.spread).finite
+        if point.validation and (spread := point.validation.spread).finite
     ]
