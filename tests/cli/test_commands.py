@@ -17,7 +17,7 @@ from understudy.config import hardware
 from understudy.config.settings import Settings
 from understudy.plans.engines import Here
 from understudy.plans.engines import processes as engine_processes
-from understudy.plans.training import Casts
+from understudy.plans.training import Builders
 from understudy.runs import workers
 
 COMMANDS = sorted(typer.main.get_command(app).commands)
@@ -391,7 +391,7 @@ def test_workers_by_rule_are_told_and_a_run_goes_on_with_their_threads(
 
     def processes(count, callback, stop):
         asked_for.append(count)
-        return Here(Casts(["smallnets"]), callback, stop)  # it is quicker, and others test the workers themselves
+        return Here(Builders(["smallnets"]), callback, stop)  # it is quicker, and others test the workers themselves
 
     monkeypatch.setattr(engine_processes, "Processes", processes)
     told = "1 thread for each of 2 trainings at once"

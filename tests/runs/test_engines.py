@@ -73,7 +73,7 @@ class Hearing(Callback):
 
 def test_two_workers_give_the_bytes_of_one_and_work_at_once(make_run, tmp_path, expected):
     hearing = Hearing()
-    run = make_run(text=RECIPE, engine=lambda casts, callback, stop: Processes(2, callback, stop), callback=hearing)
+    run = make_run(text=RECIPE, engine=lambda builders, callback, stop: Processes(2, callback, stop), callback=hearing)
     result = run.execute()
     assert students(tmp_path / "run") == expected
     assert {hearing.heard[0], hearing.heard[1]} == {("begins", "teacher-0"), ("begins", "alone-0")}
@@ -109,7 +109,7 @@ def test_together_all_get_the_bytes_of_one_by_one_and_the_teacher_is_asked_once_
 def test_a_worker_that_dies_loses_only_its_training_and_a_stop_loses_nothing(make_run, tmp_path, expected):
     made = []
 
-    def engine(casts, callback, stop):
+    def engine(builders, callback, stop):
         made.append(Processes(2, callback, stop))
         return made[-1]
 
@@ -156,7 +156,7 @@ def test_a_training_whose_workers_keep_dying_is_given_up(make_run):
 
 def test_a_mistake_in_a_worker_and_a_key_that_is_not_the_planned_one_are_told_in_a_line(make_run, tmp_path):
     run = make_run("train.optimizer.lr=1e30", text=RECIPE)
-    run._engine = lambda casts, callback, stop: Processes(1, callback, stop)
+    run._engine = lambda builders, callback, stop: Processes(1, callback, stop)
     with pytest.raises(FailedTrainingError, match="no longer a number") as caught:
         run.execute()
     assert (caught.value.training, caught.value.reason) == ("teacher-0", "its loss is no longer a number")
@@ -364,7 +364,7 @@ def test_a_ray_cluster_gives_the_same_bytes_also_where_a_worker_is_killed(
     hearing = Hearing("kd-0", lambda: kill("kd-0"))
     engines = []
 
-    def engine(casts, callback, stop):
+    def engine(builders, callback, stop):
         engines.append(Ray(2, None, Share(1), callback, stop))
         assert engines[-1].ray.get_runtime_context().gcs_address == head
         return engines[-1]
@@ -405,7 +405,7 @@ def test_on_a_ray_cluster_that_others_use_too_no_training_and_no_stop_waits_for_
         return make_run(
             "seeds=[0]",
             text=RECIPE,
-            engine=lambda casts, *of: Ray(2, None, Share(1), *of),
+            engine=lambda builders, *of: Ray(2, None, Share(1), *of),
             checkpoint_seconds=0.0,
             **how,
         )

@@ -16,7 +16,7 @@ from understudy.errors import UserError
 from understudy.plans import Plan, TrainingCache, entry
 from understudy.plans.engines import Here
 from understudy.plans.execution import Execution
-from understudy.plans.origin import check_same
+from understudy.plans.training import check_same
 from understudy.runs import carry_out
 from understudy.runs.folder import RunFolder
 from understudy.training import checkpoints
@@ -155,12 +155,12 @@ def test_what_other_code_trained_is_taken_as_it_is_but_not_shared_nor_is_what_le
 
 def test_a_plan_may_grow_while_it_is_carried_out(make_run, tmp_path, spies):
     run = make_run(text=RECIPE)
-    execution = Execution(RunFolder(tmp_path / "grown"), run.casts, threads=1, callback=run.callback)
+    execution = Execution(RunFolder(tmp_path / "grown"), run.builders, threads=1, callback=run.callback)
     first, student = run.plan["teacher-0"], run.plan["kd-0"]
     execution.submit(first)
     changes = {"name": "second", "teachers": ("teacher-0", "kd-0"), "accept_weak": True}
     second, found = student.model_copy(update=changes), []
-    with Here(run.casts, run.callback, run.stop) as execution.engine:
+    with Here(run.builders, run.callback, run.stop) as execution.engine:
         for done in execution.results():
             found.append((done.node.name, done.origin, done.validation is not None))
             if done.node.name == "teacher-0":

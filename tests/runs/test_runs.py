@@ -150,13 +150,13 @@ def test_two_processes_cannot_work_in_one_folder(make_run):
 
 def watch_test(run):
     """Notes when the test part is opened, and which trainings were done by then."""
-    opened, open_test = [], run.cast.data.open_test
+    opened, open_test = [], run.builder.data.open_test
 
     def spy():
         opened.append([n for n in run.plan.names if (run.folder.training(n) / "result.json").exists()])
         return open_test()
 
-    run.cast.data = replace(run.cast.data, open_test=spy)
+    run.builder.data = replace(run.builder.data, open_test=spy)
     return opened
 
 
@@ -211,12 +211,12 @@ def test_methods_start_from_the_same_student_for_the_same_seed(make_run):
 def test_a_whitened_student_answers_raw_images_as_in_training(make_run, tmp_path, workplace):
     run = make_run("data.whiten=true", text=PLAIN + CONFIG + "[methods.alone]\n")
     run.execute()
-    raw = make_run(text=PLAIN + CONFIG + "[methods.alone]\n").cast.data
+    raw = make_run(text=PLAIN + CONFIG + "[methods.alone]\n").builder.data
     student = understudy.load(tmp_path / "run")
     trained = run.trained(run.plan.names[0])
     settings = run.recipe.settings
     logits, labels = answers(student, raw.validation, settings)
-    expected, same_labels = answers(trained, run.cast.data.validation, settings)
+    expected, same_labels = answers(trained, run.builder.data.validation, settings)
     assert torch.equal(labels, same_labels)
     assert torch.allclose(logits, expected, atol=1e-4)
 
@@ -226,7 +226,7 @@ def test_a_student_of_our_own_families_stands_up_alone(make_run, tmp_path):
     run.execute()
     student = understudy.load(tmp_path / "run")
     assert not student.training
-    images = run.cast.data.example(4, torch.device("cpu"))
+    images = run.builder.data.example(4, torch.device("cpu"))
     assert torch.equal(student(images), run.trained(run.plan.names[0]).eval()(images))
 
 

@@ -21,12 +21,12 @@ from understudy import recipe as recipes
 from understudy.errors import UserError
 from understudy.files import read_json
 from understudy.plans import TrainingCache
-from understudy.plans.training import Casts
+from understudy.plans.training import Builders
 from understudy.report import write_report
 from understudy.report.reading import read_result
 from understudy.training import preflight
 from understudy.training.loop import Training
-from understudy.tuning import TuneWatcher, Tuning
+from understudy.tuning import TuneCallback, Tuning
 from understudy.tuning.outcome import BY_VALIDATION, OPTIMISTIC, execute
 from understudy.tuning.trainer import Trainer
 from understudy.tuning.trials import Trials
@@ -55,7 +55,7 @@ def make(workplace, tmp_path):
             "checkpoint_seconds": seconds,
             "cache": cache and TrainingCache(tmp_path / cache),
         }
-        return Tuning(read, tmp_path / out, casts=Casts(["smallnets"]), **options)
+        return Tuning(read, tmp_path / out, builders=Builders(["smallnets"]), **options)
 
     return build
 
@@ -67,7 +67,7 @@ def unbroken(_workplace, tmp_path_factory):
         patch.chdir(_workplace)
         patch.syspath_prepend(_workplace)
         read = recipes.parse_searched(text(), "recipe.toml", SMALL, SPACE)
-        tuning = Tuning(read, tmp_path_factory.mktemp("unbroken"), casts=Casts(["smallnets"]))
+        tuning = Tuning(read, tmp_path_factory.mktemp("unbroken"), builders=Builders(["smallnets"]))
         return tuning.folder.path, execute(tuning, COUNT)
 
 
@@ -190,9 +190,9 @@ def test_the_search_never_opens_the_test_part_and_the_outcome_opens_it_once(make
     def refuse():
         raise AssertionError("the test part was opened")
 
-    cast = tuning.trainer._run.cast
-    data = cast.data
-    cast.data = replace(data, open_test=refuse)
+    builder = tuning.trainer._run.builder
+    data = builder.data
+    builder.data = replace(data, open_test=refuse)
     assert [trial.state for trial in tuning.search(3)].count("complete") >= 2
     subjects = {finding.subject for finding in tuning.trainer.check()}
     assert subjects
@@ -202,12 +202,12 @@ def test_the_search_never_opens_the_test_part_and_the_outcome_opens_it_once(make
         opened.append(len(list(tuning.folder.path.glob("trials/*/trainings/kd-0/result.json"))))
         return data.open_test()
 
-    cast.data = replace(data, open_test=note)
+    builder.data = replace(data, open_test=note)
     execute(tuning, 3, also_optimistic=True)
     assert len(opened) == 1
     before = (tuning.folder.path / "tune.json").read_bytes()
     again = make()
-    again.trainer._run.cast.data = replace(data, open_test=refuse)
+    again.trainer._run.builder.data = replace(data, open_test=refuse)
     execute(again, 3)
     assert (tuning.folder.path / "tune.json").read_bytes() == before
 
@@ -231,7 +231,7 @@ def test_a_hopeless_trial_is_stopped_early_and_leaves_no_student(make):
 def test_a_small_space_is_tried_once_each_and_then_the_search_ends(make):
     told = []
 
-    class Listener(TuneWatcher):
+    class Listener(TuneCallback):
         def note(self, text):
             told.append(text)
 
@@ -272,7 +272,7 @@ def test_settings_that_are_possible_each_and_impossible_together_are_a_trial_tha
 def test_every_seed_of_a_trial_counts_and_the_first_alone_is_judged(make):
     reported = []
 
-    class Listener(TuneWatcher):
+    class Listener(TuneCallback):
         def epoch_ends(self, epoch):
             reported.append((epoch.training, epoch.epoch))
 

@@ -15,9 +15,9 @@ from understudy.config.settings import Settings
 from understudy.errors import UserError
 from understudy.plans import Node, Plan
 from understudy.plans.engines import Request, engines
-from understudy.plans.training import Casts
+from understudy.plans.training import Builders
 from understudy.recipe import Recipe
-from understudy.recipe.build import Cast
+from understudy.recipe.build import Builder
 from understudy.report.format import plural
 from understudy.runs import Run
 from understudy.runs.durations import Forecast
@@ -35,21 +35,21 @@ def prepared(
     options: RunOptions,
     callback: Callback,
     folder: Path,
-    first: Callable[[Recipe, Cast], Plan] = Run.first,
+    first: Callable[[Recipe, Builder], Plan] = Run.first,
 ) -> R:
-    """The run, ``make(recipe, casts=..., engine=..., threads=...)``, with its settings and workers told in one line.
+    """The run, ``make(recipe, builders=..., engine=..., threads=...)``, with its settings and workers told in one line.
 
     What a recipe leaves open is as it was when the run in ``folder`` began. Otherwise the number of workers follows
     from the plan of ``first`` trainings, and the threads of each from the number of workers.
     """
-    casts = Casts(options.trust or (), callback.downloads)
+    builders = Builders(options.trust or (), callback.downloads)
     begun = RunFolder(folder).settings()
     settings = recipe.settings
     if begun and settings.threads is None:
         settings = replace(settings, threads=begun.threads)
     engine, workers = engines().find(options.engine or "local"), options.workers
     if options.engine is None and workers is None:
-        workers = _workers(recipe, casts, settings, first)
+        workers = _workers(recipe, builders, settings, first)
     threads = settings.threads or hardware.threads_each(engine.sharing(workers))
     if begun is None:
         settings = replace(settings, threads=threads)
@@ -60,8 +60,8 @@ def prepared(
     request = Request(workers, threads, int(settings.torch_device.type == "cuda"), options.address)
     return make(
         recipe.model_copy(update={"settings": settings}),
-        casts=casts,
-        engine=lambda casts, callback, stop: engine.make(request, casts, callback, stop),
+        builders=builders,
+        engine=lambda builders, callback, stop: engine.make(request, builders, callback, stop),
         threads=threads,
     )
 
@@ -79,15 +79,15 @@ def _say_settings(text: str) -> None:
     print_findings([Finding("ok", "settings", text)], err)
 
 
-def _workers(recipe: Recipe, casts: Casts, settings: Settings, first: Callable[[Recipe, Cast], Plan]) -> int:
+def _workers(recipe: Recipe, builders: Builders, settings: Settings, first: Callable[[Recipe, Builder], Plan]) -> int:
     if settings.torch_device.type != "cpu":
         return 1
-    cast = casts.of(recipe.data)
+    builder = builders.of(recipe.data)
     try:
-        plan = first(recipe, cast)
+        plan = first(recipe, builder)
     except UserError:  # what is wrong is for the run to say
         return 1
-    return workers_by_rule(plan, cast, settings.threads)
+    return workers_by_rule(plan, builder, settings.threads)
 
 
 def show_plan(run: Run, console: Console, *, json: bool) -> None:

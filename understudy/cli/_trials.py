@@ -9,13 +9,13 @@ from rich.table import Table
 from understudy.cli._live import Live
 from understudy.measure import Spread
 from understudy.tasks import Figure
-from understudy.tuning import Trial, TuneWatcher
+from understudy.tuning import Trial, TuneCallback
 from understudy.tuning.trials import best as best_so_far
 
 SHOWN = 12  # trials in the moving table: the last ones, and the best
 
 
-class LiveTrials(Live, TuneWatcher):
+class LiveTrials(Live, TuneCallback):
     """A moving table where the output is a terminal, a line for each trial elsewhere."""
 
     def __init__(self, console: Console):

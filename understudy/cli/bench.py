@@ -22,12 +22,12 @@ from understudy.cli._shared import err, out, print_json
 from understudy.config.settings import Settings
 from understudy.errors import UserError, did_you_mean
 from understudy.measure.machine import command, machine, versions
-from understudy.plans.training import Casts
+from understudy.plans.training import Builders
 from understudy.recipe import Recipe
 from understudy.recipe.overrides import without_nones
 from understudy.recipe.read import load, text_of
 from understudy.runs import Run
-from understudy.runs.rehearsal import Rehearsals
+from understudy.runs.preview import Preview
 
 
 @with_options
@@ -51,14 +51,14 @@ def bench(
     if write and not choosing:
         raise UserError("--write adds the settings of --choose to the recipe: give both")
     with tempfile.TemporaryDirectory() as nowhere, Live(err) as live:
-        casts = Casts(options.trust or (), live.downloads)
+        builders = Builders(options.trust or (), live.downloads)
         if choosing:
             read, named = _left_open(recipe, options, write)
-            rehearsals = Rehearsals(_of(read, method), casts.of(read.data))
-            choice = choose(rehearsals.recipe, rehearsals, named, seconds=seconds)
+            preview = Preview(_of(read, method), builders.of(read.data))
+            choice = choose(preview.recipe, preview, named, seconds=seconds)
         else:
             read = one_by_one(recipes.read(recipe, options.changes or [], settings=options.settings))
-            run = Run(_of(read, method), Path(nowhere), callback=live, casts=casts)
+            run = Run(_of(read, method), Path(nowhere), callback=live, builders=builders)
             stored = read.answers.aside(Path(nowhere) / "stored") if read.answers else None
             costs = {name: list(_costs(run, name, stored, seconds)) for name in run.recipe.methods}
     if choosing:
@@ -94,8 +94,8 @@ def _of(recipe: Recipe, method: str | None) -> Recipe:
 
 def _costs(run: Run, name: str, stored: StoredAnswers | None, seconds: float) -> Iterator[StepCost]:
     """Of each stage of a method, each in a training of its own. What the weights are makes no difference."""
-    for number in range(len(run.rehearsals().student(name).stages)):
-        yield step_cost(run.rehearsals().student(name, stored), number, seconds=seconds)
+    for number in range(len(run.preview().student(name).stages)):
+        yield step_cost(run.preview().student(name, stored), number, seconds=seconds)
 
 
 def _circumstances(settings: Settings) -> dict[str, Any]:

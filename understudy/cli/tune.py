@@ -10,7 +10,7 @@ from understudy.cli._options import OutOption, RecipeArgument, TrainOptions, wit
 from understudy.cli._run import one_by_one
 from understudy.cli._shared import err, out, print_findings, print_json
 from understudy.cli._trials import LiveTrials
-from understudy.plans.training import Casts
+from understudy.plans.training import Builders
 from understudy.report import write_report
 from understudy.runs.folder import RunFolder
 from understudy.runs.records import SearchRecord
@@ -61,12 +61,12 @@ def tune(
         **{key: value for key, value in chosen.items() if value is not None},
     )
     with listening() as stop, LiveTrials(err) as live:
-        casts = Casts(options.trust or (), live.downloads)
+        builders = Builders(options.trust or (), live.downloads)
         read = read.settled(one_by_one(read.recipe, folder))
         tuning = Tuning(
             read,
             folder,
-            casts=casts,
+            builders=builders,
             callback=live,
             stop=stop,
             checkpoint_seconds=options.seconds,

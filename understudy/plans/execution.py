@@ -16,8 +16,7 @@ from understudy.plans.engines import Engine
 from understudy.plans.entry import RESULT, copy_finished, damaged, finished
 from understudy.plans.folders import TrainingFolders
 from understudy.plans.node import Given
-from understudy.plans.origin import check_same
-from understudy.plans.training import Casts, Job, Taught
+from understudy.plans.training import Builders, Job, TrainedTeacher, check_same
 from understudy.plans.training import key as training_key
 from understudy.training import checkpoints
 from understudy.training.callbacks import Callback
@@ -44,8 +43,8 @@ class Done:
 class Execution:
     """Carries nodes out in a run folder.
 
-    >>> with Here(casts, callback, stop) as engine:  # doctest: +SKIP
-    ...     execution = Execution(folder, casts, engine, cache=cache)
+    >>> with Here(builders, callback, stop) as engine:  # doctest: +SKIP
+    ...     execution = Execution(folder, builders, engine, cache=cache)
     ...     execution.submit(large, small)
     ...     for done in execution.results():  # more may be submitted meanwhile
     ...         print(done.node.name, done.validation)
@@ -58,7 +57,7 @@ class Execution:
     def __init__(
         self,
         folder: TrainingFolders,
-        casts: Casts,
+        builders: Builders,
         engine: Engine | None = None,
         *,
         threads: int,
@@ -67,7 +66,7 @@ class Execution:
         trusted: Collection[str] = (),
         every: float = 20.0,
     ):
-        self.folder, self.casts, self.engine, self.cache = folder, casts, engine, cache
+        self.folder, self.builders, self.engine, self.cache = folder, builders, engine, cache
         self.callback = callback or Callback()
         self.threads, self.trusted, self.every = threads, tuple(trusted), every
         self.plan = Plan()
@@ -139,11 +138,11 @@ class Execution:
     def network(self, name: str) -> nn.Module:
         """The network of a training that is done, placed as it was trained."""
         node = self.plan[name]
-        network = self.casts.of(node.data).trained(node.network, self.folder.training(name))
+        network = self.builders.of(node.data).trained(node.network, self.folder.training(name))
         return node.arithmetic.place(network)
 
     def _key(self, node: Node) -> str:
-        return training_key(node, self._teachers(node), self.casts.of(node.data))
+        return training_key(node, self._teachers(node), self.builders.of(node.data))
 
     def _settled(self, node: Node) -> Node:
         """With threads, and a place for stored answers, where it names none."""
@@ -242,13 +241,13 @@ class Execution:
         self.callback.note(f"{ended.name}: its worker died ({ended.lost}); it goes on from its last checkpoint")
         return None
 
-    def _teachers(self, node: Node) -> tuple[Taught | Given, ...]:
+    def _teachers(self, node: Node) -> tuple[TrainedTeacher | Given, ...]:
         return tuple(self._taught(teacher) if isinstance(teacher, str) else teacher for teacher in node.teachers)
 
-    def _taught(self, name: str) -> Taught:
+    def _taught(self, name: str) -> TrainedTeacher:
         folder = self.folder.training(name).absolute()
         node, key = self.plan[name], self._origin(name, folder)
-        return Taught(network=node.network, folder=str(folder), key=key, assists=node.role == "student")
+        return TrainedTeacher(network=node.network, folder=str(folder), key=key, assists=node.role == "student")
 
     def _origin(self, name: str, folder: Path) -> str:
         """What students say of their teacher: its key, or its weights where they came about in another way."""

@@ -19,7 +19,7 @@ from understudy.files import sha256
 from understudy.models import catalogue
 from understudy.plans.node import Given, Node
 from understudy.plans.own_code import code_of, source_of
-from understudy.recipe.build import Cast, weights_file
+from understudy.recipe.build import Builder, weights_file
 from understudy.recipe.objects import is_object
 from understudy.recipe.schema import NetworkTable
 from understudy.taps import Pair
@@ -37,7 +37,7 @@ def key_of(determinants: Mapping[str, Any]) -> str:
 
 
 def determinants(
-    node: Node, cast: Cast, teachers: Sequence[tuple[NetworkTable, str]], stages: Sequence[Stage]
+    node: Node, builder: Builder, teachers: Sequence[tuple[NetworkTable, str]], stages: Sequence[Stage]
 ) -> dict[str, Any]:
     """All that the weights in the end are a function of, as plain data.
 
@@ -47,14 +47,14 @@ def determinants(
     """
     return {
         "numerics": NUMERICS,
-        "network": network(node.network, cast, node),
+        "network": network(node.network, builder, node),
         "role": node.role,
         "seed": node.seed,
         "stages": canonical(list(stages)),
         "grafts": _grafts(node),
         "stored": _stored(node) if teachers else None,
-        "data": data(node, cast),
-        "teachers": [{"network": network(table, cast), "weights": of} for table, of in teachers],
+        "data": data(node, builder),
+        "teachers": [{"network": network(table, builder), "weights": of} for table, of in teachers],
         "arithmetic": arithmetic(node.arithmetic, bool(teachers)),
         "code": own_code(node, stages),
     }
@@ -72,22 +72,22 @@ def own_code(node: Node, stages: Sequence[Stage]) -> dict[str, str]:
     return code_of(things, versions=False)
 
 
-def network(table: NetworkTable, cast: Cast, node: Node | None = None) -> dict[str, Any]:
+def network(table: NetworkTable, builder: Builder, node: Node | None = None) -> dict[str, Any]:
     """A network with every setting, what stands before it, and the code of a user's own.
 
     Args:
         node: the training of which it is the student; an object then counts with the weights with which it begins.
     """
     if is_object(table.network):
-        given = cast.objects[table.network]
+        given = builder.objects[table.network]
         begins = given.weights(node.seed, node.role) if node else None
         return {"class": given.facts(), "begins": begins, "code": code_of(given.kinds())}
-    shape = cast.data.shape
-    name, settings = catalogue.resolved(table.network, table.settings, len(cast.data.classes), shape[0], shape[-1])
+    shape = builder.data.shape
+    name, settings = catalogue.resolved(table.network, table.settings, len(builder.data.classes), shape[0], shape[-1])
     return {
         "name": name,
         "settings": canonical(settings),
-        "front": canonical(cast.normalisation(table)),
+        "front": canonical(builder.normalisation(table)),
         "code": source_of(name),
     }
 
@@ -125,15 +125,15 @@ def processor(device: torch.device) -> list[str]:
     return [torch.backends.cpu.get_cpu_capability(), *names, *limits]
 
 
-def data(node: Node, cast: Cast) -> dict[str, Any]:
+def data(node: Node, builder: Builder) -> dict[str, Any]:
     """Every training and validation sample by its content, whatever the folder in which it lies."""
-    seen = cast.seen(node.data.student_samples)
+    seen = builder.seen(node.data.student_samples)
     return {
-        "samples": cast.content,
+        "samples": builder.content,
         "train": digest(seen.train.ids),
         "validation": digest(seen.validation.ids) if seen.validation else None,
         "task": seen.task.describe(),
-        "whitened": cast.whitening is not None,
+        "whitened": builder.whitening is not None,
     }
 
 

@@ -1,4 +1,4 @@
-"""Who takes part: data and networks, made from the tables of a recipe or of a plan's node."""
+"""Data and networks, built from the tables of a recipe or of a plan's node."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,11 +29,16 @@ SPLIT_SEED = 0  # all seeds share one validation part, so that they are measured
 
 
 @dataclass
-class Cast:
-    """Data, and how each network is made for a seed."""
+class Builder:
+    """Builds the networks of a data set, each for its seed.
 
-    data: Data  # what a teacher is trained on, and everybody is measured on
-    found: Data  # the same before any whitening
+    Args:
+        data: what a teacher is trained on, and every network is measured on.
+        plain: the same before any whitening.
+    """
+
+    data: Data
+    plain: Data
     whitening: Whitening | None
     trusted: Collection[str]
     objects: Objects = field(default_factory=Objects)
@@ -45,7 +50,7 @@ class Cast:
         trusted: Collection[str] = (),
         progress: Progress | None = None,
         objects: Objects | None = None,
-    ) -> "Cast":
+    ) -> "Builder":
         objects = objects or Objects()
         if is_object(table.name) and objects.data is not None:
             return cls(objects.data, objects.data, None, trusted, objects)
@@ -61,13 +66,13 @@ class Cast:
 
         Of an object's samples that are read from disk, some stand for all, unless the results are for other runs, too.
         """
-        source = self.found.train.source
-        if self.found is self.objects.data and not self.objects.whole and not isinstance(source, InMemory):
+        source = self.plain.train.source
+        if self.plain is self.objects.data and not self.objects.whole and not isinstance(source, InMemory):
             return brief([of_samples(source), of_values(source.targets)])
         return content(source)
 
     def seen(self, samples: int | None) -> Data:
-        """The data as somebody sees them who is given only so many training samples."""
+        """The data with only so many training samples."""
         return fewer(self.data, samples) if samples else self.data
 
     def spec(self, table: NetworkTable) -> NetworkSpec | None:

@@ -58,8 +58,8 @@ def check_data(name: str, chosen: dict[str, Any], common: Sequence[str], mistake
         chosen |= without_nones(dataclasses.asdict(dataset.configured(chosen)))
 
 
-def check_views(raw: dict[str, Any], mistakes: Mistakes) -> None:
-    """Augmentation check themselves as they are made, which would end the reading of the recipe: that is put off."""
+def check_augmentation(raw: dict[str, Any], mistakes: Mistakes) -> None:
+    """Augmentations check themselves as they are made, which would end the reading of the recipe: that is put off."""
     names = list(raw["methods"]) if isinstance(raw.get("methods"), dict) else []
     several = range(len(raw["teachers"])) if isinstance(raw.get("teachers"), list) else []
     paths = [

@@ -8,29 +8,29 @@ from typing import Any
 from pydantic import BaseModel
 
 from understudy.errors import UserError, did_you_mean, nearest
-from understudy.recipe.lines import PrintEpochs
+from understudy.recipe.lines import Lines
 from understudy.recipe.schema import Recipe
 
 
 class Mistakes:
     """Collected mistakes of one recipe."""
 
-    def __init__(self, source: str, lines: PrintEpochs, overridden: dict[tuple[str, ...], str]):
+    def __init__(self, source: str, lines: Lines, overridden: dict[tuple[str, ...], str]):
         self.source, self.lines = source, lines
         self.overridden = overridden  # keys that came from the command line, each with its option
-        self.found: dict[tuple[str, ...], str] = {}
+        self.texts: dict[tuple[str, ...], str] = {}
 
     def add(self, path: Sequence[str], text: str) -> None:
-        self.found.setdefault(tuple(path), text)
+        self.texts.setdefault(tuple(path), text)
 
     def raise_if_any(self) -> None:
-        paths = [path for path in self.found if not self._inherited(path)]
+        paths = [path for path in self.texts if not self._inherited(path)]
         if paths:
             raise UserError("\n".join(self._sentence(path) for path in sorted(paths, key=self._line)))
 
     def _inherited(self, path: tuple[str, ...]) -> bool:
         """A config that takes over a mistake from ``[train]`` need not say it again."""
-        return any(path[i] == "train" and i > 0 and path[i:] in self.found for i in range(len(path)))
+        return any(path[i] == "train" and i > 0 and path[i:] in self.texts for i in range(len(path)))
 
     def _line(self, path: tuple[str, ...]) -> int:
         return self.lines.of(path) or 0
@@ -39,7 +39,7 @@ class Mistakes:
         option = next((name for key, name in self.overridden.items() if path[: len(key)] == key), None)
         line = self.lines.of(path)
         place = option or (f"{self.source}:{line}" if line else self.source)
-        return ": ".join([place, *([".".join(path)] if path else []), self.found[path]])
+        return ": ".join([place, *([".".join(path)] if path else []), self.texts[path]])
 
 
 def explain(entry: Any) -> tuple[list[str], str]:

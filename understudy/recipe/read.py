@@ -10,16 +10,16 @@ from pydantic import ValidationError
 
 from understudy.config.settings import Settings
 from understudy.errors import UserError
-from understudy.recipe.checks import check_combinations, check_views
-from understudy.recipe.lines import PrintEpochs
+from understudy.recipe.checks import check_augmentation, check_combinations
+from understudy.recipe.lines import Lines
 from understudy.recipe.mistakes import Mistakes, explain
 from understudy.recipe.overrides import join_keys, override, without_nones
 from understudy.recipe.resolve import (
     HowSettings,
-    resolve_courses,
     resolve_data,
     resolve_methods,
     resolve_settings,
+    resolve_training,
 )
 from understudy.recipe.schema import Recipe
 
@@ -64,7 +64,7 @@ def load(text: str, source: str, overrides: Sequence[str]) -> tuple[dict[str, An
         raise UserError(f"{source}: not valid TOML: {error}") from error
     overridden = {override(raw, change): "--set" for change in overrides}
     join_keys(raw)
-    return raw, Mistakes(source, PrintEpochs(text), overridden)
+    return raw, Mistakes(source, Lines(text), overridden)
 
 
 def check(
@@ -78,10 +78,10 @@ def check(
             f"{mistakes.source} is the record of a call of understudy.distill, whose networks and data were given as "
             "objects: make the same call again in Python"
         )
-    resolve_courses(raw)
+    resolve_training(raw)
     resolve_methods(raw, mistakes)
     resolve_settings(raw, settings, begun, mistakes)
-    check_views(raw, mistakes)
+    check_augmentation(raw, mistakes)
     try:
         recipe = Recipe.model_validate(raw)
     except ValidationError as error:

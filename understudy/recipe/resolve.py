@@ -34,7 +34,7 @@ def resolve_data(raw: dict[str, Any], mistakes: Mistakes) -> None:
     raw["data"] = {key: table[key] for key in common if key in table} | {"settings": settings}
 
 
-def resolve_courses(raw: dict[str, Any]) -> None:
+def resolve_training(raw: dict[str, Any]) -> None:
     """``train`` of the teacher and of each method says only what differs from ``[train]``, and that from a config."""
     common = raw.get("train", {})
     if not isinstance(common, dict):

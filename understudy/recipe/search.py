@@ -8,7 +8,7 @@ from typing import Any
 
 from understudy.config.settings import Settings
 from understudy.errors import UserError, did_you_mean
-from understudy.recipe.lines import PrintEpochs
+from understudy.recipe.lines import Lines
 from understudy.recipe.mistakes import Mistakes
 from understudy.recipe.overrides import assign, without_nones
 from understudy.recipe.read import check, load, text_of
@@ -39,7 +39,7 @@ class Searched:
 
     def at(self, values: Mapping[str, Number]) -> Recipe:
         """The recipe with these values; its teachers stay as they were, whatever changes in ``[train]``."""
-        recipe = check(self.written(values), Mistakes("the recipe of a trial", PrintEpochs(""), {}))
+        recipe = check(self.written(values), Mistakes("the recipe of a trial", Lines(""), {}))
         return recipe.model_copy(update={"teacher": self.recipe.teacher, "teachers": self.recipe.teachers})
 
     def written(self, values: Mapping[str, Number]) -> dict[str, Any]:
@@ -168,11 +168,11 @@ def _out_of_place(raw: Mapping[str, Any], key: str, method: str) -> str | None:
 
 def _with(raw: Mapping[str, Any], key: str, value: Number) -> Recipe | str:
     """The recipe where the setting has this value, or what is wrong with it."""
-    probe, mistakes = copy.deepcopy(dict(raw)), Mistakes("", PrintEpochs(""), {})
+    probe, mistakes = copy.deepcopy(dict(raw)), Mistakes("", Lines(""), {})
     try:
         assign(probe, key.split("."), value)
         return check(probe, mistakes)
     except UserError as error:
-        texts = {".".join(path): text for path, text in mistakes.found.items()} or {key: str(error)}
+        texts = {".".join(path): text for path, text in mistakes.texts.items()} or {key: str(error)}
         at_the_key = [text for path, text in texts.items() if path.endswith(key.rsplit(".", 1)[-1])]
         return (at_the_key or [f"{path}: {text}" for path, text in texts.items()])[0]

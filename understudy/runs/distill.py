@@ -36,13 +36,13 @@ from understudy.objective.term import Expression
 from understudy.plans import TrainingCache
 from understudy.plans.engines.processes import check_sendable
 from understudy.plans.entry import RESULT
-from understudy.plans.training import Casts
+from understudy.plans.training import Builders
 from understudy.recipe import Recipe
 from understudy.recipe.objects import OBJECT, GivenMethod, GivenNetwork, Objects
 from understudy.recipe.schema import AssistantTable, DataTable, MethodTable, NetworkTable, TeacherTable
 from understudy.runs.compile import assistant_of, student_of
 from understudy.runs.folder import GIVEN, RunFolder
-from understudy.runs.planned import engine_of
+from understudy.runs.from_plan import engine_of
 from understudy.runs.records import Result, Row
 from understudy.runs.run import Run
 from understudy.taps import Pair, Tap
@@ -123,7 +123,7 @@ class Distilled:
 
         if out is None and self.folder is None:
             raise UserError(f"the run has no folder: name a place for the file, as in run.export({to!r}, 'student')")
-        given = {"data": self._run.cast.data, "teacher": self._run.first_teacher, "network": self.student} | options
+        given = {"data": self._run.builder.data, "teacher": self._run.first_teacher, "network": self.student} | options
         return export(self._run.folder.path, to, out=out, **given)
 
     def __str__(self) -> str:
@@ -230,7 +230,7 @@ def distill(
         answers=answers,
     )
     shown = callback or WarnNotes()
-    casts = Casts(progress=shown.downloads, objects=objects)
+    builders = Builders(progress=shown.downloads, objects=objects)
     scratch = None if out is not None else Scratch()
     folder = scratch.path if scratch else Path(out or "")
     with listening() as stop, ExitStack() as stack:
@@ -245,7 +245,7 @@ def distill(
             recipe,
             folder,
             in_place=alone,
-            casts=casts,
+            builders=builders,
             callback=shown,
             stop=stop,
             cache=TrainingCache(Path(cache)) if cache is not None else None,
@@ -268,7 +268,7 @@ class GivenRun(Run):
 
     def __init__(self, recipe: Recipe, out: Path, *, in_place: bool, **options: Any):
         super().__init__(recipe, out, **options)
-        self.objects: Objects = self.casts.objects
+        self.objects: Objects = self.builders.objects
         for name, training in self._trained_objects().items():
             self.objects[name].in_place = training if in_place else None
         if len(recipe.seeds) > 1 and recipe.student.network in self.trained_modules:

@@ -72,7 +72,7 @@ def _rows(run: Run) -> list[tuple[str, Row]]:
 
 def _network(run: Run, training: str) -> nn.Module:
     """A student: the recipe's network, whoever taught it."""
-    network = run.cast.trained(run.recipe.student, run.folder.training(training))
+    network = run.builder.trained(run.recipe.student, run.folder.training(training))
     return run.recipe.settings.place(network)
 
 

@@ -11,13 +11,13 @@ from understudy.models.sizes import Size
 from understudy.paths import Answer, Budget, Edge, allowed, answer, beside, shared, strategy
 from understudy.plans import Node, Plan
 from understudy.recipe import Recipe
-from understudy.recipe.build import Cast
+from understudy.recipe.build import Builder
 from understudy.recipe.schema import MethodTable, NetworkTable
 from understudy.runs.compile import TEACHER
 from understudy.runs.durations import Durations, Forecast
-from understudy.runs.path_networks import Ways
+from understudy.runs.path_networks import PathNetworks
+from understudy.runs.preview import Preview
 from understudy.runs.records import Hop, PathRecord, Result, SearchTime, Values
-from understudy.runs.rehearsal import Rehearsals
 from understudy.runs.result import figure_of
 from understudy.runs.run import Run
 from understudy.runs.search import Observer, Search
@@ -44,23 +44,23 @@ class PathRun(Run):
                 "the recipe has no table [path]: add one, with the assistants' sizes as in sizes = [8, 6, 4]"
             )
         super().__init__(recipe, out, **options)
-        self.figure = self.cast.data.task.rising("a search for a path")
-        self.ways = Ways(self.recipe, self.cast)
-        self.strategy = strategy(recipe.path.strategy, self.ways.sizes.all, recipe.path.max_assistants)
+        self.figure = self.builder.data.task.rising("a search for a path")
+        self.path_networks = PathNetworks(self.recipe, self.builder)
+        self.strategy = strategy(recipe.path.strategy, self.path_networks.sizes.all, recipe.path.max_assistants)
         self.budget, self.observer = budget, observer
         self.search: Search | None = None
         self.answer: Answer | None = None
 
     @staticmethod
-    def first(recipe: Recipe, cast: Cast) -> Plan:
+    def first(recipe: Recipe, builder: Builder) -> Plan:
         """The trainings with which a search begins."""
         if recipe.path is None:
             return Plan()
-        ways = Ways(recipe, cast)
-        known = {} if ways.teacher.weights is None else {ways.sizes.teacher: Spread((0.0,))}
+        path_networks = PathNetworks(recipe, builder)
+        known = {} if path_networks.teacher.weights is None else {path_networks.sizes.teacher: Spread((0.0,))}
         plan = Plan()
-        for edge in strategy(recipe.path.strategy, ways.sizes.all, recipe.path.max_assistants).asked(known):
-            for node in ways.nodes(edge):
+        for edge in strategy(recipe.path.strategy, path_networks.sizes.all, recipe.path.max_assistants).asked(known):
+            for node in path_networks.nodes(edge):
                 plan.add(node)
         return plan
 
@@ -69,12 +69,15 @@ class PathRun(Run):
         return []
 
     def helpers(self) -> dict[str, NetworkTable]:
-        return {f"assistant of size {size}": self.ways.networks[size] for size in self.ways.sizes.assistants}
+        return {
+            f"assistant of size {size}": self.path_networks.networks[size]
+            for size in self.path_networks.sizes.assistants
+        }
 
-    def rehearsals(self) -> Rehearsals:
+    def preview(self) -> Preview:
         """Of one step from the teacher to the student: which assistants there are is what the search will find out."""
         methods = {name: table.model_copy(update={"assistants": ()}) for name, table in self.recipe.methods.items()}
-        return Rehearsals(self.recipe.model_copy(update={"methods": methods}), self.cast, self.casts.stand_ins)
+        return Preview(self.recipe.model_copy(update={"methods": methods}), self.builder, self.builders.stand_ins)
 
     def estimate(self, _: Mapping[str, float | None]) -> Iterator[Finding]:
         """Nobody knows before a search what it will train."""
@@ -84,7 +87,7 @@ class PathRun(Run):
         """Search; then go on as a run of the methods that were looked at, and of the best path."""
         search = self.search = Search(
             self.strategy,
-            self.ways.nodes,
+            self.path_networks.nodes,
             self.execution,
             budget=self.budget,
             also=self._alone(),
@@ -92,7 +95,7 @@ class PathRun(Run):
             spent=self._spent,
             observer=self._observed,
         )
-        with self._engine(self.casts, self.callback, self.stop) as self.execution.engine:
+        with self._engine(self.builders, self.callback, self.stop) as self.execution.engine:
             try:
                 search.run()
             finally:
@@ -107,7 +110,7 @@ class PathRun(Run):
 
     def foresee(self) -> int:
         """Put into the plan what would be asked for, as far as finished trainings tell; answers with how many more."""
-        known = {} if self.ways.teacher.weights is None else {self.ways.sizes.teacher: Spread((0.0,))}
+        known = {} if self.path_networks.teacher.weights is None else {self.path_networks.sizes.teacher: Spread((0.0,))}
         nodes_of: dict[Edge, list[Node]] = {}
         while True:
             wanted, left = allowed(self.strategy, known, self._most, self._cost)
@@ -118,15 +121,15 @@ class PathRun(Run):
             if self._most is None:
                 wanted = self.strategy.asked(known)  # those that have to wait for others, too
             new = [edge for edge in [*wanted, *others] if edge not in nodes_of]
-            nodes_of |= {edge: self.ways.nodes(edge) for edge in new}
+            nodes_of |= {edge: self.path_networks.nodes(edge) for edge in new}
             self.execution.submit(*(node for edge in new for node in nodes_of[edge]))
-            trained = {edge: spread for edge, nodes in nodes_of.items() if nodes and (spread := self._there(nodes))}
+            trained = {edge: spread for edge, nodes in nodes_of.items() if nodes and (spread := self._spread_of(nodes))}
             if trained.keys() <= known.keys():
                 break
             known |= trained
         self.plan = self.execution.plan
         students = sum(len(edge.path) > 1 or edge.quick for edge in nodes_of)
-        each = len(self.ways.seeds)
+        each = len(self.path_networks.seeds)
         if left or not self.strategy.wanted(known):
             return 0
         more = max(0, self.strategy.most - students) * each
@@ -142,14 +145,14 @@ class PathRun(Run):
         known = [seconds for seconds in each if seconds is not None]
         return Forecast(self.budget.seconds, self._spent, sum(known) if len(known) == len(each) else None)
 
-    def _there(self, nodes: Sequence[Node]) -> Spread | None:
+    def _spread_of(self, nodes: Sequence[Node]) -> Spread | None:
         """The figures of trainings that are there already, in the folder or in the cache."""
         records = [record for node in nodes if (record := self.execution.record(node.name))]
         values = [value for record in records if (value := record.selecting_value) is not None]
         return Spread(tuple(values)) if len(values) == len(nodes) else None
 
     def _cost(self, edge: Edge) -> int:
-        return len(self.ways.nodes(edge))
+        return len(self.path_networks.nodes(edge))
 
     @property
     def _spent(self) -> float:
@@ -170,31 +173,35 @@ class PathRun(Run):
     def summary(self) -> Result:
         assert self.search is not None
         assert self.answer is not None
-        return super().summary().model_copy(update={"path": self._told(self.search, self.answer)})
+        return super().summary().model_copy(update={"path": self._path_record(self.search, self.answer)})
 
     def _adopt(self, best: tuple[Size, ...], search: Search) -> None:
         tables: dict[str, MethodTable] = {}
-        if Edge((self.ways.sizes.student,)) in search.known:
+        if Edge((self.path_networks.sizes.student,)) in search.known:
             alone = self.recipe.methods.get("alone")
             tables["alone"] = alone or MethodTable(method="alone", train=self.recipe.train)
         if Edge((best[0], best[-1])) in search.known:
-            tables[self.ways.method] = self.ways.learns.model_copy(update={"assistants": ()})
+            tables[self.path_networks.method] = self.path_networks.learns.model_copy(update={"assistants": ()})
         if len(best) > 2:
-            tables[BEST] = self.ways.best(best)
+            tables[BEST] = self.path_networks.best(best)
         self.adopt(self.recipe.model_copy(update={"methods": tables}))
 
     def _alone(self) -> list[Edge]:
-        return [Edge((size,)) for size in reversed(self.ways.sizes.all[1:])] if self.ways.table.alone else []
+        return (
+            [Edge((size,)) for size in reversed(self.path_networks.sizes.all[1:])]
+            if self.path_networks.table.alone
+            else []
+        )
 
     def _given(self) -> dict[Edge, Spread]:
         """A teacher that comes with its weights."""
-        if self.ways.teacher.weights is None:
+        if self.path_networks.teacher.weights is None:
             return {}
         network = self.teachers(self.recipe.seeds[0])[TEACHER]
-        validation = self.cast.data.validation
+        validation = self.builder.data.validation
         assert validation is not None  # the recipe is refused without one
-        value = figure_of(network, validation, self.cast.data.task, self.recipe.settings.of_teacher)
-        return {self.ways.sizes.teacher: Spread((value,))}
+        value = figure_of(network, validation, self.builder.data.task, self.recipe.settings.of_teacher)
+        return {self.path_networks.sizes.teacher: Spread((value,))}
 
     def _save_time(self, search: Search) -> None:
         write_atomically(self.folder.path / SPENT, SearchTime(seconds=round(search.seconds, 3)).text().encode())
@@ -204,13 +211,13 @@ class PathRun(Run):
         if self.observer:
             self.observer(search)
 
-    def _told(self, search: Search, answer: Answer) -> PathRecord:
+    def _path_record(self, search: Search, answer: Answer) -> PathRecord:
         """The search as a record: figures on the validation part, which selected, and on the test part, read now."""
         edges = sorted(search.known, key=lambda edge: (edge.quick, len(edge.path) == 1, self._place(edge)))
         return PathRecord(
-            strategy=self.ways.table.strategy,
-            sizes=list(self.ways.sizes.all),
-            networks={str(size): table.network for size, table in self.ways.networks.items()},
+            strategy=self.path_networks.table.strategy,
+            sizes=list(self.path_networks.sizes.all),
+            networks={str(size): table.network for size, table in self.path_networks.networks.items()},
             edges=[self._edge(edge, search) for edge in edges],
             ranked=[list(path) for path in answer.ranked],
             best=list(answer.best or ()),
@@ -224,17 +231,19 @@ class PathRun(Run):
         )
 
     def _shared(self, search: Search) -> list[str]:
-        teachers = self._cost(self.ways.sizes.teacher)
-        return shared(self.strategy, search.asked, seeds=len(self.ways.seeds), teachers=teachers)
+        teachers = self._cost(self.path_networks.sizes.teacher)
+        return shared(self.strategy, search.asked, seeds=len(self.path_networks.seeds), teachers=teachers)
 
     def _place(self, edge: Edge) -> list[int]:
-        return [self.ways.sizes.all.index(size) for size in edge.path]
+        return [self.path_networks.sizes.all.index(size) for size in edge.path]
 
     def _edge(self, edge: Edge, search: Search) -> Hop:
-        names, test = search.asked.get(edge, []), self.cast.data.test
+        names, test = search.asked.get(edge, []), self.builder.data.test
         figures: list[float] = []
         if test is not None and not edge.quick:
-            figures = [figure_of(self.trained(name), test, self.cast.data.task, self.recipe.settings) for name in names]
+            figures = [
+                figure_of(self.trained(name), test, self.builder.data.task, self.recipe.settings) for name in names
+            ]
         return Hop(
             path=list(edge.path),
             quick=edge.quick,

@@ -48,13 +48,15 @@ NOTHING = 0.01  # of the gradient
 
 def summarize(run: "Run") -> Result:
     """Everything that a reader of the run wants to know. The test part is opened here, once."""
-    cast, recipe, began = run.cast, run.recipe, time.monotonic()
-    measured_on, part = cast.data.measured
-    task = TaskRecord.of(cast.data.task)
+    builder, recipe, began = run.builder, run.recipe, time.monotonic()
+    measured_on, part = builder.data.measured
+    task = TaskRecord.of(builder.data.task)
     teachers = _teachers(run)
     taught = {name: _taught(run, networks, part) for name, networks in teachers.items()}
     guides = {
-        seed: pooled([by_seed[seed] for by_seed in taught.values()], cast.data.task) for seed in recipe.seeds if taught
+        seed: pooled([by_seed[seed] for by_seed in taught.values()], builder.data.task)
+        for seed in recipe.seeds
+        if taught
     }
     methods = {name: _method(run, name, task, part, guides) for name in recipe.methods}
     first = {name: networks[recipe.seeds[0]] for name, networks in teachers.items()}
@@ -73,7 +75,7 @@ def summarize(run: "Run") -> Result:
         data=DataRecord(
             name=recipe.data.name,
             train=len(run.student_data.train),
-            validation=len(cast.data.validation) if cast.data.validation else 0,
+            validation=len(builder.data.validation) if builder.data.validation else 0,
             measured_on=measured_on,
             measured=len(part),
         ),
@@ -122,7 +124,7 @@ def _taught(run: "Run", networks: Mapping[int, nn.Module], part: Part) -> dict[i
 
 def _measured(run: "Run", network: nn.Module, part: Part, settings: Settings) -> Measured:
     with settings.in_force():
-        return measured(network, part, run.cast.data.task, settings)
+        return measured(network, part, run.builder.data.task, settings)
 
 
 def _method(run: "Run", name: str, task: TaskRecord, part: Part, guides: Mapping[int, Measured]) -> Method:
@@ -130,7 +132,7 @@ def _method(run: "Run", name: str, task: TaskRecord, part: Part, guides: Mapping
     rows: list[Row] = []
     answered: list[Measured] = []
     taught: list[Measured] = []
-    whole_task = run.cast.data.task
+    whole_task = run.builder.data.task
     luck = whole_task.luck(task.first, len(part))
     records = [_record(run, student_of(name, seed)) for seed in run.recipe.seeds_of(name)]
     for seed, record in zip(run.recipe.seeds_of(name), records, strict=True):
@@ -167,7 +169,7 @@ def _record(run: "Run", training: str) -> TrainingRecord:
 
 
 def _teacher_of(run: "Run", guides: Mapping[int, Measured]) -> Teacher:
-    return measures.of_teacher(list(guides.values()), run.recipe.methods, run.cast.data.task)
+    return measures.of_teacher(list(guides.values()), run.recipe.methods, run.builder.data.task)
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ def _beside_the_teacher(
     student, guide, task = (
         _measured(run, run.trained(kept), part, recipe.settings),
         guides[run.plan[kept].seed],
-        run.cast.data.task,
+        run.builder.data.task,
     )
     errors, disagreements = None, list[Sample]()
     if task.fits(student.kept, guide.kept) is None:
@@ -222,14 +224,14 @@ def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, Networ
     """Sizes and latencies of teacher and student, measured side by side."""
     recipe, settings = run.recipe, run.recipe.settings
     placed = {name: settings.place(network) for name, network in networks.items()}
-    example = settings.prepare(run.cast.data.example(THROUGHPUT_BATCH, settings.torch_device))
+    example = settings.prepare(run.builder.data.example(THROUGHPUT_BATCH, settings.torch_device))
     with settings.in_force():
         single = _latencies(run, placed, settings.prepare(nested.chosen(example, slice(1))), seconds=run.measuring)
         many = _latencies(run, placed, example, seconds=2 * run.measuring)
     described: Mapping[str, NetworkTable] = recipe.taught_by
     return {
         name: NetworkRecord(
-            network=run.cast.called(described.get(name, recipe.student)),
+            network=run.builder.called(described.get(name, recipe.student)),
             **asdict(size(network, example)),
             latency_ms=single[""][name],
             throughput_ms=many[""][name],
@@ -262,7 +264,7 @@ def _notes(run: "Run", name: str, figure: Figure) -> list[str]:
     whose share of the gradient says that their weight is off."""
     notes = _budget(run, name)
     shares: dict[tuple[str, str], list[float]] = {}
-    validation = run.cast.data.validation
+    validation = run.builder.data.validation
     for seed in run.recipe.seeds_of(name):
         training = student_of(name, seed)
         epochs = metrics.read(run.folder.training(training) / METRICS)
@@ -271,7 +273,7 @@ def _notes(run: "Run", name: str, figure: Figure) -> list[str]:
                 shares.setdefault((epoch.stage, term), []).append(share)
         values = [epoch.validation[figure.name] for epoch in epochs if figure.name in epoch.validation]
         if validation is not None and (
-            collapse := broken.collapse(figure, values, run.cast.data.task.luck(figure, len(validation)))
+            collapse := broken.collapse(figure, values, run.builder.data.task.luck(figure, len(validation)))
         ):
             notes.append(f"{training}: {collapse}")
     for (stage, term), values in shares.items():

@@ -17,17 +17,17 @@ from understudy.plans import Node, Plan, TrainingCache
 from understudy.plans.engines import Engine, Here
 from understudy.plans.execution import Execution
 from understudy.plans.stages import stages_of
-from understudy.plans.training import Casts
+from understudy.plans.training import Builders
 from understudy.recipe import Recipe
-from understudy.recipe.build import Cast
+from understudy.recipe.build import Builder
 from understudy.recipe.objects import OBJECT
 from understudy.recipe.schema import NetworkTable
 from understudy.runs.assistants import chosen, trials
 from understudy.runs.compile import compiled, student_node, teachers_of, training_of
 from understudy.runs.durations import Forecast
 from understudy.runs.folder import RunFolder
+from understudy.runs.preview import Preview
 from understudy.runs.records import Result
-from understudy.runs.rehearsal import Rehearsals
 from understudy.runs.result import summarize
 from understudy.training import preflight
 from understudy.training.callbacks import Callback
@@ -36,7 +36,7 @@ from understudy.training.loop import Training
 from understudy.training.preflight import Finding
 from understudy.training.records import TrainingRecord
 
-MakeEngine = Callable[[Casts, Callback, StopRequest], Engine]
+MakeEngine = Callable[[Builders, Callback, StopRequest], Engine]
 
 
 WHOLE = "all"  # the subject of what is said of all trainings together
@@ -49,7 +49,7 @@ class Run:
         cache: where finished trainings are looked for first, and put when they are done.
         engine: what carries the trainings out; by default this process, one after another.
         threads: of each training, where the recipe names none; by default PyTorch's choice.
-        casts: data that are loaded already.
+        builders: data that are loaded already.
         borrowed: trainings that lie elsewhere, by their names.
     """
 
@@ -66,84 +66,81 @@ class Run:
         cache: TrainingCache | None = None,
         engine: MakeEngine = Here,
         threads: int | None = None,
-        casts: Casts | None = None,
+        builders: Builders | None = None,
         borrowed: Mapping[str, Path] | None = None,
     ):
-        # What nobody has measured (see understudy.runs.choosing) is plain.
         self.recipe = recipe
         self.folder = RunFolder(out, borrowed or {})
         self.callback = callback or Callback()
         self.stop = StopRequest() if stop is None else stop  # one that nobody has made yet is false
         self.checkpoint_seconds = checkpoint_seconds
         self.onnx = onnx  # whether latencies are measured by ONNX Runtime, too
-        self.casts = casts or Casts(trusted, self.callback.downloads)
-        self.cast = self.casts.of(recipe.data)
+        self.builders = builders or Builders(trusted, self.callback.downloads)
+        self.builder = self.builders.of(recipe.data)
         self.plan = compiled(self.recipe, self.decided())
         self.notes: list[str] = []
         self._failed: set[str] = set()  # quick trainings that came to nothing
         self._engine = engine
         self.execution = Execution(
             self.folder,
-            self.casts,
+            self.builders,
             threads=threads or hardware.threads_each(),
             cache=cache,
             callback=self.callback,
-            trusted=self.casts.trusted,
+            trusted=self.builders.trusted,
             every=checkpoint_seconds,
         )
         self.execution.submit(*self.plan)
 
     @staticmethod
-    def first(recipe: Recipe, cast: Cast) -> Plan:
+    def first(recipe: Recipe, builder: Builder) -> Plan:
         """The trainings that are known before any is done, by which the number of workers is chosen."""
         undecided = [name for name, table in recipe.methods.items() if table.assistants == "auto"]
         plan = compiled(recipe, [name for name in recipe.methods if name not in undecided])
-        for node in (node for name in undecided for node in trials(recipe, name, cast)):
+        for node in (node for name in undecided for node in trials(recipe, name, builder)):
             plan.add(node)
         return plan
 
     def check(self) -> Iterator[Finding]:
         """The pre-flight: everything that can be seen to be wrong before an epoch is spent."""
-        cast, settings, tables = self.cast, self.recipe.settings, self.recipe.taught_by
-        seed, rehearsals, seconds = self.recipe.seeds[0], self.rehearsals(), dict[str, float | None]()
+        builder, settings, tables = self.builder, self.recipe.settings, self.recipe.taught_by
+        seed, preview, seconds = self.recipe.seeds[0], self.preview(), dict[str, float | None]()
         yield from preflight.check_data(self.student_data, self.recipe.train.batch)
-        findings = list(preflight.check_network("student", self.student(seed), cast.data, settings))
-        teachers = dict(zip(tables, rehearsals.networks(teachers_of(self.recipe, seed)), strict=True))
+        findings = list(preflight.check_network("student", self.student(seed), builder.data, settings))
+        teachers = dict(zip(tables, preview.networks(teachers_of(self.recipe, seed)), strict=True))
         for name, teacher in teachers.items():
-            findings += preflight.check_network(name, teacher, cast.data, settings)
+            findings += preflight.check_network(name, teacher, builder.data, settings)
         for name, table in self.helpers().items():
-            findings += preflight.check_network(name, cast.network(table, seed, "student"), cast.data, settings)
+            findings += preflight.check_network(name, builder.network(table, seed, "student"), builder.data, settings)
         yield from findings
         if any(finding.level == "error" for finding in findings):
             return  # nothing can be learned from what follows
         for name, table in tables.items():
             if table.train is not None:
                 yield Finding("ok", name, f"is trained first, for {table.train.epochs} epochs")
-                node = rehearsals.plan[training_of(name, table, self.recipe, seed)]
-                seconds[_of_any_seed(node)] = yield from self._check_training(name, node, rehearsals)
+                node = preview.plan[training_of(name, table, self.recipe, seed)]
+                seconds[_of_any_seed(node)] = yield from self._check_training(name, node, preview)
                 continue
             weak = table.accept_weak
             yield from preflight.check_teacher(
-                teachers[name], cast.data, settings, declared=table.accuracy, accept_weak=weak, name=name
+                teachers[name], builder.data, settings, declared=table.accuracy, accept_weak=weak, name=name
             )
         for name in self.recipe.methods:
-            *assistants, student = rehearsals.chain(name)
+            *assistants, student = preview.chain(name)
             for node in assistants:
                 called = f"{name}, assistant {node.network.network.removeprefix(OBJECT)}"
-                seconds[_of_any_seed(node)] = yield from self._check_training(called, node, rehearsals)
-            seconds[_of_any_seed(student)] = yield from self._check_training(name, student, rehearsals)
+                seconds[_of_any_seed(node)] = yield from self._check_training(called, node, preview)
+            seconds[_of_any_seed(student)] = yield from self._check_training(name, student, preview)
         yield from self.estimate(seconds)
 
-    def rehearsals(self) -> Rehearsals:
-        """The trainings of the recipe as they will be, for whoever wants to look at them before."""
-        return Rehearsals(self.recipe, self.cast, self.casts.stand_ins)
+    def preview(self) -> Preview:
+        """The trainings of the recipe as they will be."""
+        return Preview(self.recipe, self.builder, self.builders.stand_ins)
 
-    def _check_training(
-        self, subject: str, node: Node, rehearsals: Rehearsals
-    ) -> Generator[Finding, None, float | None]:
+    def _check_training(self, subject: str, node: Node, preview: Preview) -> Generator[Finding, None, float | None]:
         """In the end, about how many seconds it takes; None where that cannot be said."""
         seconds, sound = 0.0, True
-        for finding in self._findings(rehearsals.training(node), node.config):
+        for finding in self._findings(preview.training(node), node.config):
             yield replace(finding, subject=f"{subject}, {finding.subject}")
             seconds, sound = seconds + finding.seconds, sound and finding.level != "error"
         return seconds if sound else None
@@ -178,7 +175,7 @@ class Run:
     @property
     def student_data(self) -> Data:
         """What the students see of the data."""
-        return self.cast.seen(self.recipe.data.student_samples)
+        return self.builder.seen(self.recipe.data.student_samples)
 
     @property
     def complete(self) -> bool:
@@ -189,7 +186,7 @@ class Run:
         with self.folder.locked():
             self.folder.claim(recipes.write(self.recipe))
             self.begin()
-            self.callback.run_begins(self.plan.names, self.cast.data.task.selecting)
+            self.callback.run_begins(self.plan.names, self.builder.data.task.selecting)
             self.settle()
             self.carry_out(self.plan.names)
             result = self.folder.result()
@@ -225,7 +222,7 @@ class Run:
         """Put into the plan what open choices train first, or have led to; answers with how many more may follow."""
         more = 0
         for name in [name for name in self.recipe.methods if name not in self.decided()]:
-            nodes = [node for node in trials(self.recipe, name, self.cast) if node.name not in self.folder.failed()]
+            nodes = [node for node in trials(self.recipe, name, self.builder) if node.name not in self.folder.failed()]
             self.execution.submit(*nodes)
             trained = {node.name: record for node in nodes if (record := self.execution.record(node.name))}
             if len(trained) == len(nodes):
@@ -241,13 +238,13 @@ class Run:
 
     def _decided_by(self, trained: Mapping[str, TrainingRecord], name: str) -> Recipe:
         """The recipe with a method's assistant, as the records of its quick trainings have it."""
-        return chosen(self.recipe, [name], self.cast, lambda _: trained)[0]
+        return chosen(self.recipe, [name], self.builder, lambda _: trained)[0]
 
     def settle(self) -> None:
         """Find out what is left open in the recipe: which assistants ``"auto"`` stands for."""
         undecided = [name for name in self.recipe.methods if name not in self.decided()]
         if undecided:
-            recipe, notes = chosen(self.recipe, undecided, self.cast, self.trained_beside)
+            recipe, notes = chosen(self.recipe, undecided, self.builder, self.trained_beside)
             self.notes += notes
             self.remember_failed()
             self.adopt(recipe)
@@ -290,14 +287,14 @@ class Run:
         """
         if any(name not in self.execution.plan for name in names):
             self.settle()
-        with self._engine(self.casts, self.callback, self.stop) as self.execution.engine:
+        with self._engine(self.builders, self.callback, self.stop) as self.execution.engine:
             for _ in self.execution.results(names, failed):
                 self.folder.gather_metrics(self.plan.names)
         return {name: self.execution.done[name] for name in names if name in self.execution.done}
 
     def student(self, seed: int) -> nn.Module:
         """A student with the fresh weights of this seed, the same for every method."""
-        return self.cast.network(self.recipe.student, seed, "student")
+        return self.builder.network(self.recipe.student, seed, "student")
 
     def trained(self, name: str) -> nn.Module:
         """The network of a training that is done."""
@@ -306,7 +303,7 @@ class Run:
     def teachers(self, seed: int) -> dict[str, nn.Module]:
         """The teachers of a seed, trained."""
         return {
-            name: self.recipe.settings.place(self.cast.teacher(table, seed))
+            name: self.recipe.settings.place(self.builder.teacher(table, seed))
             if table.weights is not None
             else self.trained(training_of(name, table, self.recipe, seed))
             for name, table in self.recipe.taught_by.items()
@@ -314,7 +311,7 @@ class Run:
 
     def stages(self, name: str, student: nn.Module, teachers: list[nn.Module]) -> list[Stage]:
         """What a method of the recipe does, between these."""
-        return stages_of(student_node(name, self.recipe, self.recipe.seeds[0]), student, teachers, self.cast.data)
+        return stages_of(student_node(name, self.recipe, self.recipe.seeds[0]), student, teachers, self.builder.data)
 
 
 def _of_any_seed(node: Node) -> str:

@@ -52,7 +52,7 @@ class DamagedError(Exception):
 
 
 class Origin(Protocol):
-    """What a training is, as its checkpoints say it; see ``plans.origin``."""
+    """What a training is, as its checkpoints say it; see ``plans.training.Origin``."""
 
     def state(self) -> object: ...
 

@@ -27,7 +27,7 @@ from understudy.training.averaging import Average, AverageState
 from understudy.training.evaluate import objective_loss
 from understudy.training.state import copy_of, restore_optimizer
 
-RIVALS = "adversaries"  # under which their loss stands in the log, beside the terms
+ADVERSARIES = "adversaries"  # the name of their loss in the log, beside the terms
 
 
 class StageStateDict(TypedDict):
@@ -105,7 +105,7 @@ class StageState:
     @property
     def logged(self) -> list[str]:
         """What ``step`` answers with, after the loss."""
-        return [*self.objective.parts, *([RIVALS] if self.adversaries else [])]
+        return [*self.objective.parts, *([ADVERSARIES] if self.adversaries else [])]
 
     @property
     def together(self) -> int:
@@ -148,7 +148,7 @@ class StageState:
             reading = self.objective.read(
                 inputs, batch.targets, epoch=epoch, ids=batch.ids, answers=lambda: self._ask(batch, inputs)
             )
-        opposed = [self._step_rivals(reading)] if self.adversaries else []
+        opposed = [self._step_adversaries(reading)] if self.adversaries else []
         with self.settings.autocast():
             outcome = self.objective.judge(reading)
         self.reading = reading
@@ -228,7 +228,7 @@ class StageState:
         if self.average and state["average"]:
             self.average.load_state_dict(state["average"])
 
-    def _step_rivals(self, reading: Reading) -> Tensor:
+    def _step_adversaries(self, reading: Reading) -> Tensor:
         assert self.adversaries is not None
         with self.settings.autocast():
             loss = self.objective.adversary_loss(reading)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from understudy.errors import UserError
 from understudy.plans import TrainingCache
-from understudy.plans.training import Casts
+from understudy.plans.training import Builders
 from understudy.recipe import Searched
 from understudy.training.interrupt import Stopped, listening
 
@@ -56,7 +56,7 @@ def _take_part(
         tuning = Tuning(
             searched,
             folder,
-            casts=Casts(trusted),
+            builders=Builders(trusted),
             stop=stop,
             checkpoint_seconds=seconds,
             cache=None if cache is None else TrainingCache(cache),

@@ -7,7 +7,7 @@ from pathlib import Path
 from understudy import recipe as recipes
 from understudy.errors import FailedTrainingError, UserError
 from understudy.plans import TrainingCache
-from understudy.plans.training import Casts
+from understudy.plans.training import Builders
 from understudy.recipe import Recipe, Searched
 from understudy.runs.folder import RunFolder
 from understudy.tasks import Figure
@@ -22,7 +22,7 @@ from understudy.tuning.trials import Trial, Trials
 DATABASE = "trials.sqlite"
 
 
-class TuneWatcher(Callback):
+class TuneCallback(Callback):
     """Also told of trials."""
 
     def search_begins(self, trials: int, before: list[Trial], figure: Figure) -> None:
@@ -43,19 +43,19 @@ class Tuning:
         searched: Searched,
         out: Path,
         *,
-        casts: Casts | None = None,
-        callback: TuneWatcher | None = None,
+        builders: Builders | None = None,
+        callback: TuneCallback | None = None,
         stop: StopRequest | None = None,
         checkpoint_seconds: float = 20.0,
         cache: TrainingCache | None = None,
     ):
-        self.searched, self.callback = searched, callback or TuneWatcher()
-        self.trusted = tuple(casts.trusted) if casts else ()
+        self.searched, self.callback = searched, callback or TuneCallback()
+        self.trusted = tuple(builders.trusted) if builders else ()
         self.checkpoint_seconds, self.cache = checkpoint_seconds, cache
         self.trainer = Trainer(
             self.narrowed(searched.recipe),
             out,
-            casts=casts or Casts(),
+            builders=builders or Builders(),
             callback=self.callback,
             stop=stop,
             checkpoint_seconds=checkpoint_seconds,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from understudy.plans.training import Casts, Job
+from understudy.plans.training import Builders, Job
 from understudy.training.callbacks import Callback
 from understudy.training.interrupt import StopRequest
 from understudy.training.records import TrainingRecord
@@ -94,5 +94,5 @@ class EngineEntry:
 
     name: str
     summary: str
-    make: Callable[[Request, Casts, Callback, StopRequest], Engine]
+    make: Callable[[Request, Builders, Callback, StopRequest], Engine]
     sharing: Callable[[int | None], int] = lambda workers: workers or 1

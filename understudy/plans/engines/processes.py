@@ -17,7 +17,7 @@ from understudy.plans.engines.base import Ended, Engine, EngineEntry, Request, p
 from understudy.plans.engines.here import Here
 from understudy.plans.engines.messages import Event, Order, Outcome, from_worker
 from understudy.plans.engines.worker import serve_objects
-from understudy.plans.training import Casts, Job
+from understudy.plans.training import Builders, Job
 from understudy.recipe.objects import Objects
 from understudy.training.callbacks import Callback
 from understudy.training.interrupt import Stopped, StopRequest
@@ -212,10 +212,10 @@ class Processes(Engine):
             worker.end()
 
 
-def _local(request: Request, casts: Casts, callback: Callback, stop: StopRequest) -> Engine:
+def _local(request: Request, builders: Builders, callback: Callback, stop: StopRequest) -> Engine:
     """One training after another needs no process of its own."""
     if request.workers is None or request.workers == 1:
-        return Here(casts, callback, stop)
+        return Here(builders, callback, stop)
     return Processes(request.workers, callback, stop)
 
 

@@ -15,7 +15,7 @@ from understudy.errors import OptionalPackageError, UserError
 from understudy.plans.engines.base import Ended, Engine, EngineEntry, Request, python_path
 from understudy.plans.engines.messages import Event, Outcome
 from understudy.plans.engines.worker import Sending, perform
-from understudy.plans.training import Casts, Job
+from understudy.plans.training import Builders, Job
 from understudy.training.callbacks import Callback
 from understudy.training.interrupt import Stopped, StopRequest
 
@@ -59,13 +59,13 @@ class Actor:
         with contextlib.suppress(OSError):  # paths in a recipe may be relative
             os.chdir(folder)
         self.stopping, self.events = StopRequest(), list[Event]()
-        self.casts: Casts | None = None
+        self.builders: Builders | None = None
 
     def carry_out(self, job: str) -> Outcome:
         read, callback = Job.model_validate_json(job), Sending(self._keep)
-        if self.casts is None or self.casts.trusted != read.trusted:
-            self.casts = Casts(read.trusted)
-        return perform(read, self.casts, callback, self.stopping)
+        if self.builders is None or self.builders.trusted != read.trusted:
+            self.builders = Builders(read.trusted)
+        return perform(read, self.builders, callback, self.stopping)
 
     def heard(self) -> list[Event]:
         """What happened since the last call."""
@@ -230,7 +230,7 @@ def _own_signals() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _ray(request: Request, casts: Casts, callback: Callback, stop: StopRequest) -> Engine:
+def _ray(request: Request, builders: Builders, callback: Callback, stop: StopRequest) -> Engine:
     return Ray(request.workers, request.address, Share(request.threads, request.gpus), callback, stop)
 
 

@@ -19,7 +19,7 @@ from pydantic import JsonValue
 
 from understudy.errors import FailedTrainingError, UserError
 from understudy.plans.engines.messages import Event, EventName, Order, Outcome
-from understudy.plans.training import Casts, Job, carry_out
+from understudy.plans.training import Builders, Job, carry_out
 from understudy.recipe.objects import Objects
 from understudy.training.callbacks import Callback
 from understudy.training.interrupt import Stopped, StopRequest
@@ -59,10 +59,10 @@ class Sending(Callback):
         self.send(Event(event=event, arguments=arguments))
 
 
-def perform(job: Job, casts: Casts, callback: Callback, stop: StopRequest) -> Outcome:
+def perform(job: Job, builders: Builders, callback: Callback, stop: StopRequest) -> Outcome:
     """Carry a job out, and say how it ended."""
     try:
-        return Outcome(record=carry_out(job, casts, callback, stop))
+        return Outcome(record=carry_out(job, builders, callback, stop))
     except FailedTrainingError as failed:
         return Outcome(mistake=str(failed), failed=failed.reason)
     except UserError as mistake:
@@ -110,11 +110,11 @@ def serve(orders: Iterable[Order], send: Send, objects: Objects | None = None) -
     busy = threading.Event()
     threading.Thread(target=_listen, args=(orders, jobs, stop, busy), daemon=True).start()
     callback = Sending(send)
-    casts: Casts | None = None
+    builders: Builders | None = None
     while job := jobs.get():
-        if casts is None or casts.trusted != job.trusted:
-            casts = Casts(job.trusted, callback.downloads, objects or Objects())
-        outcome = perform(job, casts, callback, stop)
+        if builders is None or builders.trusted != job.trusted:
+            builders = Builders(job.trusted, callback.downloads, objects or Objects())
+        outcome = perform(job, builders, callback, stop)
         busy.clear()
         send(outcome)
 

@@ -26,7 +26,7 @@ def landscapes(record: Landscapes) -> Drawn | None:
             axes.tick_params(labelleft=place % columns == 0)
         _key(figure.add_subplot(plan[rows, :]), levels)
 
-    sentences = [f"{student.training}: {_told(student)}" for student in record.students]
+    sentences = [f"{student.training}: {_caption(student)}" for student in record.students]
     return draw(
         "landscapes", "The loss around each student", "; ".join(sentences), 0.8 + 5.2 / max(columns, 2) * rows, paint
     )
@@ -74,6 +74,6 @@ def _key(axes: Any, levels: list[float]) -> None:
         spine.set(visible=True, color=GRID)
 
 
-def _told(student: Surface) -> str:
+def _caption(student: Surface) -> str:
     rise = "unknown" if student.sharpness is None else f"{student.sharpness:.3g}"
     return f"mean rise {rise}"

@@ -1,4 +1,4 @@
-"""A plan written in Python, carried out in a folder."""
+"""A plan written in Python, carried out in a folder; the engine of a call from Python."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -11,7 +11,7 @@ from understudy.config.settings import Settings
 from understudy.plans import Plan, TrainingCache
 from understudy.plans.engines import Here, Processes, Together
 from understudy.plans.execution import Done, Execution
-from understudy.plans.training import Casts
+from understudy.plans.training import Builders
 from understudy.recipe.objects import Objects
 from understudy.runs.folder import RunFolder
 from understudy.training.callbacks import Callback, WarnNotes
@@ -24,11 +24,14 @@ def engine_of(
     """The engine of so many workers, to be made when a run begins, and the threads of each of its trainings."""
     threads = settings.threads or torch.get_num_threads()
     if together:
-        return {"engine": lambda casts, callback, stop: Together(workers, casts, callback, stop), "threads": threads}
+        return {
+            "engine": lambda builders, callback, stop: Together(workers, builders, callback, stop),
+            "threads": threads,
+        }
     if workers is None or workers == 1:
         return {"engine": Here, "threads": threads}
     return {
-        "engine": lambda casts, callback, stop: Processes(workers, callback, stop, objects),
+        "engine": lambda builders, callback, stop: Processes(workers, callback, stop, objects),
         "threads": settings.threads or max(1, cores() // workers),
     }
 
@@ -56,14 +59,14 @@ def carry_out(
         trusted: modules of your own from which networks may come.
     """
     folder, shown = RunFolder(Path(out)), callback or WarnNotes()
-    casts = Casts(trusted, shown.downloads)
+    builders = Builders(trusted, shown.downloads)
     with folder.locked(), listening() as stop:
         folder.claim('title = "a plan, written in Python"\n')
         made = engine_of(Settings(threads=torch.get_num_threads()), workers, together=together)
-        with made["engine"](casts, shown, stop) as engine:
+        with made["engine"](builders, shown, stop) as engine:
             execution = Execution(
                 folder,
-                casts,
+                builders,
                 engine,
                 threads=torch.get_num_threads(),
                 cache=TrainingCache(Path(cache)) if cache else None,
@@ -72,5 +75,5 @@ def carry_out(
             )
             execution.submit(*plan)
             if plan.names:
-                shown.run_begins(plan.names, casts.of(plan[plan.names[0]].data).data.task.selecting)
+                shown.run_begins(plan.names, builders.of(plan[plan.names[0]].data).data.task.selecting)
             return {done.node.name: done for done in execution.results()}

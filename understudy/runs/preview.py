@@ -1,4 +1,4 @@
-"""Trainings of a recipe that nobody keeps: what is measured on them holds for the real ones."""
+"""The trainings of a recipe as they will be, for the pre-flight check and for measurements."""
 
 from collections.abc import Sequence
 
@@ -8,26 +8,26 @@ from understudy.answers import StoredAnswers
 from understudy.plans import Given, Node
 from understudy.plans.stages import stages_of
 from understudy.recipe import Recipe
-from understudy.recipe.build import Cast
+from understudy.recipe.build import Builder
 from understudy.runs.compile import chain, compiled
 from understudy.teacher.stand_in import StandIns
 from understudy.training.loop import Training
 
 
-class Rehearsals:
-    """The trainings of a recipe on its first seed, none of them begun, by the nodes that the run itself will have.
+class Preview:
+    """The trainings of a recipe on its first seed, made from the nodes of the run, and never begun.
 
-    So whoever is rehearsed has as many teachers as in the run, and of the same kind: with their weights where these are
-    given, fresh where they are yet to be trained. Each is made once.
+    Each has as many teachers as in the run, and of the same kind: with their weights where these are given, fresh where
+    they are yet to be trained. Each network is made once.
 
-    Where assistants are still to be chosen (``"auto"``), there is no node of them yet: the recipe's own teacher stands
-    for whoever it will be.
+    Where assistants are still to be chosen (``"auto"``), there is no node of them yet: the recipe's teacher takes the
+    place of the assistant.
     """
 
-    def __init__(self, recipe: Recipe, cast: Cast, stand_ins: StandIns | None = None):
+    def __init__(self, recipe: Recipe, builder: Builder, stand_ins: StandIns | None = None):
         methods = {name: table.model_copy(update={"seeds": None}) for name, table in recipe.methods.items()}
         first = {"seeds": recipe.seeds[:1], "methods": methods, "settings": recipe.settings}
-        self.recipe, self.cast = recipe.model_copy(update=first), cast
+        self.recipe, self.builder = recipe.model_copy(update=first), builder
         self.plan = compiled(self.recipe)
         self.stand_ins = stand_ins or StandIns()
         self._made: dict[str, nn.Module] = {}
@@ -42,10 +42,10 @@ class Rehearsals:
 
     def training(self, node: Node, stored: StoredAnswers | None = None) -> Training:
         """A node's training, of a fresh network."""
-        student = self.cast.network(node.network, node.seed, node.role)
+        student = self.builder.network(node.network, node.seed, node.role)
         teachers = self.networks(node.teachers)
-        stages = stages_of(node, student, teachers, self.cast.data)
-        data = self.cast.seen(node.data.student_samples)
+        stages = stages_of(node, student, teachers, self.builder.data)
+        data = self.builder.seen(node.data.student_samples)
         return Training(
             student,
             teachers,
@@ -69,7 +69,7 @@ class Rehearsals:
 
     def _fresh(self, name: str) -> nn.Module:
         node = self.plan[name]
-        return self.stand_ins.untrained(self.cast.network(node.network, node.seed, node.role))
+        return self.stand_ins.untrained(self.builder.network(node.network, node.seed, node.role))
 
     def _given(self, teacher: Given) -> nn.Module:
-        return self.cast.given(teacher, teacher.weights, teacher.prefix)
+        return self.builder.given(teacher, teacher.weights, teacher.prefix)
