@@ -123,7 +123,7 @@ def test_what_is_there_is_read_once_to_foresee_a_run_and_again_when_it_is_taken(
     monkeypatch.setattr(entry, "sha256", lambda path: read.append(path) or sha256(path))
     for _ in range(3):
         assert set(run.execution.states().values()) == {"in the cache"}
-        assert run.execution.record("kd-1")["training"] == "kd-1"
+        assert run.execution.record("kd-1").training == "kd-1"
     assert len(read) == len(set(read)) > 0
     weights = next(path for path in read if path.name == "student.safetensors")
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")

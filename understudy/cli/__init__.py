@@ -36,13 +36,16 @@ SUMMARIES = {
 }
 
 
-class LazyCommands(Mapping[str, Any]):
+Command = TyperCommand | TyperGroup
+
+
+class LazyCommands(Mapping[str, Command]):
     """The commands by their names, each imported when it is looked up."""
 
     def __init__(self) -> None:
-        self._loaded: dict[str, Any] = {}
+        self._loaded: dict[str, Command] = {}
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> Command:
         if name not in SUMMARIES:
             raise KeyError(name)
         if name not in self._loaded:
@@ -51,8 +54,10 @@ class LazyCommands(Mapping[str, Any]):
             if app is None:
                 app = typer.Typer(add_completion=False)
                 app.command(name)(getattr(module, name))
-            self._loaded[name] = typer.main.get_command(app)
-            self._loaded[name].name = name
+            command = typer.main.get_command(app)
+            assert isinstance(command, TyperCommand | TyperGroup)
+            command.name = name
+            self._loaded[name] = command
         return self._loaded[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -65,7 +70,7 @@ class LazyCommands(Mapping[str, Any]):
 class LazyGroup(TyperGroup):
     """Lists the commands by their summaries, and imports the one that runs."""
 
-    def __init__(self, **options: Any):
+    def __init__(self, **options: Any):  # as typer makes it
         super().__init__(**options)
         self.commands = LazyCommands()  # type: ignore[assignment]
 

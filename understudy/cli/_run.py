@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from rich.console import Console
 
@@ -125,7 +125,7 @@ def _within(time: Forecast) -> str:
     return f"{budget}: all of it takes about {span(time.needed)} one after another, as what is done tells: {enough}"
 
 
-def _row(node: Node, state: str, key: str) -> dict[str, Any]:
+def _row(node: Node, state: str, key: str) -> dict[str, object]:
     return {
         "training": node.name,
         "state": state,

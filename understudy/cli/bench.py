@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tomli_w
 import typer
@@ -98,7 +98,7 @@ def _costs(run: Run, name: str, stored: StoredAnswers | None, seconds: float) ->
         yield step_cost(run.preview().student(name, stored), number, seconds=seconds)
 
 
-def _circumstances(settings: Settings) -> dict[str, Any]:
+def _circumstances(settings: Settings) -> dict[str, object]:
     return {"command": command(), "machine": machine(), "versions": versions(), "settings": asdict(settings)}
 
 

@@ -59,7 +59,7 @@ def list_(path: StoreOption = None, json: JsonOption = False) -> None:
     for column in ("key", "training", "what", "validation", "size", "unused"):
         table.add_column(column, no_wrap=column not in ("training", "what"), overflow="fold")
     for row in rows:
-        validation = "" if row.validation is None else f"{row.figure} {row.validation:.4g}"
+        validation = "" if row.validation is None else f"{row.validation:.4g}"
         what = f"{row.network} by {row.method}" if row.network else ""
         size, unused = f"{row.bytes / 1e6:.1f} MB", f"{row.days_unused:.0f} d"
         table.add_row(row.key[:10], row.training, what, validation, size, unused)

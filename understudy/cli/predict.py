@@ -1,7 +1,7 @@
 """``understudy predict``: what a student answers to images or texts."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -39,5 +39,5 @@ def _tell(prediction: Prediction) -> None:
     out.print(f"{prediction.image}: {prediction.text}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _plain(prediction: Prediction) -> dict[str, Any]:
+def _plain(prediction: Prediction) -> dict[str, object]:
     return {"image": prediction.image, **(prediction.record or {"classes": []}), "problem": prediction.problem}

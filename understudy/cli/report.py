@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -80,7 +80,7 @@ def _left_out(reason: str) -> None:
     say(err, f"left out: {reason}", "yellow")
 
 
-def _plain(page: Path, students: Students, choice: Choice, order: str) -> dict[str, Any]:
+def _plain(page: Path, students: Students, choice: Choice, order: str) -> dict[str, object]:
     return {
         "chosen": choice.chosen.name if choice.chosen else None,
         "reason": choice.reason,
@@ -91,7 +91,7 @@ def _plain(page: Path, students: Students, choice: Choice, order: str) -> dict[s
     }
 
 
-def _row(students: Students, student: Student) -> dict[str, Any]:
+def _row(students: Students, student: Student) -> dict[str, object]:
     return {
         "name": student.name,
         "run": str(student.run),

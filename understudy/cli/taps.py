@@ -1,7 +1,7 @@
 """``understudy taps``: the places of a network where its values can be read, and pairs for hints."""
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
@@ -79,5 +79,5 @@ def _pairs(proposals: list[Proposal]) -> Table:
     return table
 
 
-def _plain(proposal: Proposal) -> dict[str, Any]:
+def _plain(proposal: Proposal) -> dict[str, object]:
     return {"pair": str(proposal.pair), "reason": proposal.reason, "regressor": proposal.regressor}

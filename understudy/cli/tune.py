@@ -1,7 +1,7 @@
 """``understudy tune``: search a method's settings on the validation part."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -51,7 +51,7 @@ def tune(
 
     Example: understudy tune recipe.toml --out runs/tune --search 'methods.kd.temperature=1..20' --trials 30
     """
-    chosen: dict[str, Any] = {"method": method, "seeds": list(range(seeds)) if seeds else None}
+    chosen: dict[str, object] = {"method": method, "seeds": list(range(seeds)) if seeds else None}
     read = recipes.read_searched(
         recipe,
         options.changes or [],

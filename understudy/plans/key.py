@@ -6,9 +6,9 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from inspect import Parameter
-from typing import Any
 
 import torch
+from pydantic import JsonValue
 
 from understudy import methods
 from understudy.config.settings import Settings
@@ -32,13 +32,13 @@ NUMERICS = 1
 _LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
 
 
-def key_of(determinants: Mapping[str, Any]) -> str:
+def key_of(determinants: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(determinants, sort_keys=True).encode()).hexdigest()
 
 
 def determinants(
     node: Node, builder: Builder, teachers: Sequence[tuple[NetworkTable, str]], stages: Sequence[Stage]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """All that the weights in the end are a function of, as plain data.
 
     Args:
@@ -72,7 +72,7 @@ def own_code(node: Node, stages: Sequence[Stage]) -> dict[str, str]:
     return code_of(things, versions=False)
 
 
-def network(table: NetworkTable, builder: Builder, node: Node | None = None) -> dict[str, Any]:
+def network(table: NetworkTable, builder: Builder, node: Node | None = None) -> dict[str, object]:
     """A network with every setting, what stands before it, and the code of a user's own.
 
     Args:
@@ -103,7 +103,7 @@ def weights_digest(given: Given) -> str:
         raise UserError(f"no weights file {path}: {error.strerror}") from error
 
 
-def arithmetic(settings: Settings, taught: bool) -> dict[str, Any]:
+def arithmetic(settings: Settings, taught: bool) -> dict[str, object]:
     """What decides how numbers are rounded."""
     parts = dataclasses.asdict(settings) | {
         "device": settings.torch_device.type,
@@ -125,7 +125,7 @@ def processor(device: torch.device) -> list[str]:
     return [torch.backends.cpu.get_cpu_capability(), *names, *limits]
 
 
-def data(node: Node, builder: Builder) -> dict[str, Any]:
+def data(node: Node, builder: Builder) -> dict[str, object]:
     """Every training and validation sample by its content, whatever the folder in which it lies."""
     seen = builder.seen(node.data.student_samples)
     return {
@@ -137,7 +137,7 @@ def data(node: Node, builder: Builder) -> dict[str, Any]:
     }
 
 
-def _grafts(node: Node) -> dict[str, Any] | None:
+def _grafts(node: Node) -> dict[str, object] | None:
     """What a method changes in the student; all else that it does stands in its stages, whatever it is called."""
     method = methods.find(node.method)
     if method.grafts is None:
@@ -146,7 +146,7 @@ def _grafts(node: Node) -> dict[str, Any] | None:
     return {"method": method.name, "settings": canonical(chosen)}
 
 
-def _stored(node: Node) -> dict[str, Any] | None:
+def _stored(node: Node) -> dict[str, object] | None:
     """Stored answers may mean fewer views and rounder numbers; where they lie changes nothing."""
     if node.answers is None:
         return None
@@ -154,7 +154,7 @@ def _stored(node: Node) -> dict[str, Any] | None:
     return {name: value for name, value in options.items() if name not in ("folder", "fill")}
 
 
-def canonical(value: Any) -> Any:
+def canonical(value: object) -> JsonValue:
     """Plain data, equal where two spellings mean the same: 4 and 4.0, a list and a tuple, a pair and its text."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: canonical(getattr(value, field.name)) for field in dataclasses.fields(value)}

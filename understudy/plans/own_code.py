@@ -17,7 +17,6 @@ from functools import cache, partial
 from importlib.machinery import ModuleSpec, all_suffixes
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from understudy.models.outside import is_library
 from understudy.trusted import current_directory_importable
@@ -64,9 +63,9 @@ def code_of(things: Iterable[object], *, versions: bool = True) -> dict[str, str
     return dict(sorted(hashes.items()))
 
 
-def _source(thing: Any) -> str:
+def _source(thing: object) -> str:
     try:
-        return inspect.getsource(thing)
+        return inspect.getsource(thing) if callable(thing) else repr(thing)
     except (OSError, TypeError):  # typed at a prompt
         return repr(getattr(getattr(thing, "__code__", None), "co_code", None))
 

@@ -48,7 +48,7 @@ def planned_stages(node: Node, builder: Builder, teachers: Sequence[NetworkTable
 def method_stages(
     method: str | Method,
     config: TrainConfig,
-    settings: Mapping[str, Any],
+    settings: Mapping[str, object],
     student: nn.Module,
     teacher: nn.Module | None,
     data: Data,

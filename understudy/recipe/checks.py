@@ -20,13 +20,15 @@ from understudy.taps.defaults import PLACEHOLDERS, PROPOSALS
 OF_ALL_METHODS = ("method", "train", "seeds", "balance", "assistants")
 
 
-def check_settings(method: methods.Method, place: tuple[str, ...], chosen: dict[str, Any], mistakes: Mistakes) -> None:
+def check_settings(
+    method: methods.Method, place: tuple[str, ...], chosen: dict[str, object], mistakes: Mistakes
+) -> None:
     for key in chosen:
         if key not in method.settings:
             known = [*method.settings, *OF_ALL_METHODS]
             mistakes.add([*place, key], f"method {method.name!r} has no such setting{did_you_mean(key, known)}")
     kinds = method.kinds
-    fields: dict[str, Any] = {}
+    fields: dict[str, Any] = {}  # as pydantic takes them
     for key, parameter in method.settings.items():
         if key in PROPOSALS:  # can be proposed once the networks are there
             fields[key] = (kinds[key] | None, None)
@@ -44,7 +46,7 @@ def check_settings(method: methods.Method, place: tuple[str, ...], chosen: dict[
             mistakes.add([*place, *path], text)
 
 
-def check_data(name: str, chosen: dict[str, Any], common: Sequence[str], mistakes: Mistakes) -> None:
+def check_data(name: str, chosen: dict[str, object], common: Sequence[str], mistakes: Mistakes) -> None:
     """A data set's own settings, completed by their defaults; its name and what cannot be are mistakes."""
     if name not in DATASETS:
         mistakes.add(["data", "name"], f"there is no data set {name!r}{did_you_mean(name, DATASETS.names())}")
@@ -55,13 +57,15 @@ def check_data(name: str, chosen: dict[str, Any], common: Sequence[str], mistake
     for key, reason in wrong.items():
         mistakes.add(["data", key], reason)
     if not wrong:
-        chosen |= without_nones(dataclasses.asdict(dataset.configured(chosen)))
+        defaults = dataclasses.asdict(dataset.configured(chosen))
+        chosen |= {key: without_nones(value) for key, value in defaults.items() if value is not None}
 
 
-def check_augmentation(raw: dict[str, Any], mistakes: Mistakes) -> None:
+def check_augmentation(raw: dict[str, object], mistakes: Mistakes) -> None:
     """Augmentations check themselves as they are made, which would end the reading of the recipe: that is put off."""
-    names = list(raw["methods"]) if isinstance(raw.get("methods"), dict) else []
-    several = range(len(raw["teachers"])) if isinstance(raw.get("teachers"), list) else []
+    methods, teachers = raw.get("methods"), raw.get("teachers")
+    names = list(methods) if isinstance(methods, dict) else []
+    several = range(len(teachers)) if isinstance(teachers, list) else []
     paths = [
         ["train"],
         ["teacher", "train"],
@@ -70,7 +74,7 @@ def check_augmentation(raw: dict[str, Any], mistakes: Mistakes) -> None:
     ]
     paths += [["teachers", str(number), "train"] for number in several]
     for path in paths:
-        config: Any = raw
+        config: object = raw
         for part in path:
             config = within(config, part)
         if isinstance(config, dict) and isinstance(config.get("augmentation"), dict):

@@ -75,7 +75,7 @@ def _walk(location: Sequence[int | str]) -> tuple[list[str], list[str]]:
     return path, known
 
 
-def _fields(kind: Any) -> dict[str, Any] | None:
+def _fields(kind: Any) -> dict[str, object] | None:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return typing.get_type_hints(kind)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
@@ -98,5 +98,5 @@ def _item(kind: Any) -> Any:
     arguments = typing.get_args(kind)
     if arguments and typing.get_origin(kind) is tuple:
         return arguments[0]
-    mapping = typing.get_origin(kind) in (dict, Mapping, typing.get_origin(Mapping[str, Any]))
+    mapping = typing.get_origin(kind) in (dict, Mapping, typing.get_origin(Mapping[str, object]))
     return arguments[-1] if arguments and mapping else Any

@@ -56,7 +56,7 @@ def parse(
     return check(*load(text, source, overrides), settings=settings, begun=begun)
 
 
-def load(text: str, source: str, overrides: Sequence[str]) -> tuple[dict[str, Any], Mistakes]:
+def load(text: str, source: str, overrides: Sequence[str]) -> tuple[dict[str, object], Mistakes]:
     """What is written, with what was said on the command line; nothing is checked yet."""
     try:
         raw = tomllib.loads(text)
@@ -68,7 +68,7 @@ def load(text: str, source: str, overrides: Sequence[str]) -> tuple[dict[str, An
 
 
 def check(
-    raw: dict[str, Any], mistakes: Mistakes, *, settings: HowSettings = None, begun: Settings | None = None
+    raw: dict[str, object], mistakes: Mistakes, *, settings: HowSettings = None, begun: Settings | None = None
 ) -> Recipe:
     """The recipe, or all its mistakes; ``raw`` is used up."""
     resolve_data(raw, mistakes)
@@ -98,7 +98,9 @@ def check(
 
 def write(recipe: Recipe) -> str:
     """The resolved recipe, complete, as TOML. Reading it again gives the same recipe."""
-    plain = without_nones(recipe.model_dump(mode="json"))
+    plain: dict[str, Any] = {
+        key: without_nones(value) for key, value in recipe.model_dump(mode="json").items() if value is not None
+    }
     if not plain["teachers"]:
         del plain["teachers"]
     for method in plain["methods"].values():

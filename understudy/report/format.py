@@ -2,7 +2,6 @@
 
 import unicodedata
 from collections.abc import Mapping
-from typing import Any
 
 from understudy.measure import Spread, Unit
 
@@ -89,7 +88,7 @@ def first_word(network: str) -> str:
     return network.split(",")[0].rsplit(":", 1)[-1]
 
 
-def facts(entries: Mapping[str, Any]) -> dict[str, str]:
+def facts(entries: Mapping[str, object]) -> dict[str, str]:
     """Keys and values as text; those that are empty are left out."""
     return {str(key): str(entry) for key, entry in entries.items() if entry}
 

@@ -6,7 +6,6 @@ import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from understudy.config.settings import Settings
 from understudy.errors import UserError
@@ -129,15 +128,16 @@ def _is_ours(entry: Path) -> bool:
     return entry.name in (".lock", GIVEN) or (entry.name.startswith(f".{RECIPE}.") and entry.suffix == ".part")
 
 
-def _identity(recipe: dict[str, Any]) -> dict[str, Any]:
+def _identity(recipe: dict[str, object]) -> dict[str, object]:
     """What makes a run the one it is. ``accept_weak`` only lifts a refusal, which a run that is begun may meet."""
-    for teacher in (recipe.get("teacher"), *recipe.get("teachers", [])):
+    several = recipe.get("teachers")
+    for teacher in (recipe.get("teacher"), *(several if isinstance(several, list) else [])):
         if isinstance(teacher, dict):
             teacher.pop("accept_weak", None)
     return recipe
 
 
-def _differing(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+def _differing(old: Mapping[str, object], new: Mapping[str, object], prefix: str = "") -> list[str]:
     keys = []
     for key in sorted({*old, *new}):
         before, after = old.get(key), new.get(key)

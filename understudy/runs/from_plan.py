@@ -2,14 +2,13 @@
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from understudy.config.hardware import cores
 from understudy.config.settings import Settings
 from understudy.plans import Plan, TrainingCache
-from understudy.plans.engines import Here, Processes, Together
+from understudy.plans.engines import Here, MakeEngine, Processes, Together
 from understudy.plans.execution import Done, Execution
 from understudy.plans.training import Builders
 from understudy.recipe.objects import Objects
@@ -20,20 +19,17 @@ from understudy.training.interrupt import listening
 
 def engine_of(
     settings: Settings, workers: int | None, *, together: bool, objects: Objects | None = None
-) -> dict[str, Any]:
+) -> tuple[MakeEngine, int]:
     """The engine of so many workers, to be made when a run begins, and the threads of each of its trainings."""
     threads = settings.threads or torch.get_num_threads()
     if together:
-        return {
-            "engine": lambda builders, callback, stop: Together(workers, builders, callback, stop),
-            "threads": threads,
-        }
+        return lambda builders, callback, stop: Together(workers, builders, callback, stop), threads
     if workers is None or workers == 1:
-        return {"engine": Here, "threads": threads}
-    return {
-        "engine": lambda builders, callback, stop: Processes(workers, callback, stop, objects),
-        "threads": settings.threads or max(1, cores() // workers),
-    }
+        return Here, threads
+    return (
+        lambda builders, callback, stop: Processes(workers, callback, stop, objects),
+        settings.threads or max(1, cores() // workers),
+    )
 
 
 def carry_out(
@@ -62,8 +58,8 @@ def carry_out(
     builders = Builders(trusted, shown.downloads)
     with folder.locked(), listening() as stop:
         folder.claim('title = "a plan, written in Python"\n')
-        made = engine_of(Settings(threads=torch.get_num_threads()), workers, together=together)
-        with made["engine"](builders, shown, stop) as engine:
+        make, _ = engine_of(Settings(threads=torch.get_num_threads()), workers, together=together)
+        with make(builders, shown, stop) as engine:
             execution = Execution(
                 folder,
                 builders,

@@ -14,7 +14,7 @@ from understudy.config.train import TrainConfig
 from understudy.data import Data
 from understudy.errors import FailedTrainingError
 from understudy.plans import Node, Plan, TrainingCache
-from understudy.plans.engines import Engine, Here
+from understudy.plans.engines import Here, MakeEngine
 from understudy.plans.execution import Execution
 from understudy.plans.stages import stages_of
 from understudy.plans.training import Builders
@@ -35,9 +35,6 @@ from understudy.training.interrupt import StopRequest
 from understudy.training.loop import Training
 from understudy.training.preflight import Finding
 from understudy.training.records import TrainingRecord
-
-MakeEngine = Callable[[Builders, Callback, StopRequest], Engine]
-
 
 WHOLE = "all"  # the subject of what is said of all trainings together
 

@@ -167,5 +167,5 @@ def _trial(frozen: "FrozenTrial") -> Trial:
     )
 
 
-def _plain(params: Mapping[str, Any]) -> dict[str, Number]:
+def _plain(params: Mapping[str, Number]) -> dict[str, Number]:
     return dict(sorted(params.items()))

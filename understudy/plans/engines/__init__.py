@@ -7,6 +7,7 @@ from functools import cache
 from understudy.plans.engines.base import Ended as Ended
 from understudy.plans.engines.base import Engine as Engine
 from understudy.plans.engines.base import EngineEntry as EngineEntry
+from understudy.plans.engines.base import MakeEngine as MakeEngine
 from understudy.plans.engines.base import Request as Request
 from understudy.plans.engines.here import Here as Here
 from understudy.plans.engines.processes import Processes as Processes

@@ -64,6 +64,9 @@ class Engine(ABC):
         self.close()
 
 
+MakeEngine = Callable[[Builders, Callback, StopRequest], Engine]
+
+
 @dataclass(frozen=True)
 class Request:
     """What the command line asks of an engine.

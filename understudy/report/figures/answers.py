@@ -1,12 +1,18 @@
 """Figures of what the networks answer: option by option, by confidence, and how alike they are inside."""
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from understudy.measure import Bin
 from understudy.report.figures.drawing import ALONE, GRID, INK, MARKERS, PAPER, SERIES, Drawn, axis_label, clipped, draw
 from understudy.runs.records import BASELINE, Method, Result, Similarity, Teacher
 from understudy.tasks import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
 FEWEST = 10  # samples of a bin that is shown
 MOST_OPTIONS = 16  # more are not told apart any more: those that changed most are shown
@@ -24,27 +30,29 @@ def options(result: Result, colours: Mapping[str, str]) -> Drawn | None:
     theirs = _scaled(result.teacher.measures.options, first) if result.teacher else []
     if foremost == BASELINE or not ours or len(ours) != len(names) or len(alone) != len(names):
         return None
-    shown = [place for place in range(len(names)) if ours[place] is not None and alone[place] is not None]
-    change = {place: (ours[place] or 0.0) - (alone[place] or 0.0) for place in shown}
-    order = sorted(shown, key=lambda place: -first.quality(change[place]))
+    after = {place: value for place, value in enumerate(ours) if value is not None and alone[place] is not None}
+    before = {place: value for place, value in enumerate(alone) if value is not None and place in after}
+    change = {place: after[place] - before[place] for place in after}
+    order = sorted(after, key=lambda place: -first.quality(change[place]))
     if len(order) > MOST_OPTIONS:
         order = order[: MOST_OPTIONS // 2] + order[-(MOST_OPTIONS // 2) :]
     if not order:
         return None
     changes = {place: f"{change[place]:+.1f}" if first.unit == "share" else f"{change[place]:+.2g}" for place in order}
 
-    def paint(figure: Any) -> None:
+    def paint(figure: "Canvas") -> None:
         axes = figure.add_subplot()
         rows = range(len(order))
         colour = colours[foremost]
         for row, place in enumerate(order):
-            axes.plot([alone[place], ours[place]], [row, row], color=colour, linewidth=3, alpha=0.35)
+            axes.plot([before[place], after[place]], [row, row], color=colour, linewidth=3, alpha=0.35)
             axes.annotate(changes[place], (1.02, row), xycoords=("axes fraction", "data"), va="center", color=INK)
-        dots = {"edgecolors": PAPER, "linewidths": 1, "zorder": 3}
+        dots = partial(axes.scatter, edgecolors=PAPER, linewidths=1, zorder=3)
         if len(theirs) == len(names):
-            axes.scatter([theirs[p] for p in order], rows, s=120, marker="*", color=INK, label="teacher", **dots)
-        axes.scatter([alone[p] for p in order], rows, s=36, color=ALONE, label="alone", **dots)
-        axes.scatter([ours[p] for p in order], rows, s=46, color=colour, label=clipped(foremost), **dots)
+            stars = [math.nan if (value := theirs[place]) is None else value for place in order]
+            dots(stars, rows, s=120, marker="*", color=INK, label="teacher")
+        dots([before[place] for place in order], rows, s=36, color=ALONE, label="alone")
+        dots([after[place] for place in order], rows, s=46, color=colour, label=clipped(foremost))
         axes.set_yticks(rows, [clipped(names[place]) for place in order])
         axes.tick_params(axis="y", labelcolor=INK)
         axes.set_ylim(len(order) - 0.4, -0.6)
@@ -86,7 +94,7 @@ def similarity(result: Result, method: str, name: str) -> Drawn | None:
         return None
     rows = record.methods[method]
 
-    def paint(figure: Any) -> None:
+    def paint(figure: "Canvas") -> None:
         axes = figure.add_subplot()
         for down, values in enumerate(rows):
             for right, value in enumerate(values):
@@ -141,7 +149,9 @@ def _by_confidence(
     if not lines:
         return None
 
-    def paint(figure: Any) -> None:
+    def paint(figure: "Canvas") -> None:
+        from matplotlib.collections import PathCollection
+
         axes = figure.add_subplot()
         if diagonal:
             axes.plot([0, 100], [0, 100], color=GRID, linewidth=2)
@@ -159,12 +169,13 @@ def _by_confidence(
         axes.set_ylim(top=102)
         legend = figure.legend(loc="outside upper center", ncols=4, handletextpad=0.3, columnspacing=1.4)
         for handle in legend.legend_handles:
-            handle.set_sizes([40])
+            if isinstance(handle, PathCollection):
+                handle.set_sizes([40])
 
     return draw(name, title, words, 3.3, paint)
 
 
-def _cell(axes: Any, right: int, down: int, strength: float, value: float) -> None:
+def _cell(axes: "Axes", right: int, down: int, strength: float, value: float) -> None:
     from matplotlib.patches import Rectangle
 
     axes.add_patch(Rectangle((right, down), 1, 1, color=SERIES[0], alpha=strength, linewidth=0))
@@ -173,7 +184,7 @@ def _cell(axes: Any, right: int, down: int, strength: float, value: float) -> No
     axes.annotate(text, (right + 0.5, down + 0.5), ha="center", va="center", color=colour, fontsize="small")
 
 
-def _frame(axes: Any, right: int, down: int) -> None:
+def _frame(axes: "Axes", right: int, down: int) -> None:
     from matplotlib.patches import Rectangle
 
     axes.add_patch(Rectangle((right, down), 1, 1, fill=False, edgecolor=SERIES[1], linewidth=2.2, zorder=3))

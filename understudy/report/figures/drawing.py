@@ -7,15 +7,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from markupsafe import Markup
 
 from understudy.tasks import Figure
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
+
 INK, MUTED, GRID, PAPER, ALONE = "#1c2128", "#5d656f", "#e4e7eb", "#fefefe", "#7b838d"
 SERIES = ("#0b6bb5", "#c8590a", "#0a8a6b", "#a3488c", "#8a6d00", "#2f9ed6")  # told apart by colour-blind people
-MARKERS, DASHES = ("o", "s", "D", "^", "v", "P"), ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
+Dash = Literal["-"] | tuple[float, tuple[float, ...]]
+MARKERS = ("o", "s", "D", "^", "v", "P")
+DASHES: tuple[Dash, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
 WIDTH = 5.4  # inches of 72 units: letters keep their size on a telephone
 FONT = 11.5
 PNG_DPI = 220
@@ -23,7 +28,7 @@ PNG_DPI = 220
 _NAMES = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "card", ALONE: "alone"}
 _NAMES |= {colour: f"s{number}" for number, colour in enumerate(SERIES, 1)}
 _SANS = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif"
-_STYLE: dict[str, Any] = {
+_STYLE: dict[str, object] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.size": FONT,
@@ -64,7 +69,7 @@ class Drawn:
     png: Callable[[], bytes]  # drawn when asked for
 
 
-def draw(name: str, title: str, words: str, height: float, paint: Callable[[Any], None]) -> Drawn:
+def draw(name: str, title: str, words: str, height: float, paint: Callable[["Canvas"], None]) -> Drawn:
     """Paint on an empty figure of ``height`` inches and take it as SVG."""
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -74,7 +79,7 @@ def draw(name: str, title: str, words: str, height: float, paint: Callable[[Any]
     return Drawn(name, title, words, _inlined(svg, words), svg, partial(_png, name, height, paint))
 
 
-def _png(name: str, height: float, paint: Callable[[Any], None]) -> bytes:
+def _png(name: str, height: float, paint: Callable[["Canvas"], None]) -> bytes:
     """The same on white, for where no SVG is taken."""
     buffer = io.BytesIO()
     with _painted(name, height, paint) as figure:
@@ -83,14 +88,14 @@ def _png(name: str, height: float, paint: Callable[[Any], None]) -> bytes:
 
 
 @contextmanager
-def _painted(name: str, height: float, paint: Callable[[Any], None]) -> Iterator[Any]:
+def _painted(name: str, height: float, paint: Callable[["Canvas"], None]) -> Iterator["Canvas"]:
     import matplotlib
     from matplotlib.figure import Figure
 
-    style: Any = _STYLE | {"svg.hashsalt": name}
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # the reader's own font draws the letters
         matplotlib.rcdefaults()  # not what a user's matplotlibrc says
+        style: Any = _STYLE | {"svg.hashsalt": name}  # matplotlib lists the names of all its settings
         matplotlib.rcParams.update(style)
         figure = Figure(figsize=(WIDTH, height))
         paint(figure)

@@ -1,10 +1,14 @@
 """The loss around each student as maps with contour lines, all on one scale."""
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 from understudy.report.figures.drawing import GRID, INK, MUTED, PAPER, SERIES, Drawn, clipped, draw
 from understudy.runs.records import Landscapes, Surface
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
 COLUMNS, LEVELS = 3, 10
 DEEP = 1000  # a loss so many times below the highest is shown as the lowest
@@ -18,7 +22,7 @@ def landscapes(record: Landscapes) -> Drawn | None:
     columns = min(COLUMNS, len({student.method for student in record.students}))  # methods side by side, seed by seed
     rows = math.ceil(len(record.students) / columns)
 
-    def paint(figure: Any) -> None:
+    def paint(figure: "Canvas") -> None:
         plan = figure.add_gridspec(rows + 1, columns, height_ratios=[*[1] * rows, 0.1])
         for place, student in enumerate(record.students):
             axes = figure.add_subplot(plan[place // columns, place % columns])
@@ -42,7 +46,7 @@ def _levels(record: Landscapes) -> list[float] | None:
     return [low * (high / low) ** (step / LEVELS) for step in range(1, LEVELS)]
 
 
-def _map(axes: Any, student: Surface, levels: list[float]) -> None:
+def _map(axes: "Axes", student: Surface, levels: list[float]) -> None:
     """Every level lies over those below it: in the page's own colours, light or dark."""
     highest = 2 * levels[-1] + max(value for row in student.losses for value in row if value is not None)
     surface = [[highest if value is None else value for value in row] for row in zip(*student.losses, strict=True)]
@@ -62,7 +66,7 @@ def _map(axes: Any, student: Surface, levels: list[float]) -> None:
     axes.grid(visible=False)
 
 
-def _key(axes: Any, levels: list[float]) -> None:
+def _key(axes: "Axes", levels: list[float]) -> None:
     for place in range(len(levels)):
         axes.axvspan(place + 1, len(levels) + 1, color=SERIES[0], alpha=0.1, linewidth=0)
     axes.set_xlim(0, len(levels) + 1)

@@ -1,13 +1,17 @@
 """The first figure of each method, alone and against what the networks cost."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from understudy.measure import Spread
 from understudy.report import format as write
 from understudy.report.figures.drawing import INK, MARKERS, PAPER, Drawn, axis_label, clipped, draw
 from understudy.runs.records import NetworkRecord, Result
 from understudy.tasks import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
 _COSTS: dict[str, Callable[[NetworkRecord], float | None]] = {
     "latency of one sample, ms": lambda network: network.latency_ms.p50 if network.latency_ms else None,
@@ -28,7 +32,7 @@ def first_figure(result: Result, colours: Mapping[str, str]) -> Drawn | None:
         low, high = min(low, scale * teacher.mean), max(high, scale * teacher.mean)
     margin = max(0.06 * (high - low), 0.0025 * scale if scale > 1 else 0.01 * abs(high)) or 1.0
 
-    def paint(figure: Any) -> None:
+    def paint(figure: "Canvas") -> None:
         axes = figure.add_subplot()
         for place, (name, spread) in enumerate(rows.items()):
             colour, mean = colours[name], scale * spread.mean
@@ -62,7 +66,7 @@ def first_figure(result: Result, colours: Mapping[str, str]) -> Drawn | None:
     return draw("accuracy", title, "; ".join(texts), height, paint)
 
 
-def _teacher_line(axes: Any, shown: str, mean: float, low: float, high: float) -> None:
+def _teacher_line(axes: "Axes", shown: str, mean: float, low: float, high: float) -> None:
     """The teacher, or the way to it where it is so far off that it would press the students' spreads to nothing."""
     text, place, side = f"teacher {shown}", mean, "right" if mean > (low + high) / 2 else "left"
     if low <= mean <= high:
@@ -92,7 +96,7 @@ def cost(result: Result, colours: Mapping[str, str]) -> Drawn | None:
     if not pairs:
         return None
 
-    def paint(figure: Any) -> None:
+    def paint(figure: "Canvas") -> None:
         panels = figure.subplots(1, len(pairs), sharey=True, squeeze=False)[0]
         for axes, (label, ours, theirs) in zip(panels, pairs, strict=True):
             least, most = min(*ours.values(), theirs), max(*ours.values(), theirs)
@@ -115,7 +119,7 @@ def cost(result: Result, colours: Mapping[str, str]) -> Drawn | None:
     return draw("cost", title, "; ".join(texts), 2.9 + 0.2 * ((len(points) + 4) // 4), paint)
 
 
-def _point(axes: Any, x: float, spread: Spread, scale: int, colour: str, marker: str, label: str) -> None:
+def _point(axes: "Axes", x: float, spread: Spread, scale: int, colour: str, marker: str, label: str) -> None:
     if spread.sd:
         axes.errorbar(
             x, scale * spread.mean, yerr=scale * spread.sd, color=colour, linewidth=1.4, capsize=0, alpha=0.55
@@ -129,7 +133,7 @@ def _beside(cost: float, extent: float, aside: float, wide: bool) -> float:
     return float(cost * extent**aside) if wide else cost + aside * extent
 
 
-def _cost_axis(axes: Any, label: str, least: float, most: float, wide: bool) -> None:
+def _cost_axis(axes: "Axes", label: str, least: float, most: float, wide: bool) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     axes.margins(y=0.12)

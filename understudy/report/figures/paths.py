@@ -1,6 +1,6 @@
 """The tree of a path search, drawn as Figure 5 of the teacher assistants' paper."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from understudy.measure import Spread
 from understudy.paths.edges import arrows
@@ -8,6 +8,10 @@ from understudy.report.figures.drawing import ALONE, INK, MUTED, PAPER, SERIES, 
 from understudy.report.format import NONE
 from understudy.runs.records import PathRecord, Result
 from understudy.tasks import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
 BEST, ROW = SERIES[0], 0.34  # inches
 Way = tuple[int | str, ...]
@@ -24,7 +28,7 @@ def tree(result: Result) -> Drawn | None:
     rows = max(row for row, _ in places.values()) + 1
     alone = {size: hop.shown for size in search.sizes[1:] if (hop := search.hop([size])) and hop.shown}
 
-    def paint(drawn: Any) -> None:
+    def paint(drawn: "Canvas") -> None:
         axes = drawn.add_subplot()
         for way, (row, _) in places.items():
             if len(way) > 1:
@@ -59,7 +63,7 @@ def tree(result: Result) -> Drawn | None:
     return draw("paths", f"Paths from {best[0]} to {best[-1]}", "; ".join(texts), height, paint)
 
 
-def _number(axes: Any, column: float, row: float, text: str, colour: str) -> None:
+def _number(axes: "Axes", column: float, row: float, text: str, colour: str) -> None:
     axes.annotate(
         text,
         (column, row),

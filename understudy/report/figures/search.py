@@ -1,9 +1,13 @@
 """The figures of a search: how it went on, and how validation depends on each setting."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from understudy.report.figures.drawing import ALONE, INK, PAPER, SERIES, Drawn, axis_label, clipped, draw
 from understudy.runs.records import SearchRecord
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
 
 def draw_search(search: SearchRecord) -> dict[str, Drawn]:
@@ -23,16 +27,21 @@ def trials(search: SearchRecord) -> Drawn | None:
     if not complete:
         return None
 
-    def paint(figure: Any) -> None:
+    def paint(figure: "Canvas") -> None:
         axes = figure.add_subplot()
         numbers, values = zip(*complete, strict=True)
         best = [pick(values[: place + 1]) for place in range(len(values))]
         axes.step([*numbers, len(search.trials)], [*best, best[-1]], where="post", color=SERIES[1], label="best so far")
         axes.scatter(numbers, values, s=36, color=SERIES[0], edgecolors=PAPER, linewidths=1, zorder=3, label="trial")
         if stopped:
-            foot = {"transform": axes.get_xaxis_transform()}  # they have no value to stand at
             axes.scatter(
-                stopped, [0.04] * len(stopped), s=26, color=ALONE, marker="x", label="stopped or failed", **foot
+                stopped,
+                [0.04] * len(stopped),
+                s=26,
+                color=ALONE,
+                marker="x",
+                label="stopped or failed",
+                transform=axes.get_xaxis_transform(),  # at the foot: they have no value
             )
         axes.set_xlabel("trial")
         axes.set_ylabel(axis_label(first, "validation"))
@@ -56,7 +65,7 @@ def setting(search: SearchRecord, key: str, number: int) -> Drawn | None:
     if len(points) < 2:
         return None
 
-    def paint(figure: Any) -> None:
+    def paint(figure: "Canvas") -> None:
         axes = figure.add_subplot()
         for value, measured, chosen in points:
             colour, size = (SERIES[1], 60) if chosen else (SERIES[0], 36)
@@ -71,7 +80,7 @@ def setting(search: SearchRecord, key: str, number: int) -> Drawn | None:
     return draw(f"setting-{number}", key, text, 2.6, paint)
 
 
-def _logarithmic(axes: Any) -> None:
+def _logarithmic(axes: "Axes") -> None:
     from matplotlib.ticker import FuncFormatter, NullLocator
 
     axes.set_xscale("log")
