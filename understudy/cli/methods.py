@@ -2,68 +2,67 @@
 
 import inspect
 import json
-from collections.abc import Mapping
-from typing import Annotated, NamedTuple, Self
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from understudy import methods as registry
+from understudy.cli._completion import method_names
 from understudy.cli._options import JsonOption
 from understudy.cli._shared import err, out, print_json
-from understudy.config.train import TrainConfig
 from understudy.methods.costs import cost, measured
-from understudy.taps.defaults import PLACEHOLDERS
+from understudy.methods.listing import Listed, added, listed
+
+if TYPE_CHECKING:
+    from understudy.methods import Method
 
 
 def methods(
-    name: Annotated[str | None, typer.Argument(help="One method, in full.", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="One method, in full.", show_default=False, autocompletion=method_names)
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the distillation methods, or show one with its settings and a recipe to copy.
 
     Example: understudy methods fitnets
     """
+    if name is None and not as_json and not added():
+        _show_all(listed())
+        return
+    from understudy.methods import METHODS  # late: it imports PyTorch, and so does a method of another package
+
     if name is None:
-        listed = [Facts.of(method) for method in registry.METHODS.values()]
-        print_json([facts._asdict() for facts in listed]) if as_json else _show_all(listed)
-        for problem in registry.METHODS.problems():
+        print_json([_facts(method) for method in METHODS.values()]) if as_json else _show_all(METHODS.values())
+        for problem in METHODS.problems():
             err.print(f"warning: {problem}", style="yellow", markup=False, highlight=False)
         return
-    method = registry.find(name)
-    facts, settings = Facts.of(method), _settings(method)
+    method = METHODS.find(name)
+    settings = _settings(method)
     if as_json:
-        print_json(facts._asdict() | {"description": method.description, "settings": settings})
+        print_json(_facts(method) | {"description": method.description, "settings": settings})
     else:
-        _show_one(method, facts, settings)
+        _show_one(method, settings)
 
 
-class Facts(NamedTuple):
-    """A method in the list."""
-
-    name: str
-    family: str
-    year: int
-    paper: str
-    reads: list[str]
-    cost: Mapping[str, float] | None
-    summary: str
-
-    @classmethod
-    def of(cls, method: registry.Method) -> Self:
-        return cls(
-            method.name,
-            method.family,
-            method.year,
-            method.paper,
-            _reads(method),
-            cost(method.name),
-            method.summary,
-        )
+def _facts(method: "Method") -> dict[str, object]:
+    return {
+        "name": method.name,
+        "family": method.family,
+        "year": method.year,
+        "paper": method.paper,
+        "reads": _reads(method),
+        "cost": cost(method.name),
+        "summary": method.summary,
+    }
 
 
-def _reads(method: registry.Method) -> list[str]:
+def _reads(method: "Method") -> list[str]:
     """What its terms look at beside the student's own answers and the labels, over all of its stages."""
+    from understudy.config.train import TrainConfig
+    from understudy.taps.defaults import PLACEHOLDERS
+
     if method.family == "own":
         return []
     given = {key: PLACEHOLDERS[key] for key in method.needed}
@@ -77,18 +76,19 @@ def _reads(method: registry.Method) -> list[str]:
     return [name for name, read in known.items() if read]
 
 
-def _settings(method: registry.Method) -> dict[str, object]:
+def _settings(method: "Method") -> dict[str, object]:
     empty = inspect.Parameter.empty
     return {name: None if p.default is empty else p.default for name, p in method.settings.items()}
 
 
-def _show_all(listed: list[Facts]) -> None:
+def _show_all(methods: "Iterable[Listed | Method]") -> None:
     table = Table()
     for heading in ("name", "family", "year", "cost", "what it does"):
         table.add_column(heading, no_wrap=heading == "name", justify="right" if heading == "cost" else "left")
-    for facts in listed:
-        times = f"{facts.cost['config']:.1f}x" if facts.cost else ""
-        table.add_row(facts.name, facts.family, str(facts.year), times, facts.summary.replace("``", ""))
+    for method in methods:
+        known = cost(method.name)
+        times = f"{known['config']:.1f}x" if known else ""
+        table.add_row(method.name, method.family, str(method.year), times, method.summary.replace("``", ""))
     out.print(table)
     out.print(f"cost: {_measured_on()}", style="dim", markup=False, highlight=False)
 
@@ -100,13 +100,14 @@ def _measured_on() -> str:
     return f"time of the training as a multiple of the student's alone ({known['pair']}; {known['date']}{note})"
 
 
-def _show_one(method: registry.Method, facts: Facts, settings: dict[str, object]) -> None:
+def _show_one(method: "Method", settings: dict[str, object]) -> None:
+    reads, known = _reads(method), cost(method.name)
     out.print(f"{method.name} ({method.paper}, {method.year})", style="bold", markup=False)
     out.print(method.description, markup=False, highlight=False)
-    if facts.reads:
-        out.print(f"\nReads: {', '.join(facts.reads)}.", markup=False, highlight=False)
-    if facts.cost:
-        out.print(f"\nCosts {facts.cost['config']:.1f}x: {_measured_on()}.", markup=False, highlight=False)
+    if reads:
+        out.print(f"\nReads: {', '.join(reads)}.", markup=False, highlight=False)
+    if known:
+        out.print(f"\nCosts {known['config']:.1f}x: {_measured_on()}.", markup=False, highlight=False)
     out.print("\nIn a recipe (settings with their defaults):\n", markup=False)
     out.print(f"[methods.{method.name}]", markup=False, highlight=False)
     for name, value in settings.items():

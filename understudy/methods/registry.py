@@ -12,7 +12,7 @@ from understudy.methods.method import Method
 from understudy.objective.labels import CE
 from understudy.objective.term import Term
 
-_NO_METHODS = {"costs", "method", "notation", "registry", "shared"}
+_NO_METHODS = {"costs", "listing", "method", "notation", "registry", "shared"}
 
 
 def _own_methods() -> dict[str, Method]:

@@ -20,7 +20,6 @@ from understudy.files import sync_folder
 from understudy.plans.entry import FILES, RESULT, copy_finished, damaged, finished
 from understudy.training.records import TrainingRecord
 
-ENVIRONMENT = "UNDERSTUDY_CACHE"
 GROWING = 3600  # seconds for which a part may still be somebody's
 
 
