@@ -307,7 +307,7 @@ def test_tune_tells_the_best_as_lines_and_as_json_and_mistakes_in_the_space_are_
     words += ["--search", "methods.fitnets.temperature={1, 4}", "--cache", tmp_path / "cache"]
     code, out, err = understudy(*words)
     assert code == 0, err
-    assert "best by validation, its test accuracy:" in out
+    assert "best by validation, on test:" in out
     assert "optimistic" not in out
     assert "[methods.fitnets]\ntemperature = " in out
     assert "best so far: trial" in err

@@ -36,7 +36,7 @@ class AnswerFolder:
     Args:
         folder: in which stores lie, each in a folder of its own; trainings and runs may share it.
         belongs: what the answers depend on: the teacher, the data, the views, the arithmetic.
-        teacher: by whose class the folder is called.
+        teacher: by whose type the folder is called.
         fill: False only reads.
     """
 

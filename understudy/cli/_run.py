@@ -66,12 +66,16 @@ def prepared(
     )
 
 
-def one_by_one(recipe: Recipe, folder: Path | None = None) -> Recipe:
-    """The recipe of a command that trains in this process alone, with its settings told in one line."""
+def with_threads(recipe: Recipe, folder: Path | None = None, workers: int = 1) -> Recipe:
+    """The recipe with threads for each of so many workers, with its settings told in one line.
+
+    A run in ``folder`` goes on with the threads with which it began.
+    """
     begun = RunFolder(folder).settings() if folder else None
-    threads = recipe.settings.threads or (begun.threads if begun else hardware.threads_each())
+    threads = recipe.settings.threads or (begun.threads if begun else hardware.threads_each(workers))
     settings = replace(recipe.settings, threads=threads)
-    _say_settings(f"{settings.summary()}, with which the run began" if begun else settings.summary())
+    summary = settings.summary() + (f" for each of {workers} trainings at once" if workers > 1 else "")
+    _say_settings(f"{summary}, with which the run began" if begun else summary)
     return recipe.model_copy(update={"settings": settings})
 
 

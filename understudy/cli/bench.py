@@ -44,7 +44,7 @@ def bench(
     """
     from understudy import recipe as recipes
     from understudy.bench.choose import choose
-    from understudy.cli._run import one_by_one
+    from understudy.cli._run import with_threads
     from understudy.plans.training import Builders
     from understudy.runs import Run
     from understudy.runs.preview import Preview
@@ -58,7 +58,7 @@ def bench(
             preview = Preview(_of(read, method), builders.of(read.data))
             choice = choose(preview.recipe, preview, named, seconds=seconds)
         else:
-            read = one_by_one(recipes.read(recipe, options.changes or [], settings=options.settings))
+            read = with_threads(recipes.read(recipe, options.changes or [], settings=options.settings))
             run = Run(_of(read, method), Path(nowhere), callback=live, builders=builders)
             stored = read.answers.aside(Path(nowhere) / "stored") if read.answers else None
             costs = {name: list(_costs(run, name, stored, seconds)) for name in run.recipe.methods}

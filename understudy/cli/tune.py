@@ -40,12 +40,12 @@ def tune(
     *,
     options: TrainOptions,
 ) -> None:
-    """Search a method's settings by validation accuracy; stop it anywhere, the same command goes on.
+    """Search a method's settings by validation; stop it anywhere, the same command goes on.
 
     Example: understudy tune recipe.toml --out runs/tune --search 'methods.kd.temperature=1..20' --trials 30
     """
     from understudy import recipe as recipes
-    from understudy.cli._run import one_by_one
+    from understudy.cli._run import with_threads
     from understudy.cli._trials import LiveTrials
     from understudy.plans.training import Builders
     from understudy.report import write_report
@@ -65,7 +65,7 @@ def tune(
     )
     with listening() as stop, LiveTrials(err) as live:
         builders = Builders(options.trust or (), live.downloads)
-        read = read.settled(one_by_one(read.recipe, folder))
+        read = read.settled(with_threads(read.recipe, folder, workers))
         tuning = Tuning(
             read,
             folder,

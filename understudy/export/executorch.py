@@ -49,7 +49,7 @@ def read(path: Path) -> Opened:
         names = program.method_names
         description = program.load_method(METADATA).execute([])[0] if METADATA in names else None
         method = program.load_method("forward")
-    except Exception as error:  # it has no class of its own for a damaged program
+    except Exception as error:  # it has no exception of its own for a damaged program
         raise UserError(f"{path} is damaged or no ExecuTorch program") from error
     if description is None:
         raise not_ours(path)

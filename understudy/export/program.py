@@ -31,7 +31,7 @@ def read(path: Path) -> Opened:
     try:
         with quiet():
             program = torch.export.load(path, extra_files=extra)
-    except Exception as error:  # PyTorch has no class of its own for a damaged archive
+    except Exception as error:  # PyTorch has no exception of its own for a damaged archive
         raise UserError(f"{path} is damaged or no program of torch.export") from error
     if not extra[METADATA]:
         raise not_ours(path)

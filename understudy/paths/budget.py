@@ -58,7 +58,7 @@ def allowed(
     """What may be asked for within so many trainings, done or not, and what is wanted beyond that.
 
     A bound is spent in rounds: all that can begin, then all that can begin after that. So it depends on nothing but
-    the accuracies what fits, never on how many trainings went on at once or when somebody stopped them.
+    the figures what fits, never on how many trainings went on at once or when somebody stopped them.
     """
     if most is None:
         return [*known, *strategy.wanted(known)], []

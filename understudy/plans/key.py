@@ -83,7 +83,7 @@ def network(table: NetworkTable, builder: Builder, node: Node | None = None) -> 
         begins = given.weights(node.seed, node.role) if node else None
         return {"class": given.facts(), "begins": begins, "code": code_of(given.kinds())}
     shape = builder.data.shape
-    name, settings = catalogue.resolved(table.network, table.settings, len(builder.data.classes), shape[0], shape[-1])
+    name, settings = catalogue.resolved(table.network, table.settings, builder.data.task.outputs, shape[0], shape[-1])
     return {
         "name": name,
         "settings": canonical(settings),

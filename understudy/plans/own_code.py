@@ -39,7 +39,7 @@ def source_of(network: str) -> str | None:
 
 
 def code_of(things: Iterable[object], *, versions: bool = True) -> dict[str, str]:
-    """The modules outside this package and PyTorch in which classes and functions are defined.
+    """The modules outside this package and PyTorch in which types and functions are defined.
 
     An installed package counts by its version, other modules by the hashes of their files and of what these import from
     beside them, and what is defined in a script or a notebook by its own source.

@@ -78,7 +78,7 @@ class Builder:
     def spec(self, table: NetworkTable) -> NetworkSpec | None:
         """The name and settings by which a network is built; None for an object of no family that is known."""
         if is_object(table.network):
-            return self.objects[table.network].spec(self.data.shape, len(self.data.classes))
+            return self.objects[table.network].spec(self.data.shape, self.data.task.outputs)
         return NetworkSpec(table.network, dict(table.settings))
 
     def called(self, table: NetworkTable) -> str:
@@ -92,7 +92,7 @@ class Builder:
         if is_object(table.network):
             return sum(p.numel() for p in self.objects[table.network].network(0, "student").parameters())
         spec = NetworkSpec(table.network, dict(table.settings))
-        return parameters(spec, self.data.shape, len(self.data.classes), self.trusted)
+        return parameters(spec, self.data.shape, self.data.task.outputs, self.trusted)
 
     def network(self, table: NetworkTable, seed: int, role: str, training: str | None = None) -> nn.Module:
         """A network with the fresh weights of this seed and role, the same for every method.
@@ -106,7 +106,7 @@ class Builder:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(randomness.derived_seed(seed, "weights", role))
             spec = NetworkSpec(table.network, dict(table.settings))
-            network = spec.build(len(self.data.classes), channels, size, self.trusted)
+            network = spec.build(self.data.task.outputs, channels, size, self.trusted)
         front = self.normalisation(table)
         return Normalized(network, *front) if front else network
 

@@ -137,7 +137,7 @@ def _check_path(recipe: Recipe, path: PathTable, mistakes: Mistakes) -> None:
     if recipe.teacher is None:
         mistakes.add(["path"], "a path begins with a teacher: add a table [teacher]")
     if not recipe.data.validation:
-        mistakes.add(["path"], "a search chooses by validation accuracy: set data.validation")
+        mistakes.add(["path"], "a search chooses by validation: set data.validation")
     taught = [name for name, table in recipe.methods.items() if methods.find(table.method).reads_teacher]
     if path.method is not None and path.method not in taught:
         mistakes.add(

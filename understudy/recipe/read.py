@@ -23,6 +23,8 @@ from understudy.recipe.resolve import (
 )
 from understudy.recipe.schema import Recipe
 
+FORMAT = 1  # of a recipe that a run or a search wrote; one that a person wrote need not name it
+
 
 def read(
     path: Path, overrides: Sequence[str] = (), *, settings: HowSettings = None, begun: Settings | None = None
@@ -71,6 +73,7 @@ def check(
     raw: dict[str, object], mistakes: Mistakes, *, settings: HowSettings = None, begun: Settings | None = None
 ) -> Recipe:
     """The recipe, or all its mistakes; ``raw`` is used up."""
+    check_format(raw.pop("format", FORMAT), mistakes.source, "run it with the version of understudy that wrote it")
     resolve_data(raw, mistakes)
     data = raw.get("data")
     if isinstance(data, dict) and str(data.get("name", "")).startswith("object:"):
@@ -96,6 +99,13 @@ def check(
     return recipe
 
 
+def check_format(number: object, source: object, way_out: str) -> None:
+    """Refuse a recipe of another format than this version reads."""
+    if number != FORMAT:
+        written = "names no format" if number is None else f"is of format {number!r}"
+        raise UserError(f"{source} {written}, and this version of understudy reads format {FORMAT}: {way_out}")
+
+
 def write(recipe: Recipe) -> str:
     """The resolved recipe, complete, as TOML. Reading it again gives the same recipe."""
     plain: dict[str, Any] = {
@@ -108,7 +118,7 @@ def write(recipe: Recipe) -> str:
             del method["assistants"]
     for learning in (plain["data"], *_learnings(plain)):
         learning.update(learning.pop("settings"))
-    return tomli_w.dumps(plain)
+    return tomli_w.dumps({"format": FORMAT, **plain})
 
 
 def _learnings(plain: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -58,7 +58,8 @@ def _tried(path_networks: PathNetworks, train: Train) -> dict[Edge, Spread]:
     """What the trials reach on the validation part; a size is out of it if one of its trainings came to nothing."""
     trainings = _trials(path_networks)
     records = train([node for nodes in trainings.values() for node in nodes])
-    values = {name: record.selecting_value or 0.0 for name, record in records.items()}
+    figure = path_networks.builder.data.task.selecting
+    values = {name: figure.quality(record.selecting_value or 0.0) for name, record in records.items()}
     sound = {edge: nodes for edge, nodes in trainings.items() if all(node.name in values for node in nodes)}
     spreads = {edge: Spread(tuple(values[node.name] for node in nodes)) for edge, nodes in sound.items()}
     return {edge: spreads.get(edge, FAILED) for edge in trainings}
@@ -70,8 +71,12 @@ def _chosen(path_networks: PathNetworks, train: Train) -> tuple[Size, str]:
     if len(sizes.assistants) == 1:
         return sizes.assistants[0], "the only size between student and teacher"
     known = _tried(path_networks, train)
-    accuracies = {size: known[Edge((size,), quick=True)].mean for size in sizes.all}
-    tried = ", ".join(f"{size}: {_told(value)}" for size, value in accuracies.items())
+    figure = path_networks.builder.data.task.selecting
+    means = {size: known[Edge((size,), quick=True)].mean for size in sizes.all}
+    reached = {
+        size: figure.text(figure.quality(mean)) if math.isfinite(mean) else "failed" for size, mean in means.items()
+    }
+    tried = ", ".join(f"{size}: {text}" for size, text in reached.items())
     chosen = Rule(sizes).chosen(known)
     if chosen is None:
         raise UserError(
@@ -79,7 +84,3 @@ def _chosen(path_networks: PathNetworks, train: Train) -> tuple[Size, str]:
             f'name the assistants, as in assistants = ["{path_networks.networks[sizes.assistants[0]].network}"]'
         )
     return chosen, f"by the rule of thumb: quick trainings alone reach {tried} on validation"
-
-
-def _told(accuracy: float) -> str:
-    return f"{100 * accuracy:.2f} %" if math.isfinite(accuracy) else "failed"

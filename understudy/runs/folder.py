@@ -13,11 +13,11 @@ from understudy.files import write_atomically
 from understudy.models import student as product
 from understudy.plans.entry import METRICS, RESULT
 from understudy.plans.folders import TrainingFolders
+from understudy.recipe.read import check_format
 from understudy.runs.records import FailedTrainings, Result
 
 RECIPE = "recipe.toml"
 FAILED = "failed.json"
-LATER = ("data", "weights_of_teachers", "layers")  # what the first versions did not write down of a call of ``distill``
 GIVEN = "given"  # the weights with which networks came that were given as objects
 SAMPLES = "samples"  # pictures that the result speaks of
 
@@ -51,11 +51,12 @@ class RunFolder(TrainingFolders):
                 before = tomllib.loads(path.read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
                 raise UserError(f"{path} cannot be read as a run's recipe ({error}): choose another --out") from error
+            way_out = "finish the run with the version that began it, or choose another --out"
+            check_format(before.get("format"), path, way_out)
             if isinstance(before.get("settings"), dict):  # those that its version did not know yet are as ever
                 before["settings"] = asdict(Settings()) | before["settings"]
             wanted = tomllib.loads(recipe)
-            unsaid = [name for name in LATER if name not in before]
-            differing = [key for key in _differing(_identity(before), _identity(wanted)) if key not in unsaid]
+            differing = _differing(_identity(before), _identity(wanted))
             if differing:
                 raise UserError(
                     f"{self.path} holds a run of another recipe (it differs in {', '.join(differing[:5])}): "

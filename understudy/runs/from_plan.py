@@ -12,6 +12,7 @@ from understudy.plans.engines import Here, MakeEngine, Processes, Together
 from understudy.plans.execution import Done, Execution
 from understudy.plans.training import Builders
 from understudy.recipe.objects import Objects
+from understudy.recipe.read import FORMAT
 from understudy.runs.folder import RunFolder
 from understudy.training.callbacks import Callback, WarnNotes
 from understudy.training.interrupt import listening
@@ -57,7 +58,7 @@ def carry_out(
     folder, shown = RunFolder(Path(out)), callback or WarnNotes()
     builders = Builders(trusted, shown.downloads)
     with folder.locked(), listening() as stop:
-        folder.claim('title = "a plan, written in Python"\n')
+        folder.claim(f'format = {FORMAT}\ntitle = "a plan, written in Python"\n')
         make, _ = engine_of(Settings(threads=torch.get_num_threads()), workers, together=together)
         with make(builders, shown, stop) as engine:
             execution = Execution(

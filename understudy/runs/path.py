@@ -9,6 +9,7 @@ from understudy.files import write_atomically
 from understudy.measure import Spread
 from understudy.models.sizes import Size
 from understudy.paths import Answer, Budget, Edge, allowed, answer, beside, shared, strategy
+from understudy.paths.edges import qualities
 from understudy.plans import Node, Plan
 from understudy.recipe import Recipe
 from understudy.recipe.build import Builder
@@ -44,7 +45,7 @@ class PathRun(Run):
                 "the recipe has no table [path]: add one, with the assistants' sizes as in sizes = [8, 6, 4]"
             )
         super().__init__(recipe, out, **options)
-        self.figure = self.builder.data.task.rising("a search for a path")
+        self.figure = self.builder.data.task.selecting
         self.path_networks = PathNetworks(self.recipe, self.builder)
         self.strategy = strategy(recipe.path.strategy, self.path_networks.sizes.all, recipe.path.max_assistants)
         self.budget, self.observer = budget, observer
@@ -89,6 +90,7 @@ class PathRun(Run):
             self.strategy,
             self.path_networks.nodes,
             self.execution,
+            figure=self.figure,
             budget=self.budget,
             also=self._alone(),
             given=self._given(),
@@ -101,7 +103,7 @@ class PathRun(Run):
             finally:
                 self._save_time(search)
         reasons = {edge: failure.reason for edge, failure in search.failed.items()}
-        self.answer = answer(self.strategy, search.known, search.left, reasons)
+        self.answer = answer(self.strategy, search.known, search.left, reasons, figure=self.figure)
         if self.answer.best is None:
             if search.failed and not search.left:
                 raise UserError(f"no path reached the student: {next(iter(search.failed.values()))}")
@@ -146,10 +148,10 @@ class PathRun(Run):
         return Forecast(self.budget.seconds, self._spent, sum(known) if len(known) == len(each) else None)
 
     def _spread_of(self, nodes: Sequence[Node]) -> Spread | None:
-        """The figures of trainings that are there already, in the folder or in the cache."""
+        """What is known of trainings that are there already, in the folder or in the cache."""
         records = [record for node in nodes if (record := self.execution.record(node.name))]
         values = [value for record in records if (value := record.selecting_value) is not None]
-        return Spread(tuple(values)) if len(values) == len(nodes) else None
+        return qualities(Spread(tuple(values)), self.figure) if len(values) == len(nodes) else None
 
     def _cost(self, edge: Edge) -> int:
         return len(self.path_networks.nodes(edge))
@@ -201,7 +203,7 @@ class PathRun(Run):
         validation = self.builder.data.validation
         assert validation is not None  # the recipe is refused without one
         value = figure_of(network, validation, self.builder.data.task, self.recipe.settings.of_teacher)
-        return {self.path_networks.sizes.teacher: Spread((value,))}
+        return {self.path_networks.sizes.teacher: qualities(Spread((value,)), self.figure)}
 
     def _save_time(self, search: Search) -> None:
         write_atomically(self.folder.path / SPENT, SearchTime(seconds=round(search.seconds, 3)).text().encode())
@@ -248,6 +250,6 @@ class PathRun(Run):
             path=list(edge.path),
             quick=edge.quick,
             trainings=names,
-            validation=Values(values=list(search.known[edge].values)),
+            validation=Values(values=list(qualities(search.known[edge], self.figure).values)),
             test=Values(values=figures) if figures else None,
         )

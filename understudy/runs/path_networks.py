@@ -99,10 +99,10 @@ class PathNetworks:
         if self.table.sizes:
             ints = all(isinstance(size, int) for size in self.table.sizes)
             return sorted(self.table.sizes, key=lambda size: -int(size)) if ints else list(self.table.sizes)
-        shape, classes = builder.data.shape, len(builder.data.classes)
+        shape, outputs = builder.data.shape, builder.data.task.outputs
         smallest, largest = (builder.parameters(table) for table in (self.recipe.student, self.teacher))
         assert self._student is not None
-        specs = between(self._student, smallest, largest, shape, classes)
+        specs = between(self._student, smallest, largest, shape, outputs)
         return [size for spec in specs if (size := self.family.size_of(spec)) is not None]
 
     def _name(self, edge: Edge, seed: int) -> str:

@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -20,6 +19,7 @@ from understudy.plans.entry import METRICS
 from understudy.recipe.schema import NetworkTable
 from understudy.runs import broken, measures, samples
 from understudy.runs.compile import student_of
+from understudy.runs.networks import RunNetworks
 from understudy.runs.records import (
     BASELINE,
     DataRecord,
@@ -37,16 +37,12 @@ from understudy.tasks import Figure, Task
 from understudy.training import metrics
 from understudy.training.evaluate import Measured, measured, pooled
 from understudy.training.evaluate import figures as figures_of
-from understudy.training.records import TrainingRecord
-
-if TYPE_CHECKING:
-    from understudy.runs.run import Run
 
 THROUGHPUT_BATCH = 128
 NOTHING = 0.01  # of the gradient
 
 
-def summarize(run: "Run") -> Result:
+def summarize(run: RunNetworks) -> Result:
     """Everything that a reader of the run wants to know. The test part is opened here, once."""
     builder, recipe, began = run.builder, run.recipe, time.monotonic()
     measured_on, part = builder.data.measured
@@ -62,7 +58,7 @@ def summarize(run: "Run") -> Result:
     first = {name: networks[recipe.seeds[0]] for name, networks in teachers.items()}
     teacher = _teacher_of(run, guides) if guides else None
     hint = teacher.softness.hint if teacher and teacher.softness else None
-    kept = _keep(run, methods, task.first)
+    kept = _kept(methods, task.first)
     beside = _beside_the_teacher(run, kept, first, part, guides)
     return Result(
         title=recipe.title,
@@ -104,7 +100,7 @@ def _verdicts(methods: Mapping[str, Method], figure: Figure) -> dict[str, Verdic
     }
 
 
-def _teachers(run: "Run") -> dict[str, dict[int, nn.Module]]:
+def _teachers(run: RunNetworks) -> dict[str, dict[int, nn.Module]]:
     """Of every teacher each seed's network; one and the same where all share it."""
     seeds = run.recipe.seeds
     of_seeds = {seed: run.teachers(seed) for seed in seeds}
@@ -114,7 +110,7 @@ def _teachers(run: "Run") -> dict[str, dict[int, nn.Module]]:
     }
 
 
-def _taught(run: "Run", networks: Mapping[int, nn.Module], part: Part) -> dict[int, Measured]:
+def _taught(run: RunNetworks, networks: Mapping[int, nn.Module], part: Part) -> dict[int, Measured]:
     """A teacher on the measured part for every seed; one network is measured once."""
     known = {id(network): network for network in networks.values()}
     settings = run.recipe.settings.of_teacher
@@ -122,19 +118,19 @@ def _taught(run: "Run", networks: Mapping[int, nn.Module], part: Part) -> dict[i
     return {seed: answered[id(network)] for seed, network in networks.items()}
 
 
-def _measured(run: "Run", network: nn.Module, part: Part, settings: Settings) -> Measured:
+def _measured(run: RunNetworks, network: nn.Module, part: Part, settings: Settings) -> Measured:
     with settings.in_force():
         return measured(network, part, run.builder.data.task, settings)
 
 
-def _method(run: "Run", name: str, task: TaskRecord, part: Part, guides: Mapping[int, Measured]) -> Method:
+def _method(run: RunNetworks, name: str, task: TaskRecord, part: Part, guides: Mapping[int, Measured]) -> Method:
     """One method over its seeds."""
     rows: list[Row] = []
     answered: list[Measured] = []
     taught: list[Measured] = []
     whole_task = run.builder.data.task
     luck = whole_task.luck(task.first, len(part))
-    records = [_record(run, student_of(name, seed)) for seed in run.recipe.seeds_of(name)]
+    records = [run.record(student_of(name, seed)) for seed in run.recipe.seeds_of(name)]
     for seed, record in zip(run.recipe.seeds_of(name), records, strict=True):
         student = _measured(run, run.trained(record.training), part, run.recipe.settings)
         teacher = guides.get(seed)
@@ -170,12 +166,7 @@ def _method(run: "Run", name: str, task: TaskRecord, part: Part, guides: Mapping
     )
 
 
-def _record(run: "Run", training: str) -> TrainingRecord:
-    """What a training of the run wrote when it was done."""
-    return run.execution.done[training]
-
-
-def _teacher_of(run: "Run", guides: Mapping[int, Measured]) -> Teacher:
+def _teacher_of(run: RunNetworks, guides: Mapping[int, Measured]) -> Teacher:
     return measures.of_teacher(list(guides.values()), run.recipe.methods, run.builder.data.task)
 
 
@@ -189,7 +180,7 @@ class _Beside:
 
 
 def _beside_the_teacher(
-    run: "Run",
+    run: RunNetworks,
     kept: str,
     teachers: Mapping[str, nn.Module],
     part: Part,
@@ -221,13 +212,13 @@ def figure_of(network: nn.Module, part: Part, task: Task, settings: Settings) ->
         return figures_of(network, part, task, settings)[task.selecting.name]
 
 
-def _grafted(run: "Run") -> dict[str, nn.Module]:
+def _grafted(run: RunNetworks) -> dict[str, nn.Module]:
     """The students that leave with a part of their teacher, under the names of their own that tables look for."""
     grafting = [name for name, table in run.recipe.methods.items() if registry.find(table.method).grafts]
     return {f"student, {name}": run.trained(student_of(name, run.recipe.seeds_of(name)[0])) for name in grafting}
 
 
-def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, NetworkRecord]:
+def _networks(run: RunNetworks, networks: Mapping[str, nn.Module]) -> dict[str, NetworkRecord]:
     """Sizes and latencies of teacher and student, measured side by side."""
     recipe, settings = run.recipe, run.recipe.settings
     placed = {name: settings.place(network) for name, network in networks.items()}
@@ -250,10 +241,10 @@ def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, Networ
 
 
 def _latencies(
-    run: "Run", networks: Mapping[str, nn.Module], example: Nested, *, seconds: float
+    run: RunNetworks, networks: Mapping[str, nn.Module], example: Nested, *, seconds: float
 ) -> dict[str, dict[str, Latency]]:
     """By PyTorch, and by ONNX Runtime where the run is asked for it, all in turn."""
-    runners: dict[str, Callable[..., Any]] = dict(networks)
+    runners: dict[str, Callable[..., object]] = dict(networks)
     if run.onnx:
         try:
             runners |= {f"onnx {name}": onnx_runtime(network, example) for name, network in networks.items()}
@@ -266,7 +257,7 @@ def _latencies(
     return {"": by_torch, "onnx_": {name: measured_times[f"onnx {name}"] for name in networks}}
 
 
-def _notes(run: "Run", name: str, figure: Figure) -> list[str]:
+def _notes(run: RunNetworks, name: str, figure: Figure) -> list[str]:
     """What is worth a line of a method: a budget that was not the others', a training that collapsed, and terms
     whose share of the gradient says that their weight is off."""
     notes = _budget(run, name)
@@ -292,22 +283,20 @@ def _notes(run: "Run", name: str, figure: Figure) -> list[str]:
     return notes
 
 
-def _budget(run: "Run", name: str) -> list[str]:
+def _budget(run: RunNetworks, name: str) -> list[str]:
     """Whether the method took more epochs than its training configuration has."""
-    epochs = _record(run, student_of(name, run.recipe.seeds_of(name)[0])).epochs
+    epochs = run.record(student_of(name, run.recipe.seeds_of(name)[0])).epochs
     config = run.recipe.methods[name].train
     if epochs <= config.epochs:
         return []
     return [f"{name}: took {epochs} epochs, the recipe gives it {config.epochs}: this is no comparison at equal budget"]
 
 
-def _keep(run: "Run", methods: Mapping[str, Method], figure: Figure) -> str:
+def _kept(methods: Mapping[str, Method], figure: Figure) -> str:
     """The student of the run: of the last method in the recipe, the seed that is best on validation, never on test."""
 
     def rank(row: Row) -> tuple[float, int]:
         value = row.validation.get(figure.name, math.nan)
         return -math.inf if math.isnan(value) else figure.quality(value), -row.seed
 
-    kept = max(methods[list(methods)[-1]].trainings, key=rank).training
-    run.folder.keep(kept)
-    return kept
+    return max(methods[list(methods)[-1]].trainings, key=rank).training

@@ -4,28 +4,24 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping, 
 from dataclasses import replace
 from pathlib import Path
 
-from torch import nn
-
 from understudy import recipe as recipes
 from understudy.answers import StoredAnswers
 from understudy.config import hardware
-from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
-from understudy.data import Data
 from understudy.errors import FailedTrainingError
 from understudy.plans import Node, Plan, TrainingCache
 from understudy.plans.engines import Here, MakeEngine
 from understudy.plans.execution import Execution
-from understudy.plans.stages import stages_of
 from understudy.plans.training import Builders
 from understudy.recipe import Recipe
 from understudy.recipe.build import Builder
 from understudy.recipe.objects import OBJECT
 from understudy.recipe.schema import NetworkTable
 from understudy.runs.assistants import chosen, trials
-from understudy.runs.compile import compiled, student_node, teachers_of, training_of
+from understudy.runs.compile import compiled, teachers_of, training_of
 from understudy.runs.durations import Forecast
 from understudy.runs.folder import RunFolder
+from understudy.runs.networks import RunNetworks
 from understudy.runs.preview import Preview
 from understudy.runs.records import Result
 from understudy.runs.result import summarize
@@ -39,7 +35,7 @@ from understudy.training.records import TrainingRecord
 WHOLE = "all"  # the subject of what is said of all trainings together
 
 
-class Run:
+class Run(RunNetworks):
     """One execution of a recipe in a folder.
 
     Args:
@@ -71,7 +67,7 @@ class Run:
         self.callback = callback or Callback()
         self.stop = StopRequest() if stop is None else stop  # one that nobody has made yet is false
         self.checkpoint_seconds = checkpoint_seconds
-        self.onnx = onnx  # whether latencies are measured by ONNX Runtime, too
+        self.onnx = onnx
         self.builders = builders or Builders(trusted, self.callback.downloads)
         self.builder = self.builders.of(recipe.data)
         self.plan = compiled(self.recipe, self.decided())
@@ -170,11 +166,6 @@ class Run:
         return self.recipe.answers.within(self.folder.path) if self.recipe.answers else None
 
     @property
-    def student_data(self) -> Data:
-        """What the students see of the data."""
-        return self.builder.seen(self.recipe.data.student_samples)
-
-    @property
     def complete(self) -> bool:
         return self.folder.result() is not None
 
@@ -189,15 +180,11 @@ class Run:
             result = self.folder.result()
             if result is None or self.outdated(result):
                 result = self.summary()
+                self.folder.keep(result.kept)
                 self.folder.write_result(result)
             elif self.folder.keep(result.kept):
                 self.callback.note(f"the student in {self.folder.path} was damaged: copied from {result.kept}")
         return result
-
-    @property
-    def measuring(self) -> float:
-        """Seconds for each measurement of latencies."""
-        return 1.0
 
     def begin(self) -> None:
         """Called once the folder is this run's, before anything is trained."""
@@ -288,27 +275,6 @@ class Run:
             for _ in self.execution.results(names, failed):
                 self.folder.gather_metrics(self.plan.names)
         return {name: self.execution.done[name] for name in names if name in self.execution.done}
-
-    def student(self, seed: int) -> nn.Module:
-        """A student with the fresh weights of this seed, the same for every method."""
-        return self.builder.network(self.recipe.student, seed, "student")
-
-    def trained(self, name: str) -> nn.Module:
-        """The network of a training that is done."""
-        return self.execution.network(name)
-
-    def teachers(self, seed: int) -> dict[str, nn.Module]:
-        """The teachers of a seed, trained."""
-        return {
-            name: self.recipe.settings.place(self.builder.teacher(table, seed))
-            if table.weights is not None
-            else self.trained(training_of(name, table, self.recipe, seed))
-            for name, table in self.recipe.taught_by.items()
-        }
-
-    def stages(self, name: str, student: nn.Module, teachers: list[nn.Module]) -> list[Stage]:
-        """What a method of the recipe does, between these."""
-        return stages_of(student_node(name, self.recipe, self.recipe.seeds[0]), student, teachers, self.builder.data)
 
 
 def _of_any_seed(node: Node) -> str:

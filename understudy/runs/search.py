@@ -10,6 +10,7 @@ from understudy.paths.edges import Known
 from understudy.plans import Node
 from understudy.plans.execution import Done, Execution
 from understudy.runs.durations import Durations
+from understudy.tasks import Figure
 
 Observer = Callable[["Search"], None]
 
@@ -19,6 +20,7 @@ class Search:
 
     Args:
         nodes: of an edge, one for each seed; none for a teacher that is given.
+        figure: the task's first figure, by which trainings are compared.
         also: trainings to be done beside those of the strategy.
         given: what is known without any training.
         spent: seconds that earlier sessions of the same search took.
@@ -31,15 +33,16 @@ class Search:
         nodes: Callable[[Edge], Sequence[Node]],
         execution: Execution,
         *,
+        figure: Figure,
         budget: Budget | None = None,
         also: Sequence[Edge] = (),
         given: Known | None = None,
         spent: float = 0.0,
         observer: Observer | None = None,
     ):
-        self.strategy, self.execution, self.also = strategy, execution, list(also)
+        self.strategy, self.execution, self.also, self.figure = strategy, execution, list(also), figure
         self.budget, self.spent = budget or Budget(), spent
-        self.known: dict[Edge, Spread] = dict(given or {})
+        self.known: dict[Edge, Spread] = dict(given or {})  # qualities of the figure
         self.asked: dict[Edge, list[str]] = {}  # the trainings of each
         self.failed: dict[Edge, FailedTrainingError] = {}  # what came to nothing, and why
         self.left: list[Edge] = []  # wanted, and kept from being trained by the budget
@@ -87,7 +90,7 @@ class Search:
         self.origins[done.node.name] = done.origin
         value = done.validation
         if value is not None:
-            self._values[done.node.name] = value
+            self._values[done.node.name] = self.figure.quality(value)
         for edge, names in self.asked.items():
             if edge not in self.known and all(name in self._values for name in names):
                 self.known[edge] = Spread(tuple(self._values[name] for name in names))

@@ -144,7 +144,7 @@ class _Look:
 
 
 def _look(teacher: nn.Module, data: Data, samples: int, settings: Settings) -> _Look | str:
-    """At so many samples, spread over a whole part, since files go by class; or what is wrong with any answer."""
+    """At so many samples, spread over a whole part, which may be sorted; or what is wrong with any answer."""
     part, task = data.validation or data.train, data.task
     places = torch.linspace(0, len(part) - 1, min(samples, len(part)), dtype=torch.float64)
     sample = Part(part.source, part.ids[places.round().long()])

@@ -1,6 +1,6 @@
 """What a training writes: a line for each epoch, how each stage ended, and the record of the finished training.
 
-Each file is written and read by the same class. A file of another format, or one that is damaged, is one clear line.
+Each file is written and read by the same type. A file of another format, or one that is damaged, is one clear line.
 """
 
 import json

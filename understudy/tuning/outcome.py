@@ -12,12 +12,13 @@ from understudy.measure.machine import command, machine, versions
 from understudy.recipe import Searched
 from understudy.recipe.space import Number
 from understudy.runs.records import BestTrial, DataRecord, SearchRecord, TaskRecord, TestFigure, TrialRecord, Values
+from understudy.tasks import Figure
 from understudy.training.evaluate import figures
 from understudy.tuning.trials import Trial, best
 from understudy.tuning.tune import Tuning
 
 OUTCOME, TUNED = "tune.json", "tuned.toml"
-BY_VALIDATION = "best by validation, its test accuracy"
+BY_VALIDATION = "best by validation, on test"
 OPTIMISTIC = "best of all on test (optimistic, as the paper reports)"
 
 
@@ -29,14 +30,16 @@ def execute(tuning: Tuning, count: int, *, also_optimistic: bool = False, worker
         before = SearchRecord.read(path, way_out=f"remove {path}") if path.exists() else None
         if before is None or not _tells(before, trials, also_optimistic):
             outcome = _outcome(tuning, trials, before, also_optimistic)
-            write_atomically(tuning.folder.path / TUNED, recipes.write(tuning.tuned(chosen_of(trials))).encode())
+            write_atomically(
+                tuning.folder.path / TUNED, recipes.write(tuning.tuned(chosen_of(trials, tuning.figure))).encode()
+            )
             write_atomically(path, outcome.text().encode())
             return outcome
     return before
 
 
-def chosen_of(trials: Sequence[Trial]) -> Trial:
-    chosen = best(trials)
+def chosen_of(trials: Sequence[Trial], figure: Figure) -> Trial:
+    chosen = best(trials, figure)
     if chosen is None:
         reasons = dict.fromkeys(trial.reason for trial in trials if trial.reason)
         raise UserError("no trial was completed: " + ("; ".join(reasons) or "give more of them"))
@@ -67,7 +70,7 @@ def _tells(outcome: SearchRecord, trials: Sequence[Trial], also_optimistic: bool
 def _outcome(
     tuning: Tuning, trials: Sequence[Trial], before: SearchRecord | None, also_optimistic: bool
 ) -> SearchRecord:
-    searched, chosen, data = tuning.searched, chosen_of(trials), tuning.trainer.data
+    searched, chosen, data = tuning.searched, chosen_of(trials, tuning.figure), tuning.trainer.data
     measured: dict[str, TestFigure] = {}
     if (test := data.test) is not None:  # the search is over
         measured[BY_VALIDATION] = TestFigure(trial=chosen.number, values=_values(tuning, chosen, test))
@@ -126,7 +129,7 @@ def _values(tuning: Tuning, trial: Trial, part: Part) -> Values:
     recipe, settings = tuning.recipe_of(trial), tuning.searched.recipe.settings
     task = tuning.trainer.data.task
     with settings.in_force():
-        students = tuning.trainer.students(recipe, tuning.place(trial))
+        students = tuning.trainer.students(recipe, tuning.trial_folder(trial))
         return Values(values=[figures(student, part, task, settings)[task.selecting.name] for student in students])
 
 

@@ -2,7 +2,10 @@
 
 import contextlib
 import multiprocessing
+import os
+import threading
 from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +55,7 @@ def _take_part(
     from understudy.tuning.trials import Trials
     from understudy.tuning.tune import DATABASE, Tuning
 
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     with listening() as stop:
         tuning = Tuning(
             searched,
@@ -61,7 +65,7 @@ def _take_part(
             checkpoint_seconds=seconds,
             cache=None if cache is None else TrainingCache(cache),
         )
-        trials = Trials(folder / DATABASE, searched)
+        trials = Trials(folder / DATABASE, searched, tuning.figure)
         try:
             tuning.trainer.prepare()
             tuning.take_part(trials, count)
@@ -71,6 +75,13 @@ def _take_part(
             raise SystemExit(str(error)) from None
         finally:
             trials.close()
+
+
+def _end_with(parent: BaseProcess | None) -> None:
+    """End this process when the one that started it has ended, in whatever way."""
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @contextlib.contextmanager

@@ -129,8 +129,8 @@ class Trainer:
 
 def _figure(run: Run, name: str) -> float:
     """The first figure on validation, of the weights that are kept."""
-    figure = run.builder.data.task.rising("a search for settings")
     value = run.carry_out([name])[name].selecting_value
     if value is None:
-        raise UserError(f"{name} ends without answers, so there is no {figure.title} to search for")
+        title = run.builder.data.task.selecting.title
+        raise UserError(f"{name} ends without answers, so there is no {title} to search for")
     return value

@@ -13,6 +13,7 @@ from understudy.errors import OptionalPackageError, UserError
 from understudy.randomness import derived_seed
 from understudy.recipe import Searched
 from understudy.recipe.space import Choice, Number, Space
+from understudy.tasks import Figure
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -42,25 +43,29 @@ class Trial:
         return sum(self.validation) / len(self.validation) if self.state == "complete" else None
 
 
-def best(trials: Iterable[Trial]) -> Trial | None:
-    """By validation; of equal ones the earliest."""
-    complete = (trial for trial in trials if trial.state == "complete")
-    return max(complete, key=lambda trial: (trial.score, -trial.number), default=None)
+def best(trials: Iterable[Trial], figure: Figure) -> Trial | None:
+    """By the figure on validation; of equal ones the earliest."""
+    complete = [(figure.quality(score), trial) for trial in trials if (score := trial.score) is not None]
+    return max(complete, key=lambda one: (one[0], -one[1].number), default=(0.0, None))[1]
 
 
 class Trials:
-    """All trials of a search, in the order in which they began."""
+    """All trials of a search, in the order in which they began.
 
-    def __init__(self, path: Path, searched: Searched):
+    Args:
+        figure: the task's first figure, by which trials are compared.
+    """
+
+    def __init__(self, path: Path, searched: Searched, figure: Figure):
         self._optuna = _imported()
-        self.searched = searched
+        self.searched, self._direction = searched, "minimize" if figure.better == "lower" else "maximize"
         self._spaces = {key: self._distribution(space) for key, space in searched.spaces.items()}
         try:
             self._storage = self._optuna.storages.RDBStorage(f"sqlite:///{path}")
             self._study = self._optuna.create_study(
                 study_name=STUDY,
                 storage=self._storage,
-                direction="maximize",
+                direction=self._direction,
                 load_if_exists=True,
             )
         except Exception as error:  # what a broken file makes of the layers below is not for us to list
@@ -125,7 +130,7 @@ class Trials:
 
     def _drawn(self, sampler: "BaseSampler", done: "list[FrozenTrial]") -> dict[str, Number]:
         """What a fresh sampler says to these trials."""
-        study = self._optuna.create_study(direction="maximize", sampler=sampler)
+        study = self._optuna.create_study(direction=self._direction, sampler=sampler)
         study.add_trials(done)
         params = study.ask(self._spaces).params
         return {key: space.tidy(params[key]) for key, space in self.searched.spaces.items()}

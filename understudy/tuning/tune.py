@@ -63,6 +63,11 @@ class Tuning:
         )
         self.folder = self.trainer.folder
 
+    @property
+    def figure(self) -> Figure:
+        """The task's first figure, by which trials are compared."""
+        return self.trainer.data.task.selecting
+
     def narrowed(self, recipe: Recipe) -> Recipe:
         """The recipe with the method that is tuned alone, and the seeds of a trial."""
         table = recipe.methods[self.searched.method].model_copy(update={"seeds": None})
@@ -88,9 +93,9 @@ class Tuning:
             workers: how many processes train trials side by side, this one included.
         """
         self.folder.claim(self.written())
-        trials = Trials(self.folder.path / DATABASE, self.searched)
+        trials = Trials(self.folder.path / DATABASE, self.searched, self.figure)
         try:
-            self.callback.search_begins(count, trials.all(), self.trainer.data.task.selecting)
+            self.callback.search_begins(count, trials.all(), self.figure)
             self.trainer.prepare()
             with helpers(self, count, workers - 1):
                 self.take_part(trials, count)
@@ -99,7 +104,7 @@ class Tuning:
         finally:
             trials.close()
         for trial in ended:
-            self.trainer.clear(self.place(trial))  # what a kill between two steps above may have left
+            self.trainer.clear(self.trial_folder(trial))  # what a kill between two steps above may have left
         return ended
 
     def take_part(self, trials: Trials, count: int) -> None:
@@ -110,15 +115,19 @@ class Tuning:
                     return
                 self.callback.trial_begins(trial)
                 ended = self._carry_out(trial, trials)
-                self.trainer.clear(self.place(ended))
+                self.trainer.clear(self.trial_folder(ended))
                 self.callback.trial_ends(ended)
 
     @contextmanager
     def _claimed(self, trials: Trials, count: int) -> Iterator[Trial | None]:
         """A trial that was stopped, or a new one, for this worker alone; None where there is none left.
 
-        A claim is a lock on the trial's folder, which ends with its process: a trial whose worker was killed is free.
+        A claim is a lock on the trial's folder, which ends with its process: a trial whose worker was killed is free at
+        once, and keeps its number, its folder and its checkpoints.
         """
+        # Optuna's heartbeat would fail such a trial after a grace period, and its callback would begin another one with
+        # the same settings under a new number: what was trained of it would be trained again, and the seeds of all
+        # later trials would be others than in a search that nothing interrupted.
         with ExitStack() as claim:
             with exclusive(self.folder.path / ".trials.lock"):
                 trial = next((one for one in trials.unfinished() if self._locked(one, claim)), None)
@@ -129,7 +138,7 @@ class Tuning:
     def _locked(self, trial: Trial, claim: ExitStack) -> bool:
         """Whether the trial's folder could be locked, until ``claim`` ends."""
         try:
-            claim.enter_context(RunFolder(self.place(trial)).locked())
+            claim.enter_context(RunFolder(self.trial_folder(trial)).locked())
         except UserError:
             return False
         return True
@@ -144,7 +153,7 @@ class Tuning:
         table = recipe.methods[method].model_copy(update={"assistants": assistants})
         return recipe.model_copy(update={"methods": {**recipe.methods, method: table}})
 
-    def place(self, trial: Trial) -> Path:
+    def trial_folder(self, trial: Trial) -> Path:
         return self.folder.path / "trials" / f"{trial.number:04d}"
 
     def _next(self, trials: Trials, count: int) -> Trial | None:
@@ -164,14 +173,14 @@ class Tuning:
             recipe = self.recipe_of(trial)
         except UserError as error:  # each setting is possible, and these are not together
             return trials.end(trial, "failed", reason=str(error))
-        judge = _Judge(self.callback, trials, trial, self.trainer.log(self.place(trial), self.searched.seeds[0]))
+        judge = _Judge(self.callback, trials, trial, self.trainer.log(self.trial_folder(trial), self.searched.seeds[0]))
         try:
-            accuracies = self.trainer.train(recipe, self.place(trial), judge)
+            values = self.trainer.train(recipe, self.trial_folder(trial), judge)
         except _HopelessError:
             return trials.end(trial, "stopped")
         except FailedTrainingError as failure:
             return trials.end(trial, "failed", reason=failure.reason)
-        return trials.end(trial, "complete", tuple(accuracies))
+        return trials.end(trial, "complete", tuple(values))
 
 
 class _HopelessError(Exception):

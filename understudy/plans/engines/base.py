@@ -1,6 +1,6 @@
 """What every engine offers: to start a training where a worker is free, and to wait for the next one that ends.
 
-An engine is one file, which holds its class and ``ENGINE``, by which the command line knows it.
+An engine is one file, which holds the engine and ``ENGINE``, by which the command line knows it.
 """
 
 import os

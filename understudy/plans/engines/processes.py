@@ -132,7 +132,7 @@ def check_sendable(objects: Objects, methods: Iterable[Method] = ()) -> None:
     for called, part in parts.items():
         try:
             ForkingPickler.dumps(part)
-        except Exception as error:  # whatever a user's own class raises
+        except Exception as error:  # whatever a user's own code raises
             raise UserError(
                 f"workers: {called} cannot be sent to another process ({str(error).splitlines()[0]}): define its class "
                 "or function at the top of a module, or leave workers at 1"

@@ -63,7 +63,7 @@ def first_figure(result: Result, colours: Mapping[str, str]) -> Drawn | None:
     texts += [f"teacher {teacher.text(first.unit)}"] if teacher else []
     height = 1.0 + (0.72 if len(rows) < 5 else 0.5) * max(len(rows), 2)
     title = f"{first.title[0].upper()}{first.title[1:]} by method"
-    return draw("accuracy", title, "; ".join(texts), height, paint)
+    return draw("first", title, "; ".join(texts), height, paint)
 
 
 def _teacher_line(axes: "Axes", shown: str, mean: float, low: float, high: float) -> None:
