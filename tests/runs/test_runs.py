@@ -106,6 +106,23 @@ def test_a_folder_that_an_older_version_began_goes_on(make_run, tmp_path):
         make_run("settings.teacher_batches=2").execute()
 
 
+def test_a_recipe_of_another_format_is_refused_in_a_line(make_run, tmp_path):
+    make_run("train.epochs=1").execute()
+    path = tmp_path / "run/recipe.toml"
+    written = path.read_text()
+    assert written.startswith("format = 1\n")
+    assert recipes.parse(written) == recipes.parse(written.removeprefix("format = 1\n"))
+    for text, reason in (("format = 2\n", "is of format 2"), ("", "names no format")):
+        path.write_text(written.replace("format = 1\n", text))
+        with pytest.raises(
+            UserError, match=rf"recipe\.toml {reason}, and this version .* reads format 1: finish"
+        ) as caught:
+            make_run("train.epochs=1").execute()
+        assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="mine.toml is of format 2, and this version of understudy reads format 1"):
+        recipes.parse(written.replace("format = 1\n", "format = 2\n"), "mine.toml")
+
+
 def test_a_folder_of_another_recipe_or_of_something_else_is_refused_and_left_alone(make_run, tmp_path):
     make_run().execute()
     before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}

@@ -23,8 +23,8 @@ class Upset:
         edges = [self.better, self.worse, self.better.to(self.student), self.worse.to(self.student)]
         better, worse, by_better, by_worse = (qualities(known[edge], figure).mean for edge in edges)
         return (
-            f"{arrows(self.better.path)} is better than {arrows(self.worse.path)} ({_both(better, worse, figure)}), and "
-            f"teaches a worse {self.student} ({_both(by_better, by_worse, figure)})"
+            f"{arrows(self.better.path)} is better than {arrows(self.worse.path)} ({_both(better, worse, figure)}), "
+            f"and teaches a worse {self.student} ({_both(by_better, by_worse, figure)})"
         )
 
 
