@@ -119,7 +119,7 @@ def test_a_recipe_of_another_format_is_refused_in_a_line(make_run, tmp_path):
         ) as caught:
             make_run("train.epochs=1").execute()
         assert "\n" not in str(caught.value)
-    with pytest.raises(UserError, match="mine.toml is of format 2, and this version of understudy reads format 1"):
+    with pytest.raises(UserError, match=r"mine\.toml is of format 2, and this version of understudy reads format 1"):
         recipes.parse(written.replace("format = 1\n", "format = 2\n"), "mine.toml")
 
 
