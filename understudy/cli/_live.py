@@ -2,14 +2,16 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from understudy.tasks import Figure
 from understudy.training.callbacks import Callback, on_validation
-from understudy.training.records import Epoch, TrainingRecord
+
+if TYPE_CHECKING:
+    from understudy.tasks import Figure
+    from understudy.training.records import Epoch, TrainingRecord
 
 REFRESH = 0.1  # seconds between two looks at the loss
 
@@ -52,7 +54,7 @@ class Live(Callback):
             self.say(f"downloading {file}{size}")
         self.bars.update(self.loads[file], completed=done, said="downloaded" if done == total else "downloading")
 
-    def run_begins(self, trainings: Sequence[str], figure: Figure) -> None:
+    def run_begins(self, trainings: Sequence[str], figure: "Figure") -> None:
         self.figure = figure
         number = f"{len(trainings)} training{'s' if len(trainings) > 1 else ''}"
         self.console.print(f"{number}: {', '.join(trainings)}", markup=False, highlight=False)
@@ -106,13 +108,13 @@ class _Line(Callback):
         value = f"loss {loss:.4g}" if loss is not None else ""
         self.live.bars.update(self.bar, completed=done, said=f"{self.stage}: {value}{self.validation}{left}")
 
-    def epoch_ends(self, epoch: Epoch) -> None:
+    def epoch_ends(self, epoch: "Epoch") -> None:
         text = on_validation(epoch, self.live.figure, digits=1)
         self.validation = f", {text}" if text else ""
         place = f"{epoch.training} {epoch.stage} epoch {epoch.epoch}"
         self.live.say(f"  {place}: loss {epoch.loss or 0.0:.4g}{self.validation}")
 
-    def training_ends(self, name: str, record: TrainingRecord) -> None:
+    def training_ends(self, name: str, record: "TrainingRecord") -> None:
         text = on_validation(record, self.live.figure) or "done"
         if self.bar is None:
             self.bar = self.live.bars.add_task(f"{name:<12}", total=1, said="")

@@ -4,10 +4,11 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from understudy.tasks import Figure
-from understudy.training.records import Epoch, TrainingRecord
+if TYPE_CHECKING:  # the command line's help imports this file, and must not import PyTorch
+    from understudy.tasks import Figure
+    from understudy.training.records import Epoch, TrainingRecord
 
 
 class Callback:
@@ -25,7 +26,7 @@ class Callback:
     def downloads(self, file: str, done: int, total: int | None) -> None:
         """So many bytes of a data file have come."""
 
-    def run_begins(self, trainings: Sequence[str], figure: Figure) -> None:
+    def run_begins(self, trainings: Sequence[str], figure: "Figure") -> None:
         """A run with these trainings, in this order; ``figure`` is the task's first one, which selects."""
 
     def of(self, training: str) -> "Callback":
@@ -41,10 +42,10 @@ class Callback:
     def step(self, done: int, loss: float | None) -> None:
         """So many steps of the training are done; the loss where it is known without waiting for the device."""
 
-    def epoch_ends(self, epoch: Epoch) -> None:
+    def epoch_ends(self, epoch: "Epoch") -> None:
         """An epoch has ended; ``epoch`` was also written as a line of ``metrics.jsonl``."""
 
-    def training_ends(self, name: str, record: TrainingRecord) -> None:
+    def training_ends(self, name: str, record: "TrainingRecord") -> None:
         """A training is complete, just now or earlier; ``record`` is its ``result.json``."""
 
     def note(self, text: str) -> None:
@@ -73,14 +74,14 @@ class PrintEpochs(WarnNotes):
         self.file = file
         self.figure: Figure | None = None
 
-    def run_begins(self, trainings: Sequence[str], figure: Figure) -> None:
+    def run_begins(self, trainings: Sequence[str], figure: "Figure") -> None:
         self.figure = figure
 
     def stage_begins(self, name: str, objective: str, epochs: int, epoch: int) -> None:
         again = f", going on after epoch {epoch}" if epoch else ""
         self.say(f"stage {name!r}: {objective}, {epochs} epochs{again}")
 
-    def epoch_ends(self, epoch: Epoch) -> None:
+    def epoch_ends(self, epoch: "Epoch") -> None:
         validation = f", {text}" if (text := on_validation(epoch, self.figure, digits=1)) else ""
         self.say(f"epoch {epoch.epoch}: loss {epoch.loss or 0.0:.4g}{validation}, {epoch.seconds or 0.0:.0f} s so far")
 
@@ -109,12 +110,14 @@ class Callbacks(Callback):
             getattr(callback, name)(*arguments, **named)
 
 
-def on_validation(record: Epoch | TrainingRecord, figure: Figure | None, digits: int = 2) -> str:
+def on_validation(record: "Epoch | TrainingRecord", figure: "Figure | None", digits: int = 2) -> str:
     """The figure that selects, in a few words; empty where there is none.
 
     Args:
         figure: its description; None where it is not known, and the figure is named as in the record.
 
+    >>> from understudy.tasks import Figure
+    >>> from understudy.training.records import Epoch
     >>> epoch = Epoch(training="kd-0", epoch=1, validation={"accuracy": 0.75, "loss": 0.5})
     >>> on_validation(epoch, Figure("accuracy", "accuracy", unit="share")), on_validation(epoch, None)
     ('validation 75.00 %', 'validation accuracy 0.75')
