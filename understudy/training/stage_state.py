@@ -90,7 +90,7 @@ class StageState:
         self.average = Average(student, config.ema) if config.ema else None
         forms = (stand_ins or StandIns()).use(self.objective, teachers, data, settings, note)
         self.stored = AnswerSource.of(stored, self.objective, stage, data, settings, forms, seed=seed, note=note)
-        self.ahead = None if self.stored else TeacherBatches.of(self.objective, data, settings, note)
+        self.teacher_batches = None if self.stored else TeacherBatches.of(self.objective, data, settings, note)
         self.shared = shared if self.stored is None else None
         self.question = question(self.objective, data, config.augmentation, settings, forms) if self.shared else None
         self.reading: Reading | None = None  # of the step that is being taken
@@ -110,7 +110,11 @@ class StageState:
     @property
     def together(self) -> int:
         """The batches about which the teachers are asked at once."""
-        return min(self.settings.teacher_batches, self.data.train.steps(self.stage.config.batch)) if self.ahead else 1
+        return (
+            min(self.settings.teacher_batches, self.data.train.steps(self.stage.config.batch))
+            if self.teacher_batches
+            else 1
+        )
 
     def weights(self) -> dict[str, Tensor]:
         return copy_of(self.network)
@@ -130,7 +134,7 @@ class StageState:
             device=device,
             draw=draw,
         )
-        yield from self.ahead.batches(from_step, start) if self.ahead else from_step(start=start)
+        yield from self.teacher_batches.batches(from_step, start) if self.teacher_batches else from_step(start=start)
         if not self.stored:
             return
         last = data.train.last_of_epoch(numbered, seed=self.seed, batch=config.batch)
@@ -160,7 +164,11 @@ class StageState:
         """The teachers, or whoever keeps their answers."""
         if self.stored:
             return self.stored.answers(batch, inputs)
-        ask = partial(self.ahead.ask, batch, inputs) if self.ahead else partial(self.objective.ask, inputs)
+        ask = (
+            partial(self.teacher_batches.ask, batch, inputs)
+            if self.teacher_batches
+            else partial(self.objective.ask, inputs)
+        )
         if not self.shared or not self.question:
             return ask()
         answers, self.spared = self.shared.answers(self.question, batch, ask)

@@ -22,7 +22,7 @@ from understudy.recipe.objects import Objects
 from understudy.training.callbacks import Callback
 from understudy.training.interrupt import Stopped, StopRequest
 
-LOOK = 0.2  # seconds between two looks at whether somebody asked to stop
+POLL_SECONDS = 0.2  # seconds between two looks at whether somebody asked to stop
 
 
 Heard = Queue[tuple["Worker", Event | Outcome | None]]  # None: the worker has ended
@@ -168,7 +168,7 @@ class Processes(Engine):
                 self._stop_busy(self.stop.signal_number)
                 raise Stopped(self.stop.signal_number)
             try:
-                worker, message = self._heard.get(timeout=LOOK)
+                worker, message = self._heard.get(timeout=POLL_SECONDS)
             except Empty:
                 continue
             ended = self._ended(worker, message)

@@ -19,7 +19,7 @@ from understudy.plans.training import Builders, Job
 from understudy.training.callbacks import Callback
 from understudy.training.interrupt import Stopped, StopRequest
 
-LOOK = 0.2  # seconds between two looks at what the workers say
+POLL_SECONDS = 0.2  # seconds between two looks at what the workers say
 CONNECT = 5.0  # seconds in which a cluster's door opens, if there is one
 
 
@@ -81,7 +81,7 @@ class Actor:
 
 
 @dataclass(frozen=True)
-class Hired:
+class ActorHandle:
     """An actor, and what it answers first: until then the cluster has no room for it, or it is on its way."""
 
     actor: Any
@@ -104,8 +104,8 @@ class Ray(Engine):
             raise OptionalPackageError("ray", "ray", "--engine ray") from error
         self.ray: Any = ray
         self.callback, self.stop, self.share = callback, stop, share
-        self._busy: dict[Any, tuple[Hired, Job]] = {}  # what is waited for -> who is at it, and at what
-        self._free: list[Hired] = []
+        self._busy: dict[Any, tuple[ActorHandle, Job]] = {}  # what is waited for -> who is at it, and at what
+        self._free: list[ActorHandle] = []
         self.ours = not ray.is_initialized()
         if self.ours:
             self._connect(address)
@@ -116,16 +116,16 @@ class Ray(Engine):
             raise
 
     def start(self, job: Job) -> None:
-        hired = self._free.pop() if self._free else self._hired()
+        hired = self._free.pop() if self._free else self._new_actor()
         self._busy[hired.actor.carry_out.remote(job.model_dump_json())] = (hired, job)
 
     def next(self) -> Ended:
-        self._make_way()
+        self._release_idle()
         while True:
             if self.stop:
                 self._stop_busy(self.stop.signal_number)
                 raise Stopped(self.stop.signal_number)
-            done, _ = self.ray.wait(list(self._busy), num_returns=1, timeout=LOOK)
+            done, _ = self.ray.wait(list(self._busy), num_returns=1, timeout=POLL_SECONDS)
             self._listen()
             if done:
                 return self._ended(done[0])
@@ -140,7 +140,7 @@ class Ray(Engine):
 
     def _connect(self, address: str | None) -> None:
         try:
-            _knock(address)
+            _check_reachable(address)
             with _own_signals():
                 self.ray.init(address=address, log_to_driver=False, logging_level="warning")
         except (OSError, ValueError, RuntimeError) as error:
@@ -154,7 +154,7 @@ class Ray(Engine):
             self.callback.note(f"the Ray cluster has room for {most} of {workers} workers: each takes {self.share}")
         return min(workers or most, most)
 
-    def _hired(self) -> Hired:
+    def _new_actor(self) -> ActorHandle:
         options = self.ray.remote(Actor).options(
             num_cpus=self.share.cores,
             num_gpus=self.share.gpus,
@@ -163,15 +163,15 @@ class Ray(Engine):
             runtime_env={"env_vars": {"PYTHONPATH": python_path()}},
         )
         actor = options.remote(os.getcwd())
-        return Hired(actor, actor.heard.remote())
+        return ActorHandle(actor, actor.heard.remote())
 
-    def _begun(self) -> dict[Any, tuple[Hired, Job]]:
+    def _begun(self) -> dict[Any, tuple[ActorHandle, Job]]:
         """Those of the busy for whom the cluster has found room."""
         answers = [hired.answer for hired, _ in self._busy.values()]
         answered = self.ray.wait(answers, num_returns=len(answers), timeout=0)[0] if answers else []
         return {waited: busy for waited, busy in self._busy.items() if busy[0].answer in answered}
 
-    def _make_way(self) -> None:
+    def _release_idle(self) -> None:
         """The free hold cores for which others of ours may wait, where somebody else uses the cluster, too."""
         if self._free and len(self._begun()) < len(self._busy):
             for hired in self._free:
@@ -192,7 +192,7 @@ class Ray(Engine):
         """Pass on what the workers say; that one has died is told by its training's end."""
         for hired, job in self._begun().values():
             with contextlib.suppress(self.ray.exceptions.RayActorError, self.ray.exceptions.GetTimeoutError):
-                for event in self.ray.get(hired.actor.heard.remote(), timeout=LOOK):
+                for event in self.ray.get(hired.actor.heard.remote(), timeout=POLL_SECONDS):
                     event.call(self.callback.of(job.name))
 
     def _stop_busy(self, number: int) -> None:
@@ -210,8 +210,8 @@ class Ray(Engine):
         self._busy.clear()
 
 
-def _knock(address: str | None) -> None:
-    """Where nobody opens, say so at once: Ray tries for half a minute."""
+def _check_reachable(address: str | None) -> None:
+    """Fail at once where nothing listens at the address: Ray itself tries for half a minute."""
     place = urlsplit("//" + (address or "").removeprefix("ray://"))
     if place.hostname and place.port:
         socket.create_connection((place.hostname, place.port), timeout=CONNECT).close()
