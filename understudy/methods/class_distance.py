@@ -130,8 +130,6 @@ class ClassSpread(Term):
     ClassSpread(tap='fc:input')
     """
 
-    per = "batch"
-
     tap: str
     bound: NonNegative = 10.0
     momentum: ShareBelowOne = 0.9
@@ -141,7 +139,7 @@ class ClassSpread(Term):
 
     @property
     def reads(self) -> Reads:
-        return Reads(student_taps=(Tap.parse(self.tap),))
+        return Reads(student_taps=(Tap.parse(self.tap),), batch=True)
 
     def build(self, shapes: Shapes) -> nn.Module:
         return ClassMeans(shapes.student.logits.shape[1], as_vectors(shapes.student[self.tap]))

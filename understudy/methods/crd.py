@@ -23,7 +23,7 @@ from understudy.errors import UserError
 from understudy.methods.method import one_stage
 from understudy.methods.shared.pairs import EmbeddingTerm
 from understudy.methods.shared.relations import flat, inner_products, one_batch, unit
-from understudy.objective.term import Facts, Reading, Shapes
+from understudy.objective.term import Facts, Reading, Reads, Shapes
 from understudy.precision import wide
 
 VECTORS = ("seen_by_student", "seen_by_teacher")
@@ -147,11 +147,13 @@ class CRDBatch(EmbeddingTerm):
     CRDBatch(embedding='fc:input -> fc:input')
     """
 
-    per = "batch"
-
     width: Count = 128
     temperature: Positive = 0.07
     other_classes: bool = True
+
+    @property
+    def reads(self) -> Reads:
+        return super().reads | Reads(batch=True)
 
     def build(self, shapes: Shapes) -> nn.Module:
         pair = self.taps
@@ -167,9 +169,9 @@ class CRDBatch(EmbeddingTerm):
 
 
 class Memory(Projections):
-    """The last vectors of every sample that trains, of both networks, and who is of which class.
+    """The last vectors of every training sample, of both networks, and the samples of each class.
 
-    Vectors are rounded to what half a float32 holds, so that checkpoints hold them in half the space and lose nothing.
+    Vectors are rounded to float16, so that checkpoints hold them in half the space without loss.
     """
 
     seen_by_student: Tensor
@@ -188,10 +190,10 @@ class Memory(Projections):
             spread = torch.rand(len(trained), width) * 2 - 1
             self.register_buffer(name, _rounded(spread * sqrt(3 / width)))
         self.register_buffer("log_z", torch.full((2,), torch.inf))  # of each direction; infinite until it is estimated
-        self.estimated = False  # known beside the buffer: a device that is asked for it waits
+        self.estimated = False  # a copy of the buffer's state on the CPU, which needs no synchronisation
         labels = facts.labels.cpu().long()[trained]
         counts = labels.bincount()
-        # Sorted by class, a class is one stretch, and the others are what lies before and behind it.
+        # Sorted by class, a class is one interval, and the other classes are before and after it.
         found = {
             "rows": torch.full((facts.samples,), -1).index_copy(0, trained, torch.arange(len(trained))),
             "labels": labels,
@@ -265,6 +267,10 @@ class CRD(EmbeddingTerm):
     temperature: Positive = 0.07
     momentum: ShareBelowOne = 0.5
     other_classes: bool = True
+
+    @property
+    def reads(self) -> Reads:
+        return super().reads | Reads(batch=True)
 
     def build(self, shapes: Shapes) -> nn.Module:
         if shapes.facts is None:

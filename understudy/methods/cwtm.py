@@ -50,11 +50,9 @@ class CWTM(Term):
     CWTM()
     """
 
-    per = "batch"
-
     @property
     def reads(self) -> Reads:
-        return Reads(student_logits=True, teacher_logits=True)
+        return Reads(student_logits=True, teacher_logits=True, batch=True)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         return cwtm(reading.student.logits, reading.teacher.logits, reading.labels)

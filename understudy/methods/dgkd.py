@@ -105,7 +105,8 @@ class DGKD(Term):
 
     @property
     def reads(self) -> Reads:
-        return Reads(student_logits=True, teacher_logits=True)
+        drawing = self.drop > 0 or self.survival < 1
+        return Reads(student_logits=True, teacher_logits=True, batch=drawing)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         return dgkd(

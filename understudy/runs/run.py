@@ -13,6 +13,7 @@ from understudy.plans import Node, Plan, TrainingCache
 from understudy.plans.engines import Here, MakeEngine
 from understudy.plans.execution import Execution
 from understudy.plans.training import Builders
+from understudy.ranks import one_process
 from understudy.recipe import Recipe
 from understudy.recipe.build import Builder
 from understudy.recipe.objects import OBJECT
@@ -62,6 +63,7 @@ class Run(RunNetworks):
         builders: Builders | None = None,
         borrowed: Mapping[str, Path] | None = None,
     ):
+        one_process("a run")
         self.recipe = recipe
         self.folder = RunFolder(out, borrowed or {})
         self.callback = callback or Callback()
