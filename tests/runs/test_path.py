@@ -123,7 +123,7 @@ def test_a_search_finds_the_smallest_where_less_is_better(workplace, quick, tmp_
     (tmp_path / "brightness.py").write_text(SMALLER_IS_BETTER)
     monkeypatch.syspath_prepend(tmp_path)
     text = re.sub(r"\[data\][^\[]*", '[data]\nname = "brightness:data"\n', SEARCH)
-    text = text.replace("[methods.kd]", '[methods.outputs]\nmethod = "terms"\nterms = "Labels() + Outputs()"')
+    text = text.replace("[methods.kd]", '[methods.outputs]\nmethod = "terms"\nterms = "Outputs()"')
     recipe = recipes.parse(text, "recipe.toml", [f'path.strategy="{how}"', "train.epochs=2"])
     run = PathRun(recipe, tmp_path / "run", trusted=["smallnets", "brightness"])
     result = run.execute()

@@ -599,10 +599,9 @@ def held_by(process, folder):
 def test_a_search_finds_the_smallest_where_less_is_better(workplace, tmp_path, monkeypatch):
     (tmp_path / "brightness.py").write_text(BRIGHTNESS)
     monkeypatch.syspath_prepend(tmp_path)
-    recipe = text(methods='[methods.outputs]\nmethod = "terms"\nterms = "Labels()"\n')
-    recipe = re.sub(r"\[data\][^\[]*", '[data]\nname = "brightness:data"\nvalidation = 15\n', recipe)
-    recipe = re.sub(r"\[teacher\][^\[]*", "", recipe)
-    recipe = recipe.replace("[methods.alone]\n", "")
+    recipe = re.sub(
+        r"(?s)\[data\].*?\n(?=\[student)", '[data]\nname = "brightness:data"\n', text(methods="[methods.alone]\n")
+    )
     search = ["train.optimizer.lr={1e-6, 0.05}"]
     read = recipes.parse_searched(recipe, "recipe.toml", ["train.epochs=3", "tune.random=2"], search)
     tuning = Tuning(read, tmp_path / "tune", builders=Builders(["smallnets", "brightness"]))
