@@ -114,6 +114,7 @@ from understudy.data import from_tensors
 def data():
     images = torch.rand(60, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     bright = images.mean((2, 3))
+    bright = (bright - bright.mean(0)) / bright.std(0)
     return from_tensors((images, bright), (images, bright), validation=15, task="regression")
 """
 

@@ -623,6 +623,7 @@ from understudy.tasks import Regression
 def data():
     images = torch.rand(60, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     bright = images.mean((2, 3))
+    bright = (bright - bright.mean(0)) / bright.std(0)
     return from_tensors((images, bright), (images, bright), validation=15, task=Regression.of(bright))
 """
 
