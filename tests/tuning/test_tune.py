@@ -518,15 +518,15 @@ def test_trials_side_by_side_are_each_trained_once(make):
     assert outcome == execute(make(), COUNT, workers=2)  # there is nothing left to do
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed", ["a worker", "the command"])
-def test_a_search_whose_worker_is_killed_ends_as_any_other_and_leaves_no_process(
-    workplace, tmp_path, make, unbroken, killed
-):
+def test_a_search_whose_worker_is_killed_ends_as_any_other_and_leaves_no_process(workplace, tmp_path, make, killed):
     """By SIGKILL, in the middle of a trial: the command itself ends the search, or the same command again."""
     (tmp_path / "search.toml").write_text(text())
     folder = tmp_path / "tune"
-    words = ["--out", folder, "--trust", "smallnets", "--checkpoint-seconds", 0, "--trials", COUNT, "--workers", 2]
-    words += [word for change in [*SMALL, "tune.random=9", "tune.prune=false"] for word in ("--set", change)]
+    changes = ["train.epochs=60", "tune.random=9", "tune.prune=false"]  # long trials, whose settings depend on no other
+    words = ["--out", folder, "--trust", "smallnets", "--checkpoint-seconds", 0, "--trials", 4, "--workers", 2]
+    words += [word for change in [*SMALL, *changes] for word in ("--set", change)]
     words += [word for space in SPACE for word in ("--search", space)]
     command = subprocess.Popen(
         [sys.executable, "-m", "understudy", "tune", tmp_path / "search.toml", "--no-check", *map(str, words)],
@@ -554,13 +554,10 @@ def test_a_search_whose_worker_is_killed_ends_as_any_other_and_leaves_no_process
     while is_alive(worker) and time.monotonic() < ends:
         time.sleep(0.01)
     assert not is_alive(worker)
-    changes = {"recipe": None, "search": SPACE}
-    outcome = execute(make("tune.random=9", "tune.prune=false", **changes), COUNT)
-    path = folder.parent / "unbroken"
-    whole = execute(make("tune.random=9", "tune.prune=false", out="unbroken", **changes), COUNT)
+    outcome, whole = execute(make(*changes), 4), execute(make(*changes, out="unbroken"), 4)
     assert [trial.settings for trial in outcome.trials] == [trial.settings for trial in whole.trials]
     assert (outcome.trials, outcome.best, outcome.figures) == (whole.trials, whole.best, whole.figures)
-    assert students(folder) == students(path)
+    assert students(folder) == students(tmp_path / "unbroken")
     assert not list(folder.rglob("*.checkpoint"))
 
 
