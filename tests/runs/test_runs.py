@@ -107,7 +107,7 @@ def test_a_folder_that_an_older_version_began_goes_on(make_run, tmp_path):
 
 
 def test_a_recipe_of_another_format_is_refused_in_a_line(make_run, tmp_path):
-    make_run("train.epochs=1").execute()
+    make_run("train.epochs=3").execute()
     path = tmp_path / "run/recipe.toml"
     written = path.read_text()
     assert written.startswith("format = 1\n")
@@ -117,7 +117,7 @@ def test_a_recipe_of_another_format_is_refused_in_a_line(make_run, tmp_path):
         with pytest.raises(
             UserError, match=rf"recipe\.toml {reason}, and this version .* reads format 1: finish"
         ) as caught:
-            make_run("train.epochs=1").execute()
+            make_run("train.epochs=3").execute()
         assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match=r"mine\.toml is of format 2, and this version of understudy reads format 1"):
         recipes.parse(written.replace("format = 1\n", "format = 2\n"), "mine.toml")
