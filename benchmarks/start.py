@@ -106,7 +106,8 @@ def _call(folder: Path) -> float:
 
 def _command(folder: Path) -> float:
     """The command itself, in this process, with somebody else before its bars."""
-    from understudy.cli import app, distill
+    from understudy.cli import distill
+    from understudy.cli._app import app
 
     imported = time.perf_counter()
 

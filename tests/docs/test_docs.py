@@ -22,7 +22,7 @@ import understudy
 from tests.docs.pages import BLOCK, PAGES, ROOT, blocks, name, pages_with
 from understudy import data as datasets
 from understudy import recipe as recipes
-from understudy.cli import app
+from understudy.cli._app import app
 from understudy.data import Data, Part
 from understudy.methods import METHODS
 from understudy.methods.method import Method

@@ -80,7 +80,7 @@ def with_threads(recipe: Recipe, folder: Path | None = None, workers: int = 1) -
 
 
 def _say_settings(text: str) -> None:
-    print_findings([Finding("ok", "settings", text)], err)
+    print_findings([Finding("ok", "settings", text, worth=True)], err)
 
 
 def _workers(recipe: Recipe, builders: Builders, settings: Settings, first: Callable[[Recipe, Builder], Plan]) -> int:

@@ -47,22 +47,40 @@ def finished(folder: Path) -> TrainingRecord | None:
         return None
 
 
+def remains(folder: Path) -> str | None:
+    """What is wrong with a folder that holds parts of a finished training; None where there is nothing of one.
+
+    A training writes its result last: one that is under way may have left its other files.
+    """
+    weights, result = (folder / product.WEIGHTS).exists(), (folder / RESULT).exists()
+    if weights and not result:
+        return f"{RESULT} is missing"
+    if result and not weights:
+        return f"{product.WEIGHTS} is missing"
+    return RESULT if result and finished(folder) is None else None
+
+
 def damaged(folder: Path) -> list[str]:
     """The files of a finished training whose bytes are not those that were written.
 
     A result may come from anybody. Names of other files than a training leaves are never joined to a path.
     """
+    record = whole(folder)
+    if record is None:
+        return [RESULT]
+    return [name for name, digest in record.digests.items() if name != RESULT and not _is(folder / name, digest)]
+
+
+def whole(folder: Path) -> TrainingRecord | None:
+    """The result of a folder, if it is as it was written and names no other files than a training leaves."""
     content = read_json(folder / RESULT)
     try:
         record = TrainingRecord.model_validate(content)
     except ValidationError:
-        return [RESULT]
-    digests = record.digests
-    if content is None or not digests.keys() <= FILES or content.get("format") != TrainingRecord.FORMAT:
-        return [RESULT]
-    if digests.get(RESULT) != _digest(content):
-        return [RESULT]
-    return [name for name, digest in digests.items() if name != RESULT and not _is(folder / name, digest)]
+        return None
+    if content is None or not record.digests.keys() <= FILES or content.get("format") != TrainingRecord.FORMAT:
+        return None
+    return record if record.digests.get(RESULT) == _digest(content) else None
 
 
 def _digest(content: Mapping[str, JsonValue]) -> str:
@@ -90,6 +108,8 @@ def _is(path: Path, digest: str) -> bool:
         return path.is_file() and not path.is_symlink() and sha256(path) == digest
     except FileNotFoundError:  # of a cache that another process prunes
         return False
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _counts(path: Path) -> bool:

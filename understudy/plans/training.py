@@ -222,6 +222,12 @@ class OriginRecord(Record):
     keys: list[str]
 
 
+def begun_as(state: object) -> dict[str, JsonValue] | None:
+    """The node that a checkpoint's state names; None where it names none."""
+    origin = state.get("origin") if isinstance(state, dict) else None
+    return OriginRecord.model_validate(origin).node if origin is not None else None
+
+
 class Origin:
     """Goes into every checkpoint of a training, and says on resuming whether that is still what is wanted."""
 

@@ -10,10 +10,10 @@ from pydantic import ValidationError
 
 from understudy.config.settings import Settings
 from understudy.errors import UserError
-from understudy.recipe.checks import check_augmentation, check_combinations
+from understudy.recipe.checks import check_combinations, check_names, check_numbers
 from understudy.recipe.lines import Lines
 from understudy.recipe.mistakes import Mistakes, explain
-from understudy.recipe.overrides import join_keys, override, without_nones
+from understudy.recipe.overrides import join_keys, override, table_of, without_nones
 from understudy.recipe.resolve import (
     HowSettings,
     resolve_data,
@@ -61,9 +61,13 @@ def parse(
 def load(text: str, source: str, overrides: Sequence[str]) -> tuple[dict[str, object], Mistakes]:
     """What is written, with what was said on the command line; nothing is checked yet."""
     try:
-        raw = tomllib.loads(text)
+        raw = table_of(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{source}: not valid TOML: {error}") from error
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
+    if not raw and not overrides:
+        raise UserError(f"{source}: it is empty; `understudy methods kd` shows a recipe to begin with")
     overridden = {override(raw, change): "--set" for change in overrides}
     join_keys(raw)
     return raw, Mistakes(source, Lines(text), overridden)
@@ -74,6 +78,9 @@ def check(
 ) -> Recipe:
     """The recipe, or all its mistakes; ``raw`` is used up."""
     check_format(raw.pop("format", FORMAT), mistakes.source, "run it with the version of understudy that wrote it")
+    check_numbers(raw, (), mistakes)
+    check_names(raw, mistakes)
+    mistakes.raise_if_any()
     resolve_data(raw, mistakes)
     data = raw.get("data")
     if isinstance(data, dict) and str(data.get("name", "")).startswith("object:"):
@@ -84,7 +91,6 @@ def check(
     resolve_training(raw)
     resolve_methods(raw, mistakes)
     resolve_settings(raw, settings, begun, mistakes)
-    check_augmentation(raw, mistakes)
     try:
         recipe = Recipe.model_validate(raw)
     except ValidationError as error:

@@ -18,6 +18,7 @@ from understudy.config.train import TrainConfig
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
 from understudy.methods import Method
+from understudy.models import student as product
 from understudy.models.fingerprints import brief, of_network, of_samples, of_values
 from understudy.objective.term import Expression
 from understudy.recipe import Recipe
@@ -80,7 +81,7 @@ class Call:
     ) -> Recipe:
         """The recipe of the call. Its networks and data are put into ``objects``, and the recipe holds their names."""
         table = _data(data, objects)
-        teachers = _teachers(teacher, objects, accept_weak=accept_weak)
+        teachers = _teachers(teacher, objects, self.config, accept_weak=accept_weak)
         return Recipe(
             seeds=_seeds(seeds),
             data=table,
@@ -173,9 +174,9 @@ def _network(network: Network, called: str, objects: Objects) -> NetworkTable:
 
 
 def _teachers(
-    teacher: Network | Sequence[Network] | None, objects: Objects, *, accept_weak: bool
+    teacher: Network | Sequence[Network] | None, objects: Objects, config: TrainConfig, *, accept_weak: bool
 ) -> tuple[TeacherTable, ...]:
-    """The teachers as a recipe has them: one, several, or none."""
+    """The teachers as a recipe has them: one, several, or none; a name alone is a network that is trained first."""
     if isinstance(teacher, Sequence) and not isinstance(teacher, str):
         listed = list(teacher)
     else:
@@ -183,11 +184,11 @@ def _teachers(
     tables = []
     for number, network in enumerate(listed, start=1):
         called = "teacher" if len(listed) == 1 else f"teacher{number}"
+        if isinstance(network, str) and not (Path(network) / product.DESCRIPTION).is_file():
+            tables.append(TeacherTable(network=network, train=config, one_for_all=True, accept_weak=accept_weak))
+            continue
         if isinstance(network, str):
-            raise UserError(
-                f"{called}: {network!r} names a network without its weights: build it and load them, as in "
-                f"understudy.models.build({network!r}) or understudy.load(FOLDER), and pass the module"
-            )
+            network = product.load(network)
         given = GivenNetwork.of(called, network, taught=True)
         name, weights = objects.add(given), f"{OBJECT}{of_network(given.given())}"
         tables.append(TeacherTable(network=name, settings=given.facts(), weights=weights, accept_weak=accept_weak))

@@ -27,11 +27,13 @@ from understudy.plans.engines.processes import check_sendable
 from understudy.plans.entry import RESULT
 from understudy.plans.training import Builders
 from understudy.recipe.objects import Objects
+from understudy.runs import keep
 from understudy.runs.call import Assistants, Call, Network, settings_of
 from understudy.runs.from_plan import engine_of
 from understudy.runs.given_run import GivenRun
 from understudy.runs.records import Result, Row
-from understudy.training.callbacks import Callback, WarnNotes
+from understudy.runs.shown import shown
+from understudy.training.callbacks import Callback
 from understudy.training.interrupt import Stopped, listening
 from understudy.training.records import Figures, StageEnd, TrainingRecord
 
@@ -42,8 +44,8 @@ if TYPE_CHECKING:
 class Distilled:
     """A finished run of ``distill``: printed, it is the verdict and the table of results.
 
-    ``student`` is the network that was kept, on validation, of all seeds; ``result`` is everything that was measured,
-    as it stands in ``result.json``; ``folder`` is the run folder, None where none was asked for.
+    ``student`` is the network that was kept, on validation, of all methods and seeds; ``result`` is everything that was
+    measured, as it stands in ``result.json``; ``folder`` is the run folder, None where none was asked for.
 
     >>> samples = torch.rand(40, 4), torch.arange(40) % 2
     >>> run = distill(None, torch.nn.Linear(4, 2), samples, method="alone", epochs=1)
@@ -91,27 +93,40 @@ class Distilled:
             raise UserError("the run has no folder: name a place for the page, as in run.report('report.html')")
         return write_report(self._run.folder.path, page=Path(page) if page is not None else None)
 
-    def export(self, to: str, out: str | Path | None = None, **options: Any) -> "Exported":
+    def export(
+        self,
+        to: str,
+        out: str | Path | None = None,
+        *,
+        method: str | None = None,
+        training: str | None = None,
+        **options: Any,
+    ) -> "Exported":
         """Write the student for another runtime, proved on the run's data: ``"onnx"``, ``"int8"``, ``"torch"``, ...
 
         Args:
-            out: a file or a folder; by default the run folder.
+            out: a file or a folder; by default the folder of the student.
+            method, training: another student than the one that was kept: that of a method, or of a training.
             options: see ``understudy.export.exporter``.
         """
         from understudy.export import export  # late: it stands above runs
 
         if out is None and self.folder is None:
             raise UserError(f"the run has no folder: name a place for the file, as in run.export({to!r}, 'student')")
-        given = {"data": self._run.builder.data, "teacher": self._run.first_teacher, "network": self.student} | options
-        return export(self._run.folder.path, to, out=out, **given)
+        folder, _ = keep.student_in(self._run.folder.path, method, training)
+        student = self.student if folder == self._run.folder.path else self._run.trained(folder.name)
+        given = {"data": self._run.builder.data, "teacher": self._run.first_teacher, "network": student} | options
+        return export(folder, to, out=out, **given)
 
     def __str__(self) -> str:
         from rich.console import Console  # late, as all that shows results: it is slow to import
 
-        from understudy.report.text import show
+        from understudy.report.text import show, show_students
 
         console = Console(width=120, record=True, file=io.StringIO())
         show(self.result, console)
+        if self.folder is not None:
+            show_students(self.result, self.folder, console)
         return console.export_text().rstrip()
 
     def __repr__(self) -> str:
@@ -148,6 +163,7 @@ def distill(
     check: bool = True,
     accept_weak: bool = False,
     callback: Callback | None = None,
+    progress: bool | None = None,
     **method_settings: Any,
 ) -> Distilled:
     """Train ``student`` to stand in for ``teacher``, after a check of everything, and measure what it is worth.
@@ -160,13 +176,14 @@ def distill(
 
     Args:
         teacher: a module, or a function that makes one, or several, for a method that reads them all; they are not
-            changed. None for ``method="alone"``.
+            changed. The folder of a run or of a student stands for the student in it. The name of a network such as
+            ``"resnet56"`` stands for one that is trained first, on ``config``. None for ``method="alone"``.
         student: a module, the name of a network such as ``"resnet8"``, or a function without arguments that makes one.
             A module is trained in place and holds the kept weights in the end; for every seed it begins with the
             weights with which it came. A name or a function gives each seed weights of its own.
         data: ``understudy.data.load("cifar10")``, a PyTorch ``Dataset``, a pair of them (train, test), tensors
-            ``(x, y)``, or the name of a data set. Images come between 0 and 1: wrap a module that wants them
-            normalised in ``understudy.models.Normalized``.
+            ``(x, y)``, the path of a folder of images, or the name of a data set. Images come between 0 and 1: wrap a
+            module that wants them normalised in ``understudy.models.Normalized``.
         method: a name of ``understudy.methods``, a sum of terms, or stages of your own.
         config: how long, in which steps, on which views. ``epochs`` alone changes only that.
         seeds: the seeds to train on, or how many; what is reported then has a mean and a spread.
@@ -187,8 +204,9 @@ def distill(
         together: all trainings at once in this process, in turn; those of one teacher share its passes.
         check: run the pre-flight check first.
         accept_weak: go on with a teacher that answers at chance level.
-        callback: called as the trainings go on: ``understudy.PrintEpochs()`` prints a line for each epoch. Without one,
-            notes are warnings.
+        callback: called as the trainings go on: ``understudy.PrintEpochs()`` prints a line for each epoch.
+        progress: show bars at a terminal, lines elsewhere. By default (None) bars at a terminal and a line for each
+            epoch in a notebook, unless there is a callback; where nothing is shown, notes are warnings.
         method_settings: the method's own, such as ``temperature=4``.
     """
     _refuse_import_in_worker()
@@ -197,6 +215,9 @@ def distill(
         bounds.check(description, called)
     if answers is not None:
         answers.within(Path(out) if out is not None else None)  # or a UserError: answers need a folder that stays
+    given = teacher if isinstance(teacher, (list, tuple)) else [teacher]
+    if isinstance(student, nn.Module) and any(one is student for one in given):
+        raise UserError("the student is the teacher itself, one object: train a copy of it, copy.deepcopy(teacher)")
     objects = Objects(whole=cache is not None)
     recipe = call.recipe(
         teacher,
@@ -210,11 +231,10 @@ def distill(
         balance=balance,
         accept_weak=accept_weak,
     )
-    shown = callback or WarnNotes()
-    builders = Builders(progress=shown.downloads, objects=objects)
     scratch = None if out is not None else Scratch()
     folder = scratch.path if scratch else Path(out or "")
-    with listening() as stop, ExitStack() as stack:
+    with listening() as stop, shown(callback, progress) as told, ExitStack() as stack:
+        builders = Builders(progress=told.downloads, objects=objects)
         for network in objects.networks.values():
             network.freeze()
             if network.taught:
@@ -226,9 +246,9 @@ def distill(
         run = GivenRun(
             recipe,
             folder,
-            in_place=alone,
+            in_place=alone and not (call.baseline and call.method.grafts),  # another's weights may be kept in it
             builders=builders,
-            callback=shown,
+            callback=told,
             stop=stop,
             cache=TrainingCache(Path(cache)) if cache is not None else None,
             engine=engine,

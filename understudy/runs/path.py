@@ -23,6 +23,7 @@ from understudy.runs.result import figure_of
 from understudy.runs.run import Run
 from understudy.runs.search import Observer, Search
 from understudy.training.preflight import Finding
+from understudy.training.records import DamagedFileError
 
 SPENT = "search.json"
 BEST = "best-path"
@@ -160,7 +161,11 @@ class PathRun(Run):
     def _spent(self) -> float:
         """Seconds that earlier sessions of this search took."""
         path = self.folder.path / SPENT
-        return SearchTime.read(path, way_out="remove it, and the time counts anew").seconds if path.exists() else 0.0
+        try:
+            return SearchTime.read(path, way_out="remove it").seconds if path.exists() else 0.0
+        except DamagedFileError:
+            self.callback.note(f"{path} is damaged: the time that earlier sessions took is not counted")
+            return 0.0
 
     @property
     def _most(self) -> int | None:
@@ -186,7 +191,8 @@ class PathRun(Run):
             tables[self.path_networks.method] = self.path_networks.learns.model_copy(update={"assistants": ()})
         if len(best) > 2:
             tables[BEST] = self.path_networks.best(best)
-        self.adopt(self.recipe.model_copy(update={"methods": tables}))
+        kept = self.recipe.keep if self.recipe.keep in tables else list(tables)[-1]  # the best path, unless told
+        self.adopt(self.recipe.model_copy(update={"methods": tables, "keep": kept}))
 
     def _alone(self) -> list[Edge]:
         return (

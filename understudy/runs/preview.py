@@ -1,4 +1,4 @@
-"""The trainings of a recipe as they will be, for the pre-flight check and for measurements."""
+"""Trainings of a recipe for the pre-flight check and measurements; they are not kept."""
 
 from collections.abc import Sequence
 
@@ -15,13 +15,13 @@ from understudy.training.loop import Training
 
 
 class Preview:
-    """The trainings of a recipe on its first seed, made from the nodes of the run, and never begun.
+    """The trainings of a recipe on its first seed, not begun, made from the nodes of the run.
 
-    Each has as many teachers as in the run, and of the same kind: with their weights where these are given, fresh where
-    they are yet to be trained. Each network is made once.
+    Each has as many teachers as in the run, and of the same kind: with their weights if these are
+    given, else with fresh weights. Each is made once.
 
-    Where assistants are still to be chosen (``"auto"``), there is no node of them yet: the recipe's teacher takes the
-    place of the assistant.
+    If the assistants are not chosen yet (``"auto"``), they have no nodes: the recipe's own teacher is
+    used in their place.
     """
 
     def __init__(self, recipe: Recipe, builder: Builder, stand_ins: StandIns | None = None):

@@ -28,6 +28,7 @@ from understudy.nested import Nested
 from understudy.objective import Objective, evaluating
 from understudy.objective.term import Sum
 from understudy.precision import exact
+from understudy.randomness import derived_seed
 from understudy.taps import call, inner
 from understudy.tasks import Figure, Values
 from understudy.teacher.batching import company_matters
@@ -55,6 +56,7 @@ class Finding:
     subject: str
     text: str
     seconds: float = 0.0  # that a training with this finding takes, about
+    worth: bool = False  # to be shown although nothing is wrong
 
 
 def passes(findings: Sequence[Finding]) -> None:
@@ -67,7 +69,7 @@ def passes(findings: Sequence[Finding]) -> None:
 def check_data(data: Data, batch: int) -> Iterator[Finding]:
     validation = len(data.validation) if data.validation else 0
     text = f"{len(data.train)} train, {validation} validation, {data.task.about}, samples {data.shape}"
-    yield Finding("ok", "data", text)
+    yield Finding("ok", "data", text, worth=True)
     yield from (Finding("warning", "data", remark) for remark in data.task.remarks(data.train.targets))
     example = data.example(DRY_BATCH, torch.device("cpu"))
     if isinstance(example, Tensor) and example.is_floating_point() and example.ndim == 4 and example.min() >= 0:
@@ -75,6 +77,7 @@ def check_data(data: Data, batch: int) -> Iterator[Finding]:
         if least < largest <= most:
             text = f"networks expect values between 0 and 1, and these reach {largest:g}: divide by 255, or give uint8"
             yield Finding("warning", ABOUT_IMAGES, text)
+    yield from (Finding("error", "data", problem) for problem in data.problems())
     if batch > len(data.train):
         yield Finding(
             "warning", "data", f"batch {batch} is larger than the training part: batches of {len(data.train)}"
@@ -114,7 +117,8 @@ def check_teacher(
         stated = figure.text(declared, 1)
         yield Finding("error", name, f"{text}, far below the {stated} that the recipe declares: {way}")
     else:
-        yield Finding("ok", name, text + (f" (declared: {figure.text(declared, 1)})" if declared is not None else ""))
+        stated = f" (declared: {figure.text(declared, 1)})" if declared is not None else ""
+        yield Finding("ok", name, text + stated, worth=True)
 
 
 @dataclass(frozen=True)
@@ -214,7 +218,7 @@ def check_stage(
     """
     subject = f"stage {stage.name!r}"
     try:
-        with torch.random.fork_rng(devices=[]), _untouched(student):
+        with _seeded(seed, stage.name, settings), _untouched(student):
             yield from _dry_run(
                 subject, stage, student, teachers, data, settings, seed, stored, timed, stand_ins or StandIns()
             )
@@ -262,8 +266,11 @@ def _dry_run(
     forms = stand_ins.use(objective, teachers, data, settings, notes.append)
     yield from (Finding("warning", subject, note) for note in notes)
     student.train()
+    if len(data.train) == 1 or stage.config.batch == 1:
+        _refuse_lonely(student, nested.chosen(inputs, slice(1)), settings)
     norms: dict[str, float] = {}
-    for name, part in objective.parts.items():
+    for number, (name, part) in enumerate(objective.parts.items()):
+        settings.reseed(derived_seed(seed, "check", stage.name, number))
         full = replace(part, schedule=None)  # what begins at weight 0 will train one day
         alone = Objective(Sum((full,)), student=student, teacher=teachers, example=example, facts=facts, task=data.task)
         about = f"{subject}, term {name!r}"
@@ -292,9 +299,10 @@ def _dry_run(
             about_answers = [Finding("ok", subject, f"no stored answers: {reason}")]
         elif stored:
             expected = foreseen(stored)
+            fits: Literal["ok", "warning"] = "ok" if expected.fits else "warning"
             gain, about_answers = (
                 expected.whole_gain,
-                [Finding("ok" if expected.fits else "warning", about, str(expected))],
+                [Finding(fits, about, str(expected), worth=True)],
             )
             learned = all(map(stand_ins.has_learned, teachers))  # or else no answers of theirs can be there
             if learned and (new := passed_over(stored, objective, stage, data, settings, forms, seed)):
@@ -321,7 +329,7 @@ def _propose_stored(
         return
     expected = foreseen(stored)
     if expected.fits and expected.whole_gain > WORTH:
-        yield Finding("ok", subject, f"{expected}, if {table} asks for them")
+        yield Finding("ok", subject, f"{expected}, if {table} asks for them", worth=True)
 
 
 def _forecast(
@@ -393,6 +401,24 @@ def _check_term(
     through = f", through {owned[0]}" if owned else ""
     weight = f"{factor:g}" + (f" ({at_first:g} at first)" if at_first != factor else "")
     return norm, Finding("ok", subject, f"value {value.item():.4g}, weight {weight}, gradient {norm:.3g}{through}")
+
+
+def _refuse_lonely(student: nn.Module, sample: Nested, settings: Settings) -> None:
+    """A batch of one sample is too little for some layers; the dry batch, which is larger, would not show it."""
+    try:
+        with torch.no_grad(), settings.autocast():
+            call(student, sample)
+    except ValueError as error:
+        raise UserError(f"the student cannot learn from batches of one sample ({error}): set a larger batch") from error
+
+
+@contextmanager
+def _seeded(seed: int, stage: str, settings: Settings) -> Iterator[None]:
+    """What is drawn inside (the weights of regressors, dropout) is the same each time; outside, nothing is drawn."""
+    device = settings.torch_device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        settings.reseed(derived_seed(seed, "check", stage))
+        yield
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from multiprocessing.reduction import ForkingPickler
 from queue import Empty, Queue
 
+from understudy import files
 from understudy.errors import UserError
 from understudy.methods import Method
 from understudy.plans.engines.base import Ended, Engine, EngineEntry, Request, python_path
@@ -56,8 +57,7 @@ class Worker:
     def send(self, order: Order) -> None:
         assert self.process.stdin is not None
         with contextlib.suppress(OSError):  # it has died, as the end of its messages will show
-            self.process.stdin.write(order.line())
-            self.process.stdin.flush()
+            files.send(self.process.stdin, order.line().rstrip("\n"))
 
     def kill(self) -> None:
         self.process.kill()

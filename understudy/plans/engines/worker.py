@@ -17,6 +17,7 @@ from queue import Queue
 
 from pydantic import JsonValue
 
+from understudy import files
 from understudy.errors import FailedTrainingError, UserError
 from understudy.plans.engines.messages import Event, EventName, Order, Outcome
 from understudy.plans.training import Builders, Job, carry_out
@@ -80,8 +81,10 @@ def main() -> None:
     out.write("\n")  # nor what was printed before and did not end its line
 
     def send(message: Event | Outcome) -> None:
-        out.write(message.line())
-        out.flush()
+        try:
+            files.send(out, message.line().rstrip("\n"))
+        except OSError:  # the engine is gone, and nothing waits for the result of the training
+            os._exit(1)
 
     serve(lines(), send)
 
