@@ -194,7 +194,6 @@ class Run(RunNetworks):
                 result = None
             if result is None or self.outdated(result):
                 result = self.summary()
-                self.folder.keep(result.kept)
                 self.folder.write_result(result)
             else:
                 result = self._mended(result)
@@ -314,6 +313,7 @@ class Run(RunNetworks):
     def summary(self) -> Result:
         """The result; the test part is opened here, once."""
         result = summarize(self)
+        self.folder.keep(result.kept)
         return result.model_copy(update={"notes": [*result.notes, *self.notes], "digests": self._digests()})
 
     def outdated(self, result: Result) -> bool:
