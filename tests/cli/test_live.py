@@ -62,7 +62,7 @@ def test_the_time_left_is_that_of_the_whole_run(monkeypatch):
     shown, now = StringIO(), [100.0]
     monkeypatch.setattr("understudy.cli._live.time.monotonic", lambda: now[0])
     with Live(Console(file=shown, width=200)) as live:
-        live.run_begins(["before", "one", "two", "three"])
+        live.run_begins(["before", "one", "two", "three"], ACCURACY)
         live.of("before").training_ends("before", ended(0.5))
         live.of("one").training_begins("one", {"labels": 2}, 10)
         live.of("one").step(0, None)
