@@ -7,6 +7,8 @@ import safetensors.torch
 from torch import nn
 
 from understudy import recipe as recipes
+from understudy.errors import UserError
+from understudy.files import DIGEST, fits, read_json, sealed, sha256, write_json
 from understudy.models import load_weights
 from understudy.models import student as product
 from understudy.plans import TrainingCache
@@ -22,6 +24,9 @@ from understudy.training import preflight
 from understudy.training.callbacks import Callback
 from understudy.training.interrupt import StopRequest
 from understudy.training.preflight import Finding
+
+DIGESTS = "digests.json"  # of the given weights
+STARTED = "the weights with which the networks came are not known: choose another out, or put a copy back"
 
 
 class GivenRun(Run):
@@ -82,6 +87,17 @@ class GivenRun(Run):
             path = self._weights_of(name)
             if not path.exists():
                 product.save_weights(path, network.template.state_dict())
+        digests = {path.name: sha256(path) for path in map(self._weights_of, self.trained_modules)}
+        if digests and self._given_digests() != digests:
+            write_json(self.folder.path / GIVEN / DIGESTS, sealed(digests))
+
+    def _given_digests(self) -> dict[str, object]:
+        """The SHA-256 of each file of given weights; empty where there are none yet."""
+        path = self.folder.path / GIVEN / DIGESTS
+        content = read_json(path)
+        if path.exists() and (content is None or not fits(content)):
+            raise UserError(f"{path} is damaged: {STARTED}")
+        return {name: digest for name, digest in (content or {}).items() if name != DIGEST}
 
     @property
     def measuring(self) -> float:
@@ -127,6 +143,8 @@ class GivenRun(Run):
         for name, network in self.trained_modules.items():
             path = self._weights_of(name)
             if path.exists():
+                if self._given_digests().get(path.name) not in (None, sha256(path)):
+                    raise UserError(f"{path} is damaged: {STARTED}")
                 network.begin_with(safetensors.torch.load_file(path))
 
     def _weights_of(self, name: str) -> Path:

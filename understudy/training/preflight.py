@@ -285,7 +285,7 @@ def _dry_run(
     step = _step(objective, stage.config, inputs, batch, settings)
     if not timed or not objective(inputs, batch.targets, ids=batch.ids).loss.requires_grad:
         return
-    seconds = min(clock.timed(step, settings.torch_device) for _ in range(3))
+    seconds = min(clock.timed(step, settings.torch_device) for _ in range(2))
     trained = [*student.parameters(), *objective.owned.parameters()]
     moved = sum(p.numel() for p in trained if p.grad is not None)
     gain, about_answers = 1.0, list[Finding]()
@@ -336,7 +336,7 @@ def _forecast(
     stored: StoredAnswers, stage: Stage, objective: Objective, inputs: Nested, samples: int, step: float
 ) -> Forecast:
     answers, device = objective.ask(inputs), nested.device(inputs) or torch.device("cpu")
-    seconds = min(clock.timed(lambda: objective.ask(inputs), device) for _ in range(3))
+    seconds = min(clock.timed(lambda: objective.ask(inputs), device) for _ in range(2))
     return forecast(stored, stage, answers, samples, seconds, step)
 
 

@@ -56,8 +56,10 @@ class Worker:
 
     def send(self, order: Order) -> None:
         assert self.process.stdin is not None
-        with contextlib.suppress(OSError):  # it has died, as the end of its messages will show
+        try:
             files.send(self.process.stdin, order.line().rstrip("\n"))
+        except OSError:  # one that has died, or would wait for ever: the end of its messages shows it
+            self.kill()
 
     def kill(self) -> None:
         self.process.kill()
@@ -104,8 +106,10 @@ class ObjectWorker(Worker):
         theirs.close()
 
     def send(self, order: Order) -> None:
-        with contextlib.suppress(OSError):  # it has died, as the end of its messages will show
+        try:
             self.pipe.send(order)
+        except OSError:  # as above
+            self.kill()
 
     def kill(self) -> None:
         self.child.kill()
