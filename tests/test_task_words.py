@@ -12,7 +12,7 @@ import understudy
 PACKAGE = Path(understudy.__file__).parent
 WORDS = re.compile(r"(?i)(?<![a-z])(accurac(?:y|ies)|class(?:es)?|labels?)(?![a-z])")
 
-DRAWN = ("answers", "curves", "drawing", "frontier", "methods", "search")
+DRAWN = ("answers", "curves", "drawing", "foreground", "frontier", "methods", "search")
 ALLOWED = {
     "answers": {  # answers.top keeps the largest logits of a classification
         "answers/encoding.py": {"classes"},
