@@ -163,7 +163,7 @@ class GivenNetwork:
 class GivenMethod(Method):
     """A method of a caller's own terms or stages, which has no name to be found by."""
 
-    told: str = ""
+    text: str = ""
 
     @classmethod
     def of(cls, given: "Expression | Sequence[Stage]") -> "GivenMethod":
@@ -178,10 +178,10 @@ class GivenMethod(Method):
             name, stages = "own-stages", partial(_listed, listed)
             text = "; ".join(f"{stage.name}: {stage.objective}, {stage.config}" for stage in listed)
             reads = any(stage.objective.reads.teacher for stage in listed)
-        return cls(name, stages, family="own", year=0, paper="your own", reads_teacher=reads, told=text)
+        return cls(name, stages, family="own", year=0, paper="your own", reads_teacher=reads, text=text)
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.told}"
+        return f"{self.name}: {self.text}"
 
 
 def _stage_of(terms: Expression, config: TrainConfig) -> list[Stage]:

@@ -66,8 +66,8 @@ def show_students(result: Result, folder: Path, console: Console) -> None:
     because = f", {result.kept_because}" if result.kept_because else ""
     _path(console, f"student: {folder / WEIGHTS} ({result.kept}{because})")
     if len(result.trained) > 1:
-        for name, found in result.methods.items():
-            first, *others = [row.training for row in found.trainings]
+        for name, method in result.methods.items():
+            first, *others = [row.training for row in method.trainings]
             beside = f", {', '.join(others)}" if others else ""
             _path(console, f"  {name}: {folder / TRAININGS / first}{beside}")
 

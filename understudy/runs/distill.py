@@ -233,8 +233,8 @@ def distill(
     )
     scratch = None if out is not None else Scratch()
     folder = scratch.path if scratch else Path(out or "")
-    with listening() as stop, shown(callback, progress) as told, ExitStack() as stack:
-        builders = Builders(progress=told.downloads, objects=objects)
+    with listening() as stop, shown(callback, progress) as watching, ExitStack() as stack:
+        builders = Builders(progress=watching.downloads, objects=objects)
         for network in objects.networks.values():
             network.freeze()
             if network.taught:
@@ -248,7 +248,7 @@ def distill(
             folder,
             in_place=alone and not (call.baseline and call.method.grafts),  # another's weights may be kept in it
             builders=builders,
-            callback=told,
+            callback=watching,
             stop=stop,
             cache=TrainingCache(Path(cache)) if cache is not None else None,
             engine=engine,

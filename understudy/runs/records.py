@@ -300,7 +300,7 @@ class Result(File):
     @property
     def trained(self) -> list[str]:
         """The trainings of all methods."""
-        return [row.training for found in self.methods.values() for row in found.trainings]
+        return [row.training for method in self.methods.values() for row in method.trainings]
 
     @property
     def broken(self) -> dict[str, list[str]]:
