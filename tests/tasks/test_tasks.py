@@ -125,7 +125,7 @@ def test_a_training_is_resumed_bit_for_bit_with_stored_answers(name, tmp_path):
 
     whole = training(tmp_path / "whole")
     ended = whole.run()
-    assert set(ended["stages"][0]["validation"]) >= {data.task.selecting.name, "loss"}
+    assert set(ended.stages[0].validation) >= {data.task.selecting.name, "loss"}
     with pytest.raises(Stopped):
         training(tmp_path / "halves", StopRequest(), 7).run()
     second = training(tmp_path / "halves")

@@ -77,7 +77,7 @@ def same(one, other):
         assert torch.equal(value, b.student.state_dict()[name]), name
     for name, value in a.last.items():
         assert torch.equal(value, b.last[name]), name
-    assert a_ended["stages"] == b_ended["stages"]
+    assert a_ended.stages == b_ended.stages
     return True
 
 

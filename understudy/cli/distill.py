@@ -144,9 +144,9 @@ def _read(
     if method is None:
         return recipe
     raw = tomllib.loads(chosen.read_text(encoding="utf-8"))
-    own = raw["methods"]
-    if method not in own and method not in METHODS:
-        raise UserError(f"there is no method {method!r}{did_you_mean(method, [*own, *METHODS])}")
+    tables = raw["methods"]
+    if method not in tables and method not in METHODS:
+        raise UserError(f"there is no method {method!r}{did_you_mean(method, [*tables, *METHODS])}")
     default = {"assistants": [ASSISTANT]} if path is None and METHODS[method].needs_assistants else {}
-    raw["methods"] = {method: own.get(method, default)}
+    raw["methods"] = {method: tables.get(method, default)}
     return recipes.parse(tomli_w.dumps(raw), str(chosen), changes, settings=settings, begun=begun)

@@ -3,7 +3,7 @@
 import inspect
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -39,11 +39,14 @@ def methods(
             err.print(f"warning: {problem}", style="yellow", markup=False, highlight=False)
         return
     method = METHODS.find(name)
-    facts = _facts(method) | {"description": method.description, "settings": _settings(method)}
-    print_json(facts) if as_json else _show_one(method, facts)
+    settings = _settings(method)
+    if as_json:
+        print_json(_facts(method) | {"description": method.description, "settings": settings})
+    else:
+        _show_one(method, settings)
 
 
-def _facts(method: "Method") -> dict[str, Any]:
+def _facts(method: "Method") -> dict[str, object]:
     return {
         "name": method.name,
         "family": method.family,
@@ -64,16 +67,16 @@ def _reads(method: "Method") -> list[str]:
         return []
     given = {key: PLACEHOLDERS[key] for key in method.needed}
     reads = [stage.objective.reads for stage in method(TrainConfig(), **given)]
-    found = {
+    known = {
         "teacher's logits": any(r.teacher_logits for r in reads),
         "teacher's dropout": any(r.teacher_samples for r in reads),
         "teacher's hidden values": any(r.teacher_taps for r in reads),
         "gradients": any(r.gradients for r in reads),
     }
-    return [name for name, there in found.items() if there]
+    return [name for name, read in known.items() if read]
 
 
-def _settings(method: "Method") -> dict[str, Any]:
+def _settings(method: "Method") -> dict[str, object]:
     empty = inspect.Parameter.empty
     return {name: None if p.default is empty else p.default for name, p in method.settings.items()}
 
@@ -97,21 +100,22 @@ def _measured_on() -> str:
     return f"time of the training as a multiple of the student's alone ({known['pair']}; {known['date']}{note})"
 
 
-def _show_one(method: "Method", facts: dict[str, Any]) -> None:
+def _show_one(method: "Method", settings: dict[str, object]) -> None:
+    reads, known = _reads(method), cost(method.name)
     out.print(f"{method.name} ({method.paper}, {method.year})", style="bold", markup=False)
-    out.print(facts["description"], markup=False, highlight=False)
-    if facts["reads"]:
-        out.print(f"\nReads: {', '.join(facts['reads'])}.", markup=False, highlight=False)
-    if facts["cost"]:
-        out.print(f"\nCosts {facts['cost']['config']:.1f}x: {_measured_on()}.", markup=False, highlight=False)
+    out.print(method.description, markup=False, highlight=False)
+    if reads:
+        out.print(f"\nReads: {', '.join(reads)}.", markup=False, highlight=False)
+    if known:
+        out.print(f"\nCosts {known['config']:.1f}x: {_measured_on()}.", markup=False, highlight=False)
     out.print("\nIn a recipe (settings with their defaults):\n", markup=False)
     out.print(f"[methods.{method.name}]", markup=False, highlight=False)
-    for name, value in facts["settings"].items():
+    for name, value in settings.items():
         shown = "..." if value is None else _toml(value)
         comment = "# " if value is None else ""
         out.print(f"{comment}{name} = {shown}", markup=False, highlight=False)
 
 
-def _toml(value: Any) -> str:
+def _toml(value: object) -> str:
     """Numbers, strings, truth and lists of them are written alike in TOML and JSON."""
     return json.dumps(value)

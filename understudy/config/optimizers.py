@@ -140,9 +140,9 @@ def parameter_groups(student: nn.Module, owned: nn.Module, base: float, scales: 
 
 def _named(network: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """Every parameter by the name that its own network gives it, without what stands before that one (a front)."""
-    own = {parameter: name for name, parameter in inner(network).named_parameters()}
+    names = {parameter: name for name, parameter in inner(network).named_parameters()}
     for name, parameter in network.named_parameters():
-        yield own.get(parameter, name), parameter
+        yield names.get(parameter, name), parameter
 
 
 def adversary_groups(objective: Objective, base: float) -> Groups:

@@ -10,12 +10,12 @@ from dataclasses import replace
 from itertools import islice
 
 import torch
-from torch import Tensor
 
 from understudy import nested
 from understudy.config.hardware import relative_difference, rounding
 from understudy.config.settings import Settings
 from understudy.data.parts import Batch, Data
+from understudy.nested import Nested
 from understudy.objective import Objective
 from understudy.teacher.shared import Answers, generators
 
@@ -57,7 +57,7 @@ class TeacherBatches:
             behind = 0
         self._group, self._ready = [], {}  # the work between two epochs can use the memory
 
-    def ask(self, batch: Batch, inputs: Tensor) -> Answers:
+    def ask(self, batch: Batch, inputs: Nested) -> Answers:
         """The teachers' answers to a batch; an unexpected batch is computed separately."""
         number = next((number for number, one in enumerate(self._group) if one is batch), None)
         if number is None:

@@ -1,8 +1,7 @@
 """What a network is worth on a part of the data, or an objective where there is no answer."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +9,11 @@ from torch import Tensor, nn
 from understudy import nested
 from understudy.config.settings import Settings
 from understudy.data.parts import Batch, Part
+from understudy.nested import Nested
 from understudy.objective import Objective, evaluating
 from understudy.precision import exact_dtype
 from understudy.taps import CLASSIFICATION, Answer, call
-from understudy.tasks import LOSS, Task, Values
+from understudy.tasks import Task, Values
 
 BATCH = 500
 
@@ -30,7 +30,7 @@ class Measured:
 
     figures: dict[str, float]
     kept: Values
-    targets: Any
+    targets: Nested
 
 
 def figures(network: nn.Module, part: Part, task: Task, settings: Settings) -> dict[str, float]:
@@ -42,9 +42,9 @@ def figures(network: nn.Module, part: Part, task: Task, settings: Settings) -> d
 
 def measured(network: nn.Module, part: Part, task: Task, settings: Settings) -> Measured:
     """The figures of a network on a part, and its answers, as far as the task keeps them."""
-    meter, kept, targets = task.meter(), list[Values](), list[Any]()
+    meter, kept, targets = task.meter(), list[Values](), list[Nested]()
 
-    def update(answer: Values, batch: Any) -> None:
+    def update(answer: Values, batch: Nested) -> None:
         meter.update(answer, batch)
         kept.append({name: value.cpu() for name, value in task.kept(answer, batch).items()})
         targets.append(nested.moved(batch, torch.device("cpu")))
@@ -53,30 +53,23 @@ def measured(network: nn.Module, part: Part, task: Task, settings: Settings) -> 
     return Measured(_ordered(meter.compute(), task), _joined(kept), nested.concatenated(targets))
 
 
-def pooled(found: Sequence[Measured], task: Task) -> Measured:
-    """Several networks on the same part as one, which answers with ``task.together``."""
-    if len(found) == 1:
-        return found[0]
-    kept = task.together([one.kept for one in found])
+def pooled(networks: Sequence[Measured], task: Task) -> Measured:
+    """Several networks on the same part as one, whose answer is ``task.together``."""
+    if len(networks) == 1:
+        return networks[0]
+    kept = task.together([one.kept for one in networks])
     meter = task.meter()
-    meter.update(kept, found[0].targets)
-    return Measured(_ordered(meter.compute(), task), kept, found[0].targets)
+    meter.update(kept, networks[0].targets)
+    return Measured(_ordered(meter.compute(), task), kept, networks[0].targets)
 
 
-def walk(network: nn.Module, part: Part, task: Task, settings: Settings, update: Callable[[Values, Any], None]) -> None:
+def walk(
+    network: nn.Module, part: Part, task: Task, settings: Settings, update: Callable[[Values, Nested], None]
+) -> None:
     """A network's answer to every batch of a part, with the batch's targets."""
     with torch.no_grad(), evaluating(network), settings.autocast():
         for batch in part.in_order(BATCH, settings.torch_device):
             update(task.answer(call(network, settings.prepare(batch.inputs))), batch.targets)
-
-
-def first_of(validation: Mapping[str, float]) -> float | None:
-    """The figure that selects, from a record of a validation; None of a stage that has no answers.
-
-    >>> first_of({"accuracy": 0.5, "loss": 1.0}), first_of({"loss": 1.0})
-    (0.5, None)
-    """
-    return next((value for name, value in validation.items() if name != LOSS), None)
 
 
 def _ordered(figures: dict[str, float], task: Task) -> dict[str, float]:
@@ -96,7 +89,7 @@ def objective_loss(
     *,
     epoch: float,
     batch: int,
-    answers: Callable[[Batch, Any], Sequence[Answer]] | None = None,
+    answers: Callable[[Batch, Nested], Sequence[Answer]] | None = None,
 ) -> dict[str, float]:
     """The objective's mean over a part, for stages that are cut below the answer (FitNets' hint error).
 
@@ -106,19 +99,20 @@ def objective_loss(
     total = torch.zeros((), dtype=exact_dtype(settings.torch_device), device=settings.torch_device)
     gradients = torch.set_grad_enabled(objective.terms.reads.gradients)  # a term may ask for some within its loss
     with gradients, evaluating(objective), evaluating(objective.student), settings.autocast():
-        for found in part.in_order(batch, settings.torch_device):
-            inputs = settings.prepare(found.inputs)
-            there = answers(found, inputs) if answers else None
-            reading = objective.read(inputs, found.targets, epoch=epoch, ids=found.ids, answers=there)
+        for some in part.in_order(batch, settings.torch_device):
+            inputs = settings.prepare(some.inputs)
+            stored = answers(some, inputs) if answers else None
+            reading = objective.read(inputs, some.targets, epoch=epoch, ids=some.ids, answers=stored)
             outcome = objective.judge(reading)
-            total += outcome.loss.detach().to(total.dtype) * len(found)
+            total += outcome.loss.detach().to(total.dtype) * len(some)
     return {"loss": total.item() / len(part)}
 
 
 def answers(network: nn.Module, part: Part, settings: Settings) -> tuple[Tensor, Tensor]:
     """Logits (float32) and labels of every sample of a part, in order, on the CPU."""
-    found = measured(network, part, CLASSIFICATION, settings)
-    return found.kept["logits"], found.targets
+    whole = measured(network, part, CLASSIFICATION, settings)
+    assert isinstance(whole.targets, Tensor)
+    return whole.kept["logits"], whole.targets
 
 
 def together(logits: Sequence[Tensor]) -> Tensor:
