@@ -19,22 +19,8 @@ NEEDING_NO_MORE = sorted(name for name in METHODS if set(METHODS[name].needed) <
 
 # Of those on the teacher's scores: what compares the scores themselves cannot take a masked class, and says so.
 ON_PROBABILITIES = [
-    "kd",
-    "takd",
-    "dkd",
-    "mlkd",
-    "dist",
-    "ctkd",
-    "dml",
-    "dgkd",
-    "function-matching",
-    "standardised-kd",
-    "nkd",
-    "ofa",
-    "born-again-cwtm",
-    "several-teachers",
-    "vote",
-    "tf-kd-reg",
+    *("kd", "takd", "dkd", "mlkd", "dist", "ctkd", "dml", "dgkd", "function-matching", "standardised-kd", "nkd", "ofa"),
+    *("born-again-cwtm", "several-teachers", "vote", "tf-kd-reg"),
 ]
 
 
