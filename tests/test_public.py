@@ -114,20 +114,21 @@ METHODS = {
 }
 COMMANDS = {
     "demo": "--out --seeds --train-teacher --open --json",
-    "distill": "--out recipe --method --tensorboard --onnx-latency --set --settings --trust --checkpoint-seconds "
+    "distill": "--out recipe --teacher --student --data --method --epochs --seeds --tensorboard --onnx-latency "
+    "--set --settings --trust --verbose/-v --checkpoint-seconds "
     "--check/--no-check --cache --workers --engine --address --dry-run --json",
-    "path": "recipe --out --strategy --max-assistants --budget --set --settings --trust --checkpoint-seconds "
-    "--check/--no-check --cache --workers --engine --address --dry-run --json",
-    "check": "recipe --set --settings --trust --json",
+    "path": "recipe --out --strategy --max-assistants --budget --set --settings --trust --verbose/-v "
+    "--checkpoint-seconds --check/--no-check --cache --workers --engine --address --dry-run --json",
+    "check": "recipe --set --settings --trust --verbose/-v --json",
     "tune": "recipe --out --search --trials --method --seeds --workers --also-optimistic --set --settings --trust "
-    "--checkpoint-seconds --check/--no-check --cache --json",
+    "--verbose/-v --checkpoint-seconds --check/--no-check --cache --json",
     "taps": "model --student --shape --classes --all --trust --json",
     "methods": "name --json",
     "report": "runs --sort --max-latency --max-size --reach/--min-accuracy --out --figures --markdown --latex --json",
     "bench": "recipe --method --seconds --choose --write --set --settings --trust --json",
     "landscape": "run --grid --samples --part --seed --trust --json",
-    "export": "student --to --out --tolerance --data --root --teacher --trust --json",
-    "predict": "student images --top --batch --trust --json",
+    "export": "student --to --out --tolerance --data --root --teacher --method --training --broken --trust --json",
+    "predict": "student images --top --batch --method --training --trust --json",
     "card": "student --push",
     "cache": "",
 }

@@ -83,7 +83,7 @@ class AnswerSource:
             return None
         augmentation, folder = stage.config.augmentation, _folder(stored)
         stores = [
-            AnswerFolder(folder, belongs, teacher.network, fill=stored.fill)
+            AnswerFolder(folder, belongs, teacher.network, fill=stored.fill, note=note)
             for teacher, belongs in zip(
                 objective.teachers, _belongings(stored, objective, stage, data, settings, forms, seed), strict=True
             )
