@@ -295,6 +295,14 @@ class GivenRun(Run):
                 "weights"
             )
 
+    def check(self) -> Iterator[Finding]:
+        """The pre-flight, and whether the student can be built again from the files that it leaves."""
+        yield from super().check()
+        if self.recipe.student.network in self.objects.networks:
+            network = self.objects[self.recipe.student.network].network(self.recipe.seeds[0], "student")
+            if reason := product.lost(network):
+                yield Finding("warning", "student", reason)
+
     def checked(self, *, check: bool) -> Result:
         """Look at the folder and at everything that can go wrong, then execute."""
         self.folder.look(recipes.write(self.recipe))
