@@ -5,9 +5,9 @@
     python scripts/zoo.py --join part1.json part2.json  # the page of several parts
 
 The networks stand in a ring, mixed by a fixed seed: each teaches the next one, so each is a teacher once and a student
-once. Of every network the proposed last map is checked, and every method that reads maps or pairs goes through the
-pre-flight check with the taps that it proposes: it works if the check has no error, and no term whose gradient on the
-student is below 1e-4 of the largest term's.
+once. Of every network the proposed last map is checked, and every method that reads maps or pairs is built with
+the taps that it proposes: it works if that raises no error, and no term's gradient on the student is below 1e-4 of the
+largest term's, the ratio of the pre-flight check.
 """
 
 import argparse
@@ -22,162 +22,22 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from understudy import data as datasets
-from understudy import methods
-from understudy.config.settings import Settings
+from understudy import Objective, methods
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 from understudy.models import build
-from understudy.plans.stages import method_stages
+from understudy.objective.term import Facts
 from understudy.taps import TappedNetwork, call, evaluating, inner
+from understudy.taps.defaults import PROPOSALS
 from understudy.taps.stages import gives_the_answer, head_on, last_map
 from understudy.taps.tracing import trace
-from understudy.training.preflight import check_stage
+from understudy.training.preflight import DEAD
 
 ROOT = Path(__file__).resolve().parent.parent
+LIST = ROOT / "scripts" / "zoo.txt"
 CLASSES, SAMPLES = 10, 4
 READING = ("maps", "pairs", "pair")  # settings of the methods that are tried
 
-TIMM = [
-    "resnet10t",
-    "resnet18",
-    "resnet26d",
-    "resnetv2_50",
-    "resnext26ts",
-    "seresnext26d_32x4d",
-    "gcresnext26ts",
-    "ecaresnet26t",
-    "res2net50_26w_4s",
-    "resnest14d",
-    "skresnet18",
-    "selecsls42b",
-    "densenet121",
-    "vgg11_bn",
-    "vgg13",
-    "mobilenetv2_100",
-    "mobilenetv3_small_100",
-    "mobilenetv3_large_100",
-    "mobilenetv4_conv_small",
-    "mobilenetv4_hybrid_medium",
-    "mobilenetv1_100",
-    "mobileone_s0",
-    "efficientnet_b0",
-    "efficientnet_lite0",
-    "tinynet_e",
-    "mnasnet_100",
-    "fbnetc_100",
-    "spnasnet_100",
-    "lcnet_050",
-    "semnasnet_075",
-    "tf_efficientnetv2_b0",
-    "hardcorenas_a",
-    "mixnet_s",
-    "rexnet_100",
-    "ghostnet_100",
-    "ghostnetv2_100",
-    "hrnet_w18_small",
-    "regnetx_002",
-    "regnety_002",
-    "dla34",
-    "dpn48b",
-    "cspresnet50",
-    "cspdarknet53",
-    "darknet53",
-    "repvgg_a0",
-    "vovnet39a",
-    "ese_vovnet19b_dw",
-    "xception41",
-    "inception_v4",
-    "hgnetv2_b0",
-    "nfnet_l0",
-    "nf_resnet26",
-    "convnext_atto",
-    "convnextv2_atto",
-    "inception_next_atto",
-    "convmixer_768_32",
-    "poolformer_s12",
-    "starnet_s1",
-    "edgenext_xx_small",
-    "fasternet_t0",
-    "repghostnet_050",
-    "repvit_m0_9",
-    "efficientformer_l1",
-    "efficientformerv2_s0",
-    "efficientvit_b0",
-    "efficientvit_m0",
-    "mobilevit_xxs",
-    "mobilevitv2_050",
-    "fastvit_t8",
-    "shvit_s1",
-    "tiny_vit_5m_224",
-    "levit_128s",
-    "coat_lite_tiny",
-    "pvt_v2_b0",
-    "twins_svt_small",
-    "pit_ti_224",
-    "pit_ti_distilled_224",
-    "crossvit_tiny_240",
-    "cait_xxs24_224",
-    "xcit_nano_12_p16_224",
-    "convit_tiny",
-    "vit_tiny_patch16_224",
-    "deit_tiny_patch16_224",
-    "deit_tiny_distilled_patch16_224",
-    "deit3_small_patch16_224",
-    "vit_tiny_r_s16_p8_224",
-    "beit_base_patch16_224",
-    "eva02_tiny_patch14_224",
-    "swin_tiny_patch4_window7_224",
-    "swinv2_tiny_window8_256",
-    "swin_s3_tiny_224",
-    "mixer_s32_224",
-    "resmlp_12_224",
-    "gmlp_ti16_224",
-    "visformer_tiny",
-    "focalnet_tiny_srf",
-    "davit_tiny",
-    "mvitv2_tiny",
-    "maxvit_tiny_rw_224",
-    "coatnet_nano_rw_224",
-    "hiera_tiny_224",
-    "sequencer2d_s",
-    "nest_tiny",
-    "volo_d1_224",
-    "gcvit_xxtiny",
-    "nextvit_small",
-    "caformer_s18",
-    "rdnet_tiny",
-    "vitamin_small_224",
-    "tnt_s_patch16_224",
-    "mambaout_femto",
-    "efficientnet_es",
-    "cs3darknet_s",
-    "tresnet_m",
-    "haloregnetz_b",
-    "bat_resnext26ts",
-    "lambda_resnet26t",
-    "botnet26t_256",
-]
-TORCHVISION = [
-    "resnet18",
-    "resnext50_32x4d",
-    "wide_resnet50_2",
-    "densenet121",
-    "vgg11_bn",
-    "mobilenet_v2",
-    "mobilenet_v3_small",
-    "efficientnet_b0",
-    "efficientnet_v2_s",
-    "convnext_tiny",
-    "regnet_y_400mf",
-    "shufflenet_v2_x0_5",
-    "squeezenet1_1",
-    "mnasnet0_5",
-    "googlenet",
-    "swin_t",
-    "vit_b_32",
-    "alexnet",
-]
 TRANSFORMERS = {
     "vit": {"hidden_size": 48, "num_hidden_layers": 6, "num_attention_heads": 4, "intermediate_size": 96},
     "deit": {"hidden_size": 48, "num_hidden_layers": 6, "num_attention_heads": 4, "intermediate_size": 96},
@@ -190,20 +50,25 @@ TRANSFORMERS = {
     "poolformer": {"hidden_sizes": [16, 32, 64, 128], "depths": [1, 1, 2, 1]},
     "bit": {"embedding_size": 16, "hidden_sizes": [32, 64, 128, 256], "depths": [1, 1, 2, 1], "num_groups": 8},
 }
-SIZES = {
+SIZES = {  # of the images of networks that take none of 64 pixels
     "inception_v4": 96,
     "xception41": 96,
+    "alexnet": 96,
     "nest_tiny": 128,
     "hiera_tiny_224": 224,
     "crossvit_tiny_240": 240,
-    "alexnet": 96,
 }
 
 
 def names() -> list[tuple[str, dict[str, object], int]]:
     """Every network with its settings and the size of its images."""
-    found: list[tuple[str, dict[str, object], int]] = [(f"timm:{name}", {}, SIZES.get(name, 64)) for name in TIMM]
-    found += [(f"torchvision:{name}", {}, SIZES.get(name, 64)) for name in TORCHVISION]
+    found: list[tuple[str, dict[str, object], int]] = []
+    library = ""
+    for word in " ".join(line for line in LIST.read_text().splitlines() if not line.startswith("#")).split():
+        if word.endswith(":"):
+            library = word
+        else:
+            found.append((library + word, {}, SIZES.get(word, 64)))
     return found + [(f"transformers:{name}", dict(settings), 64) for name, settings in TRANSFORMERS.items()]
 
 
@@ -247,19 +112,50 @@ def _another(network: nn.Module, images: torch.Tensor) -> str | None:
     return None
 
 
-def tried(name: str, teacher: nn.Module, student: nn.Module, data: datasets.Data) -> str:
-    """Empty where a method works, else why not."""
-    settings = Settings(device="cpu", channels_last=False, threads=torch.get_num_threads())
-    try:
-        stages = method_stages(name, TrainConfig(epochs=4, batch=SAMPLES), {}, student, teacher, data)
-    except UserError as error:
-        return str(error)
-    for stage in stages:
-        for finding in check_stage(stage, student, [teacher], data, settings, timed=False):
-            dead = finding.level == "warning" and ("trains next to nothing" in finding.text or "are 0" in finding.text)
-            if finding.level == "error" or dead:
-                return f"{finding.subject}: {finding.text}"
+def tried(
+    name: str,
+    taps: dict[str, object],
+    teacher: nn.Module,
+    student: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+) -> str:
+    """Empty where a method works with these taps, else why not."""
+    method, labels = methods.find(name), torch.arange(SAMPLES)
+    if method.grafts is not None:
+        method.grafts(student, teacher, method.complete(taps))
+    for stage in method(TrainConfig(epochs=4, batch=SAMPLES), **taps):
+        facts = Facts(SAMPLES, labels)
+        objective = Objective(stage.objective, student=student, teacher=teacher, example=images[:2], facts=facts)
+        student.train()
+        outcome = objective(images, labels, epoch=2.0, ids=torch.arange(SAMPLES))
+        if not torch.isfinite(outcome.loss):
+            return "its value is not finite"
+        norms = {
+            term: _norm(weighted, student if objective.parts[term].term.trains_student else objective.owned)
+            for term, weighted in outcome.weighted.items()
+        }
+        for term, norm in norms.items():
+            if not norm > DEAD * max(norms.values()):
+                return f"dead: the gradient of {term!r} on the student is below {DEAD:g} of the largest"
     return ""
+
+
+def _norm(loss: torch.Tensor, network: nn.Module) -> float:
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True, retain_graph=True)
+    return float(sum(g.double().square().sum() for g in gradients if g is not None)) ** 0.5
+
+
+def proposed(teacher: nn.Module, student: nn.Module, images: torch.Tensor) -> dict[str, object]:
+    """What each rule proposes for a pair, or the error with which it does not."""
+    found: dict[str, object] = {}
+    for rule in PROPOSALS:
+        try:
+            found[rule] = PROPOSALS[rule](teacher, student, images)
+        except UserError as error:
+            found[rule] = error
+    return found
 
 
 def run(part: str) -> dict[str, object]:
@@ -277,7 +173,7 @@ def run(part: str) -> dict[str, object]:
         try:
             teacher = made(of_teacher, settings, size)
         except Exception as error:
-            networks[of_teacher] = {"error": f"{type(error).__name__}: {str(error).splitlines()[:1]}"}
+            networks[of_teacher] = {"error": _line(error)}
             print(f"{of_teacher}: {networks[of_teacher]}", file=sys.stderr, flush=True)
             continue
         family = type(inner(teacher)).__module__
@@ -286,19 +182,25 @@ def run(part: str) -> dict[str, object]:
         except UserError as error:
             networks[of_teacher] = {"family": family, "right": False, "tap": str(error)}
         torch.manual_seed(0)
-        data = datasets.from_tensors(torch.rand(SAMPLES, 3, size, size), torch.arange(SAMPLES) % CLASSES, validation=0)
+        images = torch.rand(SAMPLES, 3, size, size)
         results: dict[str, str] = {}
         try:
             student = made(of_student, others, size)
-        except Exception as error:
-            pairs[f"{of_teacher} -> {of_student}"] = {"error": f"{type(error).__name__}: {str(error).splitlines()[:1]}"}
+            rules = proposed(teacher, student, images[:2])
+        except Exception as error:  # whatever a network raises
+            pairs[f"{of_teacher} -> {of_student}"] = {"error": _line(error)}
             continue
         for name in tested:
-            learner = made(of_student, others, size) if methods.find(name).grafts else student
+            method = methods.find(name)
+            taps = {key: rules[method.proposed_by.get(key, key)] for key in method.needed}
+            learner = made(of_student, others, size) if method.grafts else student
             try:
-                results[name] = tried(name, teacher, learner, data)
-            except Exception as error:
-                results[name] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+                for given in taps.values():
+                    if isinstance(given, UserError):
+                        raise given
+                results[name] = tried(name, taps, teacher, learner, images)
+            except Exception as error:  # an error of any kind is what is looked for
+                results[name] = _line(error)
         pairs[f"{of_teacher} -> {of_student}"] = results
         wrong = {name: reason[:150] for name, reason in results.items() if reason}
         seconds = time.monotonic() - began
@@ -306,6 +208,11 @@ def run(part: str) -> dict[str, object]:
         for name, reason in wrong.items():
             print(f"    {name}: {reason}", file=sys.stderr, flush=True)
     return {"networks": networks, "pairs": pairs}
+
+
+def _line(error: Exception) -> str:
+    first = (str(error).splitlines() or [""])[0]
+    return first if isinstance(error, UserError) else f"{type(error).__name__}: {first}"
 
 
 def page(networks: dict[str, dict[str, object]], pairs: dict[str, dict[str, str]]) -> str:
@@ -325,9 +232,9 @@ def page(networks: dict[str, dict[str, object]], pairs: dict[str, dict[str, str]
         f"student once. The proposed last map is right on {right} of {len(built)}. On {whole} of {len(done)} pairs all",
         f"{len(tested)} methods that read maps or pairs work with the taps that they propose.",
         "",
-        f"Made by `make test-zoo` (`python scripts/zoo.py`) at commit {commit.strip()}, with torch {torch.__version__}.",
-        "A method works if the pre-flight check has no error and warns of no term whose gradient on the student is below",
-        "1e-4 of the largest term's. Nothing was trained: the table says what runs, not what helps.",
+        f"Made by `make test-zoo` (`python scripts/zoo.py`) at commit {commit.strip()}, torch {torch.__version__}.",
+        "A method works if its objective is built and finite, and no term's gradient on the student is below 1e-4 of",
+        "the largest term's. Nothing was trained: the table says what runs, not what helps.",
         "",
         "| method | works on pairs | of |",
         "|---|---|---|",
