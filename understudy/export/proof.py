@@ -149,19 +149,19 @@ def useless(expected: Measured, part: Part, task: Task) -> list[str]:
 
 def compare(expected: Measured, after: nn.Module, part: Part, task: Task) -> Compared:
     """The exported student beside the one in PyTorch on every sample of a part."""
-    found = measured(after, part, task, ON_CPU)
-    if reason := task.fits(found.kept, expected.kept):
+    after_export = measured(after, part, task, ON_CPU)
+    if reason := task.fits(after_export.kept, expected.kept):
         raise UserError(f"the exported student does not answer as the one in PyTorch: {reason}")
-    pairs = [(found.kept[name], expected.kept[name]) for name in task.values]
+    pairs = [(after_export.kept[name], expected.kept[name]) for name in task.values]
     figure = task.selecting
     return Compared(
         samples=len(part),
         largest_difference=max((one - other).abs().max().item() for one, other in pairs),
         largest_value=max(other.abs().max().item() for _, other in pairs),
-        agreement=task.compared(found.kept, expected.kept, expected.targets).get("agreement"),
+        agreement=task.compared(after_export.kept, expected.kept, expected.targets).get("agreement"),
         figure=figure,
         before=expected.figures[figure.name],
-        after=found.figures[figure.name],
+        after=after_export.figures[figure.name],
     )
 
 

@@ -1,6 +1,5 @@
 """A family of networks: one function makes them, and their names hold one or two of its arguments."""
 
-import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -37,9 +36,7 @@ class Family:
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
-        numbers = {name for name, hint in inspect.get_annotations(self.make).items() if hint is int}
-        words = {name: r"\d+" if name in numbers else r"\w+" for name in re.findall(r"<(\w+)>", self.name)}
-        return re.compile(re.sub(r"<(\w+)>", lambda match: f"(?P<{match[1]}>{words[match[1]]})", self.name))
+        return re.compile(re.sub(r"<(\w+)>", r"(?P<\1>\\w+)", self.name))
 
     @property
     def sized(self) -> str:

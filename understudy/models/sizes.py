@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from understudy.errors import UserError, did_you_mean
-from understudy.models.catalogue import NetworkSpec, candidates
+from understudy.models.catalogue import NetworkSpec, matching
 from understudy.models.families import FAMILIES
 from understudy.models.family import Family
 
@@ -52,7 +52,7 @@ class Sized:
         """The family of a network's name; None for one that has no sizes."""
         if ":" in network:
             return None
-        family = next((family for family in candidates(network) if family.pattern.fullmatch(network)), None)
+        family = next((family for family, _ in matching(network)), None)
         return cls(family.sized) if family and "<" in family.name else None
 
     def network(self, size: Size, settings: Mapping[str, object] | None = None) -> NetworkSpec:
@@ -68,8 +68,8 @@ class Sized:
             size = network.settings.get(self.by)
             return size if network.name == self.pattern and isinstance(size, (int, str)) else None
         before, _, after = self.pattern.partition("<size>")
-        found = re.fullmatch(f"{re.escape(before)}(.+){re.escape(after)}", network.name)
-        return None if found is None else int(found[1]) if found[1].isdigit() else found[1]
+        match = re.fullmatch(f"{re.escape(before)}(.+){re.escape(after)}", network.name)
+        return None if match is None else int(match[1]) if match[1].isdigit() else match[1]
 
     @property
     def published(self) -> tuple[Size, ...]:

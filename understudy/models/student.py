@@ -171,7 +171,7 @@ def _check_own(description: "Description", folder: Path, trust: Collection[str])
     """Raises a ``UserError`` unless the user's module is trusted and its class can be imported."""
     module, _, factory = description.path.rpartition(":")
     of_library = module.partition(".")[0] in LIBRARIES
-    told = f"{folder}: the student is a {description.own_class}" + ("" if of_library else " of your own code")
+    problem = f"{folder}: the student is a {description.own_class}" + ("" if of_library else " of your own code")
     by_hand = f"load its weights with understudy.models.load_weights(network, {str(folder / WEIGHTS)!r})"
     if description.front is not None:
         by_hand = f"put the front that {DESCRIPTION} describes before it, and {by_hand}"
@@ -179,11 +179,12 @@ def _check_own(description: "Description", folder: Path, trust: Collection[str])
         by_hand = f"call understudy.models.regraft(network, {dict(description.graft)}), and {by_hand}"
     by_class = description.network is None and (of_library or description.arguments)
     if by_class or (description.network is None and (module == "__main__" or not factory.isidentifier())):
-        raise UserError(f"{told}: build it, then {by_hand}")
+        raise UserError(f"{problem}: build it, then {by_hand}")
     named = any(module == name or module.startswith(f"{name}.") for name in trust)
     if not named:
         raise UserError(
-            f"{told}: if you trust it, add --trust {module} (in Python trust=[{module!r}]); or build it, then {by_hand}"
+            f"{problem}: if you trust it, add --trust {module} (in Python trust=[{module!r}]); "
+            f"or build it, then {by_hand}"
         )
 
 
