@@ -118,7 +118,6 @@ def tried(
     teacher: nn.Module,
     student: nn.Module,
     images: torch.Tensor,
-    labels: torch.Tensor,
 ) -> str:
     """Empty where a method works with these taps, else why not."""
     method, labels = methods.find(name), torch.arange(SAMPLES)
@@ -158,8 +157,8 @@ def proposed(teacher: nn.Module, student: nn.Module, images: torch.Tensor) -> di
     return found
 
 
-def run(part: str) -> dict[str, object]:
-    """The pairs of a part, such as "1/4"."""
+def run(part: str, file: Path | None = None) -> dict[str, object]:
+    """The pairs of a part, such as "1/4"; ``file`` gets the facts after every pair."""
     number, count = map(int, part.split("/"))
     ring = names()
     random.Random(0).shuffle(ring)
@@ -202,6 +201,8 @@ def run(part: str) -> dict[str, object]:
             except Exception as error:  # an error of any kind is what is looked for
                 results[name] = _line(error)
         pairs[f"{of_teacher} -> {of_student}"] = results
+        if file is not None:
+            file.write_text(json.dumps({"networks": networks, "pairs": pairs}, indent=1))
         wrong = {name: reason[:150] for name, reason in results.items() if reason}
         seconds = time.monotonic() - began
         print(f"{place} {of_teacher} -> {of_student} {seconds:.0f} s: {networks[of_teacher]}", file=sys.stderr)
@@ -284,7 +285,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "zoo.md", help="the page")
     given = parser.parse_args()
     warnings.filterwarnings("ignore")
-    parts = [json.loads(path.read_text()) for path in given.join] if given.join else [run(given.part)]
+    parts = [json.loads(path.read_text()) for path in given.join] if given.join else [run(given.part, given.json)]
     if given.json:
         given.json.write_text(json.dumps(parts[0], indent=1))
         return

@@ -79,7 +79,7 @@ def lost(network: nn.Module) -> str | None:
         return None  # its class is called again, if the user trusts its module
     return (
         f"a {name} cannot be built from its description: load, predict and export take its files only after your code "
-        "has built it again (understudy.models.load_weights); a function or a network by name can be given instead"
+        "has built it again (understudy.models.load_weights); a network that has a name can be given by it"
     )
 
 

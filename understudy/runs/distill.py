@@ -299,8 +299,8 @@ class GivenRun(Run):
         """The pre-flight, and whether the student can be built again from the files that it leaves."""
         yield from super().check()
         if self.recipe.student.network in self.objects.networks:
-            network = self.objects[self.recipe.student.network].network(self.recipe.seeds[0], "student")
-            if reason := product.lost(network):
+            module = self.objects[self.recipe.student.network].module
+            if module is not None and (reason := product.lost(module)):
                 yield Finding("warning", "student", reason)
 
     def checked(self, *, check: bool) -> Result:
