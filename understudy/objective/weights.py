@@ -2,7 +2,18 @@
 
 from dataclasses import dataclass
 
-from understudy.errors import UserError
+from understudy import bounds
+from understudy.bounds import Mark, NonNegative, Positive
+
+
+def plain(number: float) -> str:
+    """A number in as few digits as give it back.
+
+    >>> plain(4.0), plain(1 / 3)
+    ('4', '0.3333333333333333')
+    """
+    short = f"{number:g}"
+    return short if float(short) == number else repr(number)
 
 
 @dataclass(frozen=True)
@@ -13,22 +24,21 @@ class linear:  # noqa: N801 - read as a function: linear(4, 1, epochs=150)
     2.5
     """
 
-    start: float
-    end: float
-    epochs: float
-    delay: float = 0.0
+    start: NonNegative
+    end: NonNegative
+    epochs: Positive
+    delay: Mark = 0.0
 
     def __post_init__(self) -> None:
-        if self.epochs <= 0:
-            raise UserError(f"linear: epochs must be above 0, not {self.epochs}")
+        bounds.check(self, "linear")
 
     def at(self, epoch: float) -> float:
         share = min(1.0, max(0.0, (epoch - self.delay) / self.epochs))
         return self.start + (self.end - self.start) * share
 
     def __str__(self) -> str:
-        delay = f", delay={self.delay:g}" if self.delay else ""
-        return f"linear({self.start:g}, {self.end:g}, epochs={self.epochs:g}{delay})"
+        delay = f", delay={plain(self.delay)}" if self.delay else ""
+        return f"linear({plain(self.start)}, {plain(self.end)}, epochs={plain(self.epochs)}{delay})"
 
 
 @dataclass(frozen=True)
@@ -39,15 +49,18 @@ class step:  # noqa: N801
     (0, 1)
     """
 
-    before: float
-    after: float
-    epoch: float
+    before: NonNegative
+    after: NonNegative
+    epoch: Mark
+
+    def __post_init__(self) -> None:
+        bounds.check(self, "step")
 
     def at(self, epoch: float) -> float:
         return self.before if epoch < self.epoch else self.after
 
     def __str__(self) -> str:
-        return f"step({self.before:g}, {self.after:g}, epoch={self.epoch:g})"
+        return f"step({plain(self.before)}, {plain(self.after)}, epoch={plain(self.epoch)})"
 
 
 @dataclass(frozen=True)
@@ -61,10 +74,13 @@ class auto:  # noqa: N801
     CE() + auto() * KD()
     """
 
-    size: float = 1.0
+    size: NonNegative = 1.0
+
+    def __post_init__(self) -> None:
+        bounds.check(self, "auto")
 
     def __str__(self) -> str:
-        return "auto()" if self.size == 1 else f"auto({self.size:g})"
+        return "auto()" if self.size == 1 else f"auto({plain(self.size)})"
 
 
 SCHEDULES = {"linear": linear, "step": step}
