@@ -218,7 +218,9 @@ class Memory(Projections):
 
     def write(self, rows: Tensor, student: Tensor, teacher: Tensor, momentum: float) -> None:
         for memory, vectors in ((self.seen_by_student, student), (self.seen_by_teacher, teacher)):
-            memory.index_copy_(0, rows, _rounded(unit(momentum * memory[rows] + (1 - momentum) * vectors)))
+            memory.index_copy_(
+                0, rows, _rounded(unit(momentum * memory[rows] + (1 - momentum) * vectors)).to(memory.dtype)
+            )
 
     def estimate(self, log_z: Tensor) -> None:
         self.log_z.copy_(log_z)

@@ -120,6 +120,7 @@ class Objective(nn.Module):
         self._askers: tuple[Asker, ...] = tuple(partial(self._ask, teacher) for teacher in self._teachers)
         self.owned, self.adversaries = nn.ModuleDict(), nn.ModuleDict()
         self.remarks: dict[str, tuple[str, ...]] = {}
+        self._dtype: torch.dtype | None = None  # of all values that terms see, if a network is not in float32
         self.balance = Balance(self.parts) if any(part.balanced for part in self.parts.values()) else None
         refuse(self)
         if example is not None:
@@ -195,9 +196,11 @@ class Objective(nn.Module):
             given = self.ask(inputs) if answers is None else answers
             teachers = tuple(given() if callable(given) else given)
             if not self.terms.reads.gradients:  # gradients are taken with respect to the original values
-                teachers = tuple(map(_no_less_precise, teachers))
+                teachers = tuple(map(_no_less_precise if self._dtype is None else self._converted, teachers))
             samples = self._samples(inputs, teachers)
         student = self.answer(inputs) if self.terms.reads.student else Answer(None, {}, self.task)
+        if self._dtype is not None and not self.terms.reads.gradients:
+            student = self._converted(student)
         self._queue.join()
         network = self._teachers[0].network if self._teachers else None
         reading = Reading(targets, student, teachers, epoch, ids, samples, inputs, network, self.student, self.task)
@@ -349,6 +352,9 @@ class Objective(nn.Module):
         teacher = _trace(self._teachers[0], example) if self._teachers else Answer(None, {}, self.task)
         if reason := self._misfit(student, teacher):
             raise UserError(reason)
+        self._dtype = _common_dtype(student, teacher)
+        if self._dtype is not None:
+            student, teacher = self._converted(student), self._converted(teacher)
         network = inner(self._teachers[0].network) if self._teachers else None
         shapes = Shapes(student, teacher, inner(self.student), network, facts, example)
         in_rows = cache(lambda: replace(shapes, student=_rows_of(student, None)[0], teacher=_rows_of(teacher, None)[0]))
@@ -358,7 +364,10 @@ class Objective(nn.Module):
             if remarks := tuple(part.term.remarks(seen)):
                 self.remarks[name] = remarks
             if module is not None:
-                (self.adversaries if part.term.adversary else self.owned)[name] = module.to(student.device)
+                (self.adversaries if part.term.adversary else self.owned)[name] = module.to(student.device, self._dtype)
+
+    def _converted(self, answer: Answer) -> Answer:
+        return answer.each(lambda value: value.to(self._dtype) if value.is_floating_point() else value)
 
     def _misfit(self, student: Answer, teacher: Answer) -> str | None:
         """Why the two networks' answers cannot be compared, if some term compares them."""
@@ -427,6 +436,15 @@ def _requiring_gradient(inputs: Nested) -> Tensor:
 
 def _widened(reading: Reading) -> Reading:
     return replace(reading, teachers=tuple(_no_less_precise(teacher) for teacher in reading.teachers))
+
+
+def _common_dtype(student: Answer, teacher: Answer) -> torch.dtype | None:
+    """The student's dtype, and float32 at least; None if the values of both networks are in float32."""
+    own, others = (
+        {value.dtype for value in answer.tensors().values() if value.is_floating_point()}
+        for answer in (student, teacher)
+    )
+    return None if own | others <= {torch.float32} else reduce(torch.promote_types, own, torch.float32)
 
 
 def _no_less_precise(answer: Answer) -> Answer:

@@ -70,6 +70,14 @@ class GivenRun(Run):
                 "weights"
             )
 
+    def check(self) -> Iterator[Finding]:
+        """The pre-flight, and whether the student can be built again from the files that it leaves."""
+        yield from super().check()
+        if self.recipe.student.network in self.objects.networks:
+            module = self.objects[self.recipe.student.network].module
+            if module is not None and (reason := product.lost(module)):
+                yield Finding("warning", "student", reason)
+
     def checked(self, *, check: bool) -> Result:
         """Look at the folder and at everything that can go wrong, then execute."""
         self.folder.look(recipes.write(self.recipe))

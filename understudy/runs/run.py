@@ -139,7 +139,12 @@ class Run(RunNetworks):
     def _check_training(self, subject: str, node: Node, preview: Preview) -> Generator[Finding, None, float | None]:
         """In the end, about how many seconds it takes; None where that cannot be said."""
         seconds, sound = 0.0, True
-        for finding in self._findings(preview.training(node), node.config):
+        try:
+            training = preview.training(node)
+        except UserError as error:  # the other methods are looked at all the same
+            yield Finding("error", subject, str(error))
+            return None
+        for finding in self._findings(training, node.config):
             yield replace(finding, subject=f"{subject}, {finding.subject}")
             seconds, sound = seconds + finding.seconds, sound and finding.level != "error"
         return seconds if sound else None

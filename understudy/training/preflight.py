@@ -159,7 +159,7 @@ def _look(teacher: nn.Module, data: Data, samples: int, settings: Settings) -> _
     def update(answer: Values, targets: Nested) -> None:
         if reason := task.misfit(answer):
             wrong.add(reason)
-        elif nested.not_finite(answer):
+        elif nested.not_finite(nested.each(_without_masked, answer)):
             wrong.add("its answers hold NaN or infinity: its weights are broken")
         if not wrong:
             meter.update(answer, targets)
@@ -169,6 +169,12 @@ def _look(teacher: nn.Module, data: Data, samples: int, settings: Settings) -> _
         return sorted(wrong)[0]
     figure = next((figure for figure in task.figures if figure.chance is not None), task.selecting)
     return _Look(figure, meter.compute()[figure.name], len(sample), task.luck(figure, len(sample)))
+
+
+def _without_masked(scores: Tensor) -> Tensor:
+    """Without the -inf by which a network masks some of its classes."""
+    masked = scores == -torch.inf
+    return scores.masked_fill(masked & ~masked.all(-1, keepdim=True), 0.0) if scores.ndim else scores
 
 
 def check_network(role: str, network: nn.Module, data: Data, settings: Settings) -> Iterator[Finding]:
@@ -360,6 +366,13 @@ def _step(
     return step
 
 
+def _masking(objective: Objective, inputs: Nested) -> str:
+    """What to say where the teacher's scores are -inf in places, which only a softmax takes."""
+    scores = [score for answer in objective.ask(inputs) for score in answer.named.values()]
+    masked = any(bool((score == -torch.inf).any()) for score in scores)
+    return ": the teacher masks classes with -inf, take a method on probabilities (kd, dkd, ...)" if masked else ""
+
+
 def _dead_terms(subject: str, norms: Mapping[str, float]) -> Iterator[Finding]:
     """Terms whose gradient is lost beside the largest one."""
     largest = max(norms, key=norms.__getitem__, default="")
@@ -381,7 +394,9 @@ def _check_term(
         outcome = objective(inputs, batch.targets, ids=batch.ids)
     (value,) = outcome.terms.values()
     if not torch.isfinite(value):
-        return 0.0, Finding("error", subject, f"its value is {value.item()} on the first batch")
+        return 0.0, Finding(
+            "error", subject, f"its value is {value.item()} on the first batch{_masking(objective, inputs)}"
+        )
     (part,) = objective.parts.values()
     factor = part.weight(0.0)
     trained = objective.student if part.term.trains_student else objective.owned
@@ -389,7 +404,8 @@ def _check_term(
     gradients = torch.autograd.grad(outcome.loss, parameters, allow_unused=True) if outcome.loss.requires_grad else ()
     norm = math.sqrt(sum(exact(g).square().sum().item() for g in gradients if g is not None))
     if not math.isfinite(norm):
-        return 0.0, Finding("error", subject, "its gradient is not finite on the first batch")
+        text = f"its gradient is not finite on the first batch{_masking(objective, inputs)}"
+        return 0.0, Finding("error", subject, text)
     if norm == 0 and factor != 0:
         if value != 0 or not outcome.loss.requires_grad:
             text = "no gradient of it reaches the student: it would train nothing"
