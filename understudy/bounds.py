@@ -25,6 +25,10 @@ Whole = Annotated[int, Interval(ge=0)]
 _OBJECTS = ("model_attributes_type", "dataclass_type")  # what pydantic says where a description is expected
 STRICT = {"extra": "forbid"}  # a description's configuration: it takes no key that it does not know
 
+# Of a field that was added to a term after its first release: at its default it is no part of a training's key, so that
+# trainings of before stay valid.
+ADDED = {"added": True}
+
 
 class ByName:
     """Of several descriptions, the one whose ``name`` is given."""

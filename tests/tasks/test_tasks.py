@@ -18,7 +18,7 @@ from understudy.losses import kd, output_distance, teacher_bounded
 from understudy.objective.term import unfit
 from understudy.tasks import Binary, Classification, Figure, Landmarks, MultiLabel, Regression, Rows, Text
 from understudy.tasks.text import vocabulary_of, words
-from understudy.terms import DIST, KD, Hint, Labels, Outputs, RKDDistance
+from understudy.terms import KD, MLKD, Hint, Labels, Outputs, RKDDistance
 from understudy.training import preflight
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.loop import Training
@@ -192,7 +192,7 @@ def test_what_a_task_does_not_have_is_refused():
     assert "targets that are numbers" in unfit(Outputs(bounded=True), made("classification").task)
     assert unfit(Outputs(bounded=True), made("landmarks").task) is None
     assert unfit(Outputs(), made("multilabel").task) is None
-    assert "several rows" in unfit(DIST(), made("multilabel").task)
+    assert "several rows" in unfit(MLKD(), made("multilabel").task)
 
 
 def test_points_that_are_not_marked_do_not_count_in_outputs():

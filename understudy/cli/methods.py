@@ -8,15 +8,23 @@ import typer
 from rich.table import Table
 
 from understudy import methods as registry
+from understudy import tasks
 from understudy.cli._options import JsonOption
 from understudy.cli._shared import err, out, print_json
 from understudy.config.train import TrainConfig
 from understudy.methods.costs import cost, measured
 from understudy.taps.defaults import PLACEHOLDERS
 
+_OWN = ("terms", "stages")  # of the user's own terms
+_PER = {"row": "row by row of class scores", "sample": "sample by sample", "batch": "across the batch"}
+
 
 def methods(
     name: Annotated[str | None, typer.Argument(help="One method, in full.", show_default=False)] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", help="Only those that fit this task, such as segmentation.", show_default=False),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the distillation methods, or show one with its settings and a recipe to copy.
@@ -24,7 +32,8 @@ def methods(
     Example: understudy methods fitnets
     """
     if name is None:
-        listed = [_facts(method) for method in registry.METHODS.values()]
+        fitting = registry.METHODS if task is None else [*registry.fitting(tasks.find(task)()), *_OWN]
+        listed = [_facts(method) for method in registry.METHODS.values() if method.name in fitting]
         print_json(listed) if as_json else _show_all(listed)
         for problem in registry.METHODS.problems():
             err.print(f"warning: {problem}", style="yellow", markup=False, highlight=False)
@@ -40,6 +49,7 @@ def _facts(method: registry.Method) -> dict[str, Any]:
         "family": method.family,
         "year": method.year,
         "paper": method.paper,
+        "per": "" if method.family == "own" else method.per,
         "reads": _reads(method),
         "cost": cost(method.name),
         "summary": method.summary,
@@ -90,6 +100,8 @@ def _show_one(method: registry.Method, facts: dict[str, Any]) -> None:
     out.print(facts["description"], markup=False, highlight=False)
     if facts["reads"]:
         out.print(f"\nReads: {', '.join(facts['reads'])}.", markup=False, highlight=False)
+    if facts["per"]:
+        out.print(f"\nWorks {_PER[facts['per']]}.", markup=False, highlight=False)
     if facts["cost"]:
         out.print(f"\nCosts {facts['cost']['config']:.1f}x: {_measured_on()}.", markup=False, highlight=False)
     out.print("\nIn a recipe (settings with their defaults):\n", markup=False)

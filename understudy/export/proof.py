@@ -1,20 +1,21 @@
 """The proof of an exported student: the same samples through both, and what came out."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from understudy import nested
 from understudy.config.settings import Settings
 from understudy.data import Data, Part
 from understudy.errors import UserError, did_you_mean
 from understudy.measure import Latency, latencies
-from understudy.tasks import Figure, Task
-from understudy.training.evaluate import measured
+from understudy.nested import Nested
+from understudy.tasks import Figure, Task, Values
+from understudy.training.evaluate import in_order, walk_together
 
 ON_CPU = Settings(device="cpu")
 THROUGHPUT_BATCH = 128
@@ -131,19 +132,34 @@ def proving_part(data: Data) -> tuple[Part, str]:
 
 def compare(before: nn.Module, after: nn.Module, part: Part, task: Task) -> Compared:
     """The exported student beside the one in PyTorch on every sample of a part."""
-    expected, found = (measured(network, part, task, ON_CPU) for network in (before, after))
-    if reason := task.fits(found.kept, expected.kept):
-        raise UserError(f"the exported student does not answer as the one in PyTorch: {reason}")
-    pairs = [(found.kept[name], expected.kept[name]) for name in task.values]
-    figure = task.selecting
+    meters, kept, targets = (task.meter(), task.meter()), (list[Values](), list[Values]()), list[Nested]()
+    differences, values = list[Tensor](), list[Tensor]()
+
+    def update(answers: Sequence[Values], batch: Nested) -> None:
+        expected, found = answers
+        if reason := task.fits(found, expected):
+            raise UserError(f"the exported student does not answer as the one in PyTorch: {reason}")
+        for name in task.values:
+            one, other = found[name].float(), expected[name].float()
+            differences.append((one - other).abs().amax())
+            values.append(other.abs().amax())
+        for meter, own, answer in zip(meters, kept, answers, strict=True):
+            meter.update(answer, batch)
+            own.append(task.kept(answer, batch))
+        targets.append(batch)
+
+    walk_together([before, after], part, task, ON_CPU, update)
+    was, now = (in_order(meter.compute(), task) for meter in meters)
+    all_targets = nested.concatenated(targets)
+    all_kept = [{name: torch.cat([one[name] for one in own]) for name in own[0]} for own in kept]
     return Compared(
         samples=len(part),
-        largest_difference=max((one - other).abs().max().item() for one, other in pairs),
-        largest_value=max(other.abs().max().item() for _, other in pairs),
-        agreement=task.compared(found.kept, expected.kept, expected.targets).get("agreement"),
-        figure=figure,
-        before=expected.figures[figure.name],
-        after=found.figures[figure.name],
+        largest_difference=torch.stack(differences).amax().item(),
+        largest_value=torch.stack(values).amax().item(),
+        agreement=task.compared(all_kept[1], all_kept[0], all_targets).get("agreement"),
+        figure=task.selecting,
+        before=was[task.selecting.name],
+        after=now[task.selecting.name],
     )
 
 

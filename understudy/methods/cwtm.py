@@ -51,6 +51,7 @@ class CWTM(Term):
     """
 
     per = "batch"
+    on_rows = True
 
     @property
     def reads(self) -> Reads:

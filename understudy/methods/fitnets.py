@@ -4,25 +4,29 @@ Stage 1 trains up to the guided layer on the hint alone, both networks cut at th
 on the labels and on soft targets whose weight falls.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import Tensor, nn
 
-from understudy.bounds import Count, NonNegative, Positive
+from understudy.bounds import ADDED, Count, NonNegative, Positive
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
+from understudy.errors import UserError
 from understudy.methods.kd import KD
 from understudy.methods.method import Method, one_stage
-from understudy.methods.shared.maps import difference, feature_mse
+from understudy.methods.shared.maps import difference, feature_mse, require_maps
 from understudy.methods.shared.pairs import PairTerm
 from understudy.methods.shared.stages import split
 from understudy.objective.labels import CE
 from understudy.objective.term import Reading, Shapes
 from understudy.objective.weights import linear
+from understudy.precision import wide
 from understudy.taps.regressors import Regressor, regressor
+from understudy.tasks.task import Task
 
 Reduce = Literal["sum", "mean", "relative"]
+Where = Literal["everywhere", "targets"]
 
 
 def hint(guided: Tensor, hint: Tensor) -> Tensor:
@@ -52,6 +56,8 @@ class Hint(PairTerm):
         reduce: ``"sum"`` is the paper's ``1/2 ||.||^2``; ``"mean"`` the mean squared difference of later benchmarks;
             ``"relative"`` that mean over the hint's variance: 1 is a regressor that has learned nothing but a mean.
         regressor: how the student's map is brought to the teacher's shape; see ``understudy.taps.regressors``.
+        where: ``"targets"`` weighs each place of the map by what the task's targets say of it (``Task.places``): the
+            objects of a segmentation, say. Weights have a mean of 1 over the map, but under ``"sum"``.
 
     >>> print(100.0 * Hint("layer2 -> layer2", reduce="mean"))
     100 * Hint(pair='layer2 -> layer2', reduce='mean')
@@ -59,6 +65,12 @@ class Hint(PairTerm):
 
     reduce: Reduce = "sum"
     regressor: Regressor = "auto"
+    where: Where = field(default="everywhere", metadata=ADDED)
+
+    def misfit(self, task: Task) -> str | None:
+        if self.where == "targets" and type(task).places is Task.places:
+            return f"where = 'targets' weighs places, and the targets of task {task.name!r} say nothing of places"
+        return None
 
     def build(self, shapes: Shapes) -> nn.Module | None:
         guided, hint = self.traced(shapes)
@@ -68,10 +80,23 @@ class Hint(PairTerm):
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         guided, teacher = self.values(reading)
         brought = guided if owned is None else owned(guided)
+        if self.where == "targets":
+            brought, teacher = self._weighed(reading, brought, teacher)
         if self.reduce == "sum":
             return hint(brought, teacher)
         distance = feature_mse(brought, teacher)
         return distance / owned.scale.square() if isinstance(owned, InUnits) else distance
+
+    def _weighed(self, reading: Reading, brought: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+        """Both maps times the root of the weights, so that squared differences are weighted."""
+        require_maps(self, teacher)
+        weights = reading.task.places(reading.targets, (teacher.shape[2], teacher.shape[3]))
+        if weights is None:
+            raise UserError(f"{self}: the targets of task {reading.task.name!r} say nothing of places")
+        if self.reduce != "sum":
+            weights = weights / weights.mean((1, 2), keepdim=True).clamp_min(1e-6)
+        root = weights.sqrt().unsqueeze(1)
+        return wide(brought) * root, wide(teacher) * root
 
 
 class InUnits(nn.Module):

@@ -147,6 +147,8 @@ class Reading:
 class Facts:
     """What a term may need to know of the data: how far sample numbers go, each one's label, and which ones train.
 
+    ``labels`` is empty where targets are no class numbers.
+
     >>> Facts(samples=3, labels=torch.tensor([0, 1, 1])).labels.tolist()
     [0, 1, 1]
     """
@@ -275,7 +277,8 @@ class Term(Expression):
     gradients (memories).
 
     ``per`` says on what a value depends, so that a term runs on every task for which it has a meaning: on one ``"row"``
-    of class scores, whose sample does not matter; on one ``"sample"``; or on the whole ``"batch"``.
+    of class scores, whose sample does not matter; on one ``"sample"``; or on the whole ``"batch"``. ``on_rows`` is for
+    a term across the batch that takes the rows of all samples for its batch.
 
     >>> from understudy.terms import CE, KD
     >>> print(CE() + 0.9 * KD(temperature=4))
@@ -283,6 +286,7 @@ class Term(Expression):
     """
 
     per: ClassVar[Literal["row", "sample", "batch"]] = "sample"
+    on_rows: ClassVar[bool] = False
 
     adversary: ClassVar[bool] = False
     adversary_lr_scale: float = 1.0
@@ -341,12 +345,32 @@ def unfit(term: Term, task: Task) -> str | None:
     others = "take one on features (fitnets, at, rkd, ...)"
     if task.rows_per_sample is None:
         return f"it reads class scores, and an answer of task {task.name!r} has none: {others}, or 'outputs'"
-    if term.per == "row":
+    if takes_rows(term, task):
         return None
     rows = f"an answer of task {task.name!r} has several rows of class scores for each sample"
     return (
         f"it reads one row of class scores for each sample, and {rows}: take one row by row (kd, dkd, ...) or {others}"
     )
+
+
+def takes_rows(term: Term, task: Task) -> bool:
+    """Whether a term is given the rows of class scores that a task makes of its answers.
+
+    >>> from understudy.tasks import Classification, MultiLabel
+    >>> from understudy.terms import KD
+    >>> takes_rows(KD(), MultiLabel()), takes_rows(KD(), Classification())
+    (True, False)
+    """
+    if not term.reads.scores or not task.makes_rows:
+        return False
+    return task.rows_per_sample == "one" or term.per == "row" or term.on_rows
+
+
+def needs_classes(task: Task) -> str | None:
+    """Why a term that contrasts classes has no meaning for a task, in words; None if its targets are class numbers."""
+    if task.targets_are_classes:
+        return None
+    return f"it needs one class number for each sample, and the targets of task {task.name!r} are none"
 
 
 def as_sum(expression: Expression) -> Sum:

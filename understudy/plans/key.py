@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from understudy import methods
+from understudy.bounds import ADDED
 from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.data.content import digest
@@ -157,7 +158,11 @@ def _stored(node: Node) -> dict[str, Any] | None:
 def canonical(value: Any) -> Any:
     """Plain data, equal where two spellings mean the same: 4 and 4.0, a list and a tuple, a pair and its text."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: canonical(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        fields = {
+            field.name: canonical(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+            if not (field.metadata == ADDED and getattr(value, field.name) == field.default)
+        }
         return str(value) if isinstance(value, Pair) else {"kind": type(value).__qualname__, **fields}
     if isinstance(value, Mapping):
         return {str(key): canonical(item) for key, item in value.items()}

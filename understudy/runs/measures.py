@@ -30,11 +30,6 @@ def of_training(found: Measured, teacher: Measured | None, task: Task) -> Figure
     return found.figures | task.compared(found.kept, teacher.kept, found.targets)
 
 
-def largest(found: Measured) -> float:
-    """The largest value of any answer."""
-    return max(value.abs().max().item() for value in found.kept.values())
-
-
 def of_seeds(found: Sequence[Measured], teachers: Sequence[Measured], task: Task) -> Measures:
     """What is shown of all seeds together, as far as the task measures it."""
     fitting = [one.kept for one in teachers if task.fits(found[0].kept, one.kept) is None]

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,7 @@ from understudy.runs.records import (
 )
 from understudy.tasks import Figure, Task
 from understudy.training import metrics
-from understudy.training.evaluate import Measured, measured, pooled
+from understudy.training.evaluate import Measured, measured
 from understudy.training.evaluate import figures as figures_of
 from understudy.training.records import Epoch, TrainingRecord
 
@@ -54,9 +54,7 @@ def summarize(run: "Run") -> Result:
     task = TaskRecord.of(cast.data.task)
     teachers = _teachers(run)
     taught = {name: _taught(run, networks, part) for name, networks in teachers.items()}
-    guides = {
-        seed: pooled([found[seed] for found in taught.values()], cast.data.task) for seed in recipe.seeds if taught
-    }
+    guides = _guides(run, teachers, taught, part)
     methods = {name: _method(run, name, task, part, guides) for name in recipe.methods}
     first = {name: networks[recipe.seeds[0]] for name, networks in teachers.items()}
     teacher = _teacher_of(run, guides) if guides else None
@@ -119,7 +117,24 @@ def _taught(run: "Run", networks: Mapping[int, nn.Module], part: Part) -> dict[i
     return {seed: answered[id(network)] for seed, network in networks.items()}
 
 
-def _measured(run: "Run", network: nn.Module, part: Part, settings: Settings) -> Measured:
+def _guides(
+    run: "Run", teachers: Mapping[str, Mapping[int, nn.Module]], taught: Mapping[str, dict[int, Measured]], part: Part
+) -> dict[int, Measured]:
+    """Of each seed the teachers as one; the same networks are measured once."""
+    if len(taught) < 2:
+        return next(iter(taught.values()), {})
+    found: dict[tuple[int, ...], Measured] = {}
+    guides: dict[int, Measured] = {}
+    for seed in run.recipe.seeds:
+        networks = [of_seeds[seed] for of_seeds in teachers.values()]
+        key = tuple(map(id, networks))
+        if key not in found:
+            found[key] = _measured(run, networks, part, run.recipe.settings.of_teacher)
+        guides[seed] = found[key]
+    return guides
+
+
+def _measured(run: "Run", network: nn.Module | Sequence[nn.Module], part: Part, settings: Settings) -> Measured:
     with settings.in_force():
         return measured(network, part, run.cast.data.task, settings)
 
@@ -138,7 +153,7 @@ def _method(run: "Run", name: str, task: TaskRecord, part: Part, guides: Mapping
         answered.append(found)
         taught += [] if teacher is None else [teacher]
         figures = measures.of_training(found, teacher, own)
-        constant, largest = own.commonest(found.kept), measures.largest(found)
+        constant, largest = own.commonest(found.kept), found.largest
         value = figures[task.first.name]
         rows.append(
             Row(

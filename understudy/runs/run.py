@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from understudy import methods
 from understudy import recipe as recipes
 from understudy.answers import StoredAnswers
 from understudy.config import hardware
@@ -127,6 +128,11 @@ class Run:
                 teachers[name], cast.data, settings, declared=table.accuracy, accept_weak=weak, name=name
             )
         for name in self.recipe.methods:
+            learning = self.recipe.methods[name]
+            if reason := methods.find(learning.method).unfit(cast.data.task, learning.settings):
+                fitting = ", ".join(methods.fitting(cast.data.task))
+                yield Finding("error", name, f"the method does not fit the task: {reason}. Those that fit: {fitting}")
+                continue
             *assistants, student = rehearsals.chain(name)
             for node in assistants:
                 called = f"{name}, assistant {node.network.network.removeprefix(OBJECT)}"

@@ -11,6 +11,7 @@ from understudy import plugins
 from understudy.errors import UserError, did_you_mean
 from understudy.nested import Nested
 from understudy.tasks.classification import Classification
+from understudy.tasks.meters import MetricMeter
 from understudy.tasks.multilabel import Binary, MultiLabel
 from understudy.tasks.regression import Landmarks, Regression
 from understudy.tasks.task import LOSS, Differing, Figure, Meter, Moves, Numbers, Rows, Task, Told, Values
@@ -24,6 +25,7 @@ __all__ = [
     "Figure",
     "Landmarks",
     "Meter",
+    "MetricMeter",
     "Moves",
     "MultiLabel",
     "Numbers",

@@ -193,8 +193,9 @@ class Task(ABC):
     A task has no state. Only ``of``, ``figures``, ``outputs``, ``check``, ``answer``, ``misfit``, ``loss``, ``meter``
     and ``told`` must be written; the rest has a default that says no more than is true of any task.
 
-    ``rows_per_sample`` is what methods on class scores ask for: ``"one"`` if the answer's ``logits`` (N, C) and the
-    targets (N,) are the rows themselves, ``"many"`` if ``rows`` makes them, None if there are no class scores.
+    ``rows_per_sample`` is what methods on class scores ask for: ``"one"`` if each sample is one question with C
+    options, ``"many"`` if it is several, None if there are no class scores. Rows are made by ``rows``; a task that does
+    not define it has one row for each sample, and these are its answer's ``logits`` (N, C) and its targets (N,).
 
     >>> from understudy.tasks import Classification
     >>> task = Classification(("shirt", "shoe"))
@@ -205,6 +206,7 @@ class Task(ABC):
     name: ClassVar[str]
     rows_per_sample: ClassVar[Literal["one", "many"] | None] = None
     values: ClassVar[tuple[str, ...]] = ("logits",)  # the names of what is read of an answer, and stored
+    targets_are_classes: ClassVar[bool] = False  # whether each sample's target is one class number
     targets_are_numbers: ClassVar[bool] = False  # whether ``numbers`` gives the targets, too
     moves_targets: ClassVar[bool] = False  # whether targets follow an augmentation of the inputs
     likeness: ClassVar[tuple[Figure, ...]] = ()  # what ``compared`` measures of two answers
@@ -286,7 +288,7 @@ class Task(ABC):
         """The supervised loss, one value per sample. ``smoothing`` is label smoothing, where there are labels."""
 
     def rows(self, answer: Values, targets: Nested | None) -> Rows:
-        """The answer as questions with options, if ``rows_per_sample`` is ``"many"``.
+        """The answer as questions with options.
 
         Two answers that fit have the same rows. ``targets`` is None while shapes are traced.
         """
@@ -308,7 +310,7 @@ class Task(ABC):
 
     @abstractmethod
     def meter(self) -> Meter:
-        """A new evaluation. Any ``torchmetrics.Metric`` behind ``update`` and ``compute`` will do."""
+        """A new evaluation; ``MetricMeter`` makes one of any ``torchmetrics.Metric``."""
 
     def kept(self, answer: Values, targets: Nested) -> Values:
         """What of an answer is kept of every sample for ``compared`` and ``details``: by default all, in float32."""
@@ -368,6 +370,11 @@ class Task(ABC):
         """What ``predict`` prints of each sample; ``top`` is how many options to name, where there are options."""
 
     # Derived.
+
+    @property
+    def makes_rows(self) -> bool:
+        """Whether ``rows`` makes rows of class scores; else an answer is its own row, or has none."""
+        return type(self).rows is not Task.rows
 
     @property
     def selecting(self) -> Figure:
