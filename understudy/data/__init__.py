@@ -8,6 +8,7 @@ from understudy.data.catalogue import as_data, load, names
 from understudy.data.dataset import Access, Contents, DataSet
 from understudy.data.own import from_datasets, from_tensors
 from understudy.data.parts import Batch, Data, Part
+from understudy.data.triples import from_triples
 
 __all__ = [
     "Access",
@@ -20,6 +21,7 @@ __all__ = [
     "as_data",
     "from_datasets",
     "from_tensors",
+    "from_triples",
     "load",
     "names",
 ]

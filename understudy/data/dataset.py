@@ -54,7 +54,8 @@ class Access:
 class Contents:
     """What was read: a training source, the way to the test source, the task, and facts for the run folder.
 
-    Without a task it is classification into ``classes``.
+    Without a task it is classification into ``classes``. A data set with a validation part of its own names it; no
+    training samples are then split off, and ``validation = 0`` leaves it out.
 
     >>> Contents(train, open_test=lambda: test, classes=("cat", "dog"))  # doctest: +SKIP
     """
@@ -64,6 +65,7 @@ class Contents:
     classes: tuple[str, ...] = ()
     facts: dict[str, object] = field(default_factory=dict)
     task: Task | None = None
+    validation: Source | None = None
 
     def named(self, classes: tuple[str, ...] | None) -> "Contents":
         """The same with other class names, where some are given."""
@@ -168,7 +170,11 @@ def assembled(found: Contents, *, name: str, validation: int | float, seed: int)
     task = found.task or Classification(found.classes)
     checked(found.train, task, f"{name}, training part")
     shape = sample_shape(found.train)
-    train, chosen = split(found.train, validation, seed=seed, strata=task.strata(found.train.targets))
+    if found.validation is None:
+        train, chosen = split(found.train, validation, seed=seed, strata=task.strata(found.train.targets))
+    else:
+        checked(found.validation, task, f"{name}, validation part")
+        train, chosen = _whole(found.train), _whole(found.validation) if validation else None
     mean, std = channel_statistics(train)
     open_source = found.open_test
 
@@ -179,7 +185,7 @@ def assembled(found: Contents, *, name: str, validation: int | float, seed: int)
         checked(source, task, f"{name}, test part")
         if sample_shape(source) != shape:
             raise UserError(f"{name}: test samples have shape {sample_shape(source)}, training samples {shape}")
-        return Part(source, torch.arange(len(source)))
+        return _whole(source)
 
     return Data(
         train=train,
@@ -192,6 +198,10 @@ def assembled(found: Contents, *, name: str, validation: int | float, seed: int)
         std=std,
         facts=found.facts,
     )
+
+
+def _whole(source: Source) -> Part:
+    return Part(source, torch.arange(len(source)))
 
 
 @contextmanager

@@ -64,7 +64,10 @@ class Cast:
         source = self.found.train.source
         if self.found is self.objects.data and not self.objects.whole and not isinstance(source, InMemory):
             return brief([of_samples(source), of_values(source.targets)])
-        return content(source)
+        validation = self.found.validation
+        if validation is None or validation.source is source:
+            return content(source)
+        return f"{content(source)} {content(validation.source)}"
 
     def seen(self, samples: int | None) -> Data:
         """The data as somebody sees them who is given only so many training samples."""

@@ -12,7 +12,7 @@ from understudy.data.images import SUFFIXES, decoded
 from understudy.errors import UserError
 from understudy.export.open import Student, open_student
 from understudy.taps import call
-from understudy.tasks import Text, Told
+from understudy.tasks import Task, Told
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def predict(
         trust: modules of your own (for a folder), or the file itself (for ``.pt2``), whose code may run.
     """
     opened = open_student(Path(student), trust)
-    if isinstance(task := opened.description.task, Text):
+    if (task := opened.description.task).takes_words:
         return _texts(opened, task, map(str, images), top, batch)
     if not opened.description.takes_images:
         shape = "x".join(map(str, opened.description.input.shape))
@@ -88,7 +88,7 @@ def _told(student: Student, inputs: Any, top: int) -> list[Told]:
     return task.told(answer, top=top)
 
 
-def _texts(student: Student, task: Text, texts: Iterable[str], top: int, batch: int) -> list[Prediction]:
+def _texts(student: Student, task: Task, texts: Iterable[str], top: int, batch: int) -> list[Prediction]:
     """The answers to texts; a word that names a file stands for the lines in it."""
     lines: list[str] = []
     for text in texts:

@@ -11,6 +11,7 @@ from understudy import plugins
 from understudy.errors import UserError, did_you_mean
 from understudy.nested import Nested
 from understudy.tasks.classification import Classification
+from understudy.tasks.links import Links
 from understudy.tasks.meters import MetricMeter
 from understudy.tasks.multilabel import Binary, MultiLabel
 from understudy.tasks.regression import Landmarks, Regression
@@ -24,6 +25,7 @@ __all__ = [
     "Differing",
     "Figure",
     "Landmarks",
+    "Links",
     "Meter",
     "MetricMeter",
     "Moves",
@@ -48,7 +50,7 @@ def _wrong(name: str, thing: object) -> str | None:
     return None if thing.name == name else f"it calls itself {thing.name!r}"
 
 
-_OWN: tuple[type[Task], ...] = (Classification, MultiLabel, Binary, Regression, Landmarks, Text)
+_OWN: tuple[type[Task], ...] = (Classification, MultiLabel, Binary, Regression, Landmarks, Text, Links)
 _KNOWN: plugins.Registry[type[Task]] = plugins.Registry(
     "task", plugins.TASKS, {kind.name: kind for kind in _OWN}, _wrong
 )

@@ -6,7 +6,7 @@ network is for. A further task is one file: a frozen dataclass whose fields are 
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
@@ -208,6 +208,7 @@ class Task(ABC):
     values: ClassVar[tuple[str, ...]] = ("logits",)  # the names of what is read of an answer, and stored
     targets_are_classes: ClassVar[bool] = False  # whether each sample's target is one class number
     targets_are_numbers: ClassVar[bool] = False  # whether ``numbers`` gives the targets, too
+    takes_words: ClassVar[bool] = False  # whether ``encode`` makes inputs of texts
     moves_targets: ClassVar[bool] = False  # whether targets follow an augmentation of the inputs
     likeness: ClassVar[tuple[Figure, ...]] = ()  # what ``compared`` measures of two answers
 
@@ -259,11 +260,27 @@ class Task(ABC):
         """Targets that follow an augmentation, if ``moves_targets``."""
         return targets
 
+    @property
+    def draws(self) -> bool:
+        """Whether ``drawn`` changes the batches of a training."""
+        return False
+
+    def drawn(self, inputs: Nested, targets: Nested, seed: int, number: int, ids: Tensor) -> tuple[Nested, Nested]:
+        """A batch of a training with what is drawn for it: negatives, say; inputs and targets change together.
+
+        It is a function of (seed, number of the view, sample numbers), and teacher and student are given the same.
+        """
+        return inputs, targets
+
     def mixed(self, targets: Nested, partners: Nested, share: Tensor) -> Nested:
         """The targets of mixed samples (mixup): ``share`` of the first, the rest of the partner."""
         raise UserError(
             f"mixup mixes class labels, and the targets of task {self.name!r} cannot be mixed: leave it out"
         )
+
+    def encode(self, texts: Iterable[str]) -> Nested:
+        """Texts as a batch of inputs, if ``takes_words``."""
+        raise NotImplementedError(f"task {self.name!r} makes no inputs of texts")
 
     # Answers.
 
