@@ -25,7 +25,6 @@ HEAD, RELATION, CANDIDATES = "head", "relation", "candidates"
 TAILS, KNOWN = "tails", "known"
 INVERSE = "inverse of "
 TOP = 10  # entities of an answer that are kept of every sample
-AT_ONCE = 512  # ranks that are counted at once
 FIGURES = {"hits_at_10": 10, "hits_at_3": 3, "hits_at_1": 1}
 
 
@@ -244,14 +243,8 @@ class RankMeter:
     def update(self, answer: Values, targets: Nested) -> None:
         scores, tails = answer[LOGITS].float(), _of(targets, TAILS)
         exact = torch.float32 if scores.device.type == "mps" else torch.float64
-        queries, columns = (tails >= 0).nonzero(as_tuple=True)
-        wanted, known = tails[queries, columns], self._known(targets, scores)
-        ranks = torch.cat(
-            [
-                filtered_ranks(scores[some], known[some], right)
-                for some, right in zip(queries.split(AT_ONCE), wanted.split(AT_ONCE), strict=True)
-            ]
-        ).to(exact)
+        known = self._known(targets, scores)
+        ranks = filtered_ranks(scores, known, tails).to(exact)
         hits = [(ranks <= first).to(exact).sum() for first in FIGURES.values()]
         loss = self.task.loss(answer, targets).to(exact).sum()
         sums = torch.stack((ranks.reciprocal().sum(), *hits, loss))
@@ -274,18 +267,23 @@ class RankMeter:
         return known
 
 
-def filtered_ranks(scores: Tensor, known: Tensor, right: Tensor) -> Tensor:
-    """The realistic rank of one entity in each row of scores, among those that are not known, and itself.
+def filtered_ranks(scores: Tensor, known: Tensor, tails: Tensor) -> Tensor:
+    """The realistic ranks of tails (N, P), -1 for none, among the entities that are not known, and themselves.
 
     >>> scores, known = torch.tensor([[0.0, 2.0, 1.0, 1.0]]), torch.tensor([[False, True, True, False]])
-    >>> filtered_ranks(scores, known, torch.tensor([2]))
+    >>> filtered_ranks(scores, known, torch.tensor([[2, -1]]))
     tensor([1.5000])
     """
-    own = scores.gather(1, right.unsqueeze(1))
-    higher = ((scores > own) & ~known).sum(1)
-    alike = ((scores == own) & ~known).sum(1)
-    ranks = 1 + higher + 0.5 * alike
-    return torch.where(own.squeeze(1).isnan(), float(scores.shape[1]), ranks)
+    others, own = scores.masked_fill(known, -torch.inf), scores.gather(1, tails.clamp_min(0))
+    found = []
+    for column, score in zip(tails.unbind(1), own.unbind(1), strict=True):
+        rows = (column >= 0).nonzero().flatten()
+        some, right = (others, score) if len(rows) == len(others) else (others[rows], score[rows])
+        right = right.unsqueeze(1)
+        higher, alike = (each.sum(1, dtype=torch.int32) for each in (some > right, some == right))
+        ranks = 1 + higher + 0.5 * alike
+        found.append(torch.where(right.squeeze(1) > -torch.inf, ranks, float(scores.shape[1])))  # NaN is last, too
+    return torch.cat(found)
 
 
 def bytes_of(entities: int) -> int:

@@ -16,7 +16,8 @@ Rate = Annotated[float, Interval(ge=0, lt=1)]
 class Links(nn.Module):
     """Called with ``head`` and ``relation``, both (N): scores (N, E) of all entities.
 
-    With ``candidates`` (N, C), which are the same in every row, only these are scored: (N, C).
+    With ``candidates`` (N, C), which are the same in every row, only these are scored: (N, C). In evaluation scores are
+    in float32 under autocast, too: in bfloat16 many would be equal, and ranks would be of ties.
     """
 
     def __init__(
@@ -33,6 +34,9 @@ class Links(nn.Module):
             nn.init.uniform_(embedding.weight, -spread, spread)
 
     def forward(self, head: Tensor, relation: Tensor, candidates: Tensor | None = None) -> Tensor:
+        if not self.training and torch.is_autocast_enabled(head.device.type):
+            with torch.autocast(head.device.type, enabled=False):
+                return self(head, relation, candidates)
         tails = self.entities.weight if candidates is None else self.entities(candidates[0])
         query = self.query(self.drop(self.entities(head)), self.drop_relation(self.relations(relation)))
         return self.scores(query, self.drop(tails))
