@@ -55,7 +55,8 @@ class Contents:
     """What was read: a training source, the way to the test source, the task, and facts for the run folder.
 
     Without a task it is classification into ``classes``. A data set with a validation part of its own names it; no
-    training samples are then split off, and ``validation = 0`` leaves it out.
+    training samples are then split off, and ``validation = 0`` leaves it out. Of one that is not ``divisible``, because
+    samples tell of each other, none are split off in any case.
 
     >>> Contents(train, open_test=lambda: test, classes=("cat", "dog"))  # doctest: +SKIP
     """
@@ -66,6 +67,7 @@ class Contents:
     facts: dict[str, object] = field(default_factory=dict)
     task: Task | None = None
     validation: Source | None = None
+    divisible: bool = True
 
     def named(self, classes: tuple[str, ...] | None) -> "Contents":
         """The same with other class names, where some are given."""
@@ -170,11 +172,12 @@ def assembled(found: Contents, *, name: str, validation: int | float, seed: int)
     task = found.task or Classification(found.classes)
     checked(found.train, task, f"{name}, training part")
     shape = sample_shape(found.train)
-    if found.validation is None:
-        train, chosen = split(found.train, validation, seed=seed, strata=task.strata(found.train.targets))
-    else:
+    if found.validation is not None:
         checked(found.validation, task, f"{name}, validation part")
         train, chosen = _whole(found.train), _whole(found.validation) if validation else None
+    else:
+        count = validation if found.divisible else 0
+        train, chosen = split(found.train, count, seed=seed, strata=task.strata(found.train.targets))
     mean, std = channel_statistics(train)
     open_source = found.open_test
 

@@ -61,6 +61,7 @@ def contents_of(train: Triples, validation: Triples, test: Triples, *, negatives
         open_test if test else None,
         task=task,
         validation=_source(second, task, torch.cat((first, second))) if validation else None,
+        divisible=False,  # a triple is asked for in both directions
     )
 
 

@@ -36,7 +36,7 @@ class Links(nn.Module):
     def forward(self, head: Tensor, relation: Tensor, candidates: Tensor | None = None) -> Tensor:
         if not self.training and torch.is_autocast_enabled(head.device.type):
             with torch.autocast(head.device.type, enabled=False):
-                return self(head, relation, candidates)
+                return self.forward(head, relation, candidates)
         tails = self.entities.weight if candidates is None else self.entities(candidates[0])
         query = self.query(self.drop(self.entities(head)), self.drop_relation(self.relations(relation)))
         return self.scores(query, self.drop(tails))
