@@ -56,6 +56,7 @@ def main() -> None:
         "machine": machine(),
         "versions": versions(),
         "note": given.note,
+        "not_measured": [name for name in METHODS if METHODS[name].family != "own" and name not in known],
         "methods": {name: known[name] for name in METHODS if name in known},
     }
     FILE.write_text(json.dumps(content, indent=2) + "\n")

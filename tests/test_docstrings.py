@@ -45,7 +45,6 @@ def public() -> dict[str, object]:
     names = {}
     for package in (understudy, *(getattr(understudy, name) for name in PACKAGES)):
         listed = getattr(package, "__all__", None) or [name for name in vars(package) if not name.startswith("_")]
-        listed += ["distill", "Distilled"] if package is understudy else []  # imported when they are first used
         for name in listed:
             value = getattr(package, name)
             of_this_package = value.__module__.startswith("understudy") if hasattr(value, "__module__") else False

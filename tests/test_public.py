@@ -178,8 +178,12 @@ def test_the_names_of_a_run_folder(make_run, tmp_path):
 
 @pytest.fixture(scope="module")
 def imported():
-    """What ``import understudy`` brings beyond ``import torch``, in an interpreter of its own."""
-    code = "import sys, torch; a = set(sys.modules); import understudy; print(*(set(sys.modules) - a), sep='\\n')"
+    """What the public names bring beyond ``import torch``, in an interpreter of its own; those of runs apart."""
+    code = (
+        "import sys, torch; a = set(sys.modules); import understudy; "
+        f"[getattr(understudy, name) for name in {sorted({*NAMES.split()} - {'distill', 'Distilled'})}]; "
+        "print(*(set(sys.modules) - a), sep='\\n')"
+    )
     root = str(Path(understudy.__file__).parents[1])
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {root!r}); {code}"]
     return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())

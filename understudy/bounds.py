@@ -1,17 +1,22 @@
-"""Bounds of settings, as annotations: recipes are checked by them (with pydantic, which is slow to import).
+"""Bounds of settings, as annotations. Recipes are checked by them with pydantic, which is slow to import.
 
-What is made in Python is checked by the same annotations where it is first used (``check``), a user's own terms
-included: ``temperature: Positive = 4.0`` is all that a term has to say. NaN and infinity are in none of these bounds.
+Objects made in Python are checked by the same annotations at their first use (``check``), a user's own terms included:
+a term only declares ``temperature: Positive = 4.0``. No bound admits NaN or infinity.
 """
 
 import dataclasses
 import functools
 from math import inf
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from annotated_types import Interval as Interval
 
 from understudy.errors import UserError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+    from pydantic import GetCoreSchemaHandler, TypeAdapter
+    from pydantic_core import CoreSchema
 
 Finite = Annotated[float, Interval(gt=-inf, lt=inf)]
 Positive = Annotated[float, Interval(gt=0, lt=inf)]
@@ -22,8 +27,8 @@ ShareBelowOne = Annotated[float, Interval(ge=0, lt=1)]
 Count = Annotated[int, Interval(ge=1)]
 Whole = Annotated[int, Interval(ge=0)]
 
-_OBJECTS = ("model_attributes_type", "dataclass_type")  # what pydantic says where a description is expected
-STRICT = {"extra": "forbid"}  # a description's configuration: it takes no key that it does not know
+_OBJECTS = ("model_attributes_type", "dataclass_type")  # pydantic's error types where a description is expected
+STRICT = {"extra": "forbid"}  # pydantic configuration of a description: unknown keys are refused
 
 # Of a field that was added to a term after its first release: at its default it is no part of a training's key, so that
 # trainings of before stay valid.
@@ -31,19 +36,19 @@ ADDED = {"added": True}
 
 
 class ByName:
-    """Of several descriptions, the one whose ``name`` is given."""
+    """Annotation of a union of descriptions: ``name`` selects the member."""
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+    def __get_pydantic_core_schema__(self, source: object, handler: "GetCoreSchemaHandler") -> "CoreSchema":
         from pydantic import Field
 
         return handler.generate_schema(Annotated[source, Field(discriminator="name")])
 
 
-def check(description: Any, called: str) -> None:
-    """Raise a UserError unless a description keeps within its annotations.
+def check(description: object, called: str) -> None:
+    """Raise a UserError unless the fields of a description fit their annotations.
 
-    About kinds this is stricter than a recipe, whose values are converted: 3.0 is no whole number, 1 no truth value.
-    Of a user's own dataclass (a term, an optimizer) the ``Annotated`` fields are checked; the others are not.
+    Types are checked more strictly than in a recipe, whose values are converted: 3.0 is not an integer, 1 is not a
+    boolean. In a dataclass of the user (a term, an optimizer) only the ``Annotated`` fields are checked.
     """
     if not dataclasses.is_dataclass(description) or isinstance(description, type):
         return
@@ -54,8 +59,8 @@ def check(description: Any, called: str) -> None:
         check(value, f"{called}.{name}")
 
 
-def wrong(hint: Any, value: Any) -> str | None:
-    """Why a value is not what an annotation asks for; None where it is, and where it is an object of somebody's own."""
+def wrong(hint: object, value: object) -> str | None:
+    """Why a value does not fit an annotation; None if it fits, and for objects of foreign types."""
     members = _ours_in(hint)
     if members and isinstance(value, (type, dict)):
         return f"an object belongs here, as {members[0].__name__}() is"
@@ -64,12 +69,12 @@ def wrong(hint: Any, value: Any) -> str | None:
     return _invalid(hint, _frozen(value)) if _is_plain(value) or _is_choice(hint) else None
 
 
-def _invalid(hint: Any, value: Any) -> str | None:
+def _invalid(hint: object, value: object) -> str | None:
     from pydantic import PydanticSchemaGenerationError, ValidationError
 
     try:
         _adapter(hint).validate_python(value, strict=True)
-    except PydanticSchemaGenerationError:  # an annotation of somebody's own, which no recipe could have
+    except PydanticSchemaGenerationError:  # an annotation unknown to pydantic, which no recipe can use
         return None
     except ValidationError as error:
         first = error.errors()[0]
@@ -77,8 +82,8 @@ def _invalid(hint: Any, value: Any) -> str | None:
     return None
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether it could stand in a file, with all that it holds."""
+def _is_plain(value: object) -> bool:
+    """Whether a value and everything in it can be written to a file."""
     if isinstance(value, dict):
         return all(map(_is_plain, value.values()))
     if isinstance(value, (tuple, list)):
@@ -86,52 +91,52 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, (bool, int, float, str, type(None)))
 
 
-def _is_choice(hint: Any) -> bool:
-    """Whether it names the values themselves, one of which it must be."""
+def _is_choice(hint: object) -> bool:
+    """Whether an annotation is a ``Literal`` or an optional one."""
     arguments = get_args(hint)
     return get_origin(hint) is Literal or (bool(arguments) and all(_is_choice(a) or a is type(None) for a in arguments))
 
 
-def _frozen(value: Any) -> Any:
-    """Lists as the tuples that descriptions keep."""
+def _frozen(value: object) -> object:
+    """The value with lists as tuples, the form in which descriptions keep them."""
     return tuple(map(_frozen, value)) if isinstance(value, (tuple, list)) else value
 
 
-def _is_ours(value: Any) -> bool:
+def _is_ours(value: object) -> bool:
     return dataclasses.is_dataclass(value) and type(value).__module__.startswith("understudy.")
 
 
-def _ours_in(hint: Any) -> tuple[type, ...]:
-    """The descriptions of this package that an annotation names, alone or as one of several."""
+def _ours_in(hint: object) -> tuple[type, ...]:
+    """The descriptions of this package in an annotation, alone or in a union."""
     if isinstance(hint, type):
         return (hint,) if dataclasses.is_dataclass(hint) and hint.__module__.startswith("understudy.") else ()
-    return tuple(found for member in get_args(hint) for found in _ours_in(member))
+    return tuple(description for member in get_args(hint) for description in _ours_in(member))
 
 
 @functools.cache
-def _checked(kind: Any) -> dict[str, Any]:
-    """The annotations of a description's fields that are checked: all of this package's, the bounds of others."""
+def _checked(kind: "type[DataclassInstance]") -> dict[str, object]:
+    """The annotations that ``check`` applies: all in this package's classes, only bounds in other classes."""
     if kind.__module__.startswith("understudy."):
         return hints(kind)
     try:
         return {name: hint for name, hint in hints(kind).items() if _is_bounded(hint)}
-    except NameError:  # an annotation that is imported for type checkers alone
+    except NameError:  # an annotation imported under TYPE_CHECKING only
         return {}
 
 
-def _is_bounded(hint: Any) -> bool:
+def _is_bounded(hint: object) -> bool:
     return get_origin(hint) is Annotated or any(map(_is_bounded, get_args(hint)))
 
 
 @functools.cache
-def hints(kind: Any) -> dict[str, Any]:
+def hints(kind: "type[DataclassInstance]") -> dict[str, object]:
     """The annotations of a dataclass's fields, in their order."""
-    found = get_type_hints(kind, include_extras=True)
-    return {field.name: found[field.name] for field in dataclasses.fields(kind)}
+    types = get_type_hints(kind, include_extras=True)
+    return {field.name: types[field.name] for field in dataclasses.fields(kind)}
 
 
 @functools.cache
-def _adapter(hint: Any) -> Any:
+def _adapter(hint: Any) -> "TypeAdapter[object]":
     from pydantic import TypeAdapter
 
     return TypeAdapter(hint)

@@ -10,10 +10,6 @@ from understudy.methods.bss import boundary_kd as boundary_kd
 from understudy.methods.can import can_discriminator as can_discriminator
 from understudy.methods.can import can_student as can_student
 from understudy.methods.can import logits_l1 as logits_l1
-from understudy.methods.can import lsgan_discriminator as lsgan_discriminator
-from understudy.methods.can import lsgan_student as lsgan_student
-from understudy.methods.can import wgan_critic as wgan_critic
-from understudy.methods.can import wgan_student as wgan_student
 from understudy.methods.cat_kd import cat_kd as cat_kd
 from understudy.methods.cc import correlation_congruence as correlation_congruence
 from understudy.methods.cc import correlation_of_differences as correlation_of_differences
@@ -58,6 +54,14 @@ from understudy.methods.rkd import rkd_distance as rkd_distance
 from understudy.methods.rocket import rocket_hint as rocket_hint
 from understudy.methods.several_teachers import ensemble_kd as ensemble_kd
 from understudy.methods.several_teachers import vote_cross_entropy as vote_cross_entropy
+from understudy.methods.shared.games import gan_discriminator as gan_discriminator
+from understudy.methods.shared.games import gan_student as gan_student
+from understudy.methods.shared.games import joint_discriminator as joint_discriminator
+from understudy.methods.shared.games import joint_student as joint_student
+from understudy.methods.shared.games import lsgan_discriminator as lsgan_discriminator
+from understudy.methods.shared.games import lsgan_student as lsgan_student
+from understudy.methods.shared.games import wgan_critic as wgan_critic
+from understudy.methods.shared.games import wgan_student as wgan_student
 from understudy.methods.shared.maps import feature_mse as feature_mse
 from understudy.methods.simkd import simkd as simkd
 from understudy.methods.sp import similarity_preserving as similarity_preserving

@@ -5,7 +5,7 @@ tuples and mappings become dicts where a new value is made.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias, Union
+from typing import TypeAlias, Union
 
 import torch
 from torch import Tensor
@@ -84,7 +84,7 @@ def concatenated(values: Sequence[Nested]) -> Nested:
     return values[0] if len(values) == 1 else together(torch.cat, values)
 
 
-def chosen(value: Nested, places: Any) -> Nested:
+def chosen(value: Nested, places: Tensor | slice) -> Nested:
     """Some samples: by their numbers, a mask or a slice."""
     return each(lambda tensor: tensor[places], value)
 

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, ItemsView, Iterator, Mapping, MutableMapping, ValuesView
 from functools import cache, cached_property
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from understudy.errors import UserError, did_you_mean
 
@@ -39,6 +39,15 @@ def group(name: str) -> dict[str, object]:
         if len(entries) == 1 and not isinstance(thing := _loaded(entries[0]), Exception):
             things[known] = thing
     return things
+
+
+def registered(name: str) -> list[str]:
+    """The names that other packages register in a group; imports nothing.
+
+    >>> registered("understudy.no_such_group")
+    []
+    """
+    return list(_entries(name))
 
 
 class Registry(MutableMapping[str, T], Generic[T]):
@@ -65,7 +74,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
         group: str,
         own: Mapping[str, T] | Callable[[], Mapping[str, T]],
         wrong: Callable[[str, object], str | None] = lambda name, thing: None,
-        order: Callable[[T], Any] | None = None,
+        order: Callable[[T], tuple[str | int, ...]] | None = None,
     ):
         self.kind, self.group = kind, group
         self._given, self._wrong, self._order = own, wrong, order

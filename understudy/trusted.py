@@ -11,12 +11,14 @@ import traceback
 import types
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TypeVar
 
 from understudy.errors import UserError, did_you_mean
 
+T = TypeVar("T")
 
-def call_factory(name: str, trusted: Collection[str], subject: str, use: Callable[[Callable[..., Any]], Any]) -> Any:
+
+def call_factory(name: str, trusted: Collection[str], subject: str, use: Callable[[Callable[..., object]], T]) -> T:
     """``use(factory)`` for the factory of ``MODULE:FACTORY``, while the current directory can be imported from.
 
     Args:
@@ -65,7 +67,7 @@ def current_directory_importable() -> Iterator[None]:
             sys.path.remove(here)
 
 
-def answered(called: str, make: Callable[[], Any]) -> Any:
+def answered(called: str, make: Callable[[], T]) -> T:
     """What ``make`` returns; an exception of the code behind it becomes a ``UserError`` with its file and line."""
     try:
         return make()

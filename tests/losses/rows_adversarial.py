@@ -8,6 +8,10 @@ from tests.losses.table import CLASSES, LOGITS, Row, labels, normal, softmax
 from understudy.losses import (
     can_discriminator,
     can_student,
+    gan_discriminator,
+    gan_student,
+    joint_discriminator,
+    joint_student,
     logits_l1,
     lsgan_discriminator,
     lsgan_student,
@@ -16,6 +20,8 @@ from understudy.losses import (
 )
 
 OUTPUTS = normal(CLASSES + 2)
+DOUBLE = normal(2 * CLASSES)
+TWO = normal(2)
 SCORE = normal()
 COLUMN = normal(1)
 
@@ -45,6 +51,16 @@ def _wgan_critic(s: np.ndarray, t: np.ndarray, g: np.ndarray, weight: float = 10
     return s.reshape(-1) - t.reshape(-1) + weight * (length - 1) ** 2
 
 
+def _gan_source(outputs: np.ndarray, which: int) -> np.ndarray:
+    return np.log(softmax(outputs)[:, which])
+
+
+def _joint_label(outputs: np.ndarray, y: np.ndarray, which: int) -> np.ndarray:
+    chances = softmax(outputs).reshape(len(outputs), 2, -1)[:, which]
+    target = np.eye(CLASSES)[y] if y.ndim == 1 else y
+    return (target * np.log(chances)).sum(1)
+
+
 # A discriminator learns from both answers, and has no teacher.
 discriminator = partial(Row, student=(0, 1), teacher=(), equal=None)
 against_it = partial(Row, teacher=(), equal=None)
@@ -63,6 +79,43 @@ ROWS = [
         partial(can_student, saturating=False),
         (OUTPUTS, labels),
         lambda s, y: 0.5 * (-_source(s, 0) - _label(s, y)),
+    ),
+    discriminator(
+        "joint, discriminator",
+        joint_discriminator,
+        (DOUBLE, DOUBLE, labels),
+        lambda s, t, y: -0.5 * (_joint_label(t, y, 0) + _joint_label(s, y, 1)),
+    ),
+    discriminator(
+        "joint, discriminator, soft labels",
+        joint_discriminator,
+        (DOUBLE, DOUBLE, lambda g: LOGITS(g).softmax(1)),
+        lambda s, t, y: -0.5 * (_joint_label(t, y, 0) + _joint_label(s, y, 1)),
+    ),
+    against_it(
+        "joint, student",
+        joint_student,
+        (DOUBLE, labels),
+        lambda s, y: 0.5 * (_joint_label(s, y, 1) - _joint_label(s, y, 0)),
+    ),
+    against_it(
+        "joint, student, not saturating",
+        partial(joint_student, saturating=False),
+        (DOUBLE, labels),
+        lambda s, y: -0.5 * _joint_label(s, y, 0),
+    ),
+    discriminator(
+        "gan, discriminator",
+        gan_discriminator,
+        (TWO, TWO),
+        lambda s, t: -0.5 * (_gan_source(t, 0) + _gan_source(s, 1)),
+    ),
+    against_it("gan, student", gan_student, (TWO,), lambda s: 0.5 * _gan_source(s, 1)),
+    against_it(
+        "gan, student, not saturating",
+        partial(gan_student, saturating=False),
+        (TWO,),
+        lambda s: -0.5 * _gan_source(s, 0),
     ),
     Row("l1 of logits", logits_l1, (LOGITS, LOGITS), lambda s, t: np.abs(s - t).sum(1), smooth=False),
     Row(

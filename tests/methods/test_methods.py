@@ -88,6 +88,11 @@ def defaults_of(term):
     return {f.name: f.default for f in dataclasses.fields(term) if f.default is not dataclasses.MISSING}
 
 
+def test_every_method_has_a_measured_cost_or_is_listed_without():
+    methods = {name for name, method in METHODS.items() if method.family != "own"}
+    assert methods - set(measured()["methods"]) == set(measured()["not_measured"])
+
+
 @pytest.mark.parametrize("name", sorted(set(METHODS) & set(measured()["methods"])))
 def test_measured_costs_are_those_of_the_stages(data, name):
     teacher, student = networks(alike=False)
@@ -109,6 +114,14 @@ def test_the_objectives_are_those_of_the_papers():
     assert joint.objective == CE() + 100.0 * Hint("a -> b", reduce="mean", regressor="crd")
     (unlabelled,) = find("kd")(CONFIG, label_weight=0)
     assert not isinstance(unlabelled.objective.parts[0].term, CE)
+    (searched,) = find("takd")(CONFIG, weight=0.35, label_weight="rest")
+    assert searched.objective == 0.65 * CE() + 0.35 * KD(4.0)
+
+
+@pytest.mark.parametrize("settings", [{"weight": 1.5, "label_weight": "rest"}, {"label_weight": "half"}])
+def test_a_weight_of_the_labels_that_cannot_be_is_refused(settings):
+    with pytest.raises(UserError, match="label_weight"):
+        find("kd")(CONFIG, **settings)
 
 
 def test_stages_may_have_rates_of_their_own():

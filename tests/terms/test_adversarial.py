@@ -1,5 +1,7 @@
 """What is special about terms with a adversary, a memory, networks that learn along, or adversarial samples."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,6 +12,7 @@ from understudy.config.optimizers import SGD
 from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.methods import find
+from understudy.models.families.wrn import wrn
 from understudy.models.preprocessing import Normalized
 from understudy.taps.defaults import PROPOSALS
 from understudy.terms import BSS, CAN, CE, CRD, DML, CRDBatch, Facts, LogitsL1, Rocket, Term
@@ -180,7 +183,7 @@ def test_discriminators_are_the_papers():
     torch.testing.assert_close(block(a), (a + block.step[1](block.step[0](a))).relu())
 
 
-@pytest.mark.parametrize("game", ["can", "lsgan", "wgan"])
+@pytest.mark.parametrize("game", ["can", "joint", "gan", "lsgan", "wgan"])
 def test_rivals_learn_in_low_precision_and_leave_the_student_alone(game):
     objective = bound(CAN(game))
     inputs, labels, _ = batch()
@@ -190,6 +193,51 @@ def test_rivals_learn_in_low_precision_and_leave_the_student_alone(game):
     assert torch.isfinite(loss)
     assert all(p.grad is not None for p in objective.adversaries.parameters())
     assert all(p.grad is None for p in objective.student.parameters())
+
+
+def test_the_predicted_discriminator_is_one_step_further():
+    objective = bound(CAN(prediction=True))
+    predicted, (inputs, labels, _) = objective.adversaries["can"], batch()
+    reading = objective.read(inputs, labels)
+    before = [p.detach().clone() for p in predicted.parameters()]
+    objective.adversary_loss(reading).backward()
+    torch.optim.SGD(predicted.parameters(), lr=0.1).step()
+    further = copy.deepcopy(predicted.network)
+    with torch.no_grad():
+        for parameter, old in zip(further.parameters(), before, strict=True):
+            parameter.copy_(2 * parameter - old)
+    logits = reading.student.logits.detach()
+    predicted.eval(), further.eval()
+    torch.testing.assert_close(predicted.ahead(logits), further(logits))
+    assert not torch.allclose(predicted.ahead(logits), predicted(logits))
+
+
+def test_a_condition_changes_what_the_discriminator_answers():
+    for condition in ("label", "teacher", "image"):
+        objective = bound(CAN("gan", condition=condition))
+        inputs, labels, _ = batch()
+        reading = objective.read(inputs, labels)
+        (one,) = CAN(condition=condition)._condition(reading)
+        network = objective.adversaries["can"].eval()
+        logits = reading.student.logits.detach()
+        assert not torch.allclose(network(logits, one), network(logits, one.roll(1, 0)))
+
+
+def test_can_asks_for_dropout_in_the_student():
+    assert not CAN().remarks(wrn(10, 1, dropout=0.3))
+    (remark,) = CAN().remarks(wrn(10, 1))
+    assert "no dropout" in remark
+
+
+def test_a_part_of_weight_0_is_left_out():
+    method = find("can")
+    assert [
+        str(method(CONFIG, weight=w, l1_weight=v)[0].objective) for w, v in ((0.0, 1.0), (1.0, 0.0), (0.0, 0.0))
+    ] == [
+        "CE() + LogitsL1()",
+        "CE() + CAN()",
+        "CE()",
+    ]
 
 
 def test_a_memory_is_written_after_the_step_and_only_there():
@@ -361,7 +409,8 @@ def test_samples_are_weighed_so_that_the_batch_mean_is_that_of_the_pushed_ones()
 
 def test_settings_that_cannot_be_are_refused():
     for make in (
-        lambda: CAN("gan"),
+        lambda: CAN("game"),
+        lambda: CAN(condition="labels"),
         lambda: CAN(layers=0),
         lambda: LogitsL1("max"),
         lambda: CRD("fc:input"),

@@ -1,8 +1,9 @@
 """One value of one sample as a record of whole 64-bit words, and back: bit for bit where it is kept exactly."""
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +38,7 @@ class Form(Protocol):
     def comparable(self, values: Tensor) -> Tensor:
         """What of a value outlives the way into a record, up to rounding."""
 
-    def describe(self) -> dict[str, Any]: ...
+    def describe(self) -> dict[str, object]: ...
 
 
 def form_of(values: Tensor, kept: str) -> Form:
@@ -45,10 +46,10 @@ def form_of(values: Tensor, kept: str) -> Form:
     return Top.of(values, kept) if kept.startswith("top-") else Dense.of(values, kept)
 
 
-def read_form(described: dict[str, Any]) -> Form:
-    kind: Any = Top if described["kept"].startswith("top-") else Dense
-    form: Form = kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in described.items()})
-    return form
+def read_form(described: Mapping[str, object]) -> Form:
+    """The form that ``describe`` described."""
+    kind: Callable[..., Form] = Top if str(described["kept"]).startswith("top-") else Dense
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in described.items()})
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Dense:
         given = str(values.dtype).removeprefix("torch.")
         return cls(tuple(values.shape[1:]), order, given, given if kept == "exact" else kept)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return asdict(self)
 
     @property
@@ -90,9 +91,9 @@ class Dense:
 
     def decode(self, words: Tensor) -> Tensor:
         rows = words.view(torch.uint8)[:, : self.bytes].contiguous().view(_dtype(self.kept))
-        found = rows.view(len(words), *(self.shape[d] for d in self.order))
+        values = rows.view(len(words), *(self.shape[d] for d in self.order))
         back = (0, *(self.order.index(d) + 1 for d in range(len(self.order))))
-        return found.permute(back).to(_dtype(self.given))
+        return values.permute(back).to(_dtype(self.given))
 
     def comparable(self, values: Tensor) -> Tensor:
         return values
@@ -145,7 +146,7 @@ class Top:
     def comparable(self, values: Tensor) -> Tensor:
         return values.topk(self.count, 1).values
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return asdict(self)
 
 
@@ -154,6 +155,6 @@ def _words(rows: Tensor) -> Tensor:
 
 
 def _dtype(name: str) -> torch.dtype:
-    found = getattr(torch, name)
-    assert isinstance(found, torch.dtype)
-    return found
+    dtype = getattr(torch, name)
+    assert isinstance(dtype, torch.dtype)
+    return dtype

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -41,13 +40,13 @@ class AnswerFolder:
         fill: False only reads.
     """
 
-    def __init__(self, folder: Path, belongs: Mapping[str, Any], teacher: nn.Module, *, fill: bool = True):
+    def __init__(self, folder: Path, belongs: Mapping[str, object], teacher: nn.Module, *, fill: bool = True):
         self.belongs = {"format": FORMAT, **belongs}
         self.path = _place(folder, self.belongs, teacher)
         self.teacher, self.fill = teacher, fill
         self._look()
 
-    def sibling(self, others: Mapping[str, Any]) -> "AnswerFolder":
+    def sibling(self, others: Mapping[str, object]) -> "AnswerFolder":
         """The folder beside it, whose answers depend on these instead."""
         return AnswerFolder(self.path.parent, self.belongs | dict(others), self.teacher, fill=self.fill)
 
@@ -89,7 +88,7 @@ def has_others(folder: Path) -> bool:
     return next(_others(folder), None) is not None
 
 
-def missed_by_one(folder: Path, belongs: Mapping[str, Any], teacher: nn.Module) -> str | None:
+def missed_by_one(folder: Path, belongs: Mapping[str, object], teacher: nn.Module) -> str | None:
     """Where there is no store for such answers: the one that differs from it in a single thing, and in which."""
     belongs = {"format": FORMAT, **belongs}
     nearest = _nearest(folder, belongs)
@@ -100,42 +99,42 @@ def missed_by_one(folder: Path, belongs: Mapping[str, Any], teacher: nn.Module) 
     return _told(*nearest, belongs) if len(of_themselves) == 1 else None
 
 
-def _place(folder: Path, belongs: Mapping[str, Any], teacher: nn.Module) -> Path:
+def _place(folder: Path, belongs: Mapping[str, object], teacher: nn.Module) -> Path:
     name = fingerprints.brief(f"{key}={value}" for key, value in sorted(belongs.items()))
     return folder / f"{type(inner(teacher)).__name__}-{name}"
 
 
-def _nearest(folder: Path, belongs: Mapping[str, Any]) -> tuple[Path, dict[str, Any]] | None:
+def _nearest(folder: Path, belongs: Mapping[str, object]) -> tuple[Path, dict[str, object]] | None:
     return min(_others(folder), key=lambda other: len(_keys(other[1], belongs)), default=None)
 
 
-def _told(path: Path, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+def _told(path: Path, there: Mapping[str, object], wanted: Mapping[str, object]) -> str:
     return f"{path.name}, which {_differing(there, wanted)}"
 
 
-def _others(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _others(folder: Path) -> Iterator[tuple[Path, dict[str, object]]]:
     for path in sorted(folder.glob(f"*/{DESCRIPTION}")):
         found = _json(path)
         if found is not None:
             yield path.parent, found
 
 
-def _keys(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+def _keys(there: Mapping[str, object], wanted: Mapping[str, object]) -> list[str]:
     return [key for key in {**wanted, **there} if there.get(key) != wanted.get(key)]
 
 
-def _differing(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+def _differing(there: Mapping[str, object], wanted: Mapping[str, object]) -> str:
     found = [f"{WORDS.get(key, key)}{_both(there.get(key), wanted.get(key))}" for key in _keys(there, wanted)]
     return f"differ in {' and in '.join(found)}"
 
 
-def _both(there: Any, wanted: Any) -> str:
+def _both(there: object, wanted: object) -> str:
     """The two values, where they can be read."""
     long = any(isinstance(value, str) and len(value) > 32 for value in (there, wanted))
     return "" if long else f" (there: {there}, here: {wanted})"
 
 
-def _json(path: Path) -> dict[str, Any] | None:
+def _json(path: Path) -> dict[str, object] | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from understudy.data.augmentation import PLAIN, Augmentation, Draw
 from understudy.data.parts import Batch, Data
 from understudy.errors import UserError
 from understudy.models import fingerprints
+from understudy.nested import Nested
 from understudy.objective import Objective
 from understudy.taps import Answer, Tap
 from understudy.teacher.batching import company_matters
@@ -99,7 +99,7 @@ class AnswerSource:
     def draw(self, stage: int, epoch: int) -> Draw:
         return self.options.draw(self.augmentation, self.seed, stage, epoch)
 
-    def answers(self, batch: Batch, inputs: Any) -> tuple[Answer, ...]:
+    def answers(self, batch: Batch, inputs: Nested) -> tuple[Answer, ...]:
         """The teachers' answers to a batch whose inputs are prepared."""
         ids = batch.ids.cpu() if batch.numbers is None else batch.numbers
         view = batch.draw.number if batch.draw else 0
@@ -142,7 +142,7 @@ class AnswerSource:
                     self.filling = False
                     self.note(f"answers are no longer stored in {value.store.path}, the run goes on without: {error}")
 
-    def _compare(self, inputs: Any, live: Sequence[Answer] | None) -> None:
+    def _compare(self, inputs: Nested, live: Sequence[Answer] | None) -> None:
         """Once, on a few samples: does the teacher still say what is stored?"""
         self.compared = True
         for values, answer in zip(
@@ -183,7 +183,7 @@ def _belongings(
     settings: Settings,
     forms: Sequence[str],
     seed: int,
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """What each teacher's answers depend on."""
     shared = {
         "data": fingerprints.of_samples(data.train.source),
@@ -198,7 +198,7 @@ def _belongings(
     ]
 
 
-def _about(stored: StoredAnswers, augmentation: Augmentation, data: Data, seed: int) -> dict[str, Any]:
+def _about(stored: StoredAnswers, augmentation: Augmentation, data: Data, seed: int) -> dict[str, object]:
     """What answers depend on, of the views."""
     return {
         "augmentation": asdict(augmentation),

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any
 
 import torch
 
@@ -36,7 +35,7 @@ class Parts:
     def watch(self, stage_state: StageState) -> None:
         """From here on, every step of ``stage_state`` is split."""
         objective, optimizers = stage_state.objective, [stage_state.optimizer, stage_state.adversaries]
-        owners: list[tuple[Any, dict[str, str]]] = [
+        owners: list[tuple[object, dict[str, str]]] = [
             (objective, {"read": "teacher", "answer": "student", "judge": "losses", "learn": "optimizer"}),
             (stage_state, {"step": "backward", "_step_rivals": "adversaries"}),
             (stage_state.stored, {"answers": "teacher"}),
@@ -48,11 +47,11 @@ class Parts:
             for function, name in functions.items() if owner is not None else ():
                 setattr(owner, function, self._timed(getattr(owner, function), name))
 
-    def _timed(self, called: Callable[..., Any], name: str) -> Callable[..., Any]:
+    def _timed(self, called: Callable[..., object], name: str) -> Callable[..., object]:
         """The same function with its time charged to a part."""
 
         @wraps(called)
-        def timed(*args: Any, **kwargs: Any) -> Any:
+        def timed(*args: object, **kwargs: object) -> object:
             with self.part(name):
                 return called(*args, **kwargs)
 

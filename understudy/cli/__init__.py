@@ -92,7 +92,6 @@ app = typer.Typer(
     name="understudy",
     cls=LazyGroup,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 

@@ -5,13 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from understudy.plans import TrainingCache
-from understudy.plans.cache import ENVIRONMENT
+if TYPE_CHECKING:
+    from understudy.plans import TrainingCache
 
+CACHE_VARIABLE = "UNDERSTUDY_CACHE"  # of the environment
 RecipeArgument = Annotated[Path, typer.Argument(help="A recipe in TOML.", show_default=False)]
 OutOption = Annotated[Path, typer.Option("--out", help="The run folder. What was stopped goes on there.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -59,12 +60,14 @@ class TrainOptions(ReadOptions):
     cache: Annotated[
         Path | None,
         typer.Option(
-            envvar=ENVIRONMENT, help="Finished trainings are taken from here, and put here.", show_default=False
+            envvar=CACHE_VARIABLE, help="Finished trainings are taken from here, and put here.", show_default=False
         ),
     ] = None
 
     @property
-    def opened_cache(self) -> TrainingCache | None:
+    def opened_cache(self) -> "TrainingCache | None":
+        from understudy.plans import TrainingCache
+
         return TrainingCache(self.cache.expanduser()) if self.cache else None
 
 

@@ -4,14 +4,14 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from understudy.training.preflight import Finding
-from understudy.training.records import File
+if TYPE_CHECKING:
+    from understudy.training.preflight import Finding
 
 out = Console()
 err = Console(stderr=True)
@@ -37,12 +37,13 @@ def confirmed(student: Path, trust: Sequence[str] | None) -> list[str]:
 
 def print_json(content: Any) -> None:
     """A record as its file holds it, or any other plain values."""
-    typer.echo(
-        content.text() if isinstance(content, File) else json.dumps(content, indent=2), nl=not isinstance(content, File)
-    )
+    if isinstance(content, (list, dict)):
+        typer.echo(json.dumps(content, indent=2))
+    else:
+        typer.echo(content.text(), nl=False)
 
 
-def print_findings(findings: Sequence[Finding], console: Console) -> None:
+def print_findings(findings: "Sequence[Finding]", console: Console) -> None:
     for finding in findings:
         # In one go: a live display that redraws itself in between would wipe out what came before it.
         told = f"{_MARKS[finding.level]} {escape(finding.subject)}: {escape(finding.text)}"

@@ -4,30 +4,24 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import tomli_w
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from understudy import recipe as recipes
-from understudy.answers import StoredAnswers
-from understudy.bench.choose import CHOOSABLE, Choice, choose
-from understudy.bench.steps import StepCost, step_cost
 from understudy.cli._live import Live
 from understudy.cli._options import ReadOptions, RecipeArgument, with_options
-from understudy.cli._run import one_by_one
 from understudy.cli._shared import err, out, print_json
-from understudy.config.settings import Settings
 from understudy.errors import UserError, did_you_mean
-from understudy.measure.machine import command, machine, versions
-from understudy.plans.training import Casts
-from understudy.recipe import Recipe
-from understudy.recipe.overrides import without_nones
-from understudy.recipe.read import load, text_of
-from understudy.runs import Run
-from understudy.runs.rehearsal import Rehearsals
+
+if TYPE_CHECKING:
+    from understudy.answers import StoredAnswers
+    from understudy.bench.choose import Choice
+    from understudy.bench.steps import StepCost
+    from understudy.config.settings import Settings
+    from understudy.recipe import Recipe
+    from understudy.runs import Run
 
 
 @with_options
@@ -48,6 +42,13 @@ def bench(
 
     Example: understudy bench recipes/fitnets_mnist.toml --method kd --set train.batch=64
     """
+    from understudy import recipe as recipes
+    from understudy.bench.choose import choose
+    from understudy.cli._run import one_by_one
+    from understudy.plans.training import Casts
+    from understudy.runs import Run
+    from understudy.runs.rehearsal import Rehearsals
+
     if write and not choosing:
         raise UserError("--write adds the settings of --choose to the recipe: give both")
     with tempfile.TemporaryDirectory() as nowhere, Live(err) as live:
@@ -73,8 +74,11 @@ def bench(
             _show(name, cost, out)
 
 
-def _left_open(path: Path, options: ReadOptions, write: bool) -> tuple[Recipe, list[str]]:
+def _left_open(path: Path, options: ReadOptions, write: bool) -> "tuple[Recipe, list[str]]":
     """The recipe in plain settings where it names none, and the settings that it names."""
+    from understudy import recipe as recipes
+    from understudy.recipe.read import load, text_of
+
     raw, _ = load(text_of(path), str(path), options.changes or [])
     table = raw.get("settings", {})
     if write and "settings" in load(text_of(path), str(path), [])[0]:
@@ -83,7 +87,7 @@ def _left_open(path: Path, options: ReadOptions, write: bool) -> tuple[Recipe, l
     return recipes.read(path, options.changes or [], settings="plain"), named
 
 
-def _of(recipe: Recipe, method: str | None) -> Recipe:
+def _of(recipe: "Recipe", method: str | None) -> "Recipe":
     """The recipe, or one with this method alone."""
     if method is None:
         return recipe
@@ -92,17 +96,21 @@ def _of(recipe: Recipe, method: str | None) -> Recipe:
     return recipe.model_copy(update={"methods": {method: recipe.methods[method]}})
 
 
-def _costs(run: Run, name: str, stored: StoredAnswers | None, seconds: float) -> Iterator[StepCost]:
+def _costs(run: "Run", name: str, stored: "StoredAnswers | None", seconds: float) -> "Iterator[StepCost]":
     """Of each stage of a method, each in a training of its own. What the weights are makes no difference."""
+    from understudy.bench.steps import step_cost
+
     for number in range(len(run.rehearsals().student(name).stages)):
         yield step_cost(run.rehearsals().student(name, stored), number, seconds=seconds)
 
 
-def _circumstances(settings: Settings) -> dict[str, Any]:
+def _circumstances(settings: "Settings") -> dict[str, Any]:
+    from understudy.measure.machine import command, machine, versions
+
     return {"command": command(), "machine": machine(), "versions": versions(), "settings": asdict(settings)}
 
 
-def _tell(choice: Choice, path: Path | None, *, json: bool) -> None:
+def _tell(choice: "Choice", path: Path | None, *, json: bool) -> None:
     """What was compared, on standard error, and the table of settings, to be put into a recipe."""
     if json:
         compared = [asdict(candidate) for candidate in choice.candidates]
@@ -118,7 +126,13 @@ def _tell(choice: Choice, path: Path | None, *, json: bool) -> None:
         typer.echo(table, nl=False)
 
 
-def _table(choice: Choice) -> str:
+def _table(choice: "Choice") -> str:
+    import tomli_w
+
+    from understudy.bench.choose import CHOOSABLE
+    from understudy.measure.machine import machine, versions
+    from understudy.recipe.overrides import without_nones
+
     kept = {name: value for name, value in asdict(choice.settings).items() if name in (*CHOOSABLE, "device")}
     if kept["device"] == "auto":
         del kept["device"]
@@ -127,7 +141,7 @@ def _table(choice: Choice) -> str:
     return f"{comment}\n{tomli_w.dumps({'settings': without_nones(kept)})}"
 
 
-def _show(method: str, cost: StepCost, console: Console) -> None:
+def _show(method: str, cost: "StepCost", console: Console) -> None:
     table = Table(title=f"{method}, stage {cost.stage!r}: {cost.objective}", title_justify="left")
     table.add_column("one step", no_wrap=True)
     table.add_column("ms", justify="right")
@@ -140,7 +154,7 @@ def _show(method: str, cost: StepCost, console: Console) -> None:
         console.print(line, markup=False, highlight=False)
 
 
-def _sentences(cost: StepCost) -> Iterator[str]:
+def _sentences(cost: "StepCost") -> Iterator[str]:
     for name, ratio in cost.of_floor.items():
         yield f"step: {ratio:.2f} of floor {name} ({cost.step_ms:.2f} ms against {cost.floors_ms[name]:.2f} ms)"
     yield (

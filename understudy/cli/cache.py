@@ -2,21 +2,22 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
-from understudy.cli._options import JsonOption
+from understudy.cli._options import CACHE_VARIABLE, JsonOption
 from understudy.cli._shared import out, print_json
 from understudy.errors import UserError
-from understudy.plans import TrainingCache
-from understudy.plans.cache import ENVIRONMENT, Entry
-from understudy.report.format import plural
+
+if TYPE_CHECKING:
+    from understudy.plans import TrainingCache
+    from understudy.plans.cache import Entry
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 StoreOption = Annotated[
-    Path | None, typer.Option("--cache", envvar=ENVIRONMENT, help="The cache's folder.", show_default=False)
+    Path | None, typer.Option("--cache", envvar=CACHE_VARIABLE, help="The cache's folder.", show_default=False)
 ]
 DAY = 86_400
 
@@ -58,6 +59,8 @@ def check(path: StoreOption = None, json: JsonOption = False) -> None:
 
     Example: understudy cache check --cache runs/cache
     """
+    from understudy.report.format import plural
+
     opened = _opened(path)
     damaged, strays, entries = opened.check(), opened.strays(), len(list(opened.entries()))
     if json:
@@ -95,15 +98,17 @@ def prune(
     out.print(f"{len(removed)} removed" if not dry_run else f"{len(removed)} to remove", highlight=False)
 
 
-def _opened(path: Path | None) -> TrainingCache:
+def _opened(path: Path | None) -> "TrainingCache":
+    from understudy.plans import TrainingCache
+
     if path is None:
-        raise UserError(f"name the cache, by --cache or by the environment's {ENVIRONMENT}")
+        raise UserError(f"name the cache, by --cache or by the environment's {CACHE_VARIABLE}")
     if not path.expanduser().is_dir():
         raise UserError(f"there is no cache {path}: a run with --cache makes it")
     return TrainingCache(path.expanduser())
 
 
-def _told(entry: Entry) -> dict[str, Any]:
+def _told(entry: "Entry") -> dict[str, Any]:
     record = entry.record or {}
     node, stages = record.get("node", {}), record.get("stages") or [{}]
     return {

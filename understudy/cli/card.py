@@ -6,8 +6,6 @@ from typing import Annotated
 import typer
 
 from understudy.cli._shared import out
-from understudy.shipping import card as cards
-from understudy.shipping import hub
 
 
 def card(
@@ -24,6 +22,9 @@ def card(
 
     Example: understudy card runs/mine
     """
+    from understudy.shipping import card as cards
+    from understudy.shipping import hub
+
     path = student / cards.CARD
     if push is None or not path.exists():
         path = cards.write_card(student)

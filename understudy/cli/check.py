@@ -5,13 +5,9 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from understudy import recipe as recipes
 from understudy.cli._live import Live
 from understudy.cli._options import ReadOptions, RecipeArgument, RunOptions, with_options
-from understudy.cli._run import prepared
 from understudy.cli._shared import err, out, print_findings, print_json
-from understudy.runs import Run
-from understudy.training import preflight
 
 
 @with_options
@@ -24,6 +20,11 @@ def check(
 
     Example: understudy check recipes/fitnets_mnist.toml --set data.root=/data
     """
+    from understudy import recipe as recipes
+    from understudy.cli._run import prepared
+    from understudy.runs import Run
+    from understudy.training import preflight
+
     with tempfile.TemporaryDirectory() as nowhere, Live(err) as live:
         read = recipes.read(recipe, options.changes or [], settings=options.settings)
         make = partial(Run, out=Path(nowhere), callback=live)

@@ -2,22 +2,20 @@
 
 import webbrowser
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from understudy import recipe as recipes
+import understudy
 from understudy.cli._live import Live
 from understudy.cli._options import JsonOption
 from understudy.cli._shared import err, out, print_json
-from understudy.recipe import Recipe
-from understudy.recipe.build import PACKAGE
-from understudy.report import write_report
-from understudy.report.text import show
-from understudy.runs import Run
 from understudy.training.interrupt import listening
 
-RECIPES = PACKAGE / "demo"
+if TYPE_CHECKING:
+    from understudy.recipe import Recipe
+
+RECIPES = Path(understudy.__file__).parent / "demo"
 
 
 def demo(
@@ -33,6 +31,11 @@ def demo(
 
     Example: understudy demo --seeds 3
     """
+    from understudy import recipe as recipes
+    from understudy.report import write_report
+    from understudy.report.text import show
+    from understudy.runs import Run
+
     recipe = _recipe(seeds, train_teacher)
     _introduce(recipe)
     with listening() as stop, Live(err) as live:
@@ -52,12 +55,14 @@ def demo(
         webbrowser.open(page.resolve().as_uri())
 
 
-def _recipe(seeds: int, train_teacher: bool) -> Recipe:
+def _recipe(seeds: int, train_teacher: bool) -> "Recipe":
+    from understudy import recipe as recipes
+
     name = "demo_with_teacher.toml" if train_teacher else "demo.toml"
     return recipes.read(RECIPES / name, [f"seeds={list(range(seeds))}"])
 
 
-def _introduce(recipe: Recipe) -> None:
+def _introduce(recipe: "Recipe") -> None:
     assert recipe.teacher is not None
     ways, seeds = len(recipe.methods), len(recipe.seeds)
     teacher = "is trained first" if recipe.teacher.train else "has seen 55,000 of them"

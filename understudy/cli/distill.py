@@ -3,33 +3,24 @@
 import tomllib
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import tomli_w
 import typer
 
-from understudy import recipe as recipes
+import understudy
 from understudy.cli._live import Live
 from understudy.cli._options import OutOption, RunOptions, with_options
-from understudy.cli._run import prepared, show_plan
 from understudy.cli._shared import err, out, print_findings, print_json
-from understudy.config.settings import Settings
 from understudy.errors import UserError, did_you_mean
-from understudy.measure.latency import need_onnx_runtime
-from understudy.methods import METHODS
-from understudy.recipe import Recipe
-from understudy.recipe.build import PACKAGE
-from understudy.recipe.resolve import HowSettings
-from understudy.report import write_report
-from understudy.report.text import show
-from understudy.runs import Run
-from understudy.runs.folder import RunFolder
-from understudy.training import preflight
 from understudy.training.callbacks import Callbacks
 from understudy.training.interrupt import listening
-from understudy.training.tensorboard import EVENTS, TensorBoard
 
-DEMO = PACKAGE / "demo" / "demo.toml"
+if TYPE_CHECKING:
+    from understudy.config.settings import Settings
+    from understudy.recipe import Recipe
+    from understudy.recipe.resolve import HowSettings
+
+DEMO = Path(understudy.__file__).parent / "demo" / "demo.toml"
 # Between the demo's two networks, for methods that need one: the student at twice its width.
 ASSISTANT = {
     "network": "resnet-blocks",
@@ -60,6 +51,16 @@ def distill(
 
     Example: understudy distill recipes/fitnets_mnist.toml --out runs/mnist --set train.epochs=10
     """
+    from understudy import recipe as recipes
+    from understudy.cli._run import prepared, show_plan
+    from understudy.measure.latency import need_onnx_runtime
+    from understudy.report import write_report
+    from understudy.report.text import show
+    from understudy.runs import Run
+    from understudy.runs.folder import RunFolder
+    from understudy.training import preflight
+    from understudy.training.tensorboard import EVENTS, TensorBoard
+
     begun = RunFolder(folder).settings()
     read = _read(recipe, method, options.changes or [], options.settings, begun)
     if onnx:
@@ -99,9 +100,14 @@ def distill(
 
 
 def _read(
-    path: Path | None, method: str | None, changes: list[str], settings: HowSettings, begun: Settings | None
-) -> Recipe:
+    path: Path | None, method: str | None, changes: list[str], settings: "HowSettings", begun: "Settings | None"
+) -> "Recipe":
     """The recipe, or the demo's; with one method instead of all of its own where one is named."""
+    import tomli_w
+
+    from understudy import recipe as recipes
+    from understudy.methods import METHODS
+
     if path is None and method is None:
         raise UserError("name a recipe, or a method to try on the demo's images, as in --method kd")
     chosen = path or DEMO

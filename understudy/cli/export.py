@@ -1,28 +1,29 @@
 """``understudy export``: a student for another runtime, proved."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
-from torch import nn
 
-from understudy import data as datasets
 from understudy.cli._options import JsonOption, StudentTrustOption
 from understudy.cli._shared import confirmed, err, out, print_json
-from understudy.data import Data
 from understudy.errors import UserError
-from understudy.export import FORMATS, Exported
-from understudy.export import export as exported
-from understudy.models import build
-from understudy.models import student as product
-from understudy.report.format import memory, milliseconds, percent
-from understudy.shipping.card import write_card
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from understudy.data import Data
+    from understudy.export import Exported
+
+FORMATS = ("onnx", "torch", "int8", "executorch")
 
 
 def export(
     student: Annotated[Path, typer.Argument(help="A run folder, or a student's own.", show_default=False)],
-    to: Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.", show_default=False)],
+    to: Annotated[
+        str, typer.Option(help=f"One of {', '.join(FORMATS)}.", show_default=False, autocompletion=lambda: FORMATS)
+    ],
     place: Annotated[
         Path | None,
         typer.Option("--out", help="A file, or a folder for it; by default beside the student.", show_default=False),
@@ -46,6 +47,9 @@ def export(
 
     Example: understudy export runs/mine --to int8
     """
+    from understudy.export import export as exported
+    from understudy.shipping.card import write_card
+
     trusted = confirmed(student, trust)
     given = _data(student, data, root)
     beside = _teacher(student, teacher, trusted) if teacher is not None else None
@@ -64,7 +68,10 @@ def export(
         err.print(note, style="yellow", markup=False, highlight=False)
 
 
-def _data(student: Path, name: str | None, root: Path | None) -> Data | None:
+def _data(student: Path, name: str | None, root: Path | None) -> "Data | None":
+    from understudy import data as datasets
+    from understudy.models import student as product
+
     if name is None:
         if root is not None:
             raise UserError("--root says where --data lies: name the data set, too")
@@ -75,8 +82,11 @@ def _data(student: Path, name: str | None, root: Path | None) -> Data | None:
     return datasets.load(name, root, size=size, channels=channels)
 
 
-def _teacher(student: Path, name: str, trusted: list[str]) -> nn.Module:
+def _teacher(student: Path, name: str, trusted: list[str]) -> "nn.Module":
     """With fresh weights, which take as long as any."""
+    from understudy.models import build
+    from understudy.models import student as product
+
     described = product.read(student)
     shape = described.input.shape
     return build(name, classes=len(described.classes), channels=shape[0], size=shape[-1], trusted=trusted)
@@ -93,7 +103,9 @@ def _tolerance(words: list[str]) -> dict[str, float]:
     return found
 
 
-def _show(found: Exported) -> None:
+def _show(found: "Exported") -> None:
+    from understudy.report.format import memory, milliseconds, percent
+
     proof, compared = found.proof, found.proof.compared
     table = Table()
     for heading in ("", compared.figure.title, "size", "latency", "128 images"):

@@ -2,23 +2,17 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.progress import Progress
 
-from understudy import recipe as recipes
 from understudy.cli._options import JsonOption, TrustOption
 from understudy.cli._shared import err, out, print_json
 from understudy.errors import UserError
-from understudy.recipe import Recipe
-from understudy.report import write_report
-from understudy.report.reading import read_result
-from understudy.report.render import say, show
-from understudy.report.tables import sharpness
-from understudy.runs import Run
-from understudy.runs.folder import RECIPE
-from understudy.runs.landscape import survey
+
+if TYPE_CHECKING:
+    from understudy.recipe import Recipe
 
 
 def landscape(
@@ -34,6 +28,13 @@ def landscape(
 
     Example: understudy landscape runs/mnist --grid 15 --samples 500
     """
+    from understudy.report import write_report
+    from understudy.report.reading import read_result
+    from understudy.report.render import say, show
+    from understudy.report.tables import sharpness
+    from understudy.runs import Run
+    from understudy.runs.landscape import survey
+
     read_result(run)
     made = Run(_recipe(run), run, trusted=trust or [])
     with made.folder.locked(), Progress(console=err, transient=True, disable=not err.is_terminal) as bars:
@@ -56,7 +57,10 @@ def landscape(
     say(out, f"report: {page}")
 
 
-def _recipe(run: Path) -> Recipe:
+def _recipe(run: Path) -> "Recipe":
+    from understudy import recipe as recipes
+    from understudy.runs.folder import RECIPE
+
     path = run / RECIPE
     raw = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if "methods" not in raw:

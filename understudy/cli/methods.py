@@ -2,28 +2,31 @@
 
 import inspect
 import json
-from typing import Annotated, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
-from understudy import methods as registry
-from understudy import tasks
+from understudy.cli._completion import method_names
 from understudy.cli._options import JsonOption
 from understudy.cli._shared import err, out, print_json
-from understudy.config.train import TrainConfig
 from understudy.methods.costs import cost, measured
-from understudy.taps.defaults import PLACEHOLDERS
+from understudy.methods.listing import Listed, added, listed
 
-_OWN = ("terms", "stages")  # of the user's own terms
+if TYPE_CHECKING:
+    from understudy.methods import Method
+
 _PER = {"row": "row by row of class scores", "sample": "sample by sample", "batch": "across the batch"}
 
 
 def methods(
-    name: Annotated[str | None, typer.Argument(help="One method, in full.", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="One method, in full.", show_default=False, autocompletion=method_names)
+    ] = None,
     task: Annotated[
         str | None,
-        typer.Option("--task", help="Only those that fit this task, such as segmentation.", show_default=False),
+        typer.Option("--task", help="Only those that fit this task, such as links.", show_default=False),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -31,19 +34,32 @@ def methods(
 
     Example: understudy methods fitnets
     """
+    if name is None and task is None and not as_json and not added():
+        _show_all(listed())
+        return
+    from understudy.methods import METHODS  # late: it imports PyTorch, and so does a method of another package
+
     if name is None:
-        fitting = registry.METHODS if task is None else [*registry.fitting(tasks.find(task)()), *_OWN]
-        listed = [_facts(method) for method in registry.METHODS.values() if method.name in fitting]
-        print_json(listed) if as_json else _show_all(listed)
-        for problem in registry.METHODS.problems():
+        methods = _fitting(task) if task else list(METHODS.values())
+        print_json([_facts(method) for method in methods]) if as_json else _show_all(methods)
+        for problem in METHODS.problems():
             err.print(f"warning: {problem}", style="yellow", markup=False, highlight=False)
         return
-    method = registry.find(name)
+    method = METHODS.find(name)
     facts = _facts(method) | {"description": method.description, "settings": _settings(method)}
     print_json(facts) if as_json else _show_one(method, facts)
 
 
-def _facts(method: registry.Method) -> dict[str, Any]:
+def _fitting(task: str) -> "list[Method]":
+    """The methods that fit a task, and those whose terms the user writes."""
+    from understudy import tasks
+    from understudy.methods import METHODS, fitting
+
+    names = fitting(tasks.find(task)())
+    return [method for method in METHODS.values() if method.name in names or method.family == "own"]
+
+
+def _facts(method: "Method") -> dict[str, Any]:
     return {
         "name": method.name,
         "family": method.family,
@@ -56,8 +72,11 @@ def _facts(method: registry.Method) -> dict[str, Any]:
     }
 
 
-def _reads(method: registry.Method) -> list[str]:
+def _reads(method: "Method") -> list[str]:
     """What its terms look at beside the student's own answers and the labels, over all of its stages."""
+    from understudy.config.train import TrainConfig
+    from understudy.taps.defaults import PLACEHOLDERS
+
     if method.family == "own":
         return []
     given = {key: PLACEHOLDERS[key] for key in method.needed}
@@ -71,19 +90,19 @@ def _reads(method: registry.Method) -> list[str]:
     return [name for name, there in found.items() if there]
 
 
-def _settings(method: registry.Method) -> dict[str, Any]:
+def _settings(method: "Method") -> dict[str, Any]:
     empty = inspect.Parameter.empty
     return {name: None if p.default is empty else p.default for name, p in method.settings.items()}
 
 
-def _show_all(listed: list[dict[str, Any]]) -> None:
+def _show_all(methods: "Iterable[Listed | Method]") -> None:
     table = Table()
     for heading in ("name", "family", "year", "cost", "what it does"):
         table.add_column(heading, no_wrap=heading == "name", justify="right" if heading == "cost" else "left")
-    for facts in listed:
-        times = f"{facts['cost']['config']:.1f}x" if facts["cost"] else ""
-        summary = facts["summary"].replace("``", "")
-        table.add_row(facts["name"], facts["family"], str(facts["year"]), times, summary)
+    for method in methods:
+        known = cost(method.name)
+        times = f"{known['config']:.1f}x" if known else ""
+        table.add_row(method.name, method.family, str(method.year), times, method.summary.replace("``", ""))
     out.print(table)
     out.print(f"cost: {_measured_on()}", style="dim", markup=False, highlight=False)
 
@@ -95,7 +114,7 @@ def _measured_on() -> str:
     return f"time of the training as a multiple of the student's alone ({known['pair']}; {known['date']}{note})"
 
 
-def _show_one(method: registry.Method, facts: dict[str, Any]) -> None:
+def _show_one(method: "Method", facts: dict[str, Any]) -> None:
     out.print(f"{method.name} ({method.paper}, {method.year})", style="bold", markup=False)
     out.print(facts["description"], markup=False, highlight=False)
     if facts["reads"]:

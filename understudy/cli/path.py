@@ -2,24 +2,16 @@
 
 from enum import StrEnum
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from understudy import recipe as recipes
-from understudy.cli._graph import GraphLive
 from understudy.cli._options import OutOption, RecipeArgument, RunOptions, with_options
-from understudy.cli._run import prepared, show_plan
 from understudy.cli._shared import err, out, print_findings, print_json
-from understudy.paths import Budget
-from understudy.report import write_report
-from understudy.report.format import plural
-from understudy.report.render import say
-from understudy.report.text import show
-from understudy.runs.folder import RunFolder
-from understudy.runs.path import PathRun
-from understudy.training import preflight
 from understudy.training.interrupt import listening
+
+if TYPE_CHECKING:
+    from understudy.runs.path import PathRun
 
 
 class StrategyName(StrEnum):
@@ -52,6 +44,17 @@ def path(
 
     Example: understudy path recipes/path_cifar10.toml --out runs/path --strategy best-first --workers 2
     """
+    from understudy import recipe as recipes
+    from understudy.cli._graph import GraphLive
+    from understudy.cli._run import prepared, show_plan
+    from understudy.paths import Budget
+    from understudy.report import write_report
+    from understudy.report.render import say
+    from understudy.report.text import show
+    from understudy.runs.folder import RunFolder
+    from understudy.runs.path import PathRun
+    from understudy.training import preflight
+
     asked = (
         [f"path.strategy={strategy}"] if strategy else ["path.strategy=limited"] if max_assistants is not None else []
     )
@@ -92,8 +95,10 @@ def path(
     )
 
 
-def _counted(run: PathRun) -> str:
+def _counted(run: "PathRun") -> str:
     """How many trainings the search took, and how many of them were there already."""
+    from understudy.report.format import plural
+
     assert run.search is not None
     origins = list(run.search.origins.values())
     trained = origins.count("trained")

@@ -1,14 +1,15 @@
 """``understudy predict``: what a student answers to images or texts."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from understudy.cli._options import JsonOption, StudentTrustOption
 from understudy.cli._shared import confirmed, out, print_json
-from understudy.shipping.predict import Prediction
-from understudy.shipping.predict import predict as predicted
+
+if TYPE_CHECKING:
+    from understudy.shipping.predict import Prediction
 
 
 def predict(
@@ -23,6 +24,8 @@ def predict(
 
     Example: understudy predict runs/mine photos/cat.jpg --top 1
     """
+    from understudy.shipping.predict import predict as predicted
+
     found = predicted(student, images, top=top, batch=batch, trust=confirmed(student, trust))
     if json:
         print_json([_plain(prediction) for prediction in found])
@@ -35,9 +38,9 @@ def predict(
         raise typer.Exit(2)
 
 
-def _tell(prediction: Prediction) -> None:
+def _tell(prediction: "Prediction") -> None:
     out.print(f"{prediction.image}: {prediction.text}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _plain(prediction: Prediction) -> dict[str, Any]:
+def _plain(prediction: "Prediction") -> dict[str, Any]:
     return {"image": prediction.image, **(prediction.record or {"classes": []}), "problem": prediction.problem}

@@ -2,19 +2,16 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from understudy.cli._bounds import budget, value
 from understudy.cli._options import JsonOption
 from understudy.cli._shared import err, out, print_json
-from understudy.measure import Budget, Choice
-from understudy.report import COMPARISON, write_comparison, write_report
-from understudy.report.reading import finished_of, read_result
-from understudy.report.render import say
-from understudy.report.students import Student, Students
-from understudy.report.text import as_latex, as_markdown
+
+if TYPE_CHECKING:
+    from understudy.measure import Choice
+    from understudy.report.students import Student, Students
 
 Order = Literal["value", "latency", "size", "multiplications", "test"]
 
@@ -49,6 +46,13 @@ def report(
 
     Example: understudy report runs/* --max-latency 3ms --max-size 2MB --sort latency
     """
+    from understudy.cli._bounds import budget, value
+    from understudy.measure import Budget
+    from understudy.report import COMPARISON, write_comparison, write_report
+    from understudy.report.reading import finished_of, read_result
+    from understudy.report.render import say
+    from understudy.report.text import as_latex, as_markdown
+
     bounds = budget(max_latency, max_size)
     # What an earlier call left beside the runs is caught by runs/*, too.
     runs = [run for run in runs if not (run.name == COMPARISON and run.is_file())] or runs
@@ -77,10 +81,12 @@ def report(
 
 
 def _left_out(reason: str) -> None:
+    from understudy.report.render import say
+
     say(err, f"left out: {reason}", "yellow")
 
 
-def _plain(page: Path, students: Students, choice: Choice, order: str) -> dict[str, Any]:
+def _plain(page: Path, students: "Students", choice: "Choice", order: str) -> dict[str, Any]:
     return {
         "chosen": choice.chosen.name if choice.chosen else None,
         "reason": choice.reason,
@@ -91,7 +97,7 @@ def _plain(page: Path, students: Students, choice: Choice, order: str) -> dict[s
     }
 
 
-def _row(students: Students, student: Student) -> dict[str, Any]:
+def _row(students: "Students", student: "Student") -> dict[str, Any]:
     return {
         "name": student.name,
         "run": str(student.run),

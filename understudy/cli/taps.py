@@ -1,17 +1,19 @@
 """``understudy taps``: the places of a network where its values can be read, and pairs for hints."""
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 import typer
 from rich.table import Table
 
 from understudy.cli._options import JsonOption, TrustOption
 from understudy.cli._shared import out, print_json
 from understudy.errors import UserError
-from understudy.models import build
-from understudy.taps.tracing import Proposal, Traced, propose, stages, trace
+
+if TYPE_CHECKING:
+    import torch
+
+    from understudy.taps.tracing import Proposal, Traced
 
 
 def taps(
@@ -27,6 +29,10 @@ def taps(
 
     Example: understudy taps resnet56 --student resnet20
     """
+    import torch
+
+    from understudy.taps.tracing import propose, stages
+
     example = torch.zeros(2, *_shape(shape))
     traced = _traced(model, example, classes, trust or [])
     listed = traced if every else stages(traced)
@@ -41,7 +47,10 @@ def taps(
         out.print("the last tap of every resolution; --all lists every module", style="dim")
 
 
-def _traced(name: str, example: torch.Tensor, classes: int, trust: list[str]) -> list[Traced]:
+def _traced(name: str, example: "torch.Tensor", classes: int, trust: list[str]) -> "list[Traced]":
+    from understudy.models import build
+    from understudy.taps.tracing import trace
+
     network = build(name, classes=classes, channels=example.shape[1], size=example.shape[-1], trusted=trust)
     try:
         return trace(network, example)
@@ -60,7 +69,7 @@ def _shape(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _table(name: str, traced: list[Traced]) -> Table:
+def _table(name: str, traced: "list[Traced]") -> Table:
     table = Table(title=f"taps of {name}", title_justify="left")
     for heading in ("tap", "module", "shape", "depth", ""):
         table.add_column(heading)
@@ -70,7 +79,7 @@ def _table(name: str, traced: list[Traced]) -> Table:
     return table
 
 
-def _pairs(proposals: list[Proposal]) -> Table:
+def _pairs(proposals: "list[Proposal]") -> Table:
     table = Table(title="pairs for hints, the best first", title_justify="left")
     for heading in ("pair", "why", "regressor"):
         table.add_column(heading)
@@ -79,5 +88,5 @@ def _pairs(proposals: list[Proposal]) -> Table:
     return table
 
 
-def _plain(proposal: Proposal) -> dict[str, Any]:
+def _plain(proposal: "Proposal") -> dict[str, Any]:
     return {"pair": str(proposal.pair), "reason": proposal.reason, "regressor": proposal.regressor}

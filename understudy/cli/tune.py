@@ -1,23 +1,16 @@
 """``understudy tune``: search a method's settings on the validation part."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from understudy import recipe as recipes
 from understudy.cli._options import OutOption, RecipeArgument, TrainOptions, with_options
-from understudy.cli._run import one_by_one
 from understudy.cli._shared import err, out, print_findings, print_json
-from understudy.cli._trials import LiveTrials
-from understudy.plans.training import Casts
-from understudy.report import write_report
-from understudy.runs.folder import RunFolder
-from understudy.runs.records import SearchRecord
-from understudy.training import preflight
 from understudy.training.interrupt import listening
-from understudy.tuning import Tuning
-from understudy.tuning.outcome import OUTCOME, TUNED, execute
+
+if TYPE_CHECKING:
+    from understudy.runs.records import SearchRecord
 
 
 @with_options
@@ -51,6 +44,16 @@ def tune(
 
     Example: understudy tune recipe.toml --out runs/tune --search 'methods.kd.temperature=1..20' --trials 30
     """
+    from understudy import recipe as recipes
+    from understudy.cli._run import one_by_one
+    from understudy.cli._trials import LiveTrials
+    from understudy.plans.training import Casts
+    from understudy.report import write_report
+    from understudy.runs.folder import RunFolder
+    from understudy.training import preflight
+    from understudy.tuning import Tuning
+    from understudy.tuning.outcome import OUTCOME, execute
+
     chosen: dict[str, Any] = {"method": method, "seeds": list(range(seeds)) if seeds else None}
     read = recipes.read_searched(
         recipe,
@@ -86,7 +89,9 @@ def tune(
         _say(f"report: {page}")
 
 
-def _show(found: SearchRecord, folder: Path) -> None:
+def _show(found: "SearchRecord", folder: Path) -> None:
+    from understudy.tuning.outcome import TUNED
+
     best, figure = found.best, found.task.first
     states = [trial.state for trial in found.trials]
     counted = ", ".join(f"{states.count(state)} {state}" for state in ("complete", "stopped", "failed"))

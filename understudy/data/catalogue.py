@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from understudy import tasks
 from understudy.data.dataset import RESERVED, Access, Contents, Progress, assembled, plain_errors
@@ -37,7 +37,7 @@ def load(
     progress: Progress | None = None,
     trusted: Collection[str] = (),
     task: TaskLike | None = None,
-    **settings: Any,
+    **settings: object,
 ) -> Data:
     """A data set by its name, read from its published files, which are downloaded if they are missing.
 
@@ -59,32 +59,39 @@ def load(
         settings: the settings of that data set or function, such as ``extra=True`` for 'svhn'.
     """
     access = Access(Path(root).expanduser() if root is not None else None, verify, download, progress, workers)
-    split: dict[str, Any] = {"validation": validation, "seed": seed}
+    split: _Split = {"validation": validation, "seed": seed}
     if ":" in name:
         made = call_factory(name, trusted, "data", lambda make: make(**_arguments(name, make, settings, access)))
-        return _from_object(made, task, workers=workers, name=name, **split)
+        return _from_object(made, task, workers=workers, name=name, split=split)
     dataset = DATASETS.find(name)
     _refuse_foreign(name, settings)
     with plain_errors():
         contents = dataset.read(dataset.configured(settings), access)
     if not isinstance(contents, Contents):
-        return _from_object(contents, task, workers=workers, name=name, **split)
+        return _from_object(contents, task, workers=workers, name=name, split=split)
     if task is not None:
         names = contents.task.names if contents.task else contents.classes
         contents = replace(contents, task=tasks.made(task, contents.train.targets, names))
     return assembled(contents, name=name, **split)
 
 
-def _from_object(made: Any, task: TaskLike | None, **options: Any) -> Data:
+class _Split(TypedDict):
+    validation: int | float
+    seed: int
+
+
+def _from_object(made: object, task: TaskLike | None, *, workers: int, name: str, split: _Split) -> Data:
     """Data from what a function or a data set returned; whole ``Data`` have a task already."""
     if task is None:
-        return from_object(made, **options)
+        return from_object(made, workers=workers, name=name, **split)
     if isinstance(made, Data):
-        raise UserError(f"{options['name']} returns Data, which have the task {made.task.name!r}: leave task out")
-    return from_object(made, task=task, **options)
+        raise UserError(f"{name} returns Data, which have the task {made.task.name!r}: leave task out")
+    return from_object(made, task=task, workers=workers, name=name, **split)
 
 
-def as_data(anything: Any, *, validation: int | float = 0.1, seed: int = 0, task: TaskLike = "classification") -> Data:
+def as_data(
+    anything: object, *, validation: int | float = 0.1, seed: int = 0, task: TaskLike = "classification"
+) -> Data:
     """Whatever holds data, as ``Data``: itself, tensors (x, y), a Dataset, (train, test) of either, or a name.
 
     >>> as_data("demo", validation=0).shape
@@ -100,7 +107,7 @@ def as_data(anything: Any, *, validation: int | float = 0.1, seed: int = 0, task
     return load(name, validation=validation, seed=seed)
 
 
-def _refuse_foreign(name: str, settings: Mapping[str, Any]) -> None:
+def _refuse_foreign(name: str, settings: Mapping[str, object]) -> None:
     """A setting that only another data set has: the message says which."""
     for key in settings:
         if key not in DATASETS[name].known:
@@ -109,7 +116,9 @@ def _refuse_foreign(name: str, settings: Mapping[str, Any]) -> None:
                 raise UserError(f"{key} is a setting of {owner!r}; {name!r} has none of that name: leave it out")
 
 
-def _arguments(name: str, make: Callable[..., Any], settings: Mapping[str, Any], access: Access) -> dict[str, Any]:
+def _arguments(
+    name: str, make: Callable[..., object], settings: Mapping[str, object], access: Access
+) -> dict[str, object]:
     """What the function is called with: its settings, and the root and workers if it has parameters of these names."""
     parameters = inspect.signature(make).parameters
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())

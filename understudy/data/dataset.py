@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 
@@ -120,7 +120,7 @@ class DataSet(Generic[S]):
 
     name: str
     about: str
-    read: Callable[[S, Access], Any]
+    read: Callable[[S, Access], object]
     settings: type[S] = NoSettings  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
@@ -132,7 +132,7 @@ class DataSet(Generic[S]):
         """The names of its settings."""
         return [setting.name for setting in dataclasses.fields(self.settings)]  # type: ignore[arg-type]
 
-    def mistakes(self, given: Mapping[str, Any], beside: Iterable[str] = ()) -> dict[str, str]:
+    def mistakes(self, given: Mapping[str, object], beside: Iterable[str] = ()) -> dict[str, str]:
         """Each setting that cannot be, with the reason; ``beside`` are further keys that may have been meant."""
         known = [*self.known, *beside]
         reasons = {
@@ -143,7 +143,7 @@ class DataSet(Generic[S]):
         checked = self._checked({key: value for key, value in given.items() if key in self.known})
         return reasons | (checked if isinstance(checked, dict) else {})
 
-    def configured(self, given: Mapping[str, Any]) -> S:
+    def configured(self, given: Mapping[str, object]) -> S:
         """The settings as an object; a ``UserError`` for the first that cannot be."""
         for key, reason in self.mistakes(given).items():
             raise UserError(f"{self.name!r}: {key}: {reason}")
@@ -151,7 +151,7 @@ class DataSet(Generic[S]):
         assert not isinstance(settings, dict)
         return settings
 
-    def _checked(self, given: Mapping[str, Any]) -> S | dict[str, str]:
+    def _checked(self, given: Mapping[str, object]) -> S | dict[str, str]:
         """The settings as an object, or what is wrong with them."""
         from pydantic import TypeAdapter, ValidationError  # late: it takes longer to import than all of this package
 

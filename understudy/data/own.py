@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeGuard
+from typing import TypedDict, TypeGuard
 
 import numpy as np
 import torch
@@ -11,15 +11,31 @@ from torch import Tensor
 from understudy import nested, tasks
 from understudy.data.dataset import MEMORY_LIMIT, Contents, assembled
 from understudy.data.parts import Data
-from understudy.data.sources import TARGETS, InMemory, Source, Streamed, as_sample, as_targets, divided, stacked
+from understudy.data.sources import (
+    TARGETS,
+    InMemory,
+    MapDataset,
+    Source,
+    Streamed,
+    as_sample,
+    as_targets,
+    divided,
+    stacked,
+)
 from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.tasks import Task
 
-Pair = tuple[Any, Any]  # inputs and targets, as tensors or arrays, or mappings or tuples of them
-TaskLike = Task | str | Mapping[str, Any]  # a task, its name, or a mapping of its name and settings
+Pair = tuple[object, object]  # inputs and targets, as tensors or arrays, or mappings or tuples of them
+TaskLike = Task | str | Mapping[str, object]  # a task, its name, or a mapping of its name and settings
 _READ_TWICE = 4  # samples that must be the same both times
 _FORMS = "a Data, tensors (x, y), a Dataset, a pair (train, test) of either, or a known data set's name"
+
+
+class _Options(TypedDict):
+    validation: int | float
+    seed: int
+    task: TaskLike
 
 
 def from_tensors(
@@ -55,8 +71,8 @@ def from_tensors(
 
 
 def from_datasets(
-    train: Any,
-    test: Any = None,
+    train: MapDataset,
+    test: MapDataset | None = None,
     *,
     validation: int | float = 0.1,
     seed: int = 0,
@@ -76,7 +92,7 @@ def from_datasets(
     """
     for part in (train, test):
         if part is not None:
-            _check_map_style(part)
+            _map_style(part)
     source = _source(train, "train", workers)
     named = classes if classes is not None else getattr(train, "classes", None)
     names = named if isinstance(named, (int, list, tuple)) else None
@@ -103,7 +119,7 @@ def _assembled(
 
 
 def from_object(
-    anything: Any,
+    anything: object,
     *,
     validation: int | float = 0.1,
     seed: int = 0,
@@ -118,25 +134,25 @@ def from_object(
     """
     if isinstance(anything, Data):
         return anything if name is None else replace(anything, name=name)
-    tensors: dict[str, Any] = {"validation": validation, "seed": seed, "task": task, "name": name or "tensors"}
-    datasets: dict[str, Any] = {**tensors, "workers": workers, "name": name or "dataset"}
+    options: _Options = {"validation": validation, "seed": seed, "task": task}
     if _is_tensors(anything):
-        return from_tensors(anything, **tensors)
+        return from_tensors(anything, name=name or "tensors", **options)
     if isinstance(anything, (tuple, list)) and len(anything) == 2:
         train, test = anything
         if _is_tensors(train) and _is_tensors(test):
-            return from_tensors(train, test, **tensors)
-        return from_datasets(train, test, **datasets)
+            return from_tensors(train, test, name=name or "tensors", **options)
+        test = None if test is None else _map_style(test)
+        return from_datasets(_map_style(train), test, workers=workers, name=name or "dataset", **options)
     if isinstance(anything, (tuple, list)):
         raise UserError(f"data is a {type(anything).__name__} of {len(anything)}; give {_FORMS}")
-    return from_datasets(anything, **datasets)
+    return from_datasets(_map_style(anything), workers=workers, name=name or "dataset", **options)
 
 
-def _is_tensors(thing: Any) -> TypeGuard[Pair]:
+def _is_tensors(thing: object) -> TypeGuard[Pair]:
     return isinstance(thing, (tuple, list)) and len(thing) == 2 and all(map(_holds_tensors, thing))
 
 
-def _holds_tensors(thing: Any) -> bool:
+def _holds_tensors(thing: object) -> bool:
     """A tensor or an array, or a mapping of them; pairs of pairs are (train, test)."""
     if isinstance(thing, Mapping):
         return bool(thing) and all(map(_holds_tensors, thing.values()))
@@ -156,7 +172,7 @@ def _in_memory(pair: Pair, part: str) -> InMemory:
     return InMemory(x, nested.each(lambda tensor: tensor.detach().cpu(), y))
 
 
-def _as_nested(value: Any) -> Nested:
+def _as_nested(value: object) -> Nested:
     if isinstance(value, Mapping):
         return {str(name): _as_nested(part) for name, part in value.items()}
     if isinstance(value, tuple):
@@ -164,15 +180,17 @@ def _as_nested(value: Any) -> Nested:
     return torch.as_tensor(value)
 
 
-def _check_map_style(dataset: Any) -> None:
+def _map_style(dataset: object) -> MapDataset:
+    """The dataset; a ``UserError`` if its items are not numbered."""
     if isinstance(dataset, torch.utils.data.DataLoader):
         raise UserError("give the loader's dataset (loader.dataset): order and batches are made here")
-    iterable = isinstance(dataset, torch.utils.data.IterableDataset)
-    if iterable or not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")) or isinstance(dataset, dict):
+    iterable = isinstance(dataset, (torch.utils.data.IterableDataset, dict))
+    if iterable or not isinstance(dataset, MapDataset):
         raise UserError(f"{type(dataset).__name__} has no numbered items (len(data), data[i]); give {_FORMS}")
+    return dataset
 
 
-def _source(dataset: Any, part: str, workers: int) -> Source:
+def _source(dataset: MapDataset, part: str, workers: int) -> Source:
     if not len(dataset):
         raise UserError(f"{part}: the dataset is empty")
     if isinstance(dataset, torch.utils.data.TensorDataset) and len(dataset.tensors) == 2:
@@ -185,7 +203,7 @@ def _source(dataset: Any, part: str, workers: int) -> Source:
     return Streamed(dataset, _targets_by_reading(dataset, workers) if targets is None else targets, workers=workers)
 
 
-def _check_items(dataset: Any, part: str) -> tuple[Nested, Nested]:
+def _check_items(dataset: MapDataset, part: str) -> tuple[Nested, Nested]:
     """The first item, after a look at whether items are (input, target) and stay the same when read again."""
     for index in range(min(_READ_TWICE, len(dataset))):
         (sample, _), (again, _) = _item(dataset, index, part), _item(dataset, index, part)
@@ -197,7 +215,7 @@ def _check_items(dataset: Any, part: str) -> tuple[Nested, Nested]:
     return _item(dataset, 0, part)
 
 
-def _item(dataset: Any, index: int, part: str) -> tuple[Nested, Nested]:
+def _item(dataset: MapDataset, index: int, part: str) -> tuple[Nested, Nested]:
     """Input and target of one item, as tensors."""
     item = dataset[index]
     try:
@@ -222,7 +240,7 @@ def _item(dataset: Any, index: int, part: str) -> tuple[Nested, Nested]:
         ) from error
 
 
-def _read_all(dataset: Any, part: str) -> InMemory:
+def _read_all(dataset: MapDataset, part: str) -> InMemory:
     first, _ = _item(dataset, 0, part)
     if not isinstance(first, Tensor):
         items = [_item(dataset, index, part) for index in range(len(dataset))]
@@ -251,10 +269,10 @@ def _stacked(part: str, numbers: Iterable[int], values: list[Nested], what: str 
         raise UserError(f"{part}: {what}{error}") from None
 
 
-def _listed_targets(dataset: Any, first: Tensor) -> Tensor | None:
+def _listed_targets(dataset: MapDataset, first: Tensor) -> Tensor | None:
     """Targets that the dataset lists, where they are those that its items carry."""
     if isinstance(dataset, torch.utils.data.Subset):
-        inner = _listed_targets(dataset.dataset, first)
+        inner = _listed_targets(_map_style(dataset.dataset), first)
         return None if inner is None else inner[torch.as_tensor(dataset.indices)]
     for attribute in ("targets", "labels"):
         listed = getattr(dataset, attribute, None)
@@ -270,7 +288,7 @@ def _listed_targets(dataset: Any, first: Tensor) -> Tensor | None:
     return None
 
 
-def _same(listed: Tensor, target: Any) -> bool:
+def _same(listed: Tensor, target: object) -> bool:
     try:
         return torch.equal(listed.squeeze().double(), torch.as_tensor(target).squeeze().double().cpu())
     except (TypeError, ValueError, RuntimeError):
@@ -278,7 +296,7 @@ def _same(listed: Tensor, target: Any) -> bool:
 
 
 class _TargetsOf:
-    def __init__(self, dataset: Any):
+    def __init__(self, dataset: MapDataset):
         self.dataset = dataset
 
     def __len__(self) -> int:
@@ -288,8 +306,8 @@ class _TargetsOf:
         return as_targets(_as_nested(divided(self.dataset[index])[1]))
 
 
-def _targets_by_reading(dataset: Any, workers: int) -> Nested:
+def _targets_by_reading(dataset: MapDataset, workers: int) -> Nested:
     """One pass over the items, for their targets alone."""
-    make: Callable[..., Any] = torch.utils.data.DataLoader
+    make: Callable[..., Iterable[Nested]] = torch.utils.data.DataLoader
     loader = make(_TargetsOf(dataset), batch_size=64, num_workers=workers, generator=torch.Generator())
     return nested.concatenated(list(loader))

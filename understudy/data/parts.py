@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,8 +27,8 @@ class Batch:
     [0, 3]
     """
 
-    inputs: Any  # nested tensors
-    targets: Any  # nested tensors, as the data's task knows them
+    inputs: Nested  # nested tensors
+    targets: Nested  # nested tensors, as the data's task knows them
     ids: Tensor
     draw: Draw | None = None  # of which views these are; None: the samples as they are
     numbers: Tensor | None = None  # the ids on the CPU, for whoever would else wait for the device
@@ -54,7 +53,7 @@ class Part:
         return len(self.ids)
 
     @property
-    def targets(self) -> Any:
+    def targets(self) -> Nested:
         return nested.chosen(self.source.targets, self.ids)
 
     def in_order(self, batch: int, device: torch.device) -> Iterator[Batch]:
@@ -196,7 +195,7 @@ class Data:
             return "test", self.test
         return ("validation", self.validation) if self.validation is not None else ("train", self.train)
 
-    def example(self, batch: int, device: torch.device) -> Any:
+    def example(self, batch: int, device: torch.device) -> Nested:
         """The inputs of a few training samples as they are."""
         ids = self.train.ids[:batch]
         return next(self.train._batches([ids], device)).inputs

@@ -4,7 +4,7 @@ import os
 import signal
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
 import torch
@@ -15,6 +15,19 @@ from understudy.errors import UserError
 from understudy.nested import Nested
 
 TARGETS = ("labels", "label", "targets", "target")  # names under which a mapping holds the target
+
+
+@runtime_checkable
+class MapDataset(Protocol):
+    """A map-style dataset: ``len(dataset)`` items, ``dataset[index]``.
+
+    >>> isinstance([(torch.zeros(4), 0)], MapDataset)
+    True
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> object: ...
 
 
 class Source(Protocol):
@@ -69,7 +82,7 @@ class Streamed:
     and leave with the source.
     """
 
-    def __init__(self, dataset: Any, targets: Nested, *, workers: int = 2):
+    def __init__(self, dataset: MapDataset, targets: Nested, *, workers: int = 2):
         self.dataset = dataset
         self.targets = as_targets(targets)
         self.workers = workers
@@ -99,7 +112,7 @@ class Streamed:
 class _Reader:
     """Worker processes with what they are to read: they outlive one reading, and wait for the next."""
 
-    def __init__(self, dataset: Any, workers: int, pinned: bool):
+    def __init__(self, dataset: MapDataset, workers: int, pinned: bool):
         self.pinned = pinned
         self.listed = _Listed()
         self.loader: torch.utils.data.DataLoader[Nested | UserError] = torch.utils.data.DataLoader(
@@ -145,23 +158,23 @@ class _Listed(torch.utils.data.Sampler[list[int]]):
         return (batch.tolist() for batch in self.ids)
 
 
-class _Lists(torch.utils.data.Dataset[Any]):
+class _Lists(torch.utils.data.Dataset[Nested | UserError]):
     """A dataset whose index is a list of sample numbers, and whose item is their batch.
 
     A user's mistake comes back as a value: raised in a worker, its one line would arrive in a long traceback.
     """
 
-    def __init__(self, dataset: Any):
+    def __init__(self, dataset: MapDataset):
         self.dataset = dataset
 
-    def __getitem__(self, ids: list[int]) -> Any:
+    def __getitem__(self, ids: list[int]) -> Nested | UserError:
         try:
             return stacked(ids, [_sample_of(self.dataset[index]) for index in ids])
         except UserError as error:
             return error
 
 
-def divided(item: Any) -> tuple[Any, Any]:
+def divided(item: object) -> tuple[object, object]:
     """Input and target of a dataset's item: a pair, or a mapping of which one entry is called a label or target."""
     if isinstance(item, (tuple, list)) and len(item) == 2:
         return item[0], item[1]
@@ -172,14 +185,14 @@ def divided(item: Any) -> tuple[Any, Any]:
     raise TypeError
 
 
-def _sample_of(item: Any) -> Nested:
+def _sample_of(item: object) -> Nested:
     try:
         return as_sample(divided(item)[0])
     except TypeError:
         return as_sample(item[0] if isinstance(item, (tuple, list)) else item)
 
 
-def as_sample(value: Any) -> Nested:
+def as_sample(value: object) -> Nested:
     """One sample's input: a tensor, an array or a picture, or a mapping or tuple of them."""
     if isinstance(value, Mapping):
         return {str(name): as_sample(part) for name, part in value.items()}
@@ -219,7 +232,7 @@ def as_targets(targets: Nested) -> Nested:
     return nested.each(kept, targets)
 
 
-def as_tensor(sample: Any) -> Tensor:
+def as_tensor(sample: object) -> Tensor:
     """One sample as a tensor; a picture becomes (C, H, W) of uint8."""
     if isinstance(sample, Tensor):
         return sample

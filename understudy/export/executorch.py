@@ -1,7 +1,8 @@
 """ExecuTorch, for phones and small machines: XNNPACK's kernels, one sample at a time."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from understudy.nested import Nested
 METADATA = "understudy"  # a method of the program that answers with the description
 
 
-def write(material: Material, path: Path) -> dict[str, Any]:
+def write(material: Material, path: Path) -> dict[str, object]:
     """For one sample, since ExecuTorch plans its memory when the program is made."""
     try:
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
@@ -55,10 +56,16 @@ def read(path: Path) -> Opened:
     return Opened(_OneByOne(method, held=(program, data)), str(description))
 
 
+class Executable(Protocol):
+    """The part of a loaded ExecuTorch method that is used."""
+
+    def execute(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]: ...
+
+
 class _OneByOne(nn.Module):
     """``held`` is what the method reads from without owning it."""
 
-    def __init__(self, method: Any, held: Any):
+    def __init__(self, method: Executable, held: object):
         super().__init__()
         self.method, self.held = method, held
 

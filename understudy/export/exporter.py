@@ -5,7 +5,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -30,7 +29,7 @@ class Exported:
 
     path: Path
     proof: Proof
-    record: dict[str, Any]
+    record: dict[str, object]
     note: str | None = None
 
 
@@ -39,7 +38,7 @@ def export(
     to: str,
     *,
     out: str | Path | None = None,
-    data: Any = None,
+    data: object = None,
     teacher: nn.Module | None = None,
     tolerance: Mapping[str, float] | None = None,
     trust: Collection[str] = (),
@@ -104,7 +103,7 @@ def _format(name: str) -> Format:
     return FORMATS[name]
 
 
-def _around(folder: Path, network: nn.Module, data: Any, trust: Collection[str]) -> Surroundings:
+def _around(folder: Path, network: nn.Module, data: object, trust: Collection[str]) -> Surroundings:
     run = run_of(folder)
     found = surroundings(run, network, trust) if run is not None and data is None else None
     if found is not None:
@@ -142,7 +141,7 @@ def _place(folder: Path, format_: Format, out: Path | None) -> Path:
     return out
 
 
-def _record(format_: Format, facts: dict[str, Any], proof: Proof, data: Data) -> dict[str, Any]:
+def _record(format_: Format, facts: dict[str, object], proof: Proof, data: Data) -> dict[str, object]:
     return {
         "format": format_.name,
         "facts": facts,

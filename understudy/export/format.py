@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +28,7 @@ class Traced:
 
     network: nn.Module
     inputs: dict[str, Tensor]
-    shapes: tuple[Any, ...]
+    shapes: tuple[object, ...]
     output: str
 
 
@@ -133,7 +132,7 @@ class Format:
     name: str
     suffix: str
     about: str
-    write: Callable[[Material, Path], dict[str, Any]]
+    write: Callable[[Material, Path], dict[str, object]]
     open: Callable[[Path], Opened]
     tolerance: Tolerance
     packages: tuple[str, ...] = ()

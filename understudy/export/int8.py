@@ -10,8 +10,9 @@ VNNI (before 2019, roughly) sums of such products may saturate: prove the file t
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -28,7 +29,7 @@ BATCH = 64
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
-def write(material: Material, path: Path) -> dict[str, Any]:
+def write(material: Material, path: Path) -> dict[str, object]:
     try:
         import onnx
         from onnxruntime import quantization
@@ -40,7 +41,7 @@ def write(material: Material, path: Path) -> dict[str, Any]:
         def __init__(self) -> None:
             self.batches = _batches(material.train)
 
-        def get_next(self) -> dict[str, NDArray[Any]] | None:
+        def get_next(self) -> dict[str, NDArray[np.generic]] | None:
             return next(self.batches, None)
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -71,7 +72,14 @@ def write(material: Material, path: Path) -> dict[str, Any]:
     }
 
 
-def _divided(nodes: Sequence[Any], whitened: bool) -> tuple[list[str], list[str]]:
+class Node(Protocol):
+    """The part of an ONNX node that is used."""
+
+    name: str
+    op_type: str
+
+
+def _divided(nodes: Sequence[Node], whitened: bool) -> tuple[list[str], list[str]]:
     """The layers for int8, and every node that stays in floating point, of nodes in the order of their work."""
     layers = [node.name for node in nodes if node.op_type in _WEIGHTED][1 if whitened else 0 :]
     names = [node.name for node in nodes]
@@ -80,7 +88,7 @@ def _divided(nodes: Sequence[Any], whitened: bool) -> tuple[list[str], list[str]
     return layers[1:-1], [*front, *layers[:1], *layers[-1:], *norms]
 
 
-def _batches(train: Part) -> Iterator[dict[str, NDArray[Any]]]:
+def _batches(train: Part) -> Iterator[dict[str, NDArray[np.generic]]]:
     ids = randomness.shuffled(0, 0, train.ids, "calibration")[:CALIBRATION]
     for batch in Part(train.source, ids).in_order(BATCH, torch.device("cpu")):
         yield {name: tensor.numpy() for name, tensor in by_name(batch.inputs).items()}

@@ -1,10 +1,12 @@
 """ONNX, by PyTorch's exporter, read by ONNX Runtime and many others."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from understudy.errors import OptionalPackageError, UserError
@@ -13,10 +15,18 @@ from understudy.export.proof import Tolerance
 from understudy.nested import Nested
 
 OPSET = 18  # the newest that PyTorch's exporter writes without a conversion, and that runtimes have read for years
+
+
+class Named(Protocol):
+    """An input or a node of an ONNX graph, by its name."""
+
+    name: str
+
+
 METADATA = "understudy"  # the key under which the description travels
 
 
-def write(material: Material, path: Path) -> dict[str, Any]:
+def write(material: Material, path: Path) -> dict[str, object]:
     """The student for any batch, with its front, in one file; names and descriptions of its maker's code stay out."""
     try:
         import onnxscript  # noqa: F401 - PyTorch's exporter needs it
@@ -65,8 +75,16 @@ def read(path: Path) -> Opened:
     return Opened(_InOnnxRuntime(session), description)
 
 
+class Session(Protocol):
+    """The part of ``onnxruntime.InferenceSession`` that is used."""
+
+    def get_inputs(self) -> Sequence[Named]: ...
+
+    def run(self, outputs: None, inputs: Mapping[str, NDArray[np.generic]]) -> Sequence[NDArray[np.generic]]: ...
+
+
 class _InOnnxRuntime(nn.Module):
-    def __init__(self, session: Any):
+    def __init__(self, session: Session):
         super().__init__()
         self.session = session
         self.inputs = [one.name for one in session.get_inputs()]

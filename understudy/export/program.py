@@ -1,7 +1,6 @@
 """A program of ``torch.export``, which PyTorch runs without the student's code."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from understudy.nested import Nested
 METADATA = "understudy.json"
 
 
-def write(material: Material, path: Path) -> dict[str, Any]:
+def write(material: Material, path: Path) -> dict[str, object]:
     try:
         with quiet():
             traced = material.traced()

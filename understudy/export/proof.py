@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -105,7 +104,7 @@ class Proof:
         slower = self.latency_ms.get(over)
         return round(slower.p50 / self.latency_ms["after"].p50, 2) if slower else None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         compared = asdict(self.compared)
         figure = {when: compared.pop(when) for when in ("before", "after")}
         return {

@@ -10,12 +10,12 @@ from understudy.measure.landscape import landscape as landscape
 from understudy.measure.latency import Latency as Latency
 from understudy.measure.latency import latencies as latencies
 from understudy.measure.latency import onnx_runtime as onnx_runtime
-from understudy.measure.memory import activation_bytes as activation_bytes
 from understudy.measure.similarity import CKA as CKA
 from understudy.measure.similarity import Similarity as Similarity
 from understudy.measure.similarity import similarity as similarity
 from understudy.measure.similarity import taps_to_compare as taps_to_compare
 from understudy.measure.size import Size as Size
+from understudy.measure.size import activation_bytes as activation_bytes
 from understudy.measure.size import size as size
 from understudy.measure.verdict import Spread as Spread
 from understudy.measure.verdict import Unit as Unit

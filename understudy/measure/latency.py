@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,7 @@ class Latency:
 
 
 def latencies(
-    networks: Mapping[str, Callable[..., Any]], example: Nested, *, seconds: float = 1.0
+    networks: Mapping[str, Callable[..., object]], example: Nested, *, seconds: float = 1.0
 ) -> dict[str, Latency]:
     """The latency of each on ``example``, calls interleaved, after a warm-up; ``seconds`` for all of it.
 
@@ -55,7 +55,7 @@ def latencies(
     return {name: _summary(values, nested.count(example)) for name, values in times.items()}
 
 
-def onnx_runtime(network: nn.Module, example: Nested) -> Callable[..., Any]:
+def onnx_runtime(network: nn.Module, example: Nested) -> Callable[..., object]:
     """The network as ONNX Runtime runs it on the CPU, for batches as large as ``example``, with PyTorch's threads."""
     onnxruntime = need_onnx_runtime()
     options = onnxruntime.SessionOptions()
@@ -64,21 +64,22 @@ def onnx_runtime(network: nn.Module, example: Nested) -> Callable[..., Any]:
     session = onnxruntime.InferenceSession(_exported(network, example), options, providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_inputs()]
 
-    def answers(*tensors: Tensor, **named: Tensor) -> Any:
+    def answers(*tensors: Tensor, **named: Tensor) -> object:
         given = named or dict(zip(names, tensors, strict=True))
         return session.run(None, {name: tensor.cpu().contiguous().numpy() for name, tensor in given.items()})
 
     return answers
 
 
-def need_onnx_runtime() -> Any:
+def need_onnx_runtime() -> ModuleType:
     """The package, or a line on how to get it."""
     try:
         import onnxruntime
         import onnxscript  # noqa: F401 - the exporter's own need
     except ImportError as error:
         raise OptionalPackageError(error.name or "onnxruntime", "export", "ONNX Runtime's latency") from error
-    return onnxruntime
+    module: ModuleType = onnxruntime
+    return module
 
 
 def _exported(network: nn.Module, example: Nested) -> bytes:
@@ -111,7 +112,7 @@ def _quietly() -> Iterator[None]:
         logging.disable(before)
 
 
-def _timed(network: Callable[..., Any], example: Nested) -> float:
+def _timed(network: Callable[..., object], example: Nested) -> float:
     return 1000 * timed(lambda: call(network, example), nested.device(example) or torch.device("cpu"))
 
 

@@ -6,11 +6,11 @@ summed over minibatches, so that its expectation does not depend on their size a
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from understudy.nested import Nested
 from understudy.objective import evaluating
 from understudy.taps import Tap, TappedNetwork, call
 from understudy.taps.tracing import Traced, stages
@@ -55,7 +55,7 @@ class CKA:
 def similarity(
     teacher: nn.Module,
     student: nn.Module,
-    batches: Iterable[Any],
+    batches: Iterable[Nested],
     *,
     teacher_taps: Sequence[Tap | str],
     student_taps: Sequence[Tap | str],

@@ -1,13 +1,16 @@
-"""What a network weighs: parameters, bytes, multiplications, activations."""
+"""The size of a network: parameters, bytes, multiplications, activations."""
 
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from understudy import nested
-from understudy.measure.memory import activation_bytes
 from understudy.nested import Nested
 from understudy.objective import evaluating
 from understudy.taps import call
@@ -32,3 +35,56 @@ def size(network: nn.Module, example: Nested) -> Size:
         call(network, nested.chosen(example, slice(1)))
     held_bytes = sum(t.numel() * t.element_size() for t in held)
     return Size(parameters, held_bytes, counter.get_total_flops() // 2, activation_bytes(network, example))
+
+
+def activation_bytes(network: nn.Module, example: Nested) -> int:
+    """The largest number of bytes alive at once in the forward pass of one sample: the input and the activations.
+
+    Counted from the tensors of the forward pass, on any device; the workspaces of kernels are not included.
+    """
+    sample = nested.each(torch.clone, nested.chosen(example, slice(1)))
+    held = [*network.parameters(), *network.buffers()]
+    live = _Live(held, sample)
+    with torch.no_grad(), evaluating(network), live:
+        call(network, sample)
+    return live.peak
+
+
+class _Live(TorchDispatchMode):
+    """Tracks the lifetime of every storage that an operation makes."""
+
+    def __init__(self, held: list[Tensor], given: Nested):
+        super().__init__()
+        self.alive: int = 0
+        self.peak: int = 0
+        self.held = {tensor.untyped_storage()._cdata for tensor in held}
+        self.seen: dict[int, weakref.ref[torch.UntypedStorage]] = {}
+        for tensor in nested.tensors(given):
+            self._see(tensor)
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
+        made = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(made):
+            if isinstance(leaf, Tensor):
+                self._see(leaf)
+        return made
+
+    def _see(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key in self.held or key in self.seen:
+            return
+
+        def ends(_: object) -> None:
+            self.alive -= size
+            self.seen.pop(key, None)
+
+        self.seen[key] = weakref.ref(storage, ends)
+        self.alive += size
+        self.peak = max(self.peak, self.alive)

@@ -19,6 +19,7 @@ from understudy.bounds import Interval
 from understudy.errors import UserError
 from understudy.methods.at import attention_transfer, gradient_attention
 from understudy.methods.method import one_stage
+from understudy.nested import Nested
 from understudy.objective.labels import cross_entropy
 from understudy.objective.term import Reading, Reads, Term
 from understudy.taps import Pair
@@ -83,11 +84,11 @@ class GradientAT(Term):
         return attention_transfer(own, other, p=self.p, distance=self.distance)
 
 
-def _gradient(logits: Tensor, value: Tensor, labels: Tensor, place: str, *, differentiable: bool) -> Tensor:
-    """Of the sum over samples: of a mean it would shrink with the batch. The graph is left to whoever needs it next."""
+def _gradient(logits: Tensor, value: Nested | None, labels: Tensor, place: str, *, differentiable: bool) -> Tensor:
+    """The gradient of the sum over samples, which does not depend on the batch size; the graph is kept."""
     loss = cross_entropy(logits, labels).sum()
     gradient = None
-    if value.requires_grad and loss.requires_grad:
+    if isinstance(value, Tensor) and value.requires_grad and loss.requires_grad:
         (gradient,) = torch.autograd.grad(
             loss, value, retain_graph=True, create_graph=differentiable, allow_unused=True
         )

@@ -1,7 +1,7 @@
 """Distillation with adversarial samples that support the decision boundary (Heo et al., 2019)."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
@@ -144,7 +144,7 @@ def _classes(teacher_logits: Tensor) -> tuple[Tensor, Tensor]:
     return own, (others - noise).argmax(1)
 
 
-def _ask(teacher: nn.Module, inputs: Any, own: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _ask(teacher: nn.Module, inputs: Tensor, own: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The teacher's logits, by how much its own class leads, and the direction in which that lead shrinks fastest."""
     with torch.enable_grad():
         x = inputs.detach().requires_grad_()

@@ -6,14 +6,17 @@ In each step the discriminator moves first, at a hundredth of the student's rate
 and dropout 0.3 in the networks.
 
 ``weight`` is that of the adversarial term, beside its own 1/2; ``l1_weight`` and ``l1_reduction`` are those of the
-logits' difference, summed over the classes as published: with 100 classes it dwarfs the rest; "mean" does not. The
-games "wgan" and "lsgan" are what the paper tried and dropped as slow and unstable.
+logits' difference, summed over the classes as published: with 100 classes it dwarfs the rest; "mean" does not. A
+weight of 0 leaves that part out. The paper's table 3 is ``weight = 0``, ``l1_weight = 0``, both, and the objective of
+``CAN()`` alone. The other games, and a discriminator that sees a condition beside the logits, are what the paper tried
+and dropped.
 
 All losses are to be minimised, the discriminator's too. They take the discriminator's outputs; gradients reach whatever
 made these, so the discriminator's step wants the student's answers detached, and the student's step wants the
 discriminator's parameters left alone.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -26,12 +29,25 @@ from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 from understudy.methods.method import Method
-from understudy.methods.shared.logits import LogitTerm
+from understudy.methods.shared.games import (
+    gan_discriminator,
+    gan_student,
+    joint_discriminator,
+    joint_student,
+    lsgan_discriminator,
+    lsgan_student,
+    wgan_critic,
+    wgan_student,
+)
+from understudy.methods.shared.logits import LogitTerm, one_hot
+from understudy.nested import Nested
 from understudy.objective.labels import CE, cross_entropy
-from understudy.objective.term import Reading, Shapes
+from understudy.objective.mc_dropout import DROPOUTS
+from understudy.objective.term import Expression, Reading, Shapes
 from understudy.precision import wide
 
-Game = Literal["can", "wgan", "lsgan"]
+Game = Literal["can", "joint", "gan", "wgan", "lsgan"]
+Condition = Literal["nothing", "label", "teacher", "image"]
 REAL, FAKE = -2, -1  # the last two of the discriminator's outputs, after those of the classes
 
 
@@ -106,77 +122,6 @@ def logits_l1(student_logits: Tensor, teacher_logits: Tensor, *, reduction: Lite
     return difference.sum(1) if reduction == "sum" else difference.mean(1)
 
 
-def wgan_critic(on_student: Tensor, on_teacher: Tensor, gradient: Tensor, *, penalty: float = 10.0) -> Tensor:
-    """The critic's loss of a Wasserstein GAN with gradient penalty.
-
-    ``D(s) - D(t) + lambda (|| g || - 1)^2``, ``g`` the gradient of D at a point between s and t
-
-    Args:
-        on_student, on_teacher: the critic's values, (N) or (N, 1).
-        gradient: of the critic's value by its input, at a random point between both inputs of each sample, (N, ...);
-            computed with ``create_graph=True``, or the penalty trains nothing.
-        penalty: lambda, the paper's 10.
-
-    Reference: Gulrajani et al., "Improved training of Wasserstein GANs", NeurIPS 2017. CAN's authors tried and dropped
-    it (slow, unstable).
-    Differences: none known; which form of WGAN CAN's authors tried is not said.
-
-    >>> wgan_critic(torch.tensor([1.0]), torch.tensor([3.0]), torch.ones(1, 1))
-    tensor([-2.])
-    """
-    length: Tensor = torch.linalg.vector_norm(wide(gradient).flatten(1), dim=1)
-    return _score(on_student) - _score(on_teacher) + penalty * (length - 1).square()
-
-
-def wgan_student(on_student: Tensor) -> Tensor:
-    """The student's loss against a Wasserstein critic.
-
-    ``-D(s)``
-
-    Args:
-        on_student: the critic's values of the student's answers, (N) or (N, 1).
-
-    Reference: Arjovsky, Chintala, Bottou, "Wasserstein GAN", ICML 2017.
-
-    >>> wgan_student(torch.tensor([1.0]))
-    tensor([-1.])
-    """
-    return -_score(on_student)
-
-
-def lsgan_discriminator(on_student: Tensor, on_teacher: Tensor) -> Tensor:
-    """The discriminator's loss of a least-squares GAN: 1 for the teacher's answers, 0 for the student's.
-
-    ``1/2 (D(t) - 1)^2 + 1/2 D(s)^2``
-
-    Args:
-        on_student, on_teacher: the discriminator's values, (N) or (N, 1).
-
-    Reference: Mao et al., "Least squares generative adversarial networks", ICCV 2017, its 0-1 coding. CAN's authors
-    tried and dropped it (slow, unstable).
-
-    >>> lsgan_discriminator(torch.tensor([0.0]), torch.tensor([1.0]))
-    tensor([0.])
-    """
-    return 0.5 * ((_score(on_teacher) - 1).square() + _score(on_student).square())
-
-
-def lsgan_student(on_student: Tensor) -> Tensor:
-    """The student's loss against a least-squares discriminator.
-
-    ``1/2 (D(s) - 1)^2``
-
-    Args:
-        on_student: the discriminator's values of the student's answers, (N) or (N, 1).
-
-    Reference: Mao et al., "Least squares generative adversarial networks", ICCV 2017.
-
-    >>> lsgan_student(torch.tensor([0.0]))
-    tensor([0.5000])
-    """
-    return 0.5 * (_score(on_student) - 1).square()
-
-
 def _classes(outputs: Tensor) -> Tensor:
     return outputs[:, :REAL]
 
@@ -188,12 +133,6 @@ def _log_source(outputs: Tensor, which: int) -> Tensor:
             f"the discriminator answers with {tuple(outputs.shape)}, not with C labels, Real and Fake: (N, C+2)"
         )
     return F.log_softmax(wide(outputs[:, REAL:]), dim=1)[:, which]
-
-
-def _score(values: Tensor) -> Tensor:
-    if values.numel() != len(values):
-        raise UserError(f"one value for each sample is wanted, (N) or (N, 1), not {tuple(values.shape)}")
-    return wide(values).flatten()
 
 
 class Block(nn.Module):
@@ -208,16 +147,70 @@ class Block(nn.Module):
 
 
 def discriminator(
-    classes: int, *, outputs: int, layers: int = 3, dropout: float = 0.3, batch_norm: bool = True
+    classes: int,
+    *,
+    outputs: int,
+    layers: int = 3,
+    dropout: float = 0.3,
+    batch_norm: bool = True,
+    input_norm: bool = True,
 ) -> nn.Module:
     """The paper's residual MLP over logits, ``layers`` linear layers in all; without batch norm, layer norm in blocks.
 
     A gradient penalty is for each sample by itself, and batch norm would mix them.
     """
     norm = nn.BatchNorm1d if batch_norm else nn.LayerNorm
-    first: list[nn.Module] = [nn.BatchNorm1d(classes)] if batch_norm else []
+    first: list[nn.Module] = [nn.BatchNorm1d(classes)] if batch_norm and input_norm else []
     blocks = [Block(classes, dropout, norm) for _ in range(layers - 1)]
     return nn.Sequential(*first, *blocks, nn.Linear(classes, outputs))
+
+
+class Conditional(nn.Module):
+    """A discriminator of logits beside a condition, which is embedded as wide as there are classes."""
+
+    def __init__(self, classes: int, embedding: nn.Module, body: nn.Module, *, batch_norm: bool):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(classes) if batch_norm else nn.Identity()
+        self.embedding = embedding
+        self.first = nn.Linear(2 * classes, classes)
+        self.body = body
+
+    def forward(self, logits: Tensor, condition: Tensor) -> Tensor:
+        both = torch.cat([self.norm(logits), self.embedding(condition)], dim=1)
+        answer: Tensor = self.body(torch.relu(self.first(both)))
+        return answer
+
+
+class Predicted(nn.Module):
+    """A discriminator that the student meets where its next step would take it, if that were like the last one.
+
+    ``remember`` keeps the weights before a step, in buffers, so that a resumed training goes on alike.
+    """
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+        self._names = [name for name, _ in network.named_parameters()]
+        for number, parameter in enumerate(network.parameters()):
+            self.register_buffer(f"before_{number}", parameter.detach().clone())
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        answer: Tensor = self.network(*inputs)
+        return answer
+
+    def remember(self) -> None:
+        with torch.no_grad():
+            for number, parameter in enumerate(self.network.parameters()):
+                self.get_buffer(f"before_{number}").copy_(parameter)
+
+    def ahead(self, *inputs: Tensor) -> Tensor:
+        parameters = dict(self.network.named_parameters())
+        weights = {
+            name: 2 * parameters[name].detach() - self.get_buffer(f"before_{number}")
+            for number, name in enumerate(self._names)
+        }
+        answer: Tensor = torch.func.functional_call(self.network, weights, inputs)
+        return answer
 
 
 @dataclass(frozen=True)
@@ -228,12 +221,17 @@ class CAN(LogitTerm):
     ``BN, (ReLU(a + Dropout(BN(Linear(a))))) x 2, Linear`` as wide as there are classes, with C + 2 answers
 
     Args:
-        game: "can" is the paper's; "wgan" (with gradient penalty) and "lsgan" are what it tried and dropped: D then
-            answers with one value, and no labels are read.
+        game: "can" is the paper's; "joint" has label and source as one of 2C answers, "gan" no labels (L_A alone),
+            "lsgan" and "wgan" (with gradient penalty) one value and no labels.
         layers: linear layers of D, the last of which answers. The paper's table has 1 to 4; 4 was unstable.
         dropout: in D.
-        saturating: the paper's minimax form; without, the student raises ``log P(Real)`` instead (game "can").
+        saturating: the paper's minimax form; without, the student raises ``log P(Real)`` instead (games "can", "joint"
+            and "gan").
         penalty: of the gradient (game "wgan").
+        condition: what D sees beside the logits: the "label", the "teacher"'s logits or the "image". The paper found
+            that D ignores it.
+        prediction: the student meets D where D's next step would take it: ``D + (D - D before)``, the prediction step
+            of Yadav et al., "Stabilizing adversarial nets with prediction methods", ICLR 2018.
         adversary_lr_scale: D's learning rate as a share of the student's: 1e-3 beside 0.1. Its schedule is the
             student's.
 
@@ -242,7 +240,9 @@ class CAN(LogitTerm):
     Differences: the paper leaves open, and this decides: "3-layer" counts the answering layer; D sees the teacher's and
     the student's logits in two batches, through one input norm; D is in training mode while the student steps, so that
     its dropout is the game's noise and its running statistics, which only validation reads, move then too; D's
-    momentum and weight decay are the student's. The critic of "wgan" has layer norm in its blocks and no input norm.
+    momentum and weight decay are the student's. The critic of "wgan" has layer norm in its blocks and no input norm. A
+    condition is embedded by one linear layer as wide as there are classes, of an image averaged to 8x8, and one more
+    linear layer joins it to the logits.
 
     >>> print(CAN(layers=2))
     CAN(layers=2)
@@ -254,38 +254,101 @@ class CAN(LogitTerm):
     saturating: bool = True
     penalty: NonNegative = 10.0
     adversary_lr_scale: Positive = 0.01
+    condition: Condition = "nothing"
+    prediction: bool = False
     adversary: ClassVar[bool] = True
+
+    def remarks(self, student: nn.Module) -> Sequence[str]:
+        if any(isinstance(module, DROPOUTS) and module.p > 0 for module in student.modules()):
+            return ()
+        return (
+            "the student has no dropout, which CAN's networks have (0.3 in the blocks) and which is the only noise of "
+            "the game: give it some, as settings = { dropout = 0.3 } of wrn does",
+        )
 
     def build(self, shapes: Shapes) -> nn.Module:
         classes, theirs = shapes.student.logits.shape[1], shapes.teacher.logits.shape[1]
         if classes != theirs:
             raise UserError(f"CAN compares logits: the student has {classes} classes, the teacher {theirs}")
-        outputs, batch_norm = classes + 2 if self.game == "can" else 1, self.game != "wgan"
-        return discriminator(classes, outputs=outputs, layers=self.layers, dropout=self.dropout, batch_norm=batch_norm)
+        outputs = {"can": classes + 2, "joint": 2 * classes, "gan": 2}.get(self.game, 1)
+        network = self._network(classes, outputs, shapes)
+        return Predicted(network) if self.prediction else network
+
+    def _network(self, classes: int, outputs: int, shapes: Shapes) -> nn.Module:
+        batch_norm, conditional = self.game != "wgan", self.condition != "nothing"
+        body = discriminator(
+            classes,
+            outputs=outputs,
+            layers=self.layers,
+            dropout=self.dropout,
+            batch_norm=batch_norm,
+            input_norm=batch_norm and not conditional,
+        )
+        if not conditional:
+            return body
+        embedding = _image_embedding(shapes, classes) if self.condition == "image" else nn.Linear(classes, classes)
+        return Conditional(classes, embedding, body, batch_norm=batch_norm)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         assert owned is not None
-        judged = owned(wide(reading.student.logits))
+        network = owned.ahead if isinstance(owned, Predicted) else owned
+        logits = wide(reading.student.logits)
+        judged = network(logits, *self._condition(reading))
         if self.game == "can":
             return can_student(judged, reading.labels, saturating=self.saturating)
+        if self.game == "joint":
+            return joint_student(judged, reading.labels, saturating=self.saturating)
+        if self.game == "gan":
+            return gan_student(judged, saturating=self.saturating)
         return wgan_student(judged) if self.game == "wgan" else lsgan_student(judged)
 
     def own_loss(self, reading: Reading, owned: nn.Module) -> Tensor:
+        if isinstance(owned, Predicted):
+            owned.remember()
         student, teacher = wide(reading.student.logits), wide(reading.teacher.logits)
-        on_teacher, on_student = owned(teacher), owned(student)
+        condition = self._condition(reading)
+        on_teacher, on_student = owned(teacher, *condition), owned(student, *condition)
         if self.game == "can":
             return can_discriminator(on_student, on_teacher, reading.labels)
+        if self.game == "joint":
+            return joint_discriminator(on_student, on_teacher, reading.labels)
+        if self.game == "gan":
+            return gan_discriminator(on_student, on_teacher)
         if self.game == "lsgan":
             return lsgan_discriminator(on_student, on_teacher)
-        return wgan_critic(on_student, on_teacher, _slope(owned, student, teacher), penalty=self.penalty)
+        gradient = _slope(owned, student, teacher, condition)
+        return wgan_critic(on_student, on_teacher, gradient, penalty=self.penalty)
+
+    def _condition(self, reading: Reading) -> tuple[Tensor, ...]:
+        """What the discriminator sees beside the logits."""
+        if self.condition == "nothing":
+            return ()
+        teacher = wide(reading.teacher.logits).detach()
+        if self.condition == "teacher":
+            return (teacher,)
+        if self.condition == "label":
+            labels = reading.labels
+            return (labels if labels.is_floating_point() else one_hot(labels, teacher.shape[1], teacher.dtype),)
+        return (_small(reading.inputs, len(teacher)),)
 
 
-def _slope(critic: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
+def _image_embedding(shapes: Shapes, classes: int) -> nn.Module:
+    return nn.Linear(_small(shapes.inputs, len(shapes.student.logits)).shape[1], classes)
+
+
+def _small(images: Nested | None, count: int) -> Tensor:
+    """Images averaged to 8x8, flat."""
+    if not isinstance(images, Tensor) or images.ndim != 4 or len(images) != count:
+        raise UserError('condition = "image" asks for one image (C, H, W) with each answer')
+    return F.adaptive_avg_pool2d(wide(images), 8).flatten(1)
+
+
+def _slope(critic: nn.Module, student: Tensor, teacher: Tensor, condition: tuple[Tensor, ...]) -> Tensor:
     """The critic's gradient at a random point between both logits of each sample, itself to be differentiated."""
     share = torch.rand(len(student), 1, device=student.device)
     between = torch.lerp(teacher, student, share).requires_grad_()
     with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+        (gradient,) = torch.autograd.grad(critic(between, *condition).sum(), between, create_graph=True)
     return gradient
 
 
@@ -314,7 +377,11 @@ def _stages(
     l1_weight: NonNegative = 1.0,
     l1_reduction: Literal["sum", "mean"] = "sum",
 ) -> list[Stage]:
-    objective = CE() + l1_weight * LogitsL1(l1_reduction) + weight * term
+    objective: Expression = CE()
+    if l1_weight:
+        objective = objective + l1_weight * LogitsL1(l1_reduction)
+    if weight:
+        objective = objective + weight * term
     return [Stage("labels, logits and adversary", objective, config)]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -234,8 +234,8 @@ def _heads(embedding: str) -> Pair:
     return Pair(Tap(pair.teacher.path), Tap(pair.student.path))
 
 
-def _graft(student: nn.Module, teacher: nn.Module, settings: Mapping[str, Any]) -> None:
-    heads = _heads(settings["embedding"])
+def _graft(student: nn.Module, teacher: nn.Module, settings: Mapping[str, object]) -> None:
+    heads = _heads(str(settings["embedding"]))
     graft = Graft.between(student, teacher, heads)
     graft.onto(student)
     graft.fill(student, teacher, heads.teacher.path)

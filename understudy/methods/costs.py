@@ -1,21 +1,37 @@
-"""What a method's training costs against the student's alone, as ``scripts/measure_costs.py`` has measured it."""
+"""The cost of each method's training relative to training the student alone, from ``scripts/measure_costs.py``."""
 
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 FILE = Path(__file__).parent / "costs.json"
 
 
+class Cost(TypedDict):
+    """Times of one method: of its whole training, and of a step of each stage, as multiples of the student's alone."""
+
+    config: float
+    stages: list[float]
+
+
+class Costs(TypedDict):
+    """The content of the file."""
+
+    pair: str
+    date: str
+    note: str
+    not_measured: list[str]
+    methods: dict[str, Cost]
+
+
 @cache
-def measured() -> dict[str, Any]:
-    """The figures, and on which pair, machine and versions they were taken."""
-    content: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
-    return content
+def measured() -> Costs:
+    """The figures, with the pair of networks, the machine and the versions that they were measured on."""
+    costs: Costs = json.loads(FILE.read_text(encoding="utf-8"))
+    return costs
 
 
-def cost(method: str) -> dict[str, Any] | None:
-    """``config``: the time of its config as a multiple of the plain one; ``stages``: of a step of each stage."""
-    found: dict[str, Any] | None = measured()["methods"].get(method)
-    return found
+def cost(method: str) -> Cost | None:
+    """The cost of one method; None if it was not measured."""
+    return measured()["methods"].get(method)

@@ -13,7 +13,6 @@ Settings:
 
 from dataclasses import dataclass
 from math import log, sqrt
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -227,11 +226,11 @@ class Memory(Projections):
         self.log_z.copy_(log_z)
         self.estimated = True
 
-    def _load_from_state_dict(self, *args: Any, **keywords: Any) -> None:
+    def _load_from_state_dict(self, *args: object, **keywords: object) -> None:
         super()._load_from_state_dict(*args, **keywords)
         self.estimated = bool(self.log_z.isfinite().all())
 
-    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+    def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         for name in VECTORS:
             destination[prefix + name] = destination[prefix + name].half()

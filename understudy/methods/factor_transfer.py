@@ -20,7 +20,7 @@ from understudy.objective.labels import CE
 from understudy.objective.term import Reading, Reads, Shapes, Term
 from understudy.precision import wide
 from understudy.taps import Pair, Tap
-from understudy.taps.regressors import Resize
+from understudy.taps.modules import Resize
 
 SLOPE = 0.1  # of the leaky ReLUs
 RATE = 0.5

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from types import MappingProxyType
-from typing import Any, Literal, get_origin
+from typing import Any, Literal, TypedDict, Unpack, get_origin
 
 from torch import nn
 
@@ -20,6 +20,7 @@ from understudy.taps.defaults import PLACEHOLDERS, PROPOSALS
 from understudy.tasks.task import Task
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
+LabelWeight = NonNegative | Literal["rest"]  # "rest" is 1 - weight, so that one number sets both
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,10 @@ class Method:
     reads_teacher: bool = True
     guides: Literal["last", "all"] = "last"
     needs_assistants: bool = False
-    of_assistants: Mapping[str, Any] = field(default_factory=dict)
-    grafts: Callable[[nn.Module, nn.Module, Mapping[str, Any]], None] | None = None
+    of_assistants: Mapping[str, object] = field(default_factory=dict)
+    grafts: Callable[[nn.Module, nn.Module, Mapping[str, object]], None] | None = None
     term: type[Term] | None = None
-    preset: Mapping[str, Any] = field(default_factory=dict)
+    preset: Mapping[str, object] = field(default_factory=dict)
     doc: str = ""
 
     @property
@@ -129,20 +130,20 @@ class Method:
         """The settings without a default."""
         return [name for name, parameter in self.settings.items() if parameter.default is parameter.empty]
 
-    def complete(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def complete(self, settings: Mapping[str, object]) -> dict[str, object]:
         """The settings with the defaults of those that are not given."""
         return {name: settings.get(name, parameter.default) for name, parameter in self.settings.items()}
 
-    def for_assistants(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def for_assistants(self, settings: Mapping[str, object]) -> dict[str, object]:
         """A student's settings as its assistants inherit them; taps that were named are the student's alone."""
         own = {name for name, value in self.of_assistants.items() if value is None} | set(PROPOSALS)
         return {name: value for name, value in {**settings, **self.of_assistants}.items() if name not in own}
 
-    def is_taught(self, settings: Mapping[str, Any]) -> bool:
+    def is_taught(self, settings: Mapping[str, object]) -> bool:
         """Whether it reads a teacher with these settings; one that needs none may want one by a setting (``dml``)."""
         return self.reads_teacher or any(s.objective.reads.teacher for s in self(TrainConfig(), **settings))
 
-    def __call__(self, config: TrainConfig, **settings: Any) -> list[Stage]:
+    def __call__(self, config: TrainConfig, **settings: object) -> list[Stage]:
         self.check_names(settings)
         given = {name: self._checked(name, value) for name, value in settings.items()}
         if self.term is None:
@@ -151,10 +152,11 @@ class Method:
         missing = [name for name, p in of_term.items() if p.default is p.empty and name not in given]
         if missing:
             raise UserError(f"method {self.name!r} needs the setting {missing[0]!r}: give it a value")
-        term = self.term(**{name: given.pop(name, parameter.default) for name, parameter in of_term.items()})
+        make: Callable[..., Term] = self.term
+        term = make(**{name: given.pop(name, parameter.default) for name, parameter in of_term.items()})
         return self.stages(config, term, **given)
 
-    def _checked(self, name: str, value: Any) -> Any:
+    def _checked(self, name: str, value: object) -> object:
         """A setting's value, if it is of the kind that its annotation says; a single pair of taps needs no brackets."""
         hint = self.kinds[name]
         if value is None:
@@ -174,6 +176,18 @@ class Method:
             )
 
 
+class _Further(TypedDict, total=False):
+    """The other arguments of ``Method``."""
+
+    reads_teacher: bool
+    guides: Literal["last", "all"]
+    needs_assistants: bool
+    of_assistants: Mapping[str, object]
+    grafts: Callable[[nn.Module, nn.Module, Mapping[str, object]], None]
+    preset: Mapping[str, object]
+    doc: str
+
+
 def one_stage(
     name: str,
     term: type[Term],
@@ -185,7 +199,7 @@ def one_stage(
     labels: bool = True,
     weight: float | None = None,
     label_weight: float | None = None,
-    **further: Any,
+    **further: Unpack[_Further],
 ) -> Method:
     """A method of one stage, ``label_weight * CE + weight * term``: its settings are the fields of the term.
 
@@ -200,7 +214,8 @@ def one_stage(
         stage: the name of the stage.
         labels: whether there is a cross-entropy with the labels.
         weight, label_weight: settings of the method with these defaults; where one is None, that weight is 1 and no
-            setting. With a label weight of 0, the labels are not read where the term reads the student's logits itself.
+            setting. With a label weight of 0, the labels are not read where the term reads the student's logits itself;
+            with "rest" it is ``1 - weight``.
         further: the other arguments of ``Method``.
     """
     return Method(name, _OneStage(stage, labels, weight, label_weight), family, year, paper, term=term, **further)
@@ -217,23 +232,44 @@ class _OneStage:
 
     @property
     def __signature__(self) -> inspect.Signature:
-        weights = {"weight": self.weight, "label_weight": self.label_weight}
+        weights = [("weight", self.weight, NonNegative), ("label_weight", self.label_weight, LabelWeight)]
         return inspect.Signature(
             [
-                inspect.Parameter(name, _KEYWORD, default=value, annotation=NonNegative)
-                for name, value in weights.items()
+                inspect.Parameter(name, _KEYWORD, default=value, annotation=kind)
+                for name, value, kind in weights
                 if value is not None
             ]
         )
 
-    def __call__(self, config: TrainConfig, term: Term, **weights: float) -> list[Stage]:
-        weight, label_weight = weights.get("weight", self.weight), weights.get("label_weight", self.label_weight)
+    def __call__(
+        self,
+        config: TrainConfig,
+        term: Term,
+        *,
+        weight: float | None = None,
+        label_weight: float | Literal["rest"] | None = None,
+    ) -> list[Stage]:
+        weight = self.weight if weight is None else weight
+        label_weight = weight_of_labels(weight, self.label_weight if label_weight is None else label_weight)
         objective: Expression = term if weight is None else weight * term
         if self.labels and label_weight is None:
             objective = CE() + objective
         elif self.labels and label_weight is not None and (label_weight or not term.reads.student_logits):
             objective = label_weight * CE() + objective
         return [Stage(self.stage, objective, config)]
+
+
+def weight_of_labels(weight: float | None, label_weight: float | Literal["rest"] | None) -> float | None:
+    """The weight of the labels as a number: "rest" is what ``weight`` leaves of 1.
+
+    >>> weight_of_labels(0.75, "rest"), weight_of_labels(0.75, 0.1)
+    (0.25, 0.1)
+    """
+    if label_weight != "rest":
+        return label_weight
+    if weight is None or not 0 <= weight <= 1:
+        raise UserError(f'label_weight = "rest" is 1 - weight: weight = {weight} is not between 0 and 1')
+    return 1 - weight
 
 
 def _keywords(stages: Callable[..., list[Stage]]) -> dict[str, inspect.Parameter]:
@@ -244,5 +280,5 @@ def _keywords(stages: Callable[..., list[Stage]]) -> dict[str, inspect.Parameter
     return {p.name: p for p in parameters if p.kind is _KEYWORD}
 
 
-def _default(value: Any) -> Any:
+def _default(value: object) -> object:
     return inspect.Parameter.empty if value is MISSING else value

@@ -5,11 +5,10 @@ The text is read, never executed: names of terms and schedules, numbers, strings
 
 import ast
 import dataclasses
-from typing import Any
 
 from understudy.errors import UserError, did_you_mean
 from understudy.objective.term import Expression, Sum, as_sum
-from understudy.objective.weights import WEIGHTS
+from understudy.objective.weights import WEIGHTS, auto, linear, step
 
 
 def parse(text: str) -> Sum:
@@ -27,7 +26,7 @@ def parse(text: str) -> Sum:
     return as_sum(value)
 
 
-def _read(node: ast.expr, text: str) -> Any:
+def _read(node: ast.expr, text: str) -> object:
     match node:
         case ast.BinOp(left, ast.Add(), right):
             return _combine(text, "+", _read(left, text), _read(right, text))
@@ -41,26 +40,32 @@ def _read(node: ast.expr, text: str) -> Any:
             return _literal(node, text)
 
 
-def _combine(text: str, sign: str, left: Any, right: Any) -> Any:
-    terms = [side for side in (left, right) if isinstance(side, Expression)]
-    weights = [side for side in (left, right) if isinstance(side, (int, float, *WEIGHTS.values()))]
-    if (sign == "+" and len(terms) == 2) or (sign == "*" and len(terms) == len(weights) == 1):
-        return left + right if sign == "+" else left * right
-    if all(isinstance(side, (int, float)) for side in (left, right)):
-        return left + right if sign == "+" else left * right
+def _combine(text: str, sign: str, left: object, right: object) -> Expression | float:
+    """The sum or the product of two values, where they have one."""
+    match sign, left, right:
+        case "+", Expression(), Expression():
+            return left + right
+        case "+", int() | float(), int() | float():
+            return left + right
+        case "*", int() | float(), int() | float():
+            return left * right
+        case "*", Expression(), int() | float() | linear() | step() | auto():
+            return left * right
+        case "*", int() | float() | linear() | step() | auto(), Expression():
+            return left * right
     raise UserError(f"objective {text!r}: {left} {sign} {right} has no meaning")
 
 
-def _call(name: str, arguments: list[ast.expr], keywords: list[ast.keyword], text: str) -> Any:
+def _call(name: str, arguments: list[ast.expr], keywords: list[ast.keyword], text: str) -> object:
     from pydantic import TypeAdapter, ValidationError  # here, since it is slow to import
 
     from understudy.methods.registry import known_terms
 
-    known: dict[str, Any] = {**known_terms(), **WEIGHTS}
+    known: dict[str, type[object]] = {**known_terms(), **WEIGHTS}
     if name not in known:
         raise UserError(f"objective {text!r}: there is no term {name!r}{did_you_mean(name, known)}")
     kind = known[name]
-    fields = [field.name for field in dataclasses.fields(kind)]
+    fields = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     if len(arguments) > len(fields):
         raise UserError(f"objective {text!r}: {name} takes {len(fields)} settings, not {len(arguments)}")
     given = dict(zip(fields, (_literal(a, text) for a in arguments), strict=False))
@@ -71,14 +76,15 @@ def _call(name: str, arguments: list[ast.expr], keywords: list[ast.keyword], tex
             )
         given[keyword.arg] = _literal(keyword.value, text)
     try:
-        return TypeAdapter(kind).validate_python(given)
+        value: object = TypeAdapter(kind).validate_python(given)
+        return value
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "settings"
         raise UserError(f"objective {text!r}: {name}: {where}: {first['msg']}") from error
 
 
-def _literal(node: ast.expr, text: str) -> Any:
+def _literal(node: ast.expr, text: str) -> object:
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError) as error:

@@ -29,7 +29,7 @@ from understudy.objective.labels import CE
 from understudy.objective.term import Reading, Reads, Shapes
 from understudy.precision import wide
 from understudy.taps import Tap
-from understudy.taps.regressors import MeanOverPlaces
+from understudy.taps.modules import MeanOverPlaces
 
 
 def ofa(

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
@@ -16,7 +15,7 @@ def terms(config: TrainConfig, *, terms: str) -> list[Stage]:
     return [Stage("own terms", parse(terms), config)]
 
 
-def stages(config: TrainConfig, *, stages: Sequence[Mapping[str, Any]]) -> list[Stage]:
+def stages(config: TrainConfig, *, stages: Sequence[Mapping[str, object]]) -> list[Stage]:
     """Several stages, each ``{terms = "...", epochs = 10}`` with a ``name`` if you like; the epochs add up as given."""
     result = []
     for number, stage in enumerate(stages, start=1):

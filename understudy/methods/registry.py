@@ -13,7 +13,7 @@ from understudy.objective.labels import CE
 from understudy.objective.term import Term
 from understudy.tasks.task import Task
 
-_NO_METHODS = {"costs", "method", "notation", "registry", "shared"}
+_NO_METHODS = {"costs", "listing", "method", "notation", "registry", "shared"}
 
 
 def _own_methods() -> dict[str, Method]:

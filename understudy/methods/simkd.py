@@ -5,7 +5,6 @@ Reference: Chen et al., "Knowledge distillation with the reused teacher classifi
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -111,9 +110,11 @@ def _stages(
     return [Stage("features", objective, config, answers=True)]
 
 
-def _graft(student: nn.Module, teacher: nn.Module, settings: Mapping[str, Any]) -> None:
-    heads, maps = Pair.parse(settings["heads"]), Pair.parse(settings["maps"])
-    graft = Graft.between(student, teacher, heads, maps, factor=settings["factor"])
+def _graft(student: nn.Module, teacher: nn.Module, settings: Mapping[str, object]) -> None:
+    heads, maps = Pair.parse(str(settings["heads"])), Pair.parse(str(settings["maps"]))
+    factor = settings["factor"]
+    assert isinstance(factor, int)
+    graft = Graft.between(student, teacher, heads, maps, factor)
     graft.onto(student)
     graft.fill(student, teacher, heads.teacher.path)
 

@@ -15,7 +15,8 @@ from understudy.methods.shared.maps import BatchNorm, feature_mse, require_same_
 from understudy.objective.term import Reading, Reads, Shapes, Term
 from understudy.precision import wide
 from understudy.taps import Pair, Tap, find
-from understudy.taps.regressors import MeanOverPlaces, regressor
+from understudy.taps.modules import MeanOverPlaces
+from understudy.taps.regressors import regressor
 
 
 def srrl_features(student: Tensor, teacher: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from understudy.methods.shared.maps import on_common_grid, require_same_shape
 from understudy.methods.shared.pairs import PairsTerm, summed
 from understudy.objective.term import Reading, Shapes
 from understudy.precision import wide
-from understudy.taps.regressors import Chain
+from understudy.taps.modules import Chain
 
 SMALLEST_VARIANCE = 1e-5
 

@@ -11,13 +11,14 @@ from understudy.models.families.fitnets import (
     maxout_mnist,
     maxout_svhn,
 )
-from understudy.models.families.maxout import Conv, Maxout, MaxoutNet
+from understudy.models.families.maxout import Conv, MaxoutNet
 from understudy.models.families.plain import plain
 from understudy.models.families.resnet import resnet
 from understudy.models.families.wrn import wrn
 from understudy.models.grafts import Graft, regraft
 from understudy.models.preprocessing import Normalized, Preprocessing, Whitened, Whitening, preprocessing_from
 from understudy.models.weights import load_weights, read_weights
+from understudy.taps.modules import Maxout
 
 __all__ = [
     "PAIRS",

@@ -8,7 +8,7 @@ code, which is imported only if the user named the module.
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_type_hints
+from typing import get_type_hints
 
 from torch import nn
 
@@ -35,7 +35,7 @@ def build(
     channels: int | None = None,
     size: int | None = None,
     trusted: Collection[str] = (),
-    **settings: Any,
+    **settings: object,
 ) -> nn.Module:
     """The network called ``name``, with fresh weights.
 
@@ -75,8 +75,8 @@ def build(
 
 
 def resolved(
-    name: str, settings: Mapping[str, Any], classes: int, channels: int, size: int
-) -> tuple[str, dict[str, Any]]:
+    name: str, settings: Mapping[str, object], classes: int, channels: int, size: int
+) -> tuple[str, dict[str, object]]:
     """Name and every setting with which ``NetworkSpec.build`` would make a network, defaults included."""
     data = {"classes": classes, "channels": channels, "size": size}
     if ":" in name:
@@ -107,13 +107,13 @@ def candidates(name: str) -> list[Family]:
     return [FAMILIES[known] for known in FAMILIES.names() if name.startswith(known.partition("<")[0])]
 
 
-def _checked(function: Callable[..., Any], arguments: Mapping[str, Any], called: str) -> dict[str, Any]:
+def _checked(function: Callable[..., object], arguments: Mapping[str, object], called: str) -> dict[str, object]:
     """The arguments as the function's annotations want them (a list becomes a tuple), or what is wrong with one."""
     from pydantic import TypeAdapter, ValidationError  # late: it takes longer to import than all of this package
 
     types = get_type_hints(function)
 
-    def checked(key: str, value: Any) -> Any:
+    def checked(key: str, value: object) -> object:
         try:
             return TypeAdapter(types[key]).validate_python(value)
         except ValidationError as error:
@@ -132,7 +132,7 @@ class NetworkSpec:
     """
 
     name: str
-    settings: dict[str, Any] = field(default_factory=dict, hash=False)
+    settings: dict[str, object] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if "trusted" in self.settings:
@@ -147,7 +147,8 @@ class NetworkSpec:
     ) -> nn.Module:
         """A new network; what the settings say about classes, channels and size goes first."""
         data = {"classes": classes, "channels": channels, "size": size}
-        return build(self.name, trusted=trusted, **{**data, **self.settings})
+        make: Callable[..., nn.Module] = build
+        return make(self.name, trusted=trusted, **{**data, **self.settings})
 
     def __str__(self) -> str:
         return ", ".join([self.name, *(f"{key}={value}" for key, value in self.settings.items())])

@@ -1,7 +1,7 @@
 """What a student's description may say: how to rebuild it, what goes in, what comes out."""
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,14 +19,15 @@ class Named(_Table):
     """A network by name and settings."""
 
     name: str
-    settings: dict[str, Any] = Field(default_factory=dict)
+    settings: dict[str, object] = Field(default_factory=dict)
 
 
 class Input(_Table):
-    """One sample, with values between 0 and 1. ``image`` says how a picture of any size becomes one."""
+    """One sample: its shape, of images the range of the values and how an image of any size becomes a sample."""
 
     shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
-    range: tuple[float, float] = (0.0, 1.0)
+    range: tuple[float, float] | None = None  # of images
+    tensors: tuple[str, ...] = ()  # the names of several tensors, as of a text
     image: str = RULE
 
 
@@ -35,11 +36,11 @@ class Description(_Table):
 
     network: Named | None
     own_class: str = Field(alias="class")
-    front: dict[str, Any] | None
-    graft: dict[str, Any] | None = None  # what of its teacher it took over
+    front: dict[str, object] | None
+    graft: dict[str, object] | None = None  # what of its teacher it took over
     input: Input
     classes: Annotated[tuple[str, ...], Field(min_length=1)]  # what the outputs are called
-    task_described: dict[str, Any] | None = Field(default=None, alias="task")  # name and settings of the task
+    task_described: dict[str, object] | None = Field(default=None, alias="task")  # name and settings of the task
     format: Literal[1]
 
     @property

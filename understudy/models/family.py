@@ -1,4 +1,4 @@
-"""What a family of networks is: networks made by one function, with an argument or two in their names."""
+"""A family of networks: one function makes them, and their names hold one or two of its arguments."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from torch import nn
+
+from understudy.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -17,9 +19,9 @@ class Family:
         about: one line for people.
         make: the function; its annotations check the settings, and ``classes``, ``channels`` and ``size`` are given to
             it as far as it takes them.
-        sizes: those that papers step through from large to small, as they stand in the name.
-        more: further sizes from large to small, which are looked at where none of ``sizes`` fits.
-        refused: names that mean something else to most readers, each with the way out.
+        sizes: the sizes that papers use, from large to small, as written in the name.
+        more: further sizes from large to small, for a search in which none of ``sizes`` fits.
+        refused: names with another usual meaning, each with the text of the error.
 
     >>> Family("tiny<width>", "one layer", lambda width: nn.Linear(width, 2)).pattern.fullmatch("tiny8").groupdict()
     {'width': '8'}
@@ -40,3 +42,8 @@ class Family:
     def begins(self) -> str:
         """The name up to its first argument."""
         return self.name.partition("<")[0]
+
+
+def too_small(size: int, layer: str) -> UserError:
+    """The error for images that a network's pooling and valid convolutions reduce to nothing."""
+    return UserError(f"images of {size} x {size} are too small for this network: nothing is left at {layer}")

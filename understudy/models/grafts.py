@@ -8,7 +8,6 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -97,7 +96,7 @@ class Graft:
             if theirs.bias is not None:
                 ours.bias.copy_(theirs.bias)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return asdict(self)
 
 
@@ -106,13 +105,14 @@ def graft_of(network: nn.Module) -> Graft | None:
     return getattr(inner(network), _MARK, None)
 
 
-def regraft(network: nn.Module, described: Mapping[str, Any] | None) -> None:
+def regraft(network: nn.Module, described: Mapping[str, object] | None) -> None:
     """The place for the weights of a student that was described with a graft; without one, nothing.
 
     >>> regraft(understudy.models.build("resnet8"), None)
     """
     if described is not None:
-        Graft(**described).onto(network)
+        make: Callable[..., Graft] = Graft
+        make(**described).onto(network)
 
 
 def bottleneck(inputs: int, outputs: int, factor: int, norm: Callable[[int], nn.Module] = nn.BatchNorm2d) -> nn.Module:

@@ -5,7 +5,6 @@ it beside the recipe, and the libraries' settings that fetch or read files are n
 """
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
 
 from torch import nn
 
@@ -24,7 +23,7 @@ _FETCHING = ("pretrained", "weights", "checkpoint", "cache_dir", "use_pretrained
 
 
 def build(
-    name: str, data: Mapping[str, int | None], settings: Mapping[str, Any], trusted: Collection[str]
+    name: str, data: Mapping[str, int | None], settings: Mapping[str, object], trusted: Collection[str]
 ) -> nn.Module:
     """The network of ``where:what``; see ``NAMES``."""
     where, _, what = name.partition(":")
@@ -37,14 +36,14 @@ def is_library(name: str) -> bool:
     return name.partition(":")[0] in LIBRARIES
 
 
-def _fresh(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+def _fresh(name: str, settings: Mapping[str, object]) -> Mapping[str, object]:
     for key in settings:
         if key.startswith(_FETCHING):
             raise UserError(f"network {name!r}: {key!r} is not taken; weights are read from a file that you name")
     return settings
 
 
-def _timm(name: str, data: Mapping[str, int | None], settings: Mapping[str, Any]) -> nn.Module:
+def _timm(name: str, data: Mapping[str, int | None], settings: Mapping[str, object]) -> nn.Module:
     try:
         import timm
     except ModuleNotFoundError as error:
@@ -57,7 +56,7 @@ def _timm(name: str, data: Mapping[str, int | None], settings: Mapping[str, Any]
     return _made(f"timm:{name}", timm.create_model, name, pretrained=False, **given, **settings)
 
 
-def _torchvision(name: str, data: Mapping[str, int | None], settings: Mapping[str, Any]) -> nn.Module:
+def _torchvision(name: str, data: Mapping[str, int | None], settings: Mapping[str, object]) -> nn.Module:
     try:
         from torchvision import models
     except ModuleNotFoundError as error:
@@ -71,7 +70,7 @@ def _torchvision(name: str, data: Mapping[str, int | None], settings: Mapping[st
     return _made(f"torchvision:{name}", models.get_model, name, weights=None, **given, **settings)
 
 
-def _transformers(name: str, data: Mapping[str, int | None], settings: Mapping[str, Any]) -> nn.Module:
+def _transformers(name: str, data: Mapping[str, int | None], settings: Mapping[str, object]) -> nn.Module:
     try:
         from transformers import AutoConfig, AutoModelForImageClassification
         from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as TYPES
@@ -100,23 +99,23 @@ def _transformers(name: str, data: Mapping[str, int | None], settings: Mapping[s
 
 
 # All that a name may begin with, and who makes its networks. The next library is a function and a word here.
-LIBRARIES: Mapping[str, Callable[[str, Mapping[str, int | None], Mapping[str, Any]], nn.Module]] = {
+LIBRARIES: Mapping[str, Callable[[str, Mapping[str, int | None], Mapping[str, object]], nn.Module]] = {
     "timm": _timm,
     "torchvision": _torchvision,
     "transformers": _transformers,
 }
 
 
-def _own(name: str, settings: Mapping[str, Any], trusted: Collection[str]) -> nn.Module:
+def _own(name: str, settings: Mapping[str, object], trusted: Collection[str]) -> nn.Module:
     network = call_factory(name, trusted, "network", lambda factory: factory(**settings))
     return _a_module(name, network)
 
 
-def _made(name: str, factory: Callable[..., Any], *args: Any, **settings: Any) -> nn.Module:
+def _made(name: str, factory: Callable[..., object], *args: object, **settings: object) -> nn.Module:
     return _a_module(name, answered(f"network {name!r}", lambda: factory(*args, **settings)))
 
 
-def _a_module(name: str, network: Any) -> nn.Module:
+def _a_module(name: str, network: object) -> nn.Module:
     if not isinstance(network, nn.Module):
         kind = type(network).__name__
         raise UserError(f"network {name!r}: the factory answers with {kind}, not with a torch.nn.Module")

@@ -4,8 +4,7 @@ Two networks in one training may want different preparations of the same image: 
 in plain words how it was made, and ``preprocessing_from`` makes it again.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -31,10 +30,10 @@ class Preprocessing(nn.Module):
     def prepared(self, images: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def forward(self, images: Tensor, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, images: Tensor, *args: object, **kwargs: object) -> object:
         return self.module(self.prepared(images), *args, **kwargs)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """Plain values from which ``preprocessing_from`` makes this front again."""
         raise NotImplementedError
 
@@ -64,7 +63,7 @@ class Normalized(Preprocessing):
             raise UserError(f"images with {images.shape[1]} channels meet mean and std for {len(self.mean)}")
         return (images - self.mean) / self.std
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return dict(self._described)
 
     def extra_repr(self) -> str:
@@ -155,12 +154,12 @@ class Whitened(Preprocessing):
         whitened: Tensor = self.whitening(images)
         return whitened
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         whitening = self.whitening
         return {"front": "whitened", "shape": list(whitening.shape), "scale": whitening.scale, "bias": whitening.bias}
 
 
-def preprocessing_from(description: Mapping[str, Any], module: nn.Module) -> Preprocessing:
+def preprocessing_from(description: Mapping[str, object], module: nn.Module) -> Preprocessing:
     """The front of a ``describe()``, around ``module``; a whitening is then filled by ``load_state_dict``.
 
     >>> front = Normalized(torch.nn.Flatten(), [0.5], [0.25])
@@ -174,6 +173,6 @@ def preprocessing_from(description: Mapping[str, Any], module: nn.Module) -> Pre
         raise UserError(f"no front is called {kind!r}{did_you_mean(str(kind), known)}")
     if set(settings) != set(known[kind]):
         raise UserError(f"front {kind!r} is described by {', '.join(known[kind])}, not by {', '.join(settings)}")
-    if kind == "normalized":
-        return Normalized(module, settings["mean"], settings["std"])
-    return Whitened(module, Whitening(settings.pop("shape"), **settings))
+    make: Callable[..., Normalized] = Normalized
+    whitening: Callable[..., Whitening] = Whitening
+    return make(module, **settings) if kind == "normalized" else Whitened(module, whitening(**settings))

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import safetensors.torch
 import torch
@@ -15,7 +15,8 @@ from understudy.files import write_atomically
 from understudy.models import NetworkSpec, Preprocessing, load_weights, preprocessing_from, regraft
 from understudy.models.grafts import graft_of
 from understudy.taps import inner
-from understudy.tasks import Classification, Task
+from understudy.tasks import Classification, Task, Text
+from understudy.tasks.text import IDS, MASK
 
 if TYPE_CHECKING:
     from understudy.models.description import Description
@@ -26,7 +27,7 @@ FORMAT = 1
 
 def describe(
     network: nn.Module, spec: NetworkSpec | None, shape: tuple[int, ...], task: Task | Sequence[str]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """How to rebuild a network: its name and settings, what stands before it, what goes in and what comes out."""
     task = task if isinstance(task, Task) else Classification(tuple(task))
     own = inner(network)
@@ -40,18 +41,20 @@ def describe(
         "class": f"{type(own).__module__}:{type(own).__qualname__}",
         "front": front,
         "graft": graft.describe() if graft else None,
-        "input": _input(shape),
+        "input": _input(shape, task),
         "task": task.describe(),
         "classes": list(task.names),
         "parameters": sum(p.numel() for p in own.parameters()),
     }
 
 
-def _input(shape: tuple[int, ...]) -> dict[str, Any]:
-    """What one sample is; of pictures also the order of the channels, and how one of any size becomes a sample."""
-    plain: dict[str, Any] = {"shape": list(shape), "range": [0.0, 1.0]}
-    pictures = len(shape) == 3 and shape[0] in COLOURS
-    return plain | {"channels": COLOURS[shape[0]], "image": RULE} if pictures else plain
+def _input(shape: tuple[int, ...], task: Task) -> dict[str, object]:
+    """One sample: its shape; of texts the names of the tensors; of images the range, the channels and the resizing."""
+    if isinstance(task, Text):
+        return {"shape": list(shape), "tensors": [IDS, MASK]}
+    if len(shape) == 3 and shape[0] in COLOURS:
+        return {"shape": list(shape), "range": [0.0, 1.0], "channels": COLOURS[shape[0]], "image": RULE}
+    return {"shape": list(shape)}
 
 
 def _built_as(network: nn.Module) -> NetworkSpec | None:
@@ -67,7 +70,7 @@ def _built_as(network: nn.Module) -> NetworkSpec | None:
         return spec if repr(fresh) == repr(network) else None
 
 
-def save(folder: Path, network: nn.Module, description: Mapping[str, Any], *, name: str = WEIGHTS) -> None:
+def save(folder: Path, network: nn.Module, description: Mapping[str, object], *, name: str = WEIGHTS) -> None:
     """Weights and description, each written whole or not at all; nothing is pickled."""
     save_weights(folder / name, network.state_dict())
     write_atomically(folder / DESCRIPTION, (json.dumps(description, indent=2) + "\n").encode())

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterable, Mapping
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,11 +54,12 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     return weights
 
 
-def _read_pickled(path: Path) -> Any:
+def _read_pickled(path: Path) -> object:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about how the file was pickled; what it holds is judged here
-            return torch.load(path, map_location="cpu", weights_only=True)
+            content: object = torch.load(path, map_location="cpu", weights_only=True)
+            return content
     except pickle.UnpicklingError as error:
         wanted = re.search(r"(?:GLOBAL|global|class) ([\w.]+)", str(error))
         if wanted is None:
@@ -74,7 +74,7 @@ def _read_pickled(path: Path) -> Any:
         raise UserError(f"{path} is damaged or no weights file{reason}") from error
 
 
-def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
+def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
     if isinstance(content, Mapping):
         if content and all(isinstance(value, Tensor) for value in content.values()):
             return {str(key): value for key, value in content.items()}

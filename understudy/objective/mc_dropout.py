@@ -1,16 +1,16 @@
 """A network's answers under dropout: its own, or, where it has none, dropout of what its classifier is given."""
 
 from contextlib import AbstractContextManager
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.errors import UserError
+from understudy.nested import Nested
 from understudy.taps import Answer, Tap, call, eagerly, evaluating, find, inner, logits_in
 
-_DROPOUTS = nn.modules.dropout._DropoutNd
+DROPOUTS = nn.modules.dropout._DropoutNd
 
 
 class Dropouts:
@@ -25,11 +25,11 @@ class Dropouts:
     ``tap`` is what must be read of the network in its usual pass: with it, samples cost no pass of their own.
     """
 
-    def __init__(self, network: nn.Module, example: Any, rate: float):
+    def __init__(self, network: nn.Module, example: Nested, rate: float):
         self.network, self.rate = network, rate
         self.tap = None if self._own() else _classifiers_input(network, example)
 
-    def draw(self, inputs: Any, answer: Answer, teaching: AbstractContextManager[Any]) -> Tensor:
+    def draw(self, inputs: Nested, answer: Answer, teaching: AbstractContextManager[object]) -> Tensor:
         """Logits, once more with other values dropped; ``answer`` is the usual one, to the same inputs."""
         with torch.no_grad(), teaching:
             if self.tap is not None:
@@ -41,10 +41,10 @@ class Dropouts:
                 return logits_in(call(self.network, inputs))
 
     def _own(self) -> list[nn.Module]:
-        return [module for module in self.network.modules() if isinstance(module, _DROPOUTS) and module.p > 0]
+        return [module for module in self.network.modules() if isinstance(module, DROPOUTS) and module.p > 0]
 
 
-def _classifiers_input(network: nn.Module, example: Any) -> Tap:
+def _classifiers_input(network: nn.Module, example: Nested) -> Tap:
     """Where the linear layer reads whose answer is the network's."""
     answers: dict[str, Tensor] = {}
     linear = {path: module for path, module in inner(network).named_modules() if isinstance(module, nn.Linear)}

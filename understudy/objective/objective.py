@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache, partial, reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from understudy import bounds, nested
 from understudy.errors import UserError
+from understudy.nested import Nested
 from understudy.objective.balance import Balance
 from understudy.objective.mc_dropout import Dropouts
 from understudy.objective.side_stream import Beside
@@ -31,7 +32,7 @@ from understudy.taps import evaluating as evaluating
 from understudy.tasks.classification import LOGITS
 from understudy.tasks.task import Rows, Task, Values
 
-Asker = Callable[[Any], Answer]  # answers about a batch as a teacher does
+Asker = Callable[[Nested], Answer]  # answers about a batch as a teacher does
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,9 @@ class Objective(nn.Module):
         *,
         student: nn.Module,
         teacher: nn.Module | Sequence[nn.Module] | None = None,
-        example: Any = None,
+        example: Nested | None = None,
         facts: Facts | None = None,
-        teaching: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        teaching: Callable[[], AbstractContextManager[object]] = nullcontext,
         queue: Beside | None = None,
         task: Task = CLASSIFICATION,
     ):
@@ -110,7 +111,9 @@ class Objective(nn.Module):
         # Tuples, so that the networks are not registered: their parameters are not this module's.
         cut = reads.student and not reads.student_output
         self._student = (TappedNetwork(student, reads.student_taps, cut=cut, called="the student", task=task),)
-        self._dropouts = Dropouts(teachers[0], example, reads.dropout) if reads.teacher_samples else None
+        self._dropouts: Dropouts | None = None
+        if example is not None and reads.teacher_samples:
+            self._dropouts = Dropouts(teachers[0], example, reads.dropout)
         beside = (self._dropouts.tap,) if self._dropouts and self._dropouts.tap else ()
         self._teachers = tuple(_asked(reads, teachers, beside, task))
         self._askers: tuple[Asker, ...] = tuple(partial(self._ask, teacher) for teacher in self._teachers)
@@ -129,18 +132,20 @@ class Objective(nn.Module):
     def has_adversaries(self) -> bool:
         return len(self.adversaries) > 0
 
-    if TYPE_CHECKING:  # a module's call is otherwise of type Any
+    if TYPE_CHECKING:  # the type of nn.Module's call is unknown
 
-        def __call__(self, inputs: Any, targets: Any, *, epoch: float = 0.0, ids: Tensor | None = None) -> Outcome: ...
+        def __call__(
+            self, inputs: Nested, targets: Nested, *, epoch: float = 0.0, ids: Tensor | None = None
+        ) -> Outcome: ...
 
-    def forward(self, inputs: Any, targets: Any, *, epoch: float = 0.0, ids: Tensor | None = None) -> Outcome:
+    def forward(self, inputs: Nested, targets: Nested, *, epoch: float = 0.0, ids: Tensor | None = None) -> Outcome:
         """The loss of one batch. ``epoch``, with fractions, is what schedules of weights read."""
         return self.judge(self.read(inputs, targets, epoch=epoch, ids=ids))
 
     def read(
         self,
-        inputs: Any,
-        targets: Any,
+        inputs: Nested,
+        targets: Nested,
         *,
         epoch: float = 0.0,
         ids: Tensor | None = None,
@@ -169,11 +174,11 @@ class Objective(nn.Module):
         """Those that some term reads, each with the taps that are read."""
         return self._teachers
 
-    def answer(self, inputs: Any) -> Answer:
+    def answer(self, inputs: Nested) -> Answer:
         """The student's answer to one batch."""
         return call(self._student[0], inputs)
 
-    def ask(self, inputs: Any) -> tuple[Answer, ...]:
+    def ask(self, inputs: Nested) -> tuple[Answer, ...]:
         """The answers of the teachers to one batch."""
         return tuple(asker(inputs) for asker in self._askers)
 
@@ -269,13 +274,13 @@ class Objective(nn.Module):
     def _owners(self) -> list[str]:
         return [name for name, part in self.parts.items() if _overrides(part.term, "build")]
 
-    def _build(self, example: Any, facts: Facts | None) -> None:
+    def _build(self, example: Nested, facts: Facts | None) -> None:
         student = _trace(self._student[0], example)
         teacher = _trace(self._teachers[0], example) if self._teachers else Answer(None, {}, self.task)
         if reason := self._misfit(student, teacher):
             raise UserError(reason)
         network = inner(self._teachers[0].network) if self._teachers else None
-        shapes = Shapes(student, teacher, inner(self.student), network, facts)
+        shapes = Shapes(student, teacher, inner(self.student), network, facts, example)
         in_rows = cache(lambda: replace(shapes, student=_rows_of(student, None)[0], teacher=_rows_of(teacher, None)[0]))
         for name, part in self.parts.items():
             module = part.term.build(in_rows() if name in self._by_row else shapes)
@@ -291,13 +296,13 @@ class Objective(nn.Module):
             return None
         return self.task.fits(student.named, teacher.named)
 
-    def _ask(self, teacher: TappedNetwork, inputs: Any) -> Answer:
+    def _ask(self, teacher: TappedNetwork, inputs: Nested) -> Answer:
         if teacher.network.training:
             teacher.network.eval()
         with torch.set_grad_enabled(self.terms.reads.gradients), self._teaching():
             return call(teacher, inputs)
 
-    def _samples(self, inputs: Any, teachers: Sequence[Answer]) -> tuple[Tensor, ...]:
+    def _samples(self, inputs: Nested, teachers: Sequence[Answer]) -> tuple[Tensor, ...]:
         if self._dropouts is None:
             return ()
         count = self.terms.reads.teacher_samples
@@ -329,7 +334,7 @@ def _without_teachers_graph(reading: Reading) -> Reading:
     return replace(reading, teachers=tuple(teacher.detached() for teacher in reading.teachers))
 
 
-def _requiring_gradient(inputs: Any) -> Tensor:
+def _requiring_gradient(inputs: Nested) -> Tensor:
     if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
         raise UserError(f"a term asks for gradients by the inputs: one tensor of numbers, not {type(inputs).__name__}")
     return inputs.detach().requires_grad_()
@@ -361,7 +366,7 @@ def _in_rows(reading: Reading) -> tuple[Reading, Rows]:
     return of_rows, rows
 
 
-def _rows_of(answer: Answer, targets: Any) -> tuple[Answer, Rows]:
+def _rows_of(answer: Answer, targets: Nested | None) -> tuple[Answer, Rows]:
     """An answer's rows of class scores in place of its output; one without an output has none."""
     if answer.output is None:
         return answer, Rows(torch.zeros(0, 1, 1))
@@ -385,7 +390,7 @@ def _asked(reads: Reads, teachers: Sequence[nn.Module], beside: tuple[Tap, ...],
             yield TappedNetwork(network, own, cut=cut, called="a further teacher", task=task)
 
 
-def _trace(tapped: TappedNetwork, example: Any) -> Answer:
+def _trace(tapped: TappedNetwork, example: Nested) -> Answer:
     """The whole network once, never cut nor compiled, so that a tap that cannot be read shows itself here."""
     whole = TappedNetwork(tapped.network, tapped.taps, called=tapped.called, task=tapped.task)
     with torch.no_grad(), evaluating(whole.network), eagerly(whole.network):

@@ -5,15 +5,17 @@ A term is a description: frozen, comparable, printable, without weights of its o
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import zip_longest
-from typing import Any, ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from understudy import nested
 from understudy.errors import UserError
+from understudy.nested import Nested
 from understudy.objective.weights import auto
 from understudy.taps import CLASSIFICATION, Answer, Pair, Tap
 from understudy.tasks.task import Rows, Task
@@ -115,13 +117,13 @@ class Reading:
     1
     """
 
-    targets: Any  # nested tensors
+    targets: Nested  # nested tensors
     student: Answer
     teachers: tuple[Answer, ...]
     epoch: float
     ids: Tensor | None = None
     teacher_samples: tuple[Tensor, ...] = ()  # logits of the first teacher, dropout at work
-    inputs: Any = None  # what the networks were given
+    inputs: Nested | None = None  # of the networks
     teacher_network: nn.Module | None = None  # the first teacher, to be asked again (about changed inputs)
     student_network: nn.Module | None = None
     task: Task = CLASSIFICATION
@@ -175,6 +177,7 @@ class Shapes:
     student_network: nn.Module
     teacher_network: nn.Module | None
     facts: Facts | None = None
+    inputs: Nested | None = None  # the batch that was traced
 
 
 class Expression(ABC):
@@ -304,6 +307,10 @@ class Term(Expression):
     def misfit(self, task: Task) -> str | None:
         """Why the term has no meaning for a task, beyond what follows from ``reads`` and ``per``; None if it has."""
         return None
+
+    def remarks(self, student: nn.Module) -> Sequence[str]:
+        """What the pre-flight check warns of: what the student lacks and the term as published asks for."""
+        return ()
 
     def build(self, shapes: Shapes) -> nn.Module | None:
         """The modules that the term owns while it trains, from the traced shapes."""

@@ -18,7 +18,6 @@ from understudy.errors import UserError
 from understudy.files import read_json, sync_folder
 from understudy.plans.entry import FILES, FORMAT, RESULT, copy_finished, damaged, finished
 
-ENVIRONMENT = "UNDERSTUDY_CACHE"
 GROWING = 3600  # seconds for which a part may still be somebody's
 
 

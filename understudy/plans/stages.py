@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from understudy import methods
+from understudy import methods, nested
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.data import Data
@@ -91,7 +91,7 @@ def _proposed(setting: str, teacher: nn.Module, student: nn.Module, data: Data) 
     """Traced on the CPU, since the two may be on different devices; each returns to its own."""
     cpu = torch.device("cpu")
     homes = [next((p.device for p in network.parameters()), cpu) for network in (teacher, student)]
-    example = data.example(2, homes[1]).to(cpu)  # where the data are, or all of them would move
+    example = nested.moved(data.example(2, homes[1]), cpu)  # where the data are, or all of them would move
     try:
         return PROPOSALS[setting](teacher.cpu(), student.cpu(), example)
     finally:

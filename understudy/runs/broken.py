@@ -1,16 +1,25 @@
-"""Students that are of no use, and why: what a mean over seeds would hide."""
+"""Students that are of no use, and the reasons, which a mean over seeds would hide."""
 
 import math
 from collections.abc import Sequence
 
+from torch import Tensor
+
+from understudy.nested import Nested
 from understudy.tasks import Figure
 
-SAME = 0.99  # of all samples with one and the same answer
-HUGE = 1e4  # values of answers beyond it: float16 ends at 65,504
+SAME = 0.99  # the share of samples with equal answers from which a student is broken
+HUGE = 1e4  # the largest plausible value of an answer, as a multiple of the task's magnitude; float16 ends at 65,504
 
 
 def reasons(
-    figure: Figure, value: float, luck: float = 0.0, *, constant: float | None = None, largest: float | None = None
+    figure: Figure,
+    value: float,
+    luck: float = 0.0,
+    *,
+    constant: float | None = None,
+    usual: float = 0.0,
+    largest: float | None = None,
 ) -> list[str]:
     """Why a student is of no use; empty where nothing is wrong.
 
@@ -18,7 +27,8 @@ def reasons(
         value: the student's first figure.
         luck: how far from chance a figure may be by luck; see ``Task.luck``.
         constant: the share of samples that have the most frequent answer.
-        largest: the largest absolute value of all answers.
+        usual: the share of samples that have the most frequent target: a student may answer as often alike.
+        largest: the largest absolute value of all answers, as a multiple of the task's magnitude.
 
     Example:
         >>> reasons(Figure("accuracy", "accuracy", unit="share", chance=0.1), 0.1, constant=1.0)
@@ -30,12 +40,25 @@ def reasons(
     elif at_chance(figure, value, luck):
         chance = figure.text(figure.chance or 0.0)
         found.append(f"its {figure.title} of {figure.text(value)} cannot be told from chance ({chance})")
-    if constant is not None and constant >= SAME:
+    if constant is not None and constant >= SAME and (constant == 1 or usual < SAME):
         found.append(f"it gives one answer for {100 * constant:.3g} % of the samples")
     if largest is not None and not largest <= HUGE:
         size = f"as large as {largest:.2g}" if math.isfinite(largest) else "that are no numbers"
         found.append(f"its answers have values {size}")
     return found
+
+
+def commonest(targets: Nested) -> float:
+    """The share of samples that have the most frequent target; 0 for targets of several tensors.
+
+    >>> import torch
+    >>> commonest(torch.tensor([0, 1, 1, 1]))
+    0.75
+    """
+    if not isinstance(targets, Tensor) or not len(targets):
+        return 0.0
+    _, counts = targets.unique(dim=0, return_counts=True)
+    return int(counts.max()) / len(targets)
 
 
 def collapse(figure: Figure, values: Sequence[float], luck: float = 0.0) -> str | None:

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from understudy import nested
 from understudy.data.parts import fewer
 from understudy.errors import UserError
 from understudy.files import write_atomically
@@ -87,5 +88,8 @@ def _samples(run: Run, part: str, count: int) -> tuple[torch.Tensor, torch.Tenso
         data = replace(data, train=data.validation)
     chosen = fewer(data, min(count, len(data.train))).train
     batches = list(chosen.in_order(500, settings.torch_device))
-    inputs = torch.cat([batch.inputs for batch in batches])
-    return settings.prepare(inputs), torch.cat([batch.targets for batch in batches])
+    inputs = nested.concatenated([batch.inputs for batch in batches])
+    targets = nested.concatenated([batch.targets for batch in batches])
+    if not isinstance(inputs, torch.Tensor) or not isinstance(targets, torch.Tensor):
+        raise UserError("a loss surface is measured on inputs and targets of one tensor each")
+    return settings.prepare(inputs), targets

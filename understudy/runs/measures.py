@@ -1,6 +1,6 @@
 """What a run measures of answers and inner values, as records of its result."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from torch import Tensor, nn
@@ -39,11 +39,12 @@ def of_seeds(found: Sequence[Measured], teachers: Sequence[Measured], task: Task
 
 def of_teacher(found: Sequence[Measured], tables: Mapping[str, MethodTable], task: Task) -> Teacher:
     """The teacher's own figures, and whether it has anything soft to teach."""
+    make: Callable[..., Softness] = Softness
     advice = task.advice(found[0].kept, temperature(tables))
     return Teacher(
         figures=together([one.figures for one in found]),
         measures=of_seeds(found, [], task),
-        softness=Softness(**advice) if advice else None,
+        softness=make(**advice) if advice else None,
     )
 
 

@@ -163,7 +163,14 @@ def _method(run: "Run", name: str, task: TaskRecord, part: Part, guides: Mapping
                 validation=record.validation,
                 seconds=record.seconds,
                 kept=record.stages[-1].kept if record.stages else None,
-                broken=broken.reasons(task.first, value, luck, constant=constant, largest=largest),
+                broken=broken.reasons(
+                    task.first,
+                    value,
+                    luck,
+                    constant=constant,
+                    usual=broken.commonest(found.targets),
+                    largest=largest / own.magnitude(found.targets),
+                ),
             )
         )
     return Method.of(

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -101,10 +100,10 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _front_matter(known: Known) -> dict[str, Any]:
+def _front_matter(known: Known) -> dict[str, object]:
     method = known.method
     tags = ["understudy", "knowledge-distillation", *([method[0]] if method else [])]
-    matter: dict[str, Any] = {"library_name": "understudy", "tags": tags}
+    matter: dict[str, object] = {"library_name": "understudy", "tags": tags}
     kind = _PIPELINES.get(known.result.task.name if known.result else "")
     if known.description.takes_images and (kind or known.result is None):
         matter["pipeline_tag"] = kind or _PIPELINES["classification"]
@@ -190,7 +189,7 @@ def _network(described: Description) -> str:
     return ", ".join([described.path, *(f"{key}={value}" for key, value in described.network.settings.items())])
 
 
-def _yaml(value: Any, indent: str = "") -> Iterator[str]:
+def _yaml(value: Mapping[str, object], indent: str = "") -> Iterator[str]:
     """Tables and lists of plain values as YAML; single values are written alike in JSON."""
     for key, inner in value.items():
         if isinstance(inner, Mapping):

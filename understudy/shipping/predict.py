@@ -4,13 +4,13 @@ import glob
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from understudy.data.images import SUFFIXES, decoded
 from understudy.errors import UserError
 from understudy.export.open import Student, open_student
+from understudy.nested import Nested
 from understudy.taps import call
 from understudy.tasks import Task, Told
 
@@ -27,13 +27,15 @@ class Prediction:
 
     image: str
     text: str = ""
-    record: Mapping[str, Any] = field(default_factory=dict)
+    record: Mapping[str, object] = field(default_factory=dict)
     problem: str | None = None
 
     @property
     def classes(self) -> tuple[tuple[str, float], ...]:
         """Of a classifier, the likeliest classes with their probabilities."""
-        return tuple((one["label"], one["probability"]) for one in self.record.get("classes", ()))
+        classes = self.record.get("classes", ())
+        assert isinstance(classes, (list, tuple))
+        return tuple((one["label"], one["probability"]) for one in classes)
 
 
 def predict(
@@ -78,7 +80,7 @@ def _answered(student: Student, names: Sequence[Prediction], top: int) -> list[P
     return answers
 
 
-def _told(student: Student, inputs: Any, top: int) -> list[Told]:
+def _told(student: Student, inputs: Nested, top: int) -> list[Told]:
     """What the student's task says of its answers to a batch."""
     task = student.description.task
     with torch.inference_mode():

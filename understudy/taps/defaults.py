@@ -11,16 +11,16 @@
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from torch import nn
 
 from understudy.errors import UserError
+from understudy.nested import Nested
 from understudy.taps import Pair, Tap
 from understudy.taps.tracing import Proposal, Traced, default_pair, propose, stages, trace
 
 
-def _pair(teacher: nn.Module, student: nn.Module, example: Any) -> str:
+def _pair(teacher: nn.Module, student: nn.Module, example: Nested) -> str:
     mapped = _mapped(propose(trace(teacher, example), trace(student, example)))
     return str(mapped[0].pair if mapped else default_pair(teacher, student, example))
 
@@ -30,7 +30,7 @@ def _mapped(proposals: Sequence[Proposal]) -> list[Proposal]:
     return [p for p in proposals if p.teacher.resolution and p.student.resolution] or list(proposals)
 
 
-def _pairs(teacher: nn.Module, student: nn.Module, example: Any) -> tuple[str, ...]:
+def _pairs(teacher: nn.Module, student: nn.Module, example: Nested) -> tuple[str, ...]:
     theirs, ours = trace(teacher, example), trace(student, example)
     found: dict[str, Pair] = {}
     for proposal in _mapped(propose(theirs, ours)):
@@ -42,26 +42,26 @@ def _pairs(teacher: nn.Module, student: nn.Module, example: Any) -> tuple[str, .
     return tuple(map(str, ordered))
 
 
-def _maps(teacher: nn.Module, student: nn.Module, example: Any) -> str:
+def _maps(teacher: nn.Module, student: nn.Module, example: Nested) -> str:
     return str(Pair(_last_map(trace(teacher, example)), _last_map(trace(student, example))))
 
 
-def _embedding(teacher: nn.Module, student: nn.Module, example: Any) -> str:
+def _embedding(teacher: nn.Module, student: nn.Module, example: Nested) -> str:
     return str(Pair(_entering(trace(teacher, example)), _entering(trace(student, example))))
 
 
-def _heads(teacher: nn.Module, student: nn.Module, example: Any) -> str:
+def _heads(teacher: nn.Module, student: nn.Module, example: Nested) -> str:
     return str(Pair(Tap(classifier(trace(teacher, example)).path), Tap(classifier(trace(student, example)).path)))
 
 
-def _shared(teacher: nn.Module, student: nn.Module, example: Any) -> str:
+def _shared(teacher: nn.Module, student: nn.Module, example: Nested) -> str:
     theirs, ours = stages(trace(teacher, example)), stages(trace(student, example))
     if not theirs or not ours or theirs[0].shape != ours[0].shape:
         return ""
     return str(Pair(Tap(theirs[0].path), Tap(ours[0].path)))
 
 
-PROPOSALS: dict[str, Callable[[nn.Module, nn.Module, Any], Any]] = {
+PROPOSALS: dict[str, Callable[[nn.Module, nn.Module, Nested], str | tuple[str, ...]]] = {
     "pair": _pair,
     "pairs": _pairs,
     "maps": _maps,
@@ -70,7 +70,7 @@ PROPOSALS: dict[str, Callable[[nn.Module, nn.Module, Any], Any]] = {
     "shared": _shared,
 }
 
-PLACEHOLDERS: dict[str, Any] = {  # of the right form, where there are no networks yet to ask
+PLACEHOLDERS: dict[str, object] = {  # of the right form, where there are no networks yet to ask
     "pair": "teacher -> student",
     "pairs": ("first -> first", "second -> second"),
     "maps": "teacher -> student",

@@ -34,12 +34,10 @@ from collections.abc import Callable
 from math import isqrt
 from typing import Literal, get_args
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.errors import UserError, did_you_mean
-from understudy.models.families.maxout import Maxout
+from understudy.taps.modules import Chain, GridToTokens, Maxout, MeanOverPlaces, Resize, Size, TokensToGrid
 
 Regressor = Literal["auto", "conv", "maxout", "crd", "linear", "none"]
 
@@ -49,72 +47,6 @@ MOST_STRIDE = 8
 MAXOUT_PIECES = 2
 MAXOUT_RANGE = 0.05
 EXTRA_TOKENS = (1, 0, 2, 3, 4, 5, 6, 7, 8)  # class and register tokens before the grid, the likeliest first
-
-Size = tuple[int, int]
-
-
-class Chain(nn.Sequential):
-    """Modules one after the other, printed in one line."""
-
-    def __repr__(self) -> str:
-        return " -> ".join(map(repr, self))
-
-
-class Resize(nn.Module):
-    """A map brought to another grid: averaged where it shrinks, interpolated where it grows."""
-
-    def __init__(self, size: Size):
-        super().__init__()
-        self.size = size
-
-    def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[-2:]
-        shrunk = F.adaptive_avg_pool2d(x, (min(height, self.size[0]), min(width, self.size[1])))
-        if tuple(shrunk.shape[-2:]) == self.size:
-            return shrunk
-        return F.interpolate(shrunk, size=self.size, mode="bilinear", align_corners=False)
-
-    def extra_repr(self) -> str:
-        return f"{self.size[0]}x{self.size[1]}"
-
-
-class TokensToGrid(nn.Module):
-    """Tokens (N, extra + H*W, D) as a map (N, D, H, W), without the ``extra`` ones in front."""
-
-    def __init__(self, size: Size, extra: int):
-        super().__init__()
-        self.size, self.extra = size, extra
-
-    def forward(self, x: Tensor) -> Tensor:
-        batch, _, features = x.shape
-        return x[:, self.extra :].transpose(1, 2).reshape(batch, features, *self.size)
-
-    def extra_repr(self) -> str:
-        return f"{self.size[0]}x{self.size[1]}, dropped={self.extra}"
-
-
-class GridToTokens(nn.Module):
-    """A map (N, D, H, W) as tokens (N, extra + H*W, D): the ``extra`` ones in front are the map's mean."""
-
-    def __init__(self, extra: int):
-        super().__init__()
-        self.extra = extra
-
-    def forward(self, x: Tensor) -> Tensor:
-        tokens = x.flatten(2).transpose(1, 2)
-        if not self.extra:
-            return tokens
-        return torch.cat([tokens.mean(1, keepdim=True).expand(-1, self.extra, -1), tokens], dim=1)
-
-    def extra_repr(self) -> str:
-        return f"added={self.extra}"
-
-
-class MeanOverPlaces(nn.Module):
-    """The mean over a map's places or over tokens: (N, C, H, W) or (N, T, D) to a vector."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.mean((2, 3)) if x.ndim == 4 else x.mean(1)
 
 
 def regressor(student: Tensor, teacher: Tensor, kind: Regressor = "auto") -> nn.Module | None:

@@ -10,13 +10,14 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import itemgetter
-from typing import Any, Literal, TypeVar, cast
+from typing import Literal, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from understudy.errors import UserError, did_you_mean
+from understudy.nested import Nested
 from understudy.tasks.classification import LOGITS, Classification
 from understudy.tasks.task import Task, Values, only
 
@@ -74,7 +75,7 @@ class Pair:
         return f"{self.teacher} -> {self.student}"
 
 
-def logits_in(output: Any) -> Tensor:
+def logits_in(output: object) -> Tensor:
     """A network's output itself, or the ``logits`` of an output with such a field (Hugging Face)."""
     return only(output, LOGITS)
 
@@ -87,7 +88,7 @@ class Answer(Mapping[Tap, Tensor]):
     (torch.Size([2, 3]), torch.Size([2, 4]))
     """
 
-    def __init__(self, output: Any, values: dict[Tap, Tensor], task: Task = CLASSIFICATION):
+    def __init__(self, output: object, values: dict[Tap, Tensor], task: Task = CLASSIFICATION):
         self.output, self.task = output, task
         self._values = values
         self._named: Values | None = None
@@ -177,7 +178,7 @@ def is_bare(network: nn.Module) -> bool:
     return not any(is_compiled(layer) or isinstance(layer, parallel) for layer in layers(network))
 
 
-def eagerly(network: nn.Module) -> AbstractContextManager[Any]:
+def eagerly(network: nn.Module) -> AbstractContextManager[object]:
     """For a while nothing is compiled: a trace of shapes is not worth a compilation."""
     return torch.compiler.set_stance("force_eager") if any(map(is_compiled, layers(network))) else nullcontext()
 
@@ -194,7 +195,7 @@ def evaluating(network: nn.Module) -> Iterator[nn.Module]:
             module.training = training
 
 
-def call(network: Callable[..., T], inputs: Any) -> T:
+def call(network: Callable[..., T], inputs: Nested) -> T:
     """A network, with its inputs as they come in a batch: one tensor, several, or several by name."""
     if isinstance(inputs, Mapping):
         return network(**inputs)
@@ -216,7 +217,7 @@ class _Reached(BaseException):
     """Every tap has been read: what lies deeper need not be computed. No error, so that no network catches it."""
 
 
-_Seen = dict[Tap, list[tuple[Any, int | None]]]  # for each tap its values, and how often each was written to by then
+_Seen = dict[Tap, list[tuple[object, int | None]]]  # for each tap its values, and how often each was written to by then
 
 
 class TappedNetwork:
@@ -251,7 +252,7 @@ class TappedNetwork:
         compiled = any(map(is_compiled, layers(network)))
         self._run = self._compiled() if self.taps and compiled else self._eager
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Answer:
+    def __call__(self, *args: object, **kwargs: object) -> Answer:
         if not self.taps:
             return Answer(self.network(*args, **kwargs), {}, self.task)
         with ExitStack() as stack:
@@ -261,20 +262,20 @@ class TappedNetwork:
         return Answer(output, {tap: self._only(tap, seen.get(tap, [])) for tap in self.taps}, self.task)
 
     def _hook(self, tap: Tap) -> Callable[..., None]:
-        def output(_module: nn.Module, _args: tuple[Any, ...], value: Any) -> None:
+        def output(_module: nn.Module, _args: tuple[object, ...], value: object) -> None:
             self._record(tap, value)
 
-        def input(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        def input(_module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
             self._record(tap, args[0] if args else next(iter(kwargs.values()), None))
 
         return output if tap.side == "output" else input
 
-    def _record(self, tap: Tap, value: Any) -> None:
+    def _record(self, tap: Tap, value: object) -> None:
         self._seen.setdefault(tap, []).append((value, _version(value)))
         if self.cut and len(self._seen) == len(self.taps):
             raise _Reached
 
-    def _forward(self, network: nn.Module, *args: Any, **kwargs: Any) -> tuple[Any, _Seen]:
+    def _forward(self, network: nn.Module, *args: object, **kwargs: object) -> tuple[object, _Seen]:
         self._seen = {}
         try:
             output = network(*args, **kwargs)
@@ -283,21 +284,21 @@ class TappedNetwork:
         seen, self._seen = self._seen, {}
         return output, seen
 
-    def _eager(self, *args: Any, **kwargs: Any) -> tuple[Any, _Seen]:
+    def _eager(self, *args: object, **kwargs: object) -> tuple[object, _Seen]:
         return self._forward(self.network, *args, **kwargs)
 
-    def _compiled(self) -> Callable[..., tuple[Any, _Seen]]:
+    def _compiled(self) -> Callable[..., tuple[object, _Seen]]:
         """The compiler does not see hooks that come later: network and taps are compiled once more, as one."""
         original = self.network._modules.get("_orig_mod") or self.network
 
-        def run(*args: Any, **kwargs: Any) -> tuple[Any, _Seen]:
+        def run(*args: object, **kwargs: object) -> tuple[object, _Seen]:
             return self._forward(original, *args, **kwargs)
 
         # With the user's own backend and options, where the compiled network still tells them.
         compiler = getattr(self.network, "dynamo_ctx", torch.compile)
-        return cast(Callable[..., tuple[Any, _Seen]], compiler(run))
+        return cast(Callable[..., tuple[object, _Seen]], compiler(run))
 
-    def _only(self, tap: Tap, values: Sequence[tuple[Any, int | None]]) -> Tensor:
+    def _only(self, tap: Tap, values: Sequence[tuple[object, int | None]]) -> Tensor:
         if not values:
             raise UserError(
                 f"{self.called}: tap {str(tap)!r} never fired; the forward pass does not call that module "
@@ -322,7 +323,7 @@ class TappedNetwork:
         return value
 
 
-def _version(value: Any) -> int | None:
+def _version(value: object) -> int | None:
     """How often a tensor has been written to, where PyTorch counts that."""
     if torch.compiler.is_compiling() or not isinstance(value, Tensor) or value.is_inference():
         return None

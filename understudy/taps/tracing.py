@@ -6,15 +6,15 @@ own pairs in the same place of both networks (conv2 of the teacher at 79 %, conv
 count of layers does not.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from understudy.errors import UserError
+from understudy.nested import Nested
 from understudy.taps import Pair, Tap, call, eagerly, evaluating, inner
 from understudy.taps.regressors import regressor
 
@@ -70,7 +70,7 @@ class Proposal:
     student: Traced
 
 
-def trace(network: nn.Module, example: Any) -> list[Traced]:
+def trace(network: nn.Module, example: Nested) -> list[Traced]:
     """Every module of a network in the order of their answers, those never called last.
 
     Runs once, in evaluation mode and without gradients; the network is left as it was.
@@ -123,7 +123,7 @@ def propose(teacher: Sequence[Traced], student: Sequence[Traced]) -> list[Propos
     return [p for p in proposals if p is not None]
 
 
-def default_pair(teacher: nn.Module, student: nn.Module, example: Any) -> Pair:
+def default_pair(teacher: nn.Module, student: nn.Module, example: Nested) -> Pair:
     """The pair for somebody who names none."""
     proposals = propose(trace(teacher, example), trace(student, example))
     if not proposals:
@@ -143,19 +143,19 @@ class _Watch:
         self.counter = FlopCounterMode(display=False)
         self.time = 0
         self.began: dict[str, tuple[int, Resolution | None]] = {}
-        self.values: dict[str, list[tuple[Any, int]]] = {}
+        self.values: dict[str, list[tuple[object, int]]] = {}
         self.ended: dict[str, tuple[int, int]] = {}
 
-    def enters(self, path: str) -> Any:
-        def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def enters(self, path: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
             self.time += 1
             given = args[0] if args else next(iter(kwargs.values()), None)
             self.began.setdefault(path, (self.time, _resolution(given)))
 
         return hook
 
-    def answers(self, path: str) -> Any:
-        def hook(_module: nn.Module, _args: tuple[Any, ...], value: Any) -> None:
+    def answers(self, path: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, _args: tuple[object, ...], value: object) -> None:
             self.time += 1
             self.values.setdefault(path, []).append((value, _writes(value)))
             self.ended[path] = self.time, self.counter.get_total_flops()
@@ -182,13 +182,13 @@ class _Watch:
         return Traced(path, type_name, shape, _resolution(value), depth, len(values), problem, entered, began, ended)
 
 
-def _resolution(value: Any) -> Resolution | None:
+def _resolution(value: object) -> Resolution | None:
     if not isinstance(value, Tensor) or value.ndim not in (3, 4):
         return None
     return (value.shape[1],) if value.ndim == 3 else (value.shape[2], value.shape[3])
 
 
-def _writes(value: Any) -> int:
+def _writes(value: object) -> int:
     return value._version if isinstance(value, Tensor) and not value.is_inference() else 0
 
 

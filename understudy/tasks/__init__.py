@@ -5,7 +5,6 @@ Tasks of another package come by the entry point group ``understudy.tasks``: a s
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any
 
 from understudy import plugins
 from understudy.errors import UserError, did_you_mean
@@ -74,7 +73,7 @@ def find(name: str) -> type[Task]:
     return _KNOWN.find(name)
 
 
-def from_description(description: Mapping[str, Any]) -> Task:
+def from_description(description: Mapping[str, object]) -> Task:
     """The task that ``Task.describe`` described.
 
     >>> task = find("classification")(("shirt", "shoe"))
@@ -89,7 +88,7 @@ def from_description(description: Mapping[str, Any]) -> Task:
         raise UserError(f"task {kind.name!r}: {error}") from None
 
 
-def made(task: "Task | str | Mapping[str, Any]", targets: Nested, names: Sequence[str] | int | None = None) -> Task:
+def made(task: "Task | str | Mapping[str, object]", targets: Nested, names: Sequence[str] | int | None = None) -> Task:
     """A task from what a user says: the task itself, its name, or a mapping of its name and settings.
 
     >>> import torch
@@ -109,5 +108,5 @@ def made(task: "Task | str | Mapping[str, Any]", targets: Nested, names: Sequenc
     return kind.of(targets, names=names, **settings)
 
 
-def _as_tuples(value: Any) -> Any:
+def _as_tuples(value: object) -> object:
     return tuple(map(_as_tuples, value)) if isinstance(value, list) else value

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -56,7 +56,7 @@ class Classification(Task):
     )
 
     @classmethod
-    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: Any) -> "Classification":
+    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: object) -> "Classification":
         if names is None:
             targets = _one_tensor(targets)
             names = int(targets.max()) + 1 if len(targets) else 0
@@ -117,7 +117,7 @@ class Classification(Task):
         own, other = (F.one_hot(_one_tensor(labels), len(self.classes)).float() for labels in (targets, partners))
         return (own - other).mul_(share.view(-1, 1).to(own.dtype)).add_(other)
 
-    def answer(self, output: Any) -> Values:
+    def answer(self, output: object) -> Values:
         return {LOGITS: only(output, LOGITS)}
 
     def misfit(self, answer: Values) -> str | None:
@@ -157,9 +157,9 @@ class Classification(Task):
             return f"its answers differ by a KL of up to {divergence:.2g} (allowed: {DIVERGENCE:g})"
         return None
 
-    def details(self, answers: Sequence[Values], targets: Nested, taught: Sequence[Values]) -> dict[str, Any]:
+    def details(self, answers: Sequence[Values], targets: Nested, taught: Sequence[Values]) -> dict[str, object]:
         pooled, labels = _pooled(answers), _one_tensor(targets).repeat(len(answers))
-        found: dict[str, Any] = {
+        found: dict[str, object] = {
             "options": class_scores.class_accuracies(pooled, labels),
             "calibration": [asdict(bin) for bin in class_scores.calibration(pooled, labels).bins],
         }
@@ -167,10 +167,10 @@ class Classification(Task):
             found["agreement"] = [asdict(bin) for bin in class_scores.agreement(pooled, teachers).by_confidence]
         return found
 
-    def advice(self, teacher: Values, temperature: float) -> dict[str, Any]:
+    def advice(self, teacher: Values, temperature: float) -> dict[str, object]:
         return asdict(class_scores.softness(teacher[LOGITS], temperature))
 
-    def errors(self, student: Values, teacher: Values, targets: Nested, ids: Tensor) -> dict[str, Any]:
+    def errors(self, student: Values, teacher: Values, targets: Nested, ids: Tensor) -> dict[str, object]:
         found = class_scores.errors(student[LOGITS], teacher[LOGITS], _one_tensor(targets), ids)
         return {
             "student": {"count": len(found.student), "ids": list(found.student)},

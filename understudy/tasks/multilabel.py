@@ -4,9 +4,9 @@ A network answers with one logit for each label. For methods on class scores a l
 ``(0, z)``: its softmax is (1 - p, p) with p the sigmoid of z, so that ``kd`` is the KL of two Bernoulli distributions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Protocol, Self
 
 import torch
 import torch.nn.functional as F
@@ -40,12 +40,13 @@ class MultiLabel(Task):
     likeness: ClassVar[tuple[Figure, ...]] = (Figure("agreement", "agrees with the teacher", unit="share"),)
 
     @classmethod
-    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: Any) -> Self:
+    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: object) -> Self:
         values = _columns(targets)
         if isinstance(names, int) or names is None or len(names) != values.shape[1]:
             names = [f"label {number}" for number in range(values.shape[1])]
         shares = tuple(round(share, 4) for share in values.float().mean(0).tolist())
-        return cls(**{"labels": tuple(names), "shares": shares, **settings})
+        make: Callable[..., Self] = cls
+        return make(**{"labels": tuple(names), "shares": shares, **settings})
 
     @property
     def figures(self) -> tuple[Figure, ...]:
@@ -95,7 +96,7 @@ class MultiLabel(Task):
         own, other = _columns(targets).float(), _columns(partners).float()
         return torch.lerp(other, own, share.view(-1, 1).to(own.dtype))
 
-    def answer(self, output: Any) -> Values:
+    def answer(self, output: object) -> Values:
         logits = only(output, LOGITS)
         return {LOGITS: logits.unsqueeze(1) if logits.ndim == 1 else logits}
 
@@ -129,6 +130,14 @@ class MultiLabel(Task):
         same = (student[LOGITS] > 0) == (teacher[LOGITS] > 0)
         return {"agreement": same.double().mean().item()}
 
+    def details(self, answers: Sequence[Values], targets: Nested, taught: Sequence[Values]) -> dict[str, object]:
+        """``options``: the average precision of each label over all seeds; nothing of a single label."""
+        if len(self.labels) == 1:
+            return {}
+        scores = torch.cat([answer[LOGITS].float().sigmoid() for answer in answers])
+        labels = _columns(targets).long().repeat(len(answers), 1)
+        return {"options": [_average_precision(*pair) for pair in zip(scores.unbind(1), labels.unbind(1), strict=True)]}
+
     def commonest(self, answer: Values) -> float | None:
         _, counts = (answer[LOGITS] > 0).unique(dim=0, return_counts=True)
         return float(counts.max()) / len(answer[LOGITS])
@@ -157,7 +166,7 @@ class Binary(MultiLabel):
     name: ClassVar[str] = "binary"
 
     @classmethod
-    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: Any) -> Self:
+    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: object) -> Self:
         if not isinstance(names, int) and names is not None and len(names) == 2:
             names = names[1:]  # of two classes the second one is what holds
         return super().of(targets, names=names, **settings)
@@ -171,6 +180,16 @@ class Binary(MultiLabel):
         if _columns(targets).shape[1] != 1:
             raise UserError(f"targets have shape {tuple(_columns(targets).shape)}; a binary task has one, 0 or 1")
         super().check(targets)
+
+
+class Metric(Protocol):
+    """The part of ``torchmetrics.Metric`` that is used."""
+
+    def to(self, device: torch.device) -> Self: ...
+
+    def update(self, scores: Tensor, targets: Tensor, /) -> None: ...
+
+    def compute(self) -> Tensor: ...
 
 
 class LabelMeter:
@@ -200,14 +219,25 @@ class LabelMeter:
         return {"average_precision": precision, "f1": f1, "accuracy": accuracy, "loss": loss}
 
 
-def _metric(name: str, labels: int) -> Any:
+def _average_precision(scores: Tensor, labels: Tensor) -> float | None:
+    """The average precision of one label; None if it holds for no sample."""
+    if not labels.any():
+        return None
+    metric = _metric("AveragePrecision", 1)
+    metric.update(scores, labels)
+    return float(metric.compute())
+
+
+def _metric(name: str, labels: int) -> Metric:
     try:
         from torchmetrics import classification
     except ModuleNotFoundError as error:
         raise OptionalPackageError("torchmetrics", "metrics", "measuring average precision and F1") from error
     if labels == 1:  # torchmetrics refuses to call a single label several
-        return getattr(classification, f"Binary{name}")()
-    return getattr(classification, f"Multilabel{name}")(num_labels=labels, average="macro")
+        metric: Metric = getattr(classification, f"Binary{name}")()
+    else:
+        metric = getattr(classification, f"Multilabel{name}")(num_labels=labels, average="macro")
+    return metric
 
 
 def _columns(targets: Nested) -> Tensor:

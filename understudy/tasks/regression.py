@@ -1,8 +1,9 @@
 """Regression: plain numbers, and landmarks in images."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -46,11 +47,12 @@ class Regression(Task):
             raise UserError(f"task {self.name!r}: form is 'mse' or 'huber', and delta is above 0")
 
     @classmethod
-    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: Any) -> Self:
+    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: object) -> Self:
         values = _flat(targets)
         if names is None or isinstance(names, int) or len(names) != values.shape[1]:
             names = [f"value {number}" for number in range(values.shape[1])]
-        return cls(**{"names": tuple(names), "scales": _spread(values), **settings})
+        make: Callable[..., Self] = cls
+        return make(**{"names": tuple(names), "scales": _spread(values), **settings})
 
     @property
     def figures(self) -> tuple[Figure, ...]:
@@ -82,7 +84,7 @@ class Regression(Task):
         own, other = _flat(targets), _flat(partners)
         return torch.lerp(other, own, share.view(-1, 1).to(own.dtype))
 
-    def answer(self, output: Any) -> Values:
+    def answer(self, output: object) -> Values:
         found = output if isinstance(output, Tensor) else _first(output)
         return {VALUES: found.unsqueeze(1) if found.ndim == 1 else found.flatten(1)}
 
@@ -123,6 +125,27 @@ class Regression(Task):
 
     def compared(self, student: Values, teacher: Values, targets: Nested) -> dict[str, float]:
         return {"distance": (student[VALUES] - teacher[VALUES]).abs().double().mean().item()}
+
+    def magnitude(self, targets: Nested) -> float:
+        values = _flat(targets)
+        known = values[torch.isfinite(values)].abs()
+        return max(1.0, known.max().item()) if len(known) else 1.0
+
+    def commonest(self, answer: Values) -> float | None:
+        """The share of samples with the most frequent answer, rounded to a thousandth of the scales."""
+        scale = answer[VALUES].new_tensor(self.scales) if self.scales else 1.0
+        _, counts = (1000 * answer[VALUES] / scale).round().unique(dim=0, return_counts=True)
+        return int(counts.max()) / len(answer[VALUES])
+
+    def details(self, answers: Sequence[Values], targets: Nested, taught: Sequence[Values]) -> dict[str, object]:
+        """``options``: of each number its part of the first figure, the mean over the seeds."""
+        errors = torch.stack([self._of_each(answer[VALUES], targets) for answer in answers]).double()
+        means = errors.flatten(0, 1).nanmean(0).tolist()
+        return {"options": [value if math.isfinite(value) else None for value in means]}
+
+    def _of_each(self, found: Tensor, targets: Nested) -> Tensor:
+        """The absolute error of each number of each sample."""
+        return (found - _flat(targets)).abs()
 
     def told(self, answer: Values, *, top: int = 3) -> list[Told]:
         lines = []
@@ -182,7 +205,7 @@ class Landmarks(Regression):
     moves_targets: ClassVar[bool] = True
 
     @classmethod
-    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: Any) -> Self:
+    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: object) -> Self:
         points = _points(targets)
         count = points.shape[1]
         if names is None or isinstance(names, int) or len(names) != count:
@@ -190,12 +213,13 @@ class Landmarks(Regression):
         pairs = {key: _tuples(settings[key]) for key in ("mirror", "between") if settings.get(key) is not None}
         settings = {**settings, **pairs}
         each = tuple(f"{name} {axis}" for name in names for axis in "xy")
-        task = cls(**{"names": each, "scales": _spread(points.flatten(1)), **settings})
+        make: Callable[..., Self] = cls
+        task = make(**{"names": each, "scales": _spread(points.flatten(1)), **settings})
         known = torch.isfinite(points)
         mean = torch.where(known, points, 0.0).sum(0) / known.sum(0).clamp_min(1)
         usual = task.errors_of(mean.expand_as(points).flatten(1), points)
         fields = {**task.settings, "usual": round(usual.nanmean().item(), 6)}
-        return cls(**fields)
+        return make(**fields)
 
     @property
     def figures(self) -> tuple[Figure, ...]:
@@ -250,15 +274,24 @@ class Landmarks(Regression):
         points = _points(targets)
         known = torch.isfinite(points).all(2)
         apart = torch.where(known, (found.view_as(points) - points).norm(dim=2), 0.0).sum(1) / known.sum(1)
+        relative: Tensor = apart / self._unit(points)
+        return relative
+
+    def _of_each(self, found: Tensor, targets: Nested) -> Tensor:
+        """The error of each coordinate of each sample, in the unit."""
+        points = _points(targets)
+        return (found - points.flatten(1)).abs() / self._unit(points).unsqueeze(1)
+
+    def _unit(self, points: Tensor) -> Tensor:
+        """The unit of each sample's error: the distance of two points, or the size of the box around all points."""
+        known = torch.isfinite(points).all(2)
         if self.between is not None:
             first, second = self.between
-            unit = (points[:, first] - points[:, second]).norm(dim=1)
-        else:
-            least = torch.where(known[..., None], points, torch.inf).amin(1)
-            most = torch.where(known[..., None], points, -torch.inf).amax(1)
-            unit = (most - least).clamp_min(1e-6).prod(1).sqrt()
-        relative: Tensor = apart / unit
-        return relative
+            distance: Tensor = (points[:, first] - points[:, second]).norm(dim=1)
+            return distance
+        least = torch.where(known[..., None], points, torch.inf).amin(1)
+        most = torch.where(known[..., None], points, -torch.inf).amax(1)
+        return (most - least).clamp_min(1e-6).prod(1).sqrt()
 
 
 class PointMeter:
@@ -283,7 +316,7 @@ class PointMeter:
         return {"nme": error / max(known, 1), "loss": loss / self.count}
 
 
-def _first(output: Any) -> Tensor:
+def _first(output: object) -> Tensor:
     """The values among what a network returns, or the logits of Hugging Face's regressors."""
     try:
         return only(output, VALUES)
@@ -316,5 +349,5 @@ def _spread(values: Tensor) -> tuple[float, ...]:
     return tuple(found)
 
 
-def _tuples(value: Any) -> Any:
+def _tuples(value: object) -> object:
     return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value

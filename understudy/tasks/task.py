@@ -8,7 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import ClassVar, Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -165,7 +165,7 @@ class Told:
     """
 
     text: str
-    record: Mapping[str, Any]
+    record: Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class Differing:
 
     place: int
     kind: Literal["student", "teacher", "both"]
-    record: Mapping[str, Any]
+    record: Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ class Task(ABC):
 
     @classmethod
     @abstractmethod
-    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: Any) -> "Task":
+    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: object) -> "Task":
         """The task of these training targets; ``names`` are what the data call the outputs, or how many there are."""
 
     @property
@@ -285,7 +285,7 @@ class Task(ABC):
     # Answers.
 
     @abstractmethod
-    def answer(self, output: Any) -> Values:
+    def answer(self, output: object) -> Values:
         """Named tensors from whatever a network returns."""
 
     @abstractmethod
@@ -348,7 +348,7 @@ class Task(ABC):
                 return f"its {name} differ by {distance:.2g} of their length (allowed: 0.02)"
         return None
 
-    def details(self, answers: Sequence[Values], targets: Nested, taught: Sequence[Values]) -> dict[str, Any]:
+    def details(self, answers: Sequence[Values], targets: Nested, taught: Sequence[Values]) -> dict[str, object]:
         """What a report shows beside figures, as JSON, of the kept answers of several seeds.
 
         ``taught`` are the teacher's kept answers for the same seeds; empty without a teacher. ``report`` draws what it
@@ -356,11 +356,11 @@ class Task(ABC):
         """
         return {}
 
-    def advice(self, teacher: Values, temperature: float) -> dict[str, Any]:
+    def advice(self, teacher: Values, temperature: float) -> dict[str, object]:
         """What the teacher's kept answers say about teaching with them, as JSON; ``hint`` is a sentence or None."""
         return {}
 
-    def errors(self, student: Values, teacher: Values, targets: Nested, ids: Tensor) -> dict[str, Any]:
+    def errors(self, student: Values, teacher: Values, targets: Nested, ids: Tensor) -> dict[str, object]:
         """Which samples the student, the teacher and both have wrong, as JSON; empty if there is no right and wrong."""
         return {}
 
@@ -371,6 +371,10 @@ class Task(ABC):
     def commonest(self, answer: Values) -> float | None:
         """The share of samples with the most common kept answer; None where answers are not of a few kinds."""
         return None
+
+    def magnitude(self, targets: Nested) -> float:
+        """The order of magnitude of plausible answers: 1 for logits, the largest target where answers are numbers."""
+        return 1.0
 
     def luck(self, figure: Figure, samples: int) -> float:
         """How far from ``chance`` an answer without any knowledge may come on so many samples, by luck.
@@ -413,11 +417,11 @@ class Task(ABC):
         return known[name]
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """The fields by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """Name and fields as JSON, from which ``tasks.from_description`` makes the same task."""
         return {"name": self.name, **asdict(self)}
 
@@ -427,7 +431,7 @@ class Task(ABC):
         return f"{self.name}, {self.outputs} outputs"
 
 
-def outputs_by_name(output: Any, main: str) -> dict[str, Tensor]:
+def outputs_by_name(output: object, main: str) -> dict[str, Tensor]:
     """The tensors of whatever a network returns, by name.
 
     A tensor, and the first tensor of a tuple, is called ``main``; mappings, dataclasses and the outputs of Hugging
@@ -449,7 +453,7 @@ def outputs_by_name(output: Any, main: str) -> dict[str, Tensor]:
     return {}
 
 
-def only(output: Any, name: str) -> Tensor:
+def only(output: object, name: str) -> Tensor:
     """The one tensor that a task asks for: the output itself, or the one of this name in it."""
     if isinstance(output, Tensor):
         return output

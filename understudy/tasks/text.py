@@ -5,10 +5,10 @@ The task holds the vocabulary, so that a student's description says how a text b
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -54,8 +54,9 @@ class Text(Classification):
                 raise UserError(f"the vocabulary has no {token}: it needs {', '.join(SPECIAL)}")
 
     @classmethod
-    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: Any) -> "Text":
-        return cls(Classification.of(targets, names=names).classes, **settings)
+    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: object) -> "Text":
+        make: Callable[..., Text] = cls
+        return make(Classification.of(targets, names=names).classes, **settings)
 
     @property
     def about(self) -> str:

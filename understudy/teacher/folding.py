@@ -1,9 +1,8 @@
-"""A network's copy in which batch norms are part of the convolutions before them: it answers alike and costs less."""
+"""A copy of a network with its batch norms folded into the layers before them: equal outputs at a lower cost."""
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,16 +15,16 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def copied(network: nn.Module) -> nn.Module:
-    """Modules of its own, in evaluation mode, with the same tensors: nothing is copied that need not be."""
+    """A copy of the modules in evaluation mode that shares the tensors of the original."""
     shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
     return copy.deepcopy(network, shared).eval()
 
 
 def fold(network: nn.Module, answer: Callable[[], Iterable[Tensor]]) -> list[str]:
-    """Fold what can be folded, in place; answers with the names of the batch norms that are gone.
+    """Fold batch norms into the layers before them, in place; returns the names of the removed batch norms.
 
-    A layer and a batch norm are one where the norm is all that reads what the layer made. That is seen in one forward
-    pass, ``answer``, which returns the values that must stay.
+    A batch norm is folded if it is the only reader of the layer's output. One forward pass, ``answer``, shows the
+    readers; it returns the values that must stay unchanged.
     """
     with torch.no_grad(), _watched(network) as (made, normed), _Readers() as readers:
         kept = list(answer())
@@ -44,18 +43,24 @@ def fold(network: nn.Module, answer: Callable[[], Iterable[Tensor]]) -> list[str
 
 
 class _Readers(TorchFunctionMode):
-    """Counts who makes a tensor from each tensor."""
+    """Counts for each tensor the operations that read it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.read: dict[int, tuple[Tensor, int]] = {}  # the tensor is held, so that no other gets its number
+        self.read: dict[int, tuple[Tensor, int]] = {}  # the tensor is kept, so that its id is not used again
 
     def of(self, tensor: Tensor) -> int:
         return self.read.get(id(tensor), (tensor, 0))[1]
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
         output = func(*args, **(kwargs or {}))
-        if any(isinstance(value, Tensor) for value in tree_leaves(output)):  # and no mere size or type
+        if any(isinstance(value, Tensor) for value in tree_leaves(output)):  # not only a size or a type
             for value in tree_leaves((args, kwargs)):
                 if isinstance(value, Tensor):
                     self.read[id(value)] = (value, self.of(value) + 1)
@@ -69,7 +74,7 @@ def _fused(layer: nn.Module, norm: nn.Module) -> nn.Module:
 
 @contextmanager
 def _watched(network: nn.Module) -> Iterator[tuple[dict[str, list[Tensor]], dict[str, list[Tensor]]]]:
-    """What each layer makes and each batch norm is given while the network runs."""
+    """The outputs of each layer and the inputs of each batch norm while the network runs."""
     made: dict[str, list[Tensor]] = {}
     normed: dict[str, list[Tensor]] = {}
 
@@ -89,7 +94,7 @@ def _watched(network: nn.Module) -> Iterator[tuple[dict[str, list[Tensor]], dict
 
 
 def _plain(module: nn.Module) -> bool:
-    """Nobody has hung anything on it (weight norms, pruning, hooks)."""
+    """Whether a module has no hooks and no parametrizations (weight norm, pruning)."""
     return not (module._forward_hooks or module._forward_pre_hooks or "parametrizations" in module._modules)
 
 

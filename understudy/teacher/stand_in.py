@@ -6,7 +6,6 @@ value that the stage reads. A copy that answers otherwise is not used, and a lin
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 from weakref import WeakSet, WeakValueDictionary
 
 import torch
@@ -17,6 +16,7 @@ from understudy.config.hardware import rounding
 from understudy.config.settings import Settings
 from understudy.data.parts import Data, Part
 from understudy.models.fingerprints import brief, of_network, of_values
+from understudy.nested import Nested
 from understudy.objective import Asker, Objective, evaluating
 from understudy.taps import Answer, TappedNetwork, call, is_bare
 from understudy.tasks.task import Task
@@ -46,7 +46,7 @@ class StandIn:
         """The same through ``torch.compile``, where the settings say so."""
         return StandIn(self.settings.compiled(self.tapped.network), self.tapped, self.settings, self.layers)
 
-    def __call__(self, inputs: Any) -> Answer:
+    def __call__(self, inputs: Nested) -> Answer:
         if self.tapped.taps:  # what inference mode makes cannot be saved for backward, and maps are dear to copy
             with torch.no_grad(), self.settings.autocast():
                 return call(self.tapped, inputs)
@@ -124,7 +124,7 @@ class StandIns:
         self,
         number: int,
         teacher: TappedNetwork,
-        batches: Sequence[Any],
+        batches: Sequence[Nested],
         settings: Settings,
         note: Callable[[str], None],
     ) -> StandIn | None:
@@ -161,7 +161,7 @@ class TimedStandIns(StandIns):
         return f"{number} {settings.of_teacher.precision}"
 
 
-def _key(teacher: TappedNetwork, batches: Sequence[Any], settings: Settings, learned: bool) -> str:
+def _key(teacher: TappedNetwork, batches: Sequence[Nested], settings: Settings, learned: bool) -> str:
     """All that a verdict depends on; where two teachers differ in code alone, a few answers tell them apart."""
     with torch.no_grad(), evaluating(teacher.network):
         few = _answers(teacher, [nested.chosen(batches[0], slice(FEW))])
@@ -175,7 +175,7 @@ def _key(teacher: TappedNetwork, batches: Sequence[Any], settings: Settings, lea
     )
 
 
-def _judged(teacher: TappedNetwork, batches: Sequence[Any], settings: Settings, learned: bool) -> Verdict:
+def _judged(teacher: TappedNetwork, batches: Sequence[Nested], settings: Settings, learned: bool) -> Verdict:
     wished, example, notes = settings.of_teacher.precision, batches[0], list[str]()
     try:
         found = _copy(teacher, example, settings, folded=True)
@@ -196,7 +196,7 @@ def _judged(teacher: TappedNetwork, batches: Sequence[Any], settings: Settings, 
     return Verdict(True, folded, low, tuple(notes))
 
 
-def _copy(teacher: TappedNetwork, example: Any, settings: Settings, *, folded: bool, low: bool = False) -> StandIn:
+def _copy(teacher: TappedNetwork, example: Nested, settings: Settings, *, folded: bool, low: bool = False) -> StandIn:
     """A copy of the teacher."""
     network, layers = _folded(teacher, nested.chosen(example, slice(2))) if folded else (copied(teacher.network), [])
     if low:
@@ -204,7 +204,7 @@ def _copy(teacher: TappedNetwork, example: Any, settings: Settings, *, folded: b
     return StandIn(network, teacher, replace(settings, precision="float32"), layers)
 
 
-def _folded(teacher: TappedNetwork, example: Any) -> tuple[nn.Module, list[str]]:
+def _folded(teacher: TappedNetwork, example: Nested) -> tuple[nn.Module, list[str]]:
     network = copied(teacher.network)
     tapped = TappedNetwork(network, teacher.taps, called=teacher.called, task=teacher.task)
     return network, fold(network, lambda: call(tapped, example).values())
@@ -220,7 +220,7 @@ def _narrowed(network: nn.Module) -> nn.Module:
     return narrow
 
 
-def _samples(data: Data, settings: Settings) -> list[Any]:
+def _samples(data: Data, settings: Settings) -> list[Nested]:
     """Some samples of the training part, spread over it, as they are."""
     one = data.example(1, settings.torch_device)
     values = sum(tensor.numel() for tensor in nested.tensors(one))
@@ -238,7 +238,7 @@ class _Seen:
     taps: list[Tensor]
 
 
-def _answers(asker: Asker, batches: Iterable[Any]) -> _Seen:
+def _answers(asker: Asker, batches: Iterable[Nested]) -> _Seen:
     answers = [call(asker, inputs) if isinstance(asker, TappedNetwork) else asker(inputs) for inputs in batches]
     first = answers[0]
     taps = [torch.cat([answer[tap] for answer in answers]).float() for tap in first]

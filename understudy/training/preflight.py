@@ -260,6 +260,7 @@ def _dry_run(
     yield from (Finding("warning", subject, note) for note in notes)
     student.train()
     for name, part in objective.parts.items():
+        yield from (Finding("warning", f"{subject}, term {name!r}", text) for text in part.term.remarks(student))
         full = replace(part, schedule=None)  # what begins at weight 0 will train one day
         alone = Objective(Sum((full,)), student=student, teacher=teachers, example=example, facts=facts, task=data.task)
         yield _check_term(f"{subject}, term {name!r}", alone, part.weight(0.0), inputs, batch, settings)

@@ -1,13 +1,13 @@
 """Networks that learn beside the student: fresh copies of an architecture, asked as the networks themselves are."""
 
 from copy import deepcopy
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from understudy.errors import UserError
 from understudy.models.preprocessing import Preprocessing
+from understudy.nested import Nested
 from understudy.objective.term import Reading
 from understudy.taps import call, layers, logits_in
 
@@ -25,14 +25,14 @@ def fresh(network: nn.Module) -> nn.Module:
     return copied
 
 
-def inputs_of(reading: Reading, term: str) -> Any:
+def inputs_of(reading: Reading, term: str) -> Nested:
     """What the networks were given: a stored answer alone is not enough for a term that asks again."""
     if reading.inputs is None:
         raise UserError(f"{term} asks a network itself, so it needs the batch: make the reading with Objective.read")
     return reading.inputs
 
 
-def prepared(network: nn.Module | None, inputs: Any) -> Any:
+def prepared(network: nn.Module | None, inputs: Nested) -> Nested:
     """The inputs as they reach the network inside its fronts: a copy of the inner network has none of its own."""
     fronts = [] if network is None else [layer for layer in layers(network) if isinstance(layer, Preprocessing)]
     for front in fronts:
@@ -43,5 +43,5 @@ def prepared(network: nn.Module | None, inputs: Any) -> Any:
     return inputs
 
 
-def logits_of(network: nn.Module, inputs: Any) -> Tensor:
+def logits_of(network: nn.Module, inputs: Nested) -> Tensor:
     return logits_in(call(network, inputs))

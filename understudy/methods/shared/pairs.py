@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from understudy.errors import UserError
 from understudy.objective.term import Reading, Reads, Shapes, Term
 from understudy.taps import Pair
-from understudy.taps.regressors import Chain, MeanOverPlaces, Resize, regressor
+from understudy.taps.modules import Chain, MeanOverPlaces, Resize
+from understudy.taps.regressors import regressor
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from understudy.errors import UserError
-from understudy.models.families._shapes import too_small
-from understudy.models.family import Family
+from understudy.models.family import Family, too_small
 
 _STUDENTS = {1: (16, 32, 32, 32, 32, 32, 32), 2: (32, 64, 64, 64, 64, 64, 64)}
 

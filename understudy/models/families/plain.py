@@ -11,8 +11,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from understudy.errors import UserError
-from understudy.models.families._shapes import too_small
-from understudy.models.family import Family
+from understudy.models.family import Family, too_small
 
 # A number is a convolution of so many channels, P a 2x2 pooling, F a hidden fully connected layer.
 _CIFAR10 = {

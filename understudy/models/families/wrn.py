@@ -17,13 +17,13 @@ class WideBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if stride > 1 or inputs != outputs else None
-        self.dropout = dropout
+        self.dropout = nn.Dropout(dropout) if dropout else None
 
     def forward(self, x: Tensor) -> Tensor:
         activated = F.relu(self.bn1(x))
         y: Tensor = F.relu(self.bn2(self.conv1(activated)))
-        if self.dropout:
-            y = F.dropout(y, self.dropout, self.training)
+        if self.dropout is not None:
+            y = self.dropout(y)
         # A shortcut with weights reads the activated input, a plain one the input itself.
         shortcut: Tensor = x if self.shortcut is None else self.shortcut(activated)
         y = self.conv2(y)
