@@ -25,6 +25,7 @@ RECORDED = {
     "regression": "values",
     "landmarks": "values",
     "links": "entities",
+    "segmentation": "mask",
 }
 WORDS = {"text": SENTENCES[:3], "links": ["e3 next", "? third e0", "e5\tnext\t?"]}
 
@@ -56,7 +57,7 @@ def trained(request, tmp_path_factory):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         teacher, student = (kind(data.task.outputs, tokens) for _ in range(2))
-    if request.param == "links":
+    if request.param in ("links", "segmentation"):
         teacher, student = networks(data)
     terms = Labels() + (KD() if data.task.rows_per_sample else Outputs())
     out = tmp_path_factory.mktemp(request.param) / "run"

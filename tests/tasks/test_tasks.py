@@ -67,6 +67,19 @@ class Scored(nn.Module):
         return scores if candidates is None else scores[:, candidates[0]]
 
 
+class Pixels(nn.Module):
+    """A tiny network of images that answers on a grid of its own."""
+
+    def __init__(self, classes: int, stride: int, width: int = 6):
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 3, stride, padding=1)
+        self.middle = nn.Sequential(nn.Conv2d(width, width, 1), nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU())
+        self.out = nn.Conv2d(width, classes, 1)
+
+    def forward(self, x):
+        return self.out(self.middle(self.conv(x).relu()))
+
+
 COUNT = 24
 NAMED = [f"e{number}" for number in range(COUNT)]
 TRIPLES = [
@@ -89,6 +102,7 @@ def made(name: str) -> Data:
         "binary": (bright[:, 0] > 0.5).long(),
         "regression": bright,
         "landmarks": torch.stack((8 * bright, 4 + bright), 2),
+        "segmentation": IMAGES.argmax(1),
     }[name]
     return from_tensors((IMAGES, targets), (IMAGES, targets), validation=8, task=name)
 
@@ -100,10 +114,12 @@ def networks(data: Data) -> tuple[nn.Module, nn.Module]:
             return Words(data.shape[0]), Words(data.shape[0])
         if data.task.name == "links":
             return Scored(data.task.outputs, data.shape[0]), Scored(data.task.outputs, data.shape[0])
+        if data.task.name == "segmentation":
+            return Pixels(data.task.outputs, 1), Pixels(data.task.outputs, 2)
         return Net(data.task.outputs), Net(data.task.outputs)
 
 
-NAMES = ["classification", "multilabel", "binary", "regression", "landmarks", "text", "links"]
+NAMES = ["classification", "multilabel", "binary", "regression", "landmarks", "text", "links", "segmentation"]
 PLAIN = Settings(device="cpu", channels_last=False)
 
 
@@ -121,7 +137,8 @@ def test_a_task_is_described_and_made_anew(name):
 def test_a_meter_fed_in_pieces_finds_what_it_finds_at_once(name):
     data, generator = made(name), torch.Generator().manual_seed(3)
     task, targets = data.task, data.train.targets
-    answer = task.answer(torch.randn(len(data.train), task.outputs, generator=generator))
+    grid = (4, 4) if name == "segmentation" else ()
+    answer = task.answer(torch.randn(len(data.train), task.outputs, *grid, generator=generator))
     whole, pieces = task.meter(), task.meter()
     whole.update(answer, targets)
     for part in torch.arange(len(data.train)).split(7):

@@ -14,6 +14,7 @@ from understudy.tasks.links import Links
 from understudy.tasks.meters import MetricMeter
 from understudy.tasks.multilabel import Binary, MultiLabel
 from understudy.tasks.regression import Landmarks, Regression
+from understudy.tasks.segmentation import Segmentation
 from understudy.tasks.task import LOSS, Differing, Figure, Meter, Moves, Numbers, Rows, Task, Told, Values
 from understudy.tasks.text import Text
 
@@ -32,6 +33,7 @@ __all__ = [
     "Numbers",
     "Regression",
     "Rows",
+    "Segmentation",
     "Task",
     "Text",
     "Told",
@@ -49,7 +51,7 @@ def _wrong(name: str, thing: object) -> str | None:
     return None if thing.name == name else f"it calls itself {thing.name!r}"
 
 
-_OWN: tuple[type[Task], ...] = (Classification, MultiLabel, Binary, Regression, Landmarks, Text, Links)
+_OWN: tuple[type[Task], ...] = (Classification, MultiLabel, Binary, Regression, Landmarks, Text, Links, Segmentation)
 _KNOWN: plugins.Registry[type[Task]] = plugins.Registry(
     "task", plugins.TASKS, {kind.name: kind for kind in _OWN}, _wrong
 )
