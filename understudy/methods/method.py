@@ -123,6 +123,10 @@ class Method:
         >>> find("fitnets-joint").unfit(Regression()) is None, find("kd").unfit(Regression()) is None
         (True, False)
         """
+        if self.grafts is not None and task.dense:
+            return (
+                f"its student leaves with the teacher's linear classifier, and answers of task {task.name!r} are maps"
+            )
         return next((reason for term in self.terms(settings) if (reason := unfit(term, task)) is not None), None)
 
     @property

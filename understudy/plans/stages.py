@@ -16,6 +16,7 @@ from understudy.objective import evaluating
 from understudy.plans.node import Node
 from understudy.recipe.build import Cast
 from understudy.recipe.schema import NetworkTable
+from understudy.taps import call
 from understudy.taps.defaults import PROPOSALS
 
 
@@ -77,7 +78,7 @@ def _check_graft(student: nn.Module, method: str, data: Data) -> None:
     device = next(student.parameters()).device
     try:
         with torch.no_grad(), evaluating(student):
-            student(data.example(2, device))
+            call(student, data.example(2, device))
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise UserError(

@@ -5,7 +5,7 @@
 | ``pair`` | the middle of both networks, FitNets' place |
 | ``pairs`` | the end of every stage that the two share, from input to output |
 | ``maps`` | the last feature maps before they are pooled |
-| ``embedding`` | what goes into the classifiers |
+| ``embedding`` | what goes into the classifiers; the last feature maps of networks without one |
 | ``heads`` | the classifiers themselves |
 | ``shared`` | the end of the first stage, where both networks have one shape there; else nothing, ``""`` |
 """
@@ -89,7 +89,8 @@ def classifier(traces: Sequence[Traced]) -> Traced:
 
 
 def _entering(traces: Sequence[Traced]) -> Tap:
-    return Tap(classifier(traces).path, "input")
+    dense = not any(t.type.endswith("Linear") for t in traces) and any(t.resolution for t in stages(traces))
+    return _last_map(traces) if dense else Tap(classifier(traces).path, "input")
 
 
 def _last_map(traces: Sequence[Traced]) -> Tap:

@@ -43,6 +43,7 @@ class Segmentation(Task):
 
     name: ClassVar[str] = "segmentation"
     rows_per_sample: ClassVar[Literal["one", "many"] | None] = "many"
+    dense: ClassVar[bool] = True
     moves_targets: ClassVar[bool] = True
     likeness: ClassVar[tuple[Figure, ...]] = (Figure("agreement", "agrees with the teacher", unit="share"),)
 

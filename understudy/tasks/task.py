@@ -209,6 +209,7 @@ class Task(ABC):
     targets_are_classes: ClassVar[bool] = False  # whether each sample's target is one class number
     targets_are_numbers: ClassVar[bool] = False  # whether ``numbers`` gives the targets, too
     takes_words: ClassVar[bool] = False  # whether ``encode`` makes inputs of texts
+    dense: ClassVar[bool] = False  # whether an answer is a map, which no linear layer makes of pooled features
     moves_targets: ClassVar[bool] = False  # whether targets follow an augmentation of the inputs
     likeness: ClassVar[tuple[Figure, ...]] = ()  # what ``compared`` measures of two answers
 
