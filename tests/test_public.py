@@ -24,9 +24,10 @@ LOSSES = """
     activation_boundaries attention_transfer batch_correlation boundary_kd can_discriminator can_student cat_kd
     class_correlation class_distance class_spread confident_regression correlation_congruence
     correlation_of_differences crd cross_entropy curriculum_kd cwd cwtm darkrank dgkd dist dkd dkpp ensemble_kd
-    factor_transfer feature_mse fsp function_matching gradient_attention hierarchical_context hint ickd info_nce kd
-    logit_regression logits_l1 lsgan_discriminator lsgan_student mgd mlkd mutual_kl neurons nkd noisy_logit_regression
-    nst ofa ofd output_distance paraphraser_reconstruction pkt relative_dissimilarity rkd_angle rkd_distance rocket_hint
+    factor_transfer feature_mse fsp function_matching gan_discriminator gan_student gradient_attention
+    hierarchical_context hint ickd info_nce joint_discriminator joint_student kd logit_regression logits_l1
+    lsgan_discriminator lsgan_student mgd mlkd mutual_kl neurons nkd noisy_logit_regression nst ofa ofd
+    output_distance paraphraser_reconstruction pkt relative_dissimilarity rkd_angle rkd_distance rocket_hint
     similarity_preserving simkd srrl_features srrl_logits standardised_kd teacher_bounded vid virtual_teacher_kd
     vote_cross_entropy wgan_critic wgan_student
 """
@@ -97,7 +98,8 @@ METHODS = {
     "cc-differences": "embedding width weight",
     "rkd": "embedding weight distance_weight angle_weight",
     "sp": "maps weight",
-    "can": "game layers dropout saturating penalty adversary_lr_scale weight l1_weight l1_reduction",
+    "can": "game layers dropout saturating penalty adversary_lr_scale condition prediction weight l1_weight "
+    "l1_reduction",
     "bss": "weight soft_weight final_soft_weight temperature steps most share",
     "takd": "temperature squared student_temperature weight label_weight",
     "several-teachers": "combine weights temperature weight label_weight",

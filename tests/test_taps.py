@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from understudy.errors import UserError
 from understudy.taps import Pair, Tap, TappedNetwork, find
-from understudy.taps.tracing import default_pair, propose, stages, trace
+from understudy.taps.proposals import default_pair, propose
+from understudy.taps.stages import parts, stages
+from understudy.taps.tracing import trace
 
 IMAGES = torch.randn(2, 3, 8, 8)
 
@@ -255,10 +257,11 @@ def test_a_trace_measures_shape_resolution_and_depth() -> None:
 
 def test_stages_are_the_last_taps_of_every_resolution() -> None:
     assert [t.path for t in stages(trace(ResNet(2), IMAGES))] == ["layer1", "layer2", "layer3"]
-    assert [t.path for t in stages(trace(vgg(2), IMAGES))] == ["0.2", "0.6", "0.10", "0"]
+    assert [t.path for t in stages(trace(vgg(2), IMAGES))] == ["0.2", "0.6", "0.10"]  # "0" has a single place
     wrapped = nn.Sequential(ResNet(2))
     assert [t.path for t in stages(trace(wrapped, IMAGES))] == ["0.layer1", "0.layer2", "0.layer3"]
-    assert [t.path for t in stages(trace(ViT(4, 3), IMAGES))] == ["patches", "norm"]
+    assert [t.path for t in stages(trace(ViT(4, 3), IMAGES))] == ["norm"]
+    assert [t.path for t in parts(trace(ViT(4, 8), IMAGES))] == ["blocks.1", "blocks.3", "blocks.5", "norm"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Understudy: train a small, thin, fast network to stand in for a large one, and prove how well it does.
 
-Four levels, each usable without those above it: ``losses`` (pure functions), terms and ``Objective`` (in your own
+Four levels, each usable without the later ones: ``losses`` (pure functions), terms and ``Objective`` (in your own
 loop), ``distill`` (any teacher, any student, one call), and recipes on the command line.
 
 Every name is imported when it is first used, so ``import understudy`` does not import PyTorch.

@@ -1,11 +1,11 @@
-"""A user's mistake, and the words that help out of it."""
+"""Errors of the user, and suggestions for their messages."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class UserError(Exception):
-    """What the user can put right: one or two lines that name the thing and the way out (exit code 2).
+    """An error that the user can correct: one or two lines with the cause and the remedy (exit code 2).
 
     >>> try:
     ...     understudy.data.load("cifar11")
@@ -16,7 +16,7 @@ class UserError(Exception):
 
 
 class FailedTrainingError(UserError):
-    """A training that came to nothing by how it went. Where things are tried, this is an answer, and not the end."""
+    """A training failed for its course (divergence, for example). A search counts it as a result and continues."""
 
     def __init__(self, text: str, *, training: str, reason: str):
         super().__init__(text)
@@ -31,7 +31,7 @@ class OptionalPackageError(UserError):
 
 
 def nearest(word: str, known: Iterable[str], limit: int = 3) -> list[str]:
-    """The few ``known`` words most like ``word``, the likeliest first."""
+    """The ``known`` words most similar to ``word``, the best first."""
     known = list(dict.fromkeys(known))
     close = get_close_matches(word, known, n=limit, cutoff=0.5)
     if not close:  # "KD" for "kd"
@@ -43,7 +43,7 @@ def nearest(word: str, known: Iterable[str], limit: int = 3) -> list[str]:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'a', 'b'?"``, or what there is when nothing is near."""
+    """``"; did you mean 'a', 'b'?"``, or the known words if none is similar."""
     known = list(known)
     close = nearest(word, known)
     if close:

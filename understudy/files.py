@@ -1,4 +1,4 @@
-"""Files that survive a kill: written beside their place, synced, renamed; digests; JSON."""
+"""Atomic files: written to a temporary name, synced, renamed; digests; JSON."""
 
 import contextlib
 import hashlib
@@ -11,13 +11,13 @@ from typing import Any, TypeAlias
 from understudy.errors import UserError
 
 Buffer: TypeAlias = bytes | memoryview
-SCRATCH = "understudy-scratch-"  # how the name of a folder begins that is removed at the end of the process
+SCRATCH = "understudy-scratch-"  # prefix of folders that are removed at the end of the process
 
 
 def write_atomically(path: Path, data: bytes | Iterable[Buffer]) -> None:
-    """The whole file or none: a reader never sees half of it, and a full disk leaves the old one.
+    """Write the complete file or none: a reader never sees a part, and a full disk keeps the old file.
 
-    ``data`` are the bytes, or pieces of them one after another, so that a large file need not be in memory whole.
+    ``data`` are the bytes, or an iterable of pieces, so that a large file need not fit in memory.
     Files below a scratch folder are not synced, since nothing reads them after a crash.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -44,12 +44,12 @@ def write_atomically(path: Path, data: bytes | Iterable[Buffer]) -> None:
 
 
 def is_kept(path: Path) -> bool:
-    """Whether a file is to outlive the process: it lies in no scratch folder."""
+    """Whether a file outlives the process: it is in no scratch folder."""
     return not any(part.startswith(SCRATCH) for part in path.parts)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames within a folder durable, where the system can."""
+    """Make renames within a folder durable, if the system supports it."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -70,7 +70,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file, or None where there is no such file or it is damaged."""
+    """The object in a JSON file; None if the file does not exist or is damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -24,6 +24,7 @@ from understudy.methods.cwtm import cwtm as cwtm
 from understudy.methods.darkrank import darkrank as darkrank
 from understudy.methods.dgkd import dgkd as dgkd
 from understudy.methods.dist import dist as dist
+from understudy.methods.divergences import soft_divergence as soft_divergence
 from understudy.methods.dkd import dkd as dkd
 from understudy.methods.dkpp import dkpp as dkpp
 from understudy.methods.dml import mutual_kl as mutual_kl
@@ -51,6 +52,7 @@ from understudy.methods.pkt import pkt as pkt
 from understudy.methods.review import hierarchical_context as hierarchical_context
 from understudy.methods.rkd import rkd_angle as rkd_angle
 from understudy.methods.rkd import rkd_distance as rkd_distance
+from understudy.methods.rld import rld as rld
 from understudy.methods.rocket import rocket_hint as rocket_hint
 from understudy.methods.several_teachers import ensemble_kd as ensemble_kd
 from understudy.methods.several_teachers import vote_cross_entropy as vote_cross_entropy
@@ -70,5 +72,7 @@ from understudy.methods.srrl import srrl_logits as srrl_logits
 from understudy.methods.standardised_kd import standardised_kd as standardised_kd
 from understudy.methods.tf_kd_reg import virtual_teacher_kd as virtual_teacher_kd
 from understudy.methods.triplets import relative_dissimilarity as relative_dissimilarity
+from understudy.methods.ttm import transformed_teacher as transformed_teacher
 from understudy.methods.vid import vid as vid
+from understudy.methods.wsl import weighted_soft_labels as weighted_soft_labels
 from understudy.objective.labels import cross_entropy as cross_entropy

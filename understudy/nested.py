@@ -30,7 +30,7 @@ def each(change: Callable[[Tensor], Tensor], value: Nested) -> Nested:
 
 
 def named(value: Nested, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Every tensor with its place, in order; the name of a single tensor is empty.
+    """Every tensor with its name, in order; the name of a single tensor is empty.
 
     >>> [name for name, _ in named({"boxes": (torch.zeros(2, 4), torch.zeros(2))})]
     ['boxes.0', 'boxes.1']
@@ -43,7 +43,7 @@ def named(value: Nested, name: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def filled(structure: Nested, tensors: Mapping[str, Tensor], name: str = "") -> Nested:
-    """The same structure with these tensors, by the names that ``named`` gives their places.
+    """The same structure with these tensors, by the names that ``named`` returns.
 
     >>> filled({"ids": torch.zeros(1)}, {"ids": torch.tensor([7])})
     {'ids': tensor([7])}
@@ -66,7 +66,7 @@ def tensors(value: Nested) -> Iterator[Tensor]:
 
 
 def together(change: Callable[[list[Tensor]], Tensor], values: Sequence[Nested]) -> Nested:
-    """One value of several with the same structure, tensor by tensor.
+    """Combines several values of the same structure, tensor by tensor.
 
     >>> together(torch.cat, [(torch.zeros(1), torch.ones(1)), (torch.ones(1), torch.ones(1))])
     (tensor([0., 1.]), tensor([1., 1.]))
@@ -80,12 +80,12 @@ def together(change: Callable[[list[Tensor]], Tensor], values: Sequence[Nested])
 
 
 def concatenated(values: Sequence[Nested]) -> Nested:
-    """Several batches as one."""
+    """Concatenates batches."""
     return values[0] if len(values) == 1 else together(torch.cat, values)
 
 
 def chosen(value: Nested, places: Tensor | slice) -> Nested:
-    """Some samples: by their numbers, a mask or a slice."""
+    """Selects samples by a tensor of numbers, a mask or a slice."""
     return each(lambda tensor: tensor[places], value)
 
 
@@ -102,7 +102,7 @@ def device(value: Nested) -> torch.device | None:
 
 
 def moved(value: Nested, device: torch.device, *, non_blocking: bool = False) -> Nested:
-    """The same values on a device."""
+    """Moves all tensors to a device."""
     return each(lambda tensor: tensor.to(device, non_blocking=non_blocking), value)
 
 
@@ -137,7 +137,7 @@ def same(one: Nested, other: Nested) -> bool:
 
 
 def not_finite(value: Nested) -> list[int]:
-    """The places of the samples that hold NaN or infinity."""
+    """The numbers of the samples with NaN or infinity."""
     broken = [
         (~torch.isfinite(tensor.reshape(len(tensor), -1)).all(1)).nonzero().flatten().cpu()
         for tensor in tensors(value)
@@ -147,5 +147,5 @@ def not_finite(value: Nested) -> list[int]:
 
 
 def stacked(samples: Iterable[Nested]) -> Nested:
-    """Single samples, which have no batch dimension, as a batch."""
+    """Stacks samples without batch dimension to a batch."""
     return together(torch.stack, list(samples))

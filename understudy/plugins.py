@@ -1,12 +1,12 @@
-"""What other installed packages add: methods, networks, data sets, tasks and engines, found by their entry points.
+"""Plugins of other packages: methods, networks, data sets, tasks and engines, registered as entry points.
 
 A package registers a method in its ``pyproject.toml``::
 
     [project.entry-points."understudy.methods"]
     turned = "his_package.turned:METHOD"
 
-The names of a group are read once, without importing anything; a thing is imported when its name is asked for. A plugin
-that cannot be imported is an error where it is asked for by its name, and one line in the lists; nothing else breaks.
+The names of a group are read once, without imports; an object is imported when it is looked up by its name. A plugin
+that cannot be imported raises an error when it is looked up, and is one line in the lists.
 """
 
 import importlib
@@ -51,16 +51,16 @@ def registered(name: str) -> list[str]:
 
 
 class Registry(MutableMapping[str, T], Generic[T]):
-    """Things of one kind by name: the package's own, and those of other packages.
+    """Objects of one kind by name: the package's own, and those of other packages.
 
     A name leads to exactly one thing. ``registry[name]`` raises a ``UserError`` for a plugin that cannot be imported,
     is of another type, or has the name of something else; iteration leaves it out, and ``problems`` tells why.
 
     Args:
-        kind: what the things are called in messages, for example ``"method"``.
+        kind: the name of the kind in messages, for example ``"method"``.
         group: the group of entry points, for example ``"understudy.methods"``.
         own: the package's own things, or a function that finds them at the first question.
-        wrong: why something that is registered under a name is not such a thing; None if it is one.
+        wrong: the reason why an object under a name is not valid; None if it is.
         order: the key by which tables list the things; left out, the package's own come first.
 
     >>> colours = Registry("colour", "understudy.no_such_group", {"red": 1})
@@ -204,7 +204,7 @@ def _read(group: str, path: tuple[str, ...]) -> dict[str, tuple[EntryPoint, ...]
 
 @cache
 def _loaded(entry: EntryPoint) -> object:
-    """The thing itself, or the exception that its import raised."""
+    """The object, or the exception that its import raised."""
     try:
         return entry.load()
     except Exception as error:

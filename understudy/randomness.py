@@ -1,6 +1,6 @@
-"""Randomness as a function: random numbers computed from (seed, epoch, sample id), never from a hidden state.
+"""Random numbers as functions of (seed, epoch, sample id), without a hidden state.
 
-Whoever knows the key can compute the number again: a resumed run, a stored teacher answer, another worker, a GPU.
+From the key, the number can be computed again: in a resumed run, another worker, on a GPU, for a stored answer.
 The generator is SplitMix64's finaliser over a chain of keys, in 64-bit integers that wrap alike on every device.
 """
 
@@ -28,7 +28,7 @@ def _mix(x: Tensor) -> Tensor:
 
 
 def _mixed(x: int) -> int:
-    """``_mix`` of a single number: what all ids share is computed without asking the device."""
+    """``_mix`` of a single number, on the CPU: it is the same for all ids."""
     x &= _ALL
     x = (x ^ (x >> 30)) * _FIRST & _ALL
     x = (x ^ (x >> 27)) * _SECOND & _ALL

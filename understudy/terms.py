@@ -25,6 +25,7 @@ from understudy.methods.cwtm import CWTM as CWTM
 from understudy.methods.darkrank import DarkRank as DarkRank
 from understudy.methods.dgkd import DGKD as DGKD
 from understudy.methods.dist import DIST as DIST
+from understudy.methods.divergences import SoftDivergence as SoftDivergence
 from understudy.methods.dkd import DKD as DKD
 from understudy.methods.dkpp import DKPP as DKPP
 from understudy.methods.dml import DML as DML
@@ -48,6 +49,7 @@ from understudy.methods.pkt import PKT as PKT
 from understudy.methods.review import Review as Review
 from understudy.methods.rkd import RKDAngle as RKDAngle
 from understudy.methods.rkd import RKDDistance as RKDDistance
+from understudy.methods.rld import RLD as RLD
 from understudy.methods.rocket import Rocket as Rocket
 from understudy.methods.several_teachers import SeveralTeachers as SeveralTeachers
 from understudy.methods.several_teachers import Vote as Vote
@@ -57,7 +59,9 @@ from understudy.methods.srrl import SRRL as SRRL
 from understudy.methods.standardised_kd import StandardisedKD as StandardisedKD
 from understudy.methods.tf_kd_reg import VirtualTeacher as VirtualTeacher
 from understudy.methods.triplets import Triplets as Triplets
+from understudy.methods.ttm import TransformedTeacher as TransformedTeacher
 from understudy.methods.vid import VID as VID
+from understudy.methods.wsl import WeightedSoftLabels as WeightedSoftLabels
 from understudy.objective.labels import CE as CE
 from understudy.objective.labels import Labels as Labels
 from understudy.objective.term import Expression as Expression

@@ -1,7 +1,7 @@
 """The user's own code by name: ``MODULE:FACTORY``, imported only if the user named the module.
 
-A recipe is data that one may have been handed: it must not run code. So each function here takes the modules that the
-user trusts, as ``--trust MODULE`` names them.
+A recipe may come from somebody else: it must not run code. Each function here takes the modules that the
+user trusts, given by ``--trust MODULE``.
 """
 
 import importlib
@@ -24,7 +24,7 @@ def call_factory(name: str, trusted: Collection[str], subject: str, use: Callabl
     Args:
         name: ``MODULE:FACTORY``.
         trusted: modules whose code may run (with all below them).
-        subject: what the name stands for in messages, such as ``network``.
+        subject: the kind of object in messages, such as ``network``.
         use: called with the factory; what it raises becomes a ``UserError`` with file and line.
     """
     called = f"{subject} {name!r}"
@@ -38,7 +38,7 @@ def call_factory(name: str, trusted: Collection[str], subject: str, use: Callabl
         if not callable(factory):
             own = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
             raise UserError(f"module {module_name!r} has no factory {factory_name!r}{did_you_mean(factory_name, own)}")
-        # Otherwise a recipe could call whatever the trusted module imports from elsewhere, os.system included.
+        # Otherwise a recipe could call everything that the trusted module imports, os.system included.
         if isinstance(factory, (types.FunctionType, types.BuiltinFunctionType, type)):
             home = factory.__module__
             ask_for_trust(home, trusted, f"{called} comes from the module {home!r}")
@@ -55,7 +55,7 @@ def ask_for_trust(module: str, trusted: Collection[str], fact: str) -> None:
 
 @contextmanager
 def current_directory_importable() -> Iterator[None]:
-    """As for ``python -m``; an installed command has only its own folder there."""
+    """As with ``python -m``: for an installed command, the current directory is not on the path."""
     here = os.getcwd()
     added = here not in sys.path
     if added:
@@ -68,7 +68,7 @@ def current_directory_importable() -> Iterator[None]:
 
 
 def answered(called: str, make: Callable[[], T]) -> T:
-    """What ``make`` returns; an exception of the code behind it becomes a ``UserError`` with its file and line."""
+    """The result of ``make``; an exception becomes a ``UserError`` with its file and line."""
     try:
         return make()
     except UserError:

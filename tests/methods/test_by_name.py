@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 import understudy
-import understudy.cli.distill as command
+import understudy.report as report
 from understudy import recipe as recipes
 from understudy import taps
 from understudy.cli import app
@@ -51,7 +51,7 @@ def distill(found, quick, monkeypatch, tmp_path):
     """The command; answers with the run's folder and its result."""
     monkeypatch.setattr(demo, "read", lambda: found)
     monkeypatch.setattr(result, "THROUGHPUT_BATCH", 2)
-    monkeypatch.setattr(command, "write_report", lambda folder: folder)
+    monkeypatch.setattr(report, "write_report", lambda folder: folder)
 
     def run(name, *more):
         words = ["distill", "--method", name, "--out", str(tmp_path / "run"), "--json"]

@@ -46,7 +46,7 @@ def test_a_map_of_scores_is_refused_where_a_softmax_would_go_over_its_width(name
 def test_a_methods_terms_say_on_what_they_depend():
     kinds = {name: methods.find(name).per for name in ("kd", "dgkd", "ctkd", "crd", "rkd", "dist", "mlkd", "alone")}
     assert kinds == {
-        "kd": "row", "dgkd": "row", "ctkd": "row", "crd": "sample", "rkd": "batch", "dist": "batch", "mlkd": "batch",
+        "kd": "row", "dgkd": "row", "ctkd": "row", "crd": "batch", "rkd": "batch", "dist": "batch", "mlkd": "batch",
         "alone": "sample",
     }  # fmt: skip
 

@@ -224,8 +224,12 @@ def test_a_condition_changes_what_the_discriminator_answers():
 
 
 def test_can_asks_for_dropout_in_the_student():
-    assert not CAN().remarks(wrn(10, 1, dropout=0.3))
-    (remark,) = CAN().remarks(wrn(10, 1))
+    def remarks(dropout):
+        networks = {"student": wrn(10, 1, dropout=dropout), "teacher": wrn(10, 1)}
+        return Objective(CAN(), **networks, example=torch.rand(2, 3, 8, 8)).remarks
+
+    assert not remarks(0.3)
+    ((remark,),) = remarks(0.0).values()
     assert "no dropout" in remark
 
 

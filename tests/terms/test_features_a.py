@@ -210,3 +210,11 @@ def test_class_spread_pulls_features_to_their_class():
         optimizer.step()
         objective.learn(reading)
     assert distances() < 0.8 * before
+
+
+@pytest.mark.parametrize("pair", ["maps1 -> maps1", "input"])
+def test_a_frozen_teacher_shows_the_same_gradients(pair):
+    teacher, student = networks(alike=True)
+    free = bound(GradientAT(pair), teacher, student.eval())(INPUTS, LABELS).loss
+    frozen = bound(GradientAT(pair), teacher.requires_grad_(False), student)(INPUTS, LABELS).loss
+    assert torch.equal(free, frozen)

@@ -1,3 +1,3 @@
-"""Teachers' answers that are kept: asked once for each view of a sample, then read from a file."""
+"""Stored answers: computed once for each view of a sample, then read from files."""
 
 from understudy.answers.options import StoredAnswers as StoredAnswers

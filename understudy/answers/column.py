@@ -1,4 +1,4 @@
-"""One value of a teacher's answers, one of its outputs or a tap: how it lies in files, and what was found there."""
+"""One value of a teacher's answers, an output or a tap: its files, and the records read from them."""
 
 from collections.abc import Callable, Sequence
 from urllib.parse import quote
@@ -16,7 +16,7 @@ from understudy.taps import Answer, Tap, TappedNetwork
 
 
 class Value:
-    """The file of the view at hand, and what was found there about the samples of a batch."""
+    """The file of the current view, and the records of the samples of a batch."""
 
     def __init__(
         self, store: AnswerFolder, tap: Tap | str, stored: StoredAnswers, places: int, note: Callable[[str], None]
@@ -49,7 +49,7 @@ class Value:
         return self.there
 
     def take(self, answer: Answer) -> None:
-        """The live answer's words, where there are none."""
+        """Replace missing records by the words of the live answer."""
         live = value_of(answer, self.tap)
         if self.form is None:
             self.form = form_of(live, self.kept)
@@ -71,7 +71,7 @@ class Value:
         return self.form.decode(self.words)
 
     def compare(self, answer: Answer) -> None:
-        """See that the teacher still says what was found; ``answer`` is about the first samples, or all of them."""
+        """Compare the records with the teacher's ``answer`` to the first samples, or to all of them."""
         live = value_of(answer, self.tap)
         here = self.there[: len(live)]
         if self.form is None or not here.any():
@@ -108,10 +108,10 @@ def value_of(answer: Answer, tap: Tap | str) -> Tensor:
 
 
 def values_of(teacher: TappedNetwork) -> list[Tap | str]:
-    """What is read of a teacher: taps, and the names of its outputs."""
+    """The values that are read of a teacher: taps, and the names of its outputs."""
     return [*teacher.taps, *([] if teacher.cut else teacher.task.values)]
 
 
 def forms(stored: StoredAnswers, answers: Sequence[Answer]) -> list[Form]:
-    """How such answers would lie in their files."""
+    """The form in which these answers are stored."""
     return [form_of(value, stored.kept(place)) for answer in answers for place, value in answer.tensors().items()]

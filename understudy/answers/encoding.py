@@ -15,7 +15,7 @@ WORD = 8  # bytes
 
 
 class Form(Protocol):
-    """How a value lies in its record. ``given`` is the type that terms see, ``kept`` how it is written down."""
+    """The form of a value in its record. ``given`` is the type that terms get, ``kept`` the type in the record."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -36,7 +36,7 @@ class Form(Protocol):
     def decode(self, words: Tensor) -> Tensor: ...
 
     def comparable(self, values: Tensor) -> Tensor:
-        """What of a value outlives the way into a record, up to rounding."""
+        """The part of a value that a record keeps, up to rounding."""
 
     def describe(self) -> dict[str, object]: ...
 
@@ -56,8 +56,8 @@ def read_form(described: Mapping[str, object]) -> Form:
 class Dense:
     """All numbers of a value.
 
-    ``shape`` and ``order`` are a sample's own: its dimensions, and which of them is outermost in memory, so that what
-    was channels-last is so again. ``kept`` is the type in the record, ``given`` the one that terms see.
+    ``shape`` and ``order`` are those of a sample: its dimensions, and their order in memory from the outermost, so that
+    channels-last values are read as such. ``kept`` is the type in the record, ``given`` the one that terms get.
     """
 
     shape: tuple[int, ...]

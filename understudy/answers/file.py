@@ -24,7 +24,7 @@ class Shelf:
 
     Args:
         path: need not exist; it is made, empty, when something is written. Empty places take no room on the disk.
-        places: how many samples there are.
+        places: the number of samples.
         words: of one record.
     """
 
@@ -95,7 +95,7 @@ class Shelf:
         return records
 
     def _readable(self) -> FileIO | None:
-        """The file, opened for reading; None where there is none."""
+        """The file, opened for reading; None if it does not exist."""
         if self._reading is None and self.path.exists():
             self._reading = FileIO(self.path)
             weakref.finalize(self, self._reading.close)

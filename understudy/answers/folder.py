@@ -1,4 +1,4 @@
-"""A folder with the answers of one teacher about the views of one data set; it says itself to what they belong."""
+"""The folder of one teacher's answers to the views of one data set, with a description of what they depend on."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ from understudy.taps import inner
 
 DESCRIPTION = "store.json"
 FORMAT = 2
-WORDS = {  # how a difference is told
+WORDS = {  # names of differences in messages
     "teacher": "the teacher's weights or layers",
     "data": "the data",
     "augmentation": "the augmentation",
@@ -27,16 +27,16 @@ WORDS = {  # how a difference is told
     "format": "the version of the files",
 }
 
-FOLLOWS = {"seed": {"augmentation"}, "mixed": {"augmentation", "data"}}  # what may differ because of something else
+FOLLOWS = {"seed": {"augmentation"}, "mixed": {"augmentation", "data"}}  # differences that follow from other ones
 
 
 class AnswerFolder:
-    """Where the answers of one teacher lie, each value with its form.
+    """The folder of one teacher's answers, with the form of each value.
 
     Args:
-        folder: in which stores lie, each in a folder of its own; trainings and runs may share it.
-        belongs: what the answers depend on: the teacher, the data, the views, the arithmetic.
-        teacher: by whose class the folder is called.
+        folder: contains stores, one folder each; trainings and runs may share it.
+        belongs: everything that the answers depend on: the teacher, the data, the views, the arithmetic.
+        teacher: the folder is named after its class.
         fill: False only reads.
     """
 
@@ -47,19 +47,19 @@ class AnswerFolder:
         self._look()
 
     def sibling(self, others: Mapping[str, object]) -> "AnswerFolder":
-        """The folder beside it, whose answers depend on these instead."""
+        """A folder beside it for answers that depend on these values instead."""
         return AnswerFolder(self.path.parent, self.belongs | dict(others), self.teacher, fill=self.fill)
 
     def form(self, value: str) -> Form | None:
-        """How a value lies in its files; None: there are none yet."""
+        """The form of a value in its files; None if there are none yet."""
         described = _json(self.path / f"{value}.json")
         try:
             return None if described is None else read_form(described)
-        except (KeyError, TypeError, AttributeError):  # damaged: what it described is written anew
+        except (KeyError, TypeError, AttributeError):  # damaged: its files are written again
             return None
 
     def claim(self, value: str, form: Form) -> None:
-        """Say how a value lies in its files, before the first is written."""
+        """Write the form of a value, before its first file is written."""
         write_atomically(self.path / f"{value}.json", json.dumps(form.describe()).encode())
 
     def file(self, value: str, view: int) -> Path:
@@ -84,12 +84,12 @@ class AnswerFolder:
 
 
 def has_others(folder: Path) -> bool:
-    """Whether there are stores at all."""
+    """Whether the folder contains stores."""
     return next(_others(folder), None) is not None
 
 
 def missed_by_one(folder: Path, belongs: Mapping[str, object], teacher: nn.Module) -> str | None:
-    """Where there is no store for such answers: the one that differs from it in a single thing, and in which."""
+    """If there is no store for these answers: the store that differs in a single thing, and that thing."""
     belongs = {"format": FORMAT, **belongs}
     nearest = _nearest(folder, belongs)
     if nearest is None or _place(folder, belongs, teacher).exists():

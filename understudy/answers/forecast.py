@@ -1,4 +1,4 @@
-"""What stored answers will cost and gain, before any is stored: from one measured step."""
+"""The cost and the gain of stored answers, estimated from one measured step."""
 
 import shutil
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class Forecast:
     views: int
     size: int  # bytes
     epochs: int
-    free: int  # bytes where the files will lie
+    free: int  # free bytes for the files
 
     @property
     def fits(self) -> bool:

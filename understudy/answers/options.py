@@ -1,4 +1,4 @@
-"""What of the teachers' answers is kept, and where."""
+"""The options of stored answers: which values are stored, and where."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,15 +15,15 @@ from understudy.taps import Tap
 
 @dataclass(frozen=True)
 class StoredAnswers:
-    """The teacher is asked once for each view of a sample; every later epoch reads its answer from a file.
+    """The teacher runs once for each view of a sample; later epochs read its answer from a file.
 
     Args:
         views: so many views of each sample are drawn, then seen again: epoch e sees view e modulo ``views``.
         seed: of the views. None: each training draws its own, and with as many views as epochs it ends equal to one
             without stored answers. A number: all seeds, methods and stages see the same views and share their answers.
         taps: whether stages that read the teacher's hidden values are served from a file too, and in which numbers.
-            ``"live"``: the teacher is asked each time, for hidden values can take much room.
-        top: of each answer only so many of the largest logits; all other classes share what probability is left.
+            ``"live"``: the teacher runs each time, because hidden values can take much space.
+        top: the number of largest logits that are kept; all other classes share the remaining probability.
         folder: where the files are; by default ``stored`` in the run folder. Trainings, runs and sweeps may share one.
         fill: False only reads: a folder without the answers of this teacher is refused.
 
@@ -40,7 +40,7 @@ class StoredAnswers:
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     def within(self, run: Path | None) -> "StoredAnswers":
-        """The same with its folder, which lies in the run folder where none is named."""
+        """The same options with a folder, by default in the run folder."""
         if self.folder is not None:
             return replace(self, folder=str(Path(self.folder).expanduser()))
         if run is None:
@@ -54,11 +54,11 @@ class StoredAnswers:
         return replace(self, folder=str(folder), fill=True)
 
     def epochs_asked(self, config: TrainConfig) -> int:
-        """Of a training, those that ask the teacher; all others read."""
+        """The epochs of a training in which the teacher runs; in all others its answers are read."""
         return 1 if config.augmentation == PLAIN else min(self.views, config.epochs)
 
     def mostly_read(self, config: TrainConfig, reads: Reads) -> bool:
-        """Whether most steps of a stage find the answers there: from an earlier epoch, or from whoever shares them."""
+        """Whether most steps of a stage can read answers: of an earlier epoch, or of another training."""
         if not reads.teacher or self.needs_live_teacher(reads):
             return False
         return self.seed is not None or 2 * self.epochs_asked(config) <= config.epochs

@@ -1,4 +1,4 @@
-"""The teachers' answers of one stage: read from files where they are there, else asked for and written."""
+"""The teachers' answers of one stage: read from files if they exist, else computed and written."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -22,11 +22,11 @@ from understudy.objective import Objective
 from understudy.taps import Answer, Tap
 from understudy.teacher.batching import company_matters
 
-PROBED = 8  # samples of which the teacher is asked again, to see that its answers are those that are stored
+PROBED = 8  # samples for which the stored answers are compared with the teacher's
 
 
 class AnswerSource:
-    """Asked with a batch, it answers as ``Objective.ask`` does."""
+    """Called with a batch, it returns the same as ``Objective.ask``."""
 
     def __init__(
         self,
@@ -67,9 +67,9 @@ class AnswerSource:
         seed: int,
         note: Callable[[str], None],
     ) -> "AnswerSource | None":
-        """Those of a stage; None where it asks the teacher itself, which is noted with the reason.
+        """The source of a stage; None if the stage runs the teacher itself, which is noted with the reason.
 
-        ``forms`` say how each teacher is asked: its precision, and which of its layers were folded.
+        ``forms`` are the teachers' forms: precision and folded layers.
         """
         if stored is None or not objective.terms.reads.teacher:
             return None
@@ -120,7 +120,7 @@ class AnswerSource:
         return Answer(named or None, taps, self.data.task)
 
     def _tell_missing(self, there: Sequence[Tensor], ids: Tensor) -> None:
-        """Once, where nothing may be added: who wanted no live teacher has one now."""
+        """Notes once that the teacher runs although the store may not be filled."""
         if self.options.fill or self.told:
             return
         self.told = True
@@ -131,7 +131,7 @@ class AnswerSource:
         )
 
     def _fill(self, live: Sequence[Answer], ids: Tensor) -> None:
-        """Take over what was not there, and write it down."""
+        """Add the missing answers, and write them."""
         for values, answer in zip(self.teachers, live, strict=True):
             for value in values:
                 value.take(answer)
@@ -143,7 +143,7 @@ class AnswerSource:
                     self.note(f"answers are no longer stored in {value.store.path}, the run goes on without: {error}")
 
     def _compare(self, inputs: Nested, live: Sequence[Answer] | None) -> None:
-        """Once, on a few samples: does the teacher still say what is stored?"""
+        """Compares the stored answers with the teacher's once, on a few samples."""
         self.compared = True
         for values, answer in zip(
             self.teachers, live or self.objective.ask(nested.chosen(inputs, slice(PROBED))), strict=True
@@ -161,7 +161,7 @@ def passed_over(
     forms: Sequence[str],
     seed: int,
 ) -> str | None:
-    """Why a stage will not use what its folder holds, where a single thing is other than somebody may have expected."""
+    """Why a stage does not use the answers in its folder, if they differ from the needed ones in a single thing."""
     folder = _folder(stored)
     if not has_others(folder):  # or else all samples would be looked at for nothing
         return None
@@ -184,7 +184,7 @@ def _belongings(
     forms: Sequence[str],
     seed: int,
 ) -> list[dict[str, object]]:
-    """What each teacher's answers depend on."""
+    """Everything that each teacher's answers depend on."""
     shared = {
         "data": fingerprints.of_samples(data.train.source),
         "device": settings.torch_device.type,
@@ -199,7 +199,7 @@ def _belongings(
 
 
 def _about(stored: StoredAnswers, augmentation: Augmentation, data: Data, seed: int) -> dict[str, object]:
-    """What answers depend on, of the views."""
+    """The properties of the views that answers depend on."""
     return {
         "augmentation": asdict(augmentation),
         "seed": stored.draw(augmentation, seed, 0, 0).seed if augmentation != PLAIN else None,
@@ -208,7 +208,7 @@ def _about(stored: StoredAnswers, augmentation: Augmentation, data: Data, seed: 
 
 
 def needs_live_teacher(stored: StoredAnswers, objective: Objective, data: Data, settings: Settings) -> str | None:
-    """Why a stage cannot be served from files, by what its terms ask for or by what its teachers are."""
+    """Why a stage cannot use stored answers, because of its terms or its teachers."""
     if data.task.draws:
         return f"task {data.task.name!r} draws candidates for each batch, so that an answer is none to its sample alone"
     return stored.needs_live_teacher(objective.terms.reads) or company_matters(objective, data, settings)

@@ -1,1 +1,1 @@
-"""What a training step costs, where its time goes, and which settings are the fastest."""
+"""The cost of a training step, its parts, and the fastest settings."""

@@ -90,7 +90,7 @@ def fastest(settings: Settings, times: Times, open_: Collection[str] = CHOOSABLE
 
 
 def longest(recipe: Recipe, rehearsals: Rehearsals) -> tuple[str, int]:
-    """The method whose student has the longest stage, and the number of that stage; one with a teacher counts twice."""
+    """The method with the student's longest stage, and the number of that stage; with a teacher it counts twice."""
     lengths: dict[tuple[str, int], int] = {}
     for name in recipe.methods:
         for number, stage in enumerate(rehearsals.student(name).stages):
@@ -105,7 +105,7 @@ def _runs_teacher(stage: Stage, stored: StoredAnswers | None) -> bool:
 
 
 class Trials:
-    """Copies of a training's networks under one setting or another, each of which takes the trainer's own steps."""
+    """Copies of a training's networks under different settings; each takes the trainer's steps."""
 
     def __init__(self, training: Training, number: int, seconds: float = 5.0):
         self.training, self.stage, self.seconds = training, training.stages[number], seconds
@@ -148,7 +148,7 @@ class Trials:
         return median_ratio(times["other"], times["this"])
 
     def _together(self, settings: Settings) -> int:
-        """The steps whose batches a teacher answers at once: no more than an epoch has."""
+        """The number of batches in one forward pass of the teacher, at most those of an epoch."""
         return min(settings.teacher_batches, self.training.data.train.steps(self.stage.config.batch))
 
     def _step(self, settings: Settings) -> Callable[[], None]:

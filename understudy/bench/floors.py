@@ -1,4 +1,4 @@
-"""The floors of a stage: what its networks alone cost, which no trainer can go below at the same settings.
+"""The floors of a stage: the cost of its networks alone, the least possible at the same settings.
 
 F1 is the student's own supervised step, F2 that and the teachers' answers. In a stage that reads no logits both
 networks run as far as its taps.
@@ -42,7 +42,7 @@ class Floor:
         self.inputs, self.targets = self.settings.prepare(batch.inputs), batch.targets
 
     def steps(self) -> dict[str, Step]:
-        """The floors by name; F2 only where a teacher is asked."""
+        """The floors by name; F2 only for a stage that runs a teacher."""
         return {"F1": self.student_step, **({"F2": self.both} if self.teachers else {})}
 
     def student_step(self) -> None:

@@ -1,4 +1,4 @@
-"""What a step of a stage costs: the trainer's own step against the floors, interleaved in one run."""
+"""The cost of a step of a stage: the trainer's step against the floors, interleaved in one run."""
 
 import itertools
 import random
@@ -50,9 +50,7 @@ def step_cost(training: Training, number: int, *, seconds: float = 5.0) -> StepC
         training.place.stage = number
         reset_peak_memory(device)  # other stages, and the search for settings, have taken some
         training.open(stage)
-        warm_up = max(
-            WARM_UP, training.stage_state.together + 1
-        )  # memory is at its height when a teacher is asked again
+        warm_up = max(WARM_UP, training.stage_state.together + 1)  # memory peaks when a teacher runs
         for batch in itertools.islice(_endless(training, stage), warm_up):
             training.advance(stage, batch, time.monotonic())
         found = peak_memory(device)  # before anything else than the training takes some
@@ -114,7 +112,7 @@ def _repeats(run: Callable[[], object], device: torch.device, multiple: int) -> 
 
 def _interleaved(training: Training, stage: Stage, seconds: float) -> dict[str, list[float]]:
     training.place.step, together = 0, training.stage_state.together
-    few = list(itertools.islice(training.batches(stage), together))  # about which the teacher is asked at once
+    few = list(itertools.islice(training.batches(stage), together))  # in one forward pass of the teacher
     floor, batches = Floor(training, stage, few[0]), itertools.cycle(few)
 
     def step() -> None:
@@ -130,7 +128,7 @@ def _split(training: Training, stage: Stage, seconds: float) -> dict[str, float]
     parts = Parts(training.settings.torch_device)
     parts.watch(training.stage_state)
     rows: list[dict[str, float]] = []
-    together = training.stage_state.together  # one step of them asks the teacher for all
+    together = training.stage_state.together  # in one of them the teacher runs for all
     feed = _endless(training, stage)
     end = time.perf_counter() + seconds
     while len(rows) < LEAST_ROUNDS or time.perf_counter() < end:
@@ -160,7 +158,7 @@ def _loader_rate(training: Training, stage: Stage, seconds: float) -> float:
 
 
 def _endless(training: Training, stage: Stage) -> Iterator[Batch]:
-    """The batches of one epoch after another, each in views of its own; a few again and again where answers are stored.
+    """The batches of successive epochs in their views; repeated views if answers are stored.
 
     So a step with stored answers is measured as most of its training's steps are: with answers that are there.
     """

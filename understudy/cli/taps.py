@@ -13,7 +13,8 @@ from understudy.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-    from understudy.taps.tracing import Proposal, Traced
+    from understudy.taps.proposals import Proposal
+    from understudy.taps.tracing import Traced
 
 
 def taps(
@@ -31,11 +32,12 @@ def taps(
     """
     import torch
 
-    from understudy.taps.tracing import propose, stages
+    from understudy.taps.proposals import propose
+    from understudy.taps.stages import stages, the_row
 
     example = torch.zeros(2, *_shape(shape))
     traced = _traced(model, example, classes, trust or [])
-    listed = traced if every else stages(traced)
+    listed = traced if every else sorted({*stages(traced), *the_row(traced)}, key=lambda t: t.ended)
     proposals = propose(traced, _traced(student, example, classes, trust or [])) if student else []
     if json:
         print_json({"taps": [asdict(t) for t in listed], "pairs": [_plain(p) for p in proposals]})
@@ -44,7 +46,7 @@ def taps(
     if student:
         out.print(_pairs(proposals))
     elif not every:
-        out.print("the last tap of every resolution; --all lists every module", style="dim")
+        out.print("the last tap of every resolution, and blocks of one size; --all lists every module", style="dim")
 
 
 def _traced(name: str, example: "torch.Tensor", classes: int, trust: list[str]) -> "list[Traced]":
@@ -75,7 +77,7 @@ def _table(name: str, traced: "list[Traced]") -> Table:
         table.add_column(heading)
     for t in traced:
         shape = " x ".join(map(str, t.shape))
-        table.add_row(t.path, t.type, shape, f"{t.depth:.0%}" if t.fired else "", t.problem or "")
+        table.add_row(str(t.tap), t.type, shape, f"{t.depth:.0%}" if t.fired else "", t.problem or "")
     return table
 
 

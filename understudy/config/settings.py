@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
@@ -93,16 +94,7 @@ class Settings:
 
     @property
     def torch_device(self) -> torch.device:
-        if self.device == "auto":
-            accelerator = torch.accelerator.current_accelerator(check_available=True)
-            return accelerator or torch.device("cpu")
-        try:
-            device = torch.device(self.device)
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"settings.device = {self.device!r} cannot be used here: {reason}") from error
-        return device
+        return _device(self.device)
 
     def place(self, network: nn.Module) -> nn.Module:
         network = network.to(self.torch_device)
@@ -122,11 +114,15 @@ class Settings:
         return cast(nn.Module, torch.compile(network)) if self.compile else network
 
     def reseed(self, seed: int) -> None:
-        """The generator that networks draw from. On a CPU that alone: asking every device takes as long as a layer."""
-        if self.torch_device.type == "cpu":
-            torch.default_generator.manual_seed(seed)
-        else:
-            torch.manual_seed(seed)
+        """The generators that networks draw from: the CPU's and the device's; asking every device takes long."""
+        torch.default_generator.manual_seed(seed)
+        device = self.torch_device
+        if device.type == "cuda":
+            torch.cuda.init()  # does nothing where it has been done; before it there are no generators
+            number = torch.cuda.current_device() if device.index is None else device.index
+            torch.cuda.default_generators[number].manual_seed(seed)
+        elif device.type not in ("cpu", "meta"):
+            torch.get_device_module(device).manual_seed(seed)
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.torch_device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
@@ -153,3 +149,18 @@ class Settings:
         import torch._functorch.config as functorch  # here, since it is slow to import
 
         return functorch.patch(donated_buffer=False)  # type: ignore[no-any-return]
+
+
+@cache
+def _device(name: str) -> torch.device:
+    """The device of a name; found once, since finding it takes a moment and a step needs it several times."""
+    if name == "auto":
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return accelerator or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"settings.device = {name!r} cannot be used here: {reason}") from error
+    return device

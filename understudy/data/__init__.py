@@ -1,6 +1,6 @@
-"""Data: sets known by name or brought along, their three parts, and views drawn on whole batches.
+"""Data: named data sets and data of the user, their three parts, and augmentation of whole batches.
 
-Order and views are functions of (seed, epoch, sample id): the same on every machine, with any number of workers.
+Order and augmentation are functions of (seed, epoch, sample id): equal on every machine, for any number of workers.
 """
 
 from understudy.data.augmentation import Augmentation

@@ -18,21 +18,21 @@ from understudy.tasks.task import Moves
 
 @dataclass(frozen=True)
 class Draw:
-    """Which views of the samples: all that is random in them is a function of this and of a sample's number."""
+    """Identifies the views: their random numbers are a function of this and of the sample's number."""
 
     seed: int
-    number: int  # of the view; commonly that of the epoch
+    number: int  # of the view; usually that of the epoch
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Which views are drawn. None of them by default.
+    """The augmentation of the samples. By default there is none.
 
     Args:
-        shift: up to so many pixels in each direction, over zeros (random crop with padding is the same).
-        flip: left and right exchanged for half of the samples.
-        cutout: the side of a square that is set to 0, at a random place (partly outside, too).
-        mixup: alpha of Beta(alpha, alpha); every sample is mixed with another one, and so are the targets.
+        shift: the largest shift in pixels, in each direction, over zeros (as a random crop with padding).
+        flip: mirrors half of the samples from left to right.
+        cutout: the side of a square that is set to 0, at a random position (partly outside, too).
+        mixup: alpha of Beta(alpha, alpha); every sample is mixed with another one, and so are their targets.
 
     >>> print(Augmentation(shift=4, flip=True))
     Augmentation(shift=4, flip=True, cutout=0, mixup=0.0)
@@ -50,7 +50,7 @@ class Augmentation:
             raise UserError(f"views must not be negative: {self}")
 
     def partners(self, seed: int, epoch: int, ids: Tensor, pool: Tensor) -> Tensor | None:
-        """The sample that each one is mixed with, drawn from ``pool``; None without mixup."""
+        """The partner of each sample for mixup, drawn from ``pool``; None without mixup."""
         if not self.mixup:
             return None
         drawn = randomness.integers(seed, epoch, ids, "mixup/partner", 0, len(pool))
@@ -58,7 +58,7 @@ class Augmentation:
 
     @property
     def moves(self) -> bool:
-        """Whether pixels change their places."""
+        """Whether the augmentation moves pixels."""
         return self.shift > 0 or self.flip
 
     def moved(self, size: tuple[int, int], seed: int, epoch: int, ids: Tensor) -> Moves:
@@ -85,7 +85,7 @@ class Augmentation:
         return images.float().mul_(1 / 255) if images.dtype == torch.uint8 else images
 
     def _check(self, images: Tensor) -> None:
-        """Augmentation that the samples cannot have are refused."""
+        """Raises a ``UserError`` for augmentation that does not apply to the samples."""
         if images.ndim != 4 and (self.moves or self.cutout):
             raise UserError(
                 f"shift, flip and cutout need images (C, H, W); samples have shape {tuple(images.shape[1:])}"
@@ -114,11 +114,11 @@ class Augmentation:
         return lines.view(n, channels, height, -1).gather(3, chosen)
 
     def finish(self, x: Tensor, seed: int, epoch: int, ids: Tensor) -> Tensor:
-        """What comes after mixing: cutout."""
+        """The augmentation after mixing: cutout."""
         return _cutout(x, self.cutout, seed, epoch, ids) if self.cutout else x
 
     def share(self, seed: int, epoch: int, ids: Tensor) -> Tensor:
-        """Each sample's own share of its mixture."""
+        """The share of each sample in its mixture."""
         return randomness.beta(seed, epoch, ids, "mixup/share", self.mixup)
 
 

@@ -1,4 +1,4 @@
-"""Data by name: a known data set, one of another package, or a function of the user's own."""
+"""Data by name: a data set of this package, of another package, or of a function of the user."""
 
 import inspect
 import os
@@ -17,7 +17,7 @@ from understudy.trusted import call_factory
 
 
 def names() -> dict[str, str]:
-    """The names that ``load`` knows, with one line about each.
+    """The names that ``load`` accepts, each with a one-line description.
 
     >>> names()["cifar10"]
     'photographs, 50,000 + 10,000 of 32 x 32, colour, 10 classes'
@@ -48,14 +48,14 @@ def load(
     Args:
         name: one of ``names()``; or ``MODULE:FUNCTION``, a function that returns what ``understudy.distill`` takes.
         root: the data folder ($UNDERSTUDY_DATA or ~/.cache/understudy/data); for 'folder' the images' own folder.
-        validation: how many training samples select instead (a number, or a share below 1; 0 for none).
-        seed: which samples these are.
-        workers: processes that read what does not fit in memory.
+        validation: the size of the validation part, taken off the training samples: a number, a share below 1, or 0.
+        seed: selects these samples.
+        workers: processes that read data which do not fit in memory.
         verify: refuse files that are not the published ones.
         download: download missing files.
         progress: called with (file name, bytes so far, bytes in all or None) while downloading.
         trusted: modules from which ``MODULE:FUNCTION`` may run code (with all below them).
-        task: what the targets are, if not what the data set says: a task's name, or a mapping of name and settings.
+        task: replaces the task of the data set: a task's name, or a mapping of name and settings.
         settings: the settings of that data set or function, such as ``extra=True`` for 'svhn'.
     """
     access = Access(Path(root).expanduser() if root is not None else None, verify, download, progress, workers)
@@ -81,7 +81,7 @@ class _Split(TypedDict):
 
 
 def _from_object(made: object, task: TaskLike | None, *, workers: int, name: str, split: _Split) -> Data:
-    """Data from what a function or a data set returned; whole ``Data`` have a task already."""
+    """Data from the value that a function or a data set returned; ``Data`` already have a task."""
     if task is None:
         return from_object(made, workers=workers, name=name, **split)
     if isinstance(made, Data):
@@ -92,7 +92,7 @@ def _from_object(made: object, task: TaskLike | None, *, workers: int, name: str
 def as_data(
     anything: object, *, validation: int | float = 0.1, seed: int = 0, task: TaskLike = "classification"
 ) -> Data:
-    """Whatever holds data, as ``Data``: itself, tensors (x, y), a Dataset, (train, test) of either, or a name.
+    """Converts to ``Data``: data themselves, tensors (x, y), a Dataset, a pair (train, test) of either, or a name.
 
     >>> as_data("demo", validation=0).shape
     (1, 28, 28)
@@ -108,7 +108,7 @@ def as_data(
 
 
 def _refuse_foreign(name: str, settings: Mapping[str, object]) -> None:
-    """A setting that only another data set has: the message says which."""
+    """Raises a ``UserError`` for a setting of another data set, and names that data set."""
     for key in settings:
         if key not in DATASETS[name].known:
             owner = next((other.name for other in DATASETS.values() if key in other.known), None)
@@ -119,7 +119,7 @@ def _refuse_foreign(name: str, settings: Mapping[str, object]) -> None:
 def _arguments(
     name: str, make: Callable[..., object], settings: Mapping[str, object], access: Access
 ) -> dict[str, object]:
-    """What the function is called with: its settings, and the root and workers if it has parameters of these names."""
+    """The arguments of the function: its settings, and root and workers if it has parameters of these names."""
     parameters = inspect.signature(make).parameters
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     own = [key for key in parameters if key not in RESERVED]

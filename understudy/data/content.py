@@ -1,4 +1,4 @@
-"""What data hold, as a hash: the same wherever the files lie, another when one pixel or label is."""
+"""The content of data as a hash: independent of where the files are, different when one pixel or label differs."""
 
 import contextlib
 import hashlib
@@ -22,7 +22,7 @@ def content(source: Source) -> str:
         whole.update(digest(source.samples).encode())
     elif isinstance(source, Streamed) and isinstance(source.dataset, Images):
         whole.update(f"{source.dataset.size} {source.dataset.channels}".encode())
-        whole.update(_files(source.dataset.paths).encode())  # read sooner than decoded
+        whole.update(_files(source.dataset.paths).encode())  # the files are read faster than decoded
     else:
         for batch in source.batches(torch.arange(len(source)).split(256), torch.device("cpu")):
             whole.update(digest(batch).encode())
@@ -41,14 +41,14 @@ def digest(values: Nested) -> str:
 
 
 def _files(paths: Sequence[Path]) -> str:
-    """Of many files, which take long to read: remembered until one of them is written again."""
+    """A hash over many files. It is kept in the user's cache until one of them is written again."""
     listed = "\n".join(f"{path.absolute()} {(seen := path.stat()).st_size} {seen.st_mtime_ns}" for path in paths)
     memory = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "understudy" / "content"
     place = memory / hashlib.sha256(listed.encode()).hexdigest()
     with contextlib.suppress(OSError, ValueError):
         return bytes.fromhex(place.read_text()).hex()
     found = hashlib.sha256(b"".join(map(_file, paths))).hexdigest()
-    with contextlib.suppress(OSError):  # it is then read again the next time
+    with contextlib.suppress(OSError):  # without the cache, the files are read again the next time
         memory.mkdir(parents=True, exist_ok=True)
         part = place.with_name(f".{place.name}.{os.getpid()}.part")
         part.write_text(found)

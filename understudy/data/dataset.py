@@ -1,4 +1,4 @@
-"""What a named data set is, how it is read, and how what was read becomes a ``Data``."""
+"""Named data sets: their settings, how they are read, and how ``Data`` are made from their contents."""
 
 import dataclasses
 import hashlib
@@ -19,19 +19,19 @@ from understudy.nested import Shape
 from understudy.tasks import Classification, Task
 
 MEMORY_LIMIT = 512 * 1024**2  # bytes; larger sets are streamed by worker processes
-Progress = Callable[[str, int, int | None], None]  # file, bytes so far, bytes in all where known
+Progress = Callable[[str, int, int | None], None]  # file, bytes so far, total bytes or None
 
 
 @dataclass(frozen=True)
 class Access:
-    """How a named data set is read, whichever it is.
+    """The options that are common to the reading of all named data sets.
 
     Args:
-        root: the folder that the user named; None if none was.
+        root: the folder that the user gave, or None.
         verify: refuse files that are not the published ones.
         download: download missing files.
         progress: called with (file name, bytes so far, bytes in all or None) while downloading.
-        workers: processes that read what does not fit in memory.
+        workers: processes that read data which do not fit in memory.
 
     >>> Access(root=Path("photos")).folder
     PosixPath('photos')
@@ -52,11 +52,11 @@ class Access:
 
 @dataclass(frozen=True)
 class Contents:
-    """What was read: a training source, the way to the test source, the task, and facts for the run folder.
+    """The contents of a data set: a training source, a function that opens the test source, the task, and facts.
 
-    Without a task it is classification into ``classes``. A data set with a validation part of its own names it; no
-    training samples are then split off, and ``validation = 0`` leaves it out. Of one that is not ``divisible``, because
-    samples tell of each other, none are split off in any case.
+    Without a task, the data set is classification into ``classes``. The run folder records ``facts``. A data set with a
+    validation part names it; no training samples are then split off, and ``validation = 0`` leaves it out. If a data
+    set is not ``divisible``, because its samples tell of each other, none are split off in any case.
 
     >>> Contents(train, open_test=lambda: test, classes=("cat", "dog"))  # doctest: +SKIP
     """
@@ -70,7 +70,7 @@ class Contents:
     divisible: bool = True
 
     def named(self, classes: tuple[str, ...] | None) -> "Contents":
-        """The same with other class names, where some are given."""
+        """The same contents with other class names, if given."""
         if classes is None:
             return self
         if len(classes) != len(self.classes):
@@ -80,7 +80,7 @@ class Contents:
 
 @dataclass(frozen=True)
 class Named:
-    """The settings of a data set whose classes may be called otherwise.
+    """The settings of a data set with class names that can be replaced.
 
     Args:
         classes: the classes' names in the order of their numbers.
@@ -91,7 +91,7 @@ class Named:
 
 @dataclass(frozen=True)
 class NoSettings:
-    """The settings of a data set that has none of its own."""
+    """The settings of a data set without settings."""
 
 
 S = TypeVar("S")
@@ -100,11 +100,11 @@ RESERVED = frozenset({"name", "root", "validation", "student_samples", "workers"
 
 @dataclass(frozen=True)
 class DataSet(Generic[S]):
-    """A data set by name: one line about it, how it is read, and the settings of its own.
+    """A named data set: a one-line description, the function that reads it, and its settings.
 
     Args:
-        name: what ``understudy.data.load`` and ``[data] name = ...`` call it.
-        about: one line for people.
+        name: the name for ``understudy.data.load`` and ``[data] name = ...``.
+        about: a one-line description.
         read: a function of its settings and of an ``Access``. It returns ``Contents``, or anything that
             ``understudy.distill`` takes as data.
         settings: a frozen dataclass whose fields are the settings; their annotations are checked.
@@ -133,7 +133,7 @@ class DataSet(Generic[S]):
         return [setting.name for setting in dataclasses.fields(self.settings)]  # type: ignore[arg-type]
 
     def mistakes(self, given: Mapping[str, object], beside: Iterable[str] = ()) -> dict[str, str]:
-        """Each setting that cannot be, with the reason; ``beside`` are further keys that may have been meant."""
+        """Each invalid setting with the reason; ``beside`` are further valid keys for suggestions."""
         known = [*self.known, *beside]
         reasons = {
             key: f"data set {self.name!r} has no such setting{did_you_mean(key, known)}"
@@ -144,7 +144,7 @@ class DataSet(Generic[S]):
         return reasons | (checked if isinstance(checked, dict) else {})
 
     def configured(self, given: Mapping[str, object]) -> S:
-        """The settings as an object; a ``UserError`` for the first that cannot be."""
+        """The settings as an object; a ``UserError`` for the first invalid one."""
         for key, reason in self.mistakes(given).items():
             raise UserError(f"{self.name!r}: {key}: {reason}")
         settings = self._checked(given)
@@ -152,7 +152,7 @@ class DataSet(Generic[S]):
         return settings
 
     def _checked(self, given: Mapping[str, object]) -> S | dict[str, str]:
-        """The settings as an object, or what is wrong with them."""
+        """The settings as an object, or the reasons why they are invalid."""
         from pydantic import TypeAdapter, ValidationError  # late: it takes longer to import than all of this package
 
         try:
@@ -168,7 +168,7 @@ class DataSet(Generic[S]):
 
 
 def assembled(found: Contents, *, name: str, validation: int | float, seed: int) -> Data:
-    """The data set in its three parts; the test source is opened only when it is asked for."""
+    """The data set in its three parts; the test source is opened on first use."""
     task = found.task or Classification(found.classes)
     checked(found.train, task, f"{name}, training part")
     shape = sample_shape(found.train)
@@ -209,7 +209,7 @@ def _whole(source: Source) -> Part:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """A file that vanished or may not be read is the user's to put right."""
+    """Turns the ``OSError`` of a missing or unreadable file into a ``UserError``."""
     try:
         yield
     except OSError as error:
@@ -217,7 +217,7 @@ def plain_errors() -> Iterator[None]:
 
 
 def checked(source: Source, task: Task, what: str) -> None:
-    """There are samples, and every target is one of the task; targets get the types in which training uses them."""
+    """Checks that there are samples with valid targets, and converts the targets to the types used in training."""
     if not len(source):
         raise UserError(f"{what}: there are no samples")
     if len(source) != (targets := nested.count(source.targets)):
@@ -244,7 +244,7 @@ def file_hash(path: Path, algorithm: str = "sha256") -> str:
 
 
 def check_md5(path: Path, found: str, expected: str) -> None:
-    """The file holds what was published."""
+    """Raises a ``UserError`` if the md5 is not that of the published file."""
     if found != expected:
         raise UserError(
             f"{path} is not the published file (md5 of its content {found}, expected {expected}): delete it to "
@@ -253,11 +253,11 @@ def check_md5(path: Path, found: str, expected: str) -> None:
 
 
 def md5_of_content(content: bytes) -> str:
-    """The md5 of what a file holds, unpacked."""
+    """The md5 of the unpacked content of a file."""
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def truncated(path: Path, expected: int, found: int) -> UserError:
-    """The line for a file of the wrong size."""
+    """The error for a file of the wrong size."""
     kind = "truncated" if found < expected else "too long"
     return UserError(f"{path} is {kind}: {expected:,} bytes expected, {found:,} found; delete it and get it again")

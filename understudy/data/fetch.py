@@ -24,7 +24,7 @@ class Remote:
 
     Args:
         url: the address.
-        hash: ``sha256:...``, or ``md5:...`` where nothing better is known of the file.
+        hash: ``sha256:...``, or ``md5:...`` if no SHA-256 was published.
         mirrors: addresses that are tried in turn if the first one does not answer.
 
     >>> Remote("https://example.org/set/images.gz", "sha256:00").name
@@ -57,7 +57,7 @@ def provide(remote: Remote, path: Path, access: Access) -> None:
 def provide_members(
     remote: Remote, folder: Path, names: Iterable[str], access: Access, also: Iterable[str] = ()
 ) -> None:
-    """Make sure that an archive's files are in ``folder``; an archive that lies beside the folder is unpacked.
+    """Ensure that an archive's files are in ``folder``; an archive beside the folder is unpacked.
 
     ``also`` names files that are unpacked along with the others if the archive holds them.
     """
@@ -118,7 +118,7 @@ def unpack(archive: Path, folder: Path, names: Iterable[str], also: Iterable[str
 
 
 def _retrieved(url: str, remote: Remote, path: Path, progress: Progress | None) -> str | None:
-    """Download from one address; the reason if that fails. What was downloaded of a wrong file is not kept."""
+    """Download from one address; returns the reason of a failure. Wrong files are not kept."""
     import logging
 
     import pooch
@@ -152,7 +152,7 @@ def _short(error: Exception) -> str:
     while isinstance(
         inner := getattr(cause, "reason", None) or next(iter(getattr(cause, "args", ())), None), Exception
     ):
-        cause = inner  # requests wraps what urllib3 raised, which wraps what the system said
+        cause = inner  # requests wraps the error of urllib3, which wraps that of the system
     return " ".join(str(cause).split()).rpartition(">: ")[2] or type(cause).__name__
 
 

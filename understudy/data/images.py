@@ -1,4 +1,4 @@
-"""An image file as what a network takes: one rule for training on a folder, and for predicting."""
+"""Image files as network inputs: one rule for training on a folder and for predictions."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -53,10 +53,10 @@ def from_tensors(
     Args:
         train, test: pairs of inputs and targets. Either may be a mapping or tuple of tensors whose first dimension is
             the sample: ``({"input_ids": ids, "attention_mask": mask}, y)``.
-        validation: how many training samples select instead (a number, or a share below 1; 0 for none).
-        seed: which samples these are.
-        classes: what the outputs are called, or how many there are; left out, the targets tell.
-        task: what the targets are: class numbers by default; ``"regression"``, ``"multilabel"``, ``"binary"``, a
+        validation: the size of the validation part, taken off the training samples: a number, a share below 1, or 0.
+        seed: selects these samples.
+        classes: the names of the outputs, or their number; by default they follow from the targets.
+        task: the task: classification by default; ``"regression"``, ``"multilabel"``, ``"binary"``, a
             mapping of name and settings, or a ``Task``.
         name: of the data, in reports.
 
@@ -84,7 +84,7 @@ def from_datasets(
     """Data of map-style PyTorch datasets whose items are (input, target), or mappings with an entry ``label``.
 
     Small ones are read into memory once; larger ones are read by worker processes, batch by batch.
-    They must not augment at random: that is what views are for. ``task`` and ``classes`` are those of ``from_tensors``.
+    They must not augment at random: use ``Augmentation``. ``task`` and ``classes`` are those of ``from_tensors``.
 
     >>> from torch.utils.data import TensorDataset
     >>> from_datasets(TensorDataset(torch.rand(20, 4), torch.arange(20) % 2)).classes
@@ -204,7 +204,7 @@ def _source(dataset: MapDataset, part: str, workers: int) -> Source:
 
 
 def _check_items(dataset: MapDataset, part: str) -> tuple[Nested, Nested]:
-    """The first item, after a look at whether items are (input, target) and stay the same when read again."""
+    """The first item; checks that items are (input, target) and are equal when they are read again."""
     for index in range(min(_READ_TWICE, len(dataset))):
         (sample, _), (again, _) = _item(dataset, index, part), _item(dataset, index, part)
         if not nested.same(sample, again):
@@ -270,7 +270,7 @@ def _stacked(part: str, numbers: Iterable[int], values: list[Nested], what: str 
 
 
 def _listed_targets(dataset: MapDataset, first: Tensor) -> Tensor | None:
-    """Targets that the dataset lists, where they are those that its items carry."""
+    """The targets that the dataset lists in an attribute, if they equal those of its items."""
     if isinstance(dataset, torch.utils.data.Subset):
         inner = _listed_targets(_map_style(dataset.dataset), first)
         return None if inner is None else inner[torch.as_tensor(dataset.indices)]

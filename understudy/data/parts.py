@@ -1,4 +1,4 @@
-"""A data set in three parts: what trains, what selects (validation), and a test part opened once, at the end."""
+"""A data set in three parts: training, validation (for selection), and a test part that is opened once, at the end."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +15,7 @@ from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.tasks.task import Task
 
-_STREAMED_SAMPLE = 1024  # images that stand for all where reading all would take long
+_STREAMED_SAMPLE = 1024  # images that are read for statistics of a streamed part
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Batch:
     """
 
     inputs: Nested  # nested tensors
-    targets: Nested  # nested tensors, as the data's task knows them
+    targets: Nested  # nested tensors, in the form of the data's task
     ids: Tensor
-    draw: Draw | None = None  # of which views these are; None: the samples as they are
-    numbers: Tensor | None = None  # the ids on the CPU, for whoever would else wait for the device
+    draw: Draw | None = None  # identifies the views; None: samples without augmentation
+    numbers: Tensor | None = None  # the ids on the CPU, so that reading them does not synchronise the device
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -57,7 +57,7 @@ class Part:
         return nested.chosen(self.source.targets, self.ids)
 
     def in_order(self, batch: int, device: torch.device) -> Iterator[Batch]:
-        """Every sample once, as it is, in the file's order."""
+        """Every sample once, without augmentation, in the order of the file."""
         return self._batches(list(self.ids.split(batch)), device)
 
     def epoch(
@@ -72,10 +72,10 @@ class Part:
         start: int = 0,
         draw: Draw | None = None,
     ) -> Iterator[Batch]:
-        """One epoch in its own random order, in views of its own (or those of ``draw``), from step ``start`` on.
+        """One epoch in its random order, in its views (or those of ``draw``), from step ``start`` on.
 
-        An incomplete last batch is left out; other samples are at the end of the next epoch. ``task`` says how targets
-        follow the views.
+        An incomplete last batch is left out; in the next epoch other samples are at the end. ``task`` moves the
+        targets with the views.
         """
         batch = min(batch, len(self))
         order = randomness.shuffled(seed, epoch, self.ids)[: len(self) // batch * batch]
@@ -144,7 +144,7 @@ def _names(inputs: Nested) -> str:
 
 
 def _sent(lists: list[Tensor], device: torch.device) -> Sequence[Tensor]:
-    """All lists in one go: a device that is sent each by itself waits for each."""
+    """All lists in one transfer, which synchronises once instead of once per list."""
     return torch.cat(lists).to(device).split([len(part) for part in lists]) if lists else []
 
 
@@ -176,11 +176,11 @@ class Data:
     name: str = "data"
     mean: tuple[float, ...] | None = None  # of each channel, between 0 and 1, over the training part
     std: tuple[float, ...] | None = None
-    facts: dict[str, object] = field(default_factory=dict)  # whatever the run folder should record
+    facts: dict[str, object] = field(default_factory=dict)  # recorded in the run folder
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """What the outputs of a network for these data are called."""
+        """The names of a network's outputs for these data."""
         return self.task.names
 
     @cached_property
@@ -190,13 +190,13 @@ class Data:
 
     @property
     def measured(self) -> tuple[str, Part]:
-        """What the final figures are of, by its name: the test part, or the next best there is."""
+        """The part that the final figures are measured on, with its name: test, else validation, else train."""
         if self.test is not None:
             return "test", self.test
         return ("validation", self.validation) if self.validation is not None else ("train", self.train)
 
     def example(self, batch: int, device: torch.device) -> Nested:
-        """The inputs of a few training samples as they are."""
+        """The inputs of a few training samples, without augmentation."""
         ids = self.train.ids[:batch]
         return next(self.train._batches([ids], device)).inputs
 
@@ -242,7 +242,7 @@ def _stratified(strata: Tensor, count: int, seed: int) -> Tensor:
 def channel_statistics(part: Part) -> tuple[tuple[float, ...], tuple[float, ...]] | tuple[None, None]:
     """Mean and standard deviation of each channel between 0 and 1, where the samples are images of bytes.
 
-    All of them count where they are in memory, else some that lie evenly over the part.
+    All samples count if they are in memory, else a sample that is spread evenly over the part.
     """
     ids = part.ids if isinstance(part.source, InMemory) else part.ids[:: -(-len(part) // _STREAMED_SAMPLE)]
     lists = list(ids.split(5000 if isinstance(part.source, InMemory) else 32))

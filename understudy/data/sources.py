@@ -1,4 +1,4 @@
-"""Where samples come from: tensors in memory, or anything that is read piece by piece."""
+"""Sources of samples: tensors in memory, or a dataset that is read by worker processes."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ class MapDataset(Protocol):
 
 
 class Source(Protocol):
-    """Numbered samples with targets. ``batches`` answers lists of sample numbers with inputs, in that order.
+    """Numbered samples with targets. ``batches`` maps lists of sample numbers to inputs, in that order.
 
     Inputs and targets are nested tensors whose first dimension is the sample; targets are on the CPU. Images are
     (N, C, H, W): uint8 from 0 to 255, or floating-point as they are. A source may say how many bytes one sample's
@@ -46,7 +46,7 @@ class Source(Protocol):
 
 
 class InMemory:
-    """Samples that fit in memory: they live on the device, and a batch is one indexing."""
+    """Samples in memory: they are kept on the device, and a batch is one index operation."""
 
     def __init__(self, samples: Nested, targets: Nested):
         self.count = nested.count(samples)
@@ -70,16 +70,16 @@ class InMemory:
         if nested.device(self.samples) != device:
             self.samples = nested.moved(self.samples, device)
         lists = list(ids)
-        if lists:  # all sample numbers go over at once: a device that is asked for each batch waits for each
+        if lists:  # one transfer of all sample numbers synchronises once instead of once per batch
             for batch in torch.cat(lists).to(device).split([len(numbers) for numbers in lists]):
                 yield nested.each(lambda samples, batch=batch: samples.index_select(0, batch), self.samples)  # type: ignore[misc]
 
 
 class Streamed:
-    """Samples of a PyTorch ``Dataset`` read by worker processes, for what does not fit in memory.
+    """Samples of a PyTorch ``Dataset`` that does not fit in memory, read by worker processes.
 
-    Only sample numbers travel to the workers, so their number does not change the data. They stay for the next reading,
-    and leave with the source.
+    Only sample numbers are sent to the workers, so their number does not change the data. Workers are kept for the
+    next reading and end with the source.
     """
 
     def __init__(self, dataset: MapDataset, targets: Nested, *, workers: int = 2):
@@ -97,7 +97,7 @@ class Streamed:
     def batches(self, ids: Iterable[Tensor], device: torch.device) -> Iterator[Nested]:
         pinned = device.type == "cuda"
         reader = _idle.pop(self, None)
-        if reader is None or reader.pinned != pinned:  # there is none yet, or somebody else reads with it just now
+        if reader is None or reader.pinned != pinned:  # there is none yet, or another iteration is using it
             reader = _Reader(self.dataset, min(self.workers, _cores()), pinned)
         try:
             for batch in reader.read(ids):
@@ -106,24 +106,24 @@ class Streamed:
                 yield nested.moved(batch, device, non_blocking=True)
             _idle[self] = reader
         finally:
-            del reader  # with its workers, after an error or where nobody asks for the rest; no traceback may hold it
+            del reader  # ends its workers after an error or an early stop; no traceback may hold it
 
 
 class _Reader:
-    """Worker processes with what they are to read: they outlive one reading, and wait for the next."""
+    """Worker processes that are reused from one reading to the next."""
 
     def __init__(self, dataset: MapDataset, workers: int, pinned: bool):
         self.pinned = pinned
         self.listed = _Listed()
         self.loader: torch.utils.data.DataLoader[Nested | UserError] = torch.utils.data.DataLoader(
             _Lists(dataset),
-            batch_size=None,  # one item of _Lists is a whole batch
+            batch_size=None,  # an item of _Lists is a batch
             sampler=self.listed,
             num_workers=workers,
             persistent_workers=workers > 0,
             worker_init_fn=_undisturbed,
             pin_memory=pinned,
-            generator=torch.Generator(),  # of its own, so that reading leaves the global one as it is
+            generator=torch.Generator(),  # a separate one, so that the global generator is not advanced
         )
 
     def read(self, ids: Iterable[Tensor]) -> Iterator[Nested | UserError]:
@@ -131,13 +131,13 @@ class _Reader:
         return iter(self.loader)
 
 
-# Beside the sources, so that these can be copied and pickled as ever.
+# Not attributes of the sources, so that these can be copied and pickled.
 _idle: "WeakKeyDictionary[Streamed, _Reader]" = WeakKeyDictionary()
 _inherited: list[_Reader] = []
 
 
 def _leave_to_the_parent() -> None:
-    """In a forked process: these workers are the parent's. Held for good, since one that is dropped ends them."""
+    """After a fork, these workers are the parent's. References are kept, because dropping one ends its workers."""
     _inherited.extend(_idle.values())
     _idle.clear()
 
@@ -147,7 +147,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _undisturbed(worker: int) -> None:
-    """Ctrl-C reaches all processes of a terminal; what is to be done about it is the parent's to say."""
+    """Ignores Ctrl-C, which reaches all processes of a terminal; the parent handles it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -161,7 +161,7 @@ class _Listed(torch.utils.data.Sampler[list[int]]):
 class _Lists(torch.utils.data.Dataset[Nested | UserError]):
     """A dataset whose index is a list of sample numbers, and whose item is their batch.
 
-    A user's mistake comes back as a value: raised in a worker, its one line would arrive in a long traceback.
+    A ``UserError`` is returned as a value: raised in a worker, it would arrive with a long traceback.
     """
 
     def __init__(self, dataset: MapDataset):
@@ -175,7 +175,7 @@ class _Lists(torch.utils.data.Dataset[Nested | UserError]):
 
 
 def divided(item: object) -> tuple[object, object]:
-    """Input and target of a dataset's item: a pair, or a mapping of which one entry is called a label or target."""
+    """Input and target of a dataset's item: a pair, or a mapping with an entry for the label or target."""
     if isinstance(item, (tuple, list)) and len(item) == 2:
         return item[0], item[1]
     if isinstance(item, Mapping):
@@ -222,7 +222,7 @@ def _cores() -> int:
 
 
 def as_targets(targets: Nested) -> Nested:
-    """Targets in the types in which they are kept: whole numbers as int64, others as float32."""
+    """Converts targets to the types in which they are kept: integers to int64, others to float32."""
 
     def kept(tensor: Tensor) -> Tensor:
         if tensor.is_floating_point():

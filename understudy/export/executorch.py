@@ -32,7 +32,7 @@ def write(material: Material, path: Path) -> dict[str, object]:
                 constant_methods={METADATA: material.description},
             )
             lowered = edge.to_executorch()
-    except Exception as error:  # whatever the two say of somebody's network
+    except Exception as error:  # the two raise many types of errors
         raise not_followed(error) from error
     path.write_bytes(lowered.buffer)
     return {"batch": 1, "backend": "xnnpack"}
@@ -49,7 +49,7 @@ def read(path: Path) -> Opened:
         names = program.method_names
         description = program.load_method(METADATA).execute([])[0] if METADATA in names else None
         method = program.load_method("forward")
-    except Exception as error:  # it has no class of its own for a damaged program
+    except Exception as error:  # there is no specific error for a damaged program
         raise UserError(f"{path} is damaged or no ExecuTorch program") from error
     if description is None:
         raise not_ours(path)
@@ -63,7 +63,7 @@ class Executable(Protocol):
 
 
 class _OneByOne(nn.Module):
-    """``held`` is what the method reads from without owning it."""
+    """``held`` keeps the objects alive that the method reads from."""
 
     def __init__(self, method: Executable, held: object):
         super().__init__()

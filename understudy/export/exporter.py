@@ -25,7 +25,7 @@ PROOFS = "proof.json"
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that has proved itself, and ``record``, which stands in ``proof.json`` beside it."""
+    """A file that was proved, and ``record``, the content of ``proof.json`` beside it."""
 
     path: Path
     proof: Proof
@@ -53,12 +53,12 @@ def export(
     Args:
         student: a run folder, or any other with ``student.safetensors`` and ``student.json``.
         to: ``"onnx"``, ``"torch"``, ``"int8"`` or ``"executorch"``.
-        out: a file, or a folder for it; by default it lies beside the student.
+        out: a file, or a folder for it; by default beside the student.
         data: what to prove it on (its test part, or validation), as ``understudy.distill`` takes data. By default the
             run's own.
         teacher: a network to be timed beside; by default the run's own.
         tolerance: ``difference``, ``agreement`` and ``loss``, where they differ from the format's own.
-        trust: modules of your own whose code may run to rebuild the student.
+        trust: modules of the user whose code may run to rebuild the student.
         seconds: for each of the two measurements of time.
         network: the student itself, where it is at hand; by default it is rebuilt from the folder.
     """
@@ -70,7 +70,7 @@ def export(
     path = _place(folder, format_, Path(out) if out is not None else None)
     text = (folder / product.DESCRIPTION).read_text(encoding="utf-8")
     chosen = format_.tolerance.changed(tolerance or {})
-    with tempfile.TemporaryDirectory() as scratch:  # what fails leaves nothing
+    with tempfile.TemporaryDirectory() as scratch:  # nothing is left after a failure
         written = Path(scratch) / path.name
         seen = around.student_data
         inputs = seen.example(2, torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""What a format is, and what every writer of one is handed."""
+"""Export formats, and the input of their writers."""
 
 import contextlib
 import logging
@@ -21,9 +21,9 @@ from understudy.tasks import Task
 
 @dataclass(frozen=True)
 class Traced:
-    """What PyTorch's exporters take: a network of plain tensors, with two samples of each by name.
+    """The input of PyTorch's exporters: a network of plain tensors, with two samples of each by name.
 
-    ``shapes`` says that the batch of every tensor is free; ``output`` is the name of the one tensor that it answers.
+    ``shapes`` leaves the batch dimension of every tensor free; ``output`` is the name of the output tensor.
     """
 
     network: nn.Module
@@ -38,9 +38,9 @@ class Material:
 
     Args:
         network, description: the student.
-        task: what its answers mean.
+        task: the task of its answers.
         inputs: some samples of its data, for their structure, shapes and types.
-        train: what a quantisation may look at.
+        train: the part for the calibration of a quantisation.
     """
 
     network: nn.Module
@@ -79,7 +79,7 @@ class Material:
         return Traced(plain, inputs, (tuple(batch for _ in inputs),), names[0])
 
 
-IMAGES = "images"  # what an input is called that is a single tensor
+IMAGES = "images"  # the name of an input of a single tensor
 
 
 def by_name(inputs: Nested) -> dict[str, Tensor]:
@@ -126,7 +126,7 @@ class Opened:
 class Format:
     """A kind of file: ``write(material, path)`` answers with facts to be stated, ``open(path)`` reads it back.
 
-    Opening a file that ``runs_code`` does what its maker wants: it is opened only if the user names it.
+    Opening a file that ``runs_code`` may run any code: it is opened only if the user names it.
     """
 
     name: str
@@ -153,7 +153,7 @@ def not_ours(path: Path) -> UserError:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without what the exporters tell about themselves and their libraries, which no user can change."""
+    """Suppresses messages of the exporters about themselves and their libraries, which no user can change."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
     before = [logger.level for logger in loggers]
     for logger in loggers:

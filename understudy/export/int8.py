@@ -49,7 +49,7 @@ def write(material: Material, path: Path) -> dict[str, object]:
         facts = floating.write(material, whole)
         quant_pre_process(
             whole, prepared, skip_symbolic_shape=True
-        )  # which fails at some fronts; the exporter knows them
+        )  # it fails for some preprocessing, and the exporter has written the shapes
         layers, floating_nodes = _divided(onnx.load(prepared).graph.node, isinstance(material.network, Whitened))
         if not layers:
             raise UserError("int8 keeps the first and the last layer in floating point, and this student has no other")

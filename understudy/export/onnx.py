@@ -46,10 +46,10 @@ def write(material: Material, path: Path) -> dict[str, object]:
                 output_names=[traced.output],
                 verbose=False,
             )
-    except Exception as error:  # whatever PyTorch says of somebody's network
+    except Exception as error:  # PyTorch raises many types of errors
         raise not_followed(error) from error
     assert program is not None
-    ClearMetadataAndDocStringPass()(program.model)  # each node says in which file of which folder it was made
+    ClearMetadataAndDocStringPass()(program.model)  # nodes hold the paths of the source files
     program.model.metadata_props[METADATA] = material.description
     program.save(path, external_data=False)
     return {"opset": OPSET, "inputs": list(traced.inputs), "output": traced.output}

@@ -21,7 +21,7 @@ class Student:
 
 
 def open_student(path: Path, trust: Collection[str] = ()) -> Student:
-    """The student of a folder or a file; ``trust`` names what may run code: a module, or a file of such a kind."""
+    """The student of a folder or a file; ``trust`` names code that may run: a module, or a file of such a format."""
     format_ = _format_of(path)
     if format_ is None:
         return Student(product.load(path, trust=trust), product.read(path))
@@ -35,7 +35,7 @@ def open_student(path: Path, trust: Collection[str] = ()) -> Student:
 
 
 def needs_trust(path: Path) -> str | None:
-    """What the user would have to trust: a module of their own, a file that runs code, or nothing."""
+    """What needs trust: a module of the user, a file that runs code, or nothing."""
     format_ = _format_of(path)
     if format_ is None:
         return product.read(path).module

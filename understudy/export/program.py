@@ -20,7 +20,7 @@ def write(material: Material, path: Path) -> dict[str, object]:
             inputs = tuple(traced.inputs.values())
             program = torch.export.export(traced.network, inputs, dynamic_shapes=traced.shapes)
             torch.export.save(program, path, extra_files={METADATA: material.description})
-    except Exception as error:  # whatever PyTorch says of somebody's network
+    except Exception as error:  # PyTorch raises many types of errors
         raise not_followed(error) from error
     return {"inputs": list(traced.inputs), "output": traced.output}
 
@@ -31,7 +31,7 @@ def read(path: Path) -> Opened:
     try:
         with quiet():
             program = torch.export.load(path, extra_files=extra)
-    except Exception as error:  # PyTorch has no class of its own for a damaged archive
+    except Exception as error:  # PyTorch has no specific error for a damaged archive
         raise UserError(f"{path} is damaged or no program of torch.export") from error
     if not extra[METADATA]:
         raise not_ours(path)
@@ -39,7 +39,7 @@ def read(path: Path) -> Opened:
 
 
 class _Program(nn.Module):
-    """Programs refuse ``train()`` and ``eval()``: they are what they were exported as."""
+    """Programs have no ``train()`` and ``eval()``: the mode is fixed at export."""
 
     def __init__(self, program: nn.Module):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The proof of an exported student: the same samples through both, and what came out."""
+"""The proof of an exported student: a comparison of both networks on the same samples."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -61,13 +61,13 @@ class Compared:
         return round(100 * worse if self.figure.unit == "share" else 100 * worse / max(abs(self.before), 1e-12), 6)
 
     def _rounding(self, tolerance: Tolerance) -> float:
-        """What the allowed difference of values may cost: nothing of a count of choices, a little of a distance."""
+        """The allowed change of a figure: none of a count of choices, a small one of a distance."""
         if self.agreement is not None or tolerance.difference is None:
             return 0.0
         return 100 * tolerance.difference * (abs(self.before) if self.figure.unit == "share" else 1.0)
 
     def beyond(self, tolerance: Tolerance) -> str | None:
-        """What is worse than it may be, in words."""
+        """The exceeded tolerances, in words."""
         if self.agreement is not None and self.agreement < tolerance.agreement:
             return (
                 f"it agrees with PyTorch on {100 * self.agreement:.2f} % of {self.samples:,} samples, and at least "
@@ -122,7 +122,7 @@ class Proof:
 
 
 def proving_part(data: Data) -> tuple[Part, str]:
-    """The test part, or the validation part where there is none."""
+    """The test part, or the validation part if there is none."""
     measured_on, part = data.measured
     if part is data.train:
         raise UserError(f"{data.name} has neither a test nor a validation part: an export could not be proved on it")

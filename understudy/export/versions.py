@@ -1,4 +1,4 @@
-"""What a run knows about its student: the data that it can be proved on, and the teacher that it stands in for."""
+"""The context of a run's student: the data to prove it on, and the teacher that it replaces."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from understudy.runs.folder import RECIPE
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Data as they are before any whitening, what the student saw of them, and a teacher with fresh weights.
+    """Data before any whitening, the student's data, and a teacher with fresh weights.
 
-    The teacher is there to be timed, for which its weights need not be found again; ``note`` says why there is none.
+    The teacher is only timed, for which its weights are not needed; ``note`` is the reason if there is none.
     """
 
     data: Data
@@ -30,7 +30,7 @@ class Surroundings:
 
 
 def run_of(folder: Path) -> Path | None:
-    """The run folder that a student lies in: itself, or the one whose training it is."""
+    """The run folder of a student: the folder itself, or the one that contains its training."""
     for run in (folder, folder.resolve().parent.parent):
         if (run / RECIPE).is_file() and (run == folder or folder.resolve().parent.name == "trainings"):
             return run
@@ -38,7 +38,7 @@ def run_of(folder: Path) -> Path | None:
 
 
 def surroundings(run: Path, student: nn.Module, trust: Collection[str]) -> Surroundings | None:
-    """Those of a recipe's run; None for a run of ``understudy.distill``, whose data were passed as an object."""
+    """The context of a recipe's run; None for a run of ``understudy.distill``, whose data were passed as an object."""
     try:
         recipe = recipes.read(run / RECIPE)
     except UserError:

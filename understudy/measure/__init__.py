@@ -1,4 +1,4 @@
-"""What a network is worth: how right and how sure it is, how like its teacher, how large and fast; which to choose."""
+"""Measures of a network: accuracy, calibration, similarity to the teacher, size, latency, and the choice."""
 
 from understudy.measure.choice import Budget as Budget
 from understudy.measure.choice import Candidate as Candidate

@@ -10,7 +10,7 @@ from understudy.tasks import Figure
 
 @dataclass(frozen=True)
 class Candidate:
-    """A network and what it costs; what is not known does not keep within any bound."""
+    """A network and its costs; an unknown cost is within no bound."""
 
     name: str
     value: float  # of the figure that decides
@@ -20,7 +20,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Budget:
-    """The bounds; None where there is none. Each bound itself is allowed.
+    """The bounds; None for no bound. A value equal to its bound is allowed.
 
     Example:
         >>> str(Budget(latency_ms=3.0, bytes=2_000_000))
@@ -35,7 +35,7 @@ class Budget:
         return self.text(None)
 
     def text(self, figure: Figure | None) -> str:
-        """The bounds in words; without a figure its bound stands there as a number."""
+        """The bounds in words; without a figure its bound is written as a number."""
         parts = [
             f"at most {self.latency_ms:g} ms" if self.latency_ms is not None else "",
             f"at most {_size(self.bytes)}" if self.bytes is not None else "",
@@ -46,7 +46,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Choice:
-    """``chosen`` is None where nothing fits; ``reason`` then says which bound fails, and by how much."""
+    """``chosen`` is None if nothing fits; ``reason`` is then the bound that fails, and by how much."""
 
     chosen: Candidate | None
     reason: str
@@ -70,7 +70,7 @@ def choose(candidates: Sequence[Candidate], figure: Figure, budget: Budget | Non
     """The best of those within the budget; of equals the faster, then the smaller one.
 
     Args:
-        figure: the figure whose values decide.
+        figure: the figure that decides.
         part: of the data, on which the values were measured, for the reason: ``"validation"``.
 
     Example:

@@ -31,7 +31,7 @@ class Landscape:
     """Losses on a square around a network, whose half side is one filter's norm times ``axis[-1]``.
 
     Args:
-        axis: the places, the same along both directions; the network stands at 0.
+        axis: the positions along both directions; the network is at 0.
         losses: ``losses[i][j]`` is the loss ``axis[i]`` along the first direction and ``axis[j]`` along the second.
         centre: the network's own loss.
         sharpness: the mean rise above it on a circle of radius 0.5.
@@ -66,7 +66,7 @@ def landscape(
         grid: points along each side; odd, so that the network itself is one of them.
         radius: half a side, in norms of the filters.
         loss: the mean loss of a batch from logits and labels.
-        progress: told how many of how many points are done.
+        progress: called with (points done, points in all).
     """
     if grid < 3 or grid % 2 == 0:
         raise UserError(f"grid = {grid}: an odd number from 3 on, so that the network stands in the middle")

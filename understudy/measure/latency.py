@@ -39,7 +39,7 @@ def latencies(
     """The latency of each on ``example``, calls interleaved, after a warm-up; ``seconds`` for all of it.
 
     Args:
-        networks: modules, or whatever else answers to a batch, such as ``onnx_runtime(network, example)``.
+        networks: modules, or other functions of a batch, such as ``onnx_runtime(network, example)``.
     """
     times: dict[str, list[float]] = {name: [] for name in networks}
     with torch.inference_mode(), contextlib.ExitStack() as stack:
@@ -90,7 +90,7 @@ def _exported(network: nn.Module, example: Nested) -> bytes:
     with evaluating(network), _quietly():
         try:
             program = torch.onnx.export(network.cpu(), placed, kwargs=named, dynamo=True, verbose=False)
-        except Exception as error:  # whatever the exporter cannot do
+        except Exception as error:  # the exporter raises many types of errors
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UserError(f"{type(inner(network)).__name__} cannot be exported to ONNX: {reason}") from error
         finally:
@@ -101,7 +101,7 @@ def _exported(network: nn.Module, example: Nested) -> bytes:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """The exporter tells its own developers much; of no use to ours."""
+    """Suppresses the exporter's output, which is meant for its developers."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""What a figure depends on besides the code: versions and machine."""
+"""The environment of a figure: versions and machine."""
 
 import contextlib
 import gc
@@ -37,8 +37,8 @@ def machine() -> dict[str, str | int]:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Let ``peak_memory`` begin anew, with what is held now; without Linux, the process's own goes on."""
-    gc.collect()  # what was measured before may still be held by circles of references
+    """Reset ``peak_memory`` to the memory in use; without Linux, the peak of the process is kept."""
+    gc.collect()  # earlier objects may still be in reference cycles
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     with contextlib.suppress(OSError):

@@ -13,14 +13,15 @@ from torch import Tensor, nn
 from understudy.nested import Nested
 from understudy.objective import evaluating
 from understudy.taps import Tap, TappedNetwork, call
-from understudy.taps.tracing import Traced, stages
+from understudy.taps.stages import stages
+from understudy.taps.tracing import Traced
 
 FEWEST = 4  # samples of a minibatch for which the estimator is defined
 
 
 @dataclass(frozen=True)
 class Similarity:
-    """``values[i][j]``: the teacher's tap i and the student's tap j; near 1 they say the same, near 0 nothing alike."""
+    """``values[i][j]``: the similarity of the teacher's tap i and the student's tap j, from 0 to 1."""
 
     teacher: tuple[str, ...]
     student: tuple[str, ...]
@@ -75,7 +76,7 @@ def similarity(
 
 
 def taps_to_compare(traces: Sequence[Traced], *, most: int = 8, also: Iterable[Tap] = ()) -> list[Tap]:
-    """At most ``most`` taps for a map, in their order: ``also``, the ends of the stages, then what lies between."""
+    """At most ``most`` taps for a map, in their order: ``also``, the ends of the stages, then taps between them."""
     order = {traced.path: place for place, traced in enumerate(traces)}
     chosen = dict.fromkeys(list(dict.fromkeys(also))[:most])
     for traced in stages(traces):
@@ -88,7 +89,7 @@ def taps_to_compare(traces: Sequence[Traced], *, most: int = 8, also: Iterable[T
 
 
 def _between(traces: Sequence[Traced], chosen: Iterable[Tap], wanted: int) -> list[Traced]:
-    """What else can be read, each value once, nested no deeper than it takes to find enough."""
+    """Further taps, each value once, nested no deeper than needed."""
     values = {(t.depth, t.shape): t for t in traces if t.tappable and t.depth > 0}  # an outer module answers last
     paths = {tap.path for tap in chosen}
     taken = {(t.depth, t.shape) for t in traces if t.path in paths}
@@ -114,7 +115,7 @@ def _grams(values: Sequence[Tensor]) -> Tensor:
     for value in values:
         flat = value.detach().flatten(1).float()
         flat = flat - flat.mean(0)  # changes nothing but the rounding
-        grams.append((flat @ flat.T).double().cpu().fill_diagonal_(0))
+        grams.append((flat @ flat.T).cpu().double().fill_diagonal_(0))
     return torch.stack(grams)
 
 

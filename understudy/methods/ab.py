@@ -1,5 +1,6 @@
 """Activation boundaries (Heo et al., AAAI 2019)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ from understudy.methods.kd import KD
 from understudy.methods.method import Method
 from understudy.methods.shared.maps import require_same_shape
 from understudy.methods.shared.pairs import (
+    after_relu,
     connector,
     halved_backwards,
     is_rectified,
@@ -63,10 +65,10 @@ class AB(Term):
         pairs: ``"teacher.tap -> student.tap"`` from input to output; the last one counts whole, the one before it half.
         margin: m.
 
-    Of the teacher only signs count, so its taps may lie before or after a ReLU. The student's maps pass a connector,
-    a 1x1 convolution and batch norm, wherever shapes differ or the student's tap lies after a ReLU (what the traced
-    values show): what comes out stands for the pre-activation. To read the pre-activation itself, tap the batch norm
-    or ``"...relu:input"``.
+    Paper and code tap before the ReLU; the method proposes such places (``"layer1.2.relu2:input"``). Of the teacher
+    only signs count, so its taps may lie after a ReLU as well. The student's maps pass a connector, a 1x1 convolution
+    and batch norm, wherever shapes differ or the student's tap lies after a ReLU (what the traced values show, and a
+    remark says): what comes out stands for the pre-activation.
 
     Reference: Heo et al., "Knowledge transfer via distillation of activation boundaries formed by hidden neurons",
     AAAI 2019.
@@ -89,6 +91,9 @@ class AB(Term):
     def build(self, shapes: Shapes) -> nn.Module:
         values = [(shapes.student[pair.student], shapes.teacher[pair.teacher]) for pair in parsed(self.pairs)]
         return nn.ModuleList(_connector(own, other) for own, other in values)
+
+    def remarks(self, shapes: Shapes) -> Iterable[str]:
+        return after_relu(self.pairs, shapes, student=True)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         assert isinstance(owned, nn.ModuleList)
@@ -145,4 +150,5 @@ METHOD = Method(
     family="features",
     year=2019,
     paper="Heo et al., Knowledge transfer via distillation of activation boundaries",
+    proposed_by={"pairs": "before activations"},
 )

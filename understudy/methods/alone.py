@@ -1,4 +1,4 @@
-"""The student without a teacher: what every method must beat."""
+"""The student without a teacher: the baseline of every method."""
 
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig

@@ -13,14 +13,14 @@ from math import inf
 from typing import Annotated, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.bounds import Interval
 from understudy.methods.method import one_stage
-from understudy.methods.shared.maps import difference, on_common_grid, require_known
+from understudy.methods.shared.maps import difference, on_common_grid, require_known, require_places
 from understudy.methods.shared.pairs import named_pairs, parsed, summed
-from understudy.objective.term import Reading, Reads, Term
+from understudy.methods.shared.relations import unit
+from understudy.objective.term import Reading, Reads, Shapes, Term
 from understudy.precision import wide
 
 Reduce = Literal["sum", "mean", "max"]
@@ -101,7 +101,7 @@ def attention_map(activations: Tensor, *, p: float = 2.0, reduce: Reduce = "sum"
 
 
 def _normalised(rows: Tensor) -> Tensor:
-    return F.normalize(rows, dim=1)
+    return unit(rows)
 
 
 def _length(gap: Tensor, distance: Distance) -> Tensor:
@@ -141,6 +141,11 @@ class AT(Term):
     @property
     def reads(self) -> Reads:
         return Reads.pairs(parsed(self.pairs))
+
+    def build(self, shapes: Shapes) -> nn.Module | None:
+        for pair in parsed(self.pairs):
+            require_places(self, pair, shapes.student[pair.student], shapes.teacher[pair.teacher])
+        return None
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         return summed(

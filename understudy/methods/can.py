@@ -43,7 +43,7 @@ from understudy.methods.shared.logits import LogitTerm, one_hot
 from understudy.nested import Nested
 from understudy.objective.labels import CE, cross_entropy
 from understudy.objective.mc_dropout import DROPOUTS
-from understudy.objective.term import Expression, Reading, Shapes
+from understudy.objective.term import Expression, Reading, Reads, Shapes
 from understudy.precision import wide
 
 Game = Literal["can", "joint", "gan", "wgan", "lsgan"]
@@ -258,8 +258,12 @@ class CAN(LogitTerm):
     prediction: bool = False
     adversary: ClassVar[bool] = True
 
-    def remarks(self, student: nn.Module) -> Sequence[str]:
-        if any(isinstance(module, DROPOUTS) and module.p > 0 for module in student.modules()):
+    @property
+    def reads(self) -> Reads:
+        return super().reads | Reads(batch=True, inputs=self.condition == "image")
+
+    def remarks(self, shapes: Shapes) -> Sequence[str]:
+        if any(isinstance(module, DROPOUTS) and module.p > 0 for module in shapes.student_network.modules()):
             return ()
         return (
             "the student has no dropout, which CAN's networks have (0.3 in the blocks) and which is the only noise of "

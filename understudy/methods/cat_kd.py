@@ -2,7 +2,7 @@
 
 Settings:
     maps: the pair of last maps.
-    heads: the pair of classifiers, whose weights make the class activation maps.
+    heads: the pair of classifiers; their weights make the class activation maps.
     weight: the authors' 80 for unlike architectures, with maps of length 1, stands beside a rate of 0.01 (from
         memory); at 0.1 it drowns the labels, and 8 makes steps of the same size. Without that length 0.5 to 15 by
         pair, at 0.05.
@@ -10,6 +10,7 @@ Settings:
     normalize: bring each map to length 1. The paper does, its code does not where architectures are alike.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -24,9 +25,11 @@ from understudy.methods.shared.maps import (
     require_maps,
     require_same_channels,
 )
+from understudy.methods.shared.relations import unit
 from understudy.objective.term import Reading, Reads, Shapes, Term
 from understudy.precision import wide
 from understudy.taps import Pair, Tap, find, inner
+from understudy.taps.stages import head_on
 from understudy.tasks.task import Task
 
 
@@ -64,7 +67,7 @@ def _pooled(maps: Tensor, resolution: int, normalize: bool) -> Tensor:
     if maps.ndim != 4:
         raise UserError(f"class activation maps are (N, classes, H, W), not {tuple(maps.shape)}")
     pooled = F.adaptive_avg_pool2d(wide(maps), resolution).flatten(2)
-    return F.normalize(pooled, dim=2) if normalize else pooled
+    return unit(pooled) if normalize else pooled
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ class CATKD(Term):
         resolution: height and width that the maps are averaged down to (code: 2 or 4).
         normalize: scale each class's map to unit length (paper, and the code for unlike architectures).
 
-    Differences: as in the loss. What stands between the map and the pooling (a last batch norm) is not in the maps.
+    Differences: as in the loss. Where a classifier does not answer from the mean of the map (a norm or a class token
+    stands between), that is no part of the class activation maps, and a remark says so.
 
     >>> print(CATKD("layer3 -> layer3", "fc -> fc"))
     CATKD(maps='layer3 -> layer3', heads='fc -> fc')
@@ -114,6 +118,20 @@ class CATKD(Term):
         if len(own) != len(weight):
             raise UserError(f"{self}: the student tells {len(own)} classes, the teacher {len(weight)}")
         return _TeachersWeight(weight)
+
+    def remarks(self, shapes: Shapes) -> Iterable[str]:
+        maps, heads = Pair.parse(self.maps), Pair.parse(self.heads)
+        sides = [
+            ("student", shapes.student_network, shapes.student, maps.student, heads.student),
+            ("teacher", shapes.teacher_network, shapes.teacher, maps.teacher, heads.teacher),
+        ]
+        for called, network, answer, tap, head in sides:
+            answers = list(answer.named.values())
+            if network is not None and answers and head_on(network, answer[tap], answers[0]) is None:
+                yield (
+                    f"the {called}'s {head.path!r} does not answer from the mean of its {str(tap)!r}: what stands "
+                    "between them (a norm, a class token, dropped pixels) is not in its class activation maps"
+                )
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         assert isinstance(owned, _TeachersWeight)

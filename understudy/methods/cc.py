@@ -15,7 +15,7 @@ from understudy.errors import UserError
 from understudy.methods.method import one_stage
 from understudy.methods.shared.pairs import EmbeddingTerm
 from understudy.methods.shared.relations import inner_products, unit, vectors
-from understudy.objective.term import Reading, Shapes
+from understudy.objective.term import Reading, Reads, Shapes
 
 
 def correlation_congruence(
@@ -104,11 +104,13 @@ class CC(EmbeddingTerm):
     CC(embedding='fc:input -> fc:input')
     """
 
-    per = "batch"
-
     kernel: Literal["gaussian", "inner"] = "gaussian"
     gamma: Positive = 0.4
     order: Count = 2
+
+    @property
+    def reads(self) -> Reads:
+        return super().reads | Reads(batch=True)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         student, teacher = self.values(reading)
@@ -131,9 +133,11 @@ class CCDifferences(EmbeddingTerm):
     CCDifferences(embedding='fc:input -> fc:input', width=64)
     """
 
-    per = "batch"
-
     width: Count = 128
+
+    @property
+    def reads(self) -> Reads:
+        return super().reads | Reads(batch=True)
 
     def build(self, shapes: Shapes) -> nn.Module:
         student, teacher = self.traced(shapes)

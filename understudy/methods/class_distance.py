@@ -131,8 +131,6 @@ class ClassSpread(Term):
     ClassSpread(tap='fc:input')
     """
 
-    per = "batch"
-
     tap: str
     bound: NonNegative = 10.0
     momentum: ShareBelowOne = 0.9
@@ -142,7 +140,7 @@ class ClassSpread(Term):
 
     @property
     def reads(self) -> Reads:
-        return Reads(student_taps=(Tap.parse(self.tap),))
+        return Reads(student_taps=(Tap.parse(self.tap),), batch=True)
 
     def misfit(self, task: Task) -> str | None:
         return needs_classes(task)

@@ -80,7 +80,7 @@ def _against_full(error: Tensor, spread: Tensor, ridge: float) -> tuple[Tensor, 
     with torch.autocast(error.device.type, enabled=False):  # which would multiply in half precision
         covariance = by_sample.mT @ by_sample / len(spread)
         identity = torch.eye(error.shape[-1], dtype=error.dtype, device=error.device)
-        factor, failed = torch.linalg.cholesky_ex(covariance + ridge * identity)  # unlike cholesky, it asks no device
+        factor, failed = torch.linalg.cholesky_ex(covariance + ridge * identity)  # no synchronisation
         factor = factor.masked_fill(failed[..., None, None] > 0, torch.nan)
         whitened = torch.linalg.solve_triangular(factor, error.unsqueeze(-1), upper=False).squeeze(-1)
     return whitened.square().sum(-1), 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
@@ -107,7 +107,7 @@ class Confidence(Term):
     Confidence(samples=20)
     """
 
-    per: ClassVar[Literal["row", "sample", "batch"]] = "row"
+    per: ClassVar[Literal["row", "sample"]] = "row"
 
     samples: Annotated[int, Interval(ge=2)] = 10
     covariance: Literal["full", "diagonal"] = "full"

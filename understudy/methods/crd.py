@@ -23,7 +23,7 @@ from understudy.errors import UserError
 from understudy.methods.method import one_stage
 from understudy.methods.shared.pairs import EmbeddingTerm
 from understudy.methods.shared.relations import flat, inner_products, one_batch, unit
-from understudy.objective.term import Facts, Reading, Shapes, needs_classes
+from understudy.objective.term import Facts, Reading, Reads, Shapes, needs_classes
 from understudy.precision import wide
 from understudy.tasks.task import Task
 
@@ -148,11 +148,13 @@ class CRDBatch(EmbeddingTerm):
     CRDBatch(embedding='fc:input -> fc:input')
     """
 
-    per = "batch"
-
     width: Count = 128
     temperature: Positive = 0.07
     other_classes: bool = True
+
+    @property
+    def reads(self) -> Reads:
+        return super().reads | Reads(batch=True)
 
     def misfit(self, task: Task) -> str | None:
         return needs_classes(task) if self.other_classes else None
@@ -172,9 +174,9 @@ class CRDBatch(EmbeddingTerm):
 
 
 class Memory(Projections):
-    """The last vectors of every sample that trains, of both networks, and who is of which class.
+    """The last vectors of every training sample, of both networks, and the samples of each class.
 
-    Vectors are rounded to what half a float32 holds, so that checkpoints hold them in half the space and lose nothing.
+    Vectors are rounded to float16, so that checkpoints hold them in half the space without loss.
     """
 
     seen_by_student: Tensor
@@ -193,10 +195,10 @@ class Memory(Projections):
             spread = torch.rand(len(trained), width) * 2 - 1
             self.register_buffer(name, _rounded(spread * sqrt(3 / width)))
         self.register_buffer("log_z", torch.full((2,), torch.inf))  # of each direction; infinite until it is estimated
-        self.estimated = False  # known beside the buffer: a device that is asked for it waits
+        self.estimated = False  # a copy of the buffer's state on the CPU, which needs no synchronisation
         labels = facts.labels.cpu().long()[trained] if len(facts.labels) else torch.zeros_like(trained)
         counts = labels.bincount()
-        # Sorted by class, a class is one stretch, and the others are what lies before and behind it.
+        # Sorted by class, a class is one interval, and the other classes are before and after it.
         found = {
             "rows": torch.full((facts.samples,), -1).index_copy(0, trained, torch.arange(len(trained))),
             "labels": labels,
@@ -270,6 +272,10 @@ class CRD(EmbeddingTerm):
     temperature: Positive = 0.07
     momentum: ShareBelowOne = 0.5
     other_classes: bool = True
+
+    @property
+    def reads(self) -> Reads:
+        return super().reads | Reads(batch=True)
 
     def misfit(self, task: Task) -> str | None:
         return needs_classes(task) if self.other_classes else None

@@ -48,21 +48,21 @@ def curriculum_kd(
         raise UserError(f"one temperature, or one for each of {len(student_logits)} samples; not {temperature.numel()}")
     t = wide(temperature).reshape(-1, 1)
     student = F.log_softmax(wide(student_logits) / t, dim=-1)
-    # The temperature's gradient needs the teacher's logits, and what inference mode made cannot be kept for that.
+    # The temperature's gradient needs the teacher's logits, and inference tensors cannot be saved for backward.
     teacher = F.log_softmax(wide(teacher_logits).clone() / t, dim=-1)
     value = divergence(student, teacher, form=form)
     return value * t.squeeze(-1).square() if squared else value
 
 
 def bounded_temperature(raw: Tensor, *, start: float = 1.0, span: float = 20.0) -> Tensor:
-    """CTKD's temperature from what is learned: ``start + span sigmoid(raw)``."""
+    """CTKD's temperature as a function of the learned value: ``start + span sigmoid(raw)``."""
     return start + span * torch.sigmoid(wide(raw))
 
 
 def reverse_gradient(x: Tensor, *, strength: float = 1.0) -> Tensor:
     """``x`` as it is, with its gradient turned round: ``dL/dx = -strength dL/dy`` (Ganin & Lempitsky, 2015).
 
-    What is minimised after it is maximised before it: an opponent learns with the same optimizer.
+    A gradient reversal: the adversary learns with the same optimizer.
     """
     return x.detach() - strength * (x - x.detach())
 
@@ -85,7 +85,7 @@ class CurriculumKD(Term):
     CurriculumKD(span=10.0)
     """
 
-    per: ClassVar[Literal["row", "sample", "batch"]] = "row"
+    per: ClassVar[Literal["row", "sample"]] = "row"
 
     start: Positive = 1.0
     span: NonNegative = 20.0

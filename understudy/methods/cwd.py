@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from understudy.bounds import Positive
 from understudy.methods.method import one_stage
-from understudy.methods.shared.maps import require_maps, require_same_shape
+from understudy.methods.shared.maps import require_maps, require_places, require_same_shape
 from understudy.methods.shared.pairs import MapsTerm
 from understudy.objective.term import Reading, Shapes
 from understudy.precision import wide
@@ -64,6 +64,7 @@ class CWD(MapsTerm):
     def build(self, shapes: Shapes) -> nn.Module | None:
         student, teacher = self.traced(shapes)
         require_maps(self, teacher)
+        require_places(self, self.taps, student, teacher)
         same = student.shape == teacher.shape
         return None if same else regressor(student, teacher, kind=self.regressor)
 

@@ -8,6 +8,7 @@ Settings:
 """
 
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -50,12 +51,11 @@ class CWTM(Term):
     CWTM()
     """
 
-    per = "batch"
-    on_rows = True
+    per: ClassVar[Literal["row", "sample"]] = "row"
 
     @property
     def reads(self) -> Reads:
-        return Reads(student_logits=True, teacher_logits=True)
+        return Reads(student_logits=True, teacher_logits=True, batch=True)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         return cwtm(reading.student.logits, reading.teacher.logits, reading.labels)

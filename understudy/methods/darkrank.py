@@ -19,7 +19,7 @@ from understudy.errors import UserError
 from understudy.methods.method import one_stage
 from understudy.methods.shared.pairs import EmbeddingTerm
 from understudy.methods.shared.relations import distances, flat, one_batch, unit
-from understudy.objective.term import Reading
+from understudy.objective.term import Reading, Reads
 
 MOST_RANKED = 7  # soft transfer goes over all orders: 5040 of seven
 
@@ -109,8 +109,6 @@ class DarkRank(EmbeddingTerm):
     DarkRank(embedding='fc:input -> fc:input', list_length=3)
     """
 
-    per = "batch"
-
     transfer: Literal["soft", "hard"] = "soft"
     alpha: Positive = 3.0
     beta: Annotated[float, Interval(ge=1, lt=inf)] = 3.0
@@ -121,6 +119,10 @@ class DarkRank(EmbeddingTerm):
         super().__post_init__()
         if self.list_length < 2 or (self.transfer == "soft" and self.list_length > MOST_RANKED):
             raise UserError(f"{self}: list_length must be 2 or more, and for soft transfer {MOST_RANKED} at most")
+
+    @property
+    def reads(self) -> Reads:
+        return super().reads | Reads(batch=True)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         student, teacher = (self._scaled(value) for value in self.values(reading))

@@ -93,7 +93,7 @@ class DGKD(Term):
     DGKD(survival=0.75)
     """
 
-    per: ClassVar[Literal["row", "sample", "batch"]] = "row"
+    per: ClassVar[Literal["row", "sample"]] = "row"
 
     weight: Share = 1.0
     temperature: Positive = 5.0
@@ -107,7 +107,8 @@ class DGKD(Term):
 
     @property
     def reads(self) -> Reads:
-        return Reads(student_logits=True, teacher_logits=True)
+        drawing = self.drop > 0 or self.survival < 1
+        return Reads(student_logits=True, teacher_logits=True, batch=drawing)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         return dgkd(

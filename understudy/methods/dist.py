@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from understudy.bounds import NonNegative, Positive
 from understudy.methods.method import one_stage
-from understudy.methods.shared.logits import LogitTerm, check_same
-from understudy.objective.term import Reading
+from understudy.methods.shared.logits import LogitTerm, check_same, require_classes
+from understudy.objective.term import Reading, Reads
 from understudy.precision import wide
 
 
@@ -50,6 +50,7 @@ def dist(
     tensor([0., 0.])
     """
     check_same(student_logits, teacher_logits)
+    require_classes(student_logits)
     student = (wide(student_logits) / temperature).softmax(-1)
     teacher = (wide(teacher_logits) / temperature).softmax(-1)
     inter = _uncorrelated(student, teacher, dim=1).sum(1)
@@ -62,7 +63,9 @@ class DIST(LogitTerm):
     """The student's probabilities need only correlate with the teacher's; see ``losses.dist``.
 
     Args:
-        beta: weight of the correlation over the classes of a sample.
+        per = "sample"
+
+    beta: weight of the correlation over the classes of a sample.
         gamma: weight of the correlation over the samples of a class, for which it takes a batch of several.
         temperature: 1 on ImageNet, 4 for CIFAR-100.
 
@@ -73,12 +76,13 @@ class DIST(LogitTerm):
     DIST(temperature=1.0)
     """
 
-    per = "batch"
-    on_rows = True
-
     beta: NonNegative = 2.0
     gamma: NonNegative = 2.0
     temperature: Positive = 4.0
+
+    @property
+    def reads(self) -> Reads:
+        return super().reads | Reads(batch=True)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         return dist(

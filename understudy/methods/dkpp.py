@@ -58,9 +58,9 @@ def dkpp(
 
 @dataclass(frozen=True)
 class DKPP(Term):
-    """Soft targets of which all but the largest probability change places; see ``losses.dkpp``.
+    """Soft targets with all probabilities but the largest permuted; see ``losses.dkpp``.
 
-    "Dark knowledge with permuted predictions": what the teacher knows of single wrong classes is destroyed.
+    "Dark knowledge with permuted predictions": the teacher's ranking of the wrong classes is destroyed.
 
     Args:
         temperature: the paper has none.
@@ -72,13 +72,13 @@ class DKPP(Term):
     DKPP()
     """
 
-    per: ClassVar[Literal["row", "sample", "batch"]] = "row"
+    per: ClassVar[Literal["row", "sample"]] = "row"
 
     temperature: Positive = 1.0
 
     @property
     def reads(self) -> Reads:
-        return Reads(student_logits=True, teacher_logits=True)
+        return Reads(student_logits=True, teacher_logits=True, batch=True)  # draws are for the whole batch
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         teacher = reading.teacher.logits

@@ -5,7 +5,6 @@ from itertools import pairwise
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.bounds import Count, NonNegative, Positive
@@ -15,6 +14,7 @@ from understudy.errors import UserError
 from understudy.methods.method import Method
 from understudy.methods.shared.maps import difference, require_known, require_same_shape
 from understudy.methods.shared.pairs import MapsTerm
+from understudy.methods.shared.relations import unit
 from understudy.methods.shared.stages import split
 from understudy.objective.labels import CE
 from understudy.objective.term import Reading, Reads, Shapes, Term
@@ -35,8 +35,8 @@ def factor_transfer(student: Tensor, teacher: Tensor, *, distance: Distance = "l
     ``mean | F_t / |F_t|_2 - F_s / |F_s|_2 |^p`` over all elements, p = 1 or 2
 
     Args:
-        student: what the translator makes of the student's last map, (N, ...).
-        teacher: what the paraphraser makes of the teacher's, of the same shape.
+        student: the translator's output for the student's last map, (N, ...).
+        teacher: the paraphraser's output for the teacher's last map, of the same shape.
         distance: ``"l1"`` as in the authors' code, or ``"l2"`` (the mean of squares).
 
     The authors' code weighs it by beta = 500, averaged over elements and batch.
@@ -49,7 +49,7 @@ def factor_transfer(student: Tensor, teacher: Tensor, *, distance: Distance = "l
     tensor([0.7071])
     """
     require_same_shape(student, teacher)
-    gap = F.normalize(wide(teacher).flatten(1), dim=1) - F.normalize(wide(student).flatten(1), dim=1)
+    gap = unit(wide(teacher).flatten(1)) - unit(wide(student).flatten(1))
     return _mean(gap, distance)
 
 
@@ -81,7 +81,7 @@ def _mean(gap: Tensor, distance: Distance) -> Tensor:
 
 @dataclass(frozen=True)
 class Paraphraser(Term):
-    """Trains an autoencoder of the teacher's maps, and nothing else: what comes before ``FactorTransfer``.
+    """Trains an autoencoder of the teacher's maps, and nothing else: the stage before ``FactorTransfer``.
 
     ``mean | x - P(x) |``; see ``losses.paraphraser_reconstruction``. A stage of it hands the paraphraser over.
 
@@ -168,7 +168,7 @@ class Autoencoder(nn.Module):
 
 
 class Factors(nn.Module):
-    """The translator beside the teacher's encoder, whose names are those of the stage before."""
+    """The translator and the teacher's encoder, with the names of the stage before."""
 
     def __init__(self, student: Tensor, teacher: Tensor, rate: float):
         super().__init__()

@@ -11,7 +11,7 @@ from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 from understudy.methods.method import Method, one_stage
-from understudy.methods.shared.maps import on_common_grid, products, require_known
+from understudy.methods.shared.maps import on_common_grid, products, require_known, require_places
 from understudy.methods.shared.pairs import named_pairs, parsed, summed
 from understudy.methods.shared.stages import split
 from understudy.objective.labels import CE
@@ -101,6 +101,8 @@ class FSP(Term):
 
     def build(self, shapes: Shapes) -> nn.Module | None:
         values = [(shapes.student[pair.student], shapes.teacher[pair.teacher]) for pair in parsed(self.pairs)]
+        for pair, both in zip(parsed(self.pairs), values, strict=True):
+            require_places(self, pair, *both)
         widened = nn.ModuleList(_widening(own, other) for own, other in values)
         return widened if any(not isinstance(module, nn.Identity) for module in widened) else None
 
@@ -137,7 +139,10 @@ def _stages(
     """Stage 1 trains on FSP matrices of consecutive layers alone, stage 2 on labels alone.
 
     Args:
-        pairs: from input to output, two at least (paper: the ends of the sections of equal map size).
+        pairs: from input to output, two at least: each and the one after it make a matrix. The ends of the shared
+            stages are proposed, two matrices of a network of three stages. The paper has three, each of the start and
+            the end of one section of equal map size; CRD's benchmark and KD-Zoo have three with the stem, which is
+            ``pairs = ["relu -> relu", "layer1 -> layer1", ...]`` of the CIFAR ResNets here.
         fsp_epochs: of the config's epochs, so many are stage 1 (a fifth by default). The paper gives both stages as
             many steps each.
         fsp_lr: the learning rate of stage 1, by default a tenth of the config's, as in KD-Zoo: the loss is of fourth

@@ -6,13 +6,13 @@ Weight: 2.5 in the authors' code.
 
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.errors import UserError
 from understudy.methods.method import one_stage
 from understudy.methods.shared.maps import BatchNorm, products, require_maps, require_same_channels
 from understudy.methods.shared.pairs import MapsTerm
+from understudy.methods.shared.relations import unit
 from understudy.objective.term import Reading, Shapes
 
 
@@ -29,8 +29,9 @@ def ickd(student: Tensor, teacher: Tensor) -> Tensor:
 
     Reference: Liu et al., "Exploring inter-channel correlation for diversity-preserved knowledge distillation",
     ICCV 2021.
-    Differences: this is the authors' code for CIFAR; the paper, as far as remembered, divides by C^2. The grid-level
-    variant for segmentation (products within patches) is this loss on the patches.
+    Differences: none to the authors' code for CIFAR, which divides the sum over the matrix by C and averages over the
+    batch; what the paper divides by was not checked. The grid-level variant for segmentation (products within patches)
+    is this loss on the patches.
 
     >>> import torch
     >>> student, teacher = torch.ones(1, 2, 1, 2), torch.eye(2).reshape(1, 2, 1, 2)
@@ -77,7 +78,7 @@ class ICKD(MapsTerm):
 
 def _correlations(values: Tensor) -> Tensor:
     rows = values.flatten(2)
-    return F.normalize(products(rows, rows), dim=2)
+    return unit(products(rows, rows))
 
 
 METHOD = one_stage(

@@ -1,4 +1,4 @@
-"""What the modules of the methods say of them, read from their source without importing it.
+"""The methods' entries, read from the source of their modules without importing it.
 
 The list of methods therefore needs neither PyTorch nor a second place that names them: a method is found in its file as
 ``NAME = Method(...)`` or ``NAME = one_stage(...)``. A test compares this list with the methods themselves.
@@ -12,12 +12,12 @@ from pathlib import Path
 
 from understudy import plugins
 
-_MAKERS = {"Method": "stages", "one_stage": "term"}  # and what their second argument is
+_MAKERS = {"Method": "stages", "one_stage": "term"}  # and the name of their second argument
 
 
 @dataclass(frozen=True)
 class Listed:
-    """What a table says of a method."""
+    """The entries of a method in a table."""
 
     name: str
     family: str
@@ -82,7 +82,7 @@ def _described(given: dict[str, ast.expr], module: ast.Module, path: Path) -> st
 
 
 def _constants(module: ast.Module) -> dict[str, object]:
-    """Names of the module that stand for plain values, such as the title of a paper."""
+    """Names of the module that are bound to plain values, such as the title of a paper."""
     constants: dict[str, object] = {"__doc__": ast.get_docstring(module, clean=False) or ""}
     for statement in module.body:
         if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Constant):

@@ -1,4 +1,4 @@
-"""What a method is: a function from a training's config and its own settings to stages."""
+"""Methods: functions from a training configuration and the method's settings to stages."""
 
 import inspect
 import sys
@@ -25,27 +25,28 @@ LabelWeight = NonNegative | Literal["rest"]  # "rest" is 1 - weight, so that one
 
 @dataclass(frozen=True)
 class Method:
-    """A published method: ``stages(config, **settings)``, and what a person wants to know about it.
+    """A published method: ``stages(config, **settings)``, and its description.
 
     >>> from understudy.methods import find
     >>> print(find("kd")(TrainConfig(epochs=3), temperature=2.0)[0].objective)
     0.1 * CE() + 0.9 * KD(temperature=2.0)
 
     Args:
-        name: as recipes and the command line write it.
+        name: its name in recipes and on the command line.
         stages: makes the stages; its keyword-only arguments are settings of the method.
         family: the group in which tables list the method.
         year, paper: of the publication.
         reads_teacher: false for a method that needs no trained teacher.
         guides: where assistants are named, the student learns from the ``last`` of them, or from ``all`` networks that
             are larger.
-        needs_assistants: whether the method makes no sense without assistants.
+        needs_assistants: whether the method needs assistants.
         of_assistants: settings that differ while an assistant learns; None leaves one at its default.
         grafts: ``grafts(student, teacher, settings)`` puts a part of the teacher into the student before any stage,
             for a method whose student keeps that part (see ``understudy.models.Graft``).
         term: the fields of this term are settings of the method as well, with their defaults and bounds; ``stages``
             then receives the term that was made from them: ``stages(config, term, **others)``.
         preset: fields of the term that have another default in this method, for a variant of a published method.
+        proposed_by: settings whose taps are proposed by another rule than that of their name (see ``taps.defaults``).
         doc: the description, where it is not the docstring of ``stages`` or of the module.
     """
 
@@ -61,6 +62,7 @@ class Method:
     grafts: Callable[[nn.Module, nn.Module, Mapping[str, object]], None] | None = None
     term: type[Term] | None = None
     preset: Mapping[str, object] = field(default_factory=dict)
+    proposed_by: Mapping[str, str] = field(default_factory=dict)
     doc: str = ""
 
     @property
@@ -77,7 +79,7 @@ class Method:
 
     @property
     def settings(self) -> dict[str, inspect.Parameter]:
-        """The settings of its own, all keyword-only: those of the term first."""
+        """The settings of the method, all keyword-only: those of the term first."""
         return self._of_term() | _keywords(self.stages)
 
     def _of_term(self) -> dict[str, inspect.Parameter]:
@@ -112,8 +114,10 @@ class Method:
     @property
     def per(self) -> Literal["row", "sample", "batch"]:
         """On what the losses of its terms depend, beside the labels: one row of class scores, one sample, the batch."""
-        kinds = {term.per for term in self.terms() if not isinstance(term, Labels)}
-        return "batch" if "batch" in kinds else "row" if kinds == {"row"} else "sample"
+        terms = [term for term in self.terms() if not isinstance(term, Labels)]
+        if any(term.reads.batch for term in terms):
+            return "batch"
+        return "row" if terms and all(term.per == "row" for term in terms) else "sample"
 
     def unfit(self, task: Task, settings: Mapping[str, Any] = MappingProxyType({})) -> str | None:
         """Why the method has no meaning for a task, in words; None if it has one.
@@ -144,7 +148,7 @@ class Method:
         return {name: value for name, value in {**settings, **self.of_assistants}.items() if name not in own}
 
     def is_taught(self, settings: Mapping[str, object]) -> bool:
-        """Whether it reads a teacher with these settings; one that needs none may want one by a setting (``dml``)."""
+        """Whether it reads a teacher with these settings; ``dml`` needs a teacher only by a setting."""
         return self.reads_teacher or any(s.objective.reads.teacher for s in self(TrainConfig(), **settings))
 
     def __call__(self, config: TrainConfig, **settings: object) -> list[Stage]:
@@ -161,7 +165,7 @@ class Method:
         return self.stages(config, term, **given)
 
     def _checked(self, name: str, value: object) -> object:
-        """A setting's value, if it is of the kind that its annotation says; a single pair of taps needs no brackets."""
+        """A setting's value, checked against its annotation; a single pair of taps needs no brackets."""
         hint = self.kinds[name]
         if value is None:
             return value
@@ -172,7 +176,7 @@ class Method:
         return given
 
     def check_names(self, settings: Iterable[str]) -> None:
-        """That there is every setting which is named."""
+        """Raises a ``UserError`` for the name of an unknown setting."""
         unknown = sorted(set(settings) - set(self.settings))
         if unknown:
             raise UserError(
@@ -189,6 +193,7 @@ class _Further(TypedDict, total=False):
     of_assistants: Mapping[str, object]
     grafts: Callable[[nn.Module, nn.Module, Mapping[str, object]], None]
     preset: Mapping[str, object]
+    proposed_by: Mapping[str, str]
     doc: str
 
 
@@ -264,7 +269,7 @@ class _OneStage:
 
 
 def weight_of_labels(weight: float | None, label_weight: float | Literal["rest"] | None) -> float | None:
-    """The weight of the labels as a number: "rest" is what ``weight`` leaves of 1.
+    """The weight of the labels as a number: "rest" is 1 less ``weight``.
 
     >>> weight_of_labels(0.75, "rest"), weight_of_labels(0.75, 0.1)
     (0.25, 0.1)

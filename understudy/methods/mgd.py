@@ -16,7 +16,7 @@ from understudy.errors import UserError
 from understudy.methods.method import one_stage
 from understudy.methods.shared.maps import difference, require_maps
 from understudy.methods.shared.pairs import MapsTerm
-from understudy.objective.term import Reading, Shapes
+from understudy.objective.term import Reading, Reads, Shapes
 from understudy.taps.regressors import Regressor, regressor
 
 
@@ -81,6 +81,10 @@ class MGD(MapsTerm):
     ratio: ShareBelowOne = 0.15
     mask: Literal["channels", "places"] = "channels"
     regressor: Regressor = "linear"
+
+    @property
+    def reads(self) -> Reads:
+        return super().reads | Reads(batch=True)  # masks are drawn for the whole batch
 
     def build(self, shapes: Shapes) -> nn.Module:
         student, teacher = self.traced(shapes)

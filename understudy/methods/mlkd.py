@@ -21,8 +21,8 @@ from understudy.bounds import NonNegative, Positive
 from understudy.errors import UserError
 from understudy.methods.kd import kd
 from understudy.methods.method import one_stage
-from understudy.methods.shared.logits import LogitTerm, check_same
-from understudy.objective.term import Reading
+from understudy.methods.shared.logits import LogitTerm, check_same, require_classes
+from understudy.objective.term import Reading, Reads
 from understudy.precision import wide
 
 AUTHORS_SHARE = 64 / 100  # samples of each class in their batches, on CIFAR-100
@@ -125,12 +125,16 @@ class MLKD(LogitTerm):
     0.18 * MLKD(temperatures=(2.0, 4.0))
     """
 
-    per = "batch"
+    per = "sample"
 
     temperatures: Annotated[tuple[Positive, ...], MinLen(1)] = (2.0, 3.0, 4.0, 5.0, 6.0)
     instance: NonNegative = 1.0
     batch: NonNegative | None = None
     classes: NonNegative | None = None
+
+    @property
+    def reads(self) -> Reads:
+        return super().reads | Reads(batch=True)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         share = AUTHORS_SHARE * reading.student.logits.shape[1] / len(reading.labels)
@@ -146,6 +150,7 @@ class MLKD(LogitTerm):
 
 def _softened(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     check_same(student_logits, teacher_logits)
+    require_classes(student_logits)
     return (wide(student_logits) / temperature).softmax(-1), (wide(teacher_logits) / temperature).softmax(-1)
 
 

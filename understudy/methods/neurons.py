@@ -65,7 +65,7 @@ def select_neurons(
     Args:
         accuracies: x, how well each neuron by itself tells each attribute, (D, attributes) (paper: 40 of CelebA).
         count: how many to keep (paper: 422 of 512).
-        cost: what selecting each neuron costs, (D); None takes the mean best accuracy less the neuron's best one.
+        cost: the cost of selecting each neuron, (D); None is the mean best accuracy less the neuron's best one.
         redundancy: lambda.
         iterations: of the fixed point, each halfway from the last, which keeps it from swinging.
 
@@ -99,7 +99,7 @@ class Neurons(EmbeddingTerm):
     Args:
         embedding: the pair of what enters the classifiers; maps and tokens are averaged over their places.
         share: of the teacher's neurons that are selected (paper: 422 of 512, 0.82); 1 takes all.
-        selected: their numbers, where they are known: then ``share`` is not read.
+        selected: the numbers of the neurons, if they are known; ``share`` is then not read.
         reduce: over the neurons, the paper's ``"sum"``, or the ``"mean"``, for which a weight fits any width.
 
     A student of another width passes a linear layer; one with as many neurons as are selected needs none.
@@ -182,7 +182,7 @@ def _chosen(student: Tensor, teacher: Tensor, selected: Tensor | None) -> tuple[
 
 
 def _telling(teacher: nn.Module, tap: Tap, width: int) -> Tensor:
-    """How much each neuron says about each class, 0 to 1, (neurons, classes), by the classifier that reads it."""
+    """The weight of each neuron for each class, 0 to 1, (neurons, classes), from the classifier that reads it."""
     tapped = find(teacher, tap)
     candidates = [tapped] if tap.side == "input" and isinstance(tapped, nn.Linear) else list(teacher.modules())
     reading = [m for m in candidates if isinstance(m, nn.Linear) and m.in_features == width]

@@ -14,7 +14,7 @@ from understudy.errors import UserError
 from understudy.methods.logit_regression import logit_regression
 from understudy.methods.method import one_stage
 from understudy.methods.shared.logits import LogitTerm, Reduce, check_same, reduced
-from understudy.objective.term import Reading
+from understudy.objective.term import Reading, Reads
 from understudy.precision import wide
 
 
@@ -82,6 +82,10 @@ class NoisyTeacher(LogitTerm):
     sigma: NonNegative = 0.9
     share: Share = 0.5
     reduce: Reduce = "mean"
+
+    @property
+    def reads(self) -> Reads:
+        return super().reads | Reads(batch=self.share > 0)  # draws are for the whole batch
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         teacher = reading.teacher.logits

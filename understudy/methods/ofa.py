@@ -22,7 +22,7 @@ from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 from understudy.methods.method import Method
-from understudy.methods.shared.logits import check_same, one_hot
+from understudy.methods.shared.logits import check_same, one_hot, require_classes
 from understudy.methods.shared.maps import BatchNorm, require_known
 from understudy.methods.shared.pairs import PairsTerm, parsed
 from understudy.objective.labels import CE
@@ -66,6 +66,7 @@ def ofa(
     """
     require_known("form", form, ("code", "paper"))
     check_same(student_logits, teacher_logits)
+    require_classes(student_logits)
     own = F.log_softmax(wide(student_logits) / temperature, dim=1)
     other = F.softmax(wide(teacher_logits) / temperature, dim=1)
     numbers = labels.argmax(1) if labels.is_floating_point() else labels

@@ -5,6 +5,7 @@ Weight: 0.001 is that of the authors' code for CIFAR, of a sum over elements; 0.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -14,10 +15,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from understudy.errors import UserError
 from understudy.methods.method import one_stage
 from understudy.methods.shared.maps import require_same_shape
-from understudy.methods.shared.pairs import PairsTerm, connector, halved_backwards, is_rectified, parsed
-from understudy.objective.term import Reading, Shapes
+from understudy.methods.shared.pairs import PairsTerm, after_relu, connector, halved_backwards, is_rectified, parsed
+from understudy.objective.term import Reading, Reads, Shapes
 from understudy.precision import wide
-from understudy.taps import Tap, find
+from understudy.taps import Tap, find, inner
 
 RARELY_NEGATIVE = 0.001
 SMALLEST_SCALE = 1e-12
@@ -83,18 +84,23 @@ class OFD(PairsTerm):
     Args:
         pairs: ``"teacher.tap -> student.tap"`` from input to output; the last one counts whole, the one before it half.
 
-    The margin m of each channel is what the paper computes from the batch norm before the ReLU: where the teacher's tap
-    is a batch norm, or where its traced values are never negative (a ReLU ends them) and a batch norm of as many
-    channels lies inside the tapped module, the last one. Otherwise it is measured: the mean of the negative values,
-    running over all batches. A value that a ReLU has cut to zero stands for the margin. The student's maps pass a 1x1
-    convolution and batch norm, always.
+    Paper and code tap both networks before the ReLU; the method proposes such places (``"layer1.2.relu2:input"``). The
+    margin m of each channel is computed from the batch norm before that ReLU: the tapped one, or the last that stands
+    before the tapped ReLU in its module, or inside a tapped module whose traced values a ReLU has cut. Otherwise it is
+    measured: the mean of the negative values, running over all batches. The student's maps pass a 1x1 convolution and
+    batch norm, always.
 
-    Differences: the paper always taps before the ReLU (name ``"...relu:input"`` or a batch norm for that), where values
-    between margin and zero keep their difference. Its code runs the teacher in training mode, here it is in evaluation.
+    Differences: where a tap lies after the ReLU (a network that reuses its ReLU, or calls it as a function, has no
+    other place), a value that was cut to zero stands for the margin; ``remarks`` says so. A student's map of another
+    size is resized to the teacher's grid. The code runs the teacher in training mode, here it is in evaluation.
 
     >>> print(0.001 * OFD(["layer1 -> layer1", "layer2 -> layer2"]))
     0.001 * OFD(pairs=('layer1 -> layer1', 'layer2 -> layer2'))
     """
+
+    @property
+    def reads(self) -> Reads:
+        return super().reads | Reads(batch=True)
 
     def build(self, shapes: Shapes) -> nn.Module:
         network = shapes.teacher_network
@@ -103,6 +109,9 @@ class OFD(PairsTerm):
         for pair, (student, teacher) in zip(parsed(self.pairs), self.traced(shapes), strict=True):
             parts.append(Overhaul(connector(student, teacher), teacher, _batch_norm(network, pair.teacher, teacher)))
         return parts
+
+    def remarks(self, shapes: Shapes) -> Iterable[str]:
+        return after_relu(self.pairs, shapes, student=True)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         assert isinstance(owned, nn.ModuleList)
@@ -154,13 +163,26 @@ class Overhaul(nn.Module):
 
 
 def _batch_norm(network: nn.Module, tap: Tap, traced: Tensor) -> _BatchNorm | None:
-    """The one whose answers end in the tapped value: the tap itself, or the last before the ReLU that ends it."""
+    """The one whose answers end in the tapped value: the tap itself, or the last before the ReLU that ends it.
+
+    Before a ReLU's input that is the last one that stands before the ReLU in the same module, as in the authors' code:
+    of a residual block the norm of its last convolution, not that of its shortcut.
+    """
     module = find(network, tap)
+    inside: list[nn.Module]
     if tap.side == "input":
-        return None
-    inside = [module] if isinstance(module, _BatchNorm) else list(module.modules()) if is_rectified(traced) else []
+        around = list(find(network, Tap(parent)).children() if (parent := _parent(tap)) else inner(network).children())
+        inside = around[: around.index(module)] if module in around and not list(module.parameters()) else []
+    elif isinstance(module, _BatchNorm):
+        inside = [module]
+    else:
+        inside = list(module.modules()) if is_rectified(traced) else []
     fitting = [m for m in inside if isinstance(m, _BatchNorm) and m.affine and m.num_features == traced.shape[1]]
     return fitting[-1] if fitting else None
+
+
+def _parent(tap: Tap) -> str:
+    return tap.path.rpartition(".")[0]
 
 
 METHOD = one_stage(
@@ -169,6 +191,7 @@ METHOD = one_stage(
     stage="labels and maps",
     weight=0.001,
     label_weight=1.0,
+    proposed_by={"pairs": "before activations"},
     family="features",
     year=2019,
     paper="Heo et al., A comprehensive overhaul of feature distillation",

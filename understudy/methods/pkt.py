@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from understudy.methods.method import one_stage
 from understudy.methods.shared.pairs import EmbeddingTerm
 from understudy.methods.shared.relations import inner_products, unit, vectors
-from understudy.objective.term import Reading
+from understudy.objective.term import Reading, Reads
 
 
 def pkt(student: Tensor, teacher: Tensor, *, itself: bool = True, epsilon: float = 1e-7) -> Tensor:
@@ -51,9 +51,11 @@ class PKT(EmbeddingTerm):
     30000 * PKT(embedding='fc:input -> fc:input')
     """
 
-    per = "batch"
-
     itself: bool = True
+
+    @property
+    def reads(self) -> Reads:
+        return super().reads | Reads(batch=True)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         student, teacher = self.values(reading)

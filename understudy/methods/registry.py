@@ -1,4 +1,4 @@
-"""Which methods and terms there are: they are found in the modules beside this one and in installed packages."""
+"""The methods and terms of the modules beside this one, and of installed packages."""
 
 import pkgutil
 from collections.abc import Iterator

@@ -4,7 +4,7 @@ Reference: Chen et al., "Distilling knowledge via knowledge review", CVPR 2021.
 Weight: 1 on ImageNet; 0.6 to 8 by pair on CIFAR-100. It grows from 0 over the first 20 of 240 epochs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -18,7 +18,7 @@ from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 from understudy.methods.method import Method
 from understudy.methods.shared.maps import BatchNorm, require_maps, require_same_shape
-from understudy.methods.shared.pairs import PairsTerm
+from understudy.methods.shared.pairs import PairsTerm, after_relu
 from understudy.objective.labels import CE
 from understudy.objective.term import Reading, Shapes
 from understudy.objective.weights import linear
@@ -71,8 +71,11 @@ class Review(PairsTerm):
         pairs: of maps, from input to output. A vector (what goes into the classifiers) is a map of one place; the
             authors' code has the pooled features as its deepest stage.
 
-    Differences: none known to the authors' code; a batch of one sample passes the batch norm of a vector by its
-    running mean and variance.
+    The authors' code reads the teacher before the ReLU that ends a stage, and the student after it; so does what the
+    method proposes.
+
+    Differences: where a teacher's tap lies after the ReLU (``remarks`` says so), the targets are never negative. A
+    batch of one sample passes the batch norm of a vector by its running mean and variance.
 
     >>> print(Review(["layer1 -> layer1", "fc:input -> fc:input"]))
     Review(pairs=('layer1 -> layer1', 'fc:input -> fc:input'))
@@ -84,6 +87,9 @@ class Review(PairsTerm):
             require_maps(self, *both)
         return _Fusions(maps).to(maps[0][0].dtype)
 
+    def remarks(self, shapes: Shapes) -> Iterable[str]:
+        return after_relu(self.pairs, shapes, student=False)
+
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         assert owned is not None
         values = self.values(reading)
@@ -93,7 +99,7 @@ class Review(PairsTerm):
 
 
 class _Fusion(nn.Module):
-    """One stage: the student's map and what comes from the deeper stages, as the teacher's map and as what goes on."""
+    """One stage: fuses the student's map with the result of the deeper stages."""
 
     def __init__(self, inputs: int, middle: int, teacher: Tensor, *, deepest: bool):
         super().__init__()
@@ -172,5 +178,10 @@ def _stages(
 
 
 METHOD = Method(
-    "review", _stages, family="features", year=2021, paper="Chen et al., Distilling knowledge via knowledge review"
+    "review",
+    _stages,
+    family="features",
+    year=2021,
+    paper="Chen et al., Distilling knowledge via knowledge review",
+    proposed_by={"pairs": "before the teacher's activations"},
 )

@@ -18,7 +18,7 @@ from understudy.methods.method import Method
 from understudy.methods.shared.pairs import EmbeddingTerm
 from understudy.methods.shared.relations import distances, inner_products, unit, vectors
 from understudy.objective.labels import CE
-from understudy.objective.term import Reading
+from understudy.objective.term import Reading, Reads
 
 
 def rkd_distance(student: Tensor, teacher: Tensor) -> Tensor:
@@ -33,7 +33,8 @@ def rkd_distance(student: Tensor, teacher: Tensor) -> Tensor:
 
     Reference: Park, Kim, Lu, Cho, "Relational knowledge distillation", CVPR 2019.
     Differences: the paper sums over all pairs; the authors' code, like this, takes the mean over all N^2 of them, of
-    which the N of a sample with itself are 0. The mean distance is over pairs of unequal samples, as in the code.
+    which the N of a sample with itself are 0. The mean distance is over all pairs of distinct samples, as in paper and
+    code, also those whose vectors are equal.
 
     >>> rkd_distance(torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0], [5.0]]))
     tensor([0., 0.])
@@ -76,7 +77,9 @@ class RKDDistance(EmbeddingTerm):
     25 * RKDDistance(embedding='fc:input -> fc:input')
     """
 
-    per = "batch"
+    @property
+    def reads(self) -> Reads:
+        return super().reads | Reads(batch=True)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         return rkd_distance(*self.values(reading))
@@ -96,15 +99,17 @@ class RKDAngle(EmbeddingTerm):
     50 * RKDAngle(embedding='fc:input -> fc:input')
     """
 
-    per = "batch"
+    @property
+    def reads(self) -> Reads:
+        return super().reads | Reads(batch=True)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         return rkd_angle(*self.values(reading))
 
 
 def _relative(distance: Tensor) -> Tensor:
-    pairs = (distance > 0).sum().clamp_min(1)
-    mean = distance.sum() / pairs
+    count = len(distance)
+    mean = distance.sum() / max(1, count * (count - 1))
     return distance / torch.where(mean > 0, mean, 1.0)
 
 

@@ -102,7 +102,7 @@ class Rocket(Term):
         return self.hint * rocket_hint(student, booster, block=self.block)
 
     def own_loss(self, reading: Reading, owned: nn.Module) -> Tensor | None:
-        """Shared layers are the student's, so that what they learn by the booster is part of ``loss``."""
+        """Shared layers are the student's, so the booster's gradient for them is part of ``loss``."""
         if self.shared is not None:
             return None
         return cross_entropy(self._answer(reading, owned), reading.labels)
@@ -111,7 +111,7 @@ class Rocket(Term):
         return logits_of(owned, prepared(reading.teacher_network, inputs_of(reading, "Rocket")))
 
     def _from_shared(self, reading: Reading, owned: nn.Module) -> Tensor:
-        """The booster from the shared place on: the student's value takes the place of its own."""
+        """The booster from the shared tap on: the student's value replaces its own."""
         assert self.shared is not None
         pair, learning = Pair.parse(self.shared), torch.is_grad_enabled()
         value = reading.student[pair.student]

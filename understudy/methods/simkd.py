@@ -3,22 +3,26 @@
 Reference: Chen et al., "Knowledge distillation with the reused teacher classifier", CVPR 2022.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
 from understudy.bounds import Count, NonNegative
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
+from understudy.errors import UserError
 from understudy.methods.method import Method
 from understudy.methods.shared.maps import BatchNorm, difference, on_common_grid
 from understudy.methods.shared.pairs import MapsTerm
 from understudy.models.grafts import Graft, bottleneck
 from understudy.objective.labels import CE
 from understudy.objective.term import Reading, Shapes
-from understudy.taps import Pair
+from understudy.taps import Pair, Tap
 from understudy.taps.regressors import regressor
+from understudy.taps.stages import MOST_UNREACHABLE, head_on, unreachable
+
+WAY_OUT = "name the value that it is given as 'maps', or what goes into both classifiers, as in 'fc:input -> fc:input'"
 
 
 def simkd(student: Tensor, teacher: Tensor) -> Tensor:
@@ -67,12 +71,31 @@ class SimKD(MapsTerm):
     projected: bool = False
 
     def build(self, shapes: Shapes) -> nn.Module | None:
-        if self.projected:
-            return None
         student, teacher = self.traced(shapes)
+        if self.projected:
+            if reason := self._not_given(shapes, teacher):
+                raise UserError(f"{self}: {reason}, so maps like these do not make its classifier right: {WAY_OUT}")
+            return None
         if student.ndim == teacher.ndim == 4:
             return bottleneck(student.shape[1], teacher.shape[1], self.factor, BatchNorm)
         return regressor(student, teacher, kind="linear")
+
+    def remarks(self, shapes: Shapes) -> Iterable[str]:
+        teacher = self.traced(shapes)[1]
+        if reason := self._not_given(shapes, teacher):
+            yield f"{reason}: the student learns other features than those that are classified"
+        if teacher.ndim == 4 and (share := unreachable(teacher)) > MOST_UNREACHABLE:
+            yield (
+                f"{share:.0%} of the square of the teacher's {str(self.taps.teacher)!r} is negative, which the "
+                "projector's ReLU cannot reach: tap the value after the last activation"
+            )
+
+    def _not_given(self, shapes: Shapes, teacher: Tensor) -> str | None:
+        """Why the teacher's value is not what its classifier is given; None where it is."""
+        network, answers = shapes.teacher_network, list(shapes.teacher.named.values())
+        if teacher.ndim != 4 or network is None or not answers or head_on(network, teacher, answers[0]) is not None:
+            return None
+        return f"no linear layer of the teacher answers from the mean of its {str(self.taps.teacher)!r}"
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         student, teacher = self.values(reading)
@@ -96,15 +119,19 @@ def _stages(
     teacher's classifier: it is larger and slower than the student that was given, and is measured as it leaves.
 
     Args:
-        maps: the pair of last maps; what the student does with its own after it (a mean over the places) must not
-            depend on the number of channels.
+        maps: the pair of last maps, whose means the classifiers are given. Where another layer, a flattening or a class
+            token stands between, the pair of what goes into the classifiers is proposed (``"fc:input -> head:input"``):
+            vectors, joined by a linear layer in the place of the projector.
         heads: the pair of classifiers, linear layers.
         weight: of the features, and the only loss in the paper, where it is 1: a mean over elements, so steps are
             small, and 240 epochs long enough. 10 gets there in a short config at the usual rate of 0.1.
         label_weight: of the cross-entropy through the teacher's classifier; 0 in the paper.
         factor: by which the projector's inner channels are fewer than the teacher's.
     """
-    objective = weight * SimKD(maps, projected=True)
+    joined, classifiers = Pair.parse(maps), Pair.parse(heads)
+    if _of_vectors(joined, classifiers):  # the grafted student's vector, behind its linear layer
+        joined = replace(joined, student=Tap(f"{classifiers.student.path}.classifier", "input"))
+    objective = weight * SimKD(str(joined), projected=True)
     if label_weight:
         objective = label_weight * CE() + objective
     return [Stage("features", objective, config, answers=True)]
@@ -114,9 +141,14 @@ def _graft(student: nn.Module, teacher: nn.Module, settings: Mapping[str, object
     heads, maps = Pair.parse(str(settings["heads"])), Pair.parse(str(settings["maps"]))
     factor = settings["factor"]
     assert isinstance(factor, int)
-    graft = Graft.between(student, teacher, heads, maps, factor)
+    graft = Graft.between(student, teacher, heads, None if _of_vectors(maps, heads) else maps, factor)
     graft.onto(student)
     graft.fill(student, teacher, heads.teacher.path)
+
+
+def _of_vectors(maps: Pair, heads: Pair) -> bool:
+    """Whether the pair names what goes into the classifiers, not maps before that."""
+    return maps.student == Tap(heads.student.path, "input")
 
 
 METHOD = Method(
@@ -126,4 +158,5 @@ METHOD = Method(
     year=2022,
     paper="Chen et al., Knowledge distillation with the reused teacher classifier",
     grafts=_graft,
+    proposed_by={"maps": "pooled"},
 )

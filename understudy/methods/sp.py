@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from understudy.methods.method import one_stage
 from understudy.methods.shared.pairs import MapsTerm
 from understudy.methods.shared.relations import inner_products, unit, vectors
-from understudy.objective.term import Reading
+from understudy.objective.term import Reading, Reads
 
 
 def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
@@ -49,7 +49,9 @@ class SP(MapsTerm):
     3000 * SP(maps='layer3 -> layer3')
     """
 
-    per = "batch"
+    @property
+    def reads(self) -> Reads:
+        return super().reads | Reads(batch=True)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         return similarity_preserving(*self.values(reading))

@@ -8,6 +8,7 @@ Weights: 9 and 0.1, with temperature 2, in the authors' CIFAR-100 recipe.
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from understudy.bounds import Positive
@@ -21,7 +22,8 @@ from understudy.precision import wide
 def standardised(logits: Tensor) -> Tensor:
     """Logits with mean 0 and deviation 1 over the classes of each sample: ``(z - mean z) / std z``.
 
-    The deviation divides by C - 1, as the authors' code does; logits that are all alike become 0.
+    The deviation divides by C - 1, as the authors' code does; logits that are all alike become 0. Classes that are
+    masked with -inf stay so and are not among the C.
 
     >>> import torch
     >>> standardised(torch.tensor([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0]]))
@@ -29,9 +31,12 @@ def standardised(logits: Tensor) -> Tensor:
             [ 0.,  0.,  0.]])
     """
     logits = wide(logits)
-    centred = logits - logits.mean(-1, keepdim=True)
-    variance = centred.square().sum(-1, keepdim=True) / max(logits.shape[-1] - 1, 1)
-    return centred / (variance + 1e-14).sqrt()
+    masked = logits == -torch.inf
+    count = (~masked).sum(-1, keepdim=True)
+    mean = logits.masked_fill(masked, 0.0).sum(-1, keepdim=True) / count
+    centred = (logits - mean).masked_fill(masked, 0.0)
+    variance = centred.square().sum(-1, keepdim=True) / (count - 1).clamp_min(1)
+    return (centred / (variance + 1e-14).sqrt()).masked_fill(masked, -torch.inf)
 
 
 def standardised_kd(

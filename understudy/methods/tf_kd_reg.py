@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from understudy.bounds import Interval, Positive
 from understudy.errors import UserError
 from understudy.methods.method import one_stage
-from understudy.methods.shared.logits import check_same, one_hot
+from understudy.methods.shared.logits import check_same, one_hot, require_classes
 from understudy.objective.term import Reading, Reads, Term
 from understudy.precision import wide
 
@@ -69,6 +69,7 @@ def virtual_teacher_kd(
     >>> virtual_teacher_kd(torch.zeros(1, 4), torch.tensor([0]), correct=0.25)
     tensor([0.])
     """
+    require_classes(student_logits)
     student = F.log_softmax(wide(student_logits) / student_temperature, dim=-1)
     target = virtual_teacher(labels, student.shape[-1], correct=correct, dtype=student.dtype)
     check_same(student, target, what="the logits and the labels' distributions")
@@ -92,7 +93,7 @@ class VirtualTeacher(Term):
     0.1 * VirtualTeacher(correct=0.9)
     """
 
-    per: ClassVar[Literal["row", "sample", "batch"]] = "row"
+    per: ClassVar[Literal["row", "sample"]] = "row"
 
     correct: Annotated[float, Interval(gt=0, lt=1)] = 0.99
     temperature: Positive | None = 20.0

@@ -72,8 +72,6 @@ class Triplets(EmbeddingTerm):
     Triplets(embedding='fc:input -> fc:input', others=('head:input',))
     """
 
-    per = "batch"
-
     margin: NonNegative = 0.5
     others: tuple[str, ...] = ()
 
@@ -84,7 +82,8 @@ class Triplets(EmbeddingTerm):
     @property
     def reads(self) -> Reads:
         further = tuple((Tap.parse(tap),) for tap in self.others)
-        return super().reads | Reads(teacher_logits=True, further_taps=further)  # or else further ones are not asked
+        # The logits, or else further ones are not asked.
+        return super().reads | Reads(batch=True, teacher_logits=True, further_taps=further)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         pair = self.taps

@@ -1,4 +1,4 @@
-"""Networks: the papers' families, anybody's by name, their weights, and what stands before them."""
+"""Networks: families of papers, other networks by name, their weights, and preprocessing."""
 
 from understudy.models.catalogue import NetworkSpec, build, names
 from understudy.models.families.aflw import aflw_fitnet, aflw_teacher

@@ -19,7 +19,7 @@ from understudy.models.family import Family
 
 
 def names() -> list[tuple[str, str]]:
-    """Every name that ``build`` knows, with a line about it; ``<...>`` stands for a value.
+    """Every name that ``build`` accepts, with a one-line description; ``<...>`` is a placeholder for a value.
 
     >>> any(name.startswith("resnet") for name, _ in names())
     True
@@ -45,7 +45,7 @@ def build(
         channels: channels of the images, likewise.
         size: side of the images, for networks that depend on it.
         trusted: modules from which ``MODULE:FACTORY`` may run code (with all below them).
-        settings: what else the family takes. Settings out of a file go through ``NetworkSpec``, where they cannot
+        settings: further settings of the family. Settings from a file go through ``NetworkSpec``, where they cannot
             extend ``trusted``.
 
     >>> student = build("resnet8", channels=1, widths=(4, 8, 16))
@@ -77,7 +77,7 @@ def build(
 def resolved(
     name: str, settings: Mapping[str, object], classes: int, channels: int, size: int
 ) -> tuple[str, dict[str, object]]:
-    """Name and every setting with which ``NetworkSpec.build`` would make a network, defaults included."""
+    """The name and all settings with which ``NetworkSpec.build`` makes a network, defaults included."""
     data = {"classes": classes, "channels": channels, "size": size}
     if ":" in name:
         return name, {**data, **settings}
@@ -89,7 +89,7 @@ def resolved(
 
 
 def family_of(name: str) -> tuple[Family, dict[str, str]]:
-    """The family of a network's name, and the arguments that stand in the name."""
+    """The family of a network's name, and the arguments in the name."""
     matches = [(family, match) for family in candidates(name) if (match := family.pattern.fullmatch(name))]
     if not matches:
         raise UserError(f"no network is called {name!r}{did_you_mean(name, [known for known, _ in names()])}")
@@ -103,12 +103,12 @@ def family_of(name: str) -> tuple[Family, dict[str, str]]:
 
 
 def candidates(name: str) -> list[Family]:
-    """The families that a network may belong to; of other packages' only those whose names begin like it."""
+    """The families that a network may belong to; of other packages only those with a matching prefix."""
     return [FAMILIES[known] for known in FAMILIES.names() if name.startswith(known.partition("<")[0])]
 
 
 def _checked(function: Callable[..., object], arguments: Mapping[str, object], called: str) -> dict[str, object]:
-    """The arguments as the function's annotations want them (a list becomes a tuple), or what is wrong with one."""
+    """The arguments converted to the function's annotations, or a ``UserError`` if one is wrong."""
     from pydantic import TypeAdapter, ValidationError  # late: it takes longer to import than all of this package
 
     types = get_type_hints(function)
@@ -125,7 +125,7 @@ def _checked(function: Callable[..., object], arguments: Mapping[str, object], c
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """A network's name and settings: all that a file needs to say to rebuild it.
+    """A network's name and settings: what a file needs to rebuild it.
 
     >>> NetworkSpec("resnet8", {"widths": [4, 8, 16]}).name
     'resnet8'
@@ -145,7 +145,7 @@ class NetworkSpec:
         size: int | None = None,
         trusted: Collection[str] = (),
     ) -> nn.Module:
-        """A new network; what the settings say about classes, channels and size goes first."""
+        """A new network; classes, channels and size in the settings take precedence."""
         data = {"classes": classes, "channels": channels, "size": size}
         make: Callable[..., nn.Module] = build
         return make(self.name, trusted=trusted, **{**data, **self.settings})

@@ -1,4 +1,4 @@
-"""What a student's description may say: how to rebuild it, what goes in, what comes out."""
+"""The description of a student: how to rebuild it, its inputs and its outputs."""
 
 import json
 from typing import Annotated, Literal
@@ -37,25 +37,25 @@ class Description(_Table):
     network: Named | None
     own_class: str = Field(alias="class")
     front: dict[str, object] | None
-    graft: dict[str, object] | None = None  # what of its teacher it took over
+    graft: dict[str, object] | None = None  # the part of its teacher that it keeps
     input: Input
-    classes: Annotated[tuple[str, ...], Field(min_length=1)]  # what the outputs are called
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]  # the names of the outputs
     task_described: dict[str, object] | None = Field(default=None, alias="task")  # name and settings of the task
     format: Literal[1]
 
     @property
     def task(self) -> Task:
-        """What the answers mean; a description without a task is of a classifier."""
+        """The task of the answers; a description without a task is of a classifier."""
         return Classification(self.classes) if self.task_described is None else from_description(self.task_described)
 
     @property
     def path(self) -> str:
-        """The name that builds it; of a network that was passed as an object, its class."""
+        """The name that builds it; for a network that was passed as an object, its class."""
         return self.network.name if self.network else self.own_class
 
     @property
     def module(self) -> str | None:
-        """The user's own module that has to run for it, if any."""
+        """The module of the user that must be imported for it, if any."""
         where, colon, _ = self.path.removeprefix("python:").partition(":")
         return where if colon and not is_library(self.path) else None
 
@@ -65,7 +65,7 @@ class Description(_Table):
 
 
 def parsed(text: str | bytes, source: str) -> Description:
-    """The description in a JSON text, or one line on what is wrong with it."""
+    """The description in a JSON text; a ``UserError`` if it is not valid."""
     try:
         return Description.model_validate(json.loads(text))
     except ValidationError as error:

@@ -12,7 +12,7 @@ from understudy.errors import UserError
 
 @dataclass(frozen=True)
 class Family:
-    """Networks made by one function; ``<word>`` in the name stands for the argument of that name.
+    """Networks made by one function; ``<word>`` in the name is a placeholder for the argument of that name.
 
     Args:
         name: such as ``"resnet<depth>"``.

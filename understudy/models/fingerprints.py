@@ -1,4 +1,4 @@
-"""What tells one teacher and one data set from another: SHA-256 of everything that its answers depend on."""
+"""Fingerprints of teachers and data sets: SHA-256 of everything that answers depend on."""
 
 import hashlib
 import re
@@ -22,7 +22,7 @@ _known: "WeakKeyDictionary[Source, str]" = WeakKeyDictionary()
 
 def of_network(network: nn.Module) -> str:
     """Of its modules with their settings, and of every weight and statistic."""
-    network = network._modules.get("_orig_mod") or network  # what torch.compile made answers like what it was made of
+    network = network._modules.get("_orig_mod") or network  # a compiled network has the answers of its original
     digest = hashlib.sha256(of_layers(network).encode())
     for name, value in (*network.named_parameters(), *network.named_buffers()):
         digest.update(name.encode())
@@ -43,7 +43,7 @@ def of_samples(source: Source) -> str:
 
 
 def of_pool(part: Part) -> str:
-    """Of which samples there are to be mixed with one another."""
+    """The fingerprint of the samples that can be mixed with each other."""
     return of_values(part.ids)
 
 
@@ -56,7 +56,7 @@ def of_values(values: Nested) -> str:
 
 
 def _of_streamed(source: Source) -> str:
-    """Of what is there to be read, and of some samples as they are read: another decoder may see other pixels."""
+    """The fingerprint of the files and of some decoded samples: another decoder may give other pixels."""
     every = torch.arange(len(source))[:: -(-len(source) // _READ_TWICE)]
     once, again = (nested.concatenated(list(source.batches([every], torch.device("cpu")))) for _ in range(2))
     if not nested.same(once, again):

@@ -1,6 +1,6 @@
-"""A student that leaves with its teacher's classifier: grafted on before training, frozen, and part of the product.
+"""A student with its teacher's classifier: grafted on before training, frozen, and saved with the student.
 
-A graft says in plain values what was put where, so that ``Graft.onto`` makes the same place again for weights from a
+A graft describes in plain values which modules were replaced, so that ``Graft.onto`` replaces them for weights from a
 file, without the teacher.
 """
 
@@ -20,13 +20,13 @@ _MARK = "_understudy_graft"
 
 @dataclass(frozen=True)
 class Graft:
-    """What of a teacher a student takes over, and the learned modules that lead there.
+    """The part of a teacher that a student keeps, and the learned modules before it.
 
     Args:
-        head: the student's classifier, in whose place the teacher's stands.
-        width: of what the student's own classifier was given.
+        head: the student's classifier, which the teacher's replaces.
+        width: of the inputs of the student's classifier.
         features, classes, bias: of the teacher's classifier, a linear layer.
-        maps: the student's module behind which a projector stands, three convolutions that give its map the teacher's
+        maps: the student's module that is followed by a projector, three convolutions that give its map the teacher's
             channels; without one, a linear layer before the classifier does that for vectors, where widths differ.
         factor: by which the projector's inner channels are fewer than the teacher's.
 
@@ -46,9 +46,14 @@ class Graft:
     def between(
         cls, student: nn.Module, teacher: nn.Module, heads: Pair, maps: Pair | None = None, factor: int = 2
     ) -> "Graft":
-        """What ``heads`` (and ``maps``) of these two networks come to."""
+        """The graft for the taps ``heads`` (and ``maps``) of these two networks."""
         mine = _linear(student, heads.student.path, "the student")
         theirs = _linear(teacher, heads.teacher.path, "the teacher")
+        if maps is not None and (maps.student.form or maps.student.side != "output"):
+            raise UserError(
+                f"a projector stands behind what a module of the student answers, not behind {str(maps.student)!r}: "
+                "name another map, or what goes into both classifiers, as in 'fc:input -> fc:input'"
+            )
         return cls(
             head=heads.student.path,
             width=mine.in_features,
@@ -60,7 +65,7 @@ class Graft:
         )
 
     def onto(self, network: nn.Module) -> None:
-        """Put in place, with fresh weights; a network that carries this graft already stays as it is."""
+        """Replace the modules, with fresh weights; a network with this graft is left unchanged."""
         there = graft_of(network)
         if there == self:
             return
@@ -85,11 +90,11 @@ class Graft:
 
     @property
     def classifier(self) -> str:
-        """Where the teacher's classifier stands in the grafted student."""
+        """The path of the teacher's classifier in the grafted student."""
         return self.head if self.maps is not None else f"{self.head}.classifier"
 
     def fill(self, network: nn.Module, teacher: nn.Module, head: str) -> None:
-        """The teacher's classifier's weights, as they are now."""
+        """Copy the weights of the teacher's classifier."""
         theirs, ours = _linear(teacher, head, "the teacher"), _linear(network, self.classifier, "the student")
         with torch.no_grad():
             ours.weight.copy_(theirs.weight)
@@ -101,12 +106,12 @@ class Graft:
 
 
 def graft_of(network: nn.Module) -> Graft | None:
-    """The graft that a network carries."""
+    """The graft of a network, or None."""
     return getattr(inner(network), _MARK, None)
 
 
 def regraft(network: nn.Module, described: Mapping[str, object] | None) -> None:
-    """The place for the weights of a student that was described with a graft; without one, nothing.
+    """Apply the graft of a student's description, if there is one.
 
     >>> regraft(understudy.models.build("resnet8"), None)
     """
@@ -143,6 +148,6 @@ def _put(network: nn.Module, path: str, module: nn.Module) -> None:
 
 
 def _seed(weight: Tensor) -> int:
-    """Of what is drawn anew: a function of the student's own weights, so that each seed's student has its own."""
+    """The seed of new weights: a function of the student's weights, so that each seed's student has its own."""
     values = weight.detach().float().cpu().contiguous().numpy()
     return int.from_bytes(hashlib.sha256(values.tobytes()).digest()[:7], "big")

@@ -1,4 +1,4 @@
-"""Networks that are not ours: timm's, torchvision's, transformers', and the user's own code.
+"""Networks of other sources: timm, torchvision, transformers, and the user's own code.
 
 A recipe is data that one may have been handed: it must not run code. So a module is imported only if the user named
 it beside the recipe, and the libraries' settings that fetch or read files are not taken.
@@ -18,7 +18,7 @@ NAMES = [
     ("MODULE:FACTORY", "your own: the function or class FACTORY of MODULE, called with the settings given"),
 ]
 
-# Settings that begin so make the libraries fetch or read files.
+# Settings with these prefixes make the libraries download or read files.
 _FETCHING = ("pretrained", "weights", "checkpoint", "cache_dir", "use_pretrained")
 
 
@@ -48,7 +48,7 @@ def _timm(name: str, data: Mapping[str, int | None], settings: Mapping[str, obje
         import timm
     except ModuleNotFoundError as error:
         raise OptionalPackageError("timm", "timm", f"network 'timm:{name}'") from error
-    # Asked of timm's list, because its create_model() follows names such as "hf-hub:..." to the network.
+    # Checked in timm's list, because create_model() downloads names such as "hf-hub:...".
     if not timm.is_model(name):
         raise UserError(f"timm has no network {name!r}{did_you_mean(name, timm.list_models())}")
     wanted = {"num_classes": data["classes"], "in_chans": data["channels"]}
@@ -76,13 +76,13 @@ def _transformers(name: str, data: Mapping[str, int | None], settings: Mapping[s
         from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as TYPES
     except ModuleNotFoundError as error:
         raise OptionalPackageError("transformers", "transformers", f"network 'transformers:{name}'") from error
-    types = [kind for kind in TYPES if kind != "timm_wrapper"]  # that one follows names such as "hf-hub:..."
+    types = [kind for kind in TYPES if kind != "timm_wrapper"]  # this type downloads names such as "hf-hub:..."
     if name not in types:
         raise UserError(f"transformers has no image classifier of the type {name!r}{did_you_mean(name, types)}")
     called = f"transformers:{name}"
     known = AutoConfig.for_model(name).to_dict()
     for key in settings:
-        if key not in known:  # it would be kept and not used
+        if key not in known:  # it would be stored and ignored
             raise UserError(f"network {called!r} has no setting {key!r}{did_you_mean(key, known)}")
     wanted = {"num_channels": data["channels"], "image_size": data["size"]}
     given = {key: value for key, value in wanted.items() if value is not None and key in known}
@@ -98,7 +98,7 @@ def _transformers(name: str, data: Mapping[str, int | None], settings: Mapping[s
     return _made(called, make)
 
 
-# All that a name may begin with, and who makes its networks. The next library is a function and a word here.
+# The prefixes of names, and the functions that make their networks. A further library is one entry.
 LIBRARIES: Mapping[str, Callable[[str, Mapping[str, int | None], Mapping[str, object]], nn.Module]] = {
     "timm": _timm,
     "torchvision": _torchvision,

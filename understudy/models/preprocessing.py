@@ -1,7 +1,7 @@
-"""What stands before a network: the preparation of its images, which belongs to the network and not to the data.
+"""Preprocessing of images before a network. It belongs to the network and not to the data.
 
-Two networks in one training may want different preparations of the same image: each gets its own front. A front says
-in plain words how it was made, and ``preprocessing_from`` makes it again.
+Two networks in one training may need different preprocessing of the same image. A description in plain values
+rebuilds it with ``preprocessing_from``.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ _TOO_SMALL = 1e-8
 
 
 class Preprocessing(nn.Module):
-    """Prepares the images, then calls ``module`` with them.
+    """Base class: preprocesses the images, then calls ``module`` with them.
 
     >>> isinstance(Normalized(torch.nn.Identity(), [0.5], [0.25]), Preprocessing)
     True
@@ -34,7 +34,7 @@ class Preprocessing(nn.Module):
         return self.module(self.prepared(images), *args, **kwargs)
 
     def describe(self) -> dict[str, object]:
-        """Plain values from which ``preprocessing_from`` makes this front again."""
+        """Plain values from which ``preprocessing_from`` rebuilds it."""
         raise NotImplementedError
 
 
@@ -75,7 +75,7 @@ class Whitening(nn.Module):
 
     Each image loses its own mean and is brought to the L2 norm ``scale``; then ``(x - mean) P``, with
     ``P = U diag(1 / sqrt(s + bias)) U^T`` from the covariance ``U diag(s) U^T`` of the training images.
-    A new one holds NaN, so that one that was never filled from a file is noticed at once.
+    A new one holds NaN, so that missing weights are noticed at once.
 
     >>> whitening = Whitening((1, 4, 4))
     >>> whitening.fit(torch.rand(64, 1, 4, 4))
@@ -111,7 +111,7 @@ class Whitening(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         if images.shape[1:] != self.shape:
             raise UserError(f"images of {tuple(images.shape[1:])} meet a whitening for {self.shape}")
-        # The matrix amplifies rounding: half precision is no place for it.
+        # The matrix amplifies rounding errors: float32 only.
         with torch.autocast(images.device.type, enabled=False):
             x = contrast_normalized(images, self.scale)
             return ((x - self.mean) @ self.matrix).view(images.shape)
@@ -120,14 +120,14 @@ class Whitening(nn.Module):
 def contrast_normalized(images: Tensor, scale: float) -> Tensor:
     """Every image as one row without its mean, brought to the L2 norm ``scale``; a constant image becomes 0."""
     x = images.float().flatten(1)
-    x = x - x[:, :1]  # changes nothing but the rounding: a constant image is exactly 0 from here on
+    x = x - x[:, :1]  # changes only the rounding: a constant image becomes exactly 0
     x = x - x.mean(1, keepdim=True)
     divisor = x.norm(dim=1, keepdim=True) / scale
     return x / torch.where(divisor < _TOO_SMALL, 1.0, divisor)
 
 
 def _mean_and_covariance(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Summed over batches, of which one at a time is held in float; in double on the CPU, because sums are long."""
+    """Sums over batches, one of which is in memory as float; in double precision on the CPU for long sums."""
     number = 0
     total = squares = torch.zeros((), dtype=torch.float64)
     for x in batches:
@@ -139,7 +139,7 @@ def _mean_and_covariance(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 class Whitened(Preprocessing):
-    """A front that whitens; the whitening is part of the state dict.
+    """Preprocessing by whitening, which is part of the state dict.
 
     >>> whitening = Whitening((1, 4, 4))
     >>> list(Whitened(torch.nn.Flatten(), whitening).state_dict())
@@ -160,7 +160,7 @@ class Whitened(Preprocessing):
 
 
 def preprocessing_from(description: Mapping[str, object], module: nn.Module) -> Preprocessing:
-    """The front of a ``describe()``, around ``module``; a whitening is then filled by ``load_state_dict``.
+    """The preprocessing of a ``describe()``, around ``module``; ``load_state_dict`` then fills a whitening.
 
     >>> front = Normalized(torch.nn.Flatten(), [0.5], [0.25])
     >>> type(preprocessing_from(front.describe(), torch.nn.Flatten())).__name__

@@ -1,4 +1,4 @@
-"""A family of networks as a function from size to network: what a path from large to small goes along."""
+"""A family of networks as a function from size to network, for paths from large to small."""
 
 import contextlib
 import re
@@ -24,7 +24,7 @@ class Sized:
     'plain4'
 
     Args:
-        pattern: a network's name in which ``<size>`` stands for the size; or, with ``by``, a name as it is.
+        pattern: a network's name with ``<size>`` in place of the size; or, with ``by``, a complete name.
         by: the setting that is the size, as in ``Sized("mynets:student", by="depth")``.
     """
 
@@ -88,9 +88,9 @@ class Sized:
 def between(
     student: NetworkSpec, smallest: int, largest: int, shape: tuple[int, ...], classes: int, most: int = 4
 ) -> list[NetworkSpec]:
-    """Networks of the student's family whose parameters lie between two numbers: at most so many, evenly chosen.
+    """Networks of the student's family with parameters between two numbers: at most ``most``, evenly chosen.
 
-    Where none of the sizes that papers step through lies between, the family's further sizes are looked at.
+    If none of the sizes of papers is between them, the family's further sizes are used.
     """
     family = Sized.to_which_belongs(student.name)
     fitting: list[NetworkSpec] = []

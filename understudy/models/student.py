@@ -1,4 +1,4 @@
-"""The product: ``student.safetensors`` and ``student.json``, from which the student stands up alone."""
+"""The saved student: ``student.safetensors`` and ``student.json``, which are enough to rebuild it."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -28,7 +28,7 @@ FORMAT = 1
 def describe(
     network: nn.Module, spec: NetworkSpec | None, shape: tuple[int, ...], task: Task | Sequence[str]
 ) -> dict[str, object]:
-    """How to rebuild a network: its name and settings, what stands before it, what goes in and what comes out."""
+    """The description of a network: name and settings, preprocessing, inputs and outputs."""
     task = task if isinstance(task, Task) else Classification(tuple(task))
     own = inner(network)
     spec = spec or _built_as(own)
@@ -58,7 +58,7 @@ def _input(shape: tuple[int, ...], task: Task) -> dict[str, object]:
 
 
 def _built_as(network: nn.Module) -> NetworkSpec | None:
-    """By which name and settings it was built, if it still is what was built."""
+    """The name and settings that it was built with, if it is unchanged since."""
     spec = network.__dict__.get("built_as")
     if not isinstance(spec, NetworkSpec):
         return None
@@ -82,7 +82,7 @@ def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
 
 
 def read(folder: Path) -> "Description":
-    """What ``student.json`` says."""
+    """The content of ``student.json``."""
     from understudy.models.description import parsed  # late: it needs pydantic
 
     path = folder / DESCRIPTION
@@ -98,7 +98,7 @@ def load(folder: str | Path, *, trust: Collection[str] = ()) -> nn.Module:
 
     Args:
         folder: a run folder, or any other with ``student.safetensors`` and ``student.json``.
-        trust: modules of your own whose code may run to rebuild the student. The package's own networks, timm's,
+        trust: modules of the user whose code may run to rebuild the student. The package's own networks, timm's,
             torchvision's and transformers' need none.
 
     >>> student = understudy.load("runs/mine")  # doctest: +SKIP
@@ -121,7 +121,7 @@ def load(folder: str | Path, *, trust: Collection[str] = ()) -> nn.Module:
 
 
 def _check_own(description: "Description", folder: Path, trust: Collection[str]) -> None:
-    """Code of the user's own runs only if its module is named, and only what an import finds can be built."""
+    """Raises a ``UserError`` unless the user's module is trusted and its class can be imported."""
     module, _, factory = description.path.rpartition(":")
     told = f"{folder}: the student is a {description.own_class} of your own code"
     by_hand = f"load its weights with understudy.models.load_weights(network, {str(folder / WEIGHTS)!r})"
@@ -139,5 +139,5 @@ def _check_own(description: "Description", folder: Path, trust: Collection[str])
 
 
 def prepare(network: nn.Module, folder: Path) -> None:
-    """Make the place for the weights in a folder: what was grafted on before they were trained."""
+    """Prepare a network for the weights in a folder: applies the graft that was applied before training."""
     regraft(network, read(folder).graft)

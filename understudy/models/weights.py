@@ -15,7 +15,7 @@ from understudy.taps import inner
 
 _PICKLED = (".pt", ".pth", ".th", ".bin", ".ckpt", ".tar")
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "net", "network", "params", "weights")
-# What DataParallel, torch.compile and trainers put before every name.
+# Prefixes that DataParallel, torch.compile and trainers add to every name.
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "student.")
 
 
@@ -57,7 +57,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 def _read_pickled(path: Path) -> object:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about how the file was pickled; what it holds is judged here
+            warnings.simplefilter("ignore")  # about the pickle format; the content is checked here
             content: object = torch.load(path, map_location="cpu", weights_only=True)
             return content
     except pickle.UnpicklingError as error:
@@ -92,7 +92,7 @@ def load_weights(network: nn.Module, path: str | Path, *, prefix: str | None = N
     """Loads a file's weights into a network, every one of them, and answers with the prefix that was taken off.
 
     Args:
-        network: any network; one that is compiled or has a front is looked into where that is what fits.
+        network: any network; the inner network of a compiled or preprocessed one is used if that fits.
         path: see ``read_weights``.
         prefix: take only the names that begin so, without it. By default the usual ones (``module.``, ``model.``,
             ``_orig_mod.``, ...) are taken off if the file then fits as a whole.

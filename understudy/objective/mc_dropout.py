@@ -1,4 +1,4 @@
-"""A network's answers under dropout: its own, or, where it has none, dropout of what its classifier is given."""
+"""Outputs of a network under dropout: of its dropout modules, or else dropout before its classifier."""
 
 from contextlib import AbstractContextManager
 
@@ -14,15 +14,15 @@ DROPOUTS = nn.modules.dropout._DropoutNd
 
 
 class Dropouts:
-    """Draws answers of a network in evaluation mode, with dropout at work and nothing else of training mode.
+    """Draws outputs of a network in evaluation mode with only its dropout modules in training mode.
 
     Args:
-        network: with dropout modules of its own, which are switched on; or else with a classifier, a linear layer that
-            answers last.
-        example: a small batch, from which the classifier is found.
-        rate: of the dropout before the classifier, where the network has no dropout of its own.
+        network: a network with dropout modules, or else with a classifier: a linear layer whose output is the
+            network's output.
+        example: a small batch, with which the classifier is determined.
+        rate: of the dropout before the classifier, for a network without dropout modules.
 
-    ``tap`` is what must be read of the network in its usual pass: with it, samples cost no pass of their own.
+    ``tap`` must be read in the usual forward pass; with it, samples need no forward pass.
     """
 
     def __init__(self, network: nn.Module, example: Nested, rate: float):
@@ -30,7 +30,7 @@ class Dropouts:
         self.tap = None if self._own() else _classifiers_input(network, example)
 
     def draw(self, inputs: Nested, answer: Answer, teaching: AbstractContextManager[object]) -> Tensor:
-        """Logits, once more with other values dropped; ``answer`` is the usual one, to the same inputs."""
+        """Logits with newly drawn dropout; ``answer`` is the usual answer to the same inputs."""
         with torch.no_grad(), teaching:
             if self.tap is not None:
                 logits: Tensor = find(self.network, self.tap)(F.dropout(answer[self.tap], self.rate, training=True))
@@ -45,7 +45,7 @@ class Dropouts:
 
 
 def _classifiers_input(network: nn.Module, example: Nested) -> Tap:
-    """Where the linear layer reads whose answer is the network's."""
+    """The input of the linear layer whose output is the network's output."""
     answers: dict[str, Tensor] = {}
     linear = {path: module for path, module in inner(network).named_modules() if isinstance(module, nn.Linear)}
     hooks = [

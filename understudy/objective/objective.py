@@ -1,10 +1,11 @@
-"""An objective: terms bound to a student and its teachers, callable in anybody's training loop."""
+"""An objective: terms bound to a student and its teachers, callable in any training loop."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial, reduce
-from typing import TYPE_CHECKING
+from operator import or_
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.objective.balance import Balance
 from understudy.objective.mc_dropout import Dropouts
+from understudy.objective.refusals import refuse, refuse_place
 from understudy.objective.side_stream import Beside
 from understudy.objective.term import (
     Expression,
@@ -27,17 +29,21 @@ from understudy.objective.term import (
     takes_rows,
     unfit,
 )
+from understudy.objective.whole import WholeBatch
+from understudy.ranks import is_sharded, ranks
 from understudy.taps import CLASSIFICATION, Answer, Tap, TappedNetwork, call, eagerly, inner
 from understudy.taps import evaluating as evaluating
 from understudy.tasks.classification import LOGITS
 from understudy.tasks.task import Rows, Task, Values
 
-Asker = Callable[[Nested], Answer]  # answers about a batch as a teacher does
+if TYPE_CHECKING:
+    from understudy.objective.step import Step
+
+Asker = Callable[[Nested], Answer]  # maps the inputs of a batch to a teacher's answer
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What one batch came to. ``loss.backward()`` is the caller's.
+class Outcome(NamedTuple):
+    """The result of one batch. The caller runs ``loss.backward()``.
 
     >>> objective = Objective(understudy.terms.CE(), student=torch.nn.Linear(4, 3))
     >>> outcome = objective(torch.rand(2, 4), torch.tensor([0, 2]))
@@ -47,7 +53,7 @@ class Outcome:
 
     loss: Tensor
     terms: dict[str, Tensor]  # each term's mean, before its weight, detached
-    weighted: dict[str, Tensor]  # each term's part of the loss, with its graph
+    weighted: dict[str, Tensor]  # each term's weighted part of the loss, with its graph
     answer: Values  # the student's, detached; empty in a stage that is cut below it
 
 
@@ -60,19 +66,19 @@ class Objective(nn.Module):
     >>> optimizer = torch.optim.SGD([*student.parameters(), *objective.owned.parameters()], lr=0.1)
     >>> objective(torch.rand(2, 4), torch.tensor([0, 2])).loss.backward()
 
-    ``owned`` are the modules that learn with the student (regressors), ``adversaries`` those that play against it
-    (discriminators; they want an optimizer of their own and learn from ``adversary_loss``); the networks are neither.
-    The
-    teacher runs in evaluation mode and without gradients; nothing is computed that no term reads.
+    ``owned`` are modules that train with the student (regressors); ``adversaries`` are modules that train against it
+    (discriminators), with their own optimizer and ``adversary_loss``. The networks are in neither.
+    The teacher runs in evaluation mode and without gradients; nothing is computed that no term reads. ``remarks``
+    says for each term what is not as published for these networks.
 
     Args:
         terms: a term or a sum of weighted terms.
         student, teacher: any modules; several teachers as a list. A term that reads "the" teacher reads the first.
         example: a small batch of inputs, from which shapes are traced. Needed where a term reads taps or owns modules.
-        teaching: a context in which the teachers are asked: an autocast of their own, say.
-        queue: where the teachers are asked while the student answers; by default in line with it.
-        facts: of the data, for terms that keep a memory of single samples.
-        task: what targets and answers mean; classification by default.
+        teaching: a context manager for the teachers' forward passes, such as an autocast.
+        queue: a CUDA stream for the teachers' forward passes; by default they run in the current stream.
+        facts: facts of the data, for terms with a memory of single samples.
+        task: the task of the targets and answers; classification by default.
     """
 
     def __init__(
@@ -95,10 +101,14 @@ class Objective(nn.Module):
         self.task = task
         for name, part in self.parts.items():
             bounds.check(part.term, f"term {name!r}")
+            if (part.term.adversary or _overrides(part.term, "learn")) and not part.term.reads.batch:
+                raise UserError(f"term {name!r} has an adversary or a memory, so it must read with Reads(batch=True)")
             if reason := unfit(part.term, task):
                 raise UserError(f"term {name!r} does not fit the task: {reason}")
         self._by_row = {name for name, part in self.parts.items() if takes_rows(part.term, task)}
         reads = self.terms.reads
+        across = (part.term.reads for part in self.parts.values() if part.term.reads.batch)
+        self._whole_reads = reduce(or_, across, Reads())
         teachers = [] if teacher is None else [teacher] if isinstance(teacher, nn.Module) else list(teacher)
         if reads.teacher and not teachers:
             needing = next(name for name, part in self.parts.items() if part.term.reads.teacher)
@@ -109,7 +119,8 @@ class Objective(nn.Module):
                 "pass example=, a small batch of inputs"
             )
         # Tuples, so that the networks are not registered: their parameters are not this module's.
-        cut = reads.student and not reads.student_output
+        self.cut = reads.student and not reads.student_output
+        cut = self.cut and not is_sharded(student)  # FSDP2 counts on a forward pass that ends
         self._student = (TappedNetwork(student, reads.student_taps, cut=cut, called="the student", task=task),)
         self._dropouts: Dropouts | None = None
         if example is not None and reads.teacher_samples:
@@ -118,11 +129,41 @@ class Objective(nn.Module):
         self._teachers = tuple(_asked(reads, teachers, beside, task))
         self._askers: tuple[Asker, ...] = tuple(partial(self._ask, teacher) for teacher in self._teachers)
         self.owned, self.adversaries = nn.ModuleDict(), nn.ModuleDict()
+        self.remarks: dict[str, tuple[str, ...]] = {}
         self.balance = Balance(self.parts) if any(part.balanced for part in self.parts.values()) else None
+        refuse(self)
         if example is not None:
             self._build(example, facts)
+            refuse(self)  # what is owned is known now
         if self.balance:
             self.balance.to(next(self.student.parameters()).device)
+        self.whole: WholeBatch | None = None  # where several processes train
+        self.in_step, self._placed = False, False
+
+    def as_module(self, adversaries: torch.optim.Optimizer | None = None) -> "Step":
+        """The whole step as one module, to be wrapped by DistributedDataParallel, ``fully_shard`` or a trainer.
+
+        Args:
+            adversaries: the optimizer of ``adversaries``, where there are any; it steps within the module's call.
+
+        >>> from understudy.terms import CE
+        >>> step = Objective(CE(), student=torch.nn.Linear(4, 3)).as_module()
+        >>> step(torch.rand(2, 4), torch.tensor([0, 2])).loss.shape
+        torch.Size([])
+        """
+        from understudy.objective.step import Step  # here, since a step is made of an objective
+
+        return Step(self, adversaries)
+
+    @property
+    def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
+        """What DistributedDataParallel asks the module that it wraps: an objective does not hold its student."""
+        if ranks() is not None:
+            raise UserError(
+                "DistributedDataParallel(objective) does not average the student's gradients: "
+                "wrap objective.as_module() instead"
+            )
+        return []
 
     @property
     def student(self) -> nn.Module:
@@ -139,7 +180,7 @@ class Objective(nn.Module):
         ) -> Outcome: ...
 
     def forward(self, inputs: Nested, targets: Nested, *, epoch: float = 0.0, ids: Tensor | None = None) -> Outcome:
-        """The loss of one batch. ``epoch``, with fractions, is what schedules of weights read."""
+        """The loss of one batch. Schedules of weights read ``epoch``, which may be fractional."""
         return self.judge(self.read(inputs, targets, epoch=epoch, ids=ids))
 
     def read(
@@ -153,25 +194,30 @@ class Objective(nn.Module):
     ) -> Reading:
         """The networks' answers to one batch; ``judge`` makes their loss, ``adversary_loss`` that of the adversaries.
 
-        ``answers`` are the teachers', where they are there already: those that ``ask`` once gave about these inputs; or
-        whom to ask for them.
+        ``answers`` are the teachers' answers to these inputs if they exist already (from ``ask``), or a function that
+        returns them.
         """
+        if not self._placed:
+            self._check_place()
         if self.terms.reads.input_gradients:
             inputs = _requiring_gradient(inputs)
         with self._queue():
             given = self.ask(inputs) if answers is None else answers
             teachers = tuple(given() if callable(given) else given)
-            if not self.terms.reads.gradients:  # which are asked for with respect to the very values that were answered
+            if not self.terms.reads.gradients:  # gradients are taken with respect to the original values
                 teachers = tuple(map(_no_less_precise, teachers))
             samples = self._samples(inputs, teachers)
         student = self.answer(inputs) if self.terms.reads.student else Answer(None, {}, self.task)
         self._queue.join()
         network = self._teachers[0].network if self._teachers else None
-        return Reading(targets, student, teachers, epoch, ids, samples, inputs, network, self.student, self.task)
+        reading = Reading(targets, student, teachers, epoch, ids, samples, inputs, network, self.student, self.task)
+        if self.whole is None or not self._whole_reads.batch:
+            return reading
+        return replace(reading, whole=self.whole.reading(reading, self._whole_reads))
 
     @property
     def teachers(self) -> tuple[TappedNetwork, ...]:
-        """Those that some term reads, each with the taps that are read."""
+        """The teachers that some term reads, each with its taps."""
         return self._teachers
 
     def answer(self, inputs: Nested) -> Answer:
@@ -183,26 +229,39 @@ class Objective(nn.Module):
         return tuple(asker(inputs) for asker in self._askers)
 
     def stand_in(self, askers: Sequence[Asker | None]) -> None:
-        """Ask these instead of the teachers, where there is one for a teacher; they must answer alike.
+        """Replace the teachers' forward passes by these functions (None keeps one); their answers must be equal.
 
-        A term that looks at the teacher's network, or asks it itself, still gets the teacher.
+        A term that reads the teacher's network, or calls it, still gets the teacher.
         """
         pairs = zip(askers, self._askers, strict=True)
         self._askers = tuple(usual if asker is None else asker for asker, usual in pairs)
 
     def adversary_loss(self, reading: Reading) -> Tensor:
-        """What the adversaries (discriminators) learn from, all together; take their step before the student's."""
+        """The loss of all adversaries (discriminators) together; take their step before the student's."""
         seen = self._seen(reading)
-        losses = [self._own_loss(name, adversary, seen(name)) for name, adversary in self.adversaries.items()]
+        with self._draws(reading):
+            losses = [self._own_loss(name, adversary, seen(name)) for name, adversary in self.adversaries.items()]
         return torch.stack([loss for loss in losses if loss is not None]).sum()
 
     def learn(self, reading: Reading) -> None:
-        """After the student's step: what moves without gradients (memories)."""
-        with torch.no_grad():
+        """Update memories and running means, after the student's step and without gradients."""
+        with torch.no_grad(), self._draws(reading):
             seen = self._seen(reading)
             for name, owned in (*self.owned.items(), *self.adversaries.items()):
                 if _overrides(self.parts[name].term, "learn"):
                     self.parts[name].term.learn(_detached(seen(name)), owned)
+
+    @property
+    def learns(self) -> bool:
+        """Whether ``learn`` does anything."""
+        return any(_overrides(part.term, "learn") for part in self.parts.values())
+
+    def remembered(self, reading: Reading) -> Reading:
+        """What ``learn`` needs of a reading, without its graph."""
+        if reading.whole is None:
+            return _detached(reading)
+        whole = _detached(reading.whole)
+        return replace(whole, whole=whole)
 
     def judge(self, reading: Reading) -> Outcome:
         """The loss of answers that are there already (stored teacher answers, a forward pass of the caller's)."""
@@ -213,31 +272,52 @@ class Objective(nn.Module):
             if name in idle:
                 means[name] = torch.zeros((), device=nested.device(reading.targets))
                 continue
-            means[name] = self._mean(name, part.term, (with_graph if part.term.reads.gradients else seen)(name))
+            with self._draws(reading, part.term):
+                means[name] = self._mean(name, part.term, (with_graph if part.term.reads.gradients else seen)(name))
         weighted = self._weighted(means, reading.epoch)
         total = reduce(torch.add, weighted.values())
         for name, owned in self.owned.items():
-            own = self._own_loss(name, owned, seen(name) if name in self._by_row else reading)
+            with self._draws(reading, self.parts[name].term):
+                own = self._own_loss(name, owned, seen(name))
             total = total if own is None else total + own
         answer = {name: value.detach() for name, value in reading.student.named.items()}
         return Outcome(total, {name: mean.detach() for name, mean in means.items()}, weighted, answer)
 
     def _seen(self, reading: Reading) -> Callable[[str], Reading]:
-        """The batch as each term sees it: as it is, or as rows of class scores, which are made once."""
-        if not self._by_row:
+        """The reading for each term: this process's batch, the whole batch, or rows of class scores, made once."""
+        whole = reading.whole
+        if not self._by_row and whole is None:
             return lambda name: reading
-        in_rows = cache(partial(_in_rows, reading))
-        return lambda name: in_rows()[0] if name in self._by_row else reading
+        in_rows = cache(lambda of_whole: _in_rows(whole if of_whole and whole is not None else reading)[0])
+
+        def seen(name: str) -> Reading:
+            of_whole = whole is not None and self.parts[name].term.reads.batch
+            if name in self._by_row:
+                return in_rows(of_whole)
+            return whole if of_whole and whole is not None else reading
+
+        return seen
+
+    def _draws(self, reading: Reading, term: Term | None = None) -> AbstractContextManager[None]:
+        """What is drawn for the whole batch is the same on all ranks."""
+        alone = self.whole is None or reading.whole is None or (term is not None and not term.reads.batch)
+        return nullcontext() if alone or self.whole is None else self.whole.draws()
+
+    def _check_place(self) -> None:
+        """Once, at the first call: whether gradients will be averaged as they must."""
+        if not self.in_step:
+            refuse_place(self)
+        self._placed = True
 
     def _mean(self, name: str, term: Term, reading: Reading) -> Tensor:
-        """A term's mean over the batch; of a term on rows, over each sample's rows first."""
+        """A term's mean over the batch; for a term on rows, first the mean over each sample's rows."""
         values = per_sample(name, self._loss(name, term, reading), len(reading))
         return values.mean() if reading.rows is None else reading.rows.fold(values).mean()
 
     def _idle(self, epoch: float) -> set[str]:
-        """The terms that weigh nothing now: their values are not computed, and stand in the log as 0 beside weight 0.
+        """The terms of weight 0: their values are not computed, and the log shows 0 with weight 0.
 
-        Balanced terms are all looked at, and where all weights are 0 there is nothing else to tell.
+        Balanced terms are always computed, and so are all terms if every weight is 0.
         """
         idle = {name for name, part in self.parts.items() if part.weight(epoch) == 0}
         return idle if self.balance is None and len(idle) < len(self.parts) else set()
@@ -247,7 +327,7 @@ class Objective(nn.Module):
         if self.balance is None:
             return {name: part.weight(epoch) * means[name] for name, part in self.parts.items()}
         if self.training and torch.is_grad_enabled():
-            self.balance.look(means, self.student)
+            self.balance.look(means, self.student, self.whole.ranks if self.whole else None)
         scales = self.balance.scales()
         return {name: part.weight(epoch) * scales[name] * means[name] for name, part in self.parts.items()}
 
@@ -267,7 +347,7 @@ class Objective(nn.Module):
         return values.mean() if reading.rows is None else reading.rows.fold(values).mean()
 
     def weights(self, epoch: float) -> dict[str, float]:
-        """By which each term is multiplied; for terms under ``auto()``, as it is just now."""
+        """The factor of each term; for terms under ``auto()``, its current value."""
         scales = self.balance.scales() if self.balance else dict.fromkeys(self.parts, 1.0)
         return {name: part.weight(epoch) * float(scales[name]) for name, part in self.parts.items()}
 
@@ -283,12 +363,15 @@ class Objective(nn.Module):
         shapes = Shapes(student, teacher, inner(self.student), network, facts, example)
         in_rows = cache(lambda: replace(shapes, student=_rows_of(student, None)[0], teacher=_rows_of(teacher, None)[0]))
         for name, part in self.parts.items():
-            module = part.term.build(in_rows() if name in self._by_row else shapes)
+            seen = in_rows() if name in self._by_row else shapes
+            module = part.term.build(seen)
+            if remarks := tuple(part.term.remarks(seen)):
+                self.remarks[name] = remarks
             if module is not None:
                 (self.adversaries if part.term.adversary else self.owned)[name] = module.to(student.device)
 
     def _misfit(self, student: Answer, teacher: Answer) -> str | None:
-        """Why the two networks' answers cannot be compared, where some term compares them."""
+        """Why the two networks' answers cannot be compared, if some term compares them."""
         compared = any(
             part.term.reads.student_output and part.term.reads.teacher_output for part in self.parts.values()
         )
@@ -299,14 +382,21 @@ class Objective(nn.Module):
     def _ask(self, teacher: TappedNetwork, inputs: Nested) -> Answer:
         if teacher.network.training:
             teacher.network.eval()
+        if self.terms.reads.gradients:  # also of a teacher whose weights ask for none
+            inputs = nested.each(_with_gradient, inputs)
         with torch.set_grad_enabled(self.terms.reads.gradients), self._teaching():
             return call(teacher, inputs)
 
     def _samples(self, inputs: Nested, teachers: Sequence[Answer]) -> tuple[Tensor, ...]:
         if self._dropouts is None:
             return ()
-        count = self.terms.reads.teacher_samples
-        return tuple(self._dropouts.draw(inputs, teachers[0], self._teaching()) for _ in range(count))
+        count, tap = self.terms.reads.teacher_samples, self._dropouts.tap
+        if self.whole is None or tap is None:
+            return tuple(self._dropouts.draw(inputs, teachers[0], self._teaching()) for _ in range(count))
+        whole = Answer(None, {tap: self.whole.ranks.gathered(teachers[0][tap])}, self.task)
+        with self.whole.draws():
+            drawn = [self._dropouts.draw(inputs, whole, self._teaching()) for _ in range(count)]
+        return tuple(map(self.whole.ranks.own, drawn))
 
 
 def _overrides(term: Term, method: str) -> bool:
@@ -315,7 +405,7 @@ def _overrides(term: Term, method: str) -> bool:
 
 @contextmanager
 def _held(adversary: nn.Module) -> Iterator[nn.Module]:
-    """The student's loss passes through a adversary without moving it."""
+    """Freezes an adversary, so that the student's loss has gradients through it but not for it."""
     learning = [parameter for parameter in adversary.parameters() if parameter.requires_grad]
     for parameter in learning:
         parameter.requires_grad_(False)
@@ -334,6 +424,11 @@ def _without_teachers_graph(reading: Reading) -> Reading:
     return replace(reading, teachers=tuple(teacher.detached() for teacher in reading.teachers))
 
 
+def _with_gradient(value: Tensor) -> Tensor:
+    """Values that a gradient can be asked for; token numbers cannot."""
+    return value if value.requires_grad or not value.is_floating_point() else value.detach().requires_grad_()
+
+
 def _requiring_gradient(inputs: Nested) -> Tensor:
     if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
         raise UserError(f"a term asks for gradients by the inputs: one tensor of numbers, not {type(inputs).__name__}")
@@ -345,7 +440,7 @@ def _widened(reading: Reading) -> Reading:
 
 
 def _no_less_precise(answer: Answer) -> Answer:
-    """A teacher may have an autocast of its own; what learns in float32 from its values cannot take them in less."""
+    """A teacher's answer in float32 at least, unless autocast is enabled: its forward pass may have had an autocast."""
     if answer.device is None or torch.is_autocast_enabled(answer.device.type):
         return answer
     return answer.widened()
@@ -367,7 +462,7 @@ def _in_rows(reading: Reading) -> tuple[Reading, Rows]:
 
 
 def _rows_of(answer: Answer, targets: Nested | None) -> tuple[Answer, Rows]:
-    """An answer's rows of class scores in place of its output; one without an output has none."""
+    """The answer with rows of class scores in place of its output; an answer without output has none."""
     if answer.output is None:
         return answer, Rows(torch.zeros(0, 1, 1))
     rows = answer.task.rows(answer.named, targets)
@@ -375,7 +470,7 @@ def _rows_of(answer: Answer, targets: Nested | None) -> tuple[Answer, Rows]:
 
 
 def _asked(reads: Reads, teachers: Sequence[nn.Module], beside: tuple[Tap, ...], task: Task) -> Iterator[TappedNetwork]:
-    """The teachers that some term reads, each with its own taps."""
+    """The teachers that some term reads, each with its taps."""
     others, further = teachers[1:], reads.further_taps
     if len(further) > len(others):
         raise UserError(f"taps are named for {len(further)} further teachers, and there are {len(others)}")
@@ -391,7 +486,7 @@ def _asked(reads: Reads, teachers: Sequence[nn.Module], beside: tuple[Tap, ...],
 
 
 def _trace(tapped: TappedNetwork, example: Nested) -> Answer:
-    """The whole network once, never cut nor compiled, so that a tap that cannot be read shows itself here."""
+    """One full, uncompiled forward pass, so that a tap that cannot be read raises its error here."""
     whole = TappedNetwork(tapped.network, tapped.taps, called=tapped.called, task=tapped.task)
     with torch.no_grad(), evaluating(whole.network), eagerly(whole.network):
         return call(whole, example)

@@ -1,4 +1,4 @@
-"""A queue of its own, on a GPU, for work that need not wait for what is done beside it."""
+"""A CUDA stream for work that runs in parallel to the current stream."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,10 +7,10 @@ import torch
 
 
 class Beside:
-    """Work in ``with beside():`` runs beside what comes after it, until ``join``. Without a GPU, all is as ever.
+    """Work in ``with beside():`` runs in parallel to the code after it, until ``join``. Without CUDA it runs in line.
 
-    The queue begins each time with what was asked of the device before, so that memory which one queue gave back is
-    never taken by the other one while it is in use.
+    The stream first waits for the current stream, so that memory freed in one stream is not reused by the other
+    while it is in use.
     """
 
     def __init__(self, device: torch.device):
@@ -27,6 +27,6 @@ class Beside:
             yield
 
     def join(self) -> None:
-        """What comes from here on waits for that work."""
+        """The current stream waits for that work."""
         if self._stream is not None:
             torch.cuda.current_stream(self._device).wait_stream(self._stream)

@@ -1,11 +1,11 @@
-"""What a term is, and how terms add up: ``CE() + 0.9 * KD(temperature=4) + Hint("block2 -> layer3")``.
+"""Terms and their sums: ``CE() + 0.9 * KD(temperature=4) + Hint("block2 -> layer3")``.
 
-A term is a description: frozen, comparable, printable, without weights of its own. What it owns while it trains
-(a regressor, say) is built by ``build`` when an objective binds it to networks. So one term serves many runs.
+A term is a description: frozen, comparable, printable, without weights. An objective that binds it to networks
+builds its modules (such as a regressor) with ``build``, so one term serves many runs.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from itertools import zip_longest
 from typing import ClassVar, Literal, Protocol
@@ -22,24 +22,28 @@ from understudy.tasks.task import Rows, Task
 
 
 class WeightSchedule(Protocol):
-    """A weight that changes while training goes on; ``epoch`` counts with fractions."""
+    """A weight that changes during training; ``epoch`` may be fractional."""
 
     def at(self, epoch: float) -> float: ...
 
 
 @dataclass(frozen=True)
 class Reads:
-    """What a term looks at. A stage computes nothing that none of its terms reads.
+    """The values that a term reads. A stage computes only values that its terms read.
 
     Args:
         student_logits, teacher_logits: class scores, which not every task has.
-        student_answer, teacher_answer: the answer as it is, whatever the task.
-        gradients: the answers come with their graph, the teacher's too, so that the term can ask for gradients with
+        student_answer, teacher_answer: the answer, of any task.
+        gradients: the answers keep their graph, also the teacher's, so that the term can take gradients with
             respect to its taps (gradient-based attention). No gradient ever moves the teacher's weights.
-        further_taps: of the second teacher and of those after it, in their order.
-        input_gradients: the inputs require a gradient, so that the term can ask for gradients with respect to them.
-        teacher_samples: so many answers of the teacher with dropout at work, beside the usual one.
-        dropout: its rate, before the classifier of a teacher that has no dropout of its own.
+        further_taps: the taps of the second and of further teachers, in their order.
+        input_gradients: the inputs require a gradient, so that the term can take gradients with respect to them.
+        teacher_samples: the number of answers of the teacher under dropout, beside the usual one.
+        dropout: its rate before the classifier, for a teacher without dropout modules.
+        batch: a value depends on the other samples of the batch (relations, memories, batch norm, random draws). In a
+            training on several processes the term then receives the whole batch. Required of adversaries and of terms
+            that override ``learn``.
+        inputs: with ``batch``, the inputs of the whole batch, too.
 
     >>> Reads(student_logits=True, teacher_logits=True).teacher_taps
     ()
@@ -56,6 +60,8 @@ class Reads:
     further_taps: tuple[tuple[Tap, ...], ...] = ()
     student_answer: bool = False
     teacher_answer: bool = False
+    batch: bool = False
+    inputs: bool = False
 
     @classmethod
     def pairs(cls, pairs: tuple[Pair, ...]) -> "Reads":
@@ -100,14 +106,16 @@ class Reads:
             ),
             self.student_answer or other.student_answer,
             self.teacher_answer or other.teacher_answer,
+            self.batch or other.batch,
+            self.inputs or other.inputs,
         )
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One batch, as the terms see it.
+    """One batch: the input of the terms.
 
-    A term that works row by row sees the rows of the task as if each were a sample: ``targets`` are the rows' labels,
+    A term that works by rows gets the task's rows as if each were a sample: ``targets`` are the rows' labels,
     and the answers' ``logits`` are their scores.
 
     >>> from understudy.taps import Answer
@@ -122,12 +130,13 @@ class Reading:
     teachers: tuple[Answer, ...]
     epoch: float
     ids: Tensor | None = None
-    teacher_samples: tuple[Tensor, ...] = ()  # logits of the first teacher, dropout at work
+    teacher_samples: tuple[Tensor, ...] = ()  # logits of the first teacher under dropout
     inputs: Nested | None = None  # of the networks
-    teacher_network: nn.Module | None = None  # the first teacher, to be asked again (about changed inputs)
+    teacher_network: nn.Module | None = None  # the first teacher, for further forward passes (of changed inputs)
     student_network: nn.Module | None = None
     task: Task = CLASSIFICATION
-    rows: Rows | None = None  # of the student, where the batch is seen as rows
+    rows: Rows | None = None  # of the student, if the reading is in rows
+    whole: "Reading | None" = None  # on several processes, the whole batch for the terms with ``Reads(batch=True)``
 
     @property
     def teacher(self) -> Answer:
@@ -147,7 +156,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a term may need to know of the data: how far sample numbers go, each one's label, and which ones train.
+    """Facts of the data for terms: the number of samples, the label of each, and which of them train.
 
     ``labels`` is empty where targets are no class numbers.
 
@@ -157,14 +166,14 @@ class Facts:
 
     samples: int
     labels: Tensor
-    ids: Tensor | None = None  # all of them, where none are named
+    ids: Tensor | None = None  # None: all of them
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """Traced answers of one small batch, and the networks that gave them: from these a term builds what it owns.
+    """Traced answers of one small batch, and the networks: a term builds its modules from them.
 
-    The networks are there to be looked at (the shape or a copy of the teacher's classifier), not to be kept.
+    The networks may be read (the shape or a copy of the teacher's classifier), but not kept.
 
     >>> from understudy.taps import Answer
     >>> network, answer = torch.nn.Linear(4, 3), Answer(torch.zeros(2, 3), {})
@@ -181,7 +190,7 @@ class Shapes:
 
 
 class Expression(ABC):
-    """Anything that can be added and scaled: a term or a sum of weighted terms.
+    """Base class of what can be added and scaled: a term or a sum of weighted terms.
 
     >>> from understudy.terms import CE, KD
     >>> print(2 * (CE() + 0.5 * KD(temperature=4)))
@@ -205,9 +214,9 @@ class Expression(ABC):
 
 @dataclass(frozen=True)
 class Weighted:
-    """A term with its weight: a number, times a schedule where one was given.
+    """A term with its weight: a number, times a schedule if there is one.
 
-    Where it is ``balanced``, the number is the size of its gradient, as a multiple of the first term's.
+    If it is ``balanced``, the number is the size of its gradient, as a multiple of the first term's.
     """
 
     term: "Term"
@@ -256,7 +265,7 @@ class Sum(Expression):
         return reads
 
     def named(self) -> dict[str, Weighted]:
-        """Every part under a name of its own: ``ce``, ``kd``, and ``hint``, ``hint2`` where there are two."""
+        """Every part by a unique name: ``ce``, ``kd``, and ``hint``, ``hint2`` if there are two."""
         names: dict[str, Weighted] = {}
         for part in self.terms:
             name = base = type(part.term).__name__.lower()
@@ -272,28 +281,27 @@ class Sum(Expression):
 
 
 class Term(Expression):
-    """One loss with the taps it reads and the modules it owns. Subclasses are frozen dataclasses, and final.
+    """A loss with the taps that it reads and the modules that it owns. Subclasses are frozen dataclasses, and final.
 
-    What a term owns learns with the student: from the term's ``loss``, and from its ``own_loss`` where it has one.
-    Where ``adversary`` is true it plays against the student instead: it learns from ``own_loss`` alone, in a step of
-    its own, first, at ``adversary_lr_scale`` times the student's learning rate. ``learn`` is for what moves without
+    The modules of a term train with the student: on the term's ``loss``, and on its ``own_loss`` if it has one.
+    If ``adversary`` is true, they train against the student instead: on ``own_loss`` alone, in a separate step
+    before the student's, at ``adversary_lr_scale`` times its learning rate. ``learn`` updates buffers without
     gradients (memories).
 
-    ``per`` says on what a value depends, so that a term runs on every task for which it has a meaning: on one ``"row"``
-    of class scores, whose sample does not matter; on one ``"sample"``; or on the whole ``"batch"``. ``on_rows`` is for
-    a term across the batch that takes the rows of all samples for its batch.
+    ``per`` is the unit that a value belongs to, so that a term runs on every task to which it applies: one ``"row"``
+    of class scores, of any sample, or one ``"sample"``. A term whose values depend on the other samples of the batch,
+    too, says ``Reads(batch=True)``.
 
     >>> from understudy.terms import CE, KD
     >>> print(CE() + 0.9 * KD(temperature=4))
     CE() + 0.9 * KD()
     """
 
-    per: ClassVar[Literal["row", "sample", "batch"]] = "sample"
-    on_rows: ClassVar[bool] = False
+    per: ClassVar[Literal["row", "sample"]] = "sample"
 
     adversary: ClassVar[bool] = False
     adversary_lr_scale: float = 1.0
-    trains_student: ClassVar[bool] = True  # false: it only prepares what a later stage takes over
+    trains_student: ClassVar[bool] = True  # false: it only trains modules for a later stage
 
     @property
     def parts(self) -> tuple[Weighted, ...]:
@@ -302,30 +310,30 @@ class Term(Expression):
     @property
     @abstractmethod
     def reads(self) -> Reads:
-        """What the term looks at."""
+        """The values that the term reads."""
 
     def misfit(self, task: Task) -> str | None:
-        """Why the term has no meaning for a task, beyond what follows from ``reads`` and ``per``; None if it has."""
+        """Why the term does not apply to a task, beyond what follows from ``reads`` and ``per``; None if it does."""
         return None
-
-    def remarks(self, student: nn.Module) -> Sequence[str]:
-        """What the pre-flight check warns of: what the student lacks and the term as published asks for."""
-        return ()
 
     def build(self, shapes: Shapes) -> nn.Module | None:
-        """The modules that the term owns while it trains, from the traced shapes."""
+        """The modules of the term, built from the traced shapes."""
         return None
+
+    def remarks(self, shapes: Shapes) -> Iterable[str]:
+        """What the pre-flight check warns of, a line each: what is not as published for these two networks."""
+        return ()
 
     @abstractmethod
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         """One value per sample."""
 
     def own_loss(self, reading: Reading, owned: nn.Module) -> Tensor | None:
-        """What the owned modules learn beside ``loss``, one value per sample; the networks' answers are detached."""
+        """A further loss of the owned modules, one value per sample; the networks' answers are detached."""
         return None
 
     def learn(self, reading: Reading, owned: nn.Module) -> None:
-        """After the student's step, in training only, without gradients: memories and running means move here."""
+        """Update memories and running means: after the student's step, in training only, without gradients."""
         return
 
     def __str__(self) -> str:
@@ -338,7 +346,7 @@ class Term(Expression):
 
 
 def unfit(term: Term, task: Task) -> str | None:
-    """Why a term has no meaning for a task, in words; None if it has one.
+    """Why a term does not apply to a task, in words; None if it does.
 
     >>> from understudy.tasks import Classification
     >>> from understudy.terms import KD
@@ -368,9 +376,7 @@ def takes_rows(term: Term, task: Task) -> bool:
     >>> takes_rows(KD(), MultiLabel()), takes_rows(KD(), Classification())
     (True, False)
     """
-    if not term.reads.scores or not task.makes_rows:
-        return False
-    return task.rows_per_sample == "one" or term.per == "row" or term.on_rows
+    return term.reads.scores and task.makes_rows and (task.rows_per_sample == "one" or term.per == "row")
 
 
 def needs_classes(task: Task) -> str | None:
@@ -391,7 +397,7 @@ def as_sum(expression: Expression) -> Sum:
 
 
 def per_sample(name: str, values: Tensor, batch: int) -> Tensor:
-    """What a term must answer with, checked, since a mean over a wrong shape would go unseen."""
+    """Checks that a term returned one value per sample, since a mean over a wrong shape would go unnoticed."""
     if values.shape != torch.Size([batch]):
         raise UserError(
             f"term {name!r} answers with shape {tuple(values.shape)}, not one value for each of {batch} samples"

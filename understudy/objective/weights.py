@@ -1,4 +1,4 @@
-"""Weights that are no plain numbers: ``KD() * linear(4, 1, epochs=150)``, ``auto(0.5) * Hint("a -> b")``."""
+"""Weights that change: ``KD() * linear(4, 1, epochs=150)``, ``auto(0.5) * Hint("a -> b")``."""
 
 from dataclasses import dataclass
 
@@ -52,7 +52,7 @@ class step:  # noqa: N801
 
 @dataclass(frozen=True)
 class auto:  # noqa: N801
-    """No weight to tune: the term is scaled until its gradient on the student is ``size`` times the first term's.
+    """A weight without tuning: scales the term so that its gradient on the student is ``size`` times the first term's.
 
     The sizes of gradients are measured every few steps, as a running mean.
 

@@ -66,7 +66,7 @@ def method_stages(
         if given.get(name) is None:
             if name not in PROPOSALS or teacher is None:
                 raise UserError(f"method {chosen.name!r} needs its setting {name!r}")
-            given[name] = _proposed(name, teacher, student, data)
+            given[name] = _proposed(chosen.proposed_by.get(name, name), teacher, student, data)
     if chosen.grafts is not None and teacher is not None:
         chosen.grafts(student, teacher, chosen.complete(given))
         _check_graft(student, chosen.name, data)

@@ -20,6 +20,7 @@ from understudy.plans.engines import Engine, Here
 from understudy.plans.execution import Execution
 from understudy.plans.stages import stages_of
 from understudy.plans.training import Casts
+from understudy.ranks import one_process
 from understudy.recipe import Recipe
 from understudy.recipe.build import Cast
 from understudy.recipe.objects import OBJECT
@@ -70,6 +71,7 @@ class Run:
         casts: Casts | None = None,
         borrowed: Mapping[str, Path] | None = None,
     ):
+        one_process("a run")
         # What nobody has measured (see understudy.runs.choosing) is plain.
         self.recipe = recipe
         self.folder = RunFolder(out, borrowed or {})

@@ -1,4 +1,4 @@
-"""What leaves: answers about images on disk, the model card beside a student, and the way to the Hugging Face Hub."""
+"""Shipping: predictions for files, the model card of a student, and uploads to the Hugging Face Hub."""
 
 from understudy.shipping.card import write_card as write_card
 from understudy.shipping.predict import Prediction as Prediction

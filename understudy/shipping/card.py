@@ -31,7 +31,7 @@ _SEAL = re.compile(r"<!-- understudy card ([0-9a-f]{64}) -->\n\Z")
 
 @dataclass(frozen=True)
 class Known:
-    """All that is known of a student: its description, the result of its run, the proofs of what was exported."""
+    """The data of a card: the student's description, the result of its run, the proofs of its exported files."""
 
     name: str
     description: Description
@@ -62,7 +62,7 @@ def write_card(folder: Path) -> Path:
 
 
 def files(folder: Path) -> list[str]:
-    """What belongs to a student that leaves: its card, itself, and whatever has been exported and proved."""
+    """The files of a shipped student: its card, its weights and description, and its proved exports."""
     return [CARD, product.WEIGHTS, product.DESCRIPTION, *_proofs(folder)]
 
 
@@ -158,7 +158,7 @@ def _text(known: Known) -> str:
 
 @cache
 def cards() -> Environment:
-    """Templates in Markdown; what is filled in is text, and never markup, unless it was made here."""
+    """Markdown templates; values are escaped, so that they are text and never markup."""
     return Environment(
         loader=PackageLoader("understudy.report", "templates"),
         undefined=StrictUndefined,

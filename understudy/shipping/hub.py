@@ -1,4 +1,4 @@
-"""To the Hugging Face Hub: only where the user asks for it by name."""
+"""Uploads to the Hugging Face Hub, only at the user's request."""
 
 import re
 from collections.abc import Sequence

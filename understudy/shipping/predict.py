@@ -17,12 +17,12 @@ from understudy.tasks import Task, Told
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a student answers to one image or text; or, where an image could not be read, the problem.
+    """The answer of a student to one image or text; or the problem, if an image could not be read.
 
     Args:
         image: the file, or the text.
         text: the answer in a line.
-        record: the answer as JSON, as the task tells it: ``{"classes": [...]}`` of a classifier.
+        record: the answer as JSON, in the task's form: ``{"classes": [...]}`` of a classifier.
     """
 
     image: str
@@ -41,7 +41,7 @@ class Prediction:
 def predict(
     student: str | Path, images: Iterable[str | Path], *, top: int = 3, batch: int = 32, trust: Collection[str] = ()
 ) -> list[Prediction]:
-    """What a student sees in images on disk, in the order in which they are named.
+    """The answers of a student to images on disk, in the given order.
 
     >>> predict("runs/mine", ["photos/*.jpg"])[0].classes  # doctest: +SKIP
 
@@ -50,7 +50,7 @@ def predict(
         images: files, folders (every image below them) and patterns.
         top: how many classes to name.
         batch: images that are answered at once.
-        trust: modules of your own (for a folder), or the file itself (for ``.pt2``), whose code may run.
+        trust: modules of the user (for a folder), or the file itself (for ``.pt2``), whose code may run.
     """
     opened = open_student(Path(student), trust)
     if (task := opened.description.task).takes_words:
@@ -65,7 +65,7 @@ def predict(
 
 
 def _answered(student: Student, names: Sequence[Prediction], top: int) -> list[Prediction]:
-    """One batch; those that cannot be read keep their place."""
+    """The answers to one batch; images that cannot be read keep their position."""
     pictures, answers = [], list(names)
     for place, name in enumerate(names):
         if name.problem is None:
@@ -81,7 +81,7 @@ def _answered(student: Student, names: Sequence[Prediction], top: int) -> list[P
 
 
 def _told(student: Student, inputs: Nested, top: int) -> list[Told]:
-    """What the student's task says of its answers to a batch."""
+    """The answers to a batch in the form of the student's task."""
     task = student.description.task
     with torch.inference_mode():
         answer = task.answer(call(student.network, inputs))
@@ -91,7 +91,7 @@ def _told(student: Student, inputs: Nested, top: int) -> list[Told]:
 
 
 def _texts(student: Student, task: Task, texts: Iterable[str], top: int, batch: int) -> list[Prediction]:
-    """The answers to texts; a word that names a file stands for the lines in it."""
+    """The answers to texts; the name of a file is replaced by the lines in it."""
     lines: list[str] = []
     for text in texts:
         path = Path(text)
@@ -105,7 +105,7 @@ def _texts(student: Student, task: Task, texts: Iterable[str], top: int, batch: 
 
 
 def _listed(word: str) -> list[Prediction]:
-    """The image files that a word stands for, or the problem with it."""
+    """The image files for a path or a pattern, or the problem with it."""
     path = Path(word)
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())

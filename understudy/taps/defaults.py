@@ -1,53 +1,105 @@
-"""Taps for somebody who names none: what a method's settings of these names stand for in two given networks.
+"""Default taps: the values of a method's tap settings for two given networks, if the user sets none.
 
 | setting | proposed |
 |---|---|
 | ``pair`` | the middle of both networks, FitNets' place |
 | ``pairs`` | the end of every stage that the two share, from input to output |
-| ``maps`` | the last feature maps before they are pooled |
+| ``maps`` | the last feature maps larger than 1x1, before they are pooled; tokens are laid out as a grid |
 | ``embedding`` | what goes into the classifiers; the last feature maps of networks without one |
 | ``heads`` | the classifiers themselves |
 | ``shared`` | the end of the first stage, where both networks have one shape there; else nothing, ``""`` |
+
+A method may have a setting proposed by another rule (``Method.proposed_by``):
+
+| rule | proposed |
+|---|---|
+| ``before activations`` | as ``pairs``, each value before the activation that ends the stage, where it can be read |
+| ``before the teacher's activations`` | the same for the teacher, the student's stages as they end |
+| ``pooled`` | as ``maps``, if the classifiers are given the means of both, and the teacher's is hardly ever negative; |
+| | else as ``embedding`` |
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 
 from torch import nn
 
 from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.taps import Pair, Tap
-from understudy.taps.tracing import Proposal, Traced, default_pair, propose, stages, trace
+from understudy.taps.proposals import corresponding, default_pair, propose
+from understudy.taps.stages import (
+    MOST_UNREACHABLE,
+    classifier,
+    gives_the_answer,
+    last_map,
+    stages,
+    unreachable,
+    value_at,
+)
+from understudy.taps.tracing import Traced, trace
 
 
 def _pair(teacher: nn.Module, student: nn.Module, example: Nested) -> str:
-    mapped = _mapped(propose(trace(teacher, example), trace(student, example)))
-    return str(mapped[0].pair if mapped else default_pair(teacher, student, example))
-
-
-def _mapped(proposals: Sequence[Proposal]) -> list[Proposal]:
-    """Pairs of maps or tokens, for which most losses on hidden values are made; any where there are none."""
-    return [p for p in proposals if p.teacher.resolution and p.student.resolution] or list(proposals)
+    proposals = propose(trace(teacher, example), trace(student, example))
+    maps = [p for p in proposals if p.teacher.resolution and p.student.resolution]
+    return str(maps[0].pair if maps else default_pair(teacher, student, example))
 
 
 def _pairs(teacher: nn.Module, student: nn.Module, example: Nested) -> tuple[str, ...]:
-    theirs, ours = trace(teacher, example), trace(student, example)
-    found: dict[str, Pair] = {}
-    for proposal in _mapped(propose(theirs, ours)):
-        found.setdefault(proposal.pair.student.path, proposal.pair)
-    depth = {traced.path: traced.ended for traced in ours}
-    ordered = sorted(found.values(), key=lambda pair: depth[pair.student.path])
-    if not ordered:
+    return _read_by(teacher, student, example, _as_map, _as_map)
+
+
+def _before_activations(teacher: nn.Module, student: nn.Module, example: Nested) -> tuple[str, ...]:
+    return _read_by(teacher, student, example, _before_activation, _before_activation)
+
+
+def _before_teachers_activations(teacher: nn.Module, student: nn.Module, example: Nested) -> tuple[str, ...]:
+    return _read_by(teacher, student, example, _before_activation, _as_map)
+
+
+def _read_by(
+    teacher: nn.Module,
+    student: nn.Module,
+    example: Nested,
+    of_teacher: Callable[[Traced], Tap],
+    of_student: Callable[[Traced], Tap],
+) -> tuple[str, ...]:
+    """The stages that both share, each read by one of these."""
+    pairs = corresponding(trace(teacher, example), trace(student, example))
+    if not pairs:
         raise UserError("no pairs of stages suggest themselves: name some, as in ['layer2 -> layer2']")
-    return tuple(map(str, ordered))
+    return tuple(str(Pair(of_teacher(theirs), of_student(ours))) for theirs, ours in pairs)
+
+
+def _as_map(traced: Traced) -> Tap:
+    return traced.map_tap
+
+
+def _before_activation(traced: Traced) -> Tap:
+    """The value before the activation that ends a stage; the stage's value where there is no such place."""
+    before = traced.before_activation
+    return traced.map_tap if before is None else replace(before, form=traced.form)
 
 
 def _maps(teacher: nn.Module, student: nn.Module, example: Nested) -> str:
-    return str(Pair(_last_map(trace(teacher, example)), _last_map(trace(student, example))))
+    return str(Pair(last_map(teacher, example), last_map(student, example)))
+
+
+def _pooled(teacher: nn.Module, student: nn.Module, example: Nested) -> str:
+    try:
+        maps = Pair(last_map(teacher, example), last_map(student, example))
+    except UserError:  # networks of vectors only
+        return _embedding(teacher, student, example)
+    as_they_are = not maps.student.form and all(
+        gives_the_answer(network, tap, example) for network, tap in ((teacher, maps.teacher), (student, maps.student))
+    )
+    rectified = as_they_are and unreachable(value_at(teacher, maps.teacher, example)) <= MOST_UNREACHABLE
+    return str(maps) if rectified else _embedding(teacher, student, example)
 
 
 def _embedding(teacher: nn.Module, student: nn.Module, example: Nested) -> str:
-    return str(Pair(_entering(trace(teacher, example)), _entering(trace(student, example))))
+    return str(Pair(_entering(teacher, example), _entering(student, example)))
 
 
 def _heads(teacher: nn.Module, student: nn.Module, example: Nested) -> str:
@@ -56,21 +108,24 @@ def _heads(teacher: nn.Module, student: nn.Module, example: Nested) -> str:
 
 def _shared(teacher: nn.Module, student: nn.Module, example: Nested) -> str:
     theirs, ours = stages(trace(teacher, example)), stages(trace(student, example))
-    if not theirs or not ours or theirs[0].shape != ours[0].shape:
+    if not theirs or not ours or theirs[0].read_shape != ours[0].read_shape:
         return ""
-    return str(Pair(Tap(theirs[0].path), Tap(ours[0].path)))
+    return str(Pair(theirs[0].tap, ours[0].tap))
 
 
 PROPOSALS: dict[str, Callable[[nn.Module, nn.Module, Nested], str | tuple[str, ...]]] = {
     "pair": _pair,
     "pairs": _pairs,
+    "before activations": _before_activations,
+    "before the teacher's activations": _before_teachers_activations,
     "maps": _maps,
+    "pooled": _pooled,
     "embedding": _embedding,
     "heads": _heads,
     "shared": _shared,
 }
 
-PLACEHOLDERS: dict[str, object] = {  # of the right form, where there are no networks yet to ask
+PLACEHOLDERS: dict[str, object] = {  # valid values for checks without networks
     "pair": "teacher -> student",
     "pairs": ("first -> first", "second -> second"),
     "maps": "teacher -> student",
@@ -80,21 +135,7 @@ PLACEHOLDERS: dict[str, object] = {  # of the right form, where there are no net
 }
 
 
-def classifier(traces: Sequence[Traced]) -> Traced:
-    """The linear layer that answers last."""
-    linear = [t for t in traces if t.fired == 1 and t.type.endswith("Linear")]
-    if not linear:
-        raise UserError("the network has no linear layer at its end: name the taps yourself")
-    return max(linear, key=lambda t: t.ended)
-
-
-def _entering(traces: Sequence[Traced]) -> Tap:
+def _entering(network: nn.Module, example: Nested) -> Tap:
+    traces = trace(network, example)
     dense = not any(t.type.endswith("Linear") for t in traces) and any(t.resolution for t in stages(traces))
-    return _last_map(traces) if dense else Tap(classifier(traces).path, "input")
-
-
-def _last_map(traces: Sequence[Traced]) -> Tap:
-    maps = [t for t in stages(traces) if t.resolution]
-    if not maps:
-        raise UserError("the network has no feature maps: name the taps yourself")
-    return Tap(maps[-1].path)
+    return last_map(network, example, traces) if dense else Tap(classifier(traces).path, "input")

@@ -1,6 +1,6 @@
-"""Regressors: small modules that bring the student's value to the teacher's shape, thrown away after training.
+"""Regressors: small modules that map the student's value to the teacher's shape; they are dropped after training.
 
-Built from traced values, so that nobody counts channels. What ``regressor`` builds (the batch is left out):
+Built from traced values, so no channels need to be given. ``regressor`` builds (without the batch dimension):
 
 | student | teacher | kind | built |
 |---|---|---|---|
@@ -12,8 +12,9 @@ Built from traced values, so that nobody counts channels. What ``regressor`` bui
 | map | map, not larger | maxout | the same with 2 linear pieces and U(-.05, .05), as for the paper's maxout teachers |
 | map | map, larger | auto, conv | 4x4 transposed, stride 2 where exactly doubled; else 1x1, then interpolated |
 | map | map | crd | ConvReg: 3x3 stride 2, 4x4 transposed or FitNets' convolution; batch norm; ReLU |
+| any | any that ConvReg cannot join | crd | as ``auto`` |
 | map | map | linear | resized to the teacher's grid, then 1x1 |
-| vector D | vector E | all but maxout, crd | linear |
+| vector D | vector E | all but maxout | linear |
 | map, tokens | vector | likewise | averaged over the places, then linear |
 | vector | map, tokens | likewise | linear onto every value (the paper's fully connected form: many weights) |
 | tokens T,D | tokens U,E | likewise | linear; where T and U differ both must be grids, and the grid is resized |
@@ -31,13 +32,13 @@ negative) and PyTorch's initialisation; the paper has no regressor for a student
 """
 
 from collections.abc import Callable
-from math import isqrt
 from typing import Literal, get_args
 
 from torch import Tensor, nn
 
 from understudy.errors import UserError, did_you_mean
-from understudy.taps.modules import Chain, GridToTokens, Maxout, MeanOverPlaces, Resize, Size, TokensToGrid
+from understudy.taps.forms import Size, layout
+from understudy.taps.modules import Chain, GridToTokens, Maxout, MeanOverPlaces, Resize, TokensToGrid
 
 Regressor = Literal["auto", "conv", "maxout", "crd", "linear", "none"]
 
@@ -46,11 +47,10 @@ MOST_KERNEL = 7
 MOST_STRIDE = 8
 MAXOUT_PIECES = 2
 MAXOUT_RANGE = 0.05
-EXTRA_TOKENS = (1, 0, 2, 3, 4, 5, 6, 7, 8)  # class and register tokens before the grid, the likeliest first
 
 
 def regressor(student: Tensor, teacher: Tensor, kind: Regressor = "auto") -> nn.Module | None:
-    """The module that maps the student's value to the teacher's shape; None where the shapes are the same already.
+    """The module that maps the student's value to the teacher's shape; None if the shapes are equal.
 
     Args:
         student, teacher: the values at both taps for one small batch; shapes, device and type are read.
@@ -68,9 +68,21 @@ def regressor(student: Tensor, teacher: Tensor, kind: Regressor = "auto") -> nn.
         raise _impossible(
             student, teacher, "regressors join vectors (N,D), tokens (N,T,D) and maps (N,C,H,W)", "tap two of these"
         )
-    if kind in ("maxout", "crd") and (2 in (student.ndim, teacher.ndim) or 4 not in (student.ndim, teacher.ndim)):
+    if kind == "crd" and not _joined_by_conv_reg(student, teacher):
+        kind = "auto"
+        if same:
+            return None
+    if kind == "maxout" and (2 in (student.ndim, teacher.ndim) or 4 not in (student.ndim, teacher.ndim)):
         raise _impossible(student, teacher, f"regressor={kind!r} joins maps", "take 'auto'")
     return build(student, teacher, kind).to(student.device, student.dtype)
+
+
+def _joined_by_conv_reg(student: Tensor, teacher: Tensor) -> bool:
+    """ConvReg knows maps, and tokens beside maps; of these a student's of any larger size or of half the size."""
+    if student.ndim == teacher.ndim == 4:
+        have, want = _size(student), _size(teacher)
+        return (have[0] >= want[0] and have[1] >= want[1]) or _times(2, have, want)
+    return {student.ndim, teacher.ndim} == {3, 4}
 
 
 def _impossible(student: Tensor, teacher: Tensor, why: str, way_out: str) -> UserError:
@@ -85,8 +97,8 @@ def _between_maps(student: Tensor, teacher: Tensor, kind: Regressor) -> nn.Modul
     if kind == "linear":
         return _resized(inputs, outputs, have, want)
     if kind == "crd":
-        if not covers and not _times(2, have, want):
-            raise _impossible(student, teacher, "ConvReg knows larger maps and half as large ones", "take 'auto'")
+        if not covers and not _times(2, have, want):  # tokens laid out
+            return _enlarging(inputs, outputs, have, want)
         return Chain(_conv_reg(inputs, outputs, have, want), nn.BatchNorm2d(outputs), nn.ReLU())
     if kind == "maxout":
         if not covers:
@@ -137,7 +149,7 @@ def _enlarging(inputs: int, outputs: int, have: Size, want: Size) -> nn.Module:
 
 
 def _resized(inputs: int, outputs: int, have: Size, want: Size) -> nn.Module:
-    """1x1 and resizing commute: the 1x1 goes where the map is smaller."""
+    """A 1x1 convolution and resizing, which commute: the 1x1 is applied to the smaller map."""
     projection = nn.Conv2d(inputs, outputs, 1)
     if have == want:
         return projection
@@ -170,7 +182,7 @@ def _from_vector(student: Tensor, teacher: Tensor, kind: Regressor) -> nn.Module
 def _between_tokens(student: Tensor, teacher: Tensor, kind: Regressor) -> nn.Module:
     if student.shape[1] == teacher.shape[1]:
         return _between_vectors(student, teacher, kind)
-    grid, wanted = _layout(student.shape[1]), _layout(teacher.shape[1])
+    grid, wanted = layout(student.shape[1]), layout(teacher.shape[1])
     if grid is None or wanted is None:
         raise _impossible(student, teacher, *_NO_GRID)
     (have, dropped), (want, added) = grid, wanted
@@ -180,18 +192,18 @@ def _between_tokens(student: Tensor, teacher: Tensor, kind: Regressor) -> nn.Mod
 
 
 def _tokens_to_map(student: Tensor, teacher: Tensor, kind: Regressor) -> nn.Module:
-    layout = _layout(student.shape[1], _size(teacher))
-    if layout is None:
+    laid_out = layout(student.shape[1], _size(teacher))
+    if laid_out is None:
         raise _impossible(student, teacher, *_NO_GRID)
-    to_grid = TokensToGrid(*layout)
+    to_grid = TokensToGrid(*laid_out)
     return Chain(to_grid, *_parts(regressor(to_grid(student), teacher, kind)))
 
 
 def _map_to_tokens(student: Tensor, teacher: Tensor, kind: Regressor) -> nn.Module:
-    layout = _layout(teacher.shape[1], _size(student))
-    if layout is None:
+    laid_out = layout(teacher.shape[1], _size(student))
+    if laid_out is None:
         raise _impossible(student, teacher, *_NO_GRID)
-    size, extra = layout
+    size, extra = laid_out
     return Chain(*_parts(regressor(student, TokensToGrid(size, extra)(teacher), kind)), GridToTokens(extra))
 
 
@@ -199,20 +211,6 @@ def _parts(module: nn.Module | None) -> list[nn.Module]:
     if module is None:
         return []
     return list(module.children()) if isinstance(module, Chain) else [module]
-
-
-def _layout(tokens: int, like: Size | None = None) -> tuple[Size, int] | None:
-    """The grid of so many tokens, and how many stand before it; a grid ``like`` the other side's is tried first."""
-    if like:
-        for extra in EXTRA_TOKENS:
-            if tokens - extra == like[0] * like[1]:
-                return like, extra
-    for extra in EXTRA_TOKENS:
-        side = isqrt(max(0, tokens - extra))
-        few = extra <= 1 or side * side >= 4 * extra  # 12 tokens are no 3x3 grid with 3 tokens before it
-        if side and few and side * side == tokens - extra:
-            return (side, side), extra
-    return None
 
 
 _NO_GRID = (

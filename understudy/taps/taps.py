@@ -1,12 +1,13 @@
 """Taps: read the hidden values of any network by the dotted path of a module.
 
-A tap is a module's output (``"layer2.1"``) or its input (``"layer2.1:input"``); a pair is a teacher's tap and the
-student's tap that it guides (``"conv2 -> conv11"``). Hooks live only as long as one forward pass, so that nothing
+A tap is a module's output (``"layer2.1"``) or its input (``"layer2.1:input"``), read as it is or in a form
+(``"blocks.5:grid"``, see ``forms``); a pair is a teacher's tap and the student's tap that it guides
+(``"conv2 -> conv11"``). Hooks live only as long as one forward pass, so that nothing
 of ours stays on the user's network; a compiled network is compiled once more together with its taps.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import itemgetter
@@ -18,6 +19,8 @@ from torch.utils.hooks import RemovableHandle
 
 from understudy.errors import UserError, did_you_mean
 from understudy.nested import Nested
+from understudy.ranks import reshard
+from understudy.taps import forms
 from understudy.tasks.classification import LOGITS, Classification
 from understudy.tasks.task import Task, Values, only
 
@@ -28,31 +31,44 @@ Side = Literal["output", "input"]
 
 @dataclass(frozen=True)
 class Tap:
-    """A place in a network whose value is read.
+    """A place in a network whose value is read, and in which form.
 
-    >>> print(Tap.parse("layer2:input"))
-    layer2:input
+    Args:
+        path: of the module.
+        side: the module's output or its (first) input.
+        form: empty for the value as it is; ``"grid"`` lays tokens, or a map whose channels are last, out as a map
+            (N, C, H, W), ``"grid4x8"`` does so for 4 rows and 8 columns, ``"relu"`` is the value's ReLU.
+
+    >>> print(Tap.parse("layer2:input"), Tap.parse("blocks.5:grid").form)
+    layer2:input grid
     """
 
     path: str
     side: Side = "output"
+    form: str = ""
 
     @classmethod
     def parse(cls, text: "str | Tap") -> "Tap":
         if isinstance(text, Tap):
             return text
-        path, _, side = text.strip().partition(":")
-        if side not in ("", "input", "output"):
-            raise UserError(f"tap {text!r}: after the colon stands 'input' or 'output', not {side!r}")
-        return cls(path.strip(), "input" if side == "input" else "output")
+        path, *words = text.strip().split(":")
+        side: Side = "input" if words[:1] == ["input"] else "output"
+        rest = words[1:] if words[:1] in (["input"], ["output"]) else words
+        if len(rest) > 1 or not all(map(forms.is_form, rest)):
+            raise UserError(
+                f"tap {text!r}: after the colon stands 'input' or 'output', or a form ('grid', 'grid4x8', 'relu'), not "
+                f"{':'.join(rest)!r}"
+            )
+        return cls(path.strip(), side, *rest)
 
     def __str__(self) -> str:
-        return self.path if self.side == "output" else f"{self.path}:input"
+        side = ":input" if self.side == "input" else ""
+        return f"{self.path}{side}:{self.form}" if self.form else f"{self.path}{side}"
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A teacher's tap and the student's tap that it guides.
+    """A teacher's tap and the student's tap that learns from it.
 
     >>> pair = Pair.parse("layer2 -> layer3.1")
     >>> print(pair.teacher, pair.student)
@@ -81,7 +97,7 @@ def logits_in(output: object) -> Tensor:
 
 
 class Answer(Mapping[Tap, Tensor]):
-    """What a network answered: its output, by the names of the task, and the values at its taps.
+    """The answer of a network: its output, by the names of the task, and the values at its taps.
 
     >>> answer = Answer(torch.zeros(2, 3), {Tap("conv"): torch.ones(2, 4)})
     >>> answer.logits.shape, answer["conv"].shape
@@ -94,7 +110,7 @@ class Answer(Mapping[Tap, Tensor]):
         self._named: Values | None = None
 
     def detached(self) -> "Answer":
-        """The same values, out of reach of any gradient."""
+        """The same values, detached."""
         return self.each(Tensor.detach)
 
     def widened(self) -> "Answer":
@@ -102,7 +118,7 @@ class Answer(Mapping[Tap, Tensor]):
         return self.each(lambda value: value.float() if value.dtype in (torch.bfloat16, torch.float16) else value)
 
     def split(self, sizes: Sequence[int]) -> "list[Answer]":
-        """The answers about so many samples, the next so many, and so on."""
+        """The answer split along the samples into parts of these sizes."""
         ends = accumulate(sizes)
         return [self.each(itemgetter(slice(end - size, end))) for size, end in zip(sizes, ends, strict=True)]
 
@@ -113,14 +129,14 @@ class Answer(Mapping[Tap, Tensor]):
 
     @property
     def device(self) -> torch.device | None:
-        """Where its tensors are; None if it has none."""
+        """The device of its tensors; None without tensors."""
         for value in (*self.values(), *self.named.values()):
             return value.device
         return None
 
     @property
     def named(self) -> Values:
-        """The output's tensors by the task's names; none if the network was cut below its output."""
+        """The output's tensors by the task's names; empty if the network was cut below its output."""
         if self._named is None:
             self._named = {} if self.output is None else self.task.answer(self.output)
         return self._named
@@ -148,12 +164,12 @@ class Answer(Mapping[Tap, Tensor]):
 
 
 def is_compiled(network: nn.Module) -> bool:
-    """Whether torch.compile made it (asked by name: importing the compiler costs a second)."""
+    """Whether torch.compile made it (tested by name, because importing the compiler takes a second)."""
     return "_orig_mod" in network._modules or getattr(network, "_compiled_call_impl", None) is not None
 
 
 def layers(network: nn.Module) -> Iterator[nn.Module]:
-    """The network, what it is wrapped around, and so on inwards."""
+    """The network and the networks that it wraps, from the outermost to the innermost."""
     while True:
         yield network
         if "_orig_mod" in network._modules:
@@ -173,19 +189,23 @@ def inner(network: nn.Module) -> nn.Module:
 
 
 def is_bare(network: nn.Module) -> bool:
-    """Whether it is modules alone, fronts included: nothing compiled, nothing spread over devices."""
+    """Whether it is only modules and preprocessing: nothing compiled, nothing parallel."""
     parallel = nn.DataParallel, nn.parallel.DistributedDataParallel
     return not any(is_compiled(layer) or isinstance(layer, parallel) for layer in layers(network))
 
 
-def eagerly(network: nn.Module) -> AbstractContextManager[object]:
-    """For a while nothing is compiled: a trace of shapes is not worth a compilation."""
-    return torch.compiler.set_stance("force_eager") if any(map(is_compiled, layers(network))) else nullcontext()
+@contextmanager
+def eagerly(network: nn.Module) -> Iterator[None]:
+    """A context without compilation, for tracing shapes; what FSDP2 gathers for the trace is sharded again."""
+    compiled = any(map(is_compiled, layers(network)))
+    with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+        yield
+    reshard(network)
 
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[nn.Module]:
-    """Evaluation mode for a while; every part returns to the mode that it had."""
+    """A context in evaluation mode; every module returns to its mode at the end."""
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
@@ -196,7 +216,7 @@ def evaluating(network: nn.Module) -> Iterator[nn.Module]:
 
 
 def call(network: Callable[..., T], inputs: Nested) -> T:
-    """A network, with its inputs as they come in a batch: one tensor, several, or several by name."""
+    """Calls a network with the inputs of a batch: one tensor, several, or several by name."""
     if isinstance(inputs, Mapping):
         return network(**inputs)
     if isinstance(inputs, (tuple, list)):
@@ -205,7 +225,7 @@ def call(network: Callable[..., T], inputs: Nested) -> T:
 
 
 def find(network: nn.Module, tap: Tap, *, called: str = "the network") -> nn.Module:
-    """The module of a tap; a path that leads nowhere is answered with the nearest that do."""
+    """The module of a tap; a ``UserError`` with the nearest paths if there is none."""
     modules: dict[str, nn.Module] = dict(inner(network).named_modules())
     if tap.path not in modules or not tap.path:
         known = [path for path in modules if path]
@@ -214,14 +234,14 @@ def find(network: nn.Module, tap: Tap, *, called: str = "the network") -> nn.Mod
 
 
 class _Reached(BaseException):
-    """Every tap has been read: what lies deeper need not be computed. No error, so that no network catches it."""
+    """Ends the forward pass when every tap has been read. Not an ``Exception``, so that no network catches it."""
 
 
-_Seen = dict[Tap, list[tuple[object, int | None]]]  # for each tap its values, and how often each was written to by then
+_Seen = dict[Tap, list[tuple[object, int | None]]]  # of each tap its values, each with its version counter
 
 
 class TappedNetwork:
-    """A network with its taps: called like the network, it answers with its output and the taps' values.
+    """A network with taps: called like the network, it returns the output and the values at the taps.
 
     With ``cut`` the network runs only as deep as its deepest tap, and the output is None.
 
@@ -247,7 +267,7 @@ class TappedNetwork:
         self.cut = cut
         self._modules = {tap: find(network, tap, called=self.called) for tap in self.taps}
         # The same functions at every call: by them torch.compile knows its own graph again.
-        self._hooks = {tap: self._hook(tap) for tap in self.taps}
+        self._hooks = {tap: self._hook(tap, self._modules[tap]) for tap in self.taps}
         self._seen: _Seen = {}
         compiled = any(map(is_compiled, layers(network)))
         self._run = self._compiled() if self.taps and compiled else self._eager
@@ -261,16 +281,23 @@ class TappedNetwork:
             output, seen = self._run(*args, **kwargs)
         return Answer(output, {tap: self._only(tap, seen.get(tap, [])) for tap in self.taps}, self.task)
 
-    def _hook(self, tap: Tap) -> Callable[..., None]:
+    def _hook(self, tap: Tap, module: nn.Module) -> Callable[..., None]:
         def output(_module: nn.Module, _args: tuple[object, ...], value: object) -> None:
             self._record(tap, value)
 
         def input(_module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
             self._record(tap, args[0] if args else next(iter(kwargs.values()), None))
 
-        return output if tap.side == "output" else input
+        def copied_input(_module: nn.Module, args: tuple[Tensor, ...], _kwargs: dict[str, object]) -> None:
+            self._record(tap, args[0].clone())  # the module is about to write into it
+
+        if tap.side == "output":
+            return output
+        return copied_input if overwrites_input(module) else input
 
     def _record(self, tap: Tap, value: object) -> None:
+        if tap.form and isinstance(value, Tensor):
+            value = forms.read(value, tap.form)
         self._seen.setdefault(tap, []).append((value, _version(value)))
         if self.cut and len(self._seen) == len(self.taps):
             raise _Reached
@@ -288,13 +315,13 @@ class TappedNetwork:
         return self._forward(self.network, *args, **kwargs)
 
     def _compiled(self) -> Callable[..., tuple[object, _Seen]]:
-        """The compiler does not see hooks that come later: network and taps are compiled once more, as one."""
+        """The network compiled together with its hooks: the compiler does not see hooks that are registered later."""
         original = self.network._modules.get("_orig_mod") or self.network
 
         def run(*args: object, **kwargs: object) -> tuple[object, _Seen]:
             return self._forward(original, *args, **kwargs)
 
-        # With the user's own backend and options, where the compiled network still tells them.
+        # With the backend and the options of the user, if the compiled network has them.
         compiler = getattr(self.network, "dynamo_ctx", torch.compile)
         return cast(Callable[..., tuple[object, _Seen]], compiler(run))
 
@@ -318,13 +345,19 @@ class TappedNetwork:
         if version is not None and version != value._version:
             raise UserError(
                 f"{self.called}: the value of tap {str(tap)!r} is overwritten in place by what follows "
-                "(as ReLU(inplace=True) and += do): tap the module after it, or build that with inplace=False"
+                "(as ReLU(inplace=True) and += do): tap the module after it or its input, or build that with "
+                "inplace=False"
             )
         return value
 
 
+def overwrites_input(module: nn.Module) -> bool:
+    """Whether a module writes into what it is given, as ``ReLU(inplace=True)`` does."""
+    return getattr(module, "inplace", False) is True and not list(module.children())
+
+
 def _version(value: object) -> int | None:
-    """How often a tensor has been written to, where PyTorch counts that."""
+    """The version counter of a tensor, if PyTorch keeps one."""
     if torch.compiler.is_compiling() or not isinstance(value, Tensor) or value.is_inference():
         return None
     return value._version

@@ -91,7 +91,7 @@ def from_description(description: Mapping[str, object]) -> Task:
 
 
 def made(task: "Task | str | Mapping[str, object]", targets: Nested, names: Sequence[str] | int | None = None) -> Task:
-    """A task from what a user says: the task itself, its name, or a mapping of its name and settings.
+    """A task from the user's argument: the task itself, its name, or a mapping of its name and settings.
 
     >>> import torch
     >>> made("classification", torch.tensor([0, 2])).names

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from understudy.precision import exact
+
 HARD, FLAT = 0.02, 0.95  # of the largest entropy there can be
 TEMPERATURES = (2, 3, 4, 6, 8, 12, 16, 20)  # the usual ones; Hinton et al. go up to 20
 
@@ -18,9 +20,9 @@ def accuracy(logits: Tensor, labels: Tensor, *, top: int = 1) -> float:
     0.5
     """
     if top == 1:
-        return (logits.argmax(1) == labels).double().mean().item()
+        return exact(logits.argmax(1) == labels).mean().item()
     first = logits.topk(min(top, logits.shape[1])).indices
-    return (first == labels[:, None]).any(1).double().mean().item()
+    return exact((first == labels[:, None]).any(1)).mean().item()
 
 
 def loss(logits: Tensor, labels: Tensor) -> float:
@@ -29,7 +31,7 @@ def loss(logits: Tensor, labels: Tensor) -> float:
     >>> round(loss(torch.zeros(1, 2), torch.tensor([0])), 4)
     0.6931
     """
-    return F.cross_entropy(logits.double(), labels).item()
+    return F.cross_entropy(exact(logits), labels).item()
 
 
 def class_accuracies(logits: Tensor, labels: Tensor) -> list[float | None]:
@@ -76,7 +78,7 @@ def calibration(logits: Tensor, labels: Tensor, *, bins: int = 15) -> Calibratio
     >>> calibration(torch.tensor([[100.0, 0.0]]), torch.tensor([0])).error
     0.0
     """
-    confidence, choice = logits.double().softmax(1).max(1)
+    confidence, choice = exact(logits).softmax(1).max(1)
     found = binned(confidence, choice == labels, bins)
     gaps = sum(bin.count * abs(bin.confidence - bin.share) for bin in found)
     return Calibration(gaps / len(labels), found)
@@ -88,10 +90,10 @@ def agreement(student: Tensor, teacher: Tensor, *, bins: int = 10) -> Agreement:
     >>> agreement(torch.eye(3), torch.eye(3)).top1
     1.0
     """
-    ours, theirs = student.double().log_softmax(1), teacher.double().log_softmax(1)
+    ours, theirs = exact(student).log_softmax(1), exact(teacher).log_softmax(1)
     same = ours.argmax(1) == theirs.argmax(1)
     kl = F.kl_div(ours, theirs, reduction="batchmean", log_target=True).clamp_min(0)
-    return Agreement(same.double().mean().item(), kl.item(), binned(theirs.exp().amax(1), same, bins))
+    return Agreement(exact(same).mean().item(), kl.item(), binned(theirs.exp().amax(1), same, bins))
 
 
 def binned(confidence: Tensor, holds: Tensor, bins: int) -> tuple[Bin, ...]:
@@ -102,8 +104,8 @@ def binned(confidence: Tensor, holds: Tensor, bins: int) -> tuple[Bin, ...]:
     """
     place = (confidence * bins).ceil().long().clamp(1, bins) - 1
     count = place.bincount(minlength=bins)
-    sure = place.bincount(confidence.double(), minlength=bins)
-    good = place.bincount(holds.double(), minlength=bins)
+    sure = place.bincount(exact(confidence), minlength=bins)
+    good = place.bincount(exact(holds), minlength=bins)
     kept = count.nonzero().flatten()
     rows = torch.stack((sure[kept] / count[kept], good[kept] / count[kept])).T.tolist()
     return tuple(Bin(s, g, n) for (s, g), n in zip(rows, count[kept].tolist(), strict=True))
@@ -138,7 +140,7 @@ class Softness:
     temperature: float
     softened: float  # at the run's temperature
     most: float
-    hint: str | None  # what to do, in one sentence; None where there is something to learn
+    hint: str | None  # advice in one sentence; None if there is nothing to change
 
 
 def entropy(logits: Tensor, *, temperature: float = 1.0) -> float:
@@ -147,12 +149,12 @@ def entropy(logits: Tensor, *, temperature: float = 1.0) -> float:
     >>> round(entropy(torch.zeros(1, 2)), 4)
     0.6931
     """
-    logs = (logits.double() / temperature).log_softmax(1)
+    logs = (exact(logits) / temperature).log_softmax(1)
     return -(logs.exp() * logs).sum(1).mean().item()
 
 
 def softness(logits: Tensor, temperature: float = 1.0) -> Softness:
-    """What a student can learn from the teacher's answers beyond their first choice.
+    """The information in the teacher's answers beyond their first choice.
 
     >>> softness(torch.zeros(4, 2)).hint
     "At temperature 1 the teacher's answers are all but flat: lower it."

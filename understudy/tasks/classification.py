@@ -10,12 +10,12 @@ from torch import Tensor
 
 from understudy.errors import UserError
 from understudy.nested import Nested
-from understudy.precision import wide
+from understudy.precision import exact, exact_dtype, wide
 from understudy.tasks import class_scores
 from understudy.tasks.task import Differing, Figure, Meter, Numbers, Task, Told, Values, only
 
 LOGITS = "logits"
-FEW = 5  # classes: up to so many, the first five choices are all there are
+FEW = 5  # up to this number of classes there is no top-5 accuracy
 AGREEMENT = 0.99  # of the first choices of a network made cheaper with those before, one sample apart
 DIVERGENCE = 0.05  # the largest KL (nats, at temperature 1) of an answer of a network made cheaper
 PICTURES = {"student": 16, "teacher": 8, "both": 8}  # samples of each kind of error that are shown
@@ -29,8 +29,18 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.
     >>> cross_entropy(torch.zeros(1, 2), torch.tensor([0]))
     tensor([0.6931])
     """
+    require_classes(logits, dim=min(1, logits.ndim - 1))
     target = wide(labels) if labels.is_floating_point() else labels
     return F.cross_entropy(wide(logits), target, reduction="none", label_smoothing=label_smoothing)
+
+
+def require_classes(logits: Tensor, dim: int = -1) -> None:
+    """At least two class scores: the softmax of a single one is 1 whatever it is, and trains nothing."""
+    if logits.shape[dim] < 2:
+        raise UserError(
+            f"logits of shape {tuple(logits.shape)} are a single score, whose softmax is always 1: give two classes, "
+            "or compare single numbers by 'logit-regression' or 'outputs' (a yes or no: the task 'multilabel')"
+        )
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,7 @@ class Classification(Task):
     """One class of several for each sample: targets are class numbers, answers are logits (N, C).
 
     Args:
-        classes: their names in the order of their numbers; empty if nothing is known of them.
+        classes: their names in the order of their numbers; empty if they are unknown.
 
     >>> task = Classification(("cat", "dog"))
     >>> task.told({"logits": torch.tensor([[0.0, 2.0]])}, top=1)[0].text
@@ -136,7 +146,7 @@ class Classification(Task):
         """The logarithm of the mean of the probabilities; a single answer as it is."""
         if len(answers) == 1:
             return answers[0]
-        mean = torch.stack([answer[LOGITS].double().softmax(1) for answer in answers]).mean(0)
+        mean = torch.stack([exact(answer[LOGITS]).softmax(1) for answer in answers]).mean(0)
         return {LOGITS: mean.log()}
 
     def meter(self) -> Meter:
@@ -148,7 +158,7 @@ class Classification(Task):
 
     def changed(self, before: Values, after: Values) -> str | None:
         """Whether another class is chosen, or the probabilities differ."""
-        ours, theirs = (answer[LOGITS].double().log_softmax(1) for answer in (after, before))
+        ours, theirs = (exact(answer[LOGITS]).log_softmax(1) for answer in (after, before))
         others = int((theirs.argmax(1) != ours.argmax(1)).sum())
         if others > max(1, (1 - AGREEMENT) * len(theirs)):
             return f"it chooses another class for {others} of {len(theirs)} samples (allowed: {1 - AGREEMENT:.0%})"
@@ -215,7 +225,7 @@ class Classification(Task):
                 f"the student answers with {shape} values, and its description names {len(classes)} classes"
             )
         found = []
-        for shares in logits.double().softmax(1):
+        for shares in exact(logits).softmax(1):
             values, numbers = shares.topk(min(top, len(classes)))
             named = [(classes[number], value) for number, value in zip(numbers.tolist(), values.tolist(), strict=True)]
             text = ", ".join(f"{name} {100 * share:.1f} %" for name, share in named)
@@ -242,16 +252,16 @@ class ClassMeter:
 
     def update(self, answer: Values, targets: Nested) -> None:
         logits, labels = answer[LOGITS].float(), _one_tensor(targets)
-        exact = torch.float32 if logits.device.type == "mps" else torch.float64
-        precise = logits.to(exact)
+        dtype = exact_dtype(logits.device)
+        precise = logits.to(dtype)
         confidence, choice = precise.softmax(1).max(1)
         right = choice == labels
         among = (logits.topk(FEW).indices == labels[:, None]).any(1) if self.top5 else right
         loss = F.cross_entropy(precise, labels, reduction="sum")
-        sums = torch.stack((right.sum().to(exact), among.sum().to(exact), loss))
+        sums = torch.stack((right.sum().to(dtype), among.sum().to(dtype), loss))
         place = (confidence * self.BINS).ceil().long().clamp(1, self.BINS) - 1
-        within = (place[:, None] == torch.arange(self.BINS, device=place.device)).to(exact)
-        bins = torch.stack((confidence, right.to(exact))) @ within
+        within = (place[:, None] == torch.arange(self.BINS, device=place.device)).to(dtype)
+        bins = torch.stack((confidence, right.to(dtype))) @ within
         self.count += len(labels)
         self.sums = sums if self.sums is None else self.sums + sums
         self.bins = bins if self.bins is None else self.bins + bins

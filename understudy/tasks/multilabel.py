@@ -14,7 +14,7 @@ from torch import Tensor
 
 from understudy.errors import OptionalPackageError, UserError
 from understudy.nested import Nested
-from understudy.precision import wide
+from understudy.precision import exact, exact_dtype, wide
 from understudy.tasks.classification import LOGITS
 from understudy.tasks.task import Figure, Meter, Numbers, Rows, Task, Told, Values, only
 
@@ -25,7 +25,7 @@ class MultiLabel(Task):
 
     Args:
         labels: their names.
-        shares: of each label, the share of the training samples for which it holds, which says what chance is.
+        shares: the share of the training samples for which each label holds; figures at chance follow from them.
 
     >>> task = MultiLabel(("indoors", "people"))
     >>> task.told({"logits": torch.tensor([[-2.0, 3.0]])})[0].text
@@ -121,14 +121,14 @@ class MultiLabel(Task):
         """The logits of the mean of the probabilities; a single answer as it is."""
         if len(answers) == 1:
             return answers[0]
-        return {LOGITS: torch.stack([answer[LOGITS].double().sigmoid() for answer in answers]).mean(0).logit()}
+        return {LOGITS: torch.stack([exact(answer[LOGITS]).sigmoid() for answer in answers]).mean(0).logit()}
 
     def meter(self) -> Meter:
         return LabelMeter(len(self.labels))
 
     def compared(self, student: Values, teacher: Values, targets: Nested) -> dict[str, float]:
         same = (student[LOGITS] > 0) == (teacher[LOGITS] > 0)
-        return {"agreement": same.double().mean().item()}
+        return {"agreement": exact(same).mean().item()}
 
     def details(self, answers: Sequence[Values], targets: Nested, taught: Sequence[Values]) -> dict[str, object]:
         """``options``: the average precision of each label over all seeds; nothing of a single label."""
@@ -145,7 +145,7 @@ class MultiLabel(Task):
     def told(self, answer: Values, *, top: int = 3) -> list[Told]:
         """The labels that hold, the likeliest first."""
         lines = []
-        for shares in answer[LOGITS].double().sigmoid():
+        for shares in exact(answer[LOGITS]).sigmoid():
             order = shares.argsort(descending=True).tolist()
             named = [(self.labels[place], shares[place].item()) for place in order]
             holding = [(name, share) for name, share in named if share > 0.5]
@@ -168,7 +168,7 @@ class Binary(MultiLabel):
     @classmethod
     def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: object) -> Self:
         if not isinstance(names, int) and names is not None and len(names) == 2:
-            names = names[1:]  # of two classes the second one is what holds
+            names = names[1:]  # the second of two classes is the positive one
         return super().of(targets, names=names, **settings)
 
     @property
@@ -202,9 +202,9 @@ class LabelMeter:
 
     def update(self, answer: Values, targets: Nested) -> None:
         logits, wanted = answer[LOGITS].float(), _columns(targets)
-        exact = torch.float32 if logits.device.type == "mps" else torch.float64
-        right = ((logits > 0) == (wanted > 0.5)).to(exact).mean(1).sum()
-        loss = F.binary_cross_entropy_with_logits(logits.to(exact), wanted.to(exact), reduction="none").mean(1).sum()
+        dtype = exact_dtype(logits.device)
+        right = ((logits > 0) == (wanted > 0.5)).to(dtype).mean(1).sum()
+        loss = F.binary_cross_entropy_with_logits(logits.to(dtype), wanted.to(dtype), reduction="none").mean(1).sum()
         sums = torch.stack((right, loss))
         self.sums = sums if self.sums is None else self.sums + sums
         self.count += len(logits)

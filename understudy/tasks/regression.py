@@ -11,7 +11,7 @@ from torch import Tensor
 
 from understudy.errors import UserError
 from understudy.nested import Nested
-from understudy.precision import wide
+from understudy.precision import exact, exact_dtype, wide
 from understudy.tasks.task import Figure, Meter, Moves, Numbers, Task, Told, Values, only
 
 VALUES = "values"
@@ -23,7 +23,7 @@ class Regression(Task):
     """Numbers for each sample: targets and answers are (N, K).
 
     Args:
-        names: what the numbers are called.
+        names: the names of the numbers.
         scales: of each number, the standard deviation over the training samples; errors are divided by it in the loss.
         form: the loss, squared error (``"mse"``) or ``"huber"``, of the scaled errors.
         delta: of the Huber loss: up to this scaled error it is squared.
@@ -124,7 +124,7 @@ class Regression(Task):
         return NumberMeter(self)
 
     def compared(self, student: Values, teacher: Values, targets: Nested) -> dict[str, float]:
-        return {"distance": (student[VALUES] - teacher[VALUES]).abs().double().mean().item()}
+        return {"distance": exact((student[VALUES] - teacher[VALUES]).abs()).mean().item()}
 
     def magnitude(self, targets: Nested) -> float:
         values = _flat(targets)
@@ -139,7 +139,7 @@ class Regression(Task):
 
     def details(self, answers: Sequence[Values], targets: Nested, taught: Sequence[Values]) -> dict[str, object]:
         """``options``: of each number its part of the first figure, the mean over the seeds."""
-        errors = torch.stack([self._of_each(answer[VALUES], targets) for answer in answers]).double()
+        errors = exact(torch.stack([self._of_each(answer[VALUES], targets) for answer in answers]))
         means = errors.flatten(0, 1).nanmean(0).tolist()
         return {"options": [value if math.isfinite(value) else None for value in means]}
 
@@ -163,10 +163,10 @@ class NumberMeter:
         self.sums: Tensor | None = None  # of targets, their squares, squared errors, absolute errors, the loss
 
     def update(self, answer: Values, targets: Nested) -> None:
-        exact = torch.float32 if answer[VALUES].device.type == "mps" else torch.float64
-        found, wanted = answer[VALUES].to(exact), _flat(targets).to(exact)
+        dtype = exact_dtype(answer[VALUES].device)
+        found, wanted = answer[VALUES].to(dtype), _flat(targets).to(dtype)
         errors = found - wanted
-        loss = self.task.loss({VALUES: answer[VALUES].float()}, targets).to(exact).sum().expand(wanted.shape[1])
+        loss = self.task.loss({VALUES: answer[VALUES].float()}, targets).to(dtype).sum().expand(wanted.shape[1])
         sums = torch.stack((wanted.sum(0), wanted.square().sum(0), errors.square().sum(0), errors.abs().sum(0), loss))
         self.sums = sums if self.sums is None else self.sums + sums
         self.count += len(wanted)
@@ -186,10 +186,10 @@ class Landmarks(Regression):
 
     Args:
         names, scales, form, delta: as of ``Regression``, two numbers for each point.
-        mirror: pairs of points that change places where an image is mirrored: the two eyes, say.
+        mirror: pairs of points that are exchanged in a mirrored image: the two eyes, for example.
         between: the two points whose distance is the unit of the error; None: the square root of the area of the
             smallest box around the points that are marked.
-        usual: the error of the mean positions over the training samples, which is what chance reaches.
+        usual: the error of the mean positions of the training samples, which is the figure at chance.
 
     >>> faces = torch.tensor([[[0.0, 0.0], [2.0, 0.0]]])
     >>> task = Landmarks.of(faces, names=("left eye", "right eye"), between=(0, 1))
@@ -244,7 +244,7 @@ class Landmarks(Regression):
             raise UserError(f"sample {int(blind[0])} has no point that is marked: leave it out")
 
     def moved(self, targets: Nested, moves: Moves) -> Nested:
-        """Points move with the pixels; those of a pair change places in a mirrored image."""
+        """Points move with the pixels; those of a pair are exchanged in a mirrored image."""
         points = _points(targets)
         x, y = points.unbind(2)
         if moves.mirrored is not None:
@@ -295,17 +295,17 @@ class Landmarks(Regression):
 
 
 class PointMeter:
-    """Normalised mean error and loss, from sums; samples whose unit is not known are left out of the error."""
+    """Normalised mean error and loss, from sums; samples with an unknown unit are left out of the error."""
 
     def __init__(self, task: Landmarks):
         self.task, self.count = task, 0
         self.sums: Tensor | None = None  # of the error, of samples with one, of the loss
 
     def update(self, answer: Values, targets: Nested) -> None:
-        exact = torch.float32 if answer[VALUES].device.type == "mps" else torch.float64
-        errors = self.task.errors_of(answer[VALUES].to(exact), _points(targets).to(exact))
-        loss = self.task.loss({VALUES: answer[VALUES].float()}, targets).to(exact).sum()
-        sums = torch.stack((errors.nansum(), errors.isfinite().to(exact).sum(), loss))
+        dtype = exact_dtype(answer[VALUES].device)
+        errors = self.task.errors_of(answer[VALUES].to(dtype), _points(targets).to(dtype))
+        loss = self.task.loss({VALUES: answer[VALUES].float()}, targets).to(dtype).sum()
+        sums = torch.stack((errors.nansum(), errors.isfinite().to(dtype).sum(), loss))
         self.sums = sums if self.sums is None else self.sums + sums
         self.count += len(errors)
 
@@ -317,7 +317,7 @@ class PointMeter:
 
 
 def _first(output: object) -> Tensor:
-    """The values among what a network returns, or the logits of Hugging Face's regressors."""
+    """The values in a network's output, or the logits of Hugging Face's regressors."""
     try:
         return only(output, VALUES)
     except UserError:
@@ -342,7 +342,7 @@ def _points(targets: Nested) -> Tensor:
 def _spread(values: Tensor) -> tuple[float, ...]:
     """The standard deviation of each column's known values; 1 for a constant one."""
     found = []
-    for column in values.double().unbind(1):
+    for column in exact(values).unbind(1):
         known = column[torch.isfinite(column)]
         spread = known.std(correction=0).item() if len(known) else 0.0
         found.append(round(spread, 6) if spread > 1e-6 else 1.0)

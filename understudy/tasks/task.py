@@ -1,4 +1,4 @@
-"""What a task is: what targets and answers mean, the supervised loss, metrics, and what is shown of answers.
+"""The contract of a task: the meaning of targets and answers, the supervised loss, metrics, and displayed answers.
 
 Data carry their task. Training, stored answers, plans, reports and exports ask it, and know nothing else of what a
 network is for. A further task is one file: a frozen dataclass whose fields are all that it depends on.
@@ -16,20 +16,20 @@ from torch import Tensor
 from understudy.errors import UserError
 from understudy.nested import Nested, Shape
 
-Values: TypeAlias = Mapping[str, Tensor]  # an answer: tensors by name, whose first dimension is the sample
-LOSS = "loss"  # the mean supervised loss, which stands beside the figures of every evaluation
+Values: TypeAlias = Mapping[str, Tensor]  # an answer: tensors by name, with the samples as their first dimension
+LOSS = "loss"  # the mean supervised loss, which is part of every evaluation
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A metric: its name, what it is called, and how its values are read.
+    """A metric: its name, its title, and the format of its values.
 
     Args:
         name: as in records and files.
         title: as in tables.
         better: whether more or less of it is better.
         unit: ``"share"`` for a value from 0 to 1, shown in percent and compared in points; ``""`` for any other.
-        chance: what an answer that ignores the input reaches; None where that cannot be said.
+        chance: the value for answers that ignore the input; None if it is unknown.
 
     >>> accuracy = Figure("accuracy", "accuracy", unit="share", chance=0.1)
     >>> accuracy.text(0.915), accuracy.difference(0.012)
@@ -158,7 +158,7 @@ class Meter(Protocol):
 
 @dataclass(frozen=True)
 class Told:
-    """What is printed of one sample's answer: a line of text, and the same as JSON.
+    """The displayed form of one sample's answer: a line of text, and the same as JSON.
 
     >>> Told("shoe 0.98", {"label": "shoe"}).text
     'shoe 0.98'
@@ -188,7 +188,7 @@ class Differing:
 
 @dataclass(frozen=True)
 class Task(ABC):
-    """What targets and answers mean. Subclasses are frozen dataclasses; their fields are JSON values.
+    """The meaning of targets and answers. Subclasses are frozen dataclasses; their fields are JSON values.
 
     A task has no state. Only ``of``, ``figures``, ``outputs``, ``check``, ``answer``, ``misfit``, ``loss``, ``meter``
     and ``told`` must be written; the rest has a default that says no more than is true of any task.
@@ -211,14 +211,14 @@ class Task(ABC):
     takes_words: ClassVar[bool] = False  # whether ``encode`` makes inputs of texts
     dense: ClassVar[bool] = False  # whether an answer is a map, which no linear layer makes of pooled features
     moves_targets: ClassVar[bool] = False  # whether targets follow an augmentation of the inputs
-    likeness: ClassVar[tuple[Figure, ...]] = ()  # what ``compared`` measures of two answers
+    likeness: ClassVar[tuple[Figure, ...]] = ()  # the figures of ``compared``
 
     # The data.
 
     @classmethod
     @abstractmethod
     def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: object) -> "Task":
-        """The task of these training targets; ``names`` are what the data call the outputs, or how many there are."""
+        """The task of these training targets; ``names`` are the names of the outputs, or their number."""
 
     @property
     @abstractmethod
@@ -228,29 +228,29 @@ class Task(ABC):
     @property
     @abstractmethod
     def outputs(self) -> int:
-        """How many values a network answers with, for building its last layer."""
+        """The number of a network's outputs, for building its last layer."""
 
     def sizes(self, shape: Shape) -> tuple[int, ...]:
-        """What a network for inputs of this shape is built from: by default the shape of the first tensor."""
+        """The sizes that a network for inputs of this shape is built with: by default the shape of the first tensor."""
         while not isinstance(shape, tuple) or (shape and not isinstance(shape[0], int)):
             shape = next(iter(shape.values() if isinstance(shape, dict) else shape))
         return shape  # type: ignore[return-value]  # the loop ends at numbers
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the outputs are called; empty if they have no names."""
+        """The names of the outputs; empty if they have none."""
         return ()
 
     @abstractmethod
     def check(self, targets: Nested) -> None:
-        """A ``UserError`` with the number of the first sample whose target is not one of this task."""
+        """Raises a ``UserError`` with the number of the first sample with an invalid target."""
 
     def converted(self, targets: Nested) -> Nested:
         """Targets in the types in which training uses them."""
         return targets
 
     def remarks(self, targets: Nested) -> Sequence[str]:
-        """What the pre-flight warns of in the training targets: a class without samples, say."""
+        """Warnings of the pre-flight check about the training targets, such as a class without samples."""
         return ()
 
     def strata(self, targets: Nested) -> Tensor | None:
@@ -287,11 +287,11 @@ class Task(ABC):
 
     @abstractmethod
     def answer(self, output: object) -> Values:
-        """Named tensors from whatever a network returns."""
+        """Named tensors from the output of a network."""
 
     @abstractmethod
     def misfit(self, answer: Values) -> str | None:
-        """Why a network's answer is not one to this task, in words: its shape. None if it is."""
+        """Why a network's answer does not have the shape of this task, in words; None if it has."""
 
     def fits(self, student: Values, teacher: Values) -> str | None:
         """Why a student's and a teacher's answer cannot be compared, in words; None if they can."""
@@ -303,7 +303,7 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, answer: Values, targets: Nested, *, smoothing: float = 0.0) -> Tensor:
-        """The supervised loss, one value per sample. ``smoothing`` is label smoothing, where there are labels."""
+        """The supervised loss, one value per sample. ``smoothing`` is label smoothing, for tasks with labels."""
 
     def rows(self, answer: Values, targets: Nested | None) -> Rows:
         """The answer as questions with options.
@@ -317,21 +317,21 @@ class Task(ABC):
         return None
 
     def places(self, targets: Nested, grid: tuple[int, int]) -> Tensor | None:
-        """Weights (N, height, width) on a map of features, where the targets say what matters; None: all alike."""
+        """Weights (N, height, width) on a feature map, if the targets have positions; None: equal weights."""
         return None
 
     def together(self, answers: Sequence[Values]) -> Values:
         """The answer of several networks as one: by default the mean of each value."""
         return {name: torch.stack([answer[name] for answer in answers]).mean(0) for name in answers[0]}
 
-    # What an answer is worth.
+    # Evaluation.
 
     @abstractmethod
     def meter(self) -> Meter:
         """A new evaluation; ``MetricMeter`` makes one of any ``torchmetrics.Metric``."""
 
     def kept(self, answer: Values, targets: Nested) -> Values:
-        """What of an answer is kept of every sample for ``compared`` and ``details``: by default all, in float32."""
+        """The part of an answer that is kept for ``compared`` and ``details``: by default all, in float32."""
         return {name: value.float() if value.is_floating_point() else value for name, value in answer.items()}
 
     def compared(self, student: Values, teacher: Values, targets: Nested) -> dict[str, float]:
@@ -350,19 +350,19 @@ class Task(ABC):
         return None
 
     def details(self, answers: Sequence[Values], targets: Nested, taught: Sequence[Values]) -> dict[str, object]:
-        """What a report shows beside figures, as JSON, of the kept answers of several seeds.
+        """Further measures for the report, as JSON, of the kept answers of several seeds.
 
-        ``taught`` are the teacher's kept answers for the same seeds; empty without a teacher. ``report`` draws what it
-        knows by name (``options``, ``calibration``, ``agreement``) and passes over the rest.
+        ``taught`` are the teacher's kept answers for the same seeds; empty without a teacher. ``report`` draws
+        ``options``, ``calibration`` and ``agreement``, and ignores others.
         """
         return {}
 
     def advice(self, teacher: Values, temperature: float) -> dict[str, object]:
-        """What the teacher's kept answers say about teaching with them, as JSON; ``hint`` is a sentence or None."""
+        """Advice from the teacher's kept answers, as JSON; ``hint`` is a sentence or None."""
         return {}
 
     def errors(self, student: Values, teacher: Values, targets: Nested, ids: Tensor) -> dict[str, object]:
-        """Which samples the student, the teacher and both have wrong, as JSON; empty if there is no right and wrong."""
+        """The samples with errors of the student, of the teacher and of both, as JSON; empty if no answer is wrong."""
         return {}
 
     def differing(self, student: Values, teacher: Values, targets: Nested) -> Sequence[Differing]:
@@ -378,7 +378,7 @@ class Task(ABC):
         return 1.0
 
     def luck(self, figure: Figure, samples: int) -> float:
-        """How far from ``chance`` an answer without any knowledge may come on so many samples, by luck.
+        """The largest distance from ``chance`` on this number of samples that is still explained by chance.
 
         By default three standard deviations of a share of independent samples; 0 for what is not a share.
         """
@@ -389,7 +389,7 @@ class Task(ABC):
 
     @abstractmethod
     def told(self, answer: Values, *, top: int = 3) -> list[Told]:
-        """What ``predict`` prints of each sample; ``top`` is how many options to name, where there are options."""
+        """The displayed form of each sample's answer; ``top`` is the number of options, if there are options."""
 
     # Derived.
 
@@ -455,7 +455,7 @@ def outputs_by_name(output: object, main: str) -> dict[str, Tensor]:
 
 
 def only(output: object, name: str) -> Tensor:
-    """The one tensor that a task asks for: the output itself, or the one of this name in it."""
+    """The one tensor that a task needs: the output itself, or the one of this name in it."""
     if isinstance(output, Tensor):
         return output
     found = outputs_by_name(output, name)

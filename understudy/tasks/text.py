@@ -1,6 +1,6 @@
 """Text classification: one class of several for each text; the inputs are token ids and a mask.
 
-The task holds the vocabulary, so that a student's description says how a text becomes its input.
+The task holds the vocabulary, so that a student's description defines how a text becomes its input.
 """
 
 import re

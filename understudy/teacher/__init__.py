@@ -1,1 +1,1 @@
-"""What makes a teacher cheap: folding, low precision where it answers alike, batching, shared passes."""
+"""Cheaper teachers: folding, low precision if the answers stay equal, batching, shared passes."""

@@ -34,7 +34,7 @@ class TeacherBatches:
     def of(
         cls, objective: Objective, data: Data, settings: Settings, note: Callable[[str], None]
     ) -> "TeacherBatches | None":
-        """None where the teacher answers one batch at a time: as the settings say, or because answers would differ."""
+        """None if the teacher runs on one batch at a time: by the settings, or because answers would differ."""
         if settings.teacher_batches == 1 or not objective.teachers or objective.terms.reads.gradients:
             return None
         if data.task.draws:
@@ -58,10 +58,10 @@ class TeacherBatches:
             self._ready = {}
             yield from self._group[behind:]
             behind = 0
-        self._group, self._ready = [], {}  # what comes between two epochs has the memory
+        self._group, self._ready = [], {}  # the work between two epochs can use the memory
 
     def ask(self, batch: Batch, inputs: Tensor) -> Answers:
-        """What the teachers answer to a batch; one that came another way is asked about by itself."""
+        """The teachers' answers to a batch; an unexpected batch is computed separately."""
         number = next((number for number, one in enumerate(self._group) if one is batch), None)
         if number is None:
             return self.objective.ask(inputs)

@@ -1,4 +1,4 @@
-"""One pass of the teachers for several trainings of one process that ask them about the same batch."""
+"""One forward pass of the teachers for several trainings of one process that need the same batch."""
 
 import time
 from collections import OrderedDict
@@ -20,14 +20,14 @@ Answers = tuple[Answer, ...]
 
 
 class SharedPasses:
-    """The latest answers, for whoever asks next; ``most`` batches are remembered, one for each training is enough."""
+    """The latest answers for the next training; ``most`` batches are kept, one for each training is enough."""
 
     def __init__(self, most: int = 0):
         self.most = most
         self._latest: OrderedDict[tuple[str, Draw | None, bytes], tuple[Answers, float]] = OrderedDict()
 
     def answers(self, question: str, batch: Batch, ask: Callable[[], Answers]) -> tuple[Answers, float]:
-        """What ``ask`` answers, or what it answered to the same ``question`` about the same samples and views.
+        """The result of ``ask``, or its earlier result for the same ``question``: the same samples and views.
 
         Beside it the seconds that this spared. On an accelerator none are counted: to know them, each step would have
         to wait for it.
@@ -49,7 +49,7 @@ class SharedPasses:
 def question(
     objective: Objective, data: Data, augmentation: Augmentation, settings: Settings, forms: Sequence[str]
 ) -> str | None:
-    """All that the teachers' answers to a batch depend on; None where an answer serves only whom it was given.
+    """Everything that the teachers' answers to a batch depend on; None if an answer cannot be shared.
 
     A few answers count, too: where two teachers differ in code alone, these tell them apart. Who draws at random
     answers each one anew. ``forms`` say how each teacher is asked: its precision, and which layers were folded.

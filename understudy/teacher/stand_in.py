@@ -1,7 +1,7 @@
-"""Stand-ins: copies of teachers that cost less, with folded batch norms, and in low precision where that is set.
+"""Stand-ins: cheaper copies of teachers, with folded batch norms, and in low precision if it is set.
 
 Before a stage begins, a copy's answers are compared with the teacher's on samples of the training part, for every
-value that the stage reads. A copy that answers otherwise is not used, and a line says so.
+value that the stage reads. A copy with other answers is not used, which is noted.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -39,15 +39,15 @@ class StandIn:
 
     @property
     def form(self) -> str:
-        """How it is asked: its precision, and which layers were folded."""
+        """The form of its answers: precision and folded layers."""
         return f"{self.settings.precision}{f', without {brief(self.layers)}' if self.layers else ''}"
 
     def compiled(self) -> "StandIn":
-        """The same through ``torch.compile``, where the settings say so."""
+        """The same through ``torch.compile``, if it is set."""
         return StandIn(self.settings.compiled(self.tapped.network), self.tapped, self.settings, self.layers)
 
     def __call__(self, inputs: Nested) -> Answer:
-        if self.tapped.taps:  # what inference mode makes cannot be saved for backward, and maps are dear to copy
+        if self.tapped.taps:  # inference tensors cannot be saved for backward, and maps are expensive to copy
             with torch.no_grad(), self.settings.autocast():
                 return call(self.tapped, inputs)
         with torch.inference_mode(), self.settings.autocast():
@@ -147,7 +147,7 @@ class StandIns:
         return stand_in
 
     def _question(self, number: int, key: str, settings: Settings) -> str:
-        """What a verdict is remembered by: all that it depends on."""
+        """The key of a verdict: everything that it depends on."""
         return key
 
 
@@ -162,7 +162,7 @@ class TimedStandIns(StandIns):
 
 
 def _key(teacher: TappedNetwork, batches: Sequence[Nested], settings: Settings, learned: bool) -> str:
-    """All that a verdict depends on; where two teachers differ in code alone, a few answers tell them apart."""
+    """Everything that a verdict depends on; a few answers tell teachers apart that differ in code only."""
     with torch.no_grad(), evaluating(teacher.network):
         few = _answers(teacher, [nested.chosen(batches[0], slice(FEW))])
     values = [*batches, *few.taps, *few.named.values()]
@@ -179,7 +179,7 @@ def _judged(teacher: TappedNetwork, batches: Sequence[Nested], settings: Setting
     wished, example, notes = settings.of_teacher.precision, batches[0], list[str]()
     try:
         found = _copy(teacher, example, settings, folded=True)
-    except Exception as error:  # whatever somebody's network raises when it is copied
+    except Exception as error:  # a network may raise any error when it is copied
         return Verdict(False, notes=(f"{teacher.called} is asked as it is, for it cannot be copied: {error}",))
     with torch.no_grad(), evaluating(teacher.network):
         few = _answers(teacher, batches[:1])  # rounding is alike in all
@@ -211,7 +211,7 @@ def _folded(teacher: TappedNetwork, example: Nested) -> tuple[nn.Module, list[st
 
 
 def _narrowed(network: nn.Module) -> nn.Module:
-    """A copy whose layers hold their weights in bfloat16 already, where autocast would make them so at every step."""
+    """A copy with the layers' weights in bfloat16, which autocast would otherwise convert at every step."""
     narrow = copied(network)
     for module in narrow.modules():
         if type(module) in LAYERS:

@@ -13,6 +13,7 @@ from understudy.config.settings import Settings
 from understudy.data.parts import Batch, Part
 from understudy.errors import UserError
 from understudy.objective import Objective, evaluating
+from understudy.precision import exact_dtype
 from understudy.taps import CLASSIFICATION, Answer, call
 from understudy.tasks import LOSS, Task, Values
 
@@ -124,7 +125,7 @@ def objective_loss(
     ``batch`` is that of the training, since relations between samples depend on it. ``answers`` gives the teachers',
     where they need not be asked.
     """
-    total = torch.zeros((), dtype=torch.float64, device=settings.torch_device)
+    total = torch.zeros((), dtype=exact_dtype(settings.torch_device), device=settings.torch_device)
     gradients = torch.set_grad_enabled(objective.terms.reads.gradients)  # a term may ask for some within its loss
     with gradients, evaluating(objective), evaluating(objective.student), settings.autocast():
         for found in part.in_order(batch, settings.torch_device):
@@ -132,7 +133,7 @@ def objective_loss(
             there = answers(found, inputs) if answers else None
             reading = objective.read(inputs, found.targets, epoch=epoch, ids=found.ids, answers=there)
             outcome = objective.judge(reading)
-            total += outcome.loss.detach().double() * len(found)
+            total += outcome.loss.detach().to(total.dtype) * len(found)
     return {"loss": total.item() / len(part)}
 
 

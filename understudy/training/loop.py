@@ -21,6 +21,8 @@ from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.data.parts import Batch, Data
 from understudy.errors import FailedTrainingError, UserError
+from understudy.precision import exact_dtype
+from understudy.ranks import one_process
 from understudy.tasks import LOSS
 from understudy.teacher.shared import SharedPasses
 from understudy.teacher.stand_in import StandIns
@@ -72,6 +74,7 @@ class Training:
         stand_ins: StandIns | None = None,
         origin: checkpoints.Origin | None = None,
     ):
+        one_process("a training")
         self.settings = settings or Settings()
         bounds.check(self.settings, "settings")
         for stage in stages:
@@ -162,8 +165,7 @@ class Training:
             note=self.callback.note,
         )
         self.best_weights: dict[str, Tensor] | None = None
-        exact = torch.float32 if device.type == "mps" else torch.float64
-        self.sums = torch.zeros(1 + len(self.stage_state.logged), dtype=exact, device=device)
+        self.sums = torch.zeros(1 + len(self.stage_state.logged), dtype=exact_dtype(device), device=device)
         if resumed:
             self.stage_state.restore(resumed["stage_state"])
             self.best_weights = resumed["best_weights"]

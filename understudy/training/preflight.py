@@ -4,7 +4,7 @@ The field's worst bug is the silent one: a teacher that was never loaded, a loss
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -26,6 +26,7 @@ from understudy.data.sources import InMemory
 from understudy.errors import UserError
 from understudy.objective import Objective, evaluating
 from understudy.objective.term import Sum
+from understudy.precision import exact
 from understudy.taps import call, inner
 from understudy.tasks import Figure, Values
 from understudy.teacher.batching import company_matters
@@ -41,6 +42,7 @@ DRY_BATCH = 32
 PIXELS = 100.0, 255.0  # between them is the largest value of images that nobody brought between 0 and 1
 ABOUT_IMAGES = "images"  # the subject of what is said of their values
 ABOUT_STORED = "stored answers"  # so ends the subject of what is said of them
+DEAD = 1e-4  # of the largest gradient of a term, below which a term's gradient on the student is lost
 WORTH = 1.2  # times the speed of a training, from which on stored answers are proposed
 
 
@@ -259,11 +261,17 @@ def _dry_run(
     forms = stand_ins.use(objective, teachers, data, settings, notes.append)
     yield from (Finding("warning", subject, note) for note in notes)
     student.train()
+    norms: dict[str, float] = {}
     for name, part in objective.parts.items():
-        yield from (Finding("warning", f"{subject}, term {name!r}", text) for text in part.term.remarks(student))
         full = replace(part, schedule=None)  # what begins at weight 0 will train one day
         alone = Objective(Sum((full,)), student=student, teacher=teachers, example=example, facts=facts, task=data.task)
-        yield _check_term(f"{subject}, term {name!r}", alone, part.weight(0.0), inputs, batch, settings)
+        about = f"{subject}, term {name!r}"
+        norm, finding = _check_term(about, alone, part.weight(0.0), inputs, batch, settings)
+        yield finding
+        yield from (Finding("warning", about, remark) for remark in objective.remarks.get(name, ()))
+        if part.term.trains_student and not part.balanced:
+            norms[name] = norm
+    yield from _dead_terms(subject, norms)
     if not any(p.requires_grad for p in (*student.parameters(), *objective.owned.parameters())):
         return  # as its terms have said
     step = _step(objective, stage.config, inputs, batch, settings)
@@ -339,34 +347,48 @@ def _step(
     return step
 
 
+def _dead_terms(subject: str, norms: Mapping[str, float]) -> Iterator[Finding]:
+    """Terms whose gradient is lost beside the largest one."""
+    largest = max(norms, key=norms.__getitem__, default="")
+    for name, norm in norms.items():
+        if 0 < norm < DEAD * norms[largest]:
+            text = (
+                f"its gradient on the student, {norm:.2g}, is below {DEAD:g} of that of term {largest!r} "
+                f"({norms[largest]:.2g}): it trains next to nothing. Its weight is too small, or its taps hold values "
+                "that hardly vary (a map of a few places, a value after the pooling or of dead channels)"
+            )
+            yield Finding("warning", f"{subject}, term {name!r}", text)
+
+
 def _check_term(
     subject: str, objective: Objective, at_first: float, inputs: Any, batch: Batch, settings: Settings
-) -> Finding:
-    """Of a term by itself, in an objective without its schedule."""
+) -> tuple[float, Finding]:
+    """Of a term by itself, in an objective without its schedule: the norm of its gradient, and what to say of it."""
     with settings.autocast():
         outcome = objective(inputs, batch.targets, ids=batch.ids)
     (value,) = outcome.terms.values()
     if not torch.isfinite(value):
-        return Finding("error", subject, f"its value is {value.item()} on the first batch")
+        return 0.0, Finding("error", subject, f"its value is {value.item()} on the first batch")
     (part,) = objective.parts.values()
     factor = part.weight(0.0)
     trained = objective.student if part.term.trains_student else objective.owned
     parameters = [p for p in trained.parameters() if p.requires_grad]
     gradients = torch.autograd.grad(outcome.loss, parameters, allow_unused=True) if outcome.loss.requires_grad else ()
-    norm = math.sqrt(sum(g.double().square().sum().item() for g in gradients if g is not None))
+    norm = math.sqrt(sum(exact(g).square().sum().item() for g in gradients if g is not None))
     if not math.isfinite(norm):
-        return Finding("error", subject, "its gradient is not finite on the first batch")
+        return 0.0, Finding("error", subject, "its gradient is not finite on the first batch")
     if norm == 0 and factor != 0:
         if value != 0 or not outcome.loss.requires_grad:
-            return Finding("error", subject, "no gradient of it reaches the student: it would train nothing")
-        return Finding("warning", subject, "its value and its gradient are 0 on the first batch")
+            text = "no gradient of it reaches the student: it would train nothing"
+            return 0.0, Finding("error", subject, text)
+        return 0.0, Finding("warning", subject, "its value and its gradient are 0 on the first batch")
     owned = [
         f"{type(m).__name__} with {sum(p.numel() for p in m.parameters()):,} parameters"
         for m in (*objective.owned.values(), *objective.adversaries.values())
     ]
     through = f", through {owned[0]}" if owned else ""
     weight = f"{factor:g}" + (f" ({at_first:g} at first)" if at_first != factor else "")
-    return Finding("ok", subject, f"value {value.item():.4g}, weight {weight}, gradient {norm:.3g}{through}")
+    return norm, Finding("ok", subject, f"value {value.item():.4g}, weight {weight}, gradient {norm:.3g}{through}")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The data sets that are known by name: one file each, found here, and those of other packages.
+"""The named data sets: one file each, and those of other packages.
 
 Adding one is adding a file with a ``DataSet`` at its top level.
 """

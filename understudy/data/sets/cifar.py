@@ -21,7 +21,7 @@ class Form:
 
     folder: str
     archive: Remote
-    train: dict[str, str | None]  # file -> md5 where one is known
+    train: dict[str, str | None]  # file -> md5 or None
     test: dict[str, str | None]
     records: tuple[int, int]  # in each training file, in each test file
     label_bytes: int
@@ -64,7 +64,7 @@ CIFAR100_FILES = Form(
 
 
 def read(which: Form, access: Access) -> Contents:
-    """The training files now; the test file must be there in its full size, but is read when it is asked for."""
+    """Reads the training files; the test file must exist in its full size and is read on first use."""
     folder = access.folder / which.folder
     provide_members(which.archive, folder, [*which.train, *which.test], access, also=[which.names_file])
     for names, records in zip((which.train, which.test), which.records, strict=True):

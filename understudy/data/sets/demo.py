@@ -18,7 +18,7 @@ FILE = Path(__file__).parent / "demo_images" / "fashion_mnist_small.npz"
 
 
 def read(file: Path = FILE) -> Contents:
-    """The training images now, the test images when they are asked for."""
+    """Reads the training images; the test images are read on first use."""
     return Contents(
         train=_part(file, "train"),
         open_test=partial(_part, file, "test"),
@@ -42,11 +42,11 @@ def _part(file: Path, part: str) -> InMemory:
 
 
 def _images(strip: bytes) -> np.ndarray:
-    """The images of one strip, which lie below one another."""
+    """The images of one strip, in which they are stacked vertically."""
     from PIL import Image
 
     with Image.open(BytesIO(strip)) as picture:
-        pixels = np.asarray(picture.convert("RGB"))[..., 0]  # WebP knows no grey: the three channels are equal
+        pixels = np.asarray(picture.convert("RGB"))[..., 0]  # WebP has no grey images: the three channels are equal
     return pixels.reshape(-1, pixels.shape[1], pixels.shape[1])
 
 

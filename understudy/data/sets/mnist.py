@@ -102,7 +102,7 @@ FASHION_MNIST_FILES = Form(
 
 
 def read(which: Form, access: Access) -> Contents:
-    """The training files now, the test files when they are asked for; all four must be there."""
+    """Reads the training files; the test files are read on first use. All four must exist."""
     folder = access.folder / which.folder
     paths = [_present(which, file, folder, access) for file in which.files]
     train, test = (which.files[:2], paths[:2]), (which.files[2:], paths[2:])
@@ -115,7 +115,7 @@ def read(which: Form, access: Access) -> Contents:
 
 
 def _present(which: Form, file: _File, folder: Path, access: Access) -> Path:
-    """The plain file where there is one, else the gzipped one, else the gzipped one downloaded."""
+    """The plain file if it exists, else the gzipped one, else the gzipped one after a download."""
     plain, packed = folder / file.name, folder / f"{file.name}.gz"
     if plain.exists():
         return plain
@@ -158,7 +158,7 @@ def _content(path: Path) -> bytes:
     stored = path.read_bytes()
     try:
         return gzip.decompress(stored)
-    except EOFError:  # the caller compares the size with what the header promises
+    except EOFError:  # the caller compares the size with the header
         return zlib.decompressobj(wbits=31).decompress(stored)
     except (gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{path} is damaged ({error}): delete it and get it again") from error

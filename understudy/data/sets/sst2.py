@@ -26,7 +26,7 @@ class SST2Settings:
         length: tokens of a sentence, its beginning and end included; the rest is left out.
         tokens: ``"words"`` of the training part, or ``"wordpiece"`` with the pieces of ``vocabulary``.
         vocabulary: a file with a token in each line (BERT's ``vocab.txt``).
-        least: how often a word stands in the training part at least, to have an id of its own.
+        least: the smallest count in the training part for a word to have its own id.
     """
 
     length: Annotated[int, Interval(ge=3)] = 40
@@ -36,7 +36,7 @@ class SST2Settings:
 
 
 def read(settings: SST2Settings, access: Access) -> Contents:
-    """The sentences of the training part now, those of the development part when they are asked for."""
+    """Reads the training sentences; the development sentences are read on first use."""
     folder = _folder(access.folder)
     sentences, labels = _lines(folder, "train")
     if (settings.tokens == "wordpiece") != (settings.vocabulary is not None):

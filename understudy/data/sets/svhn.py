@@ -38,7 +38,7 @@ class Settings(Named):
 
 
 def read(settings: Settings, access: Access) -> Contents:
-    """train (and extra after it, where wanted) now; test must be there, but is read when it is asked for."""
+    """Reads train (and extra after it, if set); test must exist and is read on first use."""
     _loadmat()  # a missing SciPy is reported before anything is downloaded
     root = access.folder
     folder = root if (root / "train_32x32.mat").exists() else root / "SVHN"

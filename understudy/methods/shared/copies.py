@@ -1,4 +1,4 @@
-"""Networks that learn beside the student: fresh copies of an architecture, asked as the networks themselves are."""
+"""Networks that train beside the student: fresh copies of an architecture, and their forward passes."""
 
 from copy import deepcopy
 
@@ -13,9 +13,9 @@ from understudy.taps import call, layers, logits_in
 
 
 def fresh(network: nn.Module) -> nn.Module:
-    """The same architecture with weights of its own, each layer's drawn as the layer draws them.
+    """The same architecture with new weights, drawn by each layer's ``reset_parameters``.
 
-    Parameters that no layer knows how to draw (``nn.Parameter`` of the network itself) begin as they are there.
+    Parameters of the network itself (``nn.Parameter``), which no layer draws, keep their values.
     """
     copied = deepcopy(network).requires_grad_(True).train()
     for module in copied.modules():
@@ -26,14 +26,14 @@ def fresh(network: nn.Module) -> nn.Module:
 
 
 def inputs_of(reading: Reading, term: str) -> Nested:
-    """What the networks were given: a stored answer alone is not enough for a term that asks again."""
+    """The inputs of the networks; a ``UserError`` for a reading without them."""
     if reading.inputs is None:
         raise UserError(f"{term} asks a network itself, so it needs the batch: make the reading with Objective.read")
     return reading.inputs
 
 
 def prepared(network: nn.Module | None, inputs: Nested) -> Nested:
-    """The inputs as they reach the network inside its fronts: a copy of the inner network has none of its own."""
+    """The inputs after the network's preprocessing, for a copy of the inner network, which has none."""
     fronts = [] if network is None else [layer for layer in layers(network) if isinstance(layer, Preprocessing)]
     for front in fronts:
         if not isinstance(inputs, Tensor):

@@ -1,4 +1,4 @@
-"""What methods on class scores share: the term that reads them, checks of shapes, divergence, the label's class."""
+"""Code for methods on class scores: the term that reads them, checks of shapes, divergence, the label's class."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from understudy.errors import UserError
 from understudy.objective.term import Reads, Term
+from understudy.tasks.classification import require_classes as require_classes
 
 Form = Literal["kl", "ce"]
 Reduce = Literal["sum", "mean"]
@@ -18,7 +19,7 @@ Reduce = Literal["sum", "mean"]
 class LogitTerm(Term):
     """A term on the class scores of the student and of its teacher, row by row."""
 
-    per: ClassVar[Literal["row", "sample", "batch"]] = "row"
+    per: ClassVar[Literal["row", "sample"]] = "row"
 
     @property
     def reads(self) -> Reads:
@@ -27,11 +28,17 @@ class LogitTerm(Term):
 
 def divergence(student: Tensor, teacher: Tensor, *, form: Form) -> Tensor:
     """From log-probabilities (N, C): the KL or the cross-entropy of each sample."""
+    require_classes(student)
     if form == "ce":
-        return -(teacher.exp() * student).sum(-1)
+        return -weighed(teacher.exp(), student).sum(-1)
     if form == "kl":
-        return (teacher.exp() * (teacher - student)).sum(-1)
+        return weighed(teacher.exp(), teacher - student).sum(-1)
     raise UserError(f"form is 'kl' or 'ce', not {form!r}")
+
+
+def weighed(probabilities: Tensor, values: Tensor) -> Tensor:
+    """Values times probabilities; what has no probability counts nothing, even if it is infinite (a masked class)."""
+    return torch.where(probabilities > 0, probabilities * values, 0.0)
 
 
 def check_same(one: Tensor, other: Tensor, what: str = "the student's logits and the teacher's") -> None:
@@ -42,7 +49,7 @@ def check_same(one: Tensor, other: Tensor, what: str = "the student's logits and
 
 
 def check_stack(student: Tensor, stack: Tensor, what: str) -> None:
-    """``stack`` holds several answers (K, N, C) to what the student answered once (N, C)."""
+    """``stack`` holds several answers (K, N, C) to the inputs of one answer of the student (N, C)."""
     _check_rows(student, "the student's logits")
     if stack.ndim != student.ndim + 1 or stack.shape[1:] != student.shape:
         wanted = ", ".join(map(str, student.shape))
@@ -70,6 +77,7 @@ def split(labels: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
     Labels are class numbers (N). Distributions (N, C), as mixup makes them, count by their largest class.
     """
     classes = labels.argmax(-1) if labels.is_floating_point() else labels
+    require_classes(logits)
     if logits.ndim != 2 or classes.shape != logits.shape[:1]:
         raise UserError(f"labels {tuple(labels.shape)} do not name one class for each of logits {tuple(logits.shape)}")
     right = classes.unsqueeze(-1)

@@ -1,4 +1,4 @@
-"""What methods on maps and other hidden values share: checks of shapes, a common grid, products in full precision."""
+"""Code for methods on maps and other hidden values: checks of shapes, a common grid, products in full precision."""
 
 import torch
 import torch.nn.functional as F
@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from understudy.errors import UserError, did_you_mean
 from understudy.objective.term import Term
 from understudy.precision import wide
+from understudy.taps import Pair
 
 
 def difference(student: Tensor, teacher: Tensor) -> Tensor:
@@ -78,8 +79,18 @@ def require_maps(term: Term, *values: Tensor) -> None:
             raise UserError(f"{term} compares maps (N, C, H, W), not {tuple(value.shape)}: tap places that give maps")
 
 
+def require_places(term: Term, pair: Pair, student: Tensor, teacher: Tensor) -> None:
+    """Both are maps or tokens of more than one place: what compares places trains nothing where there is one."""
+    for value, tap, called in ((student, pair.student, "student"), (teacher, pair.teacher, "teacher")):
+        if value.ndim == 4 and value.shape[2:].numel() == 1:
+            raise UserError(
+                f"{term} compares the places of maps, and the {called}'s {str(tap)!r} is {tuple(value.shape[1:])}, a "
+                "single place: tap a larger map, before the pooling"
+            )
+
+
 class BatchNorm(nn.BatchNorm2d):
-    """Batch norm that stands a single value for each channel: that has no variance, so the running one serves."""
+    """Batch norm that accepts a single value for each channel: it has no variance, so the running one is used."""
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training and x.numel() == x.shape[1]:

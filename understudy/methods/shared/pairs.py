@@ -1,6 +1,6 @@
-"""What terms on pairs of taps share: the terms themselves, connectors between two taps, vectors made of maps."""
+"""Code for terms on pairs of taps: base classes, connectors between two taps, vectors of maps."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
@@ -62,7 +62,7 @@ class MapsTerm(OnePair):
 
 @dataclass(frozen=True)
 class EmbeddingTerm(OnePair):
-    """A term on the pair of what enters the classifiers, the ``embedding``."""
+    """A term on the inputs of both classifiers, the ``embedding``."""
 
     named: ClassVar[str] = "embedding"
     embedding: str
@@ -70,7 +70,7 @@ class EmbeddingTerm(OnePair):
 
 @dataclass(frozen=True)
 class PairsTerm(Term):
-    """A term that compares what stands at several pairs of taps; a single pair needs no brackets."""
+    """A term that compares the values at several pairs of taps; a single pair needs no brackets."""
 
     pairs: tuple[str, ...]
     least: ClassVar[int] = 1
@@ -119,8 +119,21 @@ def halved_backwards(values: Iterable[Tensor]) -> Tensor:
 
 
 def is_rectified(value: Tensor) -> bool:
-    """Whether a traced value has a ReLU behind it, by what it shows."""
+    """Whether a traced value is the output of a ReLU: no value is negative."""
     return not bool((value < 0).any())
+
+
+def after_relu(pairs: tuple[str, ...], shapes: Shapes, *, student: bool) -> Iterator[str]:
+    """A remark for taps that read what a ReLU has cut, where a method reads what comes before."""
+    sides = [("teacher", shapes.teacher, [pair.teacher for pair in parsed(pairs)])]
+    if student:
+        sides.append(("student", shapes.student, [pair.student for pair in parsed(pairs)]))
+    for called, answer, taps in sides:
+        if cut := [str(tap) for tap in taps if answer[tap].ndim > 2 and is_rectified(answer[tap])]:
+            yield (
+                f"of the {called} it reads {', '.join(map(repr, cut))} after the ReLU, the published method before: "
+                "name a '...relu:input' or a batch norm if the network has one"
+            )
 
 
 def connector(student: Tensor, teacher: Tensor) -> nn.Module:

@@ -1,4 +1,4 @@
-"""What methods on the relations between the samples of a batch share: distances and inner products of vectors.
+"""Code for methods on relations between the samples of a batch: distances and inner products of vectors.
 
 Student and teacher need not have the same width: each network's relations are its own. The value of a sample is its
 row of the relations, scaled so that the mean over the samples is the loss of the paper (or as each function says).

@@ -1,23 +1,23 @@
-"""One config as two, for methods of two stages."""
+"""Divides one training configuration into two, for methods of two stages."""
 
 from dataclasses import replace
 
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 
-SHARE = 1 / 5  # of the epochs, where nobody says how long the first stage is
+SHARE = 1 / 5  # of the epochs, for a first stage without a set length
 
 
 def split(
     config: TrainConfig, first: int | None, *, setting: str, lr: float | None = None
 ) -> tuple[TrainConfig, TrainConfig]:
-    """Two configs that spend the epochs of one, so that a method of two stages costs what others cost.
+    """Two configurations with the epochs of one, so that a method of two stages costs as much as others.
 
-    No stage is shorter than an epoch: a config of a single one becomes two, which the pre-flight and the result say.
+    No stage is shorter than an epoch: one epoch becomes two, which the pre-flight check and the result report.
 
     Args:
         first: epochs of the first stage; by default a fifth of them all.
-        setting: what the user calls ``first``.
+        setting: the name of ``first`` for the user.
         lr: the learning rate of the first stage, where it differs.
     """
     if first is not None and not 0 < first < config.epochs:

@@ -39,8 +39,8 @@ DEPTH_NETS: dict[tuple[str, int], _Blocks] = {
     ("107m", 11): FITNETS[2],
 }
 
-# The paper's hint and guided layers, by the student's name in the catalogue. The first is what the text next to the
-# network says; where the paper contradicts itself, the other reading follows.
+# The paper's hint and guided layers, by the student's name in the catalogue. The first pair is from the text beside
+# the network; if the paper contradicts itself, the other pair follows.
 PAIRS: dict[str, tuple[str, ...]] = {
     "fitnet1": ("conv2 -> conv6", "conv2 -> conv7"),  # table 7, table 6
     "fitnet2": ("conv2 -> conv6", "conv2 -> conv7"),

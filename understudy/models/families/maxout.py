@@ -1,4 +1,4 @@
-"""Maxout networks (Goodfellow et al., 2013): convolutions that answer with the largest of a few linear pieces.
+"""Maxout networks (Goodfellow et al., 2013): each unit is the maximum of a few linear pieces.
 
 The network of every FitNet and of its teachers is one ``MaxoutNet``; the layer lists are in ``fitnets.py``.
 """
@@ -18,13 +18,13 @@ from understudy.taps.modules import Maxout
 
 Init = Literal["modern", "paper"]
 
-# E[max of k independent standard normals]^2: what maxout multiplies the mean square of its pieces by.
+# E[max of k independent standard normals]^2: the factor of maxout on the mean square of its pieces.
 _SECOND_MOMENT = {1: 1.0, 2: 1.0, 3: 1.2757, 4: 1.5513, 5: 1.8000}
 
 
 @dataclass(frozen=True)
 class Conv:
-    """One convolution of a layer list: what it puts out, and the pooling that follows it.
+    """One convolution of a layer list: its output channels, and the pooling after it.
 
     >>> Conv(16, pool=(4, 2)).kernel
     3

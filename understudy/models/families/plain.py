@@ -86,7 +86,7 @@ def plain(
         classes: how many logits.
         channels: channels of the images.
         size: side of the (square) images.
-        like: whose layer list; by default CIFAR-100's for more than 10 classes, and where only it has that size.
+        like: the data set of the layer list; by default CIFAR-100 for more than 10 classes, and for its other sizes.
 
     >>> plain(2, channels=1, size=28)(torch.rand(2, 1, 28, 28)).shape
     torch.Size([2, 10])

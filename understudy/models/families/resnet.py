@@ -1,7 +1,8 @@
 """CIFAR ResNets (He et al., 2016): depth 6n+2, three stages of n basic blocks.
 
 Modules are named as in the widespread PyTorch ports (``conv1``, ``bn1``, ``layer1.0.conv1``, ..., ``linear``), so that
-weights trained with them fit: those of akamaster's ``pytorch_resnet_cifar10`` load with ``shortcut="A"``.
+weights trained with them fit: those of akamaster's ``pytorch_resnet_cifar10`` load with ``shortcut="A"``. Each ReLU is
+a module of its own, so that a value before it can be tapped: ``layer1.2.relu2:input``.
 """
 
 from collections.abc import Sequence
@@ -36,13 +37,16 @@ class BasicBlock(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(outputs)
+        self.relu1 = nn.ReLU()
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
         self.shortcut = _shortcut(inputs, outputs, stride, shortcut)
+        self.relu2 = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+        y = self.relu1(self.bn1(self.conv1(x)))
+        out: Tensor = self.relu2(self.bn2(self.conv2(y)) + self.shortcut(x))
+        return out
 
 
 def _shortcut(inputs: int, outputs: int, stride: int, option: Shortcut) -> nn.Module:
@@ -72,6 +76,7 @@ class ResNet(nn.Module):
         channels, stem_stride = stem
         self.conv1 = nn.Conv2d(inputs, channels, 3, stem_stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU()
         self.stages = [f"layer{number}" for number in range(1, len(widths) + 1)]
         for name, count, width, stride in zip(self.stages, blocks, widths, strides, strict=True):
             stage = nn.Sequential()
@@ -85,7 +90,7 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.relu(self.bn1(self.conv1(x)))
         for name in self.stages:
             x = getattr(self, name)(x)
         logits: Tensor = self.linear(x.mean((2, 3)))
@@ -136,7 +141,7 @@ def resnet_of_blocks(
     stem: int = 16,
     stem_stride: int = 1,
 ) -> nn.Module:
-    """A ResNet with as many blocks in each stage as you say.
+    """A ResNet with a given number of blocks in each stage.
 
     Args:
         blocks, widths, strides: one number for each stage; the stride is that of its first block.

@@ -1,6 +1,5 @@
 """Wide residual networks (Zagoruyko and Komodakis, 2016) for small images, as CAN (Xu et al., 2018) uses them."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.errors import UserError
@@ -13,15 +12,17 @@ class WideBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int, dropout: float):
         super().__init__()
         self.bn1 = nn.BatchNorm2d(inputs)
+        self.relu1 = nn.ReLU()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
+        self.relu2 = nn.ReLU()
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if stride > 1 or inputs != outputs else None
         self.dropout = nn.Dropout(dropout) if dropout else None
 
     def forward(self, x: Tensor) -> Tensor:
-        activated = F.relu(self.bn1(x))
-        y: Tensor = F.relu(self.bn2(self.conv1(activated)))
+        activated = self.relu1(self.bn1(x))
+        y: Tensor = self.relu2(self.bn2(self.conv1(activated)))
         if self.dropout is not None:
             y = self.dropout(y)
         # A shortcut with weights reads the activated input, a plain one the input itself.
@@ -31,7 +32,7 @@ class WideBlock(nn.Module):
 
 
 class WideResNet(nn.Module):
-    """``conv1``, groups ``block1`` to ``block3``, ``bn1``, average over the map, ``linear``."""
+    """``conv1``, groups ``block1`` to ``block3``, ``bn1``, ``relu``, average over the map, ``linear``."""
 
     def __init__(self, blocks: int, width: int, classes: int, inputs: int, dropout: float):
         super().__init__()
@@ -40,6 +41,7 @@ class WideResNet(nn.Module):
         self.block2 = _group(16 * width, 32 * width, 2, blocks, dropout)
         self.block3 = _group(32 * width, 64 * width, 2, blocks, dropout)
         self.bn1 = nn.BatchNorm2d(64 * width)
+        self.relu = nn.ReLU()
         self.linear = nn.Linear(64 * width, classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -48,7 +50,7 @@ class WideResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.block3(self.block2(self.block1(self.conv1(x))))
-        logits: Tensor = self.linear(F.relu(self.bn1(x)).mean((2, 3)))
+        logits: Tensor = self.linear(self.relu(self.bn1(x)).mean((2, 3)))
         return logits
 
 

@@ -1,0 +1,114 @@
+"""Losses on logits that stand beside the KL of soft targets."""
+
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tests.losses.table import BATCH, CLASSES, LOGITS, Row, kl, labels, softmax
+from understudy.losses import rld, soft_divergence, transformed_teacher, weighted_soft_labels
+
+
+def soft_labels(g: torch.Generator) -> Tensor:
+    return torch.randn(BATCH, CLASSES, generator=g, dtype=torch.float64).mul(2).softmax(-1)
+
+
+def _divergence(
+    s: np.ndarray, t: np.ndarray, form: str, a: float | None, temperature: float, top: int | None
+) -> np.ndarray:
+    if top is not None:
+        order = np.argsort(-t, axis=1)[:, :top]
+        s, t = np.take_along_axis(s, order, 1), np.take_along_axis(t, order, 1)
+    p, q = softmax(t, temperature), softmax(s, temperature)
+    a = (0.5 if form == "js" else 0.1) if a is None else a
+    values = {
+        "forward": lambda: kl(p, q),
+        "reverse": lambda: kl(q, p),
+        "js": lambda: (1 - a) * kl(p, (1 - a) * p + a * q) + a * kl(q, (1 - a) * p + a * q),
+        "skew": lambda: kl(p, a * p + (1 - a) * q),
+        "skew-reverse": lambda: kl(q, (1 - a) * p + a * q),
+        "tv": lambda: 0.5 * np.abs(p - q).sum(1),
+    }[form]()
+    return temperature**2 * values
+
+
+def of(form: str, *, skew: float | None = None, temperature: float = 4.0, top: int | None = None) -> Row:
+    settings = {"form": form, "skew": skew, "temperature": temperature, "top": top}
+    return Row(
+        f"soft_divergence, {form}, {skew}, {temperature}, {top}",
+        partial(soft_divergence, **settings),
+        (LOGITS, LOGITS),
+        partial(_divergence, form=form, a=skew, temperature=temperature, top=top),
+        smooth=form != "tv",
+    )
+
+
+def _transformed(s: np.ndarray, t: np.ndarray, gamma: float, weighted: bool) -> np.ndarray:
+    powers = softmax(t) ** gamma
+    value = kl(powers / powers.sum(1, keepdims=True), softmax(s))
+    return powers.sum(1) * value if weighted else value
+
+
+def _weighted(s: np.ndarray, t: np.ndarray, y: np.ndarray, temperature: float) -> np.ndarray:
+    target = np.eye(CLASSES)[y] if y.ndim == 1 else y
+    hard_s, hard_t = (-(target * np.log(softmax(x))).sum(1) for x in (s, t))
+    soft = -(softmax(t, temperature) * np.log(softmax(s, temperature))).sum(1)
+    return (1 - np.exp(-hard_s / (hard_t + 1e-7))) * temperature**2 * soft
+
+
+def _rld(
+    s: np.ndarray, t: np.ndarray, y: np.ndarray, alpha: float = 1.0, beta: float = 8.0, sure: float = 1.0
+) -> np.ndarray:
+    y = y if y.ndim == 1 else y.argmax(1)
+    values = np.zeros(BATCH)
+    for n in range(BATCH):
+        a, b = softmax(t[n], sure).max(), softmax(s[n], sure)[y[n]]
+        values[n] = alpha * sure**2 * kl(np.array([a, 1 - a]), np.array([b, 1 - b]))
+        below = t[n] < t[n, y[n]]
+        if below.any():
+            values[n] += beta * 16 * kl(softmax(t[n][below], 4.0), softmax(s[n][below], 4.0))
+    return values
+
+
+ROWS = [
+    *(of(form) for form in ("forward", "reverse", "js", "skew", "skew-reverse", "tv")),
+    of("js", skew=0.9, temperature=1.0),
+    of("skew", skew=0.9, temperature=2.0),
+    of("skew-reverse", skew=0.5),
+    of("reverse", top=3),
+    of("forward", top=CLASSES, temperature=2.0),
+    Row("wttm", transformed_teacher, (LOGITS, LOGITS), partial(_transformed, gamma=0.25, weighted=True), equal=None),
+    Row(
+        "ttm",
+        partial(transformed_teacher, weighted=False, gamma=0.5),
+        (LOGITS, LOGITS),
+        partial(_transformed, gamma=0.5, weighted=False),
+        equal=None,
+    ),
+    Row(
+        "wsl",
+        weighted_soft_labels,
+        (LOGITS, LOGITS, labels),
+        partial(_weighted, temperature=2.0),
+        equal=None,
+        smooth=False,
+    ),
+    Row(
+        "wsl, soft labels, other temperature",
+        partial(weighted_soft_labels, temperature=4.0),
+        (LOGITS, LOGITS, soft_labels),
+        partial(_weighted, temperature=4.0),
+        equal=None,
+        smooth=False,
+    ),
+    Row("rld", rld, (LOGITS, LOGITS, labels), _rld, equal=None, smooth=False),
+    Row(
+        "rld, other weights, soft labels",
+        partial(rld, alpha=0.5, beta=2.0, sure_temperature=3.0),
+        (LOGITS, LOGITS, soft_labels),
+        partial(_rld, alpha=0.5, beta=2.0, sure=3.0),
+        equal=None,
+        smooth=False,
+    ),
+]

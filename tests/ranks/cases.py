@@ -1,0 +1,247 @@
+"""What runs on each of the two processes."""
+
+import re
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
+
+import understudy
+from understudy import Objective, auto
+from understudy.errors import UserError
+from understudy.objective.term import Expression, Facts
+from understudy.ranks import ranks
+from understudy.terms import AT, CAN, CE, CRD, KD, SP, CRDBatch, Hint, RKDDistance
+
+CLASSES, BATCH = 5, 16
+PAIR = "block2 -> block1"
+
+
+class Net(nn.Module):
+    """Blocks, a root with layers of its own, batch norm on demand."""
+
+    def __init__(self, width: int, norm: bool = False):
+        super().__init__()
+        self.stem = nn.Conv2d(3, width, 3, padding=1)
+        self.block1 = self.block(width, norm)
+        self.block2 = self.block(width, norm)
+        self.fc = nn.Linear(width, CLASSES)
+
+    @staticmethod
+    def block(width: int, norm: bool) -> nn.Module:
+        between = nn.BatchNorm2d(width) if norm else nn.Tanh()
+        return nn.Sequential(nn.Conv2d(width, width, 3, padding=1), between, nn.GELU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = self.block2(self.block1(self.stem(x)))
+        logits: Tensor = self.fc(maps.mean((2, 3)))
+        return logits
+
+
+def networks(seed: int = 0) -> tuple[nn.Module, nn.Module]:
+    torch.manual_seed(seed)
+    return Net(8).eval().requires_grad_(False), Net(6)
+
+
+def batch() -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(7)
+    images = torch.randn(BATCH, 3, 6, 6, generator=generator)
+    return images, torch.arange(BATCH) % CLASSES, torch.arange(BATCH)
+
+
+def own(value: Tensor, rank: int) -> Tensor:
+    share = len(value) // dist.get_world_size()
+    return value[rank * share : (rank + 1) * share]
+
+
+TERMS: dict[str, Expression] = {
+    "kd": CE() + 0.9 * KD(temperature=4),
+    "hint": CE() + 3.0 * Hint(PAIR),
+    "cut": 1.0 * Hint(PAIR),
+    "cut without regressor": 100.0 * AT(["block1 -> block1"]),
+    "hint with batch norm": CE() + 3.0 * Hint(PAIR, regressor="crd"),
+    "can": CE() + CAN(dropout=0.3),
+    "crd": CE() + CRD("fc:input -> fc:input", width=8, negatives=12),
+    "crd-batch": CE() + CRDBatch("fc:input -> fc:input", width=8),
+    "sp": CE() + 100.0 * SP("block2 -> block2"),
+    "rkd": CE() + 2.0 * RKDDistance("fc:input -> fc:input"),
+    "auto": CE() + auto() * KD(),
+}
+
+
+def objective(name: str, student: nn.Module, teacher: nn.Module) -> Objective:
+    facts = Facts(BATCH, torch.arange(BATCH) % CLASSES)
+    return Objective(TERMS[name], student=student, teacher=teacher, example=batch()[0][:2], facts=facts)
+
+
+def refusal(rank: int, name: str, wrapping: str) -> str:
+    """What is said about an objective in a wrapper; "" where it trains."""
+    teacher, student = networks()
+    images, labels, ids = (own(value, rank) for value in batch())
+    try:
+        made: Any = WRAPPINGS[wrapping](name, student, teacher)
+        made(images, labels, ids=ids)
+    except UserError as error:
+        return str(error)
+    except UserWarning as warning:
+        return f"warning: {warning}"
+    return ""
+
+
+def _mesh() -> Any:
+    return init_device_mesh("cpu", (dist.get_world_size(),))
+
+
+def _shard(network: nn.Module) -> nn.Module:
+    for part in (network.block1, network.block2):
+        fully_shard(part, mesh=_mesh())
+    return fully_shard(network, mesh=_mesh())
+
+
+class Holder(nn.Module):
+    """A module of the user's around an objective, as a LightningModule is."""
+
+    def __init__(self, made: Objective, student: nn.Module | None = None):
+        super().__init__()
+        self.made, self.student = made, student
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        return self.made(*args, **kwargs).loss
+
+
+def _late(name: str, student: nn.Module, teacher: nn.Module) -> Objective:
+    made = objective(name, student, teacher)
+    made.wrapper_beside = DistributedDataParallel(student)
+    return made
+
+
+WRAPPINGS = {
+    "nothing": lambda name, student, teacher: objective(name, student, teacher),
+    "DDP": lambda name, student, teacher: objective(name, DistributedDataParallel(student), teacher),
+    "DDP unused": lambda name, student, teacher: objective(
+        name, DistributedDataParallel(student, find_unused_parameters=True), teacher
+    ),
+    "DDP later": _late,
+    "DDP(objective)": lambda name, student, teacher: DistributedDataParallel(objective(name, student, teacher)),
+    "DDP(holder)": lambda name, student, teacher: DistributedDataParallel(Holder(objective(name, student, teacher))),
+    "DDP(holder with the student)": lambda name, student, teacher: DistributedDataParallel(
+        Holder(objective(name, student, teacher), student)
+    ),
+    "FSDP2": lambda name, student, teacher: objective(name, _shard(student), teacher),
+    "FSDP2(objective)": lambda name, student, teacher: fully_shard(objective(name, student, teacher), mesh=_mesh()),
+    "step of a wrapped student": lambda name, student, teacher: objective(
+        name, DistributedDataParallel(student), teacher
+    ).as_module(),
+    "FSDP2(step)": lambda name, student, teacher: _wrapped("FSDP2(step)", objective(name, student, teacher)),
+    "bare step": lambda name, student, teacher: objective(name, student, teacher).as_module(),
+}
+
+
+def trained(rank: int, name: str, how: str, steps: int = 3) -> dict[str, Tensor]:
+    """The weights after some steps: of one process with the whole batch, or of two with halves."""
+    teacher, student = networks()
+    alone = how == "alone"
+    torch.manual_seed(5 if alone else 5 + rank)  # what ranks own begins different, as with the usual seeds
+    if how == "FSDP2":
+        made = objective(name, _shard(student), teacher)
+        call: Any = made
+    else:
+        made = objective(name, student, teacher)
+        call = made if alone else _wrapped(how, made)
+    learning = [*student.parameters(), *made.owned.parameters()]
+    optimizer = torch.optim.SGD(learning, lr=0.05, momentum=0.9)
+    adversaries = _adversaries(made) if alone and made.has_adversaries else None
+    first: dict[str, Tensor] = {}
+    for step in range(steps):
+        values = [value.roll(step, 0) for value in batch()]
+        images, labels, ids = values if alone else [own(value, rank) for value in values]
+        torch.manual_seed(step)  # as the training seeds each step, so that draws for the whole batch are the same
+        if alone:
+            torch.manual_seed(int(torch.randint(2**62, (1,))))  # as a step has it for the whole batch
+        reading = made.read(images, labels, ids=ids) if alone else None
+        if adversaries is not None:
+            assert reading is not None
+            loss = made.adversary_loss(reading)
+            adversaries.zero_grad()
+            loss.backward()
+            adversaries.step()
+        outcome = call(images, labels, ids=ids) if reading is None else made.judge(reading)
+        optimizer.zero_grad()
+        outcome.loss.backward()
+        first = first or _whole({f"gradient {n}": p.grad for n, p in student.named_parameters() if p.grad is not None})
+        optimizer.step()
+        if reading is not None:
+            made.learn(reading)
+    if not alone and how.endswith("(step)"):
+        (call.module if how == "DDP(step)" else call).learn()
+    kept = (*made.owned.state_dict().items(), *made.adversaries.state_dict().items())
+    return first | _whole(dict(student.named_parameters()) | {f"kept {name}": value for name, value in kept})
+
+
+def _adversaries(made: Objective) -> torch.optim.Optimizer:
+    return torch.optim.SGD(made.adversaries.parameters(), lr=0.05)
+
+
+def _wrapped(how: str, made: Objective) -> nn.Module:
+    step = made.as_module(_adversaries(made) if made.has_adversaries else None)
+    if how == "DDP(step)":
+        return DistributedDataParallel(step, find_unused_parameters=made.cut)
+    for part in (step.student.block1, step.student.block2):
+        fully_shard(part, mesh=_mesh())
+    return fully_shard(step, mesh=_mesh())
+
+
+def _whole(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    full = {name: value.full_tensor() if isinstance(value, DTensor) else value for name, value in tensors.items()}
+    return {name: value.detach().clone() for name, value in full.items()}
+
+
+def parameters_after_tracing(rank: int) -> tuple[int, int]:
+    """How many of a sharded student's parameters an optimizer gets as shards, made after the objective."""
+    teacher, student = networks()
+    made = objective("kd", _shard(student), teacher)
+    parameters = list(made.student.parameters())
+    return sum(isinstance(parameter, DTensor) for parameter in parameters), len(parameters)
+
+
+def group(rank: int) -> tuple[int, int]:
+    found = ranks()
+    assert found is not None
+    return found.rank, found.world
+
+
+def distilled(rank: int) -> str:
+    """What ``understudy.distill`` says in the group."""
+    teacher, student = networks()
+    images, labels, _ = batch()
+    try:
+        understudy.distill(teacher, student, (images, labels), epochs=1)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def unequal(rank: int) -> str:
+    """What is said where one rank has a sample less."""
+    teacher, student = networks()
+    model = DistributedDataParallel(objective("kd", student, teacher).as_module())
+    images, labels, _ = (own(value, rank)[rank:] for value in batch())
+    try:
+        model(images, labels)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def page(rank: int, text: str, which: int) -> None:
+    """The page's first script, with the second's wrapper where that is asked for; the group is there already."""
+    first, second = re.findall(r"```python no-run\n(.*?)```", text[text.index("## Several processes") :], re.DOTALL)[:2]
+    made, trained = first.split("model = DistributedDataParallel(objective.as_module())\n")
+    script = first if which == 0 else made + second + trained.split("\n", 1)[1]
+    lines = [line for line in script.splitlines() if not re.match(r"dist\.(init|destroy)_process_group", line)]
+    exec("\n".join(lines), {})

@@ -1,0 +1,86 @@
+"""Two real processes in one gloo group, to which a test sends the name of a function and gets what each returns."""
+
+import importlib
+import socket
+import traceback
+import warnings
+from collections.abc import Iterator
+from datetime import timedelta
+from multiprocessing.connection import Connection
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as processes
+
+WORLD = 2
+
+
+class RankError(Exception):
+    """What a function raised on a rank."""
+
+
+class Group:
+    """The processes; a function of ``tests.ranks.cases`` runs in all of them at once."""
+
+    def __init__(self) -> None:
+        context = processes.get_context("spawn")
+        pipes = [context.Pipe() for _ in range(WORLD)]
+        port = free_port()
+        self.pipes = [ours for ours, _ in pipes]
+        self.processes = [
+            context.Process(target=serve, args=(rank, port, theirs), daemon=True)
+            for rank, (_, theirs) in enumerate(pipes)
+        ]
+        for process in self.processes:
+            process.start()
+
+    def __call__(self, function: str, *args: Any) -> list[Any]:
+        for pipe in self.pipes:
+            pipe.send((function, args))
+        answers = [pipe.recv() if pipe.poll(120) else ("failed", "no answer") for pipe in self.pipes]
+        for kind, answer in answers:
+            if kind == "failed":
+                raise RankError(answer)
+        return [answer for _, answer in answers]
+
+    def close(self) -> None:
+        for pipe in self.pipes:
+            pipe.send(None)
+        for process in self.processes:
+            process.join(20)
+            if process.is_alive():
+                process.kill()
+
+
+@pytest.fixture(scope="module")
+def both() -> Iterator[Group]:
+    group = Group()
+    yield group
+    group.close()
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def serve(rank: int, port: int, pipe: Connection) -> None:
+    torch.set_num_threads(1)
+    warnings.simplefilter("error")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    dist.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=WORLD, timeout=timedelta(seconds=60)
+    )
+    while (received := pipe.recv()) is not None:
+        function, args = received
+        try:
+            module = importlib.import_module("tests.ranks.cases")
+            answer = "done", getattr(module, function)(rank, *args)
+        except BaseException:
+            answer = "failed", traceback.format_exc()
+        pipe.send(answer)
+    dist.destroy_process_group()

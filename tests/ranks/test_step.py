@@ -1,0 +1,38 @@
+"""``Objective.as_module()`` on two real processes: the gradients, weights and owned modules of one process."""
+
+import pytest
+import torch
+
+from tests.docs.pages import ROOT
+from tests.ranks import cases
+from tests.ranks.group import Group, both  # noqa: F401 - a fixture
+
+LOOSE = {"can": 1e-4, "rkd": 1e-4}  # differences of nearly equal values, which rounding changes most
+ALIKE = [
+    "kd", "hint", "cut", "hint with batch norm", "can", "crd", "crd-batch", "sp", "rkd", "auto",
+]  # fmt: skip
+NOT_SHARDED = {"auto"}
+
+
+@pytest.mark.parametrize("how", ["DDP(step)", "FSDP2(step)"])
+@pytest.mark.parametrize("terms", ALIKE)
+def test_two_processes_train_as_one(both: Group, terms: str, how: str):  # noqa: F811
+    if how == "FSDP2(step)" and terms in NOT_SHARDED:
+        assert all("auto() measures" in text for text in both("refusal", terms, how))
+        return
+    alone = cases.trained(0, terms, "alone")
+    first, second = both("trained", terms, how)
+    for name, value in alone.items():
+        off = (first[name] - value).float().norm() / value.float().norm().clamp_min(1e-6)
+        assert off < (LOOSE.get(terms, 1e-5) if name.startswith("gradient") else 1e-3), (name, off)
+    assert all(torch.equal(first[name], second[name]) for name in first)  # owned modules and memories, too
+
+
+def test_ranks_with_unequal_slices_are_refused(both: Group):  # noqa: F811
+    assert all("between 7 and 8 samples" in text for text in both("unequal"))
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_the_scripts_of_the_page_run(both: Group, which: int):  # noqa: F811
+    page = (ROOT / "docs" / "own-loop.md").read_text()
+    both("page", page, which)

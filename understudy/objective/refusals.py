@@ -1,0 +1,76 @@
+"""Where an objective would train something else than it says: on several processes, in a wrapper that passes it by."""
+
+import warnings
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from understudy.errors import UserError
+from understudy.ranks import averaging, is_sharded, passed_by, ranks, wrapper
+
+if TYPE_CHECKING:
+    from understudy.objective.objective import Objective
+
+AROUND = "around the module that calls it"
+UNAVERAGED = (
+    "several processes train here, and neither DistributedDataParallel nor fully_shard wraps the step, so that nothing "
+    "known averages its gradients: wrap objective.as_module()"
+)
+
+
+def refuse(objective: "Objective") -> None:
+    """A UserError if what wraps the student does not average all that must be."""
+    name = wrapper(objective.student)
+    if name is not None and (reason := _reason(objective, name)):
+        raise UserError(f"the student is wrapped in {name}, and {reason}: {_way_out(name)}")
+
+
+def refuse_place(objective: "Objective") -> None:
+    """At the first call: a UserError if the wrapper around the objective, or beside it, does not do what is needed."""
+    if getattr(objective, "_is_replica", False):
+        raise UserError(
+            "DataParallel copies an objective to several devices without its networks: train with "
+            "DistributedDataParallel(objective.as_module()), one process for each device"
+        )
+    refuse(objective)
+    if ranks() is None or wrapper(objective.student):
+        return
+    if is_sharded(objective):
+        raise UserError(f"fully_shard(objective) does not shard the student: {_way_out('fully_shard')}")
+    active = averaging(objective.student)
+    if active is not None:
+        if reason := _reason(objective, AROUND, held=set(active.parameters())):
+            raise UserError(f"{reason}: let it call objective.as_module() in place of the objective")
+    elif averaging(objective):
+        raise UserError(f"DistributedDataParallel does not hold the student: {_way_out('DistributedDataParallel')}")
+    elif passed_by(objective.student):
+        raise UserError(
+            "DistributedDataParallel wraps the student, and the objective calls the student without it, so that its "
+            f"gradients are not averaged: {_way_out('DistributedDataParallel')}"
+        )
+    else:
+        warnings.warn(UNAVERAGED, stacklevel=4)
+
+
+def _way_out(name: str) -> str:
+    wrapping = "fully_shard" if name == "fully_shard" else "DistributedDataParallel"
+    return f"make the objective with the bare student, and wrap the whole step, {wrapping}(objective.as_module())"
+
+
+def _reason(objective: "Objective", name: str, held: set[nn.Parameter] | None = None) -> str | None:
+    """What would go wrong; ``held`` are the parameters whose gradients are averaged beside the student's."""
+    reads = objective.terms.reads
+    if name == "DataParallel":
+        return "taps cannot be read on several devices at once" if reads.student_taps else None
+    if name not in ("fully_shard", AROUND) and objective.cut:
+        return "no term reads the student's output, so its forward pass is cut and its gradients are not averaged"
+    for part_name, part in objective.parts.items():
+        if part.term.reads.batch:
+            return f"term {part_name!r} looks at the whole batch, of which it would see this rank's part"
+    for part_name, module in (*objective.adversaries.items(), *objective.owned.items()):
+        learning = {parameter for parameter in module.parameters() if parameter.requires_grad}
+        if learning - (held or set()):
+            return f"what term {part_name!r} owns would learn on each rank from that rank's part alone"
+    if objective.balance is not None:
+        return "auto() would measure the gradients of this rank's part"
+    return None
