@@ -102,7 +102,7 @@ class Method:
             for name, hint in hints.items()
         }
 
-    def terms(self, settings: Mapping[str, Any] = MappingProxyType({})) -> tuple[Term, ...]:
+    def terms(self, settings: Mapping[str, object] = MappingProxyType({})) -> tuple[Term, ...]:
         """The terms of its stages; none where they follow from settings that are not given."""
         proposed = {name: PLACEHOLDERS[name] for name in self.needed if name in PLACEHOLDERS}
         given = {**proposed, **{name: value for name, value in settings.items() if value is not None}}
@@ -119,7 +119,7 @@ class Method:
             return "batch"
         return "row" if terms and all(term.per == "row" for term in terms) else "sample"
 
-    def unfit(self, task: Task, settings: Mapping[str, Any] = MappingProxyType({})) -> str | None:
+    def unfit(self, task: Task, settings: Mapping[str, object] = MappingProxyType({})) -> str | None:
         """Why the method has no meaning for a task, in words; None if it has one.
 
         >>> from understudy.methods import find

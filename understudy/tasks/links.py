@@ -5,11 +5,11 @@ are asked for as well. An answer scores every entity.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import log, sqrt
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -65,11 +65,12 @@ class Links(Task):
             raise UserError(f"negatives = {self.negatives}: at least one entity is drawn; leave it out to score all")
 
     @classmethod
-    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: Any) -> Self:
+    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: object) -> Self:
         if names is None or isinstance(names, int):
             count = names if isinstance(names, int) else int(_of(targets, TAILS).max()) + 1
             names = [str(number) for number in range(count)]
-        return cls(**{"entities": tuple(names), **settings})
+        make: Callable[..., Self] = cls
+        return make(**{"entities": tuple(names), **settings})
 
     @property
     def figures(self) -> tuple[Figure, ...]:
@@ -135,7 +136,7 @@ class Links(Task):
         asked = {**inputs, CANDIDATES: candidates.expand(len(ids), -1)}
         return asked, {TAILS: torch.where(tails >= 0, within, -1), KNOWN: _of(targets, KNOWN)[:, :0]}
 
-    def answer(self, output: Any) -> Values:
+    def answer(self, output: object) -> Values:
         return {LOGITS: only(output, LOGITS)}
 
     def misfit(self, answer: Values) -> str | None:

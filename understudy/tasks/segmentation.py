@@ -1,8 +1,8 @@
 """Segmentation: one class of several for each pixel."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -48,14 +48,15 @@ class Segmentation(Task):
     likeness: ClassVar[tuple[Figure, ...]] = (Figure("agreement", "agrees with the teacher", unit="share"),)
 
     @classmethod
-    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: Any) -> Self:
+    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: object) -> Self:
         masks = _maps(targets)
         known = masks[masks != settings.get("ignore", cls.ignore)].long()
         if names is None:
             names = int(known.max()) + 1 if len(known) else 0
         classes = tuple(map(str, range(names))) if isinstance(names, int) else tuple(names)
         share = round(known.bincount().max().item() / len(known), 4) if len(known) else None
-        return cls(**{"classes": classes, "commonest_share": share, **settings})
+        make: Callable[..., Self] = cls
+        return make(**{"classes": classes, "commonest_share": share, **settings})
 
     @property
     def figures(self) -> tuple[Figure, ...]:
@@ -117,7 +118,7 @@ class Segmentation(Task):
         found = masks[samples, rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None, :]]
         return torch.where(inside, found, self.ignore)
 
-    def answer(self, output: Any) -> Values:
+    def answer(self, output: object) -> Values:
         found = outputs_by_name(output, LOGITS)
         name = LOGITS if LOGITS in found else OUT
         if name not in found:
