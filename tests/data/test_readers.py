@@ -48,7 +48,7 @@ def test_cifar_is_read(tmp_path, write_cifar, kind):
 
 
 def test_people_of_cifar100_are_halved_and_as_many_others_taken(tmp_path, write_cifar):
-    folder, pixels, labels = write_cifar(100, records=300)
+    _, pixels, labels = write_cifar(100, records=300)
     data = load("cifar100-people", tmp_path, validation=0, **LOCAL)
     people = np.isin(labels, PEOPLE)
     assert data.shape == (3, 16, 16)
