@@ -58,7 +58,9 @@ def test_queries_hold_every_triple_in_both_directions():
 
 def test_bits_are_read_as_they_were_written():
     tails = [[0, 7, 8], [], [16], list(range(17))]
-    assert from_bits(as_bits(tails, 17), 17).tolist() == [[place in row for place in range(17)] for row in tails]
+    pairs = torch.tensor([(sample, tail) for sample, row in enumerate(tails) for tail in row])
+    bits = as_bits(pairs[:, 0], pairs[:, 1], len(tails), 17)
+    assert from_bits(bits, 17).tolist() == [[place in row for place in range(17)] for row in tails]
 
 
 def test_ranks_leave_out_what_is_known_and_share_ties():

@@ -292,17 +292,20 @@ def bytes_of(entities: int) -> int:
     return -(-entities // 8)
 
 
-def as_bits(tails: Sequence[Sequence[int]], entities: int) -> Tensor:
-    """For each query, a bit for each entity that is among its tails: (N, bytes), uint8.
+def as_bits(samples: Tensor, tails: Tensor, count: int, entities: int) -> Tensor:
+    """For each of ``count`` samples, a bit for each entity that is among its tails: (count, bytes), uint8.
 
-    >>> as_bits([[0, 9]], 10)
+    Args:
+        samples, tails: pairs of a sample and one of its tails, each pair once.
+
+    >>> as_bits(torch.tensor([0, 0]), torch.tensor([0, 9]), 1, 10)
     tensor([[1, 2]], dtype=torch.uint8)
     """
-    bits = torch.zeros(len(tails), bytes_of(entities), dtype=torch.uint8)
-    for row, known in zip(bits, tails, strict=True):
-        places = torch.tensor(sorted(set(known)), dtype=torch.int64)
-        row.index_add_(0, places // 8, (1 << (places % 8)).to(torch.uint8))
-    return bits
+    width = bytes_of(entities)
+    bits = torch.zeros(count * width, dtype=torch.uint8)
+    values = torch.tensor([1 << place for place in range(8)], dtype=torch.uint8)
+    bits.index_add_(0, samples * width + tails // 8, values[tails % 8])
+    return bits.view(count, width)
 
 
 def from_bits(bits: Tensor, entities: int) -> Tensor:
@@ -327,30 +330,36 @@ def queries(
     >>> inputs["relation"].tolist(), targets["tails"].tolist()
     ([0, 1, 1], [[1, 2], [0, -1], [0, -1]])
     """
-    by_query = _by_query(triples, relations)
-    split = [
-        (query, tails[start : start + most])
-        for query, tails in by_query.items()
-        for start in range(0, len(tails), most)
-    ]
-    longest = max((len(tails) for _, tails in split), default=1)
-    padded = torch.tensor([tails + [-1] * (longest - len(tails)) for _, tails in split], dtype=torch.int64)
-    bits = torch.zeros(len(split), 0, dtype=torch.uint8)
+    count = 1 + int(max(part[:, [0, 2]].max() for part in (triples, *([] if known is None else [known]))))
+    asked, tails = _both_ways(triples, relations, count)
+    query, numbers = asked.unique_consecutive(return_counts=True)
+    samples_of = (numbers + most - 1) // most  # how many samples a query takes
+    place = torch.arange(len(asked)) - (numbers.cumsum(0) - numbers).repeat_interleave(numbers)
+    sample = (samples_of.cumsum(0) - samples_of).repeat_interleave(numbers) + place // most
+    padded = torch.full((int(samples_of.sum()), min(most, int(numbers.max()))), -1)
+    padded[sample, place % most] = tails
+    query = query.repeat_interleave(samples_of)
+    bits = torch.zeros(len(query), 0, dtype=torch.uint8)
     if known is not None:
-        all_known = _by_query(known, relations)
-        bits = as_bits([all_known[query] for query, _ in split], entities)
-    heads, asked = (torch.tensor([query[place] for query, _ in split], dtype=torch.int64) for place in (0, 1))
-    return {HEAD: heads, RELATION: asked}, {TAILS: padded.view(-1, longest), KNOWN: bits}
+        bits = _known_bits(query, *_both_ways(known, relations, count), entities)
+    return {HEAD: query // (2 * relations), RELATION: query % (2 * relations)}, {TAILS: padded, KNOWN: bits}
 
 
-def _by_query(triples: Tensor, relations: int) -> dict[tuple[int, int], list[int]]:
-    """The tails of every (head, relation) and of every (tail, inverse relation), each once, in order."""
-    found: dict[tuple[int, int], dict[int, None]] = {}
-    for head, relation, tail in triples.tolist():
-        found.setdefault((head, relation), {})[tail] = None
-    for head, relation, tail in triples.tolist():
-        found.setdefault((tail, relation + relations), {})[head] = None
-    return {query: list(tails) for query, tails in sorted(found.items())}
+def _both_ways(triples: Tensor, relations: int, count: int) -> tuple[Tensor, Tensor]:
+    """The queries of triples in both directions, as ``head * 2 * relations + relation``, and their tails, in order."""
+    head, relation, tail = triples.unbind(1)
+    forth, back = head * 2 * relations + relation, tail * 2 * relations + relation + relations
+    keys = torch.cat((forth * count + tail, back * count + head)).unique()
+    return keys // count, keys % count
+
+
+def _known_bits(query: Tensor, known: Tensor, tails: Tensor, entities: int) -> Tensor:
+    """The bits of all known tails of each query; ``known`` and ``tails`` are as from ``_both_ways``."""
+    start, end = torch.searchsorted(known, query), torch.searchsorted(known, query, right=True)
+    numbers = end - start
+    sample = torch.arange(len(query)).repeat_interleave(numbers)
+    within = torch.arange(len(sample)) - (numbers.cumsum(0) - numbers).repeat_interleave(numbers)
+    return as_bits(sample, tails[start.repeat_interleave(numbers) + within], len(query), entities)
 
 
 def _of(targets: Nested, name: str) -> Tensor:
