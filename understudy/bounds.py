@@ -30,10 +30,6 @@ Whole = Annotated[int, Interval(ge=0)]
 _OBJECTS = ("model_attributes_type", "dataclass_type")  # pydantic's error types where a description is expected
 STRICT = {"extra": "forbid"}  # pydantic configuration of a description: unknown keys are refused
 
-# Of a field that was added to a term after its first release: at its default it is no part of a training's key, so that
-# trainings of before stay valid.
-ADDED = {"added": True}
-
 
 class ByName:
     """Annotation of a union of descriptions: ``name`` selects the member."""

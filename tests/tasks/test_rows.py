@@ -98,7 +98,7 @@ def test_the_preflight_names_the_methods_that_fit(tmp_path):
         understudy.distill(teacher, student, data, method="kd", epochs=1, out=tmp_path / "run")
 
 
-def test_a_field_that_was_added_later_leaves_keys_as_they_were():
+def test_a_hint_without_places_has_the_key_of_before():
     plain = Hint("a -> b")
     assert "where" not in canonical(plain)
     assert canonical(Hint("a -> b", where="targets"))["where"] == "targets"

@@ -83,7 +83,7 @@ class AnswerSource:
             return None
         augmentation, folder = stage.config.augmentation, _folder(stored)
         stores = [
-            AnswerFolder(folder, belongs, teacher.network, fill=stored.fill)
+            AnswerFolder(folder, belongs, teacher.network, fill=stored.fill, note=note)
             for teacher, belongs in zip(
                 objective.teachers, _belongings(stored, objective, stage, data, settings, forms, seed), strict=True
             )
@@ -201,9 +201,9 @@ def _belongings(
 def _about(stored: StoredAnswers, augmentation: Augmentation, data: Data, seed: int) -> dict[str, object]:
     """The properties of the views that answers depend on."""
     return {
-        "augmentation": asdict(augmentation),
+        "augmentation": {name: value for name, value in asdict(augmentation).items() if value is not None},
         "seed": stored.draw(augmentation, seed, 0, 0).seed if augmentation != PLAIN else None,
-        "mixed": fingerprints.of_pool(data.train) if augmentation.mixup else None,
+        "mixed": fingerprints.of_pool(data.train) if augmentation.mixes else None,
     }
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from understudy import nested, randomness
-from understudy.data.augmentation import PLAIN, Augmentation, Draw, mixed
+from understudy.data.augmentation import PLAIN, Augmentation, Draw
 from understudy.data.sources import InMemory, Source
 from understudy.errors import UserError
 from understudy.nested import Nested
@@ -120,9 +120,8 @@ class Part:
             if follows:
                 height, width = images.shape[2:]
                 y = task.moved(y, augmentation.moved((height, width), seed, number, ids))
-            if augmentation.mixup:
-                share = augmentation.share(seed, number, ids[:count])
-                x = mixed(x[:count], x[count:], share)
+            if augmentation.mixes:
+                x, share = augmentation.mix(x[:count], x[count:], seed, number, ids[:count])
                 y = task.mixed(nested.chosen(y, slice(count)), nested.chosen(y, slice(count, None)), share)
             yield Batch(augmentation.finish(x, seed, number, ids[:count]), y, ids[:count], draw, own)
 

@@ -13,8 +13,9 @@ from understudy.data import Data, Part
 from understudy.errors import UserError, did_you_mean
 from understudy.measure import Latency, latencies
 from understudy.nested import Nested
+from understudy.runs import broken
 from understudy.tasks import Figure, Task, Values
-from understudy.training.evaluate import in_order, walk_together
+from understudy.training.evaluate import Measured, measured, walk_together
 
 ON_CPU = Settings(device="cpu")
 THROUGHPUT_BATCH = 128
@@ -129,9 +130,44 @@ def proving_part(data: Data) -> tuple[Part, str]:
     return part, measured_on
 
 
-def compare(before: nn.Module, after: nn.Module, part: Part, task: Task) -> Compared:
+def answers_of(network: nn.Module, part: Part, task: Task) -> Measured:
+    """The student in PyTorch on every sample of a part, on the CPU."""
+    return measured(network, part, task, ON_CPU)
+
+
+def useless(expected: Measured, part: Part, task: Task) -> list[str]:
+    """Why a student with these answers is of no use; see ``runs.broken``."""
+    figure = task.selecting
+    return broken.reasons(
+        figure,
+        expected.figures[figure.name],
+        task.luck(figure, len(part)),
+        constant=task.commonest(expected.kept),
+        usual=broken.commonest(expected.targets),
+        largest=expected.largest / task.magnitude(expected.targets),
+    )
+
+
+def compare(before: nn.Module, expected: Measured, after: nn.Module, part: Part, task: Task) -> Compared:
     """The exported student beside the one in PyTorch on every sample of a part."""
-    meters, kept, targets = (task.meter(), task.meter()), (list[Values](), list[Values]()), list[Nested]()
+    found = measured(after, part, task, ON_CPU)
+    if reason := task.fits(found.kept, expected.kept):
+        raise UserError(f"the exported student does not answer as the one in PyTorch: {reason}")
+    difference, largest = _apart(before, after, part, task)
+    figure = task.selecting
+    return Compared(
+        samples=len(part),
+        largest_difference=difference,
+        largest_value=largest,
+        agreement=task.compared(found.kept, expected.kept, expected.targets).get("agreement"),
+        figure=figure,
+        before=expected.figures[figure.name],
+        after=found.figures[figure.name],
+    )
+
+
+def _apart(before: nn.Module, after: nn.Module, part: Part, task: Task) -> tuple[float, float]:
+    """The largest difference of any value of two networks, and the largest value, batch by batch."""
     differences, values = list[Tensor](), list[Tensor]()
 
     def update(answers: Sequence[Values], batch: Nested) -> None:
@@ -142,24 +178,9 @@ def compare(before: nn.Module, after: nn.Module, part: Part, task: Task) -> Comp
             one, other = found[name].float(), expected[name].float()
             differences.append((one - other).abs().amax())
             values.append(other.abs().amax())
-        for meter, own, answer in zip(meters, kept, answers, strict=True):
-            meter.update(answer, batch)
-            own.append(task.kept(answer, batch))
-        targets.append(batch)
 
     walk_together([before, after], part, task, ON_CPU, update)
-    was, now = (in_order(meter.compute(), task) for meter in meters)
-    all_targets = nested.concatenated(targets)
-    all_kept = [{name: torch.cat([one[name] for one in own]) for name in own[0]} for own in kept]
-    return Compared(
-        samples=len(part),
-        largest_difference=torch.stack(differences).amax().item(),
-        largest_value=torch.stack(values).amax().item(),
-        agreement=task.compared(all_kept[1], all_kept[0], all_targets).get("agreement"),
-        figure=task.selecting,
-        before=was[task.selecting.name],
-        after=now[task.selecting.name],
-    )
+    return torch.stack(differences).amax().item(), torch.stack(values).amax().item()
 
 
 def placed(network: nn.Module) -> nn.Module:

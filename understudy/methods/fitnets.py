@@ -4,12 +4,12 @@ Stage 1 trains up to the guided layer on the hint alone, both networks cut at th
 on the labels and on soft targets whose weight falls.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor, nn
 
-from understudy.bounds import ADDED, Count, NonNegative, Positive
+from understudy.bounds import Count, NonNegative, Positive
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
@@ -26,7 +26,7 @@ from understudy.taps.regressors import Regressor, regressor
 from understudy.tasks.task import Task
 
 Reduce = Literal["sum", "mean", "relative"]
-Where = Literal["everywhere", "targets"]
+Where = Literal["targets"]
 
 
 def hint(guided: Tensor, hint: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ class Hint(PairTerm):
 
     reduce: Reduce = "sum"
     regressor: Regressor = "auto"
-    where: Where = field(default="everywhere", metadata=ADDED)
+    where: Where | None = None
 
     def misfit(self, task: Task) -> str | None:
         if self.where == "targets" and type(task).places is Task.places:
