@@ -12,7 +12,8 @@ import typer
 
 from tests.runs.test_path import SEARCH
 from understudy import recipe as recipes
-from understudy.cli import SUMMARIES, app, main
+from understudy.cli import main
+from understudy.cli._app import SUMMARIES, app
 from understudy.config import hardware
 from understudy.config.settings import Settings
 from understudy.plans.engines import Here
@@ -61,8 +62,8 @@ def test_every_command_has_help_with_an_example(understudy, command):
 def test_the_list_of_commands_says_what_each_command_says_of_itself_and_imports_none():
     for name, command in typer.main.get_command(app).commands.items():
         assert SUMMARIES[name] == " ".join(command.help.strip().split("\n\n")[0].split())
-    imported = "[name for name in understudy.cli.SUMMARIES if 'understudy.cli.' + name in sys.modules]"
-    code = f"import sys, understudy.cli; print({imported})"
+    imported = "[name for name in understudy.cli._app.SUMMARIES if 'understudy.cli.' + name in sys.modules]"
+    code = f"import sys, understudy.cli._app; print({imported})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
@@ -436,3 +437,17 @@ def test_an_engine_that_does_not_exist_is_named_with_the_nearest(understudy):
     code, _, err = understudy("distill", "recipe.toml", "--out", "run", "--engine", "rai")
     assert code == 2
     assert "there is no engine 'rai'; did you mean 'ray'?" in err
+
+
+def test_the_check_shows_what_matters_and_verbose_the_rest(understudy, recipe):
+    code, short, _ = understudy("check", recipe(), "--trust", "smallnets")
+    assert code == 0
+    lines = short.splitlines()
+    assert [line.split(":")[0] for line in lines[:2]] == ["ok data", "ok teacher"]
+    assert lines[-2].startswith("ok all: 1 training, roughly ")
+    assert lines[-1].startswith("ok ")
+    assert lines[-1].endswith(" more checks (--verbose shows them)")
+    _, long, _ = understudy("check", recipe(), "--trust", "smallnets", "-v")
+    assert "ok student: " in long
+    assert "--verbose" not in long
+    assert len(long.splitlines()) > len(lines)

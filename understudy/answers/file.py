@@ -48,8 +48,8 @@ class Shelf:
         if file is None:
             nowhere = torch.zeros(len(ids), dtype=torch.bool)
             return torch.zeros(len(ids), self.words, dtype=torch.int64), nowhere, nowhere
-        found = torch.from_numpy(self._records(file, ids.tolist()))
-        words, written = found[:, :-1].contiguous(), found[:, -1]
+        records = torch.from_numpy(self._records(file, ids.tolist()))
+        words, written = records[:, :-1].contiguous(), records[:, -1]
         there = written == self._checksums(words, ids)
         return words, there, ~there & (written != 0)
 

@@ -133,9 +133,9 @@ def _told(path: Path, there: Mapping[str, object], wanted: Mapping[str, object])
 
 def _others(folder: Path) -> Iterator[tuple[Path, dict[str, object]]]:
     for path in sorted(folder.glob(f"*/{DESCRIPTION}")):
-        found = _json(path)
-        if found is not None:
-            yield path.parent, found
+        description = _json(path)
+        if description is not None:
+            yield path.parent, description
 
 
 def _keys(there: Mapping[str, object], wanted: Mapping[str, object]) -> list[str]:
@@ -143,8 +143,8 @@ def _keys(there: Mapping[str, object], wanted: Mapping[str, object]) -> list[str
 
 
 def _differing(there: Mapping[str, object], wanted: Mapping[str, object]) -> str:
-    found = [f"{WORDS.get(key, key)}{_both(there.get(key), wanted.get(key))}" for key in _keys(there, wanted)]
-    return f"differ in {' and in '.join(found)}"
+    differences = [f"{WORDS.get(key, key)}{_both(there.get(key), wanted.get(key))}" for key in _keys(there, wanted)]
+    return f"differ in {' and in '.join(differences)}"
 
 
 def _both(there: object, wanted: object) -> str:

@@ -77,8 +77,6 @@ def distill(
     from understudy import recipe as recipes
     from understudy.cli._run import prepared, show_plan
     from understudy.measure.latency import need_onnx_runtime
-    from understudy.report import write_report
-    from understudy.report.text import show, show_students
     from understudy.runs import Run
     from understudy.runs.folder import RECIPE, RunFolder
     from understudy.training import preflight
@@ -118,6 +116,9 @@ def distill(
             print_findings(findings, err, verbose=options.verbose)
             preflight.passes(findings)
         result = run.execute()
+    from understudy.report import write_report  # only now, so that the first step is not kept waiting
+    from understudy.report.text import show, show_students
+
     page = write_report(folder)
     if options.json:
         print_json(result)

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import os
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,8 +17,10 @@ from understudy.data.parts import Data, Part, channel_statistics, split
 from understudy.data.sources import InMemory, Source
 from understudy.errors import UserError, did_you_mean
 from understudy.nested import Shape
+from understudy.printable import shown
 from understudy.tasks import Classification, Task
 
+MOST_UNPACKED = 500_000_000  # bytes of a gzipped file's content
 MEMORY_LIMIT = 512 * 1024**2  # bytes; larger sets are streamed by worker processes
 Progress = Callable[[str, int, int | None], None]  # file, bytes so far, total bytes or None
 
@@ -54,9 +57,10 @@ class Access:
 class Contents:
     """The contents of a data set: a training source, a function that opens the test source, the task, and facts.
 
-    Without a task, the data set is classification into ``classes``. The run folder records ``facts``. A data set with a
-    validation part names it; no training samples are then split off, and ``validation = 0`` leaves it out. If a data
-    set is not ``divisible``, because its samples tell of each other, none are split off in any case.
+    Without a task, the data set is classification into ``classes``. The run folder records ``facts``. ``problems``
+    looks at files without reading them whole, those of the test part too, and returns what is wrong with them.
+    A data set with a validation part names it; no training samples are then split off, and ``validation = 0`` leaves it
+    out. If a data set is not ``divisible``, because its samples tell of each other, none are split off in any case.
 
     >>> Contents(train, open_test=lambda: test, classes=("cat", "dog"))  # doctest: +SKIP
     """
@@ -66,6 +70,7 @@ class Contents:
     classes: tuple[str, ...] = ()
     facts: dict[str, object] = field(default_factory=dict)
     task: Task | None = None
+    problems: Callable[[], Iterator[str]] | None = None
     validation: Source | None = None
     divisible: bool = True
 
@@ -162,24 +167,24 @@ class DataSet(Generic[S]):
             for entry in error.errors():
                 message = str(entry["msg"])
                 missing = entry["type"] in ("missing", "missing_argument")
-                shown = f"{message[0].lower()}{message[1:]} (it is {entry['input']!r})"
-                reasons.setdefault(str(entry["loc"][0]), "it must be given" if missing else shown)
+                reason = f"{message[0].lower()}{message[1:]} (it is {shown(entry['input'])})"
+                reasons.setdefault(str(entry["loc"][0]), "it must be given" if missing else reason)
             return reasons
 
 
-def assembled(found: Contents, *, name: str, validation: int | float, seed: int) -> Data:
+def assembled(contents: Contents, *, name: str, validation: int | float, seed: int) -> Data:
     """The data set in its three parts; the test source is opened on first use."""
-    task = found.task or Classification(found.classes)
-    checked(found.train, task, f"{name}, training part")
-    shape = sample_shape(found.train)
-    if found.validation is not None:
-        checked(found.validation, task, f"{name}, validation part")
-        train, chosen = _whole(found.train), _whole(found.validation) if validation else None
+    task = contents.task or Classification(contents.classes)
+    checked(contents.train, task, f"{name}, training part")
+    shape = sample_shape(contents.train)
+    if contents.validation is not None:
+        checked(contents.validation, task, f"{name}, validation part")
+        train, chosen = _whole(contents.train), _whole(contents.validation) if validation else None
     else:
-        count = validation if found.divisible else 0
-        train, chosen = split(found.train, count, seed=seed, strata=task.strata(found.train.targets))
+        count = validation if contents.divisible else 0
+        train, chosen = split(contents.train, count, seed=seed, strata=task.strata(contents.train.targets))
     mean, std = channel_statistics(train)
-    open_source = found.open_test
+    open_source = contents.open_test
 
     def open_test() -> Part:
         assert open_source is not None
@@ -199,7 +204,8 @@ def assembled(found: Contents, *, name: str, validation: int | float, seed: int)
         name=name,
         mean=mean,
         std=std,
-        facts=found.facts,
+        facts=contents.facts,
+        look=contents.problems,
     )
 
 
@@ -243,11 +249,24 @@ def file_hash(path: Path, algorithm: str = "sha256") -> str:
         return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
-def check_md5(path: Path, found: str, expected: str) -> None:
+def unpacked(path: Path, most: int = MOST_UNPACKED) -> bytes:
+    """What a gzipped file holds, as far as it goes; a ``UserError`` where that is more than any data set's file.
+
+    Raises:
+        zlib.error: the file is damaged.
+    """
+    unpacking = zlib.decompressobj(wbits=31)
+    content = unpacking.decompress(path.read_bytes(), most + 1)
+    if len(content) > most:
+        raise UserError(f"{path} unpacks to more than {most:,} bytes, which no published file does: delete it")
+    return content
+
+
+def check_md5(path: Path, actual: str, expected: str) -> None:
     """Raises a ``UserError`` if the md5 is not that of the published file."""
-    if found != expected:
+    if actual != expected:
         raise UserError(
-            f"{path} is not the published file (md5 of its content {found}, expected {expected}): delete it to "
+            f"{path} is not the published file (md5 of its content {actual}, expected {expected}): delete it to "
             "download it again, or pass verify=False if the data are meant to differ"
         )
 
@@ -257,7 +276,7 @@ def md5_of_content(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
-def truncated(path: Path, expected: int, found: int) -> UserError:
+def truncated(path: Path, expected: int, actual: int) -> UserError:
     """The error for a file of the wrong size."""
-    kind = "truncated" if found < expected else "too long"
-    return UserError(f"{path} is {kind}: {expected:,} bytes expected, {found:,} found; delete it and get it again")
+    kind = "truncated" if actual < expected else "too long"
+    return UserError(f"{path} is {kind}: {expected:,} bytes expected, {actual:,} found; delete it and get it again")

@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 
 from understudy import nested, randomness
+from understudy.bounds import MOST
 from understudy.data.augmentation import PLAIN, Augmentation, Draw
 from understudy.data.sources import InMemory, Source
 from understudy.errors import UserError
 from understudy.nested import Nested
+from understudy.printable import shown
 from understudy.tasks.task import Task
 
+FEW = 5  # problems that are named one by one
 _STREAMED_SAMPLE = 1024  # images that are read for statistics of a streamed part
 
 
@@ -99,8 +102,8 @@ class Part:
 
     def _batches(self, lists: list[Tensor], device: torch.device) -> Iterator[Batch]:
         here, targets = _sent(lists, device), _targets_sent(self.source.targets, lists, device)
-        for own, ids, y, inputs in zip(lists, here, targets, self.source.batches(lists, device), strict=True):
-            yield Batch(_plain(inputs, ids), y, ids, numbers=own)
+        for numbers, ids, y, inputs in zip(lists, here, targets, self.source.batches(lists, device), strict=True):
+            yield Batch(_plain(inputs, ids), y, ids, numbers=numbers)
 
     def _viewed(
         self, lists: list[Tensor], draw: Draw, augmentation: Augmentation, task: Task, device: torch.device
@@ -110,8 +113,8 @@ class Part:
         partners = [augmentation.partners(seed, number, ids, self.ids) for ids in lists]
         wanted = [ids if other is None else torch.cat((ids, other)) for ids, other in zip(lists, partners, strict=True)]
         here, targets = _sent(wanted, device), _targets_sent(known, wanted, device)
-        for own, ids, y, images in zip(lists, here, targets, self.source.batches(wanted, device), strict=True):
-            count = len(own)
+        for numbers, ids, y, images in zip(lists, here, targets, self.source.batches(wanted, device), strict=True):
+            count = len(numbers)
             if not isinstance(images, Tensor):
                 raise UserError(
                     f"the augmentation ({augmentation}) is of images: the inputs of these data are {_names(images)}"
@@ -123,7 +126,7 @@ class Part:
             if augmentation.mixes:
                 x, share = augmentation.mix(x[:count], x[count:], seed, number, ids[:count])
                 y = task.mixed(nested.chosen(y, slice(count)), nested.chosen(y, slice(count, None)), share)
-            yield Batch(augmentation.finish(x, seed, number, ids[:count]), y, ids[:count], draw, own)
+            yield Batch(augmentation.finish(x, seed, number, ids[:count]), y, ids[:count], draw, numbers)
 
 
 def _drawn(batches: Iterator[Batch], draw: Draw, task: Task) -> Iterator[Batch]:
@@ -176,6 +179,12 @@ class Data:
     mean: tuple[float, ...] | None = None  # of each channel, between 0 and 1, over the training part
     std: tuple[float, ...] | None = None
     facts: dict[str, object] = field(default_factory=dict)  # recorded in the run folder
+    look: Callable[[], Iterator[str]] | None = None  # what is wrong with the files, those of the test part, too
+
+    def problems(self) -> list[str]:
+        """What is wrong with the files of the data, as far as a look at their beginnings shows it."""
+        found = list(self.look()) if self.look else []
+        return found if len(found) <= FEW else [*found[:FEW], f"and {len(found) - FEW:,} more such files"]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -207,6 +216,8 @@ def split(
 
     ``strata`` are numbers from 0, one for each sample; each number's share is the same in both parts.
     """
+    if not 0 <= seed < 2**63:
+        raise UserError(f"seed = {shown(seed)}: give a whole number from 0 to 2^63")
     ids = torch.arange(len(source))
     count = _validation_count(validation, len(source))
     if count == 0:
@@ -216,8 +227,8 @@ def split(
 
 
 def _validation_count(validation: int | float, samples: int) -> int:
-    if validation < 0 or (validation != int(validation) and validation >= 1):
-        raise UserError(f"validation = {validation}: give a number of samples, or a share between 0 and 1")
+    if not 0 <= validation <= MOST or (validation >= 1 and validation != int(validation)):
+        raise UserError(f"validation = {shown(validation)}: give a number of samples, or a share between 0 and 1")
     count = max(1, round(validation * samples)) if 0 < validation < 1 else int(validation)
     if count >= samples:
         raise UserError(f"validation = {validation}: of {samples} training samples, that leaves nothing to train on")

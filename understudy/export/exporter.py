@@ -116,9 +116,9 @@ def _format(name: str) -> Format:
 
 def _around(folder: Path, network: nn.Module, data: object, trust: Collection[str]) -> Surroundings:
     run = run_of(folder)
-    found = surroundings(run, network, trust) if run is not None and data is None else None
-    if found is not None:
-        return found
+    context = surroundings(run, network, trust) if run is not None and data is None else None
+    if context is not None:
+        return context
     if data is None:
         raise UserError(
             f"{folder} does not say on which data its student can be proved: "

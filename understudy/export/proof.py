@@ -150,8 +150,8 @@ def useless(expected: Measured, part: Part, task: Task) -> list[str]:
 
 def compare(before: nn.Module, expected: Measured, after: nn.Module, part: Part, task: Task) -> Compared:
     """The exported student beside the one in PyTorch on every sample of a part."""
-    found = measured(after, part, task, ON_CPU)
-    if reason := task.fits(found.kept, expected.kept):
+    after_export = measured(after, part, task, ON_CPU)
+    if reason := task.fits(after_export.kept, expected.kept):
         raise UserError(f"the exported student does not answer as the one in PyTorch: {reason}")
     difference, largest = _apart(before, after, part, task)
     figure = task.selecting
@@ -159,10 +159,10 @@ def compare(before: nn.Module, expected: Measured, after: nn.Module, part: Part,
         samples=len(part),
         largest_difference=difference,
         largest_value=largest,
-        agreement=task.compared(found.kept, expected.kept, expected.targets).get("agreement"),
+        agreement=task.compared(after_export.kept, expected.kept, expected.targets).get("agreement"),
         figure=figure,
         before=expected.figures[figure.name],
-        after=found.figures[figure.name],
+        after=after_export.figures[figure.name],
     )
 
 

@@ -13,12 +13,13 @@ Settings:
 
 from dataclasses import dataclass
 from math import log, sqrt
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.bounds import Count, Positive, ShareBelowOne
+from understudy.bounds import Interval, ShareBelowOne, Temperature, Width
 from understudy.errors import UserError
 from understudy.methods.method import one_stage
 from understudy.methods.shared.pairs import EmbeddingTerm
@@ -148,8 +149,8 @@ class CRDBatch(EmbeddingTerm):
     CRDBatch(embedding='fc:input -> fc:input')
     """
 
-    width: Count = 128
-    temperature: Positive = 0.07
+    width: Width = 128
+    temperature: Temperature = 0.07
     other_classes: bool = True
 
     @property
@@ -199,14 +200,14 @@ class Memory(Projections):
         labels = facts.labels.cpu().long()[trained] if len(facts.labels) else torch.zeros_like(trained)
         counts = labels.bincount()
         # Sorted by class, a class is one interval, and the other classes are before and after it.
-        found = {
+        buffers = {
             "rows": torch.full((facts.samples,), -1).index_copy(0, trained, torch.arange(len(trained))),
             "labels": labels,
             "order": labels.argsort(stable=True),
             "counts": counts,
             "starts": counts.cumsum(0) - counts,
         }
-        for name, values in found.items():
+        for name, values in buffers.items():
             self.register_buffer(name, values, persistent=False)
 
     def others(self, rows: Tensor, count: int) -> Tensor:
@@ -267,9 +268,9 @@ class CRD(EmbeddingTerm):
     CRD(embedding='fc:input -> fc:input', negatives=1024)
     """
 
-    width: Count = 128
-    negatives: Count = 16384
-    temperature: Positive = 0.07
+    width: Width = 128
+    negatives: Annotated[int, Interval(ge=1, le=10_000_000)] = 16384
+    temperature: Temperature = 0.07
     momentum: ShareBelowOne = 0.5
     other_classes: bool = True
 
@@ -304,8 +305,8 @@ class CRD(EmbeddingTerm):
     def learn(self, reading: Reading, owned: nn.Module) -> None:
         assert isinstance(owned, Memory)
         if not owned.estimated:  # Z is estimated once, on the first batch
-            found = [self._log_z(owned, i, u) for i, u in enumerate(self._similarities(reading, owned))]
-            owned.estimate(torch.stack(found))
+            estimates = [self._log_z(owned, i, u) for i, u in enumerate(self._similarities(reading, owned))]
+            owned.estimate(torch.stack(estimates))
         owned.write(owned.rows[_ids(reading)], *self._vectors(reading, owned), self.momentum)
 
     def _similarities(self, reading: Reading, memory: Memory) -> tuple[Tensor, Tensor]:

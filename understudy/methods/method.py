@@ -16,6 +16,7 @@ from understudy.config.train import TrainConfig
 from understudy.errors import UserError, did_you_mean
 from understudy.objective.labels import CE, Labels
 from understudy.objective.term import Expression, Term, unfit
+from understudy.printable import shown
 from understudy.taps.defaults import PLACEHOLDERS, PROPOSALS
 from understudy.tasks.task import Task
 
@@ -172,7 +173,7 @@ class Method:
         given = (value,) if isinstance(value, str) and get_origin(hint) is tuple else value
         given = tuple(given) if isinstance(given, list) else given
         if reason := bounds.wrong(hint, given):
-            raise UserError(f"method {self.name!r}: {name} = {value!r}: {reason}")
+            raise UserError(f"method {self.name!r}: {name} = {shown(value)}: {reason}")
         return given
 
     def check_names(self, settings: Iterable[str]) -> None:

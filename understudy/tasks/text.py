@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from understudy.bounds import Interval
 from understudy.errors import UserError
 from understudy.nested import Nested, Shape
 from understudy.tasks.classification import Classification
@@ -40,7 +41,7 @@ class Text(Classification):
     """
 
     vocabulary: tuple[str, ...] = SPECIAL
-    length: int = 64
+    length: Annotated[int, Interval(ge=3, le=100_000)] = 64
     tokens: Literal["words", "wordpiece"] = "words"
 
     name: ClassVar[str] = "text"
@@ -77,12 +78,12 @@ class Text(Classification):
 
     def _ids(self, text: str) -> list[int]:
         numbers, unknown = self._numbers, self._numbers[UNKNOWN]
-        found: list[int] = []
+        ids: list[int] = []
         for word in words(text):
-            found += self._pieces(word) if self.tokens == "wordpiece" else [numbers.get(word, unknown)]
-            if len(found) >= self.length - 2:
+            ids += self._pieces(word) if self.tokens == "wordpiece" else [numbers.get(word, unknown)]
+            if len(ids) >= self.length - 2:
                 break
-        return [numbers[START], *found[: self.length - 2], numbers[END]]
+        return [numbers[START], *ids[: self.length - 2], numbers[END]]
 
     def _pieces(self, word: str) -> list[int]:
         """The longest pieces of the vocabulary from left to right; a word that cannot be made of them is unknown."""
