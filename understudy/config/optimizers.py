@@ -69,8 +69,8 @@ class Adagrad:
     """
 
     name: Literal["adagrad"] = "adagrad"
-    lr: Annotated[float, Interval(gt=0)] = 0.1
-    weight_decay: Annotated[float, Interval(ge=0)] = 0.0
+    lr: Positive = 0.1
+    weight_decay: NonNegative = 0.0
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     def build(self, groups: Groups) -> torch.optim.Optimizer:
