@@ -97,7 +97,7 @@ def test_pictures_are_small_and_what_is_no_picture_has_none(tmp_path):
     assert dark.getextrema() == (0, 255)
     assert samples.as_png(torch.rand(7)) is None
     part = Part(InMemory(torch.rand(4, 7), torch.tensor([0, 1, 0, 1])), torch.arange(4))
-    ours, theirs = (Measured({}, {"logits": by * torch.eye(2).repeat(2, 1)}, part.targets) for by in (1, -1))
+    ours, theirs = (Measured({}, {"logits": by * torch.eye(2).repeat(2, 1)}, part.targets, 1.0) for by in (1, -1))
     assert samples.disagreements(tmp_path, part, ours, theirs, Classification(("a", "b"))) == []
     assert not list(tmp_path.iterdir())
 

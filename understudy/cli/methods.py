@@ -17,10 +17,16 @@ from understudy.methods.listing import Listed, added, listed
 if TYPE_CHECKING:
     from understudy.methods import Method
 
+_PER = {"row": "row by row of class scores", "sample": "sample by sample", "batch": "across the batch"}
+
 
 def methods(
     name: Annotated[
         str | None, typer.Argument(help="One method, in full.", show_default=False, autocompletion=method_names)
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", help="Only those that fit this task, such as links.", show_default=False),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -28,13 +34,14 @@ def methods(
 
     Example: understudy methods fitnets
     """
-    if name is None and not as_json and not added():
+    if name is None and task is None and not as_json and not added():
         _show_all(listed())
         return
     from understudy.methods import METHODS  # late: it imports PyTorch, and so does a method of another package
 
     if name is None:
-        print_json([_facts(method) for method in METHODS.values()]) if as_json else _show_all(METHODS.values())
+        methods = _fitting(task) if task else list(METHODS.values())
+        print_json([_facts(method) for method in methods]) if as_json else _show_all(methods)
         for problem in METHODS.problems():
             err.print(f"warning: {problem}", style="yellow", markup=False, highlight=False)
         return
@@ -46,12 +53,22 @@ def methods(
         _show_one(method, settings)
 
 
+def _fitting(task: str) -> "list[Method]":
+    """The methods that fit a task, and those whose terms the user writes."""
+    from understudy import tasks
+    from understudy.methods import METHODS, fitting
+
+    names = fitting(tasks.find(task)())
+    return [method for method in METHODS.values() if method.name in names or method.family == "own"]
+
+
 def _facts(method: "Method") -> dict[str, object]:
     return {
         "name": method.name,
         "family": method.family,
         "year": method.year,
         "paper": method.paper,
+        "per": "" if method.family == "own" else method.per,
         "reads": _reads(method),
         "cost": cost(method.name),
         "summary": method.summary,
@@ -106,6 +123,8 @@ def _show_one(method: "Method", settings: dict[str, object]) -> None:
     out.print(method.description, markup=False, highlight=False)
     if reads:
         out.print(f"\nReads: {', '.join(reads)}.", markup=False, highlight=False)
+    if method.family != "own":
+        out.print(f"\nWorks {_PER[method.per]}.", markup=False, highlight=False)
     if known:
         out.print(f"\nCosts {known['config']:.1f}x: {_measured_on()}.", markup=False, highlight=False)
     out.print("\nIn a recipe (settings with their defaults):\n", markup=False)

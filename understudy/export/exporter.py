@@ -88,7 +88,7 @@ def export(
         inputs = seen.example(2, torch.device("cpu"))
         facts = format_.write(Material(network, text, description.task, inputs, seen.train), written)
         opened = format_.open(written)
-        compared = compare(expected, opened.network, part, around.data.task)
+        compared = compare(network, expected, opened.network, part, around.data.task)
         beyond = compared.beyond(chosen)
         if beyond:
             raise UserError(f"{path.name} is not good enough, and was not kept: {beyond}")

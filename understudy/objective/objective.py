@@ -17,7 +17,18 @@ from understudy.objective.balance import Balance
 from understudy.objective.mc_dropout import Dropouts
 from understudy.objective.refusals import refuse, refuse_place
 from understudy.objective.side_stream import Beside
-from understudy.objective.term import Expression, Facts, Reading, Reads, Shapes, Term, as_sum, per_sample, unfit
+from understudy.objective.term import (
+    Expression,
+    Facts,
+    Reading,
+    Reads,
+    Shapes,
+    Term,
+    as_sum,
+    per_sample,
+    takes_rows,
+    unfit,
+)
 from understudy.objective.whole import WholeBatch
 from understudy.ranks import is_sharded, ranks
 from understudy.taps import CLASSIFICATION, Answer, Tap, TappedNetwork, call, eagerly, inner
@@ -94,8 +105,7 @@ class Objective(nn.Module):
                 raise UserError(f"term {name!r} has an adversary or a memory, so it must read with Reads(batch=True)")
             if reason := unfit(part.term, task):
                 raise UserError(f"term {name!r} does not fit the task: {reason}")
-        by_row = {name for name, part in self.parts.items() if part.term.per == "row" and part.term.reads.scores}
-        self._by_row = by_row if task.rows_per_sample == "many" else set[str]()
+        self._by_row = {name for name, part in self.parts.items() if takes_rows(part.term, task)}
         reads = self.terms.reads
         across = (part.term.reads for part in self.parts.values() if part.term.reads.batch)
         self._whole_reads = reduce(or_, across, Reads())
@@ -260,13 +270,13 @@ class Objective(nn.Module):
         """The loss of answers that are there already (stored teacher answers, a forward pass of the caller's)."""
         means: dict[str, Tensor] = {}
         plain = _widened(_without_teachers_graph(reading)) if self.terms.reads.gradients else reading
-        seen, idle = self._seen(plain), self._idle(reading.epoch)
+        seen, with_graph, idle = self._seen(plain), self._seen(reading), self._idle(reading.epoch)
         for name, part in self.parts.items():
             if name in idle:
                 means[name] = torch.zeros((), device=nested.device(reading.targets))
                 continue
             with self._draws(reading, part.term):
-                means[name] = self._mean(name, part.term, reading if part.term.reads.gradients else seen(name))
+                means[name] = self._mean(name, part.term, (with_graph if part.term.reads.gradients else seen)(name))
         weighted = self._weighted(means, reading.epoch)
         total = reduce(torch.add, weighted.values())
         for name, owned in self.owned.items():
@@ -462,8 +472,9 @@ def _in_rows(reading: Reading) -> tuple[Reading, Rows]:
     samples = tuple(task.rows(task.answer(sample), reading.targets).flat for sample in reading.teacher_samples)
     labels = rows.flat_labels
     targets = student.logits.new_zeros(len(student.logits), 0) if labels is None else labels
+    ids = reading.ids if task.rows_per_sample == "one" else None
     of_rows = replace(
-        reading, targets=targets, student=student, teachers=teachers, teacher_samples=samples, ids=None, rows=rows
+        reading, targets=targets, student=student, teachers=teachers, teacher_samples=samples, ids=ids, rows=rows
     )
     return of_rows, rows
 

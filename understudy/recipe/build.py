@@ -69,7 +69,10 @@ class Builder:
         source = self.plain.train.source
         if self.plain is self.objects.data and not self.objects.whole and not isinstance(source, InMemory):
             return brief([of_samples(source), of_values(source.targets)])
-        return content(source)
+        validation = self.plain.validation
+        if validation is None or validation.source is source:
+            return content(source)
+        return f"{content(source)} {content(validation.source)}"
 
     def seen(self, samples: int | None) -> Data:
         """The data with only so many training samples."""

@@ -30,11 +30,6 @@ def of_training(student: Measured, teacher: Measured | None, task: Task) -> Figu
     return student.figures | task.compared(student.kept, teacher.kept, student.targets)
 
 
-def largest(network: Measured) -> float:
-    """The largest value of any answer."""
-    return max(value.abs().max().item() for value in network.kept.values())
-
-
 def of_seeds(students: Sequence[Measured], teachers: Sequence[Measured], task: Task) -> Measures:
     """What is shown of all seeds together, as far as the task measures it."""
     fitting = [one.kept for one in teachers if task.fits(students[0].kept, one.kept) is None]

@@ -1,7 +1,7 @@
 """The result of a run: the one look at the test part, sizes, latencies, verdicts, and which student is kept."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from torch import nn
@@ -34,7 +34,7 @@ from understudy.runs.records import (
 )
 from understudy.tasks import Figure, Task
 from understudy.training import metrics
-from understudy.training.evaluate import Measured, measured, pooled
+from understudy.training.evaluate import Measured, measured
 from understudy.training.evaluate import figures as figures_of
 
 THROUGHPUT_BATCH = 128
@@ -48,11 +48,7 @@ def summarize(run: RunNetworks) -> Result:
     task = TaskRecord.of(builder.data.task)
     teachers = _teachers(run)
     taught = {name: _taught(run, networks, part) for name, networks in teachers.items()}
-    guides = {
-        seed: pooled([by_seed[seed] for by_seed in taught.values()], builder.data.task)
-        for seed in recipe.seeds
-        if taught
-    }
+    guides = _guides(run, teachers, taught, part)
     methods = {name: _method(run, name, task, part, guides) for name in recipe.methods}
     first = {name: networks[recipe.seeds[0]] for name, networks in teachers.items()}
     teacher = _teacher_of(run, guides) if guides else None
@@ -118,7 +114,27 @@ def _taught(run: RunNetworks, networks: Mapping[int, nn.Module], part: Part) -> 
     return {seed: answered[id(network)] for seed, network in networks.items()}
 
 
-def _measured(run: RunNetworks, network: nn.Module, part: Part, settings: Settings) -> Measured:
+def _guides(
+    run: RunNetworks,
+    teachers: Mapping[str, Mapping[int, nn.Module]],
+    taught: Mapping[str, dict[int, Measured]],
+    part: Part,
+) -> dict[int, Measured]:
+    """Of each seed the teachers as one; the same networks are measured once."""
+    if len(taught) < 2:
+        return next(iter(taught.values()), {})
+    found: dict[tuple[int, ...], Measured] = {}
+    guides: dict[int, Measured] = {}
+    for seed in run.recipe.seeds:
+        networks = [of_seeds[seed] for of_seeds in teachers.values()]
+        key = tuple(map(id, networks))
+        if key not in found:
+            found[key] = _measured(run, networks, part, run.recipe.settings.of_teacher)
+        guides[seed] = found[key]
+    return guides
+
+
+def _measured(run: RunNetworks, network: nn.Module | Sequence[nn.Module], part: Part, settings: Settings) -> Measured:
     with settings.in_force():
         return measured(network, part, run.builder.data.task, settings)
 
@@ -137,7 +153,7 @@ def _method(run: RunNetworks, name: str, task: TaskRecord, part: Part, guides: M
         answered.append(student)
         taught += [] if teacher is None else [teacher]
         figures = measures.of_training(student, teacher, whole_task)
-        constant, largest = whole_task.commonest(student.kept), measures.largest(student)
+        constant, largest = whole_task.commonest(student.kept), student.largest
         value = figures[task.first.name]
         rows.append(
             Row(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping, 
 from dataclasses import replace
 from pathlib import Path
 
-from understudy import files
+from understudy import files, methods
 from understudy import recipe as recipes
 from understudy.answers import StoredAnswers
 from understudy.config import hardware
@@ -125,6 +125,11 @@ class Run(RunNetworks):
                 teachers[name], builder.data, settings, declared=table.accuracy, accept_weak=weak, name=name
             )
         for name in self.recipe.methods:
+            learning = self.recipe.methods[name]
+            if reason := methods.find(learning.method).unfit(builder.data.task, learning.settings):
+                fitting = ", ".join(methods.fitting(builder.data.task))
+                yield Finding("error", name, f"the method does not fit the task: {reason}. Those that fit: {fitting}")
+                continue
             *assistants, student = preview.chain(name)
             for node in assistants:
                 called = f"{name}, assistant {node.network.network.removeprefix(OBJECT)}"

@@ -37,6 +37,9 @@ class TeacherBatches:
         """None if the teacher runs on one batch at a time: by the settings, or because answers would differ."""
         if settings.teacher_batches == 1 or not objective.teachers or objective.terms.reads.gradients:
             return None
+        if data.task.draws:
+            note("the teacher is asked about one batch at a time: each batch has candidates of its own")
+            return None
         before = generators(settings.torch_device)
         reason = company_matters(objective, data, settings)
         if reason is None and not all(map(torch.equal, before, generators(settings.torch_device))):

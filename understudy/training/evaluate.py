@@ -1,6 +1,7 @@
 """What a network is worth on a part of the data, or an objective where there is no answer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
@@ -9,13 +10,14 @@ from torch import Tensor, nn
 from understudy import nested
 from understudy.config.settings import Settings
 from understudy.data.parts import Batch, Part
+from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.objective import Objective, evaluating
 from understudy.precision import exact_dtype
 from understudy.taps import CLASSIFICATION, Answer, call
 from understudy.tasks import Task, Values
 
-BATCH = 500
+BATCH, BATCH_BYTES = 500, 2**26  # samples that are answered at once, and the most that their inputs may take
 
 
 @dataclass(frozen=True)
@@ -26,56 +28,76 @@ class Measured:
         figures: those of the task.
         kept: on the CPU, in order.
         targets: those of the part, on the CPU.
+        largest: the largest absolute value of any answer.
     """
 
     figures: dict[str, float]
     kept: Values
     targets: Nested
+    largest: float
 
 
 def figures(network: nn.Module, part: Part, task: Task, settings: Settings) -> dict[str, float]:
     """The task's figures of a network on a part, and its mean loss; no answer is kept."""
     meter = task.meter()
     walk(network, part, task, settings, meter.update)
-    return _ordered(meter.compute(), task)
+    return in_order(meter.compute(), task)
 
 
-def measured(network: nn.Module, part: Part, task: Task, settings: Settings) -> Measured:
-    """The figures of a network on a part, and its answers, as far as the task keeps them."""
-    meter, kept, targets = task.meter(), list[Values](), list[Nested]()
+def measured(networks: nn.Module | Sequence[nn.Module], part: Part, task: Task, settings: Settings) -> Measured:
+    """The figures of a network on a part, and its answers, as far as the task keeps them.
 
-    def update(answer: Values, batch: Nested) -> None:
+    Several networks are measured as one, which answers with ``task.together``.
+    """
+    networks = [networks] if isinstance(networks, nn.Module) else networks
+    meter, kept, targets, largest = task.meter(), list[Values](), list[Nested](), list[Tensor]()
+
+    def update(answers: Sequence[Values], batch: Nested) -> None:
+        answer = answers[0] if len(answers) == 1 else task.together(answers)
         meter.update(answer, batch)
         kept.append({name: value.cpu() for name, value in task.kept(answer, batch).items()})
         targets.append(nested.moved(batch, torch.device("cpu")))
+        largest.append(torch.stack([value.detach().abs().amax().float().cpu() for value in answer.values()]).amax())
 
-    walk(network, part, task, settings, update)
-    return Measured(_ordered(meter.compute(), task), _joined(kept), nested.concatenated(targets))
-
-
-def pooled(networks: Sequence[Measured], task: Task) -> Measured:
-    """Several networks on the same part as one, whose answer is ``task.together``."""
-    if len(networks) == 1:
-        return networks[0]
-    kept = task.together([one.kept for one in networks])
-    meter = task.meter()
-    meter.update(kept, networks[0].targets)
-    return Measured(_ordered(meter.compute(), task), kept, networks[0].targets)
+    walk_together(networks, part, task, settings, update)
+    figures = in_order(meter.compute(), task)
+    return Measured(figures, _joined(kept), nested.concatenated(targets), torch.stack(largest).amax().item())
 
 
 def walk(
     network: nn.Module, part: Part, task: Task, settings: Settings, update: Callable[[Values, Nested], None]
 ) -> None:
     """A network's answer to every batch of a part, with the batch's targets."""
-    with torch.no_grad(), evaluating(network), settings.autocast():
-        for batch in part.in_order(BATCH, settings.torch_device):
-            update(task.answer(call(network, settings.prepare(batch.inputs))), batch.targets)
+    walk_together([network], part, task, settings, lambda answers, targets: update(answers[0], targets))
 
 
-def _ordered(figures: dict[str, float], task: Task) -> dict[str, float]:
+def walk_together(
+    networks: Sequence[nn.Module],
+    part: Part,
+    task: Task,
+    settings: Settings,
+    update: Callable[[Sequence[Values], Nested], None],
+) -> None:
+    """The answers of several networks to every batch of a part, with the batch's targets."""
+    with torch.no_grad(), ExitStack() as stack, settings.autocast():
+        for network in networks:
+            stack.enter_context(evaluating(network))
+        for batch in part.in_order(_samples_at_once(part), settings.torch_device):
+            inputs = settings.prepare(batch.inputs)
+            update([task.answer(call(network, inputs)) for network in networks], batch.targets)
+
+
+def _samples_at_once(part: Part) -> int:
+    """Fewer of large samples, so that memory depends neither on their size nor on their number."""
+    return max(1, min(BATCH, BATCH_BYTES // max(1, getattr(part.source, "sample_bytes", 0))))
+
+
+def in_order(figures: Mapping[str, float], task: Task) -> dict[str, float]:
     """The task's figures in their order, the one that selects first, and what else there is."""
-    known = {figure.name: figures[figure.name] for figure in task.figures}
-    return known | figures
+    missing = [figure.name for figure in task.figures if figure.name not in figures]
+    if missing:
+        raise UserError(f"the meter of task {task.name!r} measures no {missing[0]!r}, which is one of its figures")
+    return {figure.name: figures[figure.name] for figure in task.figures} | dict(figures)
 
 
 def _joined(kept: Sequence[Values]) -> dict[str, Tensor]:

@@ -255,6 +255,7 @@ def gradient_shares(student: nn.Module, outcome: Outcome) -> dict[str, float]:
 
 
 def facts_of(data: Data) -> Facts:
-    """What terms may know of the data; only targets that are one tensor are among it."""
+    """What terms may know of the data; only targets that are class numbers are among it."""
     targets = data.train.source.targets
-    return Facts(len(data.train.source), targets if isinstance(targets, Tensor) else torch.empty(0), data.train.ids)
+    labels = targets if isinstance(targets, Tensor) and data.task.targets_are_classes else torch.empty(0)
+    return Facts(len(data.train.source), labels, data.train.ids)
