@@ -1,6 +1,6 @@
 """Which method works on which networks of timm, torchvision and transformers? Random weights, small images.
 
-    make test-zoo                                       # all pairs, into results/zoo.md; about half an hour on 2 cores
+    make test-zoo                                       # all pairs, into results/zoo.md; an hour or more on 2 cores
     python scripts/zoo.py --part 1/4 --json part1.json  # a quarter of them
     python scripts/zoo.py --join part1.json part2.json  # the page of several parts
 

@@ -155,6 +155,7 @@ def libraries(monkeypatch):
         return nn.Identity()
 
     timm = types.ModuleType("timm")
+    timm.get_pretrained_cfg = lambda name: types.SimpleNamespace(fixed_input_size=name.startswith("vit"))
     timm.create_model, timm.list_models = make, lambda: ["resnet18", "vit_tiny"]
     timm.is_model = lambda name: name in timm.list_models()
     models = types.ModuleType("torchvision.models")
@@ -167,7 +168,7 @@ def libraries(monkeypatch):
 
 
 def test_timm(libraries):
-    build("timm:vit_tiny", classes=10, channels=1, size=32, img_size=32)
+    build("timm:vit_tiny", classes=10, channels=1, size=32)
     expected = {"pretrained": False, "num_classes": 10, "in_chans": 1, "img_size": 32}
     assert libraries == [("vit_tiny", expected)]
 
