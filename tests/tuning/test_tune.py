@@ -535,25 +535,29 @@ def test_a_search_whose_worker_is_killed_ends_as_any_other_and_leaves_no_process
     """By SIGKILL, in the middle of a trial: the command itself ends the search, or the same command again."""
     (tmp_path / "search.toml").write_text(text())
     folder = tmp_path / "tune"
-    changes = ["train.epochs=60", "tune.random=9", "tune.prune=false"]  # long trials, whose settings depend on no other
+    changes = ["train.epochs=30", "tune.random=9", "tune.prune=false"]  # long trials, whose settings depend on no other
     words = ["--out", folder, "--trust", "smallnets", "--checkpoint-seconds", 0, "--trials", 4, "--workers", 2]
     words += [word for change in [*SMALL, *changes] for word in ("--set", change)]
     words += [word for space in SPACE for word in ("--search", space)]
     command = subprocess.Popen(
         [sys.executable, "-m", "understudy", "tune", tmp_path / "search.toml", "--no-check", *map(str, words)],
         cwd=workplace,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "UNDERSTUDY_CACHE": str(tmp_path / "c")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     try:
+        while command.poll() is None and not list(folder.glob("trials/*/checkpoints/*/*.checkpoint")):
+            time.sleep(0.001)
+        command.send_signal(signal.SIGSTOP)  # in the middle of a trial: the others are left to the worker
         worker = None
         while command.poll() is None and not (worker and held_by(worker, folder)):
             worker = next((child for child in children(command.pid) if "spawn_main" in command_of(child)), None)
             time.sleep(0.001)
         assert worker is not None, command.communicate()
         os.kill(worker if killed == "a worker" else command.pid, signal.SIGKILL)
+        command.send_signal(signal.SIGCONT)
         _, shown = command.communicate(timeout=120)
     finally:
         command.kill()
