@@ -12,13 +12,26 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 import understudy
+from tests.terms import table
 from understudy import Objective, auto
+from understudy.config.settings import Settings
+from understudy.config.stage import Stage
+from understudy.config.train import TrainConfig
+from understudy.data import Data, from_tensors
 from understudy.errors import UserError
+from understudy.methods import METHODS
 from understudy.objective.term import Expression, Facts
+from understudy.plans.stages import method_stages as stages_of
 from understudy.ranks import ranks
 from understudy.terms import AT, CAN, CE, CRD, KD, SP, CRDBatch, Hint, RKDDistance
+from understudy.training.loop import Training
 
 CLASSES, BATCH = 5, 16
+CONFIG = TrainConfig(epochs=10, batch=16)
+NEEDED = {  # what cannot be proposed from two networks
+    "terms": {"terms": "CE() + KD(2)"},
+    "stages": {"stages": [{"terms": "KD()", "epochs": 4}, {"name": "end", "terms": "CE()", "epochs": 6, "lr": 0.5}]},
+}
 PAIR = "block2 -> block1"
 
 
@@ -245,3 +258,39 @@ def page(rank: int, text: str, which: int) -> None:
     script = first if which == 0 else made + second + trained.split("\n", 1)[1]
     lines = [line for line in script.splitlines() if not re.match(r"dist\.(init|destroy)_process_group", line)]
     exec("\n".join(lines), {})
+
+
+def method_data() -> Data:
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.randn(80, 1, 8, 8, generator=generator)
+    return from_tensors((pictures, torch.arange(80) % table.CLASSES), validation=16)
+
+
+def first_gradients(rank: int) -> dict[str, Tensor]:
+    """The gradients of the first step of every stage of every method: student, owned modules and adversaries."""
+    found: dict[str, Tensor] = {}
+    for name in sorted(METHODS):
+        for number in range(len(method_stages(name))):
+            found[f"{name} {number}"] = _first_gradient(name, number)
+    return found
+
+
+def method_stages(name: str) -> list[Stage]:
+    teacher, student = table.networks(alike=False)
+    return stages_of(name, CONFIG, NEEDED.get(name, {}), student, teacher, method_data())
+
+
+def _first_gradient(name: str, number: int) -> Tensor:
+    teacher, student = table.networks(alike=False)
+    teacher.dropout.p = student.dropout.p = 0.0  # whose draws are each process's own
+    data = method_data()
+    stage = stages_of(name, CONFIG, NEEDED.get(name, {}), student, teacher, data)[number]
+    training = Training(student, [teacher], [stage], data, settings=Settings(device="cpu"))
+    with training.surroundings():
+        training.open(stage)
+        batch = next(iter(training.batches(stage)))
+        training._step(stage, batch, 0.0, shares=False)
+        objective = training.stage_state.objective
+        parameters = [*student.parameters(), *objective.owned.parameters(), *objective.adversaries.parameters()]
+        gradients = [p.grad.flatten() for p in parameters if p.grad is not None]
+    return torch.cat(gradients).clone()

@@ -135,6 +135,11 @@ def carry_out(job: Job, casts: Casts, callback: Callback, stop: StopRequest) -> 
     return work.finish()
 
 
+def take_part(job: Job, casts: Casts, stop: StopRequest) -> None:
+    """The steps of a training whose first process writes what comes of it."""
+    Work(job, casts, Callback(), stop).training.run()
+
+
 def key(node: Node, teachers: Sequence[Taught | Given], cast: Cast, stages: Sequence[Stage] | None = None) -> str:
     """The key of all that a node's result is a function of; its stages are made here where they are not given."""
     of = [weights_digest(teacher) if isinstance(teacher, Given) else teacher.key for teacher in teachers]

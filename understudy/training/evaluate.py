@@ -1,6 +1,6 @@
 """What a network is worth on a part of the data, or an objective where there is no answer."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from understudy import nested
 from understudy.config.settings import Settings
 from understudy.data.parts import Batch, Part
+from understudy.nested import Nested
 from understudy.objective import Objective, evaluating
 from understudy.precision import exact_dtype
+from understudy.ranks import Ranks, ranks
 from understudy.taps import CLASSIFICATION, Answer, call
 from understudy.tasks import LOSS, Task, Values
 
@@ -64,10 +66,37 @@ def pooled(found: Sequence[Measured], task: Task) -> Measured:
 
 
 def walk(network: nn.Module, part: Part, task: Task, settings: Settings, update: Callable[[Values, Any], None]) -> None:
-    """A network's answer to every batch of a part, with the batch's targets."""
+    """A network's answer to every batch of a part, with the batch's targets.
+
+    Ranks that train together take the batches in turn, and each one gets all answers, in order.
+    """
+    device, group = settings.torch_device, ranks()
+
+    def answered(batch: Batch) -> tuple[Values, Nested]:
+        return task.answer(call(network, settings.prepare(batch.inputs))), batch.targets
+
     with torch.no_grad(), evaluating(network), settings.autocast():
-        for batch in part.in_order(BATCH, settings.torch_device):
-            update(task.answer(call(network, settings.prepare(batch.inputs))), batch.targets)
+        if group is None:
+            for batch in part.in_order(BATCH, device):
+                update(*answered(batch))
+            return
+        for answer, targets in in_turn(group, part, BATCH, device, answered):
+            update({name: value.to(device) for name, value in answer.items()}, nested.moved(targets, device))
+
+
+def in_turn(
+    group: Ranks, part: Part, batch: int, device: torch.device, work: Callable[[Batch], tuple[Values, Nested]]
+) -> Iterator[tuple[Values, Nested]]:
+    """The result of ``work`` on every batch of a part, in order; each rank does every ``world``-th."""
+    count = -(-len(part) // batch)
+    batches = part.in_order(batch, device, first=group.rank, every=group.world)
+    for _ in range(-(-count // group.world)):
+        own = next(batches, None)
+        result: tuple[Values, Nested] | None = None
+        if own is not None:
+            answer, targets = work(own)
+            result = {name: value.cpu() for name, value in answer.items()}, nested.moved(targets, torch.device("cpu"))
+        yield from (found for found in group.objects(result) if found is not None)
 
 
 def first_of(validation: Mapping[str, float]) -> float | None:
@@ -103,15 +132,24 @@ def objective_loss(
     ``batch`` is that of the training, since relations between samples depend on it. ``answers`` gives the teachers',
     where they need not be asked.
     """
-    total = torch.zeros((), dtype=exact_dtype(settings.torch_device), device=settings.torch_device)
+    device, group = settings.torch_device, ranks()
+    total = torch.zeros((), dtype=exact_dtype(device), device=device)
+
+    def weighted(found: Batch) -> Tensor:
+        inputs = settings.prepare(found.inputs)
+        there = answers(found, inputs) if answers else None
+        reading = objective.read(inputs, found.targets, epoch=epoch, ids=found.ids, answers=there)
+        return objective.judge(reading).loss.detach().to(total.dtype) * len(found)
+
     gradients = torch.set_grad_enabled(objective.terms.reads.gradients)  # a term may ask for some within its loss
     with gradients, evaluating(objective), evaluating(objective.student), settings.autocast():
-        for found in part.in_order(batch, settings.torch_device):
-            inputs = settings.prepare(found.inputs)
-            there = answers(found, inputs) if answers else None
-            reading = objective.read(inputs, found.targets, epoch=epoch, ids=found.ids, answers=there)
-            outcome = objective.judge(reading)
-            total += outcome.loss.detach().to(total.dtype) * len(found)
+        if group is None:
+            for found in part.in_order(batch, device):
+                total += weighted(found)
+        else:
+            with objective.on_one_rank():
+                for value, _ in in_turn(group, part, batch, device, lambda found: ({"loss": weighted(found)}, ())):
+                    total += value["loss"].to(device)
     return {"loss": total.item() / len(part)}
 
 
