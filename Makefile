@@ -13,7 +13,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
-.PHONY: help demo test lint types docs bench format clean
+.PHONY: help demo test lint types docs faults bench format clean
 
 help:  ## this list
 	@echo "understudy: train a small network to stand in for a large one. Targets:"
@@ -39,6 +39,10 @@ docs: $(VENV)/docs.stamp  ## the documentation, into site/
 	@echo "==> documentation"
 	@$(BIN)/zensical build --clean --strict
 	@echo "site/index.html"
+
+faults: $(VENV)/dev.stamp  ## 1,000 errors, full disks and kills at single operations, into results/faults.md (half an hour)
+	@OMP_NUM_THREADS=1 $(BIN)/python -W ignore scripts/faults.py $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -W ignore scripts/damage.py
 
 bench: $(PEERS)/peers.stamp  ## speed against the floors and other libraries, into results/speed.md (over an hour)
 	@$(PEERS)/bin/python -W ignore -m benchmarks $(ARGS)

@@ -27,9 +27,9 @@ LOSSES = """
     factor_transfer feature_mse fsp function_matching gan_discriminator gan_student gradient_attention
     hierarchical_context hint ickd info_nce joint_discriminator joint_student kd logit_regression logits_l1
     lsgan_discriminator lsgan_student mgd mlkd mutual_kl neurons nkd noisy_logit_regression nst ofa ofd
-    output_distance paraphraser_reconstruction pkt relative_dissimilarity rkd_angle rkd_distance rocket_hint
-    similarity_preserving simkd srrl_features srrl_logits standardised_kd teacher_bounded vid virtual_teacher_kd
-    vote_cross_entropy wgan_critic wgan_student
+    output_distance paraphraser_reconstruction pkt relative_dissimilarity rkd_angle rkd_distance rld rocket_hint
+    similarity_preserving simkd soft_divergence srrl_features srrl_logits standardised_kd teacher_bounded
+    transformed_teacher vid virtual_teacher_kd vote_cross_entropy weighted_soft_labels wgan_critic wgan_student
 """
 DATA = [
     "Access",
@@ -39,6 +39,12 @@ DATA = [
     "DataSet",
     "Part",
     "Augmentation",
+    "Blur",
+    "Crop",
+    "Erase",
+    "Jitter",
+    "RandAugment",
+    "TrivialAugment",
     "as_data",
     "from_datasets",
     "from_tensors",
@@ -48,8 +54,9 @@ DATA = [
 TERMS = """
     AB AT BSS CAN CATKD CC CCDifferences CE CRD CRDBatch CWD CWTM ClassDistance ClassSpread Confidence CurriculumKD
     DGKD DIST DKD DKPP DML DarkRank FSP FactorTransfer GradientAT Hint ICKD KD Labels LogitRegression LogitsL1 MGD
-    MLKD NKD NST Neurons NoisyTeacher OFA OFD Outputs PKT Paraphraser RKDAngle RKDDistance Review Rocket SP SRRL
-    SeveralTeachers SimKD StandardisedKD Triplets VID VirtualTeacher Vote
+    MLKD NKD NST Neurons NoisyTeacher OFA OFD Outputs PKT Paraphraser RKDAngle RKDDistance RLD Review Rocket SP SRRL
+    SeveralTeachers SimKD SoftDivergence StandardisedKD TransformedTeacher Triplets VID VirtualTeacher Vote
+    WeightedSoftLabels
 """
 METHODS = {
     "alone": "label_smoothing",
@@ -68,6 +75,11 @@ METHODS = {
     "mlkd": "temperatures instance batch classes weight label_weight",
     "nkd": "gamma temperature weight",
     "standardised-kd": "temperature squared weight label_weight",
+    "divergence": "form temperature skew top weight label_weight",
+    "ttm": "gamma weighted weight",
+    "wttm": "gamma weighted weight",
+    "rld": "alpha beta temperature sure_temperature weight warmup_epochs",
+    "wsl": "temperature weight",
     "neurons": "embedding share selected reduce weight label_weight",
     "selected-neurons": "embedding share selected reduce weight label_weight",
     "at": "pairs p reduce distance weight label_weight",
@@ -114,20 +126,21 @@ METHODS = {
 }
 COMMANDS = {
     "demo": "--out --seeds --train-teacher --open --json",
-    "distill": "--out recipe --method --tensorboard --onnx-latency --set --settings --trust --checkpoint-seconds "
+    "distill": "--out recipe --teacher --student --data --method --epochs --seeds --tensorboard --onnx-latency "
+    "--set --settings --trust --verbose/-v --checkpoint-seconds "
     "--check/--no-check --cache --workers --engine --address --dry-run --json",
-    "path": "recipe --out --strategy --max-assistants --budget --set --settings --trust --checkpoint-seconds "
-    "--check/--no-check --cache --workers --engine --address --dry-run --json",
-    "check": "recipe --set --settings --trust --json",
+    "path": "recipe --out --strategy --max-assistants --budget --set --settings --trust --verbose/-v "
+    "--checkpoint-seconds --check/--no-check --cache --workers --engine --address --dry-run --json",
+    "check": "recipe --set --settings --trust --verbose/-v --json",
     "tune": "recipe --out --search --trials --method --seeds --workers --also-optimistic --set --settings --trust "
-    "--checkpoint-seconds --check/--no-check --cache --json",
+    "--verbose/-v --checkpoint-seconds --check/--no-check --cache --json",
     "taps": "model --student --shape --classes --all --trust --json",
     "methods": "name --json",
     "report": "runs --sort --max-latency --max-size --reach/--min-accuracy --out --figures --markdown --latex --json",
     "bench": "recipe --method --seconds --choose --write --set --settings --trust --json",
     "landscape": "run --grid --samples --part --seed --trust --json",
-    "export": "student --to --out --tolerance --data --root --teacher --trust --json",
-    "predict": "student images --top --batch --trust --json",
+    "export": "student --to --out --tolerance --data --root --teacher --method --training --broken --trust --json",
+    "predict": "student images --top --batch --method --training --trust --json",
     "card": "student --push",
     "cache": "",
 }

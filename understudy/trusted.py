@@ -36,8 +36,10 @@ def call_factory(name: str, trusted: Collection[str], subject: str, use: Callabl
         module = _imported(module_name, called)
         factory = getattr(module, factory_name, None)
         if not callable(factory):
-            own = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-            raise UserError(f"module {module_name!r} has no factory {factory_name!r}{did_you_mean(factory_name, own)}")
+            factories = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+            raise UserError(
+                f"module {module_name!r} has no factory {factory_name!r}{did_you_mean(factory_name, factories)}"
+            )
         # Otherwise a recipe could call everything that the trusted module imports, os.system included.
         if isinstance(factory, (types.FunctionType, types.BuiltinFunctionType, type)):
             home = factory.__module__

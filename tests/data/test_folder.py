@@ -97,8 +97,6 @@ def test_folders_that_are_not_right(write_images, tmp_path):
     (tmp_path / "train" / "ant").rmdir()
     (tmp_path / "train").rmdir()
     root = write_images()
-    with pytest.raises(UserError, match=r"not square \(.*12 x 8.*: give size="):
-        load("folder", root)
     with pytest.raises(UserError, match=r"'folder': channels: input should be 1 or 3 \(it is 2\)"):
         load("folder", root, size=4, channels=2)
     with pytest.raises(UserError, match=r"'folder': size: input should be greater than or equal to 1 \(it is 0\)"):
@@ -106,3 +104,22 @@ def test_folders_that_are_not_right(write_images, tmp_path):
     (root / "test" / "doge").mkdir()
     with pytest.raises(UserError, match=r"test/doge is of no known class; did you mean 'dog'"):
         load("folder", root, size=4)
+
+
+@pytest.mark.parametrize(
+    ("sides", "size"),
+    [([(40, 40)] * 3, 40), ([(40, 48)] * 3, 32), ([(70, 100), (100, 80), (400, 300)], 64), ([(900, 700)] * 2, 224)],
+)
+def test_the_size_of_images_that_differ(tmp_path, sides, size):
+    for number, side in enumerate(sides):
+        place = tmp_path / "train" / "cat"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", side).save(place / f"{number}.jpg")
+    assert load("folder", tmp_path, validation=0).shape == (3, size, size)
+
+
+def test_the_folders_of_the_classes_may_stand_alone(write_images):
+    root = write_images()
+    data = load("folder", root / "train", size=4, validation=0)
+    assert data.classes == load("folder", root, size=4, validation=0).classes
+    assert data.open_test is None

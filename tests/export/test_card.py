@@ -1,5 +1,6 @@
 """The model card: the Hub can read it, it tells what is known, and a hand's changes are kept; pushing is asked for."""
 
+import hashlib
 import json
 import shutil
 
@@ -9,6 +10,7 @@ from huggingface_hub import ModelCard, errors
 
 from tests.test_student import RECIPE_ALONE
 from understudy.errors import UserError
+from understudy.files import sealed
 from understudy.shipping import hub
 from understudy.shipping.card import files, write_card
 
@@ -81,9 +83,17 @@ def test_only_what_was_proved_of_these_weights_is_told_and_pushed(shipped, tmp_p
     assert set(files(folder)) == always | proved
     (folder / "student.onnx").unlink()
     assert set(files(folder)) == always | proved - {"student.onnx"}
-    with open(folder / "student.safetensors", "ab") as weights:
-        weights.write(b"\0")
+    weights = (folder / "student.safetensors").read_bytes()
+    (folder / "student.safetensors").write_bytes(weights + b"\0")
+    with pytest.raises(UserError, match=r"student\.safetensors is damaged"):
+        files(folder)
+    description = json.loads((folder / "student.json").read_text())
+    description["sha256"] = hashlib.sha256(weights + b"\0").hexdigest()
+    (folder / "student.json").write_text(json.dumps(sealed(description)))
     assert set(files(folder)) == always
+    with pytest.raises(UserError, match=r"result\.json is not of the student beside it"):
+        write_card(folder)
+    (folder / "result.json").unlink()
     (folder / "proof.json").write_text("[]")
     with pytest.raises(UserError, match=r"proof\.json is damaged"):
         write_card(folder)

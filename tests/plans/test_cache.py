@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from understudy.errors import UserError
-from understudy.files import sha256, write_json
+from understudy.files import owner, sha256, write_json
 from understudy.plans import TrainingCache
 from understudy.plans import cache as caches
 from understudy.plans import entry as entry_module
@@ -132,7 +132,7 @@ def test_an_entry_that_was_killed_half_way_never_counts(cache, tmp_path, monkeyp
     def die(*_):
         raise killed
 
-    for moment in ("fsync", "rename"):
+    for moment in ("fsync", "replace"):
         with monkeypatch.context() as patch:
             patch.setattr(os, moment, die)
             patch.setattr("shutil.rmtree", lambda *_, **__: None)
@@ -152,7 +152,7 @@ def test_a_full_disk_is_a_mistake_in_a_line_and_leaves_no_entry(cache, tmp_path,
 
     record = training(tmp_path / "run")
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UserError, match=r"No space left.*The training is done and untouched"):
+    with pytest.raises(UserError, match=r"cannot write to the cache .*No space left"):
         cache.put(KEY, tmp_path / "run", record)
     assert files(cache.path) == set()
 
@@ -239,7 +239,7 @@ def test_an_entry_that_names_other_files_than_a_training_leaves_is_damaged_and_n
 
 def test_a_link_is_replaced_and_not_followed(tmp_path):
     (tmp_path / "mine.txt").write_text("untouched")
-    for name in ("student.json", f".student.json.{os.getpid()}.part"):
+    for name in ("student.json", f".student.json.{owner()}.part"):
         (tmp_path / name).symlink_to(tmp_path / "mine.txt")
     write_json(tmp_path / "student.json", {})
     assert (tmp_path / "mine.txt").read_text() == "untouched"

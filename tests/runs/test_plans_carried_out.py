@@ -112,7 +112,7 @@ def test_one_damaged_file_costs_one_training_in_a_new_run_and_none_in_that_which
     assert make_run(text=RECIPE, cache=cache).execution.states()["teacher-0"] == "in the cache"
     make_run(text=RECIPE, cache=cache, callback=again).execute()
     assert spies == ["kd-1"]
-    assert again.notes == [f"{own.parent} is damaged (student.safetensors): trained again"]
+    assert again.notes == [f"{own.parent} is damaged (student.safetensors): taken from the cache"]
     assert students(tmp_path / "run") == students(stored / "run")
     assert cache.check() == {}
 

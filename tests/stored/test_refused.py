@@ -16,6 +16,7 @@ from understudy.data import Augmentation
 from understudy.data.parts import Data
 from understudy.data.sources import Streamed
 from understudy.errors import UserError
+from understudy.files import sealed
 from understudy.methods import find
 from understudy.models import fingerprints
 from understudy.teacher import stand_in as teaching
@@ -85,7 +86,7 @@ def test_a_folder_that_says_something_else_or_holds_another_teachers_answers_is_
     train(at())
     (description,) = tmp_path.rglob("store.json")
     whole = description.read_text()
-    description.write_text(json.dumps(json.loads(whole) | {"data": "others"}))
+    description.write_text(json.dumps(sealed(json.loads(whole) | {"data": "others"})))
     with pytest.raises(UserError, match=r"differ in the data.*Remove that folder"):
         train(at())
     description.write_text(whole)

@@ -77,8 +77,8 @@ class Value:
         if self.form is None or not here.any():
             return
         self._check_form(live)
-        found = self.form.decode(self.words[: len(live)])[here]
-        distance = relative_difference(*(self.form.comparable(values) for values in (found, live.cpu()[here])))
+        decoded = self.form.decode(self.words[: len(live)])[here]
+        distance = relative_difference(*(self.form.comparable(values) for values in (decoded, live.cpu()[here])))
         if not distance <= max(rounding(kind, live.device) for kind in (self.form.given, self.form.kept)):
             raise UserError(
                 f"{self.store.path} does not belong to this teacher: its answers lie {distance:.2g} (of the largest "
@@ -87,11 +87,11 @@ class Value:
 
     def _check_form(self, live: Tensor) -> None:
         assert self.form is not None
-        found = form_of(live, self.kept)
-        if (found.shape, found.given) != (self.form.shape, self.form.given):
+        form = form_of(live, self.kept)
+        if (form.shape, form.given) != (self.form.shape, self.form.given):
             raise UserError(
                 f"{self.store.path}: {self.name!r} is stored as {self.form.given} of {self.form.shape}, and the "
-                f"teacher answers with {found.given} of {found.shape}. Remove that folder, or choose another one"
+                f"teacher answers with {form.given} of {form.shape}. Remove that folder, or choose another one"
             )
 
     def _turn_to(self, view: int, form: Form) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from understudy import randomness
+from understudy import files, randomness
 from understudy.answers.encoding import WORD
 
 
@@ -48,8 +48,8 @@ class Shelf:
         if file is None:
             nowhere = torch.zeros(len(ids), dtype=torch.bool)
             return torch.zeros(len(ids), self.words, dtype=torch.int64), nowhere, nowhere
-        found = torch.from_numpy(self._records(file, ids.tolist()))
-        words, written = found[:, :-1].contiguous(), found[:, -1]
+        records = torch.from_numpy(self._records(file, ids.tolist()))
+        words, written = records[:, :-1].contiguous(), records[:, -1]
         there = written == self._checksums(words, ids)
         return words, there, ~there & (written != 0)
 
@@ -59,9 +59,7 @@ class Shelf:
         records = torch.cat((words, self._checksums(words, ids)[:, None]), 1).numpy()
         for place, record in zip(ids.tolist(), records, strict=True):
             os.lseek(file, place * self._width, os.SEEK_SET)
-            data = memoryview(record).cast("B")
-            while data:
-                data = data[os.write(file, data) :]
+            files.write(file, memoryview(record))
 
     def close(self) -> None:
         if self._reading is not None:
@@ -103,9 +101,8 @@ class Shelf:
 
     def _open(self) -> int:
         if self._file is None:
-            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
-            self._file = os.open(self.path, flags, 0o644)
+            self._file = files.open_handle(self.path, os.O_RDWR | os.O_CREAT)
             self._closing = weakref.finalize(self, os.close, self._file)
             if os.fstat(self._file).st_size < self.places * self._width:
-                os.ftruncate(self._file, self.places * self._width)
+                files.truncate(self._file, self.places * self._width)
         return self._file

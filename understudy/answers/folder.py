@@ -1,14 +1,14 @@
 """The folder of one teacher's answers to the views of one data set, with a description of what they depend on."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from torch import nn
 
 from understudy.answers.encoding import Form, read_form
 from understudy.errors import UserError
-from understudy.files import write_atomically
+from understudy.files import DIGEST, fits, read_json, remove_leftovers, sealed, write_atomically, write_json
 from understudy.models import fingerprints
 from understudy.taps import inner
 
@@ -38,20 +38,29 @@ class AnswerFolder:
         belongs: everything that the answers depend on: the teacher, the data, the views, the arithmetic.
         teacher: the folder is named after its class.
         fill: False only reads.
+        note: told what was damaged and is written again.
     """
 
-    def __init__(self, folder: Path, belongs: Mapping[str, object], teacher: nn.Module, *, fill: bool = True):
+    def __init__(
+        self,
+        folder: Path,
+        belongs: Mapping[str, object],
+        teacher: nn.Module,
+        *,
+        fill: bool = True,
+        note: Callable[[str], None] = lambda _: None,
+    ):
         self.belongs = {"format": FORMAT, **belongs}
         self.path = _place(folder, self.belongs, teacher)
-        self.teacher, self.fill = teacher, fill
+        self.teacher, self.fill, self.note = teacher, fill, note
         self._look()
 
     def sibling(self, others: Mapping[str, object]) -> "AnswerFolder":
         """A folder beside it for answers that depend on these values instead."""
-        return AnswerFolder(self.path.parent, self.belongs | dict(others), self.teacher, fill=self.fill)
+        return AnswerFolder(self.path.parent, self.belongs | dict(others), self.teacher, fill=self.fill, note=self.note)
 
     def form(self, value: str) -> Form | None:
-        """The form of a value in its files; None if there are none yet."""
+        """The form of a value in its files; None if there are none yet, or if its description is damaged."""
         described = _json(self.path / f"{value}.json")
         try:
             return None if described is None else read_form(described)
@@ -60,14 +69,22 @@ class AnswerFolder:
 
     def claim(self, value: str, form: Form) -> None:
         """Write the form of a value, before its first file is written."""
-        write_atomically(self.path / f"{value}.json", json.dumps(form.describe()).encode())
+        write_atomically(self.path / f"{value}.json", json.dumps(sealed(form.describe())).encode())
 
     def file(self, value: str, view: int) -> Path:
         return self.path / f"{value}-{view:07d}.answers"
 
     def _look(self) -> None:
         """See that the folder belongs to these answers, or make it."""
-        there = _json(self.path / DESCRIPTION)
+        path = self.path / DESCRIPTION
+        there = _json(path)
+        if there is None and path.exists():
+            if not self.fill:
+                raise UserError(
+                    f"{path} is damaged, and nothing is to be added (fill = false): with fill = true it is written "
+                    "again, and the answers beside it are used"
+                )
+            self.note(f"{path} is damaged: written again; the answers beside it have checksums of their own")
         if there is not None and there != self.belongs:
             raise UserError(
                 f"{self.path} holds answers that do not belong here: they {_differing(there, self.belongs)}. "
@@ -76,7 +93,9 @@ class AnswerFolder:
         if there is None and not self.fill:
             raise UserError(f"{self.path.parent} holds no answers that belong here: {self._nearest()}")
         if there is None:
-            write_atomically(self.path / DESCRIPTION, (json.dumps(self.belongs, indent=2) + "\n").encode())
+            write_json(path, sealed(self.belongs))
+        if self.fill:
+            remove_leftovers(self.path, below=False)
 
     def _nearest(self) -> str:
         nearest = _nearest(self.path.parent, self.belongs)
@@ -114,9 +133,9 @@ def _told(path: Path, there: Mapping[str, object], wanted: Mapping[str, object])
 
 def _others(folder: Path) -> Iterator[tuple[Path, dict[str, object]]]:
     for path in sorted(folder.glob(f"*/{DESCRIPTION}")):
-        found = _json(path)
-        if found is not None:
-            yield path.parent, found
+        description = _json(path)
+        if description is not None:
+            yield path.parent, description
 
 
 def _keys(there: Mapping[str, object], wanted: Mapping[str, object]) -> list[str]:
@@ -124,8 +143,8 @@ def _keys(there: Mapping[str, object], wanted: Mapping[str, object]) -> list[str
 
 
 def _differing(there: Mapping[str, object], wanted: Mapping[str, object]) -> str:
-    found = [f"{WORDS.get(key, key)}{_both(there.get(key), wanted.get(key))}" for key in _keys(there, wanted)]
-    return f"differ in {' and in '.join(found)}"
+    differences = [f"{WORDS.get(key, key)}{_both(there.get(key), wanted.get(key))}" for key in _keys(there, wanted)]
+    return f"differ in {' and in '.join(differences)}"
 
 
 def _both(there: object, wanted: object) -> str:
@@ -135,8 +154,8 @@ def _both(there: object, wanted: object) -> str:
 
 
 def _json(path: Path) -> dict[str, object] | None:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    """The content of a file as it was written; None where there is no such file or it is damaged."""
+    content = read_json(path)
+    if content is None or not fits(content):
         return None
-    return content if isinstance(content, dict) else None
+    return {key: value for key, value in content.items() if key != DIGEST}

@@ -34,8 +34,8 @@ class Forecast:
     @property
     def whole_gain(self) -> float:
         """Times the speed of the whole training, with the epochs in which the teacher still answers."""
-        asked = min(self.views, self.epochs)
-        return self.epochs / (asked + (self.epochs - asked) * (1 - self.teacher))
+        computed = min(self.views, self.epochs)
+        return self.epochs / (computed + (self.epochs - computed) * (1 - self.teacher))
 
     def __str__(self) -> str:
         several = self.views > 1

@@ -48,7 +48,7 @@ class AnswerSource:
         )
         self.seed, self.note = seed, note
         self.filling = stored.fill
-        self.compared = self.told = False
+        self.compared = self.noted = False
         self.teachers = [
             [Value(store, tap, stored, len(data.train.source), note) for tap in values_of(teacher)]
             for store, teacher in zip(stores, objective.teachers, strict=True)
@@ -83,7 +83,7 @@ class AnswerSource:
             return None
         augmentation, folder = stage.config.augmentation, _folder(stored)
         stores = [
-            AnswerFolder(folder, belongs, teacher.network, fill=stored.fill)
+            AnswerFolder(folder, belongs, teacher.network, fill=stored.fill, note=note)
             for teacher, belongs in zip(
                 objective.teachers, _belongings(stored, objective, stage, data, settings, forms, seed), strict=True
             )
@@ -105,8 +105,8 @@ class AnswerSource:
         view = batch.draw.number if batch.draw else 0
         values = [value for teacher in self.teachers for value in teacher]
         there = [value.find(view, ids) for value in values]
-        live = None if all(found.all() for found in there) else self.objective.ask(inputs)
-        if not self.compared and any(found.any() for found in there):
+        live = None if all(present.all() for present in there) else self.objective.ask(inputs)
+        if not self.compared and any(present.any() for present in there):
             self._compare(inputs, live)
         if live is not None:
             self._tell_missing(there, ids)
@@ -114,16 +114,16 @@ class AnswerSource:
         return tuple(self._answer(teacher, batch.ids.device) for teacher in self.teachers)
 
     def _answer(self, values: Sequence["Value"], device: torch.device) -> Answer:
-        found = {value.tap: value.decoded().to(device, non_blocking=True) for value in values}
-        named = {name: tensor for name, tensor in found.items() if isinstance(name, str)}
-        taps = {tap: tensor for tap, tensor in found.items() if isinstance(tap, Tap)}
+        tensors = {value.tap: value.decoded().to(device, non_blocking=True) for value in values}
+        named = {name: tensor for name, tensor in tensors.items() if isinstance(name, str)}
+        taps = {tap: tensor for tap, tensor in tensors.items() if isinstance(tap, Tap)}
         return Answer(named or None, taps, self.data.task)
 
     def _tell_missing(self, there: Sequence[Tensor], ids: Tensor) -> None:
         """Notes once that the teacher runs although the store may not be filled."""
-        if self.options.fill or self.told:
+        if self.options.fill or self.noted:
             return
-        self.told = True
+        self.noted = True
         missing = ids[~torch.stack(list(there)).all(0)].tolist()
         self.note(
             f"answers are missing in {self.stores[0].path} (of view {self.teachers[0][0].view}, samples "
@@ -166,8 +166,8 @@ def passed_over(
     if not has_others(folder):  # or else all samples would be looked at for nothing
         return None
     belongings = _belongings(stored, objective, stage, data, settings, forms, seed)
-    found = [missed_by_one(folder, b, t.network) for t, b in zip(objective.teachers, belongings, strict=True)]
-    nearest = next((text for text in found if text), None)
+    differences = [missed_by_one(folder, b, t.network) for t, b in zip(objective.teachers, belongings, strict=True)]
+    nearest = next((text for text in differences if text), None)
     return nearest and f"{folder} holds none that belong here, so new ones begin: the nearest are those of {nearest}"
 
 
@@ -201,9 +201,9 @@ def _belongings(
 def _about(stored: StoredAnswers, augmentation: Augmentation, data: Data, seed: int) -> dict[str, object]:
     """The properties of the views that answers depend on."""
     return {
-        "augmentation": asdict(augmentation),
+        "augmentation": {name: value for name, value in asdict(augmentation).items() if value is not None},
         "seed": stored.draw(augmentation, seed, 0, 0).seed if augmentation != PLAIN else None,
-        "mixed": fingerprints.of_pool(data.train) if augmentation.mixup else None,
+        "mixed": fingerprints.of_pool(data.train) if augmentation.mixes else None,
     }
 
 

@@ -140,8 +140,8 @@ def _split(training: Training, stage: Stage, seconds: float) -> dict[str, float]
                 training.place.step = 0
                 training.advance(stage, batch, time.monotonic())
         rows.append({name: passed / together for name, passed in parts.seconds.items()})
-    found = {name: _milliseconds([row[name] for row in rows]) for name in rows[0]}
-    return {name: value for name, value in found.items() if value or name in ("data", "loop")}
+    medians = {name: _milliseconds([row[name] for row in rows]) for name in rows[0]}
+    return {name: value for name, value in medians.items() if value or name in ("data", "loop")}
 
 
 def _loader_rate(training: Training, stage: Stage, seconds: float) -> float:

@@ -27,6 +27,8 @@ class Live(Callback):
             refresh_per_second=8,
         )
         self.trainings: dict[str, _Line] = {}
+        self.planned: list[str] = []
+        self.whole: TaskID | None = None  # the bar of all trainings together
         self.loads: dict[str, TaskID] = {}
         self.begun: set[str] = set()
 
@@ -52,6 +54,42 @@ class Live(Callback):
     def run_begins(self, trainings: Sequence[str]) -> None:
         number = f"{len(trainings)} training{'s' if len(trainings) > 1 else ''}"
         self.console.print(f"{number}: {', '.join(trainings)}", markup=False, highlight=False)
+        self.planned, self.whole = list(trainings), None
+        if len(trainings) > 1:
+            self.whole = self.bars.add_task(f"{'all':<12}", total=1.0, said="")
+
+    def moved(self) -> None:
+        """Something has been done: the bar of the whole run says how much, and how long the rest takes."""
+        if self.whole in self.bars.task_ids:
+            self.bars.update(self.whole, completed=self.share, said=self.told)
+
+    @property
+    def _steps(self) -> tuple[float, float, float]:
+        """Steps in all, how many are done, and how many of them since this display began."""
+        names = [*self.planned, *(name for name in self.trainings if name not in self.planned)]
+        lines = [self.trainings[name] for name in names if name in self.trainings]
+        known = [line.steps for line in lines if line.steps]
+        usual = sum(known) / len(known) if known else 0.0  # of trainings that have not begun
+        before = sum(line.ended and not line.steps for line in lines)
+        total = sum(known) + usual * (len(names) - len(known) - before)
+        here = sum(line.done - max(line.resumed_at, 0) for line in lines)
+        return total, sum(line.done for line in lines), here
+
+    @property
+    def share(self) -> float:
+        """How much of the run is done, from 0 to 1."""
+        total, done, _ = self._steps
+        return min(1.0, done / total) if total else 0.0
+
+    @property
+    def told(self) -> str:
+        """How many trainings are done, and about how long the others take."""
+        total, done, here = self._steps
+        ended = sum(line.ended for line in self.trainings.values())
+        began = min((line.began for line in self.trainings.values() if line.began), default=0.0)
+        rate = here / max(time.monotonic() - began, 1e-6) if began else 0.0
+        left = f", about {span((total - done) / rate)} left" if rate and total > done else ""
+        return f"{ended} of {max(len(self.planned), len(self.trainings))} done{left}"
 
     def note(self, text: str) -> None:
         self.console.print(text, style="yellow", markup=False)
@@ -70,6 +108,7 @@ class _Line(Callback):
         self.bar: TaskID | None = None
         self.steps, self.done, self.stage, self.accuracy = 0, 0, "", ""
         self.began, self.resumed_at, self.shown = 0.0, -1, 0.0
+        self.ended = False
 
     @property
     def share(self) -> float:
@@ -101,6 +140,7 @@ class _Line(Callback):
         left = f", {span((self.steps - done) / rate)} left" if rate else ""
         value = f"loss {loss:.4g}" if loss is not None else ""
         self.live.bars.update(self.bar, completed=done, said=f"{self.stage}: {value}{self.accuracy}{left}")
+        self.live.moved()
 
     def epoch_ends(self, record: Mapping[str, Any]) -> None:
         validation = record.get("validation", {})
@@ -115,7 +155,9 @@ class _Line(Callback):
             self.bar = self.live.bars.add_task(f"{name:<12}", total=1, said="")
             said += " (done before)"
         self.live.bars.update(self.bar, total=1, completed=1, said=said)
-        self.live.say(f"{name}: {said}")
+        self.ended, self.done = True, self.steps
+        self.live.moved()
+        self.live.say(f"{name}: {said}" + (f" ({self.live.told})" if self.live.whole is not None else ""))
 
     def note(self, text: str) -> None:
         self.live.note(text)

@@ -20,6 +20,13 @@ TrustOption = Annotated[
     list[str] | None,
     typer.Option("--trust", metavar="MODULE", help="A module of your own whose code the recipe may run. Repeatable."),
 ]
+MethodOption = Annotated[
+    str | None,
+    typer.Option("--method", help="Of a run: this method's student, the best seed on validation.", show_default=False),
+]
+TrainingOption = Annotated[
+    str | None, typer.Option("--training", metavar="NAME", help="Of a run: the student of this training, as kd-2.")
+]
 StudentTrustOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -52,7 +59,16 @@ class ReadOptions:
 
 
 @dataclass(frozen=True)
-class TrainOptions(ReadOptions):
+class CheckOptions(ReadOptions):
+    """How much of the pre-flight check is shown."""
+
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show every line of the pre-flight check, not only what matters.")
+    ] = False
+
+
+@dataclass(frozen=True)
+class TrainOptions(CheckOptions):
     """How the trainings of a recipe are begun, and where finished ones are kept."""
 
     seconds: Annotated[float, typer.Option("--checkpoint-seconds", min=0, help="Between two checkpoints.")] = 20.0

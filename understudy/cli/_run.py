@@ -84,7 +84,7 @@ def one_by_one(recipe: Recipe, folder: Path | None = None) -> Recipe:
 
 
 def _say_settings(text: str) -> None:
-    print_findings([Finding("ok", "settings", text)], err)
+    print_findings([Finding("ok", "settings", text, worth=True)], err)
 
 
 def _workers(recipe: Recipe, casts: Casts, settings: Settings, first: Callable[[Recipe, Cast], Plan]) -> int:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from understudy.cli._shared import out
+from understudy.cli._shared import err, out
 
 
 def card(
@@ -28,6 +28,8 @@ def card(
     path = student / cards.CARD
     if push is None or not path.exists():
         path = cards.write_card(student)
+        for note in cards.left_out(student):
+            err.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
     out.print(str(path), markup=False, highlight=False, soft_wrap=True)
     if push is not None:
         out.print(hub.push(student, push, cards.files(student)), markup=False, highlight=False, soft_wrap=True)

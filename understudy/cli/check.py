@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from understudy.cli._live import Live
-from understudy.cli._options import ReadOptions, RecipeArgument, RunOptions, with_options
+from understudy.cli._options import CheckOptions, RecipeArgument, RunOptions, with_options
 from understudy.cli._shared import err, out, print_findings, print_json
 
 
@@ -14,7 +14,7 @@ from understudy.cli._shared import err, out, print_findings, print_json
 def check(
     recipe: RecipeArgument,
     *,
-    options: ReadOptions,
+    options: CheckOptions,
 ) -> None:
     """Look at everything that can go wrong before an epoch is spent: data, teacher, taps, losses, gradients.
 
@@ -32,5 +32,5 @@ def check(
     if options.json:
         print_json([asdict(finding) for finding in findings])
     else:
-        print_findings(findings, out)
+        print_findings(findings, out, verbose=options.verbose)
     preflight.passes(findings)

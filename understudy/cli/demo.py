@@ -33,7 +33,7 @@ def demo(
     """
     from understudy import recipe as recipes
     from understudy.report import write_report
-    from understudy.report.text import show
+    from understudy.report.text import show, show_students
     from understudy.runs import Run
 
     recipe = _recipe(seeds, train_teacher)
@@ -49,8 +49,8 @@ def demo(
         print_json(result)
     else:
         show(result, out)
+        show_students(result, folder, out)
         out.print(f"report: {page.resolve().as_uri()}", markup=False, highlight=False, soft_wrap=True)
-        out.print(f"student: {folder / 'student.safetensors'}", markup=False, highlight=False, soft_wrap=True)
     if open_report:
         webbrowser.open(page.resolve().as_uri())
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import understudy
+from understudy.cli._completion import method_names
 from understudy.cli._live import Live
 from understudy.cli._options import OutOption, RunOptions, with_options
 from understudy.cli._shared import err, out, print_findings, print_json
+from understudy.cli._unwritten import SOURCE, unwritten
 from understudy.errors import UserError, did_you_mean
 from understudy.training.callbacks import Callbacks
 from understudy.training.interrupt import listening
@@ -33,11 +35,30 @@ ASSISTANT = {
 def distill(
     folder: OutOption,
     recipe: Annotated[
-        Path | None, typer.Argument(help="A recipe in TOML; without one, the demo's, for --method.", show_default=False)
+        Path | None,
+        typer.Argument(help="A recipe in TOML; without one, --teacher, --student and --data.", show_default=False),
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            help="The folder of a trained network; or a network by name, which is trained first.", show_default=False
+        ),
+    ] = None,
+    student: Annotated[str | None, typer.Option(help="A network by name.", show_default=False)] = None,
+    data: Annotated[
+        str | None, typer.Option(help="A folder of images by class, or a data set by name.", show_default=False)
     ] = None,
     method: Annotated[
         str | None,
-        typer.Option(help="Only this method of the recipe, or another one with its defaults.", show_default=False),
+        typer.Option(
+            help="Only this method of the recipe, or another one with its defaults; by itself, on the demo's images.",
+            show_default=False,
+            autocompletion=method_names,
+        ),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="As --set train.epochs=.", show_default=False)] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="How many: 3 is --set seeds=[0,1,2].", show_default=False)
     ] = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write TensorBoard events into the run folder, too.")
@@ -50,6 +71,8 @@ def distill(
 ) -> None:
     """Train the students of a recipe, after a check of everything. Stop it anywhere; the same command goes on.
 
+    Example: understudy distill --teacher runs/teacher --student resnet8 --data photos/ --out runs/photos
+
     Example: understudy distill recipes/fitnets_mnist.toml --out runs/mnist --set train.epochs=10
     """
     from understudy import recipe as recipes
@@ -58,9 +81,9 @@ def distill(
     from understudy.plans.group import Group
     from understudy.plans.training import Casts
     from understudy.report import write_report
-    from understudy.report.text import show
+    from understudy.report.text import show, show_students
     from understudy.runs import Run
-    from understudy.runs.folder import RunFolder
+    from understudy.runs.folder import RECIPE, RunFolder
     from understudy.training import preflight
     from understudy.training.tensorboard import EVENTS, TensorBoard
 
@@ -70,7 +93,16 @@ def distill(
             group.follow(Casts(options.trust or ()), stop)
         return
     begun = RunFolder(folder).settings()
-    read = _read(recipe, method, options.changes or [], options.settings, begun)
+    changes = list(options.changes or [])
+    changes += [f"train.epochs={epochs}"] if epochs else []
+    changes += [f"seeds={list(range(seeds))}"] if seeds else []
+    if teacher or student or data:
+        if recipe is not None:
+            raise UserError("give a recipe, or --teacher, --student and --data, not both")
+        text = unwritten(teacher, student, data, method)
+        read = recipes.parse(text, SOURCE, changes, settings=options.settings, begun=begun)
+    else:
+        read = _read(recipe, method, changes, options.settings, begun)
     if onnx:
         need_onnx_runtime()
     events = [TensorBoard(folder / EVENTS)] if tensorboard else []
@@ -91,7 +123,7 @@ def distill(
             return
         if options.check and not run.complete:
             findings = list(run.check())
-            print_findings(findings, err)
+            print_findings(findings, err, verbose=options.verbose)
             preflight.passes(findings)
         result = run.execute()
     page = write_report(folder)
@@ -99,12 +131,8 @@ def distill(
         print_json(result)
         return
     show(result, out)
-    out.print(
-        f"student: {folder / 'student.safetensors'} ({result.kept})   report: {page}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    show_students(result, folder, out)
+    out.print(f"recipe: {folder / RECIPE}   report: {page}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _read(
@@ -117,7 +145,7 @@ def _read(
     from understudy.methods import METHODS
 
     if path is None and method is None:
-        raise UserError("name a recipe, or a method to try on the demo's images, as in --method kd")
+        raise UserError("name a recipe, or --teacher, --student and --data, or --method kd to try on the demo's images")
     chosen = path or DEMO
     recipe = recipes.read(chosen, changes if method is None else [], settings=settings, begun=begun)
     if method is None:

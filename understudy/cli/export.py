@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from understudy.cli._options import JsonOption, StudentTrustOption
-from understudy.cli._shared import confirmed, err, out, print_json
+from understudy.cli._options import JsonOption, MethodOption, StudentTrustOption, TrainingOption
+from understudy.cli._shared import confirmed, err, out, print_json, student_in
 from understudy.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,6 +40,11 @@ def export(
         str | None,
         typer.Option(help="A network by name to be timed beside, where no run names one.", show_default=False),
     ] = None,
+    method: MethodOption = None,
+    training: TrainingOption = None,
+    broken: Annotated[
+        bool, typer.Option("--broken", help="Export a student that is of no use, too: at chance, or with one answer.")
+    ] = False,
     trust: StudentTrustOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -50,11 +55,12 @@ def export(
     from understudy.export import export as exported
     from understudy.shipping.card import write_card
 
+    student = student_in(student, method, training)
     trusted = confirmed(student, trust)
     given = _data(student, data, root)
     beside = _teacher(student, teacher, trusted) if teacher is not None else None
     limits = _tolerance(tolerance or [])
-    found = exported(student, to, out=place, data=given, teacher=beside, tolerance=limits, trust=trusted)
+    found = exported(student, to, out=place, data=given, teacher=beside, tolerance=limits, trust=trusted, broken=broken)
     notes = [found.note] if found.note else []
     try:
         write_card(student)

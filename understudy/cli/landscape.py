@@ -1,6 +1,5 @@
 """``understudy landscape``: how flat is the place where each student's training ended?"""
 
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -59,10 +58,10 @@ def landscape(
 
 def _recipe(run: Path) -> "Recipe":
     from understudy import recipe as recipes
-    from understudy.runs.folder import RECIPE
+    from understudy.runs.folder import RECIPE, read_recipe
 
     path = run / RECIPE
-    raw = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    raw = read_recipe(path) if path.exists() else {}
     if "methods" not in raw:
         raise UserError(
             f"{run} holds no run of a recipe, from which its students could be rebuilt: "

@@ -50,7 +50,7 @@ def path(
     from understudy.paths import Budget
     from understudy.report import write_report
     from understudy.report.render import say
-    from understudy.report.text import show
+    from understudy.report.text import show, show_students
     from understudy.runs.folder import RunFolder
     from understudy.runs.path import PathRun
     from understudy.training import preflight
@@ -79,7 +79,7 @@ def path(
             return
         if options.check and not run.complete:
             findings = list(run.check())
-            print_findings(findings, err)
+            print_findings(findings, err, verbose=options.verbose)
             preflight.passes(findings)
         result = run.execute()
     page = write_report(folder)
@@ -90,9 +90,8 @@ def path(
     for sentence in result.path.sentences if result.path else ():
         say(out, sentence)
     out.print(_counted(run), style="dim", highlight=False)
-    out.print(
-        f"student: {folder / 'student.safetensors'}   report: {page}", markup=False, highlight=False, soft_wrap=True
-    )
+    show_students(result, folder, out)
+    out.print(f"report: {page}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _counted(run: "PathRun") -> str:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from understudy.cli._options import JsonOption, StudentTrustOption
-from understudy.cli._shared import confirmed, out, print_json
+from understudy.cli._options import JsonOption, MethodOption, StudentTrustOption, TrainingOption
+from understudy.cli._shared import confirmed, out, print_json, student_in
 
 if TYPE_CHECKING:
     from understudy.shipping.predict import Prediction
@@ -17,6 +17,8 @@ def predict(
     images: Annotated[list[str], typer.Argument(help="Files, folders, patterns.", show_default=False)],
     top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 3,
     batch: Annotated[int, typer.Option(min=1, help="Images that are answered at once.")] = 32,
+    method: MethodOption = None,
+    training: TrainingOption = None,
     trust: StudentTrustOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -26,6 +28,7 @@ def predict(
     """
     from understudy.shipping.predict import predict as predicted
 
+    student = student_in(student, method, training)
     found = predicted(student, images, top=top, batch=batch, trust=confirmed(student, trust))
     if json:
         print_json([_plain(prediction) for prediction in found])

@@ -78,7 +78,7 @@ def tune(
         tuning.look()
         if options.check and not (folder / OUTCOME).exists():
             findings = list(tuning.trainer.check())
-            print_findings(findings, err)
+            print_findings(findings, err, verbose=options.verbose)
             preflight.passes(findings)
         found = execute(tuning, trials, also_optimistic=optimistic, workers=workers)
     page = write_report(folder)

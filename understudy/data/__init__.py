@@ -3,20 +3,28 @@
 Order and augmentation are functions of (seed, epoch, sample id): equal on every machine, for any number of workers.
 """
 
-from understudy.data.augmentation import Augmentation
+from understudy.data.augmentation import Augmentation, Crop
 from understudy.data.catalogue import as_data, load, names
+from understudy.data.colour import Blur, Erase, Jitter
 from understudy.data.dataset import Access, Contents, DataSet
 from understudy.data.own import from_datasets, from_tensors
 from understudy.data.parts import Batch, Data, Part
+from understudy.data.policies import RandAugment, TrivialAugment
 
 __all__ = [
     "Access",
     "Augmentation",
     "Batch",
+    "Blur",
     "Contents",
+    "Crop",
     "Data",
     "DataSet",
+    "Erase",
+    "Jitter",
     "Part",
+    "RandAugment",
+    "TrivialAugment",
     "as_data",
     "from_datasets",
     "from_tensors",

@@ -1,17 +1,20 @@
 """Augmentation of whole batches, as functions of (seed, epoch, sample id).
 
-The same key gives the same view on any machine, in any batch, in any order: integers (shifts, flips, partners) bit
-for bit, mixing shares up to the last bit of the device's arithmetic.
+The same key gives the same view on any machine, in any batch, in any order: integers (shifts, flips, boxes, operations,
+partners) bit for bit, what is computed from them (interpolation, colours, mixing shares) up to the device's rounding.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, fields
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from understudy import randomness
+from understudy.bounds import STRICT, ByName, Interval, NonNegative, Positive, PositiveShare, Share
+from understudy.data.colour import Blur, Erase, Jitter, boxes, grey, inside, solarized
+from understudy.data.policies import RandAugment, TrivialAugment
 from understudy.errors import UserError
 from understudy.tasks.task import Moves
 
@@ -25,33 +28,91 @@ class Draw:
 
 
 @dataclass(frozen=True)
-class Augmentation:
-    """The augmentation of the samples. By default there is none.
+class Crop:
+    """A box of each image, drawn by area and ratio, is resized to the size of the image (random-resized crop).
 
     Args:
-        shift: the largest shift in pixels, in each direction, over zeros (as a random crop with padding).
-        flip: mirrors half of the samples from left to right.
-        cutout: the side of a square that is set to 0, at a random position (partly outside, too).
-        mixup: alpha of Beta(alpha, alpha); every sample is mixed with another one, and so are their targets.
+        scale: the least and the largest share of the area.
+        ratio: the least and the largest ratio of width to height.
 
-    >>> print(Augmentation(shift=4, flip=True))
-    Augmentation(shift=4, flip=True, cutout=0, mixup=0.0)
+    >>> print(Crop(scale=(0.35, 1.0)))
+    Crop(scale=(0.35, 1.0), ratio=(0.75, 1.3333333333333333))
     """
 
-    shift: int = 0
-    flip: bool = False
-    cutout: int = 0
-    mixup: float = 0.0
+    scale: tuple[PositiveShare, PositiveShare] = (0.08, 1.0)
+    ratio: tuple[Annotated[float, Interval(gt=0, le=100)], Annotated[float, Interval(gt=0, le=100)]] = (3 / 4, 4 / 3)
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
+
+    def draw(self, x: Tensor, seed: int, epoch: int, ids: Tensor) -> Tensor:
+        """The boxes, resized by bilinear interpolation."""
+        rows, columns = x.shape[2:]
+        top, left, height, width = boxes(self.scale, self.ratio, (rows, columns), seed, epoch, ids, "crop")
+        zero = torch.zeros_like(top, dtype=x.dtype)
+        down = torch.stack([zero, height / rows, (2 * top + height) / rows - 1], dim=1)
+        across = torch.stack([width / columns, zero, (2 * left + width) / columns - 1], dim=1)
+        grid = F.affine_grid(torch.stack([across, down], dim=1).to(x.dtype), list(x.shape), align_corners=False)
+        return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+Policy = RandAugment | TrivialAugment
+
+
+@dataclass(frozen=True, repr=False)
+class Augmentation:
+    """The augmentation of the samples, in the order of these settings. By default there is none.
+
+    Args:
+        crop: a box of each image is resized to the size of the image.
+        shift: the largest shift in pixels, in each direction, over zeros (as a random crop with padding).
+        flip: mirrors half of the samples from left to right.
+        policy: operations that are drawn for each image.
+        jitter: changes of brightness, contrast, saturation and hue.
+        grey: the share of the images that become grey.
+        blur: a Gaussian blur of some of the images.
+        solarise: the share of the images whose levels above the half are inverted.
+        mixup: alpha of Beta(alpha, alpha); every sample is mixed with another one, and so are their targets.
+        cutmix: alpha of Beta(alpha, alpha); a box of another sample takes the place of its own, and targets are mixed
+            by area. Beside mixup, half of the samples get one and half the other.
+        cutout: the side of a square that is set to 0, at a random position (partly outside, too).
+        erase: a rectangle of some of the images is set to 0.
+
+    >>> print(Augmentation(shift=4, flip=True))
+    Augmentation(shift=4, flip=True)
+    """
+
+    crop: Crop | None = None
+    shift: Annotated[int, Interval(ge=0, le=100_000)] = 0
+    flip: bool = False
+    policy: Annotated[Policy, ByName()] | None = None
+    jitter: Jitter | None = None
+    grey: Share | None = None
+    blur: Blur | None = None
+    solarise: Share | None = None
+    mixup: NonNegative = 0.0
+    cutmix: Positive | None = None
+    cutout: Annotated[int, Interval(ge=0, le=100_000)] = 0
+    erase: Erase | None = None
+
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     def __post_init__(self) -> None:
-        if min(self.shift, self.cutout, self.mixup) < 0:
-            raise UserError(f"views must not be negative: {self}")
+        for name in ("shift", "cutout", "mixup"):
+            if not getattr(self, name) >= 0:  # NaN, too
+                raise UserError(f"augmentation.{name} = {getattr(self, name)!r}: must not be negative")
+
+    def __repr__(self) -> str:
+        changed = [f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != f.default]
+        return f"Augmentation({', '.join(changed)})"
+
+    @property
+    def mixes(self) -> bool:
+        """Whether samples are mixed with others, and their targets, too."""
+        return self.mixup > 0 or self.cutmix is not None
 
     def partners(self, seed: int, epoch: int, ids: Tensor, pool: Tensor) -> Tensor | None:
-        """The partner of each sample for mixup, drawn from ``pool``; None without mixup."""
-        if not self.mixup:
+        """The sample that each one is mixed with, drawn from ``pool``; None where none is."""
+        if not self.mixes:
             return None
         drawn = randomness.integers(seed, epoch, ids, "mixup/partner", 0, len(pool))
         return pool[drawn.to(pool.device)].to(ids.device)
@@ -59,10 +120,17 @@ class Augmentation:
     @property
     def moves(self) -> bool:
         """Whether the augmentation moves pixels."""
-        return self.shift > 0 or self.flip
+        return self.shift > 0 or self.flip or self.bends
+
+    @property
+    def bends(self) -> bool:
+        """Whether it moves them otherwise than by whole pixels, so that ``moved`` cannot describe it."""
+        return self.crop is not None or self.policy is not None
 
     def moved(self, size: tuple[int, int], seed: int, epoch: int, ids: Tensor) -> Moves:
         """How ``draw`` moves images of this height and width, for targets that follow."""
+        if self.bends:
+            raise UserError(f"targets that are places cannot follow {self}: leave out crop and policy")
         mirrored = self._mirrored(seed, epoch, ids) if self.flip else None
         if not self.shift:
             return Moves(size, mirrored)
@@ -80,20 +148,37 @@ class Augmentation:
     def draw(self, images: Tensor, seed: int, epoch: int, ids: Tensor) -> Tensor:
         """One view of each image, in float: uint8 comes out between 0 and 1."""
         self._check(images)
-        if self.moves:
+        if self.crop is not None:
+            images = self.crop.draw(_as_float(images), seed, epoch, ids)
+        if self.shift or self.flip:
             images = self._moved(images, seed, epoch, ids)
-        return images.float().mul_(1 / 255) if images.dtype == torch.uint8 else images
+        images = _as_float(images) if images.dtype == torch.uint8 else images
+        for change in (self.policy, self.jitter):
+            images = images if change is None else change.draw(images, seed, epoch, ids)
+        if self.grey:
+            images = _some(images, grey(images).expand_as(images), self.grey, seed, epoch, ids, "grey")
+        if self.blur is not None:
+            images = self.blur.draw(images, seed, epoch, ids)
+        if self.solarise:
+            half = torch.full(ids.shape, 128.0, device=images.device)
+            images = _some(images, solarized(images, half), self.solarise, seed, epoch, ids, "solarise")
+        return images
+
+    @property
+    def _of_images(self) -> list[str]:
+        """The settings that need images."""
+        return [f.name for f in fields(self) if f.name != "mixup" and getattr(self, f.name)]
 
     def _check(self, images: Tensor) -> None:
         """Raises a ``UserError`` for augmentation that does not apply to the samples."""
-        if images.ndim != 4 and (self.moves or self.cutout):
+        if images.ndim != 4 and self._of_images:
             raise UserError(
-                f"shift, flip and cutout need images (C, H, W); samples have shape {tuple(images.shape[1:])}"
+                f"{', '.join(self._of_images)} need images (C, H, W); samples have shape {tuple(images.shape[1:])}"
             )
         if images.ndim == 4 and self.shift >= (size := min(images.shape[2:])):
             raise UserError(f"shift = {self.shift} would leave nothing of images of {size} pixels: make it smaller")
-        if self.mixup and not (images.is_floating_point() or images.dtype == torch.uint8):
-            raise UserError(f"mixup needs images or floating-point samples, not {images.dtype}")
+        if self.mixes and not (images.is_floating_point() or images.dtype == torch.uint8):
+            raise UserError(f"mixing needs images or floating-point samples, not {images.dtype}")
 
     def _moved(self, images: Tensor, seed: int, epoch: int, ids: Tensor) -> Tensor:
         """Every image shifted and mirrored by its own draw: first the lines, then within them the pixels."""
@@ -113,12 +198,29 @@ class Augmentation:
         chosen = columns[:, None, None, :].expand(-1, channels, height, -1)
         return lines.view(n, channels, height, -1).gather(3, chosen)
 
+    def mix(self, x: Tensor, partner: Tensor, seed: int, epoch: int, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """The samples mixed with their partners, and the share of each one in its mixture."""
+        if self.cutmix is None:
+            share = self.share(seed, epoch, ids)
+            return mixed(x, partner, share), share
+        drawn = randomness.beta(seed, epoch, ids, "cutmix/share", self.cutmix)
+        box = _centred(x, (1 - drawn).sqrt(), seed, epoch, ids)
+        pasted, kept = torch.where(box, partner, x), 1 - box.float().mean((1, 2, 3))
+        if not self.mixup:
+            return pasted, kept
+        share = self.share(seed, epoch, ids)
+        is_box = randomness.uniform(seed, epoch, ids, "cutmix") < 0.5
+        return torch.where(is_box[:, None, None, None], pasted, mixed(x, partner, share)), torch.where(
+            is_box, kept, share
+        )
+
     def finish(self, x: Tensor, seed: int, epoch: int, ids: Tensor) -> Tensor:
-        """The augmentation after mixing: cutout."""
-        return _cutout(x, self.cutout, seed, epoch, ids) if self.cutout else x
+        """The augmentation after mixing: cutout and erasing."""
+        x = _cutout(x, self.cutout, seed, epoch, ids) if self.cutout else x
+        return x if self.erase is None else self.erase.finish(x, seed, epoch, ids)
 
     def share(self, seed: int, epoch: int, ids: Tensor) -> Tensor:
-        """The share of each sample in its mixture."""
+        """The share of each sample in its mixture by mixup."""
         return randomness.beta(seed, epoch, ids, "mixup/share", self.mixup)
 
 
@@ -140,3 +242,22 @@ def _cutout(x: Tensor, side: int, seed: int, epoch: int, ids: Tensor) -> Tensor:
     in_columns = (columns >= left[:, None]) & (columns < left[:, None] + side)
     hole = in_rows[:, None, :, None] & in_columns[:, None, None, :]
     return x.masked_fill(hole, 0)
+
+
+def _as_float(images: Tensor) -> Tensor:
+    return images.float().mul_(1 / 255) if images.dtype == torch.uint8 else images
+
+
+def _some(x: Tensor, changed: Tensor, share: float, seed: int, epoch: int, ids: Tensor, purpose: str) -> Tensor:
+    """A share of the images changed."""
+    chosen = randomness.uniform(seed, epoch, ids, purpose) < share
+    return torch.where(chosen[:, None, None, None], changed, x)
+
+
+def _centred(x: Tensor, side: Tensor, seed: int, epoch: int, ids: Tensor) -> Tensor:
+    """(N, 1, H, W) bool: a box around a random pixel, its sides a share of the image's, cut at the border."""
+    _, _, rows, columns = x.shape
+    y = randomness.integers(seed, epoch, ids, "cutmix/y", 0, rows)
+    across = randomness.integers(seed, epoch, ids, "cutmix/x", 0, columns)
+    height, width = (side * rows).long(), (side * columns).long()
+    return inside(x, y - height // 2, across - width // 2, height, width)

@@ -35,9 +35,9 @@ def digest(values: Nested) -> str:
         parts = "".join(f"{name} {digest(tensor)}" for name, tensor in nested.named(values))
         return hashlib.sha256(parts.encode()).hexdigest()
     plain = values.detach().cpu().contiguous()
-    told = hashlib.sha256(f"{plain.dtype} {tuple(plain.shape)}".encode())
-    told.update(plain.reshape(-1).view(torch.uint8).numpy().data)
-    return told.hexdigest()
+    digest_of_tensor = hashlib.sha256(f"{plain.dtype} {tuple(plain.shape)}".encode())
+    digest_of_tensor.update(plain.reshape(-1).view(torch.uint8).numpy().data)
+    return digest_of_tensor.hexdigest()
 
 
 def _files(paths: Sequence[Path]) -> str:
@@ -47,13 +47,13 @@ def _files(paths: Sequence[Path]) -> str:
     place = memory / hashlib.sha256(listed.encode()).hexdigest()
     with contextlib.suppress(OSError, ValueError):
         return bytes.fromhex(place.read_text()).hex()
-    found = hashlib.sha256(b"".join(map(_file, paths))).hexdigest()
+    digest_of_files = hashlib.sha256(b"".join(map(_file, paths))).hexdigest()
     with contextlib.suppress(OSError):  # without the cache, the files are read again the next time
         memory.mkdir(parents=True, exist_ok=True)
         part = place.with_name(f".{place.name}.{os.getpid()}.part")
-        part.write_text(found)
+        part.write_text(digest_of_files)
         os.replace(part, place)
-    return found
+    return digest_of_files
 
 
 def _file(path: Path) -> bytes:

@@ -163,14 +163,14 @@ class DataSet(Generic[S]):
             return reasons
 
 
-def assembled(found: Contents, *, name: str, validation: int | float, seed: int) -> Data:
+def assembled(contents: Contents, *, name: str, validation: int | float, seed: int) -> Data:
     """The data set in its three parts; the test source is opened on first use."""
-    task = found.task or Classification(found.classes)
-    checked(found.train, task, f"{name}, training part")
-    shape = sample_shape(found.train)
-    train, chosen = split(found.train, validation, seed=seed, strata=task.strata(found.train.targets))
+    task = contents.task or Classification(contents.classes)
+    checked(contents.train, task, f"{name}, training part")
+    shape = sample_shape(contents.train)
+    train, chosen = split(contents.train, validation, seed=seed, strata=task.strata(contents.train.targets))
     mean, std = channel_statistics(train)
-    open_source = found.open_test
+    open_source = contents.open_test
 
     def open_test() -> Part:
         assert open_source is not None
@@ -190,7 +190,7 @@ def assembled(found: Contents, *, name: str, validation: int | float, seed: int)
         name=name,
         mean=mean,
         std=std,
-        facts=found.facts,
+        facts=contents.facts,
     )
 
 
@@ -230,11 +230,11 @@ def file_hash(path: Path, algorithm: str = "sha256") -> str:
         return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
-def check_md5(path: Path, found: str, expected: str) -> None:
+def check_md5(path: Path, actual: str, expected: str) -> None:
     """Raises a ``UserError`` if the md5 is not that of the published file."""
-    if found != expected:
+    if actual != expected:
         raise UserError(
-            f"{path} is not the published file (md5 of its content {found}, expected {expected}): delete it to "
+            f"{path} is not the published file (md5 of its content {actual}, expected {expected}): delete it to "
             "download it again, or pass verify=False if the data are meant to differ"
         )
 
@@ -244,7 +244,7 @@ def md5_of_content(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
-def truncated(path: Path, expected: int, found: int) -> UserError:
+def truncated(path: Path, expected: int, actual: int) -> UserError:
     """The error for a file of the wrong size."""
-    kind = "truncated" if found < expected else "too long"
-    return UserError(f"{path} is {kind}: {expected:,} bytes expected, {found:,} found; delete it and get it again")
+    kind = "truncated" if actual < expected else "too long"
+    return UserError(f"{path} is {kind}: {expected:,} bytes expected, {actual:,} found; delete it and get it again")

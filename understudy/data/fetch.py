@@ -40,7 +40,7 @@ class Remote:
         return self.url.rsplit("/", 1)[-1]
 
     @property
-    def told(self) -> str:
+    def checksum(self) -> str:
         """The hash as messages show it."""
         return self.hash.replace(":", " ")
 
@@ -50,7 +50,7 @@ def provide(remote: Remote, path: Path, access: Access) -> None:
     if path.exists():
         return
     if not access.download:
-        raise UserError(f"there is no {path}: get {remote.url} ({remote.told}) and put it there")
+        raise UserError(f"there is no {path}: get {remote.url} ({remote.checksum}) and put it there")
     download(remote, path, access)
 
 
@@ -68,7 +68,8 @@ def provide_members(
     otherwise = f", or its unpacked files into {folder}"
     if not archive.exists() and not access.download:
         raise UserError(
-            f"there is no {folder / missing[0]}: get {remote.url} ({remote.told}) and put it at {archive}{otherwise}"
+            f"there is no {folder / missing[0]}: get {remote.url} ({remote.checksum}) and put it at {archive}"
+            f"{otherwise}"
         )
     there_before = archive.exists()
     if there_before:
@@ -93,7 +94,7 @@ def download(remote: Remote, path: Path, access: Access, otherwise: str = "") ->
     if new_folder:
         path.parent.rmdir()
     raise UserError(
-        f"there is no {path}, and {'; '.join(failures)}: get that file elsewhere ({remote.told}) and put it there"
+        f"there is no {path}, and {'; '.join(failures)}: get that file elsewhere ({remote.checksum}) and put it there"
         f"{otherwise}"
     )
 
@@ -136,8 +137,8 @@ def _retrieved(url: str, remote: Remote, path: Path, progress: Progress | None) 
     except RequestException as error:
         return f"cannot be reached ({_short(error)})"
     except ValueError as error:  # pooch, about the hash
-        found = str(error).partition("but got ")[2].partition(".")[0] or str(error)
-        return f"answers another file than the published one (its hash is {found})"
+        hash_received = str(error).partition("but got ")[2].partition(".")[0] or str(error)
+        return f"answers another file than the published one (its hash is {hash_received})"
     except OSError as error:
         raise UserError(f"cannot write {path} ({error.strerror}): make room, or choose another data folder") from error
     return None
@@ -200,6 +201,8 @@ def _make_folder(folder: Path) -> None:
 
 def _check_archive(archive: Path, remote: Remote) -> None:
     algorithm, _, expected = remote.hash.partition(":")
-    found = file_hash(archive, algorithm)
-    if found != expected:
-        raise UserError(f"{archive} is not the published archive ({algorithm} {found}, expected {expected}): delete it")
+    actual = file_hash(archive, algorithm)
+    if actual != expected:
+        raise UserError(
+            f"{archive} is not the published archive ({algorithm} {actual}, expected {expected}): delete it"
+        )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from understudy import nested, randomness
-from understudy.data.augmentation import PLAIN, Augmentation, Draw, mixed
+from understudy.data.augmentation import PLAIN, Augmentation, Draw
 from understudy.data.sources import InMemory, Source
 from understudy.errors import UserError
 from understudy.nested import Nested
@@ -100,8 +100,8 @@ class Part:
 
     def _batches(self, lists: list[Tensor], device: torch.device) -> Iterator[Batch]:
         here, targets = _sent(lists, device), _targets_sent(self.source.targets, lists, device)
-        for own, ids, y, inputs in zip(lists, here, targets, self.source.batches(lists, device), strict=True):
-            yield Batch(_plain(inputs, ids), y, ids, numbers=own)
+        for numbers, ids, y, inputs in zip(lists, here, targets, self.source.batches(lists, device), strict=True):
+            yield Batch(_plain(inputs, ids), y, ids, numbers=numbers)
 
     def _viewed(
         self, lists: list[Tensor], draw: Draw, augmentation: Augmentation, task: Task, device: torch.device
@@ -111,8 +111,8 @@ class Part:
         partners = [augmentation.partners(seed, number, ids, self.ids) for ids in lists]
         wanted = [ids if other is None else torch.cat((ids, other)) for ids, other in zip(lists, partners, strict=True)]
         here, targets = _sent(wanted, device), _targets_sent(known, wanted, device)
-        for own, ids, y, images in zip(lists, here, targets, self.source.batches(wanted, device), strict=True):
-            count = len(own)
+        for numbers, ids, y, images in zip(lists, here, targets, self.source.batches(wanted, device), strict=True):
+            count = len(numbers)
             if not isinstance(images, Tensor):
                 raise UserError(
                     f"the augmentation ({augmentation}) is of images: the inputs of these data are {_names(images)}"
@@ -121,11 +121,10 @@ class Part:
             if follows:
                 height, width = images.shape[2:]
                 y = task.moved(y, augmentation.moved((height, width), seed, number, ids))
-            if augmentation.mixup:
-                share = augmentation.share(seed, number, ids[:count])
-                x = mixed(x[:count], x[count:], share)
+            if augmentation.mixes:
+                x, share = augmentation.mix(x[:count], x[count:], seed, number, ids[:count])
                 y = task.mixed(nested.chosen(y, slice(count)), nested.chosen(y, slice(count, None)), share)
-            yield Batch(augmentation.finish(x, seed, number, ids[:count]), y, ids[:count], draw, own)
+            yield Batch(augmentation.finish(x, seed, number, ids[:count]), y, ids[:count], draw, numbers)
 
 
 def _plain(inputs: Nested, ids: Tensor) -> Nested:

@@ -13,14 +13,13 @@ from understudy import data as datasets
 from understudy.data import Data
 from understudy.errors import UserError, did_you_mean
 from understudy.export.format import Format, Material
-from understudy.export.proof import Proof, compare, placed, proving_part, timed
+from understudy.export.proof import Proof, answers_of, compare, placed, proving_part, timed, useless
+from understudy.export.proofs import add_proof
 from understudy.export.versions import Surroundings, run_of, surroundings
-from understudy.files import read_json, sha256, write_atomically, write_json
+from understudy.files import remove_leftovers, sha256, write_atomically
 from understudy.measure.machine import command, machine, versions
 from understudy.models import student as product
 from understudy.tasks import Task
-
-PROOFS = "proof.json"
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,7 @@ def export(
     trust: Collection[str] = (),
     seconds: float = 2.0,
     network: nn.Module | None = None,
+    broken: bool = False,
 ) -> Exported:
     """Write a student for another runtime, prove it on real data, and keep it only if it is good enough.
 
@@ -61,23 +61,34 @@ def export(
         trust: modules of the user whose code may run to rebuild the student.
         seconds: for each of the two measurements of time.
         network: the student itself, where it is at hand; by default it is rebuilt from the folder.
+        broken: export a student that is of no use, too: one at chance, with one answer for everything, or whose
+            answers have huge values or no numbers.
     """
     format_, folder = _format(to), Path(student)
     network = product.load(folder, trust=trust) if network is None else network.eval()
     description = product.read(folder)
+    product.check_weights(folder, description)
     around = _around(folder, network, data, trust)
     _check_data(around.data, description.task, description.input.shape, description.classes)
     path = _place(folder, format_, Path(out) if out is not None else None)
+    remove_leftovers(path.parent, below=False)
     text = (folder / product.DESCRIPTION).read_text(encoding="utf-8")
     chosen = format_.tolerance.changed(tolerance or {})
+    part, measured_on = proving_part(around.data)
+    expected = answers_of(network, part, around.data.task)
+    reasons = useless(expected, part, around.data.task)
+    if reasons and not broken:
+        raise UserError(
+            f"the student in {folder} is of no use, and was not exported: {'; '.join(reasons)} ({measured_on} part of "
+            f"{around.data.name}). To export it all the same, add --broken (in Python broken=True)"
+        )
     with tempfile.TemporaryDirectory() as scratch:  # nothing is left after a failure
         written = Path(scratch) / path.name
         seen = around.student_data
         inputs = seen.example(2, torch.device("cpu"))
         facts = format_.write(Material(network, text, description.task, inputs, seen.train), written)
         opened = format_.open(written)
-        part, measured_on = proving_part(around.data)
-        compared = compare(network, opened.network, part, around.data.task)
+        compared = compare(expected, opened.network, part, around.data.task)
         beyond = compared.beyond(chosen)
         if beyond:
             raise UserError(f"{path.name} is not good enough, and was not kept: {beyond}")
@@ -88,11 +99,11 @@ def export(
         single, many = timed(networks, around.data, seconds)
         sizes = {"before": (folder / product.WEIGHTS).stat().st_size, "after": written.stat().st_size}
         proof = Proof(compared, measured_on, sizes, single, many, chosen)
-        record = {"student": sha256(folder / product.WEIGHTS), **_record(format_, facts, proof, around.data)}
+        known = {"student": sha256(folder / product.WEIGHTS), "sha256": sha256(written)}
+        record = known | _record(format_, facts, proof, around.data) | ({"broken": reasons} if reasons else {})
         write_atomically(path, written.read_bytes())
-    proofs = path.parent / PROOFS
-    write_json(proofs, (read_json(proofs) or {}) | {path.name: record})
-    return Exported(path, proof, record, around.note)
+    notes = [around.note, add_proof(path.parent, path.name, record)]
+    return Exported(path, proof, record, "; ".join(filter(None, notes)) or None)
 
 
 def _format(name: str) -> Format:
@@ -105,9 +116,9 @@ def _format(name: str) -> Format:
 
 def _around(folder: Path, network: nn.Module, data: object, trust: Collection[str]) -> Surroundings:
     run = run_of(folder)
-    found = surroundings(run, network, trust) if run is not None and data is None else None
-    if found is not None:
-        return found
+    context = surroundings(run, network, trust) if run is not None and data is None else None
+    if context is not None:
+        return context
     if data is None:
         raise UserError(
             f"{folder} does not say on which data its student can be proved: "

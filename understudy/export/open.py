@@ -8,6 +8,7 @@ from torch import nn
 
 from understudy.errors import UserError
 from understudy.export.format import Format
+from understudy.export.proofs import check_exported
 from understudy.models import student as product
 from understudy.models.description import Description, parsed
 
@@ -30,6 +31,7 @@ def open_student(path: Path, trust: Collection[str] = ()) -> Student:
             f"{path} may run code of whoever made it when it is opened: if you trust it, add --trust {path}; "
             "a folder or an ONNX file needs no trust"
         )
+    check_exported(path)
     opened = format_.open(path)
     return Student(opened.network, parsed(opened.description, str(path)))
 

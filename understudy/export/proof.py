@@ -12,8 +12,9 @@ from understudy.config.settings import Settings
 from understudy.data import Data, Part
 from understudy.errors import UserError, did_you_mean
 from understudy.measure import Latency, latencies
+from understudy.runs import broken, measures
 from understudy.tasks import Figure, Task
-from understudy.training.evaluate import measured
+from understudy.training.evaluate import Measured, measured
 
 ON_CPU = Settings(device="cpu")
 THROUGHPUT_BATCH = 128
@@ -128,21 +129,39 @@ def proving_part(data: Data) -> tuple[Part, str]:
     return part, measured_on
 
 
-def compare(before: nn.Module, after: nn.Module, part: Part, task: Task) -> Compared:
+def answers_of(network: nn.Module, part: Part, task: Task) -> Measured:
+    """The student in PyTorch on every sample of a part, on the CPU."""
+    return measured(network, part, task, ON_CPU)
+
+
+def useless(expected: Measured, part: Part, task: Task) -> list[str]:
+    """Why a student with these answers is of no use; see ``runs.broken``."""
+    figure = task.selecting
+    return broken.reasons(
+        figure,
+        expected.figures[figure.name],
+        task.luck(figure, len(part)),
+        constant=task.commonest(expected.kept),
+        usual=broken.commonest(expected.targets),
+        largest=measures.largest(expected) / task.magnitude(expected.targets),
+    )
+
+
+def compare(expected: Measured, after: nn.Module, part: Part, task: Task) -> Compared:
     """The exported student beside the one in PyTorch on every sample of a part."""
-    expected, found = (measured(network, part, task, ON_CPU) for network in (before, after))
-    if reason := task.fits(found.kept, expected.kept):
+    after_export = measured(after, part, task, ON_CPU)
+    if reason := task.fits(after_export.kept, expected.kept):
         raise UserError(f"the exported student does not answer as the one in PyTorch: {reason}")
-    pairs = [(found.kept[name], expected.kept[name]) for name in task.values]
+    pairs = [(after_export.kept[name], expected.kept[name]) for name in task.values]
     figure = task.selecting
     return Compared(
         samples=len(part),
         largest_difference=max((one - other).abs().max().item() for one, other in pairs),
         largest_value=max(other.abs().max().item() for _, other in pairs),
-        agreement=task.compared(found.kept, expected.kept, expected.targets).get("agreement"),
+        agreement=task.compared(after_export.kept, expected.kept, expected.targets).get("agreement"),
         figure=figure,
         before=expected.figures[figure.name],
-        after=found.figures[figure.name],
+        after=after_export.figures[figure.name],
     )
 
 

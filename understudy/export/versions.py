@@ -11,9 +11,10 @@ from understudy.data import Data
 from understudy.data.parts import fewer
 from understudy.errors import UserError
 from understudy.models import NetworkSpec, Normalized, Whitened
+from understudy.plans.entry import RESULT
 from understudy.recipe import Recipe
 from understudy.recipe.build import named_data
-from understudy.runs.folder import RECIPE
+from understudy.runs.folder import RECIPE, read_recipe
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,15 @@ class Surroundings:
 def run_of(folder: Path) -> Path | None:
     """The run folder of a student: the folder itself, or the one that contains its training."""
     for run in (folder, folder.resolve().parent.parent):
-        if (run / RECIPE).is_file() and (run == folder or folder.resolve().parent.name == "trainings"):
+        is_run = (run / RECIPE).is_file() or ((run / RESULT).is_file() and (run / "trainings").is_dir())
+        if is_run and (run == folder or folder.resolve().parent.name == "trainings"):
             return run
     return None
 
 
 def surroundings(run: Path, student: nn.Module, trust: Collection[str]) -> Surroundings | None:
     """The context of a recipe's run; None for a run of ``understudy.distill``, whose data were passed as an object."""
+    read_recipe(run / RECIPE)  # where it is damaged, it says so
     try:
         recipe = recipes.read(run / RECIPE)
     except UserError:

@@ -126,44 +126,44 @@ def _reason(
     figure, budget, shown = question.figure, question.budget, question.figure.text(best.value)
     if budget == Budget():
         return f"{best.name} {question.best}, {shown}{question.where}, of {len(all_of_them)}."
-    told = f"{best.name} {question.best}, {shown}{question.where}, "
-    told += f"of the {len(fitting)} of {len(all_of_them)} that fit ({budget.text(figure)})."
+    sentence = f"{best.name} {question.best}, {shown}{question.where}, "
+    sentence += f"of the {len(fitting)} of {len(all_of_them)} that fit ({budget.text(figure)})."
     better = [candidate for candidate in all_of_them if figure.gain(candidate.value, best.value) > 0]
     if better:
         nearest = min(better, key=lambda candidate: _rank(candidate, figure))
-        told += f" {nearest.name} reaches {figure.text(nearest.value)}, but {_beyond(nearest, question)}."
-    return told
+        sentence += f" {nearest.name} reaches {figure.text(nearest.value)}, but {_beyond(nearest, question)}."
+    return sentence
 
 
 def _nothing(candidates: Sequence[Candidate], question: _Question) -> str:
     """The bounds that no candidate keeps, each with the nearest one; or the one that is nearest to keeping all."""
-    told, figure = [], question.figure
+    reasons, figure = [], question.figure
     for bound in ("latency_ms", "bytes", "value"):
         alone = replace(question, budget=replace(Budget(), **{bound: getattr(question.budget, bound)}))
         if all(_misses(candidate, alone) for candidate in candidates):
             nearest = min(candidates, key=lambda candidate: sum(_misses(candidate, alone).values()))
-            told.append(f"nearest is {nearest.name}, which {_beyond(nearest, alone)}")
+            reasons.append(f"nearest is {nearest.name}, which {_beyond(nearest, alone)}")
     bounds = question.budget.text(figure)
-    if told:
-        return f"Nothing fits ({bounds}): {'; '.join(told)}."
+    if reasons:
+        return f"Nothing fits ({bounds}): {'; '.join(reasons)}."
     nearest = min(candidates, key=lambda c: (len(_misses(c, question)), _rank(c, figure)))
     return f"Nothing fits all at once ({bounds}): nearest is {nearest.name}, which {_beyond(nearest, question)}."
 
 
 def _beyond(candidate: Candidate, question: _Question) -> str:
-    told, figure = [], question.figure
+    reasons, figure = [], question.figure
     for bound, missed in _misses(candidate, question).items():
         if missed == float("inf"):
-            told.append(f"its {bound} is not known")
+            reasons.append(f"its {bound} is not known")
         elif bound == "latency":
-            told.append(f"takes {missed:.3g} ms too long ({candidate.latency_ms:.3g} ms)")
+            reasons.append(f"takes {missed:.3g} ms too long ({candidate.latency_ms:.3g} ms)")
         elif bound == "size":
-            told.append(f"is {_size(missed)} too large ({_size(_cost(candidate.bytes))})")
+            reasons.append(f"is {_size(missed)} too large ({_size(_cost(candidate.bytes))})")
         else:
             points = f"{100 * missed:.3g} points" if figure.unit == "share" else f"{missed:.3g}"
             side = "low" if figure.better == "higher" else "high"
-            told.append(f"reaches {figure.title} {figure.text(candidate.value)}, {points} too {side}")
-    return " and ".join(told)
+            reasons.append(f"reaches {figure.title} {figure.text(candidate.value)}, {points} too {side}")
+    return " and ".join(reasons)
 
 
 def _bound(value: float, figure: Figure | None) -> str:

@@ -92,16 +92,16 @@ def landscape(
 
 def direction(network: nn.Module, seed: int, number: int) -> Direction:
     """Random filters with the norms of the network's own: a function of the seed, of names and of shapes."""
-    found = {}
+    directions = {}
     for name, parameter in network.named_parameters():
         if parameter.ndim < 2:
             continue  # biases and norms stay where they are
         generator = torch.Generator().manual_seed(derived_seed(seed, "landscape", number, name))
         random = torch.randn(parameter.shape, generator=generator).to(parameter)
-        found[name] = random * (_norms(parameter.detach()) / (_norms(random) + _TINY))
-    if not found:
+        directions[name] = random * (_norms(parameter.detach()) / (_norms(random) + _TINY))
+    if not directions:
         raise UserError("the network has no weights of two dimensions or more to move")
-    return found
+    return directions
 
 
 def _norms(filters: Tensor) -> Tensor:

@@ -48,10 +48,10 @@ def reset_peak_memory(device: torch.device) -> None:
 def peak_memory(device: torch.device) -> dict[str, int]:
     """The most bytes that this process has held so far, and that its accelerator has held for it."""
     process = _peak_of_process()
-    found = {} if process is None else {"process": process}
+    peaks = {} if process is None else {"process": process}
     if device.type == "cuda":
-        found["accelerator"] = torch.cuda.max_memory_allocated(device)
-    return found
+        peaks["accelerator"] = torch.cuda.max_memory_allocated(device)
+    return peaks
 
 
 def command() -> str:

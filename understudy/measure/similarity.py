@@ -63,15 +63,15 @@ def similarity(
 ) -> Similarity:
     """The map of two networks over some batches of inputs."""
     theirs, ours = TappedNetwork(teacher, teacher_taps), TappedNetwork(student, student_taps)
-    found, samples = CKA(), 0
+    cka, samples = CKA(), 0
     with torch.no_grad(), evaluating(teacher), evaluating(student):
         for inputs in batches:
             taught, learnt = call(theirs, inputs), call(ours, inputs)
             values = [taught[tap] for tap in theirs.taps], [learnt[tap] for tap in ours.taps]
             if len(values[0][0]) >= FEWEST:
-                found.add(*values)
+                cka.add(*values)
                 samples += len(values[0][0])
-    rows = tuple(tuple(round(value, 4) for value in row) for row in found.values().tolist())
+    rows = tuple(tuple(round(value, 4) for value in row) for row in cka.values().tolist())
     return Similarity(tuple(map(str, theirs.taps)), tuple(map(str, ours.taps)), rows, samples)
 
 
@@ -95,9 +95,9 @@ def _between(traces: Sequence[Traced], chosen: Iterable[Tap], wanted: int) -> li
     taken = {(t.depth, t.shape) for t in traces if t.path in paths}
     left = [t for value, t in values.items() if value not in taken]
     for nested in sorted({t.path.count(".") for t in left}):
-        found = [t for t in left if t.path.count(".") <= nested]
-        if len(found) >= wanted:
-            return found
+        shallow = [t for t in left if t.path.count(".") <= nested]
+        if len(shallow) >= wanted:
+            return shallow
     return left
 
 

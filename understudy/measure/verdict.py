@@ -78,9 +78,9 @@ def judge(name: str, values: Sequence[float], baseline: Sequence[float], figure:
     spread = figure.scale * (ours.sd + alone.sd)
     seeds = f"over {len(ours.values)} seeds" if len(ours.values) == len(alone.values) else "over its seeds"
     if abs(gain) <= spread:
-        told = f"{name} ties with the student alone: {'better' if gain >= 0 else 'worse'} by "
-        told += f"{_amount(abs(gain), figure)}, within the spread of {_number(spread, figure)} {seeds}."
-        return Verdict("ties", gain, spread, told)
+        sentence = f"{name} ties with the student alone: {'better' if gain >= 0 else 'worse'} by "
+        sentence += f"{_amount(abs(gain), figure)}, within the spread of {_number(spread, figure)} {seeds}."
+        return Verdict("ties", gain, spread, sentence)
     verdict: Literal["beats", "loses"] = "beats" if gain > 0 else "loses"
     against = "beats" if gain > 0 else "loses to"
     text = f"{name} {against} the student alone by {_amount(abs(gain), figure)}, more than the spread of "

@@ -194,14 +194,14 @@ class Memory(Projections):
         labels = facts.labels.cpu().long()[trained]
         counts = labels.bincount()
         # Sorted by class, a class is one interval, and the other classes are before and after it.
-        found = {
+        buffers = {
             "rows": torch.full((facts.samples,), -1).index_copy(0, trained, torch.arange(len(trained))),
             "labels": labels,
             "order": labels.argsort(stable=True),
             "counts": counts,
             "starts": counts.cumsum(0) - counts,
         }
-        for name, values in found.items():
+        for name, values in buffers.items():
             self.register_buffer(name, values, persistent=False)
 
     def others(self, rows: Tensor, count: int) -> Tensor:
@@ -296,8 +296,8 @@ class CRD(EmbeddingTerm):
     def learn(self, reading: Reading, owned: nn.Module) -> None:
         assert isinstance(owned, Memory)
         if not owned.estimated:  # Z is estimated once, on the first batch
-            found = [self._log_z(owned, i, u) for i, u in enumerate(self._similarities(reading, owned))]
-            owned.estimate(torch.stack(found))
+            estimates = [self._log_z(owned, i, u) for i, u in enumerate(self._similarities(reading, owned))]
+            owned.estimate(torch.stack(estimates))
         owned.write(owned.rows[_ids(reading)], *self._vectors(reading, owned), self.momentum)
 
     def _similarities(self, reading: Reading, memory: Memory) -> tuple[Tensor, Tensor]:

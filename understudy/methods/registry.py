@@ -49,6 +49,19 @@ def known_terms() -> dict[str, type[Term]]:
     return dict(sorted({**added, **terms}.items()))
 
 
+def notation(part: str) -> str:
+    """What recipes call a part of an objective, which records name in small letters.
+
+    >>> notation("rkddistance"), notation("hint2"), notation("of a plugin")
+    ('RKDDistance', 'Hint 2', 'of a plugin')
+    """
+    names = {name.lower(): name for name in known_terms()}
+    stem = part.rstrip("0123456789")
+    if part in names:
+        return names[part]
+    return f"{names[stem]} {part.removeprefix(stem)}" if stem in names else part
+
+
 @cache
 def own_modules() -> tuple[ModuleType, ...]:
     """The modules of the methods of this package."""

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from understudy.data.images import COLOURS, RULE
 from understudy.errors import UserError
+from understudy.files import DIGEST, fits
 from understudy.models.outside import is_library
 from understudy.tasks import Classification, Task, from_description
 
@@ -32,7 +33,12 @@ class Input(_Table):
 
 
 class Description(_Table):
-    """``student.json``, which exported files carry inside them, too."""
+    """``student.json``, which exported files carry inside them, too.
+
+    Unknown keys are a mistake: one flipped bit in the name of a key would otherwise leave its value out.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     network: Named | None
     own_class: str = Field(alias="class")
@@ -41,6 +47,9 @@ class Description(_Table):
     input: Input
     classes: Annotated[tuple[str, ...], Field(min_length=1)]  # the names of the outputs
     task_described: dict[str, object] | None = Field(default=None, alias="task")  # name and settings of the task
+    parameters: int | None = None
+    sha256: str | None = None  # of the weights
+    digest: str | None = None  # of the description itself
     format: Literal[1]
 
     @property
@@ -67,11 +76,18 @@ class Description(_Table):
 def parsed(text: str | bytes, source: str) -> Description:
     """The description in a JSON text; a ``UserError`` if it is not valid."""
     try:
-        return Description.model_validate(json.loads(text))
+        content = json.loads(text)
+        description = Description.model_validate(content)
+        if fits(content):
+            return description
+        reason = (
+            "it is damaged (its digest does not fit). In a run folder the same distill command heals it; "
+            f"if it was changed on purpose, remove the line {DIGEST!r}"
+        )
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
         reason = f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}"
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         reason = str(error)
     raise UserError(f"{source} is not a student's description: {reason}")

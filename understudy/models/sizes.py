@@ -67,8 +67,8 @@ class Sized:
             size = network.settings.get(self.by)
             return size if network.name == self.pattern and isinstance(size, (int, str)) else None
         before, _, after = self.pattern.partition("<size>")
-        found = re.fullmatch(f"{re.escape(before)}(.+){re.escape(after)}", network.name)
-        return None if found is None else int(found[1]) if found[1].isdigit() else found[1]
+        match = re.fullmatch(f"{re.escape(before)}(.+){re.escape(after)}", network.name)
+        return None if match is None else int(match[1]) if match[1].isdigit() else match[1]
 
     @property
     def published(self) -> tuple[Size, ...]:

@@ -1,6 +1,6 @@
 """The saved student: ``student.safetensors`` and ``student.json``, which are enough to rebuild it."""
 
-import json
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from understudy.data.images import COLOURS, RULE
 from understudy.errors import UserError
-from understudy.files import write_atomically
+from understudy.files import sealed, sha256, write_atomically, write_json
 from understudy.models import NetworkSpec, Preprocessing, load_weights, preprocessing_from, regraft
 from understudy.models.grafts import graft_of
 from understudy.taps import inner
@@ -71,14 +71,20 @@ def _built_as(network: nn.Module) -> NetworkSpec | None:
 
 
 def save(folder: Path, network: nn.Module, description: Mapping[str, object], *, name: str = WEIGHTS) -> None:
-    """Weights and description, each written whole or not at all; nothing is pickled."""
-    save_weights(folder / name, network.state_dict())
-    write_atomically(folder / DESCRIPTION, (json.dumps(description, indent=2) + "\n").encode())
+    """Weights and description, each written whole or not at all; nothing is pickled.
+
+    The description gets the SHA-256 of the weights and its own, by which ``load`` sees damage to either file.
+    """
+    digest = save_weights(folder / name, network.state_dict())
+    write_json(folder / DESCRIPTION, sealed({**description, "sha256": digest}))
 
 
-def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
+def save_weights(path: Path, state: Mapping[str, Tensor]) -> str:
+    """Write tensors as safetensors; the SHA-256 of the file."""
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
-    write_atomically(path, safetensors.torch.save(tensors, metadata={"format": "pt"}))
+    content = safetensors.torch.save(tensors, metadata={"format": "pt"})
+    write_atomically(path, content)
+    return hashlib.sha256(content).hexdigest()
 
 
 def read(folder: Path) -> "Description":
@@ -91,6 +97,20 @@ def read(folder: Path) -> "Description":
     except OSError as error:
         raise UserError(f"{folder} holds no student: {DESCRIPTION}: {error.strerror}") from error
     return parsed(text, str(path))
+
+
+def check_weights(folder: Path, description: "Description") -> None:
+    """A ``UserError`` if the weights in a folder are not those to which the description belongs."""
+    path = folder / WEIGHTS
+    try:
+        whole = description.sha256 is None or sha256(path) == description.sha256
+    except OSError as error:
+        raise UserError(f"{folder} holds no student: {WEIGHTS}: {error.strerror}") from error
+    if not whole:
+        raise UserError(
+            f"{path} is damaged: its bytes are not those that {DESCRIPTION} beside it was written for. "
+            "In a run folder the same distill command heals it; elsewhere take both files from where they came"
+        )
 
 
 def load(folder: str | Path, *, trust: Collection[str] = ()) -> nn.Module:
@@ -117,24 +137,26 @@ def load(folder: str | Path, *, trust: Collection[str] = ()) -> nn.Module:
     except (TypeError, ValueError) as error:
         raise UserError(f"{folder / DESCRIPTION} is not a student's description: front or graft: {error}") from error
     load_weights(network, folder / WEIGHTS)
+    check_weights(folder, description)
     return network.eval()
 
 
 def _check_own(description: "Description", folder: Path, trust: Collection[str]) -> None:
     """Raises a ``UserError`` unless the user's module is trusted and its class can be imported."""
     module, _, factory = description.path.rpartition(":")
-    told = f"{folder}: the student is a {description.own_class} of your own code"
+    problem = f"{folder}: the student is a {description.own_class} of your own code"
     by_hand = f"load its weights with understudy.models.load_weights(network, {str(folder / WEIGHTS)!r})"
     if description.front is not None:
         by_hand = f"put the front that {DESCRIPTION} describes before it, and {by_hand}"
     if description.graft is not None:
         by_hand = f"call understudy.models.regraft(network, {dict(description.graft)}), and {by_hand}"
     if description.network is None and (module == "__main__" or not factory.isidentifier()):
-        raise UserError(f"{told}: build it, then {by_hand}")
+        raise UserError(f"{problem}: build it, then {by_hand}")
     named = any(module == name or module.startswith(f"{name}.") for name in trust)
     if not named:
         raise UserError(
-            f"{told}: if you trust it, add --trust {module} (in Python trust=[{module!r}]); or build it, then {by_hand}"
+            f"{problem}: if you trust it, add --trust {module} (in Python trust=[{module!r}]); "
+            f"or build it, then {by_hand}"
         )
 
 

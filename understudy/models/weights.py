@@ -160,17 +160,17 @@ def _misfit(network: nn.Module, weights: Mapping[str, Tensor]) -> str:
         for key in own
         if key in weights and own[key].shape != weights[key].shape
     ]
-    found = []
+    problems = []
     if missing:
-        found.append(f"{len(missing)} of the network's {len(own)} names are missing ({_few(missing)})")
+        problems.append(f"{len(missing)} of the network's {len(own)} names are missing ({_few(missing)})")
     if unexpected:
-        found.append(f"{len(unexpected)} in the file are unexpected ({_few(unexpected)})")
+        problems.append(f"{len(unexpected)} in the file are unexpected ({_few(unexpected)})")
     if shapes:
-        found.append(f"{len(shapes)} differ in shape ({_few(shapes, '; ')})")
+        problems.append(f"{len(shapes)} differ in shape ({_few(shapes, '; ')})")
     fitting = _fitting_prefix(network, weights)
     if fitting:
-        found.append(f"with the prefix {fitting!r} it would fit: say prefix={fitting!r}")
-    return "; ".join(found)
+        problems.append(f"with the prefix {fitting!r} it would fit: say prefix={fitting!r}")
+    return "; ".join(problems)
 
 
 def _fitting_prefix(network: nn.Module, weights: Mapping[str, Tensor]) -> str | None:

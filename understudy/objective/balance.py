@@ -53,9 +53,9 @@ class Balance(nn.Module):
         """Counts a training step; every ``EVERY`` steps, each term's gradient is measured."""
         if self.steps % EVERY == 0:
             parameters = [p for p in student.parameters() if p.requires_grad]
-            found = torch.stack([gradient_size(means[name], parameters, ranks) for name in self.names])
+            sizes = torch.stack([gradient_size(means[name], parameters, ranks) for name in self.names])
             memory = (self.looks / (self.looks + 1)).clamp(max=DECAY)  # a plain mean over the first measurements
-            self.sizes.mul_(memory).add_(found * (1 - memory))
+            self.sizes.mul_(memory).add_(sizes * (1 - memory))
             self.looks.add_(1)
         self.steps += 1
 

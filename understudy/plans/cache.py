@@ -6,7 +6,6 @@ compared with its digests and its key first; a damaged entry is set aside, and t
 
 import contextlib
 import os
-import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -14,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from understudy import files
 from understudy.errors import UserError
 from understudy.files import read_json, sync_folder
 from understudy.plans.entry import FILES, FORMAT, RESULT, copy_finished, damaged, finished
 
-GROWING = 3600  # seconds for which a part may still be somebody's
+BLOCK = 1 << 20  # bytes that are copied at once
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Entry:
     @property
     def record(self) -> dict[str, Any] | None:
         """The result; None where it is damaged or of another format."""
-        record = read_json(self.folder / RESULT)
+        record = self._read()
         return finished(self.folder) if record is not None and record.get("format") == FORMAT else None
 
     @property
@@ -45,10 +45,16 @@ class Entry:
 
     def damage(self) -> list[str]:
         """The files that are missing, not as they were written, or of another training than the folder is called by."""
-        record = read_json(self.folder / RESULT)
+        record = self._read()
         if record is None:
             return [RESULT]
         return damaged(self.folder, record) or ([] if record.get("key") == self.key else [f"{RESULT} of another key"])
+
+    def _read(self) -> dict[str, Any] | None:
+        try:
+            return read_json(self.folder / RESULT)
+        except UserError:  # a folder in its place, for instance: of no use, and nothing that ends a run
+            return None
 
 
 @dataclass(frozen=True)
@@ -80,18 +86,17 @@ class TrainingCache:
             return
         part = self._part(key)
         try:
-            part.mkdir(parents=True)
+            for left in self._abandoned():
+                files.remove_tree(left)
+            files.make_folder(part)
             for name in FILES & record["digests"].keys():
                 _copy(training / name, part / name)
             sync_folder(part)
             self._move(part, self._entry(key).folder)
         except OSError as error:
-            raise UserError(
-                f"cannot write to the cache {self.path}: {error.strerror}. The training is done and untouched: make "
-                "room (or choose another --cache) and run the same command again"
-            ) from error
+            raise UserError(f"cannot write to the cache {self.path}: {error.strerror}") from error
         finally:
-            shutil.rmtree(part, ignore_errors=True)
+            files.remove_tree(part)
 
     def take(
         self, key: str, training: Path, name: str, node: Mapping[str, Any] | None = None
@@ -135,35 +140,38 @@ class TrainingCache:
         """
         now = time.time()
         old = [e for e in self.entries() if (unused is not None and now - e.used >= unused) or e.damage()]
-        half = [part for part in _folders(self.path / "parts") if now - part.stat().st_mtime > GROWING]
-        left = [*half, *_folders(self.path / "damaged")]
+        left = [*self._abandoned(), *_folders(self.path / "damaged")]
         if not dry_run:
             for entry in old:
                 self._remove(entry)
             for path in left:
-                shutil.rmtree(path, ignore_errors=True)
+                files.remove_tree(path)
         return [*(entry.key for entry in old), *(path.name for path in left)]
 
     def _remove(self, entry: Entry) -> None:
         """Out of sight first, at once, so that nobody takes half of it."""
         part = self._part(entry.key)
-        part.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(part.parent)
         with contextlib.suppress(FileNotFoundError):  # another process was quicker
-            os.rename(entry.folder, part)
-        shutil.rmtree(part, ignore_errors=True)
+            files.rename(entry.folder, part)
+        files.remove_tree(part)
 
     def _part(self, key: str) -> Path:
-        return self.path / "parts" / f"{key[:16]}.{uuid.uuid4().hex}"
+        return self.path / "parts" / f"{key[:16]}.{files.owner()}-{uuid.uuid4().hex}"
+
+    def _abandoned(self) -> list[Path]:
+        """What killed processes left half-written."""
+        return [part for part in _folders(self.path / "parts") if files.is_abandoned(part)]
 
     def _entry(self, key: str) -> Entry:
         return Entry(key, self.path / "nodes" / key)
 
     def _move(self, part: Path, place: Path) -> None:
-        place.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(place.parent)
         if place.is_dir() and Entry(place.name, place).damage():
             self._set_aside(Entry(place.name, place))
         try:
-            os.rename(part, place)
+            files.rename(part, place)
         except OSError:
             if not place.is_dir():
                 raise
@@ -174,18 +182,16 @@ class TrainingCache:
         """Where it is now; None where another process was quicker, or the cache may only be read."""
         aside = self.path / "damaged" / f"{entry.key}.{uuid.uuid4().hex[:8]}"
         try:
-            aside.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(entry.folder, aside)
+            files.make_folder(aside.parent)
+            files.rename(entry.folder, aside)
         except OSError:
             return None
         return aside
 
 
 def _copy(source: Path, target: Path) -> None:
-    with source.open("rb") as old, target.open("wb") as new:
-        shutil.copyfileobj(old, new)
-        new.flush()
-        os.fsync(new.fileno())
+    with source.open("rb") as file:
+        files.write_new(target, iter(lambda: file.read(BLOCK), b""))
 
 
 def _folders(folder: Path) -> list[Path]:

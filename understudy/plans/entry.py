@@ -38,17 +38,36 @@ def finished(folder: Path) -> dict[str, Any] | None:
     return record if record is not None and (folder / product.WEIGHTS).exists() else None
 
 
+def remains(folder: Path) -> str | None:
+    """What is wrong with a folder that holds parts of a finished training; None where there is nothing of one.
+
+    A training writes its result last: one that is under way may have left its other files.
+    """
+    weights, result = (folder / product.WEIGHTS).exists(), (folder / RESULT).exists()
+    if weights and not result:
+        return f"{RESULT} is missing"
+    if result and not weights:
+        return f"{product.WEIGHTS} is missing"
+    return RESULT if result and read_json(folder / RESULT) is None else None
+
+
 def damaged(folder: Path, record: Mapping[str, Any]) -> list[str]:
     """The files of a finished training whose bytes are not those that were written.
 
     A record may come from anybody. Names of other files than a training leaves are never joined to a path.
     """
-    digests: Mapping[str, str] = record.get("digests") or {}
-    if not isinstance(digests, dict) or not digests.keys() <= FILES or record.get("format") != FORMAT:
+    if not is_whole(record):
         return [RESULT]
-    if digests.get(RESULT) != _own_digest(record):
-        return [RESULT]
+    digests: Mapping[str, str] = record["digests"]
     return [name for name, digest in digests.items() if name != RESULT and not _is(folder / name, digest)]
+
+
+def is_whole(record: Mapping[str, Any]) -> bool:
+    """Whether a result is as it was written, and names no other files than a training leaves."""
+    digests = record.get("digests")
+    if not isinstance(digests, dict) or not digests.keys() <= FILES or record.get("format") != FORMAT:
+        return False
+    return digests.get(RESULT) == _own_digest(record)
 
 
 def _own_digest(record: Mapping[str, Any]) -> str:
@@ -73,6 +92,8 @@ def _is(path: Path, digest: str) -> bool:
         return path.is_file() and not path.is_symlink() and sha256(path) == digest
     except FileNotFoundError:  # of a cache that another process prunes
         return False
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _counts(path: Path) -> bool:

@@ -1,19 +1,20 @@
 """A plan carried out while it may still grow: what is there is taken, what is not is trained, many at once."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from torch import nn
 
+from understudy import files
 from understudy.errors import FailedTrainingError, UserError
 from understudy.files import is_kept, sha256
 from understudy.models import student as product
 from understudy.plans import Node, Plan, TrainingCache
 from understudy.plans.engines import Engine
-from understudy.plans.entry import RESULT, copy_finished, damaged, finished
+from understudy.plans.entry import RESULT, copy_finished, damaged, finished, remains
 from understudy.plans.folders import TrainingFolders
 from understudy.plans.node import Given
 from understudy.plans.origin import check_same
@@ -82,6 +83,8 @@ class Execution:
         self._whole: dict[str, tuple[State, Mapping[str, Any]]] = {}
         self._running: dict[str, Job] = {}
         self._lost: dict[str, int] = {}
+        self._cache_is_closed = False
+        self._damaged: dict[str, str] = {}  # what is to be told of a training's folder; empty once it is
 
     def submit(self, *nodes: Node) -> None:
         """More trainings, whose teachers are in the plan already."""
@@ -131,6 +134,15 @@ class Execution:
             return True
         return self.cache is not None and self._key(self._settled(node)) in self.cache
 
+    def compare_with_folder(self) -> None:
+        """A ``UserError`` where a training or checkpoint of the folder is of another node than the plan's."""
+        for node in self.plan:
+            folder = self.folder.training(node.name)
+            check_same(node, (finished(folder) or {}).get("node"), folder)
+            newest = checkpoints.newest(self.folder.checkpoints(node.name))
+            origin = newest.state.get("origin") if newest and newest.state else None
+            check_same(node, origin["node"] if origin else None, self.folder.checkpoints(node.name))
+
     def record(self, name: str) -> Mapping[str, Any] | None:
         """The result of a training that is there already, in the folder or in the cache; nothing is changed."""
         return self._there(name)[1]
@@ -173,11 +185,12 @@ class Execution:
             check_same(node, record.get("node"), folder)
             if record.get("key", self.key(name)) != self.key(name):
                 self.callback.note(f"{name} was trained with other code, data or settings than today's: taken as it is")
-            elif self.cache and "key" in record:
-                self.cache.put(self.key(name), folder, record)
+            elif "key" in record:
+                self._put(self.key(name), folder, record)
             return Done(node, record, "folder")
         twin = next((other for other in self.done if self.key(other) == self.key(name)), None)
         if twin:
+            self._tell_damage(name, f"copied from {twin}")
             source, told = self.folder.training(twin), node.model_dump(mode="json")
             return Done(node, copy_finished(source, self.done[twin], folder, name, told), "folder")
         if self.cache:
@@ -185,7 +198,9 @@ class Execution:
             for line in lines:
                 self.callback.note(line)
             if record:
+                self._tell_damage(name, "taken from the cache")
                 return Done(node, record, "cache")
+        self._tell_damage(name, "trained again")
         return None
 
     def _found(self, name: str) -> dict[str, Any] | None:
@@ -193,10 +208,30 @@ class Execution:
         folder = self.folder.training(name)
         record = finished(folder)
         wrong = damaged(folder, record) if record else []
+        left = remains(folder) if record is None else None
+        if left and not self._on_its_way(name):  # else its files are from the moment in which it was stopped
+            wrong = [left]
         if wrong:
-            self.callback.note(f"{folder} is damaged ({', '.join(wrong)}): trained again")
-            (folder / RESULT).unlink(missing_ok=True)
+            self._damaged.setdefault(name, f"{folder} is damaged ({', '.join(wrong)})")
+            with suppress(OSError):  # it is written over in the end
+                files.remove(folder / RESULT)
         return None if wrong else record
+
+    def _tell_damage(self, name: str, what_now: str) -> None:
+        """Once for each training."""
+        if text := self._damaged.get(name):
+            self._damaged[name] = ""
+            self.callback.note(f"{text}: {what_now}")
+
+    def _put(self, key: str, training: Path, record: Mapping[str, Any]) -> None:
+        """Into the cache; where that cannot be written, a note says so once, and the run goes on without."""
+        if self.cache is None or self._cache_is_closed:
+            return
+        try:
+            self.cache.put(key, training, record)
+        except UserError as error:
+            self._cache_is_closed = True
+            self.callback.note(f"{error}: trainings are still taken from it, and none are added")
 
     def _may_start(self, node: Node) -> bool:
         """There is a free worker, and nobody is at the very same training."""
@@ -235,8 +270,8 @@ class Execution:
             ended = self.engine.next()
         job = self._running.pop(ended.name)
         if ended.record is not None:
-            if self.cache and ended.record["key"] == job.key:  # else it was begun as something else
-                self.cache.put(job.key, Path(job.folder), ended.record)
+            if ended.record["key"] == job.key:  # else it was begun as something else
+                self._put(job.key, Path(job.folder), ended.record)
             return Done(job.node, ended.record, "trained")
         self._lost[ended.name] = lost = self._lost.get(ended.name, 0) + 1
         if lost == TRIES:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+TRAININGS = "trainings"
+
 
 @dataclass(frozen=True)
 class TrainingFolders:
@@ -21,7 +23,7 @@ class TrainingFolders:
 
     def training(self, name: str) -> Path:
         """The folder of one training: its metrics, its result, its student."""
-        return self.borrowed.get(name) or self.path / "trainings" / name
+        return self.borrowed.get(name) or self.path / TRAININGS / name
 
     def checkpoints(self, name: str) -> Path:
         """The folder of the checkpoints of a training that is under way."""

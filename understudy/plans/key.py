@@ -164,7 +164,9 @@ def _stored(node: Node) -> dict[str, Any] | None:
 def canonical(value: Any) -> Any:
     """Plain data, equal where two spellings mean the same: 4 and 4.0, a list and a tuple, a pair and its text."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: canonical(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        found = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        # What is None counts as not there, so that a further optional setting leaves the keys of before as they are.
+        fields = {name: canonical(item) for name, item in found.items() if item is not None}
         return str(value) if isinstance(value, Pair) else {"kind": type(value).__qualname__, **fields}
     if isinstance(value, Mapping):
         return {str(key): canonical(item) for key, item in value.items()}

@@ -99,6 +99,8 @@ def check_combinations(recipe: Recipe, mistakes: Mistakes) -> None:
             mistakes.add(["methods", name, "assistants"], "choosing one needs a single [teacher]: name the assistants")
         if table.assistants == "auto" and not recipe.data.validation:
             mistakes.add(["methods", name, "assistants"], "choosing one needs a validation part: set data.validation")
+    if recipe.keep is not None and recipe.keep not in recipe.methods:
+        mistakes.add(["keep"], f"it is no method of the recipe{did_you_mean(recipe.keep, recipe.methods)}")
     if recipe.path is not None:
         _check_path(recipe, recipe.path, mistakes)
     configs: dict[tuple[str, ...], TrainConfig] = {("methods", n, "train"): t.train for n, t in recipe.methods.items()}

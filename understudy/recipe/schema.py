@@ -148,6 +148,7 @@ class Recipe(Table):
     student: NetworkTable
     train: TrainConfig = Field(default_factory=TrainConfig)
     methods: Annotated[Mapping[str, MethodTable], Field(min_length=1)]
+    keep: str | None = None  # the method whose student the run leaves; by default that of the best on validation
     settings: Settings = Field(default_factory=Settings)
     path: PathTable | None = None
     answers: StoredAnswers | None = None  # whether teachers' answers are kept; a table without keys says yes

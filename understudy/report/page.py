@@ -116,21 +116,21 @@ def _verdicts(result: Result) -> Iterator[Judgement]:
 
 
 def _tiles(result: Result) -> Iterator[Tile]:
-    name, by_validation = result.foremost
+    name = result.foremost
     first, spread = result.first, result.spread_of(name)
     against = []
     if BASELINE in result.methods and name != BASELINE and (alone := result.spread_of(BASELINE)):
         against.append(f"alone {write.value(alone.mean, first.unit)}")
     against += [f"teacher {write.value(taught.mean, first.unit)}"] if (taught := result.teacher_spread) else []
-    if len(result.distilled) > 1:
-        against.append("the best on validation" if by_validation else "the best of all")
+    if len(result.trained) > 1:
+        against.append(f"student: {result.kept}{f', {result.kept_because}' if result.kept_because else ''}")
     label = f"{first.title}, trained alone" if name == BASELINE else f"{first.title} with {name}"
     yield Tile(write.value(spread.mean if spread else None, first.unit), label, " · ".join(against))
     yield from _costs(result)
 
 
 def _costs(result: Result) -> Iterator[Tile]:
-    student, teacher = result.network_of(result.foremost[0]), result.networks.get("teacher")
+    student, teacher = result.network_of(result.foremost), result.networks.get("teacher")
     ours, theirs = student.parameters, teacher.parameters if teacher else None
     if told := ratio(theirs, ours, "smaller", "larger"):
         yield Tile(*told, f"{count(theirs)} → {count(ours)} parameters")

@@ -2,16 +2,20 @@
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from understudy.errors import UserError
-from understudy.plans.entry import METRICS, RESULT
-from understudy.runs.folder import RECIPE, SAMPLES
+from understudy.files import read_json, sha256
+from understudy.models import student as product
+from understudy.plans.entry import METRICS, RESULT, is_whole
+from understudy.report.format import plural
+from understudy.runs.folder import RECIPE, SAMPLES, without_seal
 from understudy.runs.landscape import LANDSCAPES
 from understudy.runs.records import Landscapes, Result, Sample
+from understudy.runs.samples import damaged as damaged_samples
 from understudy.training.records import Epoch, TrainingRecord
 from understudy.tuning.outcome import OUTCOME, TUNED
 
@@ -47,10 +51,20 @@ class RunFiles:
 def read(run: Path) -> RunFiles:
     """The files of a finished run."""
     result = read_result(run)
-    epochs, unreadable = _epochs(run)
-    pictures = _pictures(run, result.samples)
-    recipe, (landscapes, left_out) = _text(run / RECIPE) or "", _landscapes(run)
-    return RunFiles(result, recipe, epochs, _trained(run), unreadable, pictures, landscapes, left_out)
+    damaged = list[str]()
+    epochs, unreadable = _epochs(run, result, damaged)
+    pictures = _pictures(run, result.samples, damaged)
+    recipe, whole = without_seal(_text(run / RECIPE) or "")
+    whole = whole and _fits(run / RECIPE, result)
+    if not whole:
+        damaged.append(f"{RECIPE} is damaged (its digest does not fit)")
+    for name in (product.WEIGHTS, product.DESCRIPTION):
+        if not _fits(run / name, result):
+            damaged.append(f"{name} is damaged (its digest does not fit)")
+    trained, (landscapes, surfaces) = _trained(run, result, damaged), _landscapes(run)
+    healing = "run the same distill command again" if damaged else ""
+    left_out = "; ".join(filter(None, (*damaged, healing, surfaces)))
+    return RunFiles(result, recipe if whole else "", epochs, trained, unreadable, pictures, landscapes, left_out)
 
 
 def read_result(run: Path) -> Result:
@@ -97,9 +111,21 @@ def _explain(run: Path, recipe: str) -> NoReturn:
     raise UserError(f"{run} is no run folder: it holds neither {RECIPE} nor {RESULT}")
 
 
-def _epochs(run: Path) -> tuple[dict[str, list[Epoch]], int]:
-    """The lines of the log, of each training by itself."""
+def _fits(path: Path, result: Result) -> bool:
+    """Whether a file is the one for which the result was written; a result that names none fits every file."""
+    digest = result.digests.get(path.name)
+    try:
+        return digest is None or sha256(path) == digest
+    except OSError:
+        return False
+
+
+def _epochs(run: Path, result: Result, damaged: list[str]) -> tuple[dict[str, list[Epoch]], int]:
+    """The lines of the log, of each training by itself; a damaged log is named, and left out."""
     paths = [run / METRICS] if (run / METRICS).exists() else sorted((run / "trainings").glob(f"*/{METRICS}"))
+    if not _fits(run / METRICS, result):
+        damaged.append(f"{METRICS} is damaged (its digest does not fit)")
+        paths = []
     found: dict[str, list[Epoch]] = {}
     unreadable = 0
     for line in "\n".join(_text(path) or "" for path in paths).splitlines():
@@ -114,18 +140,38 @@ def _epochs(run: Path) -> tuple[dict[str, list[Epoch]], int]:
     return found, unreadable
 
 
-def _trained(run: Path) -> dict[str, TrainingRecord]:
+def _trained(run: Path, result: Result, damaged: list[str]) -> dict[str, TrainingRecord]:
+    """How each training ended; the result of the run knows what matters, so a damaged record is named and left out."""
     found = {}
     for path in sorted((run / "trainings").glob(f"*/{RESULT}")):
         try:
             found[path.parent.name] = TrainingRecord.of_text(_text(path) or "", path, way_out="")
-        except UserError:  # the result of the run knows what matters
-            continue
+            record = read_json(path) or {}
+            whole = "digests" not in record or (is_whole(record) and _fits_log(path.parent, record["digests"]))
+        except UserError:
+            whole = False
+        if not whole:
+            found.pop(path.parent.name, None)
+            damaged.append(f"{path.relative_to(run)} is damaged")
+    for row in (row for method in result.methods.values() for row in method.trainings):
+        folder = run / "trainings" / Path(row.training).name
+        if folder.is_dir() and not (folder / RESULT).exists():
+            damaged.append(f"{folder.relative_to(run) / RESULT} is missing")
     return found
 
 
-def _pictures(run: Path, samples: Sequence[Sample]) -> dict[str, str]:
-    """What is missing or is no picture is left out."""
+def _fits_log(training: Path, digests: Mapping[str, str]) -> bool:
+    """Whether a training's record is of the log beside it: the small file that tells one training from another."""
+    log = training / METRICS
+    return METRICS not in digests or not log.exists() or sha256(log) == digests[METRICS]
+
+
+def _pictures(run: Path, samples: Sequence[Sample], damaged: list[str]) -> dict[str, str]:
+    """What is missing, damaged or no picture is left out."""
+    wrong = [sample.file for sample in damaged_samples(run, samples)]
+    if wrong:
+        damaged.append(f"{plural(len(wrong), 'picture')} in {SAMPLES} missing or damaged")
+    samples = [sample for sample in samples if sample.file not in wrong]
     found = {}
     for sample in samples:
         path = run / SAMPLES / Path(sample.file).name
@@ -149,7 +195,10 @@ def _landscapes(run: Path) -> tuple[Landscapes | None, str]:
 
 
 def _text(path: Path) -> str | None:
+    """The text of a file; None where there is none."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error

@@ -10,6 +10,7 @@ from typing import Literal
 
 from understudy.errors import UserError, did_you_mean
 from understudy.measure import Latency, Spread, Unit, Verdict
+from understudy.plans.folders import TRAININGS
 from understudy.report import format as write
 from understudy.report.figures.drawing import variable
 from understudy.runs.records import (
@@ -268,6 +269,7 @@ def seeds(result: Result, colours: Mapping[str, str]) -> Table:
         Column("agreement", "agreement", "with the teacher"),
         Column("training", "training"),
         Column("weights", "weights"),
+        Column("student", "student", "in the run folder"),
     )
     rows = [
         _seed(result, name, row, _dot(colours, name))
@@ -278,13 +280,11 @@ def seeds(result: Result, colours: Mapping[str, str]) -> Table:
         values = teacher.values(first.name)
         for place, value in enumerate(values):
             seed = str(result.seeds[place]) if len(values) == len(result.seeds) else None
-            rows.append(TableRow(name, (Cell(seed), Cell(value, "figure", first.unit), *[EMPTY] * 4), "ink"))
+            rows.append(TableRow(name, (Cell(seed), Cell(value, "figure", first.unit), *[EMPTY] * 5), "ink"))
     note = ""
-    if len(result.seeds) > 1:
-        note = (
-            f"The student of this run, student.safetensors, is {result.kept}: among the seeds of its method the best "
-        )
-        note += "on validation."
+    if len(result.trained) > 1:
+        because = f": {result.kept_because}" if result.kept_because else ""
+        note = f"The student of this run, student.safetensors, is {result.kept}{because}."
     return Table("Every seed", columns, tuple(rows), note).without_empty()
 
 
@@ -456,6 +456,7 @@ def _seed(result: Result, name: str, row: Row, colour: str) -> TableRow:
         Cell(row.figures.get("agreement"), "figure", likeness.unit),
         Cell(row.seconds, "seconds"),
         Cell(weights[row.kept] if row.kept else None),
+        Cell(f"{TRAININGS}/{row.training}"),
     )
     kept = row.training == result.kept
     marks = ["the student of this run"] if kept else []

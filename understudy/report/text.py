@@ -4,6 +4,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from understudy.models.student import WEIGHTS
+from understudy.plans.folders import TRAININGS
 from understudy.report import render, tables
 from understudy.report.format import NONE, count, printable
 from understudy.report.page import heading
@@ -56,6 +58,21 @@ def show(result: Result, console: Console) -> None:
         render.say(console, verdict.sentence, render.STYLES[verdict.verdict])
     for note in result.notes:
         render.say(console, note, "yellow")
+
+
+def show_students(result: Result, folder: Path, console: Console) -> None:
+    """Where the students lie: the one that was kept and why, then those of each method."""
+    because = f", {result.kept_because}" if result.kept_because else ""
+    _path(console, f"student: {folder / WEIGHTS} ({result.kept}{because})")
+    if len(result.trained) > 1:
+        for name, found in result.methods.items():
+            first, *others = [row.training for row in found.trainings]
+            beside = f", {', '.join(others)}" if others else ""
+            _path(console, f"  {name}: {folder / TRAININGS / first}{beside}")
+
+
+def _path(console: Console, line: str) -> None:
+    console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def _sentences(result: Result) -> list[str]:

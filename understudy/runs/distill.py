@@ -40,14 +40,16 @@ from understudy.plans.training import Casts
 from understudy.recipe import Recipe
 from understudy.recipe.objects import OBJECT, GivenMethod, GivenNetwork, Objects
 from understudy.recipe.schema import AssistantTable, DataTable, MethodTable, NetworkTable, TeacherTable
+from understudy.runs import keep
 from understudy.runs.compile import assistant_of, student_of
 from understudy.runs.folder import GIVEN, RunFolder
 from understudy.runs.planned import engine_of
 from understudy.runs.records import Result, Row
 from understudy.runs.run import Run
+from understudy.runs.shown import shown
 from understudy.taps import Pair, Tap
 from understudy.training import preflight
-from understudy.training.callbacks import Callback, WarnNotes
+from understudy.training.callbacks import Callback
 from understudy.training.interrupt import Stopped, listening
 from understudy.training.preflight import Finding
 from understudy.training.records import Figures, StageEnd, TrainingRecord
@@ -63,8 +65,8 @@ Assistants = Sequence[Network] | Literal["auto"]
 class Distilled:
     """A finished run of ``distill``: printed, it is the verdict and the table of results.
 
-    ``student`` is the network that was kept, on validation, of all seeds; ``result`` is everything that was measured,
-    as it stands in ``result.json``; ``folder`` is the run folder, None where none was asked for.
+    ``student`` is the network that was kept, on validation, of all methods and seeds; ``result`` is everything that was
+    measured, as it stands in ``result.json``; ``folder`` is the run folder, None where none was asked for.
 
     >>> samples = torch.rand(40, 4), torch.arange(40) % 2
     >>> run = distill(None, torch.nn.Linear(4, 2), samples, method="alone", epochs=1)
@@ -112,27 +114,40 @@ class Distilled:
             raise UserError("the run has no folder: name a place for the page, as in run.report('report.html')")
         return write_report(self._run.folder.path, page=Path(page) if page is not None else None)
 
-    def export(self, to: str, out: str | Path | None = None, **options: Any) -> "Exported":
+    def export(
+        self,
+        to: str,
+        out: str | Path | None = None,
+        *,
+        method: str | None = None,
+        training: str | None = None,
+        **options: Any,
+    ) -> "Exported":
         """Write the student for another runtime, proved on the run's data: ``"onnx"``, ``"int8"``, ``"torch"``, ...
 
         Args:
-            out: a file or a folder; by default the run folder.
+            out: a file or a folder; by default the folder of the student.
+            method, training: another student than the one that was kept: that of a method, or of a training.
             options: see ``understudy.export.exporter``.
         """
         from understudy.export import export  # late: it stands above runs
 
         if out is None and self.folder is None:
             raise UserError(f"the run has no folder: name a place for the file, as in run.export({to!r}, 'student')")
-        given = {"data": self._run.cast.data, "teacher": self._run.first_teacher, "network": self.student} | options
-        return export(self._run.folder.path, to, out=out, **given)
+        folder, _ = keep.student_in(self._run.folder.path, method, training)
+        student = self.student if folder == self._run.folder.path else self._run.trained(folder.name)
+        given = {"data": self._run.cast.data, "teacher": self._run.first_teacher, "network": student} | options
+        return export(folder, to, out=out, **given)
 
     def __str__(self) -> str:
         from rich.console import Console  # late, as all that shows results: it is slow to import
 
-        from understudy.report.text import show
+        from understudy.report.text import show, show_students
 
         console = Console(width=120, record=True, file=io.StringIO())
         show(self.result, console)
+        if self.folder is not None:
+            show_students(self.result, self.folder, console)
         return console.export_text().rstrip()
 
     def __repr__(self) -> str:
@@ -169,6 +184,7 @@ def distill(
     check: bool = True,
     accept_weak: bool = False,
     callback: Callback | None = None,
+    progress: bool | None = None,
     **method_settings: Any,
 ) -> Distilled:
     """Train ``student`` to stand in for ``teacher``, after a check of everything, and measure what it is worth.
@@ -181,13 +197,14 @@ def distill(
 
     Args:
         teacher: a module, or a function that makes one, or several, for a method that reads them all; they are not
-            changed. None for ``method="alone"``.
+            changed. The folder of a run or of a student stands for the student in it. The name of a network such as
+            ``"resnet56"`` stands for one that is trained first, on ``config``. None for ``method="alone"``.
         student: a module, the name of a network such as ``"resnet8"``, or a function without arguments that makes one.
             A module is trained in place and holds the kept weights in the end; for every seed it begins with the
             weights with which it came. A name or a function gives each seed weights of its own.
         data: ``understudy.data.load("cifar10")``, a PyTorch ``Dataset``, a pair of them (train, test), tensors
-            ``(x, y)``, or the name of a data set. Images come between 0 and 1: wrap a module that wants them
-            normalised in ``understudy.models.Normalized``.
+            ``(x, y)``, the path of a folder of images, or the name of a data set. Images come between 0 and 1: wrap a
+            module that wants them normalised in ``understudy.models.Normalized``.
         method: a name of ``understudy.methods``, a sum of terms, or stages of your own.
         config: how long, in which steps, on which views. ``epochs`` alone changes only that.
         seeds: the seeds to train on, or how many; what is reported then has a mean and a spread.
@@ -208,8 +225,9 @@ def distill(
         together: all trainings at once in this process, in turn; those of one teacher share its passes.
         check: run the pre-flight check first.
         accept_weak: go on with a teacher that answers at chance level.
-        callback: called as the trainings go on: ``understudy.PrintEpochs()`` prints a line for each epoch. Without one,
-            notes are warnings.
+        callback: called as the trainings go on: ``understudy.PrintEpochs()`` prints a line for each epoch.
+        progress: show bars at a terminal, lines elsewhere. By default (None) bars at a terminal and a line for each
+            epoch in a notebook, unless there is a callback; where nothing is shown, notes are warnings.
         method_settings: the method's own, such as ``temperature=4``.
     """
     _refuse_import_in_worker()
@@ -222,18 +240,17 @@ def distill(
     recipe = Recipe(
         seeds=_seeds(seeds),
         data=_data(data, objects),
-        **_teachers(teacher, objects, accept_weak=accept_weak),
+        **_teachers(teacher, objects, call.config, accept_weak=accept_weak),
         student=_network(student, "student", objects),
         train=call.config,
         methods=call.tables(_assistants(assistants, call, objects, teacher), balance=balance),
         settings=_settings(settings, out, None if together else workers),
         answers=answers,
     )
-    shown = callback or WarnNotes()
-    casts = Casts(progress=shown.downloads, objects=objects)
     scratch = None if out is not None else Scratch()
     folder = scratch.path if scratch else Path(out or "")
-    with listening() as stop, ExitStack() as stack:
+    with listening() as stop, shown(callback, progress) as told, ExitStack() as stack:
+        casts = Casts(progress=told.downloads, objects=objects)
         for network in objects.networks.values():
             network.freeze()
             if network.taught:
@@ -244,9 +261,9 @@ def distill(
         run = GivenRun(
             recipe,
             folder,
-            in_place=alone,
+            in_place=alone and not (call.baseline and call.method.grafts),  # another's weights may be kept in it
             casts=casts,
-            callback=shown,
+            callback=told,
             stop=stop,
             cache=TrainingCache(Path(cache)) if cache is not None else None,
             **engine_of(recipe.settings, workers, together=together, objects=objects),
@@ -450,8 +467,10 @@ def _network(network: Network, called: str, objects: Objects) -> NetworkTable:
     return NetworkTable(network=objects.add(given), settings=given.facts())
 
 
-def _teachers(teacher: Network | Sequence[Network] | None, objects: Objects, *, accept_weak: bool) -> dict[str, Any]:
-    """The teachers as a recipe has them: one, several, or none."""
+def _teachers(
+    teacher: Network | Sequence[Network] | None, objects: Objects, config: TrainConfig, *, accept_weak: bool
+) -> dict[str, Any]:
+    """The teachers as a recipe has them: one, several, or none; a name alone is a network that is trained first."""
     several = isinstance(teacher, (list, tuple))
     listed: list[Network] = (
         [] if teacher is None else list(cast(Sequence[Network], teacher)) if several else [cast(Network, teacher)]
@@ -459,11 +478,11 @@ def _teachers(teacher: Network | Sequence[Network] | None, objects: Objects, *, 
     tables = []
     for number, network in enumerate(listed, start=1):
         called = "teacher" if len(listed) == 1 else f"teacher{number}"
+        if isinstance(network, str) and not (Path(network) / product.DESCRIPTION).is_file():
+            tables.append(TeacherTable(network=network, train=config, one_for_all=True, accept_weak=accept_weak))
+            continue
         if isinstance(network, str):
-            raise UserError(
-                f"{called}: {network!r} names a network without its weights: build it and load them, as in "
-                f"understudy.models.build({network!r}) or understudy.load(FOLDER), and pass the module"
-            )
+            network = product.load(network)
         given = GivenNetwork.of(called, network, taught=True)
         name, weights = objects.add(given), f"{OBJECT}{of_network(given.given())}"
         tables.append(TeacherTable(network=name, settings=given.facts(), weights=weights, accept_weak=accept_weak))

@@ -1,13 +1,14 @@
 """The run folder: one execution of a plan, that can be stopped anywhere and goes on."""
 
 import contextlib
-import json
+import hashlib
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from understudy import files
 from understudy.config.settings import Settings
 from understudy.errors import UserError
 from understudy.files import read_json, write_atomically, write_json
@@ -15,12 +16,15 @@ from understudy.models import student as product
 from understudy.plans.entry import METRICS, RESULT
 from understudy.plans.folders import TrainingFolders
 from understudy.runs.records import Result
+from understudy.training.records import DamagedFileError
 
 RECIPE = "recipe.toml"
+LOCK = ".lock"
 FAILED = "failed.json"
 LATER = ("data", "weights_of_teachers", "layers")  # what the first versions did not write down of a call of ``distill``
 GIVEN = "given"  # the weights with which networks came that were given as objects
 SAMPLES = "samples"  # pictures that the result speaks of
+SEAL = "# sha256 of the lines above: "  # how the last line of a run folder's recipe begins
 
 
 @dataclass(frozen=True)
@@ -30,9 +34,9 @@ class RunFolder(TrainingFolders):
     def claim(self, recipe: str) -> None:
         """Make the folder this recipe's, where it is not already."""
         self.look(recipe)
-        path = self.path / RECIPE
-        if not path.exists() or path.read_text(encoding="utf-8") != recipe:  # what may differ stands as it is now
-            write_atomically(path, recipe.encode())
+        path, text = self.path / RECIPE, with_seal(recipe)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:  # what may differ stands as it is now
+            write_atomically(path, text.encode())
 
     def settings(self) -> Settings | None:
         """Those that the run in this folder began with; None where there is no run, or none that can be read."""
@@ -48,10 +52,7 @@ class RunFolder(TrainingFolders):
         """See that the folder is free or this recipe's; another recipe's run is never touched."""
         path = self.path / RECIPE
         if path.exists():
-            try:
-                before = tomllib.loads(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
-                raise UserError(f"{path} cannot be read as a run's recipe ({error}): choose another --out") from error
+            before = read_recipe(path)
             if isinstance(before.get("settings"), dict):  # those that its version did not know yet are as ever
                 before["settings"] = asdict(Settings()) | before["settings"]
             wanted = tomllib.loads(recipe)
@@ -64,27 +65,34 @@ class RunFolder(TrainingFolders):
                 )
         elif self.path.is_file():
             raise UserError(f"{self.path} is a file, not a run folder: choose another --out")
-        elif self.path.is_dir() and not all(map(_is_ours, self.path.iterdir())):
-            raise UserError(f"{self.path} is not empty and holds no run: choose another --out")
+        elif self.path.is_dir() and not self.lost_recipe and not all(map(_is_ours, self.path.iterdir())):
+            raise UserError(f"{self.path} is not empty and holds no run (no {RECIPE}): choose another --out")
+
+    @property
+    def lost_recipe(self) -> bool:
+        """Whether a run lies here whose recipe is gone; its trainings and checkpoints know what they are."""
+        there = (self.path / "trainings", self.path / "checkpoints")
+        return not (self.path / RECIPE).exists() and any(folder.is_dir() for folder in there)
+
+    @property
+    def trainings(self) -> list[str]:
+        """The names of all trainings that lie here, finished or begun."""
+        there = (self.path / "trainings", self.path / "checkpoints")
+        return sorted({path.name for folder in there if folder.is_dir() for path in folder.iterdir() if path.is_dir()})
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Only one process at a time works in a run folder."""
-        try:
-            import fcntl
-        except ImportError:  # no such locks on this system
-            yield
-            return
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = open(self.path / ".lock", "w")  # noqa: SIM115 - held for the whole run
-        except OSError as error:
-            raise UserError(f"cannot use {self.path} as a run folder: {error.strerror}") from error
-        with lock:
+        lock = self.path / LOCK
+        with contextlib.ExitStack() as held:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+                files.make_folder(self.path)
+                held.enter_context(files.locked(lock, wait=False))
+            except BlockingIOError as error:
                 raise UserError(f"another process is working in {self.path}: wait for it, or stop it") from error
+            except OSError as error:
+                reason = f"{LOCK} is a symbolic link: remove it" if lock.is_symlink() else error.strerror
+                raise UserError(f"cannot use {self.path} as a run folder: {reason}") from error
             yield
 
     def keep(self, training: str) -> bool:
@@ -99,20 +107,26 @@ class RunFolder(TrainingFolders):
 
     def failed(self) -> list[str]:
         """The trainings that came to nothing when a choice was made without them: they are not tried again."""
-        return list((read_json(self.path / FAILED) or {}).get("trainings", ()))
+        path = self.path / FAILED
+        content = read_json(path)
+        if path.exists() and (content is None or not files.fits(content)):
+            raise UserError(
+                f"{path} is damaged. It names the trainings that failed when a choice was made without them: remove "
+                "it, and they are tried again, or choose another --out"
+            )
+        return list((content or {}).get("trainings", ()))
 
     def write_failed(self, trainings: Collection[str]) -> None:
         if trainings:
-            write_json(self.path / FAILED, {"trainings": sorted(trainings)})
+            write_json(self.path / FAILED, files.sealed({"trainings": sorted(trainings)}))
 
     def result(self) -> Result | None:
         """The result of the run; None where there is none yet, or it is damaged and made again."""
+        path = self.path / RESULT
         try:
-            text = (self.path / RESULT).read_text(encoding="utf-8")
-            json.loads(text)
-        except (OSError, ValueError, RecursionError):
+            return Result.read(path, way_out=f"choose another --out, or remove {path}") if path.exists() else None
+        except DamagedFileError:
             return None
-        return Result.of_text(text, self.path / RESULT, way_out=f"choose another --out, or remove {self.path / RESULT}")
 
     def write_result(self, result: Result) -> None:
         write_atomically(self.path / RESULT, result.text().encode())
@@ -123,9 +137,41 @@ class RunFolder(TrainingFolders):
         write_atomically(self.path / METRICS, b"".join(part.read_bytes() for part in parts if part.exists()))
 
 
+def with_seal(recipe: str) -> str:
+    """A recipe's text with a last line by which damage to its file is seen."""
+    return f"{recipe}{SEAL}{hashlib.sha256(recipe.encode()).hexdigest()}\n"
+
+
+def without_seal(text: str) -> tuple[str, bool]:
+    """A recipe's text without that line, and whether it is as it was written; without the line nobody knows."""
+    recipe, line, digest = text.rpartition(SEAL)
+    if not line:
+        return text, True
+    return recipe, digest.strip() == hashlib.sha256(recipe.encode()).hexdigest()
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The recipe of a run folder; where it is damaged, how to go on with what is left."""
+    try:
+        recipe, whole = without_seal(path.read_text(encoding="utf-8"))
+        reason = "" if whole else "its checksum does not fit"
+        content = tomllib.loads(recipe)
+        reason = reason or ("" if content else "it is empty")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        reason = str(error)
+    if reason:
+        raise UserError(
+            f"{path} is damaged ({reason}). What was trained in this folder is not lost: remove that file and give "
+            "the same recipe again, and each training and checkpoint is compared with it and gone on with"
+        )
+    return content
+
+
 def _is_ours(entry: Path) -> bool:
     """What a run leaves that was killed before it wrote its recipe."""
-    return entry.name in (".lock", GIVEN) or (entry.name.startswith(f".{RECIPE}.") and entry.suffix == ".part")
+    return entry.name in (LOCK, GIVEN) or (entry.name.startswith(f".{RECIPE}.") and entry.suffix == ".part")
 
 
 def _identity(recipe: dict[str, Any]) -> dict[str, Any]:

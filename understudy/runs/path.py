@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from understudy import files
 from understudy.errors import UserError
 from understudy.files import read_json, write_json
 from understudy.measure import Spread
@@ -155,7 +156,13 @@ class PathRun(Run):
     @property
     def _spent(self) -> float:
         """Seconds that earlier sessions of this search took."""
-        return float((read_json(self.folder.path / SPENT) or {}).get("seconds", 0.0))
+        path = self.folder.path / SPENT
+        content = read_json(path)
+        if content is None or not files.fits(content):
+            if path.exists():
+                self.callback.note(f"{path} is damaged: the time that earlier sessions took is not counted")
+            return 0.0
+        return float(content.get("seconds", 0.0))
 
     @property
     def _most(self) -> int | None:
@@ -181,7 +188,8 @@ class PathRun(Run):
             tables[self.ways.method] = self.ways.learns.model_copy(update={"assistants": ()})
         if len(best) > 2:
             tables[BEST] = self.ways.best(best)
-        self.adopt(self.recipe.model_copy(update={"methods": tables}))
+        kept = self.recipe.keep if self.recipe.keep in tables else list(tables)[-1]  # the best path, unless told
+        self.adopt(self.recipe.model_copy(update={"methods": tables, "keep": kept}))
 
     def _alone(self) -> list[Edge]:
         return [Edge((size,)) for size in reversed(self.ways.sizes.all[1:])] if self.ways.table.alone else []
@@ -197,7 +205,7 @@ class PathRun(Run):
         return {self.ways.sizes.teacher: Spread((value,))}
 
     def _save_time(self, search: Search) -> None:
-        write_json(self.folder.path / SPENT, {"seconds": round(search.seconds, 3)})
+        write_json(self.folder.path / SPENT, files.sealed({"seconds": round(search.seconds, 3)}))
 
     def _observed(self, search: Search) -> None:
         self._save_time(search)

@@ -190,6 +190,7 @@ class Sample(Record):
     teacher: str
     student_confidence: float | None = None
     teacher_confidence: float | None = None
+    sha256: str = ""  # of the file
 
 
 class Similarity(Record):
@@ -266,11 +267,13 @@ class Result(File):
     methods: dict[str, Method] = Field(min_length=1)
     verdicts: dict[str, Verdict] = Field(default_factory=dict)  # against the student alone
     kept: str  # the training whose student is the run's
+    kept_because: str = ""  # why this one
     path: PathRecord | None = None
     notes: list[str] = Field(default_factory=list)
     errors: Errors | None = None
     samples: list[Sample] = Field(default_factory=list)
     similarity: Similarity | None = None
+    digests: dict[str, str] = Field(default_factory=dict)  # SHA-256 of files of the run folder
     measuring_seconds: float | None = None
     memory: dict[str, int] = Field(default_factory=dict)
 
@@ -295,6 +298,11 @@ class Result(File):
         return {**self.teachers, **together}
 
     @property
+    def trained(self) -> list[str]:
+        """The trainings of all methods."""
+        return [row.training for found in self.methods.values() for row in found.trainings]
+
+    @property
     def broken(self) -> dict[str, list[str]]:
         """The trainings whose student is of no use, and why."""
         return {row.training: row.broken for found in self.methods.values() for row in found.trainings if row.broken}
@@ -312,18 +320,10 @@ class Result(File):
         return [name for name, found in self.methods.items() if not found.is_baseline]
 
     @property
-    def foremost(self) -> tuple[str, bool]:
-        """The distilled method that is best on validation, and whether each has a figure there.
-
-        Where one has none, the method that is best on the part that the run was measured on.
-        """
-        names = self.distilled or list(self.methods)
-        chosen = {name: self.methods[name].validation(self.first.name) for name in names}
-        known = {name: self.first.quality(value) for name, value in chosen.items() if value is not None}
-        if len(known) == len(names):
-            return max(names, key=lambda name: known[name]), True
-        spreads = {name: self.first.quality(found.mean) for name in names if (found := self.spread_of(name))}
-        return max(names, key=lambda name: spreads.get(name, float("-inf"))), False
+    def foremost(self) -> str:
+        """The method whose student the run leaves: what is said of one method first is said of this one."""
+        trained = {row.training: name for name, found in self.methods.items() for row in found.trainings}
+        return trained.get(self.kept) or list(self.methods)[-1]
 
 
 class Surface(Record):
@@ -360,6 +360,8 @@ class ProofRecord(Record):
     model_config = ConfigDict(extra="ignore")
 
     student: str  # SHA-256 of the weights that were exported
+    sha256: str = ""  # of the exported file
+    broken: list[str] = Field(default_factory=list)  # why the student is of no use
     format: str
     bytes: dict[str, int]
     figure: Figure  # the first of the task

@@ -1,6 +1,5 @@
 """The result of a run: the one look at the test part, sizes, latencies, verdicts, and which student is kept."""
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,7 +18,7 @@ from understudy.measure.machine import command, machine, peak_memory, versions
 from understudy.nested import Nested
 from understudy.plans.entry import METRICS, RESULT
 from understudy.recipe.schema import NetworkTable
-from understudy.runs import broken, measures, samples
+from understudy.runs import broken, keep, measures, samples
 from understudy.runs.compile import student_of
 from understudy.runs.records import (
     BASELINE,
@@ -61,7 +60,8 @@ def summarize(run: "Run") -> Result:
     first = {name: networks[recipe.seeds[0]] for name, networks in teachers.items()}
     teacher = _teacher_of(run, guides) if guides else None
     hint = teacher.softness.hint if teacher and teacher.softness else None
-    kept = _keep(run, methods, task.first)
+    kept, because = keep.kept(methods, task.first, recipe.keep)
+    run.folder.keep(kept)
     beside = _beside_the_teacher(run, kept, first, part, guides)
     return Result(
         title=recipe.title,
@@ -84,6 +84,7 @@ def summarize(run: "Run") -> Result:
         methods=methods,
         verdicts=_verdicts(methods, task.first),
         kept=kept,
+        kept_because=because,
         notes=[note for name in methods for note in _notes(run, name, task.first)] + ([hint] if hint else []),
         errors=beside.errors,
         samples=beside.samples,
@@ -297,15 +298,3 @@ def _budget(run: "Run", name: str) -> list[str]:
     if epochs <= config.epochs:
         return []
     return [f"{name}: took {epochs} epochs, the recipe gives it {config.epochs}: this is no comparison at equal budget"]
-
-
-def _keep(run: "Run", methods: Mapping[str, Method], figure: Figure) -> str:
-    """The student of the run: of the last method in the recipe, the seed that is best on validation, never on test."""
-
-    def rank(row: Row) -> tuple[float, int]:
-        value = row.validation.get(figure.name, math.nan)
-        return -math.inf if math.isnan(value) else figure.quality(value), -row.seed
-
-    kept = max(methods[list(methods)[-1]].trainings, key=rank).training
-    run.folder.keep(kept)
-    return kept

@@ -7,15 +7,18 @@ from typing import Any
 
 from torch import nn
 
+from understudy import files
 from understudy import recipe as recipes
 from understudy.answers import StoredAnswers
 from understudy.config import hardware
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.data import Data
-from understudy.errors import FailedTrainingError
+from understudy.errors import FailedTrainingError, UserError
+from understudy.models import student as product
 from understudy.plans import Node, Plan, TrainingCache
 from understudy.plans.engines import Engine, Here
+from understudy.plans.entry import METRICS, RESULT
 from understudy.plans.execution import Execution
 from understudy.plans.stages import stages_of
 from understudy.plans.training import Casts
@@ -24,10 +27,11 @@ from understudy.recipe import Recipe
 from understudy.recipe.build import Cast
 from understudy.recipe.objects import OBJECT
 from understudy.recipe.schema import NetworkTable
+from understudy.runs import samples
 from understudy.runs.assistants import chosen, trials
 from understudy.runs.compile import compiled, student_node, teachers_of, training_of
 from understudy.runs.durations import Forecast
-from understudy.runs.folder import RunFolder
+from understudy.runs.folder import RECIPE, SAMPLES, RunFolder
 from understudy.runs.records import Result
 from understudy.runs.rehearsal import Rehearsals
 from understudy.runs.result import summarize
@@ -120,7 +124,7 @@ class Run:
             return  # nothing can be learned from what follows
         for name, table in tables.items():
             if table.train is not None:
-                yield Finding("ok", name, f"is trained first, for {table.train.epochs} epochs")
+                yield Finding("ok", name, f"is trained first, for {table.train.epochs} epochs", worth=True)
                 node = rehearsals.plan[training_of(name, table, self.recipe, seed)]
                 seconds[_of_any_seed(node)] = yield from self._check_training(name, node, rehearsals)
                 continue
@@ -154,10 +158,11 @@ class Run:
         """Of the whole run, where each of its trainings was rehearsed, be it on another seed."""
         whole = [seconds.get(_of_any_seed(node)) for node in self.plan]
         auto = any(table.assistants == "auto" for table in self.recipe.methods.values())
-        if len(whole) > 1 and not auto and None not in whole:
+        if not auto and None not in whole:
             total = sum(filter(None, whole))
-            text = f"{len(whole)} trainings, roughly {preflight.duration(total)} one after another"
-            yield Finding("ok", WHOLE, text, total)
+            several = f"{len(whole)} trainings" if len(whole) > 1 else "1 training"
+            text = f"{several}, roughly {preflight.duration(total)}" + (" one after another" if len(whole) > 1 else "")
+            yield Finding("ok", WHOLE, text, total, worth=True)
 
     def _findings(self, training: Training, config: TrainConfig) -> Iterator[Finding]:
         yield from preflight.check_budget(training.stages, config)
@@ -189,18 +194,69 @@ class Run:
     def execute(self) -> Result:
         """Train what is not trained yet, then measure, and write the result."""
         with self.folder.locked():
+            files.remove_leftovers(self.folder.path)
+            self._adopt_lost()
             self.folder.claim(recipes.write(self.recipe))
             self.begin()
             self.callback.run_begins(self.plan.names)
             self.settle()
             self.carry_out(self.plan.names)
-            result = self.folder.result()
+            path, result = self.folder.path / RESULT, self.folder.result()
+            if result is None and path.exists():
+                self.callback.note(f"{path} is damaged: everything is measured again")
+            elif result is not None and not self._belongs(result):
+                self.callback.note(f"{path} is not of these trainings: everything is measured again")
+                result = None
             if result is None or self.outdated(result):
                 result = self.summary()
                 self.folder.write_result(result)
-            elif self.folder.keep(result.kept):
-                self.callback.note(f"the student in {self.folder.path} was damaged: copied from {result.kept}")
+            else:
+                result = self._mended(result)
         return result
+
+    def _belongs(self, result: Result) -> bool:
+        """Whether a result was made of the trainings that are there: by their logs, and by the student it kept."""
+        if result.kept not in self.plan.names:
+            return False
+        training, digests = self.folder.training(result.kept), result.digests
+        return all(
+            digests.get(path.name) in (None, files.sha256(path))
+            for path in (self.folder.path / METRICS, training / product.WEIGHTS, training / product.DESCRIPTION)
+        )
+
+    def _adopt_lost(self) -> None:
+        """Where a run's recipe is gone, see from its trainings and checkpoints that it is this one."""
+        folder = self.folder
+        if not folder.lost_recipe:
+            return
+        there, planned = folder.trainings, self.plan.names
+        if there and planned and not set(there) & set(planned):
+            raise UserError(
+                f"{folder.path} has no {RECIPE}, and holds other trainings ({', '.join(there[:5])}) than this recipe "
+                "asks for: give the recipe that began it, or choose another --out"
+            )
+        self.execution.compare_with_folder()
+        self.callback.note(
+            f"{folder.path} has no {RECIPE}: its trainings and checkpoints fit this recipe, and are gone on with"
+        )
+
+    def _mended(self, result: Result) -> Result:
+        """Whatever a finished run's files have lost since is made again, and named."""
+        folder = self.folder.path
+        if self.folder.keep(result.kept):
+            self.callback.note(f"the student in {folder} was damaged: copied from {result.kept}")
+        if wrong := samples.damaged(folder, result.samples):
+            self.callback.note(f"{folder / SAMPLES} was damaged ({len(wrong)} of its pictures): drawn again")
+            samples.mend(folder, self.cast.data.measured[1], wrong)
+        if result.digests != (digests := self._digests()):  # where data lie may differ in the recipe
+            result = result.model_copy(update={"digests": digests})
+            self.folder.write_result(result)
+        return result
+
+    def _digests(self) -> dict[str, str]:
+        """Of the files by which a result and its folder are seen to belong together."""
+        names = (RECIPE, METRICS, product.WEIGHTS, product.DESCRIPTION)
+        return {name: files.sha256(self.folder.path / name) for name in names}
 
     @property
     def measuring(self) -> float:
@@ -277,7 +333,7 @@ class Run:
     def summary(self) -> Result:
         """The result; the test part is opened here, once."""
         result = summarize(self)
-        return result.model_copy(update={"notes": [*result.notes, *self.notes]})
+        return result.model_copy(update={"notes": [*result.notes, *self.notes], "digests": self._digests()})
 
     def outdated(self, result: Result) -> bool:
         """Whether a result that is there says less than could be said now."""

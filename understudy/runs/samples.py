@@ -1,13 +1,15 @@
 """Pictures on which student and teacher disagree, put beside the result so that its report needs no data."""
 
+import hashlib
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from understudy.data.parts import Part
-from understudy.files import write_atomically
+from understudy.files import sha256, write_atomically
 from understudy.runs.folder import SAMPLES
 from understudy.runs.records import Sample
 from understudy.tasks import Task
@@ -20,15 +22,41 @@ def disagreements(folder: Path, part: Part, student: Measured, teacher: Measured
     """Write the pictures and return what each network said of them; nothing where samples are no pictures."""
     rows = []
     for found in task.differing(student.kept, teacher.kept, student.targets):
-        batch = next(Part(part.source, part.ids[found.place : found.place + 1]).in_order(1, torch.device("cpu")))
-        picture = as_png(batch.inputs[0]) if isinstance(batch.inputs, Tensor) else None
+        picture = _picture(part, part.ids[found.place : found.place + 1])
         if picture is None:
             return []
         number = int(part.ids[found.place])
         name = f"{SAMPLES}/{number}.png"
         write_atomically(folder / name, picture)
-        rows.append(Sample.model_validate({"id": number, "file": name, "wrong": found.kind, **found.record}))
+        digest = hashlib.sha256(picture).hexdigest()
+        known = {"id": number, "file": name, "wrong": found.kind, "sha256": digest, **found.record}
+        rows.append(Sample.model_validate(known))
     return rows
+
+
+def damaged(folder: Path, samples: Sequence[Sample]) -> list[Sample]:
+    """Those whose pictures are missing, or are not as they were written."""
+    return [sample for sample in samples if sample.sha256 and not _is_whole(folder, sample)]
+
+
+def mend(folder: Path, part: Part, samples: Sequence[Sample]) -> None:
+    """Draw the pictures of these samples again."""
+    for sample in samples:
+        picture = _picture(part, torch.tensor([sample.id]))
+        if picture is not None:
+            write_atomically(folder / SAMPLES / Path(sample.file).name, picture)
+
+
+def _is_whole(folder: Path, sample: Sample) -> bool:
+    try:
+        return sha256(folder / SAMPLES / Path(sample.file).name) == sample.sha256
+    except OSError:
+        return False
+
+
+def _picture(part: Part, ids: Tensor) -> bytes | None:
+    batch = next(Part(part.source, ids).in_order(1, torch.device("cpu")))
+    return as_png(batch.inputs[0]) if isinstance(batch.inputs, Tensor) else None
 
 
 def as_png(image: Tensor) -> bytes | None:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from understudy.errors import UserError
-from understudy.export.exporter import PROOFS
+from understudy.export import FORMATS
+from understudy.export.proofs import PROOFS, check_file, read_proofs
 from understudy.export.versions import run_of
 from understudy.files import sha256, write_atomically
 from understudy.models import student as product
@@ -41,6 +42,11 @@ class Known:
     proofs: dict[str, ProofRecord]
 
     @property
+    def broken(self) -> list[str]:
+        """Why the student is of no use, as the proofs have it."""
+        return next((proof.broken for proof in self.proofs.values() if proof.broken), [])
+
+    @property
     def method(self) -> tuple[str, Method, Row] | None:
         """The student's method by name, its figures over the seeds, and the student's own."""
         for name, found in self.result.methods.items() if self.result else ():
@@ -63,7 +69,23 @@ def write_card(folder: Path) -> Path:
 
 def files(folder: Path) -> list[str]:
     """The files of a shipped student: its card, its weights and description, and its proved exports."""
+    product.check_weights(folder, product.read(folder))
     return [CARD, product.WEIGHTS, product.DESCRIPTION, *_proofs(folder)]
+
+
+def left_out(folder: Path) -> list[str]:
+    """What the card lacks although somebody may expect it: exports without a proof, proofs without an export."""
+    known, told = _proofs(folder), read_proofs(folder)
+    notes = [f"{PROOFS} speaks of {name}, which is not there" for name in told if not (folder / name).exists()]
+    files = [f"student{format_.suffix}" for format_ in FORMATS.values()]
+    notes += [
+        f"{name} is not on the card: {PROOFS} does not say that it was made of these weights"
+        for name in files
+        if (folder / name).is_file() and name not in known
+    ]
+    if run_of(folder) == folder and not (folder / RESULT).is_file():
+        notes.append(f"{folder} has no {RESULT}: the card has no figures")
+    return notes
 
 
 def _known(folder: Path) -> Known:
@@ -71,22 +93,24 @@ def _known(folder: Path) -> Known:
     weights = folder / product.WEIGHTS
     if not weights.is_file():
         raise UserError(f"{folder} holds no student: there is no {product.WEIGHTS}")
+    product.check_weights(folder, description)
     run = run_of(folder)
     result = read_result(run) if run is not None and (run / RESULT).exists() else None
     training = folder.resolve().name if run != folder else result.kept if result else None
+    if result is not None and run == folder and result.digests.get(product.WEIGHTS) not in (None, sha256(weights)):
+        raise UserError(f"{folder / RESULT} is not of the student beside it: run the same distill command again")
     return Known(folder.resolve().name, description, weights.stat().st_size, result, training, _proofs(folder))
 
 
 def _proofs(folder: Path) -> dict[str, ProofRecord]:
     """Of files that are there, and were made from the weights that are there now."""
-    path = folder / PROOFS
-    if not path.exists():
-        return {}
     try:
-        proofs = TypeAdapter(dict[str, ProofRecord]).validate_json(path.read_bytes())
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: remove it, and export again") from error
+        proofs = TypeAdapter(dict[str, ProofRecord]).validate_python(read_proofs(folder))
+    except ValidationError as error:
+        raise UserError(f"{folder / PROOFS} is damaged: remove it, and export again") from error
     weights = sha256(folder / product.WEIGHTS)
+    for name, proof in proofs.items():
+        check_file(folder / name, proof.sha256)
     return {n: proof for n, proof in proofs.items() if proof.student == weights and (folder / n).is_file()}
 
 
@@ -141,7 +165,7 @@ def _text(known: Known) -> str:
             network=_network(described),
             teacher=result.networks.get("teacher") if result else None,
             verdict=result.verdicts.get(method[0]) if result and method else None,
-            broken=method[2].broken if method else [],
+            broken=method[2].broken if method else known.broken,
             students=Markup(render.markdown(students)) if students else None,
             own=first.text(method[2].figures[first.name]) if first and method else "",
             first=first,

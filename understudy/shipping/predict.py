@@ -58,10 +58,10 @@ def predict(
     if not opened.description.takes_images:
         shape = "x".join(map(str, opened.description.input.shape))
         raise UserError(f"{student} does not take images: its input is {shape} ({opened.description.input.image})")
-    found: list[Prediction] = []
+    predictions: list[Prediction] = []
     for names in _batches([name for word in images for name in _listed(str(word))], batch):
-        found += _answered(opened, names, top)
-    return found
+        predictions += _answered(opened, names, top)
+    return predictions
 
 
 def _answered(student: Student, names: Sequence[Prediction], top: int) -> list[Prediction]:
@@ -75,8 +75,8 @@ def _answered(student: Student, names: Sequence[Prediction], top: int) -> list[P
                 answers[place] = replace(name, problem=str(error))
     if pictures:
         inputs = torch.stack([picture for _, picture in pictures]).float() / 255
-        for (place, _), told in zip(pictures, _told(student, inputs, top), strict=True):
-            answers[place] = replace(answers[place], text=told.text, record=told.record)
+        for (place, _), answer in zip(pictures, _told(student, inputs, top), strict=True):
+            answers[place] = replace(answers[place], text=answer.text, record=answer.record)
     return answers
 
 
@@ -96,12 +96,14 @@ def _texts(student: Student, task: Text, texts: Iterable[str], top: int, batch: 
     for text in texts:
         path = Path(text)
         lines += path.read_text(encoding="utf-8").splitlines() if len(text) < 256 and path.is_file() else [text]
-    found: list[Prediction] = []
+    predictions: list[Prediction] = []
     for start in range(0, len(lines), batch):
         some = lines[start : start + batch]
         told = _told(student, task.encode(some), top)
-        found += [Prediction(line, text=one.text, record=one.record) for line, one in zip(some, told, strict=True)]
-    return found
+        predictions += [
+            Prediction(line, text=one.text, record=one.record) for line, one in zip(some, told, strict=True)
+        ]
+    return predictions
 
 
 def _listed(word: str) -> list[Prediction]:

@@ -168,23 +168,23 @@ class Classification(Task):
 
     def details(self, answers: Sequence[Values], targets: Nested, taught: Sequence[Values]) -> dict[str, object]:
         pooled, labels = _pooled(answers), _one_tensor(targets).repeat(len(answers))
-        found: dict[str, object] = {
+        measures: dict[str, object] = {
             "options": class_scores.class_accuracies(pooled, labels),
             "calibration": [asdict(bin) for bin in class_scores.calibration(pooled, labels).bins],
         }
         if len(taught) == len(answers) and (teachers := _pooled(taught)).shape == pooled.shape:
-            found["agreement"] = [asdict(bin) for bin in class_scores.agreement(pooled, teachers).by_confidence]
-        return found
+            measures["agreement"] = [asdict(bin) for bin in class_scores.agreement(pooled, teachers).by_confidence]
+        return measures
 
     def advice(self, teacher: Values, temperature: float) -> dict[str, object]:
         return asdict(class_scores.softness(teacher[LOGITS], temperature))
 
     def errors(self, student: Values, teacher: Values, targets: Nested, ids: Tensor) -> dict[str, object]:
-        found = class_scores.errors(student[LOGITS], teacher[LOGITS], _one_tensor(targets), ids)
+        wrong = class_scores.errors(student[LOGITS], teacher[LOGITS], _one_tensor(targets), ids)
         return {
-            "student": {"count": len(found.student), "ids": list(found.student)},
-            "teacher": {"count": len(found.teacher), "ids": list(found.teacher)},
-            "both": found.both,
+            "student": {"count": len(wrong.student), "ids": list(wrong.student)},
+            "teacher": {"count": len(wrong.teacher), "ids": list(wrong.teacher)},
+            "both": wrong.both,
         }
 
     def differing(self, student: Values, teacher: Values, targets: Nested) -> Sequence[Differing]:
@@ -223,13 +223,13 @@ class Classification(Task):
             raise UserError(
                 f"the student answers with {shape} values, and its description names {len(classes)} classes"
             )
-        found = []
+        lines = []
         for shares in exact(logits).softmax(1):
             values, numbers = shares.topk(min(top, len(classes)))
             named = [(classes[number], value) for number, value in zip(numbers.tolist(), values.tolist(), strict=True)]
             text = ", ".join(f"{name} {100 * share:.1f} %" for name, share in named)
-            found.append(Told(text, {"classes": [{"label": name, "probability": share} for name, share in named]}))
-        return found
+            lines.append(Told(text, {"classes": [{"label": name, "probability": share} for name, share in named]}))
+        return lines
 
 
 class ClassMeter:

@@ -85,8 +85,8 @@ class Regression(Task):
         return torch.lerp(other, own, share.view(-1, 1).to(own.dtype))
 
     def answer(self, output: object) -> Values:
-        found = output if isinstance(output, Tensor) else _first(output)
-        return {VALUES: found.unsqueeze(1) if found.ndim == 1 else found.flatten(1)}
+        values = output if isinstance(output, Tensor) else _first(output)
+        return {VALUES: values.unsqueeze(1) if values.ndim == 1 else values.flatten(1)}
 
     def misfit(self, answer: Values) -> str | None:
         shape = tuple(answer[VALUES].shape[1:])
@@ -143,9 +143,9 @@ class Regression(Task):
         means = errors.flatten(0, 1).nanmean(0).tolist()
         return {"options": [value if math.isfinite(value) else None for value in means]}
 
-    def _of_each(self, found: Tensor, targets: Nested) -> Tensor:
+    def _of_each(self, values: Tensor, targets: Nested) -> Tensor:
         """The absolute error of each number of each sample."""
-        return (found - _flat(targets)).abs()
+        return (values - _flat(targets)).abs()
 
     def told(self, answer: Values, *, top: int = 3) -> list[Told]:
         lines = []
@@ -164,8 +164,8 @@ class NumberMeter:
 
     def update(self, answer: Values, targets: Nested) -> None:
         dtype = exact_dtype(answer[VALUES].device)
-        found, wanted = answer[VALUES].to(dtype), _flat(targets).to(dtype)
-        errors = found - wanted
+        values, wanted = answer[VALUES].to(dtype), _flat(targets).to(dtype)
+        errors = values - wanted
         loss = self.task.loss({VALUES: answer[VALUES].float()}, targets).to(dtype).sum().expand(wanted.shape[1])
         sums = torch.stack((wanted.sum(0), wanted.square().sum(0), errors.square().sum(0), errors.abs().sum(0), loss))
         self.sums = sums if self.sums is None else self.sums + sums
@@ -269,18 +269,18 @@ class Landmarks(Regression):
     def meter(self) -> Meter:
         return PointMeter(self)
 
-    def errors_of(self, found: Tensor, targets: Nested) -> Tensor:
+    def errors_of(self, values: Tensor, targets: Nested) -> Tensor:
         """The normalised error of each sample: the mean distance of its marked points, in the unit."""
         points = _points(targets)
         known = torch.isfinite(points).all(2)
-        apart = torch.where(known, (found.view_as(points) - points).norm(dim=2), 0.0).sum(1) / known.sum(1)
+        apart = torch.where(known, (values.view_as(points) - points).norm(dim=2), 0.0).sum(1) / known.sum(1)
         relative: Tensor = apart / self._unit(points)
         return relative
 
-    def _of_each(self, found: Tensor, targets: Nested) -> Tensor:
+    def _of_each(self, values: Tensor, targets: Nested) -> Tensor:
         """The error of each coordinate of each sample, in the unit."""
         points = _points(targets)
-        return (found - points.flatten(1)).abs() / self._unit(points).unsqueeze(1)
+        return (values - points.flatten(1)).abs() / self._unit(points).unsqueeze(1)
 
     def _unit(self, points: Tensor) -> Tensor:
         """The unit of each sample's error: the distance of two points, or the size of the box around all points."""
@@ -341,12 +341,12 @@ def _points(targets: Nested) -> Tensor:
 
 def _spread(values: Tensor) -> tuple[float, ...]:
     """The standard deviation of each column's known values; 1 for a constant one."""
-    found = []
+    scales = []
     for column in exact(values).unbind(1):
         known = column[torch.isfinite(column)]
         spread = known.std(correction=0).item() if len(known) else 0.0
-        found.append(round(spread, 6) if spread > 1e-6 else 1.0)
-    return tuple(found)
+        scales.append(round(spread, 6) if spread > 1e-6 else 1.0)
+    return tuple(scales)
 
 
 def _tuples(value: object) -> object:

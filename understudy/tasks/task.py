@@ -433,7 +433,7 @@ def only(output: object, name: str) -> Tensor:
     """The one tensor that a task needs: the output itself, or the one of this name in it."""
     if isinstance(output, Tensor):
         return output
-    found = outputs_by_name(output, name)
-    if name not in found:
+    tensors = outputs_by_name(output, name)
+    if name not in tensors:
         raise UserError(f"the network answers with {type(output).__name__}, which has no tensor {name!r}")
-    return found[name]
+    return tensors[name]

@@ -76,12 +76,12 @@ class Text(Classification):
 
     def _ids(self, text: str) -> list[int]:
         numbers, unknown = self._numbers, self._numbers[UNKNOWN]
-        found: list[int] = []
+        ids: list[int] = []
         for word in words(text):
-            found += self._pieces(word) if self.tokens == "wordpiece" else [numbers.get(word, unknown)]
-            if len(found) >= self.length - 2:
+            ids += self._pieces(word) if self.tokens == "wordpiece" else [numbers.get(word, unknown)]
+            if len(ids) >= self.length - 2:
                 break
-        return [numbers[START], *found[: self.length - 2], numbers[END]]
+        return [numbers[START], *ids[: self.length - 2], numbers[END]]
 
     def _pieces(self, word: str) -> list[int]:
         """The longest pieces of the vocabulary from left to right; a word that cannot be made of them is unknown."""

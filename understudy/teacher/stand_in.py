@@ -112,8 +112,8 @@ class StandIns:
         askers: list[Asker | None] = []
         forms = []
         pairs = zip(objective.teachers, teachers, strict=False)  # not every one need be read
-        for number, (asked, network) in enumerate(pairs):
-            teacher = TappedNetwork(network, asked.taps, cut=asked.cut, called=asked.called, task=asked.task)
+        for number, (tapped, network) in enumerate(pairs):
+            teacher = TappedNetwork(network, tapped.taps, cut=tapped.cut, called=tapped.called, task=tapped.task)
             stand_in = self._of(number, teacher, batches, settings, note) if is_bare(network) else None
             askers.append(stand_in)
             forms.append(stand_in.form if stand_in else wished)
@@ -178,19 +178,19 @@ def _key(teacher: TappedNetwork, batches: Sequence[Nested], settings: Settings, 
 def _judged(teacher: TappedNetwork, batches: Sequence[Nested], settings: Settings, learned: bool) -> Verdict:
     wished, example, notes = settings.of_teacher.precision, batches[0], list[str]()
     try:
-        found = _copy(teacher, example, settings, folded=True)
+        cheaper = _copy(teacher, example, settings, folded=True)
     except Exception as error:  # a network may raise any error when it is copied
         return Verdict(False, notes=(f"{teacher.called} is asked as it is, for it cannot be copied: {error}",))
     with torch.no_grad(), evaluating(teacher.network):
         few = _answers(teacher, batches[:1])  # rounding is alike in all
-        folded = bool(found.layers)
-        if folded and (reason := _apart(few, _answers(found, batches[:1]))):
+        folded = bool(cheaper.layers)
+        if folded and (reason := _apart(few, _answers(cheaper, batches[:1]))):
             notes.append(f"{teacher.called} is asked with its batch norms as they are: folded, {reason}")
             folded = False
         low = wished != "float32"
         if low and learned:
-            found = _copy(teacher, example, settings, folded=folded, low=True)
-            if reason := _changed(_answers(teacher, batches), _answers(found, batches)):
+            cheaper = _copy(teacher, example, settings, folded=folded, low=True)
+            if reason := _changed(_answers(teacher, batches), _answers(cheaper, batches)):
                 notes.append(f"{teacher.called} is asked in float32: in {wished}, {reason}")
                 low = False
     return Verdict(True, folded, low, tuple(notes))
@@ -246,11 +246,11 @@ def _answers(asker: Asker, batches: Iterable[Nested]) -> _Seen:
     return _Seen(first.task, named, taps)
 
 
-def _apart(truth: _Seen, found: _Seen) -> str | None:
+def _apart(truth: _Seen, other_answers: _Seen) -> str | None:
     """Whether two networks that should differ by rounding alone differ by more."""
     pairs = [
-        *zip(truth.taps, found.taps, strict=True),
-        *((truth.named[name], found.named[name]) for name in truth.named),
+        *zip(truth.taps, other_answers.taps, strict=True),
+        *((truth.named[name], other_answers.named[name]) for name in truth.named),
     ]
     for one, other in pairs:
         apart = ((one - other).abs().max() / one.abs().max().clamp_min(1e-30)).item()
@@ -260,11 +260,11 @@ def _apart(truth: _Seen, found: _Seen) -> str | None:
     return None
 
 
-def _changed(truth: _Seen, found: _Seen) -> str | None:
+def _changed(truth: _Seen, other_answers: _Seen) -> str | None:
     """Whether low precision changes the teacher's answers."""
-    if truth.named and (reason := truth.task.changed(truth.named, found.named)):
+    if truth.named and (reason := truth.task.changed(truth.named, other_answers.named)):
         return reason
-    for one, other in zip(truth.taps, found.taps, strict=True):
+    for one, other in zip(truth.taps, other_answers.taps, strict=True):
         distance = ((one - other).norm() / one.norm().clamp_min(1e-30)).item()
         if not distance <= DISTANCE:
             return f"its hidden values differ by {distance:.2g} of their length (allowed: {DISTANCE:g})"

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Protocol
 import torch
 from torch import Tensor
 
+from understudy import files
 from understudy.errors import UserError
 from understudy.files import Buffer, write_atomically
 from understudy.training.state import flatten, unflatten
@@ -71,7 +72,8 @@ def write(folder: Path, number: int, state: Any) -> Path:
     kept = [other for other in newest_first if other <= path][:KEPT]
     for other in newest_first:
         if other not in kept:
-            other.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the next checkpoint removes it
+                files.remove(other)
     return path
 
 
@@ -165,9 +167,9 @@ def newest(folder: Path) -> Found | None:
 
 def clear(folder: Path) -> None:
     for path in [*folder.glob("*.checkpoint"), *folder.glob(".*.part")]:
-        path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        folder.rmdir()
+        with contextlib.suppress(OSError):  # the next run in the folder removes it
+            files.remove(path)
+    files.remove_folder(folder)
 
 
 def _newest_first(folder: Path) -> list[Path]:

@@ -1,12 +1,11 @@
 """``metrics.jsonl``: one JSON object for each epoch."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from understudy import files
 from understudy.errors import UserError
-from understudy.files import is_kept
 
 
 class Log:
@@ -22,25 +21,27 @@ class Log:
         if self.path is None:
             return 0
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
-                file.flush()
-                if is_kept(self.path):
-                    os.fsync(file.fileno())  # the checkpoint will count on it, and is on the disk itself
-                return file.tell()
+            # Synced, since the checkpoint will count on it, and is on the disk itself.
+            return files.append(self.path, (json.dumps(record) + "\n").encode())
         except OSError as error:
-            raise UserError(
-                f"cannot write {self.path}: {error.strerror}; make room and run the same command again"
-            ) from error
+            raise _unwritten(self.path, error) from error
 
     def shorten(self, length: int) -> None:
         if self.path is None or not self.path.exists():
             return
         whole = self.path.read_bytes()[:length]
-        os.truncate(self.path, whole.rfind(b"\n") + 1)  # half a line is none
+        try:
+            files.shorten(self.path, whole.rfind(b"\n") + 1)  # half a line is none
+        except OSError as error:
+            raise _unwritten(self.path, error) from error
         self.records = read(self.path)
 
 
 def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def _unwritten(path: Path, error: OSError) -> UserError:
+    if path.is_symlink():
+        return UserError(f"{path} is a symbolic link, and nothing is written through it: remove the link")
+    return UserError(f"cannot write {path}: {error.strerror}; make room and run the same command again")

@@ -54,6 +54,7 @@ class Finding:
     subject: str
     text: str
     seconds: float = 0.0  # that a training with this finding takes, about
+    worth: bool = False  # to be shown although nothing is wrong
 
 
 def passes(findings: Sequence[Finding]) -> None:
@@ -66,7 +67,7 @@ def passes(findings: Sequence[Finding]) -> None:
 def check_data(data: Data, batch: int) -> Iterator[Finding]:
     validation = len(data.validation) if data.validation else 0
     text = f"{len(data.train)} train, {validation} validation, {data.task.about}, samples {data.shape}"
-    yield Finding("ok", "data", text)
+    yield Finding("ok", "data", text, worth=True)
     yield from (Finding("warning", "data", remark) for remark in data.task.remarks(data.train.targets))
     example = data.example(DRY_BATCH, torch.device("cpu"))
     if isinstance(example, Tensor) and example.is_floating_point() and example.ndim == 4 and example.min() >= 0:
@@ -113,7 +114,8 @@ def check_teacher(
         stated = figure.text(declared, 1)
         yield Finding("error", name, f"{text}, far below the {stated} that the recipe declares: {way}")
     else:
-        yield Finding("ok", name, text + (f" (declared: {figure.text(declared, 1)})" if declared is not None else ""))
+        stated = f" (declared: {figure.text(declared, 1)})" if declared is not None else ""
+        yield Finding("ok", name, text + stated, worth=True)
 
 
 @dataclass(frozen=True)
@@ -291,7 +293,11 @@ def _dry_run(
             about_answers = [Finding("ok", subject, f"no stored answers: {reason}")]
         elif stored:
             found = foreseen(stored)
-            gain, about_answers = found.whole_gain, [Finding("ok" if found.fits else "warning", about, str(found))]
+            fits: Literal["ok", "warning"] = "ok" if found.fits else "warning"
+            gain, about_answers = (
+                found.whole_gain,
+                [Finding(fits, about, str(found), worth=True)],
+            )
             learned = all(map(stand_ins.has_learned, teachers))  # or else no answers of theirs can be there
             if learned and (new := passed_over(stored, objective, stage, data, settings, forms, seed)):
                 about_answers.append(Finding("ok", about, new))
@@ -317,7 +323,7 @@ def _propose_stored(
         return
     found = foreseen(stored)
     if found.fits and found.whole_gain > WORTH:
-        yield Finding("ok", subject, f"{found}, if {table} asks for them")
+        yield Finding("ok", subject, f"{found}, if {table} asks for them", worth=True)
 
 
 def _forecast(

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from understudy.errors import UserError
+from understudy.files import DIGEST, fits, sealed
 
 Figures = dict[str, float]
 
@@ -25,19 +26,25 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
 
+class DamagedFileError(UserError):
+    """A file is not as it was written."""
+
+
 class File(Record):
-    """A record that is a whole file, with the version of its format."""
+    """A record that is a whole file, with the version of its format, and the SHA-256 of its content."""
 
     FORMAT: ClassVar[int] = 1
     format: int = 1
 
     @classmethod
     def read(cls, path: Path, *, way_out: str) -> Self:
-        """The content of a file; what cannot be read is a `UserError` of one line that ends with the way out."""
+        """The content of a file; what is damaged is a `DamagedFileError` of one line that ends with the way out."""
         try:
             return cls.of_text(path.read_text(encoding="utf-8"), path, way_out=way_out)
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} is damaged ({error}): {way_out}") from error
+        except UnicodeDecodeError as error:
+            raise DamagedFileError(f"{path} is damaged ({error}): {way_out}") from error
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}") from error
 
     @classmethod
     def of_text(cls, text: str, path: Path, *, way_out: str) -> Self:
@@ -45,9 +52,12 @@ class File(Record):
         try:
             content = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise UserError(f"{path} is damaged ({error}): {way_out}") from error
+            raise DamagedFileError(f"{path} is damaged ({error}): {way_out}") from error
         if not isinstance(content, dict):
-            raise UserError(f"{path} is damaged (a {type(content).__name__} in place of a table): {way_out}")
+            raise DamagedFileError(f"{path} is damaged (a {type(content).__name__} in place of a table): {way_out}")
+        if not fits(content):
+            raise DamagedFileError(f"{path} is damaged (its digest does not fit): {way_out}")
+        content = {key: value for key, value in content.items() if key != DIGEST}
         found = content.get("format")
         if found != cls.FORMAT:
             written = "names no format" if found is None else f"is of format {found!r}"
@@ -55,11 +65,11 @@ class File(Record):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            raise UserError(f"{path} is damaged ({_first(error)}): {way_out}") from error
+            raise DamagedFileError(f"{path} is damaged ({_first(error)}): {way_out}") from error
 
     def text(self) -> str:
         """The file's content: the same record gives the same bytes."""
-        return self.model_dump_json(indent=2) + "\n"
+        return json.dumps(sealed(json.loads(self.model_dump_json())), indent=2, ensure_ascii=False) + "\n"
 
 
 class Epoch(Record):

@@ -7,7 +7,7 @@ from typing import Any
 from understudy import recipe as recipes
 from understudy.data.parts import Part
 from understudy.errors import UserError
-from understudy.files import write_atomically
+from understudy.files import remove_leftovers, write_atomically
 from understudy.measure.machine import command, machine, versions
 from understudy.recipe import Searched
 from understudy.recipe.space import Number
@@ -25,6 +25,7 @@ def execute(tuning: Tuning, count: int, *, also_optimistic: bool = False, worker
     """Search, choose by validation, and only then look at the test part."""
     path = tuning.folder.path / OUTCOME
     with tuning.folder.locked():
+        remove_leftovers(tuning.folder.path)
         trials = tuning.search(count, workers)
         before = SearchRecord.read(path, way_out=f"remove {path}") if path.exists() else None
         if before is None or not _tells(before, trials, also_optimistic):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from understudy.errors import UserError
+from understudy.files import locked
 from understudy.plans import TrainingCache
 from understudy.plans.training import Casts
 from understudy.recipe import Searched
@@ -76,11 +77,9 @@ def _take_part(
 @contextlib.contextmanager
 def exclusive(path: Path) -> Iterator[None]:
     """One process at a time, the others wait; a lock that a killed process held is free."""
-    try:
-        import fcntl
-    except ImportError:  # no such locks on this system
-        yield
-        return
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locked(path, wait=True))
+        except OSError as error:
+            raise UserError(f"cannot lock {path}: {error.strerror}") from error
         yield

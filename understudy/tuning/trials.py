@@ -4,7 +4,8 @@ Optuna's samplers draw from a generator with a state, which a kill would lose. S
 seeded by its number and taught by the trials that are done: what it proposes is a function of these alone.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,7 @@ class Trials:
 
     def __init__(self, path: Path, searched: Searched):
         self._optuna = _imported()
-        self.searched = searched
+        self.searched, self._path = searched, path
         self._spaces = {key: self._distribution(space) for key, space in searched.spaces.items()}
         try:
             self._storage = self._optuna.storages.RDBStorage(f"sqlite:///{path}")
@@ -90,25 +91,40 @@ class Trials:
         trial = self._optuna.trial.create_trial(
             state=self._optuna.trial.TrialState.RUNNING, params=dict(values), distributions=self._spaces
         )
-        self._study.add_trial(trial)  # one transaction: after a kill it is there with all its values, or not at all
+        with self._writing():  # one transaction: after a kill it is there with all its values, or not at all
+            self._study.add_trial(trial)
         return self.all()[-1]
 
     def report(self, trial: Trial, epoch: int, value: float) -> bool:
         """Note how an epoch ended; answers whether the trial is hopeless."""
         identity = self._identity(trial)
-        self._storage.set_trial_intermediate_value(identity, epoch, value)
+        with self._writing():
+            self._storage.set_trial_intermediate_value(identity, epoch, value)
         return self.searched.tune.prune and self._pruner.prune(self._study, self._storage.get_trial(identity))
 
     def end(self, trial: Trial, state: str, validation: tuple[float, ...] = (), reason: str = "") -> Trial:
         """Write down how a trial ended; this is what counts it."""
         identity, pruned = self._identity(trial), self._optuna.trial.TrialState.PRUNED
-        self._storage.set_trial_user_attr(identity, "validation", list(validation))
-        self._storage.set_trial_user_attr(identity, "reason", reason)
-        if state == "complete":
-            self._study.tell(trial.number, sum(validation) / len(validation))
-        else:  # for the sampler, a trial that failed is one that was stopped: it keeps away from there
-            self._study.tell(trial.number, state=pruned)
+        with self._writing():
+            self._storage.set_trial_user_attr(identity, "validation", list(validation))
+            self._storage.set_trial_user_attr(identity, "reason", reason)
+            if state == "complete":
+                self._study.tell(trial.number, sum(validation) / len(validation))
+            else:  # for the sampler, a trial that failed is one that was stopped: it keeps away from there
+                self._study.tell(trial.number, state=pruned)
         return _trial(self._storage.get_trial(identity))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A full disk, for instance, is one line."""
+        try:
+            yield
+        except self._optuna.exceptions.StorageInternalError as error:
+            reason = str(error.__cause__ or error).splitlines()[0]
+            raise UserError(
+                f"cannot write {self._path} ({reason}). What was saved before is untouched: make room and run the same "
+                "command again"
+            ) from error
 
     def _proposed(self) -> dict[str, Number] | None:
         done, samplers = self._frozen(), self._optuna.samplers

@@ -80,10 +80,10 @@ def read(which: Form, access: Access) -> Contents:
 
 def _check_size(path: Path, which: Form, records: int | None) -> None:
     """The published number of records, or any whole number of them."""
-    record, found = which.label_bytes + _PIXELS, path.stat().st_size
-    expected = records * record if records else max(1, -(-found // record)) * record
-    if found != expected:
-        raise truncated(path, expected, found)
+    record, size = which.label_bytes + _PIXELS, path.stat().st_size
+    expected = records * record if records else max(1, -(-size // record)) * record
+    if size != expected:
+        raise truncated(path, expected, size)
 
 
 def _records(which: Form, folder: Path, files: dict[str, str | None], verify: bool) -> InMemory:

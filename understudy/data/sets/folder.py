@@ -1,4 +1,4 @@
-"""A folder of images per class: ROOT/train/CLASS/*.png, and ROOT/test (or ROOT/val) likewise."""
+"""A folder of images per class: ROOT/train/CLASS/*.png and ROOT/test (or ROOT/val) likewise, or ROOT/CLASS/*.png."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from understudy.data.images import SUFFIXES, decoded, dimensions
 from understudy.data.sources import InMemory, Source, Streamed
 from understudy.errors import UserError, did_you_mean
 
+SIDES = 32, 224  # between them is the size of images that differ, unless it is given
 _FEW = 256  # images that are read sooner than worker processes have started
 
 
@@ -39,7 +40,8 @@ class Settings:
     """The settings of a folder of images.
 
     Args:
-        size: height and width that the images are brought to; by default their own, if they are square and all alike.
+        size: height and width that the images are brought to; by default their own, if they are square and all alike,
+            else the largest multiple of 32 up to 224 that half of them reach with both sides.
         channels: 3 (colour) or 1 (grey).
         classes: the class folders in the order of the class numbers; by default in the order of their names.
     """
@@ -54,15 +56,17 @@ def read(settings: Settings, access: Access) -> Contents:
     root = access.root
     if root is None:
         raise UserError("the data set 'folder' needs root, the folder that holds train/CLASS/ with the images")
-    if not (root / "train").is_dir():
+    parts = {name: root / name for name in ("train", "test", "val") if (root / name).is_dir()}
+    if "train" not in parts and (parts or not root.is_dir() or not _subfolders(root)):
         raise UserError(f"there is no folder {root / 'train'}: put each class's images into {root}/train/CLASS/")
-    classes = settings.classes or tuple(_subfolders(root / "train"))
+    training = parts.get("train", root)  # without a test part, the folders of the classes may stand in ROOT
+    classes = settings.classes or tuple(_subfolders(training))
     if not classes:
-        raise UserError(f"{root / 'train'} holds no folders: put each class's images into a folder of its own")
-    train = _listed(root / "train", classes)
+        raise UserError(f"{training} holds no folders: put each class's images into a folder of its own")
+    train = _listed(training, classes, every=True)
     size = settings.size or _common_size(train[0])
     make = partial(Images, size=size, channels=settings.channels)
-    test = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
+    test = parts.get("test", parts.get("val"))
     test_images = make(*_listed(test, classes)) if test else None
     return Contents(
         train=_source(make(*train), access.workers),
@@ -73,23 +77,24 @@ def read(settings: Settings, access: Access) -> Contents:
 
 
 def _common_size(paths: list[Path]) -> int:
-    """The side of images that are square and all alike; else the size has to be given."""
-    first = dimensions(paths[0])
-    for path in paths:
-        if (found := dimensions(path)) != first or found[0] != found[1]:
-            raise UserError(
-                f"the images differ in size or are not square ({paths[0]}: {first[0]} x {first[1]}, {path}: "
-                f"{found[0]} x {found[1]}): give size=..., the height and width that they are brought to"
-            )
-    return first[0]
+    """The side of images that are square and all alike; else one that half of them reach."""
+    sizes = [dimensions(path) for path in paths]
+    if len({side for size in sizes for side in size}) == 1:
+        return sizes[0][0]
+    middle, (least, most) = sorted(min(size) for size in sizes)[len(sizes) // 2], SIDES
+    return max(least, min(most, middle // least * least))
 
 
 def _subfolders(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _listed(folder: Path, classes: tuple[str, ...]) -> tuple[list[Path], list[int]]:
-    """Every image file below the class folders, in the order of the classes and of their names."""
+def _listed(folder: Path, classes: tuple[str, ...], *, every: bool = False) -> tuple[list[Path], list[int]]:
+    """Every image file below the class folders, in the order of the classes and of their names.
+
+    Args:
+        every: whether each class must have images here.
+    """
     there = _subfolders(folder)
     unknown = [name for name in there if name not in classes]
     if unknown:
@@ -98,7 +103,7 @@ def _listed(folder: Path, classes: tuple[str, ...]) -> tuple[list[Path], list[in
     labels: list[int] = []
     for label, name in enumerate(classes):
         files = list(_images(folder / name)) if name in there else []
-        if not files and folder.name == "train":
+        if not files and every:
             raise UserError(f"{folder / name} holds no images (files that end in {', '.join(SUFFIXES)})")
         paths += files
         labels += [label] * len(files)
@@ -126,4 +131,6 @@ def _source(images: Images, workers: int) -> Source:
     return InMemory(samples, labels)
 
 
-FOLDER = DataSet("folder", "your own images: ROOT/train/CLASS/*.png and ROOT/test/CLASS/*.png", read, Settings)
+FOLDER = DataSet(
+    "folder", "your own images: ROOT/train/CLASS/*.jpg and ROOT/test/CLASS/*.jpg, or ROOT/CLASS/*.jpg", read, Settings
+)

@@ -139,10 +139,10 @@ def _idx(path: Path, magic: int, md5: str | None) -> Tensor:
     start = 4 + 4 * dimensions
     if len(content) < start:
         raise truncated(path, start, len(content))
-    found, *shape = (int(number) for number in np.frombuffer(content, ">i4", 1 + dimensions))
-    if found != magic or min(shape) < 0:
+    number_read, *shape = (int(number) for number in np.frombuffer(content, ">i4", 1 + dimensions))
+    if number_read != magic or min(shape) < 0:
         kind = "images" if magic == _IMAGES else "labels"
-        raise UserError(f"{path} is not an idx file of {kind}: it begins with {found}, expected {magic}")
+        raise UserError(f"{path} is not an idx file of {kind}: it begins with {number_read}, expected {magic}")
     expected = start + int(np.prod(shape))
     if len(content) != expected:
         raise truncated(path, expected, len(content))

@@ -13,6 +13,7 @@ from multiprocessing.reduction import ForkingPickler
 from queue import Empty, Queue
 from typing import Any
 
+from understudy import files
 from understudy.errors import UserError
 from understudy.methods import Method
 from understudy.plans.engines.base import Ended, Engine, EngineEntry, Request, ended, python_path
@@ -57,8 +58,7 @@ class Worker:
     def send(self, message: dict[str, Any]) -> None:
         assert self.process.stdin is not None
         with contextlib.suppress(OSError):  # it has died, as the end of what it says will tell
-            self.process.stdin.write(json.dumps(message) + "\n")
-            self.process.stdin.flush()
+            files.send(self.process.stdin, json.dumps(message))
 
     def kill(self) -> None:
         self.process.kill()

@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 from queue import Queue
 from typing import Any
 
+from understudy import files
 from understudy.errors import FailedTrainingError, UserError
 from understudy.plans.training import Casts, Job, carry_out
 from understudy.recipe.objects import Objects
@@ -78,8 +79,10 @@ def main() -> None:
     out.write("\n")  # nor what was printed before and did not end its line
 
     def send(message: Message) -> None:
-        out.write(json.dumps(message) + "\n")
-        out.flush()
+        try:
+            files.send(out, json.dumps(message))
+        except OSError:  # the engine is gone, and nobody hears what becomes of the training
+            os._exit(1)
 
     serve(lines(), send)
 

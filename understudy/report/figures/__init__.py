@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from understudy.report.figures import answers
 from understudy.report.figures.curves import losses, teacher_losses, validation
 from understudy.report.figures.drawing import ALONE, SERIES, Drawn
+from understudy.report.figures.foreground import foreground
 from understudy.report.figures.landscapes import landscapes
 from understudy.report.figures.methods import cost, first_figure
 from understudy.report.figures.paths import tree
@@ -42,12 +43,13 @@ def draw_all(record: RunFiles) -> dict[str, Drawn]:
 def mapped(result: Result) -> list[str]:
     """The methods whose inner values are shown: alone, the foremost one, those that compare them."""
     tapping = result.similarity.tapped if result.similarity else {}
-    return [name for name in dict.fromkeys((BASELINE, result.foremost[0], *tapping)) if name in result.methods][:MAPS]
+    return [name for name in dict.fromkeys((BASELINE, result.foremost, *tapping)) if name in result.methods][:MAPS]
 
 
 def method_colours(result: Result) -> Mapping[str, str]:
-    """Grey for the baseline, a colour for each other method."""
-    distilled = result.distilled
+    """Grey for the baseline, a colour for each other method: first for those that figures show in the foreground."""
+    front = foreground(result)
+    distilled = sorted(result.distilled, key=lambda name: name not in front)
     return {
         name: SERIES[distilled.index(name) % len(SERIES)] if name in distilled else ALONE for name in result.methods
     }

@@ -4,7 +4,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from understudy.measure import Bin
-from understudy.report.figures.drawing import ALONE, GRID, INK, MARKERS, PAPER, SERIES, Drawn, axis_label, clipped, draw
+from understudy.report.figures.drawing import (
+    ALONE,
+    FAINT,
+    GRID,
+    INK,
+    MARKERS,
+    MUTED,
+    PAPER,
+    SERIES,
+    Drawn,
+    axis_label,
+    clipped,
+    draw,
+)
+from understudy.report.figures.foreground import foreground
 from understudy.runs.records import BASELINE, Method, Result, Similarity, Teacher
 from understudy.tasks import Figure
 
@@ -18,7 +32,7 @@ def options(result: Result, colours: Mapping[str, str]) -> Drawn | None:
 
     The largest gain comes first.
     """
-    foremost, _ = result.foremost
+    foremost = result.foremost
     first, names = result.first, result.task.options
     ours, alone = _of_options(result, foremost), _of_options(result, BASELINE)
     theirs = _scaled(result.teacher.measures.options, first) if result.teacher else []
@@ -120,8 +134,10 @@ def _scaled(values: Sequence[float | None], figure: Figure) -> list[float | None
 def _lines(
     result: Result, colours: Mapping[str, str], bins: Mapping[str, Sequence[Bin]]
 ) -> list[tuple[str, str, str, Sequence[Bin]]]:
-    markers = dict(zip(result.methods, MARKERS * len(result.methods), strict=False))
-    return [(name, colours[name], markers[name], found) for name, found in bins.items() if found]
+    front = foreground(result)
+    markers = dict(zip(front, MARKERS, strict=False))
+    shown = [(name, colours[name], markers[name], bins[name]) for name in front if bins[name]]
+    return [(name, MUTED, "", found) for name, found in bins.items() if found and name not in front] + shown
 
 
 def _telling(bins: Sequence[Bin]) -> Sequence[Bin]:
@@ -148,6 +164,9 @@ def _by_confidence(
         for method, colour, marker, every in lines:
             bins = _telling(every)
             x, y = [100 * bin.confidence for bin in bins], [100 * bin.share for bin in bins]
+            if not marker:  # in the background
+                axes.plot(x, y, color=colour, alpha=FAINT, linewidth=1)
+                continue
             axes.plot(x, y, color=colour, alpha=0.6, linewidth=1.4)
             most = max(bin.count for bin in bins) or 1
             sizes = [18 + 60 * bin.count / most for bin in bins]

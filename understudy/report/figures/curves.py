@@ -5,7 +5,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from understudy.report.figures.drawing import DASHES, GRID, INK, MUTED, SERIES, Drawn, axis_label, clipped, draw
+from understudy.methods.registry import notation
+from understudy.report.figures.drawing import (
+    DASHES,
+    FAINT,
+    GRID,
+    INK,
+    MUTED,
+    OTHERS,
+    SERIES,
+    Drawn,
+    axis_label,
+    clipped,
+    draw,
+)
+from understudy.report.figures.foreground import foreground
 from understudy.report.reading import RunFiles
 from understudy.training.records import Epoch
 
@@ -52,13 +66,19 @@ def validation(record: RunFiles, colours: Mapping[str, str]) -> Drawn | None:
     if not lines:
         return None
 
+    front = {*foreground(record.result), *record.teacher_trainings}
+
     def paint(figure: Any) -> None:
         axes = figure.add_subplot()
         labelled: set[str] = set()
-        for name, colour, dash, points in lines:
-            label = None if name in labelled else clipped(name)
-            labelled.add(name)
-            _line(axes, points, colour, dash, label)
+        for name, colour, dash, points in sorted(lines, key=lambda line: line[0] in front):
+            called = clipped(name) if name in front else OTHERS
+            label = None if called in labelled else called
+            labelled.add(called)
+            if name in front:
+                _line(axes, points, colour, dash, label)
+            else:
+                _line(axes, points, MUTED, dash, label, FAINT)
         _epoch_axis(axes)
         axes.set_xlim(left=0.5)
         axes.set_ylabel(axis_label(first, "validation"))
@@ -93,7 +113,7 @@ def _losses(trainings: list[list[Epoch]], name: str, title: str) -> Drawn | None
     def paint(figure: Any) -> None:
         panels = figure.subplots(1 + shared, 1, sharex=True, squeeze=False)[:, 0]
         for term, (colour, dash) in looks.items():
-            label: str | None = clipped(term)
+            label: str | None = clipped(notation(term))
             for training in trainings:
                 for stage in timeline.starts:
                     here = [epoch for epoch in training if epoch.stage == stage]
@@ -123,10 +143,10 @@ def _losses(trainings: list[list[Epoch]], name: str, title: str) -> Drawn | None
 
     stages = ", ".join(timeline.starts)
     last = trainings[-1][-1]
-    ends = ", ".join(f"{term} {value:.3g}" for term, value in last.terms.items())
+    ends = ", ".join(f"{notation(term)} {value:.3g}" for term, value in last.terms.items())
     words = f"{title} by epoch; stages: {stages}; the last epoch ends with {ends}"
     if last.gradient_shares:
-        ends = ", ".join(f"{term} {share:.0%}" for term, share in last.gradient_shares.items())
+        ends = ", ".join(f"{notation(term)} {share:.0%}" for term, share in last.gradient_shares.items())
         words += f"; shares of the gradient there: {ends}"
     return draw(name, title, words, 4.2 if shared else 2.9, paint)
 
@@ -136,9 +156,11 @@ def _of_method(record: RunFiles, method: str) -> list[list[Epoch]]:
     return [record.epochs[name] for name in names if name in record.epochs]
 
 
-def _line(axes: Any, points: list[tuple[int, float]], colour: str, dash: Any, label: str | None) -> None:
+def _line(
+    axes: Any, points: list[tuple[int, float]], colour: str, dash: Any, label: str | None, alpha: float = 0.85
+) -> None:
     dots = {"marker": "o", "markersize": 3.5, "markeredgewidth": 0} if len(points) <= FEW else {}
-    axes.plot(*zip(*points, strict=True), color=colour, linestyle=dash, label=label, alpha=0.85, **dots)
+    axes.plot(*zip(*points, strict=True), color=colour, linestyle=dash, label=label, alpha=alpha, **dots)
 
 
 def _stage_marks(panels: Sequence[Any], timeline: Timeline) -> None:

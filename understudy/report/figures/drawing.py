@@ -16,6 +16,7 @@ from understudy.tasks import Figure
 INK, MUTED, GRID, PAPER, ALONE = "#1c2128", "#5d656f", "#e4e7eb", "#fefefe", "#7b838d"
 SERIES = ("#0b6bb5", "#c8590a", "#0a8a6b", "#a3488c", "#8a6d00", "#2f9ed6")  # told apart by colour-blind people
 MARKERS, DASHES = ("o", "s", "D", "^", "v", "P"), ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
+OTHERS, FAINT = "other methods", 0.3  # the label of lines that are not in the foreground, and how strong they are
 WIDTH = 5.4  # inches of 72 units: letters keep their size on a telephone
 FONT = 11.5
 PNG_DPI = 220

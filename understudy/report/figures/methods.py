@@ -101,7 +101,15 @@ def cost(result: Result, colours: Mapping[str, str]) -> Drawn | None:
             for place, (name, found) in enumerate(points.items()):
                 aside = (place - (len(points) - 1) / 2) * min(0.05, 0.12 / len(points))
                 x = _beside(ours[name], most / least if wide else most, aside, wide)
-                _point(axes, x, found, scale, colours[name], MARKERS[place % len(MARKERS)], clipped(name))
+                _point(
+                    axes,
+                    x,
+                    found,
+                    scale,
+                    colours[name],
+                    MARKERS[(place + place // len(MARKERS)) % len(MARKERS)],
+                    clipped(name),
+                )
             _cost_axis(axes, label, least, most, wide)
         panels[0].set_ylabel(axis_label(result.first, result.data.measured_on))
         handles, labels = panels[0].get_legend_handles_labels()

@@ -1,0 +1,58 @@
+"""The recipe of a command line that names its networks and data: ``--teacher A --student B --data C``."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import tomli_w
+
+from understudy.errors import UserError
+
+SOURCE = "the command line"  # where mistakes of such a recipe are said to be
+
+
+def unwritten(teacher: str | None, student: str | None, data: str | None, method: str | None) -> str:
+    """The recipe as text: the student alone and by one method, so that there is a verdict.
+
+    Args:
+        teacher: a network by name, which is trained first, or the folder of a run or student.
+        student: a network by name.
+        data: a folder of images, or a data set by name.
+        method: by default ``kd``; ``alone`` needs no teacher.
+    """
+    method = method or "kd"
+    missing = [
+        option
+        for option, value in (("--teacher", teacher or method == "alone"), ("--student", student), ("--data", data))
+        if not value
+    ]
+    if missing:
+        raise UserError(f"without a recipe, name teacher, student and data: {' and '.join(missing)} is missing")
+    assert student is not None
+    assert data is not None
+    found = {"name": "folder", "root": data} if Path(data).expanduser().is_dir() else {"name": data}
+    return tomli_w.dumps(
+        {
+            "title": f"{student} learns from {teacher}" if teacher and method != "alone" else f"{student} alone",
+            "data": found,
+            **({"teacher": _teacher(teacher)} if teacher and method != "alone" else {}),
+            "student": {"network": student},
+            "methods": {"alone": {}, method: {}},
+        }
+    )
+
+
+def _teacher(name: str) -> Mapping[str, object]:
+    """A table of a teacher; the student of a folder comes with its weights and its normalisation."""
+    from understudy.models import student as product
+
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        return {"network": name, "train": {}, "one_for_all": True}
+    described = product.read(folder)
+    front = described.front or {}
+    if described.graft is not None or front.get("front", "normalized") != "normalized":
+        raise UserError(f"--teacher {name}: it has more than a network and its normalisation: write a recipe")
+    normalisation: dict[str, object] = {key: front[key] for key in ("mean", "std") if key in front}
+    settings = described.network.settings if described.network else {}
+    weights = str(folder / product.WEIGHTS)
+    return {"network": described.path, "settings": settings, "weights": weights, **normalisation}

@@ -1,0 +1,77 @@
+"""Which student a run leaves, and where every other one lies."""
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from understudy.errors import UserError, did_you_mean
+from understudy.plans.folders import TRAININGS
+from understudy.runs.folder import RunFolder
+from understudy.runs.records import Method, Row
+from understudy.tasks import Figure
+
+
+def kept(methods: Mapping[str, Method], figure: Figure, named: str | None = None) -> tuple[str, str]:
+    """The training whose student is the run's, and why: the best on validation, never on test.
+
+    Of equals, a distilled one comes before the student alone, then the last method, then the smallest seed; without a
+    validation part, that decides.
+
+    Args:
+        methods: the methods of the run with their trainings, in the order of the recipe.
+        figure: what is compared.
+        named: the method that the recipe keeps, whatever the others reach.
+    """
+    if named is not None:
+        row = best(methods[named].trainings, figure)
+        return row.training, f"the recipe keeps {named}" + _of_seeds(methods[named].trainings, figure)
+    order = {name: (not found.is_baseline, place) for place, (name, found) in enumerate(methods.items())}
+    firsts = {name: best(found.trainings, figure) for name, found in methods.items()}
+    name = max(firsts, key=lambda name: (_quality(firsts[name], figure), order[name]))
+    rows = [row for found in methods.values() for row in found.trainings]
+    if figure.name not in firsts[name].validation:
+        return firsts[name].training, "there is no validation part to select by" if len(rows) > 1 else ""
+    return firsts[name].training, "the best on validation" if len(rows) > 1 else ""
+
+
+def best(rows: Iterable[Row], figure: Figure) -> Row:
+    """Of the trainings of one method that with the best figure on validation; of equals the smallest seed."""
+    return max(rows, key=lambda row: (_quality(row, figure), -row.seed))
+
+
+def student_in(path: Path, method: str | None = None, training: str | None = None) -> tuple[Path, str]:
+    """The folder of a student, and what it is called: of a run its own student, or the one that is asked for.
+
+    Args:
+        path: a run folder; a student's own folder or an exported file is returned as it is.
+        method: a method of the run, of which the best seed on validation is taken.
+        training: a training of the run, such as ``"kd-2"``.
+    """
+    result = RunFolder(path).result() if path.is_dir() and (path / TRAININGS).is_dir() else None
+    if result is None:
+        if method is not None or training is not None:
+            raise UserError(f"{path} is no finished run: --method and --training choose a student of a run")
+        return path, ""
+    if method is not None and method not in result.methods:
+        raise UserError(f"{path} has no method {method!r}{did_you_mean(method, result.methods)}")
+    rows = {
+        row.training: row for name, found in result.methods.items() if method in (None, name) for row in found.trainings
+    }
+    if training is not None and training not in rows:
+        where = f"the method {method!r} of {path}" if method is not None else str(path)
+        raise UserError(f"{where} has no training {training!r}{did_you_mean(training, rows)}")
+    if training is None and method is None:
+        return path, f"{result.kept}{f', {result.kept_because}' if result.kept_because else ''}"
+    chosen = training or best(rows.values(), result.first).training
+    return path / TRAININGS / chosen, chosen
+
+
+def _quality(row: Row, figure: Figure) -> float:
+    value = row.validation.get(figure.name, math.nan)
+    return -math.inf if math.isnan(value) else figure.quality(value)
+
+
+def _of_seeds(rows: list[Row], figure: Figure) -> str:
+    if len(rows) == 1:
+        return ""
+    return ", of its seeds the best on validation" if figure.name in rows[0].validation else ", its first seed"
