@@ -1,6 +1,7 @@
 """What runs on each of the two processes."""
 
-import re
+import os
+import signal
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from understudy.objective.term import Expression, Facts
 from understudy.plans.stages import method_stages as stages_of
 from understudy.ranks import ranks
 from understudy.terms import AT, CAN, CE, CRD, KD, SP, CRDBatch, Hint, RKDDistance
+from understudy.training.callbacks import Callback
 from understudy.training.loop import Training
 
 CLASSES, BATCH = 5, 16
@@ -228,36 +230,48 @@ def group(rank: int) -> tuple[int, int]:
     return found.rank, found.world
 
 
-def distilled(rank: int) -> str:
-    """What ``understudy.distill`` says in the group."""
-    teacher, student = networks()
-    images, labels, _ = batch()
+class Interrupting(Callback):
+    """Ctrl-C for the first process alone, after so many steps."""
+
+    def __init__(self, after: int):
+        self.after = after
+
+    def step(self, done: int, loss: float | None) -> None:
+        if done == self.after:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def plain_student() -> nn.Module:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(96, CLASSES))
+
+
+def distilled(
+    rank: int, out: str | None, method: str = "kd", after: int = 0, **options: Any
+) -> dict[str, Tensor] | str:
+    """The weights of a student, or what is said where there are none."""
+    teacher, _ = networks()
+    generator = torch.Generator().manual_seed(7)
+    samples = torch.randn(90, 3, 6, 6, generator=generator), torch.arange(90) % CLASSES
+    config = understudy.TrainConfig(epochs=2, batch=16, optimizer=understudy.optimizers.SGD(lr=0.05))
+    student = plain_student()
+    stages: Any = [Stage("contrast", TERMS[method], config)] if method in TERMS else method
     try:
-        understudy.distill(teacher, student, (images, labels), epochs=1)
-    except UserError as error:
+        understudy.distill(
+            teacher,
+            student,
+            from_tensors(samples, validation=20),
+            method=stages,
+            config=None if method in TERMS else config,
+            settings=Settings(device="cpu", **options),
+            out=out,
+            accept_weak=True,
+            check=False,
+            callback=Interrupting(after) if after else None,
+        )
+    except (UserError, KeyboardInterrupt) as error:
         return str(error)
-    return ""
-
-
-def unequal(rank: int) -> str:
-    """What is said where one rank has a sample less."""
-    teacher, student = networks()
-    model = DistributedDataParallel(objective("kd", student, teacher).as_module())
-    images, labels, _ = (own(value, rank)[rank:] for value in batch())
-    try:
-        model(images, labels)
-    except UserError as error:
-        return str(error)
-    return ""
-
-
-def page(rank: int, text: str, which: int) -> None:
-    """The page's first script, with the second's wrapper where that is asked for; the group is there already."""
-    first, second = re.findall(r"```python no-run\n(.*?)```", text[text.index("## Several processes") :], re.DOTALL)[:2]
-    made, trained = first.split("model = DistributedDataParallel(objective.as_module())\n")
-    script = first if which == 0 else made + second + trained.split("\n", 1)[1]
-    lines = [line for line in script.splitlines() if not re.match(r"dist\.(init|destroy)_process_group", line)]
-    exec("\n".join(lines), {})
+    return {name: value.clone() for name, value in student.state_dict().items()}
 
 
 def method_data() -> Data:
@@ -294,3 +308,24 @@ def _first_gradient(name: str, number: int) -> Tensor:
         parameters = [*student.parameters(), *objective.owned.parameters(), *objective.adversaries.parameters()]
         gradients = [p.grad.flatten() for p in parameters if p.grad is not None]
     return torch.cat(gradients).clone()
+
+
+def distilled_with(rank: int, out: str, after: int, options: dict[str, Any]) -> dict[str, Tensor] | str:
+    return distilled(rank, out, "kd", after, **options)
+
+
+def refused_batch(rank: int) -> str:
+    teacher, student = networks()
+    images, labels, _ = batch()
+    try:
+        understudy.distill(
+            teacher,
+            student,
+            (images, labels),
+            config=TrainConfig(epochs=1, batch=15),
+            settings=Settings(device="cpu"),
+            check=False,
+        )
+    except UserError as error:
+        return str(error)
+    return ""

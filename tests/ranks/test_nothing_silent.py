@@ -85,10 +85,6 @@ def test_data_parallel_around_a_student_with_taps_is_refused():
         Objective(CE() + Hint("block2 -> block2"), student=wrapped, teacher=teacher, example=batch()[0][:2])
 
 
-def test_distill_is_refused_in_a_group(both: Group):
-    assert all("trains in one process, and 2 were started" in text for text in both("distilled"))
-
-
 def test_a_training_is_refused_under_torchrun(monkeypatch, small):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")

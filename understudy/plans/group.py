@@ -10,8 +10,9 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -19,9 +20,10 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import _get_default_store
 
 from understudy.errors import UserError
+from understudy.methods import Method
 from understudy.plans.engines.base import Ended, Engine
 from understudy.plans.training import Casts, Job, carry_out, take_part
-from understudy.ranks import alone
+from understudy.ranks import alone, processes
 from understudy.training.callbacks import Callback
 from understudy.training.interrupt import Stopped, StopRequest
 
@@ -35,7 +37,8 @@ GO_ON = "what was saved is kept: the same command goes on"
 class Group:
     """The processes of a torchrun group, one of which this is.
 
-    The process group is made at the first use, unless there is one, and lasts until the process ends.
+    The process group is made at the first use, unless there is one, and lasts until the process ends. All processes
+    must make the same calls.
     """
 
     _of_process: "Group | None" = None
@@ -56,7 +59,8 @@ class Group:
     @classmethod
     def started(cls) -> "Group | None":
         """The group of this process; None where one process was started."""
-        if cls._of_process is None and (int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ):
+        torchrun = "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+        if cls._of_process is None and (torchrun or processes() > 1):
             cls._of_process = cls()
         return cls._of_process
 
@@ -75,6 +79,16 @@ class Group:
             with contextlib.suppress(RuntimeError):  # whoever is not there any more need not be told
                 self.tell(None)
 
+    def folder(self, own: Path) -> Path:
+        """The folder of the first process, for all."""
+        paths = [str(own)]
+        dist.broadcast_object_list(paths, 0, group=self._orders)
+        return Path(paths[0])
+
+    def meet(self) -> None:
+        """Wait until all processes are here."""
+        dist.barrier(group=self._orders)
+
     def tell(self, message: str | None) -> None:
         """From the first process to the others: a job, or None at the end of a command."""
         dist.broadcast_object_list([message], 0, group=self._orders)
@@ -86,11 +100,24 @@ class Group:
             dist.broadcast_object_list(received, 0, group=self._orders)
         return received[0]
 
-    def follow(self, casts: Casts, stop: StopRequest, begin: Callable[[], None] = lambda: None) -> None:
-        """Take part in the trainings of the first process until its command ends; ``begin`` is called before each."""
+    def follow(
+        self,
+        casts: Casts,
+        stop: StopRequest,
+        *,
+        begin: Callable[[], None] = lambda: None,
+        given: Mapping[str, Method] | None = None,
+    ) -> None:
+        """Take part in the trainings of the first process until its command ends.
+
+        ``begin`` is called before each. ``given`` are methods that have no name of the registry, by the names that
+        they have in a job.
+        """
         while (message := self.told()) is not None:
             begin()
             job = Job.model_validate_json(message)
+            if given and job.node.method in given:
+                job = job.model_copy(update={"node": job.node.model_copy(update={"method": given[job.node.method]})})
             with contextlib.suppress(UserError, Stopped):  # the first process reports them
                 self.trained(lambda job=job: take_part(job, casts, stop))  # type: ignore[misc]
 

@@ -8,7 +8,7 @@ import signal
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -36,7 +36,9 @@ from understudy.objective.term import Expression
 from understudy.plans import TrainingCache
 from understudy.plans.engines.processes import check_sendable
 from understudy.plans.entry import RESULT
+from understudy.plans.group import Group
 from understudy.plans.training import Casts
+from understudy.ranks import alone as by_itself
 from understudy.recipe import Recipe
 from understudy.recipe.objects import OBJECT, GivenMethod, GivenNetwork, Objects
 from understudy.recipe.schema import AssistantTable, DataTable, MethodTable, NetworkTable, TeacherTable
@@ -247,8 +249,16 @@ def distill(
         settings=_settings(settings, out, None if together else workers),
         answers=answers,
     )
-    scratch = None if out is not None else Scratch()
+    group = Group.started()
+    if group is not None and (together or workers not in (None, 1)):
+        raise UserError("several processes take each training together: leave workers and together out")
+    follows = group is not None and group.rank > 0
+    scratch = None if out is not None or follows else Scratch()
     folder = scratch.path if scratch else Path(out or "")
+    if group is not None:
+        folder = group.folder(folder)
+    if follows:
+        callback, progress = Callback(), False
     with listening() as stop, shown(callback, progress) as told, ExitStack() as stack:
         casts = Casts(progress=told.downloads, objects=objects)
         for network in objects.networks.values():
@@ -258,22 +268,38 @@ def distill(
         alone = not together and (workers is None or workers == 1)
         if not alone and not together:
             check_sendable(objects, [call.method])
-        run = GivenRun(
-            recipe,
-            folder,
-            in_place=alone and not (call.baseline and call.method.grafts),  # another's weights may be kept in it
-            casts=casts,
-            callback=told,
-            stop=stop,
-            cache=TrainingCache(Path(cache)) if cache is not None else None,
-            **engine_of(recipe.settings, workers, together=together, objects=objects),
-        )
+        with by_itself() if group else nullcontext():
+            run = GivenRun(
+                recipe,
+                folder,
+                in_place=alone and not (call.baseline and call.method.grafts),  # another's weights may be kept in it
+                casts=casts,
+                callback=told,
+                stop=stop,
+                cache=TrainingCache(Path(cache)) if cache is not None else None,
+                **engine_of(recipe.settings, workers, together=together, objects=objects, group=group),
+            )
         try:
-            result = run.checked(check=check)
+            result = run.checked(check=check) if group is None else _checked_in(group, run, call.method, check=check)
         except Stopped as stopped:
             saved = f"the same call goes on from {out}" if out is not None else "with out= it could be gone on with"
             raise KeyboardInterrupt(f"stopped by {signal.Signals(stopped.signal_number).name}; {saved}") from None
-        return Distilled(run, result, run.kept(result), scratch)
+        distilled = Distilled(run, result, run.kept(result), scratch)
+        if group is not None:
+            group.meet()  # before the first process may remove its folder
+        return distilled
+
+
+def _checked_in(group: Group, run: "GivenRun", method: Method, *, check: bool) -> Result:
+    """The run's result, on each process: the first one carries the run out, and the others train with it."""
+    if group.rank == 0:
+        with group.led():
+            return run.checked(check=check)
+    group.follow(run.casts, run.stop, begin=run.begin_with_kept, given={str(method): method})
+    result = run.folder.result()
+    if result is None:
+        raise UserError("the first process, which says why, has not finished the run")
+    return result
 
 
 class GivenRun(Run):
@@ -298,7 +324,7 @@ class GivenRun(Run):
     def checked(self, *, check: bool) -> Result:
         """Look at the folder and at everything that can go wrong, then execute."""
         self.folder.look(recipes.write(self.recipe))
-        self._go_on_with_weights()
+        self.begin_with_kept()
         if check and not self.complete:
             findings = list(self.check())
             preflight.passes(findings)
@@ -353,7 +379,8 @@ class GivenRun(Run):
         found[self.recipe.student.network] = student_of(name, seed)
         return {network: training for network, training in found.items() if network in self.objects.networks}
 
-    def _go_on_with_weights(self) -> None:
+    def begin_with_kept(self) -> None:
+        """Let modules begin with the weights with which they came when the run began."""
         for name, network in self.trained_modules.items():
             path = self._weights_of(name)
             if path.exists():

@@ -11,6 +11,7 @@ from understudy.config.settings import Settings
 from understudy.plans import Plan, TrainingCache
 from understudy.plans.engines import Here, Processes, Together
 from understudy.plans.execution import Done, Execution
+from understudy.plans.group import Group, InGroup
 from understudy.plans.training import Casts
 from understudy.recipe.objects import Objects
 from understudy.runs.folder import RunFolder
@@ -19,10 +20,17 @@ from understudy.training.interrupt import listening
 
 
 def engine_of(
-    settings: Settings, workers: int | None, *, together: bool, objects: Objects | None = None
+    settings: Settings,
+    workers: int | None,
+    *,
+    together: bool,
+    objects: Objects | None = None,
+    group: Group | None = None,
 ) -> dict[str, Any]:
     """The engine of so many workers, to be made when a run begins, and the threads of each of its trainings."""
     threads = settings.threads or torch.get_num_threads()
+    if group is not None:
+        return {"engine": lambda casts, callback, stop: InGroup(group, casts, callback, stop), "threads": threads}
     if together:
         return {"engine": lambda casts, callback, stop: Together(workers, casts, callback, stop), "threads": threads}
     if workers is None or workers == 1:

@@ -23,7 +23,7 @@ from understudy.config.stage import Stage
 from understudy.data.parts import Batch, Data
 from understudy.errors import FailedTrainingError, UserError
 from understudy.precision import exact_dtype
-from understudy.ranks import ranks
+from understudy.ranks import one_process, ranks
 from understudy.tasks import LOSS
 from understudy.teacher.shared import SharedPasses
 from understudy.teacher.stand_in import StandIns
@@ -85,6 +85,8 @@ class Training:
         self.teachers = [self.settings.place(teacher) for teacher in teachers]
         self.stages, self.data, self.seed, self.name = list(stages), data, seed, name
         self.ranks = ranks()
+        if self.ranks is None:
+            one_process("a training")
         self.first = self.ranks is None or self.ranks.rank == 0  # of several processes, the one that writes
         self.agreement = Agreement(self.ranks)
         if self.ranks is not None:
