@@ -106,7 +106,10 @@ def _call(folder: Path) -> float:
 
 def _command(folder: Path) -> float:
     """The command itself, in this process, with somebody else before its bars."""
-    from understudy.cli import app, distill
+    import torch  # noqa: F401 - which the command imports when it runs, as any program that trains
+
+    from understudy.cli import distill
+    from understudy.cli._app import app
 
     imported = time.perf_counter()
 

@@ -13,7 +13,7 @@ import typer
 
 import understudy
 from understudy import terms
-from understudy.cli import app
+from understudy.cli._app import app
 
 NAMES = """
     Augmentation Callback Distilled Objective Outcome Pair PrintEpochs Reading Reads Settings Stage StoredAnswers Tap
@@ -55,13 +55,13 @@ TERMS = """
     AB AT BSS CAN CATKD CC CCDifferences CE CRD CRDBatch CWD CWTM ClassDistance ClassSpread Confidence CurriculumKD
     DGKD DIST DKD DKPP DML DarkRank FSP FactorTransfer GradientAT Hint ICKD KD Labels LogitRegression LogitsL1 MGD
     MLKD NKD NST Neurons NoisyTeacher OFA OFD Outputs PKT Paraphraser RKDAngle RKDDistance RLD Review Rocket SP SRRL
-    SeveralTeachers SimKD SoftDivergence StandardisedKD TransformedTeacher Triplets VID VirtualTeacher Vote
-    WeightedSoftLabels
+    SeveralTeachers SimKD SoftDivergence StandardisedKD TapLabels TransformedTeacher Triplets VID VirtualTeacher
+    Vote WeightedSoftLabels
 """
 METHODS = {
     "alone": "label_smoothing",
     "kd": "temperature squared student_temperature weight label_weight",
-    "fitnets": "pair hint_epochs hint_lr hint_reduce regressor temperature weight final_weight "
+    "fitnets": "pair further hint_epochs hint_lr hint_reduce regressor temperature weight final_weight "
     "anneal_epochs squared label_weight student_temperature",
     "fitnets-joint": "pair reduce regressor weight",
     "logit-regression": "reduce weight",

@@ -1,31 +1,51 @@
 """Bounds of settings, as annotations. Recipes are checked by them with pydantic, which is slow to import.
 
 Objects made in Python are checked by the same annotations at their first use (``check``), a user's own terms included:
-a term only declares ``temperature: Positive = 4.0``. No bound admits NaN or infinity.
+a term only declares ``temperature: Temperature = 4.0``. No bound admits NaN or infinity, and each ends where numbers
+stop to have a meaning: the square of the largest one is still finite in float32.
 """
 
 import dataclasses
 import functools
-from math import inf
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from annotated_types import Interval as Interval
 
 from understudy.errors import UserError
+from understudy.printable import shown
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
     from pydantic import GetCoreSchemaHandler, TypeAdapter
     from pydantic_core import CoreSchema
 
-Finite = Annotated[float, Interval(gt=-inf, lt=inf)]
-Positive = Annotated[float, Interval(gt=0, lt=inf)]
-NonNegative = Annotated[float, Interval(ge=0, lt=inf)]
+LARGEST = 1e9
+MOST = 10**9  # of whole numbers
+MOST_EPOCHS = 1_000_000  # of a stage: each one's views are numbered from a new million
+
+Finite = Annotated[float, Interval(ge=-LARGEST, le=LARGEST)]
+Positive = Annotated[float, Interval(gt=0, le=LARGEST)]
+NonNegative = Annotated[float, Interval(ge=0, le=LARGEST)]
 Share = Annotated[float, Interval(ge=0, le=1)]
 PositiveShare = Annotated[float, Interval(gt=0, le=1)]
 ShareBelowOne = Annotated[float, Interval(ge=0, lt=1)]
-Count = Annotated[int, Interval(ge=1)]
-Whole = Annotated[int, Interval(ge=0)]
+ShareBetween = Annotated[float, Interval(gt=0, lt=1)]
+Measured = Annotated[float, Interval(ge=0, lt=inf)]  # a size of somebody's data, in whatever unit they have
+Temperature = Annotated[float, Interval(ge=1e-4, le=1e4)]  # logits divided by it, and its square, stay in float32
+Exponent = Annotated[float, Interval(gt=0, le=100)]
+Mark = Annotated[float, Interval(ge=0, le=MOST_EPOCHS)]  # a place in time: an epoch, or a share of all epochs
+Count = Annotated[int, Interval(ge=1, le=MOST)]
+Whole = Annotated[int, Interval(ge=0, le=MOST)]
+Epochs = Annotated[int, Interval(ge=1, le=MOST_EPOCHS)]
+Seed = Annotated[int, Interval(ge=0, lt=2**63)]  # as files and generators hold it
+Threads = Annotated[int, Interval(ge=1, le=1024)]
+Processes = Annotated[int, Interval(ge=0, le=1024)]
+Layers = Annotated[int, Interval(ge=1, le=10_000)]  # of a network: a stack of modules
+Width = Annotated[int, Interval(ge=1, le=1_000_000)]  # of a layer: its features or channels
+Pieces = Annotated[int, Interval(ge=1, le=1_000)]  # of a maxout unit
+Stride = Annotated[int, Interval(ge=1, le=100)]
+Pixels = Annotated[int, Interval(ge=1, le=100_000)]  # the side of an image, or the length of a text
 
 _OBJECTS = ("model_attributes_type", "dataclass_type")  # pydantic's error types where a description is expected
 STRICT = {"extra": "forbid"}  # pydantic configuration of a description: unknown keys are refused
@@ -51,7 +71,7 @@ def check(description: object, called: str) -> None:
     for name, hint in _checked(type(description)).items():
         value = getattr(description, name)
         if reason := wrong(hint, value):
-            raise UserError(f"{called}.{name} = {value!r}: {reason}")
+            raise UserError(f"{called}.{name} = {shown(value)}: {reason}")
         check(value, f"{called}.{name}")
 
 
@@ -74,6 +94,8 @@ def _invalid(hint: object, value: object) -> str | None:
         return None
     except ValidationError as error:
         first = error.errors()[0]
+        if isinstance(first["input"], float) and not isfinite(first["input"]):
+            return "a finite number is expected"
         return "an object belongs here" if first["type"] in _OBJECTS else str(first["msg"])
     return None
 

@@ -3,9 +3,13 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from understudy.printable import message, shown
+
 
 class UserError(Exception):
     """An error that the user can correct: one or two lines with the cause and the remedy (exit code 2).
+
+    What the text repeats of a file cannot steer the terminal and has a bounded length.
 
     >>> try:
     ...     understudy.data.load("cifar11")
@@ -13,6 +17,9 @@ class UserError(Exception):
     ...     print(error)
     there is no data set 'cifar11'; did you mean 'cifar10', 'cifar100'?
     """
+
+    def __init__(self, text: str):
+        super().__init__(message(str(text)))
 
 
 class FailedTrainingError(UserError):
@@ -33,6 +40,8 @@ class OptionalPackageError(UserError):
 def nearest(word: str, known: Iterable[str], limit: int = 3) -> list[str]:
     """The ``known`` words most similar to ``word``, the best first."""
     known = list(dict.fromkeys(known))
+    if len(word) > 200:  # like nothing that is known, and slow to compare
+        return []
     close = get_close_matches(word, known, n=limit, cutoff=0.5)
     if not close:  # "KD" for "kd"
         lowered = {k.lower(): k for k in reversed(known)}
@@ -47,8 +56,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     known = list(known)
     close = nearest(word, known)
     if close:
-        return "; did you mean " + ", ".join(repr(k) for k in close) + "?"
+        return "; did you mean " + ", ".join(map(shown, close)) + "?"
     if not known:
         return ""
-    shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
-    return f"; known: {shown}"
+    few = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+    return f"; known: {few}"

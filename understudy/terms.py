@@ -32,6 +32,7 @@ from understudy.methods.dml import DML as DML
 from understudy.methods.factor_transfer import FactorTransfer as FactorTransfer
 from understudy.methods.factor_transfer import Paraphraser as Paraphraser
 from understudy.methods.fitnets import Hint as Hint
+from understudy.methods.fitnets import TapLabels as TapLabels
 from understudy.methods.fsp import FSP as FSP
 from understudy.methods.ickd import ICKD as ICKD
 from understudy.methods.kd import KD as KD

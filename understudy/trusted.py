@@ -18,6 +18,9 @@ from understudy.errors import UserError, did_you_mean
 T = TypeVar("T")
 
 
+USED: set[str] = set()  # the names that were given and asked for in this process
+
+
 def call_factory(name: str, trusted: Collection[str], subject: str, use: Callable[[Callable[..., object]], T]) -> T:
     """``use(factory)`` for the factory of ``MODULE:FACTORY``, while the current directory can be imported from.
 
@@ -49,7 +52,9 @@ def call_factory(name: str, trusted: Collection[str], subject: str, use: Callabl
 
 def ask_for_trust(module: str, trusted: Collection[str], fact: str) -> None:
     """A ``UserError`` that starts with ``fact`` and names the option, unless the module is trusted."""
-    if not any(module == name or module.startswith(f"{name}.") for name in trusted):
+    matching = [name for name in trusted if module == name or module.startswith(f"{name}.")]
+    USED.update(matching)
+    if not matching:
         raise UserError(
             f"{fact}, and a recipe runs no code that you have not named; if you trust it, add: --trust {module}"
         )

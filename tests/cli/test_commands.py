@@ -12,7 +12,8 @@ import typer
 
 from tests.runs.test_path import SEARCH
 from understudy import recipe as recipes
-from understudy.cli import SUMMARIES, app, main
+from understudy.cli import main
+from understudy.cli._app import SUMMARIES, app
 from understudy.config import hardware
 from understudy.config.settings import Settings
 from understudy.plans.engines import Here
@@ -61,8 +62,8 @@ def test_every_command_has_help_with_an_example(understudy, command):
 def test_the_list_of_commands_says_what_each_command_says_of_itself_and_imports_none():
     for name, command in typer.main.get_command(app).commands.items():
         assert SUMMARIES[name] == " ".join(command.help.strip().split("\n\n")[0].split())
-    imported = "[name for name in understudy.cli.SUMMARIES if 'understudy.cli.' + name in sys.modules]"
-    code = f"import sys, understudy.cli; print({imported})"
+    imported = "[name for name in understudy.cli._app.SUMMARIES if 'understudy.cli.' + name in sys.modules]"
+    code = f"import sys, understudy.cli._app; print({imported})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 

@@ -8,7 +8,8 @@ import pytest
 import typer
 
 import understudy
-from understudy.cli import app, export
+from understudy.cli import export
+from understudy.cli._app import app
 from understudy.export import FORMATS
 from understudy.methods import METHODS
 from understudy.methods.listing import Listed, listed

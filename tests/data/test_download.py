@@ -1,6 +1,8 @@
 """Downloads: only a whole, right file takes its name."""
 
+import contextlib
 import errno
+import gzip
 import hashlib
 import io
 import os
@@ -10,7 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from understudy.data.dataset import Access
+from understudy.data import fetch
+from understudy.data.dataset import Access, unpacked
 from understudy.data.fetch import Remote, download, provide, provide_members
 from understudy.errors import UserError
 
@@ -26,9 +29,19 @@ class _Answers(BaseHTTPRequestHandler):
         if self.path == "/missing":
             self.send_error(404)
             return
+        if self.path.startswith("/leads/"):
+            self.send_response(302)
+            self.send_header("Location", self.path.removeprefix("/leads/"))
+            self.end_headers()
+            return
         self.send_response(200)
-        self.send_header("Content-Length", str(len(CONTENT)))
+        if self.path != "/endless":
+            self.send_header("Content-Length", "abc" if self.path == "/odd" else str(len(CONTENT)))
         self.end_headers()
+        if self.path == "/endless":
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(CONTENT)
         self.wfile.write(CONTENT[:1000] if self.path == "/short" else CONTENT)
 
     def log_message(self, *_):
@@ -38,6 +51,7 @@ class _Answers(BaseHTTPRequestHandler):
 @pytest.fixture
 def address(monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(fetch, "SCHEMES", ("https://", "http://127.0.0.1:"))
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
@@ -74,6 +88,56 @@ def test_a_bad_answer_leaves_nothing(tmp_path, address, what, digest, words):
         download(Remote(f"{address}/{what}", digest), tmp_path / "file.bin", Access())
     assert list(tmp_path.iterdir()) == []
     assert "\n" not in str(caught.value)
+
+
+def test_nothing_is_taken_from_a_connection_that_is_not_verified(tmp_path, address, monkeypatch):
+    monkeypatch.setattr(fetch, "SCHEMES", ("https://",))
+    with pytest.raises(UserError, match="which is no verified connection"):
+        download(Remote(f"{address}/file.bin", sha256(CONTENT)), tmp_path / "file.bin", Access())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_verified_address_that_leads_elsewhere_is_refused(tmp_path, address, monkeypatch):
+    for place in ("http://localhost:1/file", "file:///etc/passwd", "ftp://localhost/x"):
+        with pytest.raises(UserError, match="cannot be reached"):
+            download(Remote(f"{address}/leads/{place}", sha256(CONTENT)), tmp_path / "file.bin", Access())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_endless_answer_ends(tmp_path, address, monkeypatch):
+    monkeypatch.setattr(fetch, "LARGEST", 5_000_000)
+    with pytest.raises(UserError, match="more than the 5,000,000 bytes"):
+        download(Remote(f"{address}/endless", sha256(CONTENT)), tmp_path / "file.bin", Access())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_header_that_says_no_number_is_told(tmp_path, address):
+    with pytest.raises(UserError, match="no form that can be read"):
+        download(Remote(f"{address}/odd", sha256(CONTENT)), tmp_path / "file.bin", Access())
+
+
+def test_a_small_file_that_unpacks_to_a_large_one_is_refused(tmp_path):
+    (tmp_path / "a.gz").write_bytes(gzip.compress(bytes(10_000_000)))
+    with pytest.raises(UserError, match="unpacks to more than 1,000,000 bytes"):
+        unpacked(tmp_path / "a.gz", most=1_000_000)
+    assert len(unpacked(tmp_path / "a.gz")) == 10_000_000
+
+
+@pytest.mark.parametrize("part", ["MNIST_FILES", "FASHION_MNIST_FILES", "CIFAR10", "CIFAR100", "SVHN"])
+def test_published_files_have_a_sha256_and_verified_addresses(part):
+    from understudy.data.sets import cifar, mnist, svhn
+
+    if part == "SVHN":
+        assert svhn._ADDRESS.startswith("https://")
+        assert {len(digest) for digest in svhn._SHA256.values()} == {64}
+    elif part.startswith("CIFAR"):
+        remote = getattr(cifar, f"{part}_FILES").archive
+        assert remote.url.startswith("https://")
+        assert remote.hash.startswith("sha256:")
+    else:
+        form = getattr(mnist, part)
+        assert all(address.startswith("https://") for address in form.addresses)
+        assert {len(file.packed) for file in form.files} == {64}
 
 
 def test_refused(tmp_path, address):

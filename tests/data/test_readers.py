@@ -135,7 +135,7 @@ def test_a_missing_test_file_is_noticed_at_once(tmp_path, write_mnist):
             "cifar10",
             r"bin/data_batch_1.bin: get https://.*gz \(sha256 c4a3.*\.tar\.gz, or its unpacked files into",
         ),
-        ("svhn", r"SVHN/train_32x32.mat: get http://.* and put it there"),
+        ("svhn", r"SVHN/train_32x32.mat: get https://.* and put it there"),
     ],
 )
 def test_missing_files_say_where_to_put_what(tmp_path, name, words):

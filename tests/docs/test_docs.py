@@ -17,12 +17,13 @@ import pytest
 import tomli_w
 import torch
 import typer
+from PIL import Image
 
 import understudy
 from tests.docs.pages import BLOCK, PAGES, ROOT, blocks, name, pages_with
 from understudy import data as datasets
 from understudy import recipe as recipes
-from understudy.cli import app
+from understudy.cli._app import app
 from understudy.data import Data, Part
 from understudy.methods import METHODS
 from understudy.methods.method import Method
@@ -65,7 +66,19 @@ def _small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     check = preflight.check_teacher  # after so few steps a teacher is at chance level, which would be refused
     monkeypatch.setattr(preflight, "check_teacher", lambda *args, **also: check(*args, **also | {"accept_weak": True}))
     monkeypatch.chdir(tmp_path)
+    photos(tmp_path / "photos")
     torch.manual_seed(0)
+
+
+def photos(folder: Path) -> None:
+    """Images of three classes that are easily told apart, in the form in which pages describe a folder of one's own."""
+    for part, count in (("train", 30), ("test", 12)):
+        for number in range(count):
+            place = folder / part / ("bird", "cat", "dog")[number % 3]
+            place.mkdir(parents=True, exist_ok=True)
+            colour = [40 + number, 40, 40]
+            colour[number % 3] += 150
+            Image.new("RGB", (16, 16), tuple(colour)).save(place / f"{number}.jpg")
 
 
 @pytest.mark.parametrize("file", [*ROOT.glob("recipes/*.toml"), *ROOT.glob("understudy/demo/*.toml")], ids=name)

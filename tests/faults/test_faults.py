@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.injector import Place
+from tests.faults.scenarios import ANSWERS
+from tests.faults.server import _differing, _lost
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,3 +34,22 @@ def test_a_sample_of_faults_loses_nothing():
 )
 def test_places_of_one_kind_have_one_name(path, kind):
     assert Place("main", "write", path, 0).kind_of_file == kind
+
+
+def test_what_is_lost_left_over_or_different_is_seen():
+    again = [Place("main", "rename", f"run/checkpoints/kd-0/{number:012d}.checkpoint", 0) for number in (300, 400)]
+    assert _lost({}, [], again) == []
+    assert _lost({"run/checkpoints/kd-0": 200}, [], again) == []
+    assert "went on from before 300" in _lost({"run/checkpoints/kd-0": 300}, [], again)[0]
+    assert "was finished and is trained again" in _lost({}, ["run/checkpoints/kd-0"], again)[0]
+    assert _differing({"a": "1", "b": "2"}, {"b": "2", "a": "1"}) == []
+    assert _differing({"a": "1", "b": "2"}, {"b": "3", "c": "4"}) == ["a missing, b differs, c left over"]
+
+
+def test_answers_that_could_not_be_stored_may_be_missing_and_never_others():
+    file, whole = "run/stored/Teacher/logits-0000000.answers", f"{ANSWERS}0a0b"
+    assert _differing({file: whole}, {file: f"{ANSWERS}0a00"}) == [f"{file} differs"]
+    assert _differing({file: whole}, {file: f"{ANSWERS}0a00"}, unstored=True) == []
+    assert _differing({file: whole}, {file: ANSWERS}, unstored=True) == []
+    assert _differing({file: whole}, {}, unstored=True) == []
+    assert _differing({file: whole}, {file: f"{ANSWERS}0a0c"}, unstored=True) == [f"{file} differs"]

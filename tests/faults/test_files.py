@@ -288,6 +288,37 @@ def test_load_and_predict_notice_one_bit(tmp_path):
     understudy.load(tmp_path)
 
 
+def test_damaged_weights_of_a_given_network_are_told(tmp_path, small):
+    def call():
+        teacher, student = small.networks()
+        understudy.distill(teacher, student, small.data(), method="kd", epochs=1, out=tmp_path / "run", check=False)
+
+    call()
+    call()
+    for name in ("student.safetensors", "digests.json"):
+        path = tmp_path / "run/given" / name
+        whole = path.read_bytes()
+        flip(path)
+        with pytest.raises(UserError, match=f"{name} is damaged: the weights with which"):
+            call()
+        path.write_bytes(whole)
+    call()
+
+
+def test_weights_that_may_not_be_read_are_told_by_their_cause(tmp_path, monkeypatch):
+    from pathlib import Path
+
+    from understudy.models import read_weights
+
+    def closed(path, mode):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "some.safetensors").write_bytes(b"")
+    monkeypatch.setattr(Path, "open", closed)
+    with pytest.raises(UserError, match=r"some\.safetensors cannot be read: Permission denied"):
+        read_weights(tmp_path / "some.safetensors")
+
+
 def test_a_folder_names_its_trainings(tmp_path):
     for name in ("trainings/a-0", "checkpoints/b-0"):
         (tmp_path / name).mkdir(parents=True)

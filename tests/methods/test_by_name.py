@@ -11,7 +11,7 @@ import understudy
 import understudy.report as report
 from understudy import recipe as recipes
 from understudy import taps
-from understudy.cli import app
+from understudy.cli._app import app
 from understudy.config.settings import Settings
 from understudy.data.dataset import Contents
 from understudy.data.sets import demo

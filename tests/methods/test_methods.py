@@ -9,7 +9,7 @@ import torch
 
 import understudy
 from tests.terms.table import CLASSES, networks
-from understudy import UserError, linear
+from understudy import Objective, UserError, linear
 from understudy.config.optimizers import SGD
 from understudy.config.settings import Settings
 from understudy.config.train import TrainConfig
@@ -18,7 +18,7 @@ from understudy.methods import METHODS, find
 from understudy.methods.costs import cost, measured
 from understudy.methods.registry import known_terms
 from understudy.plans.stages import method_stages as stages_of
-from understudy.terms import CE, KD, Hint, as_sum
+from understudy.terms import CE, KD, Hint, TapLabels, as_sum
 from understudy.training import preflight
 
 CONFIG = TrainConfig(epochs=10, batch=16)
@@ -109,6 +109,8 @@ def test_the_objectives_are_those_of_the_papers():
     hint, soft = find("fitnets")(CONFIG, pair="a -> b")
     assert hint.objective == as_sum(Hint("a -> b", reduce="relative"))
     assert soft.objective == 1.0 * CE() + KD(3.0, squared=False) * linear(4.0, 1.0, epochs=8)
+    several, _ = find("fitnets")(CONFIG, pair="a -> b", further=("c -> d",))
+    assert several.objective == Hint("a -> b", reduce="relative") + Hint("c -> d", reduce="relative")
     assert (hint.config.epochs, soft.config.epochs) == (2, 8)
     (joint,) = find("fitnets-joint")(CONFIG, pair="a -> b")
     assert joint.objective == CE() + 100.0 * Hint("a -> b", reduce="mean", regressor="crd")
@@ -122,6 +124,14 @@ def test_the_objectives_are_those_of_the_papers():
 def test_a_weight_of_the_labels_that_cannot_be_is_refused(settings):
     with pytest.raises(UserError, match="label_weight"):
         find("kd")(CONFIG, **settings)
+
+
+def test_labels_on_a_tap_need_the_number_of_classes():
+    student = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+    with pytest.raises(UserError, match="say how many"):
+        Objective(TapLabels("0"), student=student, example=torch.rand(2, 4))
+    objective = Objective(TapLabels("0", classes=2), student=student, example=torch.rand(2, 4))
+    assert objective(torch.rand(6, 4), torch.arange(6) % 2).loss.requires_grad
 
 
 def test_stages_may_have_rates_of_their_own():

@@ -243,7 +243,7 @@ class Interrupting(Callback):
 
 def plain_student() -> nn.Module:
     torch.manual_seed(1)
-    return nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(96, CLASSES))
+    return Net(6, norm=True)
 
 
 def distilled(
@@ -322,7 +322,7 @@ def refused_batch(rank: int) -> str:
             teacher,
             student,
             (images, labels),
-            config=TrainConfig(epochs=1, batch=15),
+            config=TrainConfig(epochs=1, batch=7),
             settings=Settings(device="cpu"),
             check=False,
         )

@@ -48,7 +48,8 @@ def test_a_stopped_run_goes_on_on_any_number_of_processes(both: Group, tmp_path:
     assert equal(first, whole)
     assert equal(first, second)
     assert log(tmp_path / "same") == log(tmp_path / "whole")
-    gone_on = cases.distilled(0, str(tmp_path / "one"))
+    with pytest.warns(UserWarning, match="other code, data, threads or settings"):
+        gone_on = cases.distilled(0, str(tmp_path / "one"))
     assert isinstance(gone_on, dict)
     assert distance(gone_on, whole) < 1e-4
 
@@ -70,4 +71,4 @@ def test_each_process_may_have_statistics_of_its_own(both: Group, tmp_path: Path
     assert equal(first, whole)
     assert equal(first, second)
     microbatches, _ = both("distilled_with", str(tmp_path / "small"), 0, options | {"microbatch": 4})
-    assert torch.isfinite(microbatches["4.weight"]).all()
+    assert torch.isfinite(microbatches["fc.weight"]).all()

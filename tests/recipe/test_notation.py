@@ -19,7 +19,7 @@ from understudy.terms import CE, KD, Hint, as_sum
             "step(0, 1, epoch=5) * (3 * Hint('a -> b:input', reduce='mean'))",
             step(0, 1, 5) * (3 * Hint("a -> b:input", "mean")),
         ),
-        ("-1 * CE()", -1 * CE()),
+        ("-0.5 * -2 * CE()", 1 * CE()),
     ],
 )
 def test_text_means_what_the_same_python_means(text, meant):
@@ -49,7 +49,7 @@ def test_what_is_printed_is_read_again():
         ("CE(1, 2, 3)", "CE takes 1 settings, not 3"),
         ("Hint('conv1')", "teacher.tap -> student.tap"),
         ("Hint()", "Hint: pair"),
-        ("linear(1, 0, epochs=0) * CE()", "epochs must be above 0"),
+        ("linear(1, 0, epochs=0) * CE()", "epochs: Input should be greater than 0"),
         ("(" * 300 + "CE()" + ")" * 300, "objective"),
         ("CE()" + " + CE()" * 5000, "objective"),
         ("'ab' * 999999999999 * CE()", "has no meaning"),

@@ -81,7 +81,7 @@ def test_every_recipe_of_the_repository_is_right_and_resolves_to_itself(path):
         ),
         (
             "[methods.alone]\n[train.augmentation]\nshift = -1",
-            "r.toml:7: train.augmentation.shift: must not be negative (it is -1)",
+            "r.toml:7: train.augmentation.shift: Input should be greater than or equal to 0 (it is -1)",
         ),
         ('[methods.alone]\n[train.max_norm]\n"conv*" = -1', "r.toml:7: train.max_norm.conv*: Input should be greater"),
         (
@@ -297,7 +297,7 @@ def test_several_teachers_stand_in_a_recipe_and_resolve_to_themselves():
         (
             "epochs = 7",
             "augmentation = { shift = -1 }",
-            "r.toml:13: teachers.1.train.augmentation.shift: must not be negative",
+            "r.toml:13: teachers.1.train.augmentation.shift: Input should be greater than or equal to 0",
         ),
         ('weights = "one.pt"', "", "r.toml:6: teachers.0: give either 'weights' (a file) or a table 'train'"),
         ("[train]", '[teacher]\nnetwork = "resnet8"\nweights = "x"\n[train]', "either one table [teacher] or several"),

@@ -44,7 +44,7 @@ def command(place, quick, monkeypatch, capsys):
 
 
 TEACHER = "understudy distill --student resnet8 --data photos/ --method alone --epochs 4 --out runs/teacher"
-STUDENT = "understudy distill --teacher runs/teacher --student resnet8 --data photos/ --epochs 1 --out runs/photos"
+STUDENT = "understudy distill --teacher runs/teacher --student resnet8 --data photos/ --epochs 6 --out runs/photos"
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_the_commands_of_the_readme(command, teacher, place):
 
 def test_the_call_of_the_readme(teacher, place, command, tmp_path):
     network = understudy.load(teacher)
-    run = understudy.distill(network, "resnet8", "photos/", epochs=1, seeds=2, baseline=True, out=tmp_path / "run")
+    run = understudy.distill(network, "resnet8", "photos/", epochs=6, seeds=2, baseline=True, out=tmp_path / "run")
     shown = str(run)
     assert "kd" in run.result.verdicts
     assert run.result.verdicts["kd"].sentence in " ".join(shown.split())

@@ -144,7 +144,10 @@ def test_what_other_code_trained_is_taken_as_it_is_but_not_shared_nor_is_what_le
     noting, empty = Noting(), TrainingCache(tmp_path / "empty")
     run = make_run(text=one, cache=empty, callback=noting)
     run.execute()
-    assert noting.notes == ["teacher-0 was trained with other code, data or settings than today's: taken as it is"]
+    assert noting.notes == [
+        "teacher-0 was trained with other code, data or settings than today's: taken as it is",
+        *(f"{tmp_path}/run/trainings/{name} is damaged (result.json is missing): trained again" for name in spies[3:]),
+    ]
     assert spies[3:] == ["alone-0", "kd-0"]
     shared = {entry.record["training"]: entry.key for entry in empty.entries()}
     assert sorted(shared) == ["alone-0", "kd-0"]

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -414,6 +415,15 @@ def test_the_outcome_names_both_figures_and_chooses_by_validation(make, unbroken
     highest = both.figures[OPTIMISTIC].values.mean
     assert highest >= both.figures[BY_VALIDATION].values.mean
     assert "optimistic" in OPTIMISTIC
+
+
+def test_a_database_that_tells_other_trials_than_the_outcome_is_damaged(make, unbroken, tmp_path):
+    shutil.copytree(unbroken[0], tmp_path / "tune")
+    with sqlite3.connect(tmp_path / "tune/trials.sqlite") as base:
+        base.execute("update trial_params set param_value = param_value * 1.5 where trial_id = 1")
+    base.close()
+    with pytest.raises(UserError, match=r"trials\.sqlite is damaged: trial 0 is not as tune\.json has it"):
+        execute(make(), COUNT)
 
 
 def test_the_lines_to_paste_make_the_tuned_recipe(unbroken):

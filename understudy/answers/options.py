@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from understudy.bounds import STRICT, Interval
+from understudy.bounds import STRICT, Count, Epochs, Seed
 from understudy.config.stage import STAGE_STRIDE
 from understudy.config.train import TrainConfig
 from understudy.data.augmentation import PLAIN, Augmentation, Draw
@@ -31,10 +31,10 @@ class StoredAnswers:
     8
     """
 
-    views: Annotated[int, Interval(ge=1)] = 8
-    seed: Annotated[int, Interval(ge=0)] | None = None
+    views: Epochs = 8
+    seed: Seed | None = None
     taps: Literal["live", "exact", "bfloat16", "float16"] = "live"
-    top: Annotated[int, Interval(ge=1)] | None = None
+    top: Count | None = None
     folder: str | None = None
     fill: bool = True
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT

@@ -1,120 +1,33 @@
 """The command line. Exit codes: 0 success, 2 a user's mistake, 1 failure, 128 + n stopped by signal n."""
 
-import importlib
+import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
-
-import typer
-from typer.core import TyperCommand, TyperGroup
-
-import understudy
-from understudy.errors import UserError
-from understudy.training.interrupt import Stopped
-
-# A command is the function, or the ``app``, of the module of its name, which is imported when the command runs.
-SUMMARIES = {
-    "demo": "Train a thin, deep student alone, by soft targets, and as a FitNet, and see whether distillation helps.",
-    "distill": "Train the students of a recipe, after a check of everything. Stop it anywhere; the same "
-    "command goes on.",
-    "path": "Search the best path of assistants from teacher to student. Stop it anywhere; the same command goes on.",
-    "check": "Look at everything that can go wrong before an epoch is spent: data, teacher, taps, losses, gradients.",
-    "tune": "Search a method's settings by validation accuracy; stop it anywhere, the same command goes on.",
-    "taps": "List a network's taps with shape, resolution and depth, and propose pairs for hints.",
-    "methods": "List the distillation methods, or show one with its settings and a recipe to copy.",
-    "bench": "Time and memory of a step, part by part, and against the floors: the networks alone, at "
-    "the same settings.",
-    "report": "Write the page of a finished run, or compare several and choose a student; in one file "
-    "that opens from disk.",
-    "landscape": "Measure the loss around each student of a run, in two random directions, and draw it in the report.",
-    "export": "Write a student for another runtime, prove it on real data, and keep it only if it is good enough.",
-    "predict": "Name the likeliest classes of images, by a run's student or by an exported file alike.",
-    "card": "Write the model card of a student (README.md beside it) with what its run knows.",
-    "cache": "Look after a cache: the folder in which finished trainings lie, each under the key of "
-    "what determines it.",
-}
-
-
-class LazyCommands(Mapping[str, Any]):
-    """The commands by their names, each imported when it is looked up."""
-
-    def __init__(self) -> None:
-        self._loaded: dict[str, Any] = {}
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in SUMMARIES:
-            raise KeyError(name)
-        if name not in self._loaded:
-            module = importlib.import_module(f"{__name__}.{name}")
-            app = getattr(module, "app", None)
-            if app is None:
-                app = typer.Typer(add_completion=False)
-                app.command(name)(getattr(module, name))
-            self._loaded[name] = typer.main.get_command(app)
-            self._loaded[name].name = name
-        return self._loaded[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(SUMMARIES)
-
-    def __len__(self) -> int:
-        return len(SUMMARIES)
-
-
-class LazyGroup(TyperGroup):
-    """Lists the commands by their summaries, and imports the one that runs."""
-
-    def __init__(self, **options: Any):
-        super().__init__(**options)
-        self.commands = LazyCommands()  # type: ignore[assignment]
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        return list(SUMMARIES)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in SUMMARIES:
-            return None
-        return TyperCommand(cmd_name, help=SUMMARIES[cmd_name])
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        name, command, rest = super().resolve_command(ctx, args)
-        return name, self.commands[name] if name in SUMMARIES else command, rest
-
-
-def _tell_version(asked: bool) -> None:
-    if asked:
-        typer.echo(f"understudy {understudy.__version__}")
-        raise typer.Exit
-
-
-app = typer.Typer(
-    name="understudy",
-    cls=LazyGroup,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
-
-
-@app.callback()
-def _common(
-    version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Its version.")
-    ] = False,
-) -> None:
-    """Train a small, thin, fast network to stand in for a large one, and prove how well it does."""
+import threading
+from types import FrameType
 
 
 def main() -> None:
     """The entry point: a user's mistake is a line, never a traceback."""
+    if threading.current_thread() is not threading.main_thread():
+        _start()
+    before = signal.signal(signal.SIGINT, _leave)  # while PyTorch is imported, an exception would arrive anywhere
     try:
-        app()
-    except UserError as error:
-        typer.echo(f"understudy: {error}", err=True)
-        sys.exit(2)
-    except Stopped as stopped:
-        name = signal.Signals(stopped.signal_number).name
-        typer.echo(f"understudy: stopped by {name}; everything is saved: run the same command again to go on", err=True)
-        sys.exit(128 + stopped.signal_number)
-    except BrokenPipeError:
+        from understudy.cli import _app as _app
+    except MemoryError:
+        sys.stderr.write("understudy: there is not enough memory to import PyTorch\n")
         sys.exit(1)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    _start()
+
+
+def _start() -> None:
+    from understudy.cli._app import run
+
+    sys.exit(run())
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    os.write(2, b"\nunderstudy: stopped by SIGINT before anything began\n")
+    os._exit(128 + number)

@@ -1,11 +1,16 @@
 """Bounds as people write them: 3ms, 2MB, 90%."""
 
 import re
+from typing import TYPE_CHECKING
 
 import typer
 
-from understudy.measure import Budget
-from understudy.tasks import Figure
+from understudy.bounds import LARGEST
+from understudy.printable import shown
+
+if TYPE_CHECKING:
+    from understudy.measure import Budget
+    from understudy.tasks import Figure
 
 _WRITTEN = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-zµ%]*)\s*", re.IGNORECASE)
 _MILLISECONDS = {"": 1.0, "ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3}
@@ -14,14 +19,23 @@ _SHARES = {"": 0.01, "%": 0.01}
 _NUMBERS = {"": 1.0}
 
 
-def budget(latency: str | None, size: str | None) -> Budget:
+def not_nan(number: float | None) -> float | None:
+    """The number of an option; NaN lies between all bounds."""
+    if number is not None and number != number:
+        raise typer.BadParameter("nan is no number")
+    return number
+
+
+def budget(latency: str | None, size: str | None) -> "Budget":
     """The bounds of what a student may cost."""
+    from understudy.measure import Budget
+
     most = _value("--max-latency", size_of=latency, units=_MILLISECONDS, example="3ms")
     held = _value("--max-size", size_of=size, units=_BYTES, example="2MB")
     return Budget(most, None if held is None else int(held))
 
 
-def value(reach: str | None, figure: Figure) -> float | None:
+def value(reach: str | None, figure: "Figure") -> float | None:
     """What the first figure must reach; shares are written in percent."""
     share = figure.unit == "share"
     bound = _value("--reach", size_of=reach, units=_SHARES if share else _NUMBERS, example="90" if share else "0.05")
@@ -41,6 +55,9 @@ def _value(option: str, *, size_of: str | None, units: dict[str, float], example
     if written is None or written[2].lower() not in units:
         known = ", ".join(unit for unit in units if unit)
         raise typer.BadParameter(
-            f"{size_of!r}: write a number and a unit ({known}), as in {example}", param_hint=option
+            f"{shown(size_of)}: write a number and a unit ({known}), as in {example}", param_hint=option
         )
-    return float(written[1]) * units[written[2].lower()]
+    number = float(written[1]) * units[written[2].lower()]
+    if number > LARGEST * LARGEST:
+        raise typer.BadParameter(f"{shown(size_of)} is too large a number", param_hint=option)
+    return number

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
+from understudy.bounds import LARGEST
+from understudy.cli._bounds import not_nan
+
 if TYPE_CHECKING:
     from understudy.plans import TrainingCache
 
@@ -16,9 +19,22 @@ CACHE_VARIABLE = "UNDERSTUDY_CACHE"  # of the environment
 RecipeArgument = Annotated[Path, typer.Argument(help="A recipe in TOML.", show_default=False)]
 OutOption = Annotated[Path, typer.Option("--out", help="The run folder. What was stopped goes on there.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+TRUSTED: list[str] = []  # what was named with --trust
+
+
+def _remembered(names: list[str] | None) -> list[str] | None:
+    TRUSTED[:] = names or []
+    return names
+
+
 TrustOption = Annotated[
     list[str] | None,
-    typer.Option("--trust", metavar="MODULE", help="A module of your own whose code the recipe may run. Repeatable."),
+    typer.Option(
+        "--trust",
+        callback=_remembered,
+        metavar="MODULE",
+        help="A module of your own whose code the recipe may run. Repeatable.",
+    ),
 ]
 MethodOption = Annotated[
     str | None,
@@ -71,7 +87,10 @@ class CheckOptions(ReadOptions):
 class TrainOptions(CheckOptions):
     """How the trainings of a recipe are begun, and where finished ones are kept."""
 
-    seconds: Annotated[float, typer.Option("--checkpoint-seconds", min=0, help="Between two checkpoints.")] = 20.0
+    seconds: Annotated[
+        float,
+        typer.Option("--checkpoint-seconds", min=0, max=LARGEST, callback=not_nan, help="Between two checkpoints."),
+    ] = 20.0
     check: Annotated[bool, typer.Option(help="Run the pre-flight check first.")] = True
     cache: Annotated[
         Path | None,
@@ -95,6 +114,7 @@ class RunOptions(TrainOptions):
         int | None,
         typer.Option(
             min=1,
+            max=1024,
             help="Trainings at once, each in a process of its own. [default: as many as the cores of a CPU are worth; "
             "1 on an accelerator; together: 8; ray: as many as the cluster has room for]",
             show_default=False,

@@ -2,19 +2,39 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
+from rich.segment import Segment
+from rich.text import Text
+
+from understudy.printable import printable
 
 if TYPE_CHECKING:
     from understudy.training.preflight import Finding
 
-out = Console()
-err = Console(stderr=True)
+
+class Terminal(Console):
+    """A console on which text is text: no markup unless a call asks for it, no control characters at all."""
+
+    def __init__(self, *, stderr: bool = False):
+        super().__init__(stderr=stderr, markup=False, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            plain = segment.control or segment.text.isprintable()
+            yield segment if plain else Segment(printable(segment.text), segment.style)
+
+
+out = Terminal()
+err = Terminal(stderr=True)
 
 _MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "error": "[red]error[/]"}
 
@@ -47,10 +67,13 @@ def student_in(path: Path, method: str | None, training: str | None) -> Path:
 
 def print_json(content: Any) -> None:
     """A record as its file holds it, or any other plain values."""
-    if isinstance(content, (list, dict)):
-        typer.echo(json.dumps(content, indent=2))
-    else:
-        typer.echo(content.text(), nl=False)
+    text = json.dumps(content, indent=2) + "\n" if isinstance(content, (list, dict)) else content.text()
+    typer.echo(text if text.isascii() else json_text(text), nl=False)
+
+
+def json_text(text: str) -> str:
+    """JSON whose strings hold no letter that a terminal does not show."""
+    return "".join(c if printable(c) == c else json.dumps(c)[1:-1] for c in text)
 
 
 def print_findings(findings: "Sequence[Finding]", console: Console, *, verbose: bool = False) -> None:
@@ -59,8 +82,7 @@ def print_findings(findings: "Sequence[Finding]", console: Console, *, verbose: 
     for finding in shown:
         # In one go: a live display that redraws itself in between would wipe out what came before it.
         told = f"{_MARKS[finding.level]} {escape(finding.subject)}: {escape(finding.text)}"
-        console.print(told, highlight=False)
+        console.print(told, markup=True, highlight=False)
     if hidden := len(findings) - len(shown):
-        console.print(
-            f"[green]ok[/] {hidden} more {'checks' if hidden > 1 else 'check'} (--verbose shows them)", highlight=False
-        )
+        more = f"[green]ok[/] {hidden} more {'checks' if hidden > 1 else 'check'} (--verbose shows them)"
+        console.print(more, markup=True, highlight=False)

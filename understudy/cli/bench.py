@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from understudy.bounds import LARGEST
+from understudy.cli._bounds import not_nan
 from understudy.cli._live import Live
 from understudy.cli._options import ReadOptions, RecipeArgument, with_options
 from understudy.cli._shared import err, out, print_json
@@ -29,7 +31,13 @@ def bench(
     recipe: RecipeArgument,
     method: Annotated[str | None, typer.Option(help="Only this method of the recipe.", show_default=False)] = None,
     seconds: Annotated[
-        float, typer.Option(min=0, help="To measure for, in each stage; with --choose, in each comparison.")
+        float,
+        typer.Option(
+            min=0,
+            max=LARGEST,
+            callback=not_nan,
+            help="To measure for, in each stage; with --choose, in each comparison.",
+        ),
     ] = 5.0,
     choosing: Annotated[
         bool, typer.Option("--choose", help="Measure which settings are the fastest, and print them as [settings].")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from understudy.bounds import LARGEST
+from understudy.cli._bounds import not_nan
 from understudy.cli._options import CACHE_VARIABLE, JsonOption
 from understudy.cli._shared import out, print_json
 from understudy.errors import UserError
@@ -79,7 +81,10 @@ def check(path: StoreOption = None, json: JsonOption = False) -> None:
 def prune(
     path: StoreOption = None,
     days: Annotated[
-        float | None, typer.Option(min=0, help="Remove what was not used for so long, too.", show_default=False)
+        float | None,
+        typer.Option(
+            min=0, max=LARGEST, callback=not_nan, help="Remove what was not used for so long, too.", show_default=False
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
     json: JsonOption = False,

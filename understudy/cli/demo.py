@@ -20,7 +20,7 @@ RECIPES = Path(understudy.__file__).parent / "demo"
 
 def demo(
     folder: Annotated[Path, typer.Option("--out", help="The run folder.")] = Path("runs/demo"),
-    seeds: Annotated[int, typer.Option(min=1, help="How many times each student is trained.")] = 2,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="How many times each student is trained.")] = 2,
     train_teacher: Annotated[
         bool, typer.Option("--train-teacher", help="Train a teacher first, on the demo's own images.")
     ] = False,

@@ -80,8 +80,6 @@ def distill(
     from understudy.measure.latency import need_onnx_runtime
     from understudy.plans.group import Group
     from understudy.plans.training import Casts
-    from understudy.report import write_report
-    from understudy.report.text import show, show_students
     from understudy.runs import Run
     from understudy.runs.folder import RECIPE, RunFolder
     from understudy.training import preflight
@@ -126,6 +124,9 @@ def distill(
             print_findings(findings, err, verbose=options.verbose)
             preflight.passes(findings)
         result = run.execute()
+    from understudy.report import write_report  # only now, so that the first step is not kept waiting
+    from understudy.report.text import show, show_students
+
     page = write_report(folder)
     if options.json:
         print_json(result)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.progress import Progress
 
+from understudy.bounds import MOST
 from understudy.cli._options import JsonOption, TrustOption
 from understudy.cli._shared import err, out, print_json
 from understudy.errors import UserError
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
 
 def landscape(
     run: Annotated[Path, typer.Argument(help="The folder of a finished run.", show_default=False)],
-    grid: Annotated[int, typer.Option(min=3, help="Points along each side of the square; odd.")] = 21,
-    samples: Annotated[int, typer.Option(min=1, help="On how many samples the loss is measured.")] = 1000,
+    grid: Annotated[int, typer.Option(min=3, max=1001, help="Points along each side of the square; odd.")] = 21,
+    samples: Annotated[int, typer.Option(min=1, max=MOST, help="On how many samples the loss is measured.")] = 1000,
     part: Annotated[Literal["train", "validation"], typer.Option(help="Of which part.")] = "train",
-    seed: Annotated[int, typer.Option(min=0, help="Of the two random directions.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the two random directions.")] = 0,
     trust: TrustOption = None,
     json: JsonOption = False,
 ) -> None:

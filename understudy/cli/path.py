@@ -31,7 +31,8 @@ def path(
         StrategyName | None, typer.Option(help="Instead of the recipe's path.strategy.", show_default=False)
     ] = None,
     max_assistants: Annotated[
-        int | None, typer.Option(min=0, help="On one path; the strategy is then 'limited'.", show_default=False)
+        int | None,
+        typer.Option(min=0, max=1000, help="On one path; the strategy is then 'limited'.", show_default=False),
     ] = None,
     budget: Annotated[
         str | None,

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from understudy.bounds import MOST
 from understudy.cli._options import JsonOption, MethodOption, StudentTrustOption, TrainingOption
-from understudy.cli._shared import confirmed, out, print_json, student_in
+from understudy.cli._shared import confirmed, err, out, print_json, student_in
 
 if TYPE_CHECKING:
     from understudy.shipping.predict import Prediction
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 def predict(
     student: Annotated[Path, typer.Argument(help="A run folder, or an exported file.", show_default=False)],
     images: Annotated[list[str], typer.Argument(help="Files, folders, patterns.", show_default=False)],
-    top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 3,
-    batch: Annotated[int, typer.Option(min=1, help="Images that are answered at once.")] = 32,
+    top: Annotated[int, typer.Option(min=1, max=MOST, help="How many classes to name.")] = 3,
+    batch: Annotated[int, typer.Option(min=1, max=1_000_000, help="Images that are answered at once.")] = 32,
     method: MethodOption = None,
     training: TrainingOption = None,
     trust: StudentTrustOption = None,
@@ -34,7 +35,7 @@ def predict(
         print_json([_plain(prediction) for prediction in found])
     for prediction in found:
         if prediction.problem is not None:
-            typer.echo(f"understudy: {prediction.problem}", err=True)
+            err.print(f"understudy: {prediction.problem}", highlight=False, soft_wrap=True)
         elif not json:
             _tell(prediction)
     if any(prediction.problem is not None for prediction in found):

@@ -21,7 +21,7 @@ def taps(
     model: Annotated[str, typer.Argument(help="A network by name: resnet20, timm:resnet18, mymodule:make ...")],
     student: Annotated[str | None, typer.Option(help="Propose hint pairs for this student.")] = None,
     shape: Annotated[str, typer.Option(help="Of one input: channels x height x width.")] = "3x32x32",
-    classes: Annotated[int, typer.Option(help="How many classes the network tells apart.")] = 10,
+    classes: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many classes the network tells apart.")] = 10,
     every: Annotated[bool, typer.Option("--all", help="Every module, not only the last of each resolution.")] = False,
     trust: TrustOption = None,
     json: JsonOption = False,
@@ -66,7 +66,7 @@ def _traced(name: str, example: "torch.Tensor", classes: int, trust: list[str]) 
 
 def _shape(text: str) -> list[int]:
     parts = text.lower().split("x")
-    if not all(part.isdigit() and int(part) > 0 for part in parts) or len(parts) != 3:
+    if not all(part.isdecimal() and len(part) < 7 and int(part) > 0 for part in parts) or len(parts) != 3:
         raise typer.BadParameter(f"{text!r}: write channels x height x width, as in 3x32x32", param_hint="--shape")
     return [int(part) for part in parts]
 

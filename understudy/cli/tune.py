@@ -25,15 +25,19 @@ def tune(
             help="A setting and what to try: 1..20, 0.05..1 step 0.05, 1e-4..0.1 log, or {1,2,5,10}. Repeatable.",
         ),
     ] = None,
-    trials: Annotated[int, typer.Option(min=1, help="How many trials in all, those of before included.")] = 30,
+    trials: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="How many trials in all, those of before included.")
+    ] = 30,
     method: Annotated[
         str | None, typer.Option(help="Whose settings; by default those that are searched.", show_default=False)
     ] = None,
     seeds: Annotated[
         int | None,
-        typer.Option(min=1, help="On how many seeds each trial is trained; by default the first.", show_default=False),
+        typer.Option(
+            min=1, max=1000, help="On how many seeds each trial is trained; by default the first.", show_default=False
+        ),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="How many trials are trained side by side.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=1024, help="How many trials are trained side by side.")] = 1,
     optimistic: Annotated[
         bool, typer.Option("--also-optimistic", help="Also tell the best of all trials on test, as papers do.")
     ] = False,

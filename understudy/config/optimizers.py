@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from understudy.bounds import STRICT, ByName, Interval
+from understudy.bounds import STRICT, ByName, NonNegative, Positive, ShareBelowOne, ShareBetween
 from understudy.errors import UserError, did_you_mean
 from understudy.objective import Objective
 from understudy.taps import inner
@@ -25,10 +25,10 @@ class SGD:
     """
 
     name: Literal["sgd"] = "sgd"
-    lr: Annotated[float, Interval(gt=0)] = 0.1
-    momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.9
+    lr: Positive = 0.1
+    momentum: ShareBelowOne = 0.9
     nesterov: bool = True
-    weight_decay: Annotated[float, Interval(ge=0)] = 5e-4
+    weight_decay: NonNegative = 5e-4
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     def build(self, groups: Groups) -> torch.optim.Optimizer:
@@ -51,9 +51,9 @@ class AdamW:
     """
 
     name: Literal["adamw"] = "adamw"
-    lr: Annotated[float, Interval(gt=0)] = 1e-3
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: Annotated[float, Interval(ge=0)] = 0.01
+    lr: Positive = 1e-3
+    betas: tuple[ShareBelowOne, ShareBelowOne] = (0.9, 0.999)
+    weight_decay: NonNegative = 0.01
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     def build(self, groups: Groups) -> torch.optim.Optimizer:
@@ -71,10 +71,10 @@ class RMSProp:
     """
 
     name: Literal["rmsprop"] = "rmsprop"
-    lr: Annotated[float, Interval(gt=0)] = 0.005
-    decay: Annotated[float, Interval(gt=0, lt=1)] = 0.9
-    floor: Annotated[float, Interval(gt=0)] = 1e-5
-    weight_decay: Annotated[float, Interval(ge=0)] = 0.0
+    lr: Positive = 0.005
+    decay: ShareBetween = 0.9
+    floor: Positive = 1e-5
+    weight_decay: NonNegative = 0.0
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     def build(self, groups: Groups) -> torch.optim.Optimizer:

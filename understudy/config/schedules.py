@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from understudy.bounds import STRICT, ByName, Interval
+from understudy.bounds import STRICT, ByName, Mark, PositiveShare, Share, ShareBetween
 
 
 def _span(warmup: float, epochs: int) -> float:
@@ -29,8 +29,8 @@ class Cosine:
     """
 
     name: Literal["cosine"] = "cosine"
-    warmup: Annotated[float, Interval(ge=0)] = 1.0
-    floor: Annotated[float, Interval(ge=0, le=1)] = 0.0
+    warmup: Mark = 1.0
+    floor: Share = 0.0
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     def factor(self, epoch: float, epochs: int) -> float:
@@ -50,9 +50,9 @@ class OneCycle:
     """
 
     name: Literal["one-cycle"] = "one-cycle"
-    peak: Annotated[float, Interval(gt=0, lt=1)] = 0.3
-    start: Annotated[float, Interval(gt=0, le=1)] = 0.04
-    end: Annotated[float, Interval(ge=0, le=1)] = 1e-4
+    peak: ShareBetween = 0.3
+    start: PositiveShare = 0.04
+    end: Share = 1e-4
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     def factor(self, epoch: float, epochs: int) -> float:
@@ -71,9 +71,9 @@ class Step:
     """
 
     name: Literal["step"] = "step"
-    at: tuple[float, ...] = (0.5, 0.75)
-    by: Annotated[float, Interval(gt=0, lt=1)] = 0.1
-    warmup: Annotated[float, Interval(ge=0)] = 0.0
+    at: tuple[Mark, ...] = (0.5, 0.75)
+    by: ShareBetween = 0.1
+    warmup: Mark = 0.0
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     def factor(self, epoch: float, epochs: int) -> float:
@@ -90,8 +90,8 @@ class Linear:
     """
 
     name: Literal["linear"] = "linear"
-    end: Annotated[float, Interval(ge=0, le=1)] = 0.0
-    warmup: Annotated[float, Interval(ge=0)] = 0.0
+    end: Share = 0.0
+    warmup: Mark = 0.0
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     def factor(self, epoch: float, epochs: int) -> float:
@@ -107,7 +107,7 @@ class Constant:
     """
 
     name: Literal["constant"] = "constant"
-    warmup: Annotated[float, Interval(ge=0)] = 0.0
+    warmup: Mark = 0.0
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     def factor(self, epoch: float, epochs: int) -> float:

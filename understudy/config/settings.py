@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from understudy import nested
-from understudy.bounds import STRICT, Interval
+from understudy.bounds import STRICT, Interval, Threads
 from understudy.config import hardware
 from understudy.errors import UserError
 
@@ -45,9 +45,9 @@ class Settings:
     precision: Precision = "float32"
     teacher_precision: Precision | None = None
     teacher: Literal["lean", "plain"] = "lean"
-    teacher_batches: Annotated[int, Interval(ge=1)] = 1
+    teacher_batches: Annotated[int, Interval(ge=1, le=10_000)] = 1
     channels_last: bool = True
-    threads: Annotated[int, Interval(ge=1)] | None = None
+    threads: Threads | None = None
     compile: bool = False
     batch_norm: Literal["batch", "process"] = "batch"
     microbatch: Annotated[int, Interval(ge=1)] | None = None

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from understudy.bounds import STRICT, Interval
+from understudy.bounds import STRICT, Count, Epochs, NonNegative, Positive, Seed, ShareBetween
 from understudy.config.optimizers import SGD, Optimizer
 from understudy.config.schedules import Cosine, Schedule
 from understudy.data.augmentation import Augmentation
@@ -31,15 +31,15 @@ class TrainConfig:
     10
     """
 
-    epochs: Annotated[int, Interval(ge=1)] = 30
-    batch: Annotated[int, Interval(ge=1)] = 128
+    epochs: Epochs = 30
+    batch: Count = 128
     optimizer: Optimizer = field(default_factory=SGD)
     schedule: Schedule = field(default_factory=Cosine)
     augmentation: Augmentation = field(default_factory=Augmentation)
-    order_seed: Annotated[int, Interval(ge=0)] | None = None
-    patience: Annotated[int, Interval(ge=1)] | None = None
+    order_seed: Seed | None = None
+    patience: Epochs | None = None
     keep: Literal["best", "last"] = "best"
-    ema: Annotated[float, Interval(gt=0, lt=1)] | None = None
-    lr_scale: Mapping[str, Annotated[float, Interval(ge=0)]] = field(default_factory=dict)
-    max_norm: Mapping[str, Annotated[float, Interval(gt=0)]] = field(default_factory=dict)
+    ema: ShareBetween | None = None
+    lr_scale: Mapping[str, NonNegative] = field(default_factory=dict)
+    max_norm: Mapping[str, Positive] = field(default_factory=dict)
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import os
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,8 +17,10 @@ from understudy.data.parts import Data, Part, channel_statistics, split
 from understudy.data.sources import InMemory, Source
 from understudy.errors import UserError, did_you_mean
 from understudy.nested import Shape
+from understudy.printable import shown
 from understudy.tasks import Classification, Task
 
+MOST_UNPACKED = 500_000_000  # bytes of a gzipped file's content
 MEMORY_LIMIT = 512 * 1024**2  # bytes; larger sets are streamed by worker processes
 Progress = Callable[[str, int, int | None], None]  # file, bytes so far, total bytes or None
 
@@ -54,7 +57,8 @@ class Access:
 class Contents:
     """The contents of a data set: a training source, a function that opens the test source, the task, and facts.
 
-    Without a task, the data set is classification into ``classes``. The run folder records ``facts``.
+    Without a task, the data set is classification into ``classes``. The run folder records ``facts``. ``problems``
+    looks at files without reading them whole, those of the test part too, and returns what is wrong with them.
 
     >>> Contents(train, open_test=lambda: test, classes=("cat", "dog"))  # doctest: +SKIP
     """
@@ -64,6 +68,7 @@ class Contents:
     classes: tuple[str, ...] = ()
     facts: dict[str, object] = field(default_factory=dict)
     task: Task | None = None
+    problems: Callable[[], Iterator[str]] | None = None
 
     def named(self, classes: tuple[str, ...] | None) -> "Contents":
         """The same contents with other class names, if given."""
@@ -158,8 +163,8 @@ class DataSet(Generic[S]):
             for entry in error.errors():
                 message = str(entry["msg"])
                 missing = entry["type"] in ("missing", "missing_argument")
-                shown = f"{message[0].lower()}{message[1:]} (it is {entry['input']!r})"
-                reasons.setdefault(str(entry["loc"][0]), "it must be given" if missing else shown)
+                reason = f"{message[0].lower()}{message[1:]} (it is {shown(entry['input'])})"
+                reasons.setdefault(str(entry["loc"][0]), "it must be given" if missing else reason)
             return reasons
 
 
@@ -191,6 +196,7 @@ def assembled(contents: Contents, *, name: str, validation: int | float, seed: i
         mean=mean,
         std=std,
         facts=contents.facts,
+        look=contents.problems,
     )
 
 
@@ -228,6 +234,19 @@ def file_hash(path: Path, algorithm: str = "sha256") -> str:
     """A hash of a file of any size."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
+def unpacked(path: Path, most: int = MOST_UNPACKED) -> bytes:
+    """What a gzipped file holds, as far as it goes; a ``UserError`` where that is more than any data set's file.
+
+    Raises:
+        zlib.error: the file is damaged.
+    """
+    unpacking = zlib.decompressobj(wbits=31)
+    content = unpacking.decompress(path.read_bytes(), most + 1)
+    if len(content) > most:
+        raise UserError(f"{path} unpacks to more than {most:,} bytes, which no published file does: delete it")
+    return content
 
 
 def check_md5(path: Path, actual: str, expected: str) -> None:

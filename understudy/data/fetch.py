@@ -7,13 +7,19 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from understudy.data.dataset import Access, file_hash
 from understudy.errors import UserError
+from understudy.printable import shown
+
+if TYPE_CHECKING:
+    from requests import Response
 
 Progress = Callable[[str, int, int | None], None]
 
+SCHEMES = ("https://",)  # whose certificates are verified
+LARGEST = 2_000_000_000  # bytes of a download
 _CHUNK = 1 << 20
 _TIMEOUT = 30  # seconds without an answer
 
@@ -127,17 +133,20 @@ def _retrieved(url: str, remote: Remote, path: Path, progress: Progress | None) 
 
     pooch.get_logger().setLevel(logging.ERROR)  # progress and mistakes are reported by the caller
     loader = pooch.HTTPDownloader(
-        progressbar=_Reported(path.name, progress) if progress else False,
+        progressbar=_Reported(path.name, progress),
         chunk_size=_CHUNK,
         timeout=_TIMEOUT,
         headers={"Accept-Encoding": "identity"},  # the published bytes, as they were hashed
+        hooks={"response": _verified},
     )
     try:
         pooch.retrieve(url, remote.hash, fname=path.name, path=path.parent, downloader=loader)
     except RequestException as error:
         return f"cannot be reached ({_short(error)})"
     except ValueError as error:  # pooch, about the hash
-        hash_received = str(error).partition("but got ")[2].partition(".")[0] or str(error)
+        hash_received = str(error).partition("but got ")[2].partition(".")[0]
+        if not hash_received:  # a header that says no number, say
+            return f"answers in no form that can be read ({error})"
         return f"answers another file than the published one (its hash is {hash_received})"
     except OSError as error:
         raise UserError(f"cannot write {path} ({error.strerror}): make room, or choose another data folder") from error
@@ -157,16 +166,33 @@ def _short(error: Exception) -> str:
     return " ".join(str(cause).split()).rpartition(">: ")[2] or type(cause).__name__
 
 
-class _Reported:
-    """Pooch's progress bar as calls of ``progress(file name, bytes so far, bytes in all or None)``."""
+def _verified(response: "Response", *args: object, **kwargs: object) -> None:
+    """Nothing is taken from a connection that is not verified, wherever an address leads."""
+    from requests.exceptions import RequestException
 
-    def __init__(self, name: str, progress: Progress):
+    if not response.url.startswith(SCHEMES):
+        raise RequestException(f"it leads to {shown(response.url)}, which is no verified connection")
+
+
+class _Reported:
+    """Pooch's progress bar as calls of ``progress(file name, bytes so far, bytes in all or None)``.
+
+    It ends a download that is larger than any published file, before more of it is written.
+    """
+
+    def __init__(self, name: str, progress: Progress | None):
         self.name, self.progress = name, progress
-        self.total, self.done = 0, 0
+        self.total, self.done, self.came = 0, 0, 0
 
     def update(self, count: int) -> None:
+        from requests.exceptions import RequestException
+
+        self.came += count
+        if max(self.came, self.total) > LARGEST:
+            raise RequestException(f"it sends more than the {LARGEST:,} bytes of the largest published file")
         self.done = min(self.done + count, self.total or self.done + count)
-        self.progress(self.name, self.done, self.total or None)
+        if self.progress:
+            self.progress(self.name, self.done, self.total or None)
 
     def reset(self) -> None:
         self.done = 0

@@ -45,15 +45,21 @@ def dimensions(path: Path) -> tuple[int, int]:
 
     try:
         with Image.open(path) as file:
+            if file.mode == "F":
+                raise ValueError("its values are floating-point numbers")
             return file.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} is not an image that can be read: remove it or replace it") from error
+        reason = f" ({error})" if isinstance(error, ValueError) else ""
+        raise UserError(f"{path} is not an image that can be read{reason}: remove it or replace it") from error
 
 
 def _opaque(image: "Image.Image") -> "Image.Image":
     """Without transparency, and with 8 bits for each channel."""
     from PIL import Image
 
+    if image.mode == "F":
+        least, most = image.getextrema()
+        raise ValueError(f"its values are floating-point numbers, {least:g} to {most:g}: convert it to 8 or 16 bits")
     if image.mode in _SIXTEEN_BITS:
         return Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8))
     if not image.has_transparency_data:

@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 
 from understudy import nested, randomness
+from understudy.bounds import MOST
 from understudy.data.augmentation import PLAIN, Augmentation, Draw
 from understudy.data.sources import InMemory, Source
 from understudy.errors import UserError
 from understudy.nested import Nested
+from understudy.printable import shown
 from understudy.tasks.task import Task
 
+FEW = 5  # problems that are named one by one
 _STREAMED_SAMPLE = 1024  # images that are read for statistics of a streamed part
 
 
@@ -170,6 +173,12 @@ class Data:
     mean: tuple[float, ...] | None = None  # of each channel, between 0 and 1, over the training part
     std: tuple[float, ...] | None = None
     facts: dict[str, object] = field(default_factory=dict)  # recorded in the run folder
+    look: Callable[[], Iterator[str]] | None = None  # what is wrong with the files, those of the test part, too
+
+    def problems(self) -> list[str]:
+        """What is wrong with the files of the data, as far as a look at their beginnings shows it."""
+        found = list(self.look()) if self.look else []
+        return found if len(found) <= FEW else [*found[:FEW], f"and {len(found) - FEW:,} more such files"]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -201,6 +210,8 @@ def split(
 
     ``strata`` are numbers from 0, one for each sample; each number's share is the same in both parts.
     """
+    if not 0 <= seed < 2**63:
+        raise UserError(f"seed = {shown(seed)}: give a whole number from 0 to 2^63")
     ids = torch.arange(len(source))
     count = _validation_count(validation, len(source))
     if count == 0:
@@ -210,8 +221,8 @@ def split(
 
 
 def _validation_count(validation: int | float, samples: int) -> int:
-    if validation < 0 or (validation != int(validation) and validation >= 1):
-        raise UserError(f"validation = {validation}: give a number of samples, or a share between 0 and 1")
+    if not 0 <= validation <= MOST or (validation >= 1 and validation != int(validation)):
+        raise UserError(f"validation = {shown(validation)}: give a number of samples, or a share between 0 and 1")
     count = max(1, round(validation * samples)) if 0 < validation < 1 else int(validation)
     if count >= samples:
         raise UserError(f"validation = {validation}: of {samples} training samples, that leaves nothing to train on")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from understudy.bounds import Positive
+from understudy.bounds import Epochs, NonNegative, Positive, Temperature
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
@@ -115,14 +115,14 @@ def _stages(
     config: TrainConfig,
     *,
     pairs: tuple[str, ...],
-    boundary_epochs: int | None = None,
-    boundary_lr: float | None = None,
-    weight: float = 0.003,
-    margin: float = 1.0,
-    kd_weight: float = 1.0,
-    temperature: float = 3.0,
+    boundary_epochs: Epochs | None = None,
+    boundary_lr: Positive | None = None,
+    weight: NonNegative = 0.003,
+    margin: Positive = 1.0,
+    kd_weight: NonNegative = 1.0,
+    temperature: Temperature = 3.0,
     squared: bool = False,
-    label_weight: float = 0.0,
+    label_weight: NonNegative = 0.0,
 ) -> list[Stage]:
     """Stage 1 sets neurons on and off as the teacher's are, stage 2 trains on soft targets.
 

@@ -9,7 +9,6 @@ Settings:
 """
 
 from dataclasses import dataclass
-from math import inf
 from typing import Annotated, Literal
 
 import torch
@@ -131,7 +130,7 @@ class AT(Term):
     """
 
     pairs: tuple[str, ...]
-    p: Annotated[float, Interval(ge=1, lt=inf)] = 2.0
+    p: Annotated[float, Interval(ge=1, le=100)] = 2.0
     reduce: Literal["sum", "mean", "max"] = "sum"
     distance: Literal["norm", "mean_squared"] = "mean_squared"
 

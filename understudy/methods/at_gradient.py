@@ -9,7 +9,6 @@ Settings:
 """
 
 from dataclasses import dataclass
-from math import inf
 from typing import Annotated, Literal
 
 import torch
@@ -57,7 +56,7 @@ class GradientAT(Term):
 
     pair: str
     form: Literal["maps", "raw"] = "maps"
-    p: Annotated[float, Interval(ge=1, lt=inf)] = 1.0
+    p: Annotated[float, Interval(ge=1, le=100)] = 1.0
     distance: Literal["norm", "mean_squared"] = "mean_squared"
 
     def __post_init__(self) -> None:

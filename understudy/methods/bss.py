@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
-from understudy.bounds import Count, Interval, NonNegative, Positive, PositiveShare
+from understudy.bounds import MOST, Interval, NonNegative, Positive, PositiveShare, Temperature
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
@@ -75,10 +75,10 @@ class BSS(Term):
     BSS(steps=5)
     """
 
-    temperature: Positive = 3.0
-    steps: Count = 10
+    temperature: Temperature = 3.0
+    steps: Annotated[int, Interval(ge=1, le=10_000)] = 10
     step: Positive = 0.3
-    most: Annotated[int, Interval(ge=2)] | None = None
+    most: Annotated[int, Interval(ge=2, le=MOST)] | None = None
     base: Literal["both", "teacher"] = "both"
     form: Literal["ce", "kl"] = "ce"
 
@@ -160,9 +160,9 @@ def _stages(
     weight: NonNegative = 2.0,
     soft_weight: NonNegative = 4.0,
     final_soft_weight: NonNegative = 1.0,
-    temperature: Positive = BSS.temperature,
-    steps: Count = BSS.steps,
-    most: Annotated[int, Interval(ge=2)] | None = None,
+    temperature: Temperature = BSS.temperature,
+    steps: Annotated[int, Interval(ge=1, le=10_000)] = BSS.steps,
+    most: Annotated[int, Interval(ge=2, le=MOST)] | None = None,
     share: PositiveShare = 0.75,
 ) -> list[Stage]:
     """Soft targets, also on samples at the teacher's decision boundary: ``CE + a KD + b BSS``.

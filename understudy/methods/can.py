@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.bounds import Count, NonNegative, Positive, ShareBelowOne
+from understudy.bounds import Layers, NonNegative, Positive, ShareBelowOne
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
@@ -249,7 +249,7 @@ class CAN(LogitTerm):
     """
 
     game: Game = "can"
-    layers: Count = 3
+    layers: Layers = 3
     dropout: ShareBelowOne = 0.3
     saturating: bool = True
     penalty: NonNegative = 10.0

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.bounds import Count
+from understudy.bounds import Pixels
 from understudy.errors import UserError
 from understudy.methods.method import one_stage
 from understudy.methods.shared.maps import (
@@ -91,7 +91,7 @@ class CATKD(Term):
 
     maps: str
     heads: str
-    resolution: Count = 2
+    resolution: Pixels = 2
     normalize: bool = True
 
     def __post_init__(self) -> None:

@@ -5,12 +5,12 @@
 
 from dataclasses import dataclass
 from math import exp, factorial
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
-from understudy.bounds import Count, Positive
+from understudy.bounds import Interval, Positive, Width
 from understudy.errors import UserError
 from understudy.methods.method import one_stage
 from understudy.methods.shared.pairs import EmbeddingTerm
@@ -106,7 +106,7 @@ class CC(EmbeddingTerm):
 
     kernel: Literal["gaussian", "inner"] = "gaussian"
     gamma: Positive = 0.4
-    order: Count = 2
+    order: Annotated[int, Interval(ge=1, le=100)] = 2
 
     @property
     def reads(self) -> Reads:
@@ -133,7 +133,7 @@ class CCDifferences(EmbeddingTerm):
     CCDifferences(embedding='fc:input -> fc:input', width=64)
     """
 
-    width: Count = 128
+    width: Width = 128
 
     @property
     def reads(self) -> Reads:

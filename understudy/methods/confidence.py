@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
-from understudy.bounds import Interval, Positive
+from understudy.bounds import Interval, Positive, ShareBetween
 from understudy.errors import UserError
 from understudy.methods.method import one_stage
 from understudy.methods.shared.logits import Reduce, check_stack, reduced
@@ -107,11 +107,11 @@ class Confidence(Term):
     Confidence(samples=20)
     """
 
-    samples: Annotated[int, Interval(ge=2)] = 10
+    samples: Annotated[int, Interval(ge=2, le=10_000)] = 10
     covariance: Literal["full", "diagonal"] = "full"
     ridge: Positive = 1.0
     reduce: Reduce = "mean"
-    dropout: Annotated[float, Interval(gt=0, lt=1)] = 0.5
+    dropout: ShareBetween = 0.5
 
     def __post_init__(self) -> None:
         if not 0 < self.dropout < 1:

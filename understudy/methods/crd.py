@@ -13,12 +13,13 @@ Settings:
 
 from dataclasses import dataclass
 from math import log, sqrt
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.bounds import Count, Positive, ShareBelowOne
+from understudy.bounds import Interval, ShareBelowOne, Temperature, Width
 from understudy.errors import UserError
 from understudy.methods.method import one_stage
 from understudy.methods.shared.pairs import EmbeddingTerm
@@ -147,8 +148,8 @@ class CRDBatch(EmbeddingTerm):
     CRDBatch(embedding='fc:input -> fc:input')
     """
 
-    width: Count = 128
-    temperature: Positive = 0.07
+    width: Width = 128
+    temperature: Temperature = 0.07
     other_classes: bool = True
 
     @property
@@ -262,9 +263,9 @@ class CRD(EmbeddingTerm):
     CRD(embedding='fc:input -> fc:input', negatives=1024)
     """
 
-    width: Count = 128
-    negatives: Count = 16384
-    temperature: Positive = 0.07
+    width: Width = 128
+    negatives: Annotated[int, Interval(ge=1, le=10_000_000)] = 16384
+    temperature: Temperature = 0.07
     momentum: ShareBelowOne = 0.5
     other_classes: bool = True
 

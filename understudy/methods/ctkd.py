@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.bounds import NonNegative, Positive
+from understudy.bounds import Mark, NonNegative, Positive
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
@@ -139,7 +139,7 @@ def _stages(
     *,
     start: Positive = CurriculumKD.start,
     span: NonNegative = CurriculumKD.span,
-    rise_epochs: NonNegative | None = None,
+    rise_epochs: Mark | None = None,
     by: Literal["all", "sample"] = CurriculumKD.by,
     weight: NonNegative = 0.9,
     label_weight: NonNegative = 0.1,

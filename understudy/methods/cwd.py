@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.bounds import Positive
+from understudy.bounds import Temperature
 from understudy.methods.method import one_stage
 from understudy.methods.shared.maps import require_maps, require_places, require_same_shape
 from understudy.methods.shared.pairs import MapsTerm
@@ -58,7 +58,7 @@ class CWD(MapsTerm):
     CWD(maps='layer3 -> layer3')
     """
 
-    temperature: Positive = 4.0
+    temperature: Temperature = 4.0
     regressor: Regressor = "linear"
 
     def build(self, shapes: Shapes) -> nn.Module | None:

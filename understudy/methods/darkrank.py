@@ -8,7 +8,6 @@ Settings:
 """
 
 from dataclasses import dataclass
-from math import inf
 from typing import Annotated, Literal
 
 import torch
@@ -111,8 +110,8 @@ class DarkRank(EmbeddingTerm):
 
     transfer: Literal["soft", "hard"] = "soft"
     alpha: Positive = 3.0
-    beta: Annotated[float, Interval(ge=1, lt=inf)] = 3.0
-    list_length: Annotated[int, Interval(ge=2)] = 4
+    beta: Annotated[float, Interval(ge=1, le=100)] = 3.0
+    list_length: Annotated[int, Interval(ge=2, le=1000)] = 4
     length: Positive | None = 1.0
 
     def __post_init__(self) -> None:

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.bounds import Positive, PositiveShare, Share, Whole
+from understudy.bounds import PositiveShare, Share, Temperature, Whole
 from understudy.errors import UserError
 from understudy.methods.method import one_stage
 from understudy.methods.shared.logits import check_stack, divergence
@@ -94,7 +94,7 @@ class DGKD(Term):
     """
 
     weight: Share = 1.0
-    temperature: Positive = 5.0
+    temperature: Temperature = 5.0
     form: Literal["paper", "code"] = "paper"
     survival: PositiveShare = 1.0
     drop: Whole = 0

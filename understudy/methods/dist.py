@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.bounds import NonNegative, Positive
+from understudy.bounds import NonNegative, Temperature
 from understudy.methods.method import one_stage
 from understudy.methods.shared.logits import LogitTerm, check_same, require_classes
 from understudy.objective.term import Reading, Reads
@@ -75,7 +75,7 @@ class DIST(LogitTerm):
 
     beta: NonNegative = 2.0
     gamma: NonNegative = 2.0
-    temperature: Positive = 4.0
+    temperature: Temperature = 4.0
 
     @property
     def reads(self) -> Reads:

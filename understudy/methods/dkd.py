@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.bounds import NonNegative, Positive
+from understudy.bounds import Mark, NonNegative, Temperature
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.methods.method import Method
@@ -77,7 +77,7 @@ class DKD(LogitTerm):
 
     alpha: NonNegative = 1.0
     beta: NonNegative = 8.0
-    temperature: Positive = 4.0
+    temperature: Temperature = 4.0
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         return dkd(
@@ -97,7 +97,7 @@ def _binary(logits: Tensor, right: Tensor, others: Tensor) -> Tensor:
 
 
 def _stages(
-    config: TrainConfig, term: DKD, *, weight: NonNegative = 1.0, warmup_epochs: NonNegative | None = None
+    config: TrainConfig, term: DKD, *, weight: NonNegative = 1.0, warmup_epochs: Mark | None = None
 ) -> list[Stage]:
     warmup = config.epochs / 12 if warmup_epochs is None else warmup_epochs
     decoupled = weight * term

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.bounds import Positive
+from understudy.bounds import Temperature
 from understudy.methods.method import one_stage
 from understudy.methods.shared.logits import Form, check_same, divergence, split
 from understudy.objective.term import Reading, Reads, Term
@@ -71,7 +71,7 @@ class DKPP(Term):
     DKPP()
     """
 
-    temperature: Positive = 1.0
+    temperature: Temperature = 1.0
 
     @property
     def reads(self) -> Reads:

@@ -10,13 +10,13 @@ Settings:
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.bounds import Count, Positive
+from understudy.bounds import Interval, Temperature
 from understudy.errors import UserError
 from understudy.methods.method import one_stage
 from understudy.methods.shared.copies import fresh, inputs_of, logits_of, prepared
@@ -82,9 +82,9 @@ class DML(Term):
     DML(peers=2)
     """
 
-    peers: Count = 1
+    peers: Annotated[int, Interval(ge=1, le=100)] = 1
     architecture: Literal["student", "teacher"] = "student"
-    temperature: Positive = 1.0
+    temperature: Temperature = 1.0
     reduce: Literal["mean", "sum"] = "mean"
 
     @property

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from understudy.bounds import Count, NonNegative, Positive
+from understudy.bounds import Epochs, NonNegative, Positive
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
@@ -209,7 +209,7 @@ def _stages(
     weight: NonNegative = 500.0,
     rate: Positive = RATE,
     distance: Literal["l1", "l2"] = FactorTransfer.distance,
-    paraphraser_epochs: Count | None = None,
+    paraphraser_epochs: Epochs | None = None,
     paraphraser_lr: Positive | None = None,
     paraphraser_distance: Literal["l1", "l2"] = Paraphraser.distance,
     label_weight: NonNegative = 1.0,

@@ -5,22 +5,25 @@ on the labels and on soft targets whose weight falls.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from torch import Tensor, nn
 
-from understudy.bounds import Count, NonNegative, Positive
+from understudy.bounds import MOST_EPOCHS, Count, Epochs, Interval, NonNegative, Positive, Temperature
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
+from understudy.errors import UserError
 from understudy.methods.kd import KD
 from understudy.methods.method import Method, one_stage
 from understudy.methods.shared.maps import difference, feature_mse
 from understudy.methods.shared.pairs import PairTerm
 from understudy.methods.shared.stages import split
-from understudy.objective.labels import CE
-from understudy.objective.term import Reading, Shapes
+from understudy.objective.labels import CE, cross_entropy
+from understudy.objective.term import Expression, Reading, Reads, Shapes, Term
 from understudy.objective.weights import linear
+from understudy.taps import Tap
 from understudy.taps.regressors import Regressor, regressor
+from understudy.tasks.task import Task
 
 Reduce = Literal["sum", "mean", "relative"]
 
@@ -74,6 +77,50 @@ class Hint(PairTerm):
         return distance / owned.scale.square() if isinstance(owned, InUnits) else distance
 
 
+@dataclass(frozen=True)
+class TapLabels(Term):
+    """The labels, named by a linear classifier on a hidden value of the student, in place of a hint.
+
+    The paper tried labels for the guided layer (section 3.1) and found hints better. Beside ``CE()`` on the output it
+    is deep supervision, with a cross-entropy.
+
+    Args:
+        tap: of the student; a map is averaged over its places, and tokens over their number.
+        classes: how many; by default as many as the task has.
+
+    Reference: Romero et al., "FitNets: hints for thin deep nets", ICLR 2015, section 3.1.
+
+    >>> print(CE() + 0.3 * TapLabels("layer2"))
+    CE() + 0.3 * TapLabels(tap='layer2')
+    """
+
+    tap: str
+    classes: Count | None = None
+
+    @property
+    def reads(self) -> Reads:
+        return Reads(student_taps=(Tap.parse(self.tap),))
+
+    def misfit(self, task: Task) -> str | None:
+        return None if task.rows_per_sample == "one" else f"the targets of task {task.name!r} are no labels of samples"
+
+    def build(self, shapes: Shapes) -> nn.Module:
+        value = _pooled(shapes.student[Tap.parse(self.tap)])
+        classes = self.classes or len(shapes.student.task.names)
+        if not classes:
+            raise UserError(f"TapLabels({self.tap!r}): the task names no classes: say how many, classes = ...")
+        return nn.Linear(value.shape[1], classes).to(value.dtype)
+
+    def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
+        assert owned is not None
+        return cross_entropy(owned(_pooled(reading.student[Tap.parse(self.tap)])), reading.labels)
+
+
+def _pooled(value: Tensor) -> Tensor:
+    """(N, D): a map (N, D, H, W) averaged over its places, tokens (N, T, D) over their number."""
+    return value.flatten(2).mean(2) if value.ndim == 4 else value.mean(1) if value.ndim == 3 else value
+
+
 class InUnits(nn.Module):
     """A regressor that answers in units of the hint's standard deviation, as it was when the shapes were traced.
 
@@ -96,17 +143,18 @@ def _stages(
     config: TrainConfig,
     *,
     pair: str,
-    hint_epochs: Count | None = None,
+    further: tuple[str, ...] = (),
+    hint_epochs: Epochs | None = None,
     hint_lr: Positive | None = None,
     hint_reduce: Reduce = "relative",
     regressor: Regressor = "auto",
-    temperature: Positive = 3.0,
+    temperature: Temperature = 3.0,
     weight: NonNegative = 4.0,
     final_weight: NonNegative = 1.0,
-    anneal_epochs: Positive | None = None,
+    anneal_epochs: Annotated[float, Interval(gt=0, le=MOST_EPOCHS)] | None = None,
     squared: bool = False,
     label_weight: NonNegative = 1.0,
-    student_temperature: Positive | None = None,
+    student_temperature: Temperature | None = None,
 ) -> list[Stage]:
     """Stage 1 trains up to the guided layer on the hint alone; stage 2 the whole student on CE + lambda(t) KD.
 
@@ -115,6 +163,8 @@ def _stages(
 
     Args:
         pair: the teacher's hint layer and the student's guided layer, ``"conv2 -> conv11"``.
+        further: pairs whose hints are learned beside it in stage 1; both networks are cut at the deepest one. The paper
+            has one.
         hint_epochs: of the config's epochs, so many are stage 1 (a fifth by default), so that the whole costs what
             other methods cost. The paper ran each stage to its own early stop, up to 500 epochs.
         hint_lr: the learning rate of stage 1, where it differs.
@@ -129,18 +179,21 @@ def _stages(
         student_temperature: 1 is what the released code computes; the paper writes the teacher's.
     """
     hint_course, rest = split(config, hint_epochs, setting="hint_epochs", lr=hint_lr)
+    hints: Expression = Hint(pair, reduce=hint_reduce, regressor=regressor)
+    for another in further:
+        hints = hints + Hint(another, reduce=hint_reduce, regressor=regressor)
     soft = KD(temperature, squared=squared, student_temperature=student_temperature)
     objective = soft * linear(weight, final_weight, epochs=anneal_epochs or rest.epochs)
     if label_weight:
         objective = label_weight * CE() + objective
     return [
-        Stage("hint", Hint(pair, reduce=hint_reduce, regressor=regressor), hint_course),
+        Stage("hint", hints, hint_course),
         Stage("soft targets", objective, rest),
     ]
 
 
 _PAPER = "Romero et al., FitNets: hints for thin deep nets"
-METHOD = Method("fitnets", _stages, family="features", year=2015, paper=_PAPER)
+METHOD = Method("fitnets", _stages, family="features", year=2015, paper=_PAPER, of_assistants={"further": None})
 JOINT = one_stage(
     "fitnets-joint",
     Hint,

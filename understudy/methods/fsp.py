@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from understudy.bounds import Count, NonNegative, Positive
+from understudy.bounds import Epochs, NonNegative, Positive
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
@@ -131,7 +131,7 @@ def _stages(
     config: TrainConfig,
     *,
     pairs: tuple[str, ...],
-    fsp_epochs: Count | None = None,
+    fsp_epochs: Epochs | None = None,
     fsp_lr: Positive | None = None,
     weight: NonNegative = 1.0,
     reduce: Literal["sum", "mean"] = FSP.reduce,

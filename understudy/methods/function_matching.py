@@ -1,10 +1,11 @@
 """Soft targets alone, on mixed pictures that both networks see alike: ``KL(t || s)`` (Beyer et al., CVPR 2022)."""
 
 from dataclasses import replace
+from typing import Annotated
 
 from torch import Tensor
 
-from understudy.bounds import Count, NonNegative, Positive
+from understudy.bounds import Interval, NonNegative, Temperature
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.methods.kd import KD, kd
@@ -36,8 +37,8 @@ def _stages(
     config: TrainConfig,
     *,
     mixup: NonNegative = 1.0,
-    longer: Count = 1,
-    temperature: Positive = 1.0,
+    longer: Annotated[int, Interval(ge=1, le=10_000)] = 1,
+    temperature: Temperature = 1.0,
     weight: NonNegative = 1.0,
 ) -> list[Stage]:
     """Soft targets alone, on mixed pictures that both networks see alike: ``KL(t || s)``.

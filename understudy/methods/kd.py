@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.bounds import Positive
+from understudy.bounds import Temperature
 from understudy.methods.method import one_stage
 from understudy.methods.shared.logits import Form, LogitTerm, check_same, divergence
 from understudy.objective.term import Reading
@@ -61,9 +61,9 @@ class KD(LogitTerm):
     0.1 * CE() + 0.9 * KD(temperature=2.0)
     """
 
-    temperature: Positive = 4.0
+    temperature: Temperature = 4.0
     squared: bool = True
-    student_temperature: Positive | None = None
+    student_temperature: Temperature | None = None
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         return kd(

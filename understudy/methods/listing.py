@@ -44,7 +44,7 @@ def added() -> bool:
 
 def _methods_in(path: Path) -> Iterator[Listed]:
     source = path.read_text(encoding="utf-8")
-    if "METHOD" not in source and "Method(" not in source:
+    if not any(f"{maker}(" in source for maker in _MAKERS):
         return
     module = ast.parse(source)
     for statement in module.body:

@@ -15,6 +15,7 @@ from understudy.config.train import TrainConfig
 from understudy.errors import UserError, did_you_mean
 from understudy.objective.labels import CE
 from understudy.objective.term import Expression, Term
+from understudy.printable import shown
 from understudy.taps.defaults import PROPOSALS
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
@@ -139,7 +140,7 @@ class Method:
         given = (value,) if isinstance(value, str) and get_origin(hint) is tuple else value
         given = tuple(given) if isinstance(given, list) else given
         if reason := bounds.wrong(hint, given):
-            raise UserError(f"method {self.name!r}: {name} = {value!r}: {reason}")
+            raise UserError(f"method {self.name!r}: {name} = {shown(value)}: {reason}")
         return given
 
     def check_names(self, settings: Iterable[str]) -> None:

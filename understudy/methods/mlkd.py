@@ -17,7 +17,7 @@ import torch
 from annotated_types import MinLen
 from torch import Tensor, nn
 
-from understudy.bounds import NonNegative, Positive
+from understudy.bounds import NonNegative, Temperature
 from understudy.errors import UserError
 from understudy.methods.kd import kd
 from understudy.methods.method import one_stage
@@ -127,7 +127,7 @@ class MLKD(LogitTerm):
 
     per = "sample"
 
-    temperatures: Annotated[tuple[Positive, ...], MinLen(1)] = (2.0, 3.0, 4.0, 5.0, 6.0)
+    temperatures: Annotated[tuple[Temperature, ...], MinLen(1)] = (2.0, 3.0, 4.0, 5.0, 6.0)
     instance: NonNegative = 1.0
     batch: NonNegative | None = None
     classes: NonNegative | None = None

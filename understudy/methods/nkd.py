@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from understudy.bounds import NonNegative, Positive
+from understudy.bounds import NonNegative, Temperature
 from understudy.methods.method import one_stage
 from understudy.methods.shared.logits import LogitTerm, among, check_same, divergence, split
 from understudy.objective.term import Reading
@@ -70,7 +70,7 @@ class NKD(LogitTerm):
     """
 
     gamma: NonNegative = 1.5
-    temperature: Positive = 1.0
+    temperature: Temperature = 1.0
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         return nkd(

@@ -5,24 +5,32 @@ The text is read, never executed: names of terms and schedules, numbers, strings
 
 import ast
 import dataclasses
+import warnings
 
 from understudy.errors import UserError, did_you_mean
 from understudy.objective.term import Expression, Sum, as_sum
 from understudy.objective.weights import WEIGHTS, auto, linear, step
+from understudy.printable import shown
+
+LONGEST = 20_000  # letters; an objective of ten terms has some 500
 
 
 def parse(text: str) -> Sum:
     """The sum of weighted terms that ``text`` writes down."""
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
+        if len(text) > LONGEST:
+            raise MemoryError
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of literals that Python itself finds odd
+            tree = ast.parse(text.strip(), mode="eval").body
         value = _read(tree, text)
     except (SyntaxError, ValueError) as error:  # a ValueError for null bytes, in older Pythons
         column = getattr(error, "offset", None) or 1
-        raise UserError(f"objective {text!r}: not understood at column {column}") from error
+        raise UserError(f"objective {shown(text)}: not understood at column {column}") from error
     except (RecursionError, MemoryError) as error:
-        raise UserError(f"objective {text[:40]!r}...: too long or too deeply nested") from error
+        raise UserError(f"objective {shown(text)}: too long or too deeply nested") from error
     if not isinstance(value, Expression):
-        raise UserError(f"objective {text!r}: this is no term; write for example 'CE() + 0.9 * KD(temperature=4)'")
+        raise UserError(f"objective {shown(text)}: this is no term; write for example 'CE() + 0.9 * KD(temperature=4)'")
     return as_sum(value)
 
 
@@ -53,7 +61,7 @@ def _combine(text: str, sign: str, left: object, right: object) -> Expression | 
             return left * right
         case "*", int() | float() | linear() | step() | auto(), Expression():
             return left * right
-    raise UserError(f"objective {text!r}: {left} {sign} {right} has no meaning")
+    raise UserError(f"objective {shown(text)}: {shown(left)} {sign} {shown(right)} has no meaning")
 
 
 def _call(name: str, arguments: list[ast.expr], keywords: list[ast.keyword], text: str) -> object:
@@ -63,17 +71,16 @@ def _call(name: str, arguments: list[ast.expr], keywords: list[ast.keyword], tex
 
     known: dict[str, type[object]] = {**known_terms(), **WEIGHTS}
     if name not in known:
-        raise UserError(f"objective {text!r}: there is no term {name!r}{did_you_mean(name, known)}")
+        raise UserError(f"objective {shown(text)}: there is no term {shown(name)}{did_you_mean(name, known)}")
     kind = known[name]
     fields = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     if len(arguments) > len(fields):
-        raise UserError(f"objective {text!r}: {name} takes {len(fields)} settings, not {len(arguments)}")
+        raise UserError(f"objective {shown(text)}: {name} takes {len(fields)} settings, not {len(arguments)}")
     given = dict(zip(fields, (_literal(a, text) for a in arguments), strict=False))
     for keyword in keywords:
         if keyword.arg not in fields:
-            raise UserError(
-                f"objective {text!r}: {name} has no setting {keyword.arg!r}{did_you_mean(str(keyword.arg), fields)}"
-            )
+            near = did_you_mean(str(keyword.arg), fields)
+            raise UserError(f"objective {shown(text)}: {name} has no setting {shown(keyword.arg)}{near}")
         given[keyword.arg] = _literal(keyword.value, text)
     try:
         value: object = TypeAdapter(kind).validate_python(given)
@@ -81,7 +88,7 @@ def _call(name: str, arguments: list[ast.expr], keywords: list[ast.keyword], tex
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "settings"
-        raise UserError(f"objective {text!r}: {name}: {where}: {first['msg']}") from error
+        raise UserError(f"objective {shown(text)}: {name}: {where}: {first['msg']}") from error
 
 
 def _literal(node: ast.expr, text: str) -> object:
@@ -89,5 +96,5 @@ def _literal(node: ast.expr, text: str) -> object:
         return ast.literal_eval(node)
     except (ValueError, TypeError) as error:
         raise UserError(
-            f"objective {text!r}: {ast.unparse(node)!r} is neither a number, a string nor a term"
+            f"objective {shown(text)}: {shown(ast.unparse(node))} is neither a number, a string nor a term"
         ) from error

@@ -6,12 +6,12 @@ has lambda / 2 at the last map, with lambda 50 (linear, polynomial) or 100 (Gaus
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
-from understudy.bounds import Count, Finite, Positive
+from understudy.bounds import Finite, Interval, Positive
 from understudy.methods.method import one_stage
 from understudy.methods.shared.maps import on_common_grid, products, require_known, require_places
 from understudy.methods.shared.pairs import MapsTerm
@@ -89,7 +89,7 @@ class NST(MapsTerm):
     """
 
     kernel: Kernel = "polynomial"
-    degree: Count = 2
+    degree: Annotated[int, Interval(ge=1, le=100)] = 2
     offset: Finite = 0.0
     variance: Positive | None = None
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.bounds import NonNegative, Positive
+from understudy.bounds import Exponent, NonNegative, Temperature
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
@@ -97,8 +97,8 @@ class OFA(PairsTerm):
     OFA(pairs=('layer1 -> layer1', 'layer2 -> layer2'), exponent=1.5)
     """
 
-    exponent: Positive = 1.0
-    temperature: Positive = 1.0
+    exponent: Exponent = 1.0
+    temperature: Temperature = 1.0
     form: Literal["code", "paper"] = "code"
 
     @property

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.bounds import NonNegative
+from understudy.bounds import Mark, NonNegative
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
@@ -159,7 +159,7 @@ def _stages(
     pairs: tuple[str, ...],
     embedding: str,
     weight: NonNegative = 1.0,
-    warmup_epochs: NonNegative | None = None,
+    warmup_epochs: Mark | None = None,
 ) -> list[Stage]:
     """The student's stages, fused from the deepest up, learn the teacher's: ``CE + Review``.
 

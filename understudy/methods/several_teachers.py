@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from annotated_types import MinLen
 from torch import Tensor, nn
 
-from understudy.bounds import NonNegative, Positive
+from understudy.bounds import NonNegative, Temperature
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
@@ -117,7 +117,7 @@ class SeveralTeachers(LogitTerm):
     0.9 * SeveralTeachers(weights=(2.0, 1.0))
     """
 
-    temperature: Positive = 4.0
+    temperature: Temperature = 4.0
     weights: Annotated[tuple[NonNegative, ...], MinLen(1)] | None = None
     average: Literal["probabilities", "logits"] = "probabilities"
 
@@ -169,7 +169,7 @@ def _stages(
     *,
     combine: Literal["probabilities", "logits", "vote"] = "probabilities",
     weights: tuple[NonNegative, ...] | None = None,
-    temperature: Positive = 4.0,
+    temperature: Temperature = 4.0,
     weight: NonNegative = 0.9,
     label_weight: NonNegative = 0.1,
 ) -> list[Stage]:

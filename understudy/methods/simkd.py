@@ -5,10 +5,11 @@ Reference: Chen et al., "Knowledge distillation with the reused teacher classifi
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 from torch import Tensor, nn
 
-from understudy.bounds import Count, NonNegative
+from understudy.bounds import Interval, NonNegative
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
@@ -67,7 +68,7 @@ class SimKD(MapsTerm):
     SimKD(maps='layer3 -> layer3', factor=4)
     """
 
-    factor: Count = 2
+    factor: Annotated[int, Interval(ge=1, le=1_000)] = 2
     projected: bool = False
 
     def build(self, shapes: Shapes) -> nn.Module | None:
@@ -111,7 +112,7 @@ def _stages(
     heads: str,
     weight: NonNegative = 10.0,
     label_weight: NonNegative = 0.0,
-    factor: Count = 2,
+    factor: Annotated[int, Interval(ge=1, le=1_000)] = 2,
 ) -> list[Stage]:
     """The last features become the teacher's, whose classifier answers: ``SimKD``.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from understudy.bounds import Positive
+from understudy.bounds import Temperature
 from understudy.methods.kd import kd
 from understudy.methods.method import one_stage
 from understudy.methods.shared.logits import Form, LogitTerm
@@ -77,7 +77,7 @@ class StandardisedKD(LogitTerm):
     9 * StandardisedKD(squared=False)
     """
 
-    temperature: Positive = 2.0
+    temperature: Temperature = 2.0
     squared: bool = True
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:

@@ -10,13 +10,13 @@ Weights: 0.1 and 0.9 in the authors' code; its multiplier of 100 on a mean over 
 """
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.bounds import Interval, Positive
+from understudy.bounds import ShareBetween, Temperature
 from understudy.errors import UserError
 from understudy.methods.method import one_stage
 from understudy.methods.shared.logits import check_same, one_hot, require_classes
@@ -95,9 +95,9 @@ class VirtualTeacher(Term):
 
     per: ClassVar[Literal["row", "sample"]] = "row"
 
-    correct: Annotated[float, Interval(gt=0, lt=1)] = 0.99
-    temperature: Positive | None = 20.0
-    student_temperature: Positive = 1.0
+    correct: ShareBetween = 0.99
+    temperature: Temperature | None = 20.0
+    student_temperature: Temperature = 1.0
 
     @property
     def reads(self) -> Reads:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.bounds import Interval
+from understudy.bounds import LARGEST, Interval
 from understudy.errors import UserError
 from understudy.methods.method import one_stage
 from understudy.methods.shared.maps import on_common_grid, require_same_shape
@@ -85,7 +85,7 @@ class VID(PairsTerm):
     VID(pairs=('layer1 -> layer1', 'layer2 -> layer2'))
     """
 
-    variance: Annotated[float, Interval(gt=SMALLEST_VARIANCE, lt=math.inf)] = 5.0
+    variance: Annotated[float, Interval(gt=SMALLEST_VARIANCE, le=LARGEST)] = 5.0
 
     def build(self, shapes: Shapes) -> nn.Module:
         return nn.ModuleList(

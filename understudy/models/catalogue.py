@@ -16,6 +16,9 @@ from understudy.errors import UserError, did_you_mean
 from understudy.models import outside
 from understudy.models.families import FAMILIES
 from understudy.models.family import Family
+from understudy.printable import shown
+
+_OF_DATA = ("classes", "channels", "size")  # what a network takes from the data, where its settings do not say it
 
 
 def names() -> list[tuple[str, str]]:
@@ -55,7 +58,7 @@ def build(
     data = {"classes": classes, "channels": channels, "size": size}
     for key, value in data.items():
         if value is not None and value < 1:
-            raise UserError(f"network {name!r}: {key} is a number above 0, not {value}")
+            raise UserError(f"network {shown(name)}: {key} is a number above 0, not {shown(value)}")
     if ":" in name:
         network = outside.build(name, data, settings, trusted)
         if outside.is_library(name):
@@ -63,15 +66,38 @@ def build(
             network.__dict__["built_as"] = NetworkSpec(name, {**settings, **given})
         return network
     family, words = family_of(name)
+    _refuse_unknown(name, family, words, settings)
     parameters = inspect.signature(family.make).parameters
-    known = [key for key in parameters if key not in words and key not in data]
-    for key in settings:
-        if key not in known:
-            raise UserError(f"network {name!r} has no setting {key!r}{did_you_mean(key, known)}")
     given = {key: value for key, value in data.items() if value is not None and key in parameters}
-    network = family.make(**_checked(family.make, {**words, **given, **settings}, f"network {name!r}"))
+    arguments = _checked(family.make, {**words, **given, **settings}, f"network {shown(name)}")
+    try:
+        network = family.make(**arguments)
+    except (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError, MemoryError, RecursionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"network {shown(name)} cannot be built with these settings: {reason}") from error
     network.__dict__["built_as"] = NetworkSpec(name, {**settings, **given})  # so that it can be described
     return network
+
+
+def check(name: str, settings: Mapping[str, object]) -> None:
+    """A ``UserError`` for a name or a setting that no family of this package or a plugin takes, without building it.
+
+    >>> check("resnet8", {"widths": [4, 8, 16]})
+    """
+    if ":" in name:
+        return
+    family, words = family_of(name)
+    own = {key: value for key, value in settings.items() if key not in _OF_DATA}
+    _refuse_unknown(name, family, words, own)
+    _checked(family.make, {**words, **own}, f"network {shown(name)}")
+
+
+def _refuse_unknown(name: str, family: Family, words: Mapping[str, str], settings: Mapping[str, object]) -> None:
+    parameters = inspect.signature(family.make).parameters
+    known = [key for key in parameters if key not in words and key not in _OF_DATA]
+    for key in settings:
+        if key not in known:
+            raise UserError(f"network {shown(name)} has no setting {key!r}{did_you_mean(key, known)}")
 
 
 def resolved(
@@ -85,20 +111,20 @@ def resolved(
     parameters = inspect.signature(family.make).parameters
     given = {key: value for key, value in {**data, **settings}.items() if key in parameters}
     defaults = {key: p.default for key, p in parameters.items() if p.default is not p.empty}
-    return name, {**defaults, **_checked(family.make, {**words, **given}, f"network {name!r}")}
+    return name, {**defaults, **_checked(family.make, {**words, **given}, f"network {shown(name)}")}
 
 
 def family_of(name: str) -> tuple[Family, dict[str, str]]:
     """The family of a network's name, and the arguments in the name."""
     matches = [(family, match) for family in candidates(name) if (match := family.pattern.fullmatch(name))]
     if not matches:
-        raise UserError(f"no network is called {name!r}{did_you_mean(name, [known for known, _ in names()])}")
+        raise UserError(f"no network is called {shown(name)}{did_you_mean(name, [known for known, _ in names()])}")
     if len(matches) > 1:
         owners = " and ".join(f"{family.name!r} ({family.make.__module__})" for family, _ in matches)
         raise UserError(f"the network's name {name!r} is taken twice, by {owners}: uninstall one of the packages")
     family, match = matches[0]
     if name in family.refused:
-        raise UserError(f"network {name!r}: {family.refused[name]}")
+        raise UserError(f"network {shown(name)}: {family.refused[name]}")
     return family, match.groupdict()
 
 
@@ -111,14 +137,14 @@ def _checked(function: Callable[..., object], arguments: Mapping[str, object], c
     """The arguments converted to the function's annotations, or a ``UserError`` if one is wrong."""
     from pydantic import TypeAdapter, ValidationError  # late: it takes longer to import than all of this package
 
-    types = get_type_hints(function)
+    types = get_type_hints(function, include_extras=True)
 
     def checked(key: str, value: object) -> object:
         try:
             return TypeAdapter(types[key]).validate_python(value)
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
-            raise UserError(f"{called}: {key} = {value!r}: {reason[0].lower()}{reason[1:]}") from None
+            raise UserError(f"{called}: {key} = {shown(value)}: {reason[0].lower()}{reason[1:]}") from None
 
     return {key: checked(key, value) for key, value in arguments.items()}
 

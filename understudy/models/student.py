@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 WEIGHTS, DESCRIPTION = "student.safetensors", "student.json"
 FORMAT = 1
+HARMLESS = 20_000_000  # values of a network that is built before its file is looked at
 
 
 def describe(
@@ -130,20 +131,38 @@ def load(folder: str | Path, *, trust: Collection[str] = ()) -> nn.Module:
         _check_own(description, folder, trust)
     spec = NetworkSpec(description.path, dict(description.network.settings) if description.network else {})
     channels, size = description.input.shape[0], description.input.shape[-1]
-    network: nn.Module = spec.build(len(description.classes), channels, size, trust)
+    sizes = len(description.classes), channels, size
+    if ":" not in spec.name:
+        _check_size(spec, sizes, folder)
+    network: nn.Module = spec.build(*sizes, trust)
     try:
         regraft(network, description.graft)
         network = preprocessing_from(description.front, network) if description.front is not None else network
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, KeyError, RuntimeError, OverflowError, MemoryError) as error:
         raise UserError(f"{folder / DESCRIPTION} is not a student's description: front or graft: {error}") from error
     load_weights(network, folder / WEIGHTS)
     check_weights(folder, description)
     return network.eval()
 
 
+def _check_size(spec: NetworkSpec, sizes: tuple[int, int, int], folder: Path) -> None:
+    """Raises a ``UserError`` if a large network cannot be in the file: it might take more memory than there is."""
+    with torch.device("meta"):
+        values = sum(tensor.numel() for tensor in spec.build(*sizes).state_dict().values())
+    try:
+        held = (folder / WEIGHTS).stat().st_size
+    except OSError:
+        return  # which is told when the weights are read
+    if values > max(held, HARMLESS):
+        raise UserError(
+            f"{folder / DESCRIPTION} describes a network of {values:,} values, and {WEIGHTS} beside it has {held:,} "
+            "bytes: they are not of one student"
+        )
+
+
 def _check_own(description: "Description", folder: Path, trust: Collection[str]) -> None:
     """Raises a ``UserError`` unless the user's module is trusted and its class can be imported."""
-    module, _, factory = description.path.rpartition(":")
+    module, _, factory = description.path.removeprefix("python:").rpartition(":")
     problem = f"{folder}: the student is a {description.own_class} of your own code"
     by_hand = f"load its weights with understudy.models.load_weights(network, {str(folder / WEIGHTS)!r})"
     if description.front is not None:

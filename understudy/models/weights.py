@@ -34,6 +34,10 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         raise UserError(f"no weights file {path}")
     if not path.is_file():
         raise UserError(f"{path} is a folder, not a weights file")
+    try:
+        path.open("rb").close()
+    except OSError as error:  # the readers below would call it damaged
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     if path.suffix in _PICKLED:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from understudy.bounds import Share
+from understudy.bounds import ShareBelowOne
 from understudy.objective.term import Reading, Reads, Term
 from understudy.tasks.classification import cross_entropy as cross_entropy
 
@@ -20,7 +20,7 @@ class Labels(Term):
     0.1 * Labels()
     """
 
-    label_smoothing: Share = 0.0
+    label_smoothing: ShareBelowOne = 0.0
 
     @property
     def reads(self) -> Reads:

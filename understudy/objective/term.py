@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from understudy import nested
+from understudy.bounds import LARGEST, NonNegative, Positive, ShareBelowOne, Whole
 from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.objective.weights import auto
+from understudy.printable import shown
 from understudy.taps import CLASSIFICATION, Answer, Pair, Tap
 from understudy.tasks.task import Rows, Task
 
@@ -55,8 +57,8 @@ class Reads:
     teacher_taps: tuple[Tap, ...] = ()
     gradients: bool = False
     input_gradients: bool = False
-    teacher_samples: int = 0
-    dropout: float = 0.0
+    teacher_samples: Whole = 0
+    dropout: ShareBelowOne = 0.0
     further_taps: tuple[tuple[Tap, ...], ...] = ()
     student_answer: bool = False
     teacher_answer: bool = False
@@ -218,12 +220,14 @@ class Weighted:
     """
 
     term: "Term"
-    factor: float = 1.0
+    factor: NonNegative = 1.0
     schedule: WeightSchedule | None = None
     balanced: bool = False
 
     def times(self, weight: "float | WeightSchedule | auto") -> "Weighted":
         if isinstance(weight, (int, float)):
+            if not 0 <= weight <= LARGEST or self.factor * weight > LARGEST:  # NaN, too
+                raise UserError(f"the weight {shown(weight)} of {self.term}: give one from 0 to {LARGEST:g}")
             return replace(self, factor=self.factor * weight)
         if isinstance(weight, auto):
             return replace(self, factor=self.factor * weight.size, balanced=True)
@@ -298,7 +302,7 @@ class Term(Expression):
     per: ClassVar[Literal["row", "sample"]] = "sample"
 
     adversary: ClassVar[bool] = False
-    adversary_lr_scale: float = 1.0
+    adversary_lr_scale: Positive = 1.0
     trains_student: ClassVar[bool] = True  # false: it only trains modules for a later stage
 
     @property

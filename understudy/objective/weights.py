@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from understudy.errors import UserError
+from understudy import bounds
+from understudy.bounds import Mark, NonNegative, Positive
 
 
 @dataclass(frozen=True)
@@ -13,14 +14,13 @@ class linear:  # noqa: N801 - read as a function: linear(4, 1, epochs=150)
     2.5
     """
 
-    start: float
-    end: float
-    epochs: float
-    delay: float = 0.0
+    start: NonNegative
+    end: NonNegative
+    epochs: Positive
+    delay: Mark = 0.0
 
     def __post_init__(self) -> None:
-        if self.epochs <= 0:
-            raise UserError(f"linear: epochs must be above 0, not {self.epochs}")
+        bounds.check(self, "linear")
 
     def at(self, epoch: float) -> float:
         share = min(1.0, max(0.0, (epoch - self.delay) / self.epochs))
@@ -39,9 +39,12 @@ class step:  # noqa: N801
     (0, 1)
     """
 
-    before: float
-    after: float
-    epoch: float
+    before: NonNegative
+    after: NonNegative
+    epoch: Mark
+
+    def __post_init__(self) -> None:
+        bounds.check(self, "step")
 
     def at(self, epoch: float) -> float:
         return self.before if epoch < self.epoch else self.after
@@ -61,7 +64,10 @@ class auto:  # noqa: N801
     CE() + auto() * KD()
     """
 
-    size: float = 1.0
+    size: NonNegative = 1.0
+
+    def __post_init__(self) -> None:
+        bounds.check(self, "auto")
 
     def __str__(self) -> str:
         return "auto()" if self.size == 1 else f"auto({self.size:g})"

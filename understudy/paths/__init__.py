@@ -1,6 +1,6 @@
 """Which sizes a teacher's knowledge passes through on its way to the student: paths, and how they are searched.
 
-Nothing here trains: a strategy says which trainings it wants next, and is told how accurate they came out.
+Nothing here trains: a strategy returns the trainings that it needs next, and gets their accuracies.
 """
 
 from understudy.paths.answer import Answer as Answer

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from understudy.answers import StoredAnswers
+from understudy.bounds import Seed
 from understudy.config.settings import Settings
 from understudy.config.train import TrainConfig
 from understudy.recipe.schema import DataTable, MethodName, NetworkTable, Table
@@ -34,7 +35,7 @@ class Node(Table):
     settings: Mapping[str, Any] = Field(default_factory=dict)  # the method's own
     balance: bool = False  # weigh the terms by their gradients, not by the method's numbers
     config: TrainConfig = Field(default_factory=TrainConfig)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     role: Literal["student", "teacher"] = "student"  # each begins with fresh weights of its own
     teachers: tuple[str | Given, ...] = ()
     data: DataTable

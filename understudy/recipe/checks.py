@@ -1,7 +1,9 @@
 """What a type cannot say of a recipe: settings against a method's signature, and what is impossible together."""
 
 import dataclasses
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ConfigDict, ValidationError, create_model
@@ -11,12 +13,16 @@ from understudy.config.train import TrainConfig
 from understudy.data.sets import DATASETS
 from understudy.errors import UserError, did_you_mean
 from understudy.methods.notation import parse
+from understudy.models import catalogue
+from understudy.printable import printable, shown
 from understudy.recipe.mistakes import Mistakes, explain
-from understudy.recipe.overrides import within, without_nones
+from understudy.recipe.overrides import without_nones
 from understudy.recipe.schema import NetworkTable, PathTable, Recipe, TeacherTable
 from understudy.taps.defaults import PLACEHOLDERS, PROPOSALS
 
 # What stands in a method's table beside its own settings.
+LONGEST_NAME = 100  # bytes; a folder's name has 255, and an assistant's holds its network's, too
+FOLDER_NAME = re.compile(r"[^./\\\0][^/\\\0]*")
 OF_ALL_METHODS = ("method", "train", "seeds", "balance", "assistants")
 
 
@@ -58,26 +64,32 @@ def check_data(name: str, own: dict[str, Any], common: Sequence[str], mistakes: 
         own |= without_nones(dataclasses.asdict(dataset.configured(own)))
 
 
-def check_views(raw: dict[str, Any], mistakes: Mistakes) -> None:
-    """Augmentation check themselves as they are made, which would end the reading of the recipe: that is put off."""
-    names = list(raw["methods"]) if isinstance(raw.get("methods"), dict) else []
-    several = range(len(raw["teachers"])) if isinstance(raw.get("teachers"), list) else []
-    paths = [
-        ["train"],
-        ["teacher", "train"],
-        ["path", "learns", "train"],
-        *(["methods", name, "train"] for name in names),
-    ]
-    paths += [["teachers", str(number), "train"] for number in several]
-    for path in paths:
-        config: Any = raw
-        for part in path:
-            config = within(config, part)
-        if isinstance(config, dict) and isinstance(config.get("augmentation"), dict):
-            for key, value in config["augmentation"].items():
-                if isinstance(value, (int, float)) and value < 0:
-                    mistakes.add([*path, "augmentation", key], f"must not be negative (it is {value})")
-                    config["augmentation"] = {k: v for k, v in config["augmentation"].items() if k != key}
+def check_numbers(value: object, path: tuple[str, ...], mistakes: Mistakes) -> None:
+    """No number anywhere in a recipe is NaN, infinite, or larger than TOML's whole numbers."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            check_numbers(inner, (*path, str(key)), mistakes)
+    elif isinstance(value, list):
+        for inner in value:
+            check_numbers(inner, path, mistakes)
+    elif isinstance(value, float) and not math.isfinite(value):
+        mistakes.add(path, f"no setting is {value}")
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        mistakes.add(path, f"{shown(value)} is larger than any whole number of a recipe")
+
+
+def check_names(raw: Mapping[str, object], mistakes: Mistakes) -> None:
+    """A method's name is the beginning of a folder's name."""
+    tables = raw.get("methods")
+    for name in tables if isinstance(tables, dict) else ():
+        plain = re.sub(r"[^\w=+,@-]+", "-", name).strip("-")[:40] or "mine"
+        too_long = len(name.encode(errors="replace")) > LONGEST_NAME
+        if too_long or not FOLDER_NAME.fullmatch(name) or printable(name) != name:
+            mistakes.add(
+                ["methods", name],
+                f"its trainings lie in folders of this name, which has at most {LONGEST_NAME} bytes, no / and no \\, "
+                f"and begins with no dot; write for example [methods.{plain}] with method = ...",
+            )
 
 
 def check_combinations(recipe: Recipe, mistakes: Mistakes) -> None:
@@ -99,6 +111,11 @@ def check_combinations(recipe: Recipe, mistakes: Mistakes) -> None:
             mistakes.add(["methods", name, "assistants"], "choosing one needs a single [teacher]: name the assistants")
         if table.assistants == "auto" and not recipe.data.validation:
             mistakes.add(["methods", name, "assistants"], "choosing one needs a validation part: set data.validation")
+        for number, assistant in enumerate(table.assistants if table.assistants != "auto" else ()):
+            _check_network(assistant, ("methods", name, "assistants", str(number)), mistakes)
+    _check_network(recipe.student, ("student",), mistakes)
+    for place, teacher in _teachers(recipe).items():
+        _check_network(teacher, place, mistakes)
     if recipe.keep is not None and recipe.keep not in recipe.methods:
         mistakes.add(["keep"], f"it is no method of the recipe{did_you_mean(recipe.keep, recipe.methods)}")
     if recipe.path is not None:
@@ -120,6 +137,14 @@ def check_combinations(recipe: Recipe, mistakes: Mistakes) -> None:
                     [*path, "mean" if network.mean else "std"],
                     "data.whiten takes the place of each network's mean and std: leave them out",
                 )
+
+
+def _check_network(table: NetworkTable, place: tuple[str, ...], mistakes: Mistakes) -> None:
+    """The name and the settings of a network of a family; those of the user's own code are for the code to judge."""
+    try:
+        catalogue.check(table.network, table.settings)
+    except UserError as error:
+        mistakes.add([*place, "settings" if table.settings else "network"], str(error))
 
 
 def _not_of_a_teacher(terms: str) -> str | None:

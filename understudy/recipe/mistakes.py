@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from understudy.errors import UserError, did_you_mean, nearest
+from understudy.printable import shown
 from understudy.recipe.lines import PrintEpochs
 from understudy.recipe.schema import Recipe
 
@@ -54,10 +55,10 @@ def explain(entry: Any) -> tuple[list[str], str]:
         tags = [tag.strip().strip("'") for tag in entry["ctx"]["expected_tags"].split(",")]
         tag = entry["ctx"]["tag"]
         close = nearest(tag, tags, 1) or tags
-        return [*path, "name"], f"there is no {tag!r}; did you mean {' or '.join(map(repr, close))}?"
+        return [*path, "name"], f"there is no {shown(tag)}; did you mean {' or '.join(map(repr, close))}?"
     message = str(entry["msg"]).removeprefix("Value error, ")
-    shown = entry["input"]
-    return path, message if isinstance(shown, (dict, BaseModel)) else f"{message} (it is {shown!r})"
+    given = entry["input"]
+    return path, message if isinstance(given, (dict, BaseModel)) else f"{message} (it is {shown(given)})"
 
 
 def _walk(location: Sequence[int | str]) -> tuple[list[str], list[str]]:

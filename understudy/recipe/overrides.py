@@ -1,25 +1,64 @@
 """Values that stand elsewhere than at their own line: given on the command line, or under dotted keys."""
 
+import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from understudy.errors import UserError
+from understudy.printable import shown
+
+DEEPEST = 20  # parts of a dotted key, and tables within tables; a recipe has six
+_DOTTED = re.compile(rf"(?<![\w-])(?:[\w-]++\s*+\.\s*+){{{DEEPEST}}}")  # a key of so many parts is slow to parse
+_LARGEST_FILE = 1_000_000  # bytes of a recipe; one of a hundred methods has 20,000
+
+
+def table_of(text: str) -> dict[str, Any]:
+    """The content of a TOML text that is no larger and no deeper than a recipe can be.
+
+    A ``UserError`` for what no recipe can be; a ``tomllib.TOMLDecodeError`` for what is not TOML.
+    """
+    if len(text) > _LARGEST_FILE:
+        raise UserError(f"it has {len(text):,} characters, and a recipe has at most {_LARGEST_FILE:,}")
+    if _DOTTED.search(text):
+        raise UserError(f"a key has more than {DEEPEST} parts")
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError as error:  # an integer of thousands of digits
+        raise UserError("a number in it has more digits than Python reads") from error
+    except RecursionError as error:
+        raise UserError(f"it is nested deeper than {DEEPEST} levels") from error
+    _look_through(table)
+    return table
+
+
+def _look_through(value: Any, depth: int = 0) -> None:
+    if depth > DEEPEST:
+        raise UserError(f"it is nested deeper than {DEEPEST} levels")
+    if isinstance(value, (dict, list)):
+        for inner in value.values() if isinstance(value, dict) else value:
+            _look_through(inner, depth + 1)
 
 
 def override(raw: dict[str, Any], override: str) -> tuple[str, ...]:
     key, equals, value = override.partition("=")
     if not equals or not key.strip():
-        raise UserError(f"--set {override!r}: write key=value, as in --set train.epochs=10")
+        raise UserError(f"--set {shown(override)}: write key=value, as in --set train.epochs=10")
     path = tuple(part.strip() for part in key.split("."))
+    if len(path) > DEEPEST:
+        raise UserError(f"--set {shown(override)}: no key of a recipe has more than {DEEPEST} parts")
     try:
-        chosen = tomllib.loads(f"value = {value}")["value"]
+        chosen = table_of(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         chosen = value.strip()
+    except UserError as error:
+        raise UserError(f"--set {shown(override)}: {error}") from error
     try:
         assign(raw, path, chosen)
     except UserError as error:
-        raise UserError(f"--set {override!r}: {error}") from error
+        raise UserError(f"--set {shown(override)}: {error}") from error
     return path
 
 
@@ -31,7 +70,7 @@ def assign(raw: dict[str, Any], path: Sequence[str], value: Any) -> None:
             table.setdefault(part, {})
         table = within(table, part)
         if not isinstance(table, (dict, list)):
-            raise UserError(f"{part!r} is a value, not a table")
+            raise UserError(f"{shown(part)} is a value, not a table")
     if isinstance(table, list):
         raise UserError(f"{path[-2]!r} is a list of tables: name a key of one of them")
     table[path[-1]] = value
@@ -53,7 +92,7 @@ def _joined(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def within(value: Any, part: str) -> Any:
-    if isinstance(value, list) and part.isdigit() and int(part) < len(value):
+    if isinstance(value, list) and part.isdecimal() and len(part) < 10 and int(part) < len(value):
         return value[int(part)]
     return value.get(part) if isinstance(value, dict) else None
 

@@ -10,10 +10,10 @@ from pydantic import ValidationError
 
 from understudy.config.settings import Settings
 from understudy.errors import UserError
-from understudy.recipe.checks import check_combinations, check_views
+from understudy.recipe.checks import check_combinations, check_names, check_numbers
 from understudy.recipe.lines import PrintEpochs
 from understudy.recipe.mistakes import Mistakes, explain
-from understudy.recipe.overrides import join_keys, override, without_nones
+from understudy.recipe.overrides import join_keys, override, table_of, without_nones
 from understudy.recipe.resolve import (
     HowSettings,
     resolve_courses,
@@ -59,9 +59,13 @@ def parse(
 def load(text: str, source: str, overrides: Sequence[str]) -> tuple[dict[str, Any], Mistakes]:
     """What is written, with what was said on the command line; nothing is checked yet."""
     try:
-        raw = tomllib.loads(text)
+        raw = table_of(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{source}: not valid TOML: {error}") from error
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
+    if not raw and not overrides:
+        raise UserError(f"{source}: it is empty; `understudy methods kd` shows a recipe to begin with")
     overridden = {override(raw, change): "--set" for change in overrides}
     join_keys(raw)
     return raw, Mistakes(source, PrintEpochs(text), overridden)
@@ -71,6 +75,9 @@ def check(
     raw: dict[str, Any], mistakes: Mistakes, *, settings: HowSettings = None, begun: Settings | None = None
 ) -> Recipe:
     """The recipe, or all its mistakes; ``raw`` is used up."""
+    check_numbers(raw, (), mistakes)
+    check_names(raw, mistakes)
+    mistakes.raise_if_any()
     resolve_data(raw, mistakes)
     data = raw.get("data")
     if isinstance(data, dict) and str(data.get("name", "")).startswith("object:"):
@@ -81,7 +88,6 @@ def check(
     resolve_courses(raw)
     resolve_methods(raw, mistakes)
     resolve_settings(raw, settings, begun, mistakes)
-    check_views(raw, mistakes)
     try:
         recipe = Recipe.model_validate(raw)
     except ValidationError as error:

@@ -6,14 +6,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf, PlainSerializer, field_validator, model_validator
 
 from understudy.answers import StoredAnswers
+from understudy.bounds import Count, Epochs, Finite, Interval, Positive, Processes, Seed, Share, ShareBelowOne, Whole
 from understudy.config.settings import Settings
 from understudy.config.train import TrainConfig
 from understudy.methods import Method
 
-Share = Annotated[float, Field(ge=0, le=1)]
 # A method by its name; a call from Python may hold one that has none, made of its own terms or stages.
 MethodName = str | Annotated[InstanceOf[Method], PlainSerializer(str, when_used="json")]
-Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+Seeds = Annotated[tuple[Seed, ...], Field(min_length=1)]
 
 
 class Table(BaseModel):
@@ -27,11 +27,11 @@ class DataTable(Table):
 
     name: str
     root: str | None = None
-    validation: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)] = 0.1
-    student_samples: Annotated[int, Field(ge=1)] | None = None  # students see only so many; a teacher trained here, all
+    validation: Whole | ShareBelowOne = 0.1
+    student_samples: Count | None = None  # students see only so many; a teacher trained here, all
     settings: Mapping[str, Any] = Field(default_factory=dict)  # of this data set alone; in a file beside the others
     task: str | Mapping[str, Any] | None = None  # its name, or name and settings; by default that of the data set
-    workers: Annotated[int, Field(ge=0)] = 2
+    workers: Processes = 2
     whiten: bool = False  # FitNets' contrast normalisation and ZCA, instead of each network's own mean and std
 
     @model_validator(mode="before")
@@ -50,8 +50,8 @@ class NetworkTable(Table):
 
     network: str
     settings: Mapping[str, Any] = Field(default_factory=dict)
-    mean: tuple[float, ...] | None = None  # of each channel; by default the training part's
-    std: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+    mean: tuple[Finite, ...] | None = None  # of each channel; by default the training part's
+    std: tuple[Positive, ...] | None = None
 
 
 class TeacherTable(NetworkTable):
@@ -99,15 +99,15 @@ class MethodTable(Learning):
 class PathTable(Table):
     """Which assistants `understudy path` tries between teacher and student, and how it searches."""
 
-    sizes: tuple[int | str, ...] = ()  # of the assistants, from large to small; none: those that papers step through
+    sizes: tuple[Count | str, ...] = ()  # of the assistants, from large to small; none: those that papers step through
     family: str | None = None  # by default the student's
     by: str | None = None  # the setting that is the size, where the network's name does not hold it
     strategy: Literal["every", "best-first", "limited", "rule"] = "every"
-    max_assistants: Annotated[int, Field(ge=0)] | None = None
+    max_assistants: Annotated[int, Interval(ge=0, le=1_000)] | None = None
     method: str | None = None  # the table of the method by which everybody learns; by default the first with a teacher
     learns: Learning | None = None  # the assistants; None: as the student does
     alone: bool = False  # train each size without a teacher, too
-    quick_epochs: Annotated[int, Field(ge=1)] | None = None  # of the rule's trials; by default a third of the config
+    quick_epochs: Epochs | None = None  # of the rule's trials; by default a third of the config
 
     @model_validator(mode="after")
     def _limited(self) -> "PathTable":
@@ -124,10 +124,10 @@ class TuneTable(Table):
     method: str | None = None  # whose settings are sought; by default the one that ``search`` names, or the last
     seeds: Seeds | None = None  # of each trial
     search: Mapping[str, str] = Field(default_factory=dict)  # the space of each setting
-    random: Annotated[int, Field(ge=1)] = 10  # so many trials are drawn at random before any is learned from
+    random: Count = 10  # so many trials are drawn at random before any is learned from
     prune: bool = True  # stop trials that fall behind
-    grace: Annotated[int, Field(ge=1)] = 3  # epochs that every trial gets
-    sampler_seed: Annotated[int, Field(ge=0)] = 0
+    grace: Epochs = 3  # epochs that every trial gets
+    sampler_seed: Annotated[int, Interval(ge=0, lt=2**32)] = 0
 
     @field_validator("seeds")
     @classmethod

@@ -8,6 +8,7 @@ from typing import Any
 
 from understudy.config.settings import Settings
 from understudy.errors import UserError, did_you_mean
+from understudy.printable import shown
 from understudy.recipe.lines import PrintEpochs
 from understudy.recipe.mistakes import Mistakes
 from understudy.recipe.overrides import assign, without_nones
@@ -80,7 +81,7 @@ def parse_searched(
     for entry in search:
         key, equals, space = entry.partition("=")
         if not equals or not key.strip():
-            raise UserError(f"--search {entry!r}: write key=space, as in --search methods.kd.temperature=1..20")
+            raise UserError(f"--search {shown(entry)}: write key=space, as in --search methods.kd.temperature=1..20")
         _spaces_of(raw)[key.strip()] = space.strip()
         mistakes.overridden["tune", "search", key.strip()] = "--search"
     recipe = check(copy.deepcopy(raw), mistakes, settings=settings, begun=begun)
@@ -101,9 +102,11 @@ def parse_searched(
 
 
 def _spaces_of(raw: dict[str, Any]) -> dict[str, Any]:
-    table = raw.setdefault("tune", {}).setdefault("search", {})
-    assert isinstance(table, dict)
-    return table
+    table = raw.setdefault("tune", {})
+    search = table.setdefault("search", {}) if isinstance(table, dict) else None
+    if not isinstance(search, dict):
+        raise UserError("--search adds to a table [tune.search], and this recipe has a value in its place")
+    return search
 
 
 def _method(recipe: Recipe, mistakes: Mistakes) -> str:

@@ -5,10 +5,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from understudy.bounds import LARGEST
 from understudy.errors import UserError
+from understudy.printable import shown
 
 _RANGE = re.compile(r"^(?P<low>\S+?)\s*\.\.\s*(?P<high>\S+)(?:\s+(?P<log>log)|\s+step\s+(?P<step>\S+))?$")
 _WRITE = "write a range as 1..20, 0.05..1 step 0.05 or 1e-4..0.1 log, or choices as {1, 2, 5, 10}"
+
+MOST_STEPS = 1_000_000
 
 Number = int | float
 
@@ -65,15 +69,15 @@ def read_space(text: str) -> Space:
         return _choice(text)
     found = _RANGE.match(text)
     if found is None:
-        raise UserError(f"{text!r} is no space: {_WRITE}")
+        raise UserError(f"{shown(text)} is no space: {_WRITE}")
     low, high = _number(found["low"], text), _number(found["high"], text)
     space = Range(low, high, found["log"] is not None, _number(found["step"], text) if found["step"] else None)
     if low >= high:
-        raise UserError(f"{text!r}: a range goes from a smaller number to a larger one")
+        raise UserError(f"{shown(text)}: a range goes from a smaller number to a larger one")
     if space.log and low <= 0:
-        raise UserError(f"{text!r}: a range in logarithms begins above 0")
+        raise UserError(f"{shown(text)}: a range in logarithms begins above 0")
     if space.step is not None and not _leads(space.step, high - low):
-        raise UserError(f"{text!r}: steps of {space.step} do not lead from {low} to {high}")
+        raise UserError(f"{shown(text)}: steps of {space.step} do not lead from {low} to {high}")
     return space
 
 
@@ -81,7 +85,7 @@ def _choice(text: str) -> Choice:
     members = [member.strip() for member in text[1:-1].split(",")]
     values = tuple(_number(member, text) for member in members)
     if len(set(values)) != len(values) or len(values) < 2:
-        raise UserError(f"{text!r}: choices are two numbers or more, each once")
+        raise UserError(f"{shown(text)}: choices are two numbers or more, each once")
     return Choice(values)
 
 
@@ -93,10 +97,10 @@ def _number(text: str, whole: str) -> Number:
             value = float(text)
         except ValueError:
             value = math.nan
-    if not math.isfinite(value):
-        raise UserError(f"{whole!r}: {text!r} is no number; {_WRITE}")
+    if not abs(value) <= LARGEST:  # NaN, too
+        raise UserError(f"{shown(whole)}: {shown(text)} is no number from -{LARGEST:g} to {LARGEST:g}; {_WRITE}")
     return value
 
 
 def _leads(step: Number, way: Number) -> bool:
-    return step > 0 and abs(way / step - round(way / step)) < 1e-9 * max(1.0, way / step)
+    return step > 0 and way / step < MOST_STEPS and abs(way / step - round(way / step)) < 1e-9 * max(1.0, way / step)

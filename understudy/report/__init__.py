@@ -32,7 +32,7 @@ def write_report(
     Args:
         page: another place for the page.
         figures: a folder for the figures as SVG and PNG, beside those that the run folder has.
-        warn: told in a line what is damaged and left out, as the page says, too.
+        warn: called with a line about each damaged part that is left out; the page shows the same.
     """
     if (run / OUTCOME).exists():
         drawn, html = _of_search(run / OUTCOME)

@@ -1,6 +1,5 @@
 """Numbers as people read them, and texts of strangers as a terminal may show them."""
 
-import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -92,18 +91,3 @@ def first_word(network: str) -> str:
 def facts(entries: Mapping[str, Any]) -> dict[str, str]:
     """Keys and values as text; those that are empty are left out."""
     return {str(key): str(entry) for key, entry in entries.items() if entry}
-
-
-def printable(text: str) -> str:
-    """A text that cannot steer a terminal: control characters and marks of direction are shown as escapes.
-
-    >>> printable("a" + chr(27) + "[2Jb" + chr(0x202E) + "c")
-    'a\\\\x1b[2Jb\\\\u202ec'
-    """
-    return "".join(_escaped(letter) for letter in text)
-
-
-def _escaped(letter: str) -> str:
-    if letter in "\n\t" or unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Zl", "Zp"):
-        return letter
-    return letter.encode("unicode_escape").decode("ascii")

@@ -7,7 +7,8 @@ from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from understudy.report.format import NONE, printable
+from understudy.printable import printable
+from understudy.report.format import NONE
 from understudy.report.tables import Cell, Table, TableRow
 
 STYLES = {"beats": "green", "ties": "yellow", "loses": "red", "unknown": "yellow"}

@@ -6,8 +6,9 @@ from rich.console import Console
 
 from understudy.models.student import WEIGHTS
 from understudy.plans.folders import TRAININGS
+from understudy.printable import printable
 from understudy.report import render, tables
-from understudy.report.format import NONE, count, printable
+from understudy.report.format import NONE, count
 from understudy.report.page import heading
 from understudy.report.reading import read_result
 from understudy.report.render import markdown_text

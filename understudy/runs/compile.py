@@ -80,7 +80,7 @@ def guides(learns: Learning, teachers: Teachers, before: Sequence[str]) -> Teach
 
 
 def as_the_student(table: Learning) -> Learning:
-    """How an assistant learns of which nothing else is said."""
+    """How an assistant trains by default: with the student's method, settings and training configuration."""
     settings = methods.find(table.method).for_assistants(table.settings)
     return Learning(method=table.method, settings=settings, train=table.train, balance=table.balance)
 

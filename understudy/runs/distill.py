@@ -26,7 +26,7 @@ from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
-from understudy.files import SCRATCH
+from understudy.files import DIGEST, SCRATCH, fits, read_json, sealed, sha256, write_json
 from understudy.methods import Method
 from understudy.models import load_weights
 from understudy.models import student as product
@@ -58,6 +58,9 @@ from understudy.training.records import Figures, StageEnd, TrainingRecord
 
 if TYPE_CHECKING:
     from understudy.export import Exported
+
+DIGESTS = "digests.json"  # of the given weights
+STARTED = "the weights with which the networks came are not known: choose another out, or put a copy back"
 
 BASELINE = "alone"
 Network = nn.Module | str | Callable[[], nn.Module]
@@ -238,6 +241,9 @@ def distill(
         bounds.check(description, called)
     if answers is not None:
         answers.within(Path(out) if out is not None else None)  # or a UserError: answers need a folder that stays
+    given = teacher if isinstance(teacher, (list, tuple)) else [teacher]
+    if isinstance(student, nn.Module) and any(one is student for one in given):
+        raise UserError("the student is the teacher itself, one object: train a copy of it, copy.deepcopy(teacher)")
     objects = Objects(whole=cache is not None)
     recipe = Recipe(
         seeds=_seeds(seeds),
@@ -338,6 +344,17 @@ class GivenRun(Run):
             path = self._weights_of(name)
             if not path.exists():
                 product.save_weights(path, network.template.state_dict())
+        digests = {path.name: sha256(path) for path in map(self._weights_of, self.trained_modules)}
+        if digests and self._given_digests() != digests:
+            write_json(self.folder.path / GIVEN / DIGESTS, sealed(digests))
+
+    def _given_digests(self) -> dict[str, object]:
+        """The SHA-256 of each file of given weights; empty where there are none yet."""
+        path = self.folder.path / GIVEN / DIGESTS
+        content = read_json(path)
+        if path.exists() and (content is None or not fits(content)):
+            raise UserError(f"{path} is damaged: {STARTED}")
+        return {name: digest for name, digest in (content or {}).items() if name != DIGEST}
 
     @property
     def measuring(self) -> float:
@@ -384,6 +401,8 @@ class GivenRun(Run):
         for name, network in self.trained_modules.items():
             path = self._weights_of(name)
             if path.exists():
+                if self._given_digests().get(path.name) not in (None, sha256(path)):
+                    raise UserError(f"{path} is damaged: {STARTED}")
                 network.begin_with(safetensors.torch.load_file(path))
 
     def _weights_of(self, name: str) -> Path:

@@ -57,10 +57,10 @@ def carry_out(
     >>> done["small"].validation  # doctest: +SKIP
 
     Args:
-        out: the folder; a training that is done there is not repeated, one that was killed goes on where it was.
+        out: the folder; a finished training in it is not repeated, an interrupted one is resumed.
         cache: finished trainings are taken from here first, and put here.
         workers: trainings at once; more than one are processes of their own. By default 1; together, 8.
-        together: all of them in this process, in turn; who learns from one teacher shares its passes.
+        together: trains all of them in this process, in turn; those with the same teacher share its forward passes.
         trusted: modules of your own from which networks may come.
     """
     folder, shown = RunFolder(Path(out)), callback or WarnNotes()

@@ -1,4 +1,4 @@
-"""Trainings of a recipe that nobody keeps: what is measured on them holds for the real ones."""
+"""Trainings of a recipe for the pre-flight check and measurements; they are not kept."""
 
 from collections.abc import Sequence
 
@@ -15,13 +15,13 @@ from understudy.training.loop import Training
 
 
 class Rehearsals:
-    """The trainings of a recipe on its first seed, none of them begun, by the nodes that the run itself will have.
+    """The trainings of a recipe on its first seed, not begun, made from the nodes of the run.
 
-    So whoever is rehearsed has as many teachers as in the run, and of the same kind: with their weights where these are
-    given, fresh where they are yet to be trained. Each is made once.
+    Each has as many teachers as in the run, and of the same kind: with their weights if these are
+    given, else with fresh weights. Each is made once.
 
-    Where assistants are still to be chosen (``"auto"``), there is no node of them yet: the recipe's own teacher stands
-    for whoever it will be.
+    If the assistants are not chosen yet (``"auto"``), they have no nodes: the recipe's own teacher is
+    used in their place.
     """
 
     def __init__(self, recipe: Recipe, cast: Cast, stand_ins: StandIns | None = None):

@@ -20,8 +20,9 @@ from understudy.files import sha256, write_atomically
 from understudy.models import student as product
 from understudy.models.description import Description
 from understudy.plans.entry import RESULT
+from understudy.printable import printable
 from understudy.report import render, tables
-from understudy.report.format import count, memory, plural, printable
+from understudy.report.format import count, memory, plural
 from understudy.report.reading import read_result
 from understudy.report.render import markdown_text
 from understudy.runs.records import Method, ProofRecord, Result, Row
@@ -222,8 +223,13 @@ def _yaml(value: Mapping[str, object], indent: str = "") -> Iterator[str]:
         elif isinstance(inner, list):
             yield f"{indent}{key}:"
             for item in inner:
-                lines = list(_yaml(item)) if isinstance(item, Mapping) else [json.dumps(item)]
+                lines = list(_yaml(item)) if isinstance(item, Mapping) else [_scalar(item)]
                 yield f"{indent}- {lines[0]}"
                 yield from (f"{indent}  {line}" for line in lines[1:])
         else:
-            yield f"{indent}{key}: {json.dumps(inner)}"
+            yield f"{indent}{key}: {_scalar(inner)}"
+
+
+def _scalar(value: object) -> str:
+    """In JSON, which is YAML, too; a page that shows the card's source finds no tag in it."""
+    return json.dumps(value).replace("<", "\\u003c").replace(">", "\\u003e")

@@ -6,7 +6,7 @@ Tasks of another package come by the entry point group ``understudy.tasks``: a s
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
-from understudy import plugins
+from understudy import bounds, plugins
 from understudy.errors import UserError, did_you_mean
 from understudy.nested import Nested
 from understudy.tasks.classification import Classification
@@ -79,9 +79,11 @@ def from_description(description: Mapping[str, object]) -> Task:
     settings = {key: _as_tuples(value) for key, value in description.items()}
     kind = find(str(settings.pop("name", "")))
     try:
-        return kind(**settings)
+        task = kind(**settings)
     except TypeError as error:
         raise UserError(f"task {kind.name!r}: {error}") from None
+    bounds.check(task, f"task {kind.name!r}")
+    return task
 
 
 def made(task: "Task | str | Mapping[str, object]", targets: Nested, names: Sequence[str] | int | None = None) -> Task:
@@ -92,6 +94,7 @@ def made(task: "Task | str | Mapping[str, object]", targets: Nested, names: Sequ
     ('0', '1', '2')
     """
     if isinstance(task, Task):
+        bounds.check(task, f"task {task.name!r}")
         return task
     settings = {"name": task} if isinstance(task, str) else {**task}
     if "name" not in settings:
@@ -101,7 +104,10 @@ def made(task: "Task | str | Mapping[str, object]", targets: Nested, names: Sequ
     for setting in settings:
         if setting not in known:
             raise UserError(f"task {kind.name!r} has no setting {setting!r}{did_you_mean(setting, known)}")
-    return kind.of(targets, names=names, **settings)
+    task = kind.of(targets, names=names, **settings)
+    if settings:
+        bounds.check(task, f"task {kind.name!r}")
+    return task
 
 
 def _as_tuples(value: object) -> object:

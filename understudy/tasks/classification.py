@@ -11,11 +11,14 @@ from torch import Tensor
 from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.precision import exact, exact_dtype, wide
+from understudy.printable import shown
 from understudy.tasks import class_scores
 from understudy.tasks.task import Differing, Figure, Meter, Numbers, Task, Told, Values, only
 
 LOGITS = "logits"
 FEW = 5  # up to this number of classes there is no top-5 accuracy
+MANY_CLASSES = 1_000  # a label below this number is accepted even with fewer samples than classes
+MOST_CLASSES = 1_000_000
 AGREEMENT = 0.99  # of the first choices of a network made cheaper with those before, one sample apart
 DIVERGENCE = 0.05  # the largest KL (nats, at temperature 1) of an answer of a network made cheaper
 PICTURES = {"student": 16, "teacher": 8, "both": 8}  # samples of each kind of error that are shown
@@ -69,6 +72,13 @@ class Classification(Task):
         if names is None:
             targets = _one_tensor(targets)
             names = int(targets.max()) + 1 if len(targets) else 0
+            if names > max(MANY_CLASSES, len(targets)):
+                raise UserError(
+                    f"the largest label is {names - 1:,}, which makes more classes than there are samples "
+                    f"({len(targets):,}): number the labels from 0, or say how many classes there are (classes=...)"
+                )
+        if isinstance(names, int) and not 0 <= names <= MOST_CLASSES:
+            raise UserError(f"classes = {shown(names)}: give a whole number from 1 to {MOST_CLASSES:,}")
         return cls(tuple(map(str, range(names))) if isinstance(names, int) else tuple(names), **settings)
 
     @property
@@ -116,7 +126,12 @@ class Classification(Task):
     def remarks(self, targets: Nested) -> Sequence[str]:
         counts = torch.bincount(_one_tensor(targets), minlength=len(self.classes))
         empty = [self.classes[number] for number in (counts == 0).nonzero().flatten().tolist()]
-        return [f"no training sample of class {', '.join(empty[:5])}"] if empty else []
+        remarks = [f"no training sample of class {', '.join(empty[:5])}"] if empty else []
+        if int((counts > 0).sum()) == 1:
+            remarks.append(
+                f"all training samples are of class {self.classes[int(counts.argmax())]}: any answer is right"
+            )
+        return remarks
 
     def strata(self, targets: Nested) -> Tensor | None:
         return _one_tensor(targets)

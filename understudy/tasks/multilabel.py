@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from understudy.bounds import Share
 from understudy.errors import OptionalPackageError, UserError
 from understudy.nested import Nested
 from understudy.precision import exact, exact_dtype, wide
@@ -33,7 +34,7 @@ class MultiLabel(Task):
     """
 
     labels: tuple[str, ...] = ("label",)
-    shares: tuple[float, ...] = ()
+    shares: tuple[Share, ...] = ()
 
     name: ClassVar[str] = "multilabel"
     rows_per_sample: ClassVar[Literal["one", "many"] | None] = "many"

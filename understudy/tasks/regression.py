@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from understudy.bounds import Measured, Positive, Whole
 from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.precision import exact, exact_dtype, wide
@@ -33,9 +34,9 @@ class Regression(Task):
     """
 
     names: tuple[str, ...] = ()  # a field in place of the property
-    scales: tuple[float, ...] = ()
+    scales: tuple[Measured, ...] = ()
     form: Literal["mse", "huber"] = "mse"
-    delta: float = 1.0
+    delta: Positive = 1.0
 
     name: ClassVar[str] = "regression"
     targets_are_numbers: ClassVar[bool] = True
@@ -197,9 +198,9 @@ class Landmarks(Regression):
     'nme'
     """
 
-    mirror: tuple[tuple[int, int], ...] = ()
-    between: tuple[int, int] | None = None
-    usual: float | None = None
+    mirror: tuple[tuple[Whole, Whole], ...] = ()
+    between: tuple[Whole, Whole] | None = None
+    usual: Measured | None = None
 
     name: ClassVar[str] = "landmarks"
     moves_targets: ClassVar[bool] = True

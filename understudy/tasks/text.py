@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from understudy.bounds import Interval
 from understudy.errors import UserError
 from understudy.nested import Nested, Shape
 from understudy.tasks.classification import Classification
@@ -40,7 +41,7 @@ class Text(Classification):
     """
 
     vocabulary: tuple[str, ...] = SPECIAL
-    length: int = 64
+    length: Annotated[int, Interval(ge=3, le=100_000)] = 64
     tokens: Literal["words", "wordpiece"] = "words"
 
     name: ClassVar[str] = "text"

@@ -112,8 +112,8 @@ class StandIns:
         askers: list[Asker | None] = []
         forms = []
         pairs = zip(objective.teachers, teachers, strict=False)  # not every one need be read
-        for number, (tapped, network) in enumerate(pairs):
-            teacher = TappedNetwork(network, tapped.taps, cut=tapped.cut, called=tapped.called, task=tapped.task)
+        for number, (asked, network) in enumerate(pairs):
+            teacher = TappedNetwork(network, asked.taps, cut=asked.cut, called=asked.called, task=asked.task)
             stand_in = self._of(number, teacher, batches, settings, note) if is_bare(network) else None
             askers.append(stand_in)
             forms.append(stand_in.form if stand_in else wished)
@@ -132,8 +132,9 @@ class StandIns:
         learned = self.has_learned(teacher.network)
         key = _key(teacher, batches, settings, learned)
         question = self._question(number, key, settings)
+        made: StandIn | None = None
         if question not in self._verdicts:
-            self._verdicts[question] = _judged(teacher, batches, settings, learned)
+            self._verdicts[question], made = _judged(teacher, batches, settings, learned)
         verdict = self._verdicts[question]
         for text in verdict.notes:
             note(text)
@@ -142,8 +143,9 @@ class StandIns:
         one = key, id(teacher.network)  # a copy shares tensors with the very teacher that it was made of
         stand_in = self._copies.get(one)
         if stand_in is None:
-            stand_in = _copy(teacher, batches[0], settings, folded=verdict.folded, low=verdict.low).compiled()
-            self._copies[one] = stand_in
+            if made is None:
+                made = _copy(teacher, batches[0], settings, folded=verdict.folded, low=verdict.low)
+            stand_in = self._copies[one] = made.compiled()
         return stand_in
 
     def _question(self, number: int, key: str, settings: Settings) -> str:
@@ -175,25 +177,31 @@ def _key(teacher: TappedNetwork, batches: Sequence[Nested], settings: Settings, 
     )
 
 
-def _judged(teacher: TappedNetwork, batches: Sequence[Nested], settings: Settings, learned: bool) -> Verdict:
-    wished, example, notes = settings.of_teacher.precision, batches[0], list[str]()
+def _judged(
+    teacher: TappedNetwork, batches: Sequence[Nested], settings: Settings, learned: bool
+) -> tuple[Verdict, StandIn | None]:
+    """The verdict, and the copy that it is about."""
+    example, notes = batches[0], list[str]()
     try:
-        cheaper = _copy(teacher, example, settings, folded=True)
+        exact = _copy(teacher, example, settings, folded=True)
     except Exception as error:  # a network may raise any error when it is copied
-        return Verdict(False, notes=(f"{teacher.called} is asked as it is, for it cannot be copied: {error}",))
+        return Verdict(False, notes=(f"{teacher.called} is asked as it is, for it cannot be copied: {error}",)), None
     with torch.no_grad(), evaluating(teacher.network):
         few = _answers(teacher, batches[:1])  # rounding is alike in all
-        folded = bool(cheaper.layers)
-        if folded and (reason := _apart(few, _answers(cheaper, batches[:1]))):
+        folded = bool(exact.layers)
+        if folded and (reason := _apart(few, _answers(exact, batches[:1]))):
             notes.append(f"{teacher.called} is asked with its batch norms as they are: folded, {reason}")
-            folded = False
-        low = wished != "float32"
-        if low and learned:
-            cheaper = _copy(teacher, example, settings, folded=folded, low=True)
-            if reason := _changed(_answers(teacher, batches), _answers(cheaper, batches)):
+            folded, exact = False, _copy(teacher, example, settings, folded=False)
+        wished = settings.of_teacher.precision
+        if wished == "float32":
+            return Verdict(True, folded, False, tuple(notes)), exact
+        low = StandIn(_narrowed(exact.tapped.network), teacher, settings.of_teacher, exact.layers)
+        if learned:
+            truth = few.joined(_answers(teacher, batches[1:])) if batches[1:] else few
+            if reason := _changed(truth, _answers(low, batches)):
                 notes.append(f"{teacher.called} is asked in float32: in {wished}, {reason}")
-                low = False
-    return Verdict(True, folded, low, tuple(notes))
+                return Verdict(True, folded, False, tuple(notes)), exact
+    return Verdict(True, folded, True, tuple(notes)), low
 
 
 def _copy(teacher: TappedNetwork, example: Nested, settings: Settings, *, folded: bool, low: bool = False) -> StandIn:
@@ -237,6 +245,11 @@ class _Seen:
     named: dict[str, Tensor]
     taps: list[Tensor]
 
+    def joined(self, others: "_Seen") -> "_Seen":
+        """With the values over further samples."""
+        named = {name: torch.cat([value, others.named[name]]) for name, value in self.named.items()}
+        return _Seen(self.task, named, [torch.cat(pair) for pair in zip(self.taps, others.taps, strict=True)])
+
 
 def _answers(asker: Asker, batches: Iterable[Nested]) -> _Seen:
     answers = [call(asker, inputs) if isinstance(asker, TappedNetwork) else asker(inputs) for inputs in batches]
@@ -246,11 +259,11 @@ def _answers(asker: Asker, batches: Iterable[Nested]) -> _Seen:
     return _Seen(first.task, named, taps)
 
 
-def _apart(truth: _Seen, other_answers: _Seen) -> str | None:
+def _apart(truth: _Seen, found: _Seen) -> str | None:
     """Whether two networks that should differ by rounding alone differ by more."""
     pairs = [
-        *zip(truth.taps, other_answers.taps, strict=True),
-        *((truth.named[name], other_answers.named[name]) for name in truth.named),
+        *zip(truth.taps, found.taps, strict=True),
+        *((truth.named[name], found.named[name]) for name in truth.named),
     ]
     for one, other in pairs:
         apart = ((one - other).abs().max() / one.abs().max().clamp_min(1e-30)).item()
@@ -260,11 +273,11 @@ def _apart(truth: _Seen, other_answers: _Seen) -> str | None:
     return None
 
 
-def _changed(truth: _Seen, other_answers: _Seen) -> str | None:
+def _changed(truth: _Seen, found: _Seen) -> str | None:
     """Whether low precision changes the teacher's answers."""
-    if truth.named and (reason := truth.task.changed(truth.named, other_answers.named)):
+    if truth.named and (reason := truth.task.changed(truth.named, found.named)):
         return reason
-    for one, other in zip(truth.taps, other_answers.taps, strict=True):
+    for one, other in zip(truth.taps, found.taps, strict=True):
         distance = ((one - other).norm() / one.norm().clamp_min(1e-30)).item()
         if not distance <= DISTANCE:
             return f"its hidden values differ by {distance:.2g} of their length (allowed: {DISTANCE:g})"

@@ -8,11 +8,16 @@ from types import FrameType
 
 
 class Stopped(BaseException):
-    """A training that was asked to stop has saved its state. Not an Exception: nobody should swallow it."""
+    """A training that was asked to stop has saved its state. Not an Exception: nobody should swallow it.
 
-    def __init__(self, signal_number: int):
+    Args:
+        signal_number: by which signal it was asked.
+        saved: false of a command that has no state to save.
+    """
+
+    def __init__(self, signal_number: int, saved: bool = True):
         super().__init__(signal_number)
-        self.signal_number = signal_number
+        self.signal_number, self.saved = signal_number, saved
 
 
 class StopRequest:

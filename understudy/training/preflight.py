@@ -27,6 +27,7 @@ from understudy.errors import UserError
 from understudy.objective import Objective, evaluating
 from understudy.objective.term import Sum
 from understudy.precision import exact
+from understudy.randomness import derived_seed
 from understudy.taps import call, inner
 from understudy.tasks import Figure, Values
 from understudy.teacher.batching import company_matters
@@ -75,6 +76,7 @@ def check_data(data: Data, batch: int) -> Iterator[Finding]:
         if least < largest <= most:
             text = f"networks expect values between 0 and 1, and these reach {largest:g}: divide by 255, or give uint8"
             yield Finding("warning", ABOUT_IMAGES, text)
+    yield from (Finding("error", "data", problem) for problem in data.problems())
     if batch > len(data.train):
         yield Finding(
             "warning", "data", f"batch {batch} is larger than the training part: batches of {len(data.train)}"
@@ -215,7 +217,7 @@ def check_stage(
     """
     subject = f"stage {stage.name!r}"
     try:
-        with torch.random.fork_rng(devices=[]), _untouched(student):
+        with _seeded(seed, stage.name, settings), _untouched(student):
             yield from _dry_run(
                 subject, stage, student, teachers, data, settings, seed, stored, timed, stand_ins or StandIns()
             )
@@ -263,8 +265,11 @@ def _dry_run(
     forms = stand_ins.use(objective, teachers, data, settings, notes.append)
     yield from (Finding("warning", subject, note) for note in notes)
     student.train()
+    if len(data.train) == 1 or stage.config.batch == 1:
+        _refuse_lonely(student, nested.chosen(inputs, slice(1)), settings)
     norms: dict[str, float] = {}
-    for name, part in objective.parts.items():
+    for number, (name, part) in enumerate(objective.parts.items()):
+        settings.reseed(derived_seed(seed, "check", stage.name, number))
         full = replace(part, schedule=None)  # what begins at weight 0 will train one day
         alone = Objective(Sum((full,)), student=student, teacher=teachers, example=example, facts=facts, task=data.task)
         about = f"{subject}, term {name!r}"
@@ -279,7 +284,7 @@ def _dry_run(
     step = _step(objective, stage.config, inputs, batch, settings)
     if not timed or not objective(inputs, batch.targets, ids=batch.ids).loss.requires_grad:
         return
-    seconds = min(clock.timed(step, settings.torch_device) for _ in range(3))
+    seconds = min(clock.timed(step, settings.torch_device) for _ in range(2))
     trained = [*student.parameters(), *objective.owned.parameters()]
     moved = sum(p.numel() for p in trained if p.grad is not None)
     gain, about_answers = 1.0, list[Finding]()
@@ -330,7 +335,7 @@ def _forecast(
     stored: StoredAnswers, stage: Stage, objective: Objective, inputs: Any, samples: int, step: float
 ) -> Forecast:
     answers, device = objective.ask(inputs), nested.device(inputs) or torch.device("cpu")
-    seconds = min(clock.timed(lambda: objective.ask(inputs), device) for _ in range(3))
+    seconds = min(clock.timed(lambda: objective.ask(inputs), device) for _ in range(2))
     return forecast(stored, stage, answers, samples, seconds, step)
 
 
@@ -395,6 +400,24 @@ def _check_term(
     through = f", through {owned[0]}" if owned else ""
     weight = f"{factor:g}" + (f" ({at_first:g} at first)" if at_first != factor else "")
     return norm, Finding("ok", subject, f"value {value.item():.4g}, weight {weight}, gradient {norm:.3g}{through}")
+
+
+def _refuse_lonely(student: nn.Module, sample: Any, settings: Settings) -> None:
+    """A batch of one sample is too little for some layers; the dry batch, which is larger, would not show it."""
+    try:
+        with torch.no_grad(), settings.autocast():
+            call(student, sample)
+    except ValueError as error:
+        raise UserError(f"the student cannot learn from batches of one sample ({error}): set a larger batch") from error
+
+
+@contextmanager
+def _seeded(seed: int, stage: str, settings: Settings) -> Iterator[None]:
+    """What is drawn inside (the weights of regressors, dropout) is the same each time; outside, nothing is drawn."""
+    device = settings.torch_device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        settings.reseed(derived_seed(seed, "check", stage))
+        yield
 
 
 @contextmanager

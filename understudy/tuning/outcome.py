@@ -14,7 +14,7 @@ from understudy.recipe.space import Number
 from understudy.runs.records import BestTrial, DataRecord, SearchRecord, TaskRecord, TestFigure, TrialRecord, Values
 from understudy.training.evaluate import figures
 from understudy.tuning.trials import Trial, best
-from understudy.tuning.tune import Tuning
+from understudy.tuning.tune import DATABASE, Tuning
 
 OUTCOME, TUNED = "tune.json", "tuned.toml"
 BY_VALIDATION = "best by validation, its test accuracy"
@@ -28,12 +28,25 @@ def execute(tuning: Tuning, count: int, *, also_optimistic: bool = False, worker
         remove_leftovers(tuning.folder.path)
         trials = tuning.search(count, workers)
         before = SearchRecord.read(path, way_out=f"remove {path}") if path.exists() else None
+        if before is not None:
+            _check_same(tuning, trials, before)
         if before is None or not _tells(before, trials, also_optimistic):
             outcome = _outcome(tuning, trials, before, also_optimistic)
             write_atomically(tuning.folder.path / TUNED, recipes.write(tuning.tuned(chosen_of(trials))).encode())
             write_atomically(path, outcome.text().encode())
             return outcome
     return before
+
+
+def _check_same(tuning: Tuning, trials: Sequence[Trial], before: SearchRecord) -> None:
+    """Trials that ended stay as they were told; only a damaged database has others."""
+    for known, trial in zip(before.trials, trials, strict=False):
+        if known != _record(trial):
+            database = tuning.folder.path / DATABASE
+            raise UserError(
+                f"{database} is damaged: trial {trial.number} is not as {OUTCOME} has it. Choose another --out, or "
+                f"remove {database} with {tuning.folder.path / 'trials'} to search anew"
+            )
 
 
 def chosen_of(trials: Sequence[Trial]) -> Trial:

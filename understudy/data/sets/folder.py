@@ -1,15 +1,15 @@
 """A folder of images per class: ROOT/train/CLASS/*.png and ROOT/test (or ROOT/val) likewise, or ROOT/CLASS/*.png."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from annotated_types import Ge
 from torch import Tensor
 
+from understudy.bounds import Pixels
 from understudy.data.dataset import MEMORY_LIMIT, Access, Contents, DataSet
 from understudy.data.images import SUFFIXES, decoded, dimensions
 from understudy.data.sources import InMemory, Source, Streamed
@@ -46,7 +46,7 @@ class Settings:
         classes: the class folders in the order of the class numbers; by default in the order of their names.
     """
 
-    size: Annotated[int, Ge(1)] | None = None
+    size: Pixels | None = None
     channels: Literal[1, 3] = 3
     classes: tuple[str, ...] | None = None
 
@@ -72,8 +72,18 @@ def read(settings: Settings, access: Access) -> Contents:
         train=_source(make(*train), access.workers),
         open_test=partial(_source, test_images, access.workers) if test_images else None,
         classes=classes,
+        problems=partial(_problems, [*train[0], *(test_images.paths if test_images else [])]),
         facts={"folder": str(root), "test folder": str(test) if test else None, "size": size},
     )
+
+
+def _problems(paths: list[Path]) -> Iterator[str]:
+    """What is wrong with the headers of these images."""
+    for path in paths:
+        try:
+            dimensions(path)
+        except UserError as error:
+            yield str(error)
 
 
 def _common_size(paths: list[Path]) -> int:

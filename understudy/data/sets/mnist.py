@@ -1,6 +1,5 @@
 """MNIST and Fashion-MNIST from their idx files, gzipped or plain."""
 
-import gzip
 import zlib
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from understudy.data.dataset import Access, Contents, DataSet, Named, check_md5, md5_of_content, truncated
+from understudy.data.dataset import Access, Contents, DataSet, Named, check_md5, md5_of_content, truncated, unpacked
 from understudy.data.fetch import Remote, provide
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
@@ -71,7 +70,6 @@ FASHION_MNIST_FILES = Form(
     folder="FashionMNIST/raw",
     addresses=(
         "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
-        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
     ),
     files=(
         _File(
@@ -155,12 +153,9 @@ def _content(path: Path) -> bytes:
     """A file's bytes, unpacked; of a gzipped file that ends too early, those that are there."""
     if path.suffix != ".gz":
         return path.read_bytes()
-    stored = path.read_bytes()
     try:
-        return gzip.decompress(stored)
-    except EOFError:  # the caller compares the size with the header
-        return zlib.decompressobj(wbits=31).decompress(stored)
-    except (gzip.BadGzipFile, zlib.error) as error:
+        return unpacked(path)
+    except zlib.error as error:
         raise UserError(f"{path} is damaged ({error}): delete it and get it again") from error
 
 

@@ -1,6 +1,6 @@
 """SST-2 in GLUE's form: ``SST-2/train.tsv``, ``dev.tsv`` (the test part here, since GLUE's own has no labels)."""
 
-import gzip
+import zlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 import torch
 
-from understudy.bounds import Interval
-from understudy.data.dataset import Access, Contents, DataSet
+from understudy.bounds import Count, Interval
+from understudy.data.dataset import Access, Contents, DataSet, unpacked
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
 from understudy.tasks.text import Text, vocabulary_of
@@ -29,10 +29,10 @@ class SST2Settings:
         least: the smallest count in the training part for a word to have its own id.
     """
 
-    length: Annotated[int, Interval(ge=3)] = 40
+    length: Annotated[int, Interval(ge=3, le=100_000)] = 40
     tokens: Literal["words", "wordpiece"] = "words"
     vocabulary: str | None = None
-    least: Annotated[int, Interval(ge=1)] = 2
+    least: Count = 2
 
 
 def read(settings: SST2Settings, access: Access) -> Contents:
@@ -74,9 +74,9 @@ def _lines(folder: Path, part: str) -> tuple[list[str], list[int]]:
     if path is None:
         raise UserError(f"{folder} holds no {part}.tsv")
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        content = unpacked(path) if path.suffix == ".gz" else path.read_bytes()
         lines = content.decode("utf-8").rstrip("\n").split("\n")[1:]  # without the names of the columns
-    except (EOFError, UnicodeDecodeError, gzip.BadGzipFile) as error:
+    except (UnicodeDecodeError, zlib.error) as error:
         raise UserError(f"{path} is damaged ({error}): delete it and get it again") from error
     sentences, labels = list[str](), list[int]()
     for number, line in enumerate(lines, 2):

@@ -12,7 +12,7 @@ from understudy.data.fetch import Remote, provide
 from understudy.data.sources import InMemory
 from understudy.errors import OptionalPackageError, UserError
 
-_ADDRESS = "http://ufldl.stanford.edu/housenumbers/"
+_ADDRESS = "https://ufldl.stanford.edu/housenumbers/"
 _SHA256 = {
     "train_32x32.mat": "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8",
     "test_32x32.mat": "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b",

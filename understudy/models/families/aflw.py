@@ -8,6 +8,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
+from understudy.bounds import Count, Pixels, Width
 from understudy.errors import UserError
 from understudy.models.family import Family, too_small
 
@@ -40,7 +41,7 @@ class ReLUNet(nn.Module):
         return x
 
 
-def aflw_teacher(*, classes: int = 1, channels: int = 3, size: int = 16) -> nn.Module:
+def aflw_teacher(*, classes: Width = 1, channels: Width = 3, size: Pixels = 16) -> nn.Module:
     """The AFLW teacher; its third convolution is the hint.
 
     >>> aflw_teacher()(torch.rand(2, 3, 16, 16)).shape
@@ -49,7 +50,7 @@ def aflw_teacher(*, classes: int = 1, channels: int = 3, size: int = 16) -> nn.M
     return ReLUNet([(128, 3, True), (512, 2, False), (512, 5, False)], classes, channels, size)
 
 
-def aflw_fitnet(which: int, *, classes: int = 1, channels: int = 3, size: int = 16) -> nn.Module:
+def aflw_fitnet(which: Count, *, classes: Width = 1, channels: Width = 3, size: Pixels = 16) -> nn.Module:
     """AFLW's FitNet 1 or 2: 7 convolutions of 3x3 without pooling; the fifth is guided.
 
     >>> aflw_fitnet(1)(torch.rand(2, 3, 16, 16)).shape

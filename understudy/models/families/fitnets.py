@@ -14,6 +14,7 @@ from typing import Literal
 
 from torch import nn
 
+from understudy.bounds import Count, Layers, Pieces, Pixels, ShareBelowOne, Width
 from understudy.errors import UserError
 from understudy.models.families.maxout import Conv, Init, MaxoutNet
 from understudy.models.family import Family
@@ -61,14 +62,14 @@ PAIRS: dict[str, tuple[str, ...]] = {
 
 
 def fitnet(
-    which: int,
+    which: Count,
     *,
-    classes: int = 10,
-    channels: int = 3,
-    size: int = 32,
-    fc_pieces: int = 5,
+    classes: Width = 10,
+    channels: Width = 3,
+    size: Pixels = 32,
+    fc_pieces: Pieces = 5,
     norm: bool = False,
-    dropout: tuple[float, float] = (0.0, 0.0),
+    dropout: tuple[ShareBelowOne, ShareBelowOne] = (0.0, 0.0),
     init: Init = "modern",
 ) -> nn.Module:
     """FitNet 1 to 4 (table 7): 11, 11, 13 and 19 layers for CIFAR-10, CIFAR-100 and SVHN.
@@ -86,14 +87,14 @@ def fitnet(
 
 def depth_net(
     budget: Literal["30m", "107m"],
-    layers: int,
+    layers: Layers,
     *,
-    classes: int = 10,
-    channels: int = 3,
-    size: int = 32,
-    fc_pieces: int = 5,
+    classes: Width = 10,
+    channels: Width = 3,
+    size: Pixels = 32,
+    fc_pieces: Pieces = 5,
     norm: bool = False,
-    dropout: tuple[float, float] = (0.0, 0.0),
+    dropout: tuple[ShareBelowOne, ShareBelowOne] = (0.0, 0.0),
     init: Init = "modern",
 ) -> nn.Module:
     """A student of the depth experiment (table 6): a budget of multiplications, spent on 5, 7, 9 or 11 layers.
@@ -113,12 +114,12 @@ def depth_net(
 
 def fitnet_mnist(
     *,
-    classes: int = 10,
-    channels: int = 1,
-    size: int = 28,
-    pieces: int = 2,
+    classes: Width = 10,
+    channels: Width = 1,
+    size: Pixels = 28,
+    pieces: Pieces = 2,
     norm: bool = False,
-    dropout: tuple[float, float] = (0.0, 0.0),
+    dropout: tuple[ShareBelowOne, ShareBelowOne] = (0.0, 0.0),
     init: Init = "modern",
 ) -> nn.Module:
     """The MNIST student: 6 convolutions and no fc; ``pieces`` are those of its last two (paper 2, code 4).
@@ -139,12 +140,12 @@ def fitnet_mnist(
 
 def maxout_cifar(
     *,
-    classes: int = 10,
-    channels: int = 3,
-    size: int = 32,
-    fc_pieces: int = 5,
+    classes: Width = 10,
+    channels: Width = 3,
+    size: Pixels = 32,
+    fc_pieces: Pieces = 5,
     norm: bool = False,
-    dropout: tuple[float, float] = (0.0, 0.0),
+    dropout: tuple[ShareBelowOne, ShareBelowOne] = (0.0, 0.0),
     init: Init = "modern",
 ) -> nn.Module:
     """The teacher for CIFAR-10 and CIFAR-100; it was trained with dropout (.2, .5).
@@ -164,12 +165,12 @@ def maxout_cifar(
 
 def maxout_svhn(
     *,
-    classes: int = 10,
-    channels: int = 3,
-    size: int = 32,
-    fc_pieces: int = 5,
+    classes: Width = 10,
+    channels: Width = 3,
+    size: Pixels = 32,
+    fc_pieces: Pieces = 5,
     norm: bool = False,
-    dropout: tuple[float, float] = (0.0, 0.0),
+    dropout: tuple[ShareBelowOne, ShareBelowOne] = (0.0, 0.0),
     init: Init = "modern",
 ) -> nn.Module:
     """The teacher for SVHN; it was trained with dropout (.2, .5).
@@ -187,12 +188,12 @@ def maxout_svhn(
 
 def maxout_mnist(
     *,
-    classes: int = 10,
-    channels: int = 1,
-    size: int = 28,
-    pieces: int = 2,
+    classes: Width = 10,
+    channels: Width = 1,
+    size: Pixels = 28,
+    pieces: Pieces = 2,
     norm: bool = False,
-    dropout: tuple[float, float] = (0.0, 0.0),
+    dropout: tuple[ShareBelowOne, ShareBelowOne] = (0.0, 0.0),
     init: Init = "modern",
 ) -> nn.Module:
     """The teacher for MNIST; ``pieces`` are those of its last convolution (paper 2, code 4); dropout was (.2, .5).

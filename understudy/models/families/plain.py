@@ -10,6 +10,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from understudy.bounds import Layers, Pixels, Width
 from understudy.errors import UserError
 from understudy.models.family import Family, too_small
 
@@ -72,11 +73,11 @@ def _conv(inputs: int, outputs: int, pooled: bool) -> nn.Sequential:
 
 
 def plain(
-    layers: int,
+    layers: Layers,
     *,
-    classes: int = 10,
-    channels: int = 3,
-    size: int = 32,
+    classes: Width = 10,
+    channels: Width = 3,
+    size: Pixels = 32,
     like: Literal["cifar10", "cifar100"] | None = None,
 ) -> nn.Module:
     """A plain network with 2 to 10 convolutions.

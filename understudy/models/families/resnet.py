@@ -11,6 +11,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from understudy.bounds import Layers, Stride, Width
 from understudy.errors import UserError
 from understudy.models.family import Family
 
@@ -98,13 +99,13 @@ class ResNet(nn.Module):
 
 
 def resnet(
-    depth: int,
+    depth: Layers,
     *,
-    classes: int = 10,
-    channels: int = 3,
-    widths: tuple[int, ...] = (16, 32, 64),
+    classes: Width = 10,
+    channels: Width = 3,
+    widths: tuple[Width, ...] = (16, 32, 64),
     shortcut: Shortcut = "B",
-    stem_stride: int = 1,
+    stem_stride: Stride = 1,
 ) -> nn.Module:
     """A CIFAR ResNet of any image size.
 
@@ -132,14 +133,14 @@ def resnet(
 
 def resnet_of_blocks(
     *,
-    blocks: tuple[int, ...] = (2, 2, 2),
-    widths: tuple[int, ...] = (16, 32, 64),
-    strides: tuple[int, ...] = (1, 2, 2),
-    classes: int = 10,
-    channels: int = 3,
+    blocks: tuple[Layers, ...] = (2, 2, 2),
+    widths: tuple[Width, ...] = (16, 32, 64),
+    strides: tuple[Stride, ...] = (1, 2, 2),
+    classes: Width = 10,
+    channels: Width = 3,
     shortcut: Shortcut = "B",
-    stem: int = 16,
-    stem_stride: int = 1,
+    stem: Width = 16,
+    stem_stride: Stride = 1,
 ) -> nn.Module:
     """A ResNet with a given number of blocks in each stage.
 
@@ -153,9 +154,12 @@ def resnet_of_blocks(
             f"resnet-blocks: blocks, widths and strides are one number above 0 for each stage, "
             f"not {list(blocks)}, {list(widths)} and {list(strides)}"
         )
+    if sum(blocks) > MOST_BLOCKS:
+        raise UserError(f"resnet-blocks: {sum(blocks):,} blocks in all are more than {MOST_BLOCKS:,}")
     return ResNet(blocks, widths, strides, classes, channels, shortcut, (stem, stem_stride))
 
 
+MOST_BLOCKS = 10_000
 _SIZES = ("110", "56", "44", "32", "26", "20", "14", "8")
 _OF_IMAGENET = ("50", "152")  # depths of CIFAR's networks, too; most readers mean ImageNet's
 

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from understudy.bounds import Count, Layers, Pixels, ShareBelowOne, Width
 from understudy.errors import UserError
 from understudy.models.family import Family
 
@@ -47,14 +48,14 @@ class TextEncoder(nn.Module):
 
 
 def text_encoder(
-    classes: int = 2,
-    channels: int = 30522,
-    size: int = 64,
+    classes: Width = 2,
+    channels: Count = 30522,
+    size: Pixels = 64,
     *,
-    width: int = 64,
-    depth: int = 2,
-    heads: int = 4,
-    dropout: float = 0.1,
+    width: Width = 64,
+    depth: Layers = 2,
+    heads: Width = 4,
+    dropout: ShareBelowOne = 0.1,
     pool: Literal["mean", "first"] = "mean",
 ) -> TextEncoder:
     """A transformer encoder; for texts, ``channels`` is the number of different tokens and ``size`` that of positions.

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from understudy.bounds import Layers, ShareBelowOne, Width
 from understudy.errors import UserError
 from understudy.models.family import Family
 
@@ -59,7 +60,9 @@ def _group(inputs: int, outputs: int, stride: int, blocks: int, dropout: float) 
     return nn.Sequential(first, *(WideBlock(outputs, outputs, 1, dropout) for _ in range(blocks - 1)))
 
 
-def wrn(depth: int, width: int, *, classes: int = 10, channels: int = 3, dropout: float = 0.0) -> nn.Module:
+def wrn(
+    depth: Layers, width: Width, *, classes: Width = 10, channels: Width = 3, dropout: ShareBelowOne = 0.0
+) -> nn.Module:
     """WRN-depth-width, of any image size.
 
     Args:

@@ -57,8 +57,10 @@ class Worker:
 
     def send(self, message: dict[str, Any]) -> None:
         assert self.process.stdin is not None
-        with contextlib.suppress(OSError):  # it has died, as the end of what it says will tell
+        try:
             files.send(self.process.stdin, json.dumps(message))
+        except OSError:  # one that has died, or would wait for ever: the end of what it says will tell
+            self.kill()
 
     def kill(self) -> None:
         self.process.kill()
@@ -109,8 +111,10 @@ class ObjectWorker(Worker):
         theirs.close()
 
     def send(self, message: dict[str, Any]) -> None:
-        with contextlib.suppress(OSError):  # it has died, as the end of what it says will tell
+        try:
             self.pipe.send(message)
+        except OSError:  # as above
+            self.kill()
 
     def kill(self) -> None:
         self.child.kill()

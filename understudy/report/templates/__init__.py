@@ -3,6 +3,9 @@
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from understudy.printable import printable
 
 
 @cache
@@ -11,11 +14,16 @@ def environment() -> Environment:
     return Environment(
         loader=PackageLoader("understudy.report", "templates"),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+
+
+def _shown(value: object) -> object:
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def rendered(template: str, **values: object) -> str:
