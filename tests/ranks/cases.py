@@ -24,7 +24,7 @@ from understudy.methods import METHODS
 from understudy.objective.term import Expression, Facts
 from understudy.plans.stages import method_stages as stages_of
 from understudy.ranks import ranks
-from understudy.terms import AT, CAN, CE, CRD, KD, SP, CRDBatch, Hint, RKDDistance
+from understudy.terms import AT, CAN, CE, CRD, KD, SP, CRDBatch, Hint, LogitsL1, RKDDistance
 from understudy.training.callbacks import Callback
 from understudy.training.loop import Training
 
@@ -81,6 +81,7 @@ TERMS: dict[str, Expression] = {
     "cut without regressor": 100.0 * AT(["block1 -> block1"]),
     "hint with batch norm": CE() + 3.0 * Hint(PAIR, regressor="crd"),
     "can": CE() + CAN(dropout=0.3),
+    "can and logits": CE() + LogitsL1() + CAN(),
     "crd": CE() + CRD("fc:input -> fc:input", width=8, negatives=12),
     "crd-batch": CE() + CRDBatch("fc:input -> fc:input", width=8),
     "sp": CE() + 100.0 * SP("block2 -> block2"),

@@ -116,8 +116,9 @@ class Group:
         while (message := self.told()) is not None:
             begin()
             job = Job.model_validate_json(message)
-            if given and job.node.method in given:
-                job = job.model_copy(update={"node": job.node.model_copy(update={"method": given[job.node.method]})})
+            method = (given or {}).get(str(job.node.method))
+            if method is not None:
+                job = job.model_copy(update={"node": job.node.model_copy(update={"method": method})})
             with contextlib.suppress(UserError, Stopped):  # the first process reports them
                 self.trained(lambda job=job: take_part(job, casts, stop))  # type: ignore[misc]
 
