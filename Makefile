@@ -13,7 +13,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
-.PHONY: help demo test lint types docs faults ranks bench format clean
+.PHONY: help demo test lint types docs faults fuzz ranks bench format clean
 
 help:  ## this list
 	@echo "understudy: train a small network to stand in for a large one. Targets:"
@@ -49,6 +49,9 @@ ranks: $(VENV)/dev.stamp  ## several processes, killed and gone on with under to
 
 bench: $(PEERS)/peers.stamp  ## speed against the floors and other libraries, into results/speed.md (over an hour)
 	@$(PEERS)/bin/python -W ignore -m benchmarks $(ARGS)
+
+fuzz: $(VENV)/dev.stamp  ## 10,000 mutated recipes, options, files and command lines: no traceback (ARGS="--seed 2")
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(ARGS)
 
 format: $(VENV)/dev.stamp  ## put the code into its format
 	@$(BIN)/ruff check --fix-only --quiet .

@@ -27,10 +27,11 @@ from understudy import export  # noqa: E402
 
 SIGNS = {"as before": "=", "told": "!", "silent": "**S**"}
 EXPLANATION = f"""\
-Each file of a finished run, of its cache and of its stored answers is damaged in five ways: {", ".join(DAMAGES)}. Then
-each use of it is tried. The five signs of a cell stand for these in their order: `=` the use answers as before, having
-made the file again where it needs it; `!` it says so, and refuses the file, leaves it out or makes it again; `.` there
-is no such file in another run, or an equal one."""
+Each file of a finished run, of its cache and of its stored answers is damaged in five ways:
+{", ".join(DAMAGES)}. Then each use of it is tried.
+The five signs of a cell stand for these in their order: `=` the use answers as before, having made the file again where
+it needs it; `!` it says so, and refuses the file, leaves it out or makes it again; `.` there is no such file in another
+run, or an equal one."""
 
 
 def table(outcomes: Mapping[Case, Mapping[str, str]]) -> str:

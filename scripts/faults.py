@@ -31,7 +31,7 @@ with the bytes of an undisturbed run in every student, assistant, teacher, answe
 every record, and with the same files. A finished training that is trained again, a step that is lost although a
 checkpoint had it, a file that is left over, a traceback, and a process that outlives its command count as failures.
 
-The workers of the second command are forked instead of started, over the same pipes. Optuna's database is SQLite, which
+The workers of `two workers` are forked instead of started, over the same pipes. Optuna's database is SQLite, which
 writes by itself: there, whole transactions fail or are followed by a SIGKILL."""
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -88,7 +88,8 @@ def table(tried: Sequence[dict[str, Any]], command: str, seconds: float) -> str:
         "",
         EXPLANATION,
         "",
-        f"Made by `{command}` at commit {commits}, in {seconds / 60:.0f} minutes, on files in memory.",
+        f"Made by `{command}` at commit {commits},",
+        f"in {seconds / 60:.0f} minutes, on files in memory.",
         "",
         "## Commands",
         "",

@@ -5,11 +5,13 @@ Whatever changes a file of a run, a cache or a folder of stored answers goes thr
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import platform
 import shutil
+import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -21,6 +23,7 @@ Buffer: TypeAlias = bytes | memoryview
 SCRATCH = "understudy-scratch-"  # prefix of folders that are removed at the end of the process
 DIGEST = "digest"  # the key of a JSON object under which its own SHA-256 stands
 PART = ".part"
+MOST = 256 * 1024**2  # bytes of a JSON file, which is read as a whole
 GROWING = 3600  # seconds for which a part of another machine's process may still be in use
 _MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -252,6 +255,22 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
     write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
+def contents(path: Path, most: int = MOST) -> bytes:
+    """The bytes of a file that may come from anybody.
+
+    Raises:
+        OSError: it is a folder, a pipe or a device, whose bytes may have no end, or larger than ``most`` bytes.
+    """
+    handle = os.open(path, os.O_RDONLY | _BINARY | getattr(os, "O_NONBLOCK", 0))  # opening a pipe would wait
+    with os.fdopen(handle, "rb") as file:
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        if about.st_size > most:
+            raise OSError(errno.EFBIG, f"it is larger than {most:,} bytes", str(path))
+        return file.read(most)
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """The object in a JSON file; None if the file does not exist or is damaged.
 
@@ -259,7 +278,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
         UserError: the file is there and cannot be read, for lack of permission for instance.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(contents(path).decode())
     except (ValueError, RecursionError):
         return None
     except FileNotFoundError:

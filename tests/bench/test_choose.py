@@ -126,12 +126,12 @@ def test_where_most_answers_are_stored_it_is_steps_that_read_them(trials, asked,
 
 
 def test_bench_prints_a_table_of_settings_or_writes_it(workplace, tmp_path, monkeypatch, capsys):
-    from understudy.cli import bench, main
+    from understudy.cli import main
 
     def measured(recipe, rehearsals, named, *, seconds):
         return fastest(recipe.settings, speeds(precision__bfloat16=2.0), [n for n in CHOOSABLE if n not in named])
 
-    monkeypatch.setattr(bench, "choose", measured)
+    monkeypatch.setattr("understudy.bench.choose.choose", measured)
     text = (workplace / "recipe.toml").read_text()
     path = tmp_path / "open.toml"
     path.write_text(text.replace("[settings]\nthreads = 1\n", ""))

@@ -437,3 +437,17 @@ def test_an_engine_that_does_not_exist_is_named_with_the_nearest(understudy):
     code, _, err = understudy("distill", "recipe.toml", "--out", "run", "--engine", "rai")
     assert code == 2
     assert "there is no engine 'rai'; did you mean 'ray'?" in err
+
+
+def test_the_check_shows_what_matters_and_verbose_the_rest(understudy, recipe):
+    code, short, _ = understudy("check", recipe(), "--trust", "smallnets")
+    assert code == 0
+    lines = short.splitlines()
+    assert [line.split(":")[0] for line in lines[:2]] == ["ok data", "ok teacher"]
+    assert lines[-2].startswith("ok all: 1 training, roughly ")
+    assert lines[-1].startswith("ok ")
+    assert lines[-1].endswith(" more checks (--verbose shows them)")
+    _, long, _ = understudy("check", recipe(), "--trust", "smallnets", "-v")
+    assert "ok student: " in long
+    assert "--verbose" not in long
+    assert len(long.splitlines()) > len(lines)

@@ -60,6 +60,14 @@ def test_a_shell_completes_without_importing_torch(words, expected):
     assert err == "False\n"
 
 
+def test_taps_are_completed_for_the_networks_of_the_line():
+    words = "understudy distill --teacher resnet20 --student resnet8 --set methods.kd.pair="
+    place = str(len(words.split()) - 1)
+    surroundings = {"_UNDERSTUDY_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": words, "COMP_CWORD": place}
+    out, _ = answer(RUN, **surroundings)
+    assert "methods.kd.pair=layer2 -> layer2" in out
+
+
 def test_every_public_name_is_there_and_listed():
     assert set(understudy.__all__) <= set(dir(understudy))
     assert all(getattr(understudy, name) is not None for name in understudy.__all__)

@@ -193,7 +193,7 @@ class Table:
 
     def _check(self) -> Answer:
         damaged = TrainingCache(self.root / "cache").check()
-        return "whole", [f"damaged: {damaged}"] if damaged else []
+        return str(sorted(damaged.values())), [f"damaged: {damaged}"] if damaged else []
 
     def _again_from_cache(self) -> Answer:
         notes = self.train(self.root / "again", TrainingCache(self.root / "cache"))

@@ -27,6 +27,7 @@ def late(number: int, frame: FrameType | None) -> None:
 def run(fuzz: Fuzz, cases: int, seed: int, only: str | None = None, case: int | None = None) -> dict[str, Counter[str]]:
     """Of each kind, how many cases were accepted, refused and failed."""
     found: dict[str, Counter[str]] = {}
+    before = signal.signal(signal.SIGALRM, late)
     for name, (kind, share) in fuzz.kinds.items():
         if only not in (None, name):
             continue
@@ -40,6 +41,7 @@ def run(fuzz: Fuzz, cases: int, seed: int, only: str | None = None, case: int | 
                 print(f"--- {name}, case {number}\n{traceback.format_exc(limit=-6)[-3000:]}", file=sys.__stdout__)
             finally:
                 signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
     return found
 
 
@@ -51,7 +53,6 @@ def main() -> None:
     parser.add_argument("--case", type=int)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    signal.signal(signal.SIGALRM, late)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         found = run(Fuzz(Path(folder)), arguments.cases, arguments.seed, arguments.only, arguments.case)

@@ -4,6 +4,7 @@ import pytest
 
 from tests.conftest import RECIPE
 from understudy import recipe as recipes
+from understudy.bench import steps
 from understudy.cli import bench
 from understudy.runs.path import PathRun
 from understudy.taps import inner
@@ -50,7 +51,7 @@ def test_everybody_is_rehearsed_with_the_teachers_of_the_run(make_run, monkeypat
 
     monkeypatch.setattr(preflight, "check_stage", check)
     monkeypatch.setattr(
-        bench, "step_cost", lambda training, *_, **__: timed.append(kinds(training.teachers, training.stand_ins))
+        steps, "step_cost", lambda training, *_, **__: timed.append(kinds(training.teachers, training.stand_ins))
     )
     assert {finding.level for finding in run.check()} == {"ok"}
     list(bench._costs(run, method, None, 0.0))

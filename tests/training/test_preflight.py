@@ -237,12 +237,12 @@ def test_what_is_timed_is_a_whole_step_and_is_waited_for(small, monkeypatch, tmp
     stage = Stage("only", as_sum(CE() + KD()), CONFIG)
     stored = StoredAnswers(folder=str(tmp_path))
     list(preflight.check_stage(stage, student, [teacher], small.data(), CPU, stored=stored))
-    assert done == ["wait", "step", "wait"] * 3 + ["wait", "wait"] * 3  # the student's steps, the teacher's answers
+    assert done == ["wait", "step", "wait"] * 2 + ["wait", "wait"] * 2  # the student's steps, the teacher's answers
 
 
 def test_the_duration_counts_the_answers_that_are_kept(small, monkeypatch, tmp_path):
     def found(stored):
-        times = iter([20.0] * 3 + [15.0] * 3)  # three steps, and three times the teacher
+        times = iter([20.0] * 2 + [15.0] * 2)  # two steps, and twice the teacher
         monkeypatch.setattr(preflight.clock, "timed", lambda work, device: (work(), next(times))[1])
         teacher, student = small.networks()
         stage = Stage("only", as_sum(CE() + KD()), replace(CONFIG, epochs=30, augmentation=Augmentation()))

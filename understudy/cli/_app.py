@@ -1,5 +1,7 @@
 """The commands by their names, how they are found, and how each of them ends."""
 
+import contextlib
+import errno
 import importlib
 import os
 import signal
@@ -14,9 +16,13 @@ from typer.core import TyperCommand, TyperGroup
 import understudy
 from understudy.cli._options import TRUSTED
 from understudy.errors import UserError
-from understudy.printable import shown
+from understudy.printable import message, shown
 from understudy.training.interrupt import Stopped
 from understudy.trusted import USED
+
+OF_NAMES = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR)  # what the system says of a name, whatever it is for
+
+OF_OUTPUTS = (errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EBADF)  # where no file is named
 
 # A command is the function, or the ``app``, of the module of its name, which is imported when the command runs.
 SUMMARIES = {
@@ -134,10 +140,14 @@ def run() -> int | str | None:
     except MemoryError:
         typer.echo("understudy: there is not enough memory", err=True)
         return 1
-    except OSError as error:  # of the output alone; a file's is told where it is read or written
-        if not _output_fails():
+    except OSError as error:
+        if error.filename is not None and error.errno in OF_NAMES:
+            typer.echo(f"understudy: {message(f'{error.filename}: {error.strerror}')}", err=True)
+            return 2
+        if error.filename is not None or error.errno not in OF_OUTPUTS:
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter writes what is left
+        with contextlib.suppress(OSError, ValueError):  # what is left is written when the interpreter ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             typer.echo(f"understudy: the output cannot be written: {error.strerror}", err=True)
         return 1
@@ -155,11 +165,3 @@ def _finished() -> int | str | None:
                 typer.echo(f"understudy: nothing asked for the code of --trust {shown(name)}: leave it out", err=True)
     sys.stdout.flush()
     return code
-
-
-def _output_fails() -> bool:
-    try:
-        sys.stdout.flush()
-    except OSError:
-        return True
-    return False

@@ -11,6 +11,7 @@ import typer
 
 from understudy.bounds import LARGEST
 from understudy.cli._bounds import not_nan
+from understudy.cli._completion import completed_change
 
 if TYPE_CHECKING:
     from understudy.plans import TrainingCache
@@ -58,7 +59,10 @@ class ReadOptions:
     changes: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change a value of the recipe, as in train.epochs=10. Repeatable."
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a value of the recipe, as in train.epochs=10. Repeatable.",
+            autocompletion=completed_change,
         ),
     ] = None
     settings: Annotated[

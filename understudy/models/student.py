@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from understudy.data.images import COLOURS, RULE
 from understudy.errors import UserError
-from understudy.files import sealed, sha256, write_atomically, write_json
+from understudy.files import contents, sealed, sha256, write_atomically, write_json
 from understudy.models import NetworkSpec, Preprocessing, load_weights, preprocessing_from, regraft
 from understudy.models.grafts import graft_of
 from understudy.taps import inner
@@ -94,7 +94,7 @@ def read(folder: Path) -> "Description":
 
     path = folder / DESCRIPTION
     try:
-        text = path.read_bytes()
+        text = contents(path)
     except OSError as error:
         raise UserError(f"{folder} holds no student: {DESCRIPTION}: {error.strerror}") from error
     return parsed(text, str(path))

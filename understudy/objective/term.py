@@ -17,7 +17,7 @@ from understudy import nested
 from understudy.bounds import LARGEST, NonNegative, Positive, ShareBelowOne, Whole
 from understudy.errors import UserError
 from understudy.nested import Nested
-from understudy.objective.weights import auto
+from understudy.objective.weights import auto, plain
 from understudy.printable import shown
 from understudy.taps import CLASSIFICATION, Answer, Pair, Tap
 from understudy.tasks.task import Rows, Task
@@ -239,8 +239,8 @@ class Weighted:
         return self.factor * (self.schedule.at(epoch) if self.schedule else 1.0)
 
     def __str__(self) -> str:
-        plain = "" if self.factor == 1 else f"{self.factor:g} * "
-        factor = f"{auto(self.factor)} * " if self.balanced else plain
+        factor = "" if self.factor == 1 else f"{plain(self.factor)} * "
+        factor = f"{auto(self.factor)} * " if self.balanced else factor
         return f"{factor}{self.term}" + (f" * {self.schedule}" if self.schedule else "")
 
 

@@ -6,6 +6,16 @@ from understudy import bounds
 from understudy.bounds import Mark, NonNegative, Positive
 
 
+def plain(number: float) -> str:
+    """A number in as few digits as give it back.
+
+    >>> plain(4.0), plain(1 / 3)
+    ('4', '0.3333333333333333')
+    """
+    short = f"{number:g}"
+    return short if float(short) == number else repr(number)
+
+
 @dataclass(frozen=True)
 class linear:  # noqa: N801 - read as a function: linear(4, 1, epochs=150)
     """From ``start`` to ``end`` in a straight line over ``epochs``, after ``delay`` epochs at ``start``.
@@ -27,8 +37,8 @@ class linear:  # noqa: N801 - read as a function: linear(4, 1, epochs=150)
         return self.start + (self.end - self.start) * share
 
     def __str__(self) -> str:
-        delay = f", delay={self.delay:g}" if self.delay else ""
-        return f"linear({self.start:g}, {self.end:g}, epochs={self.epochs:g}{delay})"
+        delay = f", delay={plain(self.delay)}" if self.delay else ""
+        return f"linear({plain(self.start)}, {plain(self.end)}, epochs={plain(self.epochs)}{delay})"
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,7 @@ class step:  # noqa: N801
         return self.before if epoch < self.epoch else self.after
 
     def __str__(self) -> str:
-        return f"step({self.before:g}, {self.after:g}, epoch={self.epoch:g})"
+        return f"step({plain(self.before)}, {plain(self.after)}, epoch={plain(self.epoch)})"
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,7 @@ class auto:  # noqa: N801
         bounds.check(self, "auto")
 
     def __str__(self) -> str:
-        return "auto()" if self.size == 1 else f"auto({self.size:g})"
+        return "auto()" if self.size == 1 else f"auto({plain(self.size)})"
 
 
 SCHEDULES = {"linear": linear, "step": step}

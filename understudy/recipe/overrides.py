@@ -10,7 +10,7 @@ from understudy.printable import shown
 
 DEEPEST = 20  # parts of a dotted key, and tables within tables; a recipe has six
 _DOTTED = re.compile(rf"(?<![\w-])(?:[\w-]++\s*+\.\s*+){{{DEEPEST}}}")  # a key of so many parts is slow to parse
-_LARGEST_FILE = 1_000_000  # bytes of a recipe; one of a hundred methods has 20,000
+LARGEST_FILE = 1_000_000  # bytes of a recipe; one of a hundred methods has 20,000
 
 
 def table_of(text: str) -> dict[str, Any]:
@@ -18,8 +18,8 @@ def table_of(text: str) -> dict[str, Any]:
 
     A ``UserError`` for what no recipe can be; a ``tomllib.TOMLDecodeError`` for what is not TOML.
     """
-    if len(text) > _LARGEST_FILE:
-        raise UserError(f"it has {len(text):,} characters, and a recipe has at most {_LARGEST_FILE:,}")
+    if len(text) > LARGEST_FILE:
+        raise UserError(f"it has {len(text):,} characters, and a recipe has at most {LARGEST_FILE:,}")
     if _DOTTED.search(text):
         raise UserError(f"a key has more than {DEEPEST} parts")
     try:

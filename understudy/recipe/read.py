@@ -13,7 +13,7 @@ from understudy.errors import UserError
 from understudy.recipe.checks import check_combinations, check_names, check_numbers
 from understudy.recipe.lines import PrintEpochs
 from understudy.recipe.mistakes import Mistakes, explain
-from understudy.recipe.overrides import join_keys, override, table_of, without_nones
+from understudy.recipe.overrides import LARGEST_FILE, join_keys, override, table_of, without_nones
 from understudy.recipe.resolve import (
     HowSettings,
     resolve_courses,
@@ -39,7 +39,11 @@ def read(
 
 def text_of(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:  # it may be a pipe, or a device without an end
+            content = file.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            raise UserError(f"{path} is no recipe: it is larger than {LARGEST_FILE:,} bytes")
+        return content.decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
         raise UserError(f"cannot read the recipe {path}: {reason}") from error

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from understudy.errors import UserError
-from understudy.files import read_json, sha256
+from understudy.files import contents, read_json, sha256
 from understudy.models import student as product
 from understudy.plans.entry import METRICS, RESULT, is_whole
 from understudy.report.format import plural
@@ -197,7 +197,7 @@ def _landscapes(run: Path) -> tuple[Landscapes | None, str]:
 def _text(path: Path) -> str | None:
     """The text of a file; None where there is none."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return contents(path).decode("utf-8", errors="replace")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

@@ -50,6 +50,8 @@ class RunFolder(TrainingFolders):
 
     def look(self, recipe: str) -> None:
         """See that the folder is free or this recipe's; another recipe's run is never touched."""
+        if str(self.path) != str(self.path).encode(errors="replace").decode():
+            raise UserError(f"{self.path}: files of weights need a name in UTF-8: choose another --out")
         path = self.path / RECIPE
         if path.exists():
             before = read_recipe(path)

@@ -181,7 +181,8 @@ def check_network(role: str, network: nn.Module, data: Data, settings: Settings)
         yield Finding("error", role, f"it does not take samples of shape {nested.shape_of(example)}: {reason}")
         return
     first = next(iter(answer.values()))
-    wrong = data.task.misfit(answer) if len(first) == 2 else f"it answers two samples with {len(first)} values"
+    asked, got = nested.count(example), len(first)
+    wrong = data.task.misfit(answer) if got == asked else f"it answers {asked} samples with {got} values"
     if wrong:
         yield Finding("error", role, wrong)
         return

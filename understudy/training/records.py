@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from understudy.errors import UserError
-from understudy.files import DIGEST, fits, sealed
+from understudy.files import DIGEST, contents, fits, sealed
 
 Figures = dict[str, float]
 
@@ -40,7 +40,7 @@ class File(Record):
     def read(cls, path: Path, *, way_out: str) -> Self:
         """The content of a file; what is damaged is a `DamagedFileError` of one line that ends with the way out."""
         try:
-            return cls.of_text(path.read_text(encoding="utf-8"), path, way_out=way_out)
+            return cls.of_text(contents(path).decode(), path, way_out=way_out)
         except UnicodeDecodeError as error:
             raise DamagedFileError(f"{path} is damaged ({error}): {way_out}") from error
         except OSError as error:

@@ -34,6 +34,13 @@ def indices(part: str, file: Path = FILE) -> torch.Tensor:
 
 
 def _part(file: Path, part: str) -> InMemory:
+    try:
+        return _read(file, part)
+    except (ValueError, KeyError, OSError, BadZipFile) as error:  # objects that would be unpickled, too
+        raise UserError(f"{file} is missing or damaged ({error}): install understudy again") from error
+
+
+def _read(file: Path, part: str) -> InMemory:
     with _opened(file) as stored:
         strips, ends = stored[f"{part}_strips"].tobytes(), stored[f"{part}_offsets"].tolist()
         labels = torch.from_numpy(stored[f"{part}_labels"].astype(np.int64))
