@@ -2,6 +2,7 @@
 
 VENV = .venv
 PEERS = .venv-peers
+ZOO = .venv-zoo
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet install -c constraints.txt
 CANDIDATES = $(PYTHON) python3 python3.13 python3.12 python3.11 python
@@ -17,7 +18,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 help:  ## this list
 	@echo "understudy: train a small network to stand in for a large one. Targets:"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/core.stamp  ## distillation before your eyes: about 3 minutes, no network once it is set up (ARGS="--seeds 3")
 	@$(BIN)/understudy demo $(ARGS)
@@ -53,12 +54,15 @@ bench: $(PEERS)/peers.stamp  ## speed against the floors and other libraries, in
 fuzz: $(VENV)/dev.stamp  ## 10,000 mutated recipes, options, files and command lines: no traceback (ARGS="--seed 2")
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(ARGS)
 
+test-zoo: $(ZOO)/zoo.stamp  ## methods on a hundred networks of timm, torchvision and transformers, into results/zoo.md (an hour or more)
+	@$(ZOO)/bin/python -W ignore scripts/zoo.py $(ARGS)
+
 format: $(VENV)/dev.stamp  ## put the code into its format
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
 clean:  ## remove the environment and whatever was built; runs/ stays
-	rm -rf $(VENV) $(PEERS) site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(PEERS) $(ZOO) site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment. A stamp says what is installed; a change of the pins or of the dependencies renews it.
@@ -90,6 +94,12 @@ $(VENV)/dev.stamp: $(VENV)/core.stamp
 $(VENV)/docs.stamp: $(VENV)/core.stamp
 	@echo "==> the tools of its documentation"
 	@$(PIP) -e '.[docs]'
+	@touch $@
+
+$(ZOO)/zoo.stamp: pyproject.toml | $(BIN)/python
+	@echo "==> timm, torchvision and transformers, in $(ZOO): a download of some 5 GB the first time"
+	@test -x $(ZOO)/bin/python || $(BIN)/python -m venv $(ZOO)
+	@$(ZOO)/bin/python -m pip --disable-pip-version-check --quiet install timm torchvision transformers -e .
 	@touch $@
 
 $(PEERS)/peers.stamp: benchmarks/peers.txt pyproject.toml | $(BIN)/python

@@ -39,7 +39,10 @@ class Bounded(CE):
         (TrainConfig(epochs=3.0), r"thing\.epochs = 3\.0: .*integer"),
         (TrainConfig(optimizer="sgd"), r"thing\.optimizer = 'sgd': an object belongs here"),
         (TrainConfig(optimizer=optimizers.SGD), r"thing\.optimizer = .*an object belongs here, as SGD\(\) is"),
-        (TrainConfig(optimizer=schedules.Cosine()), r"thing\.optimizer = .*Cosine is none of SGD, AdamW, RMSProp"),
+        (
+            TrainConfig(optimizer=schedules.Cosine()),
+            r"thing\.optimizer = .*Cosine is none of SGD, AdamW, Adagrad, RMSProp",
+        ),
         (TrainConfig(optimizer=optimizers.AdamW(betas=(0.9,))), r"thing\.optimizer\.betas = "),
         (TrainConfig(optimizer={"name": "adamw"}), r"thing\.optimizer = .*an object belongs here, as SGD\(\) is"),
         (TrainConfig(lr_scale={"conv*": "0.1"}), r"thing\.lr_scale = .*number"),

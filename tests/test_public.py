@@ -48,6 +48,7 @@ DATA = [
     "as_data",
     "from_datasets",
     "from_tensors",
+    "from_triples",
     "load",
     "names",
 ]
@@ -63,7 +64,7 @@ METHODS = {
     "kd": "temperature squared student_temperature weight label_weight",
     "fitnets": "pair further hint_epochs hint_lr hint_reduce regressor temperature weight final_weight "
     "anneal_epochs squared label_weight student_temperature",
-    "fitnets-joint": "pair reduce regressor weight",
+    "fitnets-joint": "pair reduce regressor where weight",
     "logit-regression": "reduce weight",
     "confidence": "samples covariance ridge reduce dropout weight label_weight",
     "noisy-teacher": "sigma share reduce weight",
@@ -135,7 +136,7 @@ COMMANDS = {
     "tune": "recipe --out --search --trials --method --seeds --workers --also-optimistic --set --settings --trust "
     "--verbose/-v --checkpoint-seconds --check/--no-check --cache --json",
     "taps": "model --student --shape --classes --all --trust --json",
-    "methods": "name --json",
+    "methods": "name --task --json",
     "report": "runs --sort --max-latency --max-size --reach/--min-accuracy --out --figures --markdown --latex --json",
     "bench": "recipe --method --seconds --choose --write --set --settings --trust --json",
     "landscape": "run --grid --samples --part --seed --trust --json",

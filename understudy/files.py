@@ -15,9 +15,12 @@ import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, TypeAlias
 
 from understudy.errors import UserError
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 Buffer: TypeAlias = bytes | memoryview
 SCRATCH = "understudy-scratch-"  # prefix of folders that are removed at the end of the process
@@ -271,7 +274,7 @@ def contents(path: Path, most: int = MOST) -> bytes:
         return file.read(most)
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> "dict[str, JsonValue] | None":
     """The object in a JSON file; None if the file does not exist or is damaged.
 
     Raises:

@@ -128,7 +128,7 @@ def test_where_most_answers_are_stored_it_is_steps_that_read_them(trials, asked,
 def test_bench_prints_a_table_of_settings_or_writes_it(workplace, tmp_path, monkeypatch, capsys):
     from understudy.cli import main
 
-    def measured(recipe, rehearsals, named, *, seconds):
+    def measured(recipe, preview, named, *, seconds):
         return fastest(recipe.settings, speeds(precision__bfloat16=2.0), [n for n in CHOOSABLE if n not in named])
 
     monkeypatch.setattr("understudy.bench.choose.choose", measured)

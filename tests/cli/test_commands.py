@@ -18,7 +18,7 @@ from understudy.config import hardware
 from understudy.config.settings import Settings
 from understudy.plans.engines import Here
 from understudy.plans.engines import processes as engine_processes
-from understudy.plans.training import Casts
+from understudy.plans.training import Builders
 from understudy.runs import workers
 
 COMMANDS = sorted(typer.main.get_command(app).commands)
@@ -308,7 +308,7 @@ def test_tune_tells_the_best_as_lines_and_as_json_and_mistakes_in_the_space_are_
     words += ["--search", "methods.fitnets.temperature={1, 4}", "--cache", tmp_path / "cache"]
     code, out, err = understudy(*words)
     assert code == 0, err
-    assert "best by validation, its test accuracy:" in out
+    assert "best by validation, on test:" in out
     assert "optimistic" not in out
     assert "[methods.fitnets]\ntemperature = " in out
     assert "best so far: trial" in err
@@ -392,7 +392,7 @@ def test_workers_by_rule_are_told_and_a_run_goes_on_with_their_threads(
 
     def processes(count, callback, stop):
         asked_for.append(count)
-        return Here(Casts(["smallnets"]), callback, stop)  # it is quicker, and others test the workers themselves
+        return Here(Builders(["smallnets"]), callback, stop)  # it is quicker, and others test the workers themselves
 
     monkeypatch.setattr(engine_processes, "Processes", processes)
     told = "1 thread for each of 2 trainings at once"

@@ -5,17 +5,21 @@ from io import StringIO
 from rich.console import Console
 
 from understudy.cli._live import Live
+from understudy.tasks import Figure
+from understudy.training.records import Epoch, StageEnd, TrainingRecord
+
+ACCURACY = Figure("accuracy", "accuracy", unit="share")
 
 
 def ended(accuracy):
-    return {"stages": [{"validation": {"accuracy": accuracy}}]}
+    return TrainingRecord(training="kd-0", stages=[StageEnd(stage="s", epochs=2, validation={"accuracy": accuracy})])
 
 
 def test_each_training_has_a_line_of_its_own_that_moves_by_itself(monkeypatch):
     monkeypatch.setattr("understudy.cli._live.REFRESH", 0)
     shown = StringIO()
     with Live(Console(file=shown, force_terminal=True, width=120)) as live:
-        live.run_begins(["one", "other"])
+        live.run_begins(["one", "other"], ACCURACY)
         for name, steps in (("one", 10), ("other", 20)):
             live.of(name).training_begins(name, {"labels": 2}, steps)
             live.of(name).stage_begins("labels", "CE()", 2, 0)
@@ -39,8 +43,9 @@ def test_where_there_is_no_terminal_each_line_says_whose_it_is():
         for name in ("one", "other"):
             live.of(name).training_begins(name, {"labels": 2}, 10)
             live.of(name).stage_begins("labels", "CE()", 2, int(name == "other"))
-        record = {"training": "other", "stage": "labels", "epoch": 2, "loss": 0.5, "validation": {"accuracy": 0.25}}
-        live.of("other").epoch_ends(record)
+        live.figure = ACCURACY
+        figures = {"accuracy": 0.25, "loss": 0.7}
+        live.of("other").epoch_ends(Epoch(training="other", stage="labels", epoch=2, loss=0.5, validation=figures))
         live.of("one").training_ends("one", ended(0.5))
         live.of("before").training_ends("before", ended(0.75))
     assert shown.getvalue().splitlines() == [
@@ -57,7 +62,7 @@ def test_the_time_left_is_that_of_the_whole_run(monkeypatch):
     shown, now = StringIO(), [100.0]
     monkeypatch.setattr("understudy.cli._live.time.monotonic", lambda: now[0])
     with Live(Console(file=shown, width=200)) as live:
-        live.run_begins(["before", "one", "two", "three"])
+        live.run_begins(["before", "one", "two", "three"], ACCURACY)
         live.of("before").training_ends("before", ended(0.5))
         live.of("one").training_begins("one", {"labels": 2}, 10)
         live.of("one").step(0, None)

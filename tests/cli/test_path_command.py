@@ -168,7 +168,7 @@ def test_the_time_left_goes_down_while_a_training_runs(workplace, quick, tmp_pat
 
 
 def test_what_worker_processes_train_is_said_to_run(workplace, quick, tmp_path):
-    *looks, _ = graph_of(tmp_path / "run", engine=lambda casts, callback, stop: Processes(2, callback, stop))
+    *looks, _ = graph_of(tmp_path / "run", engine=lambda builders, callback, stop: Processes(2, callback, stop))
     assert len({training for training, _, _ in looks}) == 8
     for training, text, _ in looks:
         assert ("8" if training == "teacher-0" else training.split("-")[-2]) in running(text)

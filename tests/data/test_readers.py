@@ -9,6 +9,7 @@ from scipy.io import savemat
 
 from understudy.data import Access, Data, load, names
 from understudy.data.sets import demo
+from understudy.data.sets.people import PEOPLE
 from understudy.errors import OptionalPackageError, UserError
 
 LOCAL = {"download": False, "verify": False}
@@ -44,6 +45,22 @@ def test_cifar_is_read(tmp_path, write_cifar, kind):
     assert data.shape == (3, 32, 32)
     assert len(data.classes) == kind
     assert len(data.test) == 4
+
+
+def test_people_of_cifar100_are_halved_and_as_many_others_taken(tmp_path, write_cifar):
+    _, pixels, labels = write_cifar(100, records=300)
+    data = load("cifar100-people", tmp_path, validation=0, **LOCAL)
+    people = np.isin(labels, PEOPLE)
+    assert data.shape == (3, 16, 16)
+    assert data.task.name == "binary"
+    assert data.task.labels == ("people",)
+    assert len(data.train) == 2 * people.sum()
+    assert data.train.source.targets.mean() == 0.5
+    halved = pixels[people].reshape(-1, 3, 16, 2, 16, 2).mean((3, 5))
+    found = data.train.source.samples[data.train.source.targets[:, 0] == 1].numpy()
+    assert np.abs(found - halved).max() <= 0.5
+    assert len(load("cifar100-people", tmp_path, validation=0, others=3, **LOCAL).train) == 4 * people.sum()
+    assert data.test.source.targets.shape[1] == 1
 
 
 def test_cifar_names_come_from_their_file(tmp_path, write_cifar):

@@ -145,7 +145,9 @@ def test_what_cannot_be_is_one_line(folder, plain_format, small, tmp_path):
     with pytest.raises(UserError, match="does not say on which data"):
         export.export(folder, "plain")
     other = torch.rand(12, 3, 9, 9), torch.arange(12) % 3
-    with pytest.raises(UserError, match="takes 3x8x8 and knows 3 classes; tensors holds 3x9x9 and 3 classes"):
+    with pytest.raises(
+        UserError, match="takes 3x8x8 and has 3 outputs; tensors holds 3x9x9, and its task has 3 outputs"
+    ):
         export.export(folder, "plain", data=other)
     with pytest.raises(UserError, match="holds no student"):
         export.export(tmp_path, "plain", data=small.data())

@@ -17,7 +17,7 @@ from understudy.data.dataset import Contents
 from understudy.data.sets import demo
 from understudy.data.sources import InMemory
 from understudy.methods import METHODS
-from understudy.recipe.build import Cast
+from understudy.recipe.build import Builder
 from understudy.runs import result
 from understudy.training.evaluate import answers
 
@@ -67,7 +67,7 @@ def distill(found, quick, monkeypatch, tmp_path):
 def test_every_method_moves_the_student_in_an_epoch(distill, name):
     folder, measured, _ = distill(name)
     recipe = recipes.read(folder / "recipe.toml")
-    before = dict(Cast.of(recipe.data).network(recipe.student, 0, "student").named_parameters())
+    before = dict(Builder.of(recipe.data).network(recipe.student, 0, "student").named_parameters())
     after = safetensors.torch.load_file(folder / "student.safetensors")
     assert all(torch.isfinite(value).all() for value in after.values())
     kept = [key for key in before if key in after]  # a student that was grafted has some under other names
@@ -87,11 +87,11 @@ def test_a_method_that_takes_more_epochs_than_its_course_says_so(distill, name, 
 def test_a_student_with_its_teachers_classifier_leaves_alone(distill, name, head):
     folder, measured, _ = distill(name)
     recipe = recipes.read(folder / "recipe.toml")
-    cast = Cast.of(recipe.data)
-    student, teacher = understudy.load(folder), cast.teacher(recipe.teacher)
+    builder = Builder.of(recipe.data)
+    student, teacher = understudy.load(folder), builder.teacher(recipe.teacher)
     classifier = taps.find(student, taps.Tap(head))
     assert torch.equal(classifier.weight, taps.find(teacher, taps.Tap("linear")).weight)
-    logits, labels = answers(student, cast.data.test, Settings(device="cpu"))
+    logits, labels = answers(student, builder.data.test, Settings(device="cpu"))
     assert (
         measured["methods"][name]["figures"]["accuracy"]["mean"] == (logits.argmax(1) == labels).double().mean().item()
     )

@@ -14,6 +14,14 @@ from understudy.models import NetworkSpec, build, names
 ONE_OF_EACH = {
     "resnet<depth>": ("resnet8", 3, 32),
     "cifar-resnet<depth>": ("cifar-resnet50", 3, 32),
+    "resnet<depth>x4": ("resnet8x4", 3, 32),
+    "bottleneck<depth>": ("bottleneck50", 3, 32),
+    "resnext<depth>": ("resnext29", 3, 32),
+    "vgg<layers>": ("vgg8", 3, 32),
+    "cifar-vgg<layers>": ("cifar-vgg16", 3, 32),
+    "mobilenetv2": ("mobilenetv2", 3, 32),
+    "shufflenetv1": ("shufflenetv1", 3, 32),
+    "shufflenetv2": ("shufflenetv2", 3, 32),
     "resnet-blocks": ("resnet-blocks", 3, 32),
     "wrn-<depth>-<width>": ("wrn-10-1", 3, 32),
     "plain<layers>": ("plain2", 3, 32),
@@ -147,6 +155,7 @@ def libraries(monkeypatch):
         return nn.Identity()
 
     timm = types.ModuleType("timm")
+    timm.get_pretrained_cfg = lambda name: types.SimpleNamespace(fixed_input_size=name.startswith("vit"))
     timm.create_model, timm.list_models = make, lambda: ["resnet18", "vit_tiny"]
     timm.is_model = lambda name: name in timm.list_models()
     models = types.ModuleType("torchvision.models")
@@ -159,7 +168,7 @@ def libraries(monkeypatch):
 
 
 def test_timm(libraries):
-    build("timm:vit_tiny", classes=10, channels=1, size=32, img_size=32)
+    build("timm:vit_tiny", classes=10, channels=1, size=32)
     expected = {"pretrained": False, "num_classes": 10, "in_chans": 1, "img_size": 32}
     assert libraries == [("vit_tiny", expected)]
 

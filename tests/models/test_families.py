@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from understudy.errors import UserError
-from understudy.models import build, resnet
+from understudy.models import NetworkSpec, build, resnet
+from understudy.models.sizes import Sized
 
 
 def on_meta(name: str, **settings) -> nn.Module:
@@ -147,3 +148,60 @@ def test_plain_list_can_be_chosen():
 def test_what_does_not_exist(name, settings, words):
     with pytest.raises(UserError, match=words):
         build(name, **settings)
+
+
+BENCHMARK = {  # CRD's CIFAR-100 benchmark, counted in its code (HobbitLong/RepDistiller), 100 classes
+    "resnet8x4": 1_233_540,
+    "resnet32x4": 7_433_860,
+    "vgg8": 3_965_028,
+    "vgg13": 9_462_180,
+    "mobilenetv2": 812_836,
+    "shufflenetv1": 949_258,
+    "shufflenetv2": 1_355_528,
+    "bottleneck50": 23_705_252,
+    "wrn-40-2": 2_255_156,
+    "wrn-16-2": 703_284,
+    "wrn-40-1": 569_780,
+    "resnet110": 1_736_564,
+    "resnet56": 861_620,
+    "resnet32": 472_756,
+    "resnet20": 278_324,
+}
+
+
+@pytest.mark.parametrize("name", BENCHMARK)
+def test_the_networks_of_the_cifar_100_benchmark(name):
+    assert parameters(on_meta(name, classes=100)) == BENCHMARK[name]
+
+
+def test_resnext_parameters():
+    assert parameters(on_meta("resnext29")) == 34_426_698
+    assert parameters(on_meta("resnext29", groups=16)) == 68_155_210
+
+
+@pytest.mark.parametrize("name", ["resnet50", "resnet152", "vgg11", "vgg16", "vgg19"])
+def test_a_name_that_means_imagenets_network_is_refused(name):
+    with pytest.raises(UserError, match=f"torchvision:{name}.*cifar-{name}"):
+        build(name)
+
+
+@pytest.mark.parametrize("name", ["vgg9", "bottleneck34", "resnext30", "resnet9x4"])
+def test_sizes_that_there_are_not(name):
+    with pytest.raises(UserError, match="no "):
+        build(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("mobilenetv2", {"width": 0.01}), ("shufflenetv2", {"width": 0.7}), ("resnext29", {"groups": 0})],
+)
+def test_settings_of_the_benchmarks_networks(name, settings):
+    with pytest.raises(UserError, match=name[:8]):
+        build(name, **settings)
+
+
+@pytest.mark.parametrize("name", ["wrn-10-2", "wrn-40-10", "wrn-34-4", "plain3", "plain9", "resnet20x4"])
+def test_sizes_of_papers_belong_to_a_family(name):
+    family = Sized.to_which_belongs(name)
+    assert family is not None
+    assert family.size_of(NetworkSpec(name)) in (*family.published, *family.others)

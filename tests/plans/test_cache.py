@@ -16,6 +16,7 @@ from understudy.plans import cache as caches
 from understudy.plans import entry as entry_module
 from understudy.plans.cache import Entry
 from understudy.plans.entry import damaged, finish, finished
+from understudy.training.records import StageEnd, TrainingRecord
 
 KEY = "ab" * 32
 
@@ -26,7 +27,8 @@ def training(folder, name="kd-0", weights=b"weights", key=KEY):
     (folder / "student.safetensors").write_bytes(weights)
     (folder / "student.json").write_text("{}")
     (folder / "metrics.jsonl").write_text("".join(f'{{"training": "{name}", "epoch": {e}}}\n' for e in (1, 2)))
-    return finish(folder, {"training": name, "key": key, "stages": [{"validation": {"accuracy": 0.5}}]})
+    end = StageEnd(stage="labels", epochs=2, validation={"accuracy": 0.5})
+    return finish(folder, TrainingRecord(training=name, key=key, stages=[end]))
 
 
 @pytest.fixture
@@ -49,12 +51,12 @@ def test_what_is_put_comes_out_under_its_new_name(filled, tmp_path):
     record, told = filled.take(KEY, tmp_path / "other", "mine-7")
     assert told == []
     assert record == finished(tmp_path / "other")
-    assert damaged(tmp_path / "other", record) == []
-    assert (record["training"], record["key"]) == ("mine-7", KEY)
+    assert damaged(tmp_path / "other") == []
+    assert (record.training, record.key) == ("mine-7", KEY)
     assert (tmp_path / "other/student.safetensors").read_bytes() == b"weights"
     lines = [json.loads(line) for line in (tmp_path / "other/metrics.jsonl").read_text().splitlines()]
     assert lines == [{"training": "mine-7", "epoch": 1}, {"training": "mine-7", "epoch": 2}]
-    assert finished(next(filled.entries()).folder)["training"] == "kd-0"
+    assert finished(next(filled.entries()).folder).training == "kd-0"
 
 
 def test_what_is_not_there_is_not_taken(cache, filled, tmp_path):
@@ -83,7 +85,7 @@ def test_any_damage_to_any_file_is_named_set_aside_and_put_again(tmp_path_factor
     cache, record = TrainingCache(folder / "cache"), training(folder / "run")
     cache.put(KEY, folder / "run", record)
     entry = next(cache.entries())
-    name = data.draw(st.sampled_from(sorted(record["digests"])))
+    name = data.draw(st.sampled_from(sorted(record.digests)))
     content = bytearray((entry.folder / name).read_bytes())
     kind = data.draw(st.sampled_from(["flip", "cut", "gone"]))
     if kind == "gone":
@@ -167,7 +169,7 @@ def test_many_who_put_and_take_at_once_agree(cache, tmp_path):
 
     with ThreadPoolExecutor(8) as pool:
         taken = list(pool.map(work, range(8)))
-    assert [record["training"] for record in taken] == [f"n{i}" for i in range(8)]
+    assert [record.training for record in taken] == [f"n{i}" for i in range(8)]
     assert [entry.key for entry in cache.entries()] == [KEY]
     assert cache.check() == {}
     assert not list((cache.path / "parts").iterdir())
@@ -223,17 +225,18 @@ def test_an_entry_that_names_other_files_than_a_training_leaves_is_damaged_and_n
     entry.mkdir(parents=True)
     (entry / "student.safetensors").write_bytes(b"weights")
     (tmp_path / "outside.txt").write_text("payload")
-    record = finish(entry, {"training": "n", "key": key})
-    record["digests"][name] = sha256(tmp_path / "outside.txt")
-    record["digests"]["result.json"] = entry_module._own_digest(record)
-    write_json(entry / "result.json", record)
+    record = finish(entry, TrainingRecord(training="n", key=key))
+    record.digests[name] = sha256(tmp_path / "outside.txt")
+    record.digests["result.json"] = entry_module._digest(record.content())
+    (entry / "result.json").write_text(record.text())
     assert Entry(key, entry).damage() == ["result.json"]
     taken, lines = TrainingCache(tmp_path / "cache").take(key, tmp_path / "run/trainings/n", "n")
     assert taken is None
     assert "is damaged" in lines[0]
     assert not (tmp_path / "run").exists()
     (tmp_path / "deep/er/n").mkdir(parents=True)
-    entry_module.copy_finished(tmp_path, {**record, "digests": {name: ""}}, tmp_path / "deep/er/n", "n")
+    record = record.model_copy(update={"digests": {name: ""}})
+    entry_module.copy_finished(tmp_path, record, tmp_path / "deep/er/n", "n")
     assert sorted(path.name for path in (tmp_path / "deep/er/n").iterdir()) == ["result.json"]
 
 
@@ -248,6 +251,7 @@ def test_a_link_is_replaced_and_not_followed(tmp_path):
 
 def test_another_format_is_one_clear_line(tmp_path):
     (tmp_path / "student.safetensors").write_bytes(b"weights")
-    write_json(tmp_path / "result.json", finish(tmp_path, {"training": "n", "key": "k"}) | {"format": 99})
+    record = finish(tmp_path, TrainingRecord(training="n", key="k"))
+    write_json(tmp_path / "result.json", record.content() | {"format": 99})
     with pytest.raises(UserError, match="is of format 99, and this version of understudy reads format 1"):
         entry_module.finished(tmp_path)

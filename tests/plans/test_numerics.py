@@ -29,7 +29,7 @@ def losses(small, method):
     stages = find(method)(TrainConfig(epochs=3, batch=72), **SETTINGS.get(method, {}))
     training = Training(student, [teacher], stages, small.data(), settings=Settings(device="cpu", threads=1))
     training.run()
-    return [record["loss"] for record in training.log.records]
+    return [epoch.loss for epoch in training.log.epochs]
 
 
 def test_the_version_is_that_of_the_values():

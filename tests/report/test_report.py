@@ -72,7 +72,7 @@ def test_figures_are_in_the_page_and_beside_it(finished):
     page = written(run)
     names = sorted(path.name for path in (run / "figures").iterdir())
     assert names == [
-        "accuracy.svg",
+        "first.svg",
         "cost.svg",
         "losses-1-alone.svg",
         "losses-2-kd.svg",

@@ -9,9 +9,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from queue import Queue
-from threading import Event
 from types import SimpleNamespace
 
 import pytest
@@ -21,12 +21,14 @@ from tests.runs.plans import TRAININGS, students
 from understudy.cli import main
 from understudy.errors import FailedTrainingError, UserError
 from understudy.plans.engines import Ended, Engine, Processes, Together, worker
+from understudy.plans.engines.messages import Event, Outcome
 from understudy.plans.engines.processes import Worker
 from understudy.plans.engines.ray import Ray, Share, room
 from understudy.plans.training import Job
 from understudy.training import checkpoints
 from understudy.training.callbacks import Callback
 from understudy.training.interrupt import Stopped, StopRequest
+from understudy.training.records import TrainingRecord
 
 # The training that is killed lasts long enough to be killed in its middle.
 RECIPE = plans.RECIPE.replace("[methods.kd]\n", "[methods.kd]\ntrain = { epochs = 40 }\n")
@@ -71,7 +73,7 @@ class Hearing(Callback):
 
 def test_two_workers_give_the_bytes_of_one_and_work_at_once(make_run, tmp_path, expected):
     hearing = Hearing()
-    run = make_run(text=RECIPE, engine=lambda casts, callback, stop: Processes(2, callback, stop), callback=hearing)
+    run = make_run(text=RECIPE, engine=lambda builders, callback, stop: Processes(2, callback, stop), callback=hearing)
     result = run.execute()
     assert students(tmp_path / "run") == expected
     assert {hearing.heard[0], hearing.heard[1]} == {("begins", "teacher-0"), ("begins", "alone-0")}
@@ -107,7 +109,7 @@ def test_together_all_get_the_bytes_of_one_by_one_and_the_teacher_is_asked_once_
 def test_a_worker_that_dies_loses_only_its_training_and_a_stop_loses_nothing(make_run, tmp_path, expected):
     made = []
 
-    def engine(casts, callback, stop):
+    def engine(builders, callback, stop):
         made.append(Processes(2, callback, stop))
         return made[-1]
 
@@ -154,7 +156,7 @@ def test_a_training_whose_workers_keep_dying_is_given_up(make_run):
 
 def test_a_mistake_in_a_worker_and_a_key_that_is_not_the_planned_one_are_told_in_a_line(make_run, tmp_path):
     run = make_run("train.optimizer.lr=1e30", text=RECIPE)
-    run._engine = lambda casts, callback, stop: Processes(1, callback, stop)
+    run._engine = lambda builders, callback, stop: Processes(1, callback, stop)
     with pytest.raises(FailedTrainingError, match="no longer a number") as caught:
         run.execute()
     assert (caught.value.training, caught.value.reason) == ("teacher-0", "its loss is no longer a number")
@@ -173,7 +175,7 @@ def test_a_worker_is_heard_to_its_end_whatever_else_it_prints_and_if_it_dies_wit
     heard = Queue()
     dying = Worker(heard)
     dying.hearing.join()
-    assert list(heard.queue) == [(dying, {"event": "note", "arguments": []}), (dying, None)]
+    assert list(heard.queue) == [(dying, Event(event="note")), (dying, None)]
     assert dying.end() == "SIGKILL"
 
 
@@ -181,7 +183,7 @@ def test_a_worker_leaves_where_its_engine_dies_within_a_line(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO('{"job": {'))
     jobs = Queue()
     with pytest.raises(ValueError, match="Expecting"):
-        worker._listen(worker.lines(), jobs, StopRequest(), Event())
+        worker._listen(worker.lines(), jobs, StopRequest(), threading.Event())
     assert list(jobs.queue) == [None]
 
 
@@ -191,7 +193,7 @@ def test_a_worker_carries_out_no_job_of_an_engine_that_died_right_after_it_gave_
     given = Job.model_validate({"node": node, "key": "0", "teachers": [], "folder": "f", "checkpoints": "c"})
     monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps({"job": given.model_dump(mode="json")}) + "\n"))
     monkeypatch.setattr(os, "_exit", left.append)
-    worker._listen(worker.lines(), Queue(), StopRequest(), Event())
+    worker._listen(worker.lines(), Queue(), StopRequest(), threading.Event())
     assert left == [1]
 
 
@@ -267,17 +269,17 @@ def test_of_a_cluster_no_more_workers_are_asked_than_it_holds_and_one_that_is_lo
 
 
 def test_workers_for_whom_a_cluster_has_no_room_yet_are_made_way_for_and_not_waited_for(monkeypatch):
-    cluster, stop = MadeUpRay(CPU=2.0), StopRequest()
+    cluster, stop, record = MadeUpRay(CPU=2.0), StopRequest(), TrainingRecord(training="one")
     monkeypatch.setitem(sys.modules, "ray", cluster)
     engine = Ray(None, None, Share(1), Hearing(), stop)
     engine.start(job("one"))
     engine.start(job("two"))
-    cluster.answers |= {"heard 0": [], "one": {"record": {}}}  # somebody else has the other core
-    assert engine.next() == Ended("one", {})
-    cluster.answers |= {"two": {"record": {}}}
-    assert engine.next() == Ended("two", {})
+    cluster.answers |= {"heard 0": [], "one": Outcome(record=record)}  # somebody else has the other core
+    assert engine.next() == Ended("one", record)
+    cluster.answers |= {"two": Outcome(record=record)}
+    assert engine.next() == Ended("two", record)
     assert cluster.killed == [0]
-    cluster.answers |= {"heard 1": [], "four": {"stopped": signal.SIGINT}}
+    cluster.answers |= {"heard 1": [], "four": Outcome(stopped=signal.SIGINT)}
     engine.start(job("four"))
     engine.start(job("five"))
     stop.signal_number = signal.SIGINT
@@ -362,7 +364,7 @@ def test_a_ray_cluster_gives_the_same_bytes_also_where_a_worker_is_killed(
     hearing = Hearing("kd-0", lambda: kill("kd-0"))
     engines = []
 
-    def engine(casts, callback, stop):
+    def engine(builders, callback, stop):
         engines.append(Ray(2, None, Share(1), callback, stop))
         assert engines[-1].ray.get_runtime_context().gcs_address == head
         return engines[-1]
@@ -403,7 +405,7 @@ def test_on_a_ray_cluster_that_others_use_too_no_training_and_no_stop_waits_for_
         return make_run(
             "seeds=[0]",
             text=RECIPE,
-            engine=lambda casts, *of: Ray(2, None, Share(1), *of),
+            engine=lambda builders, *of: Ray(2, None, Share(1), *of),
             checkpoint_seconds=0.0,
             **how,
         )

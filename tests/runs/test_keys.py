@@ -21,29 +21,29 @@ from understudy.methods import METHODS
 from understudy.plans import Given, Node
 from understudy.plans.key import canonical
 from understudy.plans.own_code import code_of, own_files, source_of
-from understudy.plans.training import Casts, Taught
+from understudy.plans.training import Builders, TrainedTeacher
 from understudy.plans.training import key as training_key
 from understudy.recipe.schema import NetworkTable
 from understudy.terms import CE, KD, Hint
 
 CONFIG = {"epochs": 3, "batch": 10, "optimizer": {"name": "sgd", "lr": 0.1}}
-TEACHER = Taught(network=NetworkTable(network="resnet8"), folder="anywhere", key="k")
+TEACHER = TrainedTeacher(network=NetworkTable(network="resnet8"), folder="anywhere", key="k")
 
 
 @pytest.fixture(scope="module")
-def casts():
-    return Casts(trusted=["smallnets"])
+def builders():
+    return Builders(trusted=["smallnets"])
 
 
 @pytest.fixture
-def key(casts, workplace):
+def key(builders, workplace):
     """The key of a node like the plainest one, but for what is said."""
 
     def key(teachers=(TEACHER,), data=None, **changes):
         data = {"name": "folder", "root": "pictures", "size": 8, "validation": 15} | (data or {})
         told = {"network": {"network": "resnet8"}, "method": "kd", "config": CONFIG, "arithmetic": {"threads": 1}}
         node = Node.model_validate({"name": "n", **told, "data": data, **changes})
-        return training_key(node, tuple(teachers), casts.of(node.data))
+        return training_key(node, tuple(teachers), builders.of(node.data))
 
     return key
 

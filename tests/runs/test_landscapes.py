@@ -27,7 +27,7 @@ def test_every_student_is_surveyed_and_drawn_on_one_scale(make_run, tmp_path):
     def refuse():
         raise AssertionError("the test part was opened")
 
-    run.cast.data = replace(run.cast.data, open_test=refuse)
+    run.builder.data = replace(run.builder.data, open_test=refuse)
     found = survey(run, grid=5, samples=12)
     assert [student.training for student in found.students] == ["kd-0", "alone-0", "kd-3", "alone-3"]
     assert (found.part, found.samples) == ("train", 12)

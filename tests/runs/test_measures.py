@@ -24,7 +24,7 @@ def run_and_result(make_run):
 
 def test_a_result_holds_what_the_measures_say_of_the_kept_student(run_and_result, tmp_path):
     run, result = run_and_result
-    part, settings = run.cast.data.test, run.recipe.settings
+    part, settings = run.builder.data.test, run.recipe.settings
     seed = int(result.kept.rpartition("-")[2])
     logits, labels = answers(run.trained(f"fitnets-{seed}"), part, settings)
     taught, _ = answers(run.teachers(seed)["teacher"], part, settings)
@@ -97,7 +97,7 @@ def test_pictures_are_small_and_what_is_no_picture_has_none(tmp_path):
     assert dark.getextrema() == (0, 255)
     assert samples.as_png(torch.rand(7)) is None
     part = Part(InMemory(torch.rand(4, 7), torch.tensor([0, 1, 0, 1])), torch.arange(4))
-    ours, theirs = (Measured({}, {"logits": by * torch.eye(2).repeat(2, 1)}, part.targets) for by in (1, -1))
+    ours, theirs = (Measured({}, {"logits": by * torch.eye(2).repeat(2, 1)}, part.targets, 1.0) for by in (1, -1))
     assert samples.disagreements(tmp_path, part, ours, theirs, Classification(("a", "b"))) == []
     assert not list(tmp_path.iterdir())
 
@@ -142,7 +142,7 @@ def test_a_student_that_cannot_be_looked_into_is_left_out_of_the_maps(make_run, 
     teacher, student = small.networks()
     stages = {name: run.stages("fitnets", student, [teacher]) for name in ("whole", "headless")}
     students = {"whole": student, "headless": torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3))}
-    part = run.cast.data.test
+    part = run.builder.data.test
     found = measures.of_inner_values(teacher, students, stages, part, run.recipe.settings)
     assert list(found.methods) == list(found.tapped) == ["whole"]
     assert (

@@ -1,5 +1,7 @@
 """Searches carried out: what is trained, what is answered, and that a stop changes nothing."""
 
+import re
+
 import pytest
 
 from tests.conftest import RECIPE
@@ -101,6 +103,40 @@ def test_a_student_learns_from_the_one_before_it_and_by_dgkd_from_all(search, me
     run.execute()
     record = read_json(run.folder.training("8-to-6-to-2-0") / "result.json")
     assert record["node"]["teachers"] == teachers
+
+
+SMALLER_IS_BETTER = """
+import torch
+
+from understudy.data import from_tensors
+
+
+def data():
+    images = torch.rand(60, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    bright = images.mean((2, 3))
+    bright = (bright - bright.mean(0)) / bright.std(0)
+    return from_tensors((images, bright), (images, bright), validation=15, task="regression")
+"""
+
+
+@pytest.mark.parametrize("how", ["every", "rule"])
+def test_a_search_finds_the_smallest_where_less_is_better(workplace, quick, tmp_path, monkeypatch, how):
+    (tmp_path / "brightness.py").write_text(SMALLER_IS_BETTER)
+    monkeypatch.syspath_prepend(tmp_path)
+    text = re.sub(r"\[data\][^\[]*", '[data]\nname = "brightness:data"\n', SEARCH)
+    text = text.replace("[methods.kd]", '[methods.outputs]\nmethod = "terms"\nterms = "Outputs()"')
+    recipe = recipes.parse(text, "recipe.toml", [f'path.strategy="{how}"', "train.epochs=2"])
+    run = PathRun(recipe, tmp_path / "run", trusted=["smallnets", "brightness"])
+    result = run.execute()
+    assert (result.first.name, result.first.better) == ("mae", "lower")
+    known = {tuple(hop.path): hop.validation.spread.mean for hop in result.path.edges if not hop.quick}
+    whole = {path: value for path, value in known.items() if path[0] == 8 and path[-1] == 2}
+    assert all(value > 0 for value in known.values())
+    assert tuple(result.path.best) == min(whole, key=lambda path: whole[path])
+    assert [whole[tuple(path)] for path in result.path.ranked] == sorted(whole.values())
+    assert result.path.sentences[0].startswith("Best path: ")
+    assert f"{min(whole.values()):.4g} ±" in result.path.sentences[0]
+    assert "%" not in " ".join(result.path.sentences)
 
 
 class After(Callback):

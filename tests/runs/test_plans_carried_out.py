@@ -16,7 +16,7 @@ from understudy.errors import UserError
 from understudy.plans import Plan, TrainingCache, entry
 from understudy.plans.engines import Here
 from understudy.plans.execution import Execution
-from understudy.plans.origin import check_same
+from understudy.plans.training import check_same
 from understudy.runs import carry_out
 from understudy.runs.folder import RunFolder
 from understudy.training import checkpoints
@@ -93,7 +93,7 @@ def test_two_names_for_the_same_training_train_once(make_run, tmp_path, spies):
 def test_one_damaged_file_costs_one_training_in_a_new_run_and_none_in_that_which_still_has_it(
     make_run, tmp_path, stored, cache, spies
 ):
-    kept = next(kept for kept in cache.entries() if kept.record["training"] == "kd-1")
+    kept = next(kept for kept in cache.entries() if kept.record.training == "kd-1")
     weights = kept.folder / "student.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     noting = Noting()
@@ -123,7 +123,7 @@ def test_what_is_there_is_read_once_to_foresee_a_run_and_again_when_it_is_taken(
     monkeypatch.setattr(entry, "sha256", lambda path: read.append(path) or sha256(path))
     for _ in range(3):
         assert set(run.execution.states().values()) == {"in the cache"}
-        assert run.execution.record("kd-1")["training"] == "kd-1"
+        assert run.execution.record("kd-1").training == "kd-1"
     assert len(read) == len(set(read)) > 0
     weights = next(path for path in read if path.name == "student.safetensors")
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
@@ -149,7 +149,7 @@ def test_what_other_code_trained_is_taken_as_it_is_but_not_shared_nor_is_what_le
         *(f"{tmp_path}/run/trainings/{name} is damaged (result.json is missing): trained again" for name in spies[3:]),
     ]
     assert spies[3:] == ["alone-0", "kd-0"]
-    shared = {entry.record["training"]: entry.key for entry in empty.entries()}
+    shared = {entry.record.training: entry.key for entry in empty.entries()}
     assert sorted(shared) == ["alone-0", "kd-0"]
     whole = make_run(text=one, out=tmp_path / "whole", cache=empty)
     assert whole.execution.key("alone-0") == shared["alone-0"]
@@ -158,12 +158,12 @@ def test_what_other_code_trained_is_taken_as_it_is_but_not_shared_nor_is_what_le
 
 def test_a_plan_may_grow_while_it_is_carried_out(make_run, tmp_path, spies):
     run = make_run(text=RECIPE)
-    execution = Execution(RunFolder(tmp_path / "grown"), run.casts, threads=1, callback=run.callback)
+    execution = Execution(RunFolder(tmp_path / "grown"), run.builders, threads=1, callback=run.callback)
     first, student = run.plan["teacher-0"], run.plan["kd-0"]
     execution.submit(first)
     changes = {"name": "second", "teachers": ("teacher-0", "kd-0"), "accept_weak": True}
     second, found = student.model_copy(update=changes), []
-    with Here(run.casts, run.callback, run.stop) as execution.engine:
+    with Here(run.builders, run.callback, run.stop) as execution.engine:
         for done in execution.results():
             found.append((done.node.name, done.origin, done.validation is not None))
             if done.node.name == "teacher-0":
@@ -241,12 +241,12 @@ def test_what_was_begun_with_other_code_goes_on_but_is_not_shared_nor_is_what_le
     with pytest.warns(UserWarning, match="teacher-0 was begun with other code"):
         done = carry_out(Plan([*plan, twin]), tmp_path / "mine", **shared)
     assert done["again"].origin == "folder"  # a mixture's students are no less alike
-    foreign = {one.record["key"] for one in done.values()}
+    foreign = {one.record.key for one in done.values()}
     assert not TrainingCache(tmp_path / "cache").check()
-    assert done["teacher-0"].record["key"] not in {entry.key for entry in TrainingCache(tmp_path / "cache").entries()}
+    assert done["teacher-0"].record.key not in {entry.key for entry in TrainingCache(tmp_path / "cache").entries()}
     clean = carry_out(plan, tmp_path / "clean", **shared)  # finds nothing under its own keys
     assert {one.origin for one in clean.values()} == {"trained"}
-    assert foreign.isdisjoint(one.record["key"] for one in clean.values())
+    assert foreign.isdisjoint(one.record.key for one in clean.values())
 
 
 def test_a_checkpoint_that_does_not_say_what_it_is_of_goes_on_but_is_not_shared(make_run, tmp_path):

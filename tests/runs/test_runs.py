@@ -17,6 +17,7 @@ from understudy.errors import UserError
 from understudy.models import load_weights
 from understudy.report import write_report
 from understudy.report.text import as_markdown
+from understudy.runs.folder import without_seal
 from understudy.training import checkpoints
 from understudy.training.callbacks import Callback
 from understudy.training.evaluate import answers
@@ -106,6 +107,23 @@ def test_a_folder_that_an_older_version_began_goes_on(make_run, tmp_path):
         make_run("settings.teacher_batches=2").execute()
 
 
+def test_a_recipe_of_another_format_is_refused_in_a_line(make_run, tmp_path):
+    make_run("train.epochs=3").execute()
+    path = tmp_path / "run/recipe.toml"
+    written, _ = without_seal(path.read_text())
+    assert written.startswith("format = 1\n")
+    assert recipes.parse(written) == recipes.parse(written.removeprefix("format = 1\n"))
+    for text, reason in (("format = 2\n", "is of format 2"), ("", "names no format")):
+        path.write_text(written.replace("format = 1\n", text))
+        with pytest.raises(
+            UserError, match=rf"recipe\.toml {reason}, and this version .* reads format 1: finish"
+        ) as caught:
+            make_run("train.epochs=3").execute()
+        assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=r"mine\.toml is of format 2, and this version of understudy reads format 1"):
+        recipes.parse(written.replace("format = 1\n", "format = 2\n"), "mine.toml")
+
+
 def test_a_folder_of_another_recipe_or_of_something_else_is_refused_and_left_alone(make_run, tmp_path):
     make_run().execute()
     before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
@@ -150,13 +168,13 @@ def test_two_processes_cannot_work_in_one_folder(make_run):
 
 def watch_test(run):
     """Notes when the test part is opened, and which trainings were done by then."""
-    opened, open_test = [], run.cast.data.open_test
+    opened, open_test = [], run.builder.data.open_test
 
     def spy():
         opened.append([n for n in run.plan.names if (run.folder.training(n) / "result.json").exists()])
         return open_test()
 
-    run.cast.data = replace(run.cast.data, open_test=spy)
+    run.builder.data = replace(run.builder.data, open_test=spy)
     return opened
 
 
@@ -211,12 +229,12 @@ def test_methods_start_from_the_same_student_for_the_same_seed(make_run):
 def test_a_whitened_student_answers_raw_images_as_in_training(make_run, tmp_path, workplace):
     run = make_run("data.whiten=true", text=PLAIN + CONFIG + "[methods.alone]\n")
     run.execute()
-    raw = make_run(text=PLAIN + CONFIG + "[methods.alone]\n").cast.data
+    raw = make_run(text=PLAIN + CONFIG + "[methods.alone]\n").builder.data
     student = understudy.load(tmp_path / "run")
     trained = run.trained(run.plan.names[0])
     settings = run.recipe.settings
     logits, labels = answers(student, raw.validation, settings)
-    expected, same_labels = answers(trained, run.cast.data.validation, settings)
+    expected, same_labels = answers(trained, run.builder.data.validation, settings)
     assert torch.equal(labels, same_labels)
     assert torch.allclose(logits, expected, atol=1e-4)
 
@@ -226,7 +244,7 @@ def test_a_student_of_our_own_families_stands_up_alone(make_run, tmp_path):
     run.execute()
     student = understudy.load(tmp_path / "run")
     assert not student.training
-    images = run.cast.data.example(4, torch.device("cpu"))
+    images = run.builder.data.example(4, torch.device("cpu"))
     assert torch.equal(student(images), run.trained(run.plan.names[0]).eval()(images))
 
 

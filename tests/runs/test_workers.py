@@ -25,7 +25,7 @@ def machine(monkeypatch):
 
 
 def chosen(run, threads=None):
-    return workers_by_rule(Run.first(run.recipe, run.cast), run.cast, threads)
+    return workers_by_rule(Run.first(run.recipe, run.builder), run.builder, threads)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import nn
 
 import understudy
-from tests.tasks.test_tasks import IMAGES, NAMES, SENTENCES, made
+from tests.tasks.test_tasks import IMAGES, NAMES, SENTENCES, made, networks
 from understudy.errors import UserError
 from understudy.export.open import open_student
 from understudy.measure import latencies, onnx_runtime
@@ -24,7 +24,10 @@ RECORDED = {
     "binary": "labels",
     "regression": "values",
     "landmarks": "values",
+    "links": "entities",
+    "segmentation": "mask",
 }
+WORDS = {"text": SENTENCES[:3], "links": ["e3 next", "? third e0", "e5\tnext\t?"]}
 
 
 class Deep(nn.Module):
@@ -54,6 +57,8 @@ def trained(request, tmp_path_factory):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         teacher, student = (kind(data.task.outputs, tokens) for _ in range(2))
+    if request.param in ("links", "segmentation"):
+        teacher, student = networks(data)
     terms = Labels() + (KD() if data.task.rows_per_sample else Outputs())
     out = tmp_path_factory.mktemp(request.param) / "run"
     run = understudy.distill(
@@ -96,9 +101,9 @@ def test_the_student_is_exported_with_proof_and_predicts(trained, to, tmp_path):
     exported = run.export(to, tmp_path, seconds=0.0, tolerance=loose)
     assert exported.proof.compared.figure == data.task.selecting
     assert set(exported.proof.latency_ms) == {"before", "after", "teacher"}
-    if data.task.name == "text":
-        assert exported.record["facts"]["inputs"] == ["attention_mask", "input_ids"]
-        asked = SENTENCES[:3]
+    if data.task.takes_words:
+        assert exported.record["facts"]["inputs"] == sorted(data.example(1, torch.device("cpu")))
+        asked = WORDS[data.task.name]
     else:
         asked = [tmp_path / f"{number}.png" for number in range(3)]
         for path, image in zip(asked, IMAGES, strict=False):
@@ -109,7 +114,7 @@ def test_the_student_is_exported_with_proof_and_predicts(trained, to, tmp_path):
     found = predict(exported.path, asked, trust=trust)
     assert [one.problem for one in found] == [None] * 3
     assert all(one.text and RECORDED[data.task.name] in one.record for one in found)
-    if data.task.name == "text":  # in another order of the names
+    if data.task.takes_words:  # in another order of the names
         inputs = dict(reversed(data.task.encode(asked).items()))
         expected = run.student(**inputs)
         if to != "int8":

@@ -7,18 +7,18 @@ import torch
 from torch import nn
 
 from tests.conftest import Stopper
-from understudy import Objective, Settings, tasks
+from understudy import Objective, Settings, nested, tasks
 from understudy.answers import StoredAnswers
 from understudy.config.optimizers import SGD
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
-from understudy.data import Augmentation, Data, from_tensors
+from understudy.data import Augmentation, Data, from_tensors, from_triples
 from understudy.errors import UserError
 from understudy.losses import kd, output_distance, teacher_bounded
 from understudy.objective.term import unfit
 from understudy.tasks import Binary, Classification, Figure, Landmarks, MultiLabel, Regression, Rows, Text
 from understudy.tasks.text import vocabulary_of, words
-from understudy.terms import DIST, KD, Hint, Labels, Outputs, RKDDistance
+from understudy.terms import KD, MLKD, Hint, Labels, Outputs, RKDDistance
 from understudy.training import preflight
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.loop import Training
@@ -51,18 +51,58 @@ class Words(nn.Module):
         return self.out(self.conv(x.sum(1)))
 
 
+class Scored(nn.Module):
+    """Embeddings of entities and relations, with a hidden layer between query and scores."""
+
+    def __init__(self, entities: int, relations: int, width: int = 6):
+        super().__init__()
+        self.entities, self.relations = nn.Embedding(entities, width), nn.Embedding(relations, width)
+        self.conv = nn.Linear(width, width)
+        self.middle = nn.Sequential(nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
+        self.out = nn.Linear(width, entities)
+
+    def forward(self, head, relation, candidates=None):
+        query = self.conv(self.entities(head) * self.relations(relation))
+        scores = self.out(self.middle(query))
+        return scores if candidates is None else scores[:, candidates[0]]
+
+
+class Pixels(nn.Module):
+    """A tiny network of images that answers on a grid of its own."""
+
+    def __init__(self, classes: int, stride: int, width: int = 6):
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 3, stride, padding=1)
+        self.middle = nn.Sequential(nn.Conv2d(width, width, 1), nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU())
+        self.out = nn.Conv2d(width, classes, 1)
+
+    def forward(self, x):
+        return self.out(self.middle(self.conv(x).relu()))
+
+
+COUNT = 24
+NAMED = [f"e{number}" for number in range(COUNT)]
+TRIPLES = [
+    *((NAMED[number], "next", NAMED[(number + 1) % COUNT]) for number in range(COUNT)),
+    *((NAMED[number], "third", NAMED[number % 3]) for number in range(COUNT)),
+]
+
+
 def made(name: str) -> Data:
     bright = IMAGES.mean((2, 3))
     if name == "text":
         task = Text(("bad", "good"), vocabulary_of(SENTENCES), 6)
         labels = torch.tensor([1, 0, 1, 0] * 12)
         return from_tensors((task.encode(SENTENCES), labels), validation=8, task=task)
+    if name == "links":
+        return from_triples(TRIPLES[4:44], TRIPLES[:4], TRIPLES[44:])
     targets = {
         "classification": bright.argmax(1),
         "multilabel": (bright > 0.5).long(),
         "binary": (bright[:, 0] > 0.5).long(),
         "regression": bright,
         "landmarks": torch.stack((8 * bright, 4 + bright), 2),
+        "segmentation": IMAGES.argmax(1),
     }[name]
     return from_tensors((IMAGES, targets), (IMAGES, targets), validation=8, task=name)
 
@@ -72,10 +112,14 @@ def networks(data: Data) -> tuple[nn.Module, nn.Module]:
         torch.manual_seed(1)
         if data.task.name == "text":
             return Words(data.shape[0]), Words(data.shape[0])
+        if data.task.name == "links":
+            return Scored(data.task.outputs, data.shape[0]), Scored(data.task.outputs, data.shape[0])
+        if data.task.name == "segmentation":
+            return Pixels(data.task.outputs, 1), Pixels(data.task.outputs, 2)
         return Net(data.task.outputs), Net(data.task.outputs)
 
 
-NAMES = ["classification", "multilabel", "binary", "regression", "landmarks", "text"]
+NAMES = ["classification", "multilabel", "binary", "regression", "landmarks", "text", "links", "segmentation"]
 PLAIN = Settings(device="cpu", channels_last=False)
 
 
@@ -93,11 +137,12 @@ def test_a_task_is_described_and_made_anew(name):
 def test_a_meter_fed_in_pieces_finds_what_it_finds_at_once(name):
     data, generator = made(name), torch.Generator().manual_seed(3)
     task, targets = data.task, data.train.targets
-    answer = task.answer(torch.randn(len(data.train), task.outputs, generator=generator))
+    grid = (4, 4) if name == "segmentation" else ()
+    answer = task.answer(torch.randn(len(data.train), task.outputs, *grid, generator=generator))
     whole, pieces = task.meter(), task.meter()
     whole.update(answer, targets)
     for part in torch.arange(len(data.train)).split(7):
-        pieces.update({key: value[part] for key, value in answer.items()}, targets[part])
+        pieces.update({key: value[part] for key, value in answer.items()}, nested.chosen(targets, part))
     found = whole.compute()
     assert pieces.compute() == pytest.approx(found, rel=1e-6)
     assert {figure.name for figure in task.figures} | {"loss"} == set(found)
@@ -125,7 +170,7 @@ def test_a_training_is_resumed_bit_for_bit_with_stored_answers(name, tmp_path):
 
     whole = training(tmp_path / "whole")
     ended = whole.run()
-    assert set(ended["stages"][0]["validation"]) >= {data.task.selecting.name, "loss"}
+    assert set(ended.stages[0].validation) >= {data.task.selecting.name, "loss"}
     with pytest.raises(Stopped):
         training(tmp_path / "halves", StopRequest(), 7).run()
     second = training(tmp_path / "halves")
@@ -144,7 +189,7 @@ def test_the_preflight_passes(name):
     assert not [finding for finding in findings if finding.level == "error"]
     assert next(iter(preflight.check_teacher(teacher, data, PLAIN))).subject == "teacher"
     wrong = nn.Sequential(nn.Flatten(), nn.Linear(192, 17))
-    if name != "text":
+    if name not in ("text", "links"):
         assert "17" in next(iter(preflight.check_network("student", wrong, data, PLAIN))).text
 
 
@@ -192,7 +237,7 @@ def test_what_a_task_does_not_have_is_refused():
     assert "targets that are numbers" in unfit(Outputs(bounded=True), made("classification").task)
     assert unfit(Outputs(bounded=True), made("landmarks").task) is None
     assert unfit(Outputs(), made("multilabel").task) is None
-    assert "several rows" in unfit(DIST(), made("multilabel").task)
+    assert "several rows" in unfit(MLKD(), made("multilabel").task)
 
 
 def test_points_that_are_not_marked_do_not_count_in_outputs():

@@ -10,7 +10,7 @@ from tests.conftest import Stopper
 from understudy import Augmentation, Settings, TrainConfig, optimizers
 from understudy.methods import find
 from understudy.teacher.shared import SharedPasses
-from understudy.training.interleaved import Turns
+from understudy.training.interleaved import Interleaved
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.loop import Training
 
@@ -112,7 +112,7 @@ def test_a_teacher_that_would_answer_otherwise_is_asked_batch_by_batch(train, as
 
 
 def test_trainings_in_turn_share_what_was_asked_ahead(small, asked):
-    shared, turns = SharedPasses(2), Turns()
+    shared, turns = SharedPasses(2), Interleaved()
     trainings = [
         Training(
             small.networks()[1],

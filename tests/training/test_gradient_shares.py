@@ -42,7 +42,7 @@ def test_the_log_has_them_for_every_epoch_of_several_terms(data):
     stages = [Stage("hint", Hint("maps2 -> maps2", reduce="relative"), config), Stage("both", CE() + KD(), config)]
     training = Training(student, [teacher], stages, data, settings=Settings(device="cpu"))
     training.run()
-    shares = [record["gradient_shares"] for record in training.log.records]
+    shares = [epoch.gradient_shares for epoch in training.log.epochs]
     assert shares[:2] == [{}, {}]
     assert [sorted(share) for share in shares[2:]] == [["ce", "kd"]] * 2
     assert all(sum(share.values()) == pytest.approx(1, abs=1e-5) for share in shares[2:])

@@ -146,7 +146,7 @@ def scripted(small, monkeypatch):
         training = Training(small.networks()[1], [], find("alone")(config), small.data())
         weights = []
         training.callback.epoch_ends = lambda record: weights.append(training.stage_state.weights())
-        (end,) = training.run()["stages"]
+        (end,) = training.run().stages
         return training, end, weights
 
     return train
@@ -158,16 +158,16 @@ def equal(one, other):
 
 def test_patience_stops_after_so_many_epochs_without_a_better_value_and_the_best_epoch_is_kept(scripted):
     training, end, weights = scripted([0.1, 0.5, 0.5, 0.4, 0.45, 0.9], patience=3)
-    assert end["epochs"] == 5
-    assert (end["kept"], end["best_epoch"]) == ("best", 2)  # an equal value later on is no better one
-    assert end["validation"]["accuracy"] == 0.5
+    assert end.epochs == 5
+    assert (end.kept, end.best_epoch) == ("best", 2)  # an equal value later on is no better one
+    assert end.validation["accuracy"] == 0.5
     assert equal(training.student.state_dict(), weights[1])
     assert equal(training.last, weights[4])
 
 
 def test_keep_last_keeps_the_last_epoch_whatever_validation_says(scripted):
     training, end, weights = scripted([0.9, 0.1], keep="last")
-    assert (end["epochs"], end["kept"]) == (2, "last")
+    assert (end.epochs, end.kept) == (2, "last")
     assert equal(training.student.state_dict(), weights[-1])
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.conftest import Stopper
-from understudy.config.optimizers import SGD, AdamW, RMSProp
+from understudy.config.optimizers import SGD, Adagrad, AdamW, RMSProp
 from understudy.config.schedules import Cosine, OneCycle
 from understudy.config.settings import Settings
 from understudy.config.train import TrainConfig
@@ -33,6 +33,7 @@ CONFIGS = {
     "rmsprop, bounded kernels, patience": replace(
         PLAIN, optimizer=RMSProp(lr=0.003), max_norm={"conv*": 0.5}, patience=2, keep="best"
     ),
+    "adagrad": replace(PLAIN, optimizer=Adagrad(lr=0.02)),
 }
 METHODS = {"fitnets": {"pair": "conv -> conv2", "hint_epochs": 2}, "fitnets-joint": {"pair": "conv -> conv2"}}
 
@@ -77,7 +78,7 @@ def same(one, other):
         assert torch.equal(value, b.student.state_dict()[name]), name
     for name, value in a.last.items():
         assert torch.equal(value, b.last[name]), name
-    assert a_ended["stages"] == b_ended["stages"]
+    assert a_ended.stages == b_ended.stages
     return True
 
 

@@ -25,7 +25,7 @@ class StopsAfter(Callback):
     def __init__(self, epochs):
         self.left, self.stop = epochs, StopRequest()
 
-    def epoch_ends(self, record):
+    def epoch_ends(self, epoch):
         self.left -= 1
         if not self.left:
             self.stop.signal_number = 15
@@ -38,15 +38,15 @@ def test_events_are_those_of_the_metrics_also_after_a_stop(make_run, tmp_path):
         make_run(callback=Callbacks(stops, TensorBoard(events)), stop=stops.stop).execute()
     make_run(callback=TensorBoard(events)).execute()
     lines = metrics.read(tmp_path / "run" / "metrics.jsonl")
-    assert {path.name for path in (events / "fitnets-0").iterdir()} == {line["stage"] for line in lines}
-    for stage in {line["stage"] for line in lines}:
-        told = [line for line in lines if line["stage"] == stage]
+    assert {path.name for path in (events / "fitnets-0").iterdir()} == {line.stage for line in lines}
+    for stage in {line.stage for line in lines}:
+        told = [line for line in lines if line.stage == stage]
         found = scalars(events / "fitnets-0" / stage)
-        assert [epoch for epoch, _ in found["loss"]] == [line["epoch"] for line in told]
-        assert [value for _, value in found["loss"]] == pytest.approx([line["loss"] for line in told])
-        for term in told[0]["terms"]:
+        assert [epoch for epoch, _ in found["loss"]] == [line.epoch for line in told]
+        assert [value for _, value in found["loss"]] == pytest.approx([line.loss for line in told])
+        for term in told[0].terms:
             values = [value for _, value in found[f"terms/{term}"]]
-            assert values == pytest.approx([line["terms"][term] for line in told])
+            assert values == pytest.approx([line.terms[term] for line in told])
         assert len(found["validation/loss"]) == len(told)
 
 

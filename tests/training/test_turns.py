@@ -11,7 +11,7 @@ from understudy.methods import find
 from understudy.teacher import shared as sharing
 from understudy.teacher.shared import SharedPasses
 from understudy.training import checkpoints
-from understudy.training.interleaved import Turns
+from understudy.training.interleaved import Interleaved
 from understudy.training.loop import Training
 
 CONFIG = TrainConfig(
@@ -45,7 +45,7 @@ def weights(training):
 def in_turn(small, kinds, first=0):
     """All of them together, the first one ``first`` steps ahead."""
     begun = trainings(small, kinds, SharedPasses(len(kinds)))
-    turns = Turns()
+    turns = Interleaved()
     for number, training in enumerate(begun):
         turns.add(training)
         if number == 0:
@@ -80,7 +80,7 @@ def test_each_ends_as_alone_and_the_teacher_answers_once_where_batches_are_alike
 
 def test_whoever_comes_later_goes_with_the_others_who_do(small, asked):
     waiting = trainings(small, [(CONFIG, 0, temperature) for temperature in (1.0, 2.0, 4.0, 8.0)], SharedPasses(2))
-    turns = Turns()
+    turns = Interleaved()
     for training in waiting[:2]:
         turns.add(training)
     ended = []
@@ -103,7 +103,7 @@ def test_two_teachers_of_equal_weights_are_not_mistaken_for_each_other(small, as
     teachers = [Scaled(), Scaled()]
     teachers[1].load_state_dict(teachers[0].state_dict())
     teachers[1].factor = 0.5
-    turns = Turns()
+    turns = Interleaved()
     for training, teacher in zip(found, teachers, strict=True):
         training.teachers = [training.settings.place(teacher)]
         turns.add(training)
@@ -118,7 +118,7 @@ def test_a_teacher_that_draws_answers_each_one_anew(small, asked):
         def forward(self, x):
             return super().forward(x) + torch.rand(())
 
-    found, turns = trainings(small, [(CONFIG, 0, 4.0), (CONFIG, 0, 8.0)], SharedPasses(2)), Turns()
+    found, turns = trainings(small, [(CONFIG, 0, 4.0), (CONFIG, 0, 8.0)], SharedPasses(2)), Interleaved()
     teacher = Drawing()
     for training in found:
         training.teachers = [training.settings.place(teacher)]
@@ -130,7 +130,7 @@ def test_a_teacher_that_draws_answers_each_one_anew(small, asked):
 
 def test_those_that_cannot_save_do_not_keep_others_from_it(small, tmp_path):
     begun, told = trainings(small, [(CONFIG, 0, 1.0), (CONFIG, 0, 4.0)]), []
-    turns = Turns()
+    turns = Interleaved()
     for number, training in enumerate(begun):
         training.checkpoint_folder = tmp_path / str(number)
         training.callback.note = told.append

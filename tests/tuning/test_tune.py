@@ -1,5 +1,6 @@
 """The search: blind to test, the same after any kill, rid of hopeless trials, and honest in what it tells."""
 
+import contextlib
 import json
 import os
 import re
@@ -22,12 +23,13 @@ from understudy import recipe as recipes
 from understudy.errors import UserError
 from understudy.files import read_json
 from understudy.plans import TrainingCache
-from understudy.plans.training import Casts
+from understudy.plans.training import Builders
 from understudy.report import write_report
 from understudy.report.reading import read_result
+from understudy.tasks import Figure
 from understudy.training import preflight
 from understudy.training.loop import Training
-from understudy.tuning import TuneWatcher, Tuning
+from understudy.tuning import TuneCallback, Tuning
 from understudy.tuning.outcome import BY_VALIDATION, OPTIMISTIC, execute
 from understudy.tuning.trainer import Trainer
 from understudy.tuning.trials import Trials
@@ -37,6 +39,7 @@ COUNT = 5
 SPACE = ["methods.kd.temperature=1..20", "train.optimizer.lr=1e-6..0.2 log"]
 SMALL = ["train.epochs=3", "tune.random=2", "tune.grace=1"]
 KD = "[methods.alone]\n[methods.kd]\n"
+ACCURACY = Figure("accuracy", "accuracy", unit="share")
 
 
 def text(recipe="", methods=KD):
@@ -56,7 +59,7 @@ def make(workplace, tmp_path):
             "checkpoint_seconds": seconds,
             "cache": cache and TrainingCache(tmp_path / cache),
         }
-        return Tuning(read, tmp_path / out, casts=Casts(["smallnets"]), **options)
+        return Tuning(read, tmp_path / out, builders=Builders(["smallnets"]), **options)
 
     return build
 
@@ -68,7 +71,7 @@ def unbroken(_workplace, tmp_path_factory):
         patch.chdir(_workplace)
         patch.syspath_prepend(_workplace)
         read = recipes.parse_searched(text(), "recipe.toml", SMALL, SPACE)
-        tuning = Tuning(read, tmp_path_factory.mktemp("unbroken"), casts=Casts(["smallnets"]))
+        tuning = Tuning(read, tmp_path_factory.mktemp("unbroken"), builders=Builders(["smallnets"]))
         return tuning.folder.path, execute(tuning, COUNT)
 
 
@@ -191,9 +194,9 @@ def test_the_search_never_opens_the_test_part_and_the_outcome_opens_it_once(make
     def refuse():
         raise AssertionError("the test part was opened")
 
-    cast = tuning.trainer._run.cast
-    data = cast.data
-    cast.data = replace(data, open_test=refuse)
+    builder = tuning.trainer._run.builder
+    data = builder.data
+    builder.data = replace(data, open_test=refuse)
     assert [trial.state for trial in tuning.search(3)].count("complete") >= 2
     subjects = {finding.subject for finding in tuning.trainer.check()}
     assert subjects
@@ -203,12 +206,12 @@ def test_the_search_never_opens_the_test_part_and_the_outcome_opens_it_once(make
         opened.append(len(list(tuning.folder.path.glob("trials/*/trainings/kd-0/result.json"))))
         return data.open_test()
 
-    cast.data = replace(data, open_test=note)
+    builder.data = replace(data, open_test=note)
     execute(tuning, 3, also_optimistic=True)
     assert len(opened) == 1
     before = (tuning.folder.path / "tune.json").read_bytes()
     again = make()
-    again.trainer._run.cast.data = replace(data, open_test=refuse)
+    again.trainer._run.builder.data = replace(data, open_test=refuse)
     execute(again, 3)
     assert (tuning.folder.path / "tune.json").read_bytes() == before
 
@@ -232,7 +235,7 @@ def test_a_hopeless_trial_is_stopped_early_and_leaves_no_student(make):
 def test_a_small_space_is_tried_once_each_and_then_the_search_ends(make):
     told = []
 
-    class Listener(TuneWatcher):
+    class Listener(TuneCallback):
         def note(self, text):
             told.append(text)
 
@@ -273,9 +276,9 @@ def test_settings_that_are_possible_each_and_impossible_together_are_a_trial_tha
 def test_every_seed_of_a_trial_counts_and_the_first_alone_is_judged(make):
     reported = []
 
-    class Listener(TuneWatcher):
-        def epoch_ends(self, record):
-            reported.append((record["training"], record["epoch"]))
+    class Listener(TuneCallback):
+        def epoch_ends(self, epoch):
+            reported.append((epoch.training, epoch.epoch))
 
     tuning = make("train.epochs=2", seeds=[0, 5], search=["methods.kd.temperature={1, 2}"], callback=Listener())
     (trial,) = tuning.search(1)
@@ -488,7 +491,7 @@ def test_the_page_of_a_search_names_both_figures_and_shows_every_trial(make):
 def test_proposals_learn_from_the_trials_before_them(workplace, tmp_path):
     space = ["methods.kd.temperature=1..100"]
     searched = recipes.parse_searched(text(), "recipe.toml", ["tune.random=8"], space)
-    trials = Trials(tmp_path / "trials.sqlite", searched)
+    trials = Trials(tmp_path / "trials.sqlite", searched, ACCURACY)
     tried = []
     for _ in range(24):
         trial = trials.begin()
@@ -525,10 +528,117 @@ def test_trials_side_by_side_are_each_trained_once(make):
     assert outcome == execute(make(), COUNT, workers=2)  # there is nothing left to do
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", ["a worker", "the command"])
+def test_a_search_whose_worker_is_killed_ends_as_any_other_and_leaves_no_process(workplace, tmp_path, make, killed):
+    """By SIGKILL, in the middle of a trial: the command itself ends the search, or the same command again."""
+    (tmp_path / "search.toml").write_text(text())
+    folder = tmp_path / "tune"
+    changes = ["train.epochs=60", "tune.random=9", "tune.prune=false"]  # long trials, whose settings depend on no other
+    words = ["--out", folder, "--trust", "smallnets", "--checkpoint-seconds", 0, "--trials", 4, "--workers", 2]
+    words += [word for change in [*SMALL, *changes] for word in ("--set", change)]
+    words += [word for space in SPACE for word in ("--search", space)]
+    command = subprocess.Popen(
+        [sys.executable, "-m", "understudy", "tune", tmp_path / "search.toml", "--no-check", *map(str, words)],
+        cwd=workplace,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        worker = None
+        while command.poll() is None and not (worker and held_by(worker, folder)):
+            worker = next((child for child in children(command.pid) if "spawn_main" in command_of(child)), None)
+            time.sleep(0.001)
+        assert worker is not None, command.communicate()
+        os.kill(worker if killed == "a worker" else command.pid, signal.SIGKILL)
+        _, shown = command.communicate(timeout=120)
+    finally:
+        command.kill()
+        command.communicate()
+    if killed == "a worker":
+        assert command.returncode == 0
+        assert "a worker ended early (exit code -9): its trial is trained here" in shown
+    ends = time.monotonic() + 30
+    while is_alive(worker) and time.monotonic() < ends:
+        time.sleep(0.01)
+    assert not is_alive(worker)
+    outcome, whole = execute(make(*changes), 4), execute(make(*changes, out="unbroken"), 4)
+    assert [trial.settings for trial in outcome.trials] == [trial.settings for trial in whole.trials]
+    assert (outcome.trials, outcome.best, outcome.figures) == (whole.trials, whole.best, whole.figures)
+    assert students(folder) == students(tmp_path / "unbroken")
+    assert not list(folder.rglob("*.checkpoint"))
+
+
+def children(process):
+    """The processes that a process started."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if stat.read_text().rpartition(") ")[2].split()[1] == str(process):
+                found.append(int(stat.parent.name))
+    return found
+
+
+def command_of(process):
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{process}/cmdline").read_text()
+    return ""
+
+
+def is_alive(process):
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    return False
+
+
+def held_by(process, folder):
+    """Whether a process is in the middle of a trial: it holds the lock of its folder, and has saved something of it."""
+    held = set()
+    with contextlib.suppress(OSError):
+        held = {os.readlink(link) for link in Path(f"/proc/{process}/fd").iterdir()}
+    return any(
+        f"{trial}/.lock" in held and list(trial.glob("checkpoints/*/*.checkpoint")) for trial in folder.glob("trials/*")
+    )
+
+
+def test_a_search_finds_the_smallest_where_less_is_better(workplace, tmp_path, monkeypatch):
+    (tmp_path / "brightness.py").write_text(BRIGHTNESS)
+    monkeypatch.syspath_prepend(tmp_path)
+    recipe = re.sub(
+        r"(?s)\[data\].*?\n(?=\[student)", '[data]\nname = "brightness:data"\n', text(methods="[methods.alone]\n")
+    )
+    search = ["train.optimizer.lr={1e-6, 0.05}"]
+    read = recipes.parse_searched(recipe, "recipe.toml", ["train.epochs=3", "tune.random=2"], search)
+    tuning = Tuning(read, tmp_path / "tune", builders=Builders(["smallnets", "brightness"]))
+    outcome = execute(tuning, 2)
+    assert tuning.figure.better == "lower"
+    reached = {trial.settings["train.optimizer.lr"]: trial.validation.mean for trial in outcome.trials}
+    assert outcome.best.validation.mean == min(reached.values()) < max(reached.values())
+    assert outcome.best.settings == {"train.optimizer.lr": 0.05}
+    assert "best" in write_report(tuning.folder.path).read_text()
+
+
+BRIGHTNESS = """
+import torch
+
+from understudy.data import from_tensors
+from understudy.tasks import Regression
+
+
+def data():
+    images = torch.rand(60, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    bright = images.mean((2, 3))
+    bright = (bright - bright.mean(0)) / bright.std(0)
+    return from_tensors((images, bright), (images, bright), validation=15, task=Regression.of(bright))
+"""
+
+
 def test_a_trial_of_another_worker_is_left_alone_until_that_worker_ends(make):
     tuning = make()
     tuning.folder.claim(tuning.written())
-    trials = Trials(tuning.folder.path / "trials.sqlite", tuning.searched)
+    trials = Trials(tuning.folder.path / "trials.sqlite", tuning.searched, tuning.figure)
     try:
         with tuning._claimed(trials, 2) as first, tuning._claimed(trials, 2) as second:
             assert (first.number, second.number) == (0, 1)

@@ -36,7 +36,7 @@ class AnswerFolder:
     Args:
         folder: contains stores, one folder each; trainings and runs may share it.
         belongs: everything that the answers depend on: the teacher, the data, the views, the arithmetic.
-        teacher: the folder is named after its class.
+        teacher: the folder is named after its type.
         fill: False only reads.
         note: told what was damaged and is written again.
     """

@@ -209,4 +209,6 @@ def _about(stored: StoredAnswers, augmentation: Augmentation, data: Data, seed: 
 
 def needs_live_teacher(stored: StoredAnswers, objective: Objective, data: Data, settings: Settings) -> str | None:
     """Why a stage cannot use stored answers, because of its terms or its teachers."""
+    if data.task.draws:
+        return f"task {data.task.name!r} draws candidates for each batch, so that an answer is none to its sample alone"
     return stored.needs_live_teacher(objective.terms.reads) or company_matters(objective, data, settings)

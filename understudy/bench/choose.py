@@ -26,7 +26,7 @@ from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.errors import UserError
 from understudy.recipe import Recipe
-from understudy.runs.rehearsal import Rehearsals
+from understudy.runs.preview import Preview
 from understudy.teacher.stand_in import TimedStandIns
 from understudy.training.loop import Training
 
@@ -54,15 +54,15 @@ class Choice:
     candidates: list[Candidate] = field(default_factory=list)
 
 
-def choose(recipe: Recipe, rehearsals: Rehearsals, named: Collection[str] = (), *, seconds: float = 5.0) -> Choice:
+def choose(recipe: Recipe, preview: Preview, named: Collection[str] = (), *, seconds: float = 5.0) -> Choice:
     """The fastest settings for the students' stage that takes most of a recipe's run.
 
     Args:
         named: the settings that stay as the recipe has them.
         seconds: to compare two settings for.
     """
-    name, number = longest(recipe, rehearsals)
-    with Trials(rehearsals.student(name, recipe.answers), number, seconds) as trials:
+    name, number = longest(recipe, preview)
+    with Trials(preview.student(name, recipe.answers), number, seconds) as trials:
         return fastest(recipe.settings, trials.times, trials.open(named))
 
 
@@ -89,11 +89,11 @@ def fastest(settings: Settings, times: Times, open_: Collection[str] = CHOOSABLE
     return Choice(best, gain, candidates)
 
 
-def longest(recipe: Recipe, rehearsals: Rehearsals) -> tuple[str, int]:
+def longest(recipe: Recipe, preview: Preview) -> tuple[str, int]:
     """The method with the student's longest stage, and the number of that stage; with a teacher it counts twice."""
     lengths: dict[tuple[str, int], int] = {}
     for name in recipe.methods:
-        for number, stage in enumerate(rehearsals.student(name).stages):
+        for number, stage in enumerate(preview.student(name).stages):
             lengths[name, number] = stage.config.epochs * (2 if _runs_teacher(stage, recipe.answers) else 1)
     return max(lengths, key=lambda place: lengths[place])
 

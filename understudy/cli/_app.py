@@ -31,7 +31,7 @@ SUMMARIES = {
     "command goes on.",
     "path": "Search the best path of assistants from teacher to student. Stop it anywhere; the same command goes on.",
     "check": "Look at everything that can go wrong before an epoch is spent: data, teacher, taps, losses, gradients.",
-    "tune": "Search a method's settings by validation accuracy; stop it anywhere, the same command goes on.",
+    "tune": "Search a method's settings by validation; stop it anywhere, the same command goes on.",
     "taps": "List a network's taps with shape, resolution and depth, and propose pairs for hints.",
     "methods": "List the distillation methods, or show one with its settings and a recipe to copy.",
     "bench": "Time and memory of a step, part by part, and against the floors: the networks alone, at "

@@ -22,8 +22,8 @@ def method_names(incomplete: str) -> list[tuple[str, str]]:
     >>> [name for name, _ in method_names("fit")]
     ['fitnets', 'fitnets-joint']
     """
-    own = {method.name: method.summary.replace("``", "") for method in listed()}
-    names = own | {name: "" for name in registered(METHODS) if name not in own}
+    summaries = {method.name: method.summary.replace("``", "") for method in listed()}
+    names = summaries | {name: "" for name in registered(METHODS) if name not in summaries}
     return [(name, summary) for name, summary in names.items() if name.startswith(incomplete)]
 
 
@@ -36,10 +36,10 @@ def completed_change(ctx: typer.Context, incomplete: str) -> list[tuple[str, str
     if not equals or not key.startswith(prefix) or not key.endswith(PAIRS):
         return []
     try:
-        found = pairs_of(**_networks(ctx.params))
+        pairs = pairs_of(**_networks(ctx.params))
     except Exception:  # a half-written line has no networks yet: there is nothing to propose
         return []
-    return [(f"{key}={pair}", why) for pair, why in found if pair.startswith(value.strip("'\""))]
+    return [(f"{key}={pair}", why) for pair, why in pairs if pair.startswith(value.strip("'\""))]
 
 
 def pairs_of(teacher: Mapping[str, object], student: Mapping[str, object]) -> list[tuple[str, str]]:
@@ -61,7 +61,7 @@ def pairs_of(teacher: Mapping[str, object], student: Mapping[str, object]) -> li
         network = NetworkSpec(str(table["network"]), given).build(10, channels, 32)
         return trace(network, torch.zeros(2, channels, 32, 32))
 
-    return [(str(found.pair), found.reason) for found in propose(traced(teacher), traced(student))]
+    return [(str(proposal.pair), proposal.reason) for proposal in propose(traced(teacher), traced(student))]
 
 
 def _networks(given: Mapping[str, object]) -> dict[str, Mapping[str, object]]:

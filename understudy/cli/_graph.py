@@ -12,8 +12,10 @@ from rich.tree import Tree
 from understudy.cli._live import Live, span
 from understudy.measure import Spread
 from understudy.paths import Edge
+from understudy.paths.edges import qualities
 from understudy.report.format import plural
 from understudy.runs.search import Search
+from understudy.tasks import Figure
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Seen:
     """
 
     teacher: Edge
+    figure: Figure  # the task's first one, whose values are known
     trainings: Mapping[Edge, Sequence[str]]
     known: Mapping[Edge, Spread]
     failed: Collection[Edge]
@@ -45,7 +48,8 @@ class Seen:
         return cls(
             teacher=search.strategy.sizes.teacher,
             trainings={edge: tuple(search.asked.get(edge, ())) for edge in edges},
-            known=dict(search.known),
+            figure=search.figure,
+            known={edge: qualities(spread, search.figure) for edge, spread in search.known.items()},
             failed=set(search.failed),
             done=set(search.origins),
             waiting=waiting,
@@ -99,7 +103,7 @@ class GraphLive(Live):
         if len(edge.path) == 1 and edge != seen.teacher:
             text.append(" alone, quickly" if edge.quick else " alone", style="dim")
         if edge in seen.known:
-            return text.append(f"  {seen.known[edge].percent()}", style="green")
+            return text.append(f"  {seen.known[edge].text(seen.figure.unit)}", style="green")
         if edge in seen.failed:
             return text.append("  failed", style="red")
         names = seen.trainings[edge]
@@ -111,15 +115,15 @@ class GraphLive(Live):
     def _summary(self, seen: Seen) -> Text:
         done = sum(name in seen.done for names in seen.trainings.values() for name in names)
         running = sum(self._runs(name, seen) for name in seen.waiting)
-        told = [f"{done} done", f"{running} running", f"{len(seen.waiting) - running} waiting"]
+        parts = [f"{done} done", f"{running} running", f"{len(seen.waiting) - running} waiting"]
         if seen.failed:
-            told.append(f"{len(seen.failed)} failed")
+            parts.append(f"{len(seen.failed)} failed")
         if seen.more[0]:
-            told.append(f"up to {seen.more[0]} more")
+            parts.append(f"up to {seen.more[0]} more")
         left = seen.seconds_left(self._share)
         if left:
-            told.append(f"about {span(left)} left")
-        return Text(", ".join(told))
+            parts.append(f"about {span(left)} left")
+        return Text(", ".join(parts))
 
     def _runs(self, name: str, seen: Seen) -> bool:
         return name in self.begun and name in seen.waiting

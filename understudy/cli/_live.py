@@ -2,12 +2,16 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from understudy.training.callbacks import Callback
+from understudy.training.callbacks import Callback, on_validation
+
+if TYPE_CHECKING:
+    from understudy.tasks import Figure
+    from understudy.training.records import Epoch, TrainingRecord
 
 REFRESH = 0.1  # seconds between two looks at the loss
 
@@ -31,6 +35,7 @@ class Live(Callback):
         self.whole: TaskID | None = None  # the bar of all trainings together
         self.loads: dict[str, TaskID] = {}
         self.begun: set[str] = set()
+        self.figure: Figure | None = None
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
@@ -51,7 +56,8 @@ class Live(Callback):
             self.say(f"downloading {file}{size}")
         self.bars.update(self.loads[file], completed=done, said="downloaded" if done == total else "downloading")
 
-    def run_begins(self, trainings: Sequence[str]) -> None:
+    def run_begins(self, trainings: Sequence[str], figure: "Figure") -> None:
+        self.figure = figure
         number = f"{len(trainings)} training{'s' if len(trainings) > 1 else ''}"
         self.console.print(f"{number}: {', '.join(trainings)}", markup=False, highlight=False)
         self.planned, self.whole = list(trainings), None
@@ -106,7 +112,7 @@ class _Line(Callback):
     def __init__(self, live: Live, training: str):
         self.live, self.training = live, training
         self.bar: TaskID | None = None
-        self.steps, self.done, self.stage, self.accuracy = 0, 0, "", ""
+        self.steps, self.done, self.stage, self.validation = 0, 0, "", ""
         self.began, self.resumed_at, self.shown = 0.0, -1, 0.0
         self.ended = False
 
@@ -120,7 +126,7 @@ class _Line(Callback):
 
     def training_begins(self, name: str, stages: Mapping[str, int], steps: int) -> None:
         self.live.begun.add(self.training)
-        self.steps, self.done, self.resumed_at, self.accuracy = steps, 0, -1, ""
+        self.steps, self.done, self.resumed_at, self.validation = steps, 0, -1, ""
         if self.bar is None:  # a worker that died leaves it where it was
             self.bar = self.live.bars.add_task(f"{name:<12}", total=steps, said="")
 
@@ -139,25 +145,24 @@ class _Line(Callback):
         rate = (done - self.resumed_at) / max(now - self.began, 1e-6)
         left = f", {span((self.steps - done) / rate)} left" if rate else ""
         value = f"loss {loss:.4g}" if loss is not None else ""
-        self.live.bars.update(self.bar, completed=done, said=f"{self.stage}: {value}{self.accuracy}{left}")
+        self.live.bars.update(self.bar, completed=done, said=f"{self.stage}: {value}{self.validation}{left}")
         self.live.moved()
 
-    def epoch_ends(self, record: Mapping[str, Any]) -> None:
-        validation = record.get("validation", {})
-        self.accuracy = f", validation {100 * validation['accuracy']:.1f} %" if "accuracy" in validation else ""
-        place = f"{record['training']} {record['stage']} epoch {record['epoch']}"
-        self.live.say(f"  {place}: loss {record['loss']:.4g}{self.accuracy}")
+    def epoch_ends(self, epoch: "Epoch") -> None:
+        text = on_validation(epoch, self.live.figure, digits=1)
+        self.validation = f", {text}" if text else ""
+        place = f"{epoch.training} {epoch.stage} epoch {epoch.epoch}"
+        self.live.say(f"  {place}: loss {epoch.loss or 0.0:.4g}{self.validation}")
 
-    def training_ends(self, name: str, record: Mapping[str, Any]) -> None:
-        last = record["stages"][-1].get("validation", {})
-        said = f"validation {100 * last['accuracy']:.2f} %" if "accuracy" in last else "done"
+    def training_ends(self, name: str, record: "TrainingRecord") -> None:
+        text = on_validation(record, self.live.figure) or "done"
         if self.bar is None:
             self.bar = self.live.bars.add_task(f"{name:<12}", total=1, said="")
-            said += " (done before)"
-        self.live.bars.update(self.bar, total=1, completed=1, said=said)
+            text += " (done before)"
+        self.live.bars.update(self.bar, total=1, completed=1, said=text)
         self.ended, self.done = True, self.steps
         self.live.moved()
-        self.live.say(f"{name}: {said}" + (f" ({self.live.told})" if self.live.whole is not None else ""))
+        self.live.say(f"{name}: {text}" + (f" ({self.live.told})" if self.live.whole is not None else ""))
 
     def note(self, text: str) -> None:
         self.live.note(text)

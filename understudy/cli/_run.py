@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from rich.console import Console
 
@@ -16,9 +16,9 @@ from understudy.errors import UserError
 from understudy.plans import Node, Plan
 from understudy.plans.engines import Request, engines
 from understudy.plans.group import Group, InGroup
-from understudy.plans.training import Casts
+from understudy.plans.training import Builders
 from understudy.recipe import Recipe
-from understudy.recipe.build import Cast
+from understudy.recipe.build import Builder
 from understudy.report.format import plural
 from understudy.runs import Run
 from understudy.runs.durations import Forecast
@@ -36,15 +36,15 @@ def prepared(
     options: RunOptions,
     callback: Callback,
     folder: Path,
-    first: Callable[[Recipe, Cast], Plan] = Run.first,
+    first: Callable[[Recipe, Builder], Plan] = Run.first,
     group: Group | None = None,
 ) -> R:
-    """The run, ``make(recipe, casts=..., engine=..., threads=...)``, with its settings and workers told in one line.
+    """The run, ``make(recipe, builders=..., engine=..., threads=...)``, with its settings and workers told in one line.
 
     What a recipe leaves open is as it was when the run in ``folder`` began. Otherwise the number of workers follows
     from the plan of ``first`` trainings, and the threads of each from the number of workers.
     """
-    casts = Casts(options.trust or (), callback.downloads)
+    builders = Builders(options.trust or (), callback.downloads)
     begun = RunFolder(folder).settings()
     settings = recipe.settings
     if begun and settings.threads is None:
@@ -53,33 +53,37 @@ def prepared(
     if group is not None and (options.engine is not None or workers is not None):
         raise UserError("several processes take each training together: leave --engine and --workers out")
     if group is None and options.engine is None and workers is None:
-        workers = _workers(recipe, casts, settings, first)
+        workers = _workers(recipe, builders, settings, first)
     threads = settings.threads or hardware.threads_each(group.here if group else engine.sharing(workers))
     if begun is None:
         settings = replace(settings, threads=threads)
-    told = replace(settings, threads=threads).summary()
+    summary = replace(settings, threads=threads).summary()
     if workers and workers > 1:
-        told += f" for each of {workers} trainings at once (--workers 1: one after another)"
+        summary += f" for each of {workers} trainings at once (--workers 1: one after another)"
     if group is not None:
-        told += f", on each of {group.world} processes"
-    _say_settings(f"{told}, with which the run began" if begun else told)
+        summary += f", on each of {group.world} processes"
+    _say_settings(f"{summary}, with which the run began" if begun else summary)
     request = Request(workers, threads, int(settings.torch_device.type == "cuda"), options.address)
     return make(
         recipe.model_copy(update={"settings": settings}),
-        casts=casts,
-        engine=lambda casts, callback, stop: (
-            InGroup(group, casts, callback, stop) if group else engine.make(request, casts, callback, stop)
+        builders=builders,
+        engine=lambda builders, callback, stop: (
+            InGroup(group, builders, callback, stop) if group else engine.make(request, builders, callback, stop)
         ),
         threads=threads,
     )
 
 
-def one_by_one(recipe: Recipe, folder: Path | None = None) -> Recipe:
-    """The recipe of a command that trains in this process alone, with its settings told in one line."""
+def with_threads(recipe: Recipe, folder: Path | None = None, workers: int = 1) -> Recipe:
+    """The recipe with threads for each of so many workers, with its settings told in one line.
+
+    A run in ``folder`` goes on with the threads with which it began.
+    """
     begun = RunFolder(folder).settings() if folder else None
-    threads = recipe.settings.threads or (begun.threads if begun else hardware.threads_each())
+    threads = recipe.settings.threads or (begun.threads if begun else hardware.threads_each(workers))
     settings = replace(recipe.settings, threads=threads)
-    _say_settings(f"{settings.summary()}, with which the run began" if begun else settings.summary())
+    summary = settings.summary() + (f" for each of {workers} trainings at once" if workers > 1 else "")
+    _say_settings(f"{summary}, with which the run began" if begun else summary)
     return recipe.model_copy(update={"settings": settings})
 
 
@@ -87,15 +91,15 @@ def _say_settings(text: str) -> None:
     print_findings([Finding("ok", "settings", text, worth=True)], err)
 
 
-def _workers(recipe: Recipe, casts: Casts, settings: Settings, first: Callable[[Recipe, Cast], Plan]) -> int:
+def _workers(recipe: Recipe, builders: Builders, settings: Settings, first: Callable[[Recipe, Builder], Plan]) -> int:
     if settings.torch_device.type != "cpu":
         return 1
-    cast = casts.of(recipe.data)
+    builder = builders.of(recipe.data)
     try:
-        plan = first(recipe, cast)
+        plan = first(recipe, builder)
     except UserError:  # what is wrong is for the run to say
         return 1
-    return workers_by_rule(plan, cast, settings.threads)
+    return workers_by_rule(plan, builder, settings.threads)
 
 
 def show_plan(run: Run, console: Console, *, json: bool) -> None:
@@ -133,7 +137,7 @@ def _within(time: Forecast) -> str:
     return f"{budget}: all of it takes about {span(time.needed)} one after another, as what is done tells: {enough}"
 
 
-def _row(node: Node, state: str, key: str) -> dict[str, Any]:
+def _row(node: Node, state: str, key: str) -> dict[str, object]:
     return {
         "training": node.name,
         "state": state,

@@ -81,8 +81,8 @@ def print_findings(findings: "Sequence[Finding]", console: Console, *, verbose: 
     shown = [finding for finding in findings if verbose or finding.worth or finding.level != "ok"]
     for finding in shown:
         # In one go: a live display that redraws itself in between would wipe out what came before it.
-        told = f"{_MARKS[finding.level]} {escape(finding.subject)}: {escape(finding.text)}"
-        console.print(told, markup=True, highlight=False)
+        line = f"{_MARKS[finding.level]} {escape(finding.subject)}: {escape(finding.text)}"
+        console.print(line, markup=True, highlight=False)
     if hidden := len(findings) - len(shown):
         more = f"[green]ok[/] {hidden} more {'checks' if hidden > 1 else 'check'} (--verbose shows them)"
         console.print(more, markup=True, highlight=False)

@@ -8,13 +8,14 @@ from rich.table import Table
 
 from understudy.cli._live import Live
 from understudy.measure import Spread
-from understudy.tuning import Trial, TuneWatcher
+from understudy.tasks import Figure
+from understudy.tuning import Trial, TuneCallback
 from understudy.tuning.trials import best as best_so_far
 
 SHOWN = 12  # trials in the moving table: the last ones, and the best
 
 
-class LiveTrials(Live, TuneWatcher):
+class LiveTrials(Live, TuneCallback):
     """A moving table where the output is a terminal, a line for each trial elsewhere."""
 
     def __init__(self, console: Console):
@@ -28,7 +29,8 @@ class LiveTrials(Live, TuneWatcher):
         if self.console.is_terminal:
             self.region.stop()
 
-    def search_begins(self, trials: int, before: list[Trial]) -> None:
+    def search_begins(self, trials: int, before: list[Trial], figure: Figure) -> None:
+        self.figure = figure
         self.count, self.trials = trials, [trial for trial in before if trial.state != "running"]
         if self.console.is_terminal:
             self.bars.stop()  # from here on they stand below the table
@@ -45,18 +47,22 @@ class LiveTrials(Live, TuneWatcher):
         for task in self.bars.task_ids:
             self.bars.remove_task(task)  # its trainings, of which it now stands for all
         if not self.console.is_terminal:
-            best = best_so_far(self.trials)
-            so_far = f"; best so far: trial {best.number}, {outcome(best)}" if best else ""
-            self.say(f"trial {trial.number}: {outcome(trial)}{so_far}")
+            best = self._best
+            so_far = f"; best so far: trial {best.number}, {outcome(best, self.figure)}" if best else ""
+            self.say(f"trial {trial.number}: {outcome(trial, self.figure)}{so_far}")
+
+    @property
+    def _best(self) -> Trial | None:
+        return best_so_far(self.trials, self.figure) if self.figure else None
 
     def _picture(self) -> Group:
-        best = best_so_far(self.trials)
-        table = table_of([trial for trial in self.trials[-SHOWN:] if trial is not best], best)
+        best = self._best
+        table = table_of([trial for trial in self.trials[-SHOWN:] if trial is not best], best, self.figure)
         return Group(table, f"{len(self.trials)} of {self.count} trials", self.bars)
 
 
-def table_of(trials: list[Trial], best: Trial | None) -> Table:
-    """The best first, then these."""
+def table_of(trials: list[Trial], best: Trial | None, figure: Figure | None) -> Table:
+    """The best first, then these; ``figure`` is the one that selects."""
     table = Table()
     listed = [*([best] if best else []), *trials]
     keys = list(listed[0].values) if listed else []
@@ -65,7 +71,9 @@ def table_of(trials: list[Trial], best: Trial | None) -> Table:
     for trial in listed:
         values = [f"{trial.values[key]:g}" for key in keys]
         mark = " (best)" if trial is best else ""
-        table.add_row(f"{trial.number}{mark}", *values, outcome(trial), style="green" if trial is best else None)
+        table.add_row(
+            f"{trial.number}{mark}", *values, outcome(trial, figure), style="green" if trial is best else None
+        )
     return table
 
 
@@ -74,10 +82,10 @@ def _short(key: str) -> str:
     return key.split(".", 2 if key.startswith("methods.") else 1)[-1]
 
 
-def outcome(trial: Trial) -> str:
+def outcome(trial: Trial, figure: Figure | None) -> str:
     """How a trial ended, in a few words."""
     if trial.state == "complete":
-        return f"validation {Spread(trial.validation).percent()}"
+        return f"validation {Spread(trial.validation).text(figure.unit if figure else '')}"
     if trial.state == "stopped":
         return f"stopped after {max(trial.curve or {0: 0.0})} epochs: it fell behind"
     return f"failed: {trial.reason}"

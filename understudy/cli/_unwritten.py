@@ -29,11 +29,11 @@ def unwritten(teacher: str | None, student: str | None, data: str | None, method
         raise UserError(f"without a recipe, name teacher, student and data: {' and '.join(missing)} is missing")
     assert student is not None
     assert data is not None
-    found = {"name": "folder", "root": data} if Path(data).expanduser().is_dir() else {"name": data}
+    table = {"name": "folder", "root": data} if Path(data).expanduser().is_dir() else {"name": data}
     return tomli_w.dumps(
         {
             "title": f"{student} learns from {teacher}" if teacher and method != "alone" else f"{student} alone",
-            "data": found,
+            "data": table,
             **({"teacher": _teacher(teacher)} if teacher and method != "alone" else {}),
             "student": {"network": student},
             "methods": {"alone": {}, method: {}},

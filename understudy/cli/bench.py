@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -52,33 +52,33 @@ def bench(
     """
     from understudy import recipe as recipes
     from understudy.bench.choose import choose
-    from understudy.cli._run import one_by_one
-    from understudy.plans.training import Casts
+    from understudy.cli._run import with_threads
+    from understudy.plans.training import Builders
     from understudy.runs import Run
-    from understudy.runs.rehearsal import Rehearsals
+    from understudy.runs.preview import Preview
 
     if write and not choosing:
         raise UserError("--write adds the settings of --choose to the recipe: give both")
     with tempfile.TemporaryDirectory() as nowhere, Live(err) as live:
-        casts = Casts(options.trust or (), live.downloads)
+        builders = Builders(options.trust or (), live.downloads)
         if choosing:
             read, named = _left_open(recipe, options, write)
-            rehearsals = Rehearsals(_of(read, method), casts.of(read.data))
-            choice = choose(rehearsals.recipe, rehearsals, named, seconds=seconds)
+            preview = Preview(_of(read, method), builders.of(read.data))
+            choice = choose(preview.recipe, preview, named, seconds=seconds)
         else:
-            read = one_by_one(recipes.read(recipe, options.changes or [], settings=options.settings))
-            run = Run(_of(read, method), Path(nowhere), callback=live, casts=casts)
+            read = with_threads(recipes.read(recipe, options.changes or [], settings=options.settings))
+            run = Run(_of(read, method), Path(nowhere), callback=live, builders=builders)
             stored = read.answers.aside(Path(nowhere) / "stored") if read.answers else None
             costs = {name: list(_costs(run, name, stored, seconds)) for name in run.recipe.methods}
     if choosing:
         _tell(choice, recipe if write else None, json=options.json)
         return
     if options.json:
-        stages = {name: [asdict(cost) for cost in found] for name, found in costs.items()}
+        stages = {name: [asdict(cost) for cost in steps] for name, steps in costs.items()}
         print_json({**_circumstances(read.settings), "methods": stages})
         return
-    for name, found in costs.items():
-        for cost in found:
+    for name, steps in costs.items():
+        for cost in steps:
             _show(name, cost, out)
 
 
@@ -108,11 +108,11 @@ def _costs(run: "Run", name: str, stored: "StoredAnswers | None", seconds: float
     """Of each stage of a method, each in a training of its own. What the weights are makes no difference."""
     from understudy.bench.steps import step_cost
 
-    for number in range(len(run.rehearsals().student(name).stages)):
-        yield step_cost(run.rehearsals().student(name, stored), number, seconds=seconds)
+    for number in range(len(run.preview().student(name).stages)):
+        yield step_cost(run.preview().student(name, stored), number, seconds=seconds)
 
 
-def _circumstances(settings: "Settings") -> dict[str, Any]:
+def _circumstances(settings: "Settings") -> dict[str, object]:
     from understudy.measure.machine import command, machine, versions
 
     return {"command": command(), "machine": machine(), "versions": versions(), "settings": asdict(settings)}

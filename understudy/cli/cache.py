@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 from rich.table import Table
@@ -24,6 +24,21 @@ StoreOption = Annotated[
 DAY = 86_400
 
 
+class Row(NamedTuple):
+    """A finished training in the list."""
+
+    key: str
+    training: str
+    network: str | None
+    method: str | None
+    seed: int | None
+    data: str | None
+    figure: str | None  # the first one of its task, which selects
+    validation: float | None  # its value
+    bytes: int
+    days_unused: float
+
+
 @app.callback()
 def cache() -> None:
     """Look after a cache: the folder in which finished trainings lie, each under the key of what determines it.
@@ -34,22 +49,22 @@ def cache() -> None:
 
 @app.command("list")
 def list_(path: StoreOption = None, json: JsonOption = False) -> None:
-    """Every finished training: its key, network, method, validation accuracy, size and days without use.
+    """Every finished training: its key, network, method, first figure on validation, size and days without use.
 
     Example: understudy cache list --cache runs/cache --json
     """
-    rows = [_told(entry) for entry in _opened(path).entries()]
+    rows = [_row(entry) for entry in _opened(path).entries()]
     if json:
-        print_json(rows)
+        print_json([row._asdict() for row in rows])
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))  # so that a row fits a terminal of 80 columns
     for column in ("key", "training", "what", "validation", "size", "unused"):
         table.add_column(column, no_wrap=column not in ("training", "what"), overflow="fold")
     for row in rows:
-        validation = "" if row["validation"] is None else f"{100 * row['validation']:.2f} %"
-        what = f"{row['network']} by {row['method']}" if row["network"] else ""
-        size, unused = f"{row['bytes'] / 1e6:.1f} MB", f"{row['days_unused']:.0f} d"
-        table.add_row(row["key"][:10], row["training"], what, validation, size, unused)
+        validation = "" if row.validation is None else f"{row.validation:.4g}"
+        what = f"{row.network} by {row.method}" if row.network else ""
+        size, unused = f"{row.bytes / 1e6:.1f} MB", f"{row.days_unused:.0f} d"
+        table.add_row(row.key[:10], row.training, what, validation, size, unused)
     out.print(table)
 
 
@@ -113,17 +128,25 @@ def _opened(path: Path | None) -> "TrainingCache":
     return TrainingCache(path.expanduser())
 
 
-def _told(entry: "Entry") -> dict[str, Any]:
-    record = entry.record or {}
-    node, stages = record.get("node", {}), record.get("stages") or [{}]
-    return {
-        "key": entry.key,
-        "training": record.get("training", "damaged"),
-        "network": node.get("network", {}).get("network"),
-        "method": node.get("method"),
-        "seed": node.get("seed"),
-        "data": node.get("data", {}).get("name"),
-        "validation": (stages[-1].get("validation") or {}).get("accuracy"),
-        "bytes": entry.bytes,
-        "days_unused": round((time.time() - entry.used) / DAY, 2),
-    }
+def _row(entry: "Entry") -> Row:
+    from pydantic import ValidationError
+
+    from understudy.plans import Node
+
+    record = entry.record
+    try:
+        node = Node.model_validate(record.node) if record else None
+    except ValidationError:  # of an earlier version
+        node = None
+    return Row(
+        key=entry.key,
+        training=record.training if record else "damaged",
+        network=node.network.network if node else None,
+        method=str(node.method) if node else None,
+        seed=node.seed if node else None,
+        data=node.data.name if node else None,
+        figure=next(iter(record.validation), None) if record and record.selecting_value is not None else None,
+        validation=record.selecting_value if record else None,
+        bytes=entry.bytes,
+        days_unused=round((time.time() - entry.used) / DAY, 2),
+    )

@@ -79,7 +79,7 @@ def distill(
     from understudy.cli._run import prepared, show_plan
     from understudy.measure.latency import need_onnx_runtime
     from understudy.plans.group import Group
-    from understudy.plans.training import Casts
+    from understudy.plans.training import Builders
     from understudy.runs import Run
     from understudy.runs.folder import RECIPE, RunFolder
     from understudy.training import preflight
@@ -88,7 +88,7 @@ def distill(
     group = Group.started()
     if group is not None and group.rank:
         with listening() as stop:
-            group.follow(Casts(options.trust or ()), stop)
+            group.follow(Builders(options.trust or ()), stop)
         return
     begun = RunFolder(folder).settings()
     changes = list(options.changes or [])
@@ -152,9 +152,9 @@ def _read(
     if method is None:
         return recipe
     raw = tomllib.loads(chosen.read_text(encoding="utf-8"))
-    own = raw["methods"]
-    if method not in own and method not in METHODS:
-        raise UserError(f"there is no method {method!r}{did_you_mean(method, [*own, *METHODS])}")
+    tables = raw["methods"]
+    if method not in tables and method not in METHODS:
+        raise UserError(f"there is no method {method!r}{did_you_mean(method, [*tables, *METHODS])}")
     default = {"assistants": [ASSISTANT]} if path is None and METHODS[method].needs_assistants else {}
-    raw["methods"] = {method: own.get(method, default)}
+    raw["methods"] = {method: tables.get(method, default)}
     return recipes.parse(tomli_w.dumps(raw), str(chosen), changes, settings=settings, begun=begun)

@@ -60,16 +60,18 @@ def export(
     given = _data(student, data, root)
     beside = _teacher(student, teacher, trusted) if teacher is not None else None
     limits = _tolerance(tolerance or [])
-    found = exported(student, to, out=place, data=given, teacher=beside, tolerance=limits, trust=trusted, broken=broken)
-    notes = [found.note] if found.note else []
+    written = exported(
+        student, to, out=place, data=given, teacher=beside, tolerance=limits, trust=trusted, broken=broken
+    )
+    notes = [written.note] if written.note else []
     try:
         write_card(student)
     except UserError as error:
         notes.append(str(error))
     if json:
-        print_json({"file": str(found.path), **found.record})
+        print_json({"file": str(written.path), **written.record})
     else:
-        _show(found)
+        _show(written)
     for note in notes:
         err.print(note, style="yellow", markup=False, highlight=False)
 
@@ -99,25 +101,25 @@ def _teacher(student: Path, name: str, trusted: list[str]) -> "nn.Module":
 
 
 def _tolerance(words: list[str]) -> dict[str, float]:
-    found = {}
+    limits = {}
     for word in words:
         key, _, value = word.partition("=")
         try:
-            found[key.strip()] = float(value)
+            limits[key.strip()] = float(value)
         except ValueError:
             raise UserError(f"--tolerance {word!r}: write KEY=VALUE, as in agreement=0.98") from None
-    return found
+    return limits
 
 
-def _show(found: "Exported") -> None:
+def _show(written: "Exported") -> None:
     from understudy.report.format import memory, milliseconds, percent
 
-    proof, compared = found.proof, found.proof.compared
+    proof, compared = written.proof, written.proof.compared
     table = Table()
     for heading in ("", compared.figure.title, "size", "latency", "128 images"):
         table.add_column(heading, justify="left" if not heading else "right", no_wrap=True)
     figure = {"before": compared.before, "after": compared.after}
-    for key, name in (("teacher", "teacher, PyTorch"), ("before", "student, PyTorch"), ("after", found.path.name)):
+    for key, name in (("teacher", "teacher, PyTorch"), ("before", "student, PyTorch"), ("after", written.path.name)):
         if key in proof.latency_ms:
             single, many = proof.latency_ms[key].p50, proof.throughput_ms[key].p50
             size = memory(proof.bytes[key]) if key in proof.bytes else ""
@@ -135,4 +137,4 @@ def _show(found: "Exported") -> None:
         markup=False,
         highlight=False,
     )
-    out.print(f"file: {found.path}", markup=False, highlight=False, soft_wrap=True)
+    out.print(f"file: {written.path}", markup=False, highlight=False, soft_wrap=True)

@@ -39,7 +39,7 @@ def landscape(
     made = Run(_recipe(run), run, trusted=trust or [])
     with made.folder.locked(), Progress(console=err, transient=True, disable=not err.is_terminal) as bars:
         bar = bars.add_task("")
-        found = survey(
+        landscapes = survey(
             made,
             grid=grid,
             samples=samples,
@@ -49,9 +49,9 @@ def landscape(
         )
     page = write_report(run)
     if json:
-        print_json(found)
+        print_json(landscapes)
         return
-    table = sharpness(found)
+    table = sharpness(landscapes)
     show(table, out)
     say(out, table.note, "dim")
     say(out, f"report: {page}")

@@ -3,7 +3,7 @@
 import inspect
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -17,10 +17,16 @@ from understudy.methods.listing import Listed, added, listed
 if TYPE_CHECKING:
     from understudy.methods import Method
 
+_PER = {"row": "row by row of class scores", "sample": "sample by sample", "batch": "across the batch"}
+
 
 def methods(
     name: Annotated[
         str | None, typer.Argument(help="One method, in full.", show_default=False, autocompletion=method_names)
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", help="Only those that fit this task, such as links.", show_default=False),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -28,27 +34,41 @@ def methods(
 
     Example: understudy methods fitnets
     """
-    if name is None and not as_json and not added():
+    if name is None and task is None and not as_json and not added():
         _show_all(listed())
         return
     from understudy.methods import METHODS  # late: it imports PyTorch, and so does a method of another package
 
     if name is None:
-        print_json([_facts(method) for method in METHODS.values()]) if as_json else _show_all(METHODS.values())
+        methods = _fitting(task) if task else list(METHODS.values())
+        print_json([_facts(method) for method in methods]) if as_json else _show_all(methods)
         for problem in METHODS.problems():
             err.print(f"warning: {problem}", style="yellow", markup=False, highlight=False)
         return
     method = METHODS.find(name)
-    facts = _facts(method) | {"description": method.description, "settings": _settings(method)}
-    print_json(facts) if as_json else _show_one(method, facts)
+    settings = _settings(method)
+    if as_json:
+        print_json(_facts(method) | {"description": method.description, "settings": settings})
+    else:
+        _show_one(method, settings)
 
 
-def _facts(method: "Method") -> dict[str, Any]:
+def _fitting(task: str) -> "list[Method]":
+    """The methods that fit a task, and those whose terms the user writes."""
+    from understudy import tasks
+    from understudy.methods import METHODS, fitting
+
+    names = fitting(tasks.find(task)())
+    return [method for method in METHODS.values() if method.name in names or method.family == "own"]
+
+
+def _facts(method: "Method") -> dict[str, object]:
     return {
         "name": method.name,
         "family": method.family,
         "year": method.year,
         "paper": method.paper,
+        "per": "" if method.family == "own" else method.per,
         "reads": _reads(method),
         "cost": cost(method.name),
         "summary": method.summary,
@@ -64,16 +84,16 @@ def _reads(method: "Method") -> list[str]:
         return []
     given = {key: PLACEHOLDERS[key] for key in method.needed}
     reads = [stage.objective.reads for stage in method(TrainConfig(), **given)]
-    found = {
+    known = {
         "teacher's logits": any(r.teacher_logits for r in reads),
         "teacher's dropout": any(r.teacher_samples for r in reads),
         "teacher's hidden values": any(r.teacher_taps for r in reads),
         "gradients": any(r.gradients for r in reads),
     }
-    return [name for name, there in found.items() if there]
+    return [name for name, read in known.items() if read]
 
 
-def _settings(method: "Method") -> dict[str, Any]:
+def _settings(method: "Method") -> dict[str, object]:
     empty = inspect.Parameter.empty
     return {name: None if p.default is empty else p.default for name, p in method.settings.items()}
 
@@ -97,21 +117,24 @@ def _measured_on() -> str:
     return f"time of the training as a multiple of the student's alone ({known['pair']}; {known['date']}{note})"
 
 
-def _show_one(method: "Method", facts: dict[str, Any]) -> None:
+def _show_one(method: "Method", settings: dict[str, object]) -> None:
+    reads, known = _reads(method), cost(method.name)
     out.print(f"{method.name} ({method.paper}, {method.year})", style="bold", markup=False)
-    out.print(facts["description"], markup=False, highlight=False)
-    if facts["reads"]:
-        out.print(f"\nReads: {', '.join(facts['reads'])}.", markup=False, highlight=False)
-    if facts["cost"]:
-        out.print(f"\nCosts {facts['cost']['config']:.1f}x: {_measured_on()}.", markup=False, highlight=False)
+    out.print(method.description, markup=False, highlight=False)
+    if reads:
+        out.print(f"\nReads: {', '.join(reads)}.", markup=False, highlight=False)
+    if method.family != "own":
+        out.print(f"\nWorks {_PER[method.per]}.", markup=False, highlight=False)
+    if known:
+        out.print(f"\nCosts {known['config']:.1f}x: {_measured_on()}.", markup=False, highlight=False)
     out.print("\nIn a recipe (settings with their defaults):\n", markup=False)
     out.print(f"[methods.{method.name}]", markup=False, highlight=False)
-    for name, value in facts["settings"].items():
+    for name, value in settings.items():
         shown = "..." if value is None else _toml(value)
         comment = "# " if value is None else ""
         out.print(f"{comment}{name} = {shown}", markup=False, highlight=False)
 
 
-def _toml(value: Any) -> str:
+def _toml(value: object) -> str:
     """Numbers, strings, truth and lists of them are written alike in TOML and JSON."""
     return json.dumps(value)

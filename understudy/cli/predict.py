@@ -1,7 +1,7 @@
 """``understudy predict``: what a student answers to images or texts."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,15 +30,15 @@ def predict(
     from understudy.shipping.predict import predict as predicted
 
     student = student_in(student, method, training)
-    found = predicted(student, images, top=top, batch=batch, trust=confirmed(student, trust))
+    predictions = predicted(student, images, top=top, batch=batch, trust=confirmed(student, trust))
     if json:
-        print_json([_plain(prediction) for prediction in found])
-    for prediction in found:
+        print_json([_plain(prediction) for prediction in predictions])
+    for prediction in predictions:
         if prediction.problem is not None:
             err.print(f"understudy: {prediction.problem}", highlight=False, soft_wrap=True)
         elif not json:
             _tell(prediction)
-    if any(prediction.problem is not None for prediction in found):
+    if any(prediction.problem is not None for prediction in predictions):
         raise typer.Exit(2)
 
 
@@ -46,5 +46,5 @@ def _tell(prediction: "Prediction") -> None:
     out.print(f"{prediction.image}: {prediction.text}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _plain(prediction: "Prediction") -> dict[str, Any]:
+def _plain(prediction: "Prediction") -> dict[str, object]:
     return {"image": prediction.image, **(prediction.record or {"classes": []}), "problem": prediction.problem}

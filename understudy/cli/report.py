@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -86,7 +86,7 @@ def _left_out(reason: str) -> None:
     say(err, f"left out: {reason}", "yellow")
 
 
-def _plain(page: Path, students: "Students", choice: "Choice", order: str) -> dict[str, Any]:
+def _plain(page: Path, students: "Students", choice: "Choice", order: str) -> dict[str, object]:
     return {
         "chosen": choice.chosen.name if choice.chosen else None,
         "reason": choice.reason,
@@ -97,7 +97,7 @@ def _plain(page: Path, students: "Students", choice: "Choice", order: str) -> di
     }
 
 
-def _row(students: "Students", student: "Student") -> dict[str, Any]:
+def _row(students: "Students", student: "Student") -> dict[str, object]:
     return {
         "name": student.name,
         "run": str(student.run),

@@ -1,7 +1,7 @@
 """``understudy taps``: the places of a network where its values can be read, and pairs for hints."""
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -90,5 +90,5 @@ def _pairs(proposals: "list[Proposal]") -> Table:
     return table
 
 
-def _plain(proposal: "Proposal") -> dict[str, Any]:
+def _plain(proposal: "Proposal") -> dict[str, object]:
     return {"pair": str(proposal.pair), "reason": proposal.reason, "regressor": proposal.regressor}

@@ -1,7 +1,7 @@
 """``understudy tune``: search a method's settings on the validation part."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -44,21 +44,21 @@ def tune(
     *,
     options: TrainOptions,
 ) -> None:
-    """Search a method's settings by validation accuracy; stop it anywhere, the same command goes on.
+    """Search a method's settings by validation; stop it anywhere, the same command goes on.
 
     Example: understudy tune recipe.toml --out runs/tune --search 'methods.kd.temperature=1..20' --trials 30
     """
     from understudy import recipe as recipes
-    from understudy.cli._run import one_by_one
+    from understudy.cli._run import with_threads
     from understudy.cli._trials import LiveTrials
-    from understudy.plans.training import Casts
+    from understudy.plans.training import Builders
     from understudy.report import write_report
     from understudy.runs.folder import RunFolder
     from understudy.training import preflight
     from understudy.tuning import Tuning
     from understudy.tuning.outcome import OUTCOME, execute
 
-    chosen: dict[str, Any] = {"method": method, "seeds": list(range(seeds)) if seeds else None}
+    chosen: dict[str, object] = {"method": method, "seeds": list(range(seeds)) if seeds else None}
     read = recipes.read_searched(
         recipe,
         options.changes or [],
@@ -68,12 +68,12 @@ def tune(
         **{key: value for key, value in chosen.items() if value is not None},
     )
     with listening() as stop, LiveTrials(err) as live:
-        casts = Casts(options.trust or (), live.downloads)
-        read = read.settled(one_by_one(read.recipe, folder))
+        builders = Builders(options.trust or (), live.downloads)
+        read = read.settled(with_threads(read.recipe, folder, workers))
         tuning = Tuning(
             read,
             folder,
-            casts=casts,
+            builders=builders,
             callback=live,
             stop=stop,
             checkpoint_seconds=options.seconds,
@@ -84,24 +84,24 @@ def tune(
             findings = list(tuning.trainer.check())
             print_findings(findings, err, verbose=options.verbose)
             preflight.passes(findings)
-        found = execute(tuning, trials, also_optimistic=optimistic, workers=workers)
+        record = execute(tuning, trials, also_optimistic=optimistic, workers=workers)
     page = write_report(folder)
     if options.json:
-        print_json(found)
+        print_json(record)
     else:
-        _show(found, folder)
+        _show(record, folder)
         _say(f"report: {page}")
 
 
-def _show(found: "SearchRecord", folder: Path) -> None:
+def _show(record: "SearchRecord", folder: Path) -> None:
     from understudy.tuning.outcome import TUNED
 
-    best, figure = found.best, found.task.first
-    states = [trial.state for trial in found.trials]
+    best, figure = record.best, record.task.first
+    states = [trial.state for trial in record.trials]
     counted = ", ".join(f"{states.count(state)} {state}" for state in ("complete", "stopped", "failed"))
     _say(f"{len(states)} trials: {counted}")
     _say(f"best by validation: trial {best.trial}, {best.validation.spread.text(figure.unit)} on validation")
-    for name, measured in found.figures.items():
+    for name, measured in record.figures.items():
         _say(f"{name}: {measured.values.spread.text(figure.unit)} (trial {measured.trial})")
     _say(f"\n{best.lines}\n")
     _say(f"the whole recipe: {folder / TUNED}   run it: understudy distill {folder / TUNED} --out ANOTHER-FOLDER")

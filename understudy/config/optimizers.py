@@ -61,6 +61,23 @@ class AdamW:
 
 
 @dataclass(frozen=True)
+class Adagrad:
+    """Adagrad: each weight's rate falls with the sum of its squared gradients; it suits embeddings.
+
+    >>> Adagrad(lr=0.2).weight_decay
+    0.0
+    """
+
+    name: Literal["adagrad"] = "adagrad"
+    lr: Positive = 0.1
+    weight_decay: NonNegative = 0.0
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
+
+    def build(self, groups: Groups) -> torch.optim.Optimizer:
+        return torch.optim.Adagrad(groups, self.lr, weight_decay=self.weight_decay, fused=_fusable(groups))
+
+
+@dataclass(frozen=True)
 class RMSProp:
     """FitNets' RMSProp: ``lr * g / max(sqrt(E[g^2]), floor)``.
 
@@ -81,7 +98,7 @@ class RMSProp:
         return ClampedRMSprop(groups, self.lr, self.decay, self.floor, self.weight_decay)
 
 
-Optimizer = Annotated[SGD | AdamW | RMSProp, ByName()]
+Optimizer = Annotated[SGD | AdamW | Adagrad | RMSProp, ByName()]
 
 
 class ClampedRMSprop(torch.optim.Optimizer):
@@ -140,9 +157,9 @@ def parameter_groups(student: nn.Module, owned: nn.Module, base: float, scales: 
 
 def _named(network: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """Every parameter by the name that its own network gives it, without what stands before that one (a front)."""
-    own = {parameter: name for name, parameter in inner(network).named_parameters()}
+    names = {parameter: name for name, parameter in inner(network).named_parameters()}
     for name, parameter in network.named_parameters():
-        yield own.get(parameter, name), parameter
+        yield names.get(parameter, name), parameter
 
 
 def adversary_groups(objective: Objective, base: float) -> Groups:

@@ -10,6 +10,7 @@ from understudy.data.dataset import Access, Contents, DataSet
 from understudy.data.own import from_datasets, from_tensors
 from understudy.data.parts import Batch, Data, Part
 from understudy.data.policies import RandAugment, TrivialAugment
+from understudy.data.triples import from_triples
 
 __all__ = [
     "Access",
@@ -28,6 +29,7 @@ __all__ = [
     "as_data",
     "from_datasets",
     "from_tensors",
+    "from_triples",
     "load",
     "names",
 ]

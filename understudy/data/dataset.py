@@ -59,6 +59,8 @@ class Contents:
 
     Without a task, the data set is classification into ``classes``. The run folder records ``facts``. ``problems``
     looks at files without reading them whole, those of the test part too, and returns what is wrong with them.
+    A data set with a validation part names it; no training samples are then split off, and ``validation = 0`` leaves it
+    out. If a data set is not ``divisible``, because its samples tell of each other, none are split off in any case.
 
     >>> Contents(train, open_test=lambda: test, classes=("cat", "dog"))  # doctest: +SKIP
     """
@@ -69,6 +71,8 @@ class Contents:
     facts: dict[str, object] = field(default_factory=dict)
     task: Task | None = None
     problems: Callable[[], Iterator[str]] | None = None
+    validation: Source | None = None
+    divisible: bool = True
 
     def named(self, classes: tuple[str, ...] | None) -> "Contents":
         """The same contents with other class names, if given."""
@@ -173,7 +177,12 @@ def assembled(contents: Contents, *, name: str, validation: int | float, seed: i
     task = contents.task or Classification(contents.classes)
     checked(contents.train, task, f"{name}, training part")
     shape = sample_shape(contents.train)
-    train, chosen = split(contents.train, validation, seed=seed, strata=task.strata(contents.train.targets))
+    if contents.validation is not None:
+        checked(contents.validation, task, f"{name}, validation part")
+        train, chosen = _whole(contents.train), _whole(contents.validation) if validation else None
+    else:
+        count = validation if contents.divisible else 0
+        train, chosen = split(contents.train, count, seed=seed, strata=task.strata(contents.train.targets))
     mean, std = channel_statistics(train)
     open_source = contents.open_test
 
@@ -184,7 +193,7 @@ def assembled(contents: Contents, *, name: str, validation: int | float, seed: i
         checked(source, task, f"{name}, test part")
         if sample_shape(source) != shape:
             raise UserError(f"{name}: test samples have shape {sample_shape(source)}, training samples {shape}")
-        return Part(source, torch.arange(len(source)))
+        return _whole(source)
 
     return Data(
         train=train,
@@ -198,6 +207,10 @@ def assembled(contents: Contents, *, name: str, validation: int | float, seed: i
         facts=contents.facts,
         look=contents.problems,
     )
+
+
+def _whole(source: Source) -> Part:
+    return Part(source, torch.arange(len(source)))
 
 
 @contextmanager

@@ -94,9 +94,9 @@ class Part:
         self, lists: list[Tensor], draw: Draw, augmentation: Augmentation, task: Task, device: torch.device
     ) -> Iterator[Batch]:
         """Batches of these samples, in these views."""
-        if augmentation == PLAIN:
-            return self._batches(lists, device)
-        return self._viewed(lists, draw, augmentation, task, device)
+        plain = augmentation == PLAIN
+        batches = self._batches(lists, device) if plain else self._viewed(lists, draw, augmentation, task, device)
+        return _drawn(batches, draw, task) if task.draws else batches
 
     def steps(self, batch: int) -> int:
         return len(self) // min(batch, len(self))
@@ -128,6 +128,13 @@ class Part:
                 x, share = augmentation.mix(x[:count], x[count:], seed, number, ids[:count])
                 y = task.mixed(nested.chosen(y, slice(count)), nested.chosen(y, slice(count, None)), share)
             yield Batch(augmentation.finish(x, seed, number, ids[:count]), y, ids[:count], draw, numbers)
+
+
+def _drawn(batches: Iterator[Batch], draw: Draw, task: Task) -> Iterator[Batch]:
+    """Each batch with what its task draws for it."""
+    for batch in batches:
+        inputs, targets = task.drawn(batch.inputs, batch.targets, draw.seed, draw.number, batch.ids)
+        yield replace(batch, inputs=inputs, targets=targets, draw=draw)
 
 
 def _plain(inputs: Nested, ids: Tensor) -> Nested:

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
@@ -33,7 +34,8 @@ class Source(Protocol):
     """Numbered samples with targets. ``batches`` maps lists of sample numbers to inputs, in that order.
 
     Inputs and targets are nested tensors whose first dimension is the sample; targets are on the CPU. Images are
-    (N, C, H, W): uint8 from 0 to 255, or floating-point as they are.
+    (N, C, H, W): uint8 from 0 to 255, or floating-point as they are. A source may say how many bytes one sample's
+    input takes in float32 (``sample_bytes``); an evaluation then takes fewer large samples at once.
     """
 
     targets: Nested
@@ -60,6 +62,10 @@ class InMemory:
     def __len__(self) -> int:
         return self.count
 
+    @property
+    def sample_bytes(self) -> int:
+        return sum(4 * tensor[0].numel() for tensor in nested.tensors(self.samples)) if self.count else 0
+
     def batches(self, ids: Iterable[Tensor], device: torch.device) -> Iterator[Nested]:
         if nested.device(self.samples) != device:
             self.samples = nested.moved(self.samples, device)
@@ -83,6 +89,10 @@ class Streamed:
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    @cached_property
+    def sample_bytes(self) -> int:
+        return sum(4 * tensor.numel() for tensor in nested.tensors(as_sample(divided(self.dataset[0])[0])))
 
     def batches(self, ids: Iterable[Tensor], device: torch.device) -> Iterator[Nested]:
         pinned = device.type == "cuda"

@@ -69,7 +69,7 @@ def export(
     description = product.read(folder)
     product.check_weights(folder, description)
     around = _around(folder, network, data, trust)
-    _check_data(around.data, description.task, description.input.shape, description.classes)
+    _check_data(around.data, description.task, description.input.shape)
     path = _place(folder, format_, Path(out) if out is not None else None)
     remove_leftovers(path.parent, below=False)
     text = (folder / product.DESCRIPTION).read_text(encoding="utf-8")
@@ -88,7 +88,7 @@ def export(
         inputs = seen.example(2, torch.device("cpu"))
         facts = format_.write(Material(network, text, description.task, inputs, seen.train), written)
         opened = format_.open(written)
-        compared = compare(expected, opened.network, part, around.data.task)
+        compared = compare(network, expected, opened.network, part, around.data.task)
         beyond = compared.beyond(chosen)
         if beyond:
             raise UserError(f"{path.name} is not good enough, and was not kept: {beyond}")
@@ -128,16 +128,16 @@ def _around(folder: Path, network: nn.Module, data: object, trust: Collection[st
     return Surroundings(whole, whole, None)
 
 
-def _check_data(data: Data, task: Task, shape: tuple[int, ...], classes: tuple[str, ...]) -> None:
+def _check_data(data: Data, task: Task, shape: tuple[int, ...]) -> None:
     if data.task.name != task.name:
         raise UserError(
             f"the student's task is {task.name!r}, and that of {data.name} is {data.task.name!r}: "
             f"name data of the same task, as in understudy.data.from_tensors(..., task={task.name!r})"
         )
-    if tuple(data.shape) != tuple(shape) or len(data.classes) != len(classes):
+    if tuple(data.shape) != tuple(shape) or data.task.outputs != task.outputs:
         raise UserError(
-            f"the student takes {_by(shape)} and knows {len(classes)} classes; "
-            f"{data.name} holds {_by(data.shape)} and {len(data.classes)} classes"
+            f"the student takes {_by(shape)} and has {task.outputs} outputs; "
+            f"{data.name} holds {_by(data.shape)}, and its task has {data.task.outputs} outputs"
         )
 
 

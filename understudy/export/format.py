@@ -148,7 +148,7 @@ def not_followed(error: Exception) -> UserError:
 
 
 def not_ours(path: Path) -> UserError:
-    return UserError(f"{path} was not exported by understudy: it does not say what goes in and which classes come out")
+    return UserError(f"{path} was not exported by understudy: it does not say what goes in and what comes out")
 
 
 @contextlib.contextmanager

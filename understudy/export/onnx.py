@@ -66,7 +66,7 @@ def read(path: Path) -> Opened:
     options.log_severity_level = 3  # errors
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime has a class for each kind of damage
+    except Exception as error:  # ONNX Runtime has an exception for each kind of damage
         reason = str(error).splitlines()[0]
         raise UserError(f"{path} is damaged or no ONNX file: {reason}") from error
     description = session.get_modelmeta().custom_metadata_map.get(METADATA)

@@ -1,20 +1,21 @@
 """The proof of an exported student: a comparison of both networks on the same samples."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from understudy import nested
 from understudy.config.settings import Settings
 from understudy.data import Data, Part
 from understudy.errors import UserError, did_you_mean
 from understudy.measure import Latency, latencies
-from understudy.runs import broken, measures
-from understudy.tasks import Figure, Task
-from understudy.training.evaluate import Measured, measured
+from understudy.nested import Nested
+from understudy.runs import broken
+from understudy.tasks import Figure, Task, Values
+from understudy.training.evaluate import Measured, measured, walk_together
 
 ON_CPU = Settings(device="cpu")
 THROUGHPUT_BATCH = 128
@@ -143,26 +144,43 @@ def useless(expected: Measured, part: Part, task: Task) -> list[str]:
         task.luck(figure, len(part)),
         constant=task.commonest(expected.kept),
         usual=broken.commonest(expected.targets),
-        largest=measures.largest(expected) / task.magnitude(expected.targets),
+        largest=expected.largest / task.magnitude(expected.targets),
     )
 
 
-def compare(expected: Measured, after: nn.Module, part: Part, task: Task) -> Compared:
+def compare(before: nn.Module, expected: Measured, after: nn.Module, part: Part, task: Task) -> Compared:
     """The exported student beside the one in PyTorch on every sample of a part."""
     after_export = measured(after, part, task, ON_CPU)
     if reason := task.fits(after_export.kept, expected.kept):
         raise UserError(f"the exported student does not answer as the one in PyTorch: {reason}")
-    pairs = [(after_export.kept[name], expected.kept[name]) for name in task.values]
+    difference, largest = _apart(before, after, part, task)
     figure = task.selecting
     return Compared(
         samples=len(part),
-        largest_difference=max((one - other).abs().max().item() for one, other in pairs),
-        largest_value=max(other.abs().max().item() for _, other in pairs),
+        largest_difference=difference,
+        largest_value=largest,
         agreement=task.compared(after_export.kept, expected.kept, expected.targets).get("agreement"),
         figure=figure,
         before=expected.figures[figure.name],
         after=after_export.figures[figure.name],
     )
+
+
+def _apart(before: nn.Module, after: nn.Module, part: Part, task: Task) -> tuple[float, float]:
+    """The largest difference of any value of two networks, and the largest value, batch by batch."""
+    differences, values = list[Tensor](), list[Tensor]()
+
+    def update(answers: Sequence[Values], batch: Nested) -> None:
+        expected, found = answers
+        if reason := task.fits(found, expected):
+            raise UserError(f"the exported student does not answer as the one in PyTorch: {reason}")
+        for name in task.values:
+            one, other = found[name].float(), expected[name].float()
+            differences.append((one - other).abs().amax())
+            values.append(other.abs().amax())
+
+    walk_together([before, after], part, task, ON_CPU, update)
+    return torch.stack(differences).amax().item(), torch.stack(values).amax().item()
 
 
 def placed(network: nn.Module) -> nn.Module:

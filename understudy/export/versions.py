@@ -59,7 +59,7 @@ def _teacher(recipe: Recipe, data: Data, student: nn.Module, trust: Collection[s
     if table is None:
         return None
     spec = NetworkSpec(table.network, dict(table.settings))
-    network = spec.build(len(data.classes), data.shape[0], data.shape[-1], trust)
+    network = spec.build(data.task.outputs, data.shape[0], data.shape[-1], trust)
     if isinstance(student, Whitened):
         return Whitened(network, student.whitening).eval()
     mean, std = table.mean or data.mean, table.std or data.std

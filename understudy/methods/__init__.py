@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from understudy.methods.method import one_stage as one_stage
     from understudy.methods.registry import METHODS as METHODS
     from understudy.methods.registry import find as find
+    from understudy.methods.registry import fitting as fitting
 else:  # so that ``understudy methods`` lists them without importing PyTorch
     from understudy.lazy import lazily
 
@@ -14,6 +15,7 @@ else:  # so that ``understudy methods`` lists them without importing PyTorch
         "METHODS": "understudy.methods.registry:METHODS",
         "Method": "understudy.methods.method:Method",
         "find": "understudy.methods.registry:find",
+        "fitting": "understudy.methods.registry:fitting",
         "one_stage": "understudy.methods.method:one_stage",
     }
     __all__ = list(_PLACES)

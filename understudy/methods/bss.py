@@ -18,6 +18,7 @@ from understudy.objective.labels import CE
 from understudy.objective.term import Reading, Reads, Term
 from understudy.objective.weights import linear
 from understudy.precision import wide
+from understudy.tasks.task import Task
 
 ADVANCE = 1e-4  # added to the distance of the two logits, so that a sample on the boundary gets across
 FLAT = 1e-12
@@ -85,6 +86,11 @@ class BSS(Term):
     def __post_init__(self) -> None:
         if self.base not in ("both", "teacher") or self.form not in ("ce", "kl"):
             raise UserError("BSS: base is 'both' or 'teacher', form is 'ce' or 'kl'")
+
+    def misfit(self, task: Task) -> str | None:
+        if task.takes_words:
+            return f"it pushes inputs along gradients, and the inputs of task {task.name!r} are numbers of words"
+        return None
 
     @property
     def reads(self) -> Reads:

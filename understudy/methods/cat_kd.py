@@ -30,6 +30,7 @@ from understudy.objective.term import Reading, Reads, Shapes, Term
 from understudy.precision import wide
 from understudy.taps import Pair, Tap, find, inner
 from understudy.taps.stages import head_on
+from understudy.tasks.task import Task
 
 
 def cat_kd(student: Tensor, teacher: Tensor, *, resolution: int = 2, normalize: bool = True) -> Tensor:
@@ -97,6 +98,11 @@ class CATKD(Term):
     def __post_init__(self) -> None:
         Pair.parse(self.maps)
         Pair.parse(self.heads)
+
+    def misfit(self, task: Task) -> str | None:
+        if task.dense:
+            return f"it reads what linear classifiers see in pooled maps, and answers of task {task.name!r} are maps"
+        return None
 
     @property
     def reads(self) -> Reads:

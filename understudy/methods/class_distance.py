@@ -16,9 +16,10 @@ from understudy.methods.shared.maps import difference
 from understudy.methods.shared.pairs import EmbeddingTerm, as_vectors, batch_mean_by_class, vector_regressor
 from understudy.models.grafts import Graft
 from understudy.objective.labels import CE
-from understudy.objective.term import Reading, Reads, Shapes, Term
+from understudy.objective.term import Reading, Reads, Shapes, Term, needs_classes
 from understudy.precision import wide
 from understudy.taps import Pair, Tap
+from understudy.tasks.task import Task
 
 
 def class_distance(student: Tensor, teacher: Tensor) -> Tensor:
@@ -140,6 +141,9 @@ class ClassSpread(Term):
     @property
     def reads(self) -> Reads:
         return Reads(student_taps=(Tap.parse(self.tap),), batch=True)
+
+    def misfit(self, task: Task) -> str | None:
+        return needs_classes(task)
 
     def build(self, shapes: Shapes) -> nn.Module:
         return ClassMeans(shapes.student.logits.shape[1], as_vectors(shapes.student[self.tap]))

@@ -14,7 +14,7 @@ Settings:
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -106,6 +106,8 @@ class Confidence(Term):
     >>> print(Confidence(samples=20))
     Confidence(samples=20)
     """
+
+    per: ClassVar[Literal["row", "sample"]] = "row"
 
     samples: Annotated[int, Interval(ge=2, le=10_000)] = 10
     covariance: Literal["full", "diagonal"] = "full"

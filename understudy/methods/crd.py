@@ -24,8 +24,9 @@ from understudy.errors import UserError
 from understudy.methods.method import one_stage
 from understudy.methods.shared.pairs import EmbeddingTerm
 from understudy.methods.shared.relations import flat, inner_products, one_batch, unit
-from understudy.objective.term import Facts, Reading, Reads, Shapes
+from understudy.objective.term import Facts, Reading, Reads, Shapes, needs_classes
 from understudy.precision import wide
+from understudy.tasks.task import Task
 
 VECTORS = ("seen_by_student", "seen_by_teacher")
 
@@ -156,6 +157,9 @@ class CRDBatch(EmbeddingTerm):
     def reads(self) -> Reads:
         return super().reads | Reads(batch=True)
 
+    def misfit(self, task: Task) -> str | None:
+        return needs_classes(task) if self.other_classes else None
+
     def build(self, shapes: Shapes) -> nn.Module:
         pair = self.taps
         return Projections(shapes.student[pair.student], shapes.teacher[pair.teacher], self.width)
@@ -164,8 +168,9 @@ class CRDBatch(EmbeddingTerm):
         assert owned is not None
         pair = self.taps
         student, teacher = owned(reading.student[pair.student], reading.teacher[pair.teacher])
-        labels = reading.labels.argmax(1) if reading.labels.is_floating_point() else reading.labels
-        same = labels if self.other_classes else None
+        same = None
+        if self.other_classes:
+            same = reading.labels.argmax(1) if reading.labels.is_floating_point() else reading.labels
         return info_nce(student, teacher, temperature=self.temperature, labels=same)
 
 
@@ -192,7 +197,7 @@ class Memory(Projections):
             self.register_buffer(name, _rounded(spread * sqrt(3 / width)))
         self.register_buffer("log_z", torch.full((2,), torch.inf))  # of each direction; infinite until it is estimated
         self.estimated = False  # a copy of the buffer's state on the CPU, which needs no synchronisation
-        labels = facts.labels.cpu().long()[trained]
+        labels = facts.labels.cpu().long()[trained] if len(facts.labels) else torch.zeros_like(trained)
         counts = labels.bincount()
         # Sorted by class, a class is one interval, and the other classes are before and after it.
         buffers = {
@@ -218,7 +223,9 @@ class Memory(Projections):
 
     def write(self, rows: Tensor, student: Tensor, teacher: Tensor, momentum: float) -> None:
         for memory, vectors in ((self.seen_by_student, student), (self.seen_by_teacher, teacher)):
-            memory.index_copy_(0, rows, _rounded(unit(momentum * memory[rows] + (1 - momentum) * vectors)))
+            memory.index_copy_(
+                0, rows, _rounded(unit(momentum * memory[rows] + (1 - momentum) * vectors)).to(memory.dtype)
+            )
 
     def estimate(self, log_z: Tensor) -> None:
         self.log_z.copy_(log_z)
@@ -272,6 +279,9 @@ class CRD(EmbeddingTerm):
     @property
     def reads(self) -> Reads:
         return super().reads | Reads(batch=True)
+
+    def misfit(self, task: Task) -> str | None:
+        return needs_classes(task) if self.other_classes else None
 
     def build(self, shapes: Shapes) -> nn.Module:
         if shapes.facts is None:
@@ -331,7 +341,7 @@ class CRD(EmbeddingTerm):
 def _ids(reading: Reading) -> Tensor:
     if reading.ids is None:
         raise UserError("CRD keeps a memory of every sample: pass ids= with the batch, or take CRDBatch")
-    return reading.ids.to(reading.labels.device)
+    return reading.ids if (device := reading.student.device) is None else reading.ids.to(device)
 
 
 _PAPER = "Tian et al., Contrastive representation distillation"

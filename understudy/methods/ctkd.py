@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -84,6 +84,8 @@ class CurriculumKD(Term):
     >>> print(CurriculumKD(span=10.0))
     CurriculumKD(span=10.0)
     """
+
+    per: ClassVar[Literal["row", "sample"]] = "row"
 
     start: Positive = 1.0
     span: NonNegative = 20.0

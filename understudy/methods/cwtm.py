@@ -8,6 +8,7 @@ Settings:
 """
 
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -49,6 +50,8 @@ class CWTM(Term):
     >>> print(CWTM())
     CWTM()
     """
+
+    per: ClassVar[Literal["row", "sample"]] = "row"
 
     @property
     def reads(self) -> Reads:

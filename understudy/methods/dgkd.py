@@ -12,7 +12,7 @@ Settings:
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -92,6 +92,8 @@ class DGKD(Term):
     >>> print(DGKD(survival=0.75))
     DGKD(survival=0.75)
     """
+
+    per: ClassVar[Literal["row", "sample"]] = "row"
 
     weight: Share = 1.0
     temperature: Temperature = 5.0

@@ -69,6 +69,9 @@ class DIST(LogitTerm):
         gamma: weight of the correlation over the samples of a class, for which it takes a batch of several.
         temperature: 1 on ImageNet, 4 for CIFAR-100.
 
+    Differences: of a task with several rows for each sample, the samples of a class are all rows of the batch, those
+    that the task leaves out among them; so the authors' code takes the pixels of a segmentation.
+
     >>> print(DIST(temperature=1.0))
     DIST(temperature=1.0)
     """

@@ -10,6 +10,7 @@ Settings:
 """
 
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -70,6 +71,8 @@ class DKPP(Term):
     >>> print(DKPP())
     DKPP()
     """
+
+    per: ClassVar[Literal["row", "sample"]] = "row"
 
     temperature: Temperature = 1.0
 

@@ -15,17 +15,19 @@ from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 from understudy.methods.kd import KD
 from understudy.methods.method import Method, one_stage
-from understudy.methods.shared.maps import difference, feature_mse
+from understudy.methods.shared.maps import difference, feature_mse, require_maps
 from understudy.methods.shared.pairs import PairTerm
 from understudy.methods.shared.stages import split
 from understudy.objective.labels import CE, cross_entropy
-from understudy.objective.term import Expression, Reading, Reads, Shapes, Term
+from understudy.objective.term import Expression, Reading, Reads, Shapes, Term, needs_classes
 from understudy.objective.weights import linear
+from understudy.precision import wide
 from understudy.taps import Tap
 from understudy.taps.regressors import Regressor, regressor
 from understudy.tasks.task import Task
 
 Reduce = Literal["sum", "mean", "relative"]
+Where = Literal["targets"]
 
 
 def hint(guided: Tensor, hint: Tensor) -> Tensor:
@@ -55,6 +57,8 @@ class Hint(PairTerm):
         reduce: ``"sum"`` is the paper's ``1/2 ||.||^2``; ``"mean"`` the mean squared difference of later benchmarks;
             ``"relative"`` that mean over the hint's variance: 1 is a regressor that has learned nothing but a mean.
         regressor: how the student's map is brought to the teacher's shape; see ``understudy.taps.regressors``.
+        where: ``"targets"`` weighs each place of the map by what the task's targets say of it (``Task.places``): the
+            objects of a segmentation, say. Weights have a mean of 1 over the map, but under ``"sum"``.
 
     >>> print(100.0 * Hint("layer2 -> layer2", reduce="mean"))
     100 * Hint(pair='layer2 -> layer2', reduce='mean')
@@ -62,6 +66,12 @@ class Hint(PairTerm):
 
     reduce: Reduce = "sum"
     regressor: Regressor = "auto"
+    where: Where | None = None
+
+    def misfit(self, task: Task) -> str | None:
+        if self.where == "targets" and type(task).places is Task.places:
+            return f"where = 'targets' weighs places, and the targets of task {task.name!r} say nothing of places"
+        return None
 
     def build(self, shapes: Shapes) -> nn.Module | None:
         guided, hint = self.traced(shapes)
@@ -71,10 +81,23 @@ class Hint(PairTerm):
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         guided, teacher = self.values(reading)
         brought = guided if owned is None else owned(guided)
+        if self.where == "targets":
+            brought, teacher = self._weighed(reading, brought, teacher)
         if self.reduce == "sum":
             return hint(brought, teacher)
         distance = feature_mse(brought, teacher)
         return distance / owned.scale.square() if isinstance(owned, InUnits) else distance
+
+    def _weighed(self, reading: Reading, brought: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+        """Both maps times the root of the weights, so that squared differences are weighted."""
+        require_maps(self, teacher)
+        weights = reading.task.places(reading.targets, (teacher.shape[2], teacher.shape[3]))
+        if weights is None:
+            raise UserError(f"{self}: the targets of task {reading.task.name!r} say nothing of places")
+        if self.reduce != "sum":
+            weights = weights / weights.mean((1, 2), keepdim=True).clamp_min(1e-6)
+        root = weights.sqrt().unsqueeze(1)
+        return wide(brought) * root, wide(teacher) * root
 
 
 @dataclass(frozen=True)
@@ -102,7 +125,7 @@ class TapLabels(Term):
         return Reads(student_taps=(Tap.parse(self.tap),))
 
     def misfit(self, task: Task) -> str | None:
-        return None if task.rows_per_sample == "one" else f"the targets of task {task.name!r} are no labels of samples"
+        return needs_classes(task)
 
     def build(self, shapes: Shapes) -> nn.Module:
         value = _pooled(shapes.student[Tap.parse(self.tap)])

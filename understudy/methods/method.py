@@ -4,6 +4,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from types import MappingProxyType
 from typing import Any, Literal, TypedDict, Unpack, get_origin
 
 from torch import nn
@@ -13,10 +14,11 @@ from understudy.bounds import NonNegative
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError, did_you_mean
-from understudy.objective.labels import CE
-from understudy.objective.term import Expression, Term
+from understudy.objective.labels import CE, Labels
+from understudy.objective.term import Expression, Term, unfit
 from understudy.printable import shown
-from understudy.taps.defaults import PROPOSALS
+from understudy.taps.defaults import PLACEHOLDERS, PROPOSALS
+from understudy.tasks.task import Task
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 LabelWeight = NonNegative | Literal["rest"]  # "rest" is 1 - weight, so that one number sets both
@@ -100,6 +102,37 @@ class Method:
             name: Any if hint is inspect.Parameter.empty or isinstance(hint, str) else hint
             for name, hint in hints.items()
         }
+
+    def terms(self, settings: Mapping[str, object] = MappingProxyType({})) -> tuple[Term, ...]:
+        """The terms of its stages; none where they follow from settings that are not given."""
+        proposed = {name: PLACEHOLDERS[name] for name in self.needed if name in PLACEHOLDERS}
+        given = {**proposed, **{name: value for name, value in settings.items() if value is not None}}
+        if any(name not in given for name in self.needed):
+            return ()
+        stages = self(TrainConfig(), **given)
+        return tuple(part.term for stage in stages for part in stage.objective.parts)
+
+    @property
+    def per(self) -> Literal["row", "sample", "batch"]:
+        """On what the losses of its terms depend, beside the labels: one row of class scores, one sample, the batch."""
+        terms = [term for term in self.terms() if not isinstance(term, Labels)]
+        if any(term.reads.batch for term in terms):
+            return "batch"
+        return "row" if terms and all(term.per == "row" for term in terms) else "sample"
+
+    def unfit(self, task: Task, settings: Mapping[str, object] = MappingProxyType({})) -> str | None:
+        """Why the method has no meaning for a task, in words; None if it has one.
+
+        >>> from understudy.methods import find
+        >>> from understudy.tasks import Regression
+        >>> find("fitnets-joint").unfit(Regression()) is None, find("kd").unfit(Regression()) is None
+        (True, False)
+        """
+        if self.grafts is not None and task.dense:
+            return (
+                f"its student leaves with the teacher's linear classifier, and answers of task {task.name!r} are maps"
+            )
+        return next((reason for term in self.terms(settings) if (reason := unfit(term, task)) is not None), None)
 
     @property
     def needed(self) -> list[str]:

@@ -22,6 +22,7 @@ from understudy.methods.shared.pairs import EmbeddingTerm, as_vectors, vector_re
 from understudy.objective.term import Reading, Shapes
 from understudy.precision import wide
 from understudy.taps import Tap, find
+from understudy.tasks.task import Task
 
 PAPERS_SHARE = 422 / 512
 
@@ -121,6 +122,13 @@ class Neurons(EmbeddingTerm):
             object.__setattr__(self, "selected", tuple(self.selected))
             if len(set(self.selected)) < len(self.selected):
                 raise UserError("Neurons: selected holds a number twice")
+
+    def misfit(self, task: Task) -> str | None:
+        if task.dense and self.share < 1 and self.selected is None:
+            return (
+                f"it selects neurons by a linear classifier, and answers of task {task.name!r} are maps: take share=1"
+            )
+        return None
 
     def build(self, shapes: Shapes) -> nn.Module | None:
         student, teacher = map(as_vectors, self.traced(shapes))

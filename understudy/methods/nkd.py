@@ -51,6 +51,8 @@ def nkd(
     student, teacher = wide(student_logits), wide(teacher_logits)
     trust = teacher.softmax(-1).gather(-1, right)
     target = -(trust * student.log_softmax(-1).gather(-1, right)).squeeze(-1)
+    if others.shape[-1] == 1:  # of two classes: the only other one has a share of 1 among the others
+        return target
     softened = among(student / temperature, others), among(teacher / temperature, others)
     return target + gamma * temperature**2 * divergence(*softened, form="ce")
 

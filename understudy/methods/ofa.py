@@ -22,8 +22,8 @@ from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 from understudy.methods.method import Method
-from understudy.methods.shared.logits import one_hot, require_classes
-from understudy.methods.shared.maps import BatchNorm, require_known, require_same_shape
+from understudy.methods.shared.logits import check_same, one_hot, require_classes
+from understudy.methods.shared.maps import BatchNorm, require_known
 from understudy.methods.shared.pairs import PairsTerm, parsed
 from understudy.objective.labels import CE
 from understudy.objective.term import Reading, Reads, Shapes
@@ -65,7 +65,7 @@ def ofa(
     tensor([0.6931])
     """
     require_known("form", form, ("code", "paper"))
-    require_same_shape(student_logits, teacher_logits)
+    check_same(student_logits, teacher_logits)
     require_classes(student_logits)
     own = F.log_softmax(wide(student_logits) / temperature, dim=1)
     other = F.softmax(wide(teacher_logits) / temperature, dim=1)

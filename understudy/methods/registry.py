@@ -11,6 +11,7 @@ from understudy import plugins
 from understudy.methods.method import Method
 from understudy.objective.labels import CE
 from understudy.objective.term import Term
+from understudy.tasks.task import Task
 
 _NO_METHODS = {"costs", "listing", "method", "notation", "registry", "shared"}
 
@@ -39,6 +40,16 @@ def find(name: str | Method) -> Method:
     2015
     """
     return name if isinstance(name, Method) else METHODS.find(name)
+
+
+def fitting(task: Task) -> list[str]:
+    """The names of the methods that have a meaning for a task, at their defaults.
+
+    >>> from understudy.tasks import Regression
+    >>> "fitnets-joint" in fitting(Regression()), "kd" in fitting(Regression())
+    (True, False)
+    """
+    return [name for name, method in METHODS.items() if method.family != "own" and method.unfit(task) is None]
 
 
 def known_terms() -> dict[str, type[Term]]:

@@ -6,6 +6,7 @@ code, which is imported only if the user named the module.
 """
 
 import inspect
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import get_type_hints
@@ -116,7 +117,7 @@ def resolved(
 
 def family_of(name: str) -> tuple[Family, dict[str, str]]:
     """The family of a network's name, and the arguments in the name."""
-    matches = [(family, match) for family in candidates(name) if (match := family.pattern.fullmatch(name))]
+    matches = matching(name)
     if not matches:
         raise UserError(f"no network is called {shown(name)}{did_you_mean(name, [known for known, _ in names()])}")
     if len(matches) > 1:
@@ -126,6 +127,13 @@ def family_of(name: str) -> tuple[Family, dict[str, str]]:
     if name in family.refused:
         raise UserError(f"network {shown(name)}: {family.refused[name]}")
     return family, match.groupdict()
+
+
+def matching(name: str) -> list[tuple[Family, re.Match[str]]]:
+    """The families whose pattern fits a name, those that spell out most of it: ``resnet<depth>x4`` for resnet8x4."""
+    found = [(family, match) for family in candidates(name) if (match := family.pattern.fullmatch(name))]
+    spelled = [len(name) - sum(map(len, match.groups())) for _, match in found]
+    return [both for both, letters in zip(found, spelled, strict=True) if letters == max(spelled)]
 
 
 def candidates(name: str) -> list[Family]:

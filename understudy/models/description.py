@@ -42,6 +42,7 @@ class Description(_Table):
 
     network: Named | None
     own_class: str = Field(alias="class")
+    arguments: bool = False  # whether the class cannot be called without arguments
     front: dict[str, object] | None
     graft: dict[str, object] | None = None  # the part of its teacher that it keeps
     input: Input

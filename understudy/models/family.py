@@ -39,6 +39,11 @@ class Family:
         return re.compile(re.sub(r"<(\w+)>", r"(?P<\1>\\w+)", self.name))
 
     @property
+    def sized(self) -> str:
+        """The name with one placeholder for all that its arguments say: ``wrn-<size>``, ``resnet<size>x4``."""
+        return f"{self.begins}<size>{self.name.rpartition('>')[2]}"
+
+    @property
     def begins(self) -> str:
         """The name up to its first argument."""
         return self.name.partition("<")[0]

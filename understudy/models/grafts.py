@@ -74,19 +74,19 @@ class Graft:
         own = _linear(network, self.head, "the student").weight
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_seed(own))
-            self._exchange(network, own.device)
+            self._exchange(network, own)
         setattr(inner(network), _MARK, self)
 
-    def _exchange(self, network: nn.Module, device: torch.device) -> None:
-        classifier = nn.Linear(self.features, self.classes, self.bias).requires_grad_(False).to(device)
+    def _exchange(self, network: nn.Module, like: Tensor) -> None:
+        classifier = nn.Linear(self.features, self.classes, self.bias).requires_grad_(False).to(like.device, like.dtype)
         if self.maps is not None:
             body = find(network, Tap(self.maps), called="the student")
-            projector = bottleneck(self.width, self.features, self.factor).to(device)
+            projector = bottleneck(self.width, self.features, self.factor).to(like.device, like.dtype)
             _put(network, self.maps, _joined(body=body, projector=projector))
             _put(network, self.head, classifier)
         else:
             bridge = nn.Linear(self.width, self.features) if self.width != self.features else nn.Identity()
-            _put(network, self.head, _joined(bridge=bridge.to(device), classifier=classifier))
+            _put(network, self.head, _joined(bridge=bridge.to(like.device, like.dtype), classifier=classifier))
 
     @property
     def classifier(self) -> str:

@@ -52,8 +52,11 @@ def _timm(name: str, data: Mapping[str, int | None], settings: Mapping[str, obje
     if not timm.is_model(name):
         raise UserError(f"timm has no network {name!r}{did_you_mean(name, timm.list_models())}")
     wanted = {"num_classes": data["classes"], "in_chans": data["channels"]}
+    config = timm.get_pretrained_cfg(name)
+    if config is not None and config.fixed_input_size:
+        wanted["img_size"] = data["size"]
     given = {key: value for key, value in wanted.items() if value is not None}
-    return _made(f"timm:{name}", timm.create_model, name, pretrained=False, **given, **settings)
+    return _made(f"timm:{name}", timm.create_model, name, pretrained=False, **{**given, **settings})
 
 
 def _torchvision(name: str, data: Mapping[str, int | None], settings: Mapping[str, object]) -> nn.Module:
@@ -66,8 +69,11 @@ def _torchvision(name: str, data: Mapping[str, int | None], settings: Mapping[st
         raise UserError(f"torchvision has no classifier {name!r}{did_you_mean(name, known)}")
     if data["channels"] not in (None, 3):
         raise UserError(f"torchvision's networks take 3 channels, not {data['channels']}: convert the images to RGB")
-    given = {} if data["classes"] is None else {"num_classes": data["classes"]}
-    return _made(f"torchvision:{name}", models.get_model, name, weights=None, **given, **settings)
+    wanted = {"num_classes": data["classes"]}
+    if name.startswith("vit_"):
+        wanted["image_size"] = data["size"]
+    given = {key: value for key, value in wanted.items() if value is not None}
+    return _made(f"torchvision:{name}", models.get_model, name, weights=None, **{**given, **settings})
 
 
 def _transformers(name: str, data: Mapping[str, int | None], settings: Mapping[str, object]) -> nn.Module:

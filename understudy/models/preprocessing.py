@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from understudy.errors import UserError, did_you_mean
+from understudy.taps import precision_of
 
 _TOO_SMALL = 1e-8
 
@@ -54,8 +55,9 @@ class Normalized(Preprocessing):
         super().__init__(module)
         if len(mean) != len(std) or not len(mean) or min(std) <= 0:
             raise UserError(f"one mean and one std above 0 for each channel, not {list(mean)} and {list(std)}")
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
+        dtype = precision_of(module) or torch.float32
+        self.register_buffer("mean", torch.tensor(mean, dtype=dtype).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std, dtype=dtype).view(-1, 1, 1), persistent=False)
         self._described = {"front": "normalized", "mean": [float(m) for m in mean], "std": [float(s) for s in std]}
 
     def prepared(self, images: Tensor) -> Tensor:

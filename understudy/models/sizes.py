@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from understudy.errors import UserError, did_you_mean
-from understudy.models.catalogue import NetworkSpec, candidates
+from understudy.models.catalogue import NetworkSpec, matching
 from understudy.models.families import FAMILIES
 from understudy.models.family import Family
 
@@ -41,7 +41,8 @@ class Sized:
                 f"family {name!r}: say where the size goes: {name}<size>, or by = the setting that is the size"
             )
         sized = [family for family in FAMILIES.values() if "<" in family.name]
-        short = {family.begins.rstrip("-"): family.begins for family in reversed(sized)}
+        whole = [family for family in sized if family.sized.endswith("<size>")]
+        short = {family.begins.rstrip("-"): family.begins for family in reversed(whole)}
         if name not in short:
             raise UserError(f"there is no family {name!r}{did_you_mean(name, short)}")
         return cls(f"{short[name]}<size>")
@@ -51,8 +52,8 @@ class Sized:
         """The family of a network's name; None for one that has no sizes."""
         if ":" in network:
             return None
-        family = next((family for family in candidates(network) if family.pattern.fullmatch(network)), None)
-        return cls(f"{family.begins}<size>") if family and "<" in family.name else None
+        family = next((family for family, _ in matching(network)), None)
+        return cls(family.sized) if family and "<" in family.name else None
 
     def network(self, size: Size, settings: Mapping[str, object] | None = None) -> NetworkSpec:
         """The network of a size."""
@@ -81,7 +82,7 @@ class Sized:
         return self._listed(lambda family: family.more)
 
     def _listed(self, sizes: Callable[[Family], tuple[str, ...]]) -> tuple[Size, ...]:
-        family = next((one for one in FAMILIES.values() if f"{one.begins}<size>" == self.pattern), None)
+        family = next((one for one in FAMILIES.values() if one.sized == self.pattern), None)
         return tuple(int(size) if size.isdigit() else size for size in sizes(family)) if family else ()
 
 
@@ -110,7 +111,7 @@ def recognised(network: nn.Module, shape: tuple[int, ...], classes: int) -> Netw
     wanted = _shapes(network)
     for family in FAMILIES.values():
         for size in (*family.sizes, *family.more):
-            spec = NetworkSpec(f"{family.begins}{size}")
+            spec = NetworkSpec(family.sized.replace("<size>", size))
             with contextlib.suppress(UserError):  # images too small for this one
                 if _shapes(_outline(spec, shape, classes)) == wanted:
                     return spec

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from understudy.data.images import COLOURS, RULE
 from understudy.errors import UserError
 from understudy.files import contents, sealed, sha256, write_atomically, write_json
-from understudy.models import NetworkSpec, Preprocessing, load_weights, preprocessing_from, regraft
+from understudy.models import NetworkSpec, Preprocessing, load_weights, origins, preprocessing_from, regraft
 from understudy.models.grafts import graft_of
+from understudy.models.outside import LIBRARIES
 from understudy.taps import inner
 from understudy.tasks import Classification, Task, Text
 from understudy.tasks.text import IDS, MASK
@@ -32,7 +33,7 @@ def describe(
     """The description of a network: name and settings, preprocessing, inputs and outputs."""
     task = task if isinstance(task, Task) else Classification(tuple(task))
     own = inner(network)
-    spec = spec or _built_as(own)
+    spec = spec or rebuilt_as(own)
     built = {"name": spec.name, "settings": spec.settings} if spec else None
     front = network.describe() if isinstance(network, Preprocessing) else None
     graft = graft_of(network)
@@ -40,6 +41,7 @@ def describe(
         "format": FORMAT,
         "network": built,
         "class": f"{type(own).__module__}:{type(own).__qualname__}",
+        "arguments": spec is None and origins.needs_arguments(own),
         "front": front,
         "graft": graft.describe() if graft else None,
         "input": _input(shape, task),
@@ -56,6 +58,30 @@ def _input(shape: tuple[int, ...], task: Task) -> dict[str, object]:
     if len(shape) == 3 and shape[0] in COLOURS:
         return {"shape": list(shape), "range": [0.0, 1.0], "channels": COLOURS[shape[0]], "image": RULE}
     return {"shape": list(shape)}
+
+
+def rebuilt_as(network: nn.Module) -> NetworkSpec | None:
+    """The name and settings that rebuild an object: those that it was built with, or a library's."""
+    graft = graft_of(network)
+    return _built_as(network) or origins.named(network, graft.onto if graft else None)
+
+
+def lost(network: nn.Module) -> str | None:
+    """Why nothing rebuilds a network from a file without the code that made it, and what to do; None if it can be.
+
+    >>> "cannot be built" in str(lost(nn.Linear(4, 2)))
+    True
+    """
+    own = inner(network)
+    if rebuilt_as(own) is not None:
+        return None
+    name = f"{type(own).__module__}:{type(own).__qualname__}"
+    if origins.library_of(own) is None and own.__class__.__module__ != "__main__" and not origins.needs_arguments(own):
+        return None  # its class is called again, if the user trusts its module
+    return (
+        f"a {name} cannot be built from its description: load, predict and export take its files only after your code "
+        "has built it again (understudy.models.load_weights); a network that has a name can be given by it"
+    )
 
 
 def _built_as(network: nn.Module) -> NetworkSpec | None:
@@ -163,13 +189,15 @@ def _check_size(spec: NetworkSpec, sizes: tuple[int, int, int], folder: Path) ->
 def _check_own(description: "Description", folder: Path, trust: Collection[str]) -> None:
     """Raises a ``UserError`` unless the user's module is trusted and its class can be imported."""
     module, _, factory = description.path.removeprefix("python:").rpartition(":")
-    problem = f"{folder}: the student is a {description.own_class} of your own code"
+    of_library = module.partition(".")[0] in LIBRARIES
+    problem = f"{folder}: the student is a {description.own_class}" + ("" if of_library else " of your own code")
     by_hand = f"load its weights with understudy.models.load_weights(network, {str(folder / WEIGHTS)!r})"
     if description.front is not None:
         by_hand = f"put the front that {DESCRIPTION} describes before it, and {by_hand}"
     if description.graft is not None:
         by_hand = f"call understudy.models.regraft(network, {dict(description.graft)}), and {by_hand}"
-    if description.network is None and (module == "__main__" or not factory.isidentifier()):
+    by_class = description.network is None and (of_library or description.arguments)
+    if by_class or (description.network is None and (module == "__main__" or not factory.isidentifier())):
         raise UserError(f"{problem}: build it, then {by_hand}")
     named = any(module == name or module.startswith(f"{name}.") for name in trust)
     if not named:

@@ -33,8 +33,8 @@ class Dropouts:
         """Logits with newly drawn dropout; ``answer`` is the usual answer to the same inputs."""
         with torch.no_grad(), teaching:
             if self.tap is not None:
-                logits: Tensor = find(self.network, self.tap)(F.dropout(answer[self.tap], self.rate, training=True))
-                return logits
+                classifier: nn.Module = find(self.network, self.tap)
+                return logits_in(call(classifier, F.dropout(answer[self.tap], self.rate, training=True)))
             with evaluating(self.network):
                 for module in self._own():
                     module.train()

@@ -17,7 +17,18 @@ from understudy.objective.balance import Balance
 from understudy.objective.mc_dropout import Dropouts
 from understudy.objective.refusals import refuse, refuse_place
 from understudy.objective.side_stream import Beside
-from understudy.objective.term import Expression, Facts, Reading, Reads, Shapes, Term, as_sum, per_sample, unfit
+from understudy.objective.term import (
+    Expression,
+    Facts,
+    Reading,
+    Reads,
+    Shapes,
+    Term,
+    as_sum,
+    per_sample,
+    takes_rows,
+    unfit,
+)
 from understudy.objective.whole import WholeBatch
 from understudy.ranks import is_sharded, ranks
 from understudy.taps import CLASSIFICATION, Answer, Tap, TappedNetwork, call, eagerly, inner
@@ -94,8 +105,7 @@ class Objective(nn.Module):
                 raise UserError(f"term {name!r} has an adversary or a memory, so it must read with Reads(batch=True)")
             if reason := unfit(part.term, task):
                 raise UserError(f"term {name!r} does not fit the task: {reason}")
-        by_row = {name for name, part in self.parts.items() if part.term.per == "row" and part.term.reads.scores}
-        self._by_row = by_row if task.rows_per_sample == "many" else set[str]()
+        self._by_row = {name for name, part in self.parts.items() if takes_rows(part.term, task)}
         reads = self.terms.reads
         across = (part.term.reads for part in self.parts.values() if part.term.reads.batch)
         self._whole_reads = reduce(or_, across, Reads())
@@ -120,6 +130,7 @@ class Objective(nn.Module):
         self._askers: tuple[Asker, ...] = tuple(partial(self._ask, teacher) for teacher in self._teachers)
         self.owned, self.adversaries = nn.ModuleDict(), nn.ModuleDict()
         self.remarks: dict[str, tuple[str, ...]] = {}
+        self._dtype: torch.dtype | None = None  # of all values that terms see, if a network is not in float32
         self.balance = Balance(self.parts) if any(part.balanced for part in self.parts.values()) else None
         refuse(self)
         if example is not None:
@@ -195,9 +206,11 @@ class Objective(nn.Module):
             given = self.ask(inputs) if answers is None else answers
             teachers = tuple(given() if callable(given) else given)
             if not self.terms.reads.gradients:  # gradients are taken with respect to the original values
-                teachers = tuple(map(_no_less_precise, teachers))
+                teachers = tuple(map(_no_less_precise if self._dtype is None else self._converted, teachers))
             samples = self._samples(inputs, teachers)
         student = self.answer(inputs) if self.terms.reads.student else Answer(None, {}, self.task)
+        if self._dtype is not None and not self.terms.reads.gradients:
+            student = self._converted(student)
         self._queue.join()
         network = self._teachers[0].network if self._teachers else None
         reading = Reading(targets, student, teachers, epoch, ids, samples, inputs, network, self.student, self.task)
@@ -257,13 +270,13 @@ class Objective(nn.Module):
         """The loss of answers that are there already (stored teacher answers, a forward pass of the caller's)."""
         means: dict[str, Tensor] = {}
         plain = _widened(_without_teachers_graph(reading)) if self.terms.reads.gradients else reading
-        seen, idle = self._seen(plain), self._idle(reading.epoch)
+        seen, with_graph, idle = self._seen(plain), self._seen(reading), self._idle(reading.epoch)
         for name, part in self.parts.items():
             if name in idle:
                 means[name] = torch.zeros((), device=nested.device(reading.targets))
                 continue
             with self._draws(reading, part.term):
-                means[name] = self._mean(name, part.term, reading if part.term.reads.gradients else seen(name))
+                means[name] = self._mean(name, part.term, (with_graph if part.term.reads.gradients else seen)(name))
         weighted = self._weighted(means, reading.epoch)
         total = reduce(torch.add, weighted.values())
         for name, owned in self.owned.items():
@@ -358,6 +371,9 @@ class Objective(nn.Module):
         teacher = _trace(self._teachers[0], example) if self._teachers else Answer(None, {}, self.task)
         if reason := self._misfit(student, teacher):
             raise UserError(reason)
+        self._dtype = _common_dtype(student, teacher)
+        if self._dtype is not None:
+            student, teacher = self._converted(student), self._converted(teacher)
         network = inner(self._teachers[0].network) if self._teachers else None
         shapes = Shapes(student, teacher, inner(self.student), network, facts, example)
         in_rows = cache(lambda: replace(shapes, student=_rows_of(student, None)[0], teacher=_rows_of(teacher, None)[0]))
@@ -367,7 +383,10 @@ class Objective(nn.Module):
             if remarks := tuple(part.term.remarks(seen)):
                 self.remarks[name] = remarks
             if module is not None:
-                (self.adversaries if part.term.adversary else self.owned)[name] = module.to(student.device)
+                (self.adversaries if part.term.adversary else self.owned)[name] = module.to(student.device, self._dtype)
+
+    def _converted(self, answer: Answer) -> Answer:
+        return answer.each(lambda value: value.to(self._dtype) if value.is_floating_point() else value)
 
     def _misfit(self, student: Answer, teacher: Answer) -> str | None:
         """Why the two networks' answers cannot be compared, if some term compares them."""
@@ -438,6 +457,15 @@ def _widened(reading: Reading) -> Reading:
     return replace(reading, teachers=tuple(_no_less_precise(teacher) for teacher in reading.teachers))
 
 
+def _common_dtype(student: Answer, teacher: Answer) -> torch.dtype | None:
+    """The student's dtype, and float32 at least; None if the values of both networks are in float32."""
+    own, others = (
+        {value.dtype for value in answer.tensors().values() if value.is_floating_point()}
+        for answer in (student, teacher)
+    )
+    return None if own | others <= {torch.float32} else reduce(torch.promote_types, own, torch.float32)
+
+
 def _no_less_precise(answer: Answer) -> Answer:
     """A teacher's answer in float32 at least, unless autocast is enabled: its forward pass may have had an autocast."""
     if answer.device is None or torch.is_autocast_enabled(answer.device.type):
@@ -453,8 +481,9 @@ def _in_rows(reading: Reading) -> tuple[Reading, Rows]:
     samples = tuple(task.rows(task.answer(sample), reading.targets).flat for sample in reading.teacher_samples)
     labels = rows.flat_labels
     targets = student.logits.new_zeros(len(student.logits), 0) if labels is None else labels
+    ids = reading.ids if task.rows_per_sample == "one" else None
     of_rows = replace(
-        reading, targets=targets, student=student, teachers=teachers, teacher_samples=samples, ids=None, rows=rows
+        reading, targets=targets, student=student, teachers=teachers, teacher_samples=samples, ids=ids, rows=rows
     )
     return of_rows, rows
 

@@ -160,6 +160,8 @@ class Reading:
 class Facts:
     """Facts of the data for terms: the number of samples, the label of each, and which of them train.
 
+    ``labels`` is empty where targets are no class numbers.
+
     >>> Facts(samples=3, labels=torch.tensor([0, 1, 1])).labels.tolist()
     [0, 1, 1]
     """
@@ -362,12 +364,30 @@ def unfit(term: Term, task: Task) -> str | None:
     others = "take one on features (fitnets, at, rkd, ...)"
     if task.rows_per_sample is None:
         return f"it reads class scores, and an answer of task {task.name!r} has none: {others}, or 'outputs'"
-    if term.per == "row":
+    if takes_rows(term, task):
         return None
     rows = f"an answer of task {task.name!r} has several rows of class scores for each sample"
     return (
         f"it reads one row of class scores for each sample, and {rows}: take one row by row (kd, dkd, ...) or {others}"
     )
+
+
+def takes_rows(term: Term, task: Task) -> bool:
+    """Whether a term is given the rows of class scores that a task makes of its answers.
+
+    >>> from understudy.tasks import Classification, MultiLabel
+    >>> from understudy.terms import KD
+    >>> takes_rows(KD(), MultiLabel()), takes_rows(KD(), Classification())
+    (True, False)
+    """
+    return term.reads.scores and task.makes_rows and (task.rows_per_sample == "one" or term.per == "row")
+
+
+def needs_classes(task: Task) -> str | None:
+    """Why a term that contrasts classes has no meaning for a task, in words; None if its targets are class numbers."""
+    if task.targets_are_classes:
+        return None
+    return f"it needs one class number for each sample, and the targets of task {task.name!r} are none"
 
 
 def as_sum(expression: Expression) -> Sum:

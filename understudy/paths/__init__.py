@@ -1,6 +1,6 @@
 """Which sizes a teacher's knowledge passes through on its way to the student: paths, and how they are searched.
 
-Nothing here trains: a strategy returns the trainings that it needs next, and gets their accuracies.
+Nothing here trains: a strategy returns the trainings that it needs next, and gets their figures.
 """
 
 from understudy.paths.answer import Answer as Answer

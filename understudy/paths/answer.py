@@ -6,8 +6,9 @@ from itertools import combinations
 from typing import Literal
 
 from understudy.measure import Spread
-from understudy.paths.edges import Edge, Known, Path, Size, Sizes, arrows
+from understudy.paths.edges import SHARE, Edge, Known, Path, Size, Sizes, arrows, qualities
 from understudy.paths.strategies import Every, Strategy
+from understudy.tasks import Figure
 
 
 @dataclass(frozen=True)
@@ -18,18 +19,18 @@ class Upset:
     worse: Edge
     student: Size
 
-    def sentence(self, known: Known) -> str:
-        taught = [known[edge.to(self.student)] for edge in (self.better, self.worse)]
+    def sentence(self, known: Known, figure: Figure = SHARE) -> str:
+        edges = [self.better, self.worse, self.better.to(self.student), self.worse.to(self.student)]
+        better, worse, by_better, by_worse = (qualities(known[edge], figure).mean for edge in edges)
         return (
-            f"{arrows(self.better.path)} is better than {arrows(self.worse.path)} ({_points(known[self.better])} and "
-            f"{_points(known[self.worse])} %), and teaches a worse {self.student} "
-            f"({_points(taught[0])} and {_points(taught[1])} %)"
+            f"{arrows(self.better.path)} is better than {arrows(self.worse.path)} ({_both(better, worse, figure)}), "
+            f"and teaches a worse {self.student} ({_both(by_better, by_worse, figure)})"
         )
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The outcome of a search, from validation accuracies."""
+    """The outcome of a search, from the task's first figure on validation."""
 
     ranked: tuple[Path, ...]  # whole paths, the best first
     sure: Literal["yes", "no", "unknown"]
@@ -45,20 +46,31 @@ class Answer:
 
 
 def answer(
-    strategy: Strategy, known: Known, left: Sequence[Edge] = (), failed: Mapping[Edge, str] | None = None
+    strategy: Strategy,
+    known: Known,
+    left: Sequence[Edge] = (),
+    failed: Mapping[Edge, str] | None = None,
+    *,
+    figure: Figure = SHARE,
 ) -> Answer:
-    """What can be said from what is known; ``left`` was wanted and not trained, ``failed`` came to nothing, and why."""
+    """What can be said from what is known.
+
+    Args:
+        left: what was wanted and not trained.
+        failed: what came to nothing, and why.
+        figure: the figure by which trainings are compared.
+    """
     sizes = strategy.sizes
     whole = [path for path in sizes.paths() if Edge(path) in known]
     ranked = tuple(sorted(whole, key=lambda path: -known[Edge(path)].mean))
-    sure, lead = _lead(ranked, known)
+    sure, lead = _lead(ranked, known, figure)
     upsets = tuple(_upsets(sizes, known))
     paths = len(sizes.paths())
     sentences = [*lead, _searched(strategy, len(whole), paths, left), *_failures(failed or {})]
     if upsets:
         sentences.append(
             "The best way to a size is not always part of the best way through it: "
-            + upsets[0].sentence(known)
+            + upsets[0].sentence(known, figure)
             + (f" ({len(upsets)} such cases)." if len(upsets) > 1 else ".")
         )
     elif not isinstance(strategy, Every) and len(whole) < paths:
@@ -66,32 +78,34 @@ def answer(
     return Answer(ranked, sure, tuple(sentences), len(whole), paths, tuple(left), upsets)
 
 
-def _lead(ranked: Sequence[Path], known: Known) -> tuple[Literal["yes", "no", "unknown"], list[str]]:
+def _lead(ranked: Sequence[Path], known: Known, figure: Figure) -> tuple[Literal["yes", "no", "unknown"], list[str]]:
     """The best path against the next one, and against the student taught by the teacher itself."""
     if not ranked:
         return "unknown", ["No path has reached the student yet."]
     first = known[Edge(ranked[0])]
-    told = [f"Best path: {arrows(ranked[0])}, {first.percent()} on validation."]
+    sentences = [f"Best path: {arrows(ranked[0])}, {qualities(first, figure).text(figure.unit)} on validation."]
     if len(ranked) == 1:
-        return "unknown", [*told, "There is no second path to compare it with."]
+        return "unknown", [*sentences, "There is no second path to compare it with."]
     second = known[Edge(ranked[1])]
-    sure, text = _compared(first, second, f"the next, {arrows(ranked[1])}")
-    told.append(text)
+    sure, text = _compared(first, second, f"the next, {arrows(ranked[1])}", figure)
+    sentences.append(text)
     direct = Edge((ranked[0][0], ranked[0][-1]))
     if direct in known and direct.path not in ranked[:2]:
-        told.append(_compared(first, known[direct], "distilling in one step")[1])
-    return sure, told
+        sentences.append(_compared(first, known[direct], "distilling in one step", figure)[1])
+    return sure, sentences
 
 
-def _compared(first: Spread, second: Spread, other: str) -> tuple[Literal["yes", "no", "unknown"], str]:
-    lead = 100 * (first.mean - second.mean)
+def _compared(first: Spread, second: Spread, other: str, figure: Figure) -> tuple[Literal["yes", "no", "unknown"], str]:
+    lead = first.mean - second.mean
+    by = figure.difference(lead).lstrip("+")
     if first.sd is None or second.sd is None:
-        return "unknown", f"It leads {other}, by {lead:.2f} points; one seed cannot tell that from luck."
-    spread = 100 * (first.sd + second.sd)
+        return "unknown", f"It leads {other}, by {by}; one seed cannot tell that from luck."
+    spread = first.sd + second.sd
+    width = figure.difference(spread).lstrip("+").removesuffix(" points")
     seeds = f"over {len(first.values)} seeds"
     if lead > spread:
-        return "yes", f"It leads {other}, by {lead:.2f} points, more than the spread of {spread:.2f} {seeds}."
-    return "no", f"It leads {other}, by {lead:.2f} points only, within the spread of {spread:.2f} {seeds}: a tie."
+        return "yes", f"It leads {other}, by {by}, more than the spread of {width} {seeds}."
+    return "no", f"It leads {other}, by {by} only, within the spread of {width} {seeds}: a tie."
 
 
 def _searched(strategy: Strategy, whole: int, paths: int, left: Sequence[Edge]) -> str:
@@ -105,22 +119,23 @@ def _searched(strategy: Strategy, whole: int, paths: int, left: Sequence[Edge]) 
 def _failures(failed: Mapping[Edge, str]) -> list[str]:
     if not failed:
         return []
-    told = "; ".join(f"{edge} ({reason})" for edge, reason in list(failed.items())[:3])
+    reasons = "; ".join(f"{edge} ({reason})" for edge, reason in list(failed.items())[:3])
     more = f"; and {len(failed) - 3} more" if len(failed) > 3 else ""
-    return [f"Failed, and out of the ranking with every path through it: {told}{more}."]
+    return [f"Failed, and out of the ranking with every path through it: {reasons}{more}."]
 
 
 def _upsets(sizes: Sizes, known: Known) -> list[Upset]:
-    found = []
+    upsets = []
     for size in sizes.assistants:
         ways = sorted((e for e in known if e.size == size and len(e.path) > 1), key=lambda e: -known[e].mean)
         for better, worse in combinations(ways, 2):
             for student in sizes.below(size):
                 of_better, of_worse = known.get(better.to(student)), known.get(worse.to(student))
                 if of_better and of_worse and known[better].mean > known[worse].mean and of_better.mean < of_worse.mean:
-                    found.append(Upset(better, worse, student))
-    return found
+                    upsets.append(Upset(better, worse, student))
+    return upsets
 
 
-def _points(spread: Spread) -> str:
-    return f"{100 * spread.mean:.2f}"
+def _both(one: float, other: float, figure: Figure) -> str:
+    """Two values with their unit at the end."""
+    return f"{figure.text(one).removesuffix(' %')} and {figure.text(other)}"

@@ -28,16 +28,16 @@ class Budget:
     @classmethod
     def parse(cls, text: str) -> "Budget":
         """``"20"`` trainings, or ``"3h"``, ``"45m"``, ``"90s"``."""
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(h|m|min|s)?", text.strip())
-        if found is None or float(found[1]) == 0 or (found[2] is None and "." in found[1]):
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(h|m|min|s)?", text.strip())
+        if match is None or float(match[1]) == 0 or (match[2] is None and "." in match[1]):
             raise UserError(f"--budget {text!r}: write a number of trainings, as in 20, or a time, as in 3h or 45m")
-        if found[2] is None:
-            return cls(trainings=int(found[1]))
-        return cls(seconds=float(found[1]) * _SECONDS[found[2]])
+        if match[2] is None:
+            return cls(trainings=int(match[1]))
+        return cls(seconds=float(match[1]) * _SECONDS[match[2]])
 
 
 def beside(
-    also: Sequence[Edge], asked: Sequence[Edge], *, done: bool, most: int | None, cost: Callable[[Edge], int]
+    also: Sequence[Edge], wanted: Sequence[Edge], *, done: bool, most: int | None, cost: Callable[[Edge], int]
 ) -> tuple[list[Edge], list[Edge]]:
     """What may be asked for beside what a strategy ``asked`` for, and what has no room.
 
@@ -47,7 +47,7 @@ def beside(
         return list(also), []
     if not done:
         return [], []
-    room = most - sum(map(cost, asked))
+    room = most - sum(map(cost, wanted))
     each = max(1, cost(also[0])) if also else 1
     return list(also[: room // each]), list(also[room // each :])
 
@@ -58,20 +58,20 @@ def allowed(
     """What may be asked for within so many trainings, done or not, and what is wanted beyond that.
 
     A bound is spent in rounds: all that can begin, then all that can begin after that. So it depends on nothing but
-    the accuracies what fits, never on how many trainings went on at once or when somebody stopped them.
+    the figures what fits, never on how many trainings went on at once or when somebody stopped them.
     """
     if most is None:
         return [*known, *strategy.wanted(known)], []
-    asked: list[Edge] = []
+    within: list[Edge] = []
     seen: dict[Edge, Spread] = {}
     room = most
     while wanted := strategy.wanted(seen):
         for place, edge in enumerate(wanted):
             room -= cost(edge)
             if room < 0:
-                return asked, wanted[place:]
-            asked.append(edge)
+                return within, wanted[place:]
+            within.append(edge)
         if any(edge not in known for edge in wanted):
             break
         seen |= {edge: known[edge] for edge in wanted}
-    return asked, []
+    return within, []

@@ -8,6 +8,7 @@ from itertools import combinations
 from understudy.errors import UserError
 from understudy.measure import Spread
 from understudy.models.sizes import Size as Size
+from understudy.tasks import Figure
 
 Path = tuple[Size, ...]  # from the teacher's size down, each taught by the one before it
 
@@ -16,7 +17,7 @@ Path = tuple[Size, ...]  # from the teacher's size down, each taught by the one 
 class Edge:
     """One training: the last size of ``path``, taught by the one before it, which came along the rest of the path.
 
-    Paths with the same beginning share its trainings. A path of one size is trained alone, on the labels: so are the
+    Paths with the same beginning share its trainings. A path of one size is trained alone, on the targets: so are the
     teacher, and the networks that the rule of thumb compares (``quick``, by a short config of their own).
     """
 
@@ -45,8 +46,21 @@ class Edge:
         return f"{self.size}, alone{', quickly' if self.quick else ''}"
 
 
-Known = Mapping[Edge, Spread]  # validation accuracy of each seed, never the test part's
-FAILED = Spread((-math.inf,))  # what a strategy is told of a training that came to nothing: any other is better
+# Of each training the quality of the task's first figure on validation, for every seed, never the test part's: of a
+# figure of which less is better, the quality is the value with its sign turned (`Figure.quality`), so that for a
+# strategy more is always better.
+Known = Mapping[Edge, Spread]
+FAILED = Spread((-math.inf,))  # the quality of a training that came to nothing: any other is better
+SHARE = Figure("share", "share", unit="share")
+
+
+def qualities(spread: Spread, figure: Figure) -> Spread:
+    """The qualities of a figure's values, and of qualities the values.
+
+    >>> qualities(qualities(Spread((0.25, 0.5)), Figure("nme", "error", "lower")), Figure("nme", "error", "lower"))
+    Spread(values=(0.25, 0.5))
+    """
+    return Spread(tuple(figure.quality(value) for value in spread.values))
 
 
 def arrows(path: Sequence[Size]) -> str:

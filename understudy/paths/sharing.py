@@ -21,21 +21,21 @@ def shared(strategy: Strategy, asked: Collection[Edge], *, seeds: int, teachers:
     apart = sum(len(path) - 1 for path in strategy.paths)
     each = "Each seed: " if seeds > 1 else ""
     if teachers == 0:
-        told = f"{each}{students}; {paths} separate paths would need {apart}."
+        sentence = f"{each}{students}; {paths} separate paths would need {apart}."
     elif teachers == seeds:
-        told = f"{each}{students} and the teacher; {paths} separate paths would need {apart} and {paths}."
+        sentence = f"{each}{students} and the teacher; {paths} separate paths would need {apart} and {paths}."
     else:
-        told = f"{each}{students}, and one teacher for all; {paths} separate paths would need {apart} and {paths}."
-    return [told, *_beside(strategy, asked)]
+        sentence = f"{each}{students}, and one teacher for all; {paths} separate paths would need {apart} and {paths}."
+    return [sentence, *_beside(strategy, asked)]
 
 
 def _beside(strategy: Strategy, asked: Collection[Edge]) -> list[str]:
     """What is on no path."""
     alone = sum(len(edge.path) == 1 and not edge.quick and edge != strategy.sizes.teacher for edge in asked)
     quick = sum(edge.quick for edge in asked)
-    told = [_several(alone, "training") + " alone"] if alone else []
-    told += [_several(quick, "quick training")] if quick else []
-    return [f"Beside them: {' and '.join(told)}."] if told else []
+    parts = [_several(alone, "training") + " alone"] if alone else []
+    parts += [_several(quick, "quick training")] if quick else []
+    return [f"Beside them: {' and '.join(parts)}."] if parts else []
 
 
 def _several(number: int, kind: str) -> str:

@@ -1,7 +1,7 @@
 """How a path is searched. A strategy is a function of what is known: it names the trainings that it wants next.
 
 Nothing is remembered between two questions, so that a search goes on after any stop, and trainings that do not wait
-for each other run side by side. Accuracies are those of the validation part, the mean over the seeds.
+for each other run side by side. What is compared is the mean over the seeds of the first figure on validation.
 
 That the best way to a size is part of the best way through it does not hold strictly: in Figure 5 of TAKD the better
 network of size 6 (57.53) teaches a worse one of size 2 (44.46) than the plainer (57.13) does (44.57). So only
@@ -51,14 +51,14 @@ class Strategy(ABC):
 
 def with_failures(strategy: Strategy, known: Known, failed: Collection[Edge]) -> Known:
     """What a strategy is told: that what failed, and all that would learn from it, is done and worse than anything."""
-    told = {**known, **dict.fromkeys(failed, FAILED)}
-    while lost := [edge for edge in strategy.wanted(told) if edge.passes(failed)]:
-        told |= dict.fromkeys(lost, FAILED)
-    return told
+    assumed = {**known, **dict.fromkeys(failed, FAILED)}
+    while lost := [edge for edge in strategy.wanted(assumed) if edge.passes(failed)]:
+        assumed |= dict.fromkeys(lost, FAILED)
+    return assumed
 
 
 def best_of(edges: Sequence[Edge], known: Known) -> Edge:
-    """The most accurate; of equals, the one with fewer assistants."""
+    """The best; of equals, the one with fewer assistants."""
     return max(edges, key=lambda edge: (known[edge].mean, -len(edge.path)))
 
 
@@ -145,7 +145,7 @@ class Limited(Strategy):
 
 @dataclass(frozen=True)
 class Rule(Strategy):
-    """The paper's rule of thumb: the assistant whose own accuracy is nearest the mean of teacher's and student's.
+    """The paper's rule of thumb: the assistant whose own figure is nearest the mean of teacher's and student's.
 
     Every size is trained alone, quickly, the teacher's too, so that like is compared with like; then one path is
     taken, and nothing else is looked at.

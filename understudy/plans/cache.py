@@ -8,15 +8,17 @@ import contextlib
 import os
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import JsonValue
 
 from understudy import files
 from understudy.errors import UserError
-from understudy.files import read_json, sync_folder
-from understudy.plans.entry import FILES, FORMAT, RESULT, copy_finished, damaged, finished
+from understudy.files import sync_folder
+from understudy.plans.entry import FILES, RESULT, copy_finished, damaged, finished
+from understudy.training.records import TrainingRecord
 
 BLOCK = 1 << 20  # bytes that are copied at once
 
@@ -29,10 +31,12 @@ class Entry:
     folder: Path
 
     @property
-    def record(self) -> dict[str, Any] | None:
+    def record(self) -> TrainingRecord | None:
         """The result; None where it is damaged or of another format."""
-        record = self._read()
-        return finished(self.folder) if record is not None and record.get("format") == FORMAT else None
+        try:
+            return finished(self.folder)
+        except UserError:
+            return None
 
     @property
     def bytes(self) -> int:
@@ -45,16 +49,14 @@ class Entry:
 
     def damage(self) -> list[str]:
         """The files that are missing, not as they were written, or of another training than the folder is called by."""
-        record = self._read()
-        if record is None:
-            return [RESULT]
-        return damaged(self.folder, record) or ([] if record.get("key") == self.key else [f"{RESULT} of another key"])
-
-    def _read(self) -> dict[str, Any] | None:
         try:
-            return read_json(self.folder / RESULT)
+            wrong = damaged(self.folder)
         except UserError:  # a folder in its place, for instance: of no use, and nothing that ends a run
-            return None
+            wrong = [RESULT]
+        if wrong:
+            return wrong
+        record = self.record
+        return [] if record is not None and record.key == self.key else [f"{RESULT} of another key"]
 
 
 @dataclass(frozen=True)
@@ -66,21 +68,21 @@ class TrainingCache:
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and self.record(key) is not None
 
-    def record(self, key: str) -> Mapping[str, Any] | None:
+    def record(self, key: str) -> TrainingRecord | None:
         """The result of a training that is here and whole, as ``take`` would find it; nothing is copied."""
         entry = self._entry(key)
         return None if entry.damage() else entry.record
 
     def entries(self) -> Iterator[Entry]:
         """All of them, the latest used last."""
-        found = {}
+        by_use = {}
         for path in _folders(self.path / "nodes"):
             entry = Entry(path.name, path)
             with contextlib.suppress(FileNotFoundError):  # another process prunes
-                found[entry.used, entry.key] = entry
-        yield from (found[used] for used in sorted(found))
+                by_use[entry.used, entry.key] = entry
+        yield from (by_use[used] for used in sorted(by_use))
 
-    def put(self, key: str, training: Path, record: Mapping[str, Any]) -> None:
+    def put(self, key: str, training: Path, record: TrainingRecord) -> None:
         """Add a finished training's files; an entry that is there and whole stays."""
         if key in self:
             return
@@ -89,7 +91,7 @@ class TrainingCache:
             for left in self._abandoned():
                 files.remove_tree(left)
             files.make_folder(part)
-            for name in FILES & record["digests"].keys():
+            for name in FILES & record.digests.keys():
                 _copy(training / name, part / name)
             sync_folder(part)
             self._move(part, self._entry(key).folder)
@@ -99,9 +101,9 @@ class TrainingCache:
             files.remove_tree(part)
 
     def take(
-        self, key: str, training: Path, name: str, node: Mapping[str, Any] | None = None
-    ) -> tuple[dict[str, Any] | None, list[str]]:
-        """Copy an entry into a training's folder, where it is called ``name``; beside its result, what to tell.
+        self, key: str, training: Path, name: str, node: dict[str, JsonValue] | None = None
+    ) -> tuple[TrainingRecord | None, list[str]]:
+        """Copy an entry into a training's folder, where it is called ``name``; returns its result and notes.
 
         None where there is no such entry, or none that is whole.
         """
@@ -130,8 +132,8 @@ class TrainingCache:
 
     def check(self) -> dict[str, list[str]]:
         """The damaged entries: key -> files."""
-        found = {entry.key: entry.damage() for entry in self.entries()}
-        return {key: wrong for key, wrong in found.items() if wrong}
+        damage = {entry.key: entry.damage() for entry in self.entries()}
+        return {key: wrong for key, wrong in damage.items() if wrong}
 
     def prune(self, unused: float | None = None, *, dry_run: bool = False) -> list[str]:
         """Remove what is damaged, set aside or half-written, and what is ``unused`` for so many seconds.

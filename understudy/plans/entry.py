@@ -4,38 +4,47 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+from pydantic import JsonValue, ValidationError
 
 from understudy.errors import UserError
-from understudy.files import read_json, sha256, write_atomically, write_json
+from understudy.files import read_json, sha256, write_atomically
 from understudy.models import student as product
+from understudy.training import metrics
+from understudy.training.records import TrainingRecord
 
 METRICS, RESULT, LAST = "metrics.jsonl", "result.json", "student-last.safetensors"
 FILES = frozenset({METRICS, RESULT, LAST, product.WEIGHTS, product.DESCRIPTION})  # all that a training leaves
-FORMAT = 1
 
 
-def finish(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+def finish(folder: Path, record: TrainingRecord) -> TrainingRecord:
     """Write the result, with the digests of all files and its own: from now on, the training counts as done."""
-    whole = {
-        "format": FORMAT,
-        **record,
-        "digests": {path.name: sha256(path) for path in sorted(folder.iterdir()) if _counts(path)},
-    }
-    whole["digests"][RESULT] = _own_digest(whole)
-    write_json(folder / RESULT, whole)
-    return whole
+    digests = {path.name: sha256(path) for path in sorted(folder.iterdir()) if _counts(path)}
+    record = record.model_copy(update={"digests": digests})
+    record = record.model_copy(update={"digests": {**digests, RESULT: _digest(record.content())}})
+    write_atomically(folder / RESULT, record.text().encode())
+    return record
 
 
-def finished(folder: Path) -> dict[str, Any] | None:
-    """The result of a training that is done, or None; one of another format is a ``UserError``."""
-    record = read_json(folder / RESULT)
-    if record is not None and record.get("format") != FORMAT:
+def finished(folder: Path) -> TrainingRecord | None:
+    """The result of a training that is done; None where there is none, or one that cannot be read.
+
+    One of another format is a ``UserError``.
+    """
+    content = read_json(folder / RESULT)
+    if content is None:
+        return None
+    if content.get("format") != TrainingRecord.FORMAT:
         raise UserError(
-            f"{folder / RESULT} is of format {record.get('format')}, and this version of understudy reads format "
-            f"{FORMAT}: choose another --out, or remove {folder} to train it again"
+            f"{folder / RESULT} is of format {content.get('format')}, and this version of understudy reads format "
+            f"{TrainingRecord.FORMAT}: choose another --out, or remove {folder} to train it again"
         )
-    return record if record is not None and (folder / product.WEIGHTS).exists() else None
+    if not (folder / product.WEIGHTS).exists():
+        return None
+    try:
+        return TrainingRecord.model_validate(content)
+    except ValidationError:  # as ``damaged`` says
+        return None
 
 
 def remains(folder: Path) -> str | None:
@@ -48,43 +57,50 @@ def remains(folder: Path) -> str | None:
         return f"{RESULT} is missing"
     if result and not weights:
         return f"{product.WEIGHTS} is missing"
-    return RESULT if result and read_json(folder / RESULT) is None else None
+    return RESULT if result and finished(folder) is None else None
 
 
-def damaged(folder: Path, record: Mapping[str, Any]) -> list[str]:
+def damaged(folder: Path) -> list[str]:
     """The files of a finished training whose bytes are not those that were written.
 
-    A record may come from anybody. Names of other files than a training leaves are never joined to a path.
+    A result may come from anybody. Names of other files than a training leaves are never joined to a path.
     """
-    if not is_whole(record):
+    record = whole(folder)
+    if record is None:
         return [RESULT]
-    digests: Mapping[str, str] = record["digests"]
-    return [name for name, digest in digests.items() if name != RESULT and not _is(folder / name, digest)]
+    return [name for name, digest in record.digests.items() if name != RESULT and not _is(folder / name, digest)]
 
 
-def is_whole(record: Mapping[str, Any]) -> bool:
-    """Whether a result is as it was written, and names no other files than a training leaves."""
-    digests = record.get("digests")
-    if not isinstance(digests, dict) or not digests.keys() <= FILES or record.get("format") != FORMAT:
-        return False
-    return digests.get(RESULT) == _own_digest(record)
+def whole(folder: Path) -> TrainingRecord | None:
+    """The result of a folder, if it is as it was written and names no other files than a training leaves."""
+    content = read_json(folder / RESULT)
+    try:
+        record = TrainingRecord.model_validate(content)
+    except ValidationError:
+        return None
+    if content is None or not record.digests.keys() <= FILES or content.get("format") != TrainingRecord.FORMAT:
+        return None
+    return record if record.digests.get(RESULT) == _digest(content) else None
 
 
-def _own_digest(record: Mapping[str, Any]) -> str:
-    others = {name: digest for name, digest in (record.get("digests") or {}).items() if name != RESULT}
-    return hashlib.sha256(json.dumps({**record, "digests": others}, sort_keys=True).encode()).hexdigest()
+def _digest(content: Mapping[str, JsonValue]) -> str:
+    """Of a result itself, without this digest."""
+    digests = content.get("digests")
+    others = {name: digest for name, digest in digests.items() if name != RESULT} if isinstance(digests, dict) else {}
+    return hashlib.sha256(json.dumps({**content, "digests": others}, sort_keys=True).encode()).hexdigest()
 
 
 def copy_finished(
-    source: Path, record: Mapping[str, Any], target: Path, name: str, node: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
+    source: Path, record: TrainingRecord, target: Path, name: str, node: dict[str, JsonValue] | None = None
+) -> TrainingRecord:
     """The same training in another folder, where it is called ``name`` and may be spelled in another way."""
-    told = {**record, "training": name, **({"node": node} if node else {})}
-    for file in told.pop("digests"):
-        if file in FILES - {RESULT}:
-            content = (source / file).read_bytes()
-            write_atomically(target / file, _renamed(content, name) if file == METRICS else content)
-    return finish(target, told)
+    for file in record.digests:
+        if file == METRICS:
+            renamed = [epoch.model_copy(update={"training": name}) for epoch in metrics.read(source / METRICS)]
+            write_atomically(target / METRICS, "".join(epoch.line() for epoch in renamed).encode())
+        elif file in FILES - {RESULT}:
+            write_atomically(target / file, (source / file).read_bytes())
+    return finish(target, record.model_copy(update={"training": name} | ({"node": node} if node else {})))
 
 
 def _is(path: Path, digest: str) -> bool:
@@ -98,9 +114,3 @@ def _is(path: Path, digest: str) -> bool:
 
 def _counts(path: Path) -> bool:
     return path.name in FILES - {RESULT} and path.is_file()
-
-
-def _renamed(log: bytes, training: str) -> bytes:
-    """The lines of a log under another training's name."""
-    lines = [json.loads(line) | {"training": training} for line in log.decode().splitlines()]
-    return "".join(json.dumps(line) + "\n" for line in lines).encode()

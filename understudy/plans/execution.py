@@ -1,10 +1,10 @@
 """A plan carried out while it may still grow: what is there is taken, what is not is trained, many at once."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from torch import nn
 
@@ -17,12 +17,11 @@ from understudy.plans.engines import Engine
 from understudy.plans.entry import RESULT, copy_finished, damaged, finished, remains
 from understudy.plans.folders import TrainingFolders
 from understudy.plans.node import Given
-from understudy.plans.origin import check_same
-from understudy.plans.training import Casts, Job, Taught
+from understudy.plans.training import Builders, Job, TrainedTeacher, begun_as, check_same
 from understudy.plans.training import key as training_key
 from understudy.training import checkpoints
 from understudy.training.callbacks import Callback
-from understudy.training.evaluate import first_of
+from understudy.training.records import TrainingRecord
 
 TRIES = 3  # a training whose worker dies so often has something to do with it
 State = Literal["done", "in the cache", "begun", "to train"]
@@ -33,25 +32,20 @@ class Done:
     """A training that is done, and whether it was trained just now or there already."""
 
     node: Node
-    record: Mapping[str, Any]
+    record: TrainingRecord
     origin: Literal["trained", "folder", "cache"]
 
     @property
     def validation(self) -> float | None:
         """The first figure on the validation part, by which trainings are compared."""
-        return validation_of(self.record)
-
-
-def validation_of(record: Mapping[str, Any]) -> float | None:
-    """The first figure of the kept weights on the validation part, from a training's record."""
-    return first_of(record["stages"][-1].get("validation") or {})
+        return self.record.selecting_value
 
 
 class Execution:
     """Carries nodes out in a run folder.
 
-    >>> with Here(casts, callback, stop) as engine:  # doctest: +SKIP
-    ...     execution = Execution(folder, casts, engine, cache=cache)
+    >>> with Here(builders, callback, stop) as engine:  # doctest: +SKIP
+    ...     execution = Execution(folder, builders, engine, cache=cache)
     ...     execution.submit(large, small)
     ...     for done in execution.results():  # more may be submitted meanwhile
     ...         print(done.node.name, done.validation)
@@ -64,7 +58,7 @@ class Execution:
     def __init__(
         self,
         folder: TrainingFolders,
-        casts: Casts,
+        builders: Builders,
         engine: Engine | None = None,
         *,
         threads: int,
@@ -73,14 +67,14 @@ class Execution:
         trusted: Collection[str] = (),
         every: float = 20.0,
     ):
-        self.folder, self.casts, self.engine, self.cache = folder, casts, engine, cache
+        self.folder, self.builders, self.engine, self.cache = folder, builders, engine, cache
         self.callback = callback or Callback()
         self.threads, self.trusted, self.every = threads, tuple(trusted), every
         self.plan = Plan()
-        self.done: dict[str, Mapping[str, Any]] = {}
+        self.done: dict[str, TrainingRecord] = {}
         self.given_up: set[str] = set()  # trainings that came to nothing, or are of no use any more
         self._keys: dict[str, str] = {}
-        self._whole: dict[str, tuple[State, Mapping[str, Any]]] = {}
+        self._whole: dict[str, tuple[State, TrainingRecord]] = {}
         self._running: dict[str, Job] = {}
         self._lost: dict[str, int] = {}
         self._cache_is_closed = False
@@ -96,7 +90,7 @@ class Execution:
     ) -> Iterator[Done]:
         """Each training as it is done, until all that was submitted is, or these and what they learn from.
 
-        One that came to nothing is told to ``failed``, and the others go on; without it, it is raised.
+        ``failed`` is called with one that came to nothing, and the others go on; without it, the failure is raised.
         """
         while True:
             try:
@@ -137,15 +131,15 @@ class Execution:
     def compare_with_folder(self) -> None:
         """A ``UserError`` where a training or checkpoint of the folder is of another node than the plan's."""
         for node in self.plan:
-            folder = self.folder.training(node.name)
-            check_same(node, (finished(folder) or {}).get("node"), folder)
-            newest = checkpoints.newest(self.folder.checkpoints(node.name))
-            origin = newest.state.get("origin") if newest and newest.state else None
-            check_same(node, origin["node"] if origin else None, self.folder.checkpoints(node.name))
+            folder, checkpoint = self.folder.training(node.name), self.folder.checkpoints(node.name)
+            if record := finished(folder):
+                check_same(node, record.node or None, folder)
+            newest = checkpoints.newest(checkpoint)
+            check_same(node, begun_as(newest.state) if newest else None, checkpoint)
 
-    def record(self, name: str) -> Mapping[str, Any] | None:
+    def record(self, name: str) -> TrainingRecord | None:
         """The result of a training that is there already, in the folder or in the cache; nothing is changed."""
-        return self._there(name)[1]
+        return self._stored(name)[1]
 
     def key(self, name: str) -> str:
         """The key of what determines a node's result."""
@@ -156,11 +150,11 @@ class Execution:
     def network(self, name: str) -> nn.Module:
         """The network of a training that is done, placed as it was trained."""
         node = self.plan[name]
-        network = self.casts.of(node.data).trained(node.network, self.folder.training(name))
+        network = self.builders.of(node.data).trained(node.network, self.folder.training(name))
         return node.arithmetic.place(network)
 
     def _key(self, node: Node) -> str:
-        return training_key(node, self._teachers(node), self.casts.of(node.data))
+        return training_key(node, self._teachers(node), self.builders.of(node.data))
 
     def _settled(self, node: Node) -> Node:
         """With threads, and a place for stored answers, where it names none."""
@@ -172,7 +166,7 @@ class Execution:
         name = done.node.name
         self.done[name] = done.record
         self._whole.pop(name, None)
-        if done.record.get("key") != self.key(name):  # whoever learns from it has another key than was foreseen
+        if done.record.key != self.key(name):  # what learns from it has another key than was foreseen
             self._keys = {known: key for known, key in self._keys.items() if known in self.done}
         checkpoints.clear(self.folder.checkpoints(name))
         self.callback.of(name).training_ends(name, done.record)
@@ -181,18 +175,18 @@ class Execution:
     def _taken(self, node: Node) -> Done | None:
         """What is there already: in the folder, in the cache, or as another node of this plan under the same key."""
         name, folder = node.name, self.folder.training(node.name)
-        if record := self._found(name):
-            check_same(node, record.get("node"), folder)
-            if record.get("key", self.key(name)) != self.key(name):
+        if stored := self._in_folder(name):
+            check_same(node, stored.node or None, folder)
+            if stored.key not in ("", self.key(name)):
                 self.callback.note(f"{name} was trained with other code, data or settings than today's: taken as it is")
-            elif "key" in record:
-                self._put(self.key(name), folder, record)
-            return Done(node, record, "folder")
+            elif stored.key:
+                self._put(self.key(name), folder, stored)
+            return Done(node, stored, "folder")
         twin = next((other for other in self.done if self.key(other) == self.key(name)), None)
         if twin:
             self._tell_damage(name, f"copied from {twin}")
-            source, told = self.folder.training(twin), node.model_dump(mode="json")
-            return Done(node, copy_finished(source, self.done[twin], folder, name, told), "folder")
+            source, spelled = self.folder.training(twin), node.model_dump(mode="json")
+            return Done(node, copy_finished(source, self.done[twin], folder, name, spelled), "folder")
         if self.cache:
             record, lines = self.cache.take(self.key(name), folder, name, node.model_dump(mode="json"))
             for line in lines:
@@ -203,11 +197,11 @@ class Execution:
         self._tell_damage(name, "trained again")
         return None
 
-    def _found(self, name: str) -> dict[str, Any] | None:
+    def _in_folder(self, name: str) -> TrainingRecord | None:
         """The finished training in the run's own folder; a damaged one is named, and counts no more."""
         folder = self.folder.training(name)
         record = finished(folder)
-        wrong = damaged(folder, record) if record else []
+        wrong = damaged(folder) if record else []
         left = remains(folder) if record is None else None
         if left and not self._on_its_way(name):  # else its files are from the moment in which it was stopped
             wrong = [left]
@@ -223,7 +217,7 @@ class Execution:
             self._damaged[name] = ""
             self.callback.note(f"{text}: {what_now}")
 
-    def _put(self, key: str, training: Path, record: Mapping[str, Any]) -> None:
+    def _put(self, key: str, training: Path, record: TrainingRecord) -> None:
         """Into the cache; where that cannot be written, a note says so once, and the run goes on without."""
         if self.cache is None or self._cache_is_closed:
             return
@@ -234,7 +228,7 @@ class Execution:
             self.callback.note(f"{error}: trainings are still taken from it, and none are added")
 
     def _may_start(self, node: Node) -> bool:
-        """There is a free worker, and nobody is at the very same training."""
+        """Whether a worker is free, and no worker trains the same under another name."""
         assert self.engine is not None
         same = any(job.key == self.key(node.name) for job in self._running.values())
         return len(self._running) < self.engine.workers and not same
@@ -270,7 +264,7 @@ class Execution:
             ended = self.engine.next()
         job = self._running.pop(ended.name)
         if ended.record is not None:
-            if ended.record["key"] == job.key:  # else it was begun as something else
+            if ended.record.key == job.key:  # else it was begun as something else
                 self._put(job.key, Path(job.folder), ended.record)
             return Done(job.node, ended.record, "trained")
         self._lost[ended.name] = lost = self._lost.get(ended.name, 0) + 1
@@ -282,37 +276,36 @@ class Execution:
         self.callback.note(f"{ended.name}: its worker died ({ended.lost}); it goes on from its last checkpoint")
         return None
 
-    def _teachers(self, node: Node) -> tuple[Taught | Given, ...]:
+    def _teachers(self, node: Node) -> tuple[TrainedTeacher | Given, ...]:
         return tuple(self._taught(teacher) if isinstance(teacher, str) else teacher for teacher in node.teachers)
 
-    def _taught(self, name: str) -> Taught:
+    def _taught(self, name: str) -> TrainedTeacher:
         folder = self.folder.training(name).absolute()
         node, key = self.plan[name], self._origin(name, folder)
-        return Taught(network=node.network, folder=str(folder), key=key, assists=node.role == "student")
+        return TrainedTeacher(network=node.network, folder=str(folder), key=key, assists=node.role == "student")
 
     def _origin(self, name: str, folder: Path) -> str:
         """What students say of their teacher: its key, or its weights where they came about in another way."""
         record = self.done.get(name) or finished(folder)
-        if record is None or record.get("key") == self.key(name):
+        if record is None or record.key == self.key(name):
             return self.key(name)
         return sha256(folder / product.WEIGHTS)
 
     def _state(self, name: str) -> State:
-        state, record = self._there(name)
+        state, record = self._stored(name)
         return state if record else "begun" if self._on_its_way(name) else "to train"
 
-    def _there(self, name: str) -> tuple[State, Mapping[str, Any] | None]:
-        """Where a training is that is there and whole, by the test by which a run takes it, and its result.
+    def _stored(self, name: str) -> tuple[State, TrainingRecord | None]:
+        """Where a whole training lies, by the test by which a run takes it, and its result.
 
-        Remembered, since all of its files are read, and a search that is foreseen asks often.
+        Remembered, since all of its files are read, and a search that is foreseen looks often.
         """
         if name not in self._whole:
             folder = self.folder.training(name)
-            record: Mapping[str, Any] | None = finished(folder)
-            if record and not damaged(folder, record):
+            if (record := finished(folder)) and not damaged(folder):
                 self._whole[name] = "done", record
-            elif self.cache and (record := self.cache.record(self.key(name))):
-                self._whole[name] = "in the cache", record
+            elif self.cache and (cached := self.cache.record(self.key(name))):
+                self._whole[name] = "in the cache", cached
         return self._whole.get(name, ("to train", None))
 
     def _on_its_way(self, name: str) -> bool:

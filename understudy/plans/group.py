@@ -22,7 +22,7 @@ from torch.distributed.distributed_c10d import _get_default_store
 from understudy.errors import UserError
 from understudy.methods import Method
 from understudy.plans.engines.base import Ended, Engine
-from understudy.plans.training import Casts, Job, carry_out, take_part
+from understudy.plans.training import Builders, Job, carry_out, take_part
 from understudy.ranks import alone, processes
 from understudy.training.callbacks import Callback
 from understudy.training.interrupt import Stopped, StopRequest
@@ -102,7 +102,7 @@ class Group:
 
     def follow(
         self,
-        casts: Casts,
+        builders: Builders,
         stop: StopRequest,
         *,
         begin: Callable[[], None] = lambda: None,
@@ -120,7 +120,7 @@ class Group:
             if method is not None:
                 job = job.model_copy(update={"node": job.node.model_copy(update={"method": method})})
             with contextlib.suppress(UserError, Stopped):  # the first process reports them
-                self.trained(lambda job=job: take_part(job, casts, stop))  # type: ignore[misc]
+                self.trained(lambda job=job: take_part(job, builders, stop))  # type: ignore[misc]
 
     def trained(self, train: Callable[[], T]) -> T:
         """A training that all processes take together."""
@@ -166,8 +166,8 @@ class Group:
 class InGroup(Engine):
     """One training after another, each on all processes of the group."""
 
-    def __init__(self, group: Group, casts: Casts, callback: Callback, stop: StopRequest):
-        self.group, self.casts, self.callback, self.stop = group, casts, callback, stop
+    def __init__(self, group: Group, builders: Builders, callback: Callback, stop: StopRequest):
+        self.group, self.builders, self.callback, self.stop = group, builders, callback, stop
         self.job: Job | None = None
 
     def start(self, job: Job) -> None:
@@ -178,7 +178,7 @@ class InGroup(Engine):
         assert job is not None
         self.group.tell(job.model_dump_json())
         callback = self.callback.of(job.name)
-        return Ended(job.name, self.group.trained(lambda: carry_out(job, self.casts, callback, self.stop)))
+        return Ended(job.name, self.group.trained(lambda: carry_out(job, self.builders, callback, self.stop)))
 
 
 def _leave() -> None:

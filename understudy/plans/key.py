@@ -6,9 +6,9 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from inspect import Parameter
-from typing import Any
 
 import torch
+from pydantic import JsonValue
 
 from understudy import methods
 from understudy.config.settings import Settings
@@ -20,7 +20,7 @@ from understudy.models import catalogue
 from understudy.plans.node import Given, Node
 from understudy.plans.own_code import code_of, source_of
 from understudy.ranks import processes
-from understudy.recipe.build import Cast, weights_file
+from understudy.recipe.build import Builder, weights_file
 from understudy.recipe.objects import is_object
 from understudy.recipe.schema import NetworkTable
 from understudy.taps import Pair
@@ -33,13 +33,13 @@ NUMERICS = 1
 _LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
 
 
-def key_of(determinants: Mapping[str, Any]) -> str:
+def key_of(determinants: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(determinants, sort_keys=True).encode()).hexdigest()
 
 
 def determinants(
-    node: Node, cast: Cast, teachers: Sequence[tuple[NetworkTable, str]], stages: Sequence[Stage]
-) -> dict[str, Any]:
+    node: Node, builder: Builder, teachers: Sequence[tuple[NetworkTable, str]], stages: Sequence[Stage]
+) -> dict[str, object]:
     """All that the weights in the end are a function of, as plain data.
 
     Args:
@@ -48,14 +48,14 @@ def determinants(
     """
     return {
         "numerics": NUMERICS,
-        "network": network(node.network, cast, node),
+        "network": network(node.network, builder, node),
         "role": node.role,
         "seed": node.seed,
         "stages": canonical(list(stages)),
         "grafts": _grafts(node),
         "stored": _stored(node) if teachers else None,
-        "data": data(node, cast),
-        "teachers": [{"network": network(table, cast), "weights": of} for table, of in teachers],
+        "data": data(node, builder),
+        "teachers": [{"network": network(table, builder), "weights": of} for table, of in teachers],
         "arithmetic": arithmetic(node.arithmetic, bool(teachers)),
         "code": own_code(node, stages),
     }
@@ -73,22 +73,22 @@ def own_code(node: Node, stages: Sequence[Stage]) -> dict[str, str]:
     return code_of(things, versions=False)
 
 
-def network(table: NetworkTable, cast: Cast, node: Node | None = None) -> dict[str, Any]:
+def network(table: NetworkTable, builder: Builder, node: Node | None = None) -> dict[str, object]:
     """A network with every setting, what stands before it, and the code of a user's own.
 
     Args:
         node: the training of which it is the student; an object then counts with the weights with which it begins.
     """
     if is_object(table.network):
-        given = cast.objects[table.network]
+        given = builder.objects[table.network]
         begins = given.weights(node.seed, node.role) if node else None
         return {"class": given.facts(), "begins": begins, "code": code_of(given.kinds())}
-    shape = cast.data.shape
-    name, settings = catalogue.resolved(table.network, table.settings, len(cast.data.classes), shape[0], shape[-1])
+    shape = builder.data.shape
+    name, settings = catalogue.resolved(table.network, table.settings, builder.data.task.outputs, shape[0], shape[-1])
     return {
         "name": name,
         "settings": canonical(settings),
-        "front": canonical(cast.normalisation(table)),
+        "front": canonical(builder.normalisation(table)),
         "code": source_of(name),
     }
 
@@ -104,9 +104,9 @@ def weights_digest(given: Given) -> str:
         raise UserError(f"no weights file {path}: {error.strerror}") from error
 
 
-def arithmetic(settings: Settings, taught: bool) -> dict[str, Any]:
+def arithmetic(settings: Settings, taught: bool) -> dict[str, object]:
     """What decides how numbers are rounded."""
-    found = dataclasses.asdict(settings) | {
+    parts = dataclasses.asdict(settings) | {
         "device": settings.torch_device.type,
         "teacher_precision": settings.of_teacher.precision,
         "threads": settings.threads or torch.get_num_threads(),
@@ -114,59 +114,59 @@ def arithmetic(settings: Settings, taught: bool) -> dict[str, Any]:
         "processor": processor(settings.torch_device),
     }
     if processes() > 1:
-        found["processes"] = processes()
+        parts["processes"] = processes()
     elif settings.microbatch is None:
-        del found["batch_norm"]
+        del parts["batch_norm"]
     if settings.microbatch is None:
-        del found["microbatch"]
-    return found if taught else {name: value for name, value in found.items() if not name.startswith("teacher")}
+        del parts["microbatch"]
+    return parts if taught else {name: value for name, value in parts.items() if not name.startswith("teacher")}
 
 
 def processor(device: torch.device) -> list[str]:
     """Which instructions there are, and where their libraries are told to leave some out: sums are ordered by them."""
     if device.type == "cuda":
         return [torch.cuda.get_device_name(device)]
-    told: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # not every torch has it
-    there = [f"{name} {value}" for name, value in sorted(told.items()) if value and not name.startswith("num_")]
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # not every torch has it
+    names = [f"{name} {value}" for name, value in sorted(capabilities.items()) if value and not name.startswith("num_")]
     limits = [f"{name}={os.environ[name]}" for name in _LIMITS if name in os.environ]
-    return [torch.backends.cpu.get_cpu_capability(), *there, *limits]
+    return [torch.backends.cpu.get_cpu_capability(), *names, *limits]
 
 
-def data(node: Node, cast: Cast) -> dict[str, Any]:
+def data(node: Node, builder: Builder) -> dict[str, object]:
     """Every training and validation sample by its content, whatever the folder in which it lies."""
-    seen = cast.seen(node.data.student_samples)
+    seen = builder.seen(node.data.student_samples)
     return {
-        "samples": cast.content,
+        "samples": builder.content,
         "train": digest(seen.train.ids),
         "validation": digest(seen.validation.ids) if seen.validation else None,
         "task": seen.task.describe(),
-        "whitened": cast.whitening is not None,
+        "whitened": builder.whitening is not None,
     }
 
 
-def _grafts(node: Node) -> dict[str, Any] | None:
+def _grafts(node: Node) -> dict[str, object] | None:
     """What a method changes in the student; all else that it does stands in its stages, whatever it is called."""
     method = methods.find(node.method)
     if method.grafts is None:
         return None
-    own = {name: value for name, value in method.complete(node.settings).items() if value is not Parameter.empty}
-    return {"method": method.name, "settings": canonical(own)}
+    chosen = {name: value for name, value in method.complete(node.settings).items() if value is not Parameter.empty}
+    return {"method": method.name, "settings": canonical(chosen)}
 
 
-def _stored(node: Node) -> dict[str, Any] | None:
+def _stored(node: Node) -> dict[str, object] | None:
     """Stored answers may mean fewer views and rounder numbers; where they lie changes nothing."""
     if node.answers is None:
         return None
-    told = dataclasses.asdict(node.answers)
-    return {name: value for name, value in told.items() if name not in ("folder", "fill")}
+    options = dataclasses.asdict(node.answers)
+    return {name: value for name, value in options.items() if name not in ("folder", "fill")}
 
 
-def canonical(value: Any) -> Any:
+def canonical(value: object) -> JsonValue:
     """Plain data, equal where two spellings mean the same: 4 and 4.0, a list and a tuple, a pair and its text."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        found = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        members = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         # What is None counts as not there, so that a further optional setting leaves the keys of before as they are.
-        fields = {name: canonical(item) for name, item in found.items() if item is not None}
+        fields = {name: canonical(item) for name, item in members.items() if item is not None}
         return str(value) if isinstance(value, Pair) else {"kind": type(value).__qualname__, **fields}
     if isinstance(value, Mapping):
         return {str(key): canonical(item) for key, item in value.items()}

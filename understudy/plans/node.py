@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -32,7 +32,7 @@ class Node(Table):
     name: str = Field(pattern=r"^[^./\\][^/\\]*$")  # of its folder, too; what it is called changes no result
     network: NetworkTable
     method: MethodName = "alone"
-    settings: Mapping[str, Any] = Field(default_factory=dict)  # the method's own
+    settings: Mapping[str, object] = Field(default_factory=dict)  # the method's own
     balance: bool = False  # weigh the terms by their gradients, not by the method's numbers
     config: TrainConfig = Field(default_factory=TrainConfig)
     seed: Seed = 0
@@ -45,9 +45,9 @@ class Node(Table):
 
     @field_validator("settings", mode="after")
     @classmethod
-    def _plain(cls, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _plain(cls, settings: Mapping[str, object]) -> Mapping[str, object]:
         """As JSON gives them back, so that a node that went to a worker is equal to the one that was sent."""
-        plain: Mapping[str, Any] = json.loads(json.dumps(settings))
+        plain: Mapping[str, object] = json.loads(json.dumps(settings))
         return plain
 
     @property

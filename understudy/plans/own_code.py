@@ -17,7 +17,6 @@ from functools import cache, partial
 from importlib.machinery import ModuleSpec, all_suffixes
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from understudy.models.outside import is_library
 from understudy.trusted import current_directory_importable
@@ -40,7 +39,7 @@ def source_of(network: str) -> str | None:
 
 
 def code_of(things: Iterable[object], *, versions: bool = True) -> dict[str, str]:
-    """The modules outside this package and PyTorch in which classes and functions are defined.
+    """The modules outside this package and PyTorch in which types and functions are defined.
 
     An installed package counts by its version, other modules by the hashes of their files and of what these import from
     beside them, and what is defined in a script or a notebook by its own source.
@@ -48,7 +47,7 @@ def code_of(things: Iterable[object], *, versions: bool = True) -> dict[str, str
     Args:
         versions: false, where installed packages count by the hashes of their files, too.
     """
-    found: dict[str, str] = {}
+    hashes: dict[str, str] = {}
     for thing in things:
         while isinstance(thing, partial):
             thing = thing.func
@@ -58,15 +57,15 @@ def code_of(things: Iterable[object], *, versions: bool = True) -> dict[str, str
             continue
         if module in ("__main__", "__mp_main__"):
             name = getattr(thing, "__qualname__", type(thing).__name__)
-            found[f"__main__:{name}"] = hashlib.sha256(_source(thing).encode()).hexdigest()
-        elif module not in found:
-            found[module] = (_version(top) if versions else None) or _hashed(own_files(module)) or "unknown"
-    return dict(sorted(found.items()))
+            hashes[f"__main__:{name}"] = hashlib.sha256(_source(thing).encode()).hexdigest()
+        elif module not in hashes:
+            hashes[module] = (_version(top) if versions else None) or _hashed(own_files(module)) or "unknown"
+    return dict(sorted(hashes.items()))
 
 
-def _source(thing: Any) -> str:
+def _source(thing: object) -> str:
     try:
-        return inspect.getsource(thing)
+        return inspect.getsource(thing) if callable(thing) else repr(thing)
     except (OSError, TypeError):  # typed at a prompt
         return repr(getattr(getattr(thing, "__code__", None), "co_code", None))
 
@@ -93,7 +92,7 @@ def own_files(module: str) -> list[Path]:
         return []
     if not spec.has_location or spec.origin is None:  # a folder without __init__.py, or no file at all
         roots = [Path(folder).parent for folder in spec.submodule_search_locations or ()]
-        return next((found for root in roots if (found := _followed(root, module))), [])
+        return next((files for root in roots if (files := _followed(root, module))), [])
     origin = Path(spec.origin)
     package = origin.name == "__init__.py"
     root = origin.parent.parent if package else origin.parent
@@ -118,13 +117,13 @@ def _is_installed(root: Path) -> bool:
 
 def _followed(root: Path, module: str) -> list[Path]:
     """The module's files and those of all that they import, directly or not, below ``root``."""
-    found: set[Path] = set()
+    files: set[Path] = set()
     waiting = set(_files(root, module))
     while waiting:
         path = waiting.pop()
-        found.add(path)
-        waiting |= set(_reached(root, path)) - found
-    return sorted(found)
+        files.add(path)
+        waiting |= set(_reached(root, path)) - files
+    return sorted(files)
 
 
 def _files(root: Path, module: str) -> Iterator[Path]:
@@ -155,18 +154,18 @@ def _imported(source: bytes, package: tuple[str, ...]) -> tuple[frozenset[str], 
             tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError):  # a compiled module, or one that is being written
         return frozenset(), False
-    found: set[str] = set()
+    modules: set[str] = set()
     called: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) + 1 - node.level] if node.level else ()
             home = ".".join([*above, *([node.module] if node.module else [])])
-            found |= {f"{home}.{alias.name}".removeprefix(".") for alias in node.names}
+            modules |= {f"{home}.{alias.name}".removeprefix(".") for alias in node.names}
         elif isinstance(node, ast.Name):
             called.add(node.id)
         elif isinstance(node, ast.Attribute):
             called.add(node.attr)
-    ours = {name for name in found if name.partition(".")[0] == "understudy"}  # where that lies in the same folder
-    return frozenset(found - ours), bool(called & _BY_NAME)
+    ours = {name for name in modules if name.partition(".")[0] == "understudy"}  # where that lies in the same folder
+    return frozenset(modules - ours), bool(called & _BY_NAME)

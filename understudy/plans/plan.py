@@ -78,14 +78,14 @@ class Plan:
 
     def with_teachers(self, names: Collection[str]) -> set[str]:
         """These and all from whom they learn, however far back."""
-        found: set[str] = set()
+        reached: set[str] = set()
         waiting = list(names)
         while waiting:
             name = waiting.pop()
-            if name not in found:
-                found.add(name)
+            if name not in reached:
+                reached.add(name)
                 waiting += self._nodes[name].learns_from
-        return found
+        return reached
 
     def ready(self, done: Collection[str], begun: Collection[str] = ()) -> list[Node]:
         """What can begin now: not begun, not done, and all teachers done."""
@@ -95,13 +95,13 @@ class Plan:
             if node.name not in done and node.name not in begun and all(t in done for t in node.learns_from)
         ]
 
-    def drawn(self, said: Mapping[str, str] | None = None) -> list[str]:
+    def drawn(self, remarks: Mapping[str, str] | None = None) -> list[str]:
         """A line for each node, below its first teacher, with what is ``said`` of it."""
         first = {node.name: node.learns_from[0] if node.learns_from else None for node in self}
         lines: list[tuple[str, str]] = []
 
         def draw(name: str, before: str, mark: str, below: str) -> None:
-            lines.append((f"{before}{mark}{name}: {self._nodes[name]}", (said or {}).get(name, "")))
+            lines.append((f"{before}{mark}{name}: {self._nodes[name]}", (remarks or {}).get(name, "")))
             students = [other for other, teacher in first.items() if teacher == name]
             for number, student in enumerate(students):
                 last = number == len(students) - 1
@@ -111,4 +111,4 @@ class Plan:
             if teacher is None:
                 draw(name, "", "", "")
         width = max((len(line) for line, _ in lines), default=0)
-        return [f"{line:<{width}}  {told}".rstrip() for line, told in lines]
+        return [f"{line:<{width}}  {remark}".rstrip() for line, remark in lines]

@@ -14,8 +14,9 @@ from understudy.errors import UserError
 from understudy.methods import Method
 from understudy.objective import evaluating
 from understudy.plans.node import Node
-from understudy.recipe.build import Cast
+from understudy.recipe.build import Builder
 from understudy.recipe.schema import NetworkTable
+from understudy.taps import call
 from understudy.taps.defaults import PROPOSALS
 
 
@@ -34,21 +35,21 @@ def stages_of(node: Node, student: nn.Module, teachers: Sequence[nn.Module], dat
     return stages
 
 
-def planned_stages(node: Node, cast: Cast, teachers: Sequence[NetworkTable]) -> list[Stage]:
+def planned_stages(node: Node, builder: Builder, teachers: Sequence[NetworkTable]) -> list[Stage]:
     """The same before any network is trained; networks are made only where taps are proposed from them."""
     method = methods.find(node.method)
     if all(node.settings.get(name) is not None for name in method.needed):
         stages = method(node.config, **node.settings)
         return [stage.balanced() for stage in stages] if node.balance else stages
-    student = cast.network(node.network, node.seed, node.role)
-    first = [cast.network(table, node.seed, "teacher") for table in teachers[:1]]
-    return stages_of(node, student, first, cast.data)
+    student = builder.network(node.network, node.seed, node.role)
+    first = [builder.network(table, node.seed, "teacher") for table in teachers[:1]]
+    return stages_of(node, student, first, builder.data)
 
 
 def method_stages(
     method: str | Method,
     config: TrainConfig,
-    settings: Mapping[str, Any],
+    settings: Mapping[str, object],
     student: nn.Module,
     teacher: nn.Module | None,
     data: Data,
@@ -77,7 +78,7 @@ def _check_graft(student: nn.Module, method: str, data: Data) -> None:
     device = next(student.parameters()).device
     try:
         with torch.no_grad(), evaluating(student):
-            student(data.example(2, device))
+            call(student, data.example(2, device))
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise UserError(

@@ -1,12 +1,12 @@
 """One training carried out: a node whose teachers are there, in this process; engines decide where that is."""
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from weakref import WeakValueDictionary
 
+from pydantic import JsonValue
 from torch import nn
 
 from understudy import methods
@@ -17,10 +17,10 @@ from understudy.models import student as product
 from understudy.plans.entry import LAST, METRICS, finish
 from understudy.plans.key import determinants, key_of, weights_digest
 from understudy.plans.node import Given, Node
-from understudy.plans.origin import Origin
 from understudy.plans.stages import planned_stages, stages_of
-from understudy.recipe.build import Cast
+from understudy.recipe.build import Builder
 from understudy.recipe.objects import Objects, is_object
+from understudy.recipe.overrides import without_nones
 from understudy.recipe.schema import DataTable, NetworkTable, Table
 from understudy.teacher.shared import SharedPasses
 from understudy.teacher.stand_in import StandIns
@@ -28,10 +28,14 @@ from understudy.training import preflight
 from understudy.training.callbacks import Callback
 from understudy.training.interrupt import StopRequest
 from understudy.training.loop import Training
+from understudy.training.records import Record, TrainingRecord
+
+WHAT = ("network", "method", "settings", "balance", "config", "seed", "role", "teachers", "data")  # what a node is
+WHERE = ("root", "workers")  # of its data: where they lie and how they are read
 
 
-class Taught(Table):
-    """A teacher that was trained here: its network, the folder of its training, and the key of that."""
+class TrainedTeacher(Table):
+    """A teacher that was trained here: its network, and the folder and the key of its training."""
 
     network: NetworkTable
     folder: str
@@ -44,7 +48,7 @@ class Job(Table):
 
     node: Node
     key: str
-    teachers: tuple[Taught | Given, ...]
+    teachers: tuple[TrainedTeacher | Given, ...]
     folder: str  # of the finished files
     checkpoints: str | None  # None: none are kept
     trusted: tuple[str, ...] = ()
@@ -56,42 +60,48 @@ class Job(Table):
 
 
 @dataclass
-class Casts:
-    """The data of each table, loaded once, the teachers that are in use, and their cheaper copies."""
+class Builders:
+    """A builder for each data table, made once; the teachers that are in use, and their cheaper copies.
+
+    >>> builders = Builders()
+    >>> data = DataTable(name="demo")
+    >>> builders.of(data) is builders.of(data)
+    True
+    """
 
     trusted: Collection[str] = ()
     progress: Progress | None = None
     objects: Objects = field(default_factory=Objects)
-    known: dict[str, Cast] = field(default_factory=dict)
-    teachers: WeakValueDictionary[str, nn.Module] = field(default_factory=WeakValueDictionary)  # while someone learns
+    known: dict[str, Builder] = field(default_factory=dict)
+    teachers: WeakValueDictionary[str, nn.Module] = field(default_factory=WeakValueDictionary)  # while they are in use
     stand_ins: StandIns = field(default_factory=StandIns)
 
-    def of(self, table: DataTable) -> Cast:
+    def of(self, table: DataTable) -> Builder:
         whole = table.model_copy(update={"student_samples": None})
-        told = whole.model_dump_json()
-        if told not in self.known:
-            self.known[told] = Cast.of(whole, self.trusted, self.progress, self.objects)
-        return self.known[told]
+        name = whole.model_dump_json()
+        if name not in self.known:
+            self.known[name] = Builder.of(whole, self.trusted, self.progress, self.objects)
+        return self.known[name]
 
 
-class Work:
-    """A job under way: its training, which may be gone through step by step, and what it leaves behind."""
+class RunningJob:
+    """A job that is being carried out: its training, which may be taken step by step, and the files that it leaves."""
 
     def __init__(
-        self, job: Job, casts: Casts, callback: Callback, stop: StopRequest, shared: SharedPasses | None = None
+        self, job: Job, builders: Builders, callback: Callback, stop: StopRequest, shared: SharedPasses | None = None
     ):
-        self.job, self.cast, self.folder = job, casts.of(job.node.data), Path(job.folder)
+        self.job, self.builder, self.folder = job, builders.of(job.node.data), Path(job.folder)
         node = job.node
-        self.network = self.cast.network(node.network, node.seed, node.role, node.name)
-        teachers = _teachers(job, self.cast, casts)
-        self.stages = stages_of(node, self.network, teachers, self.cast.data)
-        _check_key(job, self.cast, self.stages)
+        self.network = self.builder.network(node.network, node.seed, node.role, node.name)
+        teachers = _teachers(job, self.builder, builders)
+        self.stages = stages_of(node, self.network, teachers, self.builder.data)
+        _check_key(job, self.builder, self.stages)
         self.origin = Origin(node, job.key, self.folder)
         self.training = Training(
             self.network,
             teachers,
             self.stages,
-            self.cast.seen(node.data.student_samples),
+            self.builder.seen(node.data.student_samples),
             seed=node.seed,
             settings=node.arithmetic,
             checkpoint_folder=Path(job.checkpoints) if job.checkpoints else None,
@@ -102,77 +112,82 @@ class Work:
             every=job.every,
             stored=node.answers,
             shared=shared,
-            stand_ins=casts.stand_ins,
+            stand_ins=builders.stand_ins,
             origin=self.origin,
         )
         self.began = time.monotonic()
 
-    def finish(self) -> dict[str, Any]:
-        """After the last step: the folder then holds the network and its record, which is answered."""
+    def finish(self) -> TrainingRecord:
+        """After the last step: the folder then holds the network and its record, which is returned."""
         node, network, folder = self.job.node, self.network, self.folder
-        leaving = self.cast.product(network)
-        spec = None if is_object(node.network.network) else self.cast.spec(node.network)
-        data = self.cast.data
+        leaving = self.builder.product(network)
+        spec = None if is_object(node.network.network) else self.builder.spec(node.network)
+        data = self.builder.data
         product.save(folder, leaving, product.describe(leaving, spec, data.shape, data.task))
         if self.training.last is not None:
             network.load_state_dict(self.training.last)
-            product.save_weights(folder / LAST, self.cast.product(network).state_dict())
-        record = {
-            "training": node.name,
-            "key": self.origin.key,
-            "node": node.model_dump(mode="json"),
-            **self.training.ended(),
-            "objectives": {stage.name: str(stage.objective) for stage in self.stages},
-            "session_seconds": round(time.monotonic() - self.began, 3),
-        }
+            product.save_weights(folder / LAST, self.builder.product(network).state_dict())
+        ended = self.training.ended()
+        record = TrainingRecord(
+            training=node.name,
+            key=self.origin.key,
+            node=node.model_dump(mode="json"),
+            stages=ended.stages,
+            seconds=ended.seconds,
+            steps=ended.steps,
+            objectives={stage.name: str(stage.objective) for stage in self.stages},
+            session_seconds=round(time.monotonic() - self.began, 3),
+        )
         return finish(folder, record)
 
 
-def carry_out(job: Job, casts: Casts, callback: Callback, stop: StopRequest) -> dict[str, Any]:
+def carry_out(job: Job, builders: Builders, callback: Callback, stop: StopRequest) -> TrainingRecord:
     """Train, or go on training, to the end."""
-    work = Work(job, casts, callback, stop)
-    work.training.run()
-    return work.finish()
+    running = RunningJob(job, builders, callback, stop)
+    running.training.run()
+    return running.finish()
 
 
-def take_part(job: Job, casts: Casts, stop: StopRequest) -> None:
+def take_part(job: Job, builders: Builders, stop: StopRequest) -> None:
     """The steps of a training whose first process writes what comes of it."""
-    Work(job, casts, Callback(), stop).training.run()
+    RunningJob(job, builders, Callback(), stop).training.run()
 
 
-def key(node: Node, teachers: Sequence[Taught | Given], cast: Cast, stages: Sequence[Stage] | None = None) -> str:
+def key(
+    node: Node, teachers: Sequence[TrainedTeacher | Given], builder: Builder, stages: Sequence[Stage] | None = None
+) -> str:
     """The key of all that a node's result is a function of; its stages are made here where they are not given."""
     of = [weights_digest(teacher) if isinstance(teacher, Given) else teacher.key for teacher in teachers]
     tables = [teacher if isinstance(teacher, Given) else teacher.network for teacher in teachers]
-    made = stages if stages is not None else planned_stages(node, cast, tables)
-    return key_of(determinants(node, cast, list(zip(tables, of, strict=True)), made))
+    made = stages if stages is not None else planned_stages(node, builder, tables)
+    return key_of(determinants(node, builder, list(zip(tables, of, strict=True)), made))
 
 
-def _teachers(job: Job, cast: Cast, casts: Casts) -> list[nn.Module]:
+def _teachers(job: Job, builder: Builder, builders: Builders) -> list[nn.Module]:
     """The teachers with their weights, one module for all trainings that are under way at the same time."""
     if not methods.find(job.node.method).is_taught(job.node.settings):
         return []
-    found = list[nn.Module]()
+    networks = list[nn.Module]()
     for teacher in job.teachers:
-        told = f"{teacher.model_dump_json()} {job.node.arithmetic} {job.node.accept_weak} {job.node.data}"
-        network = casts.teachers.get(told)
+        name = f"{teacher.model_dump_json()} {job.node.arithmetic} {job.node.accept_weak} {job.node.data}"
+        network = builders.teachers.get(name)
         if network is None:
-            casts.teachers[told] = network = _teacher(teacher, job, cast)
-        found.append(network)
-    return found
+            builders.teachers[name] = network = _teacher(teacher, job, builder)
+        networks.append(network)
+    return networks
 
 
-def _teacher(teacher: Taught | Given, job: Job, cast: Cast) -> nn.Module:
+def _teacher(teacher: TrainedTeacher | Given, job: Job, builder: Builder) -> nn.Module:
     """One that was trained here is looked at before anything learns from it.
 
     A weak assistant is how its own training went; a weak teacher is a mistake in what everything rests on.
     """
     settings = job.node.arithmetic
     if isinstance(teacher, Given):
-        return settings.place(cast.given(teacher, teacher.weights, teacher.prefix))
-    network = settings.place(cast.trained(teacher.network, Path(teacher.folder)))
+        return settings.place(builder.given(teacher, teacher.weights, teacher.prefix))
+    network = settings.place(builder.trained(teacher.network, Path(teacher.folder)))
     name, weak = Path(teacher.folder).name, job.node.accept_weak
-    findings = list(preflight.check_teacher(network, cast.data, settings, accept_weak=weak, name=name))
+    findings = list(preflight.check_teacher(network, builder.data, settings, accept_weak=weak, name=name))
     try:
         preflight.passes(findings)
     except UserError as error:
@@ -183,10 +198,69 @@ def _teacher(teacher: Taught | Given, job: Job, cast: Cast) -> nn.Module:
     return network
 
 
-def _check_key(job: Job, cast: Cast, stages: Sequence[Stage]) -> None:
+def _check_key(job: Job, builder: Builder, stages: Sequence[Stage]) -> None:
     """A worker must have the data and versions for which the training was planned."""
-    if key(job.node, job.teachers, cast, stages) != job.key:
+    if key(job.node, job.teachers, builder, stages) != job.key:
         raise UserError(
             f"{job.name}: this worker would train something else than was planned: its data, its torch, its "
             "understudy or its processor differ from those of the process that planned (see `understudy cache`)"
         )
+
+
+def check_same(node: Node, before: Mapping[str, JsonValue] | None, folder: Path) -> None:
+    """What lies under a training's name must be that training; where and how fast it was done is another matter."""
+    if before is None:
+        return
+    wanted = node.model_dump(mode="json")
+    differing = [part for part in WHAT if _said(before.get(part)) != _said(wanted[part])]
+    if differing:
+        raise UserError(
+            f"{folder} holds another training of that name (it differs in {', '.join(differing)}): choose another "
+            "--out, or another name"
+        )
+
+
+class OriginRecord(Record):
+    """What a checkpoint says of the training to which it belongs."""
+
+    node: dict[str, JsonValue] | None = None  # None: it does not say
+    keys: list[str]
+
+
+def begun_as(state: object) -> dict[str, JsonValue] | None:
+    """The node that a checkpoint's state names; None where it names none."""
+    origin = state.get("origin") if isinstance(state, dict) else None
+    return OriginRecord.model_validate(origin).node if origin is not None else None
+
+
+class Origin:
+    """Goes into every checkpoint of a training, and says on resuming whether that is still what is wanted."""
+
+    def __init__(self, node: Node, key: str, folder: Path):
+        self.node, self.folder, self.keys = node, folder, [key]
+
+    @property
+    def key(self) -> str:
+        """Of what came out: the planned one, where all of it was done as planned."""
+        return self.keys[0] if len(self.keys) == 1 else key_of({"in turn": self.keys})
+
+    def state(self) -> dict[str, JsonValue]:
+        return OriginRecord(node=self.node.model_dump(mode="json"), keys=self.keys).content()
+
+    def resume(self, before: object, note: Callable[[str], None]) -> None:
+        """Compare this training with the ``state`` in a checkpoint; a checkpoint of another training is refused."""
+        begun = OriginRecord(keys=["unknown"]) if before is None else OriginRecord.model_validate(before)
+        check_same(self.node, begun.node, self.folder)
+        keys = list(dict.fromkeys([*begun.keys, *self.keys]))
+        if keys != self.keys:
+            note(
+                f"{self.node.name} was begun with other code, data, threads or settings than today's: it goes on from "
+                "its checkpoint, and its result goes into no cache"
+            )
+        self.keys = keys
+
+
+def _said(value: JsonValue) -> JsonValue:
+    """A part of a node without what may differ: keys that are not used, and where and how data are read."""
+    plain = without_nones(value)
+    return {key: item for key, item in plain.items() if key not in WHERE} if isinstance(plain, dict) else plain

@@ -1,4 +1,4 @@
-"""Who takes part: data and networks, made from the tables of a recipe or of a plan's node."""
+"""Data and networks, built from the tables of a recipe or of a plan's node."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,11 +29,16 @@ SPLIT_SEED = 0  # all seeds share one validation part, so that they are measured
 
 
 @dataclass
-class Cast:
-    """Data, and how each network is made for a seed."""
+class Builder:
+    """Builds the networks of a data set, each for its seed.
 
-    data: Data  # what a teacher is trained on, and everybody is measured on
-    found: Data  # the same before any whitening
+    Args:
+        data: what a teacher is trained on, and every network is measured on.
+        plain: the same before any whitening.
+    """
+
+    data: Data
+    plain: Data
     whitening: Whitening | None
     trusted: Collection[str]
     objects: Objects = field(default_factory=Objects)
@@ -45,15 +50,15 @@ class Cast:
         trusted: Collection[str] = (),
         progress: Progress | None = None,
         objects: Objects | None = None,
-    ) -> "Cast":
+    ) -> "Builder":
         objects = objects or Objects()
         if is_object(table.name) and objects.data is not None:
             return cls(objects.data, objects.data, None, trusted, objects)
-        found = named_data(table, trusted, progress)
+        plain = named_data(table, trusted, progress)
         if not table.whiten:
-            return cls(found, found, None, trusted, objects)
-        whitening = Whitening.fit(_images(found.train))
-        return cls(_whitened(found, whitening), found, whitening, trusted, objects)
+            return cls(plain, plain, None, trusted, objects)
+        whitening = Whitening.fit(_images(plain.train))
+        return cls(_whitened(plain, whitening), plain, whitening, trusted, objects)
 
     @cached_property
     def content(self) -> str:
@@ -61,19 +66,22 @@ class Cast:
 
         Of an object's samples that are read from disk, some stand for all, unless the results are for other runs, too.
         """
-        source = self.found.train.source
-        if self.found is self.objects.data and not self.objects.whole and not isinstance(source, InMemory):
+        source = self.plain.train.source
+        if self.plain is self.objects.data and not self.objects.whole and not isinstance(source, InMemory):
             return brief([of_samples(source), of_values(source.targets)])
-        return content(source)
+        validation = self.plain.validation
+        if validation is None or validation.source is source:
+            return content(source)
+        return f"{content(source)} {content(validation.source)}"
 
     def seen(self, samples: int | None) -> Data:
-        """The data as somebody sees them who is given only so many training samples."""
+        """The data with only so many training samples."""
         return fewer(self.data, samples) if samples else self.data
 
     def spec(self, table: NetworkTable) -> NetworkSpec | None:
         """The name and settings by which a network is built; None for an object of no family that is known."""
         if is_object(table.network):
-            return self.objects[table.network].spec(self.data.shape, len(self.data.classes))
+            return self.objects[table.network].spec(self.data.shape, self.data.task.outputs)
         return NetworkSpec(table.network, dict(table.settings))
 
     def called(self, table: NetworkTable) -> str:
@@ -87,7 +95,7 @@ class Cast:
         if is_object(table.network):
             return sum(p.numel() for p in self.objects[table.network].network(0, "student").parameters())
         spec = NetworkSpec(table.network, dict(table.settings))
-        return parameters(spec, self.data.shape, len(self.data.classes), self.trusted)
+        return parameters(spec, self.data.shape, self.data.task.outputs, self.trusted)
 
     def network(self, table: NetworkTable, seed: int, role: str, training: str | None = None) -> nn.Module:
         """A network with the fresh weights of this seed and role, the same for every method.
@@ -101,7 +109,7 @@ class Cast:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(randomness.derived_seed(seed, "weights", role))
             spec = NetworkSpec(table.network, dict(table.settings))
-            network = spec.build(len(self.data.classes), channels, size, self.trusted)
+            network = spec.build(self.data.task.outputs, channels, size, self.trusted)
         front = self.normalisation(table)
         return Normalized(network, *front) if front else network
 

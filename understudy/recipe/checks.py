@@ -26,13 +26,15 @@ FOLDER_NAME = re.compile(r"[^./\\\0][^/\\\0]*")
 OF_ALL_METHODS = ("method", "train", "seeds", "balance", "assistants")
 
 
-def check_settings(method: methods.Method, place: tuple[str, ...], own: dict[str, Any], mistakes: Mistakes) -> None:
-    for key in own:
+def check_settings(
+    method: methods.Method, place: tuple[str, ...], chosen: dict[str, object], mistakes: Mistakes
+) -> None:
+    for key in chosen:
         if key not in method.settings:
             known = [*method.settings, *OF_ALL_METHODS]
             mistakes.add([*place, key], f"method {method.name!r} has no such setting{did_you_mean(key, known)}")
     kinds = method.kinds
-    fields: dict[str, Any] = {}
+    fields: dict[str, Any] = {}  # as pydantic takes them
     for key, parameter in method.settings.items():
         if key in PROPOSALS:  # can be proposed once the networks are there
             fields[key] = (kinds[key] | None, None)
@@ -40,28 +42,29 @@ def check_settings(method: methods.Method, place: tuple[str, ...], own: dict[str
             fields[key] = (kinds[key], ... if key in method.needed else parameter.default)
     model = create_model("Settings", __config__=ConfigDict(extra="ignore"), **fields)
     try:
-        found = model.model_validate(own)
-        for key, value in own.items():  # of the kind that is expected, 3 for 3.0; a 4 stays where 4.0 would do
-            if key in fields and not (type(value) is int and isinstance(getattr(found, key), float)):
-                own[key] = getattr(found, key)
+        checked = model.model_validate(chosen)
+        for key, value in chosen.items():  # of the kind that is expected, 3 for 3.0; a 4 stays where 4.0 would do
+            if key in fields and not (type(value) is int and isinstance(getattr(checked, key), float)):
+                chosen[key] = getattr(checked, key)
     except ValidationError as error:
         for entry in error.errors():
             path, text = explain(entry)
             mistakes.add([*place, *path], text)
 
 
-def check_data(name: str, own: dict[str, Any], common: Sequence[str], mistakes: Mistakes) -> None:
+def check_data(name: str, chosen: dict[str, object], common: Sequence[str], mistakes: Mistakes) -> None:
     """A data set's own settings, completed by their defaults; its name and what cannot be are mistakes."""
     if name not in DATASETS:
         mistakes.add(["data", "name"], f"there is no data set {name!r}{did_you_mean(name, DATASETS.names())}")
-        own.clear()
+        chosen.clear()
         return
     dataset = DATASETS[name]
-    wrong = dataset.mistakes(own, beside=common)
+    wrong = dataset.mistakes(chosen, beside=common)
     for key, reason in wrong.items():
         mistakes.add(["data", key], reason)
     if not wrong:
-        own |= without_nones(dataclasses.asdict(dataset.configured(own)))
+        defaults = dataclasses.asdict(dataset.configured(chosen))
+        chosen |= {key: without_nones(value) for key, value in defaults.items() if value is not None}
 
 
 def check_numbers(value: object, path: tuple[str, ...], mistakes: Mistakes) -> None:
@@ -160,7 +163,7 @@ def _check_path(recipe: Recipe, path: PathTable, mistakes: Mistakes) -> None:
     if recipe.teacher is None:
         mistakes.add(["path"], "a path begins with a teacher: add a table [teacher]")
     if not recipe.data.validation:
-        mistakes.add(["path"], "a search chooses by validation accuracy: set data.validation")
+        mistakes.add(["path"], "a search chooses by validation: set data.validation")
     taught = [name for name, table in recipe.methods.items() if methods.find(table.method).reads_teacher]
     if path.method is not None and path.method not in taught:
         mistakes.add(

@@ -10,7 +10,7 @@ _KEY = re.compile(r"""^\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*
 _PART = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""")
 
 
-class PrintEpochs:
+class Lines:
     """Line numbers of tables and keys."""
 
     def __init__(self, text: str):

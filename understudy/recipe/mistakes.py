@@ -9,29 +9,29 @@ from pydantic import BaseModel
 
 from understudy.errors import UserError, did_you_mean, nearest
 from understudy.printable import shown
-from understudy.recipe.lines import PrintEpochs
+from understudy.recipe.lines import Lines
 from understudy.recipe.schema import Recipe
 
 
 class Mistakes:
     """Collected mistakes of one recipe."""
 
-    def __init__(self, source: str, lines: PrintEpochs, overridden: dict[tuple[str, ...], str]):
+    def __init__(self, source: str, lines: Lines, overridden: dict[tuple[str, ...], str]):
         self.source, self.lines = source, lines
         self.overridden = overridden  # keys that came from the command line, each with its option
-        self.found: dict[tuple[str, ...], str] = {}
+        self.texts: dict[tuple[str, ...], str] = {}
 
     def add(self, path: Sequence[str], text: str) -> None:
-        self.found.setdefault(tuple(path), text)
+        self.texts.setdefault(tuple(path), text)
 
     def raise_if_any(self) -> None:
-        own = [path for path in self.found if not self._inherited(path)]
-        if own:
-            raise UserError("\n".join(self._sentence(path) for path in sorted(own, key=self._line)))
+        paths = [path for path in self.texts if not self._inherited(path)]
+        if paths:
+            raise UserError("\n".join(self._sentence(path) for path in sorted(paths, key=self._line)))
 
     def _inherited(self, path: tuple[str, ...]) -> bool:
         """A config that takes over a mistake from ``[train]`` need not say it again."""
-        return any(path[i] == "train" and i > 0 and path[i:] in self.found for i in range(len(path)))
+        return any(path[i] == "train" and i > 0 and path[i:] in self.texts for i in range(len(path)))
 
     def _line(self, path: tuple[str, ...]) -> int:
         return self.lines.of(path) or 0
@@ -40,7 +40,7 @@ class Mistakes:
         option = next((name for key, name in self.overridden.items() if path[: len(key)] == key), None)
         line = self.lines.of(path)
         place = option or (f"{self.source}:{line}" if line else self.source)
-        return ": ".join([place, *([".".join(path)] if path else []), self.found[path]])
+        return ": ".join([place, *([".".join(path)] if path else []), self.texts[path]])
 
 
 def explain(entry: Any) -> tuple[list[str], str]:
@@ -76,7 +76,7 @@ def _walk(location: Sequence[int | str]) -> tuple[list[str], list[str]]:
     return path, known
 
 
-def _fields(kind: Any) -> dict[str, Any] | None:
+def _fields(kind: Any) -> dict[str, object] | None:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return typing.get_type_hints(kind)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
@@ -99,5 +99,5 @@ def _item(kind: Any) -> Any:
     arguments = typing.get_args(kind)
     if arguments and typing.get_origin(kind) is tuple:
         return arguments[0]
-    mapping = typing.get_origin(kind) in (dict, Mapping, typing.get_origin(Mapping[str, Any]))
+    mapping = typing.get_origin(kind) in (dict, Mapping, typing.get_origin(Mapping[str, object]))
     return arguments[-1] if arguments and mapping else Any

@@ -8,7 +8,6 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -105,14 +104,14 @@ class GivenNetwork:
     def begin_with(self, state: Mapping[str, Tensor]) -> bool:
         """Begin with these weights in place of the module's own; False where they do not fit it."""
         assert self.module is not None
-        own = {name: value.shape for name, value in self.module.state_dict().items()}
-        if own != {name: value.shape for name, value in state.items()}:
+        shapes = {name: value.shape for name, value in self.module.state_dict().items()}
+        if shapes != {name: value.shape for name, value in state.items()}:
             return False
         self.module.load_state_dict(state)
         self.freeze()
         return True
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """What makes it this network and no other, whatever its weights."""
         if self.module is None:
             return {"made_by": _qualified(self.make)}
@@ -164,25 +163,25 @@ class GivenNetwork:
 class GivenMethod(Method):
     """A method of a caller's own terms or stages, which has no name to be found by."""
 
-    told: str = ""
+    text: str = ""
 
     @classmethod
     def of(cls, given: "Expression | Sequence[Stage]") -> "GivenMethod":
         """Terms are pursued on the config that is given beside them; stages have their own."""
         if isinstance(given, Expression):
-            name, stages, told = "own-terms", partial(_stage_of, given), str(given)
+            name, stages, text = "own-terms", partial(_stage_of, given), str(given)
             reads = as_sum(given).reads.teacher
         else:
             listed = tuple(given)
             if not listed or not all(isinstance(stage, Stage) for stage in listed):
                 raise UserError("method: give a name, a sum of terms, or a list of understudy.Stage")
             name, stages = "own-stages", partial(_listed, listed)
-            told = "; ".join(f"{stage.name}: {stage.objective}, {stage.config}" for stage in listed)
+            text = "; ".join(f"{stage.name}: {stage.objective}, {stage.config}" for stage in listed)
             reads = any(stage.objective.reads.teacher for stage in listed)
-        return cls(name, stages, family="own", year=0, paper="your own", reads_teacher=reads, told=told)
+        return cls(name, stages, family="own", year=0, paper="your own", reads_teacher=reads, text=text)
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.told}"
+        return f"{self.name}: {self.text}"
 
 
 def _stage_of(terms: Expression, config: TrainConfig) -> list[Stage]:

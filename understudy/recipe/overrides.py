@@ -5,6 +5,8 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pydantic import JsonValue
+
 from understudy.errors import UserError
 from understudy.printable import shown
 
@@ -42,7 +44,7 @@ def _look_through(value: Any, depth: int = 0) -> None:
             _look_through(inner, depth + 1)
 
 
-def override(raw: dict[str, Any], override: str) -> tuple[str, ...]:
+def override(raw: dict[str, object], override: str) -> tuple[str, ...]:
     key, equals, value = override.partition("=")
     if not equals or not key.strip():
         raise UserError(f"--set {shown(override)}: write key=value, as in --set train.epochs=10")
@@ -62,28 +64,30 @@ def override(raw: dict[str, Any], override: str) -> tuple[str, ...]:
     return path
 
 
-def assign(raw: dict[str, Any], path: Sequence[str], value: Any) -> None:
+def assign(raw: dict[str, object], path: Sequence[str], value: object) -> None:
     """Put a value at a key, through tables that may yet be missing."""
-    table: Any = raw
+    table: dict[str, object] | list[object] = raw
     for part in path[:-1]:
         if isinstance(table, dict):
             table.setdefault(part, {})
-        table = within(table, part)
-        if not isinstance(table, (dict, list)):
+        inner = within(table, part)
+        if not isinstance(inner, (dict, list)):
             raise UserError(f"{shown(part)} is a value, not a table")
+        table = inner
     if isinstance(table, list):
         raise UserError(f"{path[-2]!r} is a list of tables: name a key of one of them")
     table[path[-1]] = value
 
 
-def join_keys(raw: dict[str, Any]) -> None:
+def join_keys(raw: dict[str, object]) -> None:
     """Keys of ``[tune.search]`` may stand without quotes, which makes tables of them: here they are keys again."""
-    search = raw["tune"].get("search") if isinstance(raw.get("tune"), dict) else None
-    if isinstance(search, dict):
-        raw["tune"]["search"] = dict(_joined(search))
+    tune = raw.get("tune")
+    search = tune.get("search") if isinstance(tune, dict) else None
+    if isinstance(tune, dict) and isinstance(search, dict):
+        tune["search"] = dict(_joined(search))
 
 
-def _joined(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _joined(table: dict[str, object], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in table.items():
         if isinstance(value, dict):
             yield from _joined(value, f"{prefix}{key}.")
@@ -91,13 +95,14 @@ def _joined(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield f"{prefix}{key}", value
 
 
-def within(value: Any, part: str) -> Any:
+def within(value: object, part: str) -> object:
     if isinstance(value, list) and part.isdecimal() and len(part) < 10 and int(part) < len(value):
         return value[int(part)]
     return value.get(part) if isinstance(value, dict) else None
 
 
-def without_nones(value: Any) -> Any:
+def without_nones(value: JsonValue) -> JsonValue:
+    """The same without the keys of tables that hold None."""
     if isinstance(value, dict):
         return {key: without_nones(v) for key, v in value.items() if v is not None}
     return [without_nones(v) for v in value] if isinstance(value, list) else value

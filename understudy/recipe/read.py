@@ -11,17 +11,19 @@ from pydantic import ValidationError
 from understudy.config.settings import Settings
 from understudy.errors import UserError
 from understudy.recipe.checks import check_combinations, check_names, check_numbers
-from understudy.recipe.lines import PrintEpochs
+from understudy.recipe.lines import Lines
 from understudy.recipe.mistakes import Mistakes, explain
 from understudy.recipe.overrides import LARGEST_FILE, join_keys, override, table_of, without_nones
 from understudy.recipe.resolve import (
     HowSettings,
-    resolve_courses,
     resolve_data,
     resolve_methods,
     resolve_settings,
+    resolve_training,
 )
 from understudy.recipe.schema import Recipe
+
+FORMAT = 1  # of a recipe that a run or a search wrote; one that a person wrote need not name it
 
 
 def read(
@@ -60,7 +62,7 @@ def parse(
     return check(*load(text, source, overrides), settings=settings, begun=begun)
 
 
-def load(text: str, source: str, overrides: Sequence[str]) -> tuple[dict[str, Any], Mistakes]:
+def load(text: str, source: str, overrides: Sequence[str]) -> tuple[dict[str, object], Mistakes]:
     """What is written, with what was said on the command line; nothing is checked yet."""
     try:
         raw = table_of(text)
@@ -72,13 +74,14 @@ def load(text: str, source: str, overrides: Sequence[str]) -> tuple[dict[str, An
         raise UserError(f"{source}: it is empty; `understudy methods kd` shows a recipe to begin with")
     overridden = {override(raw, change): "--set" for change in overrides}
     join_keys(raw)
-    return raw, Mistakes(source, PrintEpochs(text), overridden)
+    return raw, Mistakes(source, Lines(text), overridden)
 
 
 def check(
-    raw: dict[str, Any], mistakes: Mistakes, *, settings: HowSettings = None, begun: Settings | None = None
+    raw: dict[str, object], mistakes: Mistakes, *, settings: HowSettings = None, begun: Settings | None = None
 ) -> Recipe:
     """The recipe, or all its mistakes; ``raw`` is used up."""
+    check_format(raw.pop("format", FORMAT), mistakes.source, "run it with the version of understudy that wrote it")
     check_numbers(raw, (), mistakes)
     check_names(raw, mistakes)
     mistakes.raise_if_any()
@@ -89,7 +92,7 @@ def check(
             f"{mistakes.source} is the record of a call of understudy.distill, whose networks and data were given as "
             "objects: make the same call again in Python"
         )
-    resolve_courses(raw)
+    resolve_training(raw)
     resolve_methods(raw, mistakes)
     resolve_settings(raw, settings, begun, mistakes)
     try:
@@ -106,9 +109,18 @@ def check(
     return recipe
 
 
+def check_format(number: object, source: object, way_out: str) -> None:
+    """Refuse a recipe of another format than this version reads."""
+    if number != FORMAT:
+        written = "names no format" if number is None else f"is of format {number!r}"
+        raise UserError(f"{source} {written}, and this version of understudy reads format {FORMAT}: {way_out}")
+
+
 def write(recipe: Recipe) -> str:
     """The resolved recipe, complete, as TOML. Reading it again gives the same recipe."""
-    plain = without_nones(recipe.model_dump(mode="json"))
+    plain: dict[str, Any] = {
+        key: without_nones(value) for key, value in recipe.model_dump(mode="json").items() if value is not None
+    }
     if not plain["teachers"]:
         del plain["teachers"]
     for method in plain["methods"].values():
@@ -116,7 +128,7 @@ def write(recipe: Recipe) -> str:
             del method["assistants"]
     for learning in (plain["data"], *_learnings(plain)):
         learning.update(learning.pop("settings"))
-    return tomli_w.dumps(plain)
+    return tomli_w.dumps({"format": FORMAT, **plain})
 
 
 def _learnings(plain: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -19,7 +19,7 @@ USUAL = {
 }  # need not be named
 
 
-def resolve_data(raw: dict[str, Any], mistakes: Mistakes) -> None:
+def resolve_data(raw: dict[str, object], mistakes: Mistakes) -> None:
     """A data set's own settings stand beside ``name`` and ``root``; they are those that it is registered with."""
     table = raw.get("data")
     if isinstance(table, str):  # a name alone
@@ -27,14 +27,14 @@ def resolve_data(raw: dict[str, Any], mistakes: Mistakes) -> None:
     if not isinstance(table, dict):
         return
     common = [key for key in DataTable.model_fields if key != "settings"]
-    own = {key: value for key, value in table.items() if key not in common}
+    settings = {key: value for key, value in table.items() if key not in common}
     name = table.get("name")
     if isinstance(name, str) and ":" not in name:
-        check_data(name, own, common, mistakes)
-    raw["data"] = {key: table[key] for key in common if key in table} | {"settings": own}
+        check_data(name, settings, common, mistakes)
+    raw["data"] = {key: table[key] for key in common if key in table} | {"settings": settings}
 
 
-def resolve_courses(raw: dict[str, Any]) -> None:
+def resolve_training(raw: dict[str, object]) -> None:
     """``train`` of the teacher and of each method says only what differs from ``[train]``, and that from a config."""
     common = raw.get("train", {})
     if not isinstance(common, dict):
@@ -42,28 +42,29 @@ def resolve_courses(raw: dict[str, Any]) -> None:
     raw["train"] = common = _inherited(USUAL, common)
     several = raw.get("teachers")
     holders = [raw.get("teacher"), *(several if isinstance(several, list) else [])]
-    if isinstance(raw.get("methods"), dict):
-        holders += raw["methods"].values()
-    if isinstance(raw.get("path"), dict):
-        holders.append(raw["path"].get("learns"))
+    tables, path = raw.get("methods"), raw.get("path")
+    holders += tables.values() if isinstance(tables, dict) else []
+    holders += [path.get("learns")] if isinstance(path, dict) else []
     for holder in holders:
         if isinstance(holder, dict) and isinstance(holder.get("train"), dict):
             holder["train"] = _inherited(common, holder["train"])
 
 
-def _inherited(common: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """``own`` over ``common``. What is not said again of an augmentation, or of an optimizer or a schedule of the same
-    name, is taken over."""
-    merged = common | own
+def _inherited(common: dict[str, object], table: dict[str, object]) -> dict[str, object]:
+    """``table`` over ``common``.
+
+    What is not said again of an augmentation, or of an optimizer or a schedule of the same name, is taken over.
+    """
+    merged = common | table
     for key in ("augmentation", "optimizer", "schedule"):
-        before, after = common.get(key), own.get(key)
+        before, after = common.get(key), table.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
             same = after.get("name", before.get("name")) == before.get("name")
             merged[key] = before | after if same else after
     return merged
 
 
-def resolve_methods(raw: dict[str, Any], mistakes: Mistakes) -> None:
+def resolve_methods(raw: dict[str, object], mistakes: Mistakes) -> None:
     """A method's own settings stand beside ``method`` and ``train``; they are those of its function."""
     tables = raw.get("methods")
     if not isinstance(tables, dict):
@@ -80,14 +81,14 @@ def resolve_methods(raw: dict[str, Any], mistakes: Mistakes) -> None:
         path["learns"] = _learning(_as_student(path["learns"], student), ("path", "learns"), "kd", raw, mistakes)
 
 
-def _with_teachers(tables: dict[str, Any]) -> Iterator[str]:
+def _with_teachers(tables: dict[str, object]) -> Iterator[str]:
     for name, table in tables.items():
         method = methods.METHODS.get(table["method"]) if isinstance(table, dict) else None
         if method and method.reads_teacher:
             yield name
 
 
-def _as_student(learns: dict[str, Any], student: Any) -> dict[str, Any]:
+def _as_student(learns: dict[str, object], student: Any) -> dict[str, object]:
     """An assistant that names no method learns as the student does, but for what it says itself."""
     method = methods.METHODS.get(student["method"]) if isinstance(student, dict) else None
     if "method" in learns or method is None:
@@ -97,36 +98,38 @@ def _as_student(learns: dict[str, Any], student: Any) -> dict[str, Any]:
 
 
 def _learning(
-    table: dict[str, Any], place: tuple[str, ...], otherwise: str, raw: dict[str, Any], mistakes: Mistakes
-) -> dict[str, Any]:
+    table: dict[str, object], place: tuple[str, ...], otherwise: str, raw: dict[str, object], mistakes: Mistakes
+) -> dict[str, object]:
     """Settings of the method's own apart from those of all; its name is ``otherwise`` where the table says none."""
     method = table.get("method", otherwise)
-    own = {key: value for key, value in table.items() if key not in OF_ALL_METHODS}
+    settings = {key: value for key, value in table.items() if key not in OF_ALL_METHODS}
     if not isinstance(method, str) or method not in methods.METHODS:
         named = [*place, "method"] if "method" in table else place
         mistakes.add(named, f"there is no method {method!r}{did_you_mean(str(method), methods.METHODS)}")
     else:
-        check_settings(methods.METHODS[method], place, own, mistakes)
-    common: dict[str, Any] = {key: table[key] for key in ("seeds", "balance") if key in table}
-    return {"method": str(method), "settings": own, "train": table.get("train", raw.get("train", {})), **common}
+        check_settings(methods.METHODS[method], place, settings, mistakes)
+    common: dict[str, object] = {key: table[key] for key in ("seeds", "balance") if key in table}
+    return {"method": str(method), "settings": settings, "train": table.get("train", raw.get("train", {})), **common}
 
 
-def _assistants(listed: Any, name: str, raw: dict[str, Any], mistakes: Mistakes) -> Any:
+def _assistants(listed: Any, name: str, raw: dict[str, object], mistakes: Mistakes) -> Any:
     """A network's name alone is a table with that name."""
     if not isinstance(listed, list):
         return listed
     tables: list[Any] = [{"network": entry} if isinstance(entry, str) else entry for entry in listed]
     common, place = raw.get("train", {}), ("methods", name, "assistants", "learns")
+    by_name = raw["methods"]
+    student = by_name[name] if isinstance(by_name, dict) else None
     for table in tables:
         if isinstance(table, dict) and isinstance(table.get("learns"), dict):
             learns = dict(table["learns"])
             if isinstance(learns.get("train"), dict) and isinstance(common, dict):
                 learns["train"] = _inherited(common, learns["train"])
-            table["learns"] = _learning(_as_student(learns, raw["methods"][name]), place, "kd", raw, mistakes)
+            table["learns"] = _learning(_as_student(learns, student), place, "kd", raw, mistakes)
     return tables
 
 
-def resolve_settings(raw: dict[str, Any], how: HowSettings, begun: Settings | None, mistakes: Mistakes) -> None:
+def resolve_settings(raw: dict[str, object], how: HowSettings, begun: Settings | None, mistakes: Mistakes) -> None:
     """``settings = "auto"`` and ``"plain"`` as the table that they stand for; ``"auto"`` where there is none.
 
     What ``"auto"`` leaves open is as in the run that has ``begun``, or follows from the hardware. Threads stay open,
@@ -139,7 +142,7 @@ def resolve_settings(raw: dict[str, Any], how: HowSettings, begun: Settings | No
         how, written = how or cast(HowSettings, written), {}
     if not isinstance(written, dict):
         return
-    rule: dict[str, Any] = {}
+    rule: dict[str, object] = {}
     device = written.get("device", "auto")
     if how == "auto" and isinstance(device, str):
         rule = asdict(begun or replace(Settings.by_rule(device=device), threads=None))

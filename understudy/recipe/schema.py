@@ -30,7 +30,7 @@ class DataTable(Table):
     validation: Whole | ShareBelowOne = 0.1
     student_samples: Count | None = None  # students see only so many; a teacher trained here, all
     settings: Mapping[str, Any] = Field(default_factory=dict)  # of this data set alone; in a file beside the others
-    task: str | Mapping[str, Any] | None = None  # its name, or name and settings; by default that of the data set
+    task: str | Mapping[str, object] | None = None  # its name, or name and settings; by default that of the data set
     workers: Processes = 2
     whiten: bool = False  # FitNets' contrast normalisation and ZCA, instead of each network's own mean and std
 
@@ -49,7 +49,7 @@ class NetworkTable(Table):
     """A network by name, its settings, and what stands before it."""
 
     network: str
-    settings: Mapping[str, Any] = Field(default_factory=dict)
+    settings: Mapping[str, object] = Field(default_factory=dict)
     mean: tuple[Finite, ...] | None = None  # of each channel; by default the training part's
     std: tuple[Positive, ...] | None = None
 
@@ -78,7 +78,7 @@ class Learning(Table):
     """How a network learns: a method with its settings, and its config where that differs from ``[train]``."""
 
     method: MethodName
-    settings: Mapping[str, Any] = Field(default_factory=dict)
+    settings: Mapping[str, object] = Field(default_factory=dict)
     train: TrainConfig
     balance: bool = False  # weigh the terms by their gradients, not by the method's numbers
 

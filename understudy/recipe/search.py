@@ -4,12 +4,11 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from understudy.config.settings import Settings
 from understudy.errors import UserError, did_you_mean
 from understudy.printable import shown
-from understudy.recipe.lines import PrintEpochs
+from understudy.recipe.lines import Lines
 from understudy.recipe.mistakes import Mistakes
 from understudy.recipe.overrides import assign, without_nones
 from understudy.recipe.read import check, load, text_of
@@ -23,7 +22,7 @@ class Searched:
     """The recipe as it stands, and how it is changed."""
 
     recipe: Recipe
-    raw: Mapping[str, Any]  # as written, before anything was taken over from anywhere
+    raw: Mapping[str, object]  # as written, before anything was taken over from anywhere
     method: str
     seeds: tuple[int, ...]
     spaces: Mapping[str, Space]
@@ -40,10 +39,10 @@ class Searched:
 
     def at(self, values: Mapping[str, Number]) -> Recipe:
         """The recipe with these values; its teachers stay as they were, whatever changes in ``[train]``."""
-        recipe = check(self.written(values), Mistakes("the recipe of a trial", PrintEpochs(""), {}))
+        recipe = check(self.written(values), Mistakes("the recipe of a trial", Lines(""), {}))
         return recipe.model_copy(update={"teacher": self.recipe.teacher, "teachers": self.recipe.teachers})
 
-    def written(self, values: Mapping[str, Number]) -> dict[str, Any]:
+    def written(self, values: Mapping[str, Number]) -> dict[str, object]:
         """The same as a person would have written it, the teacher's config apart."""
         raw = copy.deepcopy(dict(self.raw))
         for key, value in values.items():
@@ -58,7 +57,7 @@ def read_searched(
     *,
     settings: HowSettings = None,
     begun: Settings | None = None,
-    **tune: Any,
+    **tune: object,
 ) -> Searched:
     """The recipe in a file and its search; ``search`` (``key=space``) and ``tune`` (keys of its table) come on top."""
     return parse_searched(text_of(path), str(path), overrides, search, settings=settings, begun=begun, **tune)
@@ -72,7 +71,7 @@ def parse_searched(
     *,
     settings: HowSettings = None,
     begun: Settings | None = None,
-    **tune: Any,
+    **tune: object,
 ) -> Searched:
     raw, mistakes = load(text, source, overrides)
     for key, value in tune.items():
@@ -101,7 +100,7 @@ def parse_searched(
     return searched.settled(recipe)  # every trial has the same settings
 
 
-def _spaces_of(raw: dict[str, Any]) -> dict[str, Any]:
+def _spaces_of(raw: dict[str, object]) -> dict[str, object]:
     table = raw.setdefault("tune", {})
     search = table.setdefault("search", {}) if isinstance(table, dict) else None
     if not isinstance(search, dict):
@@ -122,7 +121,7 @@ def _method(recipe: Recipe, mistakes: Mistakes) -> str:
     return known[0] if known else list(recipe.methods)[-1]
 
 
-def _space(raw: dict[str, Any], key: str, text: str, method: str, mistakes: Mistakes) -> Space | None:
+def _space(raw: dict[str, object], key: str, text: str, method: str, mistakes: Mistakes) -> Space | None:
     """The space of one setting; every mistake is told at its own line."""
     place = ["tune", "search", key]
     if wrong := _out_of_place(raw, key, method):
@@ -133,12 +132,12 @@ def _space(raw: dict[str, Any], key: str, text: str, method: str, mistakes: Mist
     except UserError as error:
         mistakes.add(place, str(error))
         return None
-    found = [_with(raw, key, value) for value in space.probes]
-    for one in found:
+    probed = [_with(raw, key, value) for value in space.probes]
+    for one in probed:
         if isinstance(one, str):
             mistakes.add(place, one)
             return None
-    first, *others = (one.methods[method] for one in found if isinstance(one, Recipe))
+    first, *others = (one.methods[method] for one in probed if isinstance(one, Recipe))
     if all(other == first for other in others):
         mistakes.add(place, f"it changes nothing for {method!r}: methods.{method}.{key} stands above it")
     if isinstance(space, Choice):
@@ -149,33 +148,35 @@ def _space(raw: dict[str, Any], key: str, text: str, method: str, mistakes: Mist
     return space.of_whole_numbers() if whole else space
 
 
-def _takes_whole_numbers_alone(raw: Mapping[str, Any], key: str, space: Range) -> bool:
+def _takes_whole_numbers_alone(raw: Mapping[str, object], key: str, space: Range) -> bool:
     """The ends are right: is what lies between two whole numbers?"""
     between = space.low + min(0.5, (space.high - space.low) / 2)
     return float(space.low).is_integer() and isinstance(_with(raw, key, between), str)
 
 
-def _out_of_place(raw: Mapping[str, Any], key: str, method: str) -> str | None:
+def _out_of_place(raw: Mapping[str, object], key: str, method: str) -> str | None:
     """Why a search must not change this key."""
     first, *rest = key.split(".")
     if first == "train" and rest:
         return None
     if first != "methods" or len(rest) < 2:
         return f"a search changes settings of the method and of its training: methods.{method}.SETTING or train.KEY"
-    if rest[0] not in raw["methods"]:
-        return f"the recipe has no table methods.{rest[0]}{did_you_mean(rest[0], raw['methods'])}"
+    tables = raw["methods"]
+    assert isinstance(tables, dict)  # as the recipe was checked
+    if rest[0] not in tables:
+        return f"the recipe has no table methods.{rest[0]}{did_you_mean(rest[0], tables)}"
     if rest[0] != method:
         return f"it belongs to {rest[0]!r}, and {method!r} is tuned (tune.method); search one method at a time"
     return None
 
 
-def _with(raw: Mapping[str, Any], key: str, value: Number) -> Recipe | str:
+def _with(raw: Mapping[str, object], key: str, value: Number) -> Recipe | str:
     """The recipe where the setting has this value, or what is wrong with it."""
-    probe, mistakes = copy.deepcopy(dict(raw)), Mistakes("", PrintEpochs(""), {})
+    probe, mistakes = copy.deepcopy(dict(raw)), Mistakes("", Lines(""), {})
     try:
         assign(probe, key.split("."), value)
         return check(probe, mistakes)
     except UserError as error:
-        texts = {".".join(path): text for path, text in mistakes.found.items()} or {key: str(error)}
+        texts = {".".join(path): text for path, text in mistakes.texts.items()} or {key: str(error)}
         at_the_key = [text for path, text in texts.items() if path.endswith(key.rsplit(".", 1)[-1])]
         return (at_the_key or [f"{path}: {text}" for path, text in texts.items()])[0]

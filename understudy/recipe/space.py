@@ -67,11 +67,11 @@ def read_space(text: str) -> Space:
     text = text.strip()
     if text.startswith("{") and text.endswith("}"):
         return _choice(text)
-    found = _RANGE.match(text)
-    if found is None:
+    match = _RANGE.match(text)
+    if match is None:
         raise UserError(f"{shown(text)} is no space: {_WRITE}")
-    low, high = _number(found["low"], text), _number(found["high"], text)
-    space = Range(low, high, found["log"] is not None, _number(found["step"], text) if found["step"] else None)
+    low, high = _number(match["low"], text), _number(match["high"], text)
+    space = Range(low, high, match["log"] is not None, _number(match["step"], text) if match["step"] else None)
     if low >= high:
         raise UserError(f"{shown(text)}: a range goes from a smaller number to a larger one")
     if space.log and low <= 0:

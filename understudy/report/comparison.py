@@ -89,15 +89,15 @@ def table(students: Students, choice: Choice, sort: str) -> Table:
 def caveats(students: Students) -> list[str]:
     """What makes figures of several runs less than comparable."""
     results = [record.result for record in students.records.values()]
-    told = []
+    sentences = []
     measured = {(r.data.name, r.data.measured_on, r.data.measured, tuple(r.task.options)) for r in results}
     if len(measured) > 1:
         named = sorted({f"{name or 'unnamed'}, {count(number)} {part} samples" for name, part, number, _ in measured})
-        told.append(f"These runs were not measured on the same samples ({'; '.join(named)}): compare with care.")
+        sentences.append(f"These runs were not measured on the same samples ({'; '.join(named)}): compare with care.")
     machines = {(r.machine.get("processor"), r.machine.get("threads"), r.machine.get("accelerator")) for r in results}
     if len(machines) > 1:
-        told.append("The latencies come from different machines or numbers of threads: compare with care.")
-    return told
+        sentences.append("The latencies come from different machines or numbers of threads: compare with care.")
+    return sentences
 
 
 def _lead(students: Students, budget: Budget) -> str:
@@ -129,8 +129,8 @@ def _tiles(students: Students, choice: Choice) -> Iterator[Tile]:
         (short, "multiplications", student.network.multiplications, multiplications, ("fewer", "more")),
     ):
         if ours is not None:
-            told = ratio(theirs, ours, less, more)
-            yield Tile(text(ours), label, f"{' '.join(told)} than the teacher's {text(theirs)}" if told else "")
+            compared = ratio(theirs, ours, less, more)
+            yield Tile(text(ours), label, f"{' '.join(compared)} than the teacher's {text(theirs)}" if compared else "")
 
 
 def _cells(students: Students, student: Student, orders: list[str]) -> Iterator[Cell]:

@@ -1,7 +1,6 @@
 """Numbers as people read them, and texts of strangers as a terminal may show them."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from understudy.measure import Spread, Unit
 
@@ -22,8 +21,8 @@ def value(number: float | None, unit: Unit = "share") -> str:
     return NONE if number is None else Spread((number,)).text(unit)
 
 
-def spread(found: Spread | None, unit: Unit = "share") -> str:
-    return NONE if found is None else found.text(unit)
+def spread(values: Spread | None, unit: Unit = "share") -> str:
+    return NONE if values is None else values.text(unit)
 
 
 def count(number: float | None) -> str:
@@ -88,6 +87,6 @@ def first_word(network: str) -> str:
     return network.split(",")[0].rsplit(":", 1)[-1]
 
 
-def facts(entries: Mapping[str, Any]) -> dict[str, str]:
+def facts(entries: Mapping[str, object]) -> dict[str, str]:
     """Keys and values as text; those that are empty are left out."""
     return {str(key): str(entry) for key, entry in entries.items() if entry}

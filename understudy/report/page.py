@@ -78,7 +78,7 @@ def page(record: RunFiles, figures: Mapping[str, Drawn]) -> str:
     )
 
 
-_PLACES = ("accuracy", "paths", "cost", "options", "calibration", "agreement", "landscapes")
+_PLACES = ("first", "paths", "cost", "options", "calibration", "agreement", "landscapes")
 
 
 def heading(result: Result) -> str:
@@ -108,11 +108,11 @@ def _verdicts(result: Result) -> Iterator[Judgement]:
         for name, verdict in result.verdicts.items():
             yield Judgement.of(verdict.verdict, verdict.verdict, verdict.sentence, name)
     elif result.distilled:
-        told = "What distillation brought is unknown: no student was trained alone on the same schedule."
-        yield Judgement.of("unknown", "unknown", told)
+        sentence = "What distillation brought is unknown: no student was trained alone on the same schedule."
+        yield Judgement.of("unknown", "unknown", sentence)
     else:
-        told = "Nothing was distilled in this run: the student learned from the targets alone."
-        yield Judgement.of("unknown", "unknown", told)
+        sentence = "Nothing was distilled in this run: the student learned from the targets alone."
+        yield Judgement.of("unknown", "unknown", sentence)
 
 
 def _tiles(result: Result) -> Iterator[Tile]:
@@ -132,20 +132,20 @@ def _tiles(result: Result) -> Iterator[Tile]:
 def _costs(result: Result) -> Iterator[Tile]:
     student, teacher = result.network_of(result.foremost), result.networks.get("teacher")
     ours, theirs = student.parameters, teacher.parameters if teacher else None
-    if told := ratio(theirs, ours, "smaller", "larger"):
-        yield Tile(*told, f"{count(theirs)} → {count(ours)} parameters")
+    if compared := ratio(theirs, ours, "smaller", "larger"):
+        yield Tile(*compared, f"{count(theirs)} → {count(ours)} parameters")
     elif ours is not None:
         yield Tile(short(ours), "parameters")
     ours, theirs = student.multiplications, teacher.multiplications if teacher else None
-    if told := ratio(theirs, ours, "fewer multiplications", "more multiplications"):
-        yield Tile(*told, f"{short(theirs)} → {short(ours)}")
+    if compared := ratio(theirs, ours, "fewer multiplications", "more multiplications"):
+        yield Tile(*compared, f"{short(theirs)} → {short(ours)}")
     elif ours is not None:
         yield Tile(short(ours), "multiplications")
     if student.latency_ms is None:
         return
     now, before = student.latency_ms.p50, teacher.latency_ms.p50 if teacher and teacher.latency_ms else None
-    if told := ratio(before, now, "faster", "slower"):
-        yield Tile(*told, f"{milliseconds(before)} → {milliseconds(now)} for one sample")
+    if compared := ratio(before, now, "faster", "slower"):
+        yield Tile(*compared, f"{milliseconds(before)} → {milliseconds(now)} for one sample")
     else:
         yield Tile(milliseconds(now), "for one sample", "median of many calls")
 
@@ -160,9 +160,9 @@ def _softness(result: Result) -> str:
     soft = result.teacher.softness if result.teacher else None
     if soft is None or not result.distilled:
         return ""
-    told = f"The teacher's answers have an entropy of {soft.entropy:.2f} nats of at most {soft.most:.2f}"
-    told += f", and of {soft.softened:.2f} at temperature {soft.temperature:g}: " if soft.temperature != 1 else ": "
-    return told + (soft.hint or "there is something to learn beside their first choice.")
+    sentence = f"The teacher's answers have an entropy of {soft.entropy:.2f} nats of at most {soft.most:.2f}"
+    sentence += f", and of {soft.softened:.2f} at temperature {soft.temperature:g}: " if soft.temperature != 1 else ": "
+    return sentence + (soft.hint or "there is something to learn beside their first choice.")
 
 
 @dataclass(frozen=True)
@@ -302,14 +302,14 @@ def _groups(record: RunFiles) -> dict[str, list[str]]:
 
 
 def _memory_note(result: Result) -> str:
-    told = []
+    parts = []
     if result.measuring_seconds is not None:
-        told.append(f"Measuring all of it at the end took {write.seconds(result.measuring_seconds)}.")
+        parts.append(f"Measuring all of it at the end took {write.seconds(result.measuring_seconds)}.")
     if peak := result.memory.get("process"):
         accelerator = result.memory.get("accelerator")
         held = f", its accelerator {write.memory(accelerator)}" if accelerator else ""
-        told.append(f"The process held {write.memory(peak)} at most{held}.")
-    return " ".join(told)
+        parts.append(f"The process held {write.memory(peak)} at most{held}.")
+    return " ".join(parts)
 
 
 def _data(result: Result) -> dict[str, str]:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from understudy.errors import UserError
-from understudy.files import contents, read_json, sha256
+from understudy.files import contents, sha256
 from understudy.models import student as product
-from understudy.plans.entry import METRICS, RESULT, is_whole
+from understudy.plans.entry import METRICS, RESULT, whole
 from understudy.report.format import plural
 from understudy.runs.folder import RECIPE, SAMPLES, without_seal
 from understudy.runs.landscape import LANDSCAPES
@@ -40,12 +40,12 @@ class RunFiles:
     def teacher_trainings(self) -> dict[str, list[str]]:
         """The trainings that are no method's: each teacher's own."""
         methods = {row.training for method in self.result.methods.values() for row in method.trainings}
-        found: dict[str, list[str]] = {}
+        trainings: dict[str, list[str]] = {}
         for name in self.epochs:
             teacher = name.rpartition("-")[0]
             if name not in methods and teacher.rstrip("0123456789") == "teacher":
-                found.setdefault(teacher, []).append(name)
-        return found
+                trainings.setdefault(teacher, []).append(name)
+        return trainings
 
 
 def read(run: Path) -> RunFiles:
@@ -82,16 +82,16 @@ def read_result(run: Path) -> Result:
 
 def finished_of(runs: Sequence[Path]) -> tuple[list[Path], list[str]]:
     """Of several folders those with a result, and why each other one has none; a name that leads nowhere is kept."""
-    found, others = list[Path](), list[str]()
+    finished, others = list[Path](), list[str]()
     for run in runs:
         if (run / RESULT).exists() or not run.is_dir():
-            found.append(run)
+            finished.append(run)
             continue
         try:
             _explain(run, _text(run / RECIPE) or "")
         except UserError as reason:
             others.append(str(reason))
-    return found, others
+    return finished, others
 
 
 def _explain(run: Path, recipe: str) -> NoReturn:
@@ -126,7 +126,7 @@ def _epochs(run: Path, result: Result, damaged: list[str]) -> tuple[dict[str, li
     if not _fits(run / METRICS, result):
         damaged.append(f"{METRICS} is damaged (its digest does not fit)")
         paths = []
-    found: dict[str, list[Epoch]] = {}
+    epochs: dict[str, list[Epoch]] = {}
     unreadable = 0
     for line in "\n".join(_text(path) or "" for path in paths).splitlines():
         if not line.strip():
@@ -136,28 +136,28 @@ def _epochs(run: Path, result: Result, damaged: list[str]) -> tuple[dict[str, li
         except ValueError:
             unreadable += 1
         else:
-            found.setdefault(epoch.training, []).append(epoch)
-    return found, unreadable
+            epochs.setdefault(epoch.training, []).append(epoch)
+    return epochs, unreadable
 
 
 def _trained(run: Path, result: Result, damaged: list[str]) -> dict[str, TrainingRecord]:
     """How each training ended; the result of the run knows what matters, so a damaged record is named and left out."""
-    found = {}
+    records = {}
     for path in sorted((run / "trainings").glob(f"*/{RESULT}")):
         try:
-            found[path.parent.name] = TrainingRecord.of_text(_text(path) or "", path, way_out="")
-            record = read_json(path) or {}
-            whole = "digests" not in record or (is_whole(record) and _fits_log(path.parent, record["digests"]))
+            records[path.parent.name] = TrainingRecord.of_text(_text(path) or "", path, way_out="")
+            record = records[path.parent.name]
+            sound = not record.digests or (whole(path.parent) is not None and _fits_log(path.parent, record.digests))
         except UserError:
-            whole = False
-        if not whole:
-            found.pop(path.parent.name, None)
+            sound = False
+        if not sound:
+            records.pop(path.parent.name, None)
             damaged.append(f"{path.relative_to(run)} is damaged")
     for row in (row for method in result.methods.values() for row in method.trainings):
         folder = run / "trainings" / Path(row.training).name
         if folder.is_dir() and not (folder / RESULT).exists():
             damaged.append(f"{folder.relative_to(run) / RESULT} is missing")
-    return found
+    return records
 
 
 def _fits_log(training: Path, digests: Mapping[str, str]) -> bool:
@@ -172,7 +172,7 @@ def _pictures(run: Path, samples: Sequence[Sample], damaged: list[str]) -> dict[
     if wrong:
         damaged.append(f"{plural(len(wrong), 'picture')} in {SAMPLES} missing or damaged")
     samples = [sample for sample in samples if sample.file not in wrong]
-    found = {}
+    pictures = {}
     for sample in samples:
         path = run / SAMPLES / Path(sample.file).name
         try:
@@ -180,8 +180,8 @@ def _pictures(run: Path, samples: Sequence[Sample], damaged: list[str]) -> dict[
         except OSError:
             continue
         if content.startswith(PNG):
-            found[sample.file] = base64.b64encode(content).decode("ascii")
-    return found
+            pictures[sample.file] = base64.b64encode(content).decode("ascii")
+    return pictures
 
 
 def _landscapes(run: Path) -> tuple[Landscapes | None, str]:

@@ -17,11 +17,13 @@ def read_search(path: Path) -> SearchRecord:
 
 def search_page(search: SearchRecord, figures: Mapping[str, Drawn]) -> str:
     states = [trial.state for trial in search.trials]
-    told = ", ".join(f"{states.count(state)} {state}" for state in ("complete", "stopped", "failed") if state in states)
+    counts = ", ".join(
+        f"{states.count(state)} {state}" for state in ("complete", "stopped", "failed") if state in states
+    )
     return rendered(
         "search.html",
         heading=search.title or f"Settings of {search.method}",
-        lead=f"A search for the settings of {search.method} · {plural(len(states), 'trial')}: {told}",
+        lead=f"A search for the settings of {search.method} · {plural(len(states), 'trial')}: {counts}",
         version=search.versions.get("understudy"),
         search=search,
         figures={"trials": figures.get("trials")},

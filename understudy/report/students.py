@@ -46,14 +46,14 @@ class Students:
     def of(cls, records: Mapping[Path, RunFiles]) -> "Students":
         names = short_names(list(records))
         _check_one_task(records)
-        found = []
+        students = []
         for run, record in records.items():
             result = record.result
             for method, row in result.methods.items():
                 if (measured := result.spread_of(method)) is None:
                     continue
                 agreement = row.spread("agreement")
-                found.append(
+                students.append(
                     Student(
                         names[run] if len(result.methods) == 1 else " · ".join(filter(None, (names[run], method))),
                         run,
@@ -66,7 +66,7 @@ class Students:
                         sum(bool(training.broken) for training in row.trainings),
                     )
                 )
-        return cls(records, tuple(found))
+        return cls(records, tuple(students))
 
     @property
     def figure(self) -> Figure:
@@ -118,8 +118,10 @@ def _check_one_task(records: Mapping[Path, RunFiles]) -> None:
     """Figures of different tasks cannot be compared."""
     tasks = {(record.result.task.name, record.result.first.name): run for run, record in records.items()}
     if len(tasks) > 1:
-        told = "; ".join(f"{run} is {task} by {figure}" for (task, figure), run in tasks.items())
-        raise UserError(f"runs of different tasks cannot be compared ({told}): make a report of each task's runs")
+        tasks_of_runs = "; ".join(f"{run} is {task} by {figure}" for (task, figure), run in tasks.items())
+        raise UserError(
+            f"runs of different tasks cannot be compared ({tasks_of_runs}): make a report of each task's runs"
+        )
 
 
 def _least(value: float | None) -> float:

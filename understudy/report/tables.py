@@ -232,8 +232,8 @@ def sizes(result: Result) -> Table | None:
             continue
         cells = [Cell(value, kind, small=p95) if value is not None else EMPTY for value, p95 in map(_split, values)]
         if alone:
-            told = write.ratio(_split(values[0])[0], _split(values[-1])[0], less, more)
-            cells.append(Cell(told[0], small=told[1]) if told else EMPTY)
+            compared = write.ratio(_split(values[0])[0], _split(values[-1])[0], less, more)
+            cells.append(Cell(compared[0], small=compared[1]) if compared else EMPTY)
         batch = values[-1].batch if isinstance(values[-1], Latency) else 0
         rows.append(
             TableRow(label + (f", {write.plural(batch, 'sample')}" if batch else ""), tuple(cells), small=small)
@@ -273,8 +273,8 @@ def seeds(result: Result, colours: Mapping[str, str]) -> Table:
     )
     rows = [
         _seed(result, name, row, _dot(colours, name))
-        for name, found in result.methods.items()
-        for row in found.trainings
+        for name, method in result.methods.items()
+        for row in method.trainings
     ]
     for name, teacher in result.each_teacher.items():
         values = teacher.values(first.name)
@@ -331,26 +331,26 @@ def times(
 
 def stage_seconds(epochs: Sequence[Epoch]) -> dict[str, float]:
     """How long each stage of a training took, by its log, which counts from the training's beginning."""
-    found: dict[str, float] = {}
+    seconds: dict[str, float] = {}
     before = 0.0
     for epoch in epochs:
         if epoch.seconds is not None:
-            found[epoch.stage] = found.get(epoch.stage, 0.0) + max(epoch.seconds - before, 0.0)
+            seconds[epoch.stage] = seconds.get(epoch.stage, 0.0) + max(epoch.seconds - before, 0.0)
             before = epoch.seconds
-    return found
+    return seconds
 
 
-def sharpness(found: Landscapes) -> Table:
+def sharpness(record: Landscapes) -> Table:
     """The mean rise of the loss around each student."""
     columns = (
         Column("name", ""),
         Column("loss", "loss"),
-        Column("rise", "mean rise", f"at radius {found.sharpness_radius:g}, in norms of the filters"),
+        Column("rise", "mean rise", f"at radius {record.sharpness_radius:g}, in norms of the filters"),
     )
     rows = [
-        TableRow(one.training, (Cell(one.centre, "number"), Cell(one.sharpness, "number"))) for one in found.students
+        TableRow(one.training, (Cell(one.centre, "number"), Cell(one.sharpness, "number"))) for one in record.students
     ]
-    note = f"Loss on {found.samples:,} samples of the {found.part} part."
+    note = f"Loss on {record.samples:,} samples of the {record.part} part."
     return Table("Sharpness", columns, tuple(rows), note)
 
 
@@ -435,13 +435,13 @@ def _costs(network: NetworkRecord | None, teacher: NetworkRecord | None) -> tupl
     """Parameters, multiplications, latency, speed-up, bytes."""
     if network is None:  # several teachers together are no network
         return (EMPTY,) * 5
-    own = network.latency_ms.p50 if network.latency_ms else None
+    latency = network.latency_ms.p50 if network.latency_ms else None
     theirs = teacher.latency_ms.p50 if teacher and teacher.latency_ms else None
     return (
         Cell(network.parameters, "count"),
         Cell(network.multiplications, "short"),
-        Cell(own, "ms"),
-        Cell(theirs / own if theirs and own else None, "times"),
+        Cell(latency, "ms"),
+        Cell(theirs / latency if theirs and latency else None, "times"),
         Cell(network.bytes, "bytes"),
     )
 

@@ -66,8 +66,8 @@ def show_students(result: Result, folder: Path, console: Console) -> None:
     because = f", {result.kept_because}" if result.kept_because else ""
     _path(console, f"student: {folder / WEIGHTS} ({result.kept}{because})")
     if len(result.trained) > 1:
-        for name, found in result.methods.items():
-            first, *others = [row.training for row in found.trainings]
+        for name, method in result.methods.items():
+            first, *others = [row.training for row in method.trainings]
             beside = f", {', '.join(others)}" if others else ""
             _path(console, f"  {name}: {folder / TRAININGS / first}{beside}")
 
@@ -93,9 +93,9 @@ def _searched(result: Result) -> str:
 
 def _measured(result: Result) -> str:
     data = result.data
-    told = f"Measured once, on {count(data.measured)} {data.measured_on} samples; {count(data.train)} trained, "
-    told += f"{count(data.validation)} selected."
-    return told + f" Mean ± sample standard deviation over seeds {', '.join(map(str, result.seeds))}."
+    sentence = f"Measured once, on {count(data.measured)} {data.measured_on} samples; {count(data.train)} trained, "
+    sentence += f"{count(data.validation)} selected."
+    return sentence + f" Mean ± sample standard deviation over seeds {', '.join(map(str, result.seeds))}."
 
 
 def _where(result: Result) -> str:

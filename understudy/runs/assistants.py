@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from understudy.errors import UserError
 from understudy.measure import Spread
@@ -10,73 +9,78 @@ from understudy.models.sizes import Size
 from understudy.paths import Edge, Rule
 from understudy.paths.edges import FAILED
 from understudy.plans import Node
-from understudy.plans.execution import validation_of
 from understudy.recipe import Recipe
-from understudy.recipe.build import Cast
+from understudy.recipe.build import Builder
 from understudy.recipe.schema import PathTable
-from understudy.runs.path_networks import Ways
+from understudy.runs.path_networks import PathNetworks
+from understudy.training.records import TrainingRecord
 
-Train = Callable[[Sequence[Node]], Mapping[str, Mapping[str, Any]]]  # answers with each one's record
+Train = Callable[[Sequence[Node]], Mapping[str, TrainingRecord]]  # returns the record of each
 
 
-def chosen(recipe: Recipe, names: Sequence[str], cast: Cast, train: Train) -> tuple[Recipe, list[str]]:
+def chosen(recipe: Recipe, names: Sequence[str], builder: Builder, train: Train) -> tuple[Recipe, list[str]]:
     """The recipe with an assistant for each of these methods, and why it is that one."""
     tables, notes = dict(recipe.methods), []
     for name in names:
-        ways = _ways(recipe, name, cast)
-        size, reason = _chosen(ways, train)
-        tables[name] = ways.best((ways.sizes.all[0], size, ways.sizes.student))
-        notes.append(f"{name}: {ways.networks[size].network} assists, {reason}")
+        path_networks = _path_networks(recipe, name, builder)
+        size, reason = _chosen(path_networks, train)
+        tables[name] = path_networks.best((path_networks.sizes.all[0], size, path_networks.sizes.student))
+        notes.append(f"{name}: {path_networks.networks[size].network} assists, {reason}")
     return recipe.model_copy(update={"methods": tables}), notes
 
 
-def trials(recipe: Recipe, name: str, cast: Cast) -> list[Node]:
+def trials(recipe: Recipe, name: str, builder: Builder) -> list[Node]:
     """The quick trainings by which a method's assistant is chosen; none where there is one size to choose from."""
-    ways = _ways(recipe, name, cast)
-    return [node for nodes in _trials(ways).values() for node in nodes] if len(ways.sizes.assistants) > 1 else []
+    path_networks = _path_networks(recipe, name, builder)
+    return (
+        [node for nodes in _trials(path_networks).values() for node in nodes]
+        if len(path_networks.sizes.assistants) > 1
+        else []
+    )
 
 
-def _ways(recipe: Recipe, name: str, cast: Cast) -> Ways:
-    ways = Ways(recipe.model_copy(update={"path": PathTable(method=name)}), cast, prefix=f"{name}-")
-    if not ways.sizes.assistants:
+def _path_networks(recipe: Recipe, name: str, builder: Builder) -> PathNetworks:
+    path_networks = PathNetworks(recipe.model_copy(update={"path": PathTable(method=name)}), builder, prefix=f"{name}-")
+    if not path_networks.sizes.assistants:
         raise UserError(
             f"methods.{name}: no network of {recipe.student.network!r}'s family lies between student and teacher: "
             'name the assistants, as in assistants = ["plain4"]'
         )
-    return ways
+    return path_networks
 
 
-def _trials(ways: Ways) -> dict[Edge, list[Node]]:
+def _trials(path_networks: PathNetworks) -> dict[Edge, list[Node]]:
     """Every size alone, on a short config, one for each seed."""
-    return {edge: ways.nodes(edge) for edge in Rule(ways.sizes).trials}
+    return {edge: path_networks.nodes(edge) for edge in Rule(path_networks.sizes).trials}
 
 
-def _tried(ways: Ways, train: Train) -> dict[Edge, Spread]:
+def _tried(path_networks: PathNetworks, train: Train) -> dict[Edge, Spread]:
     """What the trials reach on the validation part; a size is out of it if one of its trainings came to nothing."""
-    trainings = _trials(ways)
+    trainings = _trials(path_networks)
     records = train([node for nodes in trainings.values() for node in nodes])
-    values = {name: validation_of(record) or 0.0 for name, record in records.items()}
+    figure = path_networks.builder.data.task.selecting
+    values = {name: figure.quality(record.selecting_value or 0.0) for name, record in records.items()}
     sound = {edge: nodes for edge, nodes in trainings.items() if all(node.name in values for node in nodes)}
     spreads = {edge: Spread(tuple(values[node.name] for node in nodes)) for edge, nodes in sound.items()}
     return {edge: spreads.get(edge, FAILED) for edge in trainings}
 
 
-def _chosen(ways: Ways, train: Train) -> tuple[Size, str]:
+def _chosen(path_networks: PathNetworks, train: Train) -> tuple[Size, str]:
     """The assistant's size, and why."""
-    sizes = ways.sizes
+    sizes = path_networks.sizes
     if len(sizes.assistants) == 1:
         return sizes.assistants[0], "the only size between student and teacher"
-    known = _tried(ways, train)
-    accuracies = {size: known[Edge((size,), quick=True)].mean for size in sizes.all}
-    tried = ", ".join(f"{size}: {_told(value)}" for size, value in accuracies.items())
+    known = _tried(path_networks, train)
+    figure = path_networks.builder.data.task.selecting
+    means = {size: known[Edge((size,), quick=True)].mean for size in sizes.all}
+    reached = {
+        size: figure.text(figure.quality(mean)) if math.isfinite(mean) else "failed" for size, mean in means.items()
+    }
+    tried = ", ".join(f"{size}: {text}" for size, text in reached.items())
     chosen = Rule(sizes).chosen(known)
     if chosen is None:
         raise UserError(
             f"no assistant can be chosen by the rule of thumb (quick trainings: {tried}): lower the learning rate, or "
-            f'name the assistants, as in assistants = ["{ways.networks[sizes.assistants[0]].network}"]'
+            f'name the assistants, as in assistants = ["{path_networks.networks[sizes.assistants[0]].network}"]'
         )
     return chosen, f"by the rule of thumb: quick trainings alone reach {tried} on validation"
-
-
-def _told(accuracy: float) -> str:
-    return f"{100 * accuracy:.2f} %" if math.isfinite(accuracy) else "failed"

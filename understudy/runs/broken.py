@@ -34,18 +34,18 @@ def reasons(
         >>> reasons(Figure("accuracy", "accuracy", unit="share", chance=0.1), 0.1, constant=1.0)
         ['its accuracy of 10.00 % cannot be told from chance (10.00 %)', 'it gives one answer for 100 % of the samples']
     """
-    found = []
+    sentences = []
     if not math.isfinite(value):
-        found.append(f"its {figure.title} is no number")
+        sentences.append(f"its {figure.title} is no number")
     elif at_chance(figure, value, luck):
         chance = figure.text(figure.chance or 0.0)
-        found.append(f"its {figure.title} of {figure.text(value)} cannot be told from chance ({chance})")
+        sentences.append(f"its {figure.title} of {figure.text(value)} cannot be told from chance ({chance})")
     if constant is not None and constant >= SAME and (constant == 1 or usual < SAME):
-        found.append(f"it gives one answer for {100 * constant:.3g} % of the samples")
+        sentences.append(f"it gives one answer for {100 * constant:.3g} % of the samples")
     if largest is not None and not largest <= HUGE:
         size = f"as large as {largest:.2g}" if math.isfinite(largest) else "that are no numbers"
-        found.append(f"its answers have values {size}")
-    return found
+        sentences.append(f"its answers have values {size}")
+    return sentences
 
 
 def commonest(targets: Nested) -> float:

@@ -6,22 +6,21 @@ import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from understudy import files
 from understudy.config.settings import Settings
 from understudy.errors import UserError
-from understudy.files import read_json, write_atomically, write_json
+from understudy.files import write_atomically
 from understudy.models import student as product
 from understudy.plans.entry import METRICS, RESULT
 from understudy.plans.folders import TrainingFolders
-from understudy.runs.records import Result
+from understudy.recipe.read import check_format
+from understudy.runs.records import FailedTrainings, Result
 from understudy.training.records import DamagedFileError
 
 RECIPE = "recipe.toml"
 LOCK = ".lock"
 FAILED = "failed.json"
-LATER = ("data", "weights_of_teachers", "layers")  # what the first versions did not write down of a call of ``distill``
 GIVEN = "given"  # the weights with which networks came that were given as objects
 SAMPLES = "samples"  # pictures that the result speaks of
 SEAL = "# sha256 of the lines above: "  # how the last line of a run folder's recipe begins
@@ -43,8 +42,8 @@ class RunFolder(TrainingFolders):
         from pydantic import TypeAdapter
 
         try:
-            said = tomllib.loads((self.path / RECIPE).read_text(encoding="utf-8"))["settings"]
-            return TypeAdapter(Settings).validate_python(said)
+            written = tomllib.loads((self.path / RECIPE).read_text(encoding="utf-8"))["settings"]
+            return TypeAdapter(Settings).validate_python(written)
         except (OSError, ValueError, KeyError):
             return None
 
@@ -55,11 +54,13 @@ class RunFolder(TrainingFolders):
         path = self.path / RECIPE
         if path.exists():
             before = read_recipe(path)
-            if isinstance(before.get("settings"), dict):  # those that its version did not know yet are as ever
-                before["settings"] = asdict(Settings()) | before["settings"]
+            way_out = "finish the run with the version that began it, or choose another --out"
+            check_format(before.get("format"), path, way_out)
+            settings = before.get("settings")
+            if isinstance(settings, dict):  # those that its version did not know yet are as ever
+                before["settings"] = asdict(Settings()) | settings
             wanted = tomllib.loads(recipe)
-            unsaid = [name for name in LATER if name not in before]
-            differing = [key for key in _differing(_identity(before), _identity(wanted)) if key not in unsaid]
+            differing = _differing(_identity(before), _identity(wanted))
             if differing:
                 raise UserError(
                     f"{self.path} holds a run of another recipe (it differs in {', '.join(differing[:5])}): "
@@ -110,17 +111,11 @@ class RunFolder(TrainingFolders):
     def failed(self) -> list[str]:
         """The trainings that came to nothing when a choice was made without them: they are not tried again."""
         path = self.path / FAILED
-        content = read_json(path)
-        if path.exists() and (content is None or not files.fits(content)):
-            raise UserError(
-                f"{path} is damaged. It names the trainings that failed when a choice was made without them: remove "
-                "it, and they are tried again, or choose another --out"
-            )
-        return list((content or {}).get("trainings", ()))
+        return FailedTrainings.read(path, way_out="remove it, and run again").trainings if path.exists() else []
 
     def write_failed(self, trainings: Collection[str]) -> None:
         if trainings:
-            write_json(self.path / FAILED, files.sealed({"trainings": sorted(trainings)}))
+            write_atomically(self.path / FAILED, FailedTrainings(trainings=sorted(trainings)).text().encode())
 
     def result(self) -> Result | None:
         """The result of the run; None where there is none yet, or it is damaged and made again."""
@@ -152,7 +147,7 @@ def without_seal(text: str) -> tuple[str, bool]:
     return recipe, digest.strip() == hashlib.sha256(recipe.encode()).hexdigest()
 
 
-def read_recipe(path: Path) -> dict[str, Any]:
+def read_recipe(path: Path) -> dict[str, object]:
     """The recipe of a run folder; where it is damaged, how to go on with what is left."""
     try:
         recipe, whole = without_seal(path.read_text(encoding="utf-8"))
@@ -176,20 +171,21 @@ def _is_ours(entry: Path) -> bool:
     return entry.name in (LOCK, GIVEN) or (entry.name.startswith(f".{RECIPE}.") and entry.suffix == ".part")
 
 
-def _identity(recipe: dict[str, Any]) -> dict[str, Any]:
+def _identity(recipe: dict[str, object]) -> dict[str, object]:
     """What makes a run the one it is. ``accept_weak`` only lifts a refusal, which a run that is begun may meet."""
-    for teacher in (recipe.get("teacher"), *recipe.get("teachers", [])):
+    several = recipe.get("teachers")
+    for teacher in (recipe.get("teacher"), *(several if isinstance(several, list) else [])):
         if isinstance(teacher, dict):
             teacher.pop("accept_weak", None)
     return recipe
 
 
-def _differing(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    found = []
+def _differing(old: Mapping[str, object], new: Mapping[str, object], prefix: str = "") -> list[str]:
+    keys = []
     for key in sorted({*old, *new}):
         before, after = old.get(key), new.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
-            found += _differing(before, after, f"{prefix}{key}.")
+            keys += _differing(before, after, f"{prefix}{key}.")
         elif before != after:
-            found.append(f"{prefix}{key}")
-    return found
+            keys.append(f"{prefix}{key}")
+    return keys

@@ -25,10 +25,10 @@ def kept(methods: Mapping[str, Method], figure: Figure, named: str | None = None
     if named is not None:
         row = best(methods[named].trainings, figure)
         return row.training, f"the recipe keeps {named}" + _of_seeds(methods[named].trainings, figure)
-    order = {name: (not found.is_baseline, place) for place, (name, found) in enumerate(methods.items())}
-    firsts = {name: best(found.trainings, figure) for name, found in methods.items()}
+    order = {name: (not method.is_baseline, place) for place, (name, method) in enumerate(methods.items())}
+    firsts = {name: best(method.trainings, figure) for name, method in methods.items()}
     name = max(firsts, key=lambda name: (_quality(firsts[name], figure), order[name]))
-    rows = [row for found in methods.values() for row in found.trainings]
+    rows = [row for method in methods.values() for row in method.trainings]
     if figure.name not in firsts[name].validation:
         return firsts[name].training, "there is no validation part to select by" if len(rows) > 1 else ""
     return firsts[name].training, "the best on validation" if len(rows) > 1 else ""
@@ -55,7 +55,10 @@ def student_in(path: Path, method: str | None = None, training: str | None = Non
     if method is not None and method not in result.methods:
         raise UserError(f"{path} has no method {method!r}{did_you_mean(method, result.methods)}")
     rows = {
-        row.training: row for name, found in result.methods.items() if method in (None, name) for row in found.trainings
+        row.training: row
+        for name, record in result.methods.items()
+        if method in (None, name)
+        for row in record.trainings
     }
     if training is not None and training not in rows:
         where = f"the method {method!r} of {path}" if method is not None else str(path)

@@ -48,9 +48,11 @@ def survey(
                     sharpness=_number(surface.sharpness),
                 )
             )
-    found = Landscapes(part=part, samples=len(labels), direction_seed=seed, sharpness_radius=RING, students=students)
-    write_atomically(run.folder.path / LANDSCAPES, found.text().encode())
-    return found
+    landscapes = Landscapes(
+        part=part, samples=len(labels), direction_seed=seed, sharpness_radius=RING, students=students
+    )
+    write_atomically(run.folder.path / LANDSCAPES, landscapes.text().encode())
+    return landscapes
 
 
 def _rows(run: Run) -> list[tuple[str, Row]]:
@@ -64,14 +66,14 @@ def _rows(run: Run) -> list[tuple[str, Row]]:
         raise UserError(
             f"{run.folder.path} holds no finished run with students: run the command again that made it, it goes on"
         )
-    found = [(method, row) for method, told in result.methods.items() for row in told.trainings]
-    seeds = list(dict.fromkeys(row.seed for _, row in found))
-    return sorted(found, key=lambda student: seeds.index(student[1].seed))
+    rows = [(method, row) for method, record in result.methods.items() for row in record.trainings]
+    seeds = list(dict.fromkeys(row.seed for _, row in rows))
+    return sorted(rows, key=lambda student: seeds.index(student[1].seed))
 
 
 def _network(run: Run, training: str) -> nn.Module:
     """A student: the recipe's network, whoever taught it."""
-    network = run.cast.trained(run.recipe.student, run.folder.training(training))
+    network = run.builder.trained(run.recipe.student, run.folder.training(training))
     return run.recipe.settings.place(network)
 
 

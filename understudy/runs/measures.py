@@ -23,50 +23,45 @@ from understudy.training.records import Figures
 COMPARED, BATCH = 512, 32  # samples that inner values are compared on, and how many at once
 
 
-def of_training(found: Measured, teacher: Measured | None, task: Task) -> Figures:
+def of_training(student: Measured, teacher: Measured | None, task: Task) -> Figures:
     """One network's figures, beside the answers of its teacher where it has one."""
-    if teacher is None or task.fits(found.kept, teacher.kept) is not None:
-        return found.figures
-    return found.figures | task.compared(found.kept, teacher.kept, found.targets)
+    if teacher is None or task.fits(student.kept, teacher.kept) is not None:
+        return student.figures
+    return student.figures | task.compared(student.kept, teacher.kept, student.targets)
 
 
-def largest(found: Measured) -> float:
-    """The largest value of any answer."""
-    return max(value.abs().max().item() for value in found.kept.values())
-
-
-def of_seeds(found: Sequence[Measured], teachers: Sequence[Measured], task: Task) -> Measures:
+def of_seeds(students: Sequence[Measured], teachers: Sequence[Measured], task: Task) -> Measures:
     """What is shown of all seeds together, as far as the task measures it."""
-    fitting = [one.kept for one in teachers if task.fits(found[0].kept, one.kept) is None]
-    details = task.details([one.kept for one in found], found[0].targets, fitting)
+    fitting = [one.kept for one in teachers if task.fits(students[0].kept, one.kept) is None]
+    details = task.details([one.kept for one in students], students[0].targets, fitting)
     return Measures.model_validate(details)
 
 
-def of_teacher(found: Sequence[Measured], tables: Mapping[str, MethodTable], task: Task) -> Teacher:
+def of_teacher(teachers: Sequence[Measured], tables: Mapping[str, MethodTable], task: Task) -> Teacher:
     """The teacher's own figures, and whether it has anything soft to teach."""
     make: Callable[..., Softness] = Softness
-    advice = task.advice(found[0].kept, temperature(tables))
+    advice = task.advice(teachers[0].kept, temperature(tables))
     return Teacher(
-        figures=together([one.figures for one in found]),
-        measures=of_seeds(found, [], task),
+        figures=together([one.figures for one in teachers]),
+        measures=of_seeds(teachers, [], task),
         softness=make(**advice) if advice else None,
     )
 
 
 def temperature(tables: Mapping[str, MethodTable]) -> float:
     """The highest at which a method of the run softens the teacher's answers; 1 where none does."""
-    found = [1.0]
+    temperatures = [1.0]
     for table in tables.values():
         default = methods.find(table.method).settings.get("temperature")
         value = table.settings.get("temperature", default.default if default else None)
-        found += [float(value)] if isinstance(value, (int, float)) else []
-    return max(found)
+        temperatures += [float(value)] if isinstance(value, (int, float)) else []
+    return max(temperatures)
 
 
 def of_errors(student: Measured, teacher: Measured, ids: Tensor, task: Task) -> Errors | None:
     """Who errs where, of the student that the run keeps; None where a task has no right and wrong."""
-    found = task.errors(student.kept, teacher.kept, student.targets, ids)
-    return Errors.model_validate(found) if found else None
+    errors = task.errors(student.kept, teacher.kept, student.targets, ids)
+    return Errors.model_validate(errors) if errors else None
 
 
 def of_inner_values(
@@ -104,7 +99,7 @@ def of_inner_values(
         student=list(one.student),
         samples=one.samples,
         tapped={name: pairs for name in maps if (pairs := _tapped(reads[name]))},
-        methods={name: [list(row) for row in found.values] for name, found in maps.items()},
+        methods={name: [list(row) for row in alike.values] for name, alike in maps.items()},
     )
 
 

@@ -9,16 +9,16 @@ from understudy.models.sizes import Size, Sized, between
 from understudy.paths import Edge, Sizes
 from understudy.plans import Node
 from understudy.recipe import Recipe
-from understudy.recipe.build import Cast
+from understudy.recipe.build import Builder
 from understudy.recipe.objects import OBJECT
 from understudy.recipe.schema import AssistantTable, Learning, MethodTable, NetworkTable
 from understudy.runs.compile import TEACHER, as_the_student, bare, guides, link, plain, teacher_node, teachers_of
 
 
-class Ways:
+class PathNetworks:
     """What the sizes of a recipe's ``[path]`` stand for: networks, and the trainings between them."""
 
-    def __init__(self, recipe: Recipe, cast: Cast, prefix: str = ""):
+    def __init__(self, recipe: Recipe, builder: Builder, prefix: str = ""):
         assert recipe.path is not None
         assert recipe.teacher is not None
         self.recipe, self.table, self.teacher, self.prefix = recipe, recipe.path, recipe.teacher, prefix
@@ -26,9 +26,9 @@ class Ways:
         self.method = self.table.method or taught[0]
         self.learns: MethodTable = recipe.methods[self.method]
         self.seeds = recipe.seeds_of(self.method)
-        self.cast, self._student = cast, cast.spec(recipe.student)
+        self.builder, self._student = builder, builder.spec(recipe.student)
         self.family = self._family()
-        between = {size: self._assistant(size) for size in self._between(cast)}
+        between = {size: self._assistant(size) for size in self._between(builder)}
         self.sizes = Sizes.of([self._size(self.teacher), *between, self._size(recipe.student)])
         ends: dict[Size, NetworkTable] = {self.sizes.all[0]: self.teacher, self.sizes.student: recipe.student}
         self.networks = between | ends
@@ -76,33 +76,33 @@ class Ways:
 
     def _size(self, table: NetworkTable) -> Size:
         spec = self._spec(table)
-        found = self.family.size_of(spec) if self.family and spec else None
-        return table.network.removeprefix(OBJECT) if found is None else found
+        size = self.family.size_of(spec) if self.family and spec else None
+        return table.network.removeprefix(OBJECT) if size is None else size
 
     def _spec(self, table: NetworkTable) -> NetworkSpec | None:
         """By which name a network is built; of an object, the name of a known network that has the same layers."""
-        return self._student if table is self.recipe.student else self.cast.spec(table)
+        return self._student if table is self.recipe.student else self.builder.spec(table)
 
     def _assistant(self, size: Size) -> NetworkTable:
         assert self.family is not None
         student = self.recipe.student
         settings = self._student.settings if self._student else {}
-        own = {key: value for key, value in settings.items() if key != self.family.by}
-        spec = self.family.network(size, own)
+        others = {key: value for key, value in settings.items() if key != self.family.by}
+        spec = self.family.network(size, others)
         return NetworkTable(network=spec.name, settings=spec.settings, mean=student.mean, std=student.std)
 
-    def _between(self, cast: Cast) -> list[Size]:
+    def _between(self, builder: Builder) -> list[Size]:
         """The assistants' sizes: those that are named, or those that papers step through between the two networks."""
         if self.family is None:
-            named = cast.called(self.recipe.student)
+            named = builder.called(self.recipe.student)
             raise UserError(f"{named!r} is of no family with sizes: name the assistants, or for a search path.family")
         if self.table.sizes:
             ints = all(isinstance(size, int) for size in self.table.sizes)
             return sorted(self.table.sizes, key=lambda size: -int(size)) if ints else list(self.table.sizes)
-        shape, classes = cast.data.shape, len(cast.data.classes)
-        smallest, largest = (cast.parameters(table) for table in (self.recipe.student, self.teacher))
+        shape, outputs = builder.data.shape, builder.data.task.outputs
+        smallest, largest = (builder.parameters(table) for table in (self.recipe.student, self.teacher))
         assert self._student is not None
-        specs = between(self._student, smallest, largest, shape, classes)
+        specs = between(self._student, smallest, largest, shape, outputs)
         return [size for spec in specs if (size := self.family.size_of(spec)) is not None]
 
     def _name(self, edge: Edge, seed: int) -> str:

@@ -134,8 +134,8 @@ class Method(Record):
         )
 
     def spread(self, figure: str) -> Spread | None:
-        found = self.figures.get(figure)
-        return found.spread if found else None
+        values = self.figures.get(figure)
+        return values.spread if values else None
 
     def validation(self, figure: str) -> float | None:
         """The mean over the seeds, where each has one."""
@@ -225,8 +225,8 @@ class Hop(Record):
     @property
     def shown(self) -> Spread | None:
         """The test part's figure, as papers report it, where it was read."""
-        found = self.test or self.validation
-        return found.spread if found else None
+        values = self.test or self.validation
+        return values.spread if values else None
 
 
 class PathRecord(Record):
@@ -300,12 +300,12 @@ class Result(File):
     @property
     def trained(self) -> list[str]:
         """The trainings of all methods."""
-        return [row.training for found in self.methods.values() for row in found.trainings]
+        return [row.training for method in self.methods.values() for row in method.trainings]
 
     @property
     def broken(self) -> dict[str, list[str]]:
         """The trainings whose student is of no use, and why."""
-        return {row.training: row.broken for found in self.methods.values() for row in found.trainings if row.broken}
+        return {row.training: row.broken for method in self.methods.values() for row in method.trainings if row.broken}
 
     def network_of(self, method: str) -> NetworkRecord:
         """A method's student: of its own where it leaves with a part of its teacher."""
@@ -317,12 +317,12 @@ class Result(File):
 
     @property
     def distilled(self) -> list[str]:
-        return [name for name, found in self.methods.items() if not found.is_baseline]
+        return [name for name, method in self.methods.items() if not method.is_baseline]
 
     @property
     def foremost(self) -> str:
         """The method whose student the run leaves: what is said of one method first is said of this one."""
-        trained = {row.training: name for name, found in self.methods.items() for row in found.trainings}
+        trained = {row.training: name for name, method in self.methods.items() for row in method.trainings}
         return trained.get(self.kept) or list(self.methods)[-1]
 
 
@@ -369,6 +369,18 @@ class ProofRecord(Record):
     agreement: float | None = None  # of a task whose answers are choices
     latency_ms: dict[str, Latency]
     speedup: dict[str, float | None]
+
+
+class FailedTrainings(File):
+    """``failed.json``: the trainings that came to nothing when a choice was made without them."""
+
+    trainings: list[str]
+
+
+class SearchTime(File):
+    """``search.json``: the seconds that the sessions of a path search took, all together."""
+
+    seconds: float
 
 
 class TrialRecord(Record):

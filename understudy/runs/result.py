@@ -1,9 +1,8 @@
 """The result of a run: the one look at the test part, sizes, latencies, verdicts, and which student is kept."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -12,14 +11,14 @@ from understudy import nested
 from understudy.config.settings import Settings
 from understudy.data.parts import Part
 from understudy.errors import UserError
-from understudy.files import read_json
 from understudy.measure import Latency, Verdict, judge, latencies, onnx_runtime, size
 from understudy.measure.machine import command, machine, peak_memory, versions
 from understudy.nested import Nested
-from understudy.plans.entry import METRICS, RESULT
+from understudy.plans.entry import METRICS
 from understudy.recipe.schema import NetworkTable
 from understudy.runs import broken, keep, measures, samples
 from understudy.runs.compile import student_of
+from understudy.runs.networks import RunNetworks
 from understudy.runs.records import (
     BASELINE,
     DataRecord,
@@ -35,33 +34,26 @@ from understudy.runs.records import (
 )
 from understudy.tasks import Figure, Task
 from understudy.training import metrics
-from understudy.training.evaluate import Measured, measured, pooled
+from understudy.training.evaluate import Measured, measured
 from understudy.training.evaluate import figures as figures_of
-from understudy.training.records import Epoch, TrainingRecord
-
-if TYPE_CHECKING:
-    from understudy.runs.run import Run
 
 THROUGHPUT_BATCH = 128
 NOTHING = 0.01  # of the gradient
 
 
-def summarize(run: "Run") -> Result:
+def summarize(run: RunNetworks) -> Result:
     """Everything that a reader of the run wants to know. The test part is opened here, once."""
-    cast, recipe, began = run.cast, run.recipe, time.monotonic()
-    measured_on, part = cast.data.measured
-    task = TaskRecord.of(cast.data.task)
+    builder, recipe, began = run.builder, run.recipe, time.monotonic()
+    measured_on, part = builder.data.measured
+    task = TaskRecord.of(builder.data.task)
     teachers = _teachers(run)
     taught = {name: _taught(run, networks, part) for name, networks in teachers.items()}
-    guides = {
-        seed: pooled([found[seed] for found in taught.values()], cast.data.task) for seed in recipe.seeds if taught
-    }
+    guides = _guides(run, teachers, taught, part)
     methods = {name: _method(run, name, task, part, guides) for name in recipe.methods}
     first = {name: networks[recipe.seeds[0]] for name, networks in teachers.items()}
     teacher = _teacher_of(run, guides) if guides else None
     hint = teacher.softness.hint if teacher and teacher.softness else None
     kept, because = keep.kept(methods, task.first, recipe.keep)
-    run.folder.keep(kept)
     beside = _beside_the_teacher(run, kept, first, part, guides)
     return Result(
         title=recipe.title,
@@ -74,13 +66,13 @@ def summarize(run: "Run") -> Result:
         data=DataRecord(
             name=recipe.data.name,
             train=len(run.student_data.train),
-            validation=len(cast.data.validation) if cast.data.validation else 0,
+            validation=len(builder.data.validation) if builder.data.validation else 0,
             measured_on=measured_on,
             measured=len(part),
         ),
         networks=_networks(run, {**first, "student": run.student(recipe.seeds[0]), **_grafted(run)}),
         teacher=teacher,
-        teachers={name: _teacher_of(run, found) for name, found in taught.items()} if len(taught) > 1 else {},
+        teachers={name: _teacher_of(run, by_seed) for name, by_seed in taught.items()} if len(taught) > 1 else {},
         methods=methods,
         verdicts=_verdicts(methods, task.first),
         kept=kept,
@@ -98,11 +90,13 @@ def _verdicts(methods: Mapping[str, Method], figure: Figure) -> dict[str, Verdic
     """Each method against the student alone."""
     if BASELINE not in methods:
         return {}
-    values = {name: found.figures[figure.name].values for name, found in methods.items()}
-    return {name: judge(name, own, values[BASELINE], figure) for name, own in values.items() if name != BASELINE}
+    values = {name: method.figures[figure.name].values for name, method in methods.items()}
+    return {
+        name: judge(name, of_seeds, values[BASELINE], figure) for name, of_seeds in values.items() if name != BASELINE
+    }
 
 
-def _teachers(run: "Run") -> dict[str, dict[int, nn.Module]]:
+def _teachers(run: RunNetworks) -> dict[str, dict[int, nn.Module]]:
     """Of every teacher each seed's network; one and the same where all share it."""
     seeds = run.recipe.seeds
     of_seeds = {seed: run.teachers(seed) for seed in seeds}
@@ -112,7 +106,7 @@ def _teachers(run: "Run") -> dict[str, dict[int, nn.Module]]:
     }
 
 
-def _taught(run: "Run", networks: Mapping[int, nn.Module], part: Part) -> dict[int, Measured]:
+def _taught(run: RunNetworks, networks: Mapping[int, nn.Module], part: Part) -> dict[int, Measured]:
     """A teacher on the measured part for every seed; one network is measured once."""
     known = {id(network): network for network in networks.values()}
     settings = run.recipe.settings.of_teacher
@@ -120,26 +114,46 @@ def _taught(run: "Run", networks: Mapping[int, nn.Module], part: Part) -> dict[i
     return {seed: answered[id(network)] for seed, network in networks.items()}
 
 
-def _measured(run: "Run", network: nn.Module, part: Part, settings: Settings) -> Measured:
+def _guides(
+    run: RunNetworks,
+    teachers: Mapping[str, Mapping[int, nn.Module]],
+    taught: Mapping[str, dict[int, Measured]],
+    part: Part,
+) -> dict[int, Measured]:
+    """Of each seed the teachers as one; the same networks are measured once."""
+    if len(taught) < 2:
+        return next(iter(taught.values()), {})
+    found: dict[tuple[int, ...], Measured] = {}
+    guides: dict[int, Measured] = {}
+    for seed in run.recipe.seeds:
+        networks = [of_seeds[seed] for of_seeds in teachers.values()]
+        key = tuple(map(id, networks))
+        if key not in found:
+            found[key] = _measured(run, networks, part, run.recipe.settings.of_teacher)
+        guides[seed] = found[key]
+    return guides
+
+
+def _measured(run: RunNetworks, network: nn.Module | Sequence[nn.Module], part: Part, settings: Settings) -> Measured:
     with settings.in_force():
-        return measured(network, part, run.cast.data.task, settings)
+        return measured(network, part, run.builder.data.task, settings)
 
 
-def _method(run: "Run", name: str, task: TaskRecord, part: Part, guides: Mapping[int, Measured]) -> Method:
+def _method(run: RunNetworks, name: str, task: TaskRecord, part: Part, guides: Mapping[int, Measured]) -> Method:
     """One method over its seeds."""
     rows: list[Row] = []
     answered: list[Measured] = []
     taught: list[Measured] = []
-    own = run.cast.data.task
-    luck = own.luck(task.first, len(part))
-    records = [_record(run, student_of(name, seed)) for seed in run.recipe.seeds_of(name)]
+    whole_task = run.builder.data.task
+    luck = whole_task.luck(task.first, len(part))
+    records = [run.record(student_of(name, seed)) for seed in run.recipe.seeds_of(name)]
     for seed, record in zip(run.recipe.seeds_of(name), records, strict=True):
-        found = _measured(run, run.trained(record.training), part, run.recipe.settings)
+        student = _measured(run, run.trained(record.training), part, run.recipe.settings)
         teacher = guides.get(seed)
-        answered.append(found)
+        answered.append(student)
         taught += [] if teacher is None else [teacher]
-        figures = measures.of_training(found, teacher, own)
-        constant, largest = own.commonest(found.kept), measures.largest(found)
+        figures = measures.of_training(student, teacher, whole_task)
+        constant, largest = whole_task.commonest(student.kept), student.largest
         value = figures[task.first.name]
         rows.append(
             Row(
@@ -154,8 +168,8 @@ def _method(run: "Run", name: str, task: TaskRecord, part: Part, guides: Mapping
                     value,
                     luck,
                     constant=constant,
-                    usual=broken.commonest(found.targets),
-                    largest=largest / own.magnitude(found.targets),
+                    usual=broken.commonest(student.targets),
+                    largest=largest / whole_task.magnitude(student.targets),
                 ),
             )
         )
@@ -164,18 +178,12 @@ def _method(run: "Run", name: str, task: TaskRecord, part: Part, guides: Mapping
         rows,
         taught=any(stage.taught for record in records for stage in record.stages),
         objectives=records[0].objectives,
-        measures=measures.of_seeds(answered, taught, own),
+        measures=measures.of_seeds(answered, taught, whole_task),
     )
 
 
-def _record(run: "Run", training: str) -> TrainingRecord:
-    """What a training of the run wrote when it was done."""
-    path = run.folder.training(training) / RESULT
-    return TrainingRecord.model_validate({"stages": [], **(read_json(path) or {}), "training": training})
-
-
-def _teacher_of(run: "Run", guides: Mapping[int, Measured]) -> Teacher:
-    return measures.of_teacher(list(guides.values()), run.recipe.methods, run.cast.data.task)
+def _teacher_of(run: RunNetworks, guides: Mapping[int, Measured]) -> Teacher:
+    return measures.of_teacher(list(guides.values()), run.recipe.methods, run.builder.data.task)
 
 
 @dataclass(frozen=True)
@@ -188,7 +196,7 @@ class _Beside:
 
 
 def _beside_the_teacher(
-    run: "Run",
+    run: RunNetworks,
     kept: str,
     teachers: Mapping[str, nn.Module],
     part: Part,
@@ -197,15 +205,15 @@ def _beside_the_teacher(
     if not teachers:
         return _Beside()
     recipe, teacher = run.recipe, next(iter(teachers.values()))  # inner values are the first one's
-    found, taught, task = (
+    student, guide, task = (
         _measured(run, run.trained(kept), part, recipe.settings),
         guides[run.plan[kept].seed],
-        run.cast.data.task,
+        run.builder.data.task,
     )
     errors, disagreements = None, list[Sample]()
-    if task.fits(found.kept, taught.kept) is None:
-        errors = measures.of_errors(found, taught, part.ids, task)
-        disagreements = samples.disagreements(run.folder.path, part, found, taught, task)
+    if task.fits(student.kept, guide.kept) is None:
+        errors = measures.of_errors(student, guide, part.ids, task)
+        disagreements = samples.disagreements(run.folder.path, part, student, guide, task)
     students = {method: run.trained(f"{method}-{recipe.seeds_of(method)[0]}") for method in recipe.methods}
     taught_by, first = list(teachers.values()), recipe.seeds[0]
     stages = {method: run.stages(method, run.student(first), taught_by) for method in recipe.methods}
@@ -220,24 +228,24 @@ def figure_of(network: nn.Module, part: Part, task: Task, settings: Settings) ->
         return figures_of(network, part, task, settings)[task.selecting.name]
 
 
-def _grafted(run: "Run") -> dict[str, nn.Module]:
+def _grafted(run: RunNetworks) -> dict[str, nn.Module]:
     """The students that leave with a part of their teacher, under the names of their own that tables look for."""
     grafting = [name for name, table in run.recipe.methods.items() if registry.find(table.method).grafts]
     return {f"student, {name}": run.trained(student_of(name, run.recipe.seeds_of(name)[0])) for name in grafting}
 
 
-def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, NetworkRecord]:
+def _networks(run: RunNetworks, networks: Mapping[str, nn.Module]) -> dict[str, NetworkRecord]:
     """Sizes and latencies of teacher and student, measured side by side."""
     recipe, settings = run.recipe, run.recipe.settings
     placed = {name: settings.place(network) for name, network in networks.items()}
-    example = settings.prepare(run.cast.data.example(THROUGHPUT_BATCH, settings.torch_device))
+    example = settings.prepare(run.builder.data.example(THROUGHPUT_BATCH, settings.torch_device))
     with settings.in_force():
         single = _latencies(run, placed, settings.prepare(nested.chosen(example, slice(1))), seconds=run.measuring)
         many = _latencies(run, placed, example, seconds=2 * run.measuring)
     described: Mapping[str, NetworkTable] = recipe.taught_by
     return {
         name: NetworkRecord(
-            network=run.cast.called(described.get(name, recipe.student)),
+            network=run.builder.called(described.get(name, recipe.student)),
             **asdict(size(network, example)),
             latency_ms=single[""][name],
             throughput_ms=many[""][name],
@@ -249,39 +257,39 @@ def _networks(run: "Run", networks: Mapping[str, nn.Module]) -> dict[str, Networ
 
 
 def _latencies(
-    run: "Run", networks: Mapping[str, nn.Module], example: Nested, *, seconds: float
+    run: RunNetworks, networks: Mapping[str, nn.Module], example: Nested, *, seconds: float
 ) -> dict[str, dict[str, Latency]]:
     """By PyTorch, and by ONNX Runtime where the run is asked for it, all in turn."""
-    runners: dict[str, Callable[..., Any]] = dict(networks)
+    runners: dict[str, Callable[..., object]] = dict(networks)
     if run.onnx:
         try:
             runners |= {f"onnx {name}": onnx_runtime(network, example) for name, network in networks.items()}
         except UserError as error:
             run.callback.note(str(error))
-    found = latencies(runners, example, seconds=seconds * len(runners) / len(networks))
-    by_torch = {name: found[name] for name in networks}
-    if len(found) == len(networks):
+    measured_times = latencies(runners, example, seconds=seconds * len(runners) / len(networks))
+    by_torch = {name: measured_times[name] for name in networks}
+    if len(measured_times) == len(networks):
         return {"": by_torch}
-    return {"": by_torch, "onnx_": {name: found[f"onnx {name}"] for name in networks}}
+    return {"": by_torch, "onnx_": {name: measured_times[f"onnx {name}"] for name in networks}}
 
 
-def _notes(run: "Run", name: str, figure: Figure) -> list[str]:
+def _notes(run: RunNetworks, name: str, figure: Figure) -> list[str]:
     """What is worth a line of a method: a budget that was not the others', a training that collapsed, and terms
     whose share of the gradient says that their weight is off."""
     notes = _budget(run, name)
     shares: dict[tuple[str, str], list[float]] = {}
-    validation = run.cast.data.validation
+    validation = run.builder.data.validation
     for seed in run.recipe.seeds_of(name):
         training = student_of(name, seed)
-        epochs = [Epoch.model_validate(line) for line in metrics.read(run.folder.training(training) / METRICS)]
+        epochs = metrics.read(run.folder.training(training) / METRICS)
         for epoch in epochs:
             for term, share in epoch.gradient_shares.items():
                 shares.setdefault((epoch.stage, term), []).append(share)
         values = [epoch.validation[figure.name] for epoch in epochs if figure.name in epoch.validation]
         if validation is not None and (
-            told := broken.collapse(figure, values, run.cast.data.task.luck(figure, len(validation)))
+            collapse := broken.collapse(figure, values, run.builder.data.task.luck(figure, len(validation)))
         ):
-            notes.append(f"{training}: {told}")
+            notes.append(f"{training}: {collapse}")
     for (stage, term), values in shares.items():
         mean = sum(values) / len(values)
         if mean < NOTHING:
@@ -291,9 +299,9 @@ def _notes(run: "Run", name: str, figure: Figure) -> list[str]:
     return notes
 
 
-def _budget(run: "Run", name: str) -> list[str]:
+def _budget(run: RunNetworks, name: str) -> list[str]:
     """Whether the method took more epochs than its training configuration has."""
-    epochs = _record(run, student_of(name, run.recipe.seeds_of(name)[0])).epochs
+    epochs = run.record(student_of(name, run.recipe.seeds_of(name)[0])).epochs
     config = run.recipe.methods[name].train
     if epochs <= config.epochs:
         return []

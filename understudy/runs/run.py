@@ -3,58 +3,51 @@
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from torch import nn
-
-from understudy import files
+from understudy import files, methods
 from understudy import recipe as recipes
 from understudy.answers import StoredAnswers
 from understudy.config import hardware
-from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
-from understudy.data import Data
 from understudy.errors import FailedTrainingError, UserError
 from understudy.models import student as product
 from understudy.plans import Node, Plan, TrainingCache
-from understudy.plans.engines import Engine, Here
+from understudy.plans.engines import Here, MakeEngine
 from understudy.plans.entry import METRICS, RESULT
 from understudy.plans.execution import Execution
-from understudy.plans.stages import stages_of
-from understudy.plans.training import Casts
+from understudy.plans.training import Builders
 from understudy.ranks import one_process
 from understudy.recipe import Recipe
-from understudy.recipe.build import Cast
+from understudy.recipe.build import Builder
 from understudy.recipe.objects import OBJECT
 from understudy.recipe.schema import NetworkTable
 from understudy.runs import samples
 from understudy.runs.assistants import chosen, trials
-from understudy.runs.compile import compiled, student_node, teachers_of, training_of
+from understudy.runs.compile import compiled, teachers_of, training_of
 from understudy.runs.durations import Forecast
 from understudy.runs.folder import RECIPE, SAMPLES, RunFolder
+from understudy.runs.networks import RunNetworks
+from understudy.runs.preview import Preview
 from understudy.runs.records import Result
-from understudy.runs.rehearsal import Rehearsals
 from understudy.runs.result import summarize
 from understudy.training import preflight
 from understudy.training.callbacks import Callback
 from understudy.training.interrupt import StopRequest
 from understudy.training.loop import Training
 from understudy.training.preflight import Finding
-
-MakeEngine = Callable[[Casts, Callback, StopRequest], Engine]
-
+from understudy.training.records import TrainingRecord
 
 WHOLE = "all"  # the subject of what is said of all trainings together
 
 
-class Run:
+class Run(RunNetworks):
     """One execution of a recipe in a folder.
 
     Args:
         cache: where finished trainings are looked for first, and put when they are done.
         engine: what carries the trainings out; by default this process, one after another.
         threads: of each training, where the recipe names none; by default PyTorch's choice.
-        casts: data that are loaded already.
+        builders: data that are loaded already.
         borrowed: trainings that lie elsewhere, by their names.
     """
 
@@ -71,85 +64,92 @@ class Run:
         cache: TrainingCache | None = None,
         engine: MakeEngine = Here,
         threads: int | None = None,
-        casts: Casts | None = None,
+        builders: Builders | None = None,
         borrowed: Mapping[str, Path] | None = None,
     ):
         one_process("a run")
-        # What nobody has measured (see understudy.runs.choosing) is plain.
         self.recipe = recipe
         self.folder = RunFolder(out, borrowed or {})
         self.callback = callback or Callback()
         self.stop = StopRequest() if stop is None else stop  # one that nobody has made yet is false
         self.checkpoint_seconds = checkpoint_seconds
-        self.onnx = onnx  # whether latencies are measured by ONNX Runtime, too
-        self.casts = casts or Casts(trusted, self.callback.downloads)
-        self.cast = self.casts.of(recipe.data)
+        self.onnx = onnx
+        self.builders = builders or Builders(trusted, self.callback.downloads)
+        self.builder = self.builders.of(recipe.data)
         self.plan = compiled(self.recipe, self.decided())
         self.notes: list[str] = []
         self._failed: set[str] = set()  # quick trainings that came to nothing
         self._engine = engine
         self.execution = Execution(
             self.folder,
-            self.casts,
+            self.builders,
             threads=threads or hardware.threads_each(),
             cache=cache,
             callback=self.callback,
-            trusted=self.casts.trusted,
+            trusted=self.builders.trusted,
             every=checkpoint_seconds,
         )
         self.execution.submit(*self.plan)
 
     @staticmethod
-    def first(recipe: Recipe, cast: Cast) -> Plan:
+    def first(recipe: Recipe, builder: Builder) -> Plan:
         """The trainings that are known before any is done, by which the number of workers is chosen."""
         undecided = [name for name, table in recipe.methods.items() if table.assistants == "auto"]
         plan = compiled(recipe, [name for name in recipe.methods if name not in undecided])
-        for node in (node for name in undecided for node in trials(recipe, name, cast)):
+        for node in (node for name in undecided for node in trials(recipe, name, builder)):
             plan.add(node)
         return plan
 
     def check(self) -> Iterator[Finding]:
         """The pre-flight: everything that can be seen to be wrong before an epoch is spent."""
-        cast, settings, tables = self.cast, self.recipe.settings, self.recipe.taught_by
-        seed, rehearsals, seconds = self.recipe.seeds[0], self.rehearsals(), dict[str, float | None]()
+        builder, settings, tables = self.builder, self.recipe.settings, self.recipe.taught_by
+        seed, preview, seconds = self.recipe.seeds[0], self.preview(), dict[str, float | None]()
         yield from preflight.check_data(self.student_data, self.recipe.train.batch)
-        findings = list(preflight.check_network("student", self.student(seed), cast.data, settings))
-        teachers = dict(zip(tables, rehearsals.networks(teachers_of(self.recipe, seed)), strict=True))
+        findings = list(preflight.check_network("student", self.student(seed), builder.data, settings))
+        teachers = dict(zip(tables, preview.networks(teachers_of(self.recipe, seed)), strict=True))
         for name, teacher in teachers.items():
-            findings += preflight.check_network(name, teacher, cast.data, settings)
+            findings += preflight.check_network(name, teacher, builder.data, settings)
         for name, table in self.helpers().items():
-            findings += preflight.check_network(name, cast.network(table, seed, "student"), cast.data, settings)
+            findings += preflight.check_network(name, builder.network(table, seed, "student"), builder.data, settings)
         yield from findings
         if any(finding.level == "error" for finding in findings):
             return  # nothing can be learned from what follows
         for name, table in tables.items():
             if table.train is not None:
                 yield Finding("ok", name, f"is trained first, for {table.train.epochs} epochs", worth=True)
-                node = rehearsals.plan[training_of(name, table, self.recipe, seed)]
-                seconds[_of_any_seed(node)] = yield from self._check_training(name, node, rehearsals)
+                node = preview.plan[training_of(name, table, self.recipe, seed)]
+                seconds[_of_any_seed(node)] = yield from self._check_training(name, node, preview)
                 continue
             weak = table.accept_weak
             yield from preflight.check_teacher(
-                teachers[name], cast.data, settings, declared=table.accuracy, accept_weak=weak, name=name
+                teachers[name], builder.data, settings, declared=table.accuracy, accept_weak=weak, name=name
             )
         for name in self.recipe.methods:
-            *assistants, student = rehearsals.chain(name)
+            learning = self.recipe.methods[name]
+            if reason := methods.find(learning.method).unfit(builder.data.task, learning.settings):
+                fitting = ", ".join(methods.fitting(builder.data.task))
+                yield Finding("error", name, f"the method does not fit the task: {reason}. Those that fit: {fitting}")
+                continue
+            *assistants, student = preview.chain(name)
             for node in assistants:
                 called = f"{name}, assistant {node.network.network.removeprefix(OBJECT)}"
-                seconds[_of_any_seed(node)] = yield from self._check_training(called, node, rehearsals)
-            seconds[_of_any_seed(student)] = yield from self._check_training(name, student, rehearsals)
+                seconds[_of_any_seed(node)] = yield from self._check_training(called, node, preview)
+            seconds[_of_any_seed(student)] = yield from self._check_training(name, student, preview)
         yield from self.estimate(seconds)
 
-    def rehearsals(self) -> Rehearsals:
-        """The trainings of the recipe as they will be, for whoever wants to look at them before."""
-        return Rehearsals(self.recipe, self.cast, self.casts.stand_ins)
+    def preview(self) -> Preview:
+        """The trainings of the recipe as they will be."""
+        return Preview(self.recipe, self.builder, self.builders.stand_ins)
 
-    def _check_training(
-        self, subject: str, node: Node, rehearsals: Rehearsals
-    ) -> Generator[Finding, None, float | None]:
+    def _check_training(self, subject: str, node: Node, preview: Preview) -> Generator[Finding, None, float | None]:
         """In the end, about how many seconds it takes; None where that cannot be said."""
         seconds, sound = 0.0, True
-        for finding in self._findings(rehearsals.training(node), node.config):
+        try:
+            training = preview.training(node)
+        except UserError as error:  # the other methods are looked at all the same
+            yield Finding("error", subject, str(error))
+            return None
+        for finding in self._findings(training, node.config):
             yield replace(finding, subject=f"{subject}, {finding.subject}")
             seconds, sound = seconds + finding.seconds, sound and finding.level != "error"
         return seconds if sound else None
@@ -183,11 +183,6 @@ class Run:
         return self.recipe.answers.within(self.folder.path) if self.recipe.answers else None
 
     @property
-    def student_data(self) -> Data:
-        """What the students see of the data."""
-        return self.cast.seen(self.recipe.data.student_samples)
-
-    @property
     def complete(self) -> bool:
         return self.folder.result() is not None
 
@@ -198,7 +193,7 @@ class Run:
             self._adopt_lost()
             self.folder.claim(recipes.write(self.recipe))
             self.begin()
-            self.callback.run_begins(self.plan.names)
+            self.callback.run_begins(self.plan.names, self.builder.data.task.selecting)
             self.settle()
             self.carry_out(self.plan.names)
             path, result = self.folder.path / RESULT, self.folder.result()
@@ -247,7 +242,7 @@ class Run:
             self.callback.note(f"the student in {folder} was damaged: copied from {result.kept}")
         if wrong := samples.damaged(folder, result.samples):
             self.callback.note(f"{folder / SAMPLES} was damaged ({len(wrong)} of its pictures): drawn again")
-            samples.mend(folder, self.cast.data.measured[1], wrong)
+            samples.mend(folder, self.builder.data.measured[1], wrong)
         if result.digests != (digests := self._digests()):  # where data lie may differ in the recipe
             result = result.model_copy(update={"digests": digests})
             self.folder.write_result(result)
@@ -257,11 +252,6 @@ class Run:
         """Of the files by which a result and its folder are seen to belong together."""
         names = (RECIPE, METRICS, product.WEIGHTS, product.DESCRIPTION)
         return {name: files.sha256(self.folder.path / name) for name in names}
-
-    @property
-    def measuring(self) -> float:
-        """Seconds for each measurement of latencies."""
-        return 1.0
 
     def begin(self) -> None:
         """Called once the folder is this run's, before anything is trained."""
@@ -283,11 +273,11 @@ class Run:
         """Put into the plan what open choices train first, or have led to; answers with how many more may follow."""
         more = 0
         for name in [name for name in self.recipe.methods if name not in self.decided()]:
-            nodes = [node for node in trials(self.recipe, name, self.cast) if node.name not in self.folder.failed()]
+            nodes = [node for node in trials(self.recipe, name, self.builder) if node.name not in self.folder.failed()]
             self.execution.submit(*nodes)
-            there = {node.name: record for node in nodes if (record := self.execution.record(node.name))}
-            if len(there) == len(nodes):
-                self.execution.submit(*compiled(self._decided_by(there, name), [name]))
+            trained = {node.name: record for node in nodes if (record := self.execution.record(node.name))}
+            if len(trained) == len(nodes):
+                self.execution.submit(*compiled(self._decided_by(trained, name), [name]))
             else:
                 more += 2 * len(self.recipe.seeds_of(name))  # its assistant's and its own
         self.plan = self.execution.plan
@@ -297,20 +287,20 @@ class Run:
         """How far the time goes for these, which were foreseen, and so many more; None where there is no end to it."""
         return None
 
-    def _decided_by(self, trained: Mapping[str, Mapping[str, Any]], name: str) -> Recipe:
+    def _decided_by(self, trained: Mapping[str, TrainingRecord], name: str) -> Recipe:
         """The recipe with a method's assistant, as the records of its quick trainings have it."""
-        return chosen(self.recipe, [name], self.cast, lambda _: trained)[0]
+        return chosen(self.recipe, [name], self.builder, lambda _: trained)[0]
 
     def settle(self) -> None:
         """Find out what is left open in the recipe: which assistants ``"auto"`` stands for."""
         undecided = [name for name in self.recipe.methods if name not in self.decided()]
         if undecided:
-            recipe, notes = chosen(self.recipe, undecided, self.cast, self.trained_beside)
+            recipe, notes = chosen(self.recipe, undecided, self.builder, self.trained_beside)
             self.notes += notes
             self.remember_failed()
             self.adopt(recipe)
 
-    def trained_beside(self, nodes: Sequence[Node]) -> dict[str, Mapping[str, Any]]:
+    def trained_beside(self, nodes: Sequence[Node]) -> dict[str, TrainingRecord]:
         """The records of trainings that are not the recipe's own; of those that came to nothing there is none."""
         self._failed.update(self.folder.failed())
         wanted = [node for node in nodes if node.name not in self._failed]
@@ -333,6 +323,7 @@ class Run:
     def summary(self) -> Result:
         """The result; the test part is opened here, once."""
         result = summarize(self)
+        self.folder.keep(result.kept)
         return result.model_copy(update={"notes": [*result.notes, *self.notes], "digests": self._digests()})
 
     def outdated(self, result: Result) -> bool:
@@ -341,38 +332,17 @@ class Run:
 
     def carry_out(
         self, names: Collection[str], failed: Callable[[FailedTrainingError], None] | None = None
-    ) -> dict[str, Mapping[str, Any]]:
+    ) -> dict[str, TrainingRecord]:
         """Train these, and what they learn from, or go on with it, unless it is done; answers with their records.
 
         One that came to nothing ends it, unless there is somebody to be told: ``failed``.
         """
         if any(name not in self.execution.plan for name in names):
             self.settle()
-        with self._engine(self.casts, self.callback, self.stop) as self.execution.engine:
+        with self._engine(self.builders, self.callback, self.stop) as self.execution.engine:
             for _ in self.execution.results(names, failed):
                 self.folder.gather_metrics(self.plan.names)
         return {name: self.execution.done[name] for name in names if name in self.execution.done}
-
-    def student(self, seed: int) -> nn.Module:
-        """A student with the fresh weights of this seed, the same for every method."""
-        return self.cast.network(self.recipe.student, seed, "student")
-
-    def trained(self, name: str) -> nn.Module:
-        """The network of a training that is done."""
-        return self.execution.network(name)
-
-    def teachers(self, seed: int) -> dict[str, nn.Module]:
-        """The teachers of a seed, trained."""
-        return {
-            name: self.recipe.settings.place(self.cast.teacher(table, seed))
-            if table.weights is not None
-            else self.trained(training_of(name, table, self.recipe, seed))
-            for name, table in self.recipe.taught_by.items()
-        }
-
-    def stages(self, name: str, student: nn.Module, teachers: list[nn.Module]) -> list[Stage]:
-        """What a method of the recipe does, between these."""
-        return stages_of(student_node(name, self.recipe, self.recipe.seeds[0]), student, teachers, self.cast.data)
 
 
 def _of_any_seed(node: Node) -> str:

@@ -21,15 +21,15 @@ LARGEST = 96  # pixels of a side
 def disagreements(folder: Path, part: Part, student: Measured, teacher: Measured, task: Task) -> list[Sample]:
     """Write the pictures and return what each network said of them; nothing where samples are no pictures."""
     rows = []
-    for found in task.differing(student.kept, teacher.kept, student.targets):
-        picture = _picture(part, part.ids[found.place : found.place + 1])
+    for differing in task.differing(student.kept, teacher.kept, student.targets):
+        picture = _picture(part, part.ids[differing.place : differing.place + 1])
         if picture is None:
             return []
-        number = int(part.ids[found.place])
+        number = int(part.ids[differing.place])
         name = f"{SAMPLES}/{number}.png"
         write_atomically(folder / name, picture)
         digest = hashlib.sha256(picture).hexdigest()
-        known = {"id": number, "file": name, "wrong": found.kind, "sha256": digest, **found.record}
+        known = {"id": number, "file": name, "wrong": differing.kind, "sha256": digest, **differing.record}
         rows.append(Sample.model_validate(known))
     return rows
 

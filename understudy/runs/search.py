@@ -10,6 +10,7 @@ from understudy.paths.edges import Known
 from understudy.plans import Node
 from understudy.plans.execution import Done, Execution
 from understudy.runs.durations import Durations
+from understudy.tasks import Figure
 
 Observer = Callable[["Search"], None]
 
@@ -19,6 +20,7 @@ class Search:
 
     Args:
         nodes: of an edge, one for each seed; none for a teacher that is given.
+        figure: the task's first figure, by which trainings are compared.
         also: trainings to be done beside those of the strategy.
         given: what is known without any training.
         spent: seconds that earlier sessions of the same search took.
@@ -31,15 +33,16 @@ class Search:
         nodes: Callable[[Edge], Sequence[Node]],
         execution: Execution,
         *,
+        figure: Figure,
         budget: Budget | None = None,
         also: Sequence[Edge] = (),
         given: Known | None = None,
         spent: float = 0.0,
         observer: Observer | None = None,
     ):
-        self.strategy, self.execution, self.also = strategy, execution, list(also)
+        self.strategy, self.execution, self.also, self.figure = strategy, execution, list(also), figure
         self.budget, self.spent = budget or Budget(), spent
-        self.known: dict[Edge, Spread] = dict(given or {})
+        self.known: dict[Edge, Spread] = dict(given or {})  # qualities of the figure
         self.asked: dict[Edge, list[str]] = {}  # the trainings of each
         self.failed: dict[Edge, FailedTrainingError] = {}  # what came to nothing, and why
         self.left: list[Edge] = []  # wanted, and kept from being trained by the budget
@@ -73,21 +76,21 @@ class Search:
     @property
     def to_come(self) -> int:
         """How many more trainings of students there may be, beside those asked for."""
-        asked = sum(len(edge.path) > 1 or edge.quick for edge in self.asked)
+        students = sum(len(edge.path) > 1 or edge.quick for edge in self.asked)
         each = max(map(len, self.asked.values()), default=1)
-        return 0 if self.left or not self.waiting else max(0, self.strategy.most - asked) * each
+        return 0 if self.left or not self.waiting else max(0, self.strategy.most - students) * each
 
     @property
     def durations(self) -> Durations:
         """What to expect of the trainings that are waited for."""
         done = self.execution.done
-        return Durations((self.execution.plan[name], float(done[name].get("seconds") or 0.0)) for name in self.origins)
+        return Durations((self.execution.plan[name], done[name].seconds or 0.0) for name in self.origins)
 
     def _record(self, done: Done) -> None:
         self.origins[done.node.name] = done.origin
         value = done.validation
         if value is not None:
-            self._values[done.node.name] = value
+            self._values[done.node.name] = self.figure.quality(value)
         for edge, names in self.asked.items():
             if edge not in self.known and all(name in self._values for name in names):
                 self.known[edge] = Spread(tuple(self._values[name] for name in names))
@@ -98,8 +101,8 @@ class Search:
         if self.execution.plan[failure.training].role == "teacher":
             raise failure
         edge = next(edge for edge, names in self.asked.items() if failure.training in names)
-        told = FailedTrainingError(str(failure), training=failure.training, reason=failure.reason)
-        self.failed.setdefault(edge, told)  # a new one, without the traceback, which would hold the networks
+        bare = FailedTrainingError(str(failure), training=failure.training, reason=failure.reason)
+        self.failed.setdefault(edge, bare)  # a new one, without the traceback, which would hold the networks
         self.execution.given_up.update(self.asked[edge])  # on other seeds, too
         self.execution.callback.note(f"{failure}. The search goes on without {edge}")
         self._ask()

@@ -4,7 +4,7 @@ import torch
 
 from understudy.config import hardware
 from understudy.plans import Node, Plan
-from understudy.recipe.build import Cast
+from understudy.recipe.build import Builder
 from understudy.recipe.schema import NetworkTable
 
 BUSY = 0.75  # the share of a run in which a worker must have something to train, or else fewer workers are taken
@@ -12,7 +12,7 @@ SHORT = 1e12  # multiplications of a run, about two minutes of a core: below it,
 BACKWARD = 3  # a training step costs about three forward passes of the student
 
 
-def workers_by_rule(plan: Plan, cast: Cast, threads: int | None = None) -> int:
+def workers_by_rule(plan: Plan, builder: Builder, threads: int | None = None) -> int:
     """The number of trainings of a plan that should run at once on the cores of this machine.
 
     It is no more than can run side by side, and no more than can be kept busy: while a teacher is trained that all
@@ -24,7 +24,7 @@ def workers_by_rule(plan: Plan, cast: Cast, threads: int | None = None) -> int:
     most = min(max(map(len, plan.levels), default=1), hardware.cores() // (threads or 1))
     if most <= 1:
         return 1
-    costs = _Costs(cast)
+    costs = _Costs(builder)
     ends: dict[str, float] = {}
     total = 0.0
     for node in plan:
@@ -39,14 +39,14 @@ def workers_by_rule(plan: Plan, cast: Cast, threads: int | None = None) -> int:
 class _Costs:
     """The multiplications of trainings; each network is looked at once."""
 
-    def __init__(self, cast: Cast):
-        self.cast = cast
+    def __init__(self, builder: Builder):
+        self.builder = builder
         self._known: dict[str, int] = {}
 
     def of(self, node: Node, plan: Plan) -> float:
         teachers = [plan[teacher].network if isinstance(teacher, str) else teacher for teacher in node.teachers]
         step = BACKWARD * self._forward(node.network) + sum(map(self._forward, teachers))
-        samples = len(self.cast.seen(node.data.student_samples).train)
+        samples = len(self.builder.seen(node.data.student_samples).train)
         return float(step) * samples * node.config.epochs
 
     def _forward(self, table: NetworkTable) -> int:
@@ -60,9 +60,9 @@ class _Costs:
         from torch.utils.flop_counter import FlopCounterMode  # here, since few runs need it
 
         try:
-            network = self.cast.network(table, 0, "student").eval()
+            network = self.builder.network(table, 0, "student").eval()
             with torch.no_grad(), FlopCounterMode(display=False) as counter:
-                network(self.cast.data.example(1, torch.device("cpu")))
+                network(self.builder.data.example(1, torch.device("cpu")))
         except Exception:  # whatever a user's network raises
             return 1
         return int(counter.get_total_flops()) // 2

@@ -12,7 +12,7 @@ from understudy.errors import UserError
 from understudy.export.open import Student, open_student
 from understudy.nested import Nested
 from understudy.taps import call
-from understudy.tasks import Text, Told
+from understudy.tasks import Task, Told
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def predict(
         trust: modules of the user (for a folder), or the file itself (for ``.pt2``), whose code may run.
     """
     opened = open_student(Path(student), trust)
-    if isinstance(task := opened.description.task, Text):
+    if (task := opened.description.task).takes_words:
         return _texts(opened, task, map(str, images), top, batch)
     if not opened.description.takes_images:
         shape = "x".join(map(str, opened.description.input.shape))
@@ -90,7 +90,7 @@ def _told(student: Student, inputs: Nested, top: int) -> list[Told]:
     return task.told(answer, top=top)
 
 
-def _texts(student: Student, task: Text, texts: Iterable[str], top: int, batch: int) -> list[Prediction]:
+def _texts(student: Student, task: Task, texts: Iterable[str], top: int, batch: int) -> list[Prediction]:
     """The answers to texts; the name of a file is replaced by the lines in it."""
     lines: list[str] = []
     for text in texts:

@@ -5,7 +5,7 @@
 | ``pair`` | the middle of both networks, FitNets' place |
 | ``pairs`` | the end of every stage that the two share, from input to output |
 | ``maps`` | the last feature maps larger than 1x1, before they are pooled; tokens are laid out as a grid |
-| ``embedding`` | what goes into the classifiers |
+| ``embedding`` | what goes into the classifiers; the last feature maps of networks without one |
 | ``heads`` | the classifiers themselves |
 | ``shared`` | the end of the first stage, where both networks have one shape there; else nothing, ``""`` |
 
@@ -19,7 +19,7 @@ A method may have a setting proposed by another rule (``Method.proposed_by``):
 | | else as ``embedding`` |
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from torch import nn
@@ -99,7 +99,7 @@ def _pooled(teacher: nn.Module, student: nn.Module, example: Nested) -> str:
 
 
 def _embedding(teacher: nn.Module, student: nn.Module, example: Nested) -> str:
-    return str(Pair(_entering(trace(teacher, example)), _entering(trace(student, example))))
+    return str(Pair(_entering(teacher, example), _entering(student, example)))
 
 
 def _heads(teacher: nn.Module, student: nn.Module, example: Nested) -> str:
@@ -135,5 +135,7 @@ PLACEHOLDERS: dict[str, object] = {  # valid values for checks without networks
 }
 
 
-def _entering(traces: Sequence[Traced]) -> Tap:
-    return Tap(classifier(traces).path, "input")
+def _entering(network: nn.Module, example: Nested) -> Tap:
+    traces = trace(network, example)
+    dense = not any(t.type.endswith("Linear") for t in traces) and any(t.resolution for t in stages(traces))
+    return last_map(network, example, traces) if dense else Tap(classifier(traces).path, "input")

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from understudy import nested
 from understudy.errors import UserError, did_you_mean
 from understudy.nested import Nested
 from understudy.ranks import reshard
@@ -216,12 +217,28 @@ def evaluating(network: nn.Module) -> Iterator[nn.Module]:
 
 
 def call(network: Callable[..., T], inputs: Nested) -> T:
-    """Calls a network with the inputs of a batch: one tensor, several, or several by name."""
+    """A network, with its inputs as they come in a batch: one tensor, several, or several by name.
+
+    Images in float32 become float64, bfloat16 or float16 before a network in that precision.
+    """
+    if isinstance(network, nn.Module) and (dtype := precision_of(network)) is not None:
+        inputs = in_precision(inputs, dtype)
     if isinstance(inputs, Mapping):
         return network(**inputs)
     if isinstance(inputs, (tuple, list)):
         return network(*inputs)
     return network(inputs)
+
+
+def precision_of(network: nn.Module) -> torch.dtype | None:
+    """The dtype of a network whose first weights are not in float32; None for all others."""
+    first = next((p.dtype for p in inner(network).parameters() if p.is_floating_point()), torch.float32)
+    return None if first == torch.float32 else first
+
+
+def in_precision(inputs: Nested, dtype: torch.dtype) -> Nested:
+    """The same inputs with their numbers in another precision; numbers of tokens and masks stay."""
+    return nested.each(lambda value: value.to(dtype) if value.is_floating_point() else value, inputs)
 
 
 def find(network: nn.Module, tap: Tap, *, called: str = "the network") -> nn.Module:
@@ -269,10 +286,14 @@ class TappedNetwork:
         # The same functions at every call: by them torch.compile knows its own graph again.
         self._hooks = {tap: self._hook(tap, self._modules[tap]) for tap in self.taps}
         self._seen: _Seen = {}
+        self._dtype = precision_of(network)
         compiled = any(map(is_compiled, layers(network)))
         self._run = self._compiled() if self.taps and compiled else self._eager
 
     def __call__(self, *args: object, **kwargs: object) -> Answer:
+        if self._dtype is not None:
+            args = tuple(_in_precision(value, self._dtype) for value in args)
+            kwargs = {name: _in_precision(value, self._dtype) for name, value in kwargs.items()}
         if not self.taps:
             return Answer(self.network(*args, **kwargs), {}, self.task)
         with ExitStack() as stack:
@@ -349,6 +370,10 @@ class TappedNetwork:
                 "inplace=False"
             )
         return value
+
+
+def _in_precision(value: object, dtype: torch.dtype) -> object:
+    return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
 def overwrites_input(module: nn.Module) -> bool:

@@ -10,8 +10,11 @@ from understudy import bounds, plugins
 from understudy.errors import UserError, did_you_mean
 from understudy.nested import Nested
 from understudy.tasks.classification import Classification
+from understudy.tasks.links import Links
+from understudy.tasks.meters import MetricMeter
 from understudy.tasks.multilabel import Binary, MultiLabel
 from understudy.tasks.regression import Landmarks, Regression
+from understudy.tasks.segmentation import Segmentation
 from understudy.tasks.task import LOSS, Differing, Figure, Meter, Moves, Numbers, Rows, Task, Told, Values
 from understudy.tasks.text import Text
 
@@ -22,12 +25,15 @@ __all__ = [
     "Differing",
     "Figure",
     "Landmarks",
+    "Links",
     "Meter",
+    "MetricMeter",
     "Moves",
     "MultiLabel",
     "Numbers",
     "Regression",
     "Rows",
+    "Segmentation",
     "Task",
     "Text",
     "Told",
@@ -45,7 +51,7 @@ def _wrong(name: str, thing: object) -> str | None:
     return None if thing.name == name else f"it calls itself {thing.name!r}"
 
 
-_OWN: tuple[type[Task], ...] = (Classification, MultiLabel, Binary, Regression, Landmarks, Text)
+_OWN: tuple[type[Task], ...] = (Classification, MultiLabel, Binary, Regression, Landmarks, Text, Links, Segmentation)
 _KNOWN: plugins.Registry[type[Task]] = plugins.Registry(
     "task", plugins.TASKS, {kind.name: kind for kind in _OWN}, _wrong
 )

@@ -62,6 +62,7 @@ class Classification(Task):
 
     name: ClassVar[str] = "classification"
     rows_per_sample: ClassVar[Literal["one", "many"] | None] = "one"
+    targets_are_classes: ClassVar[bool] = True
     likeness: ClassVar[tuple[Figure, ...]] = (
         Figure("agreement", "agrees with the teacher", unit="share"),
         Figure("divergence", "KL from the teacher", "lower"),

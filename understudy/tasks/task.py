@@ -6,7 +6,7 @@ network is for. A further task is one file: a frozen dataclass whose fields are 
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import ClassVar, Literal, Protocol, TypeAlias
 
@@ -193,8 +193,9 @@ class Task(ABC):
     A task has no state. Only ``of``, ``figures``, ``outputs``, ``check``, ``answer``, ``misfit``, ``loss``, ``meter``
     and ``told`` must be written; the rest has a default that says no more than is true of any task.
 
-    ``rows_per_sample`` is what methods on class scores ask for: ``"one"`` if the answer's ``logits`` (N, C) and the
-    targets (N,) are the rows themselves, ``"many"`` if ``rows`` makes them, None if there are no class scores.
+    ``rows_per_sample`` is what methods on class scores ask for: ``"one"`` if each sample is one question with C
+    options, ``"many"`` if it is several, None if there are no class scores. Rows are made by ``rows``; a task that does
+    not define it has one row for each sample, and these are its answer's ``logits`` (N, C) and its targets (N,).
 
     >>> from understudy.tasks import Classification
     >>> task = Classification(("shirt", "shoe"))
@@ -205,7 +206,10 @@ class Task(ABC):
     name: ClassVar[str]
     rows_per_sample: ClassVar[Literal["one", "many"] | None] = None
     values: ClassVar[tuple[str, ...]] = ("logits",)  # the names of what is read of an answer, and stored
+    targets_are_classes: ClassVar[bool] = False  # whether each sample's target is one class number
     targets_are_numbers: ClassVar[bool] = False  # whether ``numbers`` gives the targets, too
+    takes_words: ClassVar[bool] = False  # whether ``encode`` makes inputs of texts
+    dense: ClassVar[bool] = False  # whether an answer is a map, which no linear layer makes of pooled features
     moves_targets: ClassVar[bool] = False  # whether targets follow an augmentation of the inputs
     likeness: ClassVar[tuple[Figure, ...]] = ()  # the figures of ``compared``
 
@@ -257,11 +261,27 @@ class Task(ABC):
         """Targets that follow an augmentation, if ``moves_targets``."""
         return targets
 
+    @property
+    def draws(self) -> bool:
+        """Whether ``drawn`` changes the batches of a training."""
+        return False
+
+    def drawn(self, inputs: Nested, targets: Nested, seed: int, number: int, ids: Tensor) -> tuple[Nested, Nested]:
+        """A batch of a training with what is drawn for it: negatives, say; inputs and targets change together.
+
+        It is a function of (seed, number of the view, sample numbers), and teacher and student are given the same.
+        """
+        return inputs, targets
+
     def mixed(self, targets: Nested, partners: Nested, share: Tensor) -> Nested:
         """The targets of mixed samples (mixup): ``share`` of the first, the rest of the partner."""
         raise UserError(
             f"mixup mixes class labels, and the targets of task {self.name!r} cannot be mixed: leave it out"
         )
+
+    def encode(self, texts: Iterable[str]) -> Nested:
+        """Texts as a batch of inputs, if ``takes_words``."""
+        raise NotImplementedError(f"task {self.name!r} makes no inputs of texts")
 
     # Answers.
 
@@ -286,7 +306,7 @@ class Task(ABC):
         """The supervised loss, one value per sample. ``smoothing`` is label smoothing, for tasks with labels."""
 
     def rows(self, answer: Values, targets: Nested | None) -> Rows:
-        """The answer as questions with options, if ``rows_per_sample`` is ``"many"``.
+        """The answer as questions with options.
 
         Two answers that fit have the same rows. ``targets`` is None while shapes are traced.
         """
@@ -308,7 +328,7 @@ class Task(ABC):
 
     @abstractmethod
     def meter(self) -> Meter:
-        """A new evaluation. Any ``torchmetrics.Metric`` behind ``update`` and ``compute`` will do."""
+        """A new evaluation; ``MetricMeter`` makes one of any ``torchmetrics.Metric``."""
 
     def kept(self, answer: Values, targets: Nested) -> Values:
         """The part of an answer that is kept for ``compared`` and ``details``: by default all, in float32."""
@@ -372,6 +392,11 @@ class Task(ABC):
         """The displayed form of each sample's answer; ``top`` is the number of options, if there are options."""
 
     # Derived.
+
+    @property
+    def makes_rows(self) -> bool:
+        """Whether ``rows`` makes rows of class scores; else an answer is its own row, or has none."""
+        return type(self).rows is not Task.rows
 
     @property
     def selecting(self) -> Figure:

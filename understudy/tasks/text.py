@@ -45,6 +45,7 @@ class Text(Classification):
     tokens: Literal["words", "wordpiece"] = "words"
 
     name: ClassVar[str] = "text"
+    takes_words: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.length < 3:

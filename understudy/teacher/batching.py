@@ -10,12 +10,12 @@ from dataclasses import replace
 from itertools import islice
 
 import torch
-from torch import Tensor
 
 from understudy import nested
 from understudy.config.hardware import relative_difference, rounding
 from understudy.config.settings import Settings
 from understudy.data.parts import Batch, Data
+from understudy.nested import Nested
 from understudy.objective import Objective
 from understudy.teacher.shared import Answers, generators
 
@@ -37,6 +37,9 @@ class TeacherBatches:
         """None if the teacher runs on one batch at a time: by the settings, or because answers would differ."""
         if settings.teacher_batches == 1 or not objective.teachers or objective.terms.reads.gradients:
             return None
+        if data.task.draws:
+            note("the teacher is asked about one batch at a time: each batch has candidates of its own")
+            return None
         before = generators(settings.torch_device)
         reason = company_matters(objective, data, settings)
         if reason is None and not all(map(torch.equal, before, generators(settings.torch_device))):
@@ -57,7 +60,7 @@ class TeacherBatches:
             behind = 0
         self._group, self._ready = [], {}  # the work between two epochs can use the memory
 
-    def ask(self, batch: Batch, inputs: Tensor) -> Answers:
+    def ask(self, batch: Batch, inputs: Nested) -> Answers:
         """The teachers' answers to a batch; an unexpected batch is computed separately."""
         number = next((number for number, one in enumerate(self._group) if one is batch), None)
         if number is None:

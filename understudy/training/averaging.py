@@ -1,10 +1,17 @@
 """A running mean of the student's weights, which often is the better student (EMA)."""
 
 import copy
-from typing import Any
+from typing import TypedDict
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+
+class AverageState(TypedDict):
+    """A running mean as a checkpoint holds it."""
+
+    updates: int
+    network: dict[str, Tensor]
 
 
 class Average:
@@ -26,9 +33,9 @@ class Average:
             else:
                 mean.copy_(value)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> AverageState:
         return {"updates": self.updates, "network": self.network.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: AverageState) -> None:
         self.updates = state["updates"]
         self.network.load_state_dict(state["network"])

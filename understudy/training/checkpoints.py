@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import BinaryIO, Protocol, TypedDict
 
 import torch
 from torch import Tensor
@@ -40,29 +40,41 @@ _KINDS = {
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
+class About(TypedDict):
+    """A tensor in the header of a safetensors file."""
+
+    dtype: str
+    shape: list[int]
+    data_offsets: tuple[int, int]
+
+
 class DamagedError(Exception):
     """A file's bytes are not those that were written."""
 
 
 class Origin(Protocol):
-    """What a training is, as its checkpoints say it; see ``plans.origin``."""
+    """What a training is, as its checkpoints say it; see ``plans.training.Origin``."""
 
-    def state(self) -> Any: ...
+    def state(self) -> object: ...
 
-    def goes_on(self, found: Any, note: Callable[[str], None]) -> None:
-        """Called with what the checkpoint says that is gone on from; refuses that of another training."""
+    def resume(self, before: object, note: Callable[[str], None]) -> None:
+        """Compare this training with the ``state`` in a checkpoint; refuses that of another training."""
 
 
 @dataclass
-class Found:
-    """The newest checkpoint that is whole, and a line for each damaged one that was passed over."""
+class Newest:
+    """The newest checkpoint that is whole, and a line for each damaged one that was passed over.
 
-    state: Any
+    Args:
+        state: what was written; None where no checkpoint is whole.
+    """
+
+    state: object
     path: Path
     warnings: list[str]
 
 
-def write(folder: Path, number: int, state: Any) -> Path:
+def write(folder: Path, number: int, state: object) -> Path:
     """Add a checkpoint and drop all but it and the one before (also damaged ones from further on)."""
     tensors: dict[str, Tensor] = {}
     structure = json.dumps(flatten(state, tensors))
@@ -77,7 +89,7 @@ def write(folder: Path, number: int, state: Any) -> Path:
     return path
 
 
-def read(path: Path) -> Any:
+def read(path: Path) -> object:
     """The state in a checkpoint; ``DamagedError`` if its bytes are not those that were written."""
     with path.open("rb") as file:
         _check_digest(file, path)
@@ -85,10 +97,10 @@ def read(path: Path) -> Any:
             metadata, tensors = _content(file, path)
         except (KeyError, ValueError, TypeError, AttributeError, struct.error) as error:
             raise DamagedError(f"{path} cannot be read ({error!r})") from error
-    found = metadata.get("format")
-    if found != str(FORMAT):
+    number = metadata.get("format")
+    if number != str(FORMAT):
         raise UserError(
-            f"{path} has format {found}, and this version of Understudy goes on from format {FORMAT}: "
+            f"{path} has format {number}, and this version of Understudy goes on from format {FORMAT}: "
             "finish the run with the version that began it, or choose another --out"
         )
     return unflatten(json.loads(metadata["state"]), tensors)
@@ -111,7 +123,7 @@ def _content(file: BinaryIO, path: Path) -> tuple[dict[str, str], dict[str, Tens
 
 def _file(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Iterator[Buffer]:
     """The bytes of a safetensors file and their SHA-256, in pieces of one tensor each."""
-    header: dict[str, Any] = {"__metadata__": metadata}
+    header: dict[str, object] = {"__metadata__": metadata}
     in_order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))  # so that each one is aligned
     end = 0
     for name in in_order:
@@ -140,7 +152,7 @@ def _check_digest(file: BinaryIO, path: Path) -> None:
         raise DamagedError(f"{path} is damaged (its checksum does not fit)")
 
 
-def _tensor(file: BinaryIO, base: int, about: Mapping[str, Any]) -> Tensor:
+def _tensor(file: BinaryIO, base: int, about: About) -> Tensor:
     start, end = about["data_offsets"]
     kind = _KINDS[about["dtype"]]
     content = bytearray(end - start)
@@ -151,17 +163,17 @@ def _tensor(file: BinaryIO, base: int, about: Mapping[str, Any]) -> Tensor:
     return numbers.reshape(about["shape"])
 
 
-def newest(folder: Path) -> Found | None:
+def newest(folder: Path) -> Newest | None:
     """The newest checkpoint that is whole; a damaged one falls back to the one before it."""
     warnings: list[str] = []
     for path in _newest_first(folder):
         try:
-            return Found(read(path), path, warnings)
+            return Newest(read(path), path, warnings)
         except (DamagedError, OSError) as error:
             warnings.append(f"{error}; falling back to the one before it")
     if warnings:
         warnings[-1] = warnings[-1].replace("falling back to the one before it", "no whole one is left: starting anew")
-        return Found(None, folder, warnings)
+        return Newest(None, folder, warnings)
     return None
 
 

@@ -1,8 +1,9 @@
 """What a network is worth on a part of the data, or an objective where there is no answer."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,14 +11,15 @@ from torch import Tensor, nn
 from understudy import nested
 from understudy.config.settings import Settings
 from understudy.data.parts import Batch, Part
+from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.objective import Objective, evaluating
 from understudy.precision import exact_dtype
 from understudy.ranks import Ranks, ranks
 from understudy.taps import CLASSIFICATION, Answer, call
-from understudy.tasks import LOSS, Task, Values
+from understudy.tasks import Task, Values
 
-BATCH = 500
+BATCH, BATCH_BYTES = 500, 2**26  # samples that are answered at once, and the most that their inputs may take
 
 
 @dataclass(frozen=True)
@@ -28,90 +30,108 @@ class Measured:
         figures: those of the task.
         kept: on the CPU, in order.
         targets: those of the part, on the CPU.
+        largest: the largest absolute value of any answer.
     """
 
     figures: dict[str, float]
     kept: Values
-    targets: Any
+    targets: Nested
+    largest: float
 
 
 def figures(network: nn.Module, part: Part, task: Task, settings: Settings) -> dict[str, float]:
     """The task's figures of a network on a part, and its mean loss; no answer is kept."""
     meter = task.meter()
     walk(network, part, task, settings, meter.update)
-    return _ordered(meter.compute(), task)
+    return in_order(meter.compute(), task)
 
 
-def measured(network: nn.Module, part: Part, task: Task, settings: Settings) -> Measured:
-    """The figures of a network on a part, and its answers, as far as the task keeps them."""
-    meter, kept, targets = task.meter(), list[Values](), list[Any]()
+T = TypeVar("T")
 
-    def update(answer: Values, batch: Any) -> None:
+
+def measured(networks: nn.Module | Sequence[nn.Module], part: Part, task: Task, settings: Settings) -> Measured:
+    """The figures of a network on a part, and its answers, as far as the task keeps them.
+
+    Several networks are measured as one, which answers with ``task.together``.
+    """
+    networks = [networks] if isinstance(networks, nn.Module) else networks
+    meter, kept, targets, largest = task.meter(), list[Values](), list[Nested](), list[Tensor]()
+
+    def update(answers: Sequence[Values], batch: Nested) -> None:
+        answer = answers[0] if len(answers) == 1 else task.together(answers)
         meter.update(answer, batch)
         kept.append({name: value.cpu() for name, value in task.kept(answer, batch).items()})
         targets.append(nested.moved(batch, torch.device("cpu")))
+        largest.append(torch.stack([value.detach().abs().amax().float().cpu() for value in answer.values()]).amax())
 
-    walk(network, part, task, settings, update)
-    return Measured(_ordered(meter.compute(), task), _joined(kept), nested.concatenated(targets))
-
-
-def pooled(found: Sequence[Measured], task: Task) -> Measured:
-    """Several networks on the same part as one, which answers with ``task.together``."""
-    if len(found) == 1:
-        return found[0]
-    kept = task.together([one.kept for one in found])
-    meter = task.meter()
-    meter.update(kept, found[0].targets)
-    return Measured(_ordered(meter.compute(), task), kept, found[0].targets)
+    walk_together(networks, part, task, settings, update)
+    figures = in_order(meter.compute(), task)
+    return Measured(figures, _joined(kept), nested.concatenated(targets), torch.stack(largest).amax().item())
 
 
-def walk(network: nn.Module, part: Part, task: Task, settings: Settings, update: Callable[[Values, Any], None]) -> None:
-    """A network's answer to every batch of a part, with the batch's targets.
-
-    Ranks that train together take the batches in turn, and each one gets all answers, in order.
-    """
-    device, group = settings.torch_device, ranks()
-
-    def answered(batch: Batch) -> tuple[Values, Nested]:
-        return task.answer(call(network, settings.prepare(batch.inputs))), batch.targets
-
-    with torch.no_grad(), evaluating(network), settings.autocast():
-        if group is None:
-            for batch in part.in_order(BATCH, device):
-                update(*answered(batch))
-            return
-        for answer, targets in in_turn(group, part, BATCH, device, answered):
-            update({name: value.to(device) for name, value in answer.items()}, nested.moved(targets, device))
+def walk(
+    network: nn.Module, part: Part, task: Task, settings: Settings, update: Callable[[Values, Nested], None]
+) -> None:
+    """A network's answer to every batch of a part, with the batch's targets."""
+    walk_together([network], part, task, settings, lambda answers, targets: update(answers[0], targets))
 
 
-def in_turn(
-    group: Ranks, part: Part, batch: int, device: torch.device, work: Callable[[Batch], tuple[Values, Nested]]
-) -> Iterator[tuple[Values, Nested]]:
+def in_turn(group: Ranks, part: Part, batch: int, device: torch.device, work: Callable[[Batch], T]) -> Iterator[T]:
     """The result of ``work`` on every batch of a part, in order; each rank does every ``world``-th."""
     count = -(-len(part) // batch)
     batches = part.in_order(batch, device, first=group.rank, every=group.world)
     for _ in range(-(-count // group.world)):
         own = next(batches, None)
-        result: tuple[Values, Nested] | None = None
-        if own is not None:
-            answer, targets = work(own)
-            result = {name: value.cpu() for name, value in answer.items()}, nested.moved(targets, torch.device("cpu"))
-        yield from (found for found in group.objects(result) if found is not None)
+        yield from (found for found in group.objects(None if own is None else work(own)) if found is not None)
 
 
-def first_of(validation: Mapping[str, float]) -> float | None:
-    """The figure that selects, from a record of a validation; None of a stage that has no answers.
+def walk_together(
+    networks: Sequence[nn.Module],
+    part: Part,
+    task: Task,
+    settings: Settings,
+    update: Callable[[Sequence[Values], Nested], None],
+) -> None:
+    """The answers of several networks to every batch of a part, with the batch's targets.
 
-    >>> first_of({"accuracy": 0.5, "loss": 1.0}), first_of({"loss": 1.0})
-    (0.5, None)
+    Ranks that train together take the batches in turn, and each one gets all answers, in order.
     """
-    return next((value for name, value in validation.items() if name != LOSS), None)
+    device, group, size = settings.torch_device, ranks(), _samples_at_once(part)
+
+    def answered(batch: Batch) -> tuple[list[Values], Nested]:
+        inputs = settings.prepare(batch.inputs)
+        return [task.answer(call(network, inputs)) for network in networks], batch.targets
+
+    def sent(batch: Batch) -> tuple[list[Values], Nested]:
+        return _moved(*answered(batch), torch.device("cpu"))
+
+    with torch.no_grad(), ExitStack() as stack, settings.autocast():
+        for network in networks:
+            stack.enter_context(evaluating(network))
+        if group is None:
+            for batch in part.in_order(size, device):
+                update(*answered(batch))
+            return
+        for answers, targets in in_turn(group, part, size, device, sent):
+            update(*_moved(answers, targets, device))
 
 
-def _ordered(figures: dict[str, float], task: Task) -> dict[str, float]:
+def _moved(answers: Sequence[Values], targets: Nested, device: torch.device) -> tuple[list[Values], Nested]:
+    moved: list[Values] = [{name: value.to(device) for name, value in answer.items()} for answer in answers]
+    return moved, nested.moved(targets, device)
+
+
+def _samples_at_once(part: Part) -> int:
+    """Fewer of large samples, so that memory depends neither on their size nor on their number."""
+    return max(1, min(BATCH, BATCH_BYTES // max(1, getattr(part.source, "sample_bytes", 0))))
+
+
+def in_order(figures: Mapping[str, float], task: Task) -> dict[str, float]:
     """The task's figures in their order, the one that selects first, and what else there is."""
-    known = {figure.name: figures[figure.name] for figure in task.figures}
-    return known | figures
+    missing = [figure.name for figure in task.figures if figure.name not in figures]
+    if missing:
+        raise UserError(f"the meter of task {task.name!r} measures no {missing[0]!r}, which is one of its figures")
+    return {figure.name: figures[figure.name] for figure in task.figures} | dict(figures)
 
 
 def _joined(kept: Sequence[Values]) -> dict[str, Tensor]:
@@ -125,7 +145,7 @@ def objective_loss(
     *,
     epoch: float,
     batch: int,
-    answers: Callable[[Batch, Any], Sequence[Answer]] | None = None,
+    answers: Callable[[Batch, Nested], Sequence[Answer]] | None = None,
 ) -> dict[str, float]:
     """The objective's mean over a part, for stages that are cut below the answer (FitNets' hint error).
 
@@ -144,19 +164,20 @@ def objective_loss(
     gradients = torch.set_grad_enabled(objective.terms.reads.gradients)  # a term may ask for some within its loss
     with gradients, evaluating(objective), evaluating(objective.student), settings.autocast():
         if group is None:
-            for found in part.in_order(batch, device):
-                total += weighted(found)
+            for some in part.in_order(batch, device):
+                total += weighted(some)
         else:
             with objective.on_one_rank():
-                for value, _ in in_turn(group, part, batch, device, lambda found: ({"loss": weighted(found)}, ())):
-                    total += value["loss"].to(device)
+                for value in in_turn(group, part, batch, device, lambda some: weighted(some).cpu()):
+                    total += value.to(device)
     return {"loss": total.item() / len(part)}
 
 
 def answers(network: nn.Module, part: Part, settings: Settings) -> tuple[Tensor, Tensor]:
     """Logits (float32) and labels of every sample of a part, in order, on the CPU."""
-    found = measured(network, part, CLASSIFICATION, settings)
-    return found.kept["logits"], found.targets
+    whole = measured(network, part, CLASSIFICATION, settings)
+    assert isinstance(whole.targets, Tensor)
+    return whole.kept["logits"], whole.targets
 
 
 def together(logits: Sequence[Tensor]) -> Tensor:

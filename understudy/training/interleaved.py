@@ -6,8 +6,11 @@ from understudy.errors import UserError
 from understudy.training.loop import Training
 
 
-class Turns:
-    """The one that is furthest behind takes the next step, so that all keep together, also where some began earlier."""
+class Interleaved:
+    """Takes steps of several trainings in turn.
+
+    The one that is furthest behind takes the next step, so that all keep together, also where some began earlier.
+    """
 
     def __init__(self) -> None:
         self._under_way: list[tuple[Training, Iterator[None]]] = []

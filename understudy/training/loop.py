@@ -9,9 +9,8 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 import torch
 from torch import Tensor, nn
@@ -34,12 +33,25 @@ from understudy.training.evaluate import figures
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.metrics import Log
 from understudy.training.progress import Best, Progress
-from understudy.training.stage_state import StageState
+from understudy.training.records import Epoch, Figures, StageEnd, TrainingRecord
+from understudy.training.stage_state import StageState, StageStateDict
 from understudy.training.state import copy_of
 from understudy.whole_norm import of_own_rank
 
 SAVING_SHARE = 0.02  # of the time, at most, goes into checkpoints
 SHARES_EVERY = 100  # steps: a look at the terms' gradients costs about half a step for each of them
+
+
+class TrainingState(TypedDict):
+    """A training as a checkpoint holds it."""
+
+    origin: object
+    place: dict[str, object]
+    student: dict[str, Tensor]
+    stage_state: StageStateDict
+    best_weights: dict[str, Tensor] | None
+    handed: dict[str, Tensor] | None
+    sums: Tensor
 
 
 class Training:
@@ -103,8 +115,8 @@ class Training:
         self.handed: dict[str, Tensor] | None = None  # what the stage before left to this one
         self.last: dict[str, Tensor] | None = None  # the last epoch's weights, where the best ones are kept
 
-    def run(self) -> dict[str, Any]:
-        """Train, or go on training; answers with how each stage ended."""
+    def run(self) -> TrainingRecord:
+        """Train, or go on training; returns how each stage ended."""
         with self.surroundings():
             for _ in self.steps():
                 pass
@@ -122,14 +134,14 @@ class Training:
 
     def steps(self) -> Iterator[None]:
         """Train, or go on training, and come back after each step; to be gone on with in ``surroundings``."""
-        found = self._newest()
-        for warning in found.warnings if found else []:
+        newest = self._newest()
+        for warning in newest.warnings if newest else []:
             self.callback.note(warning)
-        resumed = found.state if found else None
+        resumed = cast(TrainingState | None, newest.state if newest else None)  # as ``_state`` wrote it
         self.callback.training_begins(self.name, {s.name: s.config.epochs for s in self.stages}, self.total_steps)
         if resumed:
             if self.origin:
-                self.origin.goes_on(resumed.get("origin"), self.callback.note)
+                self.origin.resume(resumed.get("origin"), self.callback.note)
             self.place = Progress.of(resumed["place"])
             self.student.load_state_dict(resumed["student"])
             self.handed = resumed["handed"]
@@ -138,25 +150,26 @@ class Training:
             yield from self._stage(resumed)
             resumed = None
 
-    def _newest(self) -> checkpoints.Found | None:
+    def _newest(self) -> checkpoints.Newest | None:
         """The checkpoint to go on from; on several processes the one that the first of them chooses."""
         folder = self.checkpoint_folder
         found = checkpoints.newest(folder) if folder is not None and self.first else None
         if self.ranks is None:
             return found
         path = self.ranks.from_first(found.path if found is not None and found.state is not None else None)
-        return found if self.first or path is None else checkpoints.Found(checkpoints.read(path), path, [])
+        return found if self.first or path is None else checkpoints.Newest(checkpoints.read(path), path, [])
 
     @property
     def total_steps(self) -> int:
         """Of all stages, where patience ends none of them."""
         return sum(stage.config.epochs * self.data.train.steps(stage.config.batch) for stage in self.stages)
 
-    def ended(self) -> dict[str, Any]:
+    def ended(self) -> TrainingRecord:
         """How each stage ended, once all are through."""
-        return {"stages": self.place.ends, "seconds": self.place.seconds, "steps": self.place.steps}
+        place = self.place
+        return TrainingRecord(training=self.name, stages=place.ends, seconds=place.seconds, steps=place.steps)
 
-    def _stage(self, resumed: dict[str, Any] | None) -> Iterator[None]:
+    def _stage(self, resumed: TrainingState | None) -> Iterator[None]:
         """One stage from its beginning, or from where a checkpoint left it."""
         number, stage = self.place.stage, self.stages[self.place.stage]
         self.open(stage, resumed)
@@ -168,7 +181,7 @@ class Training:
         self._close(stage)
         self.place.stage, self.place.epoch, self.place.step, self.place.best = number + 1, 0, 0, None
 
-    def open(self, stage: Stage, resumed: dict[str, Any] | None = None) -> None:
+    def open(self, stage: Stage, resumed: TrainingState | None = None) -> None:
         """What lives for one stage, as it was where the training is resumed."""
         device = self.settings.torch_device
         torch.manual_seed(randomness.derived_seed(self.seed, "owned", self.place.stage))
@@ -202,7 +215,7 @@ class Training:
             began = time.monotonic()
         self._check_finite()
         self.stage_state.share_statistics()
-        record = self._epoch_record(stage, self.data.train.steps(stage.config.batch))
+        record = self._record(stage, self.data.train.steps(stage.config.batch))
         place.seconds += time.monotonic() - began
         place.epoch, place.step = place.epoch + 1, 0
         self.sums.zero_()
@@ -276,11 +289,11 @@ class Training:
         """Seconds between two checkpoints: ``every``, and longer where writing one would take over 2 % of the time."""
         return max(self.every, self.save_seconds / SAVING_SHARE) if self.every else 0.0
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> TrainingState:
         """All that decides how the training goes on."""
         return {
             "origin": self.origin.state() if self.origin else None,
-            "place": asdict(self.place),
+            "place": self.place.state(),
             "student": self.student.state_dict(),
             "stage_state": self.stage_state.state(),
             "best_weights": self.best_weights,
@@ -312,35 +325,39 @@ class Training:
     def _diverged(self, text: str) -> FailedTrainingError:
         return FailedTrainingError(f"{self.name}: {text}", training=self.name, reason="its loss is no longer a number")
 
-    def _epoch_record(self, stage: Stage, steps: int) -> dict[str, Any]:
+    def _record(self, stage: Stage, steps: int) -> Epoch:
         """The epoch's line in the log; on the way, the best weights so far are put aside."""
         loss, *terms = (self.sums / steps).tolist()
-        epoch = self.place.epoch + 1
-        record: dict[str, Any] = {
-            "training": self.name,
-            "stage": stage.name,
-            "epoch": epoch,
-            "lr": self.stage_state.optimizer.param_groups[0]["lr"],
-            "loss": loss,
-            "terms": dict(zip(self.stage_state.logged, terms, strict=True)),
-            "weights": self.stage_state.objective.weights(self.place.epoch),
-            "gradient_shares": dict(self.stage_state.shares),
-            "seconds": round(self.place.seconds, 3),
-        }
-        if self.data.validation is not None:
-            record["validation"] = found = self._validate(stage, epoch)
-            selecting = self.data.task.selecting
-            value = selecting.quality(found[selecting.name]) if selecting.name in found else -found[LOSS]
-            if not math.isfinite(value):
-                name = selecting.title if selecting.name in found else "loss"
-                raise self._diverged(f"the validation {name} is no longer a number (epoch {epoch})")
-            if self.place.best is None or value > self.place.best.value:
-                self.place.best = Best(epoch, value, found)
-                if stage.config.keep == "best":
-                    self.best_weights = self.stage_state.weights()
-        return record
+        epoch = Epoch(
+            training=self.name,
+            stage=stage.name,
+            epoch=self.place.epoch + 1,
+            lr=self.stage_state.optimizer.param_groups[0]["lr"],
+            loss=loss,
+            terms=dict(zip(self.stage_state.logged, terms, strict=True)),
+            weights=self.stage_state.objective.weights(self.place.epoch),
+            gradient_shares=self.stage_state.shares,
+            seconds=round(self.place.seconds, 3),
+        )
+        if self.data.validation is None:
+            return epoch
+        validation = self._validate(stage, epoch.epoch)
+        self._keep_best(stage, epoch.epoch, validation)
+        return epoch.model_copy(update={"validation": validation})
 
-    def _validate(self, stage: Stage, epoch: float) -> dict[str, float]:
+    def _keep_best(self, stage: Stage, epoch: int, validation: Figures) -> None:
+        """Put the weights aside where they are the best so far, by validation."""
+        selecting = self.data.task.selecting
+        value = selecting.quality(validation[selecting.name]) if selecting.name in validation else -validation[LOSS]
+        if not math.isfinite(value):
+            name = selecting.title if selecting.name in validation else "loss"
+            raise self._diverged(f"the validation {name} is no longer a number (epoch {epoch})")
+        if self.place.best is None or value > self.place.best.value:
+            self.place.best = Best(epoch, value, validation)
+            if stage.config.keep == "best":
+                self.best_weights = self.stage_state.weights()
+
+    def _validate(self, stage: Stage, epoch: float) -> Figures:
         assert self.data.validation is not None
         self.settings.reseed(randomness.derived_seed(self.seed, "validation", self.place.stage, self.place.epoch))
         if stage.answers or stage.objective.reads.student_output:
@@ -354,12 +371,12 @@ class Training:
         if self.stage_state.average is None:
             yield
             return
-        own = copy_of(self.student)
+        trained = copy_of(self.student)
         self.student.load_state_dict(self.stage_state.network.state_dict())
         try:
             yield
         finally:
-            self.student.load_state_dict(own)
+            self.student.load_state_dict(trained)
 
     def _out_of_patience(self, stage: Stage) -> bool:
         patience, best = stage.config.patience, self.place.best
@@ -373,9 +390,9 @@ class Training:
         kept = self.best_weights if stage.config.keep == "best" and self.best_weights is not None else self.last
         self.student.load_state_dict(kept)
         taught = stage.objective.reads.teacher
-        end: dict[str, Any] = {"stage": stage.name, "taught": taught, "epochs": self.place.epoch, "kept": "last"}
+        end = StageEnd(stage=stage.name, taught=taught, epochs=self.place.epoch, kept="last")
         if kept is not self.last and best is not None:
-            end |= {"kept": "best", "best_epoch": best.epoch, "validation": best.scores}
+            end = end.model_copy(update={"kept": "best", "best_epoch": best.epoch, "validation": best.scores})
         elif self.data.validation is not None:
-            end["validation"] = self._validate(stage, self.place.epoch)
+            end = end.model_copy(update={"validation": self._validate(stage, self.place.epoch)})
         self.place.ends.append(end)

@@ -1,28 +1,27 @@
 """``metrics.jsonl``: one JSON object for each epoch."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 from understudy import files
 from understudy.errors import UserError
+from understudy.training.records import Epoch
 
 
 class Log:
-    """PrintEpochs added one by one; after a kill, shortened to what the checkpoint knew."""
+    """The epochs of a training, added one by one; after a kill, shortened to what the checkpoint knew."""
 
     def __init__(self, path: Path | None):
         self.path = path
-        self.records: list[dict[str, Any]] = []
+        self.epochs: list[Epoch] = []
 
-    def write(self, record: dict[str, Any]) -> int:
-        """Add a line; answers with the file's length from here on."""
-        self.records.append(record)
+    def write(self, epoch: Epoch) -> int:
+        """Add a line; returns the file's length from here on."""
+        self.epochs.append(epoch)
         if self.path is None:
             return 0
         try:
             # Synced, since the checkpoint will count on it, and is on the disk itself.
-            return files.append(self.path, (json.dumps(record) + "\n").encode())
+            return files.append(self.path, epoch.line().encode())
         except OSError as error:
             raise _unwritten(self.path, error) from error
 
@@ -34,11 +33,12 @@ class Log:
             files.shorten(self.path, whole.rfind(b"\n") + 1)  # half a line is none
         except OSError as error:
             raise _unwritten(self.path, error) from error
-        self.records = read(self.path)
+        self.epochs = read(self.path)
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+def read(path: Path) -> list[Epoch]:
+    """The epochs of a log."""
+    return [Epoch.of_line(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 def _unwritten(path: Path, error: OSError) -> UserError:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from understudy.config.train import TrainConfig
 from understudy.data.parts import Batch, Data, Part
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
+from understudy.nested import Nested
 from understudy.objective import Objective, evaluating
 from understudy.objective.term import Sum
 from understudy.precision import exact
@@ -149,16 +150,16 @@ class _Look:
 
 
 def _look(teacher: nn.Module, data: Data, samples: int, settings: Settings) -> _Look | str:
-    """At so many samples, spread over a whole part, since files go by class; or what is wrong with any answer."""
+    """At so many samples, spread over a whole part, which may be sorted; or what is wrong with any answer."""
     part, task = data.validation or data.train, data.task
     places = torch.linspace(0, len(part) - 1, min(samples, len(part)), dtype=torch.float64)
     sample = Part(part.source, part.ids[places.round().long()])
     meter, wrong = task.meter(), set[str]()
 
-    def update(answer: Values, targets: Any) -> None:
+    def update(answer: Values, targets: Nested) -> None:
         if reason := task.misfit(answer):
             wrong.add(reason)
-        elif nested.not_finite(answer):
+        elif nested.not_finite(nested.each(_without_masked, answer)):
             wrong.add("its answers hold NaN or infinity: its weights are broken")
         if not wrong:
             meter.update(answer, targets)
@@ -168,6 +169,12 @@ def _look(teacher: nn.Module, data: Data, samples: int, settings: Settings) -> _
         return sorted(wrong)[0]
     figure = next((figure for figure in task.figures if figure.chance is not None), task.selecting)
     return _Look(figure, meter.compute()[figure.name], len(sample), task.luck(figure, len(sample)))
+
+
+def _without_masked(scores: Tensor) -> Tensor:
+    """Without the -inf by which a network masks some of its classes."""
+    masked = scores == -torch.inf
+    return scores.masked_fill(masked & ~masked.all(-1, keepdim=True), 0.0) if scores.ndim else scores
 
 
 def check_network(role: str, network: nn.Module, data: Data, settings: Settings) -> Iterator[Finding]:
@@ -298,11 +305,11 @@ def _dry_run(
         if stored and (reason := needs_live_teacher(stored, objective, data, settings)):
             about_answers = [Finding("ok", subject, f"no stored answers: {reason}")]
         elif stored:
-            found = foreseen(stored)
-            fits: Literal["ok", "warning"] = "ok" if found.fits else "warning"
+            expected = foreseen(stored)
+            fits: Literal["ok", "warning"] = "ok" if expected.fits else "warning"
             gain, about_answers = (
-                found.whole_gain,
-                [Finding(fits, about, str(found), worth=True)],
+                expected.whole_gain,
+                [Finding(fits, about, str(expected), worth=True)],
             )
             learned = all(map(stand_ins.has_learned, teachers))  # or else no answers of theirs can be there
             if learned and (new := passed_over(stored, objective, stage, data, settings, forms, seed)):
@@ -327,13 +334,13 @@ def _propose_stored(
         stored, table = StoredAnswers(taps="exact"), 'a table [answers] with taps = "exact"'
     if stored.needs_live_teacher(reads):
         return
-    found = foreseen(stored)
-    if found.fits and found.whole_gain > WORTH:
-        yield Finding("ok", subject, f"{found}, if {table} asks for them", worth=True)
+    expected = foreseen(stored)
+    if expected.fits and expected.whole_gain > WORTH:
+        yield Finding("ok", subject, f"{expected}, if {table} asks for them", worth=True)
 
 
 def _forecast(
-    stored: StoredAnswers, stage: Stage, objective: Objective, inputs: Any, samples: int, step: float
+    stored: StoredAnswers, stage: Stage, objective: Objective, inputs: Nested, samples: int, step: float
 ) -> Forecast:
     answers, device = objective.ask(inputs), nested.device(inputs) or torch.device("cpu")
     seconds = min(clock.timed(lambda: objective.ask(inputs), device) for _ in range(2))
@@ -341,7 +348,7 @@ def _forecast(
 
 
 def _step(
-    objective: Objective, config: TrainConfig, inputs: Any, batch: Batch, settings: Settings
+    objective: Objective, config: TrainConfig, inputs: Nested, batch: Batch, settings: Settings
 ) -> Callable[[], None]:
     """One on this batch, to its end; patterns of names that match nothing are found before it."""
     rate = config.optimizer.lr
@@ -359,6 +366,13 @@ def _step(
     return step
 
 
+def _masking(objective: Objective, inputs: Nested) -> str:
+    """What to say where the teacher's scores are -inf in places, which only a softmax takes."""
+    scores = [score for answer in objective.ask(inputs) for score in answer.named.values()]
+    masked = any(bool((score == -torch.inf).any()) for score in scores)
+    return ": the teacher masks classes with -inf, take a method on probabilities (kd, dkd, ...)" if masked else ""
+
+
 def _dead_terms(subject: str, norms: Mapping[str, float]) -> Iterator[Finding]:
     """Terms whose gradient is lost beside the largest one."""
     largest = max(norms, key=norms.__getitem__, default="")
@@ -373,14 +387,16 @@ def _dead_terms(subject: str, norms: Mapping[str, float]) -> Iterator[Finding]:
 
 
 def _check_term(
-    subject: str, objective: Objective, at_first: float, inputs: Any, batch: Batch, settings: Settings
+    subject: str, objective: Objective, at_first: float, inputs: Nested, batch: Batch, settings: Settings
 ) -> tuple[float, Finding]:
     """Of a term by itself, in an objective without its schedule: the norm of its gradient, and what to say of it."""
     with settings.autocast():
         outcome = objective(inputs, batch.targets, ids=batch.ids)
     (value,) = outcome.terms.values()
     if not torch.isfinite(value):
-        return 0.0, Finding("error", subject, f"its value is {value.item()} on the first batch")
+        return 0.0, Finding(
+            "error", subject, f"its value is {value.item()} on the first batch{_masking(objective, inputs)}"
+        )
     (part,) = objective.parts.values()
     factor = part.weight(0.0)
     trained = objective.student if part.term.trains_student else objective.owned
@@ -388,7 +404,8 @@ def _check_term(
     gradients = torch.autograd.grad(outcome.loss, parameters, allow_unused=True) if outcome.loss.requires_grad else ()
     norm = math.sqrt(sum(exact(g).square().sum().item() for g in gradients if g is not None))
     if not math.isfinite(norm):
-        return 0.0, Finding("error", subject, "its gradient is not finite on the first batch")
+        text = f"its gradient is not finite on the first batch{_masking(objective, inputs)}"
+        return 0.0, Finding("error", subject, text)
     if norm == 0 and factor != 0:
         if value != 0 or not outcome.loss.requires_grad:
             text = "no gradient of it reaches the student: it would train nothing"
@@ -403,7 +420,7 @@ def _check_term(
     return norm, Finding("ok", subject, f"value {value.item():.4g}, weight {weight}, gradient {norm:.3g}{through}")
 
 
-def _refuse_lonely(student: nn.Module, sample: Any, settings: Settings) -> None:
+def _refuse_lonely(student: nn.Module, sample: Nested, settings: Settings) -> None:
     """A batch of one sample is too little for some layers; the dry batch, which is larger, would not show it."""
     try:
         with torch.no_grad(), settings.autocast():

@@ -1,7 +1,10 @@
 """Where a training is: what the loop counts, finds and goes on from."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+
+from pydantic import TypeAdapter
+
+from understudy.training.records import StageEnd
 
 
 @dataclass
@@ -24,9 +27,14 @@ class Progress:
     best: Best | None = None
     seconds: float = 0.0
     logged: int = 0  # bytes of metrics.jsonl that belong to this state
-    ends: list[dict[str, Any]] = field(default_factory=list)  # how each finished stage ended
+    ends: list[StageEnd] = field(default_factory=list)  # how each finished stage ended
 
     @classmethod
-    def of(cls, state: dict[str, Any]) -> "Progress":
-        best = state.pop("best")
-        return cls(**state, best=Best(**best) if best else None)
+    def of(cls, state: object) -> "Progress":
+        """What a checkpoint holds."""
+        return TypeAdapter(cls).validate_python(state)
+
+    def state(self) -> dict[str, object]:
+        """As a checkpoint holds it."""
+        best, ends = asdict(self.best) if self.best else None, [end.content() for end in self.ends]
+        return {**vars(self), "best": best, "ends": ends}

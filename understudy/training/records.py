@@ -1,16 +1,18 @@
 """What a training writes: a line for each epoch, how each stage ended, and the record of the finished training.
 
-Each file is written and read by the same class. A file of another format, or one that is damaged, is one clear line.
+Each file is written and read by the same type. A file of another format, or one that is damaged, is one clear line.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from understudy.errors import UserError
 from understudy.files import DIGEST, contents, fits, sealed
+from understudy.tasks import LOSS
 
 Figures = dict[str, float]
 
@@ -24,6 +26,14 @@ class Record(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+
+    def content(self) -> dict[str, JsonValue]:
+        """The record as JSON gives it back; fields that were never set are left out.
+
+        >>> StageEnd(stage="labels", epochs=3, kept="last").content()
+        {'stage': 'labels', 'epochs': 3, 'kept': 'last'}
+        """
+        return self.model_dump(mode="json", exclude_unset=True)
 
 
 class DamagedFileError(UserError):
@@ -58,9 +68,9 @@ class File(Record):
         if not fits(content):
             raise DamagedFileError(f"{path} is damaged (its digest does not fit): {way_out}")
         content = {key: value for key, value in content.items() if key != DIGEST}
-        found = content.get("format")
-        if found != cls.FORMAT:
-            written = "names no format" if found is None else f"is of format {found!r}"
+        number = content.get("format")
+        if number != cls.FORMAT:
+            written = "names no format" if number is None else f"is of format {number!r}"
             raise UserError(f"{path} {written}, and this version of understudy reads format {cls.FORMAT}: {way_out}")
         try:
             return cls.model_validate(content)
@@ -73,7 +83,15 @@ class File(Record):
 
 
 class Epoch(Record):
-    """A line of ``metrics.jsonl``; fields of other programs' lines are left out."""
+    """An epoch of a training: a line of ``metrics.jsonl``; fields of other programs' lines are left out.
+
+    Example:
+        >>> epoch = Epoch(training="kd-0", epoch=1, loss=0.5, validation={"accuracy": 0.75, "loss": 0.5})
+        >>> Epoch.of_line(epoch.line()) == epoch
+        True
+        >>> epoch.selecting_value
+        0.75
+    """
 
     model_config = ConfigDict(extra="ignore")
 
@@ -88,6 +106,20 @@ class Epoch(Record):
     seconds: float | None = None  # of the training so far
     validation: Figures = Field(default_factory=dict)
 
+    @classmethod
+    def of_line(cls, line: str) -> Self:
+        """The epoch of a line; a ``ValueError`` if it holds none."""
+        return cls.model_validate(json.loads(line))
+
+    def line(self) -> str:
+        """The epoch as a line of ``metrics.jsonl``."""
+        return json.dumps(self.content()) + "\n"
+
+    @property
+    def selecting_value(self) -> float | None:
+        """The first figure on the validation part, which selects; None where there is none."""
+        return first_of(self.validation)
+
 
 class StageEnd(Record):
     """How a stage ended."""
@@ -101,7 +133,14 @@ class StageEnd(Record):
 
 
 class TrainingRecord(File):
-    """``result.json`` of one finished training; fields that only its writer needs are left out."""
+    """``result.json`` of one finished training.
+
+    Example:
+        >>> end = StageEnd(stage="labels", epochs=3, validation={"accuracy": 0.75, "loss": 0.5})
+        >>> record = TrainingRecord(training="alone-0", stages=[end])
+        >>> record.epochs, record.selecting_value
+        (3, 0.75)
+    """
 
     model_config = ConfigDict(extra="ignore")
 
@@ -115,18 +154,39 @@ class TrainingRecord(File):
     session_seconds: float | None = None
     digests: dict[str, str] = Field(default_factory=dict)  # SHA-256 of each file beside it
 
+    def content(self) -> dict[str, JsonValue]:
+        return {"format": self.format, **super().content()}
+
+    def text(self) -> str:
+        return json.dumps(self.content(), indent=2) + "\n"
+
     @property
     def validation(self) -> Figures:
         """The figures of the student that leaves."""
         return self.stages[-1].validation if self.stages else {}
 
     @property
+    def selecting_value(self) -> float | None:
+        """The first of these figures, by which trainings are compared; None where there is none."""
+        return first_of(self.validation)
+
+    @property
     def epochs(self) -> int:
         return sum(stage.epochs for stage in self.stages)
 
 
+def first_of(validation: Mapping[str, float]) -> float | None:
+    """The figure that selects, from the figures of a validation; None of a stage that has no answers.
+
+    Example:
+        >>> first_of({"accuracy": 0.5, "loss": 1.0}), first_of({"loss": 1.0})
+        (0.5, None)
+    """
+    return next((value for name, value in validation.items() if name != LOSS), None)
+
+
 def _first(error: ValidationError) -> str:
     """The first of its complaints, in one line."""
-    first: Any = error.errors()[0]
+    first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"]) or "the whole file"
     return f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}"

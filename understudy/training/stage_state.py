@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from understudy.config.stage import STAGE_STRIDE, Stage
 from understudy.data.augmentation import Draw
 from understudy.data.parts import Batch, Data
 from understudy.errors import UserError
+from understudy.nested import Nested
 from understudy.objective import Objective, Outcome
 from understudy.objective.balance import gradient_size
 from understudy.objective.side_stream import Beside
@@ -25,12 +26,22 @@ from understudy.teacher.batching import TeacherBatches
 from understudy.teacher.shared import Answers, SharedPasses, question
 from understudy.teacher.stand_in import StandIns
 from understudy.training.averaged import average_gradients, check_microbatch, microbatches
-from understudy.training.averaging import Average
+from understudy.training.averaging import Average, AverageState
 from understudy.training.evaluate import objective_loss
 from understudy.training.state import copy_of, restore_optimizer
 from understudy.whole_norm import over_ranks
 
-RIVALS = "adversaries"  # under which their loss stands in the log, beside the terms
+ADVERSARIES = "adversaries"  # the name of their loss in the log, beside the terms
+
+
+class StageStateDict(TypedDict):
+    """A stage as a checkpoint holds it: states of modules and optimizers as PyTorch makes them."""
+
+    objective: dict[str, object]
+    optimizer: dict[str, object]
+    adversaries: dict[str, object] | None
+    average: AverageState | None
+    shares: dict[str, float]
 
 
 class StageState:
@@ -89,7 +100,7 @@ class StageState:
             check_microbatch(self.objective, settings)
         forms = (stand_ins or StandIns()).use(self.objective, teachers, data, settings, note)
         self.stored = AnswerSource.of(stored, self.objective, stage, data, settings, forms, seed=seed, note=note)
-        self.ahead = None if self.stored else TeacherBatches.of(self.objective, data, settings, note)
+        self.teacher_batches = None if self.stored else TeacherBatches.of(self.objective, data, settings, note)
         self.shared = shared if self.stored is None else None
         self.question = question(self.objective, data, config.augmentation, settings, forms) if self.shared else None
         self.reading: Reading | None = None  # of the step that is being taken
@@ -104,12 +115,16 @@ class StageState:
     @property
     def logged(self) -> list[str]:
         """What ``step`` answers with, after the loss."""
-        return [*self.objective.parts, *([RIVALS] if self.adversaries else [])]
+        return [*self.objective.parts, *([ADVERSARIES] if self.adversaries else [])]
 
     @property
     def together(self) -> int:
         """The batches about which the teachers are asked at once."""
-        return min(self.settings.teacher_batches, self.data.train.steps(self.stage.config.batch)) if self.ahead else 1
+        return (
+            min(self.settings.teacher_batches, self.data.train.steps(self.stage.config.batch))
+            if self.teacher_batches
+            else 1
+        )
 
     def weights(self) -> dict[str, Tensor]:
         return copy_of(self.network)
@@ -130,7 +145,7 @@ class StageState:
             draw=draw,
             share=self._share,
         )
-        yield from self.ahead.batches(from_step, start) if self.ahead else from_step(start=start)
+        yield from self.teacher_batches.batches(from_step, start) if self.teacher_batches else from_step(start=start)
         if not self.stored:
             return
         last = data.train.last_of_epoch(numbered, seed=self.seed, batch=config.batch)
@@ -166,7 +181,7 @@ class StageState:
             reading = self.objective.read(
                 inputs, batch.targets, epoch=epoch, ids=batch.ids, answers=lambda: self._ask(batch, inputs)
             )
-        opposed = [self._step_rivals(reading)] if self.adversaries else []
+        opposed = [self._step_adversaries(reading)] if self.adversaries else []
         with self.settings.autocast():
             outcome = self.objective.judge(reading)
         self.reading = reading
@@ -174,11 +189,15 @@ class StageState:
             self.shares = gradient_shares(self.student, outcome, self.ranks)
         return outcome.loss, torch.stack([outcome.loss.detach(), *outcome.terms.values(), *opposed])
 
-    def _ask(self, batch: Batch, inputs: Any) -> Answers:
+    def _ask(self, batch: Batch, inputs: Nested) -> Answers:
         """The teachers, or whoever keeps their answers."""
         if self.stored:
             return self.stored.answers(batch, inputs)
-        ask = partial(self.ahead.ask, batch, inputs) if self.ahead else partial(self.objective.ask, inputs)
+        ask = (
+            partial(self.teacher_batches.ask, batch, inputs)
+            if self.teacher_batches
+            else partial(self.objective.ask, inputs)
+        )
         if not self.shared or not self.question:
             return ask()
         answers, self.spared = self.shared.answers(self.question, batch, ask)
@@ -246,14 +265,16 @@ class StageState:
         return {name.split(".", 1)[1]: value.clone() for name, value in self.objective.owned.state_dict().items()}
 
     def _take_over(self, handed: Mapping[str, Tensor]) -> None:
-        own = self.objective.owned.state_dict()
-        fitting = {name: handed.get(name.split(".", 1)[1]) for name in own}
-        taken = {name: value for name, value in fitting.items() if value is not None and value.shape == own[name].shape}
+        current = self.objective.owned.state_dict()
+        fitting = {name: handed.get(name.split(".", 1)[1]) for name in current}
+        taken = {
+            name: value for name, value in fitting.items() if value is not None and value.shape == current[name].shape
+        }
         if not taken:
             raise UserError(f"stage {self.stage.name!r} owns nothing of what the stage before it hands over")
-        self.objective.owned.load_state_dict(own | taken)
+        self.objective.owned.load_state_dict(current | taken)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> StageStateDict:
         return {
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -262,16 +283,16 @@ class StageState:
             "shares": self.shares,
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: StageStateDict) -> None:
         self.objective.load_state_dict(state["objective"])
         restore_optimizer(self.optimizer, state["optimizer"])
-        if self.adversaries:
+        if self.adversaries and state["adversaries"]:
             restore_optimizer(self.adversaries, state["adversaries"])
         self.shares = state["shares"]
-        if self.average:
+        if self.average and state["average"]:
             self.average.load_state_dict(state["average"])
 
-    def _step_rivals(self, reading: Reading) -> Tensor:
+    def _step_adversaries(self, reading: Reading) -> Tensor:
         assert self.adversaries is not None
         with self.settings.autocast():
             loss = self.objective.adversary_loss(reading)
@@ -290,6 +311,7 @@ def gradient_shares(student: nn.Module, outcome: Outcome, ranks: Ranks | None = 
 
 
 def facts_of(data: Data) -> Facts:
-    """What terms may know of the data; only targets that are one tensor are among it."""
+    """What terms may know of the data; only targets that are class numbers are among it."""
     targets = data.train.source.targets
-    return Facts(len(data.train.source), targets if isinstance(targets, Tensor) else torch.empty(0), data.train.ids)
+    labels = targets if isinstance(targets, Tensor) and data.task.targets_are_classes else torch.empty(0)
+    return Facts(len(data.train.source), labels, data.train.ids)

@@ -3,10 +3,11 @@
 from typing import Any
 
 import torch
+from pydantic import JsonValue
 from torch import Tensor, nn
 
 
-def flatten(tree: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
+def flatten(tree: object, tensors: dict[str, Tensor], path: str = "") -> JsonValue:
     """``tree`` as JSON, its tensors put into ``tensors`` under their path; they are not copied."""
     if isinstance(tree, Tensor):
         tensors[path] = tree.detach()
@@ -20,7 +21,8 @@ def flatten(tree: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
     raise TypeError(f"state at {path!r} is a {type(tree).__name__}, which a checkpoint cannot hold")
 
 
-def unflatten(tree: Any, tensors: dict[str, Tensor]) -> Any:
+def unflatten(tree: Any, tensors: dict[str, Tensor]) -> object:
+    """The state of which ``flatten`` made ``tree`` and ``tensors``."""
     if isinstance(tree, dict):
         if "$tensor" in tree:
             return tensors[tree["$tensor"]]
@@ -30,7 +32,7 @@ def unflatten(tree: Any, tensors: dict[str, Tensor]) -> Any:
     return tree
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, object]) -> None:
     """Load an optimizer's state with each tensor in its parameter's layout: fused steps go by raw memory."""
     optimizer.load_state_dict(state)
     for parameter, values in optimizer.state.items():

@@ -1,11 +1,14 @@
 """What a training logs, as TensorBoard's events, for those who watch it there."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from understudy.errors import OptionalPackageError
 from understudy.training.callbacks import Callback
+from understudy.training.records import Epoch, TrainingRecord
+
+if TYPE_CHECKING:
+    pass
 
 EVENTS = "tensorboard"  # the folder of a run for them
 
@@ -23,20 +26,19 @@ class TensorBoard(Callback):
             raise OptionalPackageError("tensorboard", "tensorboard", "--tensorboard") from error
         self.folder = folder
         self._open = SummaryWriter
-        self._writers: dict[str, tuple[str, Any]] = {}  # of each training that goes on: its stage's
+        self._writers: dict[str, tuple[str, SummaryWriter]] = {}  # of each training that goes on: its stage's
 
-    def epoch_ends(self, record: Mapping[str, Any]) -> None:
-        training, stage, epoch = record["training"], record["stage"], record["epoch"]
-        if self._writers.get(training, ("", None))[0] != stage:
-            self._close(training)
-            path = self.folder / training / stage.replace("/", "-")
-            self._writers[training] = stage, self._open(str(path), purge_step=epoch)
-        _, writer = self._writers[training]
-        for name, value in _scalars(record):
-            writer.add_scalar(name, value, epoch)
+    def epoch_ends(self, epoch: Epoch) -> None:
+        if self._writers.get(epoch.training, ("", None))[0] != epoch.stage:
+            self._close(epoch.training)
+            path = self.folder / epoch.training / epoch.stage.replace("/", "-")
+            self._writers[epoch.training] = epoch.stage, self._open(str(path), purge_step=epoch.epoch)
+        _, writer = self._writers[epoch.training]
+        for name, value in _scalars(epoch):
+            writer.add_scalar(name, value, epoch.epoch)
         writer.flush()
 
-    def training_ends(self, name: str, record: Mapping[str, Any]) -> None:
+    def training_ends(self, name: str, record: TrainingRecord) -> None:
         self._close(name)
 
     def _close(self, training: str) -> None:
@@ -44,9 +46,13 @@ class TensorBoard(Callback):
             self._writers.pop(training)[1].close()
 
 
-def _scalars(record: Mapping[str, Any]) -> list[tuple[str, float]]:
-    """The line's figures, each under a name of its own."""
-    found = [("loss", record["loss"]), ("rate", record["lr"])]
-    for group in ("terms", "weights", "gradient_shares", "validation"):
-        found += [(f"{group}/{name}", value) for name, value in record.get(group, {}).items()]
-    return found
+def _scalars(epoch: Epoch) -> list[tuple[str, float]]:
+    """The epoch's figures, each under a name of its own."""
+    groups = {
+        "terms": epoch.terms,
+        "weights": epoch.weights,
+        "gradient_shares": epoch.gradient_shares,
+        "validation": epoch.validation,
+    }
+    scalars = [(name, value) for name, value in (("loss", epoch.loss), ("rate", epoch.lr)) if value is not None]
+    return scalars + [(f"{group}/{name}", value) for group, values in groups.items() for name, value in values.items()]

@@ -12,12 +12,13 @@ from understudy.measure.machine import command, machine, versions
 from understudy.recipe import Searched
 from understudy.recipe.space import Number
 from understudy.runs.records import BestTrial, DataRecord, SearchRecord, TaskRecord, TestFigure, TrialRecord, Values
+from understudy.tasks import Figure
 from understudy.training.evaluate import figures
 from understudy.tuning.trials import Trial, best
 from understudy.tuning.tune import DATABASE, Tuning
 
 OUTCOME, TUNED = "tune.json", "tuned.toml"
-BY_VALIDATION = "best by validation, its test accuracy"
+BY_VALIDATION = "best by validation, on test"
 OPTIMISTIC = "best of all on test (optimistic, as the paper reports)"
 
 
@@ -32,7 +33,9 @@ def execute(tuning: Tuning, count: int, *, also_optimistic: bool = False, worker
             _check_same(tuning, trials, before)
         if before is None or not _tells(before, trials, also_optimistic):
             outcome = _outcome(tuning, trials, before, also_optimistic)
-            write_atomically(tuning.folder.path / TUNED, recipes.write(tuning.tuned(chosen_of(trials))).encode())
+            write_atomically(
+                tuning.folder.path / TUNED, recipes.write(tuning.tuned(chosen_of(trials, tuning.figure))).encode()
+            )
             write_atomically(path, outcome.text().encode())
             return outcome
     return before
@@ -49,12 +52,12 @@ def _check_same(tuning: Tuning, trials: Sequence[Trial], before: SearchRecord) -
             )
 
 
-def chosen_of(trials: Sequence[Trial]) -> Trial:
-    found = best(trials)
-    if found is None:
+def chosen_of(trials: Sequence[Trial], figure: Figure) -> Trial:
+    chosen = best(trials, figure)
+    if chosen is None:
         reasons = dict.fromkeys(trial.reason for trial in trials if trial.reason)
         raise UserError("no trial was completed: " + ("; ".join(reasons) or "give more of them"))
-    return found
+    return chosen
 
 
 def lines_to_paste(searched: Searched, values: Mapping[str, Number]) -> str:
@@ -81,7 +84,7 @@ def _tells(outcome: SearchRecord, trials: Sequence[Trial], also_optimistic: bool
 def _outcome(
     tuning: Tuning, trials: Sequence[Trial], before: SearchRecord | None, also_optimistic: bool
 ) -> SearchRecord:
-    searched, chosen, data = tuning.searched, chosen_of(trials), tuning.trainer.data
+    searched, chosen, data = tuning.searched, chosen_of(trials, tuning.figure), tuning.trainer.data
     measured: dict[str, TestFigure] = {}
     if (test := data.test) is not None:  # the search is over
         measured[BY_VALIDATION] = TestFigure(trial=chosen.number, values=_values(tuning, chosen, test))
@@ -131,23 +134,23 @@ def _highest_on_test(tuning: Tuning, trials: Sequence[Trial], test: Part) -> Tes
     """What nobody should choose by: the trial that happens to be best on the test part."""
     quality = tuning.trainer.data.task.selecting.quality
     complete = [trial for trial in trials if trial.state == "complete"]
-    found = {trial.number: _values(tuning, trial, test) for trial in complete}
-    number = max(found, key=lambda number: (quality(found[number].mean), -number))
-    return TestFigure(trial=number, values=found[number], of=len(found))
+    measured = {trial.number: _values(tuning, trial, test) for trial in complete}
+    number = max(measured, key=lambda number: (quality(measured[number].mean), -number))
+    return TestFigure(trial=number, values=measured[number], of=len(measured))
 
 
 def _values(tuning: Tuning, trial: Trial, part: Part) -> Values:
     recipe, settings = tuning.recipe_of(trial), tuning.searched.recipe.settings
     task = tuning.trainer.data.task
     with settings.in_force():
-        students = tuning.trainer.students(recipe, tuning.place(trial))
+        students = tuning.trainer.students(recipe, tuning.trial_folder(trial))
         return Values(values=[figures(student, part, task, settings)[task.selecting.name] for student in students])
 
 
 def _inline(value: Any) -> str:
     """A value as TOML writes it in one line."""
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{_key(key)} = {_inline(own)}" for key, own in value.items()) + " }"
+        return "{ " + ", ".join(f"{_key(key)} = {_inline(item)}" for key, item in value.items()) + " }"
     if isinstance(value, list):
         return "[" + ", ".join(map(_inline, value)) + "]"
     return json.dumps(value, ensure_ascii=False)

@@ -2,14 +2,17 @@
 
 import contextlib
 import multiprocessing
+import os
+import threading
 from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from understudy.errors import UserError
 from understudy.files import locked
 from understudy.plans import TrainingCache
-from understudy.plans.training import Casts
+from understudy.plans.training import Builders
 from understudy.recipe import Searched
 from understudy.training.interrupt import Stopped, listening
 
@@ -53,16 +56,17 @@ def _take_part(
     from understudy.tuning.trials import Trials
     from understudy.tuning.tune import DATABASE, Tuning
 
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     with listening() as stop:
         tuning = Tuning(
             searched,
             folder,
-            casts=Casts(trusted),
+            builders=Builders(trusted),
             stop=stop,
             checkpoint_seconds=seconds,
             cache=None if cache is None else TrainingCache(cache),
         )
-        trials = Trials(folder / DATABASE, searched)
+        trials = Trials(folder / DATABASE, searched, tuning.figure)
         try:
             tuning.trainer.prepare()
             tuning.take_part(trials, count)
@@ -72,6 +76,13 @@ def _take_part(
             raise SystemExit(str(error)) from None
         finally:
             trials.close()
+
+
+def _end_with(parent: BaseProcess | None) -> None:
+    """End this process when the one that started it has ended, in whatever way."""
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from understudy.data import Data
 from understudy.errors import UserError
 from understudy.plans import TrainingCache
 from understudy.plans.entry import METRICS
-from understudy.plans.training import Casts
+from understudy.plans.training import Builders
 from understudy.recipe import Recipe
 from understudy.runs import Run
 from understudy.runs.assistants import chosen, trials
@@ -19,7 +19,6 @@ from understudy.runs.folder import RunFolder
 from understudy.runs.run import WHOLE
 from understudy.training import checkpoints
 from understudy.training.callbacks import Callback
-from understudy.training.evaluate import first_of
 from understudy.training.interrupt import StopRequest
 from understudy.training.preflight import Finding
 
@@ -37,7 +36,7 @@ class Trainer:
         recipe: Recipe,
         out: Path,
         *,
-        casts: Casts,
+        builders: Builders,
         callback: Callback,
         stop: StopRequest | None,
         checkpoint_seconds: float,
@@ -46,7 +45,7 @@ class Trainer:
         self._run = Run(
             recipe,
             out,
-            casts=casts,
+            builders=builders,
             callback=callback,
             stop=stop,
             checkpoint_seconds=checkpoint_seconds,
@@ -60,7 +59,7 @@ class Trainer:
 
     @property
     def data(self) -> Data:
-        return self._run.cast.data
+        return self._run.builder.data
 
     @property
     def training_samples(self) -> int:
@@ -80,10 +79,10 @@ class Trainer:
         run = self._run
         if self._method in run.decided():
             return recipe
-        nodes = trials(run.recipe, self._method, run.cast)
-        found, _ = chosen(recipe, [self._method], run.cast, lambda _: run.trained_beside(nodes))
+        nodes = trials(run.recipe, self._method, run.builder)
+        decided, _ = chosen(recipe, [self._method], run.builder, lambda _: run.trained_beside(nodes))
         run.remember_failed()
-        return found
+        return decided
 
     def log(self, out: Path, seed: int) -> Path:
         """The epochs of the student that is trained there on a seed."""
@@ -116,7 +115,7 @@ class Trainer:
             stop=base.stop,
             checkpoint_seconds=base.checkpoint_seconds,
             cache=base.execution.cache,
-            casts=base.casts,
+            builders=base.builders,
             borrowed={name: base.folder.training(name) for name in self._teachers},
         )
 
@@ -130,8 +129,8 @@ class Trainer:
 
 def _figure(run: Run, name: str) -> float:
     """The first figure on validation, of the weights that are kept."""
-    figure = run.cast.data.task.rising("a search for settings")
-    value = first_of(run.carry_out([name])[name]["stages"][-1]["validation"])
+    value = run.carry_out([name])[name].selecting_value
     if value is None:
-        raise UserError(f"{name} ends without answers, so there is no {figure.title} to search for")
+        title = run.builder.data.task.selecting.title
+        raise UserError(f"{name} ends without answers, so there is no {title} to search for")
     return value

@@ -14,6 +14,7 @@ from understudy.errors import OptionalPackageError, UserError
 from understudy.randomness import derived_seed
 from understudy.recipe import Searched
 from understudy.recipe.space import Choice, Number, Space
+from understudy.tasks import Figure
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -43,25 +44,30 @@ class Trial:
         return sum(self.validation) / len(self.validation) if self.state == "complete" else None
 
 
-def best(trials: Iterable[Trial]) -> Trial | None:
-    """By validation; of equal ones the earliest."""
-    complete = (trial for trial in trials if trial.state == "complete")
-    return max(complete, key=lambda trial: (trial.score, -trial.number), default=None)
+def best(trials: Iterable[Trial], figure: Figure) -> Trial | None:
+    """By the figure on validation; of equal ones the earliest."""
+    complete = [(figure.quality(score), trial) for trial in trials if (score := trial.score) is not None]
+    return max(complete, key=lambda one: (one[0], -one[1].number), default=(0.0, None))[1]
 
 
 class Trials:
-    """All trials of a search, in the order in which they began."""
+    """All trials of a search, in the order in which they began.
 
-    def __init__(self, path: Path, searched: Searched):
+    Args:
+        figure: the task's first figure, by which trials are compared.
+    """
+
+    def __init__(self, path: Path, searched: Searched, figure: Figure):
         self._optuna = _imported()
         self.searched, self._path = searched, path
+        self._direction = "minimize" if figure.better == "lower" else "maximize"
         self._spaces = {key: self._distribution(space) for key, space in searched.spaces.items()}
         try:
             self._storage = self._optuna.storages.RDBStorage(f"sqlite:///{path}")
             self._study = self._optuna.create_study(
                 study_name=STUDY,
                 storage=self._storage,
-                direction="maximize",
+                direction=self._direction,
                 load_if_exists=True,
             )
         except Exception as error:  # what a broken file makes of the layers below is not for us to list
@@ -77,7 +83,7 @@ class Trials:
         self._storage.engine.dispose()
 
     def all(self) -> list[Trial]:
-        return [_trial(found) for found in self._frozen()]
+        return [_trial(frozen) for frozen in self._frozen()]
 
     def unfinished(self) -> list[Trial]:
         """The trials that are being trained, or were when a worker was stopped."""
@@ -128,7 +134,7 @@ class Trials:
 
     def _proposed(self) -> dict[str, Number] | None:
         done, samplers = self._frozen(), self._optuna.samplers
-        tried = [_plain(found.params) for found in done]
+        tried = [_plain(frozen.params) for frozen in done]
         for draw in range(DRAWS):
             seed = derived_seed(self.searched.tune.sampler_seed, "trial", len(done), draw) % 2**32
             sampler = samplers.RandomSampler(seed=seed)
@@ -141,7 +147,7 @@ class Trials:
 
     def _drawn(self, sampler: "BaseSampler", done: "list[FrozenTrial]") -> dict[str, Number]:
         """What a fresh sampler says to these trials."""
-        study = self._optuna.create_study(direction="maximize", sampler=sampler)
+        study = self._optuna.create_study(direction=self._direction, sampler=sampler)
         study.add_trials(done)
         params = study.ask(self._spaces).params
         return {key: space.tidy(params[key]) for key, space in self.searched.spaces.items()}
@@ -171,17 +177,17 @@ def _imported() -> Any:
     return optuna
 
 
-def _trial(found: "FrozenTrial") -> Trial:
-    reason = found.user_attrs.get("reason", "")
+def _trial(frozen: "FrozenTrial") -> Trial:
+    reason = frozen.user_attrs.get("reason", "")
     return Trial(
-        found.number,
-        _plain(found.params),
-        "failed" if reason else _STATES[found.state.name],
-        tuple(found.user_attrs.get("validation", ())),
-        dict(found.intermediate_values),
+        frozen.number,
+        _plain(frozen.params),
+        "failed" if reason else _STATES[frozen.state.name],
+        tuple(frozen.user_attrs.get("validation", ())),
+        dict(frozen.intermediate_values),
         reason,
     )
 
 
-def _plain(params: Mapping[str, Any]) -> dict[str, Number]:
+def _plain(params: Mapping[str, Number]) -> dict[str, Number]:
     return dict(sorted(params.items()))

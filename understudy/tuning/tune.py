@@ -3,18 +3,18 @@
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 from understudy import recipe as recipes
 from understudy.errors import FailedTrainingError, UserError
 from understudy.plans import TrainingCache
-from understudy.plans.training import Casts
+from understudy.plans.training import Builders
 from understudy.recipe import Recipe, Searched
 from understudy.runs.folder import RunFolder
+from understudy.tasks import Figure
 from understudy.training import metrics
 from understudy.training.callbacks import Callback
-from understudy.training.evaluate import first_of
 from understudy.training.interrupt import StopRequest
+from understudy.training.records import Epoch, TrainingRecord
 from understudy.tuning.side_by_side import exclusive, helpers
 from understudy.tuning.trainer import Trainer
 from understudy.tuning.trials import Trial, Trials
@@ -22,11 +22,11 @@ from understudy.tuning.trials import Trial, Trials
 DATABASE = "trials.sqlite"
 
 
-class TuneWatcher(Callback):
+class TuneCallback(Callback):
     """Also told of trials."""
 
-    def search_begins(self, trials: int, before: list[Trial]) -> None:
-        """A search for so many trials in all, of which some may be there."""
+    def search_begins(self, trials: int, before: list[Trial], figure: Figure) -> None:
+        """A search for so many trials in all, of which some may be there; ``figure`` is the one that selects."""
 
     def trial_begins(self, trial: Trial) -> None:
         """A trial begins, or goes on."""
@@ -43,25 +43,30 @@ class Tuning:
         searched: Searched,
         out: Path,
         *,
-        casts: Casts | None = None,
-        callback: TuneWatcher | None = None,
+        builders: Builders | None = None,
+        callback: TuneCallback | None = None,
         stop: StopRequest | None = None,
         checkpoint_seconds: float = 20.0,
         cache: TrainingCache | None = None,
     ):
-        self.searched, self.callback = searched, callback or TuneWatcher()
-        self.trusted = tuple(casts.trusted) if casts else ()
+        self.searched, self.callback = searched, callback or TuneCallback()
+        self.trusted = tuple(builders.trusted) if builders else ()
         self.checkpoint_seconds, self.cache = checkpoint_seconds, cache
         self.trainer = Trainer(
             self.narrowed(searched.recipe),
             out,
-            casts=casts or Casts(),
+            builders=builders or Builders(),
             callback=self.callback,
             stop=stop,
             checkpoint_seconds=checkpoint_seconds,
             cache=cache,
         )
         self.folder = self.trainer.folder
+
+    @property
+    def figure(self) -> Figure:
+        """The task's first figure, by which trials are compared."""
+        return self.trainer.data.task.selecting
 
     def narrowed(self, recipe: Recipe) -> Recipe:
         """The recipe with the method that is tuned alone, and the seeds of a trial."""
@@ -88,19 +93,19 @@ class Tuning:
             workers: how many processes train trials side by side, this one included.
         """
         self.folder.claim(self.written())
-        trials = Trials(self.folder.path / DATABASE, self.searched)
+        trials = Trials(self.folder.path / DATABASE, self.searched, self.figure)
         try:
-            self.callback.search_begins(count, trials.all())
+            self.callback.search_begins(count, trials.all(), self.figure)
             self.trainer.prepare()
             with helpers(self, count, workers - 1):
                 self.take_part(trials, count)
             self.take_part(trials, count)  # what a helper left that came to nothing
-            found = trials.all()
+            ended = trials.all()
         finally:
             trials.close()
-        for trial in found:
-            self.trainer.clear(self.place(trial))  # what a kill between two steps above may have left
-        return found
+        for trial in ended:
+            self.trainer.clear(self.trial_folder(trial))  # what a kill between two steps above may have left
+        return ended
 
     def take_part(self, trials: Trials, count: int) -> None:
         """Train one trial after another that no other worker trains, until there are ``count`` in all."""
@@ -110,15 +115,19 @@ class Tuning:
                     return
                 self.callback.trial_begins(trial)
                 ended = self._carry_out(trial, trials)
-                self.trainer.clear(self.place(ended))
+                self.trainer.clear(self.trial_folder(ended))
                 self.callback.trial_ends(ended)
 
     @contextmanager
     def _claimed(self, trials: Trials, count: int) -> Iterator[Trial | None]:
         """A trial that was stopped, or a new one, for this worker alone; None where there is none left.
 
-        A claim is a lock on the trial's folder, which ends with its process: a trial whose worker was killed is free.
+        A claim is a lock on the trial's folder, which ends with its process: a trial whose worker was killed is free at
+        once, and keeps its number, its folder and its checkpoints.
         """
+        # Optuna's heartbeat would fail such a trial after a grace period, and its callback would begin another one with
+        # the same settings under a new number: what was trained of it would be trained again, and the seeds of all
+        # later trials would be others than in a search that nothing interrupted.
         with ExitStack() as claim:
             with exclusive(self.folder.path / ".trials.lock"):
                 trial = next((one for one in trials.unfinished() if self._locked(one, claim)), None)
@@ -129,7 +138,7 @@ class Tuning:
     def _locked(self, trial: Trial, claim: ExitStack) -> bool:
         """Whether the trial's folder could be locked, until ``claim`` ends."""
         try:
-            claim.enter_context(RunFolder(self.place(trial)).locked())
+            claim.enter_context(RunFolder(self.trial_folder(trial)).locked())
         except UserError:
             return False
         return True
@@ -144,7 +153,7 @@ class Tuning:
         table = recipe.methods[method].model_copy(update={"assistants": assistants})
         return recipe.model_copy(update={"methods": {**recipe.methods, method: table}})
 
-    def place(self, trial: Trial) -> Path:
+    def trial_folder(self, trial: Trial) -> Path:
         return self.folder.path / "trials" / f"{trial.number:04d}"
 
     def _next(self, trials: Trials, count: int) -> Trial | None:
@@ -164,14 +173,14 @@ class Tuning:
             recipe = self.recipe_of(trial)
         except UserError as error:  # each setting is possible, and these are not together
             return trials.end(trial, "failed", reason=str(error))
-        judge = _Judge(self.callback, trials, trial, self.trainer.log(self.place(trial), self.searched.seeds[0]))
+        judge = _Judge(self.callback, trials, trial, self.trainer.log(self.trial_folder(trial), self.searched.seeds[0]))
         try:
-            accuracies = self.trainer.train(recipe, self.place(trial), judge)
+            values = self.trainer.train(recipe, self.trial_folder(trial), judge)
         except _HopelessError:
             return trials.end(trial, "stopped")
         except FailedTrainingError as failure:
             return trials.end(trial, "failed", reason=failure.reason)
-        return trials.end(trial, "complete", tuple(accuracies))
+        return trials.end(trial, "complete", tuple(values))
 
 
 class _HopelessError(Exception):
@@ -200,13 +209,13 @@ class _Judge(Callback):
     def step(self, done: int, loss: float | None) -> None:
         self.shown.step(done, loss)
 
-    def epoch_ends(self, record: Mapping[str, Any]) -> None:
-        self.shown.epoch_ends(record)
-        if self._is_judged(record["training"]):
+    def epoch_ends(self, epoch: Epoch) -> None:
+        self.shown.epoch_ends(epoch)
+        if self._is_judged(epoch.training):
             epochs = metrics.read(self.log)
             self._judge(len(epochs), epochs[-1])
 
-    def training_ends(self, name: str, record: Mapping[str, Any]) -> None:
+    def training_ends(self, name: str, record: TrainingRecord) -> None:
         """A training that came from a cache told nothing of its epochs: it is judged by its log, like any other."""
         self.shown.training_ends(name, record)
         if self._is_judged(name):
@@ -219,8 +228,8 @@ class _Judge(Callback):
     def _is_judged(self, training: str) -> bool:
         return training == self.log.parent.name
 
-    def _judge(self, epochs: int, record: Mapping[str, Any]) -> None:
+    def _judge(self, epochs: int, epoch: Epoch) -> None:
         """``epochs`` counts those of all stages; one of hints has no figure."""
-        value = first_of(record["validation"])
+        value = epoch.selecting_value
         if value is not None and self.trials.report(self.trial, epochs, value):
             raise _HopelessError

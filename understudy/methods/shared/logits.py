@@ -43,15 +43,26 @@ def weighed(probabilities: Tensor, values: Tensor) -> Tensor:
 
 def check_same(one: Tensor, other: Tensor, what: str = "the student's logits and the teacher's") -> None:
     """Shapes that differ would broadcast without a word."""
+    _check_rows(one, what)
     if one.shape != other.shape:
         raise UserError(f"{what} differ in shape: {tuple(one.shape)} and {tuple(other.shape)}")
 
 
 def check_stack(student: Tensor, stack: Tensor, what: str) -> None:
     """``stack`` holds several answers (K, N, C) to the inputs of one answer of the student (N, C)."""
+    _check_rows(student, "the student's logits")
     if stack.ndim != student.ndim + 1 or stack.shape[1:] != student.shape:
         wanted = ", ".join(map(str, student.shape))
         raise UserError(f"{what} have the shape {tuple(stack.shape)}; the student's logits ask for (K, {wanted})")
+
+
+def _check_rows(logits: Tensor, what: str) -> None:
+    """A softmax over the last dimension of a map would be one over its width."""
+    if logits.ndim > 2:
+        raise UserError(
+            f"{what} have the shape {tuple(logits.shape)}, and must have (N, C): make a row of each place "
+            "(logits.movedim(1, -1).flatten(0, -2)), or name a task that does (Objective(..., task=Segmentation()))"
+        )
 
 
 def one_hot(numbers: Tensor, classes: int, dtype: torch.dtype = torch.float32) -> Tensor:

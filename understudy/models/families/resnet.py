@@ -159,6 +159,21 @@ def resnet_of_blocks(
     return ResNet(blocks, widths, strides, classes, channels, shortcut, (stem, stem_stride))
 
 
+def resnet_x4(depth: int, *, classes: int = 10, channels: int = 3, shortcut: Shortcut = "B") -> nn.Module:
+    """A CIFAR ResNet whose stages are four times as wide: resnet32x4 and resnet8x4 of CRD's CIFAR-100 benchmark.
+
+    Args:
+        depth, classes, channels, shortcut: as of ``resnet``.
+
+    >>> resnet_x4(8)(torch.rand(2, 3, 32, 32)).shape
+    torch.Size([2, 10])
+    """
+    blocks = max(1, round((depth - 2) / 6))
+    if depth != 6 * blocks + 2:
+        raise UserError(f"no resnet{depth}x4: the depth is 6n+2; try resnet{6 * blocks + 2}x4")
+    return ResNet([blocks] * 3, [64, 128, 256], [1, 2, 2], classes, channels, shortcut, (32, 1))
+
+
 MOST_BLOCKS = 10_000
 _SIZES = ("110", "56", "44", "32", "26", "20", "14", "8")
 _OF_IMAGENET = ("50", "152")  # depths of CIFAR's networks, too; most readers mean ImageNet's
@@ -176,4 +191,10 @@ RESNET = Family(
     },
 )
 CIFAR_RESNET = Family("cifar-resnet<depth>", "the same, under a name that is never ImageNet's", resnet)
+FOUR_TIMES = Family(
+    "resnet<depth>x4",
+    "CIFAR ResNet four times as wide: resnet32x4, resnet8x4",
+    resnet_x4,
+    ("110", "56", "32", "20", "14", "8"),
+)
 BLOCKS = Family("resnet-blocks", "ResNet with blocks, widths and strides as you say, stage by stage", resnet_of_blocks)

@@ -7,6 +7,7 @@ from functools import cache
 from understudy.plans.engines.base import Ended as Ended
 from understudy.plans.engines.base import Engine as Engine
 from understudy.plans.engines.base import EngineEntry as EngineEntry
+from understudy.plans.engines.base import MakeEngine as MakeEngine
 from understudy.plans.engines.base import Request as Request
 from understudy.plans.engines.here import Here as Here
 from understudy.plans.engines.processes import Processes as Processes
@@ -22,5 +23,5 @@ def engines() -> Registry[EngineEntry]:
     'worker processes of this machine'
     """
     modules = (importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__))
-    own = [module.ENGINE for module in modules if hasattr(module, "ENGINE")]
-    return Registry("engine", ENGINES, {entry.name: entry for entry in own}, of_type(EngineEntry))
+    entries = [module.ENGINE for module in modules if hasattr(module, "ENGINE")]
+    return Registry("engine", ENGINES, {entry.name: entry for entry in entries}, of_type(EngineEntry))

@@ -1,20 +1,20 @@
 """What every engine offers: to start a training where a worker is free, and to wait for the next one that ends.
 
-An engine is one file, which holds its class and ``ENGINE``, by which the command line knows it.
+An engine is one file, which holds the engine and ``ENGINE``, by which the command line knows it.
 """
 
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from understudy.errors import FailedTrainingError, UserError
-from understudy.plans.training import Casts, Job
+from understudy.plans.training import Builders, Job
 from understudy.training.callbacks import Callback
 from understudy.training.interrupt import StopRequest
+from understudy.training.records import TrainingRecord
 
 
 @dataclass(frozen=True)
@@ -22,19 +22,8 @@ class Ended:
     """How a training ended: with its record, or because its worker was ``lost``."""
 
     name: str
-    record: dict[str, Any] | None = None
+    record: TrainingRecord | None = None
     lost: str = ""
-
-
-def ended(name: str, message: Mapping[str, Any]) -> Ended:
-    """What a worker's last message says of its training; a mistake in it is raised here as it was there."""
-    if "record" in message:
-        return Ended(name, message["record"])
-    if "failed" in message:
-        raise FailedTrainingError(message["mistake"], training=name, reason=message["failed"])
-    if "mistake" in message:
-        raise UserError(message["mistake"])
-    raise RuntimeError(f"{name}: {message.get('failure', 'its worker stopped unasked')}")
 
 
 def python_path() -> str:
@@ -75,6 +64,9 @@ class Engine(ABC):
         self.close()
 
 
+MakeEngine = Callable[[Builders, Callback, StopRequest], Engine]
+
+
 @dataclass(frozen=True)
 class Request:
     """What the command line asks of an engine.
@@ -105,5 +97,5 @@ class EngineEntry:
 
     name: str
     summary: str
-    make: Callable[[Request, Casts, Callback, StopRequest], Engine]
+    make: Callable[[Request, Builders, Callback, StopRequest], Engine]
     sharing: Callable[[int | None], int] = lambda workers: workers or 1

@@ -1,7 +1,6 @@
 """Worker processes on this machine; a training in each."""
 
 import contextlib
-import json
 import multiprocessing
 import os
 import signal
@@ -11,23 +10,23 @@ import threading
 from collections.abc import Iterable, Iterator
 from multiprocessing.reduction import ForkingPickler
 from queue import Empty, Queue
-from typing import Any
 
 from understudy import files
 from understudy.errors import UserError
 from understudy.methods import Method
-from understudy.plans.engines.base import Ended, Engine, EngineEntry, Request, ended, python_path
+from understudy.plans.engines.base import Ended, Engine, EngineEntry, Request, python_path
 from understudy.plans.engines.here import Here
+from understudy.plans.engines.messages import Event, Order, Outcome, from_worker
 from understudy.plans.engines.worker import serve_objects
-from understudy.plans.training import Casts, Job
+from understudy.plans.training import Builders, Job
 from understudy.recipe.objects import Objects
 from understudy.training.callbacks import Callback
 from understudy.training.interrupt import Stopped, StopRequest
 
-LOOK = 0.2  # seconds between two looks at whether somebody asked to stop
+POLL_SECONDS = 0.2  # seconds between two looks at whether somebody asked to stop
 
 
-Heard = Queue[tuple["Worker", dict[str, Any] | None]]
+Heard = Queue[tuple["Worker", Event | Outcome | None]]  # None: the worker has ended
 
 
 class Worker:
@@ -41,7 +40,7 @@ class Worker:
 
     def carry_out(self, job: Job) -> None:
         self.job = job
-        self.send({"job": job.model_dump(mode="json")})
+        self.send(Order(job=job))
 
     def _begin(self) -> None:
         self.process = subprocess.Popen(
@@ -55,11 +54,11 @@ class Worker:
             errors="replace",
         )
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, order: Order) -> None:
         assert self.process.stdin is not None
         try:
-            files.send(self.process.stdin, json.dumps(message))
-        except OSError:  # one that has died, or would wait for ever: the end of what it says will tell
+            files.send(self.process.stdin, order.line().rstrip("\n"))
+        except OSError:  # one that has died, or would wait for ever: the end of its messages shows it
             self.kill()
 
     def kill(self) -> None:
@@ -74,12 +73,12 @@ class Worker:
         code = self.process.wait()
         self.hearing.join()
         self.process.stdout.close()
-        return _told(code)
+        return _ending(code)
 
-    def _messages(self) -> Iterator[dict[str, Any]]:
+    def _messages(self) -> Iterator[Event | Outcome]:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            message = _read(line)
+            message = from_worker(line)
             if message is not None:
                 yield message
 
@@ -99,10 +98,6 @@ class ObjectWorker(Worker):
         self.objects = objects
         super().__init__(heard)
 
-    def carry_out(self, job: Job) -> None:
-        self.job = job
-        self.send({"job": job})
-
     def _begin(self) -> None:
         spawn = multiprocessing.get_context("spawn")
         self.pipe, theirs = spawn.Pipe()
@@ -110,9 +105,9 @@ class ObjectWorker(Worker):
         self.child.start()
         theirs.close()
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, order: Order) -> None:
         try:
-            self.pipe.send(message)
+            self.pipe.send(order)
         except OSError:  # as above
             self.kill()
 
@@ -125,9 +120,9 @@ class ObjectWorker(Worker):
         self.child.join()
         self.hearing.join()
         self.pipe.close()
-        return _told(self.child.exitcode or 0)
+        return _ending(self.child.exitcode or 0)
 
-    def _messages(self) -> Iterator[dict[str, Any]]:
+    def _messages(self) -> Iterator[Event | Outcome]:
         with contextlib.suppress(EOFError, OSError):
             while True:
                 yield self.pipe.recv()
@@ -141,28 +136,15 @@ def check_sendable(objects: Objects, methods: Iterable[Method] = ()) -> None:
     for called, part in parts.items():
         try:
             ForkingPickler.dumps(part)
-        except Exception as error:  # whatever a user's own class raises
+        except Exception as error:  # whatever a user's own code raises
             raise UserError(
                 f"workers: {called} cannot be sent to another process ({str(error).splitlines()[0]}): define its class "
                 "or function at the top of a module, or leave workers at 1"
             ) from error
 
 
-def _told(code: int) -> str:
+def _ending(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
-
-
-def _read(line: str) -> dict[str, Any] | None:
-    """The message in a line; None for noise, which is of no account.
-
-    Noise is what was printed before the worker took its standard output for itself, and half a line, the last one of a
-    worker that died.
-    """
-    try:
-        message = json.loads(line)
-    except ValueError:
-        return None
-    return message if isinstance(message, dict) else None
 
 
 class Processes(Engine):
@@ -190,7 +172,7 @@ class Processes(Engine):
                 self._stop_busy(self.stop.signal_number)
                 raise Stopped(self.stop.signal_number)
             try:
-                worker, message = self._heard.get(timeout=LOOK)
+                worker, message = self._heard.get(timeout=POLL_SECONDS)
             except Empty:
                 continue
             ended = self._ended(worker, message)
@@ -206,7 +188,7 @@ class Processes(Engine):
         for worker in self._alive:
             worker.end()
 
-    def _ended(self, worker: Worker, message: dict[str, Any] | None) -> Ended | None:
+    def _ended(self, worker: Worker, message: Event | Outcome | None) -> Ended | None:
         """What a worker's message says about its training's end, if it is about that."""
         job = worker.job
         if message is None:
@@ -214,30 +196,30 @@ class Processes(Engine):
             how = worker.end()
             return Ended(job.name, lost=how) if job else None
         assert job is not None
-        if "event" in message:
-            getattr(self.callback.of(job.name), message["event"])(*message["arguments"])
+        if isinstance(message, Event):
+            message.call(self.callback.of(job.name))
             return None
         worker.job = None
-        return ended(job.name, message)
+        return Ended(job.name, message.result(job.name))
 
     def _stop_busy(self, number: int) -> None:
         """Every training saves its state and leaves; so do their workers, which would not begin anew."""
         busy = [worker for worker in self._alive if worker.job]
         for worker in busy:
-            worker.send({"stop": int(number)})
+            worker.send(Order(stop=int(number)))
         while any(worker.job for worker in busy):
             worker, message = self._heard.get()
-            if message is None or "event" not in message:
+            if not isinstance(message, Event):
                 worker.job = None
         for worker in busy:
             self._alive.remove(worker)
             worker.end()
 
 
-def _local(request: Request, casts: Casts, callback: Callback, stop: StopRequest) -> Engine:
+def _local(request: Request, builders: Builders, callback: Callback, stop: StopRequest) -> Engine:
     """One training after another needs no process of its own."""
     if request.workers is None or request.workers == 1:
-        return Here(casts, callback, stop)
+        return Here(builders, callback, stop)
     return Processes(request.workers, callback, stop)
 
 

@@ -12,13 +12,14 @@ from urllib.parse import urlsplit
 
 from understudy.config.hardware import cores
 from understudy.errors import OptionalPackageError, UserError
-from understudy.plans.engines.base import Ended, Engine, EngineEntry, Request, ended, python_path
-from understudy.plans.engines.worker import Message, Telling, perform
-from understudy.plans.training import Casts, Job
+from understudy.plans.engines.base import Ended, Engine, EngineEntry, Request, python_path
+from understudy.plans.engines.messages import Event, Outcome
+from understudy.plans.engines.worker import Sending, perform
+from understudy.plans.training import Builders, Job
 from understudy.training.callbacks import Callback
 from understudy.training.interrupt import Stopped, StopRequest
 
-LOOK = 0.2  # seconds between two looks at what the workers say
+POLL_SECONDS = 0.2  # seconds between two looks at what the workers say
 CONNECT = 5.0  # seconds in which a cluster's door opens, if there is one
 
 
@@ -57,26 +58,30 @@ class Actor:
     def __init__(self, folder: str):
         with contextlib.suppress(OSError):  # paths in a recipe may be relative
             os.chdir(folder)
-        self.stopping, self.said = StopRequest(), list[Message]()
-        self.casts: Casts | None = None
+        self.stopping, self.events = StopRequest(), list[Event]()
+        self.builders: Builders | None = None
 
-    def carry_out(self, job: str) -> Message:
-        read, callback = Job.model_validate_json(job), Telling(self.said.append)
-        if self.casts is None or self.casts.trusted != read.trusted:
-            self.casts = Casts(read.trusted)
-        return perform(read, self.casts, callback, self.stopping)
+    def carry_out(self, job: str) -> Outcome:
+        read, callback = Job.model_validate_json(job), Sending(self._keep)
+        if self.builders is None or self.builders.trusted != read.trusted:
+            self.builders = Builders(read.trusted)
+        return perform(read, self.builders, callback, self.stopping)
 
-    def heard(self) -> list[Message]:
-        """What happened since it was asked last."""
-        said, self.said[:] = list(self.said), []
-        return said
+    def heard(self) -> list[Event]:
+        """What happened since the last call."""
+        events, self.events[:] = list(self.events), []
+        return events
+
+    def _keep(self, message: Event | Outcome) -> None:
+        if isinstance(message, Event):
+            self.events.append(message)
 
     def stop(self, number: int) -> None:
         self.stopping.signal_number = number
 
 
 @dataclass(frozen=True)
-class Hired:
+class ActorHandle:
     """An actor, and what it answers first: until then the cluster has no room for it, or it is on its way."""
 
     actor: Any
@@ -99,8 +104,8 @@ class Ray(Engine):
             raise OptionalPackageError("ray", "ray", "--engine ray") from error
         self.ray: Any = ray
         self.callback, self.stop, self.share = callback, stop, share
-        self._busy: dict[Any, tuple[Hired, Job]] = {}  # what is waited for -> who is at it, and at what
-        self._free: list[Hired] = []
+        self._busy: dict[Any, tuple[ActorHandle, Job]] = {}  # what is waited for -> who is at it, and at what
+        self._free: list[ActorHandle] = []
         self.ours = not ray.is_initialized()
         if self.ours:
             self._connect(address)
@@ -111,16 +116,16 @@ class Ray(Engine):
             raise
 
     def start(self, job: Job) -> None:
-        hired = self._free.pop() if self._free else self._hired()
+        hired = self._free.pop() if self._free else self._new_actor()
         self._busy[hired.actor.carry_out.remote(job.model_dump_json())] = (hired, job)
 
     def next(self) -> Ended:
-        self._make_way()
+        self._release_idle()
         while True:
             if self.stop:
                 self._stop_busy(self.stop.signal_number)
                 raise Stopped(self.stop.signal_number)
-            done, _ = self.ray.wait(list(self._busy), num_returns=1, timeout=LOOK)
+            done, _ = self.ray.wait(list(self._busy), num_returns=1, timeout=POLL_SECONDS)
             self._listen()
             if done:
                 return self._ended(done[0])
@@ -135,7 +140,7 @@ class Ray(Engine):
 
     def _connect(self, address: str | None) -> None:
         try:
-            _knock(address)
+            _check_reachable(address)
             with _own_signals():
                 self.ray.init(address=address, log_to_driver=False, logging_level="warning")
         except (OSError, ValueError, RuntimeError) as error:
@@ -149,7 +154,7 @@ class Ray(Engine):
             self.callback.note(f"the Ray cluster has room for {most} of {workers} workers: each takes {self.share}")
         return min(workers or most, most)
 
-    def _hired(self) -> Hired:
+    def _new_actor(self) -> ActorHandle:
         options = self.ray.remote(Actor).options(
             num_cpus=self.share.cores,
             num_gpus=self.share.gpus,
@@ -158,15 +163,15 @@ class Ray(Engine):
             runtime_env={"env_vars": {"PYTHONPATH": python_path()}},
         )
         actor = options.remote(os.getcwd())
-        return Hired(actor, actor.heard.remote())
+        return ActorHandle(actor, actor.heard.remote())
 
-    def _begun(self) -> dict[Any, tuple[Hired, Job]]:
+    def _begun(self) -> dict[Any, tuple[ActorHandle, Job]]:
         """Those of the busy for whom the cluster has found room."""
         answers = [hired.answer for hired, _ in self._busy.values()]
-        there = self.ray.wait(answers, num_returns=len(answers), timeout=0)[0] if answers else []
-        return {waited: busy for waited, busy in self._busy.items() if busy[0].answer in there}
+        answered = self.ray.wait(answers, num_returns=len(answers), timeout=0)[0] if answers else []
+        return {waited: busy for waited, busy in self._busy.items() if busy[0].answer in answered}
 
-    def _make_way(self) -> None:
+    def _release_idle(self) -> None:
         """The free hold cores for which others of ours may wait, where somebody else uses the cluster, too."""
         if self._free and len(self._begun()) < len(self._busy):
             for hired in self._free:
@@ -176,19 +181,19 @@ class Ray(Engine):
     def _ended(self, waited: Any) -> Ended:
         hired, job = self._busy.pop(waited)
         try:
-            message: Message = self.ray.get(waited)
+            outcome: Outcome = self.ray.get(waited)
         except (self.ray.exceptions.RayActorError, self.ray.exceptions.OutOfMemoryError) as error:
             self.ray.kill(hired.actor)  # it may only be out of reach, and must not go on beside the next one
             return Ended(job.name, lost=type(error).__name__)
         self._free.append(hired)
-        return ended(job.name, message)
+        return Ended(job.name, outcome.result(job.name))
 
     def _listen(self) -> None:
         """Pass on what the workers say; that one has died is told by its training's end."""
         for hired, job in self._begun().values():
             with contextlib.suppress(self.ray.exceptions.RayActorError, self.ray.exceptions.GetTimeoutError):
-                for message in self.ray.get(hired.actor.heard.remote(), timeout=LOOK):
-                    getattr(self.callback.of(job.name), message["event"])(*message["arguments"])
+                for event in self.ray.get(hired.actor.heard.remote(), timeout=POLL_SECONDS):
+                    event.call(self.callback.of(job.name))
 
     def _stop_busy(self, number: int) -> None:
         """Every training saves its state and leaves; one that has not begun has none, and may never begin."""
@@ -205,8 +210,8 @@ class Ray(Engine):
         self._busy.clear()
 
 
-def _knock(address: str | None) -> None:
-    """Where nobody opens, say so at once: Ray tries for half a minute."""
+def _check_reachable(address: str | None) -> None:
+    """Fail at once where nothing listens at the address: Ray itself tries for half a minute."""
     place = urlsplit("//" + (address or "").removeprefix("ray://"))
     if place.hostname and place.port:
         socket.create_connection((place.hostname, place.port), timeout=CONNECT).close()
@@ -225,7 +230,7 @@ def _own_signals() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _ray(request: Request, casts: Casts, callback: Callback, stop: StopRequest) -> Engine:
+def _ray(request: Request, builders: Builders, callback: Callback, stop: StopRequest) -> Engine:
     return Ray(request.workers, request.address, Share(request.threads, request.gpus), callback, stop)
 
 

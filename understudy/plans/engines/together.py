@@ -4,10 +4,10 @@ from types import TracebackType
 
 from understudy.errors import FailedTrainingError
 from understudy.plans.engines.base import Ended, Engine, EngineEntry, Request
-from understudy.plans.training import Casts, Job, Work
+from understudy.plans.training import Builders, Job, RunningJob
 from understudy.teacher.shared import SharedPasses
 from understudy.training.callbacks import Callback
-from understudy.training.interleaved import Turns
+from understudy.training.interleaved import Interleaved
 from understudy.training.interrupt import StopRequest
 from understudy.training.loop import Training
 
@@ -19,32 +19,32 @@ class Together(Engine):
 
     parallel = 1
 
-    def __init__(self, workers: int | None, casts: Casts, callback: Callback, stop: StopRequest):
-        self.workers, self.casts, self.callback, self.stop = workers or MOST, casts, callback, stop
-        self._shared, self._turns = SharedPasses(), Turns()
-        self._works: dict[Training, Work] = {}
+    def __init__(self, workers: int | None, builders: Builders, callback: Callback, stop: StopRequest):
+        self.workers, self.builders, self.callback, self.stop = workers or MOST, builders, callback, stop
+        self._shared, self._interleaved = SharedPasses(), Interleaved()
+        self._running: dict[Training, RunningJob] = {}
 
     def start(self, job: Job) -> None:
-        work = Work(job, self.casts, self.callback.of(job.name), self.stop, self._shared)
-        self._works[work.training] = work
-        self._shared.most = len(self._works)
-        self._turns.add(work.training)
+        running = RunningJob(job, self.builders, self.callback.of(job.name), self.stop, self._shared)
+        self._running[running.training] = running
+        self._shared.most = len(self._running)
+        self._interleaved.add(running.training)
 
     def next(self) -> Ended:
         try:
-            work = self._works.pop(self._turns.until_one_ends())
+            ended = self._running.pop(self._interleaved.until_one_ends())
         except FailedTrainingError as failure:
-            self._works = {
-                training: work for training, work in self._works.items() if training.name != failure.training
+            self._running = {
+                training: job for training, job in self._running.items() if training.name != failure.training
             }
             raise
         finally:
-            self._shared.most = len(self._works)
-        return Ended(work.job.name, work.finish())
+            self._shared.most = len(self._running)
+        return Ended(ended.job.name, ended.finish())
 
     def close(self) -> None:
-        self._turns.leave()
-        self._works.clear()
+        self._interleaved.leave()
+        self._running.clear()
         self._shared = SharedPasses()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -52,8 +52,8 @@ class Together(Engine):
             self.close()
 
 
-def _together(request: Request, casts: Casts, callback: Callback, stop: StopRequest) -> Engine:
-    return Together(request.workers, casts, callback, stop)
+def _together(request: Request, builders: Builders, callback: Callback, stop: StopRequest) -> Engine:
+    return Together(request.workers, builders, callback, stop)
 
 
 ENGINE = EngineEntry(

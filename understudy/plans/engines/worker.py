@@ -5,7 +5,6 @@ the worker, at once: its last checkpoint is what the training goes on from.
 """
 
 import contextlib
-import json
 import os
 import signal
 import sys
@@ -15,61 +14,64 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from multiprocessing.connection import Connection
 from queue import Queue
-from typing import Any
+
+from pydantic import JsonValue
 
 from understudy import files
 from understudy.errors import FailedTrainingError, UserError
-from understudy.plans.training import Casts, Job, carry_out
+from understudy.plans.engines.messages import Event, EventName, Order, Outcome
+from understudy.plans.training import Builders, Job, carry_out
 from understudy.recipe.objects import Objects
 from understudy.training.callbacks import Callback
 from understudy.training.interrupt import Stopped, StopRequest
+from understudy.training.records import Epoch
 
-Message = dict[str, Any]
+Send = Callable[[Event | Outcome], None]
 OFTEN = 0.1  # seconds between two steps of which the engine is told
 
 
-class Telling(Callback):
-    """Passes on what happens, as the name of a ``Callback``'s method and its arguments."""
+class Sending(Callback):
+    """Sends every call of a ``Callback``'s method on as an `Event`."""
 
-    def __init__(self, send: Callable[[Message], None]):
-        self.send, self.told = send, 0.0
+    def __init__(self, send: Send):
+        self.send, self.sent = send, 0.0
 
     def downloads(self, file: str, done: int, total: int | None) -> None:
-        self._tell("downloads", file, done, total)
+        self._event("downloads", file, done, total)
 
     def training_begins(self, name: str, stages: Mapping[str, int], steps: int) -> None:
-        self._tell("training_begins", name, dict(stages), steps)
+        self._event("training_begins", name, dict(stages), steps)
 
     def stage_begins(self, name: str, objective: str, epochs: int, epoch: int) -> None:
-        self._tell("stage_begins", name, objective, epochs, epoch)
+        self._event("stage_begins", name, objective, epochs, epoch)
 
     def step(self, done: int, loss: float | None) -> None:
-        if time.monotonic() - self.told >= OFTEN:
-            self.told = time.monotonic()
-            self._tell("step", done, loss)
+        if time.monotonic() - self.sent >= OFTEN:
+            self.sent = time.monotonic()
+            self._event("step", done, loss)
 
-    def epoch_ends(self, record: Mapping[str, Any]) -> None:
-        self._tell("epoch_ends", dict(record))
+    def epoch_ends(self, epoch: Epoch) -> None:
+        self._event("epoch_ends", epoch.content())
 
     def note(self, text: str) -> None:
-        self._tell("note", text)
+        self._event("note", text)
 
-    def _tell(self, event: str, *arguments: Any) -> None:
-        self.send({"event": event, "arguments": arguments})
+    def _event(self, event: EventName, *arguments: JsonValue) -> None:
+        self.send(Event(event=event, arguments=arguments))
 
 
-def perform(job: Job, casts: Casts, callback: Callback, stop: StopRequest) -> Message:
+def perform(job: Job, builders: Builders, callback: Callback, stop: StopRequest) -> Outcome:
     """Carry a job out, and say how it ended."""
     try:
-        return {"record": carry_out(job, casts, callback, stop)}
+        return Outcome(record=carry_out(job, builders, callback, stop))
     except FailedTrainingError as failed:
-        return {"mistake": str(failed), "failed": failed.reason}
+        return Outcome(mistake=str(failed), failed=failed.reason)
     except UserError as mistake:
-        return {"mistake": str(mistake)}
+        return Outcome(mistake=str(mistake))
     except Stopped as stopped:
-        return {"stopped": stopped.signal_number}
+        return Outcome(stopped=stopped.signal_number)
     except Exception:
-        return {"failure": traceback.format_exc()}
+        return Outcome(failure=traceback.format_exc())
 
 
 def main() -> None:
@@ -78,18 +80,18 @@ def main() -> None:
     os.dup2(2, 1)  # whatever a user's own network prints must not come between the lines
     out.write("\n")  # nor what was printed before and did not end its line
 
-    def send(message: Message) -> None:
+    def send(message: Event | Outcome) -> None:
         try:
-            files.send(out, json.dumps(message))
-        except OSError:  # the engine is gone, and nobody hears what becomes of the training
+            files.send(out, message.line().rstrip("\n"))
+        except OSError:  # the engine is gone, and nothing waits for the result of the training
             os._exit(1)
 
     serve(lines(), send)
 
 
-def lines() -> Iterator[Message]:
-    """The messages on standard input, a line each."""
-    return (json.loads(line) for line in sys.stdin)
+def lines() -> Iterator[Order]:
+    """The orders on standard input, a line each."""
+    return map(Order.of_line, sys.stdin)
 
 
 def serve_objects(engine: Connection, objects: Objects) -> None:
@@ -98,38 +100,37 @@ def serve_objects(engine: Connection, objects: Objects) -> None:
     serve(_received(engine), engine.send, objects)
 
 
-def _received(engine: Connection) -> Iterator[Message]:
-    """The messages of an engine, until it takes its leave with a None or dies."""
+def _received(engine: Connection) -> Iterator[Order]:
+    """The orders of an engine, until it takes its leave with a None or dies."""
     with contextlib.suppress(EOFError, OSError):
-        while (message := engine.recv()) is not None:
-            yield message
+        while (order := engine.recv()) is not None:
+            yield order
 
 
-def serve(messages: Iterable[Message], send: Callable[[Message], None], objects: Objects | None = None) -> None:
-    """Carry out the jobs that come as messages, until there are no more."""
+def serve(orders: Iterable[Order], send: Send, objects: Objects | None = None) -> None:
+    """Carry out the jobs of the orders, until there are no more."""
     stop, jobs = StopRequest(), Queue[Job | None]()
     busy = threading.Event()
-    threading.Thread(target=_listen, args=(messages, jobs, stop, busy), daemon=True).start()
-    callback = Telling(send)
-    casts: Casts | None = None
+    threading.Thread(target=_listen, args=(orders, jobs, stop, busy), daemon=True).start()
+    callback = Sending(send)
+    builders: Builders | None = None
     while job := jobs.get():
-        if casts is None or casts.trusted != job.trusted:
-            casts = Casts(job.trusted, callback.downloads, objects or Objects())
-        ended = perform(job, casts, callback, stop)
+        if builders is None or builders.trusted != job.trusted:
+            builders = Builders(job.trusted, callback.downloads, objects or Objects())
+        outcome = perform(job, builders, callback, stop)
         busy.clear()
-        send(ended)
+        send(outcome)
 
 
-def _listen(messages: Iterable[Message], jobs: Queue[Job | None], stop: StopRequest, busy: threading.Event) -> None:
+def _listen(orders: Iterable[Order], jobs: Queue[Job | None], stop: StopRequest, busy: threading.Event) -> None:
     try:
-        for message in messages:
-            if "stop" in message:
-                stop.signal_number = message["stop"]
-            else:
-                job = Job.model_validate(message["job"])
-                busy.set()  # here, or else one who dies now would leave a job that is carried out for nobody
-                jobs.put(job)
-    finally:  # whoever gave the job is gone, in the middle of a line perhaps
+        for order in orders:
+            if order.stop is not None:
+                stop.signal_number = order.stop
+            elif order.job is not None:
+                busy.set()  # here: an engine that dies now would leave a job whose result nothing waits for
+                jobs.put(order.job)
+    finally:  # the engine is gone, in the middle of a line perhaps
         if busy.is_set():
             os._exit(1)
         jobs.put(None)

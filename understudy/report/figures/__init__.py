@@ -20,7 +20,7 @@ def draw_all(record: RunFiles) -> dict[str, Drawn]:
     """Every figure that the run has something to show for, by its place on the page."""
     result, colours = record.result, method_colours(record.result)
     drawn: dict[str, Drawn | None] = {
-        "accuracy": first_figure(result, colours),
+        "first": first_figure(result, colours),
         "paths": tree(result),
         "cost": cost(result, colours),
         "options": answers.options(result, colours),

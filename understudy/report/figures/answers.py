@@ -1,7 +1,9 @@
 """Figures of what the networks answer: option by option, by confidence, and how alike they are inside."""
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from understudy.measure import Bin
 from understudy.report.figures.drawing import (
@@ -22,6 +24,10 @@ from understudy.report.figures.foreground import foreground
 from understudy.runs.records import BASELINE, Method, Result, Similarity, Teacher
 from understudy.tasks import Figure
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
 FEWEST = 10  # samples of a bin that is shown
 MOST_OPTIONS = 16  # more are not told apart any more: those that changed most are shown
 LIGHT = 0.55  # of a colour: from there on letters upon it are those of paper
@@ -38,27 +44,29 @@ def options(result: Result, colours: Mapping[str, str]) -> Drawn | None:
     theirs = _scaled(result.teacher.measures.options, first) if result.teacher else []
     if foremost == BASELINE or not ours or len(ours) != len(names) or len(alone) != len(names):
         return None
-    told = [place for place in range(len(names)) if ours[place] is not None and alone[place] is not None]
-    change = {place: (ours[place] or 0.0) - (alone[place] or 0.0) for place in told}
-    order = sorted(told, key=lambda place: -first.quality(change[place]))
+    after = {place: value for place, value in enumerate(ours) if value is not None and alone[place] is not None}
+    before = {place: value for place, value in enumerate(alone) if value is not None and place in after}
+    change = {place: after[place] - before[place] for place in after}
+    order = sorted(after, key=lambda place: -first.quality(change[place]))
     if len(order) > MOST_OPTIONS:
         order = order[: MOST_OPTIONS // 2] + order[-(MOST_OPTIONS // 2) :]
     if not order:
         return None
     changes = {place: f"{change[place]:+.1f}" if first.unit == "share" else f"{change[place]:+.2g}" for place in order}
 
-    def paint(figure: Any) -> None:
+    def paint(figure: "Canvas") -> None:
         axes = figure.add_subplot()
         rows = range(len(order))
         colour = colours[foremost]
         for row, place in enumerate(order):
-            axes.plot([alone[place], ours[place]], [row, row], color=colour, linewidth=3, alpha=0.35)
+            axes.plot([before[place], after[place]], [row, row], color=colour, linewidth=3, alpha=0.35)
             axes.annotate(changes[place], (1.02, row), xycoords=("axes fraction", "data"), va="center", color=INK)
-        dots = {"edgecolors": PAPER, "linewidths": 1, "zorder": 3}
+        dots = partial(axes.scatter, edgecolors=PAPER, linewidths=1, zorder=3)
         if len(theirs) == len(names):
-            axes.scatter([theirs[p] for p in order], rows, s=120, marker="*", color=INK, label="teacher", **dots)
-        axes.scatter([alone[p] for p in order], rows, s=36, color=ALONE, label="alone", **dots)
-        axes.scatter([ours[p] for p in order], rows, s=46, color=colour, label=clipped(foremost), **dots)
+            stars = [math.nan if (value := theirs[place]) is None else value for place in order]
+            dots(stars, rows, s=120, marker="*", color=INK, label="teacher")
+        dots([before[place] for place in order], rows, s=36, color=ALONE, label="alone")
+        dots([after[place] for place in order], rows, s=46, color=colour, label=clipped(foremost))
         axes.set_yticks(rows, [clipped(names[place]) for place in order])
         axes.tick_params(axis="y", labelcolor=INK)
         axes.set_ylim(len(order) - 0.4, -0.6)
@@ -74,7 +82,7 @@ def options(result: Result, colours: Mapping[str, str]) -> Drawn | None:
 
 def calibration(result: Result, colours: Mapping[str, str]) -> Drawn | None:
     """How often a network is right, by its confidence; on the diagonal as often as it is sure."""
-    lines = _lines(result, colours, {name: found.measures.calibration for name, found in result.methods.items()})
+    lines = _lines(result, colours, {name: one.measures.calibration for name, one in result.methods.items()})
     if result.teacher and result.teacher.measures.calibration:
         lines.append(("teacher", INK, "*", result.teacher.measures.calibration))
     owners: dict[str, Method | Teacher] = {**result.methods, **({"teacher": result.teacher} if result.teacher else {})}
@@ -86,8 +94,8 @@ def calibration(result: Result, colours: Mapping[str, str]) -> Drawn | None:
 
 def agreement(result: Result, colours: Mapping[str, str]) -> Drawn | None:
     """How often the students answer as the teacher does, by how sure it is."""
-    lines = _lines(result, colours, {name: found.measures.agreement for name, found in result.methods.items()})
-    values = {name: found.spread("agreement") for name, found in result.methods.items()}
+    lines = _lines(result, colours, {name: one.measures.agreement for name, one in result.methods.items()})
+    values = {name: one.spread("agreement") for name, one in result.methods.items()}
     words = "Agreement with the teacher: " + ", ".join(f"{name} {v.percent()}" for name, v in values.items() if v)
     labels = ("the teacher's confidence, %", "same answer, %")
     return _by_confidence("agreement", "Agreement with the teacher by its confidence", words, lines, labels)
@@ -95,36 +103,36 @@ def agreement(result: Result, colours: Mapping[str, str]) -> Drawn | None:
 
 def similarity(result: Result, method: str, name: str) -> Drawn | None:
     """A map of linear CKA: the teacher's taps from first to last downwards, the student's to the right."""
-    found = result.similarity
-    if found is None or not found.methods.get(method) or not found.student:
+    record = result.similarity
+    if record is None or not record.methods.get(method) or not record.student:
         return None
-    rows = found.methods[method]
+    rows = record.methods[method]
 
-    def paint(figure: Any) -> None:
+    def paint(figure: "Canvas") -> None:
         axes = figure.add_subplot()
         for down, values in enumerate(rows):
             for right, value in enumerate(values):
                 _cell(axes, right, down, min(max(value, 0.0), 1.0), value)
-        for taught, learnt in found.tapped.get(method, []):
-            if taught in found.teacher and learnt in found.student:
-                _frame(axes, found.student.index(learnt), found.teacher.index(taught))
-        axes.set_xlim(0, len(found.student))
-        axes.set_ylim(len(found.teacher), 0)
-        axes.set_xticks([place + 0.5 for place in range(len(found.student))], map(_tail, found.student), rotation=90)
-        axes.set_yticks([place + 0.5 for place in range(len(found.teacher))], map(_tail, found.teacher))
+        for taught, learnt in record.tapped.get(method, []):
+            if taught in record.teacher and learnt in record.student:
+                _frame(axes, record.student.index(learnt), record.teacher.index(taught))
+        axes.set_xlim(0, len(record.student))
+        axes.set_ylim(len(record.teacher), 0)
+        axes.set_xticks([place + 0.5 for place in range(len(record.student))], map(_tail, record.student), rotation=90)
+        axes.set_yticks([place + 0.5 for place in range(len(record.teacher))], map(_tail, record.teacher))
         axes.set_xlabel(f"student, {clipped(method)}")
         axes.set_ylabel("teacher")
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
 
     title = f"Inner likeness to the teacher, {method}"
-    words = f"{title}: linear CKA of {found.samples} samples; {_likest(found, rows)}"
-    return draw(name, title, words, 1.5 + 0.33 * len(found.teacher), paint)
+    words = f"{title}: linear CKA of {record.samples} samples; {_likest(record, rows)}"
+    return draw(name, title, words, 1.5 + 0.33 * len(record.teacher), paint)
 
 
 def _of_options(result: Result, method: str) -> list[float | None]:
-    found = result.methods.get(method)
-    return _scaled(found.measures.options, result.first) if found else []
+    record = result.methods.get(method)
+    return _scaled(record.measures.options, result.first) if record else []
 
 
 def _scaled(values: Sequence[float | None], figure: Figure) -> list[float | None]:
@@ -137,7 +145,7 @@ def _lines(
     front = foreground(result)
     markers = dict(zip(front, MARKERS, strict=False))
     shown = [(name, colours[name], markers[name], bins[name]) for name in front if bins[name]]
-    return [(name, MUTED, "", found) for name, found in bins.items() if found and name not in front] + shown
+    return [(name, MUTED, "", points) for name, points in bins.items() if points and name not in front] + shown
 
 
 def _telling(bins: Sequence[Bin]) -> Sequence[Bin]:
@@ -157,7 +165,9 @@ def _by_confidence(
     if not lines:
         return None
 
-    def paint(figure: Any) -> None:
+    def paint(figure: "Canvas") -> None:
+        from matplotlib.collections import PathCollection
+
         axes = figure.add_subplot()
         if diagonal:
             axes.plot([0, 100], [0, 100], color=GRID, linewidth=2)
@@ -178,21 +188,22 @@ def _by_confidence(
         axes.set_ylim(top=102)
         legend = figure.legend(loc="outside upper center", ncols=4, handletextpad=0.3, columnspacing=1.4)
         for handle in legend.legend_handles:
-            handle.set_sizes([40])
+            if isinstance(handle, PathCollection):
+                handle.set_sizes([40])
 
     return draw(name, title, words, 3.3, paint)
 
 
-def _cell(axes: Any, right: int, down: int, strength: float, value: float) -> None:
+def _cell(axes: "Axes", right: int, down: int, strength: float, value: float) -> None:
     from matplotlib.patches import Rectangle
 
     axes.add_patch(Rectangle((right, down), 1, 1, color=SERIES[0], alpha=strength, linewidth=0))
     colour = PAPER if strength > LIGHT else INK
-    told = f"{100 * value:.0f}"
-    axes.annotate(told, (right + 0.5, down + 0.5), ha="center", va="center", color=colour, fontsize="small")
+    text = f"{100 * value:.0f}"
+    axes.annotate(text, (right + 0.5, down + 0.5), ha="center", va="center", color=colour, fontsize="small")
 
 
-def _frame(axes: Any, right: int, down: int) -> None:
+def _frame(axes: "Axes", right: int, down: int) -> None:
     from matplotlib.patches import Rectangle
 
     axes.add_patch(Rectangle((right, down), 1, 1, fill=False, edgecolor=SERIES[1], linewidth=2.2, zorder=3))
@@ -203,9 +214,9 @@ def _tail(path: str, most: int = 13) -> str:
     return path if len(path) <= most else f"…{path[-(most - 1) :]}"
 
 
-def _likest(found: Similarity, rows: Sequence[Sequence[float]]) -> str:
-    told = []
-    for tap, values in zip(found.teacher, rows, strict=True):
+def _likest(record: Similarity, rows: Sequence[Sequence[float]]) -> str:
+    sentences = []
+    for tap, values in zip(record.teacher, rows, strict=True):
         best = max(range(len(values)), key=lambda place: values[place])
-        told.append(f"{tap} is most like {found.student[best]} ({values[best]:.2f})")
-    return ", ".join(told)
+        sentences.append(f"{tap} is most like {record.student[best]} ({values[best]:.2f})")
+    return ", ".join(sentences)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from understudy.methods.registry import notation
 from understudy.report.figures.drawing import (
@@ -14,6 +14,7 @@ from understudy.report.figures.drawing import (
     MUTED,
     OTHERS,
     SERIES,
+    Dash,
     Drawn,
     axis_label,
     clipped,
@@ -22,6 +23,10 @@ from understudy.report.figures.drawing import (
 from understudy.report.figures.foreground import foreground
 from understudy.report.reading import RunFiles
 from understudy.training.records import Epoch
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
 FEW = 15  # points of a curve that are still drawn as dots
 
@@ -51,7 +56,7 @@ class Timeline:
 def validation(record: RunFiles, colours: Mapping[str, str]) -> Drawn | None:
     """The first figure on validation by epoch, a line for each training."""
     first = record.result.first
-    lines: list[tuple[str, str, Any, list[tuple[int, float]]]] = []
+    lines: list[tuple[str, str, Dash, list[tuple[int, float]]]] = []
     groups = [(name, colour, DASHES[0], _of_method(record, name)) for name, colour in colours.items()] + [
         (teacher, INK, DASHES[1], [record.epochs[name] for name in names])
         for teacher, names in record.teacher_trainings.items()
@@ -68,7 +73,7 @@ def validation(record: RunFiles, colours: Mapping[str, str]) -> Drawn | None:
 
     front = {*foreground(record.result), *record.teacher_trainings}
 
-    def paint(figure: Any) -> None:
+    def paint(figure: "Canvas") -> None:
         axes = figure.add_subplot()
         labelled: set[str] = set()
         for name, colour, dash, points in sorted(lines, key=lambda line: line[0] in front):
@@ -110,8 +115,8 @@ def _losses(trainings: list[list[Epoch]], name: str, title: str) -> Drawn | None
     shared = any(epoch.gradient_shares for training in trainings for epoch in training)
     looks = {term: (SERIES[n % len(SERIES)], DASHES[n % len(DASHES)]) for n, term in enumerate(terms)}
 
-    def paint(figure: Any) -> None:
-        panels = figure.subplots(1 + shared, 1, sharex=True, squeeze=False)[:, 0]
+    def paint(figure: "Canvas") -> None:
+        panels = list(figure.subplots(1 + shared, 1, sharex=True, squeeze=False)[:, 0])
         for term, (colour, dash) in looks.items():
             label: str | None = clipped(notation(term))
             for training in trainings:
@@ -157,13 +162,22 @@ def _of_method(record: RunFiles, method: str) -> list[list[Epoch]]:
 
 
 def _line(
-    axes: Any, points: list[tuple[int, float]], colour: str, dash: Any, label: str | None, alpha: float = 0.85
+    axes: "Axes", points: list[tuple[int, float]], colour: str, dash: Dash, label: str | None, alpha: float = 0.85
 ) -> None:
-    dots = {"marker": "o", "markersize": 3.5, "markeredgewidth": 0} if len(points) <= FEW else {}
-    axes.plot(*zip(*points, strict=True), color=colour, linestyle=dash, label=label, alpha=alpha, **dots)
+    marker = "o" if len(points) <= FEW else "none"
+    axes.plot(
+        *zip(*points, strict=True),
+        color=colour,
+        linestyle=dash,
+        label=label,
+        alpha=alpha,
+        marker=marker,
+        markersize=3.5,
+        markeredgewidth=0,
+    )
 
 
-def _stage_marks(panels: Sequence[Any], timeline: Timeline) -> None:
+def _stage_marks(panels: Sequence["Axes"], timeline: Timeline) -> None:
     if len(timeline.starts) < 2:
         return
     for number, (stage, start) in enumerate(timeline.starts.items()):
@@ -180,7 +194,7 @@ def _stage_marks(panels: Sequence[Any], timeline: Timeline) -> None:
         )
 
 
-def _epoch_axis(axes: Any) -> None:
+def _epoch_axis(axes: "Axes") -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
@@ -188,7 +202,7 @@ def _epoch_axis(axes: Any) -> None:
     axes.grid(visible=False, axis="x")
 
 
-def _logarithmic(axes: Any) -> None:
+def _logarithmic(axes: "Axes") -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axes.set_yscale("log")

@@ -7,15 +7,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from markupsafe import Markup
 
 from understudy.tasks import Figure
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
+
 INK, MUTED, GRID, PAPER, ALONE = "#1c2128", "#5d656f", "#e4e7eb", "#fefefe", "#7b838d"
 SERIES = ("#0b6bb5", "#c8590a", "#0a8a6b", "#a3488c", "#8a6d00", "#2f9ed6")  # told apart by colour-blind people
-MARKERS, DASHES = ("o", "s", "D", "^", "v", "P"), ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
+Dash = Literal["-"] | tuple[float, tuple[float, ...]]
+MARKERS = ("o", "s", "D", "^", "v", "P")
+DASHES: tuple[Dash, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
 OTHERS, FAINT = "other methods", 0.3  # the label of lines that are not in the foreground, and how strong they are
 WIDTH = 5.4  # inches of 72 units: letters keep their size on a telephone
 FONT = 11.5
@@ -24,7 +29,7 @@ PNG_DPI = 220
 _NAMES = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "card", ALONE: "alone"}
 _NAMES |= {colour: f"s{number}" for number, colour in enumerate(SERIES, 1)}
 _SANS = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif"
-_STYLE: dict[str, Any] = {
+_STYLE: dict[str, object] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.size": FONT,
@@ -65,7 +70,7 @@ class Drawn:
     png: Callable[[], bytes]  # drawn when asked for
 
 
-def draw(name: str, title: str, words: str, height: float, paint: Callable[[Any], None]) -> Drawn:
+def draw(name: str, title: str, words: str, height: float, paint: Callable[["Canvas"], None]) -> Drawn:
     """Paint on an empty figure of ``height`` inches and take it as SVG."""
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -75,7 +80,7 @@ def draw(name: str, title: str, words: str, height: float, paint: Callable[[Any]
     return Drawn(name, title, words, _inlined(svg, words), svg, partial(_png, name, height, paint))
 
 
-def _png(name: str, height: float, paint: Callable[[Any], None]) -> bytes:
+def _png(name: str, height: float, paint: Callable[["Canvas"], None]) -> bytes:
     """The same on white, for where no SVG is taken."""
     buffer = io.BytesIO()
     with _painted(name, height, paint) as figure:
@@ -84,14 +89,14 @@ def _png(name: str, height: float, paint: Callable[[Any], None]) -> bytes:
 
 
 @contextmanager
-def _painted(name: str, height: float, paint: Callable[[Any], None]) -> Iterator[Any]:
+def _painted(name: str, height: float, paint: Callable[["Canvas"], None]) -> Iterator["Canvas"]:
     import matplotlib
     from matplotlib.figure import Figure
 
-    style: Any = _STYLE | {"svg.hashsalt": name}
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # the reader's own font draws the letters
         matplotlib.rcdefaults()  # not what a user's matplotlibrc says
+        style: Any = _STYLE | {"svg.hashsalt": name}  # matplotlib lists the names of all its settings
         matplotlib.rcParams.update(style)
         figure = Figure(figsize=(WIDTH, height))
         paint(figure)
@@ -118,7 +123,7 @@ def _inlined(svg: str, words: str) -> Markup:
     svg = svg[svg.index("<svg") :]
     svg = svg.replace("xlink:href", "href")
     referred = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
-    svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in referred else "", svg)  # unique on the page
+    svg = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in referred else "", svg)  # unique on the page
     svg = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", svg, count=1, flags=re.S)
     for colour, variable in _NAMES.items():
         svg = svg.replace(colour, f"var(--{variable})")

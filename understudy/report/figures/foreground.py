@@ -10,7 +10,7 @@ def foreground(result: Result) -> list[str]:
     if len(result.methods) <= MOST:
         return list(result.methods)
     figure = result.first
-    known = {name: found.validation(figure.name) for name, found in result.methods.items()}
+    known = {name: method.validation(figure.name) for name, method in result.methods.items()}
     best = sorted(
         (name for name, value in known.items() if value is not None),
         key=lambda name: -figure.quality(known[name] or 0.0),

@@ -2,13 +2,17 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from understudy.measure import Budget
 from understudy.report import format as write
 from understudy.report.figures.drawing import ALONE, INK, MUTED, PAPER, SERIES, Drawn, axis_label, clipped, draw
 from understudy.report.students import Student, Students
 from understudy.runs.records import BASELINE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
 NAMED = 8  # students of a panel: of more, only those on the frontier have their name beside them
 ROOM = 0.22  # of an axis, for names at its beginning
@@ -28,7 +32,7 @@ def frontier(students: Students, budget: Budget, chosen: Student | None) -> Draw
     if not panels:
         return None
 
-    def paint(figure: Any) -> None:
+    def paint(figure: "Canvas") -> None:
         drawn = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
         for axes, (label, bound, cost) in zip(drawn, panels, strict=True):
             _panel(axes, students, cost, chosen)
@@ -41,9 +45,9 @@ def frontier(students: Students, budget: Budget, chosen: Student | None) -> Draw
             axes.set_ylabel(axis_label(students.figure, students.chosen_by))
 
     figure = students.figure
-    told = [f"{student.name} {figure.text(students.worth(student))}" for student in students.sorted("value")]
+    texts = [f"{student.name} {figure.text(students.worth(student))}" for student in students.sorted("value")]
     title = f"{figure.title[0].upper()}{figure.title[1:]} against latency and size"
-    return draw("frontier", title, f"{title}: {', '.join(told)}", 3.0 * len(panels), paint)
+    return draw("frontier", title, f"{title}: {', '.join(texts)}", 3.0 * len(panels), paint)
 
 
 def undominated(points: Sequence[tuple[float, float]], *, lower: bool = False) -> list[tuple[float, float]]:
@@ -60,7 +64,7 @@ def undominated(points: Sequence[tuple[float, float]], *, lower: bool = False) -
     return line
 
 
-def _panel(axes: Any, students: Students, cost: _Cost, chosen: Student | None) -> None:
+def _panel(axes: "Axes", students: Students, cost: _Cost, chosen: Student | None) -> None:
     finite = [student for student in students.all if math.isfinite(students.worth(student))]
     known = [(student, value) for student in finite if (value := cost(student))]
     scale, lower = students.figure.scale, students.figure.better == "lower"
@@ -78,15 +82,21 @@ def _panel(axes: Any, students: Students, cost: _Cost, chosen: Student | None) -
     _axis(axes, [value for _, value in known])
 
 
-def _name(axes: Any, student: Student, place: tuple[float, float], *, ahead: bool, colour: str) -> None:
+def _name(axes: "Axes", student: Student, place: tuple[float, float], *, ahead: bool, colour: str) -> None:
     """Where nothing else can be: above and left of the frontier, below and right of what lies behind it."""
-    side: dict[str, Any] = {"xytext": (-5, 5), "ha": "right", "va": "bottom"}
-    if not ahead:
-        side = {"xytext": (6, -4), "ha": "left", "va": "top"}
-    axes.annotate(clipped(student.name), place, textcoords="offset points", fontsize="small", color=colour, **side)
+    axes.annotate(
+        clipped(student.name),
+        place,
+        xytext=(-5, 5) if ahead else (6, -4),
+        ha="right" if ahead else "left",
+        va="bottom" if ahead else "top",
+        textcoords="offset points",
+        fontsize="small",
+        color=colour,
+    )
 
 
-def _axis(axes: Any, values: Sequence[float]) -> None:
+def _axis(axes: "Axes", values: Sequence[float]) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     axes.margins(x=0.16, y=0.16)

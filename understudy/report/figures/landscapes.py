@@ -1,40 +1,44 @@
 """The loss around each student as maps with contour lines, all on one scale."""
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 from understudy.report.figures.drawing import GRID, INK, MUTED, PAPER, SERIES, Drawn, clipped, draw
 from understudy.runs.records import Landscapes, Surface
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
 COLUMNS, LEVELS = 3, 10
 DEEP = 1000  # a loss so many times below the highest is shown as the lowest
 
 
-def landscapes(found: Landscapes) -> Drawn | None:
+def landscapes(record: Landscapes) -> Drawn | None:
     """A map for each student; a step of colour is the same step of loss, by a factor, in all of them."""
-    levels = _levels(found)
+    levels = _levels(record)
     if levels is None:
         return None
-    columns = min(COLUMNS, len({student.method for student in found.students}))  # methods side by side, seed by seed
-    rows = math.ceil(len(found.students) / columns)
+    columns = min(COLUMNS, len({student.method for student in record.students}))  # methods side by side, seed by seed
+    rows = math.ceil(len(record.students) / columns)
 
-    def paint(figure: Any) -> None:
+    def paint(figure: "Canvas") -> None:
         plan = figure.add_gridspec(rows + 1, columns, height_ratios=[*[1] * rows, 0.1])
-        for place, student in enumerate(found.students):
+        for place, student in enumerate(record.students):
             axes = figure.add_subplot(plan[place // columns, place % columns])
             _map(axes, student, levels)
             axes.tick_params(labelleft=place % columns == 0)
         _key(figure.add_subplot(plan[rows, :]), levels)
 
-    told = [f"{student.training}: {_told(student)}" for student in found.students]
+    sentences = [f"{student.training}: {_caption(student)}" for student in record.students]
     return draw(
-        "landscapes", "The loss around each student", "; ".join(told), 0.8 + 5.2 / max(columns, 2) * rows, paint
+        "landscapes", "The loss around each student", "; ".join(sentences), 0.8 + 5.2 / max(columns, 2) * rows, paint
     )
 
 
-def _levels(found: Landscapes) -> list[float] | None:
+def _levels(record: Landscapes) -> list[float] | None:
     """Borders between colours, evenly in logarithms over all students; None where there is nothing to tell apart."""
-    values = [value for student in found.students for row in student.losses for value in row if value is not None]
+    values = [value for student in record.students for row in student.losses for value in row if value is not None]
     if not values or max(values) <= 0 or max(values) <= min(values):
         return None
     high = max(values)
@@ -42,7 +46,7 @@ def _levels(found: Landscapes) -> list[float] | None:
     return [low * (high / low) ** (step / LEVELS) for step in range(1, LEVELS)]
 
 
-def _map(axes: Any, student: Surface, levels: list[float]) -> None:
+def _map(axes: "Axes", student: Surface, levels: list[float]) -> None:
     """Every level lies over those below it: in the page's own colours, light or dark."""
     highest = 2 * levels[-1] + max(value for row in student.losses for value in row if value is not None)
     surface = [[highest if value is None else value for value in row] for row in zip(*student.losses, strict=True)]
@@ -62,7 +66,7 @@ def _map(axes: Any, student: Surface, levels: list[float]) -> None:
     axes.grid(visible=False)
 
 
-def _key(axes: Any, levels: list[float]) -> None:
+def _key(axes: "Axes", levels: list[float]) -> None:
     for place in range(len(levels)):
         axes.axvspan(place + 1, len(levels) + 1, color=SERIES[0], alpha=0.1, linewidth=0)
     axes.set_xlim(0, len(levels) + 1)
@@ -74,6 +78,6 @@ def _key(axes: Any, levels: list[float]) -> None:
         spine.set(visible=True, color=GRID)
 
 
-def _told(student: Surface) -> str:
+def _caption(student: Surface) -> str:
     rise = "unknown" if student.sharpness is None else f"{student.sharpness:.3g}"
     return f"mean rise {rise}"

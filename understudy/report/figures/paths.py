@@ -1,6 +1,6 @@
 """The tree of a path search, drawn as Figure 5 of the teacher assistants' paper."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from understudy.measure import Spread
 from understudy.paths.edges import arrows
@@ -8,6 +8,10 @@ from understudy.report.figures.drawing import ALONE, INK, MUTED, PAPER, SERIES, 
 from understudy.report.format import NONE
 from understudy.runs.records import PathRecord, Result
 from understudy.tasks import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
 BEST, ROW = SERIES[0], 0.34  # inches
 Way = tuple[int | str, ...]
@@ -24,7 +28,7 @@ def tree(result: Result) -> Drawn | None:
     rows = max(row for row, _ in places.values()) + 1
     alone = {size: hop.shown for size in search.sizes[1:] if (hop := search.hop([size])) and hop.shown}
 
-    def paint(drawn: Any) -> None:
+    def paint(drawn: "Canvas") -> None:
         axes = drawn.add_subplot()
         for way, (row, _) in places.items():
             if len(way) > 1:
@@ -38,10 +42,10 @@ def tree(result: Result) -> Drawn | None:
                     zorder=2 if on else 1,
                     solid_joinstyle="round",
                 )
-        for way, (row, found) in places.items():
-            _number(axes, columns[way[-1]], row, _shown(found, first), BEST if way == best[: len(way)] else INK)
-        for size, found in alone.items():
-            _number(axes, columns[size], rows + 0.2, _shown(found, first), MUTED)
+        for way, (row, spread) in places.items():
+            _number(axes, columns[way[-1]], row, _shown(spread, first), BEST if way == best[: len(way)] else INK)
+        for size, spread in alone.items():
+            _number(axes, columns[size], rows + 0.2, _shown(spread, first), MUTED)
         if alone:
             axes.annotate("alone", (0, rows + 0.2), color=MUTED, ha="center", va="center")
         axes.set_xticks(range(len(search.sizes)), [str(size) for size in search.sizes])
@@ -53,13 +57,13 @@ def tree(result: Result) -> Drawn | None:
         for side in axes.spines.values():
             side.set_visible(False)
 
-    told = [f"{arrows(path)} {_shown(hop.shown, first)}" for path in search.ranked if (hop := search.hop(path))]
-    told += [f"{size} alone {_shown(found, first)}" for size, found in alone.items()]
+    texts = [f"{arrows(path)} {_shown(hop.shown, first)}" for path in search.ranked if (hop := search.hop(path))]
+    texts += [f"{size} alone {_shown(spread, first)}" for size, spread in alone.items()]
     height = 0.55 + ROW * (rows + (1 if alone else 0))
-    return draw("paths", f"Paths from {best[0]} to {best[-1]}", "; ".join(told), height, paint)
+    return draw("paths", f"Paths from {best[0]} to {best[-1]}", "; ".join(texts), height, paint)
 
 
-def _number(axes: Any, column: float, row: float, text: str, colour: str) -> None:
+def _number(axes: "Axes", column: float, row: float, text: str, colour: str) -> None:
     axes.annotate(
         text,
         (column, row),
@@ -91,5 +95,5 @@ def _places(search: PathRecord) -> dict[Way, tuple[float, Spread | None]]:
     return placed
 
 
-def _shown(found: Spread | None, figure: Figure) -> str:
-    return figure.text(found.mean).removesuffix(" %") if found else NONE
+def _shown(spread: Spread | None, figure: Figure) -> str:
+    return figure.text(spread.mean).removesuffix(" %") if spread else NONE

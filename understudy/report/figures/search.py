@@ -1,9 +1,13 @@
 """The figures of a search: how it went on, and how validation depends on each setting."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from understudy.report.figures.drawing import ALONE, INK, PAPER, SERIES, Drawn, axis_label, clipped, draw
 from understudy.runs.records import SearchRecord
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
 
 def draw_search(search: SearchRecord) -> dict[str, Drawn]:
@@ -23,16 +27,21 @@ def trials(search: SearchRecord) -> Drawn | None:
     if not complete:
         return None
 
-    def paint(figure: Any) -> None:
+    def paint(figure: "Canvas") -> None:
         axes = figure.add_subplot()
         numbers, values = zip(*complete, strict=True)
         best = [pick(values[: place + 1]) for place in range(len(values))]
         axes.step([*numbers, len(search.trials)], [*best, best[-1]], where="post", color=SERIES[1], label="best so far")
         axes.scatter(numbers, values, s=36, color=SERIES[0], edgecolors=PAPER, linewidths=1, zorder=3, label="trial")
         if stopped:
-            foot = {"transform": axes.get_xaxis_transform()}  # they have no value to stand at
             axes.scatter(
-                stopped, [0.04] * len(stopped), s=26, color=ALONE, marker="x", label="stopped or failed", **foot
+                stopped,
+                [0.04] * len(stopped),
+                s=26,
+                color=ALONE,
+                marker="x",
+                label="stopped or failed",
+                transform=axes.get_xaxis_transform(),  # at the foot: they have no value
             )
         axes.set_xlabel("trial")
         axes.set_ylabel(axis_label(first, "validation"))
@@ -49,14 +58,14 @@ def setting(search: SearchRecord, key: str, number: int) -> Drawn | None:
     """The first figure on validation against one setting; the others vary as well."""
     first = search.task.first
     points = [
-        (point.settings[key], first.scale * found.mean, point.trial == search.best.trial)
+        (point.settings[key], first.scale * spread.mean, point.trial == search.best.trial)
         for point in search.trials
-        if point.validation and (found := point.validation.spread).finite and key in point.settings
+        if point.validation and (spread := point.validation.spread).finite and key in point.settings
     ]
     if len(points) < 2:
         return None
 
-    def paint(figure: Any) -> None:
+    def paint(figure: "Canvas") -> None:
         axes = figure.add_subplot()
         for value, measured, chosen in points:
             colour, size = (SERIES[1], 60) if chosen else (SERIES[0], 36)
@@ -67,11 +76,11 @@ def setting(search: SearchRecord, key: str, number: int) -> Drawn | None:
         axes.set_ylabel(axis_label(first, "validation"))
         axes.tick_params(labelcolor=INK)
 
-    told = "; ".join(f"{value:g}: {first.text(measured / first.scale)}" for value, measured, _ in sorted(points))
-    return draw(f"setting-{number}", key, told, 2.6, paint)
+    text = "; ".join(f"{value:g}: {first.text(measured / first.scale)}" for value, measured, _ in sorted(points))
+    return draw(f"setting-{number}", key, text, 2.6, paint)
 
 
-def _logarithmic(axes: Any) -> None:
+def _logarithmic(axes: "Axes") -> None:
     from matplotlib.ticker import FuncFormatter, NullLocator
 
     axes.set_xscale("log")
@@ -81,7 +90,7 @@ def _logarithmic(axes: Any) -> None:
 
 def _complete(search: SearchRecord) -> list[tuple[int, float]]:
     return [
-        (point.trial, search.task.first.scale * found.mean)
+        (point.trial, search.task.first.scale * spread.mean)
         for point in search.trials
-        if point.validation and (found := point.validation.spread).finite
+        if point.validation and (spread := point.validation.spread).finite
     ]

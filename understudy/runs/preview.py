@@ -8,13 +8,13 @@ from understudy.answers import StoredAnswers
 from understudy.plans import Given, Node
 from understudy.plans.stages import stages_of
 from understudy.recipe import Recipe
-from understudy.recipe.build import Cast
+from understudy.recipe.build import Builder
 from understudy.runs.compile import chain, compiled
 from understudy.teacher.stand_in import StandIns
 from understudy.training.loop import Training
 
 
-class Rehearsals:
+class Preview:
     """The trainings of a recipe on its first seed, not begun, made from the nodes of the run.
 
     Each has as many teachers as in the run, and of the same kind: with their weights if these are
@@ -24,10 +24,10 @@ class Rehearsals:
     used in their place.
     """
 
-    def __init__(self, recipe: Recipe, cast: Cast, stand_ins: StandIns | None = None):
+    def __init__(self, recipe: Recipe, builder: Builder, stand_ins: StandIns | None = None):
         methods = {name: table.model_copy(update={"seeds": None}) for name, table in recipe.methods.items()}
         first = {"seeds": recipe.seeds[:1], "methods": methods, "settings": recipe.settings}
-        self.recipe, self.cast = recipe.model_copy(update=first), cast
+        self.recipe, self.builder = recipe.model_copy(update=first), builder
         self.plan = compiled(self.recipe)
         self.stand_ins = stand_ins or StandIns()
         self._made: dict[str, nn.Module] = {}
@@ -42,10 +42,10 @@ class Rehearsals:
 
     def training(self, node: Node, stored: StoredAnswers | None = None) -> Training:
         """A node's training, of a fresh network."""
-        student = self.cast.network(node.network, node.seed, node.role)
+        student = self.builder.network(node.network, node.seed, node.role)
         teachers = self.networks(node.teachers)
-        stages = stages_of(node, student, teachers, self.cast.data)
-        data = self.cast.seen(node.data.student_samples)
+        stages = stages_of(node, student, teachers, self.builder.data)
+        data = self.builder.seen(node.data.student_samples)
         return Training(
             student,
             teachers,
@@ -62,14 +62,14 @@ class Rehearsals:
         return [self._network(teacher) for teacher in teachers]
 
     def _network(self, teacher: str | Given) -> nn.Module:
-        told = teacher if isinstance(teacher, str) else teacher.model_dump_json()
-        if told not in self._made:
-            self._made[told] = self._fresh(teacher) if isinstance(teacher, str) else self._given(teacher)
-        return self._made[told]
+        name = teacher if isinstance(teacher, str) else teacher.model_dump_json()
+        if name not in self._made:
+            self._made[name] = self._fresh(teacher) if isinstance(teacher, str) else self._given(teacher)
+        return self._made[name]
 
     def _fresh(self, name: str) -> nn.Module:
         node = self.plan[name]
-        return self.stand_ins.untrained(self.cast.network(node.network, node.seed, node.role))
+        return self.stand_ins.untrained(self.builder.network(node.network, node.seed, node.role))
 
     def _given(self, teacher: Given) -> nn.Module:
-        return self.cast.given(teacher, teacher.weights, teacher.prefix)
+        return self.builder.given(teacher, teacher.weights, teacher.prefix)

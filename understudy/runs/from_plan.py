@@ -1,19 +1,19 @@
-"""A plan written in Python, carried out in a folder."""
+"""A plan written in Python, carried out in a folder; the engine of a call from Python."""
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from understudy.config.hardware import cores
 from understudy.config.settings import Settings
 from understudy.plans import Plan, TrainingCache
-from understudy.plans.engines import Here, Processes, Together
+from understudy.plans.engines import Here, MakeEngine, Processes, Together
 from understudy.plans.execution import Done, Execution
 from understudy.plans.group import Group, InGroup
-from understudy.plans.training import Casts
+from understudy.plans.training import Builders
 from understudy.recipe.objects import Objects
+from understudy.recipe.read import FORMAT
 from understudy.runs.folder import RunFolder
 from understudy.training.callbacks import Callback, WarnNotes
 from understudy.training.interrupt import listening
@@ -26,19 +26,19 @@ def engine_of(
     together: bool,
     objects: Objects | None = None,
     group: Group | None = None,
-) -> dict[str, Any]:
+) -> tuple[MakeEngine, int]:
     """The engine of so many workers, to be made when a run begins, and the threads of each of its trainings."""
     threads = settings.threads or torch.get_num_threads()
     if group is not None:
-        return {"engine": lambda casts, callback, stop: InGroup(group, casts, callback, stop), "threads": threads}
+        return lambda builders, callback, stop: InGroup(group, builders, callback, stop), threads
     if together:
-        return {"engine": lambda casts, callback, stop: Together(workers, casts, callback, stop), "threads": threads}
+        return lambda builders, callback, stop: Together(workers, builders, callback, stop), threads
     if workers is None or workers == 1:
-        return {"engine": Here, "threads": threads}
-    return {
-        "engine": lambda casts, callback, stop: Processes(workers, callback, stop, objects),
-        "threads": settings.threads or max(1, cores() // workers),
-    }
+        return Here, threads
+    return (
+        lambda builders, callback, stop: Processes(workers, callback, stop, objects),
+        settings.threads or max(1, cores() // workers),
+    )
 
 
 def carry_out(
@@ -64,14 +64,14 @@ def carry_out(
         trusted: modules of your own from which networks may come.
     """
     folder, shown = RunFolder(Path(out)), callback or WarnNotes()
-    casts = Casts(trusted, shown.downloads)
+    builders = Builders(trusted, shown.downloads)
     with folder.locked(), listening() as stop:
-        folder.claim('title = "a plan, written in Python"\n')
-        made = engine_of(Settings(threads=torch.get_num_threads()), workers, together=together)
-        with made["engine"](casts, shown, stop) as engine:
+        folder.claim(f'format = {FORMAT}\ntitle = "a plan, written in Python"\n')
+        make, _ = engine_of(Settings(threads=torch.get_num_threads()), workers, together=together)
+        with make(builders, shown, stop) as engine:
             execution = Execution(
                 folder,
-                casts,
+                builders,
                 engine,
                 threads=torch.get_num_threads(),
                 cache=TrainingCache(Path(cache)) if cache else None,
@@ -79,5 +79,6 @@ def carry_out(
                 trusted=trusted,
             )
             execution.submit(*plan)
-            shown.run_begins(plan.names)
+            if plan.names:
+                shown.run_begins(plan.names, builders.of(plan[plan.names[0]].data).data.task.selecting)
             return {done.node.name: done for done in execution.results()}

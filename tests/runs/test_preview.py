@@ -39,8 +39,8 @@ def kinds(networks, stand_ins):
 )
 def test_everybody_is_rehearsed_with_the_teachers_of_the_run(make_run, monkeypatch, method, teachers):
     run = make_run(text=f"{BASE}[methods.{method}]{ASSISTANTS}")
-    rehearsals = run.rehearsals()
-    rehearsed = [rehearsals.training(node) for node in run.plan]
+    preview = run.preview()
+    rehearsed = [preview.training(node) for node in run.plan]
     assert [kinds(one.teachers, one.stand_ins) for one in rehearsed] == teachers
     checked, timed = [], []
     check_stage = preflight.check_stage
@@ -127,9 +127,9 @@ def test_a_method_that_wants_a_teacher_by_a_setting_alone_has_it_in_the_check_an
 def test_who_is_decided_later_is_rehearsed_with_the_recipes_teacher(make_run, tmp_path):
     family = BASE.replace('"smallnets:student"', '"plain2"')
     undecided = make_run(text=f"{family}[methods.takd]")
-    student = undecided.rehearsals().student("takd")
+    student = undecided.preview().student("takd")
     assert kinds(student.teachers, student.stand_ins) == [GIVEN]
     search = f"{BASE}[path]\nsizes = [4, 6]\nby = 'width'\n[methods.takd]{ASSISTANTS}"
     path = PathRun(recipes.parse(search), tmp_path / "path", trusted=["smallnets"])
-    student = path.rehearsals().student("takd")
+    student = path.preview().student("takd")
     assert kinds(student.teachers, student.stand_ins) == [GIVEN]

@@ -1,0 +1,88 @@
+"""Every method on every task that it says it fits: stages from its defaults, one step of each on tiny networks."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.tasks.test_tasks import NAMES, made
+from understudy import Objective, methods
+from understudy.config.train import TrainConfig
+from understudy.nested import chosen
+from understudy.plans.stages import method_stages
+from understudy.training.stage_state import facts_of
+
+CONFIG = TrainConfig(epochs=4, batch=12)
+SIDE = 8
+
+
+class Net(nn.Module):
+    """Two maps, dropout and a layer that answers, for the inputs of any task: all become an image first."""
+
+    def __init__(self, data, width: int, stride: int = 2):
+        super().__init__()
+        name, channels = data.task.name, 1
+        if name == "text":
+            self.tokens = nn.Parameter(torch.randn(data.shape[0], SIDE))
+        elif name == "links":
+            self.entities = nn.Parameter(torch.randn(data.task.outputs, SIDE * SIDE // 2))
+            self.relations = nn.Parameter(torch.randn(data.shape[0], SIDE * SIDE // 2))
+        else:
+            channels = 3
+        self.maps1 = nn.Sequential(nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU())
+        self.maps2 = nn.Sequential(
+            nn.Conv2d(width, 2 * width, 3, stride, padding=1), nn.BatchNorm2d(2 * width), nn.ReLU()
+        )
+        self.dropout = nn.Dropout(0.2)
+        dense = name == "segmentation"
+        self.head = nn.Conv2d(2 * width, data.task.outputs, 1) if dense else nn.Linear(2 * width, data.task.outputs)
+
+    def forward(self, x=None, *, input_ids=None, attention_mask=None, head=None, relation=None) -> Tensor:
+        if input_ids is not None:
+            embedded = self.tokens[input_ids] * attention_mask.unsqueeze(2)
+            x = nn.functional.pad(embedded, (0, 0, 0, SIDE - embedded.shape[1])).unsqueeze(1)
+        elif head is not None:  # as in ConvE
+            x = torch.cat((self.entities[head], self.relations[relation]), 1).view(-1, 1, SIDE, SIDE)
+        features = self.dropout(self.maps2(self.maps1(x)))
+        return self.head(features if isinstance(self.head, nn.Conv2d) else features.mean((2, 3)))
+
+
+DATA = {name: made(name) for name in NAMES}
+FITTING = [(name, method) for name in NAMES for method in methods.fitting(DATA[name].task)]
+
+
+@pytest.mark.parametrize(("name", "method"), FITTING)
+def test_a_method_takes_a_step_on_a_task_that_it_fits(name, method):
+    data = DATA[name]
+    torch.manual_seed(0)
+    teacher, student = Net(data, 6).eval(), Net(data, 3, stride=4)
+    stages = method_stages(method, CONFIG, {}, student, teacher, data)
+    example, facts = data.example(2, torch.device("cpu")), facts_of(data)
+    batch = next(
+        data.train.epoch(
+            0, seed=0, batch=12, augmentation=CONFIG.augmentation, task=data.task, device=torch.device("cpu")
+        )
+    )
+    for stage in stages:
+        objective = Objective(
+            stage.objective, student=student, teacher=teacher, example=example, facts=facts, task=data.task
+        )
+        objective.train()
+        reading = objective.read(batch.inputs, batch.targets, ids=batch.ids)
+        if objective.has_adversaries:
+            objective.adversary_loss(reading).backward()
+        outcome = objective.judge(reading)
+        assert torch.isfinite(outcome.loss)
+        outcome.loss.backward()
+        trained = student if any(part.term.trains_student for part in objective.parts.values()) else objective.owned
+        gradients = [p.grad for p in trained.parameters() if p.grad is not None]
+        assert any(gradient.abs().sum() > 0 for gradient in gradients)
+        objective.learn(reading)
+
+
+def test_every_task_has_methods_of_many_kinds():
+    for name, data in DATA.items():
+        fitting = methods.fitting(data.task)
+        on_scores = [method for method in fitting if any(t.reads.scores for t in methods.find(method).terms())]
+        assert len(fitting) >= 25, name
+        assert len(on_scores) >= 15 or data.task.rows_per_sample is None, (name, on_scores)
+        assert chosen(data.train.targets, slice(2)) is not None

@@ -1,0 +1,60 @@
+"""The words of classification stand only where classification is meant; every other task goes the same way."""
+
+import io
+import re
+import tokenize
+from pathlib import Path
+
+import pytest
+
+import understudy
+
+PACKAGE = Path(understudy.__file__).parent
+WORDS = re.compile(r"(?i)(?<![a-z])(accurac(?:y|ies)|class(?:es)?|labels?)(?![a-z])")
+
+DRAWN = ("answers", "curves", "drawing", "foreground", "frontier", "methods", "search")
+ALLOWED = {
+    "answers": {  # answers.top keeps the largest logits of a classification
+        "answers/encoding.py": {"classes"},
+        "answers/options.py": {"classes"},
+        "answers/source.py": {"class"},
+    },
+    "training": {"training/evaluate.py": {"labels"}},  # answers() is of classification alone
+    "plans": {
+        "plans/engines/processes.py": {"class"},  # of Python: what can be pickled
+        "plans/key.py": {"class"},  # of Python: the type of a network, by which keys know it
+    },
+    "paths": {},
+    "tuning": {},
+    "report": {  # the label of an axis, a curve or a tile
+        f"report/{name}.py": {"label", "labels"}
+        for name in ("comparison", "page", "tables", *(f"figures/{drawn}" for drawn in DRAWN))
+    },
+    "export": {},
+}
+
+
+def words_of(source: str) -> set[str]:
+    """The words in the names, texts and comments of a module; examples in docstrings may be of any task."""
+    found: set[str] = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type in (tokenize.NAME, tokenize.STRING, tokenize.COMMENT) and token.string != "class":
+            text = re.sub(r"(?m)^\s*>>>(?:.+\n)+?(?=\s*(?:\n|\"\"\"|[A-Z]))", "", token.string)
+            found |= {word.lower() for word in WORDS.findall(text)}
+    return found
+
+
+@pytest.mark.parametrize("folder", ALLOWED)
+def test_no_folder_that_serves_every_task_speaks_of_classification(folder):
+    paths = {path.relative_to(PACKAGE).as_posix(): path for path in (PACKAGE / folder).rglob("*.py")}
+    found = {name: words_of(path.read_text(encoding="utf-8")) for name, path in paths.items()}
+    beyond = {name: words - ALLOWED[folder].get(name, set()) for name, words in found.items()}
+    assert {name: words for name, words in beyond.items() if words} == {}
+
+
+def test_the_words_are_found_wherever_they_stand():
+    assert words_of("validation_accuracy = 1") == {"accuracy"}
+    assert words_of('text = f"the {number} classes"') == {"classes"}
+    assert words_of("found = 1  # its label") == {"label"}
+    assert words_of("class Classes:\n    classification = 1\n") == {"classes"}
+    assert words_of('"""Text.\n\n>>> accuracy = 1\n>>> accuracy\n1\n"""') == set()

@@ -1,0 +1,76 @@
+"""Penn-Fudan pedestrians with their masks, in the upstream form: ``PNGImages/*.png`` and ``PedMasks/*_mask.png``."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from understudy import randomness
+from understudy.bounds import Interval
+from understudy.data.dataset import Access, Contents, DataSet
+from understudy.data.sources import InMemory
+from understudy.errors import UserError
+from understudy.tasks.segmentation import Segmentation
+
+FOLDERS = ("PennFudanPed", ".")
+CLASSES = ("background", "person")
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class PennFudanSettings:
+    """How images are brought to one size, and which of them are the test part.
+
+    Args:
+        size: side of images and masks: both are stretched, images bilinear, masks to the nearest pixel.
+        fold: which fifth of the images is the test part; upstream names none.
+    """
+
+    size: Annotated[int, Interval(ge=8)] = 128
+    fold: Annotated[int, Interval(ge=0, lt=FOLDS)] = 0
+
+
+def read(settings: PennFudanSettings, access: Access) -> Contents:
+    """The images that are not of the fold now, those of the fold when they are asked for."""
+    folder = next((access.folder / name for name in FOLDERS if (access.folder / name / "PNGImages").is_dir()), None)
+    if folder is None:
+        raise UserError(
+            f"{access.folder} holds no Penn-Fudan (a folder PennFudanPed with PNGImages and PedMasks): get it from "
+            "https://www.cis.upenn.edu/~jshi/ped_html/PennFudanPed.zip and unpack it there"
+        )
+    paths = sorted((folder / "PNGImages").glob("*.png"))
+    if len(paths) < FOLDS:
+        raise UserError(f"{folder / 'PNGImages'} holds {len(paths)} images (*.png): get the data set again")
+    order = randomness.shuffled(0, 0, torch.arange(len(paths)), "folds").tolist()
+    test = set(order[settings.fold :: FOLDS])
+    parts = [[path for place, path in enumerate(paths) if (place in test) == of_test] for of_test in (False, True)]
+    train = _source(parts[0], folder, settings.size)
+    task = Segmentation.of(train.targets, names=CLASSES)
+    return Contents(train, partial(_source, parts[1], folder, settings.size), task=task, facts={"folder": str(folder)})
+
+
+def _source(paths: list[Path], folder: Path, size: int) -> InMemory:
+    pairs = [_read(path, folder / "PedMasks" / f"{path.stem}_mask.png", size) for path in paths]
+    return InMemory(torch.stack([image for image, _ in pairs]), torch.stack([mask for _, mask in pairs]))
+
+
+def _read(path: Path, mask: Path, size: int) -> tuple[Tensor, Tensor]:
+    """An image (3, size, size) and its mask (size, size): 1 where any pedestrian is."""
+    from PIL import Image, UnidentifiedImageError
+
+    side = size, size
+    try:
+        with Image.open(path) as file, Image.open(mask) as persons:
+            pixels = np.asarray(file.convert("RGB").resize(side, Image.Resampling.BILINEAR))
+            numbers = np.asarray(persons.resize(side, Image.Resampling.NEAREST))
+    except (OSError, UnidentifiedImageError) as error:
+        raise UserError(f"{path} or its mask {mask} cannot be read ({error}): get the data set again") from error
+    image = torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()
+    return image, torch.from_numpy((numbers > 0).astype(np.uint8))
+
+
+PENN_FUDAN = DataSet("pennfudan", "170 street photographs with masks of pedestrians", read, PennFudanSettings)

@@ -1,0 +1,219 @@
+"""The recipe of a call of ``understudy.distill``: its networks and data are objects, and the recipe names them."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Literal
+
+from torch import nn
+
+from understudy import data as datasets
+from understudy import methods
+from understudy.answers import StoredAnswers
+from understudy.config import hardware
+from understudy.config.settings import Settings
+from understudy.config.stage import Stage
+from understudy.config.train import TrainConfig
+from understudy.data.sources import InMemory
+from understudy.errors import UserError
+from understudy.methods import Method
+from understudy.models import student as product
+from understudy.models.fingerprints import brief, of_network, of_samples, of_values
+from understudy.objective.term import Expression
+from understudy.recipe import Recipe
+from understudy.recipe.objects import OBJECT, GivenMethod, GivenNetwork, Objects
+from understudy.recipe.schema import AssistantTable, DataTable, MethodTable, NetworkTable, TeacherTable
+from understudy.runs.folder import RunFolder
+from understudy.runs.records import BASELINE
+from understudy.taps import Pair, Tap
+
+Network = nn.Module | str | Callable[[], nn.Module]
+Assistants = Sequence[Network] | Literal["auto"]
+
+
+class Call:
+    """The method of a call with its settings and its config.
+
+    >>> Call("kd", {"temperature": 4}, None, epochs=2, baseline=True).config.epochs
+    2
+    """
+
+    def __init__(
+        self,
+        method: str | Expression | Sequence[Stage],
+        settings: Mapping[str, object],
+        config: TrainConfig | None,
+        epochs: int | None,
+        baseline: bool,
+    ):
+        self.given = method if isinstance(method, str) else GivenMethod.of(method)
+        self.method = methods.find(self.given)
+        self.name = self.method.name
+        stages = None if isinstance(method, (str, Expression)) else list(method)
+        if stages is not None and (config is not None or epochs is not None):
+            raise UserError(
+                "config and epochs are not taken beside stages of your own: each stage holds its own config"
+            )
+        config = config or (_budget_of(stages) if stages else TrainConfig())
+        self.config = replace(config, epochs=epochs) if epochs is not None else config
+        if settings and not isinstance(method, str):
+            raise UserError(
+                f"{', '.join(settings)}: settings belong to a method by name; terms and stages hold their own"
+            )
+        _check_names(self.method, settings)
+        self.settings = {name: _plain(self.name, name, value) for name, value in settings.items()}
+        self.baseline = baseline and self.name != BASELINE
+
+    def recipe(
+        self,
+        teacher: "Network | Sequence[Network] | None",
+        student: Network,
+        data: object,
+        objects: Objects,
+        *,
+        seeds: int | Sequence[int],
+        assistants: Assistants | None,
+        settings: Settings,
+        answers: StoredAnswers | None,
+        balance: bool,
+        accept_weak: bool,
+    ) -> Recipe:
+        """The recipe of the call. Its networks and data are put into ``objects``, and the recipe holds their names."""
+        table = _data(data, objects)
+        teachers = _teachers(teacher, objects, self.config, accept_weak=accept_weak)
+        return Recipe(
+            seeds=_seeds(seeds),
+            data=table,
+            teacher=teachers[0] if len(teachers) == 1 else None,
+            teachers=teachers if len(teachers) > 1 else (),
+            student=_network(student, "student", objects),
+            train=self.config,
+            methods=self._tables(_assistants(assistants, self, objects, len(teachers)), balance=balance),
+            settings=settings,
+            answers=answers,
+        )
+
+    def _tables(
+        self, assistants: tuple[AssistantTable, ...] | Literal["auto"], *, balance: bool
+    ) -> dict[str, MethodTable]:
+        """The methods of the run; the student alone first, where it is compared with."""
+        table = MethodTable(
+            method=self.given, settings=self.settings, train=self.config, balance=balance, assistants=assistants
+        )
+        alone = {BASELINE: MethodTable(method=BASELINE, train=self.config)} if self.baseline else {}
+        return {**alone, self.name: table}
+
+
+def _budget_of(stages: Sequence[Stage]) -> TrainConfig:
+    """The budget of several stages: all of their epochs, on the last one's config."""
+    return replace(stages[-1].config, epochs=sum(stage.config.epochs for stage in stages))
+
+
+def _check_names(method: Method, settings: Mapping[str, object]) -> None:
+    """What belongs to the call or to the config is no setting of a method."""
+    for name in (described.name for described in fields(TrainConfig)):
+        if name in settings and name not in method.settings:
+            raise UserError(f"{name} belongs to the training configuration: config=understudy.TrainConfig({name}=...)")
+    if "seed" in settings and "seed" not in method.settings:
+        raise UserError(f"a call has seeds: seeds=[{settings['seed']}]")
+    method.check_names(settings)
+
+
+def _plain(method: str, name: str, value: object) -> object:
+    """A setting as plain data, as a recipe would hold it."""
+
+    def plain(thing: object) -> object:
+        if isinstance(thing, (Pair, Tap)):
+            return str(thing)
+        if callable(listed := getattr(thing, "tolist", None)):  # numbers of NumPy, small tensors
+            return listed()
+        raise TypeError(type(thing).__name__)
+
+    try:
+        return json.loads(json.dumps(value, default=plain))
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"method {method!r}: {name} = {value!r}: a setting is a plain value, not a {type(value).__name__}; "
+            "for anything else pass terms, as in method=CE() + KD()"
+        ) from error
+
+
+def settings_of(settings: Settings | Literal["auto"] | None, out: str | Path | None, workers: int | None) -> Settings:
+    """The settings that are given, those with which the run began, or those that follow by rule."""
+    if settings is not None and settings != "auto":
+        return settings
+    begun = RunFolder(Path(out)).settings() if out is not None else None
+    return begun or Settings.by_rule(threads=hardware.threads_each(workers or 1))
+
+
+def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    if isinstance(seeds, int) and seeds < 1:
+        raise UserError(f"seeds={seeds}: give a number of seeds above 0, or the seeds themselves, as in seeds=[0]")
+    listed = tuple(range(seeds)) if isinstance(seeds, int) else tuple(int(seed) for seed in seeds)
+    if not listed or len(set(listed)) != len(listed) or min(listed) < 0:
+        raise UserError(f"seeds={seeds!r}: give each seed once, a whole number from 0 on")
+    return listed
+
+
+def _data(data: object, objects: Objects) -> DataTable:
+    """The data under a name that says what they hold."""
+    given = objects.data = datasets.as_data(data)
+    parts = [part for part in (given.train, given.validation) if part is not None]
+    source = given.train.source
+    samples = of_samples(source) if isinstance(source, InMemory) else ""  # others may take long to read
+    digest = brief([*(of_values(part.ids) for part in parts), of_values(source.targets), samples])
+    return DataTable(name=f"{OBJECT}{digest}", validation=len(given.validation) if given.validation else 0)
+
+
+def _network(network: Network, called: str, objects: Objects) -> NetworkTable:
+    if isinstance(network, str):
+        return NetworkTable(network=network)
+    given = GivenNetwork.of(called, network)
+    return NetworkTable(network=objects.add(given), settings=given.facts())
+
+
+def _teachers(
+    teacher: Network | Sequence[Network] | None, objects: Objects, config: TrainConfig, *, accept_weak: bool
+) -> tuple[TeacherTable, ...]:
+    """The teachers as a recipe has them: one, several, or none; a name alone is a network that is trained first."""
+    if isinstance(teacher, Sequence) and not isinstance(teacher, str):
+        listed = list(teacher)
+    else:
+        listed = [] if teacher is None else [teacher]
+    tables = []
+    for number, network in enumerate(listed, start=1):
+        called = "teacher" if len(listed) == 1 else f"teacher{number}"
+        if isinstance(network, str) and not (Path(network) / product.DESCRIPTION).is_file():
+            tables.append(TeacherTable(network=network, train=config, one_for_all=True, accept_weak=accept_weak))
+            continue
+        if isinstance(network, str):
+            network = product.load(network)
+        given = GivenNetwork.of(called, network, taught=True)
+        name, weights = objects.add(given), f"{OBJECT}{of_network(given.given())}"
+        tables.append(TeacherTable(network=name, settings=given.facts(), weights=weights, accept_weak=accept_weak))
+    return tuple(tables)
+
+
+def _assistants(
+    assistants: Assistants | None, call: Call, objects: Objects, teachers: int
+) -> tuple[AssistantTable, ...] | Literal["auto"]:
+    """The assistants as a recipe has them; ``teachers`` is how many there are."""
+    if assistants is None and call.method.needs_assistants:
+        assistants = "auto"
+    if not assistants:
+        return ()
+    if not call.method.reads_teacher or isinstance(call.given, Method):
+        raise UserError("assistants learn by a method with a teacher, by its name, as in method='takd'")
+    if not teachers:
+        raise UserError("assistants learn from a teacher, and there is none")
+    if isinstance(assistants, str):
+        if assistants != "auto":
+            raise UserError(f"assistants={assistants!r}: give a list of networks, or 'auto'")
+        if teachers > 1:
+            raise UserError("choosing an assistant needs a single teacher: name the assistants")
+        if objects.data is not None and objects.data.validation is None:
+            raise UserError("choosing an assistant needs a validation part: name the assistants, or give one")
+        return "auto"
+    tables = [_network(network, f"assistant{place}", objects) for place, network in enumerate(assistants, start=1)]
+    return tuple(AssistantTable(**dict(table)) for table in tables)
