@@ -1,6 +1,7 @@
 """What runs on each of the two processes."""
 
 import os
+import re
 import signal
 from typing import Any
 
@@ -330,3 +331,24 @@ def refused_batch(rank: int) -> str:
     except UserError as error:
         return str(error)
     return ""
+
+
+def unequal(rank: int) -> str:
+    """What is said where one rank has a sample less."""
+    teacher, student = networks()
+    model = DistributedDataParallel(objective("kd", student, teacher).as_module())
+    images, labels, _ = (own(value, rank)[rank:] for value in batch())
+    try:
+        model(images, labels)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def page(rank: int, text: str, which: int) -> None:
+    """The page's first script, with the second's wrapper where that is asked for; the group is there already."""
+    first, second = re.findall(r"```python no-run\n(.*?)```", text[text.index("## Several processes") :], re.DOTALL)[:2]
+    made, trained = first.split("model = DistributedDataParallel(objective.as_module())\n")
+    script = first if which == 0 else made + second + trained.split("\n", 1)[1]
+    lines = [line for line in script.splitlines() if not re.match(r"dist\.(init|destroy)_process_group", line)]
+    exec("\n".join(lines), {})
