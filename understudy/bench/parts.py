@@ -37,7 +37,7 @@ class Parts:
         objective, optimizers = stage_state.objective, [stage_state.optimizer, stage_state.adversaries]
         owners: list[tuple[object, dict[str, str]]] = [
             (objective, {"read": "teacher", "answer": "student", "judge": "losses", "learn": "optimizer"}),
-            (stage_state, {"step": "backward", "_step_rivals": "adversaries"}),
+            (stage_state, {"step": "backward", "_step_adversaries": "adversaries"}),
             (stage_state.stored, {"answers": "teacher"}),
             (stage_state.bounds, {"apply": "optimizer"}),
             (stage_state.average, {"update": "optimizer"}),
