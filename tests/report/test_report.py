@@ -72,8 +72,8 @@ def test_figures_are_in_the_page_and_beside_it(finished):
     page = written(run)
     names = sorted(path.name for path in (run / "figures").iterdir())
     assert names == [
-        "first.svg",
         "cost.svg",
+        "first.svg",
         "losses-1-alone.svg",
         "losses-2-kd.svg",
         "losses-3-fitnets.svg",
