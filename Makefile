@@ -14,7 +14,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
-.PHONY: help demo test lint types docs faults fuzz bench format clean
+.PHONY: help demo test lint types docs faults fuzz ranks bench format clean
 
 help:  ## this list
 	@echo "understudy: train a small network to stand in for a large one. Targets:"
@@ -44,6 +44,9 @@ docs: $(VENV)/docs.stamp  ## the documentation, into site/
 faults: $(VENV)/dev.stamp  ## 1,000 errors, full disks and kills at single operations, into results/faults.md (half an hour)
 	@OMP_NUM_THREADS=1 $(BIN)/python -W ignore scripts/faults.py $(ARGS)
 	@OMP_NUM_THREADS=1 $(BIN)/python -W ignore scripts/damage.py
+
+ranks: $(VENV)/dev.stamp  ## several processes, killed and gone on with under torchrun (some minutes)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.ranks.kills
 
 bench: $(PEERS)/peers.stamp  ## speed against the floors and other libraries, into results/speed.md (over an hour)
 	@$(PEERS)/bin/python -W ignore -m benchmarks $(ARGS)

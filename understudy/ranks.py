@@ -10,7 +10,9 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -21,6 +23,8 @@ from torch.nn.parallel import DistributedDataParallel
 from understudy import nested
 from understudy.errors import UserError
 from understudy.nested import Nested
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -41,14 +45,11 @@ class Ranks:
 
     def own(self, value: Tensor) -> Tensor:
         """This rank's part of a value of the whole batch."""
-        share = len(value) // self.world
-        return value[self.rank * share : (self.rank + 1) * share]
+        return value[self.slice(len(value))]
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean over the ranks, without gradients."""
-        total = value.detach().clone()
-        dist.all_reduce(total)
-        return total / self.world
+        return self.summed(value) / self.world
 
     def equal_counts(self, samples: int, device: torch.device) -> None:
         """A UserError if the ranks hold different numbers of samples; on an accelerator an assertion of the device."""
@@ -64,32 +65,73 @@ class Ranks:
         else:
             torch._assert_async((counts[0] == -counts[1]).reshape(()))
 
+    def objects(self, value: T) -> list[T]:
+        """The values of all ranks, in their order; of tensors those on the CPU."""
+        values: list[T] = [value] * self.world
+        dist.all_gather_object(values, value)
+        return values
+
+    def from_first(self, value: T) -> T:
+        """The first rank's value."""
+        values = [value]
+        dist.broadcast_object_list(values, 0)
+        return values[0]
+
+    def summed(self, value: Tensor) -> Tensor:
+        """The sum over the ranks, without gradients."""
+        total = value.detach().clone()
+        dist.all_reduce(total)
+        return total
+
+    def slice(self, count: int) -> slice:
+        """This rank's part of so many samples, an equal share for each rank."""
+        share = count // self.world
+        return slice(self.rank * share, (self.rank + 1) * share)
+
     def spread_from_first(self, tensors: Iterable[Tensor]) -> None:
         """All ranks take the first one's values."""
         for tensor in tensors:
             dist.broadcast(tensor.detach(), 0)
 
 
+_alone: ContextVar[bool] = ContextVar("alone", default=False)
+
+
 def ranks() -> Ranks | None:
-    """The ranks of this process group; None where there is one process.
+    """The ranks that train together; None where this process works alone.
 
     >>> ranks() is None
     True
     """
-    if not dist.is_available() or not dist.is_initialized():
+    if _alone.get():
         return None
-    world = dist.get_world_size()
+    world = processes()
     return Ranks(dist.get_rank(), world) if world > 1 else None
+
+
+def processes() -> int:
+    """The number of processes in the process group; 1 without one."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+@contextmanager
+def alone(apart: bool = True) -> Iterator[None]:
+    """A context in which this process does by itself what the others do not do; ``alone(False)`` within it ends it."""
+    token = _alone.set(apart)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
 
 
 def one_process(doing: str) -> None:
     """A UserError where several processes were started for what one does."""
     started = int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
-    world = dist.get_world_size() if ranks() else started
-    if world > 1:
+    count = max(started, processes())
+    if count > 1 and not _alone.get():
         raise UserError(
-            f"{doing} trains in one process, and {world} were started: start it without torchrun (in a loop of your "
-            "own, several processes train Objective.as_module())"
+            f"{doing} runs in one process, and {count} were started: start it without torchrun; distill alone trains "
+            "on several"
         )
 
 

@@ -1,6 +1,8 @@
 """What runs on each of the two processes."""
 
+import os
 import re
+import signal
 from typing import Any
 
 import torch
@@ -12,13 +14,27 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 import understudy
+from tests.terms import table
 from understudy import Objective, auto
+from understudy.config.settings import Settings
+from understudy.config.stage import Stage
+from understudy.config.train import TrainConfig
+from understudy.data import Data, from_tensors
 from understudy.errors import UserError
+from understudy.methods import METHODS
 from understudy.objective.term import Expression, Facts
+from understudy.plans.stages import method_stages as stages_of
 from understudy.ranks import ranks
-from understudy.terms import AT, CAN, CE, CRD, KD, SP, CRDBatch, Hint, RKDDistance
+from understudy.terms import AT, CAN, CE, CRD, KD, SP, CRDBatch, Hint, LogitsL1, RKDDistance
+from understudy.training.callbacks import Callback
+from understudy.training.loop import Training
 
 CLASSES, BATCH = 5, 16
+CONFIG = TrainConfig(epochs=10, batch=16)
+NEEDED = {  # what cannot be proposed from two networks
+    "terms": {"terms": "CE() + KD(2)"},
+    "stages": {"stages": [{"terms": "KD()", "epochs": 4}, {"name": "end", "terms": "CE()", "epochs": 6, "lr": 0.5}]},
+}
 PAIR = "block2 -> block1"
 
 
@@ -66,6 +82,7 @@ TERMS: dict[str, Expression] = {
     "cut without regressor": 100.0 * AT(["block1 -> block1"]),
     "hint with batch norm": CE() + 3.0 * Hint(PAIR, regressor="crd"),
     "can": CE() + CAN(dropout=0.3),
+    "can and logits": CE() + LogitsL1() + CAN(),
     "crd": CE() + CRD("fc:input -> fc:input", width=8, negatives=12),
     "crd-batch": CE() + CRDBatch("fc:input -> fc:input", width=8),
     "sp": CE() + 100.0 * SP("block2 -> block2"),
@@ -215,12 +232,102 @@ def group(rank: int) -> tuple[int, int]:
     return found.rank, found.world
 
 
-def distilled(rank: int) -> str:
-    """What ``understudy.distill`` says in the group."""
+class Interrupting(Callback):
+    """Ctrl-C for the first process alone, after so many steps."""
+
+    def __init__(self, after: int):
+        self.after = after
+
+    def step(self, done: int, loss: float | None) -> None:
+        if done == self.after:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def plain_student() -> nn.Module:
+    torch.manual_seed(1)
+    return Net(6, norm=True)
+
+
+def distilled(
+    rank: int, out: str | None, method: str = "kd", after: int = 0, **options: Any
+) -> dict[str, Tensor] | str:
+    """The weights of a student, or what is said where there are none."""
+    teacher, _ = networks()
+    generator = torch.Generator().manual_seed(7)
+    samples = torch.randn(90, 3, 6, 6, generator=generator), torch.arange(90) % CLASSES
+    config = understudy.TrainConfig(epochs=2, batch=16, optimizer=understudy.optimizers.SGD(lr=0.05))
+    student = plain_student()
+    stages: Any = [Stage("contrast", TERMS[method], config)] if method in TERMS else method
+    try:
+        understudy.distill(
+            teacher,
+            student,
+            from_tensors(samples, validation=20),
+            method=stages,
+            config=None if method in TERMS else config,
+            settings=Settings(device="cpu", **options),
+            out=out,
+            accept_weak=True,
+            check=False,
+            callback=Interrupting(after) if after else None,
+        )
+    except (UserError, KeyboardInterrupt) as error:
+        return str(error)
+    return {name: value.clone() for name, value in student.state_dict().items()}
+
+
+def method_data() -> Data:
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.randn(80, 1, 8, 8, generator=generator)
+    return from_tensors((pictures, torch.arange(80) % table.CLASSES), validation=16)
+
+
+def first_gradients(rank: int) -> dict[str, Tensor]:
+    """The gradients of the first step of every stage of every method: student, owned modules and adversaries."""
+    found: dict[str, Tensor] = {}
+    for name in sorted(METHODS):
+        for number in range(len(method_stages(name))):
+            found[f"{name} {number}"] = _first_gradient(name, number)
+    return found
+
+
+def method_stages(name: str) -> list[Stage]:
+    teacher, student = table.networks(alike=False)
+    return stages_of(name, CONFIG, NEEDED.get(name, {}), student, teacher, method_data())
+
+
+def _first_gradient(name: str, number: int) -> Tensor:
+    teacher, student = table.networks(alike=False)
+    teacher.dropout.p = student.dropout.p = 0.0  # whose draws are each process's own
+    data = method_data()
+    stage = stages_of(name, CONFIG, NEEDED.get(name, {}), student, teacher, data)[number]
+    training = Training(student, [teacher], [stage], data, settings=Settings(device="cpu"))
+    with training.surroundings():
+        training.open(stage)
+        batch = next(iter(training.batches(stage)))
+        training._step(stage, batch, 0.0, shares=False)
+        objective = training.stage_state.objective
+        parameters = [*student.parameters(), *objective.owned.parameters(), *objective.adversaries.parameters()]
+        gradients = [p.grad.flatten() for p in parameters if p.grad is not None]
+    return torch.cat(gradients).clone()
+
+
+def distilled_with(rank: int, out: str, after: int, options: dict[str, Any]) -> dict[str, Tensor] | str:
+    return distilled(rank, out, "kd", after, **options)
+
+
+def refused_batch(rank: int) -> str:
     teacher, student = networks()
     images, labels, _ = batch()
     try:
-        understudy.distill(teacher, student, (images, labels), epochs=1)
+        understudy.distill(
+            teacher,
+            student,
+            (images, labels),
+            config=TrainConfig(epochs=1, batch=7),
+            settings=Settings(device="cpu"),
+            check=False,
+        )
     except UserError as error:
         return str(error)
     return ""

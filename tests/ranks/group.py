@@ -4,12 +4,10 @@ import importlib
 import socket
 import traceback
 import warnings
-from collections.abc import Iterator
 from datetime import timedelta
 from multiprocessing.connection import Connection
 from typing import Any
 
-import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as processes
@@ -52,13 +50,6 @@ class Group:
             process.join(20)
             if process.is_alive():
                 process.kill()
-
-
-@pytest.fixture(scope="module")
-def both() -> Iterator[Group]:
-    group = Group()
-    yield group
-    group.close()
 
 
 def free_port() -> int:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from tests.ranks.cases import batch, networks
-from tests.ranks.group import Group, both  # noqa: F401 - a fixture
+from tests.ranks.group import Group
 from understudy import Objective
 from understudy.errors import UserError
 from understudy.terms import CE, KD, Hint
@@ -39,27 +39,27 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("terms", "wrapping", "reason"), REFUSED)
-def test_what_would_train_wrong_is_refused(both: Group, terms: str, wrapping: str, reason: str):  # noqa: F811
+def test_what_would_train_wrong_is_refused(both: Group, terms: str, wrapping: str, reason: str):
     said = both("refusal", terms, wrapping)
     assert all(reason in text and WAY_OUT in text and "\n" not in text for text in said), said
 
 
-def test_a_wrapped_student_is_refused_in_a_step(both: Group):  # noqa: F811
+def test_a_wrapped_student_is_refused_in_a_step(both: Group):
     said = both("refusal", "kd", "step of a wrapped student")
     assert all("make the objective with the student itself" in text for text in said), said
 
 
 @pytest.mark.parametrize("wrapping", ["DDP", "FSDP2", "DDP(holder with the student)"])
-def test_what_trains_right_is_not_refused(both: Group, wrapping: str):  # noqa: F811
+def test_what_trains_right_is_not_refused(both: Group, wrapping: str):
     assert both("refusal", "kd", wrapping) == ["", ""]
 
 
-def test_an_optimizer_made_after_the_objective_gets_all_shards(both: Group):  # noqa: F811
+def test_an_optimizer_made_after_the_objective_gets_all_shards(both: Group):
     assert all(sharded == total for sharded, total in both("parameters_after_tracing"))
 
 
 @pytest.mark.parametrize("terms", ["kd", "cut without regressor"])
-def test_fsdp2_around_the_student_trains_as_one_process(both: Group, terms: str):  # noqa: F811
+def test_fsdp2_around_the_student_trains_as_one_process(both: Group, terms: str):
     from tests.ranks.cases import trained
 
     alone = trained(0, terms, "alone")
@@ -83,10 +83,6 @@ def test_data_parallel_around_a_student_with_taps_is_refused():
     wrapped.device_ids = [0, 1]  # as it is on two GPUs
     with pytest.raises(UserError, match="taps cannot be read on several devices"):
         Objective(CE() + Hint("block2 -> block2"), student=wrapped, teacher=teacher, example=batch()[0][:2])
-
-
-def test_distill_is_refused_in_a_group(both: Group):  # noqa: F811
-    assert all("trains in one process, and 2 were started" in text for text in both("distilled"))
 
 
 def test_a_training_is_refused_under_torchrun(monkeypatch, small):

@@ -5,7 +5,7 @@ import torch
 
 from tests.docs.pages import ROOT
 from tests.ranks import cases
-from tests.ranks.group import Group, both  # noqa: F401 - a fixture
+from tests.ranks.group import Group
 
 LOOSE = {"can": 1e-4, "rkd": 1e-4}  # differences of nearly equal values, which rounding changes most
 ALIKE = [
@@ -16,7 +16,7 @@ NOT_SHARDED = {"auto"}
 
 @pytest.mark.parametrize("how", ["DDP(step)", "FSDP2(step)"])
 @pytest.mark.parametrize("terms", ALIKE)
-def test_two_processes_train_as_one(both: Group, terms: str, how: str):  # noqa: F811
+def test_two_processes_train_as_one(both: Group, terms: str, how: str):
     if how == "FSDP2(step)" and terms in NOT_SHARDED:
         assert all("auto() measures" in text for text in both("refusal", terms, how))
         return
@@ -28,11 +28,11 @@ def test_two_processes_train_as_one(both: Group, terms: str, how: str):  # noqa:
     assert all(torch.equal(first[name], second[name]) for name in first)  # owned modules and memories, too
 
 
-def test_ranks_with_unequal_slices_are_refused(both: Group):  # noqa: F811
+def test_ranks_with_unequal_slices_are_refused(both: Group):
     assert all("between 7 and 8 samples" in text for text in both("unequal"))
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_the_scripts_of_the_page_run(both: Group, which: int):  # noqa: F811
+def test_the_scripts_of_the_page_run(both: Group, which: int):
     page = (ROOT / "docs" / "own-loop.md").read_text()
     both("page", page, which)

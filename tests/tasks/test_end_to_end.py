@@ -76,7 +76,7 @@ def test_the_run_is_measured_printed_and_reported_in_the_figures_of_its_task(tra
     assert {figure["name"] for figure in result["task"]["figures"]} >= figures
     title = data.task.selecting.title
     assert title in str(run)
-    assert title in run.report().read_text().lower()
+    assert title.lower() in run.report().read_text().lower()
 
 
 def test_onnx_runtime_is_timed_on_the_inputs_of_the_task(trained):
@@ -98,7 +98,7 @@ def test_data_of_another_task_prove_nothing(trained):
 def test_the_student_is_exported_with_proof_and_predicts(trained, to, tmp_path):
     data, run = trained
     loose = {"agreement": 0.0, "loss": 100.0} if to == "int8" else None
-    exported = run.export(to, tmp_path, seconds=0.0, tolerance=loose)
+    exported = run.export(to, tmp_path, seconds=0.0, tolerance=loose, broken=True)
     assert exported.proof.compared.figure == data.task.selecting
     assert set(exported.proof.latency_ms) == {"before", "after", "teacher"}
     if data.task.takes_words:

@@ -15,6 +15,7 @@ from understudy.config.settings import Settings
 from understudy.errors import UserError
 from understudy.plans import Node, Plan
 from understudy.plans.engines import Request, engines
+from understudy.plans.group import Group, InGroup
 from understudy.plans.training import Builders
 from understudy.recipe import Recipe
 from understudy.recipe.build import Builder
@@ -36,6 +37,7 @@ def prepared(
     callback: Callback,
     folder: Path,
     first: Callable[[Recipe, Builder], Plan] = Run.first,
+    group: Group | None = None,
 ) -> R:
     """The run, ``make(recipe, builders=..., engine=..., threads=...)``, with its settings and workers told in one line.
 
@@ -48,20 +50,26 @@ def prepared(
     if begun and settings.threads is None:
         settings = replace(settings, threads=begun.threads)
     engine, workers = engines().find(options.engine or "local"), options.workers
-    if options.engine is None and workers is None:
+    if group is not None and (options.engine is not None or workers is not None):
+        raise UserError("several processes take each training together: leave --engine and --workers out")
+    if group is None and options.engine is None and workers is None:
         workers = _workers(recipe, builders, settings, first)
-    threads = settings.threads or hardware.threads_each(engine.sharing(workers))
+    threads = settings.threads or hardware.threads_each(group.here if group else engine.sharing(workers))
     if begun is None:
         settings = replace(settings, threads=threads)
     summary = replace(settings, threads=threads).summary()
     if workers and workers > 1:
         summary += f" for each of {workers} trainings at once (--workers 1: one after another)"
+    if group is not None:
+        summary += f", on each of {group.world} processes"
     _say_settings(f"{summary}, with which the run began" if begun else summary)
     request = Request(workers, threads, int(settings.torch_device.type == "cuda"), options.address)
     return make(
         recipe.model_copy(update={"settings": settings}),
         builders=builders,
-        engine=lambda builders, callback, stop: engine.make(request, builders, callback, stop),
+        engine=lambda builders, callback, stop: (
+            InGroup(group, builders, callback, stop) if group else engine.make(request, builders, callback, stop)
+        ),
         threads=threads,
     )
 

@@ -1,6 +1,7 @@
 """``understudy distill``: carry a recipe out."""
 
 import tomllib
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -77,11 +78,18 @@ def distill(
     from understudy import recipe as recipes
     from understudy.cli._run import prepared, show_plan
     from understudy.measure.latency import need_onnx_runtime
+    from understudy.plans.group import Group
+    from understudy.plans.training import Builders
     from understudy.runs import Run
     from understudy.runs.folder import RECIPE, RunFolder
     from understudy.training import preflight
     from understudy.training.tensorboard import EVENTS, TensorBoard
 
+    group = Group.started()
+    if group is not None and group.rank:
+        with listening() as stop:
+            group.follow(Builders(options.trust or ()), stop)
+        return
     begun = RunFolder(folder).settings()
     changes = list(options.changes or [])
     changes += [f"train.epochs={epochs}"] if epochs else []
@@ -96,7 +104,7 @@ def distill(
     if onnx:
         need_onnx_runtime()
     events = [TensorBoard(folder / EVENTS)] if tensorboard else []
-    with listening() as stop, Live(err) as live:
+    with listening() as stop, Live(err) as live, group.led() if group else nullcontext():
         make = partial(
             Run,
             out=folder,
@@ -106,7 +114,7 @@ def distill(
             cache=options.opened_cache,
             onnx=onnx,
         )
-        run = prepared(make, read, options, live, folder)
+        run = prepared(make, read, options, live, folder, group=group)
         run.folder.look(recipes.write(run.recipe))
         if options.dry_run:
             show_plan(run, out, json=options.json)

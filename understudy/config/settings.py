@@ -33,6 +33,9 @@ class Settings:
         channels_last: the memory format in which convolutions are fastest on most hardware.
         threads: of the CPU, for this process; None leaves PyTorch's choice.
         compile: run the networks through ``torch.compile`` while they train; the first step then takes up to a minute.
+        batch_norm: on several processes, from what batch norms take their statistics: from the whole ``"batch"``, as on
+            one process, or from the samples of each ``"process"``. With a microbatch, ``"process"`` means its samples.
+        microbatch: each process computes at most so many samples at once; the gradients of a batch add up.
 
     >>> Settings(precision="bfloat16").of_teacher.precision
     'bfloat16'
@@ -46,6 +49,8 @@ class Settings:
     channels_last: bool = True
     threads: Threads | None = None
     compile: bool = False
+    batch_norm: Literal["batch", "process"] = "batch"
+    microbatch: Annotated[int, Interval(ge=1)] | None = None
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     @classmethod

@@ -59,9 +59,9 @@ class Part:
     def targets(self) -> Nested:
         return nested.chosen(self.source.targets, self.ids)
 
-    def in_order(self, batch: int, device: torch.device) -> Iterator[Batch]:
-        """Every sample once, without augmentation, in the order of the file."""
-        return self._batches(list(self.ids.split(batch)), device)
+    def in_order(self, batch: int, device: torch.device, *, first: int = 0, every: int = 1) -> Iterator[Batch]:
+        """Every sample once, without augmentation, in the order of the file; or only each ``every``-th batch."""
+        return self._batches(list(self.ids.split(batch))[first::every], device)
 
     def epoch(
         self,
@@ -74,15 +74,16 @@ class Part:
         device: torch.device,
         start: int = 0,
         draw: Draw | None = None,
+        share: Callable[[Tensor], Tensor] = lambda ids: ids,
     ) -> Iterator[Batch]:
         """One epoch in its random order, in its views (or those of ``draw``), from step ``start`` on.
 
         An incomplete last batch is left out; in the next epoch other samples are at the end. ``task`` moves the
-        targets with the views.
+        targets with the views, and ``share`` takes the part of a batch that this process trains on.
         """
         batch = min(batch, len(self))
         order = randomness.shuffled(seed, epoch, self.ids)[: len(self) // batch * batch]
-        lists = list(order.split(batch))[start:]
+        lists = [share(ids) for ids in order.split(batch)[start:]]
         return self.viewed(lists, draw or Draw(seed, epoch), augmentation, task, device)
 
     def last_of_epoch(self, epoch: int, *, seed: int, batch: int) -> Tensor | None:

@@ -306,6 +306,15 @@ class Objective(nn.Module):
         alone = self.whole is None or reading.whole is None or (term is not None and not term.reads.batch)
         return nullcontext() if alone or self.whole is None else self.whole.draws()
 
+    @contextmanager
+    def on_one_rank(self) -> Iterator[None]:
+        """A context in which each rank reads a batch by itself, as one process does."""
+        whole, self.whole = self.whole, None
+        try:
+            yield
+        finally:
+            self.whole = whole
+
     def _check_place(self) -> None:
         """Once, at the first call: whether gradients will be averaged as they must."""
         if not self.in_step:

@@ -19,6 +19,7 @@ from understudy.files import sha256
 from understudy.models import catalogue
 from understudy.plans.node import Given, Node
 from understudy.plans.own_code import code_of, source_of
+from understudy.ranks import processes
 from understudy.recipe.build import Builder, weights_file
 from understudy.recipe.objects import is_object
 from understudy.recipe.schema import NetworkTable
@@ -112,6 +113,12 @@ def arithmetic(settings: Settings, taught: bool) -> dict[str, object]:
         "torch": torch.__version__,
         "processor": processor(settings.torch_device),
     }
+    if processes() > 1:
+        parts["processes"] = processes()
+    elif settings.microbatch is None:
+        del parts["batch_norm"]
+    if settings.microbatch is None:
+        del parts["microbatch"]
     return parts if taught else {name: value for name, value in parts.items() if not name.startswith("teacher")}
 
 

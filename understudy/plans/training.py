@@ -148,6 +148,11 @@ def carry_out(job: Job, builders: Builders, callback: Callback, stop: StopReques
     return running.finish()
 
 
+def take_part(job: Job, builders: Builders, stop: StopRequest) -> None:
+    """The steps of a training whose first process writes what comes of it."""
+    RunningJob(job, builders, Callback(), stop).training.run()
+
+
 def key(
     node: Node, teachers: Sequence[TrainedTeacher | Given], builder: Builder, stages: Sequence[Stage] | None = None
 ) -> str:

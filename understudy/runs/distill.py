@@ -7,7 +7,7 @@ import signal
 import tempfile
 import weakref
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,12 +20,15 @@ from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 from understudy.files import SCRATCH
+from understudy.methods import Method
 from understudy.objective import evaluating
 from understudy.objective.term import Expression
 from understudy.plans import TrainingCache
 from understudy.plans.engines.processes import check_sendable
 from understudy.plans.entry import RESULT
+from understudy.plans.group import Group
 from understudy.plans.training import Builders
+from understudy.ranks import alone as by_itself
 from understudy.recipe.objects import Objects
 from understudy.runs import keep
 from understudy.runs.call import Assistants, Call, Network, settings_of
@@ -231,8 +234,16 @@ def distill(
         balance=balance,
         accept_weak=accept_weak,
     )
-    scratch = None if out is not None else Scratch()
+    group = Group.started()
+    if group is not None and (together or workers not in (None, 1)):
+        raise UserError("several processes take each training together: leave workers and together out")
+    follows = group is not None and group.rank > 0
+    scratch = None if out is not None or follows else Scratch()
     folder = scratch.path if scratch else Path(out or "")
+    if group is not None:
+        folder = group.folder(folder)
+    if follows:
+        callback, progress = Callback(), False
     with listening() as stop, shown(callback, progress) as watching, ExitStack() as stack:
         builders = Builders(progress=watching.downloads, objects=objects)
         for network in objects.networks.values():
@@ -242,24 +253,40 @@ def distill(
         alone = not together and (workers is None or workers == 1)
         if not alone and not together:
             check_sendable(objects, [call.method])
-        engine, threads = engine_of(recipe.settings, workers, together=together, objects=objects)
-        run = GivenRun(
-            recipe,
-            folder,
-            in_place=alone and not (call.baseline and call.method.grafts),  # another's weights may be kept in it
-            builders=builders,
-            callback=watching,
-            stop=stop,
-            cache=TrainingCache(Path(cache)) if cache is not None else None,
-            engine=engine,
-            threads=threads,
-        )
+        engine, threads = engine_of(recipe.settings, workers, together=together, objects=objects, group=group)
+        with by_itself() if group else nullcontext():
+            run = GivenRun(
+                recipe,
+                folder,
+                in_place=alone and not (call.baseline and call.method.grafts),  # another's weights may be kept in it
+                builders=builders,
+                callback=watching,
+                stop=stop,
+                cache=TrainingCache(Path(cache)) if cache is not None else None,
+                engine=engine,
+                threads=threads,
+            )
         try:
-            result = run.checked(check=check)
+            result = run.checked(check=check) if group is None else _checked_in(group, run, call.method, check=check)
         except Stopped as stopped:
             saved = f"the same call goes on from {out}" if out is not None else "with out= it could be gone on with"
             raise KeyboardInterrupt(f"stopped by {signal.Signals(stopped.signal_number).name}; {saved}") from None
-        return Distilled(run, result, run.kept(result), scratch)
+        distilled = Distilled(run, result, run.kept(result), scratch)
+        if group is not None:
+            group.meet()  # before the first process may remove its folder
+        return distilled
+
+
+def _checked_in(group: Group, run: "GivenRun", method: Method, *, check: bool) -> Result:
+    """The run's result, on each process: the first one carries the run out, and the others train with it."""
+    if group.rank == 0:
+        with group.led():
+            return run.checked(check=check)
+    group.follow(run.builders, run.stop, begin=run.begin_with_kept, given={str(method): method})
+    result = run.folder.result()
+    if result is None:
+        raise UserError("the first process, which says why, has not finished the run")
+    return result
 
 
 def _refuse_import_in_worker() -> None:

@@ -10,6 +10,7 @@ from understudy.config.settings import Settings
 from understudy.plans import Plan, TrainingCache
 from understudy.plans.engines import Here, MakeEngine, Processes, Together
 from understudy.plans.execution import Done, Execution
+from understudy.plans.group import Group, InGroup
 from understudy.plans.training import Builders
 from understudy.recipe.objects import Objects
 from understudy.recipe.read import FORMAT
@@ -19,10 +20,17 @@ from understudy.training.interrupt import listening
 
 
 def engine_of(
-    settings: Settings, workers: int | None, *, together: bool, objects: Objects | None = None
+    settings: Settings,
+    workers: int | None,
+    *,
+    together: bool,
+    objects: Objects | None = None,
+    group: Group | None = None,
 ) -> tuple[MakeEngine, int]:
     """The engine of so many workers, to be made when a run begins, and the threads of each of its trainings."""
     threads = settings.threads or torch.get_num_threads()
+    if group is not None:
+        return lambda builders, callback, stop: InGroup(group, builders, callback, stop), threads
     if together:
         return lambda builders, callback, stop: Together(workers, builders, callback, stop), threads
     if workers is None or workers == 1:

@@ -81,7 +81,7 @@ class GivenRun(Run):
     def checked(self, *, check: bool) -> Result:
         """Look at the folder and at everything that can go wrong, then execute."""
         self.folder.look(recipes.write(self.recipe))
-        self._go_on_with_weights()
+        self.begin_with_kept()
         if check and not self.complete:
             findings = list(self.check())
             preflight.passes(findings)
@@ -147,7 +147,8 @@ class GivenRun(Run):
         trained[self.recipe.student.network] = student_of(name, seed)
         return {network: training for network, training in trained.items() if network in self.objects.networks}
 
-    def _go_on_with_weights(self) -> None:
+    def begin_with_kept(self) -> None:
+        """Let modules begin with the weights with which they came when the run began."""
         for name, network in self.trained_modules.items():
             path = self._weights_of(name)
             if path.exists():

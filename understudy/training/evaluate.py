@@ -1,8 +1,9 @@
 """What a network is worth on a part of the data, or an objective where there is no answer."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.objective import Objective, evaluating
 from understudy.precision import exact_dtype
+from understudy.ranks import Ranks, ranks
 from understudy.taps import CLASSIFICATION, Answer, call
 from understudy.tasks import Task, Values
 
@@ -44,6 +46,9 @@ def figures(network: nn.Module, part: Part, task: Task, settings: Settings) -> d
     return in_order(meter.compute(), task)
 
 
+T = TypeVar("T")
+
+
 def measured(networks: nn.Module | Sequence[nn.Module], part: Part, task: Task, settings: Settings) -> Measured:
     """The figures of a network on a part, and its answers, as far as the task keeps them.
 
@@ -71,6 +76,15 @@ def walk(
     walk_together([network], part, task, settings, lambda answers, targets: update(answers[0], targets))
 
 
+def in_turn(group: Ranks, part: Part, batch: int, device: torch.device, work: Callable[[Batch], T]) -> Iterator[T]:
+    """The result of ``work`` on every batch of a part, in order; each rank does every ``world``-th."""
+    count = -(-len(part) // batch)
+    batches = part.in_order(batch, device, first=group.rank, every=group.world)
+    for _ in range(-(-count // group.world)):
+        own = next(batches, None)
+        yield from (found for found in group.objects(None if own is None else work(own)) if found is not None)
+
+
 def walk_together(
     networks: Sequence[nn.Module],
     part: Part,
@@ -78,13 +92,33 @@ def walk_together(
     settings: Settings,
     update: Callable[[Sequence[Values], Nested], None],
 ) -> None:
-    """The answers of several networks to every batch of a part, with the batch's targets."""
+    """The answers of several networks to every batch of a part, with the batch's targets.
+
+    Ranks that train together take the batches in turn, and each one gets all answers, in order.
+    """
+    device, group, size = settings.torch_device, ranks(), _samples_at_once(part)
+
+    def answered(batch: Batch) -> tuple[list[Values], Nested]:
+        inputs = settings.prepare(batch.inputs)
+        return [task.answer(call(network, inputs)) for network in networks], batch.targets
+
+    def sent(batch: Batch) -> tuple[list[Values], Nested]:
+        return _moved(*answered(batch), torch.device("cpu"))
+
     with torch.no_grad(), ExitStack() as stack, settings.autocast():
         for network in networks:
             stack.enter_context(evaluating(network))
-        for batch in part.in_order(_samples_at_once(part), settings.torch_device):
-            inputs = settings.prepare(batch.inputs)
-            update([task.answer(call(network, inputs)) for network in networks], batch.targets)
+        if group is None:
+            for batch in part.in_order(size, device):
+                update(*answered(batch))
+            return
+        for answers, targets in in_turn(group, part, size, device, sent):
+            update(*_moved(answers, targets, device))
+
+
+def _moved(answers: Sequence[Values], targets: Nested, device: torch.device) -> tuple[list[Values], Nested]:
+    moved: list[Values] = [{name: value.to(device) for name, value in answer.items()} for answer in answers]
+    return moved, nested.moved(targets, device)
 
 
 def _samples_at_once(part: Part) -> int:
@@ -118,15 +152,24 @@ def objective_loss(
     ``batch`` is that of the training, since relations between samples depend on it. ``answers`` gives the teachers',
     where they need not be asked.
     """
-    total = torch.zeros((), dtype=exact_dtype(settings.torch_device), device=settings.torch_device)
+    device, group = settings.torch_device, ranks()
+    total = torch.zeros((), dtype=exact_dtype(device), device=device)
+
+    def weighted(found: Batch) -> Tensor:
+        inputs = settings.prepare(found.inputs)
+        there = answers(found, inputs) if answers else None
+        reading = objective.read(inputs, found.targets, epoch=epoch, ids=found.ids, answers=there)
+        return objective.judge(reading).loss.detach().to(total.dtype) * len(found)
+
     gradients = torch.set_grad_enabled(objective.terms.reads.gradients)  # a term may ask for some within its loss
     with gradients, evaluating(objective), evaluating(objective.student), settings.autocast():
-        for some in part.in_order(batch, settings.torch_device):
-            inputs = settings.prepare(some.inputs)
-            stored = answers(some, inputs) if answers else None
-            reading = objective.read(inputs, some.targets, epoch=epoch, ids=some.ids, answers=stored)
-            outcome = objective.judge(reading)
-            total += outcome.loss.detach().to(total.dtype) * len(some)
+        if group is None:
+            for some in part.in_order(batch, device):
+                total += weighted(some)
+        else:
+            with objective.on_one_rank():
+                for value in in_turn(group, part, batch, device, lambda some: weighted(some).cpu()):
+                    total += value.to(device)
     return {"loss": total.item() / len(part)}
 
 

@@ -5,6 +5,7 @@ place (stage, epoch, step). That is the whole trick of exact resuming.
 """
 
 import math
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,11 +22,12 @@ from understudy.config.stage import Stage
 from understudy.data.parts import Batch, Data
 from understudy.errors import FailedTrainingError, UserError
 from understudy.precision import exact_dtype
-from understudy.ranks import one_process
+from understudy.ranks import one_process, ranks
 from understudy.tasks import LOSS
 from understudy.teacher.shared import SharedPasses
 from understudy.teacher.stand_in import StandIns
 from understudy.training import checkpoints
+from understudy.training.averaged import Agreement, check_batches
 from understudy.training.callbacks import Callback
 from understudy.training.evaluate import figures
 from understudy.training.interrupt import Stopped, StopRequest
@@ -34,6 +36,7 @@ from understudy.training.progress import Best, Progress
 from understudy.training.records import Epoch, Figures, StageEnd, TrainingRecord
 from understudy.training.stage_state import StageState, StageStateDict
 from understudy.training.state import copy_of
+from understudy.whole_norm import of_own_rank
 
 SAVING_SHARE = 0.02  # of the time, at most, goes into checkpoints
 SHARES_EVERY = 100  # steps: a look at the terms' gradients costs about half a step for each of them
@@ -86,7 +89,6 @@ class Training:
         stand_ins: StandIns | None = None,
         origin: checkpoints.Origin | None = None,
     ):
-        one_process("a training")
         self.settings = settings or Settings()
         bounds.check(self.settings, "settings")
         for stage in stages:
@@ -94,10 +96,18 @@ class Training:
         self.student = self.settings.place(student)
         self.teachers = [self.settings.place(teacher) for teacher in teachers]
         self.stages, self.data, self.seed, self.name = list(stages), data, seed, name
-        self.callback = callback or Callback()
+        self.ranks = ranks()
+        if self.ranks is None:
+            one_process("a training")
+        self.first = self.ranks is None or self.ranks.rank == 0  # of several processes, the one that writes
+        self.agreement = Agreement(self.ranks)
+        if self.ranks is not None:
+            for stage in stages:
+                check_batches(stage, data, self.ranks)
+        self.callback = callback if callback is not None and self.first else Callback()
         self.stop = StopRequest() if stop is None else stop  # one that nobody has made yet is false
         self.checkpoint_folder = checkpoint_folder
-        self.log = Log(metrics)
+        self.log = Log(metrics if self.first else None)
         self.every, self.save_seconds = every, 0.0
         self.stored, self.shared, self.origin = stored, shared, origin
         self.stand_ins = stand_ins or StandIns()
@@ -117,11 +127,14 @@ class Training:
         """What must be so while steps are taken, and be as it was when others take theirs."""
         devices = [self.settings.torch_device] if self.settings.torch_device.type == "cuda" else []
         with self.settings.in_force(), torch.random.fork_rng(devices):
-            yield
+            try:
+                yield
+            finally:
+                of_own_rank(self.student)
 
     def steps(self) -> Iterator[None]:
         """Train, or go on training, and come back after each step; to be gone on with in ``surroundings``."""
-        newest = checkpoints.newest(self.checkpoint_folder) if self.checkpoint_folder else None
+        newest = self._newest()
         for warning in newest.warnings if newest else []:
             self.callback.note(warning)
         resumed = cast(TrainingState | None, newest.state if newest else None)  # as ``_state`` wrote it
@@ -136,6 +149,15 @@ class Training:
         while self.place.stage < len(self.stages):
             yield from self._stage(resumed)
             resumed = None
+
+    def _newest(self) -> checkpoints.Newest | None:
+        """The checkpoint to go on from; on several processes the one that the first of them chooses."""
+        folder = self.checkpoint_folder
+        found = checkpoints.newest(folder) if folder is not None and self.first else None
+        if self.ranks is None:
+            return found
+        path = self.ranks.from_first(found.path if found is not None and found.state is not None else None)
+        return found if self.first or path is None else checkpoints.Newest(checkpoints.read(path), path, [])
 
     @property
     def total_steps(self) -> int:
@@ -192,6 +214,7 @@ class Training:
             yield
             began = time.monotonic()
         self._check_finite()
+        self.stage_state.share_statistics()
         record = self._record(stage, self.data.train.steps(stage.config.batch))
         place.seconds += time.monotonic() - began
         place.epoch, place.step = place.epoch + 1, 0
@@ -222,10 +245,16 @@ class Training:
 
     def _step(self, stage: Stage, batch: Batch, epoch: float, *, shares: bool) -> None:
         place = self.place
-        self.settings.reseed(randomness.derived_seed(self.seed, "step", place.stage, place.steps))  # dropout's
+        seed = randomness.derived_seed(self.seed, "step", place.stage, place.steps)
+        if self.ranks is not None:
+            assert self.stage_state.objective.whole is not None
+            self.stage_state.objective.whole.begin(seed)
+            seed = randomness.derived_seed(seed, "rank", self.ranks.rank)
+        self.settings.reseed(seed)  # dropout's
         self.stage_state.set_rate(stage.config.schedule.factor(epoch, stage.config.epochs))
         loss, values = self.stage_state.losses(batch, epoch, shares=shares)
-        self.sums += values
+        due = self.ranks is not None and time.monotonic() - self.saved_at >= self.until_next_save
+        self.sums += self.agreement.mean(values, stop=bool(self.stop), save=due)
         if self.settings.torch_device.type == "cpu":
             self._check_finite(batch)
         self.stage_state.step(loss)
@@ -237,10 +266,11 @@ class Training:
         self.stage_state.spared = 0.0
         here = self.settings.torch_device.type == "cpu"  # elsewhere, reading the loss would make the device wait
         self.callback.step(place.steps, self.sums[0].item() / place.step if here else None)
-        if self.stop:
+        if self.agreement.stop if self.ranks else self.stop:
             self.save()
-            raise Stopped(self.stop.signal_number)
-        if time.monotonic() - self.saved_at >= self.until_next_save:
+            raise Stopped(self.stop.signal_number or signal.SIGTERM)
+        due = time.monotonic() - self.saved_at >= self.until_next_save
+        if self.agreement.save if self.ranks else due:
             self.save()
 
     def save(self) -> None:
@@ -248,7 +278,9 @@ class Training:
         began = time.monotonic()
         if self.checkpoint_folder is not None:
             self._check_finite()
-            checkpoints.write(self.checkpoint_folder, self.place.steps * 100 + self.place.stage, self._state())
+            if self.first:
+                number = self.place.steps * 100 + self.place.stage
+                checkpoints.write(self.checkpoint_folder, number, self._state())
         self.saved_at = time.monotonic()
         self.save_seconds = self.saved_at - began
 

@@ -20,12 +20,16 @@ from understudy.objective import Objective, Outcome
 from understudy.objective.balance import gradient_size
 from understudy.objective.side_stream import Beside
 from understudy.objective.term import Facts, Reading
+from understudy.objective.whole import WholeBatch
+from understudy.ranks import Ranks, ranks
 from understudy.teacher.batching import TeacherBatches
 from understudy.teacher.shared import Answers, SharedPasses, question
 from understudy.teacher.stand_in import StandIns
+from understudy.training.averaged import average_gradients, check_microbatch, microbatches
 from understudy.training.averaging import Average, AverageState
 from understudy.training.evaluate import objective_loss
 from understudy.training.state import copy_of, restore_optimizer
+from understudy.whole_norm import over_ranks
 
 ADVERSARIES = "adversaries"  # the name of their loss in the log, beside the terms
 
@@ -65,6 +69,9 @@ class StageState:
         note: Callable[[str], None] = lambda text: None,
     ):
         config = stage.config
+        self.ranks = ranks()
+        if self.ranks is not None and settings.batch_norm == "batch":
+            over_ranks(student)  # before terms copy it
         example = settings.prepare(data.example(2, settings.torch_device))
         facts = facts_of(data)
         self.stage, self.student, self.settings, self.data = stage, student, settings, data
@@ -79,6 +86,7 @@ class StageState:
             queue=Beside(settings.torch_device),
             task=data.task,
         )
+        self._prepare_ranks()
         if handed:
             self._take_over(handed)
         groups = parameter_groups(student, self.objective.owned, config.optimizer.lr, config.lr_scale)
@@ -88,6 +96,8 @@ class StageState:
             self.adversaries = config.optimizer.build(adversary_groups(self.objective, config.optimizer.lr))
         self.bounds = MaxNorm(student, config.max_norm)
         self.average = Average(student, config.ema) if config.ema else None
+        if settings.microbatch is not None:
+            check_microbatch(self.objective, settings)
         forms = (stand_ins or StandIns()).use(self.objective, teachers, data, settings, note)
         self.stored = AnswerSource.of(stored, self.objective, stage, data, settings, forms, seed=seed, note=note)
         self.teacher_batches = None if self.stored else TeacherBatches.of(self.objective, data, settings, note)
@@ -133,20 +143,39 @@ class StageState:
             task=data.task,
             device=device,
             draw=draw,
+            share=self._share,
         )
         yield from self.teacher_batches.batches(from_step, start) if self.teacher_batches else from_step(start=start)
         if not self.stored:
             return
         last = data.train.last_of_epoch(numbered, seed=self.seed, batch=config.batch)
         if last is not None:  # what this epoch left out, a later one will ask for
-            for batch in data.train.viewed([last], draw, config.augmentation, data.task, device):
+            for batch in data.train.viewed([self._share(last)], draw, config.augmentation, data.task, device):
                 self.stored.answers(batch, self.settings.prepare(batch.inputs))
 
     def losses(self, batch: Batch, epoch: float, *, shares: bool = False) -> tuple[Tensor, Tensor]:
         """The student's loss, and everything that is logged; the adversaries, where there are any, step first.
 
-        With ``shares``, each term's share of the gradient on the student is measured too.
+        With ``shares``, each term's share of the gradient on the student is measured too. Of a batch in microbatches,
+        all but the last are gone through backwards already.
         """
+        parts = microbatches(batch, self.settings.microbatch)
+        if len(parts) == 1:
+            return self._losses(batch, epoch, shares)
+        self.optimizer.zero_grad(set_to_none=True)
+        total: Tensor | None = None
+        for part in parts[:-1]:
+            loss, values = self._losses(part, epoch, False)
+            (loss * (len(part) / len(batch))).backward()
+            values = values * (len(part) / len(batch))
+            total = values if total is None else total + values
+        loss, values = self._losses(parts[-1], epoch, shares)
+        share = len(parts[-1]) / len(batch)
+        assert total is not None
+        return loss * share, total + values * share
+
+    def _losses(self, batch: Batch, epoch: float, shares: bool) -> tuple[Tensor, Tensor]:
+        """The losses of a batch or a microbatch."""
         with self.settings.autocast():
             inputs = self.settings.prepare(batch.inputs)
             reading = self.objective.read(
@@ -157,7 +186,7 @@ class StageState:
             outcome = self.objective.judge(reading)
         self.reading = reading
         if shares:
-            self.shares = gradient_shares(self.student, outcome)
+            self.shares = gradient_shares(self.student, outcome, self.ranks)
         return outcome.loss, torch.stack([outcome.loss.detach(), *outcome.terms.values(), *opposed])
 
     def _ask(self, batch: Batch, inputs: Nested) -> Answers:
@@ -189,15 +218,42 @@ class StageState:
 
     def step(self, loss: Tensor) -> None:
         """Move the student, and what learns with it, down the loss."""
-        self.optimizer.zero_grad(set_to_none=True)
+        if self.settings.microbatch is None:
+            self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if self.ranks is not None:
+            average_gradients((*self.student.parameters(), *self.objective.owned.parameters()), self.ranks)
         self.optimizer.step()
+        if self.settings.microbatch is not None:
+            self.optimizer.zero_grad(set_to_none=True)
         self.bounds.apply()
         assert self.reading is not None
         self.objective.learn(self.reading)
         self.reading = None  # its values need not be there beside the next ones
         if self.average:
             self.average.update()
+
+    def _share(self, ids: Tensor) -> Tensor:
+        """This rank's part of a batch."""
+        if self.ranks is None:
+            return ids
+        return ids.tensor_split(self.ranks.world)[self.ranks.rank]
+
+    def _prepare_ranks(self) -> None:
+        """On several processes, terms on the whole batch read it, and batch norms of other terms see it."""
+        self.objective.in_step = True
+        if self.ranks is None:
+            return
+        self.objective.whole = WholeBatch(self.ranks, self.settings.torch_device)
+        for name, owned in self.objective.owned.items():
+            if self.settings.batch_norm == "batch" and not self.objective.parts[name].term.reads.batch:
+                over_ranks(owned)
+
+    def share_statistics(self) -> None:
+        """Where each process has statistics of its own, all take the first one's: those are measured and kept."""
+        if self.ranks is not None and self.settings.batch_norm == "process":
+            networks = (self.student, self.network, self.objective.owned)
+            self.ranks.spread_from_first(buffer for network in networks for buffer in network.buffers())
 
     def set_rate(self, factor: float) -> None:
         for optimizer in filter(None, (self.optimizer, self.adversaries)):
@@ -246,10 +302,10 @@ class StageState:
         return loss.detach()
 
 
-def gradient_shares(student: nn.Module, outcome: Outcome) -> dict[str, float]:
+def gradient_shares(student: nn.Module, outcome: Outcome, ranks: Ranks | None = None) -> dict[str, float]:
     """How much of the gradient on the student comes from each term: its norm over the sum of all norms."""
     parameters = [p for p in student.parameters() if p.requires_grad]
-    norms = {name: gradient_size(value, parameters).item() for name, value in outcome.weighted.items()}
+    norms = {name: gradient_size(value, parameters, ranks).item() for name, value in outcome.weighted.items()}
     total = sum(norms.values())
     return {name: round(norm / total, 6) if total else 0.0 for name, norm in norms.items()}
 

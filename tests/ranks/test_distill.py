@@ -1,0 +1,74 @@
+"""``understudy.distill`` on two real processes: one run, one log, the student of one process; stopped, it goes on."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.ranks import cases
+from tests.ranks.group import Group
+
+
+def distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
+    return max(float((one[name].float() - other[name].float()).abs().max()) for name in one)
+
+
+def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def log(folder: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
+@pytest.mark.parametrize("method", ["kd", "crd"])
+def test_two_processes_train_one_student(both: Group, tmp_path: Path, method: str):
+    alone = cases.distilled(0, str(tmp_path / "alone"), method)
+    first, second = both("distilled", str(tmp_path / "both"), method)
+    assert isinstance(alone, dict)
+    assert equal(first, second)
+    assert distance(alone, first) < 1e-4
+    wanted, found = log(tmp_path / "alone"), log(tmp_path / "both")
+    for line, other in zip(wanted, found, strict=True):
+        assert other["loss"] == pytest.approx(line["loss"], rel=1e-4)
+        assert other["validation"]["accuracy"] == line["validation"]["accuracy"]
+
+
+def test_a_stopped_run_goes_on_on_any_number_of_processes(both: Group, tmp_path: Path):
+    whole, _ = both("distilled", str(tmp_path / "whole"))
+    for name in ("same", "one"):
+        said = both("distilled", str(tmp_path / name), "kd", 3)
+        assert "stopped by SIGINT" in said[0]
+        assert "the first process, which says why" in said[1]
+    first, second = both("distilled", str(tmp_path / "same"))
+    assert equal(first, whole)
+    assert equal(first, second)
+    assert log(tmp_path / "same") == log(tmp_path / "whole")
+    with pytest.warns(UserWarning, match="other code, data, threads or settings"):
+        gone_on = cases.distilled(0, str(tmp_path / "one"))
+    assert isinstance(gone_on, dict)
+    assert distance(gone_on, whole) < 1e-4
+
+
+def test_a_call_without_a_folder_gives_all_processes_the_student(both: Group):
+    first, second = both("distilled", None)
+    assert equal(first, second)
+
+
+def test_batches_without_an_equal_share_are_refused(both: Group):
+    assert "has no equal share for each of 2 processes" in both("refused_batch")[0]
+
+
+def test_each_process_may_have_statistics_of_its_own(both: Group, tmp_path: Path):
+    options = {"batch_norm": "process"}
+    whole, _ = both("distilled_with", str(tmp_path / "whole"), 0, options)
+    both("distilled_with", str(tmp_path / "stopped"), 3, options)
+    first, second = both("distilled_with", str(tmp_path / "stopped"), 0, options)
+    assert equal(first, whole)
+    assert equal(first, second)
+    microbatches, _ = both("distilled_with", str(tmp_path / "small"), 0, options | {"microbatch": 4})
+    assert torch.isfinite(microbatches["fc.weight"]).all()

@@ -1,0 +1,186 @@
+"""One training on several processes: the first that torchrun started commands, and all of them train.
+
+The first process runs the command as always, by itself but for the trainings. The others wait for jobs, and take the
+steps of each training with it. Only the first process writes and prints.
+"""
+
+import atexit
+import contextlib
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch.distributed.distributed_c10d import _get_default_store
+
+from understudy.errors import UserError
+from understudy.methods import Method
+from understudy.plans.engines.base import Ended, Engine
+from understudy.plans.training import Builders, Job, carry_out, take_part
+from understudy.ranks import alone, processes
+from understudy.training.callbacks import Callback
+from understudy.training.interrupt import Stopped, StopRequest
+
+T = TypeVar("T")
+WAITING = timedelta(days=30)  # for the first process, which loads, checks and measures by itself
+PATIENCE = 20.0  # seconds for another process to meet the same error
+CONNECTION = re.compile(r"gloo|nccl|connection|socket|timed out", re.IGNORECASE)
+GO_ON = "what was saved is kept: the same command goes on"
+
+
+class Group:
+    """The processes of a torchrun group, one of which this is.
+
+    The process group is made at the first use, unless there is one, and lasts until the process ends. All processes
+    must make the same calls.
+    """
+
+    _of_process: "Group | None" = None
+
+    def __init__(self) -> None:
+        if not dist.is_initialized():
+            backend = "gloo"
+            if torch.cuda.is_available():
+                torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+                backend = "cpu:gloo,cuda:nccl"
+            dist.init_process_group(backend)
+            atexit.register(_leave)
+        self.rank, self.world = dist.get_rank(), dist.get_world_size()
+        self._orders = dist.new_group(backend="gloo", timeout=WAITING)
+        self._store = _get_default_store()
+        self._jobs = 0
+
+    @classmethod
+    def started(cls) -> "Group | None":
+        """The group of this process; None where one process was started."""
+        torchrun = "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+        if cls._of_process is None and (torchrun or processes() > 1):
+            cls._of_process = cls()
+        return cls._of_process
+
+    @property
+    def here(self) -> int:
+        """The number of processes on this machine."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", self.world))
+
+    @contextlib.contextmanager
+    def led(self) -> Iterator[None]:
+        """The work of the first process, which the others wait for."""
+        try:
+            with alone():
+                yield
+        finally:
+            with contextlib.suppress(RuntimeError):  # whoever is not there any more need not be told
+                self.tell(None)
+
+    def folder(self, own: Path) -> Path:
+        """The folder of the first process, for all."""
+        paths = [str(own)]
+        dist.broadcast_object_list(paths, 0, group=self._orders)
+        return Path(paths[0])
+
+    def meet(self) -> None:
+        """Wait until all processes are here."""
+        dist.barrier(group=self._orders)
+
+    def tell(self, message: str | None) -> None:
+        """From the first process to the others: a job, or None at the end of a command."""
+        dist.broadcast_object_list([message], 0, group=self._orders)
+
+    def told(self) -> str | None:
+        """What the first process tells; None when it has ended."""
+        received: list[str | None] = [None]
+        with contextlib.suppress(RuntimeError):
+            dist.broadcast_object_list(received, 0, group=self._orders)
+        return received[0]
+
+    def follow(
+        self,
+        builders: Builders,
+        stop: StopRequest,
+        *,
+        begin: Callable[[], None] = lambda: None,
+        given: Mapping[str, Method] | None = None,
+    ) -> None:
+        """Take part in the trainings of the first process until its command ends.
+
+        ``begin`` is called before each. ``given`` are methods that have no name of the registry, by the names that
+        they have in a job.
+        """
+        while (message := self.told()) is not None:
+            begin()
+            job = Job.model_validate_json(message)
+            method = (given or {}).get(str(job.node.method))
+            if method is not None:
+                job = job.model_copy(update={"node": job.node.model_copy(update={"method": method})})
+            with contextlib.suppress(UserError, Stopped):  # the first process reports them
+                self.trained(lambda job=job: take_part(job, builders, stop))  # type: ignore[misc]
+
+    def trained(self, train: Callable[[], T]) -> T:
+        """A training that all processes take together."""
+        self._jobs += 1
+        try:
+            with alone(False):
+                return train()
+        except Exception as error:
+            raise self._to_raise(error) from error
+
+    def _to_raise(self, error: Exception) -> Exception:
+        """The error to raise: most are met by all processes; one that another met alone shows as a lost connection."""
+        if isinstance(error, RuntimeError) and CONNECTION.search(str(error)):
+            return UserError(f"{self._said() or 'another process of this training ended'}; {GO_ON}")
+        self._store.set(self._key(self.rank), f"process {self.rank}: {error}")
+        if self.rank and not self._met_by_first():
+            sys.stderr.flush()
+            os._exit(1)  # the others wait for this process, and notice its end
+        return error
+
+    def _met_by_first(self) -> bool:
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            if self._store.check([self._key(0)]):
+                return True
+            time.sleep(0.05)
+        return False
+
+    def _said(self) -> str:
+        """What another process said before it ended."""
+        until = time.monotonic() + 2
+        while time.monotonic() < until:
+            for rank in set(range(self.world)) - {self.rank}:
+                if self._store.check([self._key(rank)]):
+                    return self._store.get(self._key(rank)).decode()
+            time.sleep(0.05)
+        return ""
+
+    def _key(self, rank: int) -> str:
+        return f"understudy/{self._jobs}/{rank}"
+
+
+class InGroup(Engine):
+    """One training after another, each on all processes of the group."""
+
+    def __init__(self, group: Group, builders: Builders, callback: Callback, stop: StopRequest):
+        self.group, self.builders, self.callback, self.stop = group, builders, callback, stop
+        self.job: Job | None = None
+
+    def start(self, job: Job) -> None:
+        self.job = job
+
+    def next(self) -> Ended:
+        job, self.job = self.job, None
+        assert job is not None
+        self.group.tell(job.model_dump_json())
+        callback = self.callback.of(job.name)
+        return Ended(job.name, self.group.trained(lambda: carry_out(job, self.builders, callback, self.stop)))
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
