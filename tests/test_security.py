@@ -27,6 +27,7 @@ from understudy.plans.entry import finish
 from understudy.plans.training import Job
 from understudy.report.reading import read_result
 from understudy.runs.folder import RunFolder
+from understudy.training.records import TrainingRecord
 from understudy.trusted import call_factory
 
 ROOT = Path(understudy.__file__).parents[1]
@@ -179,7 +180,7 @@ def test_an_entry_of_a_cache_names_no_other_files():
     place = Path("cache/nodes/key")
     place.mkdir(parents=True)
     (place / "student.safetensors").write_bytes(b"weights")
-    finish(place, {"training": "a", "key": "key"})
+    finish(place, TrainingRecord(training="a", key="key"))
     record = json.loads((place / "result.json").read_text())
     Path("cache/payload").write_text("x")
     for name in ("../../payload", str(Path("mine").absolute()), "..", "a\x00b"):

@@ -15,7 +15,7 @@ class UserError(Exception):
     ...     understudy.data.load("cifar11")
     ... except UserError as error:
     ...     print(error)
-    there is no data set 'cifar11'; did you mean 'cifar10', 'cifar100'?
+    there is no data set 'cifar11'; did you mean 'cifar10', 'cifar100', 'cifar100-people'?
     """
 
     def __init__(self, text: str):

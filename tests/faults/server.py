@@ -321,11 +321,12 @@ def _quick() -> None:
     import optuna  # noqa: F401
     import torch._dynamo  # noqa: F401 - the first optimizer imports it, for seconds
 
-    from understudy import cli, export
+    from understudy import export
+    from understudy.cli._app import LazyCommands
     from understudy.report.page import page  # noqa: F401
 
     for command in ("distill", "path", "tune", "export"):
-        cli.LazyCommands()[command]
+        LazyCommands()[command]
     nothing_measured_or_drawn()
     export.FORMATS["plain"] = plain_format()
 

@@ -23,6 +23,7 @@ from understudy.shipping.card import write_card
 from understudy.training import checkpoints
 from understudy.training.callbacks import Callback
 from understudy.training.metrics import Log
+from understudy.training.records import Epoch
 
 KD = RECIPE.partition("[methods.fitnets]")[0].replace("epochs = 4", "epochs = 2") + "[methods.kd]\n"
 
@@ -73,10 +74,10 @@ def test_nothing_is_written_through_a_symbolic_link(run, tmp_path, name):
 
 def test_a_log_adds_lines_and_cuts_them(tmp_path):
     log = Log(tmp_path / "deep" / "metrics.jsonl")
-    first = log.write({"epoch": 1})
-    assert log.write({"epoch": 2}) == 2 * first == log.path.stat().st_size
+    first = log.write(Epoch(training="a", epoch=1))
+    assert log.write(Epoch(training="a", epoch=2)) == 2 * first == log.path.stat().st_size
     log.shorten(first + 3)
-    assert log.records == [{"epoch": 1}]
+    assert log.epochs == [Epoch(training="a", epoch=1)]
 
 
 def test_leftovers_of_killed_processes_are_removed_and_others_stay(run, tmp_path):

@@ -50,7 +50,7 @@ class Settings:
     threads: Threads | None = None
     compile: bool = False
     batch_norm: Literal["batch", "process"] = "batch"
-    microbatch: Annotated[int, Interval(ge=1)] | None = None
+    microbatch: Annotated[int, Interval(ge=1, le=1_000_000_000)] | None = None
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     @classmethod

@@ -9,15 +9,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import log, sqrt
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
 from understudy import randomness
+from understudy.bounds import Interval
 from understudy.errors import UserError, did_you_mean
 from understudy.nested import Nested, Shape
-from understudy.precision import wide
+from understudy.precision import exact_dtype, wide
 from understudy.tasks.classification import LOGITS
 from understudy.tasks.task import LOSS, Figure, Meter, Numbers, Rows, Task, Told, Values, only
 
@@ -50,7 +51,7 @@ class Links(Task):
 
     entities: tuple[str, ...] = ()
     relations: tuple[str, ...] = ()
-    negatives: int | None = None
+    negatives: Annotated[int, Interval(ge=1, le=1_000_000_000)] | None = None
 
     name: ClassVar[str] = "links"
     rows_per_sample: ClassVar[Literal["one", "many"] | None] = "one"
@@ -178,8 +179,8 @@ class Links(Task):
     def compared(self, student: Values, teacher: Values, targets: Nested) -> dict[str, float]:
         ours, theirs = student["first"], teacher["first"]
         shared = torch.stack([(ours == column[:, None]).any(1) for column in theirs.unbind(1)], 1)
-        agreement = (ours[:, 0] == theirs[:, 0]).double().mean().item()
-        return {"agreement": agreement, "overlap": shared.double().mean().item()}
+        agreement = (ours[:, 0] == theirs[:, 0]).float().mean().item()
+        return {"agreement": agreement, "overlap": shared.float().mean().item()}
 
     def commonest(self, answer: Values) -> float | None:
         first = answer["first"][:, 0]
@@ -243,7 +244,7 @@ class RankMeter:
 
     def update(self, answer: Values, targets: Nested) -> None:
         scores, tails = answer[LOGITS].float(), _of(targets, TAILS)
-        exact = torch.float32 if scores.device.type == "mps" else torch.float64
+        exact = exact_dtype(scores.device)
         known = self._known(targets, scores)
         ranks = filtered_ranks(scores, known, tails).to(exact)
         hits = [(ranks <= first).to(exact).sum() for first in FIGURES.values()]

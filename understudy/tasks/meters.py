@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from understudy.nested import Nested
+from understudy.precision import exact_dtype
 from understudy.tasks.task import LOSS, Task, Values
 
 
@@ -50,7 +51,7 @@ class MetricMeter:
         for metric in self.metrics.values():
             metric.to(predictions.device).update(predictions, wanted)
         losses = self.task.loss(answer, targets)
-        total = losses.sum(dtype=torch.float32 if losses.device.type == "mps" else torch.float64)
+        total = losses.sum(dtype=exact_dtype(losses.device))
         self.loss = total if self.loss is None else self.loss + total
         self.count += len(losses)
 

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from understudy.bounds import Interval, Share
 from understudy.errors import UserError
 from understudy.nested import Nested
-from understudy.precision import wide
+from understudy.precision import exact, wide
 from understudy.tasks.classification import LOGITS
 from understudy.tasks.task import LOSS, Figure, Meter, Moves, Numbers, Rows, Task, Told, Values, outputs_by_name
 
@@ -37,9 +38,9 @@ class Segmentation(Task):
     """
 
     classes: tuple[str, ...] = ()
-    ignore: int = 255
-    background: int | None = 0
-    commonest_share: float | None = None
+    ignore: Annotated[int, Interval(ge=0, le=255)] = 255
+    background: Annotated[int, Interval(ge=0, le=255)] | None = 0
+    commonest_share: Share | None = None
 
     name: ClassVar[str] = "segmentation"
     rows_per_sample: ClassVar[Literal["one", "many"] | None] = "many"
@@ -194,7 +195,7 @@ class Segmentation(Task):
     def compared(self, student: Values, teacher: Values, targets: Nested) -> dict[str, float]:
         counts = _maps(targets) != self.ignore
         same = (student[MAP] == teacher[MAP])[counts]
-        return {"agreement": same.double().mean().item()}
+        return {"agreement": exact(same).mean().item()}
 
     def details(self, answers: Sequence[Values], targets: Nested, taught: Sequence[Values]) -> dict[str, object]:
         counts = sum((self.counted(answer[MAP], _maps(targets)) for answer in answers), torch.zeros(()))
@@ -203,7 +204,7 @@ class Segmentation(Task):
     def commonest(self, answer: Values) -> float | None:
         """The share of samples whose pixels are all of one class."""
         maps = answer[MAP].flatten(1)
-        return (maps == maps[:, :1]).all(1).double().mean().item() if len(maps) else None
+        return (maps == maps[:, :1]).all(1).float().mean().item() if len(maps) else None
 
     def counted(self, chosen: Tensor, masks: Tensor) -> Tensor:
         """(C, C), the pixels that count by their class and the class that was chosen."""
@@ -215,7 +216,7 @@ class Segmentation(Task):
         """The share of each class of the pixels; the record has the class of every pixel."""
         found = []
         for chosen in answer[LOGITS].argmax(1):
-            shares = chosen.flatten().bincount(minlength=len(self.classes)).double() / chosen.numel()
+            shares = chosen.flatten().bincount(minlength=len(self.classes)).float() / chosen.numel()
             order = [place for place in shares.argsort(descending=True, stable=True).tolist() if shares[place] > 0]
             named = [(self.classes[place], shares[place].item()) for place in order]
             text = ", ".join(f"{name} {100 * share:.1f} %" for name, share in named[:top])
@@ -239,8 +240,7 @@ class PixelMeter:
         masks = _maps(targets)
         chosen = _on_grid(answer[LOGITS], masks).argmax(1)
         counts = self.task.counted(chosen, masks)
-        exact = torch.float32 if chosen.device.type == "mps" else torch.float64
-        loss = self.task.loss(answer, targets).to(exact).sum()
+        loss = exact(self.task.loss(answer, targets)).sum()
         self.counts = counts if self.counts is None else self.counts + counts
         self.loss = loss if self.loss is None else self.loss + loss
         self.count += len(masks)
@@ -255,7 +255,7 @@ class PixelMeter:
 
 def _ious(counts: Tensor) -> Tensor:
     """Intersection over union of each class; NaN for one of which there is no pixel."""
-    right = counts.diag().double()
+    right = exact(counts.diag())
     return right / (counts.sum(0) + counts.sum(1) - counts.diag())
 
 

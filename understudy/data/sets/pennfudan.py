@@ -30,7 +30,7 @@ class PennFudanSettings:
         fold: which fifth of the images is the test part; upstream names none.
     """
 
-    size: Annotated[int, Interval(ge=8)] = 128
+    size: Annotated[int, Interval(ge=8, le=100_000)] = 128
     fold: Annotated[int, Interval(ge=0, lt=FOLDS)] = 0
 
 

@@ -27,7 +27,7 @@ class TriplesSettings:
         negatives: entities that are drawn for each batch; left out, every entity is scored (1-to-all).
     """
 
-    negatives: Annotated[int, Interval(ge=1)] | None = None
+    negatives: Annotated[int, Interval(ge=1, le=1_000_000_000)] | None = None
 
 
 def read_fb15k237(settings: TriplesSettings, access: Access) -> Contents:

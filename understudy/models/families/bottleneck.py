@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from understudy.bounds import Layers, Width
 from understudy.errors import UserError
 from understudy.models.family import Family
 
@@ -76,7 +77,7 @@ class BottleneckNet(nn.Module):
         return logits
 
 
-def bottleneck(depth: int, *, classes: int = 10, channels: int = 3, width: int = 64) -> nn.Module:
+def bottleneck(depth: Layers, *, classes: Width = 10, channels: Width = 3, width: Width = 64) -> nn.Module:
     """ImageNet's ResNet of bottlenecks behind a 3x3 convolution of stride 1, for images of 32 pixels.
 
     Args:
@@ -94,7 +95,9 @@ def bottleneck(depth: int, *, classes: int = 10, channels: int = 3, width: int =
     return BottleneckNet(_BLOCKS[depth], middles, [_EXPANSION * m for m in middles], 1, classes, channels)
 
 
-def resnext(depth: int, *, classes: int = 10, channels: int = 3, groups: int = 8, width: int = 64) -> nn.Module:
+def resnext(
+    depth: Layers, *, classes: Width = 10, channels: Width = 3, groups: Width = 8, width: Width = 64
+) -> nn.Module:
     """A ResNeXt for images of 32 pixels: three stages of as many blocks.
 
     Args:

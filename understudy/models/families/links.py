@@ -6,11 +6,12 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
-from understudy.bounds import Count, Interval
+from understudy.bounds import Interval, Width
 from understudy.models.family import Family
 
 Norm = Literal["l1", "l2"]
 Rate = Annotated[float, Interval(ge=0, lt=1)]
+Spread = Annotated[float, Interval(gt=0, le=1_000)]
 
 
 class Links(nn.Module):
@@ -25,7 +26,7 @@ class Links(nn.Module):
         count: tuple[int, int],
         values: tuple[int, int],
         drop: tuple[float, float] = (0.0, 0.0),
-        spread: float = 0.3,
+        spread: Spread = 0.3,
     ):
         super().__init__()
         self.entities, self.relations = (nn.Embedding(*sizes) for sizes in zip(count, values, strict=True))
@@ -73,7 +74,7 @@ class Distances(Links):
         count: tuple[int, int],
         values: tuple[int, int],
         drop: tuple[float, float] = (0.0, 0.0),
-        spread: float = 0.3,
+        spread: Spread = 0.3,
         norm: Norm = "l2",
     ):
         super().__init__(count, values, drop, spread)
@@ -110,13 +111,13 @@ class RotatE(Distances):
 
 
 def complex_(
-    classes: int = 2,
-    channels: int = 2,
+    classes: Width = 2,
+    channels: Width = 2,
     *,
-    width: Count = 64,
+    width: Width = 64,
     dropout: Rate = 0.0,
     relation_dropout: Rate = 0.0,
-    spread: float = 0.3,
+    spread: Spread = 0.3,
 ) -> ComplEx:
     """ComplEx of ``width`` complex numbers; ``classes`` are the entities, ``channels`` the relations and inverses.
 
@@ -135,13 +136,13 @@ def complex_(
 
 
 def distmult(
-    classes: int = 2,
-    channels: int = 2,
+    classes: Width = 2,
+    channels: Width = 2,
     *,
-    width: Count = 64,
+    width: Width = 64,
     dropout: Rate = 0.0,
     relation_dropout: Rate = 0.0,
-    spread: float = 0.3,
+    spread: Spread = 0.3,
 ) -> DistMult:
     """DistMult of ``width`` numbers; the other arguments are those of ``complex``.
 
@@ -154,14 +155,14 @@ def distmult(
 
 
 def transe(
-    classes: int = 2,
-    channels: int = 2,
+    classes: Width = 2,
+    channels: Width = 2,
     *,
-    width: Count = 64,
+    width: Width = 64,
     norm: Norm = "l2",
     dropout: Rate = 0.0,
     relation_dropout: Rate = 0.0,
-    spread: float = 0.3,
+    spread: Spread = 0.3,
 ) -> TransE:
     """TransE of ``width`` numbers; the other arguments are those of ``complex``.
 
@@ -178,14 +179,14 @@ def transe(
 
 
 def rotate(
-    classes: int = 2,
-    channels: int = 2,
+    classes: Width = 2,
+    channels: Width = 2,
     *,
-    width: Count = 64,
+    width: Width = 64,
     norm: Norm = "l2",
     dropout: Rate = 0.0,
     relation_dropout: Rate = 0.0,
-    spread: float = 0.3,
+    spread: Spread = 0.3,
 ) -> RotatE:
     """RotatE of ``width`` complex numbers; the other arguments are those of ``complex`` and ``transe``.
 

@@ -5,10 +5,12 @@ Weights of that benchmark load by their names.
 """
 
 import math
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
+from understudy.bounds import Interval, Width
 from understudy.errors import UserError
 from understudy.models.family import Family
 
@@ -20,6 +22,8 @@ _WIDTHS = {  # of the stages and of the last convolution of a ShuffleNetV2, by i
     1.5: (176, 352, 704, 1024),
     2.0: (224, 488, 976, 2048),
 }
+
+Scale = Annotated[float, Interval(gt=0, le=100)]  # of the channels of all layers
 
 
 class InvertedResidual(nn.Module):
@@ -225,7 +229,7 @@ def _initialise(network: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def mobilenetv2(*, classes: int = 10, channels: int = 3, width: float = 0.5, expansion: int = 6) -> nn.Module:
+def mobilenetv2(*, classes: Width = 10, channels: Width = 3, width: Scale = 0.5, expansion: Width = 6) -> nn.Module:
     """A MobileNetV2 for images of 32 pixels.
 
     Args:
@@ -242,7 +246,7 @@ def mobilenetv2(*, classes: int = 10, channels: int = 3, width: float = 0.5, exp
     return MobileNetV2(width, expansion, classes, channels)
 
 
-def shufflenetv1(*, classes: int = 10, channels: int = 3) -> nn.Module:
+def shufflenetv1(*, classes: Width = 10, channels: Width = 3) -> nn.Module:
     """A ShuffleNetV1 of 3 groups for images of 32 pixels.
 
     >>> shufflenetv1()(torch.rand(2, 3, 32, 32)).shape
@@ -251,7 +255,7 @@ def shufflenetv1(*, classes: int = 10, channels: int = 3) -> nn.Module:
     return ShuffleNetV1(classes, channels)
 
 
-def shufflenetv2(*, classes: int = 10, channels: int = 3, width: float = 1.0) -> nn.Module:
+def shufflenetv2(*, classes: Width = 10, channels: Width = 3, width: Scale = 1.0) -> nn.Module:
     """A ShuffleNetV2 for images of 32 pixels.
 
     Args:

@@ -159,7 +159,7 @@ def resnet_of_blocks(
     return ResNet(blocks, widths, strides, classes, channels, shortcut, (stem, stem_stride))
 
 
-def resnet_x4(depth: int, *, classes: int = 10, channels: int = 3, shortcut: Shortcut = "B") -> nn.Module:
+def resnet_x4(depth: Layers, *, classes: Width = 10, channels: Width = 3, shortcut: Shortcut = "B") -> nn.Module:
     """A CIFAR ResNet whose stages are four times as wide: resnet32x4 and resnet8x4 of CRD's CIFAR-100 benchmark.
 
     Args:

@@ -1,12 +1,12 @@
 """A small U-Net for segmentation: halvings with convolutions, and back, with the maps of the way down."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.bounds import Count
+from understudy.bounds import Interval, Width
 from understudy.models.family import Family
 
 
@@ -44,7 +44,12 @@ def _block(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def unet(
-    classes: int = 2, channels: int = 3, *, width: Count = 16, depth: Count = 3, stride: Literal[1, 2, 4, 8] = 1
+    classes: Width = 2,
+    channels: Width = 3,
+    *,
+    width: Width = 16,
+    depth: Annotated[int, Interval(ge=1, le=10)] = 3,
+    stride: Literal[1, 2, 4, 8] = 1,
 ) -> UNet:
     """A U-Net whose first maps have ``width`` channels, and twice as many after each of ``depth`` halvings.
 

@@ -8,6 +8,7 @@ import math
 
 from torch import Tensor, nn
 
+from understudy.bounds import Layers, Width
 from understudy.errors import UserError
 from understudy.models.family import Family
 
@@ -62,7 +63,7 @@ def _block(inputs: int, widths: tuple[int, ...]) -> nn.Sequential:
     return nn.Sequential(*parts)
 
 
-def vgg(layers: int, *, classes: int = 10, channels: int = 3) -> nn.Module:
+def vgg(layers: Layers, *, classes: Width = 10, channels: Width = 3) -> nn.Module:
     """A VGG for images of 32 pixels or more.
 
     Args:
