@@ -155,7 +155,7 @@ def test_a_training_whose_workers_keep_dying_is_given_up(make_run):
 
 
 def test_a_mistake_in_a_worker_and_a_key_that_is_not_the_planned_one_are_told_in_a_line(make_run, tmp_path):
-    run = make_run("train.optimizer.lr=1e30", text=RECIPE)
+    run = make_run("train.optimizer.lr=1e9", text=RECIPE)
     run._engine = lambda builders, callback, stop: Processes(1, callback, stop)
     with pytest.raises(FailedTrainingError, match="no longer a number") as caught:
         run.execute()

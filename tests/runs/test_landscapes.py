@@ -11,6 +11,7 @@ from tests.runs.test_assistants import AUTO
 from tests.runs.test_path import SEARCH
 from understudy import recipe as recipes
 from understudy.errors import UserError
+from understudy.files import sealed, write_json
 from understudy.report import write_report
 from understudy.runs.landscape import survey
 from understudy.runs.path import PathRun
@@ -98,6 +99,6 @@ def test_a_damaged_survey_is_left_out_of_the_report_with_a_line(make_run, tmp_pa
         assert f"<li>{Markup.escape(line)}</li>" in page
         assert "All maps share one scale" not in page
     content["students"][0]["losses"][0][0] = None  # a loss that was no number
-    path.write_text(json.dumps(content))
+    write_json(path, sealed(content))
     assert "All maps share one scale" in write_report(tmp_path / "run", warn=told.append).read_text(encoding="utf-8")
     assert told == [line]
