@@ -16,7 +16,7 @@ from benchmarks.workload import PAIRS, Work
 from understudy import Stage
 from understudy.methods import find
 from understudy.teacher.shared import SharedPasses
-from understudy.training.interleaved import Turns
+from understudy.training.interleaved import Interleaved
 
 TOGETHER = "together"
 GRID = [{"temperature": t, "weight": w} for t in (1, 2, 4, 8) for w in (0.3, 0.6, 0.9)]
@@ -43,7 +43,7 @@ def main(pair: str, images: str, epochs: str, first: str, count: str, how: str =
 
 
 def _together(work: Work, stages: list[list[Stage]]) -> None:
-    turns, shared = Turns(), SharedPasses(len(stages))
+    turns, shared = Interleaved(), SharedPasses(len(stages))
     for found in stages:
         turns.add(ours.training(work, found, ours.FAST, shared=shared))
     for _ in stages:
