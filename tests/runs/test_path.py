@@ -256,9 +256,8 @@ def test_a_weak_assistant_takes_its_paths_out_of_the_ranking_and_the_search_goes
 
 
 def test_assistants_that_diverge_leave_the_other_paths_and_a_teacher_that_does_ends_the_search(search):
-    diverging = (
-        '[path]\nlearns = { method = "kd", train = { optimizer = { name = "sgd", lr = 1e9, weight_decay = 1e6 } } }\n'
-    )
+    optimizer = '{ name = "sgd", lr = 1e9, weight_decay = 1e6 }'
+    diverging = f'[path]\nlearns = {{ method = "kd", train = {{ optimizer = {optimizer} }} }}\n'
     run = search("seeds=[0]", text=SEARCH.replace("[path]\n", diverging))
     found = told(run)
     assert all(failure.__traceback__ is None for failure in run.search.failed.values())  # it would hold the networks
@@ -267,12 +266,8 @@ def test_assistants_that_diverge_leave_the_other_paths_and_a_teacher_that_does_e
     assert all(re.search("no longer a number|NaN or infinity", reason) for reason in found.failed.values())
     with pytest.raises(UserError, match=r"teacher-0: .*(no longer a number|NaN or infinity)"):
         told(search("seeds=[0]", f"teacher.train.optimizer={optimizer}", out="none"))
-    changes = (f"train.optimizer={optimizer}", 'teacher.train.optimizer={name="sgd", lr=0.05}')
+    changes = (f"train.optimizer={optimizer}", 'teacher.train.optimizer={ name = "sgd", lr = 0.05 }')
     with pytest.raises(UserError, match=r"no path reached the student: .* lower the learning rate"):
-        changes = (
-            'train.optimizer={name="sgd", lr=1e9, weight_decay=1e6}',
-            'teacher.train.optimizer={name="sgd", lr=0.05}',
-        )
         told(search("seeds=[0]", *changes, out="neither"))
 
 
