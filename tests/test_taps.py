@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from understudy.errors import UserError
-from understudy.taps import Pair, Tap, TappedNetwork, find
+from understudy.taps import Pair, Tap, TappedNetwork, call, find
 from understudy.taps.proposals import default_pair, propose
 from understudy.taps.stages import parts, stages
 from understudy.taps.tracing import trace
@@ -300,3 +300,33 @@ def test_networks_of_vectors_have_pairs_too() -> None:
         )
 
     assert propose(trace(mlp(16), IMAGES), trace(mlp(8), IMAGES))
+
+
+class FirstDtype(nn.Module):
+    """A layer behind a step that notes what it is given."""
+
+    def __init__(self, dtype):
+        super().__init__()
+        self.layer, self.given = nn.Linear(4, 2, dtype=dtype), None
+
+    def forward(self, x):
+        self.given = x.dtype
+        return self.layer(x)
+
+
+@pytest.mark.parametrize("ask", [call, lambda network, x: TappedNetwork(network, ["layer"])(x)])
+@pytest.mark.parametrize(
+    ("dtype", "autocast", "given"),
+    [
+        (torch.bfloat16, False, torch.bfloat16),
+        (torch.bfloat16, True, torch.float32),  # a teacher in low precision: its inputs are normalised in float32
+        (torch.float64, False, torch.float64),
+        (torch.float64, True, torch.float64),
+        (torch.float32, True, torch.float32),
+    ],
+)
+def test_inputs_are_in_the_precision_of_the_weights_unless_autocast_converts_them(ask, dtype, autocast, given):
+    network = FirstDtype(dtype)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        ask(network, torch.rand(3, 4))
+    assert network.given == given

@@ -219,10 +219,12 @@ def evaluating(network: nn.Module) -> Iterator[nn.Module]:
 def call(network: Callable[..., T], inputs: Nested) -> T:
     """A network, with its inputs as they come in a batch: one tensor, several, or several by name.
 
-    Images in float32 become float64, bfloat16 or float16 before a network in that precision.
+    Images in float32 become float64, bfloat16 or float16 before a network in that precision, unless autocast is on.
     """
-    if isinstance(network, nn.Module) and (dtype := precision_of(network)) is not None:
-        inputs = in_precision(inputs, dtype)
+    if isinstance(network, nn.Module):
+        dtype = precision_of(network)
+        if dtype is not None and not by_autocast(network, dtype):
+            inputs = in_precision(inputs, dtype)
     if isinstance(inputs, Mapping):
         return network(**inputs)
     if isinstance(inputs, (tuple, list)):
@@ -234,6 +236,12 @@ def precision_of(network: nn.Module) -> torch.dtype | None:
     """The dtype of a network whose first weights are not in float32; None for all others."""
     first = next((p.dtype for p in inner(network).parameters() if p.is_floating_point()), torch.float32)
     return None if first == torch.float32 else first
+
+
+def by_autocast(network: nn.Module, dtype: torch.dtype) -> bool:
+    """Whether autocast converts the values before each layer, so that the normalisation of the inputs stays exact."""
+    device = next(inner(network).parameters()).device.type
+    return dtype != torch.float64 and torch.is_autocast_enabled(device)
 
 
 def in_precision(inputs: Nested, dtype: torch.dtype) -> Nested:
@@ -291,7 +299,7 @@ class TappedNetwork:
         self._run = self._compiled() if self.taps and compiled else self._eager
 
     def __call__(self, *args: object, **kwargs: object) -> Answer:
-        if self._dtype is not None:
+        if self._dtype is not None and not by_autocast(self.network, self._dtype):
             args = tuple(_in_precision(value, self._dtype) for value in args)
             kwargs = {name: _in_precision(value, self._dtype) for name, value in kwargs.items()}
         if not self.taps:
