@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.bounds import Count, Interval, Positive
+from understudy.bounds import Count, Interval, Temperature
 from understudy.errors import UserError
 from understudy.methods.method import one_stage
 from understudy.methods.shared.logits import LogitTerm, check_same
@@ -123,7 +123,7 @@ class SoftDivergence(LogitTerm):
     """
 
     form: Divergence = "reverse"
-    temperature: Positive = 4.0
+    temperature: Temperature = 4.0
     skew: Between | None = None
     top: Count | None = None
 

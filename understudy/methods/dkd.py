@@ -16,9 +16,9 @@ from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.methods.method import Method
 from understudy.methods.shared.logits import LogitTerm, among, check_same, divergence, split
+from understudy.methods.shared.stages import warmed_up
 from understudy.objective.labels import CE
 from understudy.objective.term import Reading
-from understudy.objective.weights import linear
 from understudy.precision import wide
 
 
@@ -99,11 +99,7 @@ def _binary(logits: Tensor, right: Tensor, others: Tensor) -> Tensor:
 def _stages(
     config: TrainConfig, term: DKD, *, weight: NonNegative = 1.0, warmup_epochs: Mark | None = None
 ) -> list[Stage]:
-    warmup = config.epochs / 12 if warmup_epochs is None else warmup_epochs
-    decoupled = weight * term
-    if warmup:
-        decoupled = decoupled * linear(0, 1, epochs=warmup)
-    return [Stage("labels and decoupled soft targets", CE() + decoupled, config)]
+    return [Stage("labels and decoupled soft targets", CE() + warmed_up(weight * term, config, warmup_epochs), config)]
 
 
 METHOD = Method(

@@ -19,9 +19,9 @@ from understudy.errors import UserError
 from understudy.methods.method import Method
 from understudy.methods.shared.maps import BatchNorm, require_maps, require_same_shape
 from understudy.methods.shared.pairs import PairsTerm, after_relu
+from understudy.methods.shared.stages import warmed_up
 from understudy.objective.labels import CE
 from understudy.objective.term import Reading, Shapes
-from understudy.objective.weights import linear
 from understudy.precision import wide
 
 WIDEST = 512
@@ -170,11 +170,8 @@ def _stages(
         warmup_epochs: the weight grows from 0 over so many epochs: the first 20 of 240 in the authors' code, by default
             the same share of the config. 0: none.
     """
-    warmup = config.epochs / 12 if warmup_epochs is None else warmup_epochs
-    term = weight * Review((*pairs, embedding))
-    if warmup:
-        term = term * linear(0.0, 1.0, epochs=warmup)
-    return [Stage("labels and review", CE() + term, config)]
+    review = warmed_up(weight * Review((*pairs, embedding)), config, warmup_epochs)
+    return [Stage("labels and review", CE() + review, config)]
 
 
 METHOD = Method(

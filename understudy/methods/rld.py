@@ -14,14 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.bounds import NonNegative, Positive
+from understudy.bounds import Mark, NonNegative, Temperature
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.methods.method import Method
 from understudy.methods.shared.logits import LogitTerm, check_same, divergence, split
+from understudy.methods.shared.stages import warmed_up
 from understudy.objective.labels import CE
 from understudy.objective.term import Reading
-from understudy.objective.weights import linear
 from understudy.precision import wide
 
 
@@ -97,8 +97,8 @@ class RLD(LogitTerm):
 
     alpha: NonNegative = 1.0
     beta: NonNegative = 8.0
-    temperature: Positive = 4.0
-    sure_temperature: Positive = 1.0
+    temperature: Temperature = 4.0
+    sure_temperature: Temperature = 1.0
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         return rld(
@@ -113,13 +113,9 @@ class RLD(LogitTerm):
 
 
 def _stages(
-    config: TrainConfig, term: RLD, *, weight: NonNegative = 1.0, warmup_epochs: NonNegative | None = None
+    config: TrainConfig, term: RLD, *, weight: NonNegative = 1.0, warmup_epochs: Mark | None = None
 ) -> list[Stage]:
-    warmup = config.epochs / 12 if warmup_epochs is None else warmup_epochs
-    refined = weight * term
-    if warmup:
-        refined = refined * linear(0, 1, epochs=warmup)
-    return [Stage("labels and refined soft targets", CE() + refined, config)]
+    return [Stage("labels and refined soft targets", CE() + warmed_up(weight * term, config, warmup_epochs), config)]
 
 
 METHOD = Method(

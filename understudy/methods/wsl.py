@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.bounds import Positive
+from understudy.bounds import Temperature
 from understudy.methods.method import one_stage
 from understudy.methods.shared.logits import LogitTerm, check_same, divergence
 from understudy.objective.labels import cross_entropy
@@ -58,7 +58,7 @@ class WeightedSoftLabels(LogitTerm):
     WeightedSoftLabels(temperature=4.0)
     """
 
-    temperature: Positive = 2.0
+    temperature: Temperature = 2.0
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         return weighted_soft_labels(

@@ -403,15 +403,6 @@ class Task(ABC):
         """The figure that selects: the first."""
         return self.figures[0]
 
-    def rising(self, purpose: str) -> Figure:
-        """The first figure, for a search that takes more of it for better; a ``UserError`` if less is better."""
-        if self.selecting.better == "lower":
-            raise UserError(
-                f"{purpose} looks for the largest value of the task's first figure, and of the "
-                f"{self.selecting.title} (task {self.name!r}) less is better: it cannot search for that yet"
-            )
-        return self.selecting
-
     def figure(self, name: str) -> Figure:
         """The figure of this name, also among ``likeness``; ``loss`` is one, too."""
         known = {figure.name: figure for figure in (*self.figures, *self.likeness, Figure(LOSS, LOSS, "lower"))}

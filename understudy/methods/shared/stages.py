@@ -1,11 +1,14 @@
-"""Divides one training configuration into two, for methods of two stages."""
+"""What the stages of several methods share: a configuration divided into two, a weight that grows at the beginning."""
 
 from dataclasses import replace
 
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
+from understudy.objective.term import Expression
+from understudy.objective.weights import linear
 
 SHARE = 1 / 5  # of the epochs, for a first stage without a set length
+WARM_UP = 1 / 12  # of the epochs: 20 of 240 in the code of DKD, ReviewKD and RLD
 
 
 def split(
@@ -27,3 +30,14 @@ def split(
     if lr is not None:
         before = replace(before, optimizer=replace(config.optimizer, lr=lr))
     return before, replace(config, epochs=max(1, config.epochs - epochs))
+
+
+def warmed_up(objective: Expression, config: TrainConfig, epochs: float | None) -> Expression:
+    """An objective whose weight grows in a straight line from 0 over some epochs, by default a twelfth of them all.
+
+    >>> from understudy.terms import KD
+    >>> print(warmed_up(KD(), TrainConfig(epochs=24), None), "|", warmed_up(KD(), TrainConfig(), 0))
+    KD() * linear(0, 1, epochs=2) | KD()
+    """
+    epochs = config.epochs * WARM_UP if epochs is None else epochs
+    return objective * linear(0, 1, epochs=epochs) if epochs else objective
