@@ -8,7 +8,7 @@ from understudy.objective.term import Expression
 from understudy.objective.weights import linear
 
 SHARE = 1 / 5  # of the epochs, for a first stage without a set length
-WARM_UP = 1 / 12  # of the epochs: 20 of 240 in the code of DKD, ReviewKD and RLD
+WARM_UP = 12  # by which the epochs are divided: 20 of 240 in the code of DKD, ReviewKD and RLD
 
 
 def split(
@@ -39,5 +39,5 @@ def warmed_up(objective: Expression, config: TrainConfig, epochs: float | None) 
     >>> print(warmed_up(KD(), TrainConfig(epochs=24), None), "|", warmed_up(KD(), TrainConfig(), 0))
     KD() * linear(0, 1, epochs=2) | KD()
     """
-    epochs = config.epochs * WARM_UP if epochs is None else epochs
+    epochs = config.epochs / WARM_UP if epochs is None else epochs
     return objective * linear(0, 1, epochs=epochs) if epochs else objective
