@@ -58,6 +58,10 @@ def teacher(place, command):
     ("line", "message"),
     [
         ("understudy distill --student resnet8 --out runs/x", "--teacher and --data is missing"),
+        (
+            "understudy distill --teacher resnet8 --student resnet8 --data nowhere --out runs/x",
+            "--data nowhere: there is no folder and no data set of that name; known: cifar10",
+        ),
         ("understudy distill recipe.toml --data photos --out runs/x", "give a recipe, or --teacher, --student and"),
         ("understudy distill --out runs/x", "name a recipe, or --teacher, --student and --data, or --method kd"),
         ("understudy distill --teacher photos --student resnet8 --data photos --out runs/x", "photos holds no student"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tomli_w
 
-from understudy.errors import UserError
+from understudy.errors import UserError, did_you_mean
 
 SOURCE = "the command line"  # where mistakes of such a recipe are said to be
 
@@ -29,7 +29,7 @@ def unwritten(teacher: str | None, student: str | None, data: str | None, method
         raise UserError(f"without a recipe, name teacher, student and data: {' and '.join(missing)} is missing")
     assert student is not None
     assert data is not None
-    table = {"name": "folder", "root": data} if Path(data).expanduser().is_dir() else {"name": data}
+    table = {"name": "folder", "root": data} if Path(data).expanduser().is_dir() else {"name": _known(data)}
     return tomli_w.dumps(
         {
             "title": f"{student} learns from {teacher}" if teacher and method != "alone" else f"{student} alone",
@@ -39,6 +39,16 @@ def unwritten(teacher: str | None, student: str | None, data: str | None, method
             "methods": {"alone": {}, method: {}},
         }
     )
+
+
+def _known(data: str) -> str:
+    """The name of a data set, or MODULE:FUNCTION."""
+    from understudy.data.sets import DATASETS
+
+    if data not in DATASETS and ":" not in data:
+        near = did_you_mean(data, DATASETS.names())
+        raise UserError(f"--data {data}: there is no folder and no data set of that name{near}")
+    return data
 
 
 def _teacher(name: str) -> Mapping[str, object]:
