@@ -184,3 +184,12 @@ def test_erasing_leaves_some_images_alone_and_a_rectangle_in_the_others():
 def test_targets_that_are_places_do_not_follow_a_bent_image(views):
     with pytest.raises(UserError, match="cannot follow"):
         views.moved((8, 8), 0, 0, torch.arange(2))
+
+
+@pytest.mark.parametrize("views", [{"jitter": Jitter()}, {"policy": RandAugment()}, {"solarise": 0.5}])
+def test_colours_of_normalised_images_are_not_changed_in_silence(views):
+    images, ids = torch.randn(4, 3, 8, 8), torch.arange(4)
+    with pytest.raises(UserError, match=rf"{next(iter(views))} change colours between 0 and 1"):
+        Augmentation(**views).draw(images, 0, 0, ids)
+    assert Augmentation(**views).draw(images.sigmoid(), 0, 0, ids).shape == images.shape
+    assert Augmentation(crop=Crop(), blur=Blur(), grey=0.5).draw(images, 0, 0, ids).shape == images.shape

@@ -177,6 +177,12 @@ class Augmentation:
             )
         if images.ndim == 4 and self.shift >= (size := min(images.shape[2:])):
             raise UserError(f"shift = {self.shift} would leave nothing of images of {size} pixels: make it smaller")
+        levels = [name for name in ("policy", "jitter", "solarise") if getattr(self, name)]
+        if levels and images.dtype != torch.uint8 and not (images.min() >= 0 and images.max() <= 1):
+            raise UserError(
+                f"{', '.join(levels)} change colours between 0 and 1, and these images go from {images.min():.3g} to "
+                f"{images.max():.3g}: give bytes, or values that are not normalised yet"
+            )
         if self.mixes and not (images.is_floating_point() or images.dtype == torch.uint8):
             raise UserError(f"mixing needs images or floating-point samples, not {images.dtype}")
 
