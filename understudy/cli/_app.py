@@ -29,6 +29,7 @@ SUMMARIES = {
     "demo": "Train a thin, deep student alone, by soft targets, and as a FitNet, and see whether distillation helps.",
     "distill": "Train the students of a recipe, after a check of everything. Stop it anywhere; the same "
     "command goes on.",
+    "answers": "Store the teachers' answers that a recipe reads, without training a student.",
     "path": "Search the best path of assistants from teacher to student. Stop it anywhere; the same command goes on.",
     "check": "Look at everything that can go wrong before an epoch is spent: data, teacher, taps, losses, gradients.",
     "tune": "Search a method's settings by validation; stop it anywhere, the same command goes on.",
