@@ -131,6 +131,8 @@ COMMANDS = {
     "distill": "--out recipe --teacher --student --data --method --epochs --seeds --tensorboard --onnx-latency "
     "--set --settings --trust --verbose/-v --checkpoint-seconds "
     "--check/--no-check --cache --workers --engine --address --dry-run --json",
+    "answers": "recipe --out --set --settings --trust --verbose/-v --checkpoint-seconds --check/--no-check "
+    "--cache --json",
     "path": "recipe --out --strategy --max-assistants --budget --set --settings --trust --verbose/-v "
     "--checkpoint-seconds --check/--no-check --cache --workers --engine --address --dry-run --json",
     "check": "recipe --set --settings --trust --verbose/-v --json",

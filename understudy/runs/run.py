@@ -32,6 +32,7 @@ from understudy.runs.records import Result
 from understudy.runs.result import summarize
 from understudy.training import preflight
 from understudy.training.callbacks import Callback
+from understudy.training.filling import Filled
 from understudy.training.interrupt import StopRequest
 from understudy.training.loop import Training
 from understudy.training.preflight import Finding
@@ -329,6 +330,30 @@ class Run(RunNetworks):
     def outdated(self, result: Result) -> bool:
         """Whether an existing result is out of date."""
         return False
+
+    def store_answers(self) -> list[Filled]:
+        """Store the teachers' answers that the recipe's trainings read; teachers of the recipe are trained first.
+
+        Trainings that learn from an assistant are passed over, with a note.
+        """
+        if self.recipe.answers is None:
+            raise UserError("the recipe has no table [answers], which says what is stored: add --set answers.views=8")
+        with self.folder.locked():
+            files.remove_leftovers(self.folder.path)
+            self._adopt_lost()
+            self.folder.claim(recipes.write(self.recipe))
+            self.begin()
+            taught = [node for node in self.plan if node.teachers]
+            nodes = [node for node in taught if all(self.plan[name].role == "teacher" for name in node.learns_from)]
+            for node in taught:
+                if node not in nodes:
+                    self.callback.note(f"{node.name} learns from an assistant, which distill trains: nothing is stored")
+            self.carry_out(list(dict.fromkeys(name for node in nodes for name in node.learns_from)))
+            with self._engine(self.builders, self.callback, self.stop) as self.execution.engine:
+                stored = [filled for node in nodes for filled in self.execution.store_answers(node.name)]
+        if not stored:
+            raise UserError("no stage of the recipe reads answers that can be stored")
+        return stored
 
     def carry_out(
         self, names: Collection[str], failed: Callable[[FailedTrainingError], None] | None = None

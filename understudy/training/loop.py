@@ -101,9 +101,6 @@ class Training:
             one_process("a training")
         self.first = self.ranks is None or self.ranks.rank == 0  # rank 0 writes
         self.agreement = Agreement(self.ranks)
-        if self.ranks is not None:
-            for stage in stages:
-                check_batches(stage, data, self.ranks)
         self.callback = callback if callback is not None and self.first else Callback()
         self.stop = StopRequest() if stop is None else stop  # a new request is false
         self.checkpoint_folder = checkpoint_folder
@@ -134,6 +131,9 @@ class Training:
 
     def steps(self) -> Iterator[None]:
         """Train, or continue a training, and yield after each step; to be resumed within ``surroundings``."""
+        if self.ranks is not None:
+            for stage in self.stages:
+                check_batches(stage, self.data, self.ranks)
         newest = self._newest()
         for warning in newest.warnings if newest else []:
             self.callback.note(warning)

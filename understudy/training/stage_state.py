@@ -207,14 +207,22 @@ class StageState:
         """The objective's mean over the validation part, of a stage without answers."""
         part, batch = self.data.validation, self.stage.config.batch
         assert part is not None
-        answers = self._unviewed.answers if self._unviewed else None
+        answers = self.unviewed.answers if self.unviewed else None
         return objective_loss(self.objective, part, self.settings, epoch=epoch, batch=batch, answers=answers)
 
     @cached_property
-    def _unviewed(self) -> AnswerSource | None:
-        validation = self.data.validation
+    def unviewed(self) -> AnswerSource | None:
+        """Stored answers about the samples of the validation part."""
+        validation, stored = self.data.validation, self.stored
         one_source = validation is not None and validation.source is self.data.train.source
-        return self.stored.unviewed() if self.stored and self.stored.filling and one_source else None
+        if stored is None or not one_source or (stored.options.fill and not stored.filling):
+            return None
+        try:
+            return stored.unviewed()
+        except UserError:
+            if stored.filling:
+                raise
+            return None  # there are none, and nothing is to be added
 
     def step(self, loss: Tensor) -> None:
         """Compute the gradients and update the student and the modules of terms."""
