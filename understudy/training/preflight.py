@@ -17,6 +17,7 @@ from understudy.answers import StoredAnswers
 from understudy.answers.forecast import Forecast, forecast
 from understudy.answers.source import needs_live_teacher, passed_over
 from understudy.config import hardware as clock
+from understudy.config.momenta import momenta_of
 from understudy.config.optimizers import MaxNorm, parameter_groups
 from understudy.config.settings import Settings
 from understudy.config.stage import Stage
@@ -259,6 +260,7 @@ def _dry_run(
     if places := nested.not_finite(inputs):
         broken = batch.ids[places[:5]].tolist()
         raise UserError(f"the data hold NaN or infinity (samples {broken}): mend the data")
+    momenta_of(stage)  # a momentum that cannot be is said before anything trains
     facts, example = facts_of(data), nested.chosen(inputs, slice(2))
     objective = Objective(
         stage.objective,

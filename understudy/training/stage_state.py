@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from understudy.answers import StoredAnswers
 from understudy.answers.source import AnswerSource
-from understudy.config.optimizers import MaxNorm, adversary_groups, parameter_groups
+from understudy.config.momenta import TermwiseSGD, momenta_of
+from understudy.config.optimizers import SGD, Groups, MaxNorm, adversary_groups, parameter_groups
 from understudy.config.settings import Settings
 from understudy.config.stage import STAGE_STRIDE, Stage
 from understudy.data.augmentation import Draw
@@ -90,7 +91,9 @@ class StageState:
         if handed:
             self._take_over(handed)
         groups = parameter_groups(student, self.objective.owned, config.optimizer.lr, config.lr_scale)
-        self.optimizer = config.optimizer.build(groups)
+        self.momenta = momenta_of(stage)
+        self.optimizer = config.optimizer.build(groups) if self.momenta is None else self._termwise(groups)
+        self.weighted: dict[str, Tensor] = {}  # the terms' parts of the loss, where each has its own momentum
         self.adversaries: torch.optim.Optimizer | None = None
         if self.objective.has_adversaries:
             self.adversaries = config.optimizer.build(adversary_groups(self.objective, config.optimizer.lr))
@@ -185,6 +188,8 @@ class StageState:
         with self.settings.autocast():
             outcome = self.objective.judge(reading)
         self.reading = reading
+        if self.momenta is not None:
+            self.weighted = outcome.weighted
         if shares:
             self.shares = gradient_shares(self.student, outcome, self.ranks)
         return outcome.loss, torch.stack([outcome.loss.detach(), *outcome.terms.values(), *opposed])
@@ -226,6 +231,18 @@ class StageState:
 
     def step(self, loss: Tensor) -> None:
         """Compute the gradients and update the student and the modules of terms."""
+        if self.momenta is not None:
+            self._step_by_term(loss, self.momenta)
+        else:
+            self._step_by_sum(loss)
+        self.bounds.apply()
+        assert self.reading is not None
+        self.objective.learn(self.reading)
+        self.reading = None  # freed before the next values are computed
+        if self.average:
+            self.average.update()
+
+    def _step_by_sum(self, loss: Tensor) -> None:
         if self.settings.microbatch is None:
             self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -234,12 +251,39 @@ class StageState:
         self.optimizer.step()
         if self.settings.microbatch is not None:
             self.optimizer.zero_grad(set_to_none=True)
-        self.bounds.apply()
-        assert self.reading is not None
-        self.objective.learn(self.reading)
-        self.reading = None  # freed before the next values are computed
-        if self.average:
-            self.average.update()
+
+    def _step_by_term(self, loss: Tensor, momenta: Mapping[str, float]) -> None:
+        """A step in which the terms' gradients on the student have momenta of their own."""
+        assert isinstance(self.optimizer, TermwiseSGD)
+        gradients = [self._gradients(loss, list(self.objective.owned.parameters()))]
+        for momentum in self.optimizer.momenta:
+            parts = [self.weighted[name] for name in momenta if momenta[name] == momentum]
+            of_terms = self._gradients(torch.stack(parts).sum(), list(self.student.parameters()))
+            gradients.append(of_terms)
+        of_owned, *of_student = gradients
+        of_student[0] = of_student[0] | of_owned
+        self.weighted = {}
+        self.optimizer.step_by(of_student)
+
+    def _gradients(self, loss: Tensor, parameters: list[nn.Parameter]) -> dict[Tensor, Tensor]:
+        """The gradients of the parameters that a part of the loss reaches; the graph is kept."""
+        parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        if not parameters or not loss.requires_grad:
+            return {}
+        torch.autograd.backward(loss, inputs=parameters, retain_graph=True)
+        if self.ranks is not None:
+            average_gradients(parameters, self.ranks)
+        gradients: dict[Tensor, Tensor] = {p: p.grad for p in parameters if p.grad is not None}
+        for parameter in parameters:
+            parameter.grad = None
+        return gradients
+
+    def _termwise(self, groups: Groups) -> TermwiseSGD:
+        assert self.momenta is not None
+        assert isinstance(self.stage.config.optimizer, SGD)
+        if self.settings.microbatch is not None:
+            raise UserError("settings.microbatch adds up one gradient, and each term has its own here: leave it out")
+        return TermwiseSGD(groups, self.stage.config.optimizer, tuple(dict.fromkeys(self.momenta.values())))
 
     def _share(self, ids: Tensor) -> Tensor:
         """This rank's part of a batch."""
