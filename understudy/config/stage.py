@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from understudy.config.train import TrainConfig
 from understudy.objective.balance import balanced
+from understudy.objective.labels import Labels
 from understudy.objective.term import Expression, Sum, as_sum
 
 STAGE_STRIDE = 1_000_000  # epochs are numbered from a new million in each stage, so that no two share their views
@@ -32,6 +33,11 @@ class Stage:
     @property
     def objective(self) -> Sum:
         return as_sum(self.terms)
+
+    def without_labels(self) -> "Stage | None":
+        """The same without the loss of the labels; None where nothing is left."""
+        parts = tuple(part for part in self.objective.parts if not isinstance(part.term, Labels))
+        return replace(self, terms=Sum(parts)) if parts else None
 
     def balanced(self) -> "Stage":
         """The same, its terms weighted by their gradients instead of by their method's numbers."""
