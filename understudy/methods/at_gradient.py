@@ -66,9 +66,7 @@ class GradientAT(Term):
     @property
     def reads(self) -> Reads:
         if self.pair == INPUT:
-            return Reads(
-                student_logits=True, teacher_logits=True, gradients=True, input_gradients=True, labels=True
-            )
+            return Reads(student_logits=True, teacher_logits=True, gradients=True, input_gradients=True, labels=True)
         pair = Pair.parse(self.pair)
         return Reads(True, True, (pair.student,), (pair.teacher,), gradients=True, labels=True)
 

@@ -143,7 +143,12 @@ class Method:
         others = [term for term in terms if not isinstance(term, Labels)]
         if terms and not others:
             return "it learns from labels alone, and the data have none"
-        if self.grafts is not None or self.family == "own" or not terms or any(term.reads.student_output for term in others):
+        if (
+            self.grafts is not None
+            or self.family == "own"
+            or not terms
+            or any(term.reads.student_output for term in others)
+        ):
             return None
         return "without labels it trains features only, and the student's last layer would stay as it began"
 

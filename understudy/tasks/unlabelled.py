@@ -11,7 +11,7 @@ from understudy.errors import UserError
 from understudy.nested import Nested, count, device
 from understudy.printable import shown
 from understudy.tasks import class_scores
-from understudy.tasks.classification import LOGITS, ClassMeter, Classification, _one_tensor, _pooled
+from understudy.tasks.classification import LOGITS, Classification, ClassMeter, _one_tensor, _pooled
 from understudy.tasks.task import Differing, Figure, Meter, Values
 
 UNKNOWN = -1  # the target of a sample for which the teacher has not been asked

@@ -162,5 +162,8 @@ def _source(images: Images, workers: int) -> Source:
 
 
 FOLDER = DataSet(
-    "folder", "your own images: ROOT/train/CLASS/*.jpg and ROOT/test/CLASS/*.jpg, or ROOT/CLASS/*.jpg; ROOT/*.jpg without labels", read, Settings
+    "folder",
+    "your own images: ROOT/train/CLASS/*.jpg and ROOT/test/CLASS/*.jpg, or ROOT/CLASS/*.jpg; ROOT/*.jpg without labels",
+    read,
+    Settings,
 )
