@@ -50,7 +50,8 @@ def direction(student_logits: Tensor, teacher_logits: Tensor, *, ridge: float = 
         ridged = covariance + ridge * torch.eye(count, dtype=covariance.dtype, device=covariance.device)
         factor, _ = torch.linalg.cholesky_ex(ridged)  # positive definite by the ridge; no synchronisation
         whitened = torch.linalg.solve_triangular(factor, difference.mT, upper=False)
-    return (whitened.square().sum(0) + 1e-12).sqrt()
+    lengths: Tensor = (whitened.square().sum(0) + 1e-12).sqrt()
+    return lengths
 
 
 @dataclass(frozen=True)
