@@ -154,7 +154,7 @@ class Execution:
         return node.arithmetic.place(network)
 
     def _key(self, node: Node) -> str:
-        return training_key(node, self._teachers(node), self.builders.of(node.data))
+        return training_key(node, self._teachers(node), self.builders.of(node.data), start=self._start_of(node))
 
     def _settled(self, node: Node) -> Node:
         """With threads, and a place for stored answers, where it names none."""
@@ -239,6 +239,7 @@ class Execution:
             node=node,
             key=self.key(node.name),
             teachers=self._teachers(node),
+            start=self._start_of(node),
             folder=str(self.folder.training(node.name).absolute()),
             checkpoints=str(self.folder.checkpoints(node.name).absolute()) if is_kept(self.folder.path) else None,
             trusted=self.trusted,
@@ -277,7 +278,13 @@ class Execution:
         return None
 
     def _teachers(self, node: Node) -> tuple[TrainedTeacher | Given, ...]:
-        return tuple(self._taught(teacher) if isinstance(teacher, str) else teacher for teacher in node.teachers)
+        return tuple(map(self._network_of, node.teachers))
+
+    def _start_of(self, node: Node) -> TrainedTeacher | Given | None:
+        return self._network_of(node.start.teacher) if node.start else None
+
+    def _network_of(self, teacher: str | Given) -> TrainedTeacher | Given:
+        return self._taught(teacher) if isinstance(teacher, str) else teacher
 
     def _taught(self, name: str) -> TrainedTeacher:
         folder = self.folder.training(name).absolute()
