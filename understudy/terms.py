@@ -38,6 +38,7 @@ from understudy.methods.ickd import ICKD as ICKD
 from understudy.methods.kd import KD as KD
 from understudy.methods.logit_regression import LogitRegression as LogitRegression
 from understudy.methods.mgd import MGD as MGD
+from understudy.methods.minilm import MiniLM as MiniLM
 from understudy.methods.mlkd import MLKD as MLKD
 from understudy.methods.neurons import Neurons as Neurons
 from understudy.methods.nkd import NKD as NKD
@@ -46,6 +47,7 @@ from understudy.methods.nst import NST as NST
 from understudy.methods.ofa import OFA as OFA
 from understudy.methods.ofd import OFD as OFD
 from understudy.methods.outputs import Outputs as Outputs
+from understudy.methods.patient_kd import Patience as Patience
 from understudy.methods.pkt import PKT as PKT
 from understudy.methods.review import Review as Review
 from understudy.methods.rkd import RKDAngle as RKDAngle
@@ -59,6 +61,7 @@ from understudy.methods.sp import SP as SP
 from understudy.methods.srrl import SRRL as SRRL
 from understudy.methods.standardised_kd import StandardisedKD as StandardisedKD
 from understudy.methods.tf_kd_reg import VirtualTeacher as VirtualTeacher
+from understudy.methods.tinybert import TinyBERT as TinyBERT
 from understudy.methods.triplets import Triplets as Triplets
 from understudy.methods.ttm import TransformedTeacher as TransformedTeacher
 from understudy.methods.vid import VID as VID

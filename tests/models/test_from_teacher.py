@@ -6,7 +6,8 @@ from torch import nn
 
 from understudy.errors import UserError
 from understudy.models import Normalized, build, from_teacher
-from understudy.models.from_teacher import list_of_layers
+from understudy.taps import inner
+from understudy.taps.attention import list_of_layers
 
 BERT = {
     "vocab_size": 20,
@@ -65,7 +66,7 @@ def test_lists_are_found_inside_what_wraps_a_network_and_can_be_named():
         patch_size=4,
         num_hidden_layers=2,
     )
-    assert list_of_layers(Normalized(network, [0.5] * 3, [0.5] * 3)) == "vit.layers"
+    assert list_of_layers(inner(Normalized(network, [0.5] * 3, [0.5] * 3))) == "vit.layers"
     assert list_of_layers(bert(2)) == "bert.encoder.layer"
     student = nn.Sequential(nn.Embedding(20, 8), *(encoder(1).layers[0] for _ in range(2)))
     wrapped = nn.ModuleDict({"blocks": nn.Sequential(*student[1:]), "tokens": student[0]})

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from understudy.bounds import Whole
 from understudy.errors import UserError
 from understudy.taps import Tap, find, inner
+from understudy.taps.attention import list_of_layers
 
 
 @dataclass(frozen=True)
@@ -65,21 +66,6 @@ def from_teacher(
         for name, value in copied.items():
             own[name].copy_(value)
     return tuple(copied)
-
-
-def list_of_layers(network: nn.Module) -> str:
-    """The path of the largest list of modules of one class, by the number of their values; empty if there is none."""
-    sizes: dict[str, int] = {}
-    for path, module in inner(network).named_modules():
-        if path and isinstance(module, (nn.ModuleList, nn.Sequential)) and len(module) and _are_layers(module):
-            sizes[path] = sum(value.numel() for value in module.state_dict().values())
-    return max(sizes, key=lambda path: sizes[path], default="")
-
-
-def _are_layers(modules: nn.Module) -> bool:
-    """Modules of one class, each with modules inside: blocks, not a row of linear layers."""
-    children = list(modules.children())
-    return len({type(child) for child in children}) == 1 and all(list(child.children()) for child in children)
 
 
 def _lists(student: nn.Module, teacher: nn.Module, at: str | None) -> tuple[str, str]:
