@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import understudy
 from tests.terms import table
-from understudy import Objective, auto
+from understudy import Augmentation, Objective, StoredAnswers, auto
 from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
@@ -27,6 +27,7 @@ from understudy.plans.stages import method_stages as stages_of
 from understudy.ranks import ranks
 from understudy.terms import AT, CAN, CE, CRD, KD, SP, CRDBatch, Hint, LogitsL1, RKDDistance
 from understudy.training.callbacks import Callback
+from understudy.training.filling import Filled, fill
 from understudy.training.loop import Training
 
 CLASSES, BATCH = 5, 16
@@ -352,3 +353,18 @@ def page(rank: int, text: str, which: int) -> None:
     script = first if which == 0 else made + second + trained.split("\n", 1)[1]
     lines = [line for line in script.splitlines() if not re.match(r"dist\.(init|destroy)_process_group", line)]
     exec("\n".join(lines), {})
+
+
+def answers_training(stored: StoredAnswers) -> Training:
+    """FitNets on augmented views, whose batches have no equal share for four ranks."""
+    generator = torch.Generator().manual_seed(7)
+    samples = torch.randint(0, 256, (50, 3, 8, 8), generator=generator, dtype=torch.uint8), torch.arange(50) % CLASSES
+    teacher, student = networks()
+    config = TrainConfig(epochs=4, batch=10, augmentation=Augmentation(shift=1))
+    data, settings = from_tensors(samples, validation=12), Settings(device="cpu", threads=1)
+    stages = stages_of("fitnets", config, {"pair": PAIR, "hint_epochs": 2}, student, teacher, data)
+    return Training(student, [teacher], stages, data, settings=settings, stored=stored)
+
+
+def filled(rank: int, folder: str) -> list[Filled]:
+    return fill(answers_training(StoredAnswers(views=2, taps="exact", folder=folder)))

@@ -11,5 +11,5 @@ ROWS = [
     Row(Patience(("layers.1 -> layers.0", LAYER), normalize=False), attention=True),
     Row(TinyBERT(ALIKE, ("layers.0:input -> layers.0:input", LAYER)), equal=0.0, attention=True),
     Row(MiniLM(ATTENTION), attention=True),
-    Row(MiniLM(ALIKE, values=False), equal=0.0, attention=True),
+    Row(MiniLM(ALIKE, value_relation=False), equal=0.0, attention=True),
 ]

@@ -97,8 +97,7 @@ class Hint(PairTerm):
     def _weighed(self, reading: Reading, brought: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
         """Both maps times the root of the weights, so that squared differences are weighted."""
         if self.where == "tokens":
-            weights = self._tokens_of(reading.inputs, teacher)
-            root = self._of_mean_one(weights, (1,)).sqrt().unsqueeze(2)
+            root = self._of_mean_one(self._tokens_of(reading.inputs, teacher), (1,)).sqrt().unsqueeze(2)
             return wide(brought) * root, wide(teacher) * root
         require_maps(self, teacher)
         weights = reading.task.places(reading.targets, (teacher.shape[2], teacher.shape[3]))

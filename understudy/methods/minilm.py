@@ -68,7 +68,7 @@ class MiniLM(OnePair):
 
     Args:
         attention: the pair of attention modules; MiniLM takes the last of both networks.
-        values: whether the values count, too.
+        value_relation: whether the relation of the values counts, too.
 
     >>> print(MiniLM("encoder.layer.5.attention.self -> layers.1.self_attn"))
     MiniLM(attention='encoder.layer.5.attention.self -> layers.1.self_attn')
@@ -76,37 +76,37 @@ class MiniLM(OnePair):
 
     named: ClassVar[str] = "attention"
     attention: str
-    values: bool = True
+    value_relation: bool = True
 
     @property
     def reads(self) -> Reads:
-        return Reads.pairs(parts_of(self.taps, "query", "key", *(("value",) if self.values else ())))
+        return Reads.pairs(parts_of(self.taps, "query", "key", *(("value",) if self.value_relation else ())))
 
     def loss(self, reading: Reading, owned: object) -> Tensor:
         query, key, value = parts_of(self.taps, "query", "key", "value")
         mask = there(reading)
         student = read_relation(reading.student, query.student, key.student)
         loss = minilm(student, read_relation(reading.teacher, query.teacher, key.teacher), mask)
-        if not self.values:
+        if not self.value_relation:
             return loss
         student = read_relation(reading.student, value.student, value.student)
         return loss + minilm(student, read_relation(reading.teacher, value.teacher, value.teacher), mask)
 
 
 def _stages(
-    config: TrainConfig, *, attention: str, values: bool = True, relation_epochs: Epochs | None = None
+    config: TrainConfig, *, attention: str, value_relation: bool = True, relation_epochs: Epochs | None = None
 ) -> list[Stage]:
     """Stage 1: the relations of the last attention; stage 2: the labels.
 
     Args:
         attention: the pair of attention modules; by default the last of both networks.
-        values: whether the relations of the values count, too, as published.
+        value_relation: whether the relation of the values counts, too, as published.
         relation_epochs: of stage 1, half of the epochs by default. MiniLM's own distillation comes before any task, on
             text without labels.
     """
     share = round(SHARE * config.epochs) if config.epochs > 1 else None
     relations, rest = split(config, relation_epochs or share, setting="relation_epochs")
-    return [Stage("relations", MiniLM(attention, values), relations), Stage("labels", CE(), rest)]
+    return [Stage("relations", MiniLM(attention, value_relation), relations), Stage("labels", CE(), rest)]
 
 
 METHOD = Method(

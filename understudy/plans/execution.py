@@ -21,6 +21,7 @@ from understudy.plans.training import Builders, Job, TrainedTeacher, begun_as, c
 from understudy.plans.training import key as training_key
 from understudy.training import checkpoints
 from understudy.training.callbacks import Callback
+from understudy.training.filling import Filled
 from understudy.training.records import TrainingRecord
 
 TRIES = 3  # a training whose worker dies so often is the likely cause
@@ -117,6 +118,14 @@ class Execution:
                     return
                 if done := self._waited():
                     yield self._completed(done)
+
+    def store_answers(self, name: str) -> list[Filled]:
+        """Store the answers of a node's teachers, which are done, also where it says that nothing is to be added."""
+        assert self.engine is not None
+        node = self.plan[name]
+        assert node.answers is not None
+        job = self._job(node.model_copy(update={"answers": replace(node.answers, fill=True)}))
+        return self.engine.store_answers(job.model_copy(update={"checkpoints": None, "answers_only": True}))
 
     def states(self) -> dict[str, State]:
         """The existing and the missing trainings; nothing is changed."""
@@ -235,7 +244,12 @@ class Execution:
 
     def _start(self, node: Node) -> None:
         assert self.engine is not None
-        job = Job(
+        self._running[node.name] = job = self._job(node)
+        with self._failures_noted():
+            self.engine.start(job)
+
+    def _job(self, node: Node) -> Job:
+        return Job(
             node=node,
             key=self.key(node.name),
             teachers=self._teachers(node),
@@ -245,9 +259,6 @@ class Execution:
             trusted=self.trusted,
             every=self.every,
         )
-        self._running[node.name] = job
-        with self._failures_noted():
-            self.engine.start(job)
 
     @contextmanager
     def _failures_noted(self) -> Iterator[None]:

@@ -22,9 +22,10 @@ from torch.distributed.distributed_c10d import _get_default_store
 from understudy.errors import UserError
 from understudy.methods import Method
 from understudy.plans.engines.base import Ended, Engine
-from understudy.plans.training import Builders, Job, carry_out, take_part
+from understudy.plans.training import Builders, Job, carry_out, store_answers, take_part
 from understudy.ranks import alone, processes
 from understudy.training.callbacks import Callback
+from understudy.training.filling import Filled
 from understudy.training.interrupt import Stopped, StopRequest
 
 T = TypeVar("T")
@@ -179,6 +180,11 @@ class InGroup(Engine):
         self.group.tell(job.model_dump_json())
         callback = self.callback.of(job.name)
         return Ended(job.name, self.group.trained(lambda: carry_out(job, self.builders, callback, self.stop)))
+
+    def store_answers(self, job: Job) -> list[Filled]:
+        self.group.tell(job.model_dump_json())
+        callback = self.callback.of(job.name)
+        return self.group.trained(lambda: store_answers(job, self.builders, callback, self.stop))
 
 
 def _leave() -> None:

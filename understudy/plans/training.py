@@ -27,6 +27,7 @@ from understudy.teacher.shared import SharedPasses
 from understudy.teacher.stand_in import StandIns
 from understudy.training import preflight
 from understudy.training.callbacks import Callback
+from understudy.training.filling import Filled, fill
 from understudy.training.interrupt import StopRequest
 from understudy.training.loop import Training
 from understudy.training.records import Record, TrainingRecord
@@ -66,6 +67,7 @@ class Job(Table):
     checkpoints: str | None  # None: none are kept
     trusted: tuple[str, ...] = ()
     every: float = 20.0  # seconds between two checkpoints
+    answers_only: bool = False  # its teachers' answers are stored, and nothing is trained
 
     @property
     def name(self) -> str:
@@ -164,9 +166,17 @@ def carry_out(job: Job, builders: Builders, callback: Callback, stop: StopReques
     return running.finish()
 
 
+def store_answers(job: Job, builders: Builders, callback: Callback, stop: StopRequest) -> list[Filled]:
+    """Store the answers of its teachers that the training would read."""
+    return fill(RunningJob(job, builders, callback, stop).training)
+
+
 def take_part(job: Job, builders: Builders, stop: StopRequest) -> None:
-    """The steps of a training in a group, whose rank 0 writes the files."""
-    RunningJob(job, builders, Callback(), stop).training.run()
+    """The part of a job that a process of a group has, whose rank 0 writes the files."""
+    if job.answers_only:
+        store_answers(job, builders, Callback(), stop)
+    else:
+        RunningJob(job, builders, Callback(), stop).training.run()
 
 
 def key(

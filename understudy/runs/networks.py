@@ -1,4 +1,4 @@
-"""The networks of a run, by their parts in the recipe: what is checked before it, and measured after it."""
+"""The data, networks and records of a run."""
 
 from torch import nn
 
@@ -19,7 +19,7 @@ class RunNetworks:
     """Data, networks and records of a recipe's trainings; `Run` carries the trainings out.
 
     Attributes:
-        recipe: as it is known so far.
+        recipe: the recipe, with the choices made so far.
         plan: the trainings of the recipe.
         onnx: whether latencies are measured by ONNX Runtime, too.
     """
@@ -39,7 +39,7 @@ class RunNetworks:
 
     @property
     def student_data(self) -> Data:
-        """What the students see of the data."""
+        """The data of the students."""
         return self.builder.seen(self.recipe.data.student_samples)
 
     def student(self, seed: int) -> nn.Module:
@@ -64,5 +64,5 @@ class RunNetworks:
         }
 
     def stages(self, name: str, student: nn.Module, teachers: list[nn.Module]) -> list[Stage]:
-        """What a method of the recipe does, between these."""
+        """The stages of a method between these networks."""
         return stages_of(student_node(name, self.recipe, self.recipe.seeds[0]), student, teachers, self.builder.data)

@@ -1,4 +1,4 @@
-"""The result of a run: the one look at the test part, sizes, latencies, verdicts, and which student is kept."""
+"""The result of a run: figures on the test part, read once, sizes, latencies, verdicts, and the kept student."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -42,7 +42,7 @@ NOTHING = 0.01  # of the gradient
 
 
 def summarize(run: RunNetworks) -> Result:
-    """Everything that a reader of the run wants to know. The test part is opened here, once."""
+    """Measure everything and make the result. The test part is read here, once."""
     builder, recipe, began = run.builder, run.recipe, time.monotonic()
     measured_on, part = builder.data.measured
     task = TaskRecord.of(builder.data.task)
@@ -87,7 +87,7 @@ def summarize(run: RunNetworks) -> Result:
 
 
 def _verdicts(methods: Mapping[str, Method], figure: Figure) -> dict[str, Verdict]:
-    """Each method against the student alone."""
+    """Compare each method with the student alone."""
     if BASELINE not in methods:
         return {}
     values = {name: method.figures[figure.name].values for name, method in methods.items()}
@@ -97,7 +97,7 @@ def _verdicts(methods: Mapping[str, Method], figure: Figure) -> dict[str, Verdic
 
 
 def _teachers(run: RunNetworks) -> dict[str, dict[int, nn.Module]]:
-    """Of every teacher each seed's network; one and the same where all share it."""
+    """The network of every teacher for each seed; the same one where all seeds share it."""
     seeds = run.recipe.seeds
     of_seeds = {seed: run.teachers(seed) for seed in seeds}
     return {
@@ -107,7 +107,7 @@ def _teachers(run: RunNetworks) -> dict[str, dict[int, nn.Module]]:
 
 
 def _taught(run: RunNetworks, networks: Mapping[int, nn.Module], part: Part) -> dict[int, Measured]:
-    """A teacher on the measured part for every seed; one network is measured once."""
+    """Figures of a teacher for every seed. A shared network is measured once."""
     known = {id(network): network for network in networks.values()}
     settings = run.recipe.settings.of_teacher
     answered = {key: _measured(run, network, part, settings) for key, network in known.items()}
@@ -120,7 +120,7 @@ def _guides(
     taught: Mapping[str, dict[int, Measured]],
     part: Part,
 ) -> dict[int, Measured]:
-    """Of each seed the teachers as one; the same networks are measured once."""
+    """Figures of the ensemble of teachers for every seed. Shared networks are measured once."""
     if len(taught) < 2:
         return next(iter(taught.values()), {})
     found: dict[tuple[int, ...], Measured] = {}
@@ -188,7 +188,7 @@ def _teacher_of(run: RunNetworks, guides: Mapping[int, Measured]) -> Teacher:
 
 @dataclass(frozen=True)
 class _Beside:
-    """Where the student that leaves and its teacher differ, in answers and in inner values."""
+    """The differences between the kept student and its teacher, in answers and in inner values."""
 
     errors: Errors | None = None
     samples: list[Sample] = field(default_factory=list)
@@ -204,7 +204,7 @@ def _beside_the_teacher(
 ) -> _Beside:
     if not teachers:
         return _Beside()
-    recipe, teacher = run.recipe, next(iter(teachers.values()))  # inner values are the first one's
+    recipe, teacher = run.recipe, next(iter(teachers.values()))  # inner values are those of the first teacher
     student, guide, task = (
         _measured(run, run.trained(kept), part, recipe.settings),
         guides[run.plan[kept].seed],
@@ -229,7 +229,7 @@ def figure_of(network: nn.Module, part: Part, task: Task, settings: Settings) ->
 
 
 def _grafted(run: RunNetworks) -> dict[str, nn.Module]:
-    """The students that leave with a part of their teacher, under the names of their own that tables look for."""
+    """The networks of students that keep a part of their teacher, by name."""
     grafting = [name for name, table in run.recipe.methods.items() if registry.find(table.method).grafts]
     return {f"student, {name}": run.trained(student_of(name, run.recipe.seeds_of(name)[0])) for name in grafting}
 
@@ -274,7 +274,7 @@ def _latencies(
 
 
 def _notes(run: RunNetworks, name: str, figure: Figure) -> list[str]:
-    """What is worth a line of a method: a budget that was not the others', a training that collapsed, and terms
+    """The notes about a method: another budget than that of the others, a training that collapsed, and terms
     whose share of the gradient says that their weight is off."""
     notes = _budget(run, name)
     shares: dict[tuple[str, str], list[float]] = {}

@@ -124,7 +124,8 @@ def _heads(module: nn.Module) -> int:
 
 
 def _by_head(value: Tensor, heads: int) -> Tensor:
-    return value.unflatten(-1, (heads, -1)).transpose(1, 2)
+    by_head: Tensor = value.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return by_head
 
 
 def _packed(module: nn.MultiheadAttention, part: int, args: Sequence[Tensor], named: Mapping[str, Tensor]) -> Tensor:
@@ -133,4 +134,5 @@ def _packed(module: nn.MultiheadAttention, part: int, args: Sequence[Tensor], na
         tokens = tokens.transpose(0, 1)
     bias = None if module.in_proj_bias is None else module.in_proj_bias.chunk(3)[part]
     assert module.in_proj_weight is not None
-    return _by_head(F.linear(tokens, module.in_proj_weight.chunk(3)[part], bias), module.num_heads)
+    projected: Tensor = F.linear(tokens, module.in_proj_weight.chunk(3)[part], bias)
+    return _by_head(projected, module.num_heads)
