@@ -5,6 +5,7 @@ import re
 import signal
 from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -24,9 +25,11 @@ from understudy.errors import UserError
 from understudy.methods import METHODS
 from understudy.objective.term import Expression, Facts
 from understudy.plans.stages import method_stages as stages_of
+from understudy.plans.training import Builders, Measurement
 from understudy.ranks import ranks
 from understudy.terms import AT, CAN, CE, CRD, KD, SP, CRDBatch, Hint, LogitsL1, RKDDistance
 from understudy.training.callbacks import Callback
+from understudy.training.evaluate import Measured
 from understudy.training.filling import Filled, fill
 from understudy.training.loop import Training
 
@@ -244,6 +247,25 @@ class Interrupting(Callback):
             os.kill(os.getpid(), signal.SIGINT)
 
 
+def measured_together(rank: int, out: str) -> int:
+    """Train, and count what this rank measured for the first one."""
+    counted, taken = list[int](), Measurement.taken
+
+    def counting(measurement: Measurement, builders: Builders) -> Measured:
+        counted.append(len(measurement.networks))
+        return taken(measurement, builders)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Measurement, "taken", counting)
+        distilled(rank, out)
+    return sum(counted)
+
+
+def samples() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(7)
+    return torch.randn(90, 3, 6, 6, generator=generator), torch.arange(90) % CLASSES
+
+
 def plain_student() -> nn.Module:
     torch.manual_seed(1)
     return Net(6, norm=True)
@@ -254,8 +276,6 @@ def distilled(
 ) -> dict[str, Tensor] | str:
     """The weights of a student, or what is said where there are none."""
     teacher, _ = networks()
-    generator = torch.Generator().manual_seed(7)
-    samples = torch.randn(90, 3, 6, 6, generator=generator), torch.arange(90) % CLASSES
     config = understudy.TrainConfig(epochs=2, batch=16, optimizer=understudy.optimizers.SGD(lr=0.05))
     student = plain_student()
     stages: Any = [Stage("contrast", TERMS[method], config)] if method in TERMS else method
@@ -263,7 +283,7 @@ def distilled(
         understudy.distill(
             teacher,
             student,
-            from_tensors(samples, validation=20),
+            from_tensors(samples(), validation=20),
             method=stages,
             config=None if method in TERMS else config,
             settings=Settings(device="cpu", **options),

@@ -156,6 +156,12 @@ class Execution:
             self._keys[name] = self._key(self.plan[name])
         return self._keys[name]
 
+    def as_teacher(self, name: str) -> TrainedTeacher:
+        """A training that is done, as one learns from it."""
+        folder = self.folder.training(name).absolute()
+        node, key = self.plan[name], self._origin(name, folder)
+        return TrainedTeacher(network=node.network, folder=str(folder), key=key, assists=node.role == "student")
+
     def network(self, name: str) -> nn.Module:
         """The network of a finished training, on its device and in its memory format."""
         node = self.plan[name]
@@ -295,12 +301,7 @@ class Execution:
         return self._network_of(node.start.teacher) if node.start else None
 
     def _network_of(self, teacher: str | Given) -> TrainedTeacher | Given:
-        return self._taught(teacher) if isinstance(teacher, str) else teacher
-
-    def _taught(self, name: str) -> TrainedTeacher:
-        folder = self.folder.training(name).absolute()
-        node, key = self.plan[name], self._origin(name, folder)
-        return TrainedTeacher(network=node.network, folder=str(folder), key=key, assists=node.role == "student")
+        return self.as_teacher(teacher) if isinstance(teacher, str) else teacher
 
     def _origin(self, name: str, folder: Path) -> str:
         """The part of a student's key for its teacher: its key, or its weights where they do not follow from it."""

@@ -265,6 +265,7 @@ def distill(
                 cache=TrainingCache(Path(cache)) if cache is not None else None,
                 engine=engine,
                 threads=threads,
+                group=group,
             )
         try:
             result = run.checked(check=check) if group is None else _checked_in(group, run, call.method, check=check)

@@ -13,6 +13,7 @@ from understudy.models import load_weights
 from understudy.models import student as product
 from understudy.plans import TrainingCache
 from understudy.plans.engines import Here, MakeEngine
+from understudy.plans.group import Group
 from understudy.plans.training import Builders
 from understudy.recipe import Recipe
 from understudy.recipe.objects import OBJECT, GivenNetwork, Objects
@@ -49,6 +50,7 @@ class GivenRun(Run):
         cache: TrainingCache | None = None,
         engine: MakeEngine = Here,
         threads: int | None = None,
+        group: Group | None = None,
     ):
         super().__init__(
             recipe,
@@ -59,6 +61,7 @@ class GivenRun(Run):
             cache=cache,
             engine=engine,
             threads=threads,
+            group=group,
         )
         self.objects: Objects = self.builders.objects
         for name, training in self._trained_objects().items():

@@ -18,6 +18,7 @@ from understudy.plans import Node, Plan, TrainingCache
 from understudy.plans.engines import Here, MakeEngine
 from understudy.plans.entry import METRICS, RESULT
 from understudy.plans.execution import Execution
+from understudy.plans.group import Group
 from understudy.plans.training import Builders
 from understudy.ranks import one_process
 from understudy.recipe import Recipe
@@ -71,6 +72,7 @@ class Run(RunNetworks):
         threads: int | None = None,
         builders: Builders | None = None,
         borrowed: Mapping[str, Path] | None = None,
+        group: Group | None = None,
     ):
         one_process("a run")
         self.recipe = recipe
@@ -78,7 +80,7 @@ class Run(RunNetworks):
         self.callback = callback or Callback()
         self.stop = StopRequest() if stop is None else stop  # a new request is false
         self.checkpoint_seconds = checkpoint_seconds
-        self.onnx = onnx
+        self.onnx, self.group = onnx, group
         self.builders = builders or Builders(trusted, self.callback.downloads)
         self.builder = self.builders.of(recipe.data)
         self.plan = compiled(self.recipe, self.decided())

@@ -250,7 +250,7 @@ def _dry_run(
         data.train.epoch(
             0,
             seed=0,
-            batch=DRY_BATCH,
+            batch=min(DRY_BATCH, stage.config.batch),
             augmentation=stage.config.augmentation,
             task=data.task,
             device=settings.torch_device,
@@ -411,6 +411,9 @@ def _check_term(
     if norm == 0 and factor != 0:
         if value != 0 or not outcome.loss.requires_grad:
             text = "no gradient of it reaches the student: it would train nothing"
+            return 0.0, Finding("error", subject, text)
+        if len(batch) == 1 and objective.terms.reads.batch:
+            text = "it compares the samples of a batch, and batches of one sample teach it nothing: set a larger batch"
             return 0.0, Finding("error", subject, text)
         return 0.0, Finding("warning", subject, "its value and its gradient are 0 on the first batch")
     owned = [
