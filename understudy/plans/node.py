@@ -14,10 +14,12 @@ from understudy.recipe.schema import DataTable, MethodName, NetworkTable, Table
 
 
 class Given(NetworkTable):
-    """A teacher that nobody trains here: its weights lie in a file."""
+    """A teacher that nobody trains here: its weights lie in a file, or come from its library."""
 
-    weights: str
-    prefix: str | None = None  # of the names in the file; by default the one that fits is found
+    @property
+    def source(self) -> str:
+        """Where its weights come from."""
+        return self.weights or f"{self.network}, pretrained"
 
 
 class Node(Table):
@@ -56,5 +58,5 @@ class Node(Table):
         return [teacher for teacher in self.teachers if isinstance(teacher, str)]
 
     def __str__(self) -> str:
-        taught = ", ".join(teacher if isinstance(teacher, str) else teacher.weights for teacher in self.teachers)
+        taught = ", ".join(teacher if isinstance(teacher, str) else teacher.source for teacher in self.teachers)
         return f"{self.network.network} by {self.method}" + (f" from {taught}" if taught else "")

@@ -157,7 +157,7 @@ def key(
     node: Node, teachers: Sequence[TrainedTeacher | Given], builder: Builder, stages: Sequence[Stage] | None = None
 ) -> str:
     """The key of all that a node's result is a function of; its stages are made here where they are not given."""
-    of = [weights_digest(teacher) if isinstance(teacher, Given) else teacher.key for teacher in teachers]
+    of = [weights_digest(teacher, builder) if isinstance(teacher, Given) else teacher.key for teacher in teachers]
     tables = [teacher if isinstance(teacher, Given) else teacher.network for teacher in teachers]
     made = stages if stages is not None else planned_stages(node, builder, tables)
     return key_of(determinants(node, builder, list(zip(tables, of, strict=True)), made))
@@ -184,7 +184,7 @@ def _teacher(teacher: TrainedTeacher | Given, job: Job, builder: Builder) -> nn.
     """
     settings = job.node.arithmetic
     if isinstance(teacher, Given):
-        return settings.place(builder.given(teacher, teacher.weights, teacher.prefix))
+        return settings.place(builder.given(teacher))
     network = settings.place(builder.trained(teacher.network, Path(teacher.folder)))
     name, weak = Path(teacher.folder).name, job.node.accept_weak
     findings = list(preflight.check_teacher(network, builder.data, settings, accept_weak=weak, name=name))

@@ -33,7 +33,7 @@ from understudy.runs.records import (
     Teacher,
 )
 from understudy.tasks import Figure, Task
-from understudy.training import metrics
+from understudy.training import metrics, preflight
 from understudy.training.evaluate import Measured, measured
 from understudy.training.evaluate import figures as figures_of
 
@@ -47,8 +47,9 @@ def summarize(run: RunNetworks) -> Result:
     measured_on, part = builder.data.measured
     task = TaskRecord.of(builder.data.task)
     teachers = _teachers(run)
-    taught = {name: _taught(run, networks, part) for name, networks in teachers.items()}
-    guides = _guides(run, teachers, taught, part)
+    comparable = {name: networks for name, networks in teachers.items() if not _misfit(run, networks)}
+    taught = {name: _taught(run, networks, part) for name, networks in comparable.items()}
+    guides = _guides(run, comparable, taught, part)
     methods = {name: _method(run, name, task, part, guides) for name in recipe.methods}
     first = {name: networks[recipe.seeds[0]] for name, networks in teachers.items()}
     teacher = _teacher_of(run, guides) if guides else None
@@ -104,6 +105,11 @@ def _teachers(run: RunNetworks) -> dict[str, dict[int, nn.Module]]:
         name: {seed: of_seeds[seeds[0] if table.train is None or table.one_for_all else seed][name] for seed in seeds}
         for name, table in run.recipe.taught_by.items()
     }
+
+
+def _misfit(run: RunNetworks, networks: Mapping[int, nn.Module]) -> str | None:
+    """Why a teacher's answers are none to the task: it has no figures then."""
+    return preflight.misfit(next(iter(networks.values())), run.builder.data, run.recipe.settings)
 
 
 def _taught(run: RunNetworks, networks: Mapping[int, nn.Module], part: Part) -> dict[int, Measured]:
@@ -205,13 +211,10 @@ def _beside_the_teacher(
     if not teachers:
         return _Beside()
     recipe, teacher = run.recipe, next(iter(teachers.values()))  # inner values are the first one's
-    student, guide, task = (
-        _measured(run, run.trained(kept), part, recipe.settings),
-        guides[run.plan[kept].seed],
-        run.builder.data.task,
-    )
+    guide, task = guides.get(run.plan[kept].seed), run.builder.data.task
     errors, disagreements = None, list[Sample]()
-    if task.fits(student.kept, guide.kept) is None:
+    student = _measured(run, run.trained(kept), part, recipe.settings) if guide else None
+    if student and guide and task.fits(student.kept, guide.kept) is None:
         errors = measures.of_errors(student, guide, part.ids, task)
         disagreements = samples.disagreements(run.folder.path, part, student, guide, task)
     students = {method: run.trained(f"{method}-{recipe.seeds_of(method)[0]}") for method in recipe.methods}
