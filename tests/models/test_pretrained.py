@@ -331,6 +331,11 @@ class TestRecipes:
             ("size = 6", "size = 0", r"student.size: Input should be greater than or equal to 1"),
             ("size = 6", 'interpolation = "bicubic"', "'interpolation' is how images are resized: give 'size', too"),
             ("size = 6", 'prefix = "x."', "'prefix' is of the names in a file"),
+            (
+                "size = 6",
+                'weights = "x.pt"\nfrom_teacher = { layers = [0] }',
+                "student.from_teacher: the student starts from layers of its teacher or from weights of its own",
+            ),
             ("validation = 15", "validation = 15\nwhiten = true", "student.size: data.whiten takes the place"),
             ("pretrained = true", 'pretrained = "c"', "no trained weights of 'tiny.c'"),
         ],

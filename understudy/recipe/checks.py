@@ -118,6 +118,13 @@ def check_combinations(recipe: Recipe, mistakes: Mistakes) -> None:
         for number, assistant in enumerate(table.assistants if table.assistants != "auto" else ()):
             _check_network(assistant, ("methods", name, "assistants", str(number)), mistakes)
     _check_network(recipe.student, ("student",), mistakes)
+    if recipe.student.from_teacher is not None and not recipe.taught_by:
+        mistakes.add(["student", "from_teacher"], "there is no teacher to start from: add a table [teacher]")
+    if recipe.student.from_teacher is not None and recipe.student.begins_trained:
+        mistakes.add(
+            ["student", "from_teacher"],
+            "the student starts from layers of its teacher or from weights of its own: leave one of them out",
+        )
     for place, teacher in _teachers(recipe).items():
         _check_network(teacher, place, mistakes)
     if recipe.keep is not None and recipe.keep not in recipe.methods:

@@ -22,6 +22,7 @@ from understudy.bounds import (
 from understudy.config.settings import Settings
 from understudy.config.train import TrainConfig
 from understudy.methods import Method
+from understudy.models.from_teacher import FromTeacher
 from understudy.models.preprocessing import Interpolation
 
 # A method by name. A call from Python may pass one without a name, made of its own terms or stages.
@@ -105,6 +106,12 @@ class TeacherTable(NetworkTable):
         return self
 
 
+class StudentTable(NetworkTable):
+    """The student, and how its first weights come about: drawn at random, or those of layers of the teacher."""
+
+    from_teacher: FromTeacher | None = None
+
+
 class Learning(Table):
     """A method with its settings, and its config where that differs from ``[train]``."""
 
@@ -176,7 +183,7 @@ class Recipe(Table):
     data: DataTable
     teacher: TeacherTable | None = None
     teachers: tuple[TeacherTable, ...] = ()  # instead of one; the order may matter to a method
-    student: NetworkTable
+    student: StudentTable
     train: TrainConfig = Field(default_factory=TrainConfig)
     methods: Annotated[Mapping[str, MethodTable], Field(min_length=1)]
     keep: str | None = None  # the method whose student the run leaves; by default that of the best on validation
