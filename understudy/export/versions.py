@@ -47,6 +47,8 @@ def surroundings(run: Path, student: nn.Module, trust: Collection[str]) -> Surro
     except UserError:
         return None
     data = named_data(recipe.data, trust)
+    if not data.task.labelled:
+        data = Builder.of(recipe.data, trust).data
     seen = fewer(data, recipe.data.student_samples) if recipe.data.student_samples else data
     try:
         return Surroundings(data, seen, _teacher(recipe, data, student, trust))
