@@ -36,6 +36,7 @@ from understudy.methods.fitnets import TapLabels as TapLabels
 from understudy.methods.fsp import FSP as FSP
 from understudy.methods.ickd import ICKD as ICKD
 from understudy.methods.kd import KD as KD
+from understudy.methods.localisation import Localisation as Localisation
 from understudy.methods.logit_regression import LogitRegression as LogitRegression
 from understudy.methods.mgd import MGD as MGD
 from understudy.methods.mlkd import MLKD as MLKD

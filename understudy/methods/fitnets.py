@@ -91,7 +91,11 @@ class Hint(PairTerm):
     def _weighed(self, reading: Reading, brought: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
         """Both maps times the root of the weights, so that squared differences are weighted."""
         require_maps(self, teacher)
-        weights = reading.task.places(reading.targets, (teacher.shape[2], teacher.shape[3]))
+        grid = teacher.shape[2], teacher.shape[3]
+        images = reading.inputs
+        if not isinstance(images, Tensor) or images.ndim != 4:
+            raise UserError(f"{self}: where = 'targets' weighs places of images, and the inputs are none")
+        weights = reading.task.places(reading.targets, grid, (images.shape[2], images.shape[3]))
         if weights is None:
             raise UserError(f"{self}: the targets of task {reading.task.name!r} say nothing of places")
         if self.reduce != "sum":

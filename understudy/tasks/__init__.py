@@ -9,7 +9,9 @@ from dataclasses import fields
 from understudy import bounds, plugins
 from understudy.errors import UserError, did_you_mean
 from understudy.nested import Nested
+from understudy.tasks.boxes import padded
 from understudy.tasks.classification import Classification
+from understudy.tasks.detection import Detection
 from understudy.tasks.links import Links
 from understudy.tasks.meters import MetricMeter
 from understudy.tasks.multilabel import Binary, MultiLabel
@@ -22,6 +24,7 @@ __all__ = [
     "LOSS",
     "Binary",
     "Classification",
+    "Detection",
     "Differing",
     "Figure",
     "Landmarks",
@@ -42,6 +45,7 @@ __all__ = [
     "from_description",
     "made",
     "names",
+    "padded",
 ]
 
 
@@ -51,7 +55,9 @@ def _wrong(name: str, thing: object) -> str | None:
     return None if thing.name == name else f"it calls itself {thing.name!r}"
 
 
-_OWN: tuple[type[Task], ...] = (Classification, MultiLabel, Binary, Regression, Landmarks, Text, Links, Segmentation)
+_OWN: tuple[type[Task], ...] = (
+    Classification, MultiLabel, Binary, Regression, Landmarks, Text, Links, Segmentation, Detection
+)  # fmt: skip
 _KNOWN: plugins.Registry[type[Task]] = plugins.Registry(
     "task", plugins.TASKS, {kind.name: kind for kind in _OWN}, _wrong
 )
