@@ -57,8 +57,8 @@ DATA = [
 TERMS = """
     AB AT BSS CAN CATKD CC CCDifferences CE CRD CRDBatch CWD CWTM ClassDistance ClassSpread Confidence CurriculumKD
     DGKD DIST DKD DKPP DML DarkRank FSP FactorTransfer GradientAT Hint ICKD KD Labels Localisation LogitRegression
-    LogitsL1 MGD MLKD NKD NST Neurons NoisyTeacher OFA OFD OthersKD Outputs PKT Paraphraser RKDAngle RKDDistance RLD Review
-    Rocket SP SRRL SeveralTeachers SimKD SoftDivergence StandardisedKD TapLabels TargetKD TransformedTeacher
+    LogitsL1 MGD MLKD NKD NST Neurons NoisyTeacher OFA OFD OthersKD Outputs PKT Paraphraser RKDAngle RKDDistance RLD
+    Review Rocket SP SRRL SeveralTeachers SimKD SoftDivergence StandardisedKD TapLabels TargetKD TransformedTeacher
     Triplets VID VirtualTeacher Vote WeightedSoftLabels
 """
 METHODS = {

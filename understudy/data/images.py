@@ -30,7 +30,7 @@ class Fit:
     """How an image file became a sample: ``x * scale + offset``, of x and of y."""
 
     scale: tuple[float, float]
-    offset: tuple[float, float]
+    offset: tuple[int, int]
 
 
 def decoded(path: Path, shape: tuple[int, ...], rule: str = RULE) -> Tensor:
@@ -45,20 +45,32 @@ def fitted(path: Path, shape: tuple[int, ...], rule: str = RULE) -> tuple[Tensor
     channels, height, width = shape
     mode = "L" if channels == 1 else "RGB"
     image = upright(path, mode)
-    across, down = width / image.width, height / image.height
-    scale = min(across, down) if rule == LETTERBOX else max(across, down)
-    size = round(image.width * scale), round(image.height * scale)
-    size = (max(1, size[0]), max(1, size[1])) if rule == LETTERBOX else (max(width, size[0]), max(height, size[1]))
-    fit = size[0] / image.width, size[1] / image.height
+    size, fit = fit_of(image.size, (height, width), rule)
     image = image.resize(size, Image.Resampling.BILINEAR)
-    left, top = (image.width - width) // 2, (image.height - height) // 2
+    left, top = -fit.offset[0], -fit.offset[1]
     if rule == LETTERBOX:
         whole = Image.new(mode, (width, height), GREY if channels == 1 else (GREY,) * 3)
         whole.paste(image, (-left, -top))
     else:
         whole = image.crop((left, top, left + width, top + height))
     pixels = np.array(whole).reshape(height, width, channels)
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), Fit(fit, (-left, -top))
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), fit
+
+
+def fit_of(size: tuple[int, int], sample: tuple[int, int], rule: str) -> tuple[tuple[int, int], Fit]:
+    """The width and height to which an image of this width and height is resized, and where its pixels come to be.
+
+    ``sample`` is the height and width of the sample.
+    """
+    (width, height), (rows, columns) = size, sample
+    if rule == LETTERBOX:
+        scale = min(columns / width, rows / height)
+        resized = max(1, round(width * scale)), max(1, round(height * scale))
+    else:
+        scale = max(columns / width, rows / height)
+        resized = max(columns, round(width * scale)), max(rows, round(height * scale))
+    offset = -((resized[0] - columns) // 2), -((resized[1] - rows) // 2)
+    return resized, Fit((resized[0] / width, resized[1] / height), offset)
 
 
 def upright(path: Path, mode: str = "RGB") -> "Image.Image":
