@@ -10,6 +10,7 @@ from understudy.bounds import Count, Epochs, Finite, Interval, Positive, Process
 from understudy.config.settings import Settings
 from understudy.config.train import TrainConfig
 from understudy.methods import Method
+from understudy.models.from_teacher import FromTeacher
 
 # A method by name. A call from Python may pass one without a name, made of its own terms or stages.
 MethodName = str | Annotated[InstanceOf[Method], PlainSerializer(str, when_used="json")]
@@ -72,6 +73,12 @@ class TeacherTable(NetworkTable):
         if self.terms is not None and self.train is None:
             raise ValueError("'terms' are what a teacher learns that is trained here: give a table 'train', too")
         return self
+
+
+class StudentTable(NetworkTable):
+    """The student, and how its first weights come about: drawn at random, or those of layers of the teacher."""
+
+    from_teacher: FromTeacher | None = None
 
 
 class Learning(Table):
@@ -145,7 +152,7 @@ class Recipe(Table):
     data: DataTable
     teacher: TeacherTable | None = None
     teachers: tuple[TeacherTable, ...] = ()  # instead of one; the order may matter to a method
-    student: NetworkTable
+    student: StudentTable
     train: TrainConfig = Field(default_factory=TrainConfig)
     methods: Annotated[Mapping[str, MethodTable], Field(min_length=1)]
     keep: str | None = None  # the method whose student the run leaves; by default that of the best on validation
