@@ -49,6 +49,7 @@ DATA = [
     "TrivialAugment",
     "as_data",
     "from_datasets",
+    "from_inputs",
     "from_tensors",
     "from_triples",
     "load",

@@ -129,7 +129,7 @@ class Localisation(Term):
 
     @property
     def reads(self) -> Reads:
-        return Reads(student_answer=True, teacher_answer=True)
+        return Reads(student_answer=True, teacher_answer=True, labels=self.bounded)
 
     def misfit(self, task: Task) -> str | None:
         return None if isinstance(task, Detection) else f"it compares boxes, and task {task.name!r} has none"
