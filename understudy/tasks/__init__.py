@@ -10,6 +10,7 @@ from understudy import bounds, plugins
 from understudy.errors import UserError, did_you_mean
 from understudy.nested import Nested
 from understudy.tasks.classification import Classification
+from understudy.tasks.embedding import Embedding
 from understudy.tasks.links import Links
 from understudy.tasks.meters import MetricMeter
 from understudy.tasks.multilabel import Binary, MultiLabel
@@ -24,6 +25,7 @@ __all__ = [
     "Binary",
     "Classification",
     "Differing",
+    "Embedding",
     "Figure",
     "Landmarks",
     "Links",
@@ -64,6 +66,7 @@ _OWN: tuple[type[Task], ...] = (
     Links,
     Segmentation,
     Unlabelled,
+    Embedding,
 )
 _KNOWN: plugins.Registry[type[Task]] = plugins.Registry(
     "task", plugins.TASKS, {kind.name: kind for kind in _OWN}, _wrong
