@@ -31,6 +31,7 @@ from understudy.methods.divergences import soft_divergence as soft_divergence
 from understudy.methods.dkd import dkd as dkd
 from understudy.methods.dkpp import dkpp as dkpp
 from understudy.methods.dml import mutual_kl as mutual_kl
+from understudy.methods.encoder import encoder_features as encoder_features
 from understudy.methods.factor_transfer import factor_transfer as factor_transfer
 from understudy.methods.factor_transfer import paraphraser_reconstruction as paraphraser_reconstruction
 from understudy.methods.fitnets import hint as hint
@@ -39,6 +40,8 @@ from understudy.methods.function_matching import function_matching as function_m
 from understudy.methods.ickd import ickd as ickd
 from understudy.methods.kd import kd as kd
 from understudy.methods.ldrld import ldrld as ldrld
+from understudy.methods.localisation import bounded_boxes as bounded_boxes
+from understudy.methods.localisation import box_distance as box_distance
 from understudy.methods.logit_regression import logit_regression as logit_regression
 from understudy.methods.mgd import mgd as mgd
 from understudy.methods.minilm import minilm as minilm

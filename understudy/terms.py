@@ -32,6 +32,7 @@ from understudy.methods.divergences import SoftDivergence as SoftDivergence
 from understudy.methods.dkd import DKD as DKD
 from understudy.methods.dkpp import DKPP as DKPP
 from understudy.methods.dml import DML as DML
+from understudy.methods.encoder import EncoderFeatures as EncoderFeatures
 from understudy.methods.factor_transfer import FactorTransfer as FactorTransfer
 from understudy.methods.factor_transfer import Paraphraser as Paraphraser
 from understudy.methods.fitnets import Hint as Hint
@@ -40,6 +41,7 @@ from understudy.methods.fsp import FSP as FSP
 from understudy.methods.ickd import ICKD as ICKD
 from understudy.methods.kd import KD as KD
 from understudy.methods.ldrld import LDRLD as LDRLD
+from understudy.methods.localisation import Localisation as Localisation
 from understudy.methods.logit_regression import LogitRegression as LogitRegression
 from understudy.methods.mgd import MGD as MGD
 from understudy.methods.minilm import MiniLM as MiniLM

@@ -9,7 +9,10 @@ from dataclasses import fields
 from understudy import bounds, plugins
 from understudy.errors import UserError, did_you_mean
 from understudy.nested import Nested
+from understudy.tasks.boxes import padded
 from understudy.tasks.classification import Classification
+from understudy.tasks.detection import Detection
+from understudy.tasks.embedding import Embedding
 from understudy.tasks.links import Links
 from understudy.tasks.meters import MetricMeter
 from understudy.tasks.multilabel import Binary, MultiLabel
@@ -23,7 +26,9 @@ __all__ = [
     "LOSS",
     "Binary",
     "Classification",
+    "Detection",
     "Differing",
+    "Embedding",
     "Figure",
     "Landmarks",
     "Links",
@@ -45,6 +50,7 @@ __all__ = [
     "kind_of",
     "made",
     "names",
+    "padded",
 ]
 
 
@@ -63,7 +69,9 @@ _OWN: tuple[type[Task], ...] = (
     Text,
     Links,
     Segmentation,
+    Detection,
     Unlabelled,
+    Embedding,
 )
 _KNOWN: plugins.Registry[type[Task]] = plugins.Registry(
     "task", plugins.TASKS, {kind.name: kind for kind in _OWN}, _wrong
