@@ -138,7 +138,8 @@ class FGD(PairsTerm):
             temperature=self.temperature, alpha=self.alpha, beta=self.beta, gamma=self.gamma,
         )  # fmt: skip
         apart = blocks.student(brought) - blocks.teacher(wide(teacher))
-        return focal + self.relation * apart.square().flatten(1).sum(1)
+        relations: Tensor = self.relation * apart.square().flatten(1).sum(1)
+        return focal + relations
 
 
 def object_weights(boxes: Boxes, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
