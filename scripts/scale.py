@@ -130,6 +130,8 @@ def of_plans(nodes: Sequence[int], folder: Path) -> Iterator[Row]:
 
 
 METHODS = ("kd", "dkd", "dist")
+ABOUT = """Samples are numbers without pictures, and an engine that ends each training at once takes the place of the trainings,
+so that only the package's own work is measured."""
 TABLES: dict[str, tuple[str, Row]] = {
     "data": (
         "Data: seconds to split off a validation part by 1,000 classes and to order an epoch; memory of the process.",
@@ -155,11 +157,8 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     commit = subprocess.run(["git", "rev-parse", "--short=9", "HEAD"], capture_output=True, text=True, check=False)
-    lines = [
-        "# Cost against size",
-        "",
-        f"Made by `python scripts/scale.py` at commit {commit.stdout.strip()}, {machine()}.",
-    ]
+    made = f"Made by `python scripts/scale.py` at commit {commit.stdout.strip()}, on one thread"
+    lines = ["# Cost against size", "", f"{made} of {machine()['processor']}, in seconds of its time.", "", ABOUT]
     with tempfile.TemporaryDirectory() as name:
         rows = {
             "data": lambda: of_data(chosen.samples),

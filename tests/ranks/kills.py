@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -267,10 +268,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         runs = Runs(Path(name), chosen.seed)
         while (left := chosen.kills - sum(counted.kills for counted in rows.values())) > 0 and not hangs(rows):
-            for world, kind in kinds.items():
-                runs.elastic(world, min(left, KILLS), rows[kind])
-            runs.changing(min(left, KILLS), rows[CHANGING])
-            chosen.out.write_text(table(rows, command))
+            rounds = [(kind, partial(runs.elastic, world)) for world, kind in kinds.items()]
+            for kind, go in [*rounds, (CHANGING, runs.changing)]:
+                go(min(left, KILLS), rows[kind])
+                chosen.out.write_text(table(rows, command))
             print(rows, flush=True)
     differing = any(rows[kind].equal != rows[kind].runs for kind in kinds.values())
     far = max(rows[CHANGING].apart.values(), default=0.0) > BOUND
