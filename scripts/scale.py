@@ -130,7 +130,8 @@ def of_plans(nodes: Sequence[int], folder: Path) -> Iterator[Row]:
 
 
 METHODS = ("kd", "dkd", "dist")
-ABOUT = """Samples are numbers without pictures, and an engine that ends each training at once takes the place of the trainings,
+ABOUT = """\
+Samples are numbers without pictures, and an engine that ends each training at once takes the place of the trainings,
 so that only the package's own work is measured."""
 TABLES: dict[str, tuple[str, Row]] = {
     "data": (

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -222,7 +223,7 @@ def distance(path: Path, other: Path) -> float:
     one, two = load_file(path), load_file(other)
     squares = [((one[name] - two[name]).double().square().sum(), two[name].double().square().sum()) for name in one]
     apart, norm = (sum(float(pair[place]) for pair in squares) for place in (0, 1))
-    return (apart / norm) ** 0.5
+    return float((apart / norm) ** 0.5)
 
 
 def table(rows: dict[str, Counted], command: str) -> str:
@@ -268,6 +269,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         runs = Runs(Path(name), chosen.seed)
         while (left := chosen.kills - sum(counted.kills for counted in rows.values())) > 0 and not hangs(rows):
+            rounds: list[tuple[str, Callable[[int, Counted], None]]]
             rounds = [(kind, partial(runs.elastic, world)) for world, kind in kinds.items()]
             for kind, go in [*rounds, (CHANGING, runs.changing)]:
                 go(min(left, KILLS), rows[kind])
