@@ -101,6 +101,8 @@ def load_weights(network: nn.Module, path: str | Path, *, prefix: str | None = N
         prefix: take only the names that begin so, without it. By default the usual ones (``module.``, ``model.``,
             ``_orig_mod.``, ...) are taken off if the file then fits as a whole.
 
+    Where other libraries name the parts of a built-in network differently (``fc`` for ``linear``), their names count, too.
+
     >>> from safetensors.torch import save_file
     >>> layer = torch.nn.Linear(4, 3)
     >>> save_file({f"module.{name}": value for name, value in layer.state_dict().items()}, "layer.safetensors")
@@ -117,9 +119,10 @@ def load_weights(network: nn.Module, path: str | Path, *, prefix: str | None = N
     prefixes = [""] if prefix is not None else _prefixes(weights)
     for target, stripped in product(targets, prefixes):
         candidate = _without(stripped, weights)
-        if _fits(target, candidate):
-            target.load_state_dict(candidate)
-            return prefix or stripped
+        for named in (candidate, _renamed(target, candidate)):
+            if _fits(target, named):
+                target.load_state_dict(named)
+                return prefix or stripped
     target, own = targets[-1], targets[-1].state_dict()
     nearest = max(prefixes, key=lambda stripped: len(own.keys() & _without(stripped, weights).keys()))
     said = f" (without the prefix {nearest!r})" if nearest else ""
@@ -128,6 +131,17 @@ def load_weights(network: nn.Module, path: str | Path, *, prefix: str | None = N
 
 def _without(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+
+
+def _renamed(network: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights under the network's own names, of which a class lists what others call them."""
+    rules: Mapping[str, str] = getattr(type(network), "names_elsewhere", {})
+    renamed = {}
+    for name, value in weights.items():
+        for pattern, replacement in rules.items():
+            name = re.sub(pattern, replacement, name)
+        renamed[name] = value
+    return renamed
 
 
 def _prefixes(weights: Iterable[str]) -> list[str]:
