@@ -69,7 +69,7 @@ def distill(
     *,
     options: RunOptions,
 ) -> None:
-    """Train the students of a recipe, after a check of everything. Stop it anywhere; the same command goes on.
+    """Check a recipe and train its students. A run that was stopped continues with the same command.
 
     Example: understudy distill --teacher runs/teacher --student resnet8 --data photos/ --out runs/photos
 
@@ -124,7 +124,7 @@ def distill(
             print_findings(findings, err, verbose=options.verbose)
             preflight.passes(findings)
         result = run.execute()
-    from understudy.report import write_report  # only now, so that the first step is not kept waiting
+    from understudy.report import write_report  # imported here, so that it does not delay the first step
     from understudy.report.text import show, show_students
 
     page = write_report(folder)
@@ -139,7 +139,7 @@ def distill(
 def _read(
     path: Path | None, method: str | None, changes: list[str], settings: "HowSettings", begun: "Settings | None"
 ) -> "Recipe":
-    """The recipe, or the demo's; with one method instead of all of its own where one is named."""
+    """The recipe, or the demo's, with the named method in place of its own methods."""
     import tomli_w
 
     from understudy import recipe as recipes

@@ -1,4 +1,4 @@
-"""One training carried out: a node whose teachers are there, in this process; engines decide where that is."""
+"""The execution of one node in this process, with its teachers. The engine decides which process that is."""
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -30,21 +30,31 @@ from understudy.training.interrupt import StopRequest
 from understudy.training.loop import Training
 from understudy.training.records import Record, TrainingRecord
 
-WHAT = ("network", "method", "settings", "balance", "config", "seed", "role", "teachers", "data")  # what a node is
-WHERE = ("root", "workers")  # of its data: where they lie and how they are read
+WHAT = (
+    "network",
+    "method",
+    "settings",
+    "balance",
+    "config",
+    "seed",
+    "role",
+    "teachers",
+    "data",
+)  # what identifies a node
+WHERE = ("root", "workers")  # keys of its data that may differ
 
 
 class TrainedTeacher(Table):
-    """A teacher that was trained here: its network, and the folder and the key of its training."""
+    """A teacher that was trained here: its network, and the folder and key of its training."""
 
     network: NetworkTable
     folder: str
     key: str
-    assists: bool = False  # one of those between the recipe's teacher and its student
+    assists: bool = False  # an assistant
 
 
 class Job(Table):
-    """A node and all that carrying it out needs; plain data that goes to another process as JSON."""
+    """A node and all that its execution needs, as plain data that can be sent to another process as JSON."""
 
     node: Node
     key: str
@@ -61,7 +71,7 @@ class Job(Table):
 
 @dataclass
 class Builders:
-    """A builder for each data table, made once; the teachers that are in use, and their cheaper copies.
+    """Builders by data table, made once, and the teachers in use with their copies in low precision.
 
     >>> builders = Builders()
     >>> data = DataTable(name="demo")
@@ -85,7 +95,7 @@ class Builders:
 
 
 class RunningJob:
-    """A job that is being carried out: its training, which may be taken step by step, and the files that it leaves."""
+    """A running job: its training, which can be advanced step by step, and the files that it writes."""
 
     def __init__(
         self, job: Job, builders: Builders, callback: Callback, stop: StopRequest, shared: SharedPasses | None = None
@@ -118,7 +128,7 @@ class RunningJob:
         self.began = time.monotonic()
 
     def finish(self) -> TrainingRecord:
-        """After the last step: the folder then holds the network and its record, which is returned."""
+        """Finish after the last step: write the network and its record, and return the record."""
         node, network, folder = self.job.node, self.network, self.folder
         leaving = self.builder.product(network)
         spec = None if is_object(node.network.network) else self.builder.spec(node.network)
@@ -142,21 +152,21 @@ class RunningJob:
 
 
 def carry_out(job: Job, builders: Builders, callback: Callback, stop: StopRequest) -> TrainingRecord:
-    """Train, or go on training, to the end."""
+    """Train, or continue a training, to the end."""
     running = RunningJob(job, builders, callback, stop)
     running.training.run()
     return running.finish()
 
 
 def take_part(job: Job, builders: Builders, stop: StopRequest) -> None:
-    """The steps of a training whose first process writes what comes of it."""
+    """The steps of a training in a group, whose rank 0 writes the files."""
     RunningJob(job, builders, Callback(), stop).training.run()
 
 
 def key(
     node: Node, teachers: Sequence[TrainedTeacher | Given], builder: Builder, stages: Sequence[Stage] | None = None
 ) -> str:
-    """The key of all that a node's result is a function of; its stages are made here where they are not given."""
+    """The key of a node; its stages are made here where they are not passed."""
     of = [weights_digest(teacher) if isinstance(teacher, Given) else teacher.key for teacher in teachers]
     tables = [teacher if isinstance(teacher, Given) else teacher.network for teacher in teachers]
     made = stages if stages is not None else planned_stages(node, builder, tables)
@@ -164,7 +174,7 @@ def key(
 
 
 def _teachers(job: Job, builder: Builder, builders: Builders) -> list[nn.Module]:
-    """The teachers with their weights, one module for all trainings that are under way at the same time."""
+    """The teachers with their weights, one module for all trainings that run at the same time."""
     if not methods.find(job.node.method).is_taught(job.node.settings):
         return []
     networks = list[nn.Module]()
@@ -178,9 +188,9 @@ def _teachers(job: Job, builder: Builder, builders: Builders) -> list[nn.Module]
 
 
 def _teacher(teacher: TrainedTeacher | Given, job: Job, builder: Builder) -> nn.Module:
-    """One that was trained here is looked at before anything learns from it.
+    """Check a teacher that was trained here before it teaches.
 
-    A weak assistant is how its own training went; a weak teacher is a mistake in what everything rests on.
+    A weak assistant is a result of the run and causes a note; a weak teacher makes all results useless and is an error.
     """
     settings = job.node.arithmetic
     if isinstance(teacher, Given):
@@ -199,7 +209,7 @@ def _teacher(teacher: TrainedTeacher | Given, job: Job, builder: Builder) -> nn.
 
 
 def _check_key(job: Job, builder: Builder, stages: Sequence[Stage]) -> None:
-    """A worker must have the data and versions for which the training was planned."""
+    """Check that a worker has the data and versions for which the training was planned."""
     if key(job.node, job.teachers, builder, stages) != job.key:
         raise UserError(
             f"{job.name}: this worker would train something else than was planned: its data, its torch, its "
@@ -208,7 +218,7 @@ def _check_key(job: Job, builder: Builder, stages: Sequence[Stage]) -> None:
 
 
 def check_same(node: Node, before: Mapping[str, JsonValue] | None, folder: Path) -> None:
-    """What lies under a training's name must be that training; where and how fast it was done is another matter."""
+    """Check that the files under a training's name are of that training. Device and speed may differ."""
     if before is None:
         return
     wanted = node.model_dump(mode="json")
@@ -221,9 +231,9 @@ def check_same(node: Node, before: Mapping[str, JsonValue] | None, folder: Path)
 
 
 class OriginRecord(Record):
-    """What a checkpoint says of the training to which it belongs."""
+    """The description of a training in its checkpoint."""
 
-    node: dict[str, JsonValue] | None = None  # None: it does not say
+    node: dict[str, JsonValue] | None = None  # None where the checkpoint has no such field
     keys: list[str]
 
 
@@ -234,21 +244,21 @@ def begun_as(state: object) -> dict[str, JsonValue] | None:
 
 
 class Origin:
-    """Goes into every checkpoint of a training, and says on resuming whether that is still what is wanted."""
+    """The identity of a training in its checkpoints, which is compared when it is resumed."""
 
     def __init__(self, node: Node, key: str, folder: Path):
         self.node, self.folder, self.keys = node, folder, [key]
 
     @property
     def key(self) -> str:
-        """Of what came out: the planned one, where all of it was done as planned."""
+        """The key of the result: the planned one, where everything ran as planned."""
         return self.keys[0] if len(self.keys) == 1 else key_of({"in turn": self.keys})
 
     def state(self) -> dict[str, JsonValue]:
         return OriginRecord(node=self.node.model_dump(mode="json"), keys=self.keys).content()
 
     def resume(self, before: object, note: Callable[[str], None]) -> None:
-        """Compare this training with the ``state`` in a checkpoint; a checkpoint of another training is refused."""
+        """Compare this training with the ``state`` of a checkpoint, and refuse that of another training."""
         begun = OriginRecord(keys=["unknown"]) if before is None else OriginRecord.model_validate(before)
         check_same(self.node, begun.node, self.folder)
         keys = list(dict.fromkeys([*begun.keys, *self.keys]))
@@ -261,6 +271,6 @@ class Origin:
 
 
 def _said(value: JsonValue) -> JsonValue:
-    """A part of a node without what may differ: keys that are not used, and where and how data are read."""
+    """A part of a node without the keys that may differ: unused ones, and those of how data are read."""
     plain = without_nones(value)
     return {key: item for key, item in plain.items() if key not in WHERE} if isinstance(plain, dict) else plain

@@ -1,4 +1,4 @@
-"""Data and networks, built from the tables of a recipe or of a plan's node."""
+"""Build data and networks from the tables of a recipe or of a plan's node."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,16 +25,16 @@ from understudy.recipe.objects import Objects, is_object
 from understudy.recipe.schema import DataTable, NetworkTable, TeacherTable
 
 PACKAGE = Path(understudy.__file__).parent
-SPLIT_SEED = 0  # all seeds share one validation part, so that they are measured alike
+SPLIT_SEED = 0  # all seeds share one validation part, so that their figures are comparable
 
 
 @dataclass
 class Builder:
-    """Builds the networks of a data set, each for its seed.
+    """Builds the networks for a data set, each for its seed.
 
     Args:
-        data: what a teacher is trained on, and every network is measured on.
-        plain: the same before any whitening.
+        data: the data on which a teacher is trained and every network is measured.
+        plain: the same data before any whitening.
     """
 
     data: Data
@@ -64,7 +64,7 @@ class Builder:
     def content(self) -> str:
         """A hash of every sample and target from which training and validation part are taken.
 
-        Of an object's samples that are read from disk, some stand for all, unless the results are for other runs, too.
+        Where an object reads its samples from disk, a part of them is hashed, unless other runs may reuse results.
         """
         source = self.plain.train.source
         if self.plain is self.objects.data and not self.objects.whole and not isinstance(source, InMemory):
@@ -75,23 +75,23 @@ class Builder:
         return f"{content(source)} {content(validation.source)}"
 
     def seen(self, samples: int | None) -> Data:
-        """The data with only so many training samples."""
+        """The data with at most ``limit`` training samples."""
         return fewer(self.data, samples) if samples else self.data
 
     def spec(self, table: NetworkTable) -> NetworkSpec | None:
-        """The name and settings by which a network is built; None for an object of no family that is known."""
+        """The name and settings by which a network is built; None for an object of an unknown family."""
         if is_object(table.network):
             return self.objects[table.network].spec(self.data.shape, self.data.task.outputs)
         return NetworkSpec(table.network, dict(table.settings))
 
     def called(self, table: NetworkTable) -> str:
-        """What a network is called where it is shown: its name with its settings, or its class."""
+        """The displayed name of a network: its name with its settings, or its class."""
         if is_object(table.network):
             return str(self.objects[table.network].facts().get("class", table.network))
         return str(self.spec(table))
 
     def parameters(self, table: NetworkTable) -> int:
-        """How many parameters a network has."""
+        """The number of parameters of a network."""
         if is_object(table.network):
             return sum(p.numel() for p in self.objects[table.network].network(0, "student").parameters())
         spec = NetworkSpec(table.network, dict(table.settings))
@@ -101,7 +101,7 @@ class Builder:
         """A network with the fresh weights of this seed and role, the same for every method.
 
         Args:
-            training: the name of the training that it is for; a module that was given may be trained in place.
+            training: the name of its training; a module passed as an object may be trained in place.
         """
         if is_object(table.network):
             return self.objects[table.network].network(seed, role, training)
@@ -114,20 +114,20 @@ class Builder:
         return Normalized(network, *front) if front else network
 
     def normalisation(self, table: NetworkTable) -> tuple[Sequence[float], Sequence[float]] | None:
-        """Mean and std of each channel, where images are normalised for this network; objects get them as they are."""
+        """Mean and std of each channel, where images are normalised for this network; not for an object."""
         if is_object(table.network):
             return None
         mean, std = table.mean or self.data.mean, table.std or self.data.std
         return None if self.whitening is not None or mean is None or std is None else (mean, std)
 
     def teacher(self, table: TeacherTable, seed: int = 0) -> nn.Module:
-        """The teacher: with its weights, or fresh where it is yet to be trained."""
+        """The teacher, with its weights, or with fresh ones where it is trained first."""
         if table.weights is None:
             return self.network(table, seed, "teacher")
         return self.given(table, table.weights, table.prefix)
 
     def given(self, table: NetworkTable, weights: str, prefix: str | None) -> nn.Module:
-        """A network with its weights out of a file, or an object as it is."""
+        """A network with its weights from a file, or an object unchanged."""
         if is_object(table.network):
             return self.objects[table.network].given()
         network = self.network(table, 0, "teacher")
@@ -135,19 +135,19 @@ class Builder:
         return network
 
     def trained(self, table: NetworkTable, folder: Path) -> nn.Module:
-        """A network as a training here left it in its folder."""
+        """The network that a training of this run left in its folder."""
         network = self.network(table, 0, "student")
         product.prepare(network, folder)
         load_weights(self.product(network), folder / product.WEIGHTS)
         return network
 
     def product(self, network: nn.Module) -> nn.Module:
-        """The network as it leaves: with the whitening that it was trained behind."""
+        """The network in its final form, with the whitening that preceded it in training."""
         return Whitened(network, self.whitening) if self.whitening is not None else network
 
 
 def named_data(table: DataTable, trusted: Collection[str] = (), progress: Progress | None = None) -> Data:
-    """The data of a recipe, as they are before any whitening."""
+    """The data of a recipe before any whitening."""
     return datasets.load(
         table.name,
         table.root,
@@ -162,7 +162,7 @@ def named_data(table: DataTable, trusted: Collection[str] = (), progress: Progre
 
 
 def weights_file(weights: str) -> Path:
-    """The file; ``package:...`` are weights that ship with understudy."""
+    """The path of the file; ``package:...`` names weights that are part of understudy."""
     within = weights.removeprefix("package:")
     return PACKAGE / within if within != weights else Path(weights).expanduser()
 
@@ -177,7 +177,7 @@ def _images(part: Part) -> torch.Tensor:
 
 
 def _whitened(data: Data, whitening: Whitening) -> Data:
-    """The same data, whitened before any view is drawn of them, as pylearn2 did it."""
+    """The same data, whitened before any augmentation, as in pylearn2."""
 
     def whole(part: Part) -> InMemory:
         images = _images(Part(part.source, torch.arange(len(part.source))))

@@ -48,7 +48,7 @@ class Run(RunNetworks):
         engine: what carries the trainings out; by default this process, one after another.
         threads: of each training, where the recipe names none; by default PyTorch's choice.
         builders: data that are loaded already.
-        borrowed: trainings that lie elsewhere, by their names.
+        borrowed: the folders of trainings elsewhere, by name.
     """
 
     def __init__(

@@ -183,7 +183,7 @@ def check_network(role: str, network: nn.Module, data: Data, settings: Settings)
     try:
         with torch.no_grad(), evaluating(settings.place(network)):
             answer = data.task.answer(call(network, example))
-    except Exception as error:  # whatever somebody's network raises
+    except Exception as error:  # a user's network may raise anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         yield Finding("error", role, f"it does not take samples of shape {nested.shape_of(example)}: {reason}")
         return

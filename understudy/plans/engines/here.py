@@ -7,7 +7,7 @@ from understudy.training.interrupt import StopRequest
 
 
 class Here(Engine):
-    """Needs nothing, and shows every step."""
+    """Runs each training in this process, with a callback at every step."""
 
     def __init__(self, builders: Builders, callback: Callback, stop: StopRequest):
         self.builders, self.callback, self.stop = builders, callback, stop
