@@ -101,8 +101,8 @@ NAMES_ELSEWHERE = {  # of CRD's benchmark (RepDistiller, mdistiller), which chen
         ".shortcut.": ".convShortcut.",
         "block1.": "block1.layer.",
         "block2.": "block2.layer.",
-    }
-    | {"block3.": "block3.layer."},
+        "block3.": "block3.layer.",
+    },
     "vgg8": {},
     "shufflenetv1": {},
 }

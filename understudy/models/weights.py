@@ -101,7 +101,7 @@ def load_weights(network: nn.Module, path: str | Path, *, prefix: str | None = N
         prefix: take only the names that begin so, without it. By default the usual ones (``module.``, ``model.``,
             ``_orig_mod.``, ...) are taken off if the file then fits as a whole.
 
-    Where other libraries name the parts of a built-in network differently (``fc`` for ``linear``), their names count, too.
+    The names that other libraries have for the parts of a built-in network are known (``fc`` for ``linear``).
 
     >>> from safetensors.torch import save_file
     >>> layer = torch.nn.Linear(4, 3)

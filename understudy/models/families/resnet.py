@@ -2,8 +2,8 @@
 
 Modules are named as in the widespread PyTorch ports (``conv1``, ``bn1``, ``layer1.0.conv1``, ..., ``linear``), so that
 weights trained with them fit: those of akamaster's ``pytorch_resnet_cifar10`` load with ``shortcut="A"``, those of
-RepDistiller, mdistiller and chenyaofo's ``pytorch-cifar-models`` with the default, ``"B"``. Each ReLU is a module of its
-own, so that a value before it can be tapped: ``layer1.2.relu2:input``.
+RepDistiller, mdistiller and chenyaofo's ``pytorch-cifar-models`` with the default, ``"B"``. Each ReLU is a module of
+its own, so that a value before it can be tapped: ``layer1.2.relu2:input``.
 """
 
 from collections.abc import Sequence
