@@ -18,6 +18,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from torch import nn
@@ -25,6 +26,7 @@ from torch import nn
 from understudy import Objective, methods
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
+from understudy.files import write_atomically
 from understudy.models import build
 from understudy.objective.term import Facts
 from understudy.taps import TappedNetwork, call, evaluating, inner
@@ -57,6 +59,8 @@ SIZES = {  # of the images of networks that take none of 64 pixels
     "nest_tiny": 128,
     "hiera_tiny_224": 224,
     "crossvit_tiny_240": 240,
+    "efficientformer_l1": 224,
+    "bat_resnext26ts": 256,
 }
 
 
@@ -118,6 +122,7 @@ def tried(
     teacher: nn.Module,
     student: nn.Module,
     images: torch.Tensor,
+    of_labels: dict[tuple[str, float], float],
 ) -> str:
     """Empty where a method works with these taps, else why not."""
     method, labels = methods.find(name), torch.arange(SAMPLES)
@@ -130,10 +135,13 @@ def tried(
         outcome = objective(images, labels, epoch=2.0, ids=torch.arange(SAMPLES))
         if not torch.isfinite(outcome.loss):
             return "its value is not finite"
-        norms = {
-            term: _norm(weighted, student if objective.parts[term].term.trains_student else objective.owned)
-            for term, weighted in outcome.weighted.items()
-        }
+        norms: dict[str, float] = {}
+        for term, weighted in outcome.weighted.items():
+            trained = student if objective.parts[term].term.trains_student else objective.owned
+            known = (str(objective.parts[term].term), float(weighted))
+            if term != "labels" or known not in of_labels:  # the labels' gradient is the same in most methods
+                of_labels[known] = _norm(weighted, trained)
+            norms[term] = of_labels[known]
         for term, norm in norms.items():
             if not norm > DEAD * max(norms.values()):
                 return f"dead: the gradient of {term!r} on the student is below {DEAD:g} of the largest"
@@ -143,72 +151,95 @@ def tried(
 def _norm(loss: torch.Tensor, network: nn.Module) -> float:
     parameters = [p for p in network.parameters() if p.requires_grad]
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True, retain_graph=True)
-    return float(sum(g.double().square().sum() for g in gradients if g is not None)) ** 0.5
+    return float(nn.utils.get_total_norm([g for g in gradients if g is not None]))
 
 
 def proposed(teacher: nn.Module, student: nn.Module, images: torch.Tensor) -> dict[str, object]:
     """What each rule proposes for a pair, or the error with which it does not."""
+    traces = {teacher: trace(teacher, images), student: trace(student, images)}  # once for all rules, to be cheap
     found: dict[str, object] = {}
-    for rule in PROPOSALS:
-        try:
-            found[rule] = PROPOSALS[rule](teacher, student, images)
-        except UserError as error:
-            found[rule] = error
+    with (
+        patch("understudy.taps.defaults.trace", lambda network, _: traces[network]),
+        patch("understudy.taps.stages.trace", lambda network, _: traces[network]),
+    ):
+        for rule in PROPOSALS:
+            try:
+                found[rule] = PROPOSALS[rule](teacher, student, images)
+            except UserError as error:
+                found[rule] = error
     return found
 
 
-def run(part: str, file: Path | None = None) -> dict[str, object]:
-    """The pairs of a part, such as "1/4"; ``file`` gets the facts after every pair."""
-    number, count = map(int, part.split("/"))
+def run(state: dict[str, dict[str, object]], file: Path, again: bool, only: str) -> None:
+    """All pairs that ``state`` does not hold; ``file`` gets it after each of them."""
     ring = names()
     random.Random(0).shuffle(ring)
     tested = [name for name in methods.METHODS if set(methods.find(name).needed) & set(READING)]
-    networks: dict[str, object] = {}
-    pairs: dict[str, object] = {}
-    for place in range(number - 1, len(ring), count):
-        (of_teacher, settings, first), (of_student, others, second) = ring[place], ring[(place + 1) % len(ring)]
-        size = max(first, second)
+    for place, (teacher, student) in enumerate(zip(ring, ring[1:] + ring[:1], strict=True)):
+        pair = f"{teacher[0]} -> {student[0]}"
+        if only not in pair or (pair in state and not (again and failed(state[pair]))):
+            continue
         began = time.monotonic()
+        state[pair] = {"commit": commit(), **facts_of(teacher, student, tested)}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, json.dumps(state, indent=1).encode())
+        print(f"{place} {pair} {time.monotonic() - began:.0f} s: {state[pair]['map']}", file=sys.stderr, flush=True)
+        for name, reason in failed(state[pair]).items():
+            print(f"    {name}: {reason[:200]}", file=sys.stderr, flush=True)
+
+
+def facts_of(
+    teacher: tuple[str, dict[str, object], int],
+    student: tuple[str, dict[str, object], int],
+    tested: list[str],
+) -> dict[str, object]:
+    """The last map of the teacher, and of each method why it does not work on the pair, empty where it does."""
+    size = max(teacher[2], student[2])
+    try:
+        network = made(teacher[0], teacher[1], size)
+    except Exception as error:  # whatever a network raises
+        return {"map": {"error": _line(error)}, "methods": {}}
+    family = type(inner(network)).__module__
+    last: dict[str, object] = {"family": family}
+    try:
+        last |= map_of(network, size)
+    except UserError as error:
+        last |= {"right": False, "tap": str(error)}
+    torch.manual_seed(0)
+    images = torch.rand(SAMPLES, 3, size, size)
+    try:
+        learner = made(student[0], student[1], size)
+        rules = proposed(network, learner, images[:2])
+    except Exception as error:
+        return {"map": last, "error": _line(error), "methods": {}}
+    results: dict[str, str] = {}
+    of_labels: dict[tuple[str, float], float] = {}
+    for name in tested:
+        method = methods.find(name)
+        taps = {key: rules[method.proposed_by.get(key, key)] for key in method.needed}
         try:
-            teacher = made(of_teacher, settings, size)
-        except Exception as error:
-            networks[of_teacher] = {"error": _line(error)}
-            print(f"{of_teacher}: {networks[of_teacher]}", file=sys.stderr, flush=True)
-            continue
-        family = type(inner(teacher)).__module__
-        try:
-            networks[of_teacher] = {"family": family, **map_of(teacher, size)}
-        except UserError as error:
-            networks[of_teacher] = {"family": family, "right": False, "tap": str(error)}
-        torch.manual_seed(0)
-        images = torch.rand(SAMPLES, 3, size, size)
-        results: dict[str, str] = {}
-        try:
-            student = made(of_student, others, size)
-            rules = proposed(teacher, student, images[:2])
-        except Exception as error:  # whatever a network raises
-            pairs[f"{of_teacher} -> {of_student}"] = {"error": _line(error)}
-            continue
-        for name in tested:
-            method = methods.find(name)
-            taps = {key: rules[method.proposed_by.get(key, key)] for key in method.needed}
-            learner = made(of_student, others, size) if method.grafts else student
-            try:
-                for given in taps.values():
-                    if isinstance(given, UserError):
-                        raise given
-                results[name] = tried(name, taps, teacher, learner, images)
-            except Exception as error:  # an error of any kind is what is looked for
-                results[name] = _line(error)
-        pairs[f"{of_teacher} -> {of_student}"] = results
-        if file is not None:
-            file.write_text(json.dumps({"networks": networks, "pairs": pairs}, indent=1))
-        wrong = {name: reason[:150] for name, reason in results.items() if reason}
-        seconds = time.monotonic() - began
-        print(f"{place} {of_teacher} -> {of_student} {seconds:.0f} s: {networks[of_teacher]}", file=sys.stderr)
-        for name, reason in wrong.items():
-            print(f"    {name}: {reason}", file=sys.stderr, flush=True)
-    return {"networks": networks, "pairs": pairs}
+            for given in taps.values():
+                if isinstance(given, UserError):
+                    raise given
+            own = made(student[0], student[1], size) if method.grafts else learner
+            results[name] = tried(name, taps, network, own, images, of_labels)
+        except Exception as error:  # an error of any kind is what is looked for
+            results[name] = _line(error)
+    return {"map": last, "methods": results}
+
+
+def failed(facts: dict[str, object]) -> dict[str, str]:
+    """What did not work on a pair, and why."""
+    wrong = {name: reason for name, reason in facts["methods"].items() if reason}  # type: ignore[attr-defined]
+    wrong |= {"error": facts["error"]} if "error" in facts else {}
+    wrong |= {"error": facts["map"]["error"]} if "error" in facts["map"] else {}  # type: ignore[operator, index]
+    return wrong if facts["map"].get("right", True) else wrong | {"maps": str(facts["map"]["tap"])}  # type: ignore
+
+
+def commit() -> str:
+    """The commit of the code, with a plus where files differ from it."""
+    words = ["git", "describe", "--always", "--dirty=+", "--exclude=*", "--abbrev=7"]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True).stdout.strip()
 
 
 def _line(error: Exception) -> str:
@@ -279,22 +310,14 @@ def _short(reason: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", default="1/1", help="which part of the pairs, as in 2/4")
-    parser.add_argument("--json", type=Path, help="write the facts of this part into a file, and no page")
-    parser.add_argument("--join", type=Path, nargs="+", help="files of all parts: write the page")
+    parser.add_argument("--state", type=Path, default=ROOT / "runs" / "zoo.json", help="the facts of all pairs so far")
+    parser.add_argument("--again", action="store_true", help="try pairs again on which something failed")
+    parser.add_argument("--only", default="", help="only pairs with this word in their names")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "zoo.md", help="the page")
     given = parser.parse_args()
     warnings.filterwarnings("ignore")
-    parts = [json.loads(path.read_text()) for path in given.join] if given.join else [run(given.part, given.json)]
-    if given.json:
-        given.json.write_text(json.dumps(parts[0], indent=1))
-        return
-    networks = {name: facts for part in parts for name, facts in part["networks"].items()}
-    pairs = {name: results for part in parts for name, results in part["pairs"].items()}
-    given.out.write_text(page(networks, pairs))
-    wrong = [name for name, facts in networks.items() if "error" not in facts and not facts["right"]]
-    if len(networks) < 100 or wrong:
-        sys.exit(f"{len(networks)} networks; the last map is wrong on {', '.join(wrong) or 'none'}")
+    state = json.loads(given.state.read_text()) if given.state.exists() else {}
+    run(state, given.state, given.again, given.only)
 
 
 if __name__ == "__main__":

@@ -262,7 +262,7 @@ def _is_linear(module: nn.Module) -> bool:
     """A linear layer, or a convolution that is one at every place."""
     if isinstance(module, nn.Conv2d):
         return module.kernel_size == (1, 1)
-    return type(module).__name__.endswith("Linear")
+    return type(module).__name__.endswith("Linear") and hasattr(module, "weight")  # a norm with a layer inside is none
 
 
 def _image_size(example: object) -> Size | None:
