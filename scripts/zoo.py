@@ -77,13 +77,18 @@ def names() -> list[tuple[str, dict[str, object], int]]:
 
 
 def made(name: str, settings: dict[str, object], size: int) -> nn.Module:
-    """A network with fresh weights, whose batch norms have seen a batch."""
+    """A network with fresh weights, whose batch norms hold the statistics of a batch."""
     torch.manual_seed(0)
     network = build(name, classes=CLASSES, channels=3, size=size, **settings)
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    usual = [norm.momentum for norm in norms]
     network.train()
     with torch.no_grad():
-        for _ in range(3):
-            call(network, torch.randn(SAMPLES, 3, size, size))
+        for norm in norms:
+            norm.momentum = 1.0
+        call(network, torch.rand(4 * SAMPLES, 3, size, size))
+    for norm, momentum in zip(norms, usual, strict=True):
+        norm.momentum = momentum
     return network.eval()
 
 

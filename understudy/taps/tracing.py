@@ -197,7 +197,7 @@ class _Watch:
         if not isinstance(value, Tensor) or value.ndim not in (3, 4):
             return None
         if value.ndim == 3:
-            return (value.shape[1],)
+            return None if value.shape[2] == 1 else (value.shape[1],)  # one value each: a vector behind a pooling
         grid = self._grid_of_map(value)
         return None if grid is None else grid[0]
 

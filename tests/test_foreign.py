@@ -1,0 +1,94 @@
+"""Structures of networks of other libraries, which scripts/zoo.py met, on tiny networks."""
+
+from collections import OrderedDict
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.test_taps import IMAGES, ResNet, ViT
+from understudy import Objective, methods
+from understudy.config.train import TrainConfig
+from understudy.taps.defaults import PROPOSALS
+from understudy.taps.stages import classifier, last_map
+from understudy.taps.tracing import trace
+
+LABELS = torch.tensor([0, 1])
+
+
+class PooledTokens(ViT):
+    """Tokens are pooled by a module, as in the Swin of transformers: its value is (N, width, 1)."""
+
+    def __init__(self) -> None:
+        super().__init__(8, 3)
+        self.pooler = nn.AdaptiveAvgPool1d(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patches(x).flatten(2).transpose(1, 2)
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.head(self.pooler(self.norm(tokens).transpose(1, 2)).flatten(1))
+
+
+class NormLinear(nn.Sequential):
+    """A classifier with a norm inside, as in timm's LeViT, SHViT and EfficientViT."""
+
+
+class NormHead(ResNet):
+    def __init__(self) -> None:
+        super().__init__(4)
+        self.head = NormLinear(OrderedDict(bn=nn.BatchNorm1d(16), l=nn.Linear(16, 10)))
+
+
+class ConvolutionHead(ResNet):
+    """A convolution of 1x1 classifies behind the pooling, as in timm's ResNetV2."""
+
+    def __init__(self) -> None:
+        super().__init__(4)
+        self.head = nn.Conv2d(16, 10, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = self.layer3(self.layer2(self.layer1(self.stem(x))))
+        return self.head(maps.mean((2, 3), keepdim=True)).flatten(1)
+
+
+@pytest.mark.parametrize(
+    ("network", "maps", "head"),
+    [
+        (PooledTokens(), "norm:grid", "head"),
+        (NormHead(), "layer3", "head.l"),
+        (ConvolutionHead(), "layer3", "head"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_the_last_map_and_the_classifier(network: nn.Module, maps: str, head: str) -> None:
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    assert str(last_map(network, IMAGES)) == maps
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert classifier(trace(network, IMAGES)).path == head
+
+
+@pytest.mark.parametrize(
+    ("name", "teacher", "student"),
+    [
+        ("at-gradient", ViT(8, 4), ResNet(2)),
+        ("at-gradient", ResNet(4), ViT(8, 4)),
+        ("srrl", ConvolutionHead(), ResNet(2)),
+        ("simkd", NormHead(), ResNet(2)),
+        ("simkd", ResNet(2), NormHead()),
+        ("cwd", ResNet(4), PooledTokens()),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_methods_work_with_the_taps_that_they_propose(name: str, teacher: nn.Module, student: nn.Module) -> None:
+    method = methods.find(name)
+    taps = {key: PROPOSALS[method.proposed_by.get(key, key)](teacher, student, IMAGES) for key in method.needed}
+    if method.grafts is not None:
+        method.grafts(student, teacher, method.complete(taps))
+    (stage,) = method(TrainConfig(), **taps)
+    objective = Objective(stage.objective, student=student, teacher=teacher, example=IMAGES)
+    outcome = objective(IMAGES, LABELS)
+    trained = [parameter for parameter in student.parameters() if parameter.requires_grad]
+    for weighted in outcome.weighted.values():
+        gradients = torch.autograd.grad(weighted, trained, allow_unused=True, retain_graph=True)
+        assert sum(float(g.abs().sum()) for g in gradients if g is not None) > 0
