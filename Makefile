@@ -45,7 +45,7 @@ faults: $(VENV)/dev.stamp  ## 1,000 errors, full disks and kills at single opera
 	@OMP_NUM_THREADS=1 $(BIN)/python -W ignore scripts/faults.py $(ARGS)
 	@OMP_NUM_THREADS=1 $(BIN)/python -W ignore scripts/damage.py
 
-ranks: $(VENV)/dev.stamp  ## several processes, killed and gone on with under torchrun (some minutes)
+ranks: $(VENV)/dev.stamp  ## several processes, 60 kills of ranks under torchrun, into results/ranks.md (an hour or more)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.ranks.kills
 
 bench: $(PEERS)/peers.stamp  ## speed against the floors and other libraries, into results/speed.md (over an hour)

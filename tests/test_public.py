@@ -27,9 +27,9 @@ LOSSES = """
     correlation_of_differences crd cross_entropy curriculum_kd cwd cwtm darkrank dgkd dist dkd dkpp ensemble_kd
     factor_transfer feature_mse fsp function_matching gan_discriminator gan_student gradient_attention
     hierarchical_context hint ickd info_nce joint_discriminator joint_student kd logit_regression logits_l1
-    lsgan_discriminator lsgan_student mgd mlkd mutual_kl neurons nkd noisy_logit_regression nst ofa ofd
+    lsgan_discriminator lsgan_student mgd mlkd mutual_kl neurons nkd noisy_logit_regression nst ofa ofd others_kd
     output_distance paraphraser_reconstruction pkt relative_dissimilarity rkd_angle rkd_distance rld rocket_hint
-    similarity_preserving simkd soft_divergence srrl_features srrl_logits standardised_kd teacher_bounded
+    similarity_preserving simkd soft_divergence srrl_features srrl_logits standardised_kd target_kd teacher_bounded
     transformed_teacher vid virtual_teacher_kd vote_cross_entropy weighted_soft_labels wgan_critic wgan_student
 """
 DATA = [
@@ -56,12 +56,17 @@ DATA = [
 TERMS = """
     AB AT BSS CAN CATKD CC CCDifferences CE CRD CRDBatch CWD CWTM ClassDistance ClassSpread Confidence CurriculumKD
     DGKD DIST DKD DKPP DML DarkRank FSP FactorTransfer GradientAT Hint ICKD KD Labels LogitRegression LogitsL1 MGD
-    MLKD NKD NST Neurons NoisyTeacher OFA OFD Outputs PKT Paraphraser RKDAngle RKDDistance RLD Review Rocket SP SRRL
-    SeveralTeachers SimKD SoftDivergence StandardisedKD TapLabels TransformedTeacher Triplets VID VirtualTeacher
-    Vote WeightedSoftLabels
+    MLKD NKD NST Neurons NoisyTeacher OFA OFD OthersKD Outputs PKT Paraphraser RKDAngle RKDDistance RLD Review
+    Rocket SP SRRL SeveralTeachers SimKD SoftDivergence StandardisedKD TapLabels TargetKD TransformedTeacher
+    Triplets VID VirtualTeacher Vote WeightedSoftLabels
 """
 METHODS = {
     "alone": "label_smoothing",
+    "deepkd": (
+        "temperature top by_teacher label_weight target_weight others_weight warmup_epochs labels_momentum "
+        "target_momentum others_momentum"
+    ),
+    "dot": "temperature squared student_temperature gap weight label_weight",
     "kd": "temperature squared student_temperature weight label_weight",
     "fitnets": "pair further hint_epochs hint_lr hint_reduce regressor temperature weight final_weight "
     "anneal_epochs squared label_weight student_temperature",
@@ -131,6 +136,8 @@ COMMANDS = {
     "distill": "--out recipe --teacher --student --data --method --epochs --seeds --tensorboard --onnx-latency "
     "--set --settings --trust --verbose/-v --checkpoint-seconds "
     "--check/--no-check --cache --workers --engine --address --dry-run --json",
+    "answers": "recipe --out --set --settings --trust --verbose/-v --checkpoint-seconds --check/--no-check "
+    "--cache --json",
     "path": "recipe --out --strategy --max-assistants --budget --set --settings --trust --verbose/-v "
     "--checkpoint-seconds --check/--no-check --cache --workers --engine --address --dry-run --json",
     "check": "recipe --set --settings --trust --verbose/-v --json",

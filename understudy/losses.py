@@ -22,6 +22,8 @@ from understudy.methods.ctkd import curriculum_kd as curriculum_kd
 from understudy.methods.cwd import cwd as cwd
 from understudy.methods.cwtm import cwtm as cwtm
 from understudy.methods.darkrank import darkrank as darkrank
+from understudy.methods.deepkd import others_kd as others_kd
+from understudy.methods.deepkd import target_kd as target_kd
 from understudy.methods.dgkd import dgkd as dgkd
 from understudy.methods.dist import dist as dist
 from understudy.methods.divergences import soft_divergence as soft_divergence

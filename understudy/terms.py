@@ -23,6 +23,8 @@ from understudy.methods.ctkd import CurriculumKD as CurriculumKD
 from understudy.methods.cwd import CWD as CWD
 from understudy.methods.cwtm import CWTM as CWTM
 from understudy.methods.darkrank import DarkRank as DarkRank
+from understudy.methods.deepkd import OthersKD as OthersKD
+from understudy.methods.deepkd import TargetKD as TargetKD
 from understudy.methods.dgkd import DGKD as DGKD
 from understudy.methods.dist import DIST as DIST
 from understudy.methods.divergences import SoftDivergence as SoftDivergence

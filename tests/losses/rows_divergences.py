@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tests.losses.table import BATCH, CLASSES, LOGITS, Row, kl, labels, softmax
-from understudy.losses import rld, soft_divergence, transformed_teacher, weighted_soft_labels
+from understudy.losses import others_kd, rld, soft_divergence, target_kd, transformed_teacher, weighted_soft_labels
 
 
 def soft_labels(g: torch.Generator) -> Tensor:
@@ -71,6 +71,27 @@ def _rld(
     return values
 
 
+def _target(s: np.ndarray, t: np.ndarray, y: np.ndarray, temperature: float = 4.0) -> np.ndarray:
+    y = y if y.ndim == 1 else y.argmax(1)
+    values = np.zeros(BATCH)
+    for n in range(BATCH):
+        a, b = softmax(t[n], temperature)[y[n]], softmax(s[n], temperature)[y[n]]
+        values[n] = temperature**2 * kl(np.array([a, 1 - a]), np.array([b, 1 - b]))
+    return values
+
+
+def _others(
+    s: np.ndarray, t: np.ndarray, y: np.ndarray, temperature: float = 4.0, top: int | None = None, factor: bool = True
+) -> np.ndarray:
+    y = y if y.ndim == 1 else y.argmax(1)
+    values = np.zeros(BATCH)
+    for n in range(BATCH):
+        others = [c for c in np.argsort(-t[n]) if c != y[n]][:top]
+        value = temperature**2 * kl(softmax(t[n][others], temperature), softmax(s[n][others], temperature))
+        values[n] = value * (1 - softmax(t[n], temperature)[y[n]] if factor else 1)
+    return values
+
+
 ROWS = [
     *(of(form) for form in ("forward", "reverse", "js", "skew", "skew-reverse", "tv")),
     of("js", skew=0.9, temperature=1.0),
@@ -101,6 +122,20 @@ ROWS = [
         partial(_weighted, temperature=4.0),
         equal=None,
         smooth=False,
+    ),
+    Row("target_kd", target_kd, (LOGITS, LOGITS, labels), _target),
+    Row(
+        "target_kd, T 2, soft labels",
+        partial(target_kd, temperature=2.0),
+        (LOGITS, LOGITS, soft_labels),
+        partial(_target, temperature=2.0),
+    ),
+    Row("others_kd", others_kd, (LOGITS, LOGITS, labels), _others),
+    Row(
+        "others_kd, top 2, as DKD",
+        partial(others_kd, top=2, by_teacher=False, temperature=2.0),
+        (LOGITS, LOGITS, labels),
+        partial(_others, top=2, factor=False, temperature=2.0),
     ),
     Row("rld", rld, (LOGITS, LOGITS, labels), _rld, equal=None, smooth=False),
     Row(

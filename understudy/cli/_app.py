@@ -28,6 +28,7 @@ OF_OUTPUTS = (errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EBADF)  # where no fil
 SUMMARIES = {
     "demo": "Train a thin, deep student alone, by soft targets, and as a FitNet, and see whether distillation helps.",
     "distill": "Check a recipe and train its students. A run that was stopped continues with the same command.",
+    "answers": "Store the teachers' answers that a recipe reads, without training a student.",
     "path": "Search the best path of assistants from teacher to student. A stopped search continues with the same "
     "command.",
     "check": "Check data, teacher, taps, losses and gradients without training.",

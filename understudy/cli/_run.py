@@ -71,6 +71,7 @@ def prepared(
             InGroup(group, builders, callback, stop) if group else engine.make(request, builders, callback, stop)
         ),
         threads=threads,
+        **({"group": group} if group else {}),
     )
 
 

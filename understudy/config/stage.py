@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from understudy.bounds import Finite
 from understudy.config.train import TrainConfig
 from understudy.objective.balance import balanced
 from understudy.objective.term import Expression, Sum, as_sum
@@ -16,6 +17,13 @@ class Stage:
     Which parameters train follows from the objective: a stage whose terms read only taps runs both networks no
     deeper than those taps, and what lies deeper gets no gradient and stays as it is.
 
+    Args:
+        name, terms, config: what is trained, and how.
+        hands_over: what its terms own goes on into the next stage.
+        answers: the student is measured by its answers, although no term may read them.
+        momenta: for each term what is added to SGD's momentum for the term's gradient (see ``config.momenta``); None:
+            one momentum for the sum.
+
     >>> from understudy import TrainConfig
     >>> from understudy.terms import CE, KD
     >>> stage = Stage("soft targets", CE() + 0.9 * KD(temperature=4), TrainConfig(epochs=30))
@@ -26,8 +34,9 @@ class Stage:
     name: str
     terms: Expression
     config: TrainConfig
-    hands_over: bool = False  # what its terms own goes on into the next stage
-    answers: bool = False  # the student is measured by its answers, although no term may read them
+    hands_over: bool = False
+    answers: bool = False
+    momenta: tuple[Finite, ...] | None = None
 
     @property
     def objective(self) -> Sum:

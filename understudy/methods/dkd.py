@@ -57,7 +57,7 @@ def dkd(
     right, others = split(labels, student_logits)
     student = wide(student_logits) / temperature
     teacher = wide(teacher_logits) / temperature
-    target = divergence(_binary(student, right, others), _binary(teacher, right, others), form="kl")
+    target = divergence(binary(student, right, others), binary(teacher, right, others), form="kl")
     rest = divergence(among(student, others), among(teacher, others), form="kl")
     return (alpha * target + beta * rest) * temperature**2
 
@@ -90,7 +90,7 @@ class DKD(LogitTerm):
         )
 
 
-def _binary(logits: Tensor, right: Tensor, others: Tensor) -> Tensor:
+def binary(logits: Tensor, right: Tensor, others: Tensor) -> Tensor:
     """Log-probabilities of the right class and of all others together, (N, 2)."""
     together = logits.gather(-1, others).logsumexp(-1, keepdim=True)
     return F.log_softmax(torch.cat([logits.gather(-1, right), together], dim=-1), dim=-1)

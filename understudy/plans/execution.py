@@ -21,6 +21,7 @@ from understudy.plans.training import Builders, Job, TrainedTeacher, begun_as, c
 from understudy.plans.training import key as training_key
 from understudy.training import checkpoints
 from understudy.training.callbacks import Callback
+from understudy.training.filling import Filled
 from understudy.training.records import TrainingRecord
 
 TRIES = 3  # a training whose worker dies so often is the likely cause
@@ -118,6 +119,14 @@ class Execution:
                 if done := self._waited():
                     yield self._completed(done)
 
+    def store_answers(self, name: str) -> list[Filled]:
+        """Store the answers of a node's teachers, which are done, also where it says that nothing is to be added."""
+        assert self.engine is not None
+        node = self.plan[name]
+        assert node.answers is not None
+        job = self._job(node.model_copy(update={"answers": replace(node.answers, fill=True)}))
+        return self.engine.store_answers(job.model_copy(update={"checkpoints": None, "answers_only": True}))
+
     def states(self) -> dict[str, State]:
         """The existing and the missing trainings; nothing is changed."""
         return {node.name: self._state(node.name) for node in self.plan}
@@ -146,6 +155,12 @@ class Execution:
         if name not in self._keys:
             self._keys[name] = self._key(self.plan[name])
         return self._keys[name]
+
+    def as_teacher(self, name: str) -> TrainedTeacher:
+        """A training that is done, as one learns from it."""
+        folder = self.folder.training(name).absolute()
+        node, key = self.plan[name], self._origin(name, folder)
+        return TrainedTeacher(network=node.network, folder=str(folder), key=key, assists=node.role == "student")
 
     def network(self, name: str) -> nn.Module:
         """The network of a finished training, on its device and in its memory format."""
@@ -235,7 +250,12 @@ class Execution:
 
     def _start(self, node: Node) -> None:
         assert self.engine is not None
-        job = Job(
+        self._running[node.name] = job = self._job(node)
+        with self._failures_noted():
+            self.engine.start(job)
+
+    def _job(self, node: Node) -> Job:
+        return Job(
             node=node,
             key=self.key(node.name),
             teachers=self._teachers(node),
@@ -244,9 +264,6 @@ class Execution:
             trusted=self.trusted,
             every=self.every,
         )
-        self._running[node.name] = job
-        with self._failures_noted():
-            self.engine.start(job)
 
     @contextmanager
     def _failures_noted(self) -> Iterator[None]:
@@ -277,12 +294,7 @@ class Execution:
         return None
 
     def _teachers(self, node: Node) -> tuple[TrainedTeacher | Given, ...]:
-        return tuple(self._taught(teacher) if isinstance(teacher, str) else teacher for teacher in node.teachers)
-
-    def _taught(self, name: str) -> TrainedTeacher:
-        folder = self.folder.training(name).absolute()
-        node, key = self.plan[name], self._origin(name, folder)
-        return TrainedTeacher(network=node.network, folder=str(folder), key=key, assists=node.role == "student")
+        return tuple(self.as_teacher(teacher) if isinstance(teacher, str) else teacher for teacher in node.teachers)
 
     def _origin(self, name: str, folder: Path) -> str:
         """The part of a student's key for its teacher: its key, or its weights where they do not follow from it."""

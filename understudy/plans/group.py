@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,9 +23,12 @@ from torch.distributed.distributed_c10d import _get_default_store
 from understudy.errors import UserError
 from understudy.methods import Method
 from understudy.plans.engines.base import Ended, Engine
-from understudy.plans.training import Builders, Job, carry_out, take_part
+from understudy.plans.training import Builders, Job, Measurement, carry_out, store_answers, take_part
 from understudy.ranks import alone, processes
+from understudy.recipe.schema import Table
 from understudy.training.callbacks import Callback
+from understudy.training.evaluate import Measured
+from understudy.training.filling import Filled
 from understudy.training.interrupt import Stopped, StopRequest
 
 T = TypeVar("T")
@@ -89,16 +93,16 @@ class Group:
         """Wait for all processes."""
         dist.barrier(group=self._orders)
 
-    def tell(self, message: str | None) -> None:
+    def tell(self, message: "Message | None") -> None:
         """Send a job from rank 0 to the others, or None at the end of a command."""
-        dist.broadcast_object_list([message], 0, group=self._orders)
+        dist.broadcast_object_list([message.model_dump_json() if message else None], 0, group=self._orders)
 
-    def told(self) -> str | None:
+    def told(self) -> "Message | None":
         """The message of rank 0; None when it has ended."""
         received: list[str | None] = [None]
         with contextlib.suppress(RuntimeError):
             dist.broadcast_object_list(received, 0, group=self._orders)
-        return received[0]
+        return None if received[0] is None else Message.model_validate_json(received[0])
 
     def follow(
         self,
@@ -115,12 +119,20 @@ class Group:
         """
         while (message := self.told()) is not None:
             begin()
-            job = Job.model_validate_json(message)
-            method = (given or {}).get(str(job.node.method))
-            if method is not None:
-                job = job.model_copy(update={"node": job.node.model_copy(update={"method": method})})
             with contextlib.suppress(UserError, Stopped):  # rank 0 reports them
-                self.trained(lambda job=job: take_part(job, builders, stop))  # type: ignore[misc]
+                if message.measurement is not None:
+                    self.trained(partial(message.measurement.taken, builders))
+                if message.job is not None:
+                    job = message.job
+                    method = (given or {}).get(str(job.node.method))
+                    if method is not None:
+                        job = job.model_copy(update={"node": job.node.model_copy(update={"method": method})})
+                    self.trained(partial(take_part, job, builders, stop))
+
+    def measured(self, measurement: Measurement, measure: Callable[[], Measured]) -> Measured:
+        """What rank 0 measures by ``measure``, with the other processes, which load the networks themselves."""
+        self.tell(Message(measurement=measurement))
+        return self.trained(measure)
 
     def trained(self, train: Callable[[], T]) -> T:
         """A training that all processes take together."""
@@ -163,6 +175,13 @@ class Group:
         return f"understudy/{self._jobs}/{rank}"
 
 
+class Message(Table):
+    """What rank 0 tells the others to do with it."""
+
+    job: Job | None = None
+    measurement: Measurement | None = None
+
+
 class InGroup(Engine):
     """One training after another, each on all processes of the group."""
 
@@ -176,9 +195,14 @@ class InGroup(Engine):
     def next(self) -> Ended:
         job, self.job = self.job, None
         assert job is not None
-        self.group.tell(job.model_dump_json())
+        self.group.tell(Message(job=job))
         callback = self.callback.of(job.name)
         return Ended(job.name, self.group.trained(lambda: carry_out(job, self.builders, callback, self.stop)))
+
+    def store_answers(self, job: Job) -> list[Filled]:
+        self.group.tell(Message(job=job))
+        callback = self.callback.of(job.name)
+        return self.group.trained(lambda: store_answers(job, self.builders, callback, self.stop))
 
 
 def _leave() -> None:

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 from torch import nn
 
 from understudy import methods
+from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.data.dataset import Progress
 from understudy.errors import FailedTrainingError, UserError
@@ -26,6 +27,8 @@ from understudy.teacher.shared import SharedPasses
 from understudy.teacher.stand_in import StandIns
 from understudy.training import preflight
 from understudy.training.callbacks import Callback
+from understudy.training.evaluate import Measured, measured
+from understudy.training.filling import Filled, fill
 from understudy.training.interrupt import StopRequest
 from understudy.training.loop import Training
 from understudy.training.records import Record, TrainingRecord
@@ -63,6 +66,7 @@ class Job(Table):
     checkpoints: str | None  # None: none are kept
     trusted: tuple[str, ...] = ()
     every: float = 20.0  # seconds between two checkpoints
+    answers_only: bool = False  # its teachers' answers are stored, and nothing is trained
 
     @property
     def name(self) -> str:
@@ -158,9 +162,38 @@ def carry_out(job: Job, builders: Builders, callback: Callback, stop: StopReques
     return running.finish()
 
 
+def store_answers(job: Job, builders: Builders, callback: Callback, stop: StopRequest) -> list[Filled]:
+    """Store the answers of its teachers that the training would read."""
+    return fill(RunningJob(job, builders, callback, stop).training)
+
+
+class Measurement(Table):
+    """Networks that are measured as one on the part of the data that the final figures are measured on."""
+
+    networks: tuple[TrainedTeacher | Given, ...]
+    data: DataTable
+    settings: Settings
+
+    def taken(self, builders: Builders) -> Measured:
+        """Measure networks that are loaded from their files."""
+        builder, settings = builders.of(self.data), self.settings
+        _, part = builder.data.measured
+        networks = [
+            builder.given(network, network.weights, network.prefix)
+            if isinstance(network, Given)
+            else builder.trained(network.network, Path(network.folder))
+            for network in self.networks
+        ]
+        with settings.in_force():
+            return measured([settings.place(network) for network in networks], part, builder.data.task, settings)
+
+
 def take_part(job: Job, builders: Builders, stop: StopRequest) -> None:
-    """The steps of a training in a group, whose rank 0 writes the files."""
-    RunningJob(job, builders, Callback(), stop).training.run()
+    """The part of a job that a process of a group has, whose rank 0 writes the files."""
+    if job.answers_only:
+        store_answers(job, builders, Callback(), stop)
+    else:
+        RunningJob(job, builders, Callback(), stop).training.run()
 
 
 def key(

@@ -15,7 +15,7 @@ from understudy.training.loop import Training
 
 
 class Preview:
-    """The trainings of a recipe on its first seed, not begun, made from the nodes of the run.
+    """The trainings of a recipe on its first seed, made from the nodes of the run and not started.
 
     Each has as many teachers as in the run, and of the same kind: with their weights if these are
     given, else with fresh weights. Each is made once.
@@ -33,7 +33,7 @@ class Preview:
         self._made: dict[str, nn.Module] = {}
 
     def chain(self, name: str) -> list[Node]:
-        """What a method of the recipe trains: its assistants in their order, then the student."""
+        """The trainings of a method: its assistants in order, then the student."""
         return chain(name, self.recipe.methods[name], self.recipe, self.recipe.seeds[0])
 
     def student(self, name: str, stored: StoredAnswers | None = None) -> Training:

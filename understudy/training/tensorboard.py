@@ -1,4 +1,4 @@
-"""What a training logs, as TensorBoard's events, for those who watch it there."""
+"""The log of a training as TensorBoard events."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ EVENTS = "tensorboard"  # the folder of a run for them
 class TensorBoard(Callback):
     """Writes each epoch's line into ``folder``, one log for each stage of each training.
 
-    A run that goes on does so in a new file, which takes back what the old one says of later epochs.
+    A resumed run writes a new file, which replaces later epochs of the old one.
     """
 
     def __init__(self, folder: Path):
@@ -26,7 +26,7 @@ class TensorBoard(Callback):
             raise OptionalPackageError("tensorboard", "tensorboard", "--tensorboard") from error
         self.folder = folder
         self._open = SummaryWriter
-        self._writers: dict[str, tuple[str, SummaryWriter]] = {}  # of each training that goes on: its stage's
+        self._writers: dict[str, tuple[str, SummaryWriter]] = {}  # of each running training: that of its stage
 
     def epoch_ends(self, epoch: Epoch) -> None:
         if self._writers.get(epoch.training, ("", None))[0] != epoch.stage:
@@ -47,7 +47,7 @@ class TensorBoard(Callback):
 
 
 def _scalars(epoch: Epoch) -> list[tuple[str, float]]:
-    """The epoch's figures, each under a name of its own."""
+    """The epoch's figures, each with its own name."""
     groups = {
         "terms": epoch.terms,
         "weights": epoch.weights,

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from understudy.errors import UserError
 from understudy.plans.training import Builders, Job
 from understudy.training.callbacks import Callback
+from understudy.training.filling import Filled
 from understudy.training.interrupt import StopRequest
 from understudy.training.records import TrainingRecord
 
@@ -53,6 +55,10 @@ class Engine(ABC):
         leaves the others running. ``Stopped`` is raised after a request to stop, when all have saved their state and
         ended.
         """
+
+    def store_answers(self, job: Job) -> list[Filled]:
+        """Store the answers of its teachers that a training would read; some engines only train."""
+        raise UserError(f"the engine {type(self).__name__} stores no answers without training: leave --engine out")
 
     def close(self) -> None:  # noqa: B027 - some engines have nothing to close
         """Stop running trainings after they have saved their state, and end the workers."""

@@ -1,8 +1,9 @@
 """One training after another, in this process."""
 
 from understudy.plans.engines.base import Ended, Engine
-from understudy.plans.training import Builders, Job, carry_out
+from understudy.plans.training import Builders, Job, carry_out, store_answers
 from understudy.training.callbacks import Callback
+from understudy.training.filling import Filled
 from understudy.training.interrupt import StopRequest
 
 
@@ -20,3 +21,6 @@ class Here(Engine):
         job, self.job = self.job, None
         assert job is not None
         return Ended(job.name, carry_out(job, self.builders, self.callback.of(job.name), self.stop))
+
+    def store_answers(self, job: Job) -> list[Filled]:
+        return store_answers(job, self.builders, self.callback.of(job.name), self.stop)
