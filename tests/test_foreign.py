@@ -30,6 +30,19 @@ class PooledTokens(ViT):
         return self.head(self.pooler(self.norm(tokens).transpose(1, 2)).flatten(1))
 
 
+class TokenBeside(ResNet):
+    """A class token is given to a module by itself, as in timm's CaiT: a view of a parameter."""
+
+    def __init__(self) -> None:
+        super().__init__(4)
+        self.token = nn.Parameter(torch.zeros(1, 16))
+        self.last = nn.Bilinear(16, 16, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = self.layer3(self.layer2(self.layer1(self.stem(x))))
+        return self.head(self.last(maps.mean((2, 3)), self.token.expand(len(x), -1)))
+
+
 class NormLinear(nn.Sequential):
     """A classifier with a norm inside, as in timm's LeViT, SHViT and EfficientViT."""
 
@@ -56,6 +69,7 @@ class ConvolutionHead(ResNet):
     ("network", "maps", "head"),
     [
         (PooledTokens(), "norm:grid", "head"),
+        (TokenBeside(), "layer3", "head"),
         (NormHead(), "layer3", "head.l"),
         (ConvolutionHead(), "layer3", "head"),
     ],

@@ -16,6 +16,7 @@ from understudy.models.families.plain import plain
 from understudy.models.families.resnet import resnet
 from understudy.models.families.wrn import wrn
 from understudy.models.grafts import Graft, regraft
+from understudy.models.output import Output
 from understudy.models.preprocessing import Normalized, Preprocessing, Whitened, Whitening, preprocessing_from
 from understudy.models.weights import load_weights, read_weights
 from understudy.taps.modules import Maxout
@@ -28,6 +29,7 @@ __all__ = [
     "MaxoutNet",
     "NetworkSpec",
     "Normalized",
+    "Output",
     "Preprocessing",
     "Whitened",
     "Whitening",

@@ -109,6 +109,22 @@ def trace(network: nn.Module, example: Nested) -> list[Traced]:
     )
 
 
+class _Untracked:
+    """In place of the counter's own record of modules, which is not read here.
+
+    That one hooks the gradients of what modules are given, and fails without gradients where that is a view of a
+    parameter, such as the class token of a CaiT.
+    """
+
+    parents = frozenset({"Global"})  # under this name the counter keeps the sum
+
+    def __enter__(self) -> "_Untracked":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+
 class _Watch:
     """The records of the hooks of a trace."""
 
@@ -116,6 +132,7 @@ class _Watch:
         from torch.utils.flop_counter import FlopCounterMode  # here, since it is slow to import
 
         self.counter = FlopCounterMode(display=False)
+        self.counter.mod_tracker = _Untracked()  # type: ignore[assignment]
         self.time = 0
         self.samples = nested.count(example)
         self.image = _image_size(example)

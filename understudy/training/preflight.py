@@ -25,12 +25,13 @@ from understudy.config.train import TrainConfig
 from understudy.data.parts import Batch, Data, Part
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
+from understudy.models import Output
 from understudy.nested import Nested
 from understudy.objective import Objective, evaluating
 from understudy.objective.term import Sum
 from understudy.precision import exact
 from understudy.randomness import derived_seed
-from understudy.taps import call, inner
+from understudy.taps import call, inner, layers
 from understudy.tasks import Figure, Values
 from understudy.teacher.batching import company_matters
 from understudy.teacher.stand_in import StandIns
@@ -194,8 +195,13 @@ def check_network(role: str, network: nn.Module, data: Data, settings: Settings)
     if wrong:
         yield Finding("error", role, wrong)
         return
-    front = network if getattr(network, "is_preprocessing_of", False) else None
-    before = f", inputs pass {type(front).__name__}({front.extra_repr()}) first" if front else ""
+    around = [layer for layer in layers(network) if getattr(layer, "is_preprocessing_of", False)]
+    before = "".join(
+        f", its answer is {layer.extra_repr()}"
+        if isinstance(layer, Output)
+        else f", inputs pass {type(layer).__name__}({layer.extra_repr()}) first"
+        for layer in around
+    )
     parameters = sum(p.numel() for p in network.parameters())
     yield Finding("ok", role, f"{type(inner(network)).__name__}, {parameters:,} parameters{before}")
 
