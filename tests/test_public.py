@@ -23,12 +23,12 @@ NAMES = """
 """
 LOSSES = """
     activation_boundaries attention_transfer batch_correlation boundary_kd can_discriminator can_student cat_kd
-    class_correlation class_distance class_spread confident_regression correlation_congruence
-    correlation_of_differences crd cross_entropy curriculum_kd cwd cwtm darkrank dgkd dist dkd dkpp ensemble_kd
-    factor_transfer feature_mse fsp function_matching gan_discriminator gan_student gradient_attention
-    hierarchical_context hint ickd info_nce joint_discriminator joint_student kd logit_regression logits_l1
+    class_correlation class_distance class_spread confident_regression confident_teachers correlation_congruence
+    correlation_of_differences crd cross_entropy curriculum_kd cwd cwtm darkrank dgkd direction dist dkd dkpp
+    ensemble_kd factor_transfer feature_mse fsp function_matching gan_discriminator gan_student gradient_attention
+    hierarchical_context hint ickd info_nce joint_discriminator joint_student kd ldrld logit_regression logits_l1
     lsgan_discriminator lsgan_student mgd mlkd mutual_kl neurons nkd noisy_logit_regression nst ofa ofd others_kd
-    output_distance paraphraser_reconstruction pkt relative_dissimilarity rkd_angle rkd_distance rld rocket_hint
+    output_distance paraphraser_reconstruction pkt relative_dissimilarity rkd_angle rkd_distance rld rocket_hint sdd
     similarity_preserving simkd soft_divergence srrl_features srrl_logits standardised_kd target_kd teacher_bounded
     transformed_teacher vid virtual_teacher_kd vote_cross_entropy weighted_soft_labels wgan_critic wgan_student
 """
@@ -54,14 +54,15 @@ DATA = [
     "names",
 ]
 TERMS = """
-    AB AT BSS CAN CATKD CC CCDifferences CE CRD CRDBatch CWD CWTM ClassDistance ClassSpread Confidence CurriculumKD
-    DGKD DIST DKD DKPP DML DarkRank FSP FactorTransfer GradientAT Hint ICKD KD Labels LogitRegression LogitsL1 MGD
-    MLKD NKD NST Neurons NoisyTeacher OFA OFD OthersKD Outputs PKT Paraphraser RKDAngle RKDDistance RLD Review
-    Rocket SP SRRL SeveralTeachers SimKD SoftDivergence StandardisedKD TapLabels TargetKD TransformedTeacher
-    Triplets VID VirtualTeacher Vote WeightedSoftLabels
+    AB AT BSS CAN CATKD CC CCDifferences CE CRD CRDBatch CWD CWTM ClassDistance ClassSpread Confidence
+    ConfidentTeachers CurriculumKD DGKD DIST DKD DKPP DML DarkRank Direction FSP FactorTransfer GradientAT Hint ICKD
+    KD LDRLD Labels LogitRegression LogitsL1 MGD MLKD NKD NST Neurons NoisyTeacher OFA OFD OthersKD Outputs PKT
+    Paraphraser RKDAngle RKDDistance RLD Review Rocket SDD SP SRRL SeveralTeachers SimKD SoftDivergence
+    StandardisedKD TapLabels TargetKD TransformedTeacher Triplets VID VirtualTeacher Vote WeightedSoftLabels
 """
 METHODS = {
     "alone": "label_smoothing",
+    "ca-mkd": "temperature weight label_weight",
     "deepkd": (
         "temperature top by_teacher label_weight target_weight others_weight warmup_epochs labels_momentum "
         "target_momentum others_momentum"
@@ -71,6 +72,7 @@ METHODS = {
     "fitnets": "pair further hint_epochs hint_lr hint_reduce regressor temperature weight final_weight "
     "anneal_epochs squared label_weight student_temperature",
     "fitnets-joint": "pair reduce regressor where weight",
+    "ldrld": "alpha beta top temperature weight",
     "logit-regression": "reduce weight",
     "confidence": "samples covariance ridge reduce dropout weight label_weight",
     "noisy-teacher": "sigma share reduce weight",
@@ -81,6 +83,8 @@ METHODS = {
     "ctkd": "start span rise_epochs by weight label_weight",
     "mlkd": "temperatures instance batch classes weight label_weight",
     "nkd": "gamma temperature weight",
+    "sdd": "maps heads grids form temperature alpha beta weight label_weight warmup_epochs",
+    "skd": "temperature squared ridge soft_weight weight label_weight",
     "standardised-kd": "temperature squared weight label_weight",
     "divergence": "form temperature skew top weight label_weight",
     "ttm": "gamma weighted weight",

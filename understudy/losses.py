@@ -7,6 +7,7 @@ from understudy.methods.ab import activation_boundaries as activation_boundaries
 from understudy.methods.at import attention_transfer as attention_transfer
 from understudy.methods.at import gradient_attention as gradient_attention
 from understudy.methods.bss import boundary_kd as boundary_kd
+from understudy.methods.ca_mkd import confident_teachers as confident_teachers
 from understudy.methods.can import can_discriminator as can_discriminator
 from understudy.methods.can import can_student as can_student
 from understudy.methods.can import logits_l1 as logits_l1
@@ -37,6 +38,7 @@ from understudy.methods.fsp import fsp as fsp
 from understudy.methods.function_matching import function_matching as function_matching
 from understudy.methods.ickd import ickd as ickd
 from understudy.methods.kd import kd as kd
+from understudy.methods.ldrld import ldrld as ldrld
 from understudy.methods.logit_regression import logit_regression as logit_regression
 from understudy.methods.mgd import mgd as mgd
 from understudy.methods.mlkd import batch_correlation as batch_correlation
@@ -56,6 +58,7 @@ from understudy.methods.rkd import rkd_angle as rkd_angle
 from understudy.methods.rkd import rkd_distance as rkd_distance
 from understudy.methods.rld import rld as rld
 from understudy.methods.rocket import rocket_hint as rocket_hint
+from understudy.methods.sdd import sdd as sdd
 from understudy.methods.several_teachers import ensemble_kd as ensemble_kd
 from understudy.methods.several_teachers import vote_cross_entropy as vote_cross_entropy
 from understudy.methods.shared.games import gan_discriminator as gan_discriminator
@@ -68,6 +71,7 @@ from understudy.methods.shared.games import wgan_critic as wgan_critic
 from understudy.methods.shared.games import wgan_student as wgan_student
 from understudy.methods.shared.maps import feature_mse as feature_mse
 from understudy.methods.simkd import simkd as simkd
+from understudy.methods.skd import direction as direction
 from understudy.methods.sp import similarity_preserving as similarity_preserving
 from understudy.methods.srrl import srrl_features as srrl_features
 from understudy.methods.srrl import srrl_logits as srrl_logits

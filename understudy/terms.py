@@ -9,6 +9,7 @@ from understudy.methods.ab import AB as AB
 from understudy.methods.at import AT as AT
 from understudy.methods.at_gradient import GradientAT as GradientAT
 from understudy.methods.bss import BSS as BSS
+from understudy.methods.ca_mkd import ConfidentTeachers as ConfidentTeachers
 from understudy.methods.can import CAN as CAN
 from understudy.methods.can import LogitsL1 as LogitsL1
 from understudy.methods.cat_kd import CATKD as CATKD
@@ -38,6 +39,7 @@ from understudy.methods.fitnets import TapLabels as TapLabels
 from understudy.methods.fsp import FSP as FSP
 from understudy.methods.ickd import ICKD as ICKD
 from understudy.methods.kd import KD as KD
+from understudy.methods.ldrld import LDRLD as LDRLD
 from understudy.methods.logit_regression import LogitRegression as LogitRegression
 from understudy.methods.mgd import MGD as MGD
 from understudy.methods.mlkd import MLKD as MLKD
@@ -54,9 +56,11 @@ from understudy.methods.rkd import RKDAngle as RKDAngle
 from understudy.methods.rkd import RKDDistance as RKDDistance
 from understudy.methods.rld import RLD as RLD
 from understudy.methods.rocket import Rocket as Rocket
+from understudy.methods.sdd import SDD as SDD
 from understudy.methods.several_teachers import SeveralTeachers as SeveralTeachers
 from understudy.methods.several_teachers import Vote as Vote
 from understudy.methods.simkd import SimKD as SimKD
+from understudy.methods.skd import Direction as Direction
 from understudy.methods.sp import SP as SP
 from understudy.methods.srrl import SRRL as SRRL
 from understudy.methods.standardised_kd import StandardisedKD as StandardisedKD
