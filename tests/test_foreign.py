@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from tests.test_taps import IMAGES, ResNet, ViT
-from understudy import Objective, methods
+from understudy import Objective, distill, methods
 from understudy.config.train import TrainConfig
+from understudy.errors import UserError
 from understudy.taps.defaults import PROPOSALS
 from understudy.taps.stages import classifier, last_map
 from understudy.taps.tracing import trace
@@ -106,3 +107,22 @@ def test_methods_work_with_the_taps_that_they_propose(name: str, teacher: nn.Mod
     for weighted in outcome.weighted.values():
         gradients = torch.autograd.grad(weighted, trained, allow_unused=True, retain_graph=True)
         assert sum(float(g.abs().sum()) for g in gradients if g is not None) > 0
+
+
+def test_a_network_that_cannot_be_differentiated_twice_is_named() -> None:
+    student = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Hardsigmoid(), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(64, 10))
+    with pytest.raises(UserError, match="cannot differentiate that of the network's hardsigmoid: take another method"):
+        distill(
+            ResNet(2),
+            student,
+            (IMAGES, torch.tensor([0, 9])),
+            method="at-gradient",
+            pair="layer2 -> 0",
+            accept_weak=True,
+        )
+
+
+def test_one_logit_is_named_as_the_task_of_two_classes() -> None:
+    student = nn.Sequential(nn.Flatten(), nn.Linear(192, 1))
+    with pytest.raises(UserError, match='the data have 2 classes: for one logit give the data the task "binary"'):
+        distill(None, student, (IMAGES, LABELS), method="alone")
