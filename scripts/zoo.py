@@ -38,6 +38,7 @@ from understudy.training.preflight import DEAD
 ROOT = Path(__file__).resolve().parent.parent
 LIST = ROOT / "scripts" / "zoo.txt"
 CLASSES, SAMPLES = 10, 4
+SURELY = 1e-2  # of the largest gradient on norms and biases, above which a term's gradient is not computed as a whole
 READING = ("maps", "pairs", "pair")  # settings of the methods that are tried
 
 TRANSFORMERS = {
@@ -127,7 +128,6 @@ def tried(
     teacher: nn.Module,
     student: nn.Module,
     images: torch.Tensor,
-    of_labels: dict[tuple[str, float], float],
 ) -> str:
     """Empty where a method works with these taps, else why not."""
     method, labels = methods.find(name), torch.arange(SAMPLES)
@@ -140,21 +140,22 @@ def tried(
         outcome = objective(images, labels, epoch=2.0, ids=torch.arange(SAMPLES))
         if not torch.isfinite(outcome.loss):
             return "its value is not finite"
-        norms: dict[str, float] = {}
-        for term, weighted in outcome.weighted.items():
-            trained = student if objective.parts[term].term.trains_student else objective.owned
-            known = (str(objective.parts[term].term), float(weighted))
-            if term != "labels" or known not in of_labels:  # the labels' gradient is the same in most methods
-                of_labels[known] = _norm(weighted, trained)
-            norms[term] = of_labels[known]
+        trained = {
+            term: student if objective.parts[term].term.trains_student else objective.owned for term in outcome.weighted
+        }
+        small = {term: _norm(weighted, trained[term], most=1) for term, weighted in outcome.weighted.items()}
+        if min(small.values()) > SURELY * max(small.values()):
+            continue
+        norms = {term: _norm(weighted, trained[term]) for term, weighted in outcome.weighted.items()}
         for term, norm in norms.items():
             if not norm > DEAD * max(norms.values()):
                 return f"dead: the gradient of {term!r} on the student is below {DEAD:g} of the largest"
     return ""
 
 
-def _norm(loss: torch.Tensor, network: nn.Module) -> float:
-    parameters = [p for p in network.parameters() if p.requires_grad]
+def _norm(loss: torch.Tensor, network: nn.Module, most: int = 4) -> float:
+    """The norm of the gradient on parameters of at most so many dimensions; those of one are cheap."""
+    parameters = [p for p in network.parameters() if p.requires_grad and p.ndim <= most]
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True, retain_graph=True)
     return float(nn.utils.get_total_norm([g for g in gradients if g is not None]))
 
@@ -218,7 +219,6 @@ def facts_of(
     except Exception as error:
         return {"map": last, "error": _line(error), "methods": {}}
     results: dict[str, str] = {}
-    of_labels: dict[tuple[str, float], float] = {}
     for name in tested:
         method = methods.find(name)
         taps = {key: rules[method.proposed_by.get(key, key)] for key in method.needed}
@@ -227,7 +227,7 @@ def facts_of(
                 if isinstance(given, UserError):
                     raise given
             own = made(student[0], student[1], size) if method.grafts else learner
-            results[name] = tried(name, taps, network, own, images, of_labels)
+            results[name] = tried(name, taps, network, own, images)
         except Exception as error:  # an error of any kind is what is looked for
             results[name] = _line(error)
     return {"map": last, "methods": results}
