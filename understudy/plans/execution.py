@@ -169,7 +169,7 @@ class Execution:
         return node.arithmetic.place(network)
 
     def _key(self, node: Node) -> str:
-        return training_key(node, self._teachers(node), self.builders.of(node.data))
+        return training_key(node, self._teachers(node), self.builders.of(node.data), start=self._start_of(node))
 
     def _settled(self, node: Node) -> Node:
         """The node with threads and a folder for stored answers, where it names none."""
@@ -259,6 +259,7 @@ class Execution:
             node=node,
             key=self.key(node.name),
             teachers=self._teachers(node),
+            start=self._start_of(node),
             folder=str(self.folder.training(node.name).absolute()),
             checkpoints=str(self.folder.checkpoints(node.name).absolute()) if is_kept(self.folder.path) else None,
             trusted=self.trusted,
@@ -294,7 +295,13 @@ class Execution:
         return None
 
     def _teachers(self, node: Node) -> tuple[TrainedTeacher | Given, ...]:
-        return tuple(self.as_teacher(teacher) if isinstance(teacher, str) else teacher for teacher in node.teachers)
+        return tuple(map(self._network_of, node.teachers))
+
+    def _start_of(self, node: Node) -> TrainedTeacher | Given | None:
+        return self._network_of(node.start.teacher) if node.start else None
+
+    def _network_of(self, teacher: str | Given) -> TrainedTeacher | Given:
+        return self.as_teacher(teacher) if isinstance(teacher, str) else teacher
 
     def _origin(self, name: str, folder: Path) -> str:
         """The part of a student's key for its teacher: its key, or its weights where they do not follow from it."""
