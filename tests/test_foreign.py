@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.test_taps import IMAGES, ResNet, ViT
-from understudy import Objective, distill, methods
+from understudy import Objective, distill, load, methods
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 from understudy.taps.defaults import PROPOSALS
@@ -64,6 +64,26 @@ class ConvolutionHead(ResNet):
     def forward(self, x: Tensor) -> Tensor:
         maps = self.layer3(self.layer2(self.layer1(self.stem(x))))
         return self.head(maps.mean((2, 3), keepdim=True)).flatten(1)
+
+
+class Versioned(nn.Sequential):
+    """It takes no state without its version, as torchvision's MNASNet."""
+
+    _version = 2
+
+    def __init__(self) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(192, 10))
+
+    def _load_from_state_dict(self, state, prefix, metadata, *rest) -> None:
+        if metadata.get("version") is None:
+            raise ValueError("version should be set")
+        super()._load_from_state_dict(state, prefix, metadata, *rest)
+
+
+def test_versions_of_modules_are_kept(tmp_path) -> None:
+    data = torch.rand(12, 3, 8, 8), torch.arange(12) % 10
+    run = distill(ResNet(2), Versioned(), data, epochs=1, out=tmp_path, accept_weak=True, progress=False)
+    assert torch.equal(load(tmp_path, trust=[__name__])[1].weight, run.student[1].weight)
 
 
 @pytest.mark.parametrize(

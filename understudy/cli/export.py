@@ -33,7 +33,8 @@ def export(
         typer.Option(metavar="KEY=VALUE", help="How far it may differ: difference, agreement, loss. Repeatable."),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="The data set to prove it on, or a folder of images, where no run names one.", show_default=False)
+        str | None,
+        typer.Option(help="Data set or folder of images to prove it on.", show_default=False),
     ] = None,
     root: Annotated[Path | None, typer.Option(help="Where --data lies.", show_default=False)] = None,
     teacher: Annotated[

@@ -3,6 +3,7 @@
 import pickle
 import re
 import warnings
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from itertools import product
 from pathlib import Path
@@ -121,12 +122,30 @@ def load_weights(network: nn.Module, path: str | Path, *, prefix: str | None = N
         candidate = _without(stripped, weights)
         for named in (candidate, _renamed(target, candidate)):
             if _fits(target, named):
-                target.load_state_dict(named)
+                restore(target, named)
                 return prefix or stripped
     target, own = targets[-1], targets[-1].state_dict()
     nearest = max(prefixes, key=lambda stripped: len(own.keys() & _without(stripped, weights).keys()))
     said = f" (without the prefix {nearest!r})" if nearest else ""
     raise UserError(f"{path} does not fit {type(target).__name__}{said}: {_misfit(target, _without(nearest, weights))}")
+
+
+def restore(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load a whole state, as the network writes it today.
+
+    Versions of modules travel beside the tensors of a state, and are lost in files and copies: batch norms then expect
+    fewer tensors, and torchvision's MNASNet takes no state at all. A state with all tensors has today's versions.
+
+    >>> layer = torch.nn.Linear(1, 1)
+    >>> restore(layer, {"weight": torch.ones(1, 1), "bias": torch.zeros(1)})
+    >>> layer.weight.item()
+    1.0
+    """
+    own = network.state_dict()
+    versioned = OrderedDict(state)
+    if own.keys() <= state.keys():
+        versioned._metadata = own._metadata  # type: ignore[attr-defined]
+    network.load_state_dict(versioned)
 
 
 def _without(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

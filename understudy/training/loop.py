@@ -21,6 +21,7 @@ from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.data.parts import Batch, Data
 from understudy.errors import FailedTrainingError, UserError
+from understudy.models.weights import restore
 from understudy.precision import exact_dtype
 from understudy.ranks import one_process, ranks
 from understudy.tasks import LOSS
@@ -143,7 +144,7 @@ class Training:
             if self.origin:
                 self.origin.resume(resumed.get("origin"), self.callback.note)
             self.place = Progress.of(resumed["place"])
-            self.student.load_state_dict(resumed["student"])
+            restore(self.student, resumed["student"])
             self.handed = resumed["handed"]
         self.log.shorten(self.place.logged)
         while self.place.stage < len(self.stages):
@@ -376,7 +377,7 @@ class Training:
         try:
             yield
         finally:
-            self.student.load_state_dict(trained)
+            restore(self.student, trained)
 
     def _out_of_patience(self, stage: Stage) -> bool:
         patience, best = stage.config.patience, self.place.best
@@ -388,7 +389,7 @@ class Training:
         self.handed = self.stage_state.handed() if stage.hands_over else None
         best = self.place.best
         kept = self.best_weights if stage.config.keep == "best" and self.best_weights is not None else self.last
-        self.student.load_state_dict(kept)
+        restore(self.student, kept)
         taught = stage.objective.reads.teacher
         end = StageEnd(stage=stage.name, taught=taught, epochs=self.place.epoch, kept="last")
         if kept is not self.last and best is not None:

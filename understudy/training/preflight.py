@@ -27,6 +27,7 @@ from understudy.data.parts import Batch, Data, Part
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
 from understudy.models import Output
+from understudy.models.weights import restore
 from understudy.nested import Nested
 from understudy.objective import Objective, evaluating
 from understudy.objective.term import Sum
@@ -504,7 +505,7 @@ def _untouched(network: nn.Module) -> Iterator[None]:
         with evaluating(network):
             yield
     finally:
-        network.load_state_dict(state)
+        restore(network, state)
         for parameter, gradient in gradients:
             parameter.grad = gradient
 
