@@ -60,6 +60,7 @@ READING = ("maps", "pairs", "pair")  # settings of the methods that are tried
 Named = tuple[str, dict[str, object], int]  # a network, its settings, the size of its images
 State = dict[str, dict[str, object]]
 CALL, COMMANDS = "call ", "commands "  # what the keys of a state begin with
+ENOUGH = 0.95  # of the calls
 BACK = ("timm:lcnet_050", "torchvision:shufflenet_v2_x0_5", "transformers:vit")
 
 TRANSFORMERS = {
@@ -425,6 +426,11 @@ def main() -> None:
     state = json.loads(given.state.read_text()) if given.state.exists() else {}
     run(state, given.state, given.calls, given.again, given.only)
     given.out.write_text(page(state))
+    calls = {key: facts["call"] for key, facts in state.items() if key.startswith(CALL)}
+    distilled = sum(not reason for reason in calls.values())
+    wrong = [key for key, facts in state.items() if not facts.get("map", {}).get("right", True)]  # type: ignore[attr-defined]
+    if distilled < ENOUGH * len(calls) or wrong:
+        sys.exit(f"{distilled} of {len(calls)} calls work; the last map is wrong on {', '.join(wrong) or 'none'}")
 
 
 if __name__ == "__main__":
