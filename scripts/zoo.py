@@ -84,6 +84,7 @@ SIZES = {  # of the images of networks that take none of 64 pixels
     "crossvit_tiny_240": 240,
     "efficientformer_l1": 224,
     "bat_resnext26ts": 256,
+    "haloregnetz_b": 256,
 }
 
 

@@ -44,6 +44,33 @@ class TokenBeside(ResNet):
         return self.head(self.last(maps.mean((2, 3)), self.token.expand(len(x), -1)))
 
 
+class TokensAtTheEnd(ViT):
+    """Its last norm is given the class tokens alone, as in timm's PiT."""
+
+    def __init__(self) -> None:
+        super().__init__(8, 4)
+        self.second = nn.Parameter(torch.zeros(1, 1, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patches(x).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.first.expand(len(x), -1, -1), self.second.expand(len(x), -1, -1), tokens], dim=1)
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.head(self.norm(tokens[:, :2]).mean(1))
+
+
+class FastAttention(ViT):
+    """Attention by PyTorch's fast kernel, of which it has no second derivative."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patches(x).flatten(2).transpose(1, 2)
+        for block in self.blocks:
+            heads = block.norm(tokens)[:, None]
+            tokens = tokens + nn.functional.scaled_dot_product_attention(heads, heads, heads)[:, 0]
+            tokens = tokens + block.mlp(tokens)
+        return self.head(self.norm(tokens).mean(1))
+
+
 class NormLinear(nn.Sequential):
     """A classifier with a norm inside, as in timm's LeViT, SHViT and EfficientViT."""
 
@@ -91,6 +118,7 @@ def test_versions_of_modules_are_kept(tmp_path) -> None:
     [
         (PooledTokens(), "norm:grid", "head"),
         (TokenBeside(), "layer3", "head"),
+        (TokensAtTheEnd(), "blocks.3:grid", "head"),
         (NormHead(), "layer3", "head.l"),
         (ConvolutionHead(), "layer3", "head"),
     ],
@@ -108,6 +136,7 @@ def test_the_last_map_and_the_classifier(network: nn.Module, maps: str, head: st
     [
         ("at-gradient", ViT(8, 4), ResNet(2)),
         ("at-gradient", ResNet(4), ViT(8, 4)),
+        ("at-gradient", FastAttention(8, 4), FastAttention(4, 4)),
         ("srrl", ConvolutionHead(), ResNet(2)),
         ("simkd", NormHead(), ResNet(2)),
         ("simkd", ResNet(2), NormHead()),

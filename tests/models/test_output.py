@@ -99,6 +99,11 @@ def test_a_wrong_name_says_what_there_is(returned: object, output: str | int, me
         Output(network, output)(IMAGES)
 
 
+def test_features_alone_are_no_answer() -> None:
+    with pytest.raises(UserError, match="no tensor 'logits', of 'features'"):
+        TASK.answer({"features": FEATURES})
+
+
 def test_several_heads_need_a_name() -> None:
     with pytest.raises(UserError, match=r"no tensor 'logits', of 'kind', 'colour': .*Output\(network, 'kind'\)"):
         TASK.answer(Heads()(IMAGES))

@@ -96,9 +96,9 @@ def _transformers(name: str, data: Mapping[str, int | None], settings: Mapping[s
         given["num_labels"] = data["classes"]
 
     def make() -> nn.Module:
-        network: nn.Module = AutoModelForImageClassification.from_config(
-            AutoConfig.for_model(name, **{**given, **settings})
-        )
+        config = AutoConfig.for_model(name, **{**given, **settings})
+        config.architectures = config.architectures or []  # of a type with several, transformers asks for the first
+        network: nn.Module = AutoModelForImageClassification.from_config(config)
         return network
 
     return _made(called, make)

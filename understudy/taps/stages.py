@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.taps import Answer, Tap, TappedNetwork, call, eagerly, evaluating
+from understudy.taps.forms import EXTRA_TOKENS
 from understudy.taps.tracing import OVERWRITTEN, Traced, same, trace
 
 QUARTERS = 4  # stages of a network whose blocks are all of one size
@@ -75,6 +76,8 @@ def hidden(traces: Sequence[Traced]) -> list[Traced]:
         taps = [t for t in taps if t.ended < began]
         larger = any(_count(t) > 1 for t in taps)
         taps = [t for t in taps if _count(t) > 1 or (t.resolution is None) or not larger]
+        if any(t.grid and _count(t) > 1 for t in taps):  # class and register tokens by themselves are no places
+            taps = [t for t in taps if t.grid or t.resolution is None or _count(t) > max(EXTRA_TOKENS)]
     return taps
 
 

@@ -444,11 +444,15 @@ class Task(ABC):
         return f"{self.name}, {self.outputs} outputs"
 
 
+ANSWERS = {"out", "output", "outputs", "prediction", "predictions", "scores"}  # what others call the answer
+
+
 def outputs_by_name(output: object, main: str) -> dict[str, Tensor]:
     """The tensors of whatever a network returns, by name.
 
-    A tensor, the first tensor of a tuple, and a tensor that is alone are called ``main``; mappings, dataclasses, named
-    tuples with a field ``main`` and the outputs of Hugging Face's networks keep their names.
+    A tensor, the first tensor of a tuple, and a tensor that is alone under a usual name (``ANSWERS``) are called
+    ``main``; mappings, dataclasses, named tuples with a field ``main`` and the outputs of Hugging Face's networks keep
+    their names.
 
     >>> outputs_by_name((torch.zeros(2, 3), None), "logits")["logits"].shape
     torch.Size([2, 3])
@@ -463,7 +467,7 @@ def outputs_by_name(output: object, main: str) -> dict[str, Tensor]:
         output = dict(zip(output._fields, output, strict=True))  # type: ignore[attr-defined]
     if isinstance(output, Mapping):
         tensors = {str(name): value for name, value in output.items() if isinstance(value, Tensor)}
-        return tensors if len(tensors) != 1 else {main: next(iter(tensors.values()))}
+        return {main: next(iter(tensors.values()))} if len(tensors) == 1 and tensors.keys() <= ANSWERS else tensors
     if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
         return {main: output[0]}
     return {}
