@@ -10,8 +10,8 @@ from understudy.errors import UserError, did_you_mean
 class Output(nn.Module):
     """A network whose answer is one of the tensors that it returns.
 
-    ``logits``, the first tensor of a tuple, and ``scores``, ``output`` or ``prediction`` alone are found without it. Taps
-    and weights ignore the wrapper: the paths are those of the network.
+    ``logits``, the first tensor of a tuple, and ``scores``, ``output`` or ``prediction`` alone are found without it.
+    Taps and weights ignore the wrapper: the paths are those of the network.
 
     Args:
         module: the network.
