@@ -8,7 +8,7 @@
 The networks stand in a ring, mixed by a fixed seed: each teaches the next one, so each is a teacher once and a student
 once. Of every pair
 
-- one call, ``understudy.distill(teacher, student, images, epochs=1)`` on images without labels: it works if it ends and
+- one call, ``understudy.distill(teacher, student, images, config=...)`` on images without labels: it works if it ends and
   the student is not what it was; and ``understudy.load`` is to give the same answers;
 - the teacher's proposed last map is checked, and every method that reads maps or pairs is built with the taps
   that it proposes: it works if that raises no error, and no term's gradient on the student is below 1e-4 of the
@@ -228,15 +228,18 @@ def called(teacher: Named, student: Named) -> dict[str, object]:
     size = max(teacher[2], student[2])
     try:
         taught, learner = made(*teacher[:2], size), made(*student[:2], size)
-        before = {name: value.clone() for name, value in learner.state_dict().items()}
+        before = {name: value.detach().clone() for name, value in learner.named_parameters()}
         images = torch.rand(3 * SAMPLES, 3, size, size)
         with TemporaryDirectory() as folder:
-            run = understudy.distill(taught, learner, images, epochs=1, out=folder, accept_weak=True, progress=False)
+            config = TrainConfig(epochs=1, batch=SAMPLES)  # of several steps: the first has the rate 0
+            run = understudy.distill(
+                taught, learner, images, config=config, out=folder, accept_weak=True, progress=False
+            )
             with torch.no_grad():
                 answers = [
                     only(call(each.eval(), images[:2]), "logits") for each in (run.student, understudy.load(folder))
                 ]
-        if all(torch.equal(value, before[name]) for name, value in run.student.state_dict().items()):
+        if all(torch.equal(value, before[name]) for name, value in run.student.named_parameters()):
             return {"call": "the student is what it was"}
         if not torch.allclose(*answers, atol=1e-4):
             return {"call": "", "back": f"the loaded student differs by {(answers[0] - answers[1]).abs().max():.2g}"}
@@ -349,7 +352,7 @@ def page(state: State) -> str:
         "weights, images of 64 pixels where the network allows. The networks stand in a ring: each teaches the next.",
         "",
         f"- **{distilled} of {len(calls)} pairs distil from images without labels in one call with no tap named**,",
-        "  `understudy.distill(teacher, student, images, epochs=1)`, soft targets by the default method.",
+        "  `understudy.distill(teacher, student, images, config=...)`, soft targets by the default method.",
         f"  {back} of these students come back through `understudy.load` with the same answers.",
         f"- The proposed last map is right on {right} of {len(maps)} networks.",
         f"- On {whole} of {len(done)} pairs all {len(tested)} methods that read maps or pairs work with the taps that",
