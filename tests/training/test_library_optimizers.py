@@ -93,8 +93,6 @@ network = "resnet8"
 [methods.kd]
 [train]
 """
-    'data = "demo"\n[teacher]\nnetwork = "resnet8"\ntrain = {}\n[student]\nnetwork = "resnet8"\n[methods.kd]\n[train]\n'
-)
 
 
 @pytest.mark.parametrize(

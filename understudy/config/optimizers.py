@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from understudy.bounds import STRICT, ByName, NonNegative, Positive, ShareBelowOne, ShareBetween
-from understudy.config.library_optimizers import Groups, Muon, TimmOptimizer, TorchOptimizer, matrices_apart
+from understudy.config.library_optimizers import Groups as Groups
+from understudy.config.library_optimizers import Muon as Muon
+from understudy.config.library_optimizers import TimmOptimizer as TimmOptimizer
+from understudy.config.library_optimizers import TorchOptimizer as TorchOptimizer
+from understudy.config.library_optimizers import matrices_apart
 from understudy.errors import UserError, did_you_mean
 from understudy.objective import Objective
 from understudy.taps import inner
-
-__all__ = ["SGD", "Adagrad", "AdamW", "Muon", "Optimizer", "RMSProp", "TimmOptimizer", "TorchOptimizer"]
 
 
 @dataclass(frozen=True)
