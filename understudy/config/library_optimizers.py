@@ -105,7 +105,6 @@ class TimmOptimizer(_OfLibrary):
         "timm:novograd",
         "timm:rmsproptf",
         "timm:sgdp",
-        "timm:sgdw",
     ] = "timm:lion"
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
