@@ -7,6 +7,7 @@ from understudy.methods.ab import activation_boundaries as activation_boundaries
 from understudy.methods.at import attention_transfer as attention_transfer
 from understudy.methods.at import gradient_attention as gradient_attention
 from understudy.methods.bss import boundary_kd as boundary_kd
+from understudy.methods.ca_mkd import confident_teachers as confident_teachers
 from understudy.methods.can import can_discriminator as can_discriminator
 from understudy.methods.can import can_student as can_student
 from understudy.methods.can import logits_l1 as logits_l1
@@ -22,6 +23,8 @@ from understudy.methods.ctkd import curriculum_kd as curriculum_kd
 from understudy.methods.cwd import cwd as cwd
 from understudy.methods.cwtm import cwtm as cwtm
 from understudy.methods.darkrank import darkrank as darkrank
+from understudy.methods.deepkd import others_kd as others_kd
+from understudy.methods.deepkd import target_kd as target_kd
 from understudy.methods.dgkd import dgkd as dgkd
 from understudy.methods.dist import dist as dist
 from understudy.methods.divergences import soft_divergence as soft_divergence
@@ -35,8 +38,10 @@ from understudy.methods.fsp import fsp as fsp
 from understudy.methods.function_matching import function_matching as function_matching
 from understudy.methods.ickd import ickd as ickd
 from understudy.methods.kd import kd as kd
+from understudy.methods.ldrld import ldrld as ldrld
 from understudy.methods.logit_regression import logit_regression as logit_regression
 from understudy.methods.mgd import mgd as mgd
+from understudy.methods.minilm import minilm as minilm
 from understudy.methods.mlkd import batch_correlation as batch_correlation
 from understudy.methods.mlkd import class_correlation as class_correlation
 from understudy.methods.mlkd import mlkd as mlkd
@@ -48,12 +53,14 @@ from understudy.methods.ofa import ofa as ofa
 from understudy.methods.ofd import ofd as ofd
 from understudy.methods.outputs import output_distance as output_distance
 from understudy.methods.outputs import teacher_bounded as teacher_bounded
+from understudy.methods.patient_kd import patience as patience
 from understudy.methods.pkt import pkt as pkt
 from understudy.methods.review import hierarchical_context as hierarchical_context
 from understudy.methods.rkd import rkd_angle as rkd_angle
 from understudy.methods.rkd import rkd_distance as rkd_distance
 from understudy.methods.rld import rld as rld
 from understudy.methods.rocket import rocket_hint as rocket_hint
+from understudy.methods.sdd import sdd as sdd
 from understudy.methods.several_teachers import ensemble_kd as ensemble_kd
 from understudy.methods.several_teachers import vote_cross_entropy as vote_cross_entropy
 from understudy.methods.shared.games import gan_discriminator as gan_discriminator
@@ -66,11 +73,14 @@ from understudy.methods.shared.games import wgan_critic as wgan_critic
 from understudy.methods.shared.games import wgan_student as wgan_student
 from understudy.methods.shared.maps import feature_mse as feature_mse
 from understudy.methods.simkd import simkd as simkd
+from understudy.methods.skd import direction as direction
 from understudy.methods.sp import similarity_preserving as similarity_preserving
 from understudy.methods.srrl import srrl_features as srrl_features
 from understudy.methods.srrl import srrl_logits as srrl_logits
 from understudy.methods.standardised_kd import standardised_kd as standardised_kd
 from understudy.methods.tf_kd_reg import virtual_teacher_kd as virtual_teacher_kd
+from understudy.methods.tinybert import tinybert_attention as tinybert_attention
+from understudy.methods.tinybert import tinybert_hidden as tinybert_hidden
 from understudy.methods.triplets import relative_dissimilarity as relative_dissimilarity
 from understudy.methods.ttm import transformed_teacher as transformed_teacher
 from understudy.methods.vid import vid as vid

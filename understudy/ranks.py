@@ -130,8 +130,8 @@ def one_process(doing: str) -> None:
     count = max(started, processes())
     if count > 1 and not _alone.get():
         raise UserError(
-            f"{doing} runs in one process, and {count} were started: start it without torchrun; distill alone trains "
-            "on several"
+            f"{doing} runs in one process, and {count} were started: start it without torchrun; distill and answers "
+            "work on several"
         )
 
 

@@ -85,7 +85,7 @@ def answered(called: str, make: Callable[[], T]) -> T:
 
 
 def _imported(module: str, called: str) -> types.ModuleType:
-    importlib.invalidate_caches()  # the user may have written the file a moment ago
+    importlib.invalidate_caches()  # the file may be new
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -451,3 +451,23 @@ def test_the_check_shows_what_matters_and_verbose_the_rest(understudy, recipe):
     assert "ok student: " in long
     assert "--verbose" not in long
     assert len(long.splitlines()) > len(lines)
+
+
+def test_answers_are_stored_without_training(understudy, recipe, tmp_path):
+    named = ["--set", f"answers.folder={tmp_path}/stored", "--no-check", "--trust", "smallnets"]
+    code, out, err = understudy("answers", "recipe.toml", *named, "--set", "answers.taps=exact", "--json")
+    assert code == 0, err
+    assert [(row["stage"], row["added"]) for row in json.loads(out)] == [("hint", 60), ("soft targets", 45)]
+    code, out, _ = understudy("answers", "recipe.toml", *named, "--out", tmp_path / "run")
+    assert code == 0
+    assert out.endswith(", 0 answers added\n")
+    assert not (tmp_path / "run" / "trainings").exists()
+    trained = recipe('weights = "teacher.safetensors"', "train = { epochs = 1 }")
+    for words, reason in (
+        (("recipe.toml",), "name the folder of the answers"),
+        (("recipe.toml", "--out", tmp_path / "other"), "the recipe has no table [answers]"),
+        ((trained, *named), "name a run folder for it"),
+    ):
+        code, _, err = understudy("answers", *words, "--no-check", "--trust", "smallnets")
+        assert code == 2
+        assert reason in err

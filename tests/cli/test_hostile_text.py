@@ -105,24 +105,34 @@ method = "alone"
 """
 
 
-@pytest.mark.parametrize(
-    "text", ["\x1b]0;owned\x07 [bold]b <script>alert(1)<", "\u202e[/b] $\\frac{1$ {{ 7 }} :x: \x9b"]
-)
-def test_names_of_a_run_reach_terminal_page_and_card_as_text(text, command, quick, tmp_path, monkeypatch):
-    """The title, the classes (folders) and the pictures' names hold it; the method's table holds what of it may be."""
+HOSTILE = ["\x1b]0;owned\x07 [bold]b <script>alert(1)<", "\u202e[/b] $\\frac{1$ {{ 7 }} :x: \x9b"]
+
+
+@pytest.fixture
+def hostile(tmp_path, monkeypatch):
+    """Writes a recipe and its pictures with a text in all their names, into the current folder."""
     import json
 
     monkeypatch.chdir(tmp_path)
-    name = printable(text).replace("/", "").replace("\\", "").strip()[:40]
-    for part, count in (("train", 12), ("test", 4)):
-        for number in range(count):
-            place = tmp_path / "pictures" / part / (f"{number % 2}{text}".replace("/", ""))
-            place.mkdir(parents=True, exist_ok=True)
-            pixels = torch.randint(
-                0, 255, (8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(number)
-            )
-            Image.fromarray(pixels.numpy()).save(place / f"{number} {text}".replace("/", "").__add__(".png"))
-    (tmp_path / "r.toml").write_text(TINY.format(title=json.dumps(text), name=json.dumps(name)), encoding="utf-8")
+
+    def write(text):
+        name = printable(text).replace("/", "").replace("\\", "").strip()[:40]
+        for part, count in (("train", 12), ("test", 4)):
+            for number in range(count):
+                place = tmp_path / "pictures" / part / (f"{number % 2}{text}".replace("/", ""))
+                place.mkdir(parents=True, exist_ok=True)
+                generator = torch.Generator().manual_seed(number)
+                pixels = torch.randint(0, 255, (8, 8, 3), dtype=torch.uint8, generator=generator)
+                Image.fromarray(pixels.numpy()).save(place / f"{number} {text}.png".replace("/", ""))
+        (tmp_path / "r.toml").write_text(TINY.format(title=json.dumps(text), name=json.dumps(name)), encoding="utf-8")
+
+    return write
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_names_of_a_run_reach_terminal_page_and_card_as_text(text, command, hostile, quick, tmp_path):
+    """The title, the classes (folders) and the pictures' names hold it; the method's table holds what of it may be."""
+    hostile(text)
     code, out, err = command("check", "r.toml")
     assert code == 0, err
     code, out, err = command("distill", "r.toml", "--out", "run", "--no-check")
@@ -153,3 +163,40 @@ def test_a_name_that_is_not_there_is_told_as_text(words, text, command, tmp_path
     code, _, err = command(words[0], text.replace("\x00", ""), *words[1:])
     assert code == 2
     assert err.count("\n") < 12
+
+
+PATH = """
+[teacher]
+network = "plain4"
+accept_weak = true
+[teacher.train]
+epochs = 1
+[methods.kd]
+[path]
+sizes = [3]
+"""
+
+
+def test_names_of_a_run_reach_searches_measurements_and_exports_as_text(command, hostile, quick, tmp_path):
+    hostile(" ".join(HOSTILE))
+    for words in (
+        ("tune", "r.toml", "--out", "tune", "--search", "train.optimizer.lr={0.1, 0.2}", "--trials", "2", "--no-check"),
+        ("distill", "r.toml", "--out", "run", "--no-check"),
+        ("landscape", "run", "--grid", "3", "--samples", "4"),
+        ("export", "run", "--to", "torch", "--broken"),
+        ("report", "run"),
+        ("report", "tune"),
+        ("bench", "r.toml", "--seconds", "0.01"),
+    ):
+        code, out, err = command(*words)
+        assert code == 0, (words, out, err)
+    recipe = (tmp_path / "r.toml").read_text(encoding="utf-8")
+    before, after = recipe.index("[student]"), recipe.index("[train]")
+    recipe = recipe[:before] + '[student]\nnetwork = "plain2"\n' + recipe[after : recipe.index("[methods.")]
+    (tmp_path / "path.toml").write_text(recipe + PATH, encoding="utf-8")
+    code, out, err = command("path", "path.toml", "--out", "path", "--no-check")
+    assert code == 0, (out, err)
+    assert "3" in out
+    for page in ("run", "tune", "path"):
+        if (tmp_path / page / "report.html").is_file():
+            assert "<script" not in (tmp_path / page / "report.html").read_text(encoding="utf-8")

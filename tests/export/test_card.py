@@ -139,8 +139,8 @@ def refused(status):
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (errors.LocalTokenNotFoundError("no"), "wants a token: hf auth login"),
-        (refused(401), "wants a token"),
+        (errors.LocalTokenNotFoundError("no"), "needs a token: hf auth login"),
+        (refused(401), "needs a token"),
         (refused(403), "the Hub refused anna/small: 403 refused"),
         (ConnectionError("no network"), "cannot push to anna/small: no network"),
         (errors.OfflineModeIsEnabled("offline"), "offline"),

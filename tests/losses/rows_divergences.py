@@ -6,8 +6,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tests.losses.table import BATCH, CLASSES, LOGITS, Row, kl, labels, softmax
-from understudy.losses import rld, soft_divergence, transformed_teacher, weighted_soft_labels
+from tests.losses.table import BATCH, CLASSES, LOGITS, Row, kl, labels, normal, softmax
+from understudy.losses import (
+    direction,
+    ldrld,
+    others_kd,
+    rld,
+    sdd,
+    soft_divergence,
+    target_kd,
+    transformed_teacher,
+    weighted_soft_labels,
+)
+
+CELLS = normal(5, CLASSES)
 
 
 def soft_labels(g: torch.Generator) -> Tensor:
@@ -71,6 +83,72 @@ def _rld(
     return values
 
 
+def _ldrld(
+    s: np.ndarray, t: np.ndarray, alpha: float = 10.5, beta: float = 7.0, top: int = 3, tau: float = 4.0
+) -> np.ndarray:
+    values = np.zeros(BATCH)
+    for n in range(BATCH):
+        order = np.argsort(-s[n], kind="stable")
+
+        def among(classes: np.ndarray, n: int = n) -> float:
+            return float(tau**2 * kl(softmax(t[n][classes], tau), softmax(s[n][classes], tau)))
+
+        dense = [
+            2 * np.exp(-0.05 * (i + j)) / (1.5 + j - i) * among(order[[i - 1, j - 1]])
+            for i in range(1, top + 1)
+            for j in range(i + 1, top + 1)
+        ]
+        dense.append(among(order[:top]))
+        values[n] = alpha * np.mean(dense) + beta * among(order[top:])
+    return values
+
+
+def _direction(s: np.ndarray, t: np.ndarray, ridge: float = 0.1) -> np.ndarray:
+    grams = [x / np.sqrt((x**2).sum(1, keepdims=True)) for x in (s, t)]
+    d = grams[0] @ grams[0].T - grams[1] @ grams[1].T
+    inverse = np.linalg.inv(np.cov(d.T) + ridge * np.eye(BATCH))
+    return np.array([np.sqrt(row @ inverse @ row + 1e-12) for row in d])
+
+
+def _sdd(s: np.ndarray, t: np.ndarray, y: np.ndarray, form: str = "kd") -> np.ndarray:
+    y = y if y.ndim == 1 else y.argmax(1)
+    values = np.zeros(BATCH)
+    for n in range(BATCH):
+        parts = []
+        for k in range(s.shape[1]):
+            differs = (t[n, k].argmax() == y[n]) != (t[n, 0].argmax() == y[n])
+            a, b = softmax(t[n, k], 4.0), softmax(s[n, k], 4.0)
+            value = kl(a, b)
+            if form == "dkd":
+                p, q = a[y[n]], b[y[n]]
+                rest = [np.delete(x, y[n]) / (1 - x[y[n]]) for x in (a, b)]
+                value = kl(np.array([p, 1 - p]), np.array([q, 1 - q])) + 8 * kl(*rest)
+            parts.append(16 * value * (2 if differs else 1))
+        values[n] = np.mean(parts) if form == "kd" else np.sum(parts)
+    return values
+
+
+def _target(s: np.ndarray, t: np.ndarray, y: np.ndarray, temperature: float = 4.0) -> np.ndarray:
+    y = y if y.ndim == 1 else y.argmax(1)
+    values = np.zeros(BATCH)
+    for n in range(BATCH):
+        a, b = softmax(t[n], temperature)[y[n]], softmax(s[n], temperature)[y[n]]
+        values[n] = temperature**2 * kl(np.array([a, 1 - a]), np.array([b, 1 - b]))
+    return values
+
+
+def _others(
+    s: np.ndarray, t: np.ndarray, y: np.ndarray, temperature: float = 4.0, top: int | None = None, factor: bool = True
+) -> np.ndarray:
+    y = y if y.ndim == 1 else y.argmax(1)
+    values = np.zeros(BATCH)
+    for n in range(BATCH):
+        others = [c for c in np.argsort(-t[n]) if c != y[n]][:top]
+        value = temperature**2 * kl(softmax(t[n][others], temperature), softmax(s[n][others], temperature))
+        values[n] = value * (1 - softmax(t[n], temperature)[y[n]] if factor else 1)
+    return values
+
+
 ROWS = [
     *(of(form) for form in ("forward", "reverse", "js", "skew", "skew-reverse", "tv")),
     of("js", skew=0.9, temperature=1.0),
@@ -101,6 +179,39 @@ ROWS = [
         partial(_weighted, temperature=4.0),
         equal=None,
         smooth=False,
+    ),
+    Row("ldrld", partial(ldrld, top=3), (LOGITS, LOGITS), _ldrld, smooth=False),
+    Row(
+        "ldrld, top 2, T 2",
+        partial(ldrld, top=2, temperature=2.0, alpha=1.0, beta=0.5),
+        (LOGITS, LOGITS),
+        partial(_ldrld, top=2, tau=2.0, alpha=1.0, beta=0.5),
+        smooth=False,
+    ),
+    Row("direction", direction, (LOGITS, LOGITS), _direction, equal=1e-6, alone=False),
+    Row(
+        "direction, ridge 1",
+        partial(direction, ridge=1.0),
+        (LOGITS, LOGITS),
+        partial(_direction, ridge=1.0),
+        equal=1e-6,
+        alone=False,
+    ),
+    Row("sdd", sdd, (CELLS, CELLS, labels), _sdd),
+    Row("sdd, dkd, soft labels", partial(sdd, form="dkd"), (CELLS, CELLS, soft_labels), partial(_sdd, form="dkd")),
+    Row("target_kd", target_kd, (LOGITS, LOGITS, labels), _target),
+    Row(
+        "target_kd, T 2, soft labels",
+        partial(target_kd, temperature=2.0),
+        (LOGITS, LOGITS, soft_labels),
+        partial(_target, temperature=2.0),
+    ),
+    Row("others_kd", others_kd, (LOGITS, LOGITS, labels), _others),
+    Row(
+        "others_kd, top 2, as DKD",
+        partial(others_kd, top=2, by_teacher=False, temperature=2.0),
+        (LOGITS, LOGITS, labels),
+        partial(_others, top=2, factor=False, temperature=2.0),
     ),
     Row("rld", rld, (LOGITS, LOGITS, labels), _rld, equal=None, smooth=False),
     Row(

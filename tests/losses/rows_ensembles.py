@@ -10,6 +10,7 @@ from tests.losses.rows_logits import batch_first, soft_labels
 from tests.losses.table import BATCH, CLASSES, LOGITS, Row, kl, labels, normal, softmax
 from understudy.losses import (
     boundary_kd,
+    confident_teachers,
     cwtm,
     dgkd,
     dkpp,
@@ -87,7 +88,30 @@ def _by_hand(y: np.ndarray, a: float) -> np.ndarray:
     return onehot * a + (1 - onehot) * (1 - a) / (CLASSES - 1)
 
 
+def _confident(s: np.ndarray, t: np.ndarray, y: np.ndarray, tau: float = 4.0) -> np.ndarray:
+    values = np.zeros(BATCH)
+    for n in range(BATCH):
+        unsure = np.array([-np.log(softmax(t[n, k])[y[n]]) for k in range(3)])
+        share = (1 - np.exp(unsure) / np.exp(unsure).sum()) / 2
+        values[n] = sum(w * tau**2 * kl(softmax(t[n, k], tau), softmax(s[n], tau)) for k, w in enumerate(share)) / 3
+    return values
+
+
 ROWS = [
+    Row("confident_teachers", batch_first(confident_teachers), (LOGITS, SEVERAL, labels), _confident, equal=None),
+    Row(
+        "confident_teachers, T 2",
+        batch_first(partial(confident_teachers, temperature=2.0)),
+        (LOGITS, SEVERAL, labels),
+        partial(_confident, tau=2.0),
+        equal=None,
+    ),
+    Row(
+        "confident_teachers, one",
+        lambda s, t, y: confident_teachers(s, t.unsqueeze(0), y),
+        (LOGITS, LOGITS, labels),
+        lambda s, t, y: 16 * kl(softmax(t, 4), softmax(s, 4)),
+    ),
     Row(
         "ensemble_kd",
         batch_first(ensemble_kd),

@@ -5,6 +5,7 @@ import re
 import signal
 from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import understudy
 from tests.terms import table
-from understudy import Objective, auto
+from understudy import Augmentation, Objective, StoredAnswers, auto
 from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
@@ -24,9 +25,12 @@ from understudy.errors import UserError
 from understudy.methods import METHODS
 from understudy.objective.term import Expression, Facts
 from understudy.plans.stages import method_stages as stages_of
+from understudy.plans.training import Builders, Measurement
 from understudy.ranks import ranks
 from understudy.terms import AT, CAN, CE, CRD, KD, SP, CRDBatch, Hint, LogitsL1, RKDDistance
 from understudy.training.callbacks import Callback
+from understudy.training.evaluate import Measured
+from understudy.training.filling import Filled, fill
 from understudy.training.loop import Training
 
 CLASSES, BATCH = 5, 16
@@ -243,6 +247,25 @@ class Interrupting(Callback):
             os.kill(os.getpid(), signal.SIGINT)
 
 
+def measured_together(rank: int, out: str) -> int:
+    """Train, and count what this rank measured for the first one."""
+    counted, taken = list[int](), Measurement.taken
+
+    def counting(measurement: Measurement, builders: Builders) -> Measured:
+        counted.append(len(measurement.networks))
+        return taken(measurement, builders)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Measurement, "taken", counting)
+        distilled(rank, out)
+    return sum(counted)
+
+
+def samples() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(7)
+    return torch.randn(90, 3, 6, 6, generator=generator), torch.arange(90) % CLASSES
+
+
 def plain_student() -> nn.Module:
     torch.manual_seed(1)
     return Net(6, norm=True)
@@ -253,8 +276,6 @@ def distilled(
 ) -> dict[str, Tensor] | str:
     """The weights of a student, or what is said where there are none."""
     teacher, _ = networks()
-    generator = torch.Generator().manual_seed(7)
-    samples = torch.randn(90, 3, 6, 6, generator=generator), torch.arange(90) % CLASSES
     config = understudy.TrainConfig(epochs=2, batch=16, optimizer=understudy.optimizers.SGD(lr=0.05))
     student = plain_student()
     stages: Any = [Stage("contrast", TERMS[method], config)] if method in TERMS else method
@@ -262,7 +283,7 @@ def distilled(
         understudy.distill(
             teacher,
             student,
-            from_tensors(samples, validation=20),
+            from_tensors(samples(), validation=20),
             method=stages,
             config=None if method in TERMS else config,
             settings=Settings(device="cpu", **options),
@@ -352,3 +373,18 @@ def page(rank: int, text: str, which: int) -> None:
     script = first if which == 0 else made + second + trained.split("\n", 1)[1]
     lines = [line for line in script.splitlines() if not re.match(r"dist\.(init|destroy)_process_group", line)]
     exec("\n".join(lines), {})
+
+
+def answers_training(stored: StoredAnswers) -> Training:
+    """FitNets on augmented views, whose batches have no equal share for four ranks."""
+    generator = torch.Generator().manual_seed(7)
+    samples = torch.randint(0, 256, (50, 3, 8, 8), generator=generator, dtype=torch.uint8), torch.arange(50) % CLASSES
+    teacher, student = networks()
+    config = TrainConfig(epochs=4, batch=10, augmentation=Augmentation(shift=1))
+    data, settings = from_tensors(samples, validation=12), Settings(device="cpu", threads=1)
+    stages = stages_of("fitnets", config, {"pair": PAIR, "hint_epochs": 2}, student, teacher, data)
+    return Training(student, [teacher], stages, data, settings=settings, stored=stored)
+
+
+def filled(rank: int, folder: str) -> list[Filled]:
+    return fill(answers_training(StoredAnswers(views=2, taps="exact", folder=folder)))

@@ -1,4 +1,4 @@
-"""Two real processes in one gloo group, to which a test sends the name of a function and gets what each returns."""
+"""Real processes in one gloo group, to which a test sends the name of a function and gets what each returns."""
 
 import importlib
 import socket
@@ -12,8 +12,6 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as processes
 
-WORLD = 2
-
 
 class RankError(Exception):
     """What a function raised on a rank."""
@@ -22,13 +20,14 @@ class RankError(Exception):
 class Group:
     """The processes; a function of ``tests.ranks.cases`` runs in all of them at once."""
 
-    def __init__(self) -> None:
-        context = processes.get_context("spawn")
-        pipes = [context.Pipe() for _ in range(WORLD)]
+    def __init__(self, world: int = 2) -> None:
+        context = processes.get_context("forkserver")
+        context.set_forkserver_preload(["tests.ranks.cases", "torch._dynamo"])  # imported once
+        pipes = [context.Pipe() for _ in range(world)]
         port = free_port()
         self.pipes = [ours for ours, _ in pipes]
         self.processes = [
-            context.Process(target=serve, args=(rank, port, theirs), daemon=True)
+            context.Process(target=serve, args=(rank, world, port, theirs), daemon=True)
             for rank, (_, theirs) in enumerate(pipes)
         ]
         for process in self.processes:
@@ -59,12 +58,12 @@ def free_port() -> int:
         return port
 
 
-def serve(rank: int, port: int, pipe: Connection) -> None:
+def serve(rank: int, world: int, port: int, pipe: Connection) -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("error")
     warnings.filterwarnings("ignore", category=FutureWarning)
     dist.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=WORLD, timeout=timedelta(seconds=60)
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world, timeout=timedelta(seconds=60)
     )
     while (received := pipe.recv()) is not None:
         function, args = received

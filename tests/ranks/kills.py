@@ -1,20 +1,30 @@
-"""Kill processes of a torchrun group by SIGKILL, go on, and compare students: ``make ranks`` (some minutes).
+"""Kill ranks by SIGKILL under torchrun's elastic agent, and compare the students: ``make ranks`` (an hour or more).
 
-    python -m tests.ranks.kills
+    python -m tests.ranks.kills --kills 60 --out results/ranks.md
 
-Each run trains two methods on the demo's images on two processes. One process is killed after the first checkpoint; the
-same command then goes on, on two processes, whose students must be equal byte for byte to those of an unbroken run.
+Each run trains FitNets (two stages), CAN (an adversary) and CRD (a memory) on the demo's images. At random moments one
+rank, chosen at random, is killed. Where the agent starts the ranks again, and where the same command goes on, the
+students must be equal byte for byte to those of an unbroken run on as many ranks. A run that goes on with another
+number of ranks must end within ``BOUND`` of it. A run that makes no progress for ``PATIENCE`` seconds counts as a hang.
 """
 
+import argparse
 import os
+import random
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
+
+from safetensors.torch import load_file
 
 from understudy.files import sha256
+from understudy.training import checkpoints
 
 RECIPE = """
 seeds = [0]
@@ -34,65 +44,236 @@ settings = { channels = 1, widths = [4, 8, 16] }
 precision = "float32"
 threads = 1
 [train]
-epochs = 2
+epochs = 4
 batch = 32
+optimizer = { lr = 0.05 }
 [methods.fitnets]
 [methods.can]
+[methods.crd]
+negatives = 64
 """
+BOUND = 0.05  # of the weights' norm, between a run that changed its number of ranks and one that did not
+PATIENCE = 300.0
+KILLS = 4  # in one run
+WORLDS = (1, 2, 4)
+CHANGING = "1, 2 and 4 ranks in turn, in any order"
 
 
-def start(folder: Path, out: Path, processes: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"]
-    command += [f"--nproc-per-node={processes}", "-m", "understudy", "distill", str(folder / "recipe.toml")]
-    command += ["--out", str(out), "--no-check", "--checkpoint-seconds", "0.3"]
-    quiet = subprocess.DEVNULL
-    return subprocess.Popen(command, stdout=quiet, stderr=quiet, env=os.environ | {"OMP_NUM_THREADS": "1"})
+@dataclass
+class Counted:
+    """What was seen of one kind of run."""
+
+    kills: int = 0
+    runs: int = 0
+    equal: int = 0
+    hangs: int = 0
+    apart: dict[str, float] = field(default_factory=dict)
+    places: Counter[str] = field(default_factory=Counter)
+
+
+class Runs:
+    """Runs of the recipe in one folder, and the students of those that were not killed."""
+
+    def __init__(self, folder: Path, seed: int):
+        self.folder, self.random = folder, random.Random(seed)
+        (folder / "recipe.toml").write_text(RECIPE)
+        self.whole = {world: self.unbroken(world) for world in WORLDS}
+
+    def unbroken(self, world: int) -> dict[str, Path]:
+        out = self.folder / f"whole-{world}"
+        if not self.ended(self.start(out, world), out):
+            raise SystemExit(f"the run on {world} ranks hangs")
+        return students(out)
+
+    def start(self, out: Path, world: int, restarts: int = 0) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "torch.distributed.run", "--rdzv-backend=c10d"]
+        command += ["--rdzv-endpoint=127.0.0.1:0", f"--max-restarts={restarts}", f"--nproc-per-node={world}"]
+        command += ["-m", "understudy", "distill", str(self.folder / "recipe.toml"), "--out", str(out)]
+        command += ["--no-check", "--checkpoint-seconds", "0.2"]
+        with (self.folder / f"{out.name}.log").open("ab") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+    def killed(self, launcher: subprocess.Popen[bytes], out: Path, counted: Counted) -> bool:
+        """Kill a rank at a random moment after the next checkpoint; False where the run ended before, or hangs."""
+        before, until = newest(out), time.monotonic() + PATIENCE
+        while launcher.poll() is None and newest(out) in (before, None):
+            if time.monotonic() > until:
+                counted.hangs += 1
+                launcher.kill()
+                return False
+            time.sleep(0.05)
+        time.sleep(self.random.random() * 3)
+        ranks = ranks_of(launcher.pid) if launcher.poll() is None else {}
+        if not ranks:
+            return False
+        place = where(out)
+        try:
+            os.kill(ranks[self.random.choice(sorted(ranks))], signal.SIGKILL)
+        except ProcessLookupError:
+            return False
+        counted.kills += 1
+        counted.places[place] += 1
+        return True
+
+    def ended(self, launcher: subprocess.Popen[bytes], out: Path) -> bool:
+        """Whether a run ends; one without progress is stopped."""
+        seen, until = newest(out), time.monotonic() + PATIENCE
+        while launcher.poll() is None:
+            if newest(out) != seen:
+                seen, until = newest(out), time.monotonic() + PATIENCE
+            if time.monotonic() > until:
+                launcher.kill()
+                return False
+            time.sleep(0.1)
+        return True
+
+    def elastic(self, world: int, kills: int, counted: Counted) -> None:
+        """A run whose ranks are started again by torchrun's agent."""
+        out = self.folder / f"elastic-{world}-{counted.runs}"
+        launcher = self.start(out, world, kills)
+        for _ in range(kills):
+            if not self.killed(launcher, out, counted):
+                break
+        self.settle(launcher, out, world, counted)
+
+    def settle(self, launcher: subprocess.Popen[bytes], out: Path, world: int, counted: Counted) -> None:
+        """Wait for a run, go on with it by the same command where it ended unfinished, and compare its students."""
+        counted.runs += 1
+        for _ in range(3):
+            if not self.ended(launcher, out):
+                counted.hangs += 1
+                return
+            if launcher.returncode == 0:
+                break
+            launcher = self.start(out, world)
+        wanted, found = self.whole[world], students(out)
+        if found.keys() != wanted.keys():
+            raise SystemExit(f"{out.name} ended without its students: see its log")
+        counted.equal += digests(found) == digests(wanted)
+        for name, path in found.items():
+            counted.apart[name] = max(counted.apart.get(name, 0.0), distance(path, wanted[name]))
+
+    def changing(self, kills: int, counted: Counted) -> None:
+        """A run that goes on with another number of ranks after each kill."""
+        out, worlds = self.folder / f"changing-{counted.runs}", self.random.sample(WORLDS, len(WORLDS))
+        for world in (worlds * kills)[:kills]:
+            launcher = self.start(out, world)
+            killed = self.killed(launcher, out, counted)
+            if not self.ended(launcher, out):
+                counted.hangs += 1
+            if not killed:
+                break
+        last = worlds[kills % len(worlds)]
+        self.settle(self.start(out, last), out, last, counted)
 
 
 def ranks_of(launcher: int) -> dict[int, int]:
     """The process number of each rank that a launcher started."""
-    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
-    found = {}
-    for child in children:
-        told = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
-        ranks = [int(entry.removeprefix(b"RANK=")) for entry in told if entry.startswith(b"RANK=")]
-        found |= dict.fromkeys(ranks, int(child))
-    return found
+    try:
+        children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+        environments = {int(child): Path(f"/proc/{child}/environ").read_bytes().split(b"\0") for child in children}
+    except (FileNotFoundError, ProcessLookupError):
+        return {}
+    return {
+        int(entry.removeprefix(b"RANK=")): child
+        for child, entries in environments.items()
+        for entry in entries
+        if entry.startswith(b"RANK=")
+    }
 
 
-def students(out: Path) -> dict[str, str]:
-    return {path.parent.name: sha256(path) for path in sorted(out.glob("trainings/*/student.safetensors"))}
+def newest(out: Path) -> tuple[str, int] | None:
+    """The newest checkpoint of a run."""
+    found = []
+    for path in out.glob("checkpoints/*/*.checkpoint"):
+        try:
+            found.append((path.stat().st_mtime_ns, str(path)))
+        except FileNotFoundError:
+            continue
+    return (max(found)[1], max(found)[0]) if found else None
+
+
+def where(out: Path) -> str:
+    """The training and the stage of the newest checkpoint."""
+    seen = newest(out)
+    if seen is None:
+        return "between trainings"
+    folder = Path(seen[0]).parent
+    try:
+        whole = checkpoints.newest(folder)
+    except OSError:
+        return "between trainings"
+    state = cast(dict[str, Any], whole.state) if whole and whole.state else None
+    return f"{folder.name.rsplit('-', 1)[0]}, stage {state['place']['stage'] + 1}" if state else "between trainings"
+
+
+def students(out: Path) -> dict[str, Path]:
+    return {path.parent.name: path for path in sorted(out.glob("trainings/*/student.safetensors"))}
+
+
+def digests(paths: dict[str, Path]) -> dict[str, str]:
+    return {name: sha256(path) for name, path in paths.items()}
+
+
+def distance(path: Path, other: Path) -> float:
+    """Of two networks' weights, relative to their norm."""
+    one, two = load_file(path), load_file(other)
+    squares = [((one[name] - two[name]).double().square().sum(), two[name].double().square().sum()) for name in one]
+    apart, norm = (sum(float(pair[place]) for pair in squares) for place in (0, 1))
+    return (apart / norm) ** 0.5
+
+
+def table(rows: dict[str, Counted], command: str) -> str:
+    commit = subprocess.run(["git", "rev-parse", "--short=9", "HEAD"], capture_output=True, text=True, check=False)
+    places = sum((counted.places for counted in rows.values()), Counter[str]())
+    lines = [
+        "# Ranks that are killed",
+        "",
+        f"Made by `{command}` at commit {commit.stdout.strip()}.",
+        "",
+        "Each run trains a teacher and students by FitNets, CAN and CRD on the demo's images, on CPUs with gloo. A",
+        "rank that is chosen at random is killed by SIGKILL at a random moment. *Equal* counts the runs whose four",
+        "networks are equal byte for byte to those of an unbroken run on as many ranks as the run ended with;",
+        "*farthest* is the largest distance of a network's weights from that run's, relative to their norm.",
+        "",
+        "| runs | kills | runs ended | equal | farthest | hangs |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for name, counted in rows.items():
+        farthest = max(counted.apart.values(), default=0.0)
+        lines.append(
+            f"| {name} | {counted.kills} | {counted.runs} | {counted.equal} | {farthest:.1e} | {counted.hangs} |"
+        )
+    total = sum(counted.kills for counted in rows.values())
+    lines += ["", f"Where the {total} kills struck:", "", "| training | kills |", "|---|---:|"]
+    lines += [f"| {place} | {count} |" for place, count in sorted(places.items())]
+    return "\n".join(lines) + "\n"
+
+
+def hangs(rows: dict[str, Counted]) -> int:
+    return sum(counted.hangs for counted in rows.values())
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("results/ranks.md"))
+    chosen = parser.parse_args()
+    command = f"python -m tests.ranks.kills --kills {chosen.kills} --seed {chosen.seed}"
+    kinds = {world: f"{world} ranks, started again by torchrun's agent" for world in WORLDS[1:]}
+    rows = {name: Counted() for name in (*kinds.values(), CHANGING)}
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "recipe.toml").write_text(RECIPE)
-        assert start(folder, folder / "whole", 2).wait() == 0
-        wanted = students(folder / "whole")
-        assert len(wanted) == 3
-        for victim, delay in ((0, 1.0), (1, 4.0), (1, 8.0)):
-            out = folder / f"killed-{victim}-{delay}"
-            launcher = start(folder, out, 2)
-            while launcher.poll() is None and not list(out.glob("checkpoints/*/*.checkpoint")):
-                time.sleep(0.1)
-            time.sleep(delay)
-            if launcher.poll() is None:
-                os.kill(ranks_of(launcher.pid)[victim], signal.SIGKILL)
-            launcher.wait()
-            assert start(folder, out, 2).wait() == 0
-            assert students(out) == wanted, (students(out), wanted)
-            print(f"process {victim} killed after {delay:g} s: the same students")
-        out = folder / "on one"
-        launcher = start(folder, out, 2)
-        while launcher.poll() is None and not list(out.glob("checkpoints/*/*.checkpoint")):
-            time.sleep(0.1)
-        time.sleep(2)
-        os.kill(ranks_of(launcher.pid)[1], signal.SIGKILL)
-        launcher.wait()
-        assert start(folder, out, 1).wait() == 0
-        assert students(out).keys() == wanted.keys()
-        print("begun on two processes, ended on one")
+        runs = Runs(Path(name), chosen.seed)
+        while (left := chosen.kills - sum(counted.kills for counted in rows.values())) > 0 and not hangs(rows):
+            for world, kind in kinds.items():
+                runs.elastic(world, min(left, KILLS), rows[kind])
+            runs.changing(min(left, KILLS), rows[CHANGING])
+            chosen.out.write_text(table(rows, command))
+            print(rows, flush=True)
+    differing = any(rows[kind].equal != rows[kind].runs for kind in kinds.values())
+    far = max(rows[CHANGING].apart.values(), default=0.0) > BOUND
+    sys.exit(f"hangs, or students that differ: see {chosen.out}" if hangs(rows) or differing or far else 0)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,10 @@ from torch import Tensor
 
 from tests.ranks import cases
 from tests.ranks.group import Group
+from understudy.config.settings import Settings
+from understudy.data import from_tensors
+from understudy.models import load_weights
+from understudy.training.evaluate import figures
 
 
 def distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
@@ -52,6 +56,18 @@ def test_a_stopped_run_goes_on_on_any_number_of_processes(both: Group, tmp_path:
         gone_on = cases.distilled(0, str(tmp_path / "one"))
     assert isinstance(gone_on, dict)
     assert distance(gone_on, whole) < 1e-4
+
+
+def test_all_processes_measure_the_final_figures_which_are_those_of_one(both: Group, tmp_path: Path):
+    assert both("measured_together", str(tmp_path / "both")) == [0, 3]  # teacher, student, and the student that is kept
+    result = json.loads((tmp_path / "both" / "result.json").read_text())
+    student = cases.plain_student()
+    load_weights(student, tmp_path / "both" / "student.safetensors")
+    data = from_tensors(cases.samples(), validation=20)
+    assert data.validation is not None
+    alone = figures(student, data.validation, data.task, Settings(device="cpu"))
+    (method,) = result["methods"].values()
+    assert {name: method["trainings"][0]["figures"][name] for name in alone} == alone
 
 
 def test_a_call_without_a_folder_gives_all_processes_the_student(both: Group):

@@ -17,10 +17,12 @@ from understudy.errors import UserError
 from understudy.methods import find
 from understudy.objective.term import Reads
 from understudy.objective.weights import linear
-from understudy.terms import CE, KD, GradientAT, Hint, Term, as_sum
+from understudy.terms import CE, KD, PKT, SP, GradientAT, Hint, RKDAngle, RKDDistance, Term, as_sum
 from understudy.training import preflight
 
 CONFIG, CPU = TrainConfig(batch=16), Settings(device="cpu")
+ENDS = "conv -> conv2"
+RELATIONS = [RKDDistance(ENDS), RKDAngle(ENDS), SP("conv -> conv2"), PKT(ENDS)]
 
 
 def levels(findings):
@@ -190,6 +192,17 @@ def test_a_term_without_gradient_is_an_error_also_when_it_is_alone(check, small)
     frozen = small.Student().requires_grad_(False)
     assert "no gradient" in texts(check(as_sum(CE()), student=frozen))
     assert levels(check(CE() + 0.0 * Silent())) == ["ok"] * 3  # weight 0 is on purpose
+
+
+@pytest.mark.parametrize("term", RELATIONS, ids=str)
+def test_a_term_that_compares_samples_needs_batches_of_more_than_one(small, term):
+    teacher, student = small.networks()
+    student.bn1 = nn.Identity()
+    for batch, level in ((1, "error"), (4, "ok")):
+        stage = Stage("only", CE() + term, TrainConfig(batch=batch))
+        findings = list(preflight.check_stage(stage, student, [teacher], small.data(), CPU))
+        assert findings[1].level == level, findings
+        assert ("batches of one sample" in texts(findings)) == (batch == 1)
 
 
 def test_values_that_are_no_numbers_are_errors(check, small):

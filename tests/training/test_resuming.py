@@ -33,6 +33,9 @@ CONFIGS = {
     "rmsprop, bounded kernels, patience": replace(
         PLAIN, optimizer=RMSProp(lr=0.003), max_norm={"conv*": 0.5}, patience=2, keep="best"
     ),
+    "a momentum for each term": replace(
+        PLAIN, optimizer=SGD(lr=0.05, momentum=0.8, momentum_gap=0.1), lr_scale={"conv1*": 0.1}
+    ),
     "adagrad": replace(PLAIN, optimizer=Adagrad(lr=0.02)),
 }
 METHODS = {"fitnets": {"pair": "conv -> conv2", "hint_epochs": 2}, "fitnets-joint": {"pair": "conv -> conv2"}}

@@ -113,6 +113,11 @@ class AnswerSource:
             self._fill(live, ids)
         return tuple(self._answer(teacher, batch.ids.device) for teacher in self.teachers)
 
+    def missing(self, view: int, ids: Tensor) -> Tensor:
+        """Those of these samples whose answers are not all stored."""
+        there = [value.find(view, ids) for values in self.teachers for value in values]
+        return ids[~torch.stack(there).all(0)]
+
     def _answer(self, values: Sequence["Value"], device: torch.device) -> Answer:
         tensors = {value.tap: value.decoded().to(device, non_blocking=True) for value in values}
         named = {name: tensor for name, tensor in tensors.items() if isinstance(name, str)}

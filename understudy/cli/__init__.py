@@ -8,10 +8,10 @@ from types import FrameType
 
 
 def main() -> None:
-    """The entry point: a user's mistake is a line, never a traceback."""
+    """The entry point. A user's mistake ends in one line, never in a traceback."""
     if threading.current_thread() is not threading.main_thread():
         _start()
-    before = signal.signal(signal.SIGINT, _leave)  # while PyTorch is imported, an exception would arrive anywhere
+    before = signal.signal(signal.SIGINT, _leave)  # an exception raised while PyTorch is imported could appear anywhere
     try:
         from understudy.cli import _app as _app
     except MemoryError:

@@ -1,4 +1,4 @@
-"""The commands by their names, how they are found, and how each of them ends."""
+"""The commands by name, how they are found, and the exit code of each."""
 
 import contextlib
 import errno
@@ -20,35 +20,35 @@ from understudy.printable import message, shown
 from understudy.training.interrupt import Stopped
 from understudy.trusted import USED
 
-OF_NAMES = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR)  # what the system says of a name, whatever it is for
+OF_NAMES = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR)  # errors of the operating system about a file name
 
 OF_OUTPUTS = (errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EBADF)  # where no file is named
 
-# A command is the function, or the ``app``, of the module of its name, which is imported when the command runs.
+# A command is the function, or the ``app``, of the module with its name. The module is imported when the command runs.
 SUMMARIES = {
     "demo": "Train a thin, deep student alone, by soft targets, and as a FitNet, and see whether distillation helps.",
-    "distill": "Train the students of a recipe, after a check of everything. Stop it anywhere; the same "
-    "command goes on.",
-    "path": "Search the best path of assistants from teacher to student. Stop it anywhere; the same command goes on.",
-    "check": "Look at everything that can go wrong before an epoch is spent: data, teacher, taps, losses, gradients.",
-    "tune": "Search a method's settings by validation; stop it anywhere, the same command goes on.",
-    "taps": "List a network's taps with shape, resolution and depth, and propose pairs for hints.",
+    "distill": "Check a recipe and train its students. A run that was stopped continues with the same command.",
+    "answers": "Store the teachers' answers that a recipe reads, without training a student.",
+    "path": "Search the best path of assistants from teacher to student. A stopped search continues with the same "
+    "command.",
+    "check": "Check data, teacher, taps, losses and gradients without training.",
+    "tune": "Search a method's settings by validation. A stopped search continues with the same command.",
+    "taps": "List the taps of a network with shape, resolution and depth, and propose pairs for hints.",
     "methods": "List the distillation methods, or show one with its settings and a recipe to copy.",
     "bench": "Time and memory of a step, part by part, and against the floors: the networks alone, at "
     "the same settings.",
-    "report": "Write the page of a finished run, or compare several and choose a student; in one file "
-    "that opens from disk.",
+    "report": "Write the report of a finished run, or compare several runs and choose a student, as one HTML file.",
     "landscape": "Measure the loss around each student of a run, in two random directions, and draw it in the report.",
-    "export": "Write a student for another runtime, prove it on real data, and keep it only if it is good enough.",
-    "predict": "Name the likeliest classes of images, by a run's student or by an exported file alike.",
-    "card": "Write the model card of a student (README.md beside it) with what its run knows.",
-    "cache": "Look after a cache: the folder in which finished trainings lie, each under the key of "
-    "what determines it.",
+    "export": "Write a student for another runtime, test the file on real data, and keep it only if it passes.",
+    "predict": "Predict by a run's student or by an exported file; of classes, the likeliest are listed.",
+    "card": "Write the model card of a student (README.md beside it) from the record of its run.",
+    "cache": "List, check and prune a cache: a folder of finished trainings, each under the key of what determines "
+    "its result.",
 }
 
 
 class LazyCommands(Mapping[str, Any]):
-    """The commands by their names, each imported when it is looked up."""
+    """The commands by name. Each one is imported when it is looked up."""
 
     def __init__(self) -> None:
         self._loaded: dict[str, Any] = {}
@@ -123,9 +123,9 @@ def _common(
 
 
 def run() -> int | str | None:
-    """Carry a command out, and answer with the exit code."""
+    """Run a command and return its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # a letter that the terminal cannot show ends no run
+        if isinstance(stream, TextIOWrapper):  # a character that the terminal cannot show must not end a run
             stream.reconfigure(errors="backslashreplace")
     try:
         return _finished()
@@ -146,7 +146,7 @@ def run() -> int | str | None:
             return 2
         if error.filename is not None or error.errno not in OF_OUTPUTS:
             raise
-        with contextlib.suppress(OSError, ValueError):  # what is left is written when the interpreter ends
+        with contextlib.suppress(OSError, ValueError):  # the interpreter flushes the streams again when it exits
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             typer.echo(f"understudy: the output cannot be written: {error.strerror}", err=True)

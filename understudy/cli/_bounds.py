@@ -1,4 +1,4 @@
-"""Bounds as people write them: 3ms, 2MB, 90%."""
+"""Bounds in the notation of the command line: 3ms, 2MB, 90%."""
 
 import re
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ _NUMBERS = {"": 1.0}
 
 
 def not_nan(number: float | None) -> float | None:
-    """The number of an option; NaN lies between all bounds."""
+    """The number in an option. NaN is refused, because no comparison excludes it."""
     if number is not None and number != number:
         raise typer.BadParameter("nan is no number")
     return number
@@ -36,7 +36,7 @@ def budget(latency: str | None, size: str | None) -> "Budget":
 
 
 def value(reach: str | None, figure: "Figure") -> float | None:
-    """What the first figure must reach; shares are written in percent."""
+    """The value that the first figure must reach. Shares are written in percent."""
     share = figure.unit == "share"
     bound = _value("--reach", size_of=reach, units=_SHARES if share else _NUMBERS, example="90" if share else "0.05")
     if bound is None or not share:

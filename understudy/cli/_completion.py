@@ -1,4 +1,4 @@
-"""What a shell completes beside the names of commands and options; only taps need PyTorch, to trace the networks."""
+"""Shell completion of methods, settings and taps. Only taps import PyTorch, to trace the networks."""
 
 import tomllib
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ PAIRS = (".pair", ".pairs")  # settings of methods that name taps of teacher and
 
 
 def method_names(incomplete: str) -> list[tuple[str, str]]:
-    """The methods whose names begin so, each with its summary where its source is part of this package.
+    """The methods whose names begin with ``text``. Methods of this package have their summary.
 
     >>> [name for name, _ in method_names("fit")]
     ['fitnets', 'fitnets-joint']
@@ -37,13 +37,13 @@ def completed_change(ctx: typer.Context, incomplete: str) -> list[tuple[str, str
         return []
     try:
         pairs = pairs_of(**_networks(ctx.params))
-    except Exception:  # a half-written line has no networks yet: there is nothing to propose
+    except Exception:  # an unfinished command line names no networks yet
         return []
     return [(f"{key}={pair}", why) for pair, why in pairs if pair.startswith(value.strip("'\""))]
 
 
 def pairs_of(teacher: Mapping[str, object], student: Mapping[str, object]) -> list[tuple[str, str]]:
-    """The pairs of taps that two networks propose, with the reason.
+    """The pairs of taps that are proposed for two networks, each with its reason.
 
     >>> pairs_of({"network": "resnet8"}, {"network": "resnet8"})[0][0]
     'layer2 -> layer2'
@@ -65,7 +65,7 @@ def pairs_of(teacher: Mapping[str, object], student: Mapping[str, object]) -> li
 
 
 def _networks(given: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
-    """Teacher and student of the line that is being written: those of its recipe, or of its options."""
+    """Teacher and student of the command line so far: from its recipe or from its options."""
     path, named = given.get("recipe"), {role: given.get(role) for role in ("teacher", "student")}
     if path is None:
         return {role: {"network": name} for role, name in named.items()}

@@ -1,4 +1,4 @@
-"""What a person sees of a search: the graph of its trainings, what is done, running and waiting, and the time left."""
+"""The display of a search: the graph of its trainings, their state, and the time left."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ from understudy.tasks import Figure
 
 @dataclass(frozen=True)
 class Seen:
-    """A search as it was when it was last heard of: the display draws it from a thread of its own, any time after.
+    """A snapshot of a search, which the display draws from its own thread.
 
     Args:
-        trainings: of each edge that is known or asked for.
-        expected: seconds of each training that is waited for; empty before anything is done.
-        more: trainings of students that may yet be asked for, and the seconds of all of them.
+        trainings: the trainings of each edge that is known or requested.
+        expected: the expected seconds of each pending training; empty before the first one is done.
+        more: the number of students that may still be requested, and the expected seconds of all of them.
     """
 
     teacher: Edge
-    figure: Figure  # the task's first one, whose values are known
+    figure: Figure  # the task's first figure
     trainings: Mapping[Edge, Sequence[str]]
     known: Mapping[Edge, Spread]
     failed: Collection[Edge]
@@ -59,7 +59,7 @@ class Seen:
         )
 
     def seconds_left(self, share: Callable[[str], float]) -> float:
-        """About how long it will still take, by the share that is done of each training; 0 where nobody can tell."""
+        """The estimated time left, from the finished share of each training; 0 where there is no estimate."""
         left = sum(seconds * (1 - share(name)) for name, seconds in self.expected.items())
         return (left + self.more[1]) / self.parallel
 
@@ -75,7 +75,7 @@ class GraphLive(Live):
         self.ended = -1
 
     def observe(self, search: Search) -> None:
-        """Something was asked for, or has ended. What begins, and how far it is, the trainings tell themselves."""
+        """A training was requested or has ended. Progress within a training comes through its own callbacks."""
         self.seen = Seen.of(search)
         if len(self.seen.done) != self.ended:
             self.ended = len(self.seen.done)
@@ -86,11 +86,11 @@ class GraphLive(Live):
         return self.seen.seconds_left(self._share) if self.seen else 0.0
 
     def _graph(self) -> RenderableType | None:
-        """As it stands at this moment."""
+        """The current state."""
         return Group(self._tree(self.seen), self._summary(self.seen)) if self.seen else None
 
     def _tree(self, seen: Seen) -> Tree:
-        """Each training below its teacher; those alone stand by themselves."""
+        """The trainings as a tree, each below its teacher. Trainings without a teacher are roots."""
         root = Tree("", hide_root=True, guide_style="dim")
         branches: dict[Edge, Tree] = {}
         for edge in seen.trainings:
@@ -133,7 +133,7 @@ class GraphLive(Live):
 
 
 class _Bars(Progress):
-    """The graph, drawn anew each time, and below it only what goes on."""
+    """The graph, drawn again at each refresh, and the running trainings below it."""
 
     graph: Callable[[], RenderableType | None] | None = None
 

@@ -1,4 +1,4 @@
-"""What a person sees while networks train: bars, losses, time left; plain lines where the output is no terminal."""
+"""The display of running trainings: progress bars, losses and time left; plain lines where there is no terminal."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from understudy.tasks import Figure
     from understudy.training.records import Epoch, TrainingRecord
 
-REFRESH = 0.1  # seconds between two looks at the loss
+REFRESH = 0.1  # seconds between two updates of the loss
 
 
 class Live(Callback):
-    """A line for every training: done ones stay, those that go on move."""
+    """One line per training, and a progress bar for each one that runs."""
 
     def __init__(self, console: Console):
         self.console = console
@@ -65,13 +65,13 @@ class Live(Callback):
             self.whole = self.bars.add_task(f"{'all':<12}", total=1.0, said="")
 
     def moved(self) -> None:
-        """Something has been done: the bar of the whole run says how much, and how long the rest takes."""
+        """Update the bar of the whole run: the finished share and the time left."""
         if self.whole in self.bars.task_ids:
             self.bars.update(self.whole, completed=self.share, said=self.told)
 
     @property
     def _steps(self) -> tuple[float, float, float]:
-        """Steps in all, how many are done, and how many of them since this display began."""
+        """The number of steps, of finished steps, and of steps finished since this display began."""
         names = [*self.planned, *(name for name in self.trainings if name not in self.planned)]
         lines = [self.trainings[name] for name in names if name in self.trainings]
         known = [line.steps for line in lines if line.steps]
@@ -83,13 +83,13 @@ class Live(Callback):
 
     @property
     def share(self) -> float:
-        """How much of the run is done, from 0 to 1."""
+        """The finished share of the run, from 0 to 1."""
         total, done, _ = self._steps
         return min(1.0, done / total) if total else 0.0
 
     @property
     def told(self) -> str:
-        """How many trainings are done, and about how long the others take."""
+        """The number of finished trainings and the estimated time of the others."""
         total, done, here = self._steps
         ended = sum(line.ended for line in self.trainings.values())
         began = min((line.began for line in self.trainings.values() if line.began), default=0.0)
@@ -101,7 +101,7 @@ class Live(Callback):
         self.console.print(text, style="yellow", markup=False)
 
     def say(self, text: str) -> None:
-        """A line for those who see no bars."""
+        """Print a line where no bars are shown."""
         if not self.console.is_terminal:
             self.console.print(text, markup=False, highlight=False)
 
@@ -118,7 +118,7 @@ class _Line(Callback):
 
     @property
     def share(self) -> float:
-        """How much of it is done, from 0 to 1."""
+        """The finished share, from 0 to 1."""
         return min(1.0, self.done / self.steps) if self.steps else 0.0
 
     def downloads(self, file: str, done: int, total: int | None) -> None:
@@ -127,7 +127,7 @@ class _Line(Callback):
     def training_begins(self, name: str, stages: Mapping[str, int], steps: int) -> None:
         self.live.begun.add(self.training)
         self.steps, self.done, self.resumed_at, self.validation = steps, 0, -1, ""
-        if self.bar is None:  # a worker that died leaves it where it was
+        if self.bar is None:  # unchanged where the worker has died
             self.bar = self.live.bars.add_task(f"{name:<12}", total=steps, said="")
 
     def stage_begins(self, name: str, objective: str, epochs: int, epoch: int) -> None:
@@ -169,7 +169,7 @@ class _Line(Callback):
 
 
 def span(seconds: float) -> str:
-    """A time as people say it."""
+    """A duration in words."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     return f"{seconds // 60:.0f} min {seconds % 60:02.0f} s" if seconds < 3600 else f"{seconds / 3600:.1f} h"

@@ -1,4 +1,4 @@
-"""The options that commands share, each said once: how a recipe is read, and how its trainings are carried out."""
+"""The options that commands share: how a recipe is read, and how its trainings run."""
 
 import inspect
 from collections.abc import Callable
@@ -54,7 +54,7 @@ StudentTrustOption = Annotated[
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How a recipe is read, and how the command answers."""
+    """How a recipe is read, and the form of the output."""
 
     changes: Annotated[
         list[str] | None,
@@ -89,7 +89,7 @@ class CheckOptions(ReadOptions):
 
 @dataclass(frozen=True)
 class TrainOptions(CheckOptions):
-    """How the trainings of a recipe are begun, and where finished ones are kept."""
+    """How the trainings of a recipe start, and where finished ones are cached."""
 
     seconds: Annotated[
         float,
@@ -112,7 +112,7 @@ class TrainOptions(CheckOptions):
 
 @dataclass(frozen=True)
 class RunOptions(TrainOptions):
-    """Where the trainings of a plan are carried out, and how many at once."""
+    """Where the trainings of a plan run, and how many at once."""
 
     workers: Annotated[
         int | None,
@@ -145,7 +145,7 @@ class RunOptions(TrainOptions):
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The same command, with the fields of the dataclass of its parameter ``options`` as options of its own."""
+    """The command with one option for each field of the dataclass of its parameter ``options``."""
     hints = get_type_hints(command, include_extras=True)
     kind = hints.pop("options")
     shared = get_type_hints(kind, include_extras=True)

@@ -1,4 +1,4 @@
-"""From a recipe that was read to the run of a command: settings, workers and engine, and what would be trained."""
+"""From a parsed recipe to the run of a command: settings, workers, engine, and the plan of a dry run."""
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -39,7 +39,7 @@ def prepared(
     first: Callable[[Recipe, Builder], Plan] = Run.first,
     group: Group | None = None,
 ) -> R:
-    """The run, ``make(recipe, builders=..., engine=..., threads=...)``, with its settings and workers told in one line.
+    """The run, ``make(recipe, builders=..., engine=..., threads=...)``, and a line with its settings and workers.
 
     What a recipe leaves open is as it was when the run in ``folder`` began. Otherwise the number of workers follows
     from the plan of ``first`` trainings, and the threads of each from the number of workers.
@@ -71,13 +71,14 @@ def prepared(
             InGroup(group, builders, callback, stop) if group else engine.make(request, builders, callback, stop)
         ),
         threads=threads,
+        **({"group": group} if group else {}),
     )
 
 
 def with_threads(recipe: Recipe, folder: Path | None = None, workers: int = 1) -> Recipe:
-    """The recipe with threads for each of so many workers, with its settings told in one line.
+    """The recipe with the threads of each worker, and a line with its settings.
 
-    A run in ``folder`` goes on with the threads with which it began.
+    A run in ``folder`` continues with the number of threads with which it began.
     """
     begun = RunFolder(folder).settings() if folder else None
     threads = recipe.settings.threads or (begun.threads if begun else hardware.threads_each(workers))
@@ -94,16 +95,17 @@ def _say_settings(text: str) -> None:
 def _workers(recipe: Recipe, builders: Builders, settings: Settings, first: Callable[[Recipe, Builder], Plan]) -> int:
     if settings.torch_device.type != "cpu":
         return 1
+    recipe = builders.answered(recipe)
     builder = builders.of(recipe.data)
     try:
         plan = first(recipe, builder)
-    except UserError:  # what is wrong is for the run to say
+    except UserError:  # the run reports the mistake
         return 1
     return workers_by_rule(plan, builder, settings.threads)
 
 
 def show_plan(run: Run, console: Console, *, json: bool) -> None:
-    """What would be trained and what is there already, as it is drawn or as plain data; and how much may follow."""
+    """The trainings that are missing and those that exist, as text or as plain data, and how many may follow."""
     more = run.foresee()
     states = run.execution.states()
     to_train = [name for name, state in states.items() if state in ("begun", "to train")]
@@ -124,7 +126,7 @@ def show_plan(run: Run, console: Console, *, json: bool) -> None:
 
 
 def _within(time: Forecast) -> str:
-    """How far a budget of time goes."""
+    """The number of trainings that fit into a budget of time."""
     if not time.left:
         return f"the time of {span(time.budget)} is over: what is begun is trained to its end, and nothing else"
     budget = f"a time of {span(time.budget)}" + (f", {span(time.spent)} of it spent" if time.spent else "")

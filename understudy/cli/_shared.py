@@ -1,4 +1,4 @@
-"""What the commands print with: consoles, findings, results as JSON."""
+"""The output of commands: consoles, findings, results as JSON."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Terminal(Console):
-    """A console on which text is text: no markup unless a call asks for it, no control characters at all."""
+    """A console that prints text as it is: markup only where a call requests it, and no control characters."""
 
     def __init__(self, *, stderr: bool = False):
         super().__init__(stderr=stderr, markup=False, emoji=False)
@@ -44,7 +44,7 @@ def at_a_terminal() -> bool:
 
 
 def confirmed(student: Path, trust: Sequence[str] | None) -> list[str]:
-    """What is trusted; at a terminal a student that runs code asks for it, elsewhere it must be named."""
+    """The trusted modules. At a terminal the user confirms a student that runs code; elsewhere --trust names it."""
     from understudy.export.open import needs_trust
 
     named = list(trust or [])
@@ -56,7 +56,7 @@ def confirmed(student: Path, trust: Sequence[str] | None) -> list[str]:
 
 
 def student_in(path: Path, method: str | None, training: str | None) -> Path:
-    """The folder of the student that is meant; where a run holds several, a line on standard error says which it is."""
+    """The folder of the selected student. Where a run holds several, a line on standard error names it."""
     from understudy.runs import keep
 
     folder, called = keep.student_in(path, method, training)
@@ -66,21 +66,21 @@ def student_in(path: Path, method: str | None, training: str | None) -> Path:
 
 
 def print_json(content: Any) -> None:
-    """A record as its file holds it, or any other plain values."""
+    """A record in the form of its file, or any other plain values."""
     text = json.dumps(content, indent=2) + "\n" if isinstance(content, (list, dict)) else content.text()
     typer.echo(text if text.isascii() else json_text(text), nl=False)
 
 
 def json_text(text: str) -> str:
-    """JSON whose strings hold no letter that a terminal does not show."""
+    """JSON in which control and formatting characters are escaped."""
     return "".join(c if printable(c) == c else json.dumps(c)[1:-1] for c in text)
 
 
 def print_findings(findings: "Sequence[Finding]", console: Console, *, verbose: bool = False) -> None:
-    """What is wrong or worth knowing, a line each; the rest as a number, or in full where ``verbose``."""
+    """Print errors, warnings and hints, one per line, and the number of other findings; with ``verbose`` all."""
     shown = [finding for finding in findings if verbose or finding.worth or finding.level != "ok"]
     for finding in shown:
-        # In one go: a live display that redraws itself in between would wipe out what came before it.
+        # In one write, because a live display that is redrawn in between would erase the lines before it.
         line = f"{_MARKS[finding.level]} {escape(finding.subject)}: {escape(finding.text)}"
         console.print(line, markup=True, highlight=False)
     if hidden := len(findings) - len(shown):

@@ -1,4 +1,4 @@
-"""What a person sees of a search: the trials in a table, the best of them so far, and the training that goes on."""
+"""The display of a search: a table of its trials, the best one so far, and the running training."""
 
 from collections.abc import Mapping
 
@@ -12,11 +12,11 @@ from understudy.tasks import Figure
 from understudy.tuning import Trial, TuneCallback
 from understudy.tuning.trials import best as best_so_far
 
-SHOWN = 12  # trials in the moving table: the last ones, and the best
+SHOWN = 12  # trials in the live table: the latest ones and the best
 
 
 class LiveTrials(Live, TuneCallback):
-    """A moving table where the output is a terminal, a line for each trial elsewhere."""
+    """A live table where the output is a terminal, one line per trial elsewhere."""
 
     def __init__(self, console: Console):
         super().__init__(console)
@@ -33,7 +33,7 @@ class LiveTrials(Live, TuneCallback):
         self.figure = figure
         self.count, self.trials = trials, [trial for trial in before if trial.state != "running"]
         if self.console.is_terminal:
-            self.bars.stop()  # from here on they stand below the table
+            self.bars.stop()  # from here on they are shown below the table
             self.region.start()
         self.say(f"{trials} trials" + (f", {len(self.trials)} of them done before" if self.trials else ""))
 
@@ -45,7 +45,7 @@ class LiveTrials(Live, TuneCallback):
         self.trials.append(trial)
         self.trainings.clear()
         for task in self.bars.task_ids:
-            self.bars.remove_task(task)  # its trainings, of which it now stands for all
+            self.bars.remove_task(task)  # the lines of its trainings, which its own line replaces
         if not self.console.is_terminal:
             best = self._best
             so_far = f"; best so far: trial {best.number}, {outcome(best, self.figure)}" if best else ""
@@ -78,7 +78,7 @@ def table_of(trials: list[Trial], best: Trial | None, figure: Figure | None) -> 
 
 
 def _short(key: str) -> str:
-    """A setting without the table in which it stands."""
+    """A setting without the name of its table."""
     return key.split(".", 2 if key.startswith("methods.") else 1)[-1]
 
 

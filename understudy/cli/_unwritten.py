@@ -1,4 +1,4 @@
-"""The recipe of a command line that names its networks and data: ``--teacher A --student B --data C``."""
+"""The recipe of a command line with ``--teacher A --student B --data C``."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,11 +7,11 @@ import tomli_w
 
 from understudy.errors import UserError, did_you_mean
 
-SOURCE = "the command line"  # where mistakes of such a recipe are said to be
+SOURCE = "the command line"  # the file name in messages about such a recipe
 
 
 def unwritten(teacher: str | None, student: str | None, data: str | None, method: str | None) -> str:
-    """The recipe as text: the student alone and by one method, so that there is a verdict.
+    """The recipe as text. It trains the student by one method, and alone if the data have labels, for a verdict.
 
     Args:
         teacher: a network by name, which is trained first, or the folder of a run or student.
@@ -36,9 +36,16 @@ def unwritten(teacher: str | None, student: str | None, data: str | None, method
             "data": table,
             **({"teacher": _teacher(teacher)} if teacher and method != "alone" else {}),
             "student": {"network": student},
-            "methods": {"alone": {}, method: {}},
+            "methods": {method: {}} if _has_no_labels(table) else {"alone": {}, method: {}},
         }
     )
+
+
+def _has_no_labels(table: Mapping[str, str]) -> bool:
+    """Whether it is a folder of images that lie in no folder of a class."""
+    from understudy.data.sets.folder import has_classes
+
+    return "root" in table and not has_classes(Path(table["root"]).expanduser())
 
 
 def _known(data: str) -> str:
@@ -52,7 +59,7 @@ def _known(data: str) -> str:
 
 
 def _teacher(name: str) -> Mapping[str, object]:
-    """A table of a teacher; the student of a folder comes with its weights and its normalisation."""
+    """The table of a teacher. A student from a folder keeps its weights and its normalisation."""
     from understudy.models import student as product
 
     folder = Path(name).expanduser()

@@ -63,6 +63,7 @@ def bench(
         builders = Builders(options.trust or (), live.downloads)
         if choosing:
             read, named = _left_open(recipe, options, write)
+            read = builders.answered(read)
             preview = Preview(_of(read, method), builders.of(read.data))
             choice = choose(preview.recipe, preview, named, seconds=seconds)
         else:
@@ -83,7 +84,7 @@ def bench(
 
 
 def _left_open(path: Path, options: ReadOptions, write: bool) -> "tuple[Recipe, list[str]]":
-    """The recipe in plain settings where it names none, and the settings that it names."""
+    """The recipe, in plain settings where it names none, and its settings."""
     from understudy import recipe as recipes
     from understudy.recipe.read import load, text_of
 
@@ -105,7 +106,7 @@ def _of(recipe: "Recipe", method: str | None) -> "Recipe":
 
 
 def _costs(run: "Run", name: str, stored: "StoredAnswers | None", seconds: float) -> "Iterator[StepCost]":
-    """Of each stage of a method, each in a training of its own. What the weights are makes no difference."""
+    """The costs of each stage of a method, each in its own training. The weights have no influence on them."""
     from understudy.bench.steps import step_cost
 
     for number in range(len(run.preview().student(name).stages)):
@@ -119,7 +120,7 @@ def _circumstances(settings: "Settings") -> dict[str, object]:
 
 
 def _tell(choice: "Choice", path: Path | None, *, json: bool) -> None:
-    """What was compared, on standard error, and the table of settings, to be put into a recipe."""
+    """Print the comparison on standard error, and the table of settings for a recipe."""
     if json:
         compared = [asdict(candidate) for candidate in choice.candidates]
         print_json({**_circumstances(choice.settings), "gain": choice.gain, "candidates": compared})

@@ -1,4 +1,4 @@
-"""``understudy cache``: finished trainings that any run may take, listed, checked and pruned."""
+"""``understudy cache``: list, check and prune finished trainings that other runs may reuse."""
 
 import time
 from pathlib import Path
@@ -25,7 +25,7 @@ DAY = 86_400
 
 
 class Row(NamedTuple):
-    """A finished training in the list."""
+    """A row of the list."""
 
     key: str
     training: str
@@ -33,7 +33,7 @@ class Row(NamedTuple):
     method: str | None
     seed: int | None
     data: str | None
-    figure: str | None  # the first one of its task, which selects
+    figure: str | None  # the first figure of its task
     validation: float | None  # its value
     bytes: int
     days_unused: float
@@ -41,7 +41,7 @@ class Row(NamedTuple):
 
 @app.callback()
 def cache() -> None:
-    """Look after a cache: the folder in which finished trainings lie, each under the key of what determines it.
+    """List, check and prune a cache: a folder of finished trainings, each under the key of what determines its result.
 
     Example: understudy cache list --cache ~/understudy-cache
     """
@@ -70,9 +70,9 @@ def list_(path: StoreOption = None, json: JsonOption = False) -> None:
 
 @app.command()
 def check(path: StoreOption = None, json: JsonOption = False) -> None:
-    """Compare every file with its digest, and name the damaged ones; a run sets those aside and trains anew.
+    """Compare every file with its digest and name the damaged ones. A run trains those entries again.
 
-    Files in nodes/ that belong to no training are named, too; nothing reads or removes them.
+    Files in nodes/ that belong to no training are also listed. They are neither read nor removed.
 
     Example: understudy cache check --cache runs/cache
     """
@@ -104,7 +104,7 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Remove what is damaged, set aside or left half-written, and with --days what nobody used.
+    """Remove damaged and incomplete entries, and with --days those that no run used for so long.
 
     Example: understudy cache prune --cache runs/cache --days 90
     """

@@ -1,4 +1,4 @@
-"""``understudy card``: the model card of a student, and the way to the Hub."""
+"""``understudy card``: write the model card of a student, and push it to the Hub."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,9 +15,9 @@ def card(
         typer.Option(metavar="USER/NAME", help="Upload the student to this place on the Hugging Face Hub."),
     ] = None,
 ) -> None:
-    """Write the model card of a student (README.md beside it) with what its run knows.
+    """Write the model card of a student (README.md beside it) from the record of its run.
 
-    With --push, the card as it is there goes to the Hub, with the student and what was exported: a card that you have
+    With --push, the existing card is uploaded to the Hub, with the student and its exports: a card that you have
     changed is not written again.
 
     Example: understudy card runs/mine

@@ -16,7 +16,7 @@ def check(
     *,
     options: CheckOptions,
 ) -> None:
-    """Look at everything that can go wrong before an epoch is spent: data, teacher, taps, losses, gradients.
+    """Check data, teacher, taps, losses and gradients without training.
 
     Example: understudy check recipes/fitnets_mnist.toml --set data.root=/data
     """

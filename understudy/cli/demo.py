@@ -1,4 +1,4 @@
-"""``understudy demo``: distillation before your eyes, on real images, in about three minutes."""
+"""``understudy demo``: distillation on real images in about three minutes."""
 
 import webbrowser
 from pathlib import Path

@@ -69,7 +69,7 @@ def distill(
     *,
     options: RunOptions,
 ) -> None:
-    """Train the students of a recipe, after a check of everything. Stop it anywhere; the same command goes on.
+    """Check a recipe and train its students. A run that was stopped continues with the same command.
 
     Example: understudy distill --teacher runs/teacher --student resnet8 --data photos/ --out runs/photos
 
@@ -82,8 +82,8 @@ def distill(
     from understudy.plans.training import Builders
     from understudy.runs import Run
     from understudy.runs.folder import RECIPE, RunFolder
+    from understudy.trackers import TensorBoard
     from understudy.training import preflight
-    from understudy.training.tensorboard import EVENTS, TensorBoard
 
     group = Group.started()
     if group is not None and group.rank:
@@ -103,7 +103,7 @@ def distill(
         read = _read(recipe, method, changes, options.settings, begun)
     if onnx:
         need_onnx_runtime()
-    events = [TensorBoard(folder / EVENTS)] if tensorboard else []
+    events = [TensorBoard(folder)] if tensorboard else []
     with listening() as stop, Live(err) as live, group.led() if group else nullcontext():
         make = partial(
             Run,
@@ -124,7 +124,7 @@ def distill(
             print_findings(findings, err, verbose=options.verbose)
             preflight.passes(findings)
         result = run.execute()
-    from understudy.report import write_report  # only now, so that the first step is not kept waiting
+    from understudy.report import write_report  # imported here, so that it does not delay the first step
     from understudy.report.text import show, show_students
 
     page = write_report(folder)
@@ -139,7 +139,7 @@ def distill(
 def _read(
     path: Path | None, method: str | None, changes: list[str], settings: "HowSettings", begun: "Settings | None"
 ) -> "Recipe":
-    """The recipe, or the demo's; with one method instead of all of its own where one is named."""
+    """The recipe, or the demo's, with the named method in place of its own methods."""
     import tomli_w
 
     from understudy import recipe as recipes

@@ -1,4 +1,4 @@
-"""``understudy export``: a student for another runtime, proved."""
+"""``understudy export``: a student for another runtime, with a proof on real data."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -48,7 +48,7 @@ def export(
     trust: StudentTrustOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Write a student for another runtime, prove it on real data, and keep it only if it is good enough.
+    """Write a student for another runtime, test the file on real data, and keep it only if it passes.
 
     Example: understudy export runs/mine --to int8
     """
@@ -91,7 +91,7 @@ def _data(student: Path, name: str | None, root: Path | None) -> "Data | None":
 
 
 def _teacher(student: Path, name: str, trusted: list[str]) -> "nn.Module":
-    """With fresh weights, which take as long as any."""
+    """With fresh weights, since the time does not depend on them."""
     from understudy.models import build
     from understudy.models import student as product
 

@@ -1,4 +1,4 @@
-"""``understudy landscape``: how flat is the place where each student's training ended?"""
+"""``understudy landscape``: the flatness of the loss around each trained student."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal

@@ -1,4 +1,4 @@
-"""``understudy methods``: what there is, and one method in full."""
+"""``understudy methods``: the list of methods, and the details of one."""
 
 import inspect
 import json
@@ -37,7 +37,7 @@ def methods(
     if name is None and task is None and not as_json and not added():
         _show_all(listed())
         return
-    from understudy.methods import METHODS  # late: it imports PyTorch, and so does a method of another package
+    from understudy.methods import METHODS  # imported here, because it and methods of other packages import PyTorch
 
     if name is None:
         methods = _fitting(task) if task else list(METHODS.values())
@@ -54,7 +54,7 @@ def methods(
 
 
 def _fitting(task: str) -> "list[Method]":
-    """The methods that fit a task, and those whose terms the user writes."""
+    """The methods that fit a task, and those with terms of the user's own."""
     from understudy import tasks
     from understudy.methods import METHODS, fitting
 
@@ -76,7 +76,7 @@ def _facts(method: "Method") -> dict[str, object]:
 
 
 def _reads(method: "Method") -> list[str]:
-    """What its terms look at beside the student's own answers and the labels, over all of its stages."""
+    """What the terms of all stages read beside the student's outputs and the labels."""
     from understudy.config.train import TrainConfig
     from understudy.taps.defaults import PLACEHOLDERS
 
@@ -111,7 +111,7 @@ def _show_all(methods: "Iterable[Listed | Method]") -> None:
 
 
 def _measured_on() -> str:
-    """What the figures of cost are, in a sentence."""
+    """An explanation of the cost figures in one sentence."""
     known = measured()
     note = f"; {known['note']}" if known["note"] else ""
     return f"time of the training as a multiple of the student's alone ({known['pair']}; {known['date']}{note})"
@@ -136,5 +136,5 @@ def _show_one(method: "Method", settings: dict[str, object]) -> None:
 
 
 def _toml(value: object) -> str:
-    """Numbers, strings, truth and lists of them are written alike in TOML and JSON."""
+    """Numbers, strings, booleans and lists of them have the same notation in TOML and JSON."""
     return json.dumps(value)

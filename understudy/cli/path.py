@@ -1,4 +1,4 @@
-"""``understudy path``: find the way from teacher to student on which the student learns most."""
+"""``understudy path``: find the path of assistants with the best student."""
 
 from enum import StrEnum
 from functools import partial
@@ -41,7 +41,7 @@ def path(
     *,
     options: RunOptions,
 ) -> None:
-    """Search the best path of assistants from teacher to student. Stop it anywhere; the same command goes on.
+    """Search the best path of assistants from teacher to student. A stopped search continues with the same command.
 
     Example: understudy path recipes/path_cifar10.toml --out runs/path --strategy best-first --workers 2
     """
@@ -96,7 +96,7 @@ def path(
 
 
 def _counted(run: "PathRun") -> str:
-    """How many trainings the search took, and how many of them were there already."""
+    """The number of trainings of the search, and how many of them existed already."""
     from understudy.report.format import plural
 
     assert run.search is not None

@@ -1,4 +1,4 @@
-"""``understudy predict``: what a student answers to images or texts."""
+"""``understudy predict``: the predictions of a student for images or texts."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,7 +23,7 @@ def predict(
     trust: StudentTrustOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Name the likeliest classes of images, by a run's student or by an exported file alike.
+    """Predict by a run's student or by an exported file; of classes, the likeliest are listed.
 
     Example: understudy predict runs/mine photos/cat.jpg --top 1
     """

@@ -42,7 +42,7 @@ def report(
     latex: Annotated[bool, typer.Option("--latex", help="Print the table in LaTeX instead.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Write the page of a finished run, or compare several and choose a student; in one file that opens from disk.
+    """Write the report of a finished run, or compare several runs and choose a student, as one HTML file.
 
     Example: understudy report runs/* --max-latency 3ms --max-size 2MB --sort latency
     """
@@ -54,7 +54,7 @@ def report(
     from understudy.report.text import as_latex, as_markdown
 
     bounds = budget(max_latency, max_size)
-    # What an earlier call left beside the runs is caught by runs/*, too.
+    # The pattern runs/* also matches files that an earlier call wrote beside the runs.
     runs = [run for run in runs if not (run.name == COMPARISON and run.is_file())] or runs
     finished, others = finished_of(runs)
     if finished:

@@ -1,4 +1,4 @@
-"""``understudy taps``: the places of a network where its values can be read, and pairs for hints."""
+"""``understudy taps``: the modules of a network that can be tapped, and pairs for hints."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -26,7 +26,7 @@ def taps(
     trust: TrustOption = None,
     json: JsonOption = False,
 ) -> None:
-    """List a network's taps with shape, resolution and depth, and propose pairs for hints.
+    """List the taps of a network with shape, resolution and depth, and propose pairs for hints.
 
     Example: understudy taps resnet56 --student resnet20
     """
@@ -58,7 +58,7 @@ def _traced(name: str, example: "torch.Tensor", classes: int, trust: list[str]) 
         return trace(network, example)
     except UserError:
         raise
-    except Exception as error:  # whatever somebody's network raises
+    except Exception as error:  # a user's network may raise anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         shape = "x".join(map(str, example.shape[1:]))
         raise UserError(f"{name} does not take inputs of {shape} (--shape): {reason}") from error

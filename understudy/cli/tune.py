@@ -44,7 +44,7 @@ def tune(
     *,
     options: TrainOptions,
 ) -> None:
-    """Search a method's settings by validation; stop it anywhere, the same command goes on.
+    """Search a method's settings by validation. A stopped search continues with the same command.
 
     Example: understudy tune recipe.toml --out runs/tune --search 'methods.kd.temperature=1..20' --trials 30
     """

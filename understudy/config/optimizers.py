@@ -20,6 +20,11 @@ Groups = list[dict[str, Any]]
 class SGD:
     """Stochastic gradient descent with (Nesterov's) momentum.
 
+    Args:
+        lr, momentum, nesterov, weight_decay: as in PyTorch.
+        momentum_gap: the gradient of the labels has this much less momentum, and the gradient of all other terms this
+            much more, as in DOT; a step then goes backwards twice. None: one momentum for the sum.
+
     >>> SGD(lr=0.05, nesterov=False).momentum
     0.9
     """
@@ -29,6 +34,7 @@ class SGD:
     momentum: ShareBelowOne = 0.9
     nesterov: bool = True
     weight_decay: NonNegative = 5e-4
+    momentum_gap: ShareBetween | None = None
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     def build(self, groups: Groups) -> torch.optim.Optimizer:

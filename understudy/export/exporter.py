@@ -45,7 +45,7 @@ def export(
     network: nn.Module | None = None,
     broken: bool = False,
 ) -> Exported:
-    """Write a student for another runtime, prove it on real data, and keep it only if it is good enough.
+    """Write a student for another runtime, test the file on real data, and keep it only if it passes.
 
     >>> exported = export("runs/mine", "int8")  # doctest: +SKIP
     >>> exported.path, exported.proof.compared.agreement  # doctest: +SKIP

@@ -10,8 +10,8 @@ Settings:
     normalize: bring each map to length 1. The paper does, its code does not where architectures are alike.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -20,17 +20,11 @@ from torch import Tensor, nn
 from understudy.bounds import Pixels
 from understudy.errors import UserError
 from understudy.methods.method import one_stage
-from understudy.methods.shared.maps import (
-    feature_mse,
-    require_maps,
-    require_same_channels,
-)
+from understudy.methods.shared.heads import HeadsTerm, TeachersHead
+from understudy.methods.shared.maps import feature_mse, require_same_channels
 from understudy.methods.shared.relations import unit
-from understudy.objective.term import Reading, Reads, Shapes, Term
+from understudy.objective.term import Reading
 from understudy.precision import wide
-from understudy.taps import Pair, Tap, find, inner
-from understudy.taps.stages import head_on
-from understudy.tasks.task import Task
 
 
 def cat_kd(student: Tensor, teacher: Tensor, *, resolution: int = 2, normalize: bool = True) -> Tensor:
@@ -71,7 +65,7 @@ def _pooled(maps: Tensor, resolution: int, normalize: bool) -> Tensor:
 
 
 @dataclass(frozen=True)
-class CATKD(Term):
+class CATKD(HeadsTerm):
     """Which places speak for which class: both networks' class activation maps compared; see ``losses.cat_kd``.
 
     ``mean (N(pool(t)) - N(pool(s)))^2``, t and s each classifier's weights times the last maps
@@ -90,77 +84,21 @@ class CATKD(Term):
     CATKD(maps='layer3 -> layer3', heads='fc -> fc')
     """
 
-    maps: str
-    heads: str
+    subject: ClassVar[str] = "its class activation maps"
+
     resolution: Pixels = 2
     normalize: bool = True
 
-    def __post_init__(self) -> None:
-        Pair.parse(self.maps)
-        Pair.parse(self.heads)
-
-    def misfit(self, task: Task) -> str | None:
-        if task.dense:
-            return f"it reads what linear classifiers see in pooled maps, and answers of task {task.name!r} are maps"
-        return None
-
-    @property
-    def reads(self) -> Reads:
-        return Reads.pairs((Pair.parse(self.maps),))
-
-    def build(self, shapes: Shapes) -> nn.Module:
-        maps, heads = Pair.parse(self.maps), Pair.parse(self.heads)
-        student, teacher = shapes.student[maps.student], shapes.teacher[maps.teacher]
-        require_maps(self, student, teacher)
-        assert shapes.teacher_network is not None
-        own = self._weight(shapes.student_network, heads.student, student, "the student")
-        weight = self._weight(shapes.teacher_network, heads.teacher, teacher, "the teacher")
-        if len(own) != len(weight):
-            raise UserError(f"{self}: the student tells {len(own)} classes, the teacher {len(weight)}")
-        return _TeachersWeight(weight)
-
-    def remarks(self, shapes: Shapes) -> Iterable[str]:
-        maps, heads = Pair.parse(self.maps), Pair.parse(self.heads)
-        sides = [
-            ("student", shapes.student_network, shapes.student, maps.student, heads.student),
-            ("teacher", shapes.teacher_network, shapes.teacher, maps.teacher, heads.teacher),
-        ]
-        for called, network, answer, tap, head in sides:
-            answers = list(answer.named.values())
-            if network is not None and answers and head_on(network, answer[tap], answers[0]) is None:
-                yield (
-                    f"the {called}'s {head.path!r} does not answer from the mean of its {str(tap)!r}: what stands "
-                    "between them (a norm, a class token, dropped pixels) is not in its class activation maps"
-                )
-
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
-        assert isinstance(owned, _TeachersWeight)
-        assert reading.student_network is not None
-        maps, head = Pair.parse(self.maps), Pair.parse(self.heads).student
-        # Live, so that the student's classifier learns as well; by its path, as it is asked for at every step.
-        classifier = inner(reading.student_network).get_submodule(head.path)
-        assert isinstance(classifier.weight, Tensor)
-        own = class_activation_maps(reading.student[maps.student], classifier.weight.flatten(1))
-        other = class_activation_maps(reading.teacher[maps.teacher], owned.weight)
-        return cat_kd(own, other, resolution=self.resolution, normalize=self.normalize)
-
-    def _weight(self, network: nn.Module, head: Tap, maps: Tensor, called: str) -> Tensor:
-        weight = getattr(find(network, head, called=called), "weight", None)
-        channels = maps.shape[1]
-        if not isinstance(weight, Tensor) or weight.ndim < 2 or weight.flatten(1).shape[1] != channels:
-            raise UserError(
-                f"{self}: {called}'s {head.path!r} has no weight (classes, {channels}) for its map of {channels} "
-                "channels: the classifier must stand right after the pooled map"
-            )
-        return weight.flatten(1)
-
-
-class _TeachersWeight(nn.Module):
-    weight: Tensor
-
-    def __init__(self, weight: Tensor):
-        super().__init__()
-        self.register_buffer("weight", weight.detach().clone(memory_format=torch.contiguous_format))
+        assert isinstance(owned, TeachersHead)
+        student, teacher = self.maps_of(reading)
+        own = class_activation_maps(student, self.students_head(reading)[0])
+        return cat_kd(
+            own,
+            class_activation_maps(teacher, owned.weight),
+            resolution=self.resolution,
+            normalize=self.normalize,
+        )
 
 
 METHOD = one_stage(

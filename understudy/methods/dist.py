@@ -63,9 +63,7 @@ class DIST(LogitTerm):
     """The student's probabilities need only correlate with the teacher's; see ``losses.dist``.
 
     Args:
-        per = "sample"
-
-    beta: weight of the correlation over the classes of a sample.
+        beta: weight of the correlation over the classes of a sample.
         gamma: weight of the correlation over the samples of a class, for which it takes a batch of several.
         temperature: 1 on ImageNet, 4 for CIFAR-100.
 

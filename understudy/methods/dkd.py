@@ -6,6 +6,7 @@ the config. 0: no warm-up.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -57,7 +58,7 @@ def dkd(
     right, others = split(labels, student_logits)
     student = wide(student_logits) / temperature
     teacher = wide(teacher_logits) / temperature
-    target = divergence(_binary(student, right, others), _binary(teacher, right, others), form="kl")
+    target = divergence(binary(student, right, others), binary(teacher, right, others), form="kl")
     rest = divergence(among(student, others), among(teacher, others), form="kl")
     return (alpha * target + beta * rest) * temperature**2
 
@@ -75,6 +76,8 @@ class DKD(LogitTerm):
     DKD(beta=2.0)
     """
 
+    reads_labels: ClassVar[bool] = True
+
     alpha: NonNegative = 1.0
     beta: NonNegative = 8.0
     temperature: Temperature = 4.0
@@ -90,7 +93,7 @@ class DKD(LogitTerm):
         )
 
 
-def _binary(logits: Tensor, right: Tensor, others: Tensor) -> Tensor:
+def binary(logits: Tensor, right: Tensor, others: Tensor) -> Tensor:
     """Log-probabilities of the right class and of all others together, (N, 2)."""
     together = logits.gather(-1, others).logsumexp(-1, keepdim=True)
     return F.log_softmax(torch.cat([logits.gather(-1, right), together], dim=-1), dim=-1)

@@ -1,6 +1,6 @@
-"""Which sizes a teacher's knowledge passes through on its way to the student: paths, and how they are searched.
+"""Paths: the sizes of the assistants between teacher and student, and how the best path is searched.
 
-Nothing here trains: a strategy returns the trainings that it needs next, and gets their figures.
+Nothing here trains. A strategy returns the trainings that it needs next and receives their figures.
 """
 
 from understudy.paths.answer import Answer as Answer

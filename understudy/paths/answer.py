@@ -1,4 +1,4 @@
-"""What a search found: the paths in their order, how sure the first place is, and what was not looked at."""
+"""The outcome of a search: the ranked paths, how certain the first rank is, and what was not tried."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from understudy.tasks import Figure
 
 @dataclass(frozen=True)
 class Upset:
-    """A better network that taught a worse one: where the best way to a size is not part of the best way through it."""
+    """A better teacher with a worse student: here the best path to a size is not part of the best path."""
 
     better: Edge
     worse: Edge
@@ -32,12 +32,12 @@ class Upset:
 class Answer:
     """The outcome of a search, from the task's first figure on validation."""
 
-    ranked: tuple[Path, ...]  # whole paths, the best first
+    ranked: tuple[Path, ...]  # complete paths, the best first
     sure: Literal["yes", "no", "unknown"]
     sentences: tuple[str, ...]
     searched: int  # of all paths
     paths: int
-    left: tuple[Edge, ...]  # what the budget kept from being asked
+    left: tuple[Edge, ...]  # requests beyond the budget
     upsets: tuple[Upset, ...]
 
     @property
@@ -53,11 +53,11 @@ def answer(
     *,
     figure: Figure = SHARE,
 ) -> Answer:
-    """What can be said from what is known.
+    """The outcome from the known figures.
 
     Args:
-        left: what was wanted and not trained.
-        failed: what came to nothing, and why.
+        left: trainings that were requested and not done.
+        failed: trainings that failed, and why.
         figure: the figure by which trainings are compared.
     """
     sizes = strategy.sizes
@@ -79,7 +79,7 @@ def answer(
 
 
 def _lead(ranked: Sequence[Path], known: Known, figure: Figure) -> tuple[Literal["yes", "no", "unknown"], list[str]]:
-    """The best path against the next one, and against the student taught by the teacher itself."""
+    """Compare the best path with the next one, and with the student of the teacher itself."""
     if not ranked:
         return "unknown", ["No path has reached the student yet."]
     first = known[Edge(ranked[0])]
@@ -137,5 +137,5 @@ def _upsets(sizes: Sizes, known: Known) -> list[Upset]:
 
 
 def _both(one: float, other: float, figure: Figure) -> str:
-    """Two values with their unit at the end."""
+    """Two values with one unit."""
     return f"{figure.text(one).removesuffix(' %')} and {figure.text(other)}"

@@ -1,4 +1,4 @@
-"""How much a search may cost: so many trainings, or so long."""
+"""The budget of a search: a number of trainings, or a time."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -14,12 +14,12 @@ _SECONDS = {"h": 3600.0, "m": 60.0, "min": 60.0, "s": 1.0}
 
 @dataclass(frozen=True)
 class Budget:
-    """When a search stops asking. What it has begun is ended, and it answers with the best so far.
+    """The budget after which a search starts no more trainings. Running ones are finished, and the best so far wins.
 
     Args:
-        trainings: so many networks, every seed counted, those from the cache included: so the answer does not depend
-            on what happened to be there.
-        seconds: so long, over all sessions of the search together.
+        trainings: the number of networks, counted for every seed and with cached ones, so that the outcome does
+            not depend on the content of the cache.
+        seconds: the time over all sessions of the search together.
     """
 
     trainings: int | None = None
@@ -39,9 +39,9 @@ class Budget:
 def beside(
     also: Sequence[Edge], wanted: Sequence[Edge], *, done: bool, most: int | None, cost: Callable[[Edge], int]
 ) -> tuple[list[Edge], list[Edge]]:
-    """What may be asked for beside what a strategy ``asked`` for, and what has no room.
+    """What may be requested in addition to ``asked``, and what exceeds the budget.
 
-    With a bound, only where the strategy is ``done`` and wants no more, so that nothing is taken from it.
+    With a bound, only where the strategy is ``done`` and needs no more, so that nothing is taken from it.
     """
     if most is None:
         return list(also), []
@@ -55,10 +55,10 @@ def beside(
 def allowed(
     strategy: Strategy, known: Known, most: int | None, cost: Callable[[Edge], int]
 ) -> tuple[list[Edge], list[Edge]]:
-    """What may be asked for within so many trainings, done or not, and what is wanted beyond that.
+    """The requests within a number of trainings, done or not, and those beyond it.
 
-    A bound is spent in rounds: all that can begin, then all that can begin after that. So it depends on nothing but
-    the figures what fits, never on how many trainings went on at once or when somebody stopped them.
+    The bound is spent in rounds: all that can start, then all that can start after that. So the selection depends only
+    on the figures, not on the number of workers or on interruptions.
     """
     if most is None:
         return [*known, *strategy.wanted(known)], []

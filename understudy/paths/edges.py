@@ -1,4 +1,4 @@
-"""What a search for a path is made of: sizes, paths between them, and the trainings that paths share."""
+"""The parts of a search for a path: sizes, paths between them, and the trainings that paths share."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -10,12 +10,12 @@ from understudy.measure import Spread
 from understudy.models.sizes import Size as Size
 from understudy.tasks import Figure
 
-Path = tuple[Size, ...]  # from the teacher's size down, each taught by the one before it
+Path = tuple[Size, ...]  # from the teacher's size down, each taught by the previous one
 
 
 @dataclass(frozen=True)
 class Edge:
-    """One training: the last size of ``path``, taught by the one before it, which came along the rest of the path.
+    """One training: the last size of ``path``, taught by the previous one, which was trained along the path.
 
     Paths with the same beginning share its trainings. A path of one size is trained alone, on the targets: so are the
     teacher, and the networks that the rule of thumb compares (``quick``, by a short config of their own).
@@ -34,7 +34,7 @@ class Edge:
         return Edge(self.path[:-1]) if len(self.path) > 1 else None
 
     def passes(self, failed: Collection["Edge"]) -> bool:
-        """Whether something on the way there has failed."""
+        """Whether a training on the way to it has failed."""
         return any(Edge(self.path[:end]) in failed for end in range(1, len(self.path)))
 
     def to(self, size: Size) -> "Edge":
@@ -47,15 +47,15 @@ class Edge:
 
 
 # Of each training the quality of the task's first figure on validation, for every seed, never the test part's: of a
-# figure of which less is better, the quality is the value with its sign turned (`Figure.quality`), so that for a
+# figure that is better when it is lower, the quality is the negative value (`Figure.quality`), so that for a
 # strategy more is always better.
 Known = Mapping[Edge, Spread]
-FAILED = Spread((-math.inf,))  # the quality of a training that came to nothing: any other is better
+FAILED = Spread((-math.inf,))  # the quality of a failed training, worse than any other
 SHARE = Figure("share", "share", unit="share")
 
 
 def qualities(spread: Spread, figure: Figure) -> Spread:
-    """The qualities of a figure's values, and of qualities the values.
+    """Convert the values of a figure to qualities, or qualities to values.
 
     >>> qualities(qualities(Spread((0.25, 0.5)), Figure("nme", "error", "lower")), Figure("nme", "error", "lower"))
     Spread(values=(0.25, 0.5))
@@ -111,5 +111,5 @@ class Sizes:
 
 
 def trainings_of(paths: Sequence[Path]) -> list[Edge]:
-    """What has to be trained for these paths, the teacher included: what they share, once."""
+    """The trainings of these paths, the teacher included. Shared ones appear once."""
     return list(dict.fromkeys(Edge(path[:end]) for path in paths for end in range(1, len(path) + 1)))

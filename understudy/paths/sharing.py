@@ -1,4 +1,4 @@
-"""What sharing saves: the trainings that a search takes, beside those that its paths would take each by itself."""
+"""What sharing saves: the trainings of a search, compared with those of its paths one by one."""
 
 from collections.abc import Collection
 
@@ -7,10 +7,10 @@ from understudy.paths.strategies import Strategy
 
 
 def shared(strategy: Strategy, asked: Collection[Edge], *, seeds: int, teachers: int) -> list[str]:
-    """In sentences; none where there is one path, which shares with nobody.
+    """The savings in sentences; none where there is one path.
 
     Args:
-        asked: all that was trained, or taken from where it was already.
+        asked: all trainings of the search, trained or reused.
         seeds: of each student; the figures are those of one.
         teachers: trainings of the teacher: one for each seed, one for all seeds, or none, where it is given.
     """
@@ -30,7 +30,7 @@ def shared(strategy: Strategy, asked: Collection[Edge], *, seeds: int, teachers:
 
 
 def _beside(strategy: Strategy, asked: Collection[Edge]) -> list[str]:
-    """What is on no path."""
+    """The trainings that are on no path."""
     alone = sum(len(edge.path) == 1 and not edge.quick and edge != strategy.sizes.teacher for edge in asked)
     quick = sum(edge.quick for edge in asked)
     parts = [_several(alone, "training") + " alone"] if alone else []

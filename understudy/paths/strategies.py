@@ -1,7 +1,7 @@
-"""How a path is searched. A strategy is a function of what is known: it names the trainings that it wants next.
+"""Search strategies for paths. A strategy is a function of the known figures: it returns the trainings it needs next.
 
-Nothing is remembered between two questions, so that a search goes on after any stop, and trainings that do not wait
-for each other run side by side. What is compared is the mean over the seeds of the first figure on validation.
+A strategy has no state, so that a search continues after any stop, and trainings that do not depend
+on each other run side by side. Paths are compared by the mean over the seeds of the first figure on validation.
 
 That the best way to a size is part of the best way through it does not hold strictly: in Figure 5 of TAKD the better
 network of size 6 (57.53) teaches a worse one of size 2 (44.46) than the plainer (57.13) does (44.57). So only
@@ -19,38 +19,38 @@ from understudy.paths.edges import FAILED, Edge, Known, Path, Size, Sizes, train
 
 @dataclass(frozen=True)
 class Strategy(ABC):
-    """A way to search among the paths from the first of ``sizes`` to the last."""
+    """The interface of strategies, which search among the paths from the first of ``sizes`` to the last."""
 
     sizes: Sizes
 
     @abstractmethod
     def asked(self, known: Known) -> list[Edge]:
-        """Every training that the search asks for as far as can be told from what is known, done ones included."""
+        """Every training that the search requests as far as is known, finished ones included."""
 
     @property
     @abstractmethod
     def most(self) -> int:
-        """How many trainings it asks for at most, the teacher's not counted."""
+        """The largest number of trainings it can request, without the teacher's."""
 
     @property
     def paths(self) -> list[Path]:
-        """The whole paths among which it searches."""
+        """The complete paths among which it searches."""
         return self.sizes.paths()
 
     def wanted(self, known: Known) -> list[Edge]:
-        """The trainings that can begin now, the most useful first; none when the search is over."""
+        """The trainings that can start now, the most useful first; none when the search is over."""
         ready = [
             edge for edge in self.asked(known) if edge not in known and (edge.teacher is None or edge.teacher in known)
         ]
         return sorted(ready, key=self._usefulness)
 
     def _usefulness(self, edge: Edge) -> tuple[bool, int]:
-        """Whole paths first, then short ones: so a search that is stopped early has an answer."""
+        """Order by complete paths first, then short ones, so that a search that is stopped early has an outcome."""
         return edge.size != self.sizes.student, len(edge.path)
 
 
 def with_failures(strategy: Strategy, known: Known, failed: Collection[Edge]) -> Known:
-    """What a strategy is told: that what failed, and all that would learn from it, is done and worse than anything."""
+    """The figures for a strategy, in which failed trainings and all that depend on them are the worst."""
     assumed = {**known, **dict.fromkeys(failed, FAILED)}
     while lost := [edge for edge in strategy.wanted(assumed) if edge.passes(failed)]:
         assumed |= dict.fromkeys(lost, FAILED)
@@ -58,7 +58,7 @@ def with_failures(strategy: Strategy, known: Known, failed: Collection[Edge]) ->
 
 
 def best_of(edges: Sequence[Edge], known: Known) -> Edge:
-    """The best; of equals, the one with fewer assistants."""
+    """The best; of equal ones, that with fewer assistants."""
     return max(edges, key=lambda edge: (known[edge].mean, -len(edge.path)))
 
 
@@ -117,7 +117,7 @@ class Limited(Strategy):
         return list(dict.fromkeys(edges))
 
     def _incoming(self, size: Size, steps: int, known: Known) -> tuple[list[Edge], bool]:
-        """The trainings of this size in so many steps or fewer, and whether these are all that there will be."""
+        """The trainings of this size in so many steps or fewer, and whether they are complete."""
         if steps == 1:
             return [self.sizes.teacher.to(size)], True
         edges, complete = self._incoming(size, steps - 1, known)
@@ -147,8 +147,8 @@ class Limited(Strategy):
 class Rule(Strategy):
     """The paper's rule of thumb: the assistant whose own figure is nearest the mean of teacher's and student's.
 
-    Every size is trained alone, quickly, the teacher's too, so that like is compared with like; then one path is
-    taken, and nothing else is looked at.
+    Every size, the teacher's included, is trained alone with a short config. Then one path is
+    taken, and nothing else is tried.
     """
 
     def __post_init__(self) -> None:
@@ -168,7 +168,7 @@ class Rule(Strategy):
         return [Edge((size,), quick=True) for size in self.sizes.all]
 
     def chosen(self, known: Known) -> Size | None:
-        """The assistant, once all have been tried; None, too, where the trials that decide have failed."""
+        """The assistant, after all have been tried; None where the trials that decide have failed."""
         tried = {size: known[edge].mean for size in self.sizes.all if (edge := Edge((size,), quick=True)) in known}
         if len(tried) < len(self.sizes.all):
             return None

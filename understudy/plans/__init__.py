@@ -1,4 +1,4 @@
-"""Plans: trainings as plain data, what depends on what, and the cache of those that are done."""
+"""Plans: trainings as plain data, their dependencies, and the cache of finished ones."""
 
 from understudy.plans.cache import TrainingCache as TrainingCache
 from understudy.plans.node import Given as Given

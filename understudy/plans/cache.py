@@ -1,7 +1,7 @@
-"""The cache: finished trainings by the key of what determines them, so that nothing is trained twice.
+"""The cache: finished trainings under the key of what determines their results.
 
-An entry is written beside its place, synced and renamed: a half-written one never counts. Whatever is taken out is
-compared with its digests and its key first; a damaged entry is set aside, and trained again.
+An entry is written under another name, synced and renamed, so that an incomplete one never counts. Every entry is
+compared with its digests and its key before use. A damaged entry is set aside and trained again.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from understudy.files import sync_folder
 from understudy.plans.entry import FILES, RESULT, copy_finished, damaged, finished
 from understudy.training.records import TrainingRecord
 
-BLOCK = 1 << 20  # bytes that are copied at once
+BLOCK = 1 << 20  # bytes per copy operation
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ class Entry:
 
     @property
     def used(self) -> float:
-        """When it was put here or last taken, in seconds since 1970."""
+        """The time of its last use, in seconds since 1970."""
         return self.folder.stat().st_mtime
 
     def damage(self) -> list[str]:
-        """The files that are missing, not as they were written, or of another training than the folder is called by."""
+        """The files that are missing, changed, or of another training than the name of the folder says."""
         try:
             wrong = damaged(self.folder)
-        except UserError:  # a folder in its place, for instance: of no use, and nothing that ends a run
+        except UserError:  # for instance a folder with its name: useless, but no reason to end a run
             wrong = [RESULT]
         if wrong:
             return wrong
@@ -69,12 +69,12 @@ class TrainingCache:
         return isinstance(key, str) and self.record(key) is not None
 
     def record(self, key: str) -> TrainingRecord | None:
-        """The result of a training that is here and whole, as ``take`` would find it; nothing is copied."""
+        """The result of a complete entry, as ``take`` would return it; nothing is copied."""
         entry = self._entry(key)
         return None if entry.damage() else entry.record
 
     def entries(self) -> Iterator[Entry]:
-        """All of them, the latest used last."""
+        """All entries; the most recently used one is the last."""
         by_use = {}
         for path in _folders(self.path / "nodes"):
             entry = Entry(path.name, path)
@@ -83,7 +83,7 @@ class TrainingCache:
         yield from (by_use[used] for used in sorted(by_use))
 
     def put(self, key: str, training: Path, record: TrainingRecord) -> None:
-        """Add a finished training's files; an entry that is there and whole stays."""
+        """Add the files of a finished training. A complete entry is left as it is."""
         if key in self:
             return
         part = self._part(key)
@@ -103,9 +103,9 @@ class TrainingCache:
     def take(
         self, key: str, training: Path, name: str, node: dict[str, JsonValue] | None = None
     ) -> tuple[TrainingRecord | None, list[str]]:
-        """Copy an entry into a training's folder, where it is called ``name``; returns its result and notes.
+        """Copy an entry into a training's folder under ``name``, and return its result and notes.
 
-        None where there is no such entry, or none that is whole.
+        None where there is no complete entry.
         """
         entry = self._entry(key)
         if not entry.folder.is_dir():
@@ -118,7 +118,7 @@ class TrainingCache:
         record = entry.record
         try:
             taken = copy_finished(entry.folder, record, training, name, node) if record else None
-        except FileNotFoundError:  # pruned a moment ago
+        except FileNotFoundError:  # pruned in the meantime
             taken = None
         if taken is None:
             return None, []
@@ -127,7 +127,7 @@ class TrainingCache:
         return taken, []
 
     def strays(self) -> list[str]:
-        """Files among the entries that are none of them: somebody else's, and left alone."""
+        """Files among the entries that belong to no entry. They are left alone."""
         return [path.name for path in _inside(self.path / "nodes") if not path.is_dir()]
 
     def check(self) -> dict[str, list[str]]:
@@ -136,9 +136,9 @@ class TrainingCache:
         return {key: wrong for key, wrong in damage.items() if wrong}
 
     def prune(self, unused: float | None = None, *, dry_run: bool = False) -> list[str]:
-        """Remove what is damaged, set aside or half-written, and what is ``unused`` for so many seconds.
+        """Remove damaged and incomplete entries, and those that are ``unused`` for so many seconds.
 
-        Answers with the keys and names of what was removed.
+        Returns the keys and names of what was removed.
         """
         now = time.time()
         old = [e for e in self.entries() if (unused is not None and now - e.used >= unused) or e.damage()]
@@ -151,10 +151,10 @@ class TrainingCache:
         return [*(entry.key for entry in old), *(path.name for path in left)]
 
     def _remove(self, entry: Entry) -> None:
-        """Out of sight first, at once, so that nobody takes half of it."""
+        """Remove an entry. It is renamed first, so that no process reads a part of it."""
         part = self._part(entry.key)
         files.make_folder(part.parent)
-        with contextlib.suppress(FileNotFoundError):  # another process was quicker
+        with contextlib.suppress(FileNotFoundError):  # another process has removed it
             files.rename(entry.folder, part)
         files.remove_tree(part)
 
@@ -162,7 +162,7 @@ class TrainingCache:
         return self.path / "parts" / f"{key[:16]}.{files.owner()}-{uuid.uuid4().hex}"
 
     def _abandoned(self) -> list[Path]:
-        """What killed processes left half-written."""
+        """Incomplete entries of killed processes."""
         return [part for part in _folders(self.path / "parts") if files.is_abandoned(part)]
 
     def _entry(self, key: str) -> Entry:
@@ -181,7 +181,7 @@ class TrainingCache:
             sync_folder(place.parent)
 
     def _set_aside(self, entry: Entry) -> Path | None:
-        """Where it is now; None where another process was quicker, or the cache may only be read."""
+        """The new path; None where another process has moved it, or the cache is read-only."""
         aside = self.path / "damaged" / f"{entry.key}.{uuid.uuid4().hex[:8]}"
         try:
             files.make_folder(aside.parent)

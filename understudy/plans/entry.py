@@ -1,4 +1,4 @@
-"""What a finished training leaves: a folder whose result, written last, knows the SHA-256 of every other file."""
+"""A finished training: a folder whose result is written last and holds the SHA-256 of every other file."""
 
 import hashlib
 import json
@@ -14,11 +14,11 @@ from understudy.training import metrics
 from understudy.training.records import TrainingRecord
 
 METRICS, RESULT, LAST = "metrics.jsonl", "result.json", "student-last.safetensors"
-FILES = frozenset({METRICS, RESULT, LAST, product.WEIGHTS, product.DESCRIPTION})  # all that a training leaves
+FILES = frozenset({METRICS, RESULT, LAST, product.WEIGHTS, product.DESCRIPTION})  # the files of a finished training
 
 
 def finish(folder: Path, record: TrainingRecord) -> TrainingRecord:
-    """Write the result, with the digests of all files and its own: from now on, the training counts as done."""
+    """Write the result with the digests of all files and its own. From then on the training counts as done."""
     digests = {path.name: sha256(path) for path in sorted(folder.iterdir()) if _counts(path)}
     record = record.model_copy(update={"digests": digests})
     record = record.model_copy(update={"digests": {**digests, RESULT: _digest(record.content())}})
@@ -27,7 +27,7 @@ def finish(folder: Path, record: TrainingRecord) -> TrainingRecord:
 
 
 def finished(folder: Path) -> TrainingRecord | None:
-    """The result of a training that is done; None where there is none, or one that cannot be read.
+    """The result of a finished training; None where there is none, or an unreadable one.
 
     One of another format is a ``UserError``.
     """
@@ -48,9 +48,9 @@ def finished(folder: Path) -> TrainingRecord | None:
 
 
 def remains(folder: Path) -> str | None:
-    """What is wrong with a folder that holds parts of a finished training; None where there is nothing of one.
+    """The damage of a folder with parts of a finished training; None where there are no parts.
 
-    A training writes its result last: one that is under way may have left its other files.
+    A training writes its result last, so one that is unfinished may have written its other files.
     """
     weights, result = (folder / product.WEIGHTS).exists(), (folder / RESULT).exists()
     if weights and not result:
@@ -61,9 +61,9 @@ def remains(folder: Path) -> str | None:
 
 
 def damaged(folder: Path) -> list[str]:
-    """The files of a finished training whose bytes are not those that were written.
+    """The files of a finished training whose content has changed.
 
-    A result may come from anybody. Names of other files than a training leaves are never joined to a path.
+    A result may come from an untrusted source. Only names of a training's files are joined to a path.
     """
     record = whole(folder)
     if record is None:
@@ -72,7 +72,7 @@ def damaged(folder: Path) -> list[str]:
 
 
 def whole(folder: Path) -> TrainingRecord | None:
-    """The result of a folder, if it is as it was written and names no other files than a training leaves."""
+    """The result of a folder, if it is unchanged and names no other files than those of a training."""
     content = read_json(folder / RESULT)
     try:
         record = TrainingRecord.model_validate(content)
@@ -84,7 +84,7 @@ def whole(folder: Path) -> TrainingRecord | None:
 
 
 def _digest(content: Mapping[str, JsonValue]) -> str:
-    """Of a result itself, without this digest."""
+    """The digest of a result without this field."""
     digests = content.get("digests")
     others = {name: digest for name, digest in digests.items() if name != RESULT} if isinstance(digests, dict) else {}
     return hashlib.sha256(json.dumps({**content, "digests": others}, sort_keys=True).encode()).hexdigest()
@@ -93,7 +93,7 @@ def _digest(content: Mapping[str, JsonValue]) -> str:
 def copy_finished(
     source: Path, record: TrainingRecord, target: Path, name: str, node: dict[str, JsonValue] | None = None
 ) -> TrainingRecord:
-    """The same training in another folder, where it is called ``name`` and may be spelled in another way."""
+    """The same training in another folder under ``name``; its node may have another spelling."""
     for file in record.digests:
         if file == METRICS:
             renamed = [epoch.model_copy(update={"training": name}) for epoch in metrics.read(source / METRICS)]

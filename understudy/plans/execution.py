@@ -1,4 +1,4 @@
-"""A plan carried out while it may still grow: what is there is taken, what is not is trained, many at once."""
+"""The execution of a plan that may still grow. Existing trainings are reused, missing ones are trained."""
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -21,15 +21,16 @@ from understudy.plans.training import Builders, Job, TrainedTeacher, begun_as, c
 from understudy.plans.training import key as training_key
 from understudy.training import checkpoints
 from understudy.training.callbacks import Callback
+from understudy.training.filling import Filled
 from understudy.training.records import TrainingRecord
 
-TRIES = 3  # a training whose worker dies so often has something to do with it
+TRIES = 3  # a training whose worker dies so often is the likely cause
 State = Literal["done", "in the cache", "begun", "to train"]
 
 
 @dataclass(frozen=True)
 class Done:
-    """A training that is done, and whether it was trained just now or there already."""
+    """A finished training, and whether it was trained now or existed already."""
 
     node: Node
     record: TrainingRecord
@@ -42,7 +43,7 @@ class Done:
 
 
 class Execution:
-    """Carries nodes out in a run folder.
+    """Executes nodes in a run folder.
 
     >>> with Here(builders, callback, stop) as engine:  # doctest: +SKIP
     ...     execution = Execution(folder, builders, engine, cache=cache)
@@ -51,7 +52,7 @@ class Execution:
     ...         print(done.node.name, done.validation)
 
     Args:
-        threads: of each training for whose arithmetic none are named.
+        threads: of each training whose settings leave them open.
         every: seconds between two checkpoints.
     """
 
@@ -72,25 +73,25 @@ class Execution:
         self.threads, self.trusted, self.every = threads, tuple(trusted), every
         self.plan = Plan()
         self.done: dict[str, TrainingRecord] = {}
-        self.given_up: set[str] = set()  # trainings that came to nothing, or are of no use any more
+        self.given_up: set[str] = set()  # trainings that failed, or are not needed any more
         self._keys: dict[str, str] = {}
         self._whole: dict[str, tuple[State, TrainingRecord]] = {}
         self._running: dict[str, Job] = {}
         self._lost: dict[str, int] = {}
         self._cache_is_closed = False
-        self._damaged: dict[str, str] = {}  # what is to be told of a training's folder; empty once it is
+        self._damaged: dict[str, str] = {}  # notes about a training's folder that are not reported yet
 
     def submit(self, *nodes: Node) -> None:
-        """More trainings, whose teachers are in the plan already."""
+        """Add trainings. Their teachers must be in the plan."""
         for node in nodes:
             self.plan.add(self._settled(node))
 
     def results(
         self, names: Collection[str] | None = None, failed: Callable[[FailedTrainingError], None] | None = None
     ) -> Iterator[Done]:
-        """Each training as it is done, until all that was submitted is, or these and what they learn from.
+        """Yield each finished training, until all are done, or these and their teachers.
 
-        ``failed`` is called with one that came to nothing, and the others go on; without it, the failure is raised.
+        ``failed`` is called with one that failed, and the others continue. Without it, the failure is raised.
         """
         while True:
             try:
@@ -118,12 +119,20 @@ class Execution:
                 if done := self._waited():
                     yield self._completed(done)
 
+    def store_answers(self, name: str) -> list[Filled]:
+        """Store the answers of a node's teachers, which are done, also where it says that nothing is to be added."""
+        assert self.engine is not None
+        node = self.plan[name]
+        assert node.answers is not None
+        job = self._job(node.model_copy(update={"answers": replace(node.answers, fill=True)}))
+        return self.engine.store_answers(job.model_copy(update={"checkpoints": None, "answers_only": True}))
+
     def states(self) -> dict[str, State]:
-        """What is there and what would be trained; nothing is changed."""
+        """The existing and the missing trainings; nothing is changed."""
         return {node.name: self._state(node.name) for node in self.plan}
 
     def begun(self, node: Node) -> bool:
-        """Whether it is done, or on its way; its teachers are in the plan, and it need not be."""
+        """Whether a node is done or under way. Its teachers must be in the plan; the node itself need not be."""
         if finished(self.folder.training(node.name)) is not None or self._on_its_way(node.name):
             return True
         return self.cache is not None and self._key(self._settled(node)) in self.cache
@@ -138,7 +147,7 @@ class Execution:
             check_same(node, begun_as(newest.state) if newest else None, checkpoint)
 
     def record(self, name: str) -> TrainingRecord | None:
-        """The result of a training that is there already, in the folder or in the cache; nothing is changed."""
+        """The result of a training that exists in the folder or in the cache; nothing is changed."""
         return self._stored(name)[1]
 
     def key(self, name: str) -> str:
@@ -147,17 +156,23 @@ class Execution:
             self._keys[name] = self._key(self.plan[name])
         return self._keys[name]
 
+    def as_teacher(self, name: str) -> TrainedTeacher:
+        """A training that is done, as one learns from it."""
+        folder = self.folder.training(name).absolute()
+        node, key = self.plan[name], self._origin(name, folder)
+        return TrainedTeacher(network=node.network, folder=str(folder), key=key, assists=node.role == "student")
+
     def network(self, name: str) -> nn.Module:
-        """The network of a training that is done, placed as it was trained."""
+        """The network of a finished training, on its device and in its memory format."""
         node = self.plan[name]
         network = self.builders.of(node.data).trained(node.network, self.folder.training(name))
         return node.arithmetic.place(network)
 
     def _key(self, node: Node) -> str:
-        return training_key(node, self._teachers(node), self.builders.of(node.data))
+        return training_key(node, self._teachers(node), self.builders.of(node.data), start=self._start_of(node))
 
     def _settled(self, node: Node) -> Node:
-        """With threads, and a place for stored answers, where it names none."""
+        """The node with threads and a folder for stored answers, where it names none."""
         stored = node.answers.within(self.folder.path.absolute()) if node.answers else None
         arithmetic = replace(node.arithmetic, threads=node.arithmetic.threads or self.threads)
         return node.model_copy(update={"arithmetic": arithmetic, "answers": stored})
@@ -166,14 +181,14 @@ class Execution:
         name = done.node.name
         self.done[name] = done.record
         self._whole.pop(name, None)
-        if done.record.key != self.key(name):  # what learns from it has another key than was foreseen
+        if done.record.key != self.key(name):  # the keys of its students are others than predicted
             self._keys = {known: key for known, key in self._keys.items() if known in self.done}
         checkpoints.clear(self.folder.checkpoints(name))
         self.callback.of(name).training_ends(name, done.record)
         return done
 
     def _taken(self, node: Node) -> Done | None:
-        """What is there already: in the folder, in the cache, or as another node of this plan under the same key."""
+        """The existing training: in the folder, in the cache, or of another node of this plan with the same key."""
         name, folder = node.name, self.folder.training(node.name)
         if stored := self._in_folder(name):
             check_same(node, stored.node or None, folder)
@@ -198,27 +213,27 @@ class Execution:
         return None
 
     def _in_folder(self, name: str) -> TrainingRecord | None:
-        """The finished training in the run's own folder; a damaged one is named, and counts no more."""
+        """The finished training in the run's own folder. A damaged one is reported and ignored."""
         folder = self.folder.training(name)
         record = finished(folder)
         wrong = damaged(folder) if record else []
         left = remains(folder) if record is None else None
-        if left and not self._on_its_way(name):  # else its files are from the moment in which it was stopped
+        if left and not self._on_its_way(name):  # otherwise its files are those of a stopped training
             wrong = [left]
         if wrong:
             self._damaged.setdefault(name, f"{folder} is damaged ({', '.join(wrong)})")
-            with suppress(OSError):  # it is written over in the end
+            with suppress(OSError):  # it is overwritten at the end
                 files.remove(folder / RESULT)
         return None if wrong else record
 
     def _tell_damage(self, name: str, what_now: str) -> None:
-        """Once for each training."""
+        """Report the notes of a training once."""
         if text := self._damaged.get(name):
             self._damaged[name] = ""
             self.callback.note(f"{text}: {what_now}")
 
     def _put(self, key: str, training: Path, record: TrainingRecord) -> None:
-        """Into the cache; where that cannot be written, a note says so once, and the run goes on without."""
+        """Add a training to the cache. If that fails, a note says so once, and the run continues without it."""
         if self.cache is None or self._cache_is_closed:
             return
         try:
@@ -228,25 +243,28 @@ class Execution:
             self.callback.note(f"{error}: trainings are still taken from it, and none are added")
 
     def _may_start(self, node: Node) -> bool:
-        """Whether a worker is free, and no worker trains the same under another name."""
+        """Whether a worker is free and no other training has the same key."""
         assert self.engine is not None
         same = any(job.key == self.key(node.name) for job in self._running.values())
         return len(self._running) < self.engine.workers and not same
 
     def _start(self, node: Node) -> None:
         assert self.engine is not None
-        job = Job(
+        self._running[node.name] = job = self._job(node)
+        with self._failures_noted():
+            self.engine.start(job)
+
+    def _job(self, node: Node) -> Job:
+        return Job(
             node=node,
             key=self.key(node.name),
             teachers=self._teachers(node),
+            start=self._start_of(node),
             folder=str(self.folder.training(node.name).absolute()),
             checkpoints=str(self.folder.checkpoints(node.name).absolute()) if is_kept(self.folder.path) else None,
             trusted=self.trusted,
             every=self.every,
         )
-        self._running[node.name] = job
-        with self._failures_noted():
-            self.engine.start(job)
 
     @contextmanager
     def _failures_noted(self) -> Iterator[None]:
@@ -258,13 +276,13 @@ class Execution:
             raise
 
     def _waited(self) -> Done | None:
-        """The next training that ends; None where its worker died and it is tried again."""
+        """The next training that ends; None where its worker died and it is started again."""
         assert self.engine is not None
         with self._failures_noted():
             ended = self.engine.next()
         job = self._running.pop(ended.name)
         if ended.record is not None:
-            if ended.record.key == job.key:  # else it was begun as something else
+            if ended.record.key == job.key:  # otherwise it was started under another key
                 self._put(job.key, Path(job.folder), ended.record)
             return Done(job.node, ended.record, "trained")
         self._lost[ended.name] = lost = self._lost.get(ended.name, 0) + 1
@@ -277,15 +295,16 @@ class Execution:
         return None
 
     def _teachers(self, node: Node) -> tuple[TrainedTeacher | Given, ...]:
-        return tuple(self._taught(teacher) if isinstance(teacher, str) else teacher for teacher in node.teachers)
+        return tuple(map(self._network_of, node.teachers))
 
-    def _taught(self, name: str) -> TrainedTeacher:
-        folder = self.folder.training(name).absolute()
-        node, key = self.plan[name], self._origin(name, folder)
-        return TrainedTeacher(network=node.network, folder=str(folder), key=key, assists=node.role == "student")
+    def _start_of(self, node: Node) -> TrainedTeacher | Given | None:
+        return self._network_of(node.start.teacher) if node.start else None
+
+    def _network_of(self, teacher: str | Given) -> TrainedTeacher | Given:
+        return self.as_teacher(teacher) if isinstance(teacher, str) else teacher
 
     def _origin(self, name: str, folder: Path) -> str:
-        """What students say of their teacher: its key, or its weights where they came about in another way."""
+        """The part of a student's key for its teacher: its key, or its weights where they do not follow from it."""
         record = self.done.get(name) or finished(folder)
         if record is None or record.key == self.key(name):
             return self.key(name)
@@ -296,9 +315,9 @@ class Execution:
         return state if record else "begun" if self._on_its_way(name) else "to train"
 
     def _stored(self, name: str) -> tuple[State, TrainingRecord | None]:
-        """Where a whole training lies, by the test by which a run takes it, and its result.
+        """The folder of a complete training, by the same check as in a run, and its result.
 
-        Remembered, since all of its files are read, and a search that is foreseen looks often.
+        The result is cached, since all of its files are read and a predicted search asks often.
         """
         if name not in self._whole:
             folder = self.folder.training(name)

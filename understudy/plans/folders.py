@@ -1,4 +1,4 @@
-"""Where the trainings of a plan lie."""
+"""The folders of a plan's trainings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ class TrainingFolders:
     'runs/mine/trainings/kd-0'
 
     Args:
-        borrowed: trainings that lie elsewhere, by their names.
+        borrowed: the folders of trainings elsewhere, by name.
     """
 
     path: Path

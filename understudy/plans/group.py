@@ -1,7 +1,7 @@
-"""One training on several processes: the first that torchrun started commands, and all of them train.
+"""One training on several processes that torchrun started. Rank 0 gives the commands, and all ranks train.
 
-The first process runs the command as always, by itself but for the trainings. The others wait for jobs, and take the
-steps of each training with it. Only the first process writes and prints.
+Rank 0 runs the command as a single process does, apart from the trainings. The others wait for jobs, and take the
+steps of each training with it. Only rank 0 writes and prints.
 """
 
 import atexit
@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,20 +23,23 @@ from torch.distributed.distributed_c10d import _get_default_store
 from understudy.errors import UserError
 from understudy.methods import Method
 from understudy.plans.engines.base import Ended, Engine
-from understudy.plans.training import Builders, Job, carry_out, take_part
+from understudy.plans.training import Builders, Job, Measurement, carry_out, store_answers, take_part
 from understudy.ranks import alone, processes
+from understudy.recipe.schema import Table
 from understudy.training.callbacks import Callback
+from understudy.training.evaluate import Measured
+from understudy.training.filling import Filled
 from understudy.training.interrupt import Stopped, StopRequest
 
 T = TypeVar("T")
-WAITING = timedelta(days=30)  # for the first process, which loads, checks and measures by itself
-PATIENCE = 20.0  # seconds for another process to meet the same error
+WAITING = timedelta(days=30)  # for rank 0, which loads, checks and measures by itself
+PATIENCE = 20.0  # seconds in which another process reaches the same error
 CONNECTION = re.compile(r"gloo|nccl|connection|socket|timed out", re.IGNORECASE)
 GO_ON = "what was saved is kept: the same command goes on"
 
 
 class Group:
-    """The processes of a torchrun group, one of which this is.
+    """The processes of a torchrun group, of which this process is one.
 
     The process group is made at the first use, unless there is one, and lasts until the process ends. All processes
     must make the same calls.
@@ -71,34 +75,34 @@ class Group:
 
     @contextlib.contextmanager
     def led(self) -> Iterator[None]:
-        """The work of the first process, which the others wait for."""
+        """Run the work of rank 0, for which the others wait."""
         try:
             with alone():
                 yield
         finally:
-            with contextlib.suppress(RuntimeError):  # whoever is not there any more need not be told
+            with contextlib.suppress(RuntimeError):  # processes that have ended need no message
                 self.tell(None)
 
     def folder(self, own: Path) -> Path:
-        """The folder of the first process, for all."""
+        """The folder of rank 0, on all ranks."""
         paths = [str(own)]
         dist.broadcast_object_list(paths, 0, group=self._orders)
         return Path(paths[0])
 
     def meet(self) -> None:
-        """Wait until all processes are here."""
+        """Wait for all processes."""
         dist.barrier(group=self._orders)
 
-    def tell(self, message: str | None) -> None:
-        """From the first process to the others: a job, or None at the end of a command."""
-        dist.broadcast_object_list([message], 0, group=self._orders)
+    def tell(self, message: "Message | None") -> None:
+        """Send a job from rank 0 to the others, or None at the end of a command."""
+        dist.broadcast_object_list([message.model_dump_json() if message else None], 0, group=self._orders)
 
-    def told(self) -> str | None:
-        """What the first process tells; None when it has ended."""
+    def told(self) -> "Message | None":
+        """The message of rank 0; None when it has ended."""
         received: list[str | None] = [None]
         with contextlib.suppress(RuntimeError):
             dist.broadcast_object_list(received, 0, group=self._orders)
-        return received[0]
+        return None if received[0] is None else Message.model_validate_json(received[0])
 
     def follow(
         self,
@@ -108,19 +112,27 @@ class Group:
         begin: Callable[[], None] = lambda: None,
         given: Mapping[str, Method] | None = None,
     ) -> None:
-        """Take part in the trainings of the first process until its command ends.
+        """Take part in the trainings of rank 0 until its command ends.
 
-        ``begin`` is called before each. ``given`` are methods that have no name of the registry, by the names that
+        ``begin`` is called before each. ``given`` are methods that are not in the registry, by the names that
         they have in a job.
         """
         while (message := self.told()) is not None:
             begin()
-            job = Job.model_validate_json(message)
-            method = (given or {}).get(str(job.node.method))
-            if method is not None:
-                job = job.model_copy(update={"node": job.node.model_copy(update={"method": method})})
-            with contextlib.suppress(UserError, Stopped):  # the first process reports them
-                self.trained(lambda job=job: take_part(job, builders, stop))  # type: ignore[misc]
+            with contextlib.suppress(UserError, Stopped):  # rank 0 reports them
+                if message.measurement is not None:
+                    self.trained(partial(message.measurement.taken, builders))
+                if message.job is not None:
+                    job = message.job
+                    method = (given or {}).get(str(job.node.method))
+                    if method is not None:
+                        job = job.model_copy(update={"node": job.node.model_copy(update={"method": method})})
+                    self.trained(partial(take_part, job, builders, stop))
+
+    def measured(self, measurement: Measurement, measure: Callable[[], Measured]) -> Measured:
+        """What rank 0 measures by ``measure``, with the other processes, which load the networks themselves."""
+        self.tell(Message(measurement=measurement))
+        return self.trained(measure)
 
     def trained(self, train: Callable[[], T]) -> T:
         """A training that all processes take together."""
@@ -132,13 +144,13 @@ class Group:
             raise self._to_raise(error) from error
 
     def _to_raise(self, error: Exception) -> Exception:
-        """The error to raise: most are met by all processes; one that another met alone shows as a lost connection."""
+        """The error to raise. An error of another process alone shows as a lost connection."""
         if isinstance(error, RuntimeError) and CONNECTION.search(str(error)):
             return UserError(f"{self._said() or 'another process of this training ended'}; {GO_ON}")
         self._store.set(self._key(self.rank), f"process {self.rank}: {error}")
         if self.rank and not self._met_by_first():
             sys.stderr.flush()
-            os._exit(1)  # the others wait for this process, and notice its end
+            os._exit(1)  # the others wait for this process and notice its end
         return error
 
     def _met_by_first(self) -> bool:
@@ -150,7 +162,7 @@ class Group:
         return False
 
     def _said(self) -> str:
-        """What another process said before it ended."""
+        """The message of another process before it ended."""
         until = time.monotonic() + 2
         while time.monotonic() < until:
             for rank in set(range(self.world)) - {self.rank}:
@@ -161,6 +173,13 @@ class Group:
 
     def _key(self, rank: int) -> str:
         return f"understudy/{self._jobs}/{rank}"
+
+
+class Message(Table):
+    """What rank 0 tells the others to do with it."""
+
+    job: Job | None = None
+    measurement: Measurement | None = None
 
 
 class InGroup(Engine):
@@ -176,9 +195,14 @@ class InGroup(Engine):
     def next(self) -> Ended:
         job, self.job = self.job, None
         assert job is not None
-        self.group.tell(job.model_dump_json())
+        self.group.tell(Message(job=job))
         callback = self.callback.of(job.name)
         return Ended(job.name, self.group.trained(lambda: carry_out(job, self.builders, callback, self.stop)))
+
+    def store_answers(self, job: Job) -> list[Filled]:
+        self.group.tell(Message(job=job))
+        callback = self.callback.of(job.name)
+        return self.group.trained(lambda: store_answers(job, self.builders, callback, self.stop))
 
 
 def _leave() -> None:

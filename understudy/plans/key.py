@@ -1,4 +1,4 @@
-"""The key of a training: a hash of all that determines its result, the same however it is spelled."""
+"""The key of a training: a hash of all that determines its result, independent of spelling."""
 
 import dataclasses
 import hashlib
@@ -38,19 +38,27 @@ def key_of(determinants: Mapping[str, object]) -> str:
 
 
 def determinants(
-    node: Node, builder: Builder, teachers: Sequence[tuple[NetworkTable, str]], stages: Sequence[Stage]
+    node: Node,
+    builder: Builder,
+    teachers: Sequence[tuple[NetworkTable, str]],
+    stages: Sequence[Stage],
+    *,
+    start: str | None = None,
 ) -> dict[str, object]:
-    """All that the weights in the end are a function of, as plain data.
+    """All that determines the final weights, as plain data.
 
     Args:
         teachers: each one's network, and the key of its training or the digest of its weights.
         stages: those of the node.
+        start: the key of the training or the digest of the weights whose layers the network starts from.
     """
+    begins = {"start": {"layers": canonical(node.start.layers), "weights": start}} if node.start else {}
     return {
         "numerics": NUMERICS,
         "network": network(node.network, builder, node),
         "role": node.role,
         "seed": node.seed,
+        **begins,
         "stages": canonical(list(stages)),
         "grafts": _grafts(node),
         "stored": _stored(node) if teachers else None,
@@ -64,7 +72,7 @@ def determinants(
 def own_code(node: Node, stages: Sequence[Stage]) -> dict[str, str]:
     """The code outside this package from which terms and methods come, each module by the hashes of its files.
 
-    The version of a package would not do: while someone works on a method, its code changes and its version does not.
+    The version of a package is not enough: during development the code changes, and its version does not.
     """
     method = methods.find(node.method)
     things: list[object] = [thing for thing in (method.stages, method.grafts) if thing is not None]
@@ -74,10 +82,10 @@ def own_code(node: Node, stages: Sequence[Stage]) -> dict[str, str]:
 
 
 def network(table: NetworkTable, builder: Builder, node: Node | None = None) -> dict[str, object]:
-    """A network with every setting, what stands before it, and the code of a user's own.
+    """A network with every setting, its input normalisation, and the user's own code.
 
     Args:
-        node: the training of which it is the student; an object then counts with the weights with which it begins.
+        node: the training whose student it is; an object then counts with its initial weights.
     """
     if is_object(table.network):
         given = builder.objects[table.network]
@@ -105,7 +113,7 @@ def weights_digest(given: Given) -> str:
 
 
 def arithmetic(settings: Settings, taught: bool) -> dict[str, object]:
-    """What decides how numbers are rounded."""
+    """The settings that influence rounding."""
     parts = dataclasses.asdict(settings) | {
         "device": settings.torch_device.type,
         "teacher_precision": settings.of_teacher.precision,
@@ -123,7 +131,7 @@ def arithmetic(settings: Settings, taught: bool) -> dict[str, object]:
 
 
 def processor(device: torch.device) -> list[str]:
-    """Which instructions there are, and where their libraries are told to leave some out: sums are ordered by them."""
+    """The instruction sets in use, which determine the order of sums, and the variables that restrict them."""
     if device.type == "cuda":
         return [torch.cuda.get_device_name(device)]
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # not every torch has it
@@ -133,7 +141,7 @@ def processor(device: torch.device) -> list[str]:
 
 
 def data(node: Node, builder: Builder) -> dict[str, object]:
-    """Every training and validation sample by its content, whatever the folder in which it lies."""
+    """A digest of the content of all training and validation samples, independent of their folder."""
     seen = builder.seen(node.data.student_samples)
     return {
         "samples": builder.content,
@@ -145,7 +153,7 @@ def data(node: Node, builder: Builder) -> dict[str, object]:
 
 
 def _grafts(node: Node) -> dict[str, object] | None:
-    """What a method changes in the student; all else that it does stands in its stages, whatever it is called."""
+    """What a method changes in the student. All else that it does is described by its stages, not by its name."""
     method = methods.find(node.method)
     if method.grafts is None:
         return None
@@ -154,7 +162,7 @@ def _grafts(node: Node) -> dict[str, object] | None:
 
 
 def _stored(node: Node) -> dict[str, object] | None:
-    """Stored answers may mean fewer views and rounder numbers; where they lie changes nothing."""
+    """Stored answers may change views and precision. Their folder has no influence."""
     if node.answers is None:
         return None
     options = dataclasses.asdict(node.answers)
@@ -165,7 +173,7 @@ def canonical(value: object) -> JsonValue:
     """Plain data, equal where two spellings mean the same: 4 and 4.0, a list and a tuple, a pair and its text."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         members = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        # What is None counts as not there, so that a further optional setting leaves the keys of before as they are.
+        # None counts as absent, so that a new optional setting does not change existing keys.
         fields = {name: canonical(item) for name, item in members.items() if item is not None}
         return str(value) if isinstance(value, Pair) else {"kind": type(value).__qualname__, **fields}
     if isinstance(value, Mapping):

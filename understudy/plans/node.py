@@ -1,4 +1,4 @@
-"""A node of a plan: one training as plain data, so that any process on any machine can carry it out."""
+"""A node of a plan: one training as plain data, which any process on any machine can run."""
 
 import json
 from collections.abc import Mapping
@@ -10,50 +10,60 @@ from understudy.answers import StoredAnswers
 from understudy.bounds import Seed
 from understudy.config.settings import Settings
 from understudy.config.train import TrainConfig
+from understudy.models.from_teacher import FromTeacher
 from understudy.recipe.schema import DataTable, MethodName, NetworkTable, Table
 
 
 class Given(NetworkTable):
-    """A teacher that nobody trains here: its weights lie in a file."""
+    """A teacher that is not trained here. Its weights are in a file."""
 
     weights: str
-    prefix: str | None = None  # of the names in the file; by default the one that fits is found
+    prefix: str | None = None  # prefix of the names in the file; by default the matching one is found
+
+
+class Start(Table):
+    """A network that starts from layers of a teacher, another node or ``Given``."""
+
+    layers: FromTeacher
+    teacher: str | Given
 
 
 class Node(Table):
-    """One training: which network, by which method, on which data, taught by whom.
+    """One training: a network, a method, data and teachers.
 
     >>> large = Node(name="large", network={"network": "plain10"}, role="teacher", data={"name": "cifar10"})
     >>> small = Node(name="small", network={"network": "plain2"}, method="kd", teachers=["large"], data=large.data)
 
-    A teacher is another node's name, or ``Given``; there may be any number of them, in an order that methods may heed.
+    A teacher is the name of another node, or ``Given``. There may be several; their order may matter to a method.
     """
 
-    name: str = Field(pattern=r"^[^./\\][^/\\]*$")  # of its folder, too; what it is called changes no result
+    name: str = Field(pattern=r"^[^./\\][^/\\]*$")  # also of its folder; it has no influence on the result
     network: NetworkTable
     method: MethodName = "alone"
-    settings: Mapping[str, object] = Field(default_factory=dict)  # the method's own
-    balance: bool = False  # weigh the terms by their gradients, not by the method's numbers
+    settings: Mapping[str, object] = Field(default_factory=dict)  # the method's settings
+    balance: bool = False  # weight the terms by their gradients instead of the method's weights
     config: TrainConfig = Field(default_factory=TrainConfig)
     seed: Seed = 0
-    role: Literal["student", "teacher"] = "student"  # each begins with fresh weights of its own
+    role: Literal["student", "teacher"] = "student"  # each begins with its own fresh weights
     teachers: tuple[str | Given, ...] = ()
+    start: Start | None = None  # whose layers the first weights are; None: they are drawn
     data: DataTable
     arithmetic: Settings = Field(default_factory=Settings)
-    answers: StoredAnswers | None = None  # whether teachers' answers are kept
-    accept_weak: bool = False  # learn from a teacher that was trained here and answers at chance level
+    answers: StoredAnswers | None = None  # whether teachers' answers are stored
+    accept_weak: bool = False  # accept a teacher that was trained here and is at chance level
 
     @field_validator("settings", mode="after")
     @classmethod
     def _plain(cls, settings: Mapping[str, object]) -> Mapping[str, object]:
-        """As JSON gives them back, so that a node that went to a worker is equal to the one that was sent."""
+        """Convert values as JSON does, so that a node that was sent to a worker is equal to the original."""
         plain: Mapping[str, object] = json.loads(json.dumps(settings))
         return plain
 
     @property
     def learns_from(self) -> list[str]:
-        """The nodes that must be done first."""
-        return [teacher for teacher in self.teachers if isinstance(teacher, str)]
+        """The nodes that must be finished first."""
+        start = (self.start.teacher,) if self.start else ()
+        return list(dict.fromkeys(teacher for teacher in (*self.teachers, *start) if isinstance(teacher, str)))
 
     def __str__(self) -> str:
         taught = ", ".join(teacher if isinstance(teacher, str) else teacher.weights for teacher in self.teachers)

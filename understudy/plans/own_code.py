@@ -1,7 +1,7 @@
-"""Which code of the user's own a training uses: modules, and all that these import from beside them.
+"""The user's code that a training uses: modules, and all files that these import from the same folder tree.
 
-Imports are read, not executed, and followed to whatever lies in the folder tree in which Python finds the module. What
-is installed, the standard library included, is not looked through.
+Imports are parsed, not executed, and followed within the folder tree in which Python finds the module. Installed
+packages and the standard library are not followed.
 """
 
 import ast
@@ -22,13 +22,13 @@ from understudy.models.outside import is_library
 from understudy.trusted import current_directory_importable
 
 _INSTALLED = ("site-packages", "dist-packages")
-_BY_NAME = {"import_module", "__import__", "iter_modules", "walk_packages"}  # what they lead to, only a run can tell
+_BY_NAME = {"import_module", "__import__", "iter_modules", "walk_packages"}  # their imports are known only at run time
 
 
 def source_of(network: str) -> str | None:
-    """What of the code of a network by name may change its results: a library's version, the hashes of own files.
+    """The code that may change the results of a network by name: a library's version, or the hashes of own files.
 
-    They are not remembered: the user may be at work on the files.
+    They are not cached, since the user may edit the files.
     """
     library, colon, _ = network.removeprefix("python:").partition(":")
     if not colon:
@@ -71,7 +71,7 @@ def _source(thing: object) -> str:
 
 
 def _version(top: str) -> str | None:
-    """Of an installed package; None for what lies in a folder of the user's own, where files change and no version."""
+    """The version of an installed package; None for a module in the user's own folder."""
     spec = _spec(top)
     if spec is None or spec.origin is None or not _is_installed(Path(spec.origin).parent.parent):
         return None
@@ -86,7 +86,7 @@ def _hashed(paths: Iterable[Path]) -> str:
 
 
 def own_files(module: str) -> list[Path]:
-    """The files whose change may change what comes from a module, in a fixed order; none where it is not found."""
+    """The files that influence a module, in a fixed order; none where it is not found."""
     spec = _spec(module.partition(".")[0])
     if spec is None:
         return []
@@ -102,12 +102,12 @@ def own_files(module: str) -> list[Path]:
 
 
 def _spec(top: str) -> ModuleSpec | None:
-    """Where Python would find it, as for building the network."""
-    importlib.invalidate_caches()  # the user may have written the file a moment ago
+    """The place where Python would find the module, as for building the network."""
+    importlib.invalidate_caches()  # the file may be new
     with current_directory_importable():
         try:
             return importlib.util.find_spec(top)
-        except ValueError:  # somebody's module that came from nowhere
+        except ValueError:  # a module without a spec
             return None
 
 
@@ -127,7 +127,7 @@ def _followed(root: Path, module: str) -> list[Path]:
 
 
 def _files(root: Path, module: str) -> Iterator[Path]:
-    """What is read to import ``a.b.c``: ``a``, ``a.b`` and ``a.b.c``, as far as they are files below ``root``."""
+    """The files that are read to import ``a.b.c``: ``a``, ``a.b`` and ``a.b.c``, where they are below ``root``."""
     folder = root
     for part in module.split("."):
         for path in (folder / part / "__init__.py", *(folder / (part + suffix) for suffix in all_suffixes())):
@@ -148,11 +148,11 @@ def _reached(root: Path, path: Path) -> Iterator[Path]:
 
 @cache
 def _imported(source: bytes, package: tuple[str, ...]) -> tuple[frozenset[str], bool]:
-    """The modules that a file may import, and whether it imports others by names that are made as it runs."""
+    """The modules that a file may import, and whether it imports others by names that are computed at run time."""
     try:
-        with warnings.catch_warnings(action="ignore"):  # importing the file tells them, too
+        with warnings.catch_warnings(action="ignore"):  # importing the file shows them as well
             tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError):  # a compiled module, or one that is being written
+    except (SyntaxError, ValueError, RecursionError):  # a compiled module, or an unfinished file
         return frozenset(), False
     modules: set[str] = set()
     called: set[str] = set()

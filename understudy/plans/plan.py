@@ -1,4 +1,4 @@
-"""A plan: trainings and which of them learn from which; it may grow, and what it holds is never in a circle."""
+"""A plan: trainings and their teachers, as a graph without cycles that may grow."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
@@ -37,14 +37,14 @@ class Plan:
             self._add_after_teachers(node, named)
 
     def _add_after_teachers(self, node: Node, named: Mapping[str, Node]) -> None:
-        """Keeps to the order in which nodes were given as far as it can."""
+        """The order of the nodes is kept where possible."""
         if node.name not in self._nodes:
             for teacher in node.learns_from:
                 self._add_after_teachers(named[teacher], named)
             self.add(node)
 
     def add(self, node: Node) -> None:
-        """One more training, whose teachers are in the plan already. The same one again changes nothing."""
+        """Add a training, whose teachers must be in the plan. Adding it again changes nothing."""
         if self._nodes.get(node.name, node) != node:
             raise UserError(f"the plan has another training called {node.name!r} already")
         for teacher in node.learns_from:
@@ -70,14 +70,14 @@ class Plan:
 
     @property
     def levels(self) -> list[list[Node]]:
-        """The nodes by how many stand before them; those of one level wait for no other of it."""
+        """The nodes by depth. Nodes of one level do not depend on each other."""
         depths: dict[str, int] = {}
         for node in self:
             depths[node.name] = 1 + max((depths[teacher] for teacher in node.learns_from), default=-1)
         return [[self[name] for name in depths if depths[name] == depth] for depth in sorted(set(depths.values()))]
 
     def with_teachers(self, names: Collection[str]) -> set[str]:
-        """These and all from whom they learn, however far back."""
+        """These nodes and all their direct and indirect teachers."""
         reached: set[str] = set()
         waiting = list(names)
         while waiting:
@@ -88,7 +88,7 @@ class Plan:
         return reached
 
     def ready(self, done: Collection[str], begun: Collection[str] = ()) -> list[Node]:
-        """What can begin now: not begun, not done, and all teachers done."""
+        """The nodes that can start now: neither started nor done, with all teachers done."""
         return [
             node
             for node in self
@@ -96,7 +96,7 @@ class Plan:
         ]
 
     def drawn(self, remarks: Mapping[str, str] | None = None) -> list[str]:
-        """A line for each node, below its first teacher, with what is ``said`` of it."""
+        """One line per node, below its first teacher, with the text of ``said``."""
         first = {node.name: node.learns_from[0] if node.learns_from else None for node in self}
         lines: list[tuple[str, str]] = []
 

@@ -1,4 +1,4 @@
-"""The stages of a training: the one place where a node's method becomes stages for its networks."""
+"""The stages of a training, made from a node's method for its networks."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ from understudy.taps.defaults import PROPOSALS
 
 
 def stages_of(node: Node, student: nn.Module, teachers: Sequence[nn.Module], data: Data) -> list[Stage]:
-    """The stages of a node, for its own networks; a student that takes over a part of its teacher gets it in place."""
+    """The stages of a node for its networks. A student that takes over a part of its teacher is changed in place."""
     teacher = teachers[0] if teachers else None
     stages = method_stages(node.method, node.config, node.settings, student, teacher, data)
     if node.balance:
@@ -36,10 +36,10 @@ def stages_of(node: Node, student: nn.Module, teachers: Sequence[nn.Module], dat
 
 
 def planned_stages(node: Node, builder: Builder, teachers: Sequence[NetworkTable]) -> list[Stage]:
-    """The same before any network is trained; networks are made only where taps are proposed from them."""
+    """The stages before any training. Networks are built only where taps are proposed from them."""
     method = methods.find(node.method)
     if all(node.settings.get(name) is not None for name in method.needed):
-        stages = method(node.config, **node.settings)
+        stages = _stages(method, node.config, node.settings, builder.data)
         return [stage.balanced() for stage in stages] if node.balance else stages
     student = builder.network(node.network, node.seed, node.role)
     first = [builder.network(table, node.seed, "teacher") for table in teachers[:1]]
@@ -54,9 +54,9 @@ def method_stages(
     teacher: nn.Module | None,
     data: Data,
 ) -> list[Stage]:
-    """A method's stages; taps that nobody named are proposed from both networks.
+    """A method's stages. Taps that are not named are proposed from both networks.
 
-    A student that leaves with a part of its teacher is given that part here, in place.
+    A student that keeps a part of its teacher receives that part here, in place.
     """
     chosen, given = methods.find(method), dict(settings)
     chosen.check_names(given)
@@ -70,11 +70,20 @@ def method_stages(
     if chosen.grafts is not None and teacher is not None:
         chosen.grafts(student, teacher, chosen.complete(given))
         _check_graft(student, chosen.name, data)
-    return chosen(config, **given)
+    return _stages(chosen, config, given, data)
+
+
+def _stages(method: Method, config: TrainConfig, settings: Mapping[str, object], data: Data) -> list[Stage]:
+    """The stages of a method for these data; one that needs targets is refused where there are none."""
+    task = data.task
+    if not task.labelled and (reason := method.unfit(task, settings)):
+        fitting = ", ".join(methods.fitting(task))
+        raise UserError(f"method {method.name!r}: {reason}. Methods for data without any: {fitting}")
+    return method.stages_for(task, config, settings)
 
 
 def _check_graft(student: nn.Module, method: str, data: Data) -> None:
-    """A grafted student must still be one network from its first layer to the teacher's classifier."""
+    """Check that a student with the teacher's classifier is one connected network."""
     device = next(student.parameters()).device
     try:
         with torch.no_grad(), evaluating(student):
@@ -92,7 +101,7 @@ def _proposed(setting: str, teacher: nn.Module, student: nn.Module, data: Data) 
     """Traced on the CPU, since the two may be on different devices; each returns to its own."""
     cpu = torch.device("cpu")
     homes = [next((p.device for p in network.parameters()), cpu) for network in (teacher, student)]
-    example = nested.moved(data.example(2, homes[1]), cpu)  # where the data are, or all of them would move
+    example = nested.moved(data.example(2, homes[1]), cpu)  # on the device of the example, not of all data
     try:
         return PROPOSALS[setting](teacher.cpu(), student.cpu(), example)
     finally:

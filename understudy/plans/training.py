@@ -1,4 +1,4 @@
-"""One training carried out: a node whose teachers are there, in this process; engines decide where that is."""
+"""The execution of one node in this process, with its teachers. The engine decides which process that is."""
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -10,9 +10,11 @@ from pydantic import JsonValue
 from torch import nn
 
 from understudy import methods
+from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.data.dataset import Progress
 from understudy.errors import FailedTrainingError, UserError
+from understudy.models import from_teacher
 from understudy.models import student as product
 from understudy.plans.entry import LAST, METRICS, finish
 from understudy.plans.key import determinants, key_of, weights_digest
@@ -21,38 +23,53 @@ from understudy.plans.stages import planned_stages, stages_of
 from understudy.recipe.build import Builder
 from understudy.recipe.objects import Objects, is_object
 from understudy.recipe.overrides import without_nones
-from understudy.recipe.schema import DataTable, NetworkTable, Table
+from understudy.recipe.schema import DataTable, NetworkTable, Recipe, Table
 from understudy.teacher.shared import SharedPasses
 from understudy.teacher.stand_in import StandIns
 from understudy.training import preflight
 from understudy.training.callbacks import Callback
+from understudy.training.evaluate import Measured, measured
+from understudy.training.filling import Filled, fill
 from understudy.training.interrupt import StopRequest
 from understudy.training.loop import Training
 from understudy.training.records import Record, TrainingRecord
 
-WHAT = ("network", "method", "settings", "balance", "config", "seed", "role", "teachers", "data")  # what a node is
-WHERE = ("root", "workers")  # of its data: where they lie and how they are read
+WHAT = (
+    "network",
+    "method",
+    "settings",
+    "balance",
+    "config",
+    "seed",
+    "role",
+    "teachers",
+    "start",
+    "data",
+)  # what identifies a node
+WHERE = ("root", "workers")  # keys of its data that may differ
 
 
 class TrainedTeacher(Table):
-    """A teacher that was trained here: its network, and the folder and the key of its training."""
+    """A teacher that was trained here: its network, and the folder and key of its training."""
 
     network: NetworkTable
     folder: str
     key: str
-    assists: bool = False  # one of those between the recipe's teacher and its student
+    assists: bool = False  # an assistant
 
 
 class Job(Table):
-    """A node and all that carrying it out needs; plain data that goes to another process as JSON."""
+    """A node and all that its execution needs, as plain data that can be sent to another process as JSON."""
 
     node: Node
     key: str
     teachers: tuple[TrainedTeacher | Given, ...]
+    start: TrainedTeacher | Given | None = None  # whose layers the network starts from
     folder: str  # of the finished files
     checkpoints: str | None  # None: none are kept
     trusted: tuple[str, ...] = ()
     every: float = 20.0  # seconds between two checkpoints
+    answers_only: bool = False  # its teachers' answers are stored, and nothing is trained
 
     @property
     def name(self) -> str:
@@ -61,7 +78,7 @@ class Job(Table):
 
 @dataclass
 class Builders:
-    """A builder for each data table, made once; the teachers that are in use, and their cheaper copies.
+    """Builders by data table, made once, and the teachers in use with their copies in low precision.
 
     >>> builders = Builders()
     >>> data = DataTable(name="demo")
@@ -79,13 +96,28 @@ class Builders:
     def of(self, table: DataTable) -> Builder:
         whole = table.model_copy(update={"student_samples": None})
         name = whole.model_dump_json()
-        if name not in self.known:
+        if name not in self.known and table.answered_by:
+            read = self.of(whole.model_copy(update={"answered_by": None}))
+            self.known[name] = read.answered_by(table.answered_by)
+        elif name not in self.known:
             self.known[name] = Builder.of(whole, self.trusted, self.progress, self.objects)
         return self.known[name]
 
+    def answered(self, recipe: Recipe) -> Recipe:
+        """The recipe; where its data have no labels, its teachers are the networks that answer for them."""
+        if self.of(recipe.data).data.task.labelled or recipe.data.answered_by:
+            return recipe
+        teachers = tuple(recipe.taught_by.values())
+        if not teachers:
+            raise UserError("the data have no labels, so a student has nothing to learn without a teacher: name one")
+        if any(table.weights is None for table in teachers):
+            raise UserError("the data have no labels, so no teacher can be trained on them: give the teacher's weights")
+        data = recipe.data.model_copy(update={"answered_by": teachers})
+        return recipe.model_copy(update={"data": data})
+
 
 class RunningJob:
-    """A job that is being carried out: its training, which may be taken step by step, and the files that it leaves."""
+    """A running job: its training, which can be advanced step by step, and the files that it writes."""
 
     def __init__(
         self, job: Job, builders: Builders, callback: Callback, stop: StopRequest, shared: SharedPasses | None = None
@@ -94,6 +126,9 @@ class RunningJob:
         node = job.node
         self.network = self.builder.network(node.network, node.seed, node.role, node.name)
         teachers = _teachers(job, self.builder, builders)
+        if node.start is not None and job.start is not None:
+            start = _known(job.start, job, self.builder, builders)
+            from_teacher(self.network, start, node.start.layers.layers, at=node.start.layers.at)
         self.stages = stages_of(node, self.network, teachers, self.builder.data)
         _check_key(job, self.builder, self.stages)
         self.origin = Origin(node, job.key, self.folder)
@@ -118,7 +153,7 @@ class RunningJob:
         self.began = time.monotonic()
 
     def finish(self) -> TrainingRecord:
-        """After the last step: the folder then holds the network and its record, which is returned."""
+        """Finish after the last step: write the network and its record, and return the record."""
         node, network, folder = self.job.node, self.network, self.folder
         leaving = self.builder.product(network)
         spec = None if is_object(node.network.network) else self.builder.spec(node.network)
@@ -142,45 +177,87 @@ class RunningJob:
 
 
 def carry_out(job: Job, builders: Builders, callback: Callback, stop: StopRequest) -> TrainingRecord:
-    """Train, or go on training, to the end."""
+    """Train, or continue a training, to the end."""
     running = RunningJob(job, builders, callback, stop)
     running.training.run()
     return running.finish()
 
 
+def store_answers(job: Job, builders: Builders, callback: Callback, stop: StopRequest) -> list[Filled]:
+    """Store the answers of its teachers that the training would read."""
+    return fill(RunningJob(job, builders, callback, stop).training)
+
+
+class Measurement(Table):
+    """Networks that are measured as one on the part of the data that the final figures are measured on."""
+
+    networks: tuple[TrainedTeacher | Given, ...]
+    data: DataTable
+    settings: Settings
+
+    def taken(self, builders: Builders) -> Measured:
+        """Measure networks that are loaded from their files."""
+        builder, settings = builders.of(self.data), self.settings
+        _, part = builder.data.measured
+        networks = [
+            builder.given(network, network.weights, network.prefix)
+            if isinstance(network, Given)
+            else builder.trained(network.network, Path(network.folder))
+            for network in self.networks
+        ]
+        with settings.in_force():
+            return measured([settings.place(network) for network in networks], part, builder.data.task, settings)
+
+
 def take_part(job: Job, builders: Builders, stop: StopRequest) -> None:
-    """The steps of a training whose first process writes what comes of it."""
-    RunningJob(job, builders, Callback(), stop).training.run()
+    """The part of a job that a process of a group has, whose rank 0 writes the files."""
+    if job.answers_only:
+        store_answers(job, builders, Callback(), stop)
+    else:
+        RunningJob(job, builders, Callback(), stop).training.run()
 
 
 def key(
-    node: Node, teachers: Sequence[TrainedTeacher | Given], builder: Builder, stages: Sequence[Stage] | None = None
+    node: Node,
+    teachers: Sequence[TrainedTeacher | Given],
+    builder: Builder,
+    stages: Sequence[Stage] | None = None,
+    *,
+    start: TrainedTeacher | Given | None = None,
 ) -> str:
-    """The key of all that a node's result is a function of; its stages are made here where they are not given."""
-    of = [weights_digest(teacher) if isinstance(teacher, Given) else teacher.key for teacher in teachers]
+    """The key of a node; its stages are made here where they are not passed."""
+    of = list(map(_weights_of, teachers))
     tables = [teacher if isinstance(teacher, Given) else teacher.network for teacher in teachers]
     made = stages if stages is not None else planned_stages(node, builder, tables)
-    return key_of(determinants(node, builder, list(zip(tables, of, strict=True)), made))
+    begins = _weights_of(start) if start is not None else None
+    return key_of(determinants(node, builder, list(zip(tables, of, strict=True)), made, start=begins))
+
+
+def _weights_of(teacher: TrainedTeacher | Given) -> str:
+    """What determines the weights of a teacher: the key of its training, or the digest of its file."""
+    return weights_digest(teacher) if isinstance(teacher, Given) else teacher.key
 
 
 def _teachers(job: Job, builder: Builder, builders: Builders) -> list[nn.Module]:
-    """The teachers with their weights, one module for all trainings that are under way at the same time."""
+    """The teachers with their weights, one module for all trainings that run at the same time."""
     if not methods.find(job.node.method).is_taught(job.node.settings):
         return []
-    networks = list[nn.Module]()
-    for teacher in job.teachers:
-        name = f"{teacher.model_dump_json()} {job.node.arithmetic} {job.node.accept_weak} {job.node.data}"
-        network = builders.teachers.get(name)
-        if network is None:
-            builders.teachers[name] = network = _teacher(teacher, job, builder)
-        networks.append(network)
-    return networks
+    return [_known(teacher, job, builder, builders) for teacher in job.teachers]
+
+
+def _known(teacher: TrainedTeacher | Given, job: Job, builder: Builder, builders: Builders) -> nn.Module:
+    """A teacher's network, made once while it is in use."""
+    name = f"{teacher.model_dump_json()} {job.node.arithmetic} {job.node.accept_weak} {job.node.data}"
+    network = builders.teachers.get(name)
+    if network is None:
+        builders.teachers[name] = network = _teacher(teacher, job, builder)
+    return network
 
 
 def _teacher(teacher: TrainedTeacher | Given, job: Job, builder: Builder) -> nn.Module:
-    """One that was trained here is looked at before anything learns from it.
+    """Check a teacher that was trained here before it teaches.
 
-    A weak assistant is how its own training went; a weak teacher is a mistake in what everything rests on.
+    A weak assistant is a result of the run and causes a note; a weak teacher makes all results useless and is an error.
     """
     settings = job.node.arithmetic
     if isinstance(teacher, Given):
@@ -199,8 +276,8 @@ def _teacher(teacher: TrainedTeacher | Given, job: Job, builder: Builder) -> nn.
 
 
 def _check_key(job: Job, builder: Builder, stages: Sequence[Stage]) -> None:
-    """A worker must have the data and versions for which the training was planned."""
-    if key(job.node, job.teachers, builder, stages) != job.key:
+    """Check that a worker has the data and versions for which the training was planned."""
+    if key(job.node, job.teachers, builder, stages, start=job.start) != job.key:
         raise UserError(
             f"{job.name}: this worker would train something else than was planned: its data, its torch, its "
             "understudy or its processor differ from those of the process that planned (see `understudy cache`)"
@@ -208,7 +285,7 @@ def _check_key(job: Job, builder: Builder, stages: Sequence[Stage]) -> None:
 
 
 def check_same(node: Node, before: Mapping[str, JsonValue] | None, folder: Path) -> None:
-    """What lies under a training's name must be that training; where and how fast it was done is another matter."""
+    """Check that the files under a training's name are of that training. Device and speed may differ."""
     if before is None:
         return
     wanted = node.model_dump(mode="json")
@@ -221,9 +298,9 @@ def check_same(node: Node, before: Mapping[str, JsonValue] | None, folder: Path)
 
 
 class OriginRecord(Record):
-    """What a checkpoint says of the training to which it belongs."""
+    """The description of a training in its checkpoint."""
 
-    node: dict[str, JsonValue] | None = None  # None: it does not say
+    node: dict[str, JsonValue] | None = None  # None where the checkpoint has no such field
     keys: list[str]
 
 
@@ -234,21 +311,21 @@ def begun_as(state: object) -> dict[str, JsonValue] | None:
 
 
 class Origin:
-    """Goes into every checkpoint of a training, and says on resuming whether that is still what is wanted."""
+    """The identity of a training in its checkpoints, which is compared when it is resumed."""
 
     def __init__(self, node: Node, key: str, folder: Path):
         self.node, self.folder, self.keys = node, folder, [key]
 
     @property
     def key(self) -> str:
-        """Of what came out: the planned one, where all of it was done as planned."""
+        """The key of the result: the planned one, where everything ran as planned."""
         return self.keys[0] if len(self.keys) == 1 else key_of({"in turn": self.keys})
 
     def state(self) -> dict[str, JsonValue]:
         return OriginRecord(node=self.node.model_dump(mode="json"), keys=self.keys).content()
 
     def resume(self, before: object, note: Callable[[str], None]) -> None:
-        """Compare this training with the ``state`` in a checkpoint; a checkpoint of another training is refused."""
+        """Compare this training with the ``state`` of a checkpoint, and refuse that of another training."""
         begun = OriginRecord(keys=["unknown"]) if before is None else OriginRecord.model_validate(before)
         check_same(self.node, begun.node, self.folder)
         keys = list(dict.fromkeys([*begun.keys, *self.keys]))
@@ -261,6 +338,6 @@ class Origin:
 
 
 def _said(value: JsonValue) -> JsonValue:
-    """A part of a node without what may differ: keys that are not used, and where and how data are read."""
+    """A part of a node without the keys that may differ: unused ones, and those of how data are read."""
     plain = without_nones(value)
     return {key: item for key, item in plain.items() if key not in WHERE} if isinstance(plain, dict) else plain

@@ -1,4 +1,4 @@
-"""Recipes: plans written down as TOML, checked completely before anything is trained."""
+"""Recipes: runs described in TOML, checked completely before any training."""
 
 from understudy.recipe.read import parse as parse
 from understudy.recipe.read import read as read

@@ -1,17 +1,19 @@
-"""Data and networks, built from the tables of a recipe or of a plan's node."""
+"""Build data and networks from the tables of a recipe or of a plan's node."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import understudy
 from understudy import data as datasets
 from understudy import randomness
+from understudy.config.settings import Settings
 from understudy.data import Data
+from understudy.data.answered import answered
 from understudy.data.content import content
 from understudy.data.dataset import Progress
 from understudy.data.parts import Part, fewer
@@ -21,20 +23,23 @@ from understudy.models import NetworkSpec, Normalized, Whitened, Whitening, load
 from understudy.models import student as product
 from understudy.models.fingerprints import brief, of_samples, of_values
 from understudy.models.sizes import parameters
+from understudy.ranks import alone
 from understudy.recipe.objects import Objects, is_object
 from understudy.recipe.schema import DataTable, NetworkTable, TeacherTable
+from understudy.tasks import Task, Values
+from understudy.training.evaluate import walk_together
 
 PACKAGE = Path(understudy.__file__).parent
-SPLIT_SEED = 0  # all seeds share one validation part, so that they are measured alike
+SPLIT_SEED = 0  # all seeds share one validation part, so that their figures are comparable
 
 
 @dataclass
 class Builder:
-    """Builds the networks of a data set, each for its seed.
+    """Builds the networks for a data set, each for its seed.
 
     Args:
-        data: what a teacher is trained on, and every network is measured on.
-        plain: the same before any whitening.
+        data: the data on which a teacher is trained and every network is measured.
+        plain: the same data before any whitening.
     """
 
     data: Data
@@ -52,19 +57,35 @@ class Builder:
         objects: Objects | None = None,
     ) -> "Builder":
         objects = objects or Objects()
-        if is_object(table.name) and objects.data is not None:
-            return cls(objects.data, objects.data, None, trusted, objects)
-        plain = named_data(table, trusted, progress)
-        if not table.whiten:
-            return cls(plain, plain, None, trusted, objects)
+        given = objects.data if is_object(table.name) else None
+        plain = given if given is not None else named_data(table, trusted, progress)
+        if given is not None or not table.whiten:
+            return cls(plain, plain, None, trusted, objects).answered_by(table.answered_by or ())
+        if not plain.task.labelled:
+            raise UserError("data.whiten is of FitNets' own data, which have labels: leave it out")
         whitening = Whitening.fit(_images(plain.train))
         return cls(_whitened(plain, whitening), plain, whitening, trusted, objects)
+
+    def answered_by(self, tables: Sequence[TeacherTable]) -> "Builder":
+        """The same, with these teachers' answers as the targets of data that have no labels."""
+        if self.data.task.labelled or not tables:
+            return self
+        task, names = self.data.task, _outputs_of(tables)
+        if not task.names and names:
+            task = replace(task, classes=names)  # type: ignore[call-arg]  # a task with names of outputs
+        if hasattr(task, "classes") and not task.classes and not all(is_object(table.network) for table in tables):
+            raise UserError(
+                "the data have no labels, and nothing says how many outputs the teacher has: name them in [data], as "
+                'in task = { name = "unlabelled", classes = 1000 }'
+            )
+        teachers = Answering(replace(self, data=replace(self.data, task=task)), tables)
+        return replace(self, data=answered(self.data, teachers.task(), teachers))
 
     @cached_property
     def content(self) -> str:
         """A hash of every sample and target from which training and validation part are taken.
 
-        Of an object's samples that are read from disk, some stand for all, unless the results are for other runs, too.
+        Where an object reads its samples from disk, a part of them is hashed, unless other runs may reuse results.
         """
         source = self.plain.train.source
         if self.plain is self.objects.data and not self.objects.whole and not isinstance(source, InMemory):
@@ -75,23 +96,23 @@ class Builder:
         return f"{content(source)} {content(validation.source)}"
 
     def seen(self, samples: int | None) -> Data:
-        """The data with only so many training samples."""
+        """The data with at most ``limit`` training samples."""
         return fewer(self.data, samples) if samples else self.data
 
     def spec(self, table: NetworkTable) -> NetworkSpec | None:
-        """The name and settings by which a network is built; None for an object of no family that is known."""
+        """The name and settings by which a network is built; None for an object of an unknown family."""
         if is_object(table.network):
             return self.objects[table.network].spec(self.data.shape, self.data.task.outputs)
         return NetworkSpec(table.network, dict(table.settings))
 
     def called(self, table: NetworkTable) -> str:
-        """What a network is called where it is shown: its name with its settings, or its class."""
+        """The displayed name of a network: its name with its settings, or its class."""
         if is_object(table.network):
             return str(self.objects[table.network].facts().get("class", table.network))
         return str(self.spec(table))
 
     def parameters(self, table: NetworkTable) -> int:
-        """How many parameters a network has."""
+        """The number of parameters of a network."""
         if is_object(table.network):
             return sum(p.numel() for p in self.objects[table.network].network(0, "student").parameters())
         spec = NetworkSpec(table.network, dict(table.settings))
@@ -101,7 +122,7 @@ class Builder:
         """A network with the fresh weights of this seed and role, the same for every method.
 
         Args:
-            training: the name of the training that it is for; a module that was given may be trained in place.
+            training: the name of its training; a module passed as an object may be trained in place.
         """
         if is_object(table.network):
             return self.objects[table.network].network(seed, role, training)
@@ -114,20 +135,20 @@ class Builder:
         return Normalized(network, *front) if front else network
 
     def normalisation(self, table: NetworkTable) -> tuple[Sequence[float], Sequence[float]] | None:
-        """Mean and std of each channel, where images are normalised for this network; objects get them as they are."""
+        """Mean and std of each channel, where images are normalised for this network; not for an object."""
         if is_object(table.network):
             return None
         mean, std = table.mean or self.data.mean, table.std or self.data.std
         return None if self.whitening is not None or mean is None or std is None else (mean, std)
 
     def teacher(self, table: TeacherTable, seed: int = 0) -> nn.Module:
-        """The teacher: with its weights, or fresh where it is yet to be trained."""
+        """The teacher, with its weights, or with fresh ones where it is trained first."""
         if table.weights is None:
             return self.network(table, seed, "teacher")
         return self.given(table, table.weights, table.prefix)
 
     def given(self, table: NetworkTable, weights: str, prefix: str | None) -> nn.Module:
-        """A network with its weights out of a file, or an object as it is."""
+        """A network with its weights from a file, or an object unchanged."""
         if is_object(table.network):
             return self.objects[table.network].given()
         network = self.network(table, 0, "teacher")
@@ -135,19 +156,68 @@ class Builder:
         return network
 
     def trained(self, table: NetworkTable, folder: Path) -> nn.Module:
-        """A network as a training here left it in its folder."""
+        """The network that a training of this run left in its folder."""
         network = self.network(table, 0, "student")
         product.prepare(network, folder)
         load_weights(self.product(network), folder / product.WEIGHTS)
         return network
 
     def product(self, network: nn.Module) -> nn.Module:
-        """The network as it leaves: with the whitening that it was trained behind."""
+        """The network in its final form, with the whitening that preceded it in training."""
         return Whitened(network, self.whitening) if self.whitening is not None else network
 
 
+@dataclass
+class Answering:
+    """The teachers whose answers are the targets of data without labels; what they answer together counts.
+
+    Args:
+        builder: builds them.
+        tables: their tables, which name weights.
+    """
+
+    builder: Builder
+    tables: Sequence[TeacherTable]
+
+    @cached_property
+    def networks(self) -> list[nn.Module]:
+        return [self.builder.teacher(table).eval() for table in self.tables]
+
+    def task(self) -> Task:
+        """The task of the data, with what follows from the teachers' answer to two samples."""
+        answers = list[Values]()
+        self._walk(Part(self.builder.data.train.source, self.builder.data.train.ids[:2]), answers.append)
+        return self.builder.data.task.completed(answers[0])
+
+    def __call__(self, part: Part) -> Tensor:
+        """The targets of the samples of a part."""
+        targets, task = list[Tensor](), self.builder.data.task
+        self._walk(part, lambda answer: targets.append(task.as_targets(answer).cpu()))
+        return torch.cat(targets)
+
+    def _walk(self, part: Part, update: Callable[[Values], None]) -> None:
+        """In float32 and by this process alone, so that the answers are the same in every training."""
+        parameter = next(self.networks[0].parameters(), None)
+        given = any(is_object(table.network) for table in self.tables)
+        settings = Settings(device=str(parameter.device) if given and parameter is not None else "auto")
+        task = self.builder.data.task
+        placed = [settings.place(network) for network in self.networks]
+        with alone(), torch.autocast(settings.torch_device.type, enabled=False):
+            walk_together(placed, part, task, settings, lambda answers, _: update(task.together(answers)))
+
+
+def _outputs_of(tables: Sequence[TeacherTable]) -> tuple[str, ...]:
+    """The names of the outputs, where the weights are those of a student that is described beside them."""
+    for table in tables:
+        if table.weights is not None and not is_object(table.network):
+            folder = weights_file(table.weights).parent
+            if (folder / product.DESCRIPTION).is_file():
+                return product.read(folder).task.names
+    return ()
+
+
 def named_data(table: DataTable, trusted: Collection[str] = (), progress: Progress | None = None) -> Data:
-    """The data of a recipe, as they are before any whitening."""
+    """The data of a recipe before any whitening."""
     return datasets.load(
         table.name,
         table.root,
@@ -162,7 +232,7 @@ def named_data(table: DataTable, trusted: Collection[str] = (), progress: Progre
 
 
 def weights_file(weights: str) -> Path:
-    """The file; ``package:...`` are weights that ship with understudy."""
+    """The path of the file; ``package:...`` names weights that are part of understudy."""
     within = weights.removeprefix("package:")
     return PACKAGE / within if within != weights else Path(weights).expanduser()
 
@@ -177,7 +247,7 @@ def _images(part: Part) -> torch.Tensor:
 
 
 def _whitened(data: Data, whitening: Whitening) -> Data:
-    """The same data, whitened before any view is drawn of them, as pylearn2 did it."""
+    """The same data, whitened before any augmentation, as in pylearn2."""
 
     def whole(part: Part) -> InMemory:
         images = _images(Part(part.source, torch.arange(len(part.source))))

@@ -1,4 +1,4 @@
-"""What a type cannot say of a recipe: settings against a method's signature, and what is impossible together."""
+"""Checks of a recipe beyond its types: the settings of methods, and keys that exclude each other."""
 
 import dataclasses
 import math
@@ -20,8 +20,8 @@ from understudy.recipe.overrides import without_nones
 from understudy.recipe.schema import NetworkTable, PathTable, Recipe, TeacherTable
 from understudy.taps.defaults import PLACEHOLDERS, PROPOSALS
 
-# What stands in a method's table beside its own settings.
-LONGEST_NAME = 100  # bytes; a folder's name has 255, and an assistant's holds its network's, too
+# The keys of a method's table beside its own settings.
+LONGEST_NAME = 100  # bytes; a folder's name has at most 255, and that of an assistant includes its network's name
 FOLDER_NAME = re.compile(r"[^./\\\0][^/\\\0]*")
 OF_ALL_METHODS = ("method", "train", "seeds", "balance", "assistants")
 
@@ -34,16 +34,16 @@ def check_settings(
             known = [*method.settings, *OF_ALL_METHODS]
             mistakes.add([*place, key], f"method {method.name!r} has no such setting{did_you_mean(key, known)}")
     kinds = method.kinds
-    fields: dict[str, Any] = {}  # as pydantic takes them
+    fields: dict[str, Any] = {}  # the strings that pydantic accepts
     for key, parameter in method.settings.items():
-        if key in PROPOSALS:  # can be proposed once the networks are there
+        if key in PROPOSALS:  # can be proposed from the networks
             fields[key] = (kinds[key] | None, None)
         else:
             fields[key] = (kinds[key], ... if key in method.needed else parameter.default)
     model = create_model("Settings", __config__=ConfigDict(extra="ignore"), **fields)
     try:
         checked = model.model_validate(chosen)
-        for key, value in chosen.items():  # of the kind that is expected, 3 for 3.0; a 4 stays where 4.0 would do
+        for key, value in chosen.items():  # converted to the expected type, as 3.0 to 3
             if key in fields and not (type(value) is int and isinstance(getattr(checked, key), float)):
                 chosen[key] = getattr(checked, key)
     except ValidationError as error:
@@ -53,7 +53,7 @@ def check_settings(
 
 
 def check_data(name: str, chosen: dict[str, object], common: Sequence[str], mistakes: Mistakes) -> None:
-    """A data set's own settings, completed by their defaults; its name and what cannot be are mistakes."""
+    """The settings of a data set with their defaults. Unknown names and impossible values are mistakes."""
     if name not in DATASETS:
         mistakes.add(["data", "name"], f"there is no data set {name!r}{did_you_mean(name, DATASETS.names())}")
         chosen.clear()
@@ -82,7 +82,7 @@ def check_numbers(value: object, path: tuple[str, ...], mistakes: Mistakes) -> N
 
 
 def check_names(raw: Mapping[str, object], mistakes: Mistakes) -> None:
-    """A method's name is the beginning of a folder's name."""
+    """Check a method's name, which begins the name of a folder."""
     tables = raw.get("methods")
     for name in tables if isinstance(tables, dict) else ():
         plain = re.sub(r"[^\w=+,@-]+", "-", name).strip("-")[:40] or "mine"
@@ -96,7 +96,7 @@ def check_names(raw: Mapping[str, object], mistakes: Mistakes) -> None:
 
 
 def check_combinations(recipe: Recipe, mistakes: Mistakes) -> None:
-    """What is right key by key and impossible together."""
+    """Check combinations of keys that are valid one by one."""
     for name, table in recipe.methods.items():
         method = methods.find(table.method)
         given = {key: PLACEHOLDERS[key] for key in method.needed if key in PLACEHOLDERS}
@@ -117,6 +117,8 @@ def check_combinations(recipe: Recipe, mistakes: Mistakes) -> None:
         for number, assistant in enumerate(table.assistants if table.assistants != "auto" else ()):
             _check_network(assistant, ("methods", name, "assistants", str(number)), mistakes)
     _check_network(recipe.student, ("student",), mistakes)
+    if recipe.student.from_teacher is not None and not recipe.taught_by:
+        mistakes.add(["student", "from_teacher"], "there is no teacher to start from: add a table [teacher]")
     for place, teacher in _teachers(recipe).items():
         _check_network(teacher, place, mistakes)
     if recipe.keep is not None and recipe.keep not in recipe.methods:
@@ -143,7 +145,7 @@ def check_combinations(recipe: Recipe, mistakes: Mistakes) -> None:
 
 
 def _check_network(table: NetworkTable, place: tuple[str, ...], mistakes: Mistakes) -> None:
-    """The name and the settings of a network of a family; those of the user's own code are for the code to judge."""
+    """Check name and settings of a network of a known family. The user's own code checks its own settings."""
     try:
         catalogue.check(table.network, table.settings)
     except UserError as error:
@@ -151,7 +153,7 @@ def _check_network(table: NetworkTable, place: tuple[str, ...], mistakes: Mistak
 
 
 def _not_of_a_teacher(terms: str) -> str | None:
-    """Why a network cannot learn this by itself."""
+    """The reason why a network cannot be trained by this method on its own."""
     try:
         reads = parse(terms).reads
     except UserError as error:

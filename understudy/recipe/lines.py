@@ -1,4 +1,4 @@
-"""On which line of a TOML file a key stands (the standard parser does not say)."""
+"""The line numbers of keys in a TOML file, which the standard parser does not report."""
 
 import re
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class Lines:
                     self._lines.setdefault(path[:length], number)
 
     def _table(self, parts: Path, in_array: bool) -> Path:
-        """A header's path; of an array of tables, it is the newest one that is meant, by its number."""
+        """The path of a header. For an array of tables it ends with the number of the latest table."""
         table: Path = ()
         for part in parts[:-1]:
             table += (part,)
@@ -41,7 +41,7 @@ class Lines:
 
     def of(self, path: Sequence[str]) -> int | None:
         """The line of the key, or of the nearest table around it."""
-        for sought in (path, ".".join(path).split(".")):  # a key with dots in it may stand without its quotes
+        for sought in (path, ".".join(path).split(".")):  # a key with dots may be written without quotes
             if (line := self._lines.get(tuple(sought))) is not None:
                 return line
         for length in range(len(path) - 1, 0, -1):

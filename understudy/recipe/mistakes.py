@@ -1,4 +1,4 @@
-"""What is wrong with a recipe: collected, and told together, each mistake with its file, its line and its key."""
+"""The mistakes of a recipe, collected and reported together, each with file, line and key."""
 
 import dataclasses
 import typing
@@ -18,7 +18,7 @@ class Mistakes:
 
     def __init__(self, source: str, lines: Lines, overridden: dict[tuple[str, ...], str]):
         self.source, self.lines = source, lines
-        self.overridden = overridden  # keys that came from the command line, each with its option
+        self.overridden = overridden  # keys of the command line, each with its option
         self.texts: dict[tuple[str, ...], str] = {}
 
     def add(self, path: Sequence[str], text: str) -> None:
@@ -30,7 +30,7 @@ class Mistakes:
             raise UserError("\n".join(self._sentence(path) for path in sorted(paths, key=self._line)))
 
     def _inherited(self, path: tuple[str, ...]) -> bool:
-        """A config that takes over a mistake from ``[train]`` need not say it again."""
+        """A mistake that a config inherits from ``[train]`` is reported once."""
         return any(path[i] == "train" and i > 0 and path[i:] in self.texts for i in range(len(path)))
 
     def _line(self, path: tuple[str, ...]) -> int:
@@ -62,7 +62,7 @@ def explain(entry: Any) -> tuple[list[str], str]:
 
 
 def _walk(location: Sequence[int | str]) -> tuple[list[str], list[str]]:
-    """The path as the recipe has it (without pydantic's marks of union members), and the keys known at its end."""
+    """The path in the recipe, without pydantic's names of union members, and the valid keys at its end."""
     kind: Any = Recipe
     path, known = [], []
     for part in map(str, location):

@@ -1,4 +1,4 @@
-"""Networks and data that a caller gives as objects, by the names under which a plan refers to them.
+"""Networks and data that a caller passes as objects, under the names that plans use for them.
 
 A plan is plain data. A network of a call of ``understudy.distill`` stands in it as ``object:student``, and ``Objects``
 holds what that name means, in this process and in workers.
@@ -29,7 +29,7 @@ OBJECT = "object:"
 
 
 def is_object(name: str) -> bool:
-    """Whether a plan's name stands for an object.
+    """Whether a name in a plan refers to an object.
 
     >>> is_object("object:student"), is_object("resnet8")
     (True, False)
@@ -39,14 +39,14 @@ def is_object(name: str) -> bool:
 
 @dataclass
 class GivenNetwork:
-    """A network that was given as a module, or as a function without arguments that makes one.
+    """A network that was passed as a module, or as a function without arguments that makes one.
 
     Args:
-        called: its part, as in ``"student"``.
+        called: its role, as in ``"student"``.
         module: the module; None where a function makes it.
         make: the function; called anew for each seed, with PyTorch's generator seeded.
         in_place: the training whose network is the module itself; every other one gets a copy.
-        taught: whether its weights are trained already, as a teacher's: trained here, it begins with fresh ones.
+        taught: whether its weights are trained already, as those of a teacher. A training here begins with fresh ones.
     """
 
     called: str
@@ -73,13 +73,13 @@ class GivenNetwork:
         return f"{OBJECT}{self.called}"
 
     def freeze(self) -> None:
-        """Keep a copy of the module as it is now; all trainings begin from it."""
+        """Keep a copy of the module in its current state, from which all trainings begin."""
         if self.module is not None and not self.taught:
             self._template = self._copied(self.module)
 
     @property
     def template(self) -> nn.Module:
-        """The module as it came."""
+        """The module in its original state."""
         assert self._template is not None
         return self._template
 
@@ -96,7 +96,7 @@ class GivenNetwork:
             return fresh(self.module)
 
     def given(self) -> nn.Module:
-        """The module itself, with its weights as they are: a teacher that is not trained here."""
+        """The module itself, with its present weights: a teacher that is not trained here."""
         if self.module is None:
             self.module = self._made(0, "teacher")
         return self.module
@@ -112,7 +112,7 @@ class GivenNetwork:
         return True
 
     def facts(self) -> dict[str, object]:
-        """What makes it this network and no other, whatever its weights."""
+        """The identity of the network without its weights."""
         if self.module is None:
             return {"made_by": _qualified(self.make)}
         module = self._template or self.module  # a method may put a part of the teacher into the module itself
@@ -136,7 +136,7 @@ class GivenNetwork:
         return [*sorted(kinds, key=lambda kind: f"{kind.__module__}:{kind.__qualname__}"), *made_by]
 
     def spec(self, shape: tuple[int, ...], classes: int) -> NetworkSpec | None:
-        """By which name it can be built, where it is of a family that is known here."""
+        """The name by which it can be built, where its family is known."""
         return recognised(inner(self.network(0, "student")), shape, classes)
 
     def _made(self, seed: int, role: str) -> nn.Module:
@@ -151,7 +151,7 @@ class GivenNetwork:
     def _copied(self, module: nn.Module) -> nn.Module:
         try:
             return copy.deepcopy(module)
-        except Exception as error:  # whatever a user's own class raises
+        except Exception as error:  # a user's class may raise anything
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(
                 f"{self.called}: the module cannot be copied ({reason}): give a function that makes it, as in "
@@ -161,13 +161,13 @@ class GivenNetwork:
 
 @dataclass(frozen=True)
 class GivenMethod(Method):
-    """A method of a caller's own terms or stages, which has no name to be found by."""
+    """A method that a caller passes as terms or stages. It has no name in the registry."""
 
     text: str = ""
 
     @classmethod
     def of(cls, given: "Expression | Sequence[Stage]") -> "GivenMethod":
-        """Terms are pursued on the config that is given beside them; stages have their own."""
+        """Terms are trained with the config beside them; stages have their own."""
         if isinstance(given, Expression):
             name, stages, text = "own-terms", partial(_stage_of, given), str(given)
             reads = as_sum(given).reads.teacher
@@ -190,17 +190,17 @@ def _stage_of(terms: Expression, config: TrainConfig) -> list[Stage]:
 
 
 def _listed(stages: Sequence[Stage], config: TrainConfig) -> list[Stage]:
-    """The stages as they are."""
+    """The stages, unchanged."""
     return list(stages)
 
 
 @dataclass
 class Objects:
-    """Everything that a plan names and that is no plain data."""
+    """All objects that a plan refers to by name."""
 
     networks: dict[str, GivenNetwork] = field(default_factory=dict)
     data: Data | None = None
-    whole: bool = False  # whether data that are read from disk are known by every sample, not by some
+    whole: bool = False  # whether all samples are hashed where data are read from disk
 
     def add(self, network: GivenNetwork) -> str:
         """The name under which the plan refers to a network."""

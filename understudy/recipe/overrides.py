@@ -1,4 +1,4 @@
-"""Values that stand elsewhere than at their own line: given on the command line, or under dotted keys."""
+"""Values from the command line, and values under dotted keys."""
 
 import re
 import tomllib
@@ -16,7 +16,7 @@ LARGEST_FILE = 1_000_000  # bytes of a recipe; one of a hundred methods has 20,0
 
 
 def table_of(text: str) -> dict[str, Any]:
-    """The content of a TOML text that is no larger and no deeper than a recipe can be.
+    """Parse a TOML text within the limits of size and depth of a recipe.
 
     A ``UserError`` for what no recipe can be; a ``tomllib.TOMLDecodeError`` for what is not TOML.
     """
@@ -65,7 +65,7 @@ def override(raw: dict[str, object], override: str) -> tuple[str, ...]:
 
 
 def assign(raw: dict[str, object], path: Sequence[str], value: object) -> None:
-    """Put a value at a key, through tables that may yet be missing."""
+    """Set the value of a key, and create the tables that are missing."""
     table: dict[str, object] | list[object] = raw
     for part in path[:-1]:
         if isinstance(table, dict):
@@ -80,7 +80,7 @@ def assign(raw: dict[str, object], path: Sequence[str], value: object) -> None:
 
 
 def join_keys(raw: dict[str, object]) -> None:
-    """Keys of ``[tune.search]`` may stand without quotes, which makes tables of them: here they are keys again."""
+    """Keys of ``[tune.search]`` without quotes are parsed as tables. This turns them into keys again."""
     tune = raw.get("tune")
     search = tune.get("search") if isinstance(tune, dict) else None
     if isinstance(tune, dict) and isinstance(search, dict):

@@ -1,4 +1,4 @@
-"""From a TOML file to a checked recipe; all mistakes are reported together, each with file, line and key."""
+"""Read a recipe from TOML. All mistakes are reported together, each with file, line and key."""
 
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ from understudy.recipe.resolve import (
 )
 from understudy.recipe.schema import Recipe
 
-FORMAT = 1  # of a recipe that a run or a search wrote; one that a person wrote need not name it
+FORMAT = 1  # of a recipe that a run or a search wrote; a recipe written by hand may leave it out
 
 
 def read(
@@ -34,7 +34,7 @@ def read(
     Args:
         settings: ``"auto"`` lets those that the recipe does not name follow from the hardware, ``"plain"`` takes their
             defaults. By default they follow from the hardware where the recipe has no table of settings.
-        begun: the settings of the run that goes on, which then take the place of the hardware's.
+        begun: the settings of the run that is continued, which replace those of the hardware.
     """
     return parse(text_of(path), str(path), overrides, settings=settings, begun=begun)
 
@@ -63,7 +63,7 @@ def parse(
 
 
 def load(text: str, source: str, overrides: Sequence[str]) -> tuple[dict[str, object], Mistakes]:
-    """What is written, with what was said on the command line; nothing is checked yet."""
+    """The content of the file with the values of the command line, unchecked."""
     try:
         raw = table_of(text)
     except tomllib.TOMLDecodeError as error:
@@ -80,7 +80,7 @@ def load(text: str, source: str, overrides: Sequence[str]) -> tuple[dict[str, ob
 def check(
     raw: dict[str, object], mistakes: Mistakes, *, settings: HowSettings = None, begun: Settings | None = None
 ) -> Recipe:
-    """The recipe, or all its mistakes; ``raw`` is used up."""
+    """The recipe, or an error with all its mistakes. ``raw`` is modified."""
     check_format(raw.pop("format", FORMAT), mistakes.source, "run it with the version of understudy that wrote it")
     check_numbers(raw, (), mistakes)
     check_names(raw, mistakes)
@@ -121,6 +121,8 @@ def write(recipe: Recipe) -> str:
     plain: dict[str, Any] = {
         key: without_nones(value) for key, value in recipe.model_dump(mode="json").items() if value is not None
     }
+    if not plain["data"].get("answered_by"):
+        plain["data"].pop("answered_by", None)
     if not plain["teachers"]:
         del plain["teachers"]
     for method in plain["methods"].values():
@@ -132,7 +134,7 @@ def write(recipe: Recipe) -> str:
 
 
 def _learnings(plain: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every table that says how a network learns."""
+    """All tables that configure a training."""
     for method in plain["methods"].values():
         yield method
         if method.get("assistants", "auto") != "auto":

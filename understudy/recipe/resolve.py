@@ -1,4 +1,4 @@
-"""What a recipe leaves unsaid, filled in: a config from ``[train]``, settings apart from keys that all methods have."""
+"""Fill in what a recipe leaves out: configs from ``[train]``, and the settings of data sets, networks and methods."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -20,7 +20,7 @@ USUAL = {
 
 
 def resolve_data(raw: dict[str, object], mistakes: Mistakes) -> None:
-    """A data set's own settings stand beside ``name`` and ``root``; they are those that it is registered with."""
+    """Move the settings of a data set, which are beside ``name`` and ``root``, into a table of their own."""
     table = raw.get("data")
     if isinstance(table, str):  # a name alone
         table = raw["data"] = {"name": table}
@@ -35,7 +35,7 @@ def resolve_data(raw: dict[str, object], mistakes: Mistakes) -> None:
 
 
 def resolve_training(raw: dict[str, object]) -> None:
-    """``train`` of the teacher and of each method says only what differs from ``[train]``, and that from a config."""
+    """Complete ``train`` of the teacher and of each method from ``[train]``, and that from the defaults."""
     common = raw.get("train", {})
     if not isinstance(common, dict):
         return
@@ -53,7 +53,7 @@ def resolve_training(raw: dict[str, object]) -> None:
 def _inherited(common: dict[str, object], table: dict[str, object]) -> dict[str, object]:
     """``table`` over ``common``.
 
-    What is not said again of an augmentation, or of an optimizer or a schedule of the same name, is taken over.
+    Missing keys of an augmentation, or of an optimizer or schedule of the same name, are inherited.
     """
     merged = common | table
     for key in ("augmentation", "optimizer", "schedule"):
@@ -65,7 +65,7 @@ def _inherited(common: dict[str, object], table: dict[str, object]) -> dict[str,
 
 
 def resolve_methods(raw: dict[str, object], mistakes: Mistakes) -> None:
-    """A method's own settings stand beside ``method`` and ``train``; they are those of its function."""
+    """Move the settings of a method, which are beside ``method`` and ``train``, into a table of their own."""
     tables = raw.get("methods")
     if not isinstance(tables, dict):
         return
@@ -89,7 +89,7 @@ def _with_teachers(tables: dict[str, object]) -> Iterator[str]:
 
 
 def _as_student(learns: dict[str, object], student: Any) -> dict[str, object]:
-    """An assistant that names no method learns as the student does, but for what it says itself."""
+    """Complete an assistant that names no method: it is trained as the student is, apart from its own keys."""
     method = methods.METHODS.get(student["method"]) if isinstance(student, dict) else None
     if "method" in learns or method is None:
         return learns
@@ -100,7 +100,7 @@ def _as_student(learns: dict[str, object], student: Any) -> dict[str, object]:
 def _learning(
     table: dict[str, object], place: tuple[str, ...], otherwise: str, raw: dict[str, object], mistakes: Mistakes
 ) -> dict[str, object]:
-    """Settings of the method's own apart from those of all; its name is ``otherwise`` where the table says none."""
+    """Separate the method's own settings from common keys. ``otherwise`` is the method of a table without one."""
     method = table.get("method", otherwise)
     settings = {key: value for key, value in table.items() if key not in OF_ALL_METHODS}
     if not isinstance(method, str) or method not in methods.METHODS:
@@ -113,7 +113,7 @@ def _learning(
 
 
 def _assistants(listed: Any, name: str, raw: dict[str, object], mistakes: Mistakes) -> Any:
-    """A network's name alone is a table with that name."""
+    """A network's name alone stands for a table with that name."""
     if not isinstance(listed, list):
         return listed
     tables: list[Any] = [{"network": entry} if isinstance(entry, str) else entry for entry in listed]
@@ -132,7 +132,7 @@ def _assistants(listed: Any, name: str, raw: dict[str, object], mistakes: Mistak
 def resolve_settings(raw: dict[str, object], how: HowSettings, begun: Settings | None, mistakes: Mistakes) -> None:
     """``settings = "auto"`` and ``"plain"`` as the table that they stand for; ``"auto"`` where there is none.
 
-    What ``"auto"`` leaves open is as in the run that has ``begun``, or follows from the hardware. Threads stay open,
+    ``"auto"`` takes the settings of the run that has ``begun``, or those of the hardware. Threads stay open,
     since they depend on how many trainings share the machine.
     """
     written = raw.get("settings", "auto")

@@ -1,4 +1,4 @@
-"""What a recipe may say: a plan written down as data, every value checked."""
+"""The schema of recipes. Every value is checked."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -10,29 +10,61 @@ from understudy.bounds import Count, Epochs, Finite, Interval, Positive, Process
 from understudy.config.settings import Settings
 from understudy.config.train import TrainConfig
 from understudy.methods import Method
+from understudy.models.from_teacher import FromTeacher
+from understudy.trackers import TrackerName
 
-# A method by its name; a call from Python may hold one that has none, made of its own terms or stages.
+# A method by name. A call from Python may pass one without a name, made of its own terms or stages.
 MethodName = str | Annotated[InstanceOf[Method], PlainSerializer(str, when_used="json")]
 Seeds = Annotated[tuple[Seed, ...], Field(min_length=1)]
 
 
 class Table(BaseModel):
-    """Nothing unknown, nothing silently converted in a way that changes it."""
+    """No unknown keys, and no conversion that changes a value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class NetworkTable(Table):
+    """A network by name, its settings, and its input normalisation."""
+
+    network: str
+    settings: Mapping[str, object] = Field(default_factory=dict)
+    mean: tuple[Finite, ...] | None = None  # of each channel; by default the training part's
+    std: tuple[Positive, ...] | None = None
+
+
+class TeacherTable(NetworkTable):
+    """The teacher: existing weights, or the config by which it is trained first."""
+
+    weights: str | None = None
+    prefix: str | None = None  # prefix of the names in the file; by default the matching one is found
+    accuracy: Share | None = None  # on the test part, as its authors report it
+    accept_weak: bool = False  # continue with a teacher at chance level
+    train: TrainConfig | None = None
+    terms: str | None = None  # its terms in that config, where it has more than the labels
+    one_for_all: bool = False  # train one teacher for all seeds instead of one per seed
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "TeacherTable":
+        if (self.weights is None) == (self.train is None):
+            raise ValueError("give either 'weights' (a file) or a table 'train' (how to train it), one of the two")
+        if self.terms is not None and self.train is None:
+            raise ValueError("'terms' are what a teacher learns that is trained here: give a table 'train', too")
+        return self
+
+
 class DataTable(Table):
-    """Which data, where they are, and how much of the training part selects instead of training."""
+    """The data set, its folder, and the share of the training part that is used for validation."""
 
     name: str
     root: str | None = None
     validation: Whole | ShareBelowOne = 0.1
-    student_samples: Count | None = None  # students see only so many; a teacher trained here, all
+    student_samples: Count | None = None  # training samples of students; a teacher that is trained here uses all
     settings: Mapping[str, Any] = Field(default_factory=dict)  # of this data set alone; in a file beside the others
     task: str | Mapping[str, object] | None = None  # its name, or name and settings; by default that of the data set
     workers: Processes = 2
     whiten: bool = False  # FitNets' contrast normalisation and ZCA, instead of each network's own mean and std
+    answered_by: tuple[TeacherTable, ...] | None = None  # without labels: the networks whose answers are the targets
 
     @model_validator(mode="before")
     @classmethod
@@ -45,68 +77,45 @@ class DataTable(Table):
         return common | {"settings": {**given.get("settings", {}), **beside}} if beside else given
 
 
-class NetworkTable(Table):
-    """A network by name, its settings, and what stands before it."""
+class StudentTable(NetworkTable):
+    """The student, and how its first weights come about: drawn at random, or those of layers of the teacher."""
 
-    network: str
-    settings: Mapping[str, object] = Field(default_factory=dict)
-    mean: tuple[Finite, ...] | None = None  # of each channel; by default the training part's
-    std: tuple[Positive, ...] | None = None
-
-
-class TeacherTable(NetworkTable):
-    """The teacher: weights that exist, or a config on which it is trained first."""
-
-    weights: str | None = None
-    prefix: str | None = None  # of the names in the file; by default the one that fits is found
-    accuracy: Share | None = None  # on the test part, as whoever trained it says
-    accept_weak: bool = False  # go on with a teacher that answers at chance level
-    train: TrainConfig | None = None
-    terms: str | None = None  # what it learns in that config, where that is more than the labels
-    one_for_all: bool = False  # train one teacher for all seeds, not one for each
-
-    @model_validator(mode="after")
-    def _one_source(self) -> "TeacherTable":
-        if (self.weights is None) == (self.train is None):
-            raise ValueError("give either 'weights' (a file) or a table 'train' (how to train it), one of the two")
-        if self.terms is not None and self.train is None:
-            raise ValueError("'terms' are what a teacher learns that is trained here: give a table 'train', too")
-        return self
+    from_teacher: FromTeacher | None = None
 
 
 class Learning(Table):
-    """How a network learns: a method with its settings, and its config where that differs from ``[train]``."""
+    """A method with its settings, and its config where that differs from ``[train]``."""
 
     method: MethodName
     settings: Mapping[str, object] = Field(default_factory=dict)
     train: TrainConfig
-    balance: bool = False  # weigh the terms by their gradients, not by the method's numbers
+    balance: bool = False  # weight the terms by their gradients instead of the method's weights
 
 
 class AssistantTable(NetworkTable):
-    """A network of middle size, which learns from the one before it and then teaches."""
+    """A network of intermediate size that is trained by the previous one and teaches the next."""
 
     learns: Learning | None = None  # None: as the student does
 
 
 class MethodTable(Learning):
-    """How the student learns: its seeds where they are fewer than the run's, and through whom."""
+    """A method of the student: its seeds, where they are fewer than the run's, and its assistants."""
 
     seeds: Seeds | None = None
     assistants: tuple[AssistantTable, ...] | Literal["auto"] = ()
 
 
 class PathTable(Table):
-    """Which assistants `understudy path` tries between teacher and student, and how it searches."""
+    """The assistants that `understudy path` tries between teacher and student, and the search strategy."""
 
-    sizes: tuple[Count | str, ...] = ()  # of the assistants, from large to small; none: those that papers step through
+    sizes: tuple[Count | str, ...] = ()  # of the assistants, from large to small; by default those of the papers
     family: str | None = None  # by default the student's
-    by: str | None = None  # the setting that is the size, where the network's name does not hold it
+    by: str | None = None  # the setting that is the size, where it is not part of the network's name
     strategy: Literal["every", "best-first", "limited", "rule"] = "every"
     max_assistants: Annotated[int, Interval(ge=0, le=1_000)] | None = None
-    method: str | None = None  # the table of the method by which everybody learns; by default the first with a teacher
+    method: str | None = None  # the table of the method of all trainings; by default the first one with a teacher
     learns: Learning | None = None  # the assistants; None: as the student does
-    alone: bool = False  # train each size without a teacher, too
+    alone: bool = False  # also train each size without a teacher
     quick_epochs: Epochs | None = None  # of the rule's trials; by default a third of the config
 
     @model_validator(mode="after")
@@ -119,13 +128,13 @@ class PathTable(Table):
 
 
 class TuneTable(Table):
-    """What ``understudy tune`` searches; a run of the recipe does not look at it."""
+    """The search of ``understudy tune``; a run of the recipe ignores it."""
 
-    method: str | None = None  # whose settings are sought; by default the one that ``search`` names, or the last
+    method: str | None = None  # the method that is tuned; by default the one that ``search`` names, or the last
     seeds: Seeds | None = None  # of each trial
     search: Mapping[str, str] = Field(default_factory=dict)  # the space of each setting
-    random: Count = 10  # so many trials are drawn at random before any is learned from
-    prune: bool = True  # stop trials that fall behind
+    random: Count = 10  # trials that are drawn at random before the sampler uses results
+    prune: bool = True  # stop trials that are worse than others at the same epoch
     grace: Epochs = 3  # epochs that every trial gets
     sampler_seed: Annotated[int, Interval(ge=0, lt=2**32)] = 0
 
@@ -144,15 +153,16 @@ class Recipe(Table):
     seeds: Seeds = (0,)
     data: DataTable
     teacher: TeacherTable | None = None
-    teachers: tuple[TeacherTable, ...] = ()  # instead of one, in an order that methods may heed
-    student: NetworkTable
+    teachers: tuple[TeacherTable, ...] = ()  # instead of one; the order may matter to a method
+    student: StudentTable
     train: TrainConfig = Field(default_factory=TrainConfig)
     methods: Annotated[Mapping[str, MethodTable], Field(min_length=1)]
     keep: str | None = None  # the method whose student the run leaves; by default that of the best on validation
     settings: Settings = Field(default_factory=Settings)
     path: PathTable | None = None
-    answers: StoredAnswers | None = None  # whether teachers' answers are kept; a table without keys says yes
+    answers: StoredAnswers | None = None  # whether teachers' answers are stored; a table without keys means yes
     tune: TuneTable | None = None
+    trackers: tuple[TrackerName, ...] = ()  # where trainings are logged, too; no part of what the run is
 
     @model_validator(mode="after")
     def _seeds_differ(self) -> "Recipe":

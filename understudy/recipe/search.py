@@ -1,4 +1,4 @@
-"""A recipe with a search: which settings are tried with which values, each checked as the recipe itself is."""
+"""A recipe with a search space: the values of each setting, checked like the recipe itself."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -19,10 +19,10 @@ from understudy.recipe.space import Choice, Number, Range, Space, read_space
 
 @dataclass(frozen=True)
 class Searched:
-    """The recipe as it stands, and how it is changed."""
+    """The recipe and the settings that a search changes in it."""
 
     recipe: Recipe
-    raw: Mapping[str, object]  # as written, before anything was taken over from anywhere
+    raw: Mapping[str, object]  # as written, before any inheritance
     method: str
     seeds: tuple[int, ...]
     spaces: Mapping[str, Space]
@@ -43,7 +43,7 @@ class Searched:
         return recipe.model_copy(update={"teacher": self.recipe.teacher, "teachers": self.recipe.teachers})
 
     def written(self, values: Mapping[str, Number]) -> dict[str, object]:
-        """The same as a person would have written it, the teacher's config apart."""
+        """The recipe as it would be written by hand, with the teacher's config separate."""
         raw = copy.deepcopy(dict(self.raw))
         for key, value in values.items():
             assign(raw, key.split("."), value)
@@ -109,7 +109,7 @@ def _spaces_of(raw: dict[str, object]) -> dict[str, object]:
 
 
 def _method(recipe: Recipe, mistakes: Mistakes) -> str:
-    """Whose settings are sought."""
+    """The method that is tuned."""
     assert recipe.tune is not None
     if recipe.tune.method is not None:
         if recipe.tune.method not in recipe.methods:
@@ -122,7 +122,7 @@ def _method(recipe: Recipe, mistakes: Mistakes) -> str:
 
 
 def _space(raw: dict[str, object], key: str, text: str, method: str, mistakes: Mistakes) -> Space | None:
-    """The space of one setting; every mistake is told at its own line."""
+    """The space of one setting. Every mistake is reported with its line."""
     place = ["tune", "search", key]
     if wrong := _out_of_place(raw, key, method):
         mistakes.add(place, wrong)
@@ -149,13 +149,13 @@ def _space(raw: dict[str, object], key: str, text: str, method: str, mistakes: M
 
 
 def _takes_whole_numbers_alone(raw: Mapping[str, object], key: str, space: Range) -> bool:
-    """The ends are right: is what lies between two whole numbers?"""
+    """Check a value between the ends of a range whose ends are valid."""
     between = space.low + min(0.5, (space.high - space.low) / 2)
     return float(space.low).is_integer() and isinstance(_with(raw, key, between), str)
 
 
 def _out_of_place(raw: Mapping[str, object], key: str, method: str) -> str | None:
-    """Why a search must not change this key."""
+    """The reason why a search must not change this key."""
     first, *rest = key.split(".")
     if first == "train" and rest:
         return None
@@ -171,7 +171,7 @@ def _out_of_place(raw: Mapping[str, object], key: str, method: str) -> str | Non
 
 
 def _with(raw: Mapping[str, object], key: str, value: Number) -> Recipe | str:
-    """The recipe where the setting has this value, or what is wrong with it."""
+    """The recipe with this value of the setting, or the mistake."""
     probe, mistakes = copy.deepcopy(dict(raw)), Mistakes("", Lines(""), {})
     try:
         assign(probe, key.split("."), value)

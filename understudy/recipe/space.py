@@ -1,4 +1,4 @@
-"""The values that a search tries for one setting, as people write them: ``1..20``, ``1e-4..0.1 log``, ``{1, 2, 5}``."""
+"""The notation of the values of one setting in a search: ``1..20``, ``1e-4..0.1 log``, ``{1, 2, 5}``."""
 
 import math
 import re
@@ -19,7 +19,7 @@ Number = int | float
 
 @dataclass(frozen=True)
 class Range:
-    """Everything from ``low`` to ``high``, both included; ``whole`` where the setting takes whole numbers alone."""
+    """A range from ``low`` to ``high``, both included; ``whole`` where only whole numbers are valid."""
 
     low: Number
     high: Number
@@ -32,12 +32,12 @@ class Range:
         return self.low, self.high
 
     def of_whole_numbers(self) -> "Range":
-        """The same for a setting that takes no others."""
+        """The range for a setting that takes whole numbers only."""
         step = self.step if self.step is None else int(self.step)
         return replace(self, low=int(self.low), high=int(self.high), step=step, whole=True)
 
     def tidy(self, value: Number) -> Number:
-        """The value as people would write it, within the range."""
+        """The value, rounded to few digits, within the range."""
         if self.whole:
             return int(value)
         if self.step is not None:
@@ -63,7 +63,7 @@ Space = Range | Choice
 
 
 def read_space(text: str) -> Space:
-    """What ``text`` writes down, or a ``UserError`` that says how it is written."""
+    """Parse ``text``, or raise a ``UserError`` that shows the notation."""
     text = text.strip()
     if text.startswith("{") and text.endswith("}"):
         return _choice(text)

@@ -1,4 +1,4 @@
-"""The page of a run, or of several: one file that opens from disk, and its figures beside it."""
+"""The report of one run or several: one HTML file, and its figures beside it."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ def write_report(
 ) -> Path:
     """Write ``report.html`` and ``figures/*.svg`` into the folder of a finished run or search.
 
-    The page depends on nothing but the folder's content: written again, it is the same to the byte. Answers with its
+    The page depends only on the folder's content: written again, it has equal bytes. Returns its
     path.
 
     Args:
@@ -71,7 +71,7 @@ def write_comparison(
     page: Path | None = None,
     figures: Path | None = None,
 ) -> tuple[Path, Students, Choice]:
-    """Write the page of several finished runs of one task, and choose a student; by default beside the runs."""
+    """Write the page of several finished runs of one task with the chosen student, by default beside the runs."""
     students = Students.of({run: read(run) for run in dict.fromkeys(runs)})
     budget = budget or Budget()
     choice = students.choice(budget)

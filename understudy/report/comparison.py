@@ -1,4 +1,4 @@
-"""The page of several runs: the student to choose, the frontier, and a table that can be put in any order."""
+"""The page of several runs: the chosen student, the frontier, and a sortable table."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class PlacedRow(TableRow):
 def comparison(
     students: Students, budget: Budget, choice: Choice, frontier: Drawn | None, *, sort: str = "value"
 ) -> str:
-    """One HTML page with everything inside it; the table is put in order by style alone, without a script."""
+    """One HTML page without external files. The table is sorted by CSS, without a script."""
     orders = headings(students)
     sort = sort if sort in orders else "value"
     versions = {record.result.versions.get("understudy", "") for record in students.records.values()}
@@ -61,7 +61,7 @@ def headings(students: Students) -> dict[str, str]:
 
 
 def table(students: Students, choice: Choice, sort: str) -> Table:
-    """The students in an order; each row knows its place in the others."""
+    """The students in one order, each with its rank in the others."""
     orders = headings(students)
     places = {key: {student.name: place for place, student in enumerate(students.sorted(key), 1)} for key in orders}
     columns = [Column("name", "student"), *(Column(key, title) for key, title in orders.items())]
@@ -87,7 +87,7 @@ def table(students: Students, choice: Choice, sort: str) -> Table:
 
 
 def caveats(students: Students) -> list[str]:
-    """What makes figures of several runs less than comparable."""
+    """The reasons why figures of several runs are not quite comparable."""
     results = [record.result for record in students.records.values()]
     sentences = []
     measured = {(r.data.name, r.data.measured_on, r.data.measured, tuple(r.task.options)) for r in results}

@@ -1,10 +1,10 @@
-"""Numbers as people read them, and texts of strangers as a terminal may show them."""
+"""Numbers as text, and text from files in a form that is safe for a terminal."""
 
 from collections.abc import Mapping
 
 from understudy.measure import Spread, Unit
 
-NONE = "–"  # noqa: RUF001 - an en dash, for a figure that is not there
+NONE = "–"  # noqa: RUF001 - an en dash for a missing figure
 TIMES = "×"  # noqa: RUF001
 
 
@@ -30,7 +30,7 @@ def count(number: float | None) -> str:
 
 
 def short(number: float | None) -> str:
-    """A large number in a few letters.
+    """A large number in short form.
 
     >>> short(2_358_000)
     '2.36 M'
@@ -66,7 +66,7 @@ def seconds(value: float | None) -> str:
 
 
 def ratio(teacher: float | None, student: float | None, less: str, more: str) -> tuple[str, str] | None:
-    """How many times ``less`` (or ``more``) the student needs.
+    """The ratio of costs, and the word ``less`` or ``more``.
 
     >>> ratio(10.0, 2.0, "smaller", "larger")
     ('5.0×', 'smaller')

@@ -1,4 +1,4 @@
-"""The page of a run: what each of its sections shows, as values for ``templates/run.html``."""
+"""The page of a run: the values of its sections for ``templates/run.html``."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from understudy.training.records import StageEnd
 
 @dataclass(frozen=True)
 class Tile:
-    """A big figure, what it is, and what it is compared with."""
+    """A headline figure, its label, and its comparison."""
 
     big: str
     label: str
@@ -40,7 +40,7 @@ class Judgement:
 
 
 def page(record: RunFiles, figures: Mapping[str, Drawn]) -> str:
-    """One HTML page with everything inside it: no script, nothing from the net."""
+    """One HTML page without scripts and external files."""
     result = record.result
     colours = method_colours(result)
     return rendered(
@@ -82,7 +82,7 @@ _PLACES = ("first", "paths", "cost", "options", "calibration", "agreement", "lan
 
 
 def heading(result: Result) -> str:
-    """The run's title, or which network learned from which."""
+    """The run's title, or the names of student and teacher."""
     if result.title:
         return result.title
     student, teachers = result.networks.get("student"), list(result.teacher_networks.values())
@@ -101,7 +101,7 @@ def _lead(result: Result) -> str:
 
 
 def _verdicts(result: Result) -> Iterator[Judgement]:
-    """Students of no use first, then what distillation brought."""
+    """Broken students first, then the verdicts."""
     for training, reasons in result.broken.items():
         yield Judgement.of("loses", "broken", f"{training}: {'; '.join(reasons)}.", training)
     if result.verdicts:
@@ -181,16 +181,19 @@ class Disagreements:
 
 
 def _disagreements(record: RunFiles) -> Iterator[Disagreements]:
-    """The samples on which the student that leaves and its teacher do not agree."""
+    """The samples on which the kept student and its teacher disagree."""
     errors, samples = record.result.errors, record.result.samples
-    if errors is None:
+    if errors is None and not samples:
         return
     measured = record.result.data.measured
-    for wrong, title, number in (
-        ("student", "The student errs, the teacher is right", errors.student.count),
-        ("teacher", "The teacher errs, the student is right", errors.teacher.count),
-        ("both", "Both err, each in its own way", None),
-    ):
+    kinds: list[tuple[str, str, int | None]] = [("both", "They answer differently; what is right is unknown", None)]
+    if errors is not None:
+        kinds = [
+            ("student", "The student errs, the teacher is right", errors.student.count),
+            ("teacher", "The teacher errs, the student is right", errors.teacher.count),
+            ("both", "Both err, each in its own way", None),
+        ]
+    for wrong, title, number in kinds:
         shown = [
             Picture(one, record.pictures[one.file])
             for one in samples
@@ -254,7 +257,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Training:
-    """What a network learned from, stage by stage."""
+    """The terms of a network's training, stage by stage."""
 
     name: str
     network: str
@@ -292,7 +295,7 @@ def _length(ended: StageEnd | None) -> str:
 
 
 def _groups(record: RunFiles) -> dict[str, list[str]]:
-    """The trainings of each teacher, of each method, and those beside them: assistants, and quick ones that choose."""
+    """The trainings of each teacher and method, and others: assistants, and short ones for choices."""
     groups = dict(record.teacher_trainings)
     for name, method in record.result.methods.items():
         groups[name] = [row.training for row in method.trainings]

@@ -1,4 +1,4 @@
-"""A finished run folder as typed values; what is missing is left out, what is damaged is a clear error."""
+"""A finished run folder as typed values. Missing files are left out; damaged ones are errors."""
 
 import base64
 import json
@@ -19,13 +19,13 @@ from understudy.runs.samples import damaged as damaged_samples
 from understudy.training.records import Epoch, TrainingRecord
 from understudy.tuning.outcome import OUTCOME, TUNED
 
-LARGEST = 300_000  # bytes of a picture: what is larger is none of ours
+LARGEST = 300_000  # bytes of a picture; a larger file is not one of a run
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
 class RunFiles:
-    """All files of a run that its page is made of."""
+    """All files of a run that its page needs."""
 
     result: Result
     recipe: str
@@ -34,11 +34,11 @@ class RunFiles:
     unreadable: int  # lines of metrics that are damaged and left out
     pictures: dict[str, str]  # of the samples, by file, in base64
     landscapes: Landscapes | None = None  # where they were measured
-    left_out: str = ""  # what is damaged and stays out of the page, and the way out
+    left_out: str = ""  # damaged files that are left out of the page, with the remedy
 
     @property
     def teacher_trainings(self) -> dict[str, list[str]]:
-        """The trainings that are no method's: each teacher's own."""
+        """The trainings of teachers."""
         methods = {row.training for method in self.result.methods.values() for row in method.trainings}
         trainings: dict[str, list[str]] = {}
         for name in self.epochs:
@@ -81,7 +81,7 @@ def read_result(run: Path) -> Result:
 
 
 def finished_of(runs: Sequence[Path]) -> tuple[list[Path], list[str]]:
-    """Of several folders those with a result, and why each other one has none; a name that leads nowhere is kept."""
+    """The folders with a result, and why each of the others has none. A path that does not exist is kept."""
     finished, others = list[Path](), list[str]()
     for run in runs:
         if (run / RESULT).exists() or not run.is_dir():
@@ -112,7 +112,7 @@ def _explain(run: Path, recipe: str) -> NoReturn:
 
 
 def _fits(path: Path, result: Result) -> bool:
-    """Whether a file is the one for which the result was written; a result that names none fits every file."""
+    """Whether a file has the digest in the result; a result without digests accepts every file."""
     digest = result.digests.get(path.name)
     try:
         return digest is None or sha256(path) == digest
@@ -121,7 +121,7 @@ def _fits(path: Path, result: Result) -> bool:
 
 
 def _epochs(run: Path, result: Result, damaged: list[str]) -> tuple[dict[str, list[Epoch]], int]:
-    """The lines of the log, of each training by itself; a damaged log is named, and left out."""
+    """The log by training. A damaged log is reported and left out."""
     paths = [run / METRICS] if (run / METRICS).exists() else sorted((run / "trainings").glob(f"*/{METRICS}"))
     if not _fits(run / METRICS, result):
         damaged.append(f"{METRICS} is damaged (its digest does not fit)")
@@ -141,7 +141,7 @@ def _epochs(run: Path, result: Result, damaged: list[str]) -> tuple[dict[str, li
 
 
 def _trained(run: Path, result: Result, damaged: list[str]) -> dict[str, TrainingRecord]:
-    """How each training ended; the result of the run knows what matters, so a damaged record is named and left out."""
+    """The records of trainings. A damaged record is reported and left out, since the run's result holds its figures."""
     records = {}
     for path in sorted((run / "trainings").glob(f"*/{RESULT}")):
         try:
@@ -161,13 +161,13 @@ def _trained(run: Path, result: Result, damaged: list[str]) -> dict[str, Trainin
 
 
 def _fits_log(training: Path, digests: Mapping[str, str]) -> bool:
-    """Whether a training's record is of the log beside it: the small file that tells one training from another."""
+    """Whether a training's record belongs to the log beside it."""
     log = training / METRICS
     return METRICS not in digests or not log.exists() or sha256(log) == digests[METRICS]
 
 
 def _pictures(run: Path, samples: Sequence[Sample], damaged: list[str]) -> dict[str, str]:
-    """What is missing, damaged or no picture is left out."""
+    """Files that are missing, damaged or no pictures are left out."""
     wrong = [sample.file for sample in damaged_samples(run, samples)]
     if wrong:
         damaged.append(f"{plural(len(wrong), 'picture')} in {SAMPLES} missing or damaged")
@@ -185,7 +185,7 @@ def _pictures(run: Path, samples: Sequence[Sample], damaged: list[str]) -> dict[
 
 
 def _landscapes(run: Path) -> tuple[Landscapes | None, str]:
-    """Without them a page is still worth reading: where they are damaged, a line says so."""
+    """The page is written without them; a line reports damaged ones."""
     if (text := _text(run / LANDSCAPES)) is None:
         return None, ""
     try:

@@ -32,7 +32,7 @@ _LATEX = {
 
 
 def markdown(table: Table) -> str:
-    """A table in Markdown; what a cell says is never markup.
+    """A table in Markdown; the text of cells is escaped.
 
     Example:
         >>> from understudy.report.tables import Column
@@ -52,7 +52,7 @@ def markdown(table: Table) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """A text in which nothing is markup, on one line."""
+    """A text on one line with all markup escaped."""
     plain = re.sub(r"\s+", " ", printable(text)).strip()
     return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", plain)
 
@@ -84,7 +84,7 @@ def latex_text(text: str) -> str:
 
 
 def show(table: Table, console: Console, *, title: str = "") -> None:
-    """Print a table; where it is too wide, columns that are not needed are left out."""
+    """Print a table; where it is too wide, optional columns are left out."""
     drawn = _rich(table, title)
     while Measurement.get(console, console.options.update(max_width=10_000), drawn).maximum > console.width:
         narrower = table.narrower()
@@ -96,7 +96,7 @@ def show(table: Table, console: Console, *, title: str = "") -> None:
 
 
 def say(console: Console, text: str, style: str | None = None) -> None:
-    """A line of text, whatever is in it."""
+    """A line of text without markup."""
     console.print(Text(printable(text), style=style or ""), highlight=False, soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""The page of a search for settings: what was best on validation, what that is worth on test, and every trial."""
+"""The page of a search for settings: the best on validation, its figures on test, and every trial."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The students of several runs side by side: what each is worth and costs, in order, and which one to choose."""
+"""The students of several runs: figures and costs, sorted, and the chosen one."""
 
 import math
 import os
@@ -36,7 +36,7 @@ class Student:
 class Students:
     """All students of some runs of one task.
 
-    They are chosen by validation where each has a figure there, for the test part must choose nothing.
+    They are chosen by validation where each has a figure there, since test data must not select.
     """
 
     records: Mapping[Path, RunFiles]
@@ -92,7 +92,7 @@ class Students:
         return choose(rows, self.figure, budget, part=self.chosen_by)
 
     def speed_up(self, student: Student) -> float | None:
-        """Over the teacher of its own run, with which it was measured in turn."""
+        """The speed-up over the teacher of the same run, which was measured in turn with it."""
         teacher = self.records[student.run].result.networks.get("teacher")
         if not student.latency_ms or teacher is None or teacher.latency_ms is None:
             return None
@@ -102,7 +102,7 @@ class Students:
         return next(student for student in self.all if student.name == name)
 
     def sorted(self, key: str) -> list[Student]:
-        """Best first: ``key`` is one of ``SORTS``; what is not known comes last."""
+        """Sort the best first; ``key`` is one of ``SORTS``. Unknown values come last."""
 
         def place(student: Student) -> tuple[float, float, str]:
             return SORTS[key](self, student), -self.quality(self.worth(student)), student.name
@@ -110,12 +110,12 @@ class Students:
         return sorted(self.all, key=place)
 
     def quality(self, value: float) -> float:
-        """A value of the figure as a number that is better when higher; what is no number is worst."""
+        """A value of the figure as a number that is better when higher; NaN is the worst."""
         return -math.inf if math.isnan(value) else self.figure.quality(value)
 
 
 def _check_one_task(records: Mapping[Path, RunFiles]) -> None:
-    """Figures of different tasks cannot be compared."""
+    """Refuse runs of different tasks, whose figures cannot be compared."""
     tasks = {(record.result.task.name, record.result.first.name): run for run, record in records.items()}
     if len(tasks) > 1:
         tasks_of_runs = "; ".join(f"{run} is {task} by {figure}" for (task, figure), run in tasks.items())
@@ -138,7 +138,7 @@ SORTS: dict[str, Callable[[Students, Student], float]] = {
 
 
 def short_names(runs: Sequence[Path]) -> dict[Path, str]:
-    """As much of the end of each path as tells them apart; nothing where there is one alone."""
+    """The shortest distinct ends of the paths; empty for a single one."""
     if len(runs) == 1:
         return {runs[0]: ""}
     whole = {run: Path(os.path.abspath(run)).parts for run in runs}

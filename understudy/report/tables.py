@@ -1,6 +1,6 @@
 """Every table, described once: columns, and rows of plain values. ``render`` makes text, HTML or LaTeX of them.
 
-A new column of the table of students is an edit of ``students``, and appears on the page, in the terminal, in Markdown,
+A new column of the table of students is added in ``students``. It appears on the page, in the terminal, in Markdown,
 LaTeX and on the model card.
 """
 
@@ -32,7 +32,7 @@ Kind = Literal["text", "figure", "count", "short", "bytes", "ms", "seconds", "nu
 
 @dataclass(frozen=True)
 class Cell:
-    """A value of a kind, and what stands below it in small letters.
+    """A value with its kind, and a small second line.
 
     Example:
         >>> Cell(80872, "bytes").text
@@ -101,8 +101,8 @@ class TableRow:
     cells: tuple[Cell, ...]
     colour: str = ""  # the page's name of a colour, shown as a dot
     small: str = ""  # more about the name
-    mark: str = ""  # what is special about the row
-    kept: bool = False  # whether it is the one that was chosen
+    mark: str = ""  # a remark about the row
+    kept: bool = False  # whether it is the chosen one
     broken: bool = False
     code: bool = False  # whether the name is a file or a piece of code
 
@@ -203,7 +203,7 @@ def students(result: Result, colours: Mapping[str, str] | None = None, *, only: 
 
 
 def measured_note(result: Result) -> str:
-    """On what the first figure is measured."""
+    """The part on which the first figure is measured."""
     seeds, data, title = len(result.seeds), result.data, result.first.title
     note = f"Mean ± standard deviation over {write.plural(seeds, 'seed')}. " if seeds > 1 else ""
     note += f"{title[0].upper()}{title[1:]} is measured on {data.measured:,} samples of the {data.measured_on} part"
@@ -259,7 +259,7 @@ def further_figures(result: Result, colours: Mapping[str, str]) -> Table | None:
 
 
 def seeds(result: Result, colours: Mapping[str, str]) -> Table:
-    """Every training by itself, so that nothing hides in a mean."""
+    """Every single training."""
     first = result.first
     columns = (
         Column("name", ""),
@@ -307,7 +307,7 @@ def paths(search: PathRecord, figure: Figure) -> Table:
 def times(
     epochs: Mapping[str, Sequence[Epoch]], groups: Mapping[str, Sequence[str]], colours: Mapping[str, str], note: str
 ) -> Table:
-    """How long the trainings of each teacher and method took, stage by stage."""
+    """The times of trainings of each teacher and method, stage by stage."""
     columns = (
         Column("name", ""),
         Column("one", "one training"),
@@ -330,7 +330,7 @@ def times(
 
 
 def stage_seconds(epochs: Sequence[Epoch]) -> dict[str, float]:
-    """How long each stage of a training took, by its log, which counts from the training's beginning."""
+    """The time of each stage of a training, from its log, which counts from the beginning of the training."""
     seconds: dict[str, float] = {}
     before = 0.0
     for epoch in epochs:
@@ -387,7 +387,7 @@ def _dot(colours: Mapping[str, str], name: str) -> str:
 
 
 def exports(proofs: Mapping[str, ProofRecord]) -> Table:
-    """Exported files with what was proved of each."""
+    """Exported files with their proofs."""
     columns = (
         Column("name", "file"),
         Column("format", "format"),
@@ -433,7 +433,7 @@ def _verdict(verdict: Verdict) -> str:
 
 def _costs(network: NetworkRecord | None, teacher: NetworkRecord | None) -> tuple[Cell, ...]:
     """Parameters, multiplications, latency, speed-up, bytes."""
-    if network is None:  # several teachers together are no network
+    if network is None:  # an ensemble of teachers is not one network
         return (EMPTY,) * 5
     latency = network.latency_ms.p50 if network.latency_ms else None
     theirs = teacher.latency_ms.p50 if teacher and teacher.latency_ms else None

@@ -16,7 +16,7 @@ from understudy.runs.records import Result
 
 
 def as_markdown(run: Path) -> str:
-    """What was trained, what came out, seed by seed, and what it depends on."""
+    """The trainings, their results seed by seed, and the conditions of the run."""
     result = read_result(run)
     table = tables.students(result)
     paragraphs = [
@@ -49,7 +49,7 @@ def as_latex(run: Path) -> str:
 
 
 def show(result: Result, console: Console) -> None:
-    """The first figure, size and speed against the teacher, then whether distillation helped."""
+    """The first figure, size and speed compared with the teacher, then the verdicts."""
     table = tables.students(result).without("seeds")
     render.show(table, console, title=result.title)
     render.say(console, table.note, "dim")
@@ -62,7 +62,7 @@ def show(result: Result, console: Console) -> None:
 
 
 def show_students(result: Result, folder: Path, console: Console) -> None:
-    """Where the students lie: the one that was kept and why, then those of each method."""
+    """The folders of the students: the kept one with the reason, then those of each method."""
     because = f", {result.kept_because}" if result.kept_because else ""
     _path(console, f"student: {folder / WEIGHTS} ({result.kept}{because})")
     if len(result.trained) > 1:
@@ -77,7 +77,7 @@ def _path(console: Console, line: str) -> None:
 
 
 def _sentences(result: Result) -> list[str]:
-    """Broken students, then the verdicts; where some have seeds enough to be sure of something, those."""
+    """Broken students, then the verdicts, preferring those with enough seeds."""
     broken = [f"Broken: {training}: {'; '.join(reasons)}." for training, reasons in result.broken.items()]
     verdicts = list(result.verdicts.values())
     sure = [verdict for verdict in verdicts if verdict.verdict != "unknown"]

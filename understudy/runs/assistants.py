@@ -1,4 +1,4 @@
-"""Assistants that are left to us: the paper's rule of thumb, from quick trainings."""
+"""``assistants = "auto"``: the paper's rule of thumb, from short trainings."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ Train = Callable[[Sequence[Node]], Mapping[str, TrainingRecord]]  # returns the 
 
 
 def chosen(recipe: Recipe, names: Sequence[str], builder: Builder, train: Train) -> tuple[Recipe, list[str]]:
-    """The recipe with an assistant for each of these methods, and why it is that one."""
+    """The recipe with an assistant for each of these methods, and the reasons."""
     tables, notes = dict(recipe.methods), []
     for name in names:
         path_networks = _path_networks(recipe, name, builder)
@@ -30,7 +30,7 @@ def chosen(recipe: Recipe, names: Sequence[str], builder: Builder, train: Train)
 
 
 def trials(recipe: Recipe, name: str, builder: Builder) -> list[Node]:
-    """The quick trainings by which a method's assistant is chosen; none where there is one size to choose from."""
+    """The short trainings by which a method's assistant is chosen; none where there is only one size."""
     path_networks = _path_networks(recipe, name, builder)
     return (
         [node for nodes in _trials(path_networks).values() for node in nodes]
@@ -55,7 +55,7 @@ def _trials(path_networks: PathNetworks) -> dict[Edge, list[Node]]:
 
 
 def _tried(path_networks: PathNetworks, train: Train) -> dict[Edge, Spread]:
-    """What the trials reach on the validation part; a size is out of it if one of its trainings came to nothing."""
+    """The figures of the trials on the validation part. A size with a failed training is excluded."""
     trainings = _trials(path_networks)
     records = train([node for nodes in trainings.values() for node in nodes])
     figure = path_networks.builder.data.task.selecting
@@ -66,7 +66,7 @@ def _tried(path_networks: PathNetworks, train: Train) -> dict[Edge, Spread]:
 
 
 def _chosen(path_networks: PathNetworks, train: Train) -> tuple[Size, str]:
-    """The assistant's size, and why."""
+    """The assistant's size, and the reason."""
     sizes = path_networks.sizes
     if len(sizes.assistants) == 1:
         return sizes.assistants[0], "the only size between student and teacher"

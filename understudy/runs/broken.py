@@ -1,4 +1,4 @@
-"""Students that are of no use, and the reasons, which a mean over seeds would hide."""
+"""Broken students, which a mean over seeds would hide, and the reasons."""
 
 import math
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ def reasons(
     usual: float = 0.0,
     largest: float | None = None,
 ) -> list[str]:
-    """Why a student is of no use; empty where nothing is wrong.
+    """The reasons why a student is broken; empty where there are none.
 
     Args:
         value: the student's first figure.
         luck: how far from chance a figure may be by luck; see ``Task.luck``.
         constant: the share of samples that have the most frequent answer.
-        usual: the share of samples that have the most frequent target: a student may answer as often alike.
+        usual: the share of samples with the most frequent target, which a student may reach with one answer.
         largest: the largest absolute value of all answers, as a multiple of the task's magnitude.
 
     Example:
@@ -78,7 +78,7 @@ def collapse(figure: Figure, values: Sequence[float], luck: float = 0.0) -> str 
 
 
 def at_chance(figure: Figure, value: float, luck: float) -> bool:
-    """Whether a figure is no better than what is expected by chance."""
+    """Whether a figure is no better than chance."""
     if figure.chance is None:
         return False
     return not figure.gain(value, figure.chance) > luck

@@ -1,4 +1,4 @@
-"""The recipe of a call of ``understudy.distill``: its networks and data are objects, and the recipe names them."""
+"""The recipe of a call of ``understudy.distill``, which refers to networks and data that are objects."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ from understudy.models.fingerprints import brief, of_network, of_samples, of_val
 from understudy.objective.term import Expression
 from understudy.recipe import Recipe
 from understudy.recipe.objects import OBJECT, GivenMethod, GivenNetwork, Objects
-from understudy.recipe.schema import AssistantTable, DataTable, MethodTable, NetworkTable, TeacherTable
+from understudy.recipe.schema import AssistantTable, DataTable, MethodTable, NetworkTable, StudentTable, TeacherTable
 from understudy.runs.folder import RunFolder
 from understudy.runs.records import BASELINE
 from understudy.taps import Pair, Tap
@@ -79,7 +79,7 @@ class Call:
         balance: bool,
         accept_weak: bool,
     ) -> Recipe:
-        """The recipe of the call. Its networks and data are put into ``objects``, and the recipe holds their names."""
+        """The recipe of the call. Its networks and data are added to ``objects``, and the recipe holds their names."""
         table = _data(data, objects)
         teachers = _teachers(teacher, objects, self.config, accept_weak=accept_weak)
         return Recipe(
@@ -87,7 +87,7 @@ class Call:
             data=table,
             teacher=teachers[0] if len(teachers) == 1 else None,
             teachers=teachers if len(teachers) > 1 else (),
-            student=_network(student, "student", objects),
+            student=_student(student, objects),
             train=self.config,
             methods=self._tables(_assistants(assistants, self, objects, len(teachers)), balance=balance),
             settings=settings,
@@ -97,7 +97,7 @@ class Call:
     def _tables(
         self, assistants: tuple[AssistantTable, ...] | Literal["auto"], *, balance: bool
     ) -> dict[str, MethodTable]:
-        """The methods of the run; the student alone first, where it is compared with."""
+        """The methods of the run. The student alone comes first, where it is the baseline."""
         table = MethodTable(
             method=self.given, settings=self.settings, train=self.config, balance=balance, assistants=assistants
         )
@@ -111,7 +111,7 @@ def _budget_of(stages: Sequence[Stage]) -> TrainConfig:
 
 
 def _check_names(method: Method, settings: Mapping[str, object]) -> None:
-    """What belongs to the call or to the config is no setting of a method."""
+    """Refuse method settings that are arguments of the call or belong to the config."""
     for name in (described.name for described in fields(TrainConfig)):
         if name in settings and name not in method.settings:
             raise UserError(f"{name} belongs to the training configuration: config=understudy.TrainConfig({name}=...)")
@@ -140,7 +140,7 @@ def _plain(method: str, name: str, value: object) -> object:
 
 
 def settings_of(settings: Settings | Literal["auto"] | None, out: str | Path | None, workers: int | None) -> Settings:
-    """The settings that are given, those with which the run began, or those that follow by rule."""
+    """The given settings, those with which the run began, or those that follow from the hardware."""
     if settings is not None and settings != "auto":
         return settings
     begun = RunFolder(Path(out)).settings() if out is not None else None
@@ -157,13 +157,17 @@ def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def _data(data: object, objects: Objects) -> DataTable:
-    """The data under a name that says what they hold."""
+    """Add the data to the objects under a name."""
     given = objects.data = datasets.as_data(data)
     parts = [part for part in (given.train, given.validation) if part is not None]
     source = given.train.source
     samples = of_samples(source) if isinstance(source, InMemory) else ""  # others may take long to read
     digest = brief([*(of_values(part.ids) for part in parts), of_values(source.targets), samples])
     return DataTable(name=f"{OBJECT}{digest}", validation=len(given.validation) if given.validation else 0)
+
+
+def _student(network: Network, objects: Objects) -> StudentTable:
+    return StudentTable(**dict(_network(network, "student", objects)))
 
 
 def _network(network: Network, called: str, objects: Objects) -> NetworkTable:
@@ -176,7 +180,7 @@ def _network(network: Network, called: str, objects: Objects) -> NetworkTable:
 def _teachers(
     teacher: Network | Sequence[Network] | None, objects: Objects, config: TrainConfig, *, accept_weak: bool
 ) -> tuple[TeacherTable, ...]:
-    """The teachers as a recipe has them: one, several, or none; a name alone is a network that is trained first."""
+    """The teachers in the form of a recipe: one, several, or none. A name alone is a network that is trained first."""
     if isinstance(teacher, Sequence) and not isinstance(teacher, str):
         listed = list(teacher)
     else:
@@ -198,7 +202,7 @@ def _teachers(
 def _assistants(
     assistants: Assistants | None, call: Call, objects: Objects, teachers: int
 ) -> tuple[AssistantTable, ...] | Literal["auto"]:
-    """The assistants as a recipe has them; ``teachers`` is how many there are."""
+    """The assistants in the form of a recipe; ``teachers`` is the number of teachers."""
     if assistants is None and call.method.needs_assistants:
         assistants = "auto"
     if not assistants:

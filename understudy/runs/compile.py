@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 
 from understudy import methods
 from understudy.plans import Given, Node, Plan
+from understudy.plans.node import Start
 from understudy.recipe import Recipe
 from understudy.recipe.objects import OBJECT
 from understudy.recipe.schema import Learning, MethodTable, NetworkTable, TeacherTable
@@ -44,7 +45,7 @@ def teacher_node(name: str, table: TeacherTable, recipe: Recipe, seed: int) -> N
 
 
 def student_node(name: str, recipe: Recipe, seed: int) -> Node:
-    """The student by a method of the recipe, on one seed; its assistants may not be chosen yet."""
+    """The student of a method and a seed. Its assistants may not be chosen yet."""
     return chain(name, recipe.methods[name], recipe, seed)[-1]
 
 
@@ -58,21 +59,24 @@ def chain(name: str, table: MethodTable, recipe: Recipe, seed: int) -> list[Node
         taught_by = guides(learns, teachers, [node.name for node in nodes])
         nodes.append(link(called, assistant, learns, recipe, seed, taught_by))
     taught_by = guides(table, teachers, [node.name for node in nodes])
-    return [*nodes, link(student_of(name, seed), recipe.student, table, recipe, seed, taught_by)]
+    student = link(student_of(name, seed), recipe.student, table, recipe, seed, taught_by)
+    begins = recipe.student.from_teacher
+    start = Start(layers=begins, teacher=teachers[0]) if begins else None
+    return [*nodes, student.model_copy(update={"start": start})]
 
 
 def student_of(method: str, seed: int) -> str:
-    """What the training of a method's student is called; its assistants have names of their own."""
+    """The name of the training of a method's student; assistants have other names."""
     return f"{method}-{seed}"
 
 
 def assistant_of(method: str, place: int, network: str, seed: int) -> str:
-    """What the training of a method's assistant is called; they are counted from 1."""
+    """The name of the training of a method's assistant, counted from 1."""
     return f"{method}-by-{place}-{plain(network)}-{seed}"
 
 
 def guides(learns: Learning, teachers: Teachers, before: Sequence[str]) -> Teachers:
-    """Whom a network learns from: the last one before it, or all of them, as its method has it."""
+    """The teachers of a network: the last of those before it, or all of them, depending on its method."""
     method = methods.find(learns.method)
     if not method.is_taught(learns.settings):
         return ()
@@ -100,7 +104,7 @@ def training_of(name: str, table: TeacherTable, recipe: Recipe, seed: int) -> st
 
 
 def seed_of(table: TeacherTable, recipe: Recipe, seed: int) -> int:
-    """The seed of the teacher from whom the students of a seed learn."""
+    """The seed of the teacher for the students of a seed."""
     return recipe.seeds[0] if table.one_for_all else seed
 
 
@@ -123,10 +127,10 @@ def link(name: str, network: NetworkTable, learns: Learning, recipe: Recipe, see
 
 
 def bare(table: NetworkTable) -> NetworkTable:
-    """A network without what else a recipe says of its part."""
+    """The table of a network without the further keys of its role."""
     return NetworkTable(network=table.network, settings=table.settings, mean=table.mean, std=table.std)
 
 
 def plain(network: str) -> str:
-    """A name that may be part of a folder's."""
+    """A name that can be part of a folder name."""
     return re.sub(r"[^A-Za-z0-9]+", "-", network.removeprefix(OBJECT)).strip("-")

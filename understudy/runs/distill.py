@@ -1,4 +1,4 @@
-"""``understudy.distill``: any teacher, any student, any data, one call; a run like any other."""
+"""``understudy.distill``: train any student with any teacher and data in one call."""
 
 import io
 import multiprocessing
@@ -45,10 +45,10 @@ if TYPE_CHECKING:
 
 
 class Distilled:
-    """A finished run of ``distill``: printed, it is the verdict and the table of results.
+    """A finished run of ``distill``. Printing it shows the verdict and the table of results.
 
-    ``student`` is the network that was kept, on validation, of all methods and seeds; ``result`` is everything that was
-    measured, as it stands in ``result.json``; ``folder`` is the run folder, None where none was asked for.
+    ``student`` is the best network on validation of all methods and seeds; ``result`` is everything that was
+    measured, as in ``result.json``; ``folder`` is the run folder, None without ``out``.
 
     >>> samples = torch.rand(40, 4), torch.arange(40) % 2
     >>> run = distill(None, torch.nn.Linear(4, 2), samples, method="alone", epochs=1)
@@ -68,17 +68,17 @@ class Distilled:
 
     @property
     def figures(self) -> Figures:
-        """The figures of the kept student on the part that the run was measured on, by name."""
+        """The figures of the kept student on the measured part, by name."""
         return dict(self._row.figures)
 
     @property
     def validation(self) -> Figures:
-        """The figures by which the student was kept; empty without a validation part."""
+        """The figures of the kept student on validation; empty without a validation part."""
         return dict(self._row.validation)
 
     @property
     def teacher_figures(self) -> Figures:
-        """The teacher's; of several, those of what they answer together. Empty without a teacher."""
+        """The teacher's figures; of several teachers, those of their ensemble. Empty without a teacher."""
         teacher = self.result.teacher
         return {name: values.mean for name, values in teacher.figures.items()} if teacher else {}
 
@@ -89,8 +89,8 @@ class Distilled:
         return TrainingRecord.read(path, way_out="remove it and call again").stages
 
     def report(self, page: str | Path | None = None) -> Path:
-        """Write the page of the run; answers with its path, in the run folder unless another place is named."""
-        from understudy.report import write_report  # late: it stands above runs, and draws by matplotlib
+        """Write the report of the run and return its path, by default in the run folder."""
+        from understudy.report import write_report  # imported here: it imports runs and matplotlib
 
         if page is None and self.folder is None:
             raise UserError("the run has no folder: name a place for the page, as in run.report('report.html')")
@@ -109,10 +109,10 @@ class Distilled:
 
         Args:
             out: a file or a folder; by default the folder of the student.
-            method, training: another student than the one that was kept: that of a method, or of a training.
+            method, training: the student of this method or training instead of the kept one.
             options: see ``understudy.export.exporter``.
         """
-        from understudy.export import export  # late: it stands above runs
+        from understudy.export import export  # imported here: it imports runs
 
         if out is None and self.folder is None:
             raise UserError(f"the run has no folder: name a place for the file, as in run.export({to!r}, 'student')")
@@ -122,7 +122,7 @@ class Distilled:
         return export(folder, to, out=out, **given)
 
     def __str__(self) -> str:
-        from rich.console import Console  # late, as all that shows results: it is slow to import
+        from rich.console import Console  # imported here, since it is slow to import
 
         from understudy.report.text import show, show_students
 
@@ -169,7 +169,7 @@ def distill(
     progress: bool | None = None,
     **method_settings: Any,
 ) -> Distilled:
-    """Train ``student`` to stand in for ``teacher``, after a check of everything, and measure what it is worth.
+    """Check everything, train ``student`` to stand in for ``teacher``, and measure the result.
 
     >>> samples = torch.rand(40, 4), torch.arange(40) % 2
     >>> teacher = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
@@ -188,26 +188,26 @@ def distill(
             ``(x, y)``, the path of a folder of images, or the name of a data set. Images come between 0 and 1: wrap a
             module that wants them normalised in ``understudy.models.Normalized``.
         method: a name of ``understudy.methods``, a sum of terms, or stages of your own.
-        config: how long, in which steps, on which views. ``epochs`` alone changes only that.
-        seeds: the seeds to train on, or how many; what is reported then has a mean and a spread.
-        baseline: train the student alone, too, at equal budget, and judge whether distillation helps.
-        assistants: networks of middle size, modules or names such as ``"plain4"``, each trained as the student is, by
-            the one before it (``method="dgkd"``: by all that are larger); the student learns from the last one.
+        config: epochs, batch size, optimizer, schedule and augmentation. ``epochs`` overrides only its length.
+        seeds: the seeds, or their number; several give a mean and a spread.
+        baseline: also train the student alone at equal budget, and judge whether distillation helps.
+        assistants: networks of intermediate size, modules or names such as ``"plain4"``, each trained as the student by
+            the one before it (``method="dgkd"``: by all larger ones); the last one teaches the student.
             ``"auto"`` takes the network of the student's family whose own figure, in a quick training, is nearest
             the mean of teacher's and student's.
         settings: device, precision, memory format, threads. By default (``"auto"``) they follow from what the hardware
-            can do (``Settings.by_rule()``); with ``out`` a run goes on with those that it began with.
-        answers: ``understudy.StoredAnswers(views=8)`` asks the teacher once for each view of a sample and keeps what it
-            answers.
-        balance: weigh the terms by the sizes of their gradients, not by the method's numbers (``balanced``).
-        out: a run folder. With it, a call that was killed goes on where it was, bit for bit.
-        cache: a folder of finished trainings; what is there already is not trained again.
-        workers: trainings at once, each in a process of its own. Call ``distill`` under
+            can do (``Settings.by_rule()``); with ``out`` a run continues with those with which it began.
+        answers: ``understudy.StoredAnswers(views=8)`` runs the teacher once for each view of a sample and stores its
+            outputs.
+        balance: weight the terms by the norms of their gradients instead of the method's weights (``balanced``).
+        out: a run folder. With it, a call that was killed is resumed with equal bits.
+        cache: a folder of finished trainings, which are not trained again.
+        workers: trainings at once, each in its own process. Call ``distill`` under
             ``if __name__ == "__main__":`` then, as for a PyTorch ``DataLoader`` with workers.
-        together: all trainings at once in this process, in turn; those of one teacher share its passes.
+        together: all trainings in turn in this process; those of one teacher share its forward passes.
         check: run the pre-flight check first.
-        accept_weak: go on with a teacher that answers at chance level.
-        callback: called as the trainings go on: ``understudy.PrintEpochs()`` prints a line for each epoch.
+        accept_weak: continue with a teacher at chance level.
+        callback: called during the trainings; ``understudy.PrintEpochs()`` prints a line for each epoch.
         progress: show bars at a terminal, lines elsewhere. By default (None) bars at a terminal and a line for each
             epoch in a notebook, unless there is a callback; where nothing is shown, notes are warnings.
         method_settings: the method's own, such as ``temperature=4``.
@@ -258,13 +258,14 @@ def distill(
             run = GivenRun(
                 recipe,
                 folder,
-                in_place=alone and not (call.baseline and call.method.grafts),  # another's weights may be kept in it
+                in_place=alone and not (call.baseline and call.method.grafts),  # it may keep other weights
                 builders=builders,
                 callback=watching,
                 stop=stop,
                 cache=TrainingCache(Path(cache)) if cache is not None else None,
                 engine=engine,
                 threads=threads,
+                group=group,
             )
         try:
             result = run.checked(check=check) if group is None else _checked_in(group, run, call.method, check=check)
@@ -278,7 +279,7 @@ def distill(
 
 
 def _checked_in(group: Group, run: "GivenRun", method: Method, *, check: bool) -> Result:
-    """The run's result, on each process: the first one carries the run out, and the others train with it."""
+    """The run's result on each process: rank 0 executes the run, and the others take part in its trainings."""
     if group.rank == 0:
         with group.led():
             return run.checked(check=check)

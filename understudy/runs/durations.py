@@ -1,4 +1,4 @@
-"""How long trainings take, as far as those that are done tell."""
+"""Estimates of the time of trainings from finished ones."""
 
 import statistics
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from understudy.plans import Node
 
 
 class Durations:
-    """What to expect of a training: what those of the same network took, or else what all took.
+    """The expected time of a training: that of the same network, or else of all networks.
 
     Args:
         took: trainings that are done, with their seconds.
@@ -29,12 +29,12 @@ class Durations:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a budget of time means for trainings that are yet to be done.
+    """The number of remaining trainings that fit into a budget of time.
 
     Args:
         budget: seconds, of all sessions together.
         spent: seconds that earlier sessions took.
-        needed: about how many seconds the trainings take, one after another; None where nothing that is done tells.
+        needed: the estimated seconds of the trainings, one after another; None without an estimate.
     """
 
     budget: float

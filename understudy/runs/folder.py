@@ -1,4 +1,4 @@
-"""The run folder: one execution of a plan, that can be stopped anywhere and goes on."""
+"""The run folder: the execution of a plan that can be stopped at any time and resumed."""
 
 import contextlib
 import hashlib
@@ -21,24 +21,24 @@ from understudy.training.records import DamagedFileError
 RECIPE = "recipe.toml"
 LOCK = ".lock"
 FAILED = "failed.json"
-GIVEN = "given"  # the weights with which networks came that were given as objects
-SAMPLES = "samples"  # pictures that the result speaks of
-SEAL = "# sha256 of the lines above: "  # how the last line of a run folder's recipe begins
+GIVEN = "given"  # original weights of networks passed as objects
+SAMPLES = "samples"  # pictures that the result refers to
+SEAL = "# sha256 of the lines above: "  # the beginning of the last line of a run folder's recipe
 
 
 @dataclass(frozen=True)
 class RunFolder(TrainingFolders):
-    """Where everything of a run lies."""
+    """The paths of a run."""
 
     def claim(self, recipe: str) -> None:
-        """Make the folder this recipe's, where it is not already."""
+        """Create the folder for this recipe, or check that it belongs to it."""
         self.look(recipe)
         path, text = self.path / RECIPE, with_seal(recipe)
-        if not path.exists() or path.read_text(encoding="utf-8") != text:  # what may differ stands as it is now
+        if not path.exists() or path.read_text(encoding="utf-8") != text:  # keys that may differ are updated
             write_atomically(path, text.encode())
 
     def settings(self) -> Settings | None:
-        """Those that the run in this folder began with; None where there is no run, or none that can be read."""
+        """The settings with which the run in this folder began; None where there is no readable run."""
         from pydantic import TypeAdapter
 
         try:
@@ -48,7 +48,7 @@ class RunFolder(TrainingFolders):
             return None
 
     def look(self, recipe: str) -> None:
-        """See that the folder is free or this recipe's; another recipe's run is never touched."""
+        """Check that the folder is free or belongs to this recipe. The run of another recipe is never changed."""
         if str(self.path) != str(self.path).encode(errors="replace").decode():
             raise UserError(f"{self.path}: files of weights need a name in UTF-8: choose another --out")
         path = self.path / RECIPE
@@ -57,7 +57,7 @@ class RunFolder(TrainingFolders):
             way_out = "finish the run with the version that began it, or choose another --out"
             check_format(before.get("format"), path, way_out)
             settings = before.get("settings")
-            if isinstance(settings, dict):  # those that its version did not know yet are as ever
+            if isinstance(settings, dict):  # keys that its version did not have take their defaults
                 before["settings"] = asdict(Settings()) | settings
             wanted = tomllib.loads(recipe)
             differing = _differing(_identity(before), _identity(wanted))
@@ -73,19 +73,19 @@ class RunFolder(TrainingFolders):
 
     @property
     def lost_recipe(self) -> bool:
-        """Whether a run lies here whose recipe is gone; its trainings and checkpoints know what they are."""
+        """Whether the folder holds a run without a recipe. Its trainings and checkpoints hold their identity."""
         there = (self.path / "trainings", self.path / "checkpoints")
         return not (self.path / RECIPE).exists() and any(folder.is_dir() for folder in there)
 
     @property
     def trainings(self) -> list[str]:
-        """The names of all trainings that lie here, finished or begun."""
+        """The names of all finished and unfinished trainings in the folder."""
         there = (self.path / "trainings", self.path / "checkpoints")
         return sorted({path.name for folder in there if folder.is_dir() for path in folder.iterdir() if path.is_dir()})
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Only one process at a time works in a run folder."""
+        """A lock on the run folder for one process at a time."""
         lock = self.path / LOCK
         with contextlib.ExitStack() as held:
             try:
@@ -99,7 +99,7 @@ class RunFolder(TrainingFolders):
             yield
 
     def keep(self, training: str) -> bool:
-        """Make a training's student the run's; False where it is that already, byte for byte."""
+        """Copy a training's student as that of the run; False where it is equal already."""
         changed = False
         for name in (product.WEIGHTS, product.DESCRIPTION):
             content, path = (self.training(training) / name).read_bytes(), self.path / name
@@ -109,7 +109,7 @@ class RunFolder(TrainingFolders):
         return changed
 
     def failed(self) -> list[str]:
-        """The trainings that came to nothing when a choice was made without them: they are not tried again."""
+        """The failed trainings without which a choice was made. They are not repeated."""
         path = self.path / FAILED
         return FailedTrainings.read(path, way_out="remove it, and run again").trainings if path.exists() else []
 
@@ -118,7 +118,7 @@ class RunFolder(TrainingFolders):
             write_atomically(self.path / FAILED, FailedTrainings(trainings=sorted(trainings)).text().encode())
 
     def result(self) -> Result | None:
-        """The result of the run; None where there is none yet, or it is damaged and made again."""
+        """The result of the run; None where there is none, or a damaged one, which is made again."""
         path = self.path / RESULT
         try:
             return Result.read(path, way_out=f"choose another --out, or remove {path}") if path.exists() else None
@@ -135,12 +135,12 @@ class RunFolder(TrainingFolders):
 
 
 def with_seal(recipe: str) -> str:
-    """A recipe's text with a last line by which damage to its file is seen."""
+    """A recipe's text with a last line that holds its digest."""
     return f"{recipe}{SEAL}{hashlib.sha256(recipe.encode()).hexdigest()}\n"
 
 
 def without_seal(text: str) -> tuple[str, bool]:
-    """A recipe's text without that line, and whether it is as it was written; without the line nobody knows."""
+    """A recipe's text without that line, and whether it matches its digest; True without the line."""
     recipe, line, digest = text.rpartition(SEAL)
     if not line:
         return text, True
@@ -148,7 +148,7 @@ def without_seal(text: str) -> tuple[str, bool]:
 
 
 def read_recipe(path: Path) -> dict[str, object]:
-    """The recipe of a run folder; where it is damaged, how to go on with what is left."""
+    """The recipe of a run folder; a damaged one is an error that says how to continue with the trainings."""
     try:
         recipe, whole = without_seal(path.read_text(encoding="utf-8"))
         reason = "" if whole else "its checksum does not fit"
@@ -167,12 +167,13 @@ def read_recipe(path: Path) -> dict[str, object]:
 
 
 def _is_ours(entry: Path) -> bool:
-    """What a run leaves that was killed before it wrote its recipe."""
+    """Remove the leftovers of a run that was killed before it wrote its recipe."""
     return entry.name in (LOCK, GIVEN) or (entry.name.startswith(f".{RECIPE}.") and entry.suffix == ".part")
 
 
 def _identity(recipe: dict[str, object]) -> dict[str, object]:
-    """What makes a run the one it is. ``accept_weak`` only lifts a refusal, which a run that is begun may meet."""
+    """The identity of a run. ``accept_weak`` and ``trackers`` are not part of it: they can be set when it has begun."""
+    recipe.pop("trackers", None)
     several = recipe.get("teachers")
     for teacher in (recipe.get("teacher"), *(several if isinstance(several, list) else [])):
         if isinstance(teacher, dict):

@@ -1,4 +1,4 @@
-"""A plan written in Python, carried out in a folder; the engine of a call from Python."""
+"""The execution of a plan from Python in a folder, and the engine of a call from Python."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -27,7 +27,7 @@ def engine_of(
     objects: Objects | None = None,
     group: Group | None = None,
 ) -> tuple[MakeEngine, int]:
-    """The engine of so many workers, to be made when a run begins, and the threads of each of its trainings."""
+    """A factory of the engine with so many workers, and the threads of each training."""
     threads = settings.threads or torch.get_num_threads()
     if group is not None:
         return lambda builders, callback, stop: InGroup(group, builders, callback, stop), threads
@@ -51,16 +51,16 @@ def carry_out(
     trusted: Collection[str] = (),
     callback: Callback | None = None,
 ) -> dict[str, Done]:
-    """Train a plan's networks, or go on with it; answers with how each training ended, by its name.
+    """Train a plan's networks, or resume it. Returns the outcome of each training by name.
 
     >>> done = carry_out(Plan([large, small]), "runs/mine", cache="cache", workers=2)  # doctest: +SKIP
     >>> done["small"].validation  # doctest: +SKIP
 
     Args:
         out: the folder; a finished training in it is not repeated, an interrupted one is resumed.
-        cache: finished trainings are taken from here first, and put here.
-        workers: trainings at once; more than one are processes of their own. By default 1; together, 8.
-        together: trains all of them in this process, in turn; those with the same teacher share its forward passes.
+        cache: a folder from which finished trainings are taken, and to which they are added.
+        workers: trainings at once; more than one run in their own processes. By default 1, with ``together`` 8.
+        together: train all in turn in this process; those with the same teacher share its forward passes.
         trusted: modules of your own from which networks may come.
     """
     folder, shown = RunFolder(Path(out)), callback or WarnNotes()

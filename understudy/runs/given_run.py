@@ -1,4 +1,4 @@
-"""A run of networks and data that were given as objects."""
+"""A run of networks and data that were passed as objects."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +13,7 @@ from understudy.models import load_weights
 from understudy.models import student as product
 from understudy.plans import TrainingCache
 from understudy.plans.engines import Here, MakeEngine
+from understudy.plans.group import Group
 from understudy.plans.training import Builders
 from understudy.recipe import Recipe
 from understudy.recipe.objects import OBJECT, GivenNetwork, Objects
@@ -30,11 +31,11 @@ STARTED = "the weights with which the networks came are not known: choose anothe
 
 
 class GivenRun(Run):
-    """A run of networks and data that were given as objects.
+    """A run of networks and data that were passed as objects.
 
     Args:
-        builders: they hold the objects.
-        in_place: whether a module that was given is trained itself in the first seed's training.
+        builders: the builders that hold the objects.
+        in_place: whether the first seed's training changes the passed module itself.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class GivenRun(Run):
         cache: TrainingCache | None = None,
         engine: MakeEngine = Here,
         threads: int | None = None,
+        group: Group | None = None,
     ):
         super().__init__(
             recipe,
@@ -59,6 +61,7 @@ class GivenRun(Run):
             cache=cache,
             engine=engine,
             threads=threads,
+            group=group,
         )
         self.objects: Objects = self.builders.objects
         for name, training in self._trained_objects().items():
@@ -71,7 +74,7 @@ class GivenRun(Run):
             )
 
     def check(self) -> Iterator[Finding]:
-        """The pre-flight, and whether the student can be built again from the files that it leaves."""
+        """The pre-flight, and whether the student can be rebuilt from its files."""
         yield from super().check()
         if self.recipe.student.network in self.objects.networks:
             module = self.objects[self.recipe.student.network].module
@@ -79,7 +82,7 @@ class GivenRun(Run):
                 yield Finding("warning", "student", reason)
 
     def checked(self, *, check: bool) -> Result:
-        """Look at the folder and at everything that can go wrong, then execute."""
+        """Check the folder and run the pre-flight, then execute."""
         self.folder.look(recipes.write(self.recipe))
         self.begin_with_kept()
         if check and not self.complete:
@@ -90,7 +93,7 @@ class GivenRun(Run):
         return self.execute()
 
     def begin(self) -> None:
-        """Keep the weights with which modules came, from which every seed begins and a stopped run goes on."""
+        """Save the original weights of modules, from which every seed begins and a stopped run is resumed."""
         for name, network in self.trained_modules.items():
             path = self._weights_of(name)
             if not path.exists():
@@ -109,12 +112,12 @@ class GivenRun(Run):
 
     @property
     def measuring(self) -> float:
-        """A call that trains for a moment is not measured for seconds."""
+        """Measure latencies for less time where the trainings are short."""
         trained = sum(record.seconds or 0.0 for record in self.execution.done.values())
         return min(1.0, max(0.02, trained / 60))
 
     def kept(self, result: Result) -> nn.Module:
-        """The student that was kept, in the module that was given; modules of assistants hold their weights, too."""
+        """Load the kept student into the passed module, and assistants into theirs."""
         for name, training in self._trained_objects().items():
             module = self.objects[name].module
             if module is not None:
@@ -132,12 +135,12 @@ class GivenRun(Run):
 
     @property
     def trained_modules(self) -> dict[str, GivenNetwork]:
-        """The modules that are trained here, by their names in the plan."""
+        """The modules that are trained in place, by their names in the plan."""
         networks = self.objects.networks.items()
         return {name: network for name, network in networks if network.module is not None and not network.taught}
 
     def _trained_objects(self) -> dict[str, str]:
-        """Of every object that is trained, the training of the first seed."""
+        """The training of the first seed of every object that is trained."""
         name, seed = list(self.recipe.methods)[-1], self.recipe.seeds[0]
         listed = self.recipe.methods[name].assistants
         trained = {
@@ -148,7 +151,7 @@ class GivenRun(Run):
         return {network: training for network, training in trained.items() if network in self.objects.networks}
 
     def begin_with_kept(self) -> None:
-        """Let modules begin with the weights with which they came when the run began."""
+        """Load the weights that modules had when the run began."""
         for name, network in self.trained_modules.items():
             path = self._weights_of(name)
             if path.exists():
@@ -161,10 +164,10 @@ class GivenRun(Run):
 
 
 def _lines(findings: Sequence[Finding], recipe: Recipe) -> Iterator[str]:
-    """Those of the findings that are worth a line to a caller.
+    """The findings that are reported to a caller.
 
-    Data and teacher are the caller's own, and what is said of a stage as a whole, its training says again. What stored
-    answers cost and gain is for callers who asked for them, though nothing is wrong with it.
+    Data and teacher are the caller's own, and findings about a stage are reported by its training. Costs of stored
+    answers are reported only to callers who use them.
     """
     several = len(recipe.methods) > 1
     for finding in findings:

@@ -1,4 +1,4 @@
-"""Which student a run leaves, and where every other one lies."""
+"""The student that a run keeps, and the folders of all others."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -12,15 +12,15 @@ from understudy.tasks import Figure
 
 
 def kept(methods: Mapping[str, Method], figure: Figure, named: str | None = None) -> tuple[str, str]:
-    """The training whose student is the run's, and why: the best on validation, never on test.
+    """The training whose student is kept, and the reason: the best on validation, never on test.
 
     Of equals, a distilled one comes before the student alone, then the last method, then the smallest seed; without a
     validation part, that decides.
 
     Args:
         methods: the methods of the run with their trainings, in the order of the recipe.
-        figure: what is compared.
-        named: the method that the recipe keeps, whatever the others reach.
+        figure: the figure that is compared.
+        named: the method that the recipe's ``keep`` names.
     """
     if named is not None:
         row = best(methods[named].trainings, figure)
@@ -35,12 +35,12 @@ def kept(methods: Mapping[str, Method], figure: Figure, named: str | None = None
 
 
 def best(rows: Iterable[Row], figure: Figure) -> Row:
-    """Of the trainings of one method that with the best figure on validation; of equals the smallest seed."""
+    """The training of one method with the best figure on validation; of equal ones the smallest seed."""
     return max(rows, key=lambda row: (_quality(row, figure), -row.seed))
 
 
 def student_in(path: Path, method: str | None = None, training: str | None = None) -> tuple[Path, str]:
-    """The folder of a student, and what it is called: of a run its own student, or the one that is asked for.
+    """The folder and the name of a student: the kept one of a run, or the requested one.
 
     Args:
         path: a run folder; a student's own folder or an exported file is returned as it is.

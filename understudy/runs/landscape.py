@@ -58,7 +58,7 @@ def survey(
 def _rows(run: Run) -> list[tuple[str, Row]]:
     """The students that the result names, seed by seed.
 
-    Not those of the plan, which has no part of what was decided on the way: an assistant by the rule of thumb, the best
+    Not those of the plan, which lacks the choices made during the run: an assistant by the rule of thumb, the best
     path of a search.
     """
     result = run.folder.result()
@@ -72,7 +72,7 @@ def _rows(run: Run) -> list[tuple[str, Row]]:
 
 
 def _network(run: Run, training: str) -> nn.Module:
-    """A student: the recipe's network, whoever taught it."""
+    """A student: the recipe's network, by any method."""
     network = run.builder.trained(run.recipe.student, run.folder.training(training))
     return run.recipe.settings.place(network)
 
@@ -82,12 +82,14 @@ def _number(value: float) -> float | None:
 
 
 def _samples(run: Run, part: str, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """So many samples as they are, each class in proportion: of what the students saw, or of validation."""
+    """Samples without augmentation, stratified by class: of the students' training samples, or of validation."""
     data, settings = run.student_data, run.recipe.settings
     if part == "validation":
         if data.validation is None:
             raise UserError("this run has no validation part: choose --part train")
         data = replace(data, train=data.validation)
+    elif not data.task.labelled:
+        raise UserError("the training part of these data has no targets: choose --part validation")
     chosen = fewer(data, min(count, len(data.train))).train
     batches = list(chosen.in_order(500, settings.torch_device))
     inputs = nested.concatenated([batch.inputs for batch in batches])

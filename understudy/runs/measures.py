@@ -1,4 +1,4 @@
-"""What a run measures of answers and inner values, as records of its result."""
+"""The measurements of answers and inner values in the result of a run."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -20,7 +20,7 @@ from understudy.tasks.class_scores import Softness
 from understudy.training.evaluate import Measured
 from understudy.training.records import Figures
 
-COMPARED, BATCH = 512, 32  # samples that inner values are compared on, and how many at once
+COMPARED, BATCH = 512, 32  # samples on which inner values are compared, and the batch
 
 
 def of_training(student: Measured, teacher: Measured | None, task: Task) -> Figures:
@@ -31,14 +31,14 @@ def of_training(student: Measured, teacher: Measured | None, task: Task) -> Figu
 
 
 def of_seeds(students: Sequence[Measured], teachers: Sequence[Measured], task: Task) -> Measures:
-    """What is shown of all seeds together, as far as the task measures it."""
+    """The measurements over all seeds, as far as the task has them."""
     fitting = [one.kept for one in teachers if task.fits(students[0].kept, one.kept) is None]
     details = task.details([one.kept for one in students], students[0].targets, fitting)
     return Measures.model_validate(details)
 
 
 def of_teacher(teachers: Sequence[Measured], tables: Mapping[str, MethodTable], task: Task) -> Teacher:
-    """The teacher's own figures, and whether it has anything soft to teach."""
+    """The teacher's own figures, and whether its answers are soft."""
     make: Callable[..., Softness] = Softness
     advice = task.advice(teachers[0].kept, temperature(tables))
     return Teacher(
@@ -59,7 +59,7 @@ def temperature(tables: Mapping[str, MethodTable]) -> float:
 
 
 def of_errors(student: Measured, teacher: Measured, ids: Tensor, task: Task) -> Errors | None:
-    """Who errs where, of the student that the run keeps; None where a task has no right and wrong."""
+    """The errors of the kept student and its teacher; None where a task has no right and wrong."""
     errors = task.errors(student.kept, teacher.kept, student.targets, ids)
     return Errors.model_validate(errors) if errors else None
 
@@ -71,7 +71,7 @@ def of_inner_values(
     part: Part,
     settings: Settings,
 ) -> Similarity | None:
-    """How alike the teacher's inner values are to those of each method's student; None where none can be read."""
+    """The similarity of inner values of the teacher and each method's student; None where none can be read."""
     device = settings.torch_device
     some = Part(part.source, randomness.shuffled(0, 0, part.ids, "compared")[:COMPARED])
     batches = [settings.prepare(batch.inputs) for batch in some.in_order(BATCH, device)]
@@ -89,7 +89,7 @@ def of_inner_values(
         return None
     maps = {}
     for name, student in students.items():
-        with suppress(UserError, ValueError):  # a student that cannot be looked into is no reason to lose a result
+        with suppress(UserError, ValueError):  # a student that cannot be traced must not cost the result
             maps[name] = similarity(teacher, student, batches, **taps)
     if not maps:
         return None
@@ -104,7 +104,7 @@ def of_inner_values(
 
 
 def _tapped(reads: Sequence[Reads]) -> list[tuple[str, str]]:
-    """The pairs of taps that a method's terms hold side by side."""
+    """The pairs of taps that a method's terms compare."""
     pairs = [
         pair
         for read in reads

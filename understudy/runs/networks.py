@@ -1,17 +1,23 @@
-"""The networks of a run, by their parts in the recipe: what is checked before it, and measured after it."""
+"""The data, networks and records of a run."""
+
+from collections.abc import Sequence
 
 from torch import nn
 
+from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.data import Data
-from understudy.plans import Plan
+from understudy.plans import Given, Plan
 from understudy.plans.execution import Execution
+from understudy.plans.group import Group
 from understudy.plans.stages import stages_of
+from understudy.plans.training import Measurement
 from understudy.recipe import Recipe
 from understudy.recipe.build import Builder
 from understudy.runs.compile import student_node, training_of
 from understudy.runs.folder import RunFolder
 from understudy.training.callbacks import Callback
+from understudy.training.evaluate import Measured, measured
 from understudy.training.records import TrainingRecord
 
 
@@ -19,8 +25,10 @@ class RunNetworks:
     """Data, networks and records of a recipe's trainings; `Run` carries the trainings out.
 
     Attributes:
-        recipe: as it is known so far.
+        recipe: the recipe, with the choices made so far.
         plan: the trainings of the recipe.
+        group: the processes that measure together, if there are several.
+        group: the processes that measure together, if there are several.
         onnx: whether latencies are measured by ONNX Runtime, too.
     """
 
@@ -31,6 +39,7 @@ class RunNetworks:
     execution: Execution
     callback: Callback
     onnx: bool
+    group: Group | None = None
 
     @property
     def measuring(self) -> float:
@@ -39,7 +48,7 @@ class RunNetworks:
 
     @property
     def student_data(self) -> Data:
-        """What the students see of the data."""
+        """The data of the students."""
         return self.builder.seen(self.recipe.data.student_samples)
 
     def student(self, seed: int) -> nn.Module:
@@ -63,6 +72,27 @@ class RunNetworks:
             for name, table in self.recipe.taught_by.items()
         }
 
+    def measured(
+        self, network: nn.Module | Sequence[nn.Module], trainings: Sequence[str | Given], settings: Settings
+    ) -> Measured:
+        """One or several networks as one on the part that is measured, by all processes that there are.
+
+        ``trainings`` are where the other processes find these networks.
+        """
+        _, part = self.builder.data.measured
+        task = self.builder.data.task
+
+        def measure() -> Measured:
+            with settings.in_force():
+                return measured(network, part, task, settings)
+
+        if self.group is None:
+            return measure()
+        networks = [self.execution.as_teacher(one) if isinstance(one, str) else one for one in trainings]
+        return self.group.measured(
+            Measurement(networks=tuple(networks), data=self.recipe.data, settings=settings), measure
+        )
+
     def stages(self, name: str, student: nn.Module, teachers: list[nn.Module]) -> list[Stage]:
-        """What a method of the recipe does, between these."""
+        """The stages of a method between these networks."""
         return stages_of(student_node(name, self.recipe, self.recipe.seeds[0]), student, teachers, self.builder.data)

@@ -1,4 +1,4 @@
-"""``understudy path``: a run whose trainings are those of a search, and whose last method is the best path found."""
+"""``understudy path``: a run whose trainings are those of a search, and whose last method is the best path."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ BEST = "best-path"
 
 
 class PathRun(Run):
-    """A search for the best path, in a run folder: every training once, the test part once, at the end."""
+    """A search for the best path in a run folder. The test part is read once, at the end."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class PathRun(Run):
         return plan
 
     def decided(self) -> list[str]:
-        """No method of the recipe is trained for itself: the search trains what is needed."""
+        """Empty: the search decides which trainings of the recipe's methods are needed."""
         return []
 
     def helpers(self) -> dict[str, NetworkTable]:
@@ -77,16 +77,16 @@ class PathRun(Run):
         }
 
     def preview(self) -> Preview:
-        """Of one step from the teacher to the student: which assistants there are is what the search will find out."""
+        """Check one step from the teacher to the student, since the assistants are not known yet."""
         methods = {name: table.model_copy(update={"assistants": ()}) for name, table in self.recipe.methods.items()}
         return Preview(self.recipe.model_copy(update={"methods": methods}), self.builder, self.builders.stand_ins)
 
     def estimate(self, _: Mapping[str, float | None]) -> Iterator[Finding]:
-        """Nobody knows before a search what it will train."""
+        """None: the trainings of a search are not known before it."""
         return iter(())
 
     def settle(self) -> None:
-        """Search; then go on as a run of the methods that were looked at, and of the best path."""
+        """Search, then continue as a run of the compared methods and the best path."""
         search = self.search = Search(
             self.strategy,
             self.path_networks.nodes,
@@ -112,7 +112,7 @@ class PathRun(Run):
         self._adopt(self.answer.best, search)
 
     def foresee(self) -> int:
-        """Put into the plan what would be asked for, as far as finished trainings tell; answers with how many more."""
+        """Add the requests that follow from finished trainings, and return the number of possible others."""
         known = {} if self.path_networks.teacher.weights is None else {self.path_networks.sizes.teacher: Spread((0.0,))}
         nodes_of: dict[Edge, list[Node]] = {}
         while True:
@@ -122,7 +122,7 @@ class PathRun(Run):
                 done = not self.strategy.wanted(known)
                 others, left = beside(self._alone(), wanted, done=done, most=self._most, cost=self._cost)
             if self._most is None:
-                wanted = self.strategy.asked(known)  # those that have to wait for others, too
+                wanted = self.strategy.asked(known)  # also those that wait for others
             new = [edge for edge in [*wanted, *others] if edge not in nodes_of]
             nodes_of |= {edge: self.path_networks.nodes(edge) for edge in new}
             self.execution.submit(*(node for edge in new for node in nodes_of[edge]))
@@ -149,7 +149,7 @@ class PathRun(Run):
         return Forecast(self.budget.seconds, self._spent, sum(known) if len(known) == len(each) else None)
 
     def _spread_of(self, nodes: Sequence[Node]) -> Spread | None:
-        """What is known of trainings that are there already, in the folder or in the cache."""
+        """The figures of trainings that exist in the folder or in the cache."""
         records = [record for node in nodes if (record := self.execution.record(node.name))]
         values = [value for record in records if (value := record.selecting_value) is not None]
         return qualities(Spread(tuple(values)), self.figure) if len(values) == len(nodes) else None
@@ -159,7 +159,7 @@ class PathRun(Run):
 
     @property
     def _spent(self) -> float:
-        """Seconds that earlier sessions of this search took."""
+        """The seconds of earlier sessions of this search."""
         path = self.folder.path / SPENT
         try:
             return SearchTime.read(path, way_out="remove it").seconds if path.exists() else 0.0
@@ -172,7 +172,7 @@ class PathRun(Run):
         return self.budget.trainings if self.budget else None
 
     def outdated(self, result: Result) -> bool:
-        """A search that went on with a larger budget knows more than its result."""
+        """Whether the search has continued with a larger budget since its result."""
         assert self.search is not None
         paths = [hop.path for hop in result.path.edges] if result.path else []
         return sorted(map(str, paths)) != sorted(str(list(edge.path)) for edge in self.search.known)
@@ -191,7 +191,7 @@ class PathRun(Run):
             tables[self.path_networks.method] = self.path_networks.learns.model_copy(update={"assistants": ()})
         if len(best) > 2:
             tables[BEST] = self.path_networks.best(best)
-        kept = self.recipe.keep if self.recipe.keep in tables else list(tables)[-1]  # the best path, unless told
+        kept = self.recipe.keep if self.recipe.keep in tables else list(tables)[-1]  # by default the best path
         self.adopt(self.recipe.model_copy(update={"methods": tables, "keep": kept}))
 
     def _alone(self) -> list[Edge]:
@@ -202,7 +202,7 @@ class PathRun(Run):
         )
 
     def _given(self) -> dict[Edge, Spread]:
-        """A teacher that comes with its weights."""
+        """A teacher with existing weights."""
         if self.path_networks.teacher.weights is None:
             return {}
         network = self.teachers(self.recipe.seeds[0])[TEACHER]

@@ -1,4 +1,4 @@
-"""What the sizes of a search stand for: networks, and the trainings between them as nodes of a plan."""
+"""The networks of the sizes of a search, and the trainings between them as nodes of a plan."""
 
 from dataclasses import replace
 
@@ -16,11 +16,16 @@ from understudy.runs.compile import TEACHER, as_the_student, bare, guides, link,
 
 
 class PathNetworks:
-    """What the sizes of a recipe's ``[path]`` stand for: networks, and the trainings between them."""
+    """The networks of the sizes of a recipe's ``[path]``, and the trainings between them."""
 
     def __init__(self, recipe: Recipe, builder: Builder, prefix: str = ""):
         assert recipe.path is not None
         assert recipe.teacher is not None
+        if recipe.student.from_teacher is not None:
+            raise UserError(
+                "student.from_teacher is of one student and one teacher, and a search trains networks between them: "
+                "leave it out"
+            )
         self.recipe, self.table, self.teacher, self.prefix = recipe, recipe.path, recipe.teacher, prefix
         taught = [name for name, table in recipe.methods.items() if methods.find(table.method).reads_teacher]
         self.method = self.table.method or taught[0]
@@ -43,7 +48,7 @@ class PathNetworks:
         return [self._node(edge, seed) for seed in self.seeds]
 
     def best(self, path: tuple[Size, ...]) -> MethodTable:
-        """The method that goes along a path."""
+        """The method of all trainings of a path."""
         assistants = tuple(
             AssistantTable(**dict(bare(self.networks[size])), learns=self._learning(Edge(path[: place + 1])))
             for place, size in enumerate(path[1:-1], start=1)
@@ -80,7 +85,7 @@ class PathNetworks:
         return table.network.removeprefix(OBJECT) if size is None else size
 
     def _spec(self, table: NetworkTable) -> NetworkSpec | None:
-        """By which name a network is built; of an object, the name of a known network that has the same layers."""
+        """The name by which a network is built; for an object, the name of a known network with the same layers."""
         return self._student if table is self.recipe.student else self.builder.spec(table)
 
     def _assistant(self, size: Size) -> NetworkTable:
@@ -92,7 +97,7 @@ class PathNetworks:
         return NetworkTable(network=spec.name, settings=spec.settings, mean=student.mean, std=student.std)
 
     def _between(self, builder: Builder) -> list[Size]:
-        """The assistants' sizes: those that are named, or those that papers step through between the two networks."""
+        """The assistants' sizes: the named ones, or those of the papers between the two networks."""
         if self.family is None:
             named = builder.called(self.recipe.student)
             raise UserError(f"{named!r} is of no family with sizes: name the assistants, or for a search path.family")

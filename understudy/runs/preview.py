@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from understudy.answers import StoredAnswers
+from understudy.models import from_teacher
 from understudy.plans import Given, Node
 from understudy.plans.stages import stages_of
 from understudy.recipe import Recipe
@@ -15,7 +16,7 @@ from understudy.training.loop import Training
 
 
 class Preview:
-    """The trainings of a recipe on its first seed, not begun, made from the nodes of the run.
+    """The trainings of a recipe on its first seed, made from the nodes of the run and not started.
 
     Each has as many teachers as in the run, and of the same kind: with their weights if these are
     given, else with fresh weights. Each is made once.
@@ -33,7 +34,7 @@ class Preview:
         self._made: dict[str, nn.Module] = {}
 
     def chain(self, name: str) -> list[Node]:
-        """What a method of the recipe trains: its assistants in their order, then the student."""
+        """The trainings of a method: its assistants in order, then the student."""
         return chain(name, self.recipe.methods[name], self.recipe, self.recipe.seeds[0])
 
     def student(self, name: str, stored: StoredAnswers | None = None) -> Training:
@@ -43,6 +44,8 @@ class Preview:
     def training(self, node: Node, stored: StoredAnswers | None = None) -> Training:
         """A node's training, of a fresh network."""
         student = self.builder.network(node.network, node.seed, node.role)
+        if node.start is not None:
+            from_teacher(student, self._network(node.start.teacher), node.start.layers.layers, at=node.start.layers.at)
         teachers = self.networks(node.teachers)
         stages = stages_of(node, student, teachers, self.builder.data)
         data = self.builder.seen(node.data.student_samples)

@@ -1,7 +1,7 @@
-"""What a run leaves behind, as typed values: the same classes write the files and read them.
+"""The files of a run as typed values. The same classes write and read them.
 
 ``Result`` is ``result.json`` of a run, ``SearchRecord`` is ``tune.json``, ``Landscapes`` is ``landscape.json``. Figures
-stand under their names; ``Result.task`` says of each what it is called, whether more of it is better, and what it is
+are stored by name; ``Result.task`` holds the description of each: its label, its direction, and its value
 by chance.
 """
 
@@ -42,11 +42,11 @@ class Values(Record):
 
 
 class TaskRecord(Record):
-    """The task of a run, as far as its figures speak of it."""
+    """The description of the task of a run."""
 
     name: str
     figures: list[Figure] = Field(min_length=1)  # the first one selects and is shown first
-    options: list[str] = Field(default_factory=list)  # what the outputs are called: classes, labels, landmarks
+    options: list[str] = Field(default_factory=list)  # the word for the outputs: classes, labels, landmarks
 
     @classmethod
     def of(cls, task: Task) -> Self:
@@ -87,11 +87,11 @@ class NetworkRecord(Record):
 
 
 class Measures(Record):
-    """What is measured over all seeds together; empty where a task has no such thing."""
+    """Measurements over all seeds; empty where a task has none."""
 
     options: list[float | None] = Field(default_factory=list)  # the first figure of each of the task's options
-    calibration: list[Bin] = Field(default_factory=list)  # by the network's own confidence, how often it is right
-    agreement: list[Bin] = Field(default_factory=list)  # by the teacher's confidence, how often both answer alike
+    calibration: list[Bin] = Field(default_factory=list)  # accuracy by the network's own confidence
+    agreement: list[Bin] = Field(default_factory=list)  # agreement by the teacher's confidence
 
 
 class Row(Record):
@@ -103,7 +103,7 @@ class Row(Record):
     validation: Figures = Field(default_factory=dict)
     seconds: float | None = None
     kept: Literal["best", "last"] | None = None
-    broken: list[str] = Field(default_factory=list)  # why this student is of no use
+    broken: list[str] = Field(default_factory=list)  # why this student is broken
 
 
 class Method(Record):
@@ -121,7 +121,7 @@ class Method(Record):
     def of(
         cls, method: str, rows: Sequence[Row], *, taught: bool, objectives: dict[str, str], measures: Measures
     ) -> Self:
-        """With the figures that every seed has."""
+        """Make the record, with the figures that every seed has."""
         seconds = [row.seconds for row in rows if row.seconds is not None]
         return cls(
             method=method,
@@ -165,14 +165,14 @@ class Teacher(Record):
 
 
 class Wrong(Record):
-    """The samples that one network answers wrongly and the other rightly."""
+    """Samples that only one of the two networks answers correctly."""
 
     count: int = 0
     ids: list[int] = Field(default_factory=list)
 
 
 class Errors(Record):
-    """How many samples one of the two networks gets wrong and the other right, and how many both get wrong."""
+    """The number of samples that only one of the two networks, or neither of them, answers correctly."""
 
     student: Wrong
     teacher: Wrong
@@ -180,7 +180,7 @@ class Errors(Record):
 
 
 class Sample(Record):
-    """A picture on which the kept student and its teacher disagree, with what each of them answers."""
+    """A picture on which the kept student and its teacher disagree, with both answers."""
 
     id: int
     file: str
@@ -214,7 +214,7 @@ Size = int | str
 
 
 class Hop(Record):
-    """A training of a path search: the last network of ``path``, taught along the others."""
+    """A training of a path search: the last network of ``path``, trained along the others."""
 
     path: list[Size] = Field(min_length=1)
     quick: bool = False
@@ -262,12 +262,12 @@ class Result(File):
     task: TaskRecord
     data: DataRecord
     networks: dict[str, NetworkRecord]
-    teacher: Teacher | None = None  # of several, what they answer together
+    teacher: Teacher | None = None  # of several, their ensemble
     teachers: dict[str, Teacher] = Field(default_factory=dict)  # each of several
     methods: dict[str, Method] = Field(min_length=1)
     verdicts: dict[str, Verdict] = Field(default_factory=dict)  # against the student alone
-    kept: str  # the training whose student is the run's
-    kept_because: str = ""  # why this one
+    kept: str  # the training whose student is kept
+    kept_because: str = ""  # the reason
     path: PathRecord | None = None
     notes: list[str] = Field(default_factory=list)
     errors: Errors | None = None
@@ -304,11 +304,11 @@ class Result(File):
 
     @property
     def broken(self) -> dict[str, list[str]]:
-        """The trainings whose student is of no use, and why."""
+        """The trainings with a broken student, and the reasons."""
         return {row.training: row.broken for method in self.methods.values() for row in method.trainings if row.broken}
 
     def network_of(self, method: str) -> NetworkRecord:
-        """A method's student: of its own where it leaves with a part of its teacher."""
+        """A method's student, which is a network of its own where it keeps a part of its teacher."""
         return self.networks.get(f"student, {method}") or self.networks["student"]
 
     def spread_of(self, method: str) -> Spread | None:
@@ -321,7 +321,7 @@ class Result(File):
 
     @property
     def foremost(self) -> str:
-        """The method whose student the run leaves: what is said of one method first is said of this one."""
+        """The method of the kept student, which tables and texts show first."""
         trained = {row.training: name for name, method in self.methods.items() for row in method.trainings}
         return trained.get(self.kept) or list(self.methods)[-1]
 
@@ -355,13 +355,13 @@ class Landscapes(File):
 
 
 class ProofRecord(Record):
-    """What is told of an entry of ``proof.json``."""
+    """An entry of ``proof.json``."""
 
     model_config = ConfigDict(extra="ignore")
 
     student: str  # SHA-256 of the weights that were exported
     sha256: str = ""  # of the exported file
-    broken: list[str] = Field(default_factory=list)  # why the student is of no use
+    broken: list[str] = Field(default_factory=list)  # why the student is broken
     format: str
     bytes: dict[str, int]
     figure: Figure  # the first of the task
@@ -372,13 +372,13 @@ class ProofRecord(Record):
 
 
 class FailedTrainings(File):
-    """``failed.json``: the trainings that came to nothing when a choice was made without them."""
+    """``failed.json``: the failed trainings without which a choice was made."""
 
     trainings: list[str]
 
 
 class SearchTime(File):
-    """``search.json``: the seconds that the sessions of a path search took, all together."""
+    """``search.json``: the total seconds of the sessions of a path search."""
 
     seconds: float
 
@@ -404,7 +404,7 @@ class BestTrial(Record):
 class TestFigure(Record):
     """The first figure on the test part of one trial, under the name that says how the trial was chosen."""
 
-    __test__ = False  # no class of tests, whatever its name
+    __test__ = False  # not a test class for pytest
 
     trial: int
     values: Values

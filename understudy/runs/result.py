@@ -1,7 +1,7 @@
-"""The result of a run: the one look at the test part, sizes, latencies, verdicts, and which student is kept."""
+"""The result of a run: figures on the test part, read once, sizes, latencies, verdicts, and the kept student."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 
 from torch import nn
@@ -11,13 +11,13 @@ from understudy import nested
 from understudy.config.settings import Settings
 from understudy.data.parts import Part
 from understudy.errors import UserError
-from understudy.measure import Latency, Verdict, judge, latencies, onnx_runtime, size
+from understudy.measure import Latency, Verdict, beside_teacher, judge, latencies, onnx_runtime, size
 from understudy.measure.machine import command, machine, peak_memory, versions
 from understudy.nested import Nested
 from understudy.plans.entry import METRICS
 from understudy.recipe.schema import NetworkTable
 from understudy.runs import broken, keep, measures, samples
-from understudy.runs.compile import student_of
+from understudy.runs.compile import student_of, teachers_of
 from understudy.runs.networks import RunNetworks
 from understudy.runs.records import (
     BASELINE,
@@ -34,7 +34,7 @@ from understudy.runs.records import (
 )
 from understudy.tasks import Figure, Task
 from understudy.training import metrics
-from understudy.training.evaluate import Measured, measured
+from understudy.training.evaluate import Measured
 from understudy.training.evaluate import figures as figures_of
 
 THROUGHPUT_BATCH = 128
@@ -42,13 +42,13 @@ NOTHING = 0.01  # of the gradient
 
 
 def summarize(run: RunNetworks) -> Result:
-    """Everything that a reader of the run wants to know. The test part is opened here, once."""
+    """Measure everything and make the result. The test part is read here, once."""
     builder, recipe, began = run.builder, run.recipe, time.monotonic()
     measured_on, part = builder.data.measured
     task = TaskRecord.of(builder.data.task)
     teachers = _teachers(run)
-    taught = {name: _taught(run, networks, part) for name, networks in teachers.items()}
-    guides = _guides(run, teachers, taught, part)
+    taught = {name: _taught(run, name, networks) for name, networks in teachers.items()}
+    guides = _guides(run, teachers, taught)
     methods = {name: _method(run, name, task, part, guides) for name in recipe.methods}
     first = {name: networks[recipe.seeds[0]] for name, networks in teachers.items()}
     teacher = _teacher_of(run, guides) if guides else None
@@ -74,7 +74,7 @@ def summarize(run: RunNetworks) -> Result:
         teacher=teacher,
         teachers={name: _teacher_of(run, by_seed) for name, by_seed in taught.items()} if len(taught) > 1 else {},
         methods=methods,
-        verdicts=_verdicts(methods, task.first),
+        verdicts=_verdicts(methods, task.first, labelled=builder.data.task.labelled),
         kept=kept,
         kept_because=because,
         notes=[note for name in methods for note in _notes(run, name, task.first)] + ([hint] if hint else []),
@@ -86,18 +86,20 @@ def summarize(run: RunNetworks) -> Result:
     )
 
 
-def _verdicts(methods: Mapping[str, Method], figure: Figure) -> dict[str, Verdict]:
-    """Each method against the student alone."""
+def _verdicts(methods: Mapping[str, Method], figure: Figure, *, labelled: bool) -> dict[str, Verdict]:
+    """Compare each method with the student alone; without labels, with its teacher."""
+    values = {name: method.figures[figure.name].values for name, method in methods.items()}
+    if not labelled:
+        return {name: beside_teacher(name, of_seeds, figure) for name, of_seeds in values.items()}
     if BASELINE not in methods:
         return {}
-    values = {name: method.figures[figure.name].values for name, method in methods.items()}
     return {
         name: judge(name, of_seeds, values[BASELINE], figure) for name, of_seeds in values.items() if name != BASELINE
     }
 
 
 def _teachers(run: RunNetworks) -> dict[str, dict[int, nn.Module]]:
-    """Of every teacher each seed's network; one and the same where all share it."""
+    """The network of every teacher for each seed; the same one where all seeds share it."""
     seeds = run.recipe.seeds
     of_seeds = {seed: run.teachers(seed) for seed in seeds}
     return {
@@ -106,11 +108,13 @@ def _teachers(run: RunNetworks) -> dict[str, dict[int, nn.Module]]:
     }
 
 
-def _taught(run: RunNetworks, networks: Mapping[int, nn.Module], part: Part) -> dict[int, Measured]:
-    """A teacher on the measured part for every seed; one network is measured once."""
-    known = {id(network): network for network in networks.values()}
-    settings = run.recipe.settings.of_teacher
-    answered = {key: _measured(run, network, part, settings) for key, network in known.items()}
+def _taught(run: RunNetworks, name: str, networks: Mapping[int, nn.Module]) -> dict[int, Measured]:
+    """Figures of a teacher for every seed. A shared network is measured once."""
+    place, settings = list(run.recipe.taught_by).index(name), run.recipe.settings.of_teacher
+    answered: dict[int, Measured] = {}
+    for seed, network in networks.items():
+        if id(network) not in answered:
+            answered[id(network)] = run.measured(network, teachers_of(run.recipe, seed)[place : place + 1], settings)
     return {seed: answered[id(network)] for seed, network in networks.items()}
 
 
@@ -118,9 +122,8 @@ def _guides(
     run: RunNetworks,
     teachers: Mapping[str, Mapping[int, nn.Module]],
     taught: Mapping[str, dict[int, Measured]],
-    part: Part,
 ) -> dict[int, Measured]:
-    """Of each seed the teachers as one; the same networks are measured once."""
+    """Figures of the ensemble of teachers for every seed. Shared networks are measured once."""
     if len(taught) < 2:
         return next(iter(taught.values()), {})
     found: dict[tuple[int, ...], Measured] = {}
@@ -129,14 +132,9 @@ def _guides(
         networks = [of_seeds[seed] for of_seeds in teachers.values()]
         key = tuple(map(id, networks))
         if key not in found:
-            found[key] = _measured(run, networks, part, run.recipe.settings.of_teacher)
+            found[key] = run.measured(networks, teachers_of(run.recipe, seed), run.recipe.settings.of_teacher)
         guides[seed] = found[key]
     return guides
-
-
-def _measured(run: RunNetworks, network: nn.Module | Sequence[nn.Module], part: Part, settings: Settings) -> Measured:
-    with settings.in_force():
-        return measured(network, part, run.builder.data.task, settings)
 
 
 def _method(run: RunNetworks, name: str, task: TaskRecord, part: Part, guides: Mapping[int, Measured]) -> Method:
@@ -148,7 +146,7 @@ def _method(run: RunNetworks, name: str, task: TaskRecord, part: Part, guides: M
     luck = whole_task.luck(task.first, len(part))
     records = [run.record(student_of(name, seed)) for seed in run.recipe.seeds_of(name)]
     for seed, record in zip(run.recipe.seeds_of(name), records, strict=True):
-        student = _measured(run, run.trained(record.training), part, run.recipe.settings)
+        student = run.measured(run.trained(record.training), [record.training], run.recipe.settings)
         teacher = guides.get(seed)
         answered.append(student)
         taught += [] if teacher is None else [teacher]
@@ -188,7 +186,7 @@ def _teacher_of(run: RunNetworks, guides: Mapping[int, Measured]) -> Teacher:
 
 @dataclass(frozen=True)
 class _Beside:
-    """Where the student that leaves and its teacher differ, in answers and in inner values."""
+    """The differences between the kept student and its teacher, in answers and in inner values."""
 
     errors: Errors | None = None
     samples: list[Sample] = field(default_factory=list)
@@ -204,9 +202,9 @@ def _beside_the_teacher(
 ) -> _Beside:
     if not teachers:
         return _Beside()
-    recipe, teacher = run.recipe, next(iter(teachers.values()))  # inner values are the first one's
+    recipe, teacher = run.recipe, next(iter(teachers.values()))  # inner values are those of the first teacher
     student, guide, task = (
-        _measured(run, run.trained(kept), part, recipe.settings),
+        run.measured(run.trained(kept), [kept], recipe.settings),
         guides[run.plan[kept].seed],
         run.builder.data.task,
     )
@@ -229,7 +227,7 @@ def figure_of(network: nn.Module, part: Part, task: Task, settings: Settings) ->
 
 
 def _grafted(run: RunNetworks) -> dict[str, nn.Module]:
-    """The students that leave with a part of their teacher, under the names of their own that tables look for."""
+    """The networks of students that keep a part of their teacher, by name."""
     grafting = [name for name, table in run.recipe.methods.items() if registry.find(table.method).grafts]
     return {f"student, {name}": run.trained(student_of(name, run.recipe.seeds_of(name)[0])) for name in grafting}
 
@@ -274,7 +272,7 @@ def _latencies(
 
 
 def _notes(run: RunNetworks, name: str, figure: Figure) -> list[str]:
-    """What is worth a line of a method: a budget that was not the others', a training that collapsed, and terms
+    """The notes about a method: another budget than that of the others, a training that collapsed, and terms
     whose share of the gradient says that their weight is off."""
     notes = _budget(run, name)
     shares: dict[tuple[str, str], list[float]] = {}

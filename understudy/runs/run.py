@@ -1,8 +1,10 @@
-"""A run: every training that a recipe asks for, then one look at the test part, then the result."""
+"""A run: all trainings of a recipe, then its result, for which the test part is read once."""
 
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+from torch import nn
 
 from understudy import files, methods
 from understudy import recipe as recipes
@@ -10,11 +12,13 @@ from understudy.answers import StoredAnswers
 from understudy.config import hardware
 from understudy.config.train import TrainConfig
 from understudy.errors import FailedTrainingError, UserError
+from understudy.models import from_teacher
 from understudy.models import student as product
 from understudy.plans import Node, Plan, TrainingCache
 from understudy.plans.engines import Here, MakeEngine
 from understudy.plans.entry import METRICS, RESULT
 from understudy.plans.execution import Execution
+from understudy.plans.group import Group
 from understudy.plans.training import Builders
 from understudy.ranks import one_process
 from understudy.recipe import Recipe
@@ -30,25 +34,28 @@ from understudy.runs.networks import RunNetworks
 from understudy.runs.preview import Preview
 from understudy.runs.records import Result
 from understudy.runs.result import summarize
+from understudy.taps import inner
+from understudy.trackers import by_name
 from understudy.training import preflight
-from understudy.training.callbacks import Callback
+from understudy.training.callbacks import Callback, Callbacks
+from understudy.training.filling import Filled
 from understudy.training.interrupt import StopRequest
 from understudy.training.loop import Training
 from understudy.training.preflight import Finding
 from understudy.training.records import TrainingRecord
 
-WHOLE = "all"  # the subject of what is said of all trainings together
+WHOLE = "all"  # the subject of findings about all trainings together
 
 
 class Run(RunNetworks):
     """One execution of a recipe in a folder.
 
     Args:
-        cache: where finished trainings are looked for first, and put when they are done.
-        engine: what carries the trainings out; by default this process, one after another.
+        cache: a folder from which finished trainings are taken, and to which they are added.
+        engine: runs the trainings; by default one after another in this process.
         threads: of each training, where the recipe names none; by default PyTorch's choice.
-        builders: data that are loaded already.
-        borrowed: trainings that lie elsewhere, by their names.
+        builders: builders with loaded data.
+        borrowed: the folders of trainings elsewhere, by name.
     """
 
     def __init__(
@@ -66,19 +73,21 @@ class Run(RunNetworks):
         threads: int | None = None,
         builders: Builders | None = None,
         borrowed: Mapping[str, Path] | None = None,
+        group: Group | None = None,
     ):
         one_process("a run")
-        self.recipe = recipe
         self.folder = RunFolder(out, borrowed or {})
-        self.callback = callback or Callback()
-        self.stop = StopRequest() if stop is None else stop  # one that nobody has made yet is false
+        trackers = (by_name(name, out) for name in recipe.trackers)
+        self.callback = Callbacks(callback or Callback(), *trackers) if recipe.trackers else callback or Callback()
+        self.stop = StopRequest() if stop is None else stop  # a new request is false
         self.checkpoint_seconds = checkpoint_seconds
-        self.onnx = onnx
+        self.onnx, self.group = onnx, group
         self.builders = builders or Builders(trusted, self.callback.downloads)
-        self.builder = self.builders.of(recipe.data)
+        self.recipe = self.builders.answered(recipe)
+        self.builder = self.builders.of(self.recipe.data)
         self.plan = compiled(self.recipe, self.decided())
         self.notes: list[str] = []
-        self._failed: set[str] = set()  # quick trainings that came to nothing
+        self._failed: set[str] = set()  # short trainings that failed
         self._engine = engine
         self.execution = Execution(
             self.folder,
@@ -101,7 +110,7 @@ class Run(RunNetworks):
         return plan
 
     def check(self) -> Iterator[Finding]:
-        """The pre-flight: everything that can be seen to be wrong before an epoch is spent."""
+        """The pre-flight: all checks that are possible without training."""
         builder, settings, tables = self.builder, self.recipe.settings, self.recipe.taught_by
         seed, preview, seconds = self.recipe.seeds[0], self.preview(), dict[str, float | None]()
         yield from preflight.check_data(self.student_data, self.recipe.train.batch)
@@ -111,9 +120,10 @@ class Run(RunNetworks):
             findings += preflight.check_network(name, teacher, builder.data, settings)
         for name, table in self.helpers().items():
             findings += preflight.check_network(name, builder.network(table, seed, "student"), builder.data, settings)
+        findings += self._check_start(list(teachers.values()))
         yield from findings
         if any(finding.level == "error" for finding in findings):
-            return  # nothing can be learned from what follows
+            return  # further checks are useless
         for name, table in tables.items():
             if table.train is not None:
                 yield Finding("ok", name, f"is trained first, for {table.train.epochs} epochs", worth=True)
@@ -130,6 +140,8 @@ class Run(RunNetworks):
                 fitting = ", ".join(methods.fitting(builder.data.task))
                 yield Finding("error", name, f"the method does not fit the task: {reason}. Those that fit: {fitting}")
                 continue
+            if not builder.data.task.labelled and (labels := methods.find(learning.method).labels(learning.settings)):
+                yield Finding("ok", name, f"the data have no labels: the loss {labels} is left out", worth=True)
             *assistants, student = preview.chain(name)
             for node in assistants:
                 called = f"{name}, assistant {node.network.network.removeprefix(OBJECT)}"
@@ -137,16 +149,33 @@ class Run(RunNetworks):
             seconds[_of_any_seed(student)] = yield from self._check_training(name, student, preview)
         yield from self.estimate(seconds)
 
+    def _check_start(self, teachers: Sequence[nn.Module]) -> Iterator[Finding]:
+        """Which weights the student starts with."""
+        chosen = self.recipe.student.from_teacher
+        if chosen is None or not teachers:
+            return
+        student = self.student(self.recipe.seeds[0])
+        try:
+            copied = from_teacher(student, teachers[0], chosen.layers, at=chosen.at)
+        except UserError as error:
+            yield Finding("error", "student", f"from_teacher: {error}")
+            return
+        drawn = [name for name in inner(student).state_dict() if name not in copied]
+        rest = f"drawn at random: {', '.join(drawn[:5])}" + (", ..." if len(drawn) > 5 else "") if drawn else "all"
+        layers = ", ".join(map(str, chosen.layers))
+        text = f"starts from layers {layers} of the teacher: {len(copied)} weights are copied, {rest}"
+        yield Finding("ok", "student", text, worth=True)
+
     def preview(self) -> Preview:
-        """The trainings of the recipe as they will be."""
+        """Check the trainings of the recipe."""
         return Preview(self.recipe, self.builder, self.builders.stand_ins)
 
     def _check_training(self, subject: str, node: Node, preview: Preview) -> Generator[Finding, None, float | None]:
-        """In the end, about how many seconds it takes; None where that cannot be said."""
+        """The last value is the estimated number of seconds, None without an estimate."""
         seconds, sound = 0.0, True
         try:
             training = preview.training(node)
-        except UserError as error:  # the other methods are looked at all the same
+        except UserError as error:  # the other methods are checked as well
             yield Finding("error", subject, str(error))
             return None
         for finding in self._findings(training, node.config):
@@ -155,7 +184,7 @@ class Run(RunNetworks):
         return seconds if sound else None
 
     def estimate(self, seconds: Mapping[str, float | None]) -> Iterator[Finding]:
-        """Of the whole run, where each of its trainings was rehearsed, be it on another seed."""
+        """The estimate for the whole run, where each of its trainings was measured on some seed."""
         whole = [seconds.get(_of_any_seed(node)) for node in self.plan]
         auto = any(table.assistants == "auto" for table in self.recipe.methods.values())
         if not auto and None not in whole:
@@ -187,7 +216,7 @@ class Run(RunNetworks):
         return self.folder.result() is not None
 
     def execute(self) -> Result:
-        """Train what is not trained yet, then measure, and write the result."""
+        """Run the missing trainings, measure, and write the result."""
         with self.folder.locked():
             files.remove_leftovers(self.folder.path)
             self._adopt_lost()
@@ -210,7 +239,7 @@ class Run(RunNetworks):
         return result
 
     def _belongs(self, result: Result) -> bool:
-        """Whether a result was made of the trainings that are there: by their logs, and by the student it kept."""
+        """Whether a result belongs to the present trainings, by their logs and the kept student."""
         if result.kept not in self.plan.names:
             return False
         training, digests = self.folder.training(result.kept), result.digests
@@ -220,7 +249,7 @@ class Run(RunNetworks):
         )
 
     def _adopt_lost(self) -> None:
-        """Where a run's recipe is gone, see from its trainings and checkpoints that it is this one."""
+        """Where a run's recipe is missing, check its trainings and checkpoints instead."""
         folder = self.folder
         if not folder.lost_recipe:
             return
@@ -236,32 +265,32 @@ class Run(RunNetworks):
         )
 
     def _mended(self, result: Result) -> Result:
-        """Whatever a finished run's files have lost since is made again, and named."""
+        """Restore damaged files of a finished run, and report them."""
         folder = self.folder.path
         if self.folder.keep(result.kept):
             self.callback.note(f"the student in {folder} was damaged: copied from {result.kept}")
         if wrong := samples.damaged(folder, result.samples):
             self.callback.note(f"{folder / SAMPLES} was damaged ({len(wrong)} of its pictures): drawn again")
             samples.mend(folder, self.builder.data.measured[1], wrong)
-        if result.digests != (digests := self._digests()):  # where data lie may differ in the recipe
+        if result.digests != (digests := self._digests()):  # the folder of the data may differ in the recipe
             result = result.model_copy(update={"digests": digests})
             self.folder.write_result(result)
         return result
 
     def _digests(self) -> dict[str, str]:
-        """Of the files by which a result and its folder are seen to belong together."""
+        """The digests of the files by which a result is matched with its folder."""
         names = (RECIPE, METRICS, product.WEIGHTS, product.DESCRIPTION)
         return {name: files.sha256(self.folder.path / name) for name in names}
 
     def begin(self) -> None:
-        """Called once the folder is this run's, before anything is trained."""
+        """Called when the folder belongs to this run, before any training."""
 
     def decided(self) -> list[str]:
         """The methods whose trainings are known before any is done."""
         return [name for name, table in self.recipe.methods.items() if table.assistants != "auto"]
 
     def helpers(self) -> dict[str, NetworkTable]:
-        """The networks between teacher and student, each once, by what they are called in the check."""
+        """The networks between teacher and student, each once, by their names in the check."""
         tables = [table.assistants for table in self.recipe.methods.values() if table.assistants != "auto"]
         return {
             f"assistant {assistant.network.removeprefix(OBJECT)}": assistant
@@ -270,7 +299,7 @@ class Run(RunNetworks):
         }
 
     def foresee(self) -> int:
-        """Put into the plan what open choices train first, or have led to; answers with how many more may follow."""
+        """Add the trainings of open choices to the plan, and return the number of possible others."""
         more = 0
         for name in [name for name in self.recipe.methods if name not in self.decided()]:
             nodes = [node for node in trials(self.recipe, name, self.builder) if node.name not in self.folder.failed()]
@@ -279,12 +308,12 @@ class Run(RunNetworks):
             if len(trained) == len(nodes):
                 self.execution.submit(*compiled(self._decided_by(trained, name), [name]))
             else:
-                more += 2 * len(self.recipe.seeds_of(name))  # its assistant's and its own
+                more += 2 * len(self.recipe.seeds_of(name))  # of its assistant and its own
         self.plan = self.execution.plan
         return more
 
     def forecast(self, to_train: Collection[str], more: int) -> Forecast | None:
-        """How far the time goes for these, which were foreseen, and so many more; None where there is no end to it."""
+        """The part of these trainings and ``more`` others that fits the budget; None without a budget."""
         return None
 
     def _decided_by(self, trained: Mapping[str, TrainingRecord], name: str) -> Recipe:
@@ -292,7 +321,7 @@ class Run(RunNetworks):
         return chosen(self.recipe, [name], self.builder, lambda _: trained)[0]
 
     def settle(self) -> None:
-        """Find out what is left open in the recipe: which assistants ``"auto"`` stands for."""
+        """Make the open choices of the recipe: the assistants of ``"auto"``."""
         undecided = [name for name in self.recipe.methods if name not in self.decided()]
         if undecided:
             recipe, notes = chosen(self.recipe, undecided, self.builder, self.trained_beside)
@@ -301,7 +330,7 @@ class Run(RunNetworks):
             self.adopt(recipe)
 
     def trained_beside(self, nodes: Sequence[Node]) -> dict[str, TrainingRecord]:
-        """The records of trainings that are not the recipe's own; of those that came to nothing there is none."""
+        """The records of trainings that are not the recipe's own, without failed ones."""
         self._failed.update(self.folder.failed())
         wanted = [node for node in nodes if node.name not in self._failed]
         self.execution.submit(*wanted)
@@ -312,30 +341,54 @@ class Run(RunNetworks):
         self.callback.note(str(failure))
 
     def remember_failed(self) -> None:
-        """Once a choice was made: another time they might come out otherwise, and so would the choice."""
+        """Record the failed trainings after a choice, since a repetition could change the choice."""
         self.folder.write_failed(self._failed)
 
     def adopt(self, recipe: Recipe) -> None:
-        """Go on with a recipe in which nothing is open any more."""
+        """Continue with a recipe without open choices."""
         self.recipe, self.plan = recipe, compiled(recipe)
         self.execution.submit(*self.plan)
 
     def summary(self) -> Result:
-        """The result; the test part is opened here, once."""
+        """Make the result. The test part is read here, once."""
         result = summarize(self)
         self.folder.keep(result.kept)
         return result.model_copy(update={"notes": [*result.notes, *self.notes], "digests": self._digests()})
 
     def outdated(self, result: Result) -> bool:
-        """Whether a result that is there says less than could be said now."""
+        """Whether an existing result is out of date."""
         return False
+
+    def store_answers(self) -> list[Filled]:
+        """Store the teachers' answers that the recipe's trainings read; teachers of the recipe are trained first.
+
+        Trainings that learn from an assistant are passed over, with a note.
+        """
+        if self.recipe.answers is None:
+            raise UserError("the recipe has no table [answers], which says what is stored: add --set answers.views=8")
+        with self.folder.locked():
+            files.remove_leftovers(self.folder.path)
+            self._adopt_lost()
+            self.folder.claim(recipes.write(self.recipe))
+            self.begin()
+            taught = [node for node in self.plan if node.teachers]
+            nodes = [node for node in taught if all(self.plan[name].role == "teacher" for name in node.learns_from)]
+            for node in taught:
+                if node not in nodes:
+                    self.callback.note(f"{node.name} learns from an assistant, which distill trains: nothing is stored")
+            self.carry_out(list(dict.fromkeys(name for node in nodes for name in node.learns_from)))
+            with self._engine(self.builders, self.callback, self.stop) as self.execution.engine:
+                stored = [filled for node in nodes for filled in self.execution.store_answers(node.name)]
+        if not stored:
+            raise UserError("no stage of the recipe reads answers that can be stored")
+        return stored
 
     def carry_out(
         self, names: Collection[str], failed: Callable[[FailedTrainingError], None] | None = None
     ) -> dict[str, TrainingRecord]:
-        """Train these, and what they learn from, or go on with it, unless it is done; answers with their records.
+        """Train these nodes and their teachers, unless they are done, and return the records.
 
-        One that came to nothing ends it, unless there is somebody to be told: ``failed``.
+        A failed training ends the run, unless ``failed`` is given, which is called with it.
         """
         if any(name not in self.execution.plan for name in names):
             self.settle()
@@ -346,5 +399,5 @@ class Run(RunNetworks):
 
 
 def _of_any_seed(node: Node) -> str:
-    """What a training is called, without its seed."""
+    """The name of a training without its seed."""
     return node.name.removesuffix(f"-{node.seed}")

@@ -1,4 +1,4 @@
-"""Pictures on which student and teacher disagree, put beside the result so that its report needs no data."""
+"""Pictures on which student and teacher disagree, stored with the result so that the report needs no data."""
 
 import hashlib
 import io
@@ -19,7 +19,7 @@ LARGEST = 96  # pixels of a side
 
 
 def disagreements(folder: Path, part: Part, student: Measured, teacher: Measured, task: Task) -> list[Sample]:
-    """Write the pictures and return what each network said of them; nothing where samples are no pictures."""
+    """Write the pictures and return both networks' answers; nothing where samples are no pictures."""
     rows = []
     for differing in task.differing(student.kept, teacher.kept, student.targets):
         picture = _picture(part, part.ids[differing.place : differing.place + 1])
@@ -35,7 +35,7 @@ def disagreements(folder: Path, part: Part, student: Measured, teacher: Measured
 
 
 def damaged(folder: Path, samples: Sequence[Sample]) -> list[Sample]:
-    """Those whose pictures are missing, or are not as they were written."""
+    """The samples whose pictures are missing or damaged."""
     return [sample for sample in samples if sample.sha256 and not _is_whole(folder, sample)]
 
 
@@ -66,7 +66,7 @@ def as_png(image: Tensor) -> bytes | None:
     from PIL import Image
 
     low, high = image.min(), image.max()
-    if low < 0 or high > 1:  # whitened, or scaled in the user's own way
+    if low < 0 or high > 1:  # whitened, or scaled by the user
         image = (image - low) / (high - low).clamp_min(1e-12)
     pixels = (255 * image.float()).round().byte().permute(1, 2, 0).numpy()
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)

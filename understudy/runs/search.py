@@ -1,4 +1,4 @@
-"""A search carried out: the trainings that a strategy asks for, as it asks for them."""
+"""The execution of a search: the trainings that a strategy requests."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -16,15 +16,15 @@ Observer = Callable[["Search"], None]
 
 
 class Search:
-    """Asks for trainings until the strategy wants no more, or the budget is spent.
+    """Requests trainings until the strategy is done or the budget is spent.
 
     Args:
-        nodes: of an edge, one for each seed; none for a teacher that is given.
+        nodes: the nodes of an edge, one per seed; none for a given teacher.
         figure: the task's first figure, by which trainings are compared.
-        also: trainings to be done beside those of the strategy.
-        given: what is known without any training.
+        also: further trainings beside those of the strategy.
+        given: figures that are known without training.
         spent: seconds that earlier sessions of the same search took.
-        observer: told after every training, and when new ones are asked for.
+        observer: called after every training, and when new ones are requested.
     """
 
     def __init__(
@@ -44,14 +44,14 @@ class Search:
         self.budget, self.spent = budget or Budget(), spent
         self.known: dict[Edge, Spread] = dict(given or {})  # qualities of the figure
         self.asked: dict[Edge, list[str]] = {}  # the trainings of each
-        self.failed: dict[Edge, FailedTrainingError] = {}  # what came to nothing, and why
-        self.left: list[Edge] = []  # wanted, and kept from being trained by the budget
-        self.origins: dict[str, str] = {}  # of each training: trained now, or there already
+        self.failed: dict[Edge, FailedTrainingError] = {}  # failed trainings, and why
+        self.left: list[Edge] = []  # requested beyond the budget
+        self.origins: dict[str, str] = {}  # of each training: whether it was trained now
         self._nodes, self._observer, self._began = nodes, observer or (lambda _: None), time.monotonic()
         self._values: dict[str, float] = {}
 
     def run(self) -> None:
-        """Until nothing is left to ask for."""
+        """Run until no requests are left."""
         self._ask()
         for done in self.execution.results(failed=self._set_aside):
             self._record(done)
@@ -59,30 +59,30 @@ class Search:
 
     @property
     def seconds(self) -> float:
-        """How long it has taken, earlier sessions included."""
+        """The seconds spent, with earlier sessions."""
         return self.spent + time.monotonic() - self._began
 
     @property
     def trainings(self) -> int:
-        """How many networks were asked for, the teacher's included."""
+        """The number of requested networks, the teacher included."""
         return sum(map(len, self.asked.values()))
 
     @property
     def waiting(self) -> list[str]:
-        """What was asked for and is not done; of what has failed, nothing is waited for."""
+        """The pending requests, without those that depend on failed trainings."""
         sound = [names for edge, names in self.asked.items() if edge not in self.failed]
         return [name for names in sound for name in names if name not in self.origins]
 
     @property
     def to_come(self) -> int:
-        """How many more trainings of students there may be, beside those asked for."""
+        """The number of possible trainings of students beyond the requested ones."""
         students = sum(len(edge.path) > 1 or edge.quick for edge in self.asked)
         each = max(map(len, self.asked.values()), default=1)
         return 0 if self.left or not self.waiting else max(0, self.strategy.most - students) * each
 
     @property
     def durations(self) -> Durations:
-        """What to expect of the trainings that are waited for."""
+        """The expected seconds of pending trainings."""
         done = self.execution.done
         return Durations((self.execution.plan[name], done[name].seconds or 0.0) for name in self.origins)
 
@@ -97,18 +97,18 @@ class Search:
         self._observer(self)
 
     def _set_aside(self, failure: FailedTrainingError) -> None:
-        """The paths through a training that failed are of no use any more; without the teacher, none is."""
+        """Drop the paths through a failed training; without the teacher, all of them."""
         if self.execution.plan[failure.training].role == "teacher":
             raise failure
         edge = next(edge for edge, names in self.asked.items() if failure.training in names)
         bare = FailedTrainingError(str(failure), training=failure.training, reason=failure.reason)
-        self.failed.setdefault(edge, bare)  # a new one, without the traceback, which would hold the networks
+        self.failed.setdefault(edge, bare)  # a new error, because the traceback would keep the networks in memory
         self.execution.given_up.update(self.asked[edge])  # on other seeds, too
         self.execution.callback.note(f"{failure}. The search goes on without {edge}")
         self._ask()
 
     def _ask(self) -> None:
-        """Submit what fits the budget; with a time, no more than can begin at once."""
+        """Submit the requests within the budget; with a budget of time, no more than can start at once."""
         most, seen = self.budget.trainings, self._seen
         wanted, left = allowed(self.strategy, seen, most, self._cost)
         self.left = [edge for edge in left if edge not in seen]
@@ -129,7 +129,7 @@ class Search:
         self._observer(self)
 
     def _begun(self, edge: Edge) -> bool:
-        """What an earlier session began is ended, and what is done need not be waited for, however late it is."""
+        """Requests that an earlier session started are always finished."""
         return any(self.execution.begun(node) for node in self._nodes(edge))
 
     @property
@@ -137,7 +137,7 @@ class Search:
         return with_failures(self.strategy, self.known, self.failed)
 
     def _cost(self, edge: Edge) -> int:
-        """How many trainings it takes; what would learn from one that failed is never begun."""
+        """The number of trainings. Those that depend on a failed one are never started."""
         return 0 if edge.passes(self.failed) else len(self._nodes(edge))
 
     @property

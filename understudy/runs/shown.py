@@ -1,4 +1,4 @@
-"""What a caller of ``understudy.distill`` sees while networks train."""
+"""The display of progress for callers of ``understudy.distill``."""
 
 import sys
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def shown(callback: Callback | None, progress: bool | None) -> Iterator[Callback
         return
     from rich.console import Console
 
-    from understudy.cli._live import Live  # late: it stands above runs
+    from understudy.cli._live import Live  # imported here: it imports runs
 
     with Live(Console(stderr=True)) as live:
         yield Callbacks(live, *others)

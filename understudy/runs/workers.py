@@ -1,4 +1,4 @@
-"""How many trainings of a run go on at once by default: a rule on the plan, the cores and the networks' sizes."""
+"""The default number of workers: a rule on the plan, the cores and the networks' sizes."""
 
 import torch
 
@@ -7,7 +7,7 @@ from understudy.plans import Node, Plan
 from understudy.recipe.build import Builder
 from understudy.recipe.schema import NetworkTable
 
-BUSY = 0.75  # the share of a run in which a worker must have something to train, or else fewer workers are taken
+BUSY = 0.75  # the share of a run in which a worker must be busy, or fewer workers are used
 SHORT = 1e12  # multiplications of a run, about two minutes of a core: below it, starting processes costs too much
 BACKWARD = 3  # a training step costs about three forward passes of the student
 
@@ -15,7 +15,7 @@ BACKWARD = 3  # a training step costs about three forward passes of the student
 def workers_by_rule(plan: Plan, builder: Builder, threads: int | None = None) -> int:
     """The number of trainings of a plan that should run at once on the cores of this machine.
 
-    It is no more than can run side by side, and no more than can be kept busy: while a teacher is trained that all
+    It is at most the number that can run side by side and be kept busy: while a teacher is trained that all
     others wait for, the cores of the other workers would be idle. A short run stays in one process.
 
     Args:
@@ -37,7 +37,7 @@ def workers_by_rule(plan: Plan, builder: Builder, threads: int | None = None) ->
 
 
 class _Costs:
-    """The multiplications of trainings; each network is looked at once."""
+    """The multiplications of trainings. Each network is measured once."""
 
     def __init__(self, builder: Builder):
         self.builder = builder
@@ -56,8 +56,8 @@ class _Costs:
         return self._known[name]
 
     def _counted(self, table: NetworkTable) -> int:
-        """Of one sample; what is wrong with a network is for the check to say."""
-        from torch.utils.flop_counter import FlopCounterMode  # here, since few runs need it
+        """The multiplications for one sample; errors of a network are left to the check."""
+        from torch.utils.flop_counter import FlopCounterMode  # imported here, since few runs need it
 
         try:
             network = self.builder.network(table, 0, "student").eval()

@@ -44,7 +44,7 @@ class Known:
 
     @property
     def broken(self) -> list[str]:
-        """Why the student is of no use, as the proofs have it."""
+        """The reasons why the student is broken, from the proofs."""
         return next((proof.broken for proof in self.proofs.values() if proof.broken), [])
 
     @property
@@ -58,7 +58,7 @@ class Known:
 
 
 def write_card(folder: Path) -> Path:
-    """Write the card of a run's student, or of any student's folder; one that was changed by hand is left alone."""
+    """Write the card of a run's student, or of any student's folder. A card that was changed by hand is kept."""
     path = folder / CARD
     known = _known(folder)
     if path.exists() and not _is_ours(path):
@@ -75,7 +75,7 @@ def files(folder: Path) -> list[str]:
 
 
 def left_out(folder: Path) -> list[str]:
-    """What the card lacks although somebody may expect it: exports without a proof, proofs without an export."""
+    """Warnings of exports without a proof and of proofs without an export."""
     known, told = _proofs(folder), read_proofs(folder)
     notes = [f"{PROOFS} speaks of {name}, which is not there" for name in told if not (folder / name).exists()]
     files = [f"student{format_.suffix}" for format_ in FORMATS.values()]
@@ -104,7 +104,7 @@ def _known(folder: Path) -> Known:
 
 
 def _proofs(folder: Path) -> dict[str, ProofRecord]:
-    """Of files that are there, and were made from the weights that are there now."""
+    """The proofs of existing files that were made from the present weights."""
     try:
         proofs = TypeAdapter(dict[str, ProofRecord]).validate_python(read_proofs(folder))
     except ValidationError as error:
@@ -231,5 +231,5 @@ def _yaml(value: Mapping[str, object], indent: str = "") -> Iterator[str]:
 
 
 def _scalar(value: object) -> str:
-    """In JSON, which is YAML, too; a page that shows the card's source finds no tag in it."""
+    """The value in JSON, which is also YAML, with HTML characters escaped."""
     return json.dumps(value).replace("<", "\\u003c").replace(">", "\\u003e")

@@ -8,7 +8,7 @@ from understudy.errors import OptionalPackageError, UserError
 
 
 def push(folder: Path, repository: str, files: Sequence[str]) -> str:
-    """Upload these files of a folder to ``USER/NAME``, which is made if it is not there; answers with its address."""
+    """Upload files of a folder to ``USER/NAME``, which is created if it does not exist. Returns its address."""
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise UserError(f"--push {repository!r}: write USER/NAME, as in --push anna/small-clothes")
     try:
@@ -38,4 +38,4 @@ def push(folder: Path, repository: str, files: Sequence[str]) -> str:
 
 
 def _no_token(repository: str) -> UserError:
-    return UserError(f"cannot push to {repository}: the Hub wants a token: hf auth login, or set HF_TOKEN")
+    return UserError(f"cannot push to {repository}: the Hub needs a token: hf auth login, or set HF_TOKEN")

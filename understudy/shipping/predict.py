@@ -91,7 +91,7 @@ def _told(student: Student, inputs: Nested, top: int) -> list[Told]:
 
 
 def _texts(student: Student, task: Task, texts: Iterable[str], top: int, batch: int) -> list[Prediction]:
-    """The answers to texts; the name of a file is replaced by the lines in it."""
+    """The answers to texts; the name of a file stands for its lines."""
     lines: list[str] = []
     for text in texts:
         path = Path(text)

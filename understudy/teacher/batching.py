@@ -1,4 +1,4 @@
-"""The teacher answers the batches of several steps at once: by the sample, a large batch costs less.
+"""The teacher runs on the batches of several steps at once, since a large batch costs less per sample.
 
 The batches are taken in groups that are counted from the beginning of an epoch. A training that is resumed in the
 middle of a group runs the teacher on the same group again, and gets the same bits.
@@ -19,7 +19,7 @@ from understudy.nested import Nested
 from understudy.objective import Objective
 from understudy.teacher.shared import Answers, generators
 
-PROBED = 8  # samples by which it is seen whether an answer depends on the other samples of its batch
+PROBED = 8  # samples for the test whether an answer depends on the other samples of its batch
 
 
 class TeacherBatches:
@@ -76,9 +76,9 @@ class TeacherBatches:
 
 
 def company_matters(objective: Objective, data: Data, settings: Settings) -> str | None:
-    """Why an answer is not a function of its sample alone: it depends on the rest of the batch, or on chance.
+    """The reason why an answer is not a function of its sample alone: the rest of the batch, or random numbers.
 
-    A few samples are answered in order, in reverse order, and with fewer others; rounding is allowed for.
+    A few samples are run in order, in reverse order, and with fewer others; rounding is tolerated.
     """
     inputs = settings.prepare(data.example(PROBED, settings.torch_device))
     backwards, fewer = nested.each(lambda x: x.flip(0), inputs), nested.chosen(inputs, slice(None, None, 2))

@@ -1,4 +1,4 @@
-"""One forward pass of the teachers for several trainings of one process that need the same batch."""
+"""One forward pass of the teachers for all trainings of a process that need the same batch."""
 
 import time
 from collections import OrderedDict
@@ -29,7 +29,7 @@ class SharedPasses:
     def answers(self, question: str, batch: Batch, ask: Callable[[], Answers]) -> tuple[Answers, float]:
         """The result of ``ask``, or its earlier result for the same ``question``: the same samples and views.
 
-        Beside it the seconds that this spared. On an accelerator none are counted: to know them, each step would have
+        The second value is the seconds saved. On an accelerator none are counted, because each step would have
         to wait for it.
         """
         ids = batch.ids.cpu() if batch.numbers is None else batch.numbers
@@ -51,8 +51,8 @@ def question(
 ) -> str | None:
     """Everything that the teachers' answers to a batch depend on; None if an answer cannot be shared.
 
-    A few answers count, too: where two teachers differ in code alone, these tell them apart. Who draws at random
-    answers each one anew. ``forms`` say how each teacher is asked: its precision, and which layers were folded.
+    A few answers are part of it: they distinguish teachers that differ only in code. One that draws random numbers
+    is never shared. ``forms`` are the forms of the teachers: precision and folded layers.
     """
     if not objective.teachers or objective.terms.reads.gradients:
         return None
@@ -71,5 +71,5 @@ def question(
 
 
 def generators(device: torch.device) -> list[Tensor]:
-    """The states of those that a network may draw from."""
+    """The states of the generators that a network may use."""
     return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]

@@ -1,7 +1,7 @@
 """Stand-ins: cheaper copies of teachers, with folded batch norms, and in low precision if it is set.
 
-Before a stage begins, a copy's answers are compared with the teacher's on samples of the training part, for every
-value that the stage reads. A copy with other answers is not used, which is noted.
+Before a stage, a copy's answers are compared with the teacher's on samples of the training part, for every
+value that the stage reads. A copy with different answers is not used, and a note says so.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -25,7 +25,7 @@ from understudy.teacher.folding import LAYERS, copied, fold
 DISTANCE = 0.02  # of hidden values in low precision from those in float32, by length
 MOST, LEAST, VALUES = 256, 32, 2**20  # samples that are compared: fewer where they are large
 BATCH = 64
-FEW = 4  # answers by which a teacher is recognised
+FEW = 4  # answers that identify a teacher
 
 
 class StandIn:
@@ -82,10 +82,10 @@ class StandIns:
         self._untrained: WeakSet[nn.Module] = WeakSet()
 
     def untrained(self, network: nn.Module) -> nn.Module:
-        """Mark a network as one that is yet to be trained, and return it.
+        """Mark a network as untrained, and return it.
 
-        Its answers are ties that any rounding breaks, so they say nothing about low precision, which is then used
-        without a comparison: a step costs what it will cost with the trained weights.
+        Rounding changes its nearly equal answers, so a comparison says nothing, and low precision is used
+        without one: a step then costs the same as with trained weights.
         """
         self._untrained.add(network)
         return network
@@ -140,7 +140,7 @@ class StandIns:
             note(text)
         if not verdict.possible:
             return None
-        one = key, id(teacher.network)  # a copy shares tensors with the very teacher that it was made of
+        one = key, id(teacher.network)  # a copy shares tensors with its own teacher
         stand_in = self._copies.get(one)
         if stand_in is None:
             if made is None:
@@ -164,7 +164,7 @@ class TimedStandIns(StandIns):
 
 
 def _key(teacher: TappedNetwork, batches: Sequence[Nested], settings: Settings, learned: bool) -> str:
-    """Everything that a verdict depends on; a few answers tell teachers apart that differ in code only."""
+    """Everything that a verdict depends on. A few answers distinguish teachers that differ only in code."""
     with torch.no_grad(), evaluating(teacher.network):
         few = _answers(teacher, [nested.chosen(batches[0], slice(FEW))])
     values = [*batches, *few.taps, *few.named.values()]
@@ -180,14 +180,14 @@ def _key(teacher: TappedNetwork, batches: Sequence[Nested], settings: Settings, 
 def _judged(
     teacher: TappedNetwork, batches: Sequence[Nested], settings: Settings, learned: bool
 ) -> tuple[Verdict, StandIn | None]:
-    """The verdict, and the copy that it is about."""
+    """The verdict and its copy."""
     example, notes = batches[0], list[str]()
     try:
         exact = _copy(teacher, example, settings, folded=True)
     except Exception as error:  # a network may raise any error when it is copied
         return Verdict(False, notes=(f"{teacher.called} is asked as it is, for it cannot be copied: {error}",)), None
     with torch.no_grad(), evaluating(teacher.network):
-        few = _answers(teacher, batches[:1])  # rounding is alike in all
+        few = _answers(teacher, batches[:1])  # rounding is the same in all
         folded = bool(exact.layers)
         if folded and (reason := _apart(few, _answers(exact, batches[:1]))):
             notes.append(f"{teacher.called} is asked with its batch norms as they are: folded, {reason}")
@@ -229,7 +229,7 @@ def _narrowed(network: nn.Module) -> nn.Module:
 
 
 def _samples(data: Data, settings: Settings) -> list[Nested]:
-    """Some samples of the training part, spread over it, as they are."""
+    """Samples spread over the training part, without augmentation."""
     one = data.example(1, settings.torch_device)
     values = sum(tensor.numel() for tensor in nested.tensors(one))
     count = min(MOST, max(LEAST, VALUES // values))
@@ -246,7 +246,7 @@ class _Seen:
     taps: list[Tensor]
 
     def joined(self, others: "_Seen") -> "_Seen":
-        """With the values over further samples."""
+        """Add the values of further samples."""
         named = {name: torch.cat([value, others.named[name]]) for name, value in self.named.items()}
         return _Seen(self.task, named, [torch.cat(pair) for pair in zip(self.taps, others.taps, strict=True)])
 
@@ -260,7 +260,7 @@ def _answers(asker: Asker, batches: Iterable[Nested]) -> _Seen:
 
 
 def _apart(truth: _Seen, found: _Seen) -> str | None:
-    """Whether two networks that should differ by rounding alone differ by more."""
+    """Whether two networks differ by more than rounding."""
     pairs = [
         *zip(truth.taps, found.taps, strict=True),
         *((truth.named[name], found.named[name]) for name in truth.named),

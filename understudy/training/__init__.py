@@ -1,1 +1,1 @@
-"""How networks are trained: configs, the loop, checkpoints, the check before."""
+"""Training: the loop, checkpoints, evaluation, and the pre-flight check."""

@@ -1,4 +1,4 @@
-"""One training step on several processes: shares of a batch, averaged gradients, and what the ranks agree on."""
+"""One training step on several processes: shares of a batch, averaged gradients, and common decisions."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -79,7 +79,7 @@ def check_microbatch(objective: Objective, settings: Settings) -> None:
 
 
 class Agreement:
-    """What the ranks of a step have in common: the means of what is logged, and whether to stop or to save."""
+    """The common values of a step on all ranks: means of the logged values, and whether to stop or to save."""
 
     def __init__(self, ranks: Ranks | None):
         self.ranks = ranks

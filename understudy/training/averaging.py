@@ -1,4 +1,4 @@
-"""A running mean of the student's weights, which often is the better student (EMA)."""
+"""An exponential moving average of the student's weights (EMA)."""
 
 import copy
 from typing import TypedDict
@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 
 class AverageState(TypedDict):
-    """A running mean as a checkpoint holds it."""
+    """The state of a moving average in a checkpoint."""
 
     updates: int
     network: dict[str, Tensor]
 
 
 class Average:
-    """An exponential mean of a network's parameters and statistics, young at first: ``min(decay, (1+n)/(10+n))``."""
+    """An exponential moving average of parameters and statistics, with the decay ``min(decay, (1+n)/(10+n))``."""
 
     def __init__(self, network: nn.Module, decay: float):
         self.source = network

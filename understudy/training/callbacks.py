@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # the command line's help imports this file, and must not imp
 
 
 class Callback:
-    """Its methods are called as trainings proceed, and do nothing; override those that you need.
+    """Base class of callbacks. Its methods do nothing; override those that you need.
 
     An exception that a method raises ends the training.
 
@@ -24,7 +24,7 @@ class Callback:
     """
 
     def downloads(self, file: str, done: int, total: int | None) -> None:
-        """So many bytes of a data file have come."""
+        """``done`` bytes of a data file have been downloaded."""
 
     def run_begins(self, trainings: Sequence[str], figure: "Figure") -> None:
         """A run with these trainings, in this order; ``figure`` is the task's first one, which selects."""
@@ -34,13 +34,13 @@ class Callback:
         return self
 
     def training_begins(self, name: str, stages: Mapping[str, int], steps: int) -> None:
-        """A training with its stages, each with its epochs, and the steps of all of them."""
+        """A training begins, with its stages, their epochs, and the number of all steps."""
 
     def stage_begins(self, name: str, objective: str, epochs: int, epoch: int) -> None:
-        """A stage begins, or goes on at ``epoch``."""
+        """A stage begins, or continues at ``epoch``."""
 
     def step(self, done: int, loss: float | None) -> None:
-        """So many steps of the training are done; the loss where it is known without waiting for the device."""
+        """``step`` steps of the training are done; the loss is passed where it is known without a synchronisation."""
 
     def epoch_ends(self, epoch: "Epoch") -> None:
         """An epoch has ended; ``epoch`` was also written as a line of ``metrics.jsonl``."""
@@ -49,7 +49,7 @@ class Callback:
         """A training is complete, just now or earlier; ``record`` is its ``result.json``."""
 
     def note(self, text: str) -> None:
-        """Something worth a line."""
+        """A note of one line."""
 
 
 class WarnNotes(Callback):
@@ -111,7 +111,7 @@ class Callbacks(Callback):
 
 
 def on_validation(record: "Epoch | TrainingRecord", figure: "Figure | None", digits: int = 2) -> str:
-    """The figure that selects, in a few words; empty where there is none.
+    """The selecting figure as text; empty where there is none.
 
     Args:
         figure: its description; None where it is not known, and the figure is named as in the record.

@@ -1,4 +1,4 @@
-"""Checkpoints that survive a kill at any moment: written aside, synced, renamed; checked by SHA-256; two are kept.
+"""Checkpoints: written under another name, synced and renamed, and checked by SHA-256. The last two are kept.
 
 A file is the bytes of a safetensors file followed by their SHA-256. It is written and read tensor by tensor, so that
 neither takes more memory than the state itself and one tensor.
@@ -21,10 +21,10 @@ from understudy.errors import UserError
 from understudy.files import Buffer, write_atomically
 from understudy.training.state import flatten, unflatten
 
-FORMAT = 1  # of the file; a checkpoint of another format is refused, since a training cannot go on from it exactly
+FORMAT = 1  # of the file; a checkpoint of another format is refused, since it cannot be resumed exactly
 KEPT = 2
 _DIGEST = hashlib.sha256().digest_size
-_BLOCK = 1 << 20  # bytes that are read at once where a file is only summed
+_BLOCK = 1 << 20  # bytes per read where only the digest is computed
 _KINDS = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -49,11 +49,11 @@ class About(TypedDict):
 
 
 class DamagedError(Exception):
-    """A file's bytes are not those that were written."""
+    """The content of a file has changed."""
 
 
 class Origin(Protocol):
-    """What a training is, as its checkpoints say it; see ``plans.training.Origin``."""
+    """The identity of a training in its checkpoints; see ``plans.training.Origin``."""
 
     def state(self) -> object: ...
 
@@ -63,10 +63,10 @@ class Origin(Protocol):
 
 @dataclass
 class Newest:
-    """The newest checkpoint that is whole, and a line for each damaged one that was passed over.
+    """The newest complete checkpoint, and a line for each damaged one that was skipped.
 
     Args:
-        state: what was written; None where no checkpoint is whole.
+        state: its content; None without a complete checkpoint.
     """
 
     state: object
@@ -75,7 +75,7 @@ class Newest:
 
 
 def write(folder: Path, number: int, state: object) -> Path:
-    """Add a checkpoint and drop all but it and the one before (also damaged ones from further on)."""
+    """Add a checkpoint and remove all others but the previous one."""
     tensors: dict[str, Tensor] = {}
     structure = json.dumps(flatten(state, tensors))
     path = folder / f"{number:012d}.checkpoint"
@@ -90,7 +90,7 @@ def write(folder: Path, number: int, state: object) -> Path:
 
 
 def read(path: Path) -> object:
-    """The state in a checkpoint; ``DamagedError`` if its bytes are not those that were written."""
+    """The state in a checkpoint; ``DamagedError`` if its content has changed."""
     with path.open("rb") as file:
         _check_digest(file, path)
         try:
@@ -164,7 +164,7 @@ def _tensor(file: BinaryIO, base: int, about: About) -> Tensor:
 
 
 def newest(folder: Path) -> Newest | None:
-    """The newest checkpoint that is whole; a damaged one falls back to the one before it."""
+    """The newest complete checkpoint; a damaged one is skipped."""
     warnings: list[str] = []
     for path in _newest_first(folder):
         try:

@@ -1,4 +1,4 @@
-"""What a network is worth on a part of the data, or an objective where there is no answer."""
+"""The figures of a network on a part of the data, or the loss of an objective where there is no answer."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -19,12 +19,12 @@ from understudy.ranks import Ranks, ranks
 from understudy.taps import CLASSIFICATION, Answer, call
 from understudy.tasks import Task, Values
 
-BATCH, BATCH_BYTES = 500, 2**26  # samples that are answered at once, and the most that their inputs may take
+BATCH, BATCH_BYTES = 500, 2**26  # samples per batch, and the largest size of their inputs
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A network on a part: its figures by name, ``loss`` among them, and of every answer what the task keeps.
+    """The evaluation of a network on a part: figures by name, ``loss`` included, and the answers that the task keeps.
 
     Args:
         figures: those of the task.
@@ -52,7 +52,7 @@ T = TypeVar("T")
 def measured(networks: nn.Module | Sequence[nn.Module], part: Part, task: Task, settings: Settings) -> Measured:
     """The figures of a network on a part, and its answers, as far as the task keeps them.
 
-    Several networks are measured as one, which answers with ``task.together``.
+    Several networks are measured as an ensemble by ``task.together``.
     """
     networks = [networks] if isinstance(networks, nn.Module) else networks
     meter, kept, targets, largest = task.meter(), list[Values](), list[Nested](), list[Tensor]()
@@ -72,7 +72,7 @@ def measured(networks: nn.Module | Sequence[nn.Module], part: Part, task: Task, 
 def walk(
     network: nn.Module, part: Part, task: Task, settings: Settings, update: Callable[[Values, Nested], None]
 ) -> None:
-    """A network's answer to every batch of a part, with the batch's targets."""
+    """A network's answers to every batch of a part, with the targets."""
     walk_together([network], part, task, settings, lambda answers, targets: update(answers[0], targets))
 
 
@@ -92,7 +92,7 @@ def walk_together(
     settings: Settings,
     update: Callable[[Sequence[Values], Nested], None],
 ) -> None:
-    """The answers of several networks to every batch of a part, with the batch's targets.
+    """The answers of several networks to every batch of a part, with the targets.
 
     Ranks that train together take the batches in turn, and each one gets all answers, in order.
     """
@@ -122,12 +122,12 @@ def _moved(answers: Sequence[Values], targets: Nested, device: torch.device) -> 
 
 
 def _samples_at_once(part: Part) -> int:
-    """Fewer of large samples, so that memory depends neither on their size nor on their number."""
+    """Smaller batches of large samples, so that memory depends neither on their size nor on their number."""
     return max(1, min(BATCH, BATCH_BYTES // max(1, getattr(part.source, "sample_bytes", 0))))
 
 
 def in_order(figures: Mapping[str, float], task: Task) -> dict[str, float]:
-    """The task's figures in their order, the one that selects first, and what else there is."""
+    """The task's figures in order, the selecting one first, then other values."""
     missing = [figure.name for figure in task.figures if figure.name not in figures]
     if missing:
         raise UserError(f"the meter of task {task.name!r} measures no {missing[0]!r}, which is one of its figures")
@@ -150,7 +150,7 @@ def objective_loss(
     """The objective's mean over a part, for stages that are cut below the answer (FitNets' hint error).
 
     ``batch`` is that of the training, since relations between samples depend on it. ``answers`` gives the teachers',
-    where they need not be asked.
+    where they are known.
     """
     device, group = settings.torch_device, ranks()
     total = torch.zeros((), dtype=exact_dtype(device), device=device)
@@ -161,7 +161,7 @@ def objective_loss(
         reading = objective.read(inputs, found.targets, epoch=epoch, ids=found.ids, answers=there)
         return objective.judge(reading).loss.detach().to(total.dtype) * len(found)
 
-    gradients = torch.set_grad_enabled(objective.terms.reads.gradients)  # a term may ask for some within its loss
+    gradients = torch.set_grad_enabled(objective.terms.reads.gradients)  # a term may compute gradients within its loss
     with gradients, evaluating(objective), evaluating(objective.student), settings.autocast():
         if group is None:
             for some in part.in_order(batch, device):

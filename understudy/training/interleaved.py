@@ -1,4 +1,4 @@
-"""Trainings that take turns in one process, step by step."""
+"""Several trainings in one process, step by step in turn."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from understudy.training.loop import Training
 class Interleaved:
     """Takes steps of several trainings in turn.
 
-    The one that is furthest behind takes the next step, so that all keep together, also where some began earlier.
+    The one with the fewest steps takes the next step, so that all stay together, also where some began earlier.
     """
 
     def __init__(self) -> None:
@@ -19,23 +19,23 @@ class Interleaved:
         self._under_way.append((training, training.steps()))
 
     def until_one_ends(self) -> Training:
-        """The next one that is through; an error in one of them leaves the others where they are."""
+        """The next training that ends; an error in one of them does not affect the others."""
         while True:
             taken = training, steps = self._furthest_behind()
             self._under_way.remove(taken)
             with training.surroundings():
-                if next(steps, training) is training:  # which no step answers with: there was none left
+                if next(steps, training) is training:  # the default, which means that no step was left
                     return training
             self._under_way.append(taken)
 
     def _furthest_behind(self) -> tuple[Training, Iterator[None]]:
         begun = [one for one in self._under_way if one[0].place.steps]
         ending = any(training.place.steps == training.total_steps for training, _ in begun)
-        # While some end, whoever takes their places waits, so that all who do begin together.
+        # While some end, their successors wait, so that these begin together.
         return min(begun if ending else self._under_way, key=lambda one: one[0].place.steps)
 
     def leave(self) -> None:
-        """All save their state and go."""
+        """Let all save their state and end."""
         for training, _ in self._under_way:
             try:
                 if training.place.steps:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM ask a training to save and leave; a second one leaves at once."""
+"""Ctrl-C and SIGTERM request a training to save its state and end; a second one ends it at once."""
 
 import contextlib
 import signal
@@ -8,11 +8,11 @@ from types import FrameType
 
 
 class Stopped(BaseException):
-    """A training that was asked to stop has saved its state. Not an Exception: nobody should swallow it.
+    """Raised after a signal, when a training has saved its state. No Exception, so that no handler catches it.
 
     Args:
-        signal_number: by which signal it was asked.
-        saved: false of a command that has no state to save.
+        signal_number: the signal.
+        saved: false for a command without a state to save.
     """
 
     def __init__(self, signal_number: int, saved: bool = True):
@@ -21,7 +21,7 @@ class Stopped(BaseException):
 
 
 class StopRequest:
-    """Whether somebody asked, and by which signal."""
+    """A request to stop, with its signal."""
 
     def __init__(self) -> None:
         self.signal_number = 0
@@ -32,7 +32,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def listening() -> Iterator[StopRequest]:
-    """While this lasts, signals only leave a request. In a thread that may not set handlers, nothing is changed."""
+    """A context in which signals only set the request. In a thread that cannot set handlers, nothing is changed."""
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request

@@ -1,7 +1,7 @@
-"""The training loop: one network, its teachers, one stage after another; stopped anywhere, it goes on bit for bit.
+"""The training loop: one network, its teachers, and its stages. A stopped training is resumed with equal bits.
 
 Everything that decides what happens next is in ``_state``; everything random is a function of the seed and the
-place (stage, epoch, step). That is the whole trick of exact resuming.
+place (stage, epoch, step). Exact resuming follows from this.
 """
 
 import math
@@ -38,12 +38,12 @@ from understudy.training.stage_state import StageState, StageStateDict
 from understudy.training.state import copy_of
 from understudy.whole_norm import of_own_rank
 
-SAVING_SHARE = 0.02  # of the time, at most, goes into checkpoints
-SHARES_EVERY = 100  # steps: a look at the terms' gradients costs about half a step for each of them
+SAVING_SHARE = 0.02  # the largest share of the time for checkpoints
+SHARES_EVERY = 100  # steps; measuring the terms' gradients costs about half a step for each of them
 
 
 class TrainingState(TypedDict):
-    """A training as a checkpoint holds it."""
+    """The state of a training in a checkpoint."""
 
     origin: object
     place: dict[str, object]
@@ -63,10 +63,10 @@ class Training:
         stages: run in order; ``data``, ``seed`` and ``settings`` are those of all of them.
         checkpoint_folder, metrics: where checkpoints and the log go; None keeps everything in memory.
         every: seconds between two checkpoints.
-        stored: whether the teachers' answers are kept, and where.
-        shared: passes of the teachers that serve other trainings of this process, too.
-        stand_ins: the teachers' cheaper copies, where other trainings of this process use them, too.
-        origin: what is trained here; checkpoints carry it, and one of another training is refused.
+        stored: whether and where the teachers' answers are stored.
+        shared: forward passes of the teachers that other trainings of this process share.
+        stand_ins: the teachers' copies in low precision that other trainings of this process share.
+        origin: the identity of the training; a checkpoint of another training is refused.
     """
 
     def __init__(
@@ -99,24 +99,21 @@ class Training:
         self.ranks = ranks()
         if self.ranks is None:
             one_process("a training")
-        self.first = self.ranks is None or self.ranks.rank == 0  # of several processes, the one that writes
+        self.first = self.ranks is None or self.ranks.rank == 0  # rank 0 writes
         self.agreement = Agreement(self.ranks)
-        if self.ranks is not None:
-            for stage in stages:
-                check_batches(stage, data, self.ranks)
         self.callback = callback if callback is not None and self.first else Callback()
-        self.stop = StopRequest() if stop is None else stop  # one that nobody has made yet is false
+        self.stop = StopRequest() if stop is None else stop  # a new request is false
         self.checkpoint_folder = checkpoint_folder
         self.log = Log(metrics if self.first else None)
         self.every, self.save_seconds = every, 0.0
         self.stored, self.shared, self.origin = stored, shared, origin
         self.stand_ins = stand_ins or StandIns()
         self.place = Progress()
-        self.handed: dict[str, Tensor] | None = None  # what the stage before left to this one
+        self.handed: dict[str, Tensor] | None = None  # the modules that the previous stage passes on
         self.last: dict[str, Tensor] | None = None  # the last epoch's weights, where the best ones are kept
 
     def run(self) -> TrainingRecord:
-        """Train, or go on training; returns how each stage ended."""
+        """Train, or continue a training, and return the outcome of each stage."""
         with self.surroundings():
             for _ in self.steps():
                 pass
@@ -124,7 +121,7 @@ class Training:
 
     @contextmanager
     def surroundings(self) -> Iterator[None]:
-        """What must be so while steps are taken, and be as it was when others take theirs."""
+        """The context of this training's steps, which is left while other trainings take theirs."""
         devices = [self.settings.torch_device] if self.settings.torch_device.type == "cuda" else []
         with self.settings.in_force(), torch.random.fork_rng(devices):
             try:
@@ -133,11 +130,14 @@ class Training:
                 of_own_rank(self.student)
 
     def steps(self) -> Iterator[None]:
-        """Train, or go on training, and come back after each step; to be gone on with in ``surroundings``."""
+        """Train, or continue a training, and yield after each step; to be resumed within ``surroundings``."""
+        if self.ranks is not None:
+            for stage in self.stages:
+                check_batches(stage, self.data, self.ranks)
         newest = self._newest()
         for warning in newest.warnings if newest else []:
             self.callback.note(warning)
-        resumed = cast(TrainingState | None, newest.state if newest else None)  # as ``_state`` wrote it
+        resumed = cast(TrainingState | None, newest.state if newest else None)  # written by ``_state``
         self.callback.training_begins(self.name, {s.name: s.config.epochs for s in self.stages}, self.total_steps)
         if resumed:
             if self.origin:
@@ -151,7 +151,7 @@ class Training:
             resumed = None
 
     def _newest(self) -> checkpoints.Newest | None:
-        """The checkpoint to go on from; on several processes the one that the first of them chooses."""
+        """The checkpoint to continue from; on several processes the one that rank 0 chooses."""
         folder = self.checkpoint_folder
         found = checkpoints.newest(folder) if folder is not None and self.first else None
         if self.ranks is None:
@@ -161,16 +161,16 @@ class Training:
 
     @property
     def total_steps(self) -> int:
-        """Of all stages, where patience ends none of them."""
+        """The steps of all stages, if patience ends none of them."""
         return sum(stage.config.epochs * self.data.train.steps(stage.config.batch) for stage in self.stages)
 
     def ended(self) -> TrainingRecord:
-        """How each stage ended, once all are through."""
+        """The outcome of each stage, after the last one."""
         place = self.place
         return TrainingRecord(training=self.name, stages=place.ends, seconds=place.seconds, steps=place.steps)
 
     def _stage(self, resumed: TrainingState | None) -> Iterator[None]:
-        """One stage from its beginning, or from where a checkpoint left it."""
+        """One stage from its beginning, or from the place in a checkpoint."""
         number, stage = self.place.stage, self.stages[self.place.stage]
         self.open(stage, resumed)
         self.callback.stage_begins(stage.name, str(stage.objective), stage.config.epochs, self.place.epoch)
@@ -182,7 +182,7 @@ class Training:
         self.place.stage, self.place.epoch, self.place.step, self.place.best = number + 1, 0, 0, None
 
     def open(self, stage: Stage, resumed: TrainingState | None = None) -> None:
-        """What lives for one stage, as it was where the training is resumed."""
+        """The state of a stage, restored where the training is resumed."""
         device = self.settings.torch_device
         torch.manual_seed(randomness.derived_seed(self.seed, "owned", self.place.stage))
         self.stage_state = StageState(
@@ -223,13 +223,13 @@ class Training:
         self.callback.epoch_ends(record)
 
     def batches(self, stage: Stage) -> Iterator[Batch]:
-        """What is left of the current epoch; both networks are set to train on it."""
+        """The remaining steps of the current epoch."""
         self.student.train()
         self.stage_state.objective.train()
         return self.stage_state.batches(self.place.epoch, self.place.step)
 
     def advance(self, stage: Stage, batch: Batch, began: float) -> None:
-        """One step of the current epoch, and what is due between two; ``began`` is when the last one had ended."""
+        """One step of the current epoch, and what is due between two steps; ``began`` is the end of the last one."""
         place, steps = self.place, self.data.train.steps(stage.config.batch)
         shares = place.step == steps - 1 and len(stage.objective.parts) > 1 and self._shares_due(stage, steps)
         self._step(stage, batch, place.epoch + place.step / steps, shares=shares)
@@ -260,11 +260,11 @@ class Training:
         self.stage_state.step(loss)
 
     def _between_steps(self, began: float) -> None:
-        """Save when it is time, leave when asked to."""
+        """Save when it is time, and end when a stop is requested."""
         place = self.place
         place.seconds += time.monotonic() - began + self.stage_state.spared
         self.stage_state.spared = 0.0
-        here = self.settings.torch_device.type == "cpu"  # elsewhere, reading the loss would make the device wait
+        here = self.settings.torch_device.type == "cpu"  # elsewhere, reading the loss would synchronise with the device
         self.callback.step(place.steps, self.sums[0].item() / place.step if here else None)
         if self.agreement.stop if self.ranks else self.stop:
             self.save()
@@ -274,7 +274,7 @@ class Training:
             self.save()
 
     def save(self) -> None:
-        """Between two steps: write down all that decides how the training goes on."""
+        """Save all that determines how the training continues, between two steps."""
         began = time.monotonic()
         if self.checkpoint_folder is not None:
             self._check_finite()
@@ -290,7 +290,7 @@ class Training:
         return max(self.every, self.save_seconds / SAVING_SHARE) if self.every else 0.0
 
     def _state(self) -> TrainingState:
-        """All that decides how the training goes on."""
+        """All that determines how the training continues."""
         return {
             "origin": self.origin.state() if self.origin else None,
             "place": self.place.state(),
@@ -326,7 +326,7 @@ class Training:
         return FailedTrainingError(f"{self.name}: {text}", training=self.name, reason="its loss is no longer a number")
 
     def _record(self, stage: Stage, steps: int) -> Epoch:
-        """The epoch's line in the log; on the way, the best weights so far are put aside."""
+        """Write the epoch's line in the log, and keep the best weights so far."""
         loss, *terms = (self.sums / steps).tolist()
         epoch = Epoch(
             training=self.name,
@@ -346,7 +346,7 @@ class Training:
         return epoch.model_copy(update={"validation": validation})
 
     def _keep_best(self, stage: Stage, epoch: int, validation: Figures) -> None:
-        """Put the weights aside where they are the best so far, by validation."""
+        """Keep a copy of the weights where they are the best so far on validation."""
         selecting = self.data.task.selecting
         value = selecting.quality(validation[selecting.name]) if selecting.name in validation else -validation[LOSS]
         if not math.isfinite(value):
@@ -367,7 +367,7 @@ class Training:
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
-        """The student with the weights that would be kept, for a while: what is measured is what is kept."""
+        """A context in which the student has the weights that would be kept, for evaluation."""
         if self.stage_state.average is None:
             yield
             return
@@ -383,7 +383,7 @@ class Training:
         return patience is not None and best is not None and self.place.epoch - best.epoch >= patience
 
     def _close(self, stage: Stage) -> None:
-        """The stage's student: its best or its last epoch; the other one stays at hand as ``last``."""
+        """Load the stage's best or last weights, and keep the last ones as ``last``."""
         self.last = self.stage_state.weights()
         self.handed = self.stage_state.handed() if stage.hands_over else None
         best = self.place.best

@@ -8,7 +8,7 @@ from understudy.training.records import Epoch
 
 
 class Log:
-    """The epochs of a training, added one by one; after a kill, shortened to what the checkpoint knew."""
+    """The log of a training, one line per epoch; after a kill it is cut to the length in the checkpoint."""
 
     def __init__(self, path: Path | None):
         self.path = path
@@ -20,7 +20,7 @@ class Log:
         if self.path is None:
             return 0
         try:
-            # Synced, since the checkpoint will count on it, and is on the disk itself.
+            # Synced before the checkpoint that refers to it.
             return files.append(self.path, epoch.line().encode())
         except OSError as error:
             raise _unwritten(self.path, error) from error
@@ -30,7 +30,7 @@ class Log:
             return
         whole = self.path.read_bytes()[:length]
         try:
-            files.shorten(self.path, whole.rfind(b"\n") + 1)  # half a line is none
+            files.shorten(self.path, whole.rfind(b"\n") + 1)  # an incomplete line is dropped
         except OSError as error:
             raise _unwritten(self.path, error) from error
         self.epochs = read(self.path)

@@ -1,6 +1,6 @@
-"""Check before train: one dry batch through everything, and every finding in one line.
+"""The pre-flight check: one batch through all networks and terms, and one line per finding.
 
-The field's worst bug is the silent one: a teacher that was never loaded, a loss that is never computed.
+It finds mistakes that raise no error: a teacher without its weights, a loss without a gradient.
 """
 
 import math
@@ -17,6 +17,7 @@ from understudy.answers import StoredAnswers
 from understudy.answers.forecast import Forecast, forecast
 from understudy.answers.source import needs_live_teacher, passed_over
 from understudy.config import hardware as clock
+from understudy.config.momenta import momenta_of
 from understudy.config.optimizers import MaxNorm, parameter_groups
 from understudy.config.settings import Settings
 from understudy.config.stage import Stage
@@ -37,13 +38,14 @@ from understudy.training.evaluate import walk
 from understudy.training.stage_state import facts_of
 from understudy.training.state import copy_of
 
-GLANCE, SAMPLE = 128, 1000  # samples by which a teacher is judged: the more only where the few leave a doubt
+GLANCE, SAMPLE = 128, 1000  # samples on which a teacher is measured; the larger number only in doubt
 SHORTFALL = 0.02  # by which a share may be below the declared one
 LOOSE = 0.1  # by which any other figure may be worse than the declared one, as a share of it
 DRY_BATCH = 32
-PIXELS = 100.0, 255.0  # between them is the largest value of images that nobody brought between 0 and 1
-ABOUT_IMAGES = "images"  # the subject of what is said of their values
-ABOUT_STORED = "stored answers"  # so ends the subject of what is said of them
+PIXELS = 100.0, 255.0  # the largest value of images that were not scaled to [0, 1] is between these
+BROKEN = "its answers hold NaN or infinity: its weights are broken"
+ABOUT_IMAGES = "images"  # the subject of findings about their values
+ABOUT_STORED = "stored answers"  # the end of the subject of findings about them
 DEAD = 1e-4  # of the largest gradient of a term, below which a term's gradient on the student is lost
 WORTH = 1.2  # times the speed of a training, from which on stored answers are proposed
 
@@ -55,12 +57,12 @@ class Finding:
     level: Literal["ok", "warning", "error"]
     subject: str
     text: str
-    seconds: float = 0.0  # that a training with this finding takes, about
-    worth: bool = False  # to be shown although nothing is wrong
+    seconds: float = 0.0  # the estimated time of a training
+    worth: bool = False  # shown although nothing is wrong
 
 
 def passes(findings: Sequence[Finding]) -> None:
-    """Nothing, or a UserError with every error found."""
+    """Raise a UserError with all errors, if there are any."""
     errors = [f"{f.subject}: {f.text}" for f in findings if f.level == "error"]
     if errors:
         raise UserError("\n".join(errors))
@@ -98,7 +100,10 @@ def check_teacher(
     accept_weak: bool = False,
     name: str = "teacher",
 ) -> Iterator[Finding]:
-    """Is it really loaded? Its figures on some samples against chance, and against what the first one should be."""
+    """Compare the teacher's figures on some samples with chance, and the first one with its declared value."""
+    if not data.task.labelled:
+        yield from _check_reference(teacher, data, settings, accept_weak=accept_weak, name=name)
+        return
     look = _look(teacher, data, GLANCE, settings)
     if isinstance(look, _Look) and not look.is_beyond_doubt(declared) and len(data.validation or data.train) > GLANCE:
         look = _look(teacher, data, SAMPLE, settings)
@@ -121,9 +126,40 @@ def check_teacher(
         yield Finding("ok", name, text + stated, worth=True)
 
 
+def _check_reference(
+    teacher: nn.Module, data: Data, settings: Settings, *, accept_weak: bool, name: str
+) -> Iterator[Finding]:
+    """A teacher whose answers are the targets: nothing says whether they are right, only how far they differ."""
+    task, sample, answers = data.task, _spread(data, SAMPLE), list[Values]()
+    walk(settings.place(teacher), sample, task, settings.of_teacher, lambda answer, _: answers.append(answer))
+    reason = task.misfit(answers[0])
+    if reason or any(nested.not_finite(nested.each(_without_masked, answer)) for answer in answers):
+        yield Finding("error", name, reason or BROKEN)
+        return
+    kept = {key: torch.cat([answer[key] for answer in answers]).float().cpu() for key in task.values}
+    constant = task.commonest(kept) or 0.0
+    text = f"the data have no labels: its own answers to {len(sample)} samples are the measure, right or wrong"
+    if constant == 1 and len(sample) > 1:
+        way = "load its weights, and check its normalisation (accept_weak = true goes on all the same)"
+        level: Literal["warning", "error"] = "warning" if accept_weak else "error"
+        yield Finding(level, name, f"it gives one answer for all of {len(sample)} samples: {way}")
+    elif constant:
+        text += f"; its most frequent answer has {100 * constant:.0f} % of them"
+        yield Finding("ok", name, text, worth=True)
+    else:
+        yield Finding("ok", name, text, worth=True)
+
+
+def _spread(data: Data, samples: int) -> Part:
+    """So many samples, spread over a whole part, which may be sorted."""
+    part = data.validation or data.train
+    places = torch.linspace(0, len(part) - 1, min(samples, len(part)), dtype=torch.float64)
+    return Part(part.source, part.ids[places.round().long()])
+
+
 @dataclass(frozen=True)
 class _Look:
-    """A teacher's figure on some samples, and how far luck reaches on so few."""
+    """A teacher's figure on some samples, with its uncertainty."""
 
     figure: Figure
     value: float
@@ -135,7 +171,7 @@ class _Look:
         return chance is not None and self.figure.gain(self.value, chance) <= self.luck
 
     def is_beyond_doubt(self, declared: float | None) -> bool:
-        """No need for more samples: guessing never gets so far, and what is declared is there without allowances."""
+        """Whether no more samples are needed: the figure is beyond chance and not below the declared one."""
         chance = self.figure.chance
         beyond = chance is None or self.figure.gain(self.value, chance) > 2 * self.luck
         return beyond and (declared is None or self.figure.gain(self.value, declared) >= -self._shortfall(declared))
@@ -150,17 +186,15 @@ class _Look:
 
 
 def _look(teacher: nn.Module, data: Data, samples: int, settings: Settings) -> _Look | str:
-    """At so many samples, spread over a whole part, which may be sorted; or what is wrong with any answer."""
-    part, task = data.validation or data.train, data.task
-    places = torch.linspace(0, len(part) - 1, min(samples, len(part)), dtype=torch.float64)
-    sample = Part(part.source, part.ids[places.round().long()])
+    """Measure a teacher on samples from the whole part; or find what is wrong with an answer."""
+    task, sample = data.task, _spread(data, samples)
     meter, wrong = task.meter(), set[str]()
 
     def update(answer: Values, targets: Nested) -> None:
         if reason := task.misfit(answer):
             wrong.add(reason)
         elif nested.not_finite(nested.each(_without_masked, answer)):
-            wrong.add("its answers hold NaN or infinity: its weights are broken")
+            wrong.add(BROKEN)
         if not wrong:
             meter.update(answer, targets)
 
@@ -178,12 +212,12 @@ def _without_masked(scores: Tensor) -> Tensor:
 
 
 def check_network(role: str, network: nn.Module, data: Data, settings: Settings) -> Iterator[Finding]:
-    """Does it take the data's samples, and answer as the task asks?"""
+    """Check that the network accepts the samples and that its answers have the form of the task."""
     example = settings.prepare(data.example(2, settings.torch_device))
     try:
         with torch.no_grad(), evaluating(settings.place(network)):
             answer = data.task.answer(call(network, example))
-    except Exception as error:  # whatever somebody's network raises
+    except Exception as error:  # a user's network may raise anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         yield Finding("error", role, f"it does not take samples of shape {nested.shape_of(example)}: {reason}")
         return
@@ -200,7 +234,7 @@ def check_network(role: str, network: nn.Module, data: Data, settings: Settings)
 
 
 def check_budget(stages: Sequence[Stage], config: TrainConfig) -> Iterator[Finding]:
-    """Methods are compared at equal budgets; one that takes more than its config says so."""
+    """Report a method that takes more epochs than its config, since methods are compared at equal budgets."""
     epochs = sum(stage.config.epochs for stage in stages)
     if epochs > config.epochs:
         text = f"they take {epochs} epochs and the recipe gives them {config.epochs}: no comparison at equal budget"
@@ -221,7 +255,7 @@ def check_stage(
 ) -> Iterator[Finding]:
     """One dry batch: taps, regressors, each term's value, its gradient into the student.
 
-    ``timed``, some steps are taken too: what they say of the training's time, and of the gain of stored answers.
+    With ``timed``, some steps are measured, for the time of the training and the gain of stored answers.
     """
     subject = f"stage {stage.name!r}"
     try:
@@ -249,7 +283,7 @@ def _dry_run(
         data.train.epoch(
             0,
             seed=0,
-            batch=DRY_BATCH,
+            batch=min(DRY_BATCH, stage.config.batch),
             augmentation=stage.config.augmentation,
             task=data.task,
             device=settings.torch_device,
@@ -259,6 +293,7 @@ def _dry_run(
     if places := nested.not_finite(inputs):
         broken = batch.ids[places[:5]].tolist()
         raise UserError(f"the data hold NaN or infinity (samples {broken}): mend the data")
+    momenta_of(stage)  # a momentum that cannot be is said before anything trains
     facts, example = facts_of(data), nested.chosen(inputs, slice(2))
     objective = Objective(
         stage.objective,
@@ -278,7 +313,7 @@ def _dry_run(
     norms: dict[str, float] = {}
     for number, (name, part) in enumerate(objective.parts.items()):
         settings.reseed(derived_seed(seed, "check", stage.name, number))
-        full = replace(part, schedule=None)  # what begins at weight 0 will train one day
+        full = replace(part, schedule=None)  # a term with initial weight 0 trains later
         alone = Objective(Sum((full,)), student=student, teacher=teachers, example=example, facts=facts, task=data.task)
         about = f"{subject}, term {name!r}"
         norm, finding = _check_term(about, alone, part.weight(0.0), inputs, batch, settings)
@@ -288,7 +323,7 @@ def _dry_run(
             norms[name] = norm
     yield from _dead_terms(subject, norms)
     if not any(p.requires_grad for p in (*student.parameters(), *objective.owned.parameters())):
-        return  # as its terms have said
+        return  # its terms have reported it
     step = _step(objective, stage.config, inputs, batch, settings)
     if not timed or not objective(inputs, batch.targets, ids=batch.ids).loss.requires_grad:
         return
@@ -311,7 +346,7 @@ def _dry_run(
                 expected.whole_gain,
                 [Finding(fits, about, str(expected), worth=True)],
             )
-            learned = all(map(stand_ins.has_learned, teachers))  # or else no answers of theirs can be there
+            learned = all(map(stand_ins.has_learned, teachers))  # otherwise their answers cannot be stored
             if learned and (new := passed_over(stored, objective, stage, data, settings, forms, seed)):
                 about_answers.append(Finding("ok", about, new))
         elif isinstance(data.train.source, InMemory) and not company_matters(objective, data, settings):
@@ -327,7 +362,7 @@ def _dry_run(
 def _propose_stored(
     subject: str, objective: Objective, foreseen: Callable[[StoredAnswers], Forecast]
 ) -> Iterator[Finding]:
-    """Nobody asked for them: a line only where they would pay within this very training."""
+    """They were not requested: report them only where they would pay within this training."""
     reads = objective.terms.reads
     stored, table = StoredAnswers(), "a table [answers]"
     if reads.teacher_taps:
@@ -350,7 +385,7 @@ def _forecast(
 def _step(
     objective: Objective, config: TrainConfig, inputs: Nested, batch: Batch, settings: Settings
 ) -> Callable[[], None]:
-    """One on this batch, to its end; patterns of names that match nothing are found before it."""
+    """Take one complete step on this batch. Patterns that match no names are found before it."""
     rate = config.optimizer.lr
     optimizer = config.optimizer.build(parameter_groups(objective.student, objective.owned, rate, config.lr_scale))
     bounds = MaxNorm(objective.student, config.max_norm)
@@ -367,7 +402,7 @@ def _step(
 
 
 def _masking(objective: Objective, inputs: Nested) -> str:
-    """What to say where the teacher's scores are -inf in places, which only a softmax takes."""
+    """A finding where the teacher's scores contain -inf, which only a softmax accepts."""
     scores = [score for answer in objective.ask(inputs) for score in answer.named.values()]
     masked = any(bool((score == -torch.inf).any()) for score in scores)
     return ": the teacher masks classes with -inf, take a method on probabilities (kd, dkd, ...)" if masked else ""
@@ -389,7 +424,7 @@ def _dead_terms(subject: str, norms: Mapping[str, float]) -> Iterator[Finding]:
 def _check_term(
     subject: str, objective: Objective, at_first: float, inputs: Nested, batch: Batch, settings: Settings
 ) -> tuple[float, Finding]:
-    """Of a term by itself, in an objective without its schedule: the norm of its gradient, and what to say of it."""
+    """The gradient norm of one term without its schedule, and its finding."""
     with settings.autocast():
         outcome = objective(inputs, batch.targets, ids=batch.ids)
     (value,) = outcome.terms.values()
@@ -410,6 +445,9 @@ def _check_term(
         if value != 0 or not outcome.loss.requires_grad:
             text = "no gradient of it reaches the student: it would train nothing"
             return 0.0, Finding("error", subject, text)
+        if len(batch) == 1 and objective.terms.reads.batch:
+            text = "it compares the samples of a batch, and batches of one sample teach it nothing: set a larger batch"
+            return 0.0, Finding("error", subject, text)
         return 0.0, Finding("warning", subject, "its value and its gradient are 0 on the first batch")
     owned = [
         f"{type(m).__name__} with {sum(p.numel() for p in m.parameters()):,} parameters"
@@ -421,7 +459,7 @@ def _check_term(
 
 
 def _refuse_lonely(student: nn.Module, sample: Nested, settings: Settings) -> None:
-    """A batch of one sample is too little for some layers; the dry batch, which is larger, would not show it."""
+    """Find a last batch of one sample, which some layers refuse and the larger batch of the check does not show."""
     try:
         with torch.no_grad(), settings.autocast():
             call(student, sample)
@@ -431,7 +469,7 @@ def _refuse_lonely(student: nn.Module, sample: Nested, settings: Settings) -> No
 
 @contextmanager
 def _seeded(seed: int, stage: str, settings: Settings) -> Iterator[None]:
-    """What is drawn inside (the weights of regressors, dropout) is the same each time; outside, nothing is drawn."""
+    """A context with a fixed seed, which leaves the state of the generators outside unchanged."""
     device = settings.torch_device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         settings.reseed(derived_seed(seed, "check", stage))
@@ -440,9 +478,9 @@ def _seeded(seed: int, stage: str, settings: Settings) -> Iterator[None]:
 
 @contextmanager
 def _untouched(network: nn.Module) -> Iterator[None]:
-    """Whatever happens inside, weights, statistics, gradients and mode are as before."""
+    """A context after which weights, statistics, gradients and modes are restored."""
     state, gradients = copy_of(network), [(p, p.grad) for p in network.parameters()]
-    network.zero_grad(set_to_none=True)  # or else the check would add to them in place
+    network.zero_grad(set_to_none=True)  # otherwise the check would add to them in place
     try:
         with evaluating(network):
             yield

@@ -1,4 +1,4 @@
-"""Where a training is: what the loop counts, finds and goes on from."""
+"""The progress of a training: its counters and best values."""
 
 from dataclasses import asdict, dataclass, field
 
@@ -18,7 +18,7 @@ class Best:
 
 @dataclass
 class Progress:
-    """Where a training is, and what it has found on the way."""
+    """The progress of a training."""
 
     stage: int = 0
     epoch: int = 0
@@ -27,7 +27,7 @@ class Progress:
     best: Best | None = None
     seconds: float = 0.0
     logged: int = 0  # bytes of metrics.jsonl that belong to this state
-    ends: list[StageEnd] = field(default_factory=list)  # how each finished stage ended
+    ends: list[StageEnd] = field(default_factory=list)  # the outcomes of finished stages
 
     @classmethod
     def of(cls, state: object) -> "Progress":

@@ -1,4 +1,4 @@
-"""What a training writes: a line for each epoch, how each stage ended, and the record of the finished training.
+"""The records of a training: a line per epoch, the outcome of each stage, and the result of the training.
 
 Each file is written and read by the same type. A file of another format, or one that is damaged, is one clear line.
 """
@@ -18,7 +18,7 @@ Figures = dict[str, float]
 
 
 class Record(BaseModel):
-    """Base of everything that is written as JSON: unknown keys are a mistake, values that are no numbers survive.
+    """Base class of everything that is written as JSON. Unknown keys are errors; NaN and infinity are preserved.
 
     Example:
         >>> StageEnd(stage="labels", epochs=3).model_dump_json(exclude_none=True)
@@ -28,7 +28,7 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
     def content(self) -> dict[str, JsonValue]:
-        """The record as JSON gives it back; fields that were never set are left out.
+        """The record as plain data; fields that were never set are left out.
 
         >>> StageEnd(stage="labels", epochs=3, kept="last").content()
         {'stage': 'labels', 'epochs': 3, 'kept': 'last'}
@@ -37,7 +37,7 @@ class Record(BaseModel):
 
 
 class DamagedFileError(UserError):
-    """A file is not as it was written."""
+    """The content of a file has changed since it was written."""
 
 
 class File(Record):
@@ -48,7 +48,7 @@ class File(Record):
 
     @classmethod
     def read(cls, path: Path, *, way_out: str) -> Self:
-        """The content of a file; what is damaged is a `DamagedFileError` of one line that ends with the way out."""
+        """The content of a file; a damaged one raises a `DamagedFileError` of one line with the remedy."""
         try:
             return cls.of_text(contents(path).decode(), path, way_out=way_out)
         except UnicodeDecodeError as error:
@@ -122,7 +122,7 @@ class Epoch(Record):
 
 
 class StageEnd(Record):
-    """How a stage ended."""
+    """The outcome of a stage."""
 
     stage: str
     taught: bool | None = None  # whether its objective reads a teacher
@@ -148,7 +148,7 @@ class TrainingRecord(File):
     key: str = ""
     node: dict[str, JsonValue] = Field(default_factory=dict)
     stages: list[StageEnd] = Field(default_factory=list)
-    seconds: float | None = None  # of training, all sessions together
+    seconds: float | None = None  # of all sessions together
     steps: int = 0
     objectives: dict[str, str] = Field(default_factory=dict)
     session_seconds: float | None = None
@@ -162,7 +162,7 @@ class TrainingRecord(File):
 
     @property
     def validation(self) -> Figures:
-        """The figures of the student that leaves."""
+        """The figures of the final student."""
         return self.stages[-1].validation if self.stages else {}
 
     @property
@@ -176,7 +176,7 @@ class TrainingRecord(File):
 
 
 def first_of(validation: Mapping[str, float]) -> float | None:
-    """The figure that selects, from the figures of a validation; None of a stage that has no answers.
+    """The selecting figure of a validation; None for a stage without answers.
 
     Example:
         >>> first_of({"accuracy": 0.5, "loss": 1.0}), first_of({"loss": 1.0})

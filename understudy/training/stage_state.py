@@ -1,4 +1,4 @@
-"""What lives for one stage: the objective with what its terms own, optimizers, bounds, the running mean of weights."""
+"""The state of a stage: the objective with modules of its terms, optimizers, max-norm, the average of weights."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from understudy.answers import StoredAnswers
 from understudy.answers.source import AnswerSource
-from understudy.config.optimizers import MaxNorm, adversary_groups, parameter_groups
+from understudy.config.momenta import TermwiseSGD, momenta_of
+from understudy.config.optimizers import SGD, Groups, MaxNorm, adversary_groups, parameter_groups
 from understudy.config.settings import Settings
 from understudy.config.stage import STAGE_STRIDE, Stage
 from understudy.data.augmentation import Draw
@@ -35,7 +36,7 @@ ADVERSARIES = "adversaries"  # the name of their loss in the log, beside the ter
 
 
 class StageStateDict(TypedDict):
-    """A stage as a checkpoint holds it: states of modules and optimizers as PyTorch makes them."""
+    """The state of a stage in a checkpoint: the state dicts of modules and optimizers."""
 
     objective: dict[str, object]
     optimizer: dict[str, object]
@@ -48,8 +49,8 @@ class StageState:
     """Takes the steps of a stage. Its ``state`` is all that a step depends on, besides the student.
 
     ``number`` and ``seed`` are the stage's and the training's: what is random is drawn from them. ``shared`` are passes
-    of the teachers that serve other trainings, too, and ``stand_ins`` their copies. ``note`` is told what is
-    worth a line.
+    of the teachers that other trainings share, and ``stand_ins`` their copies. ``note`` is called with notes of
+    one line.
     """
 
     def __init__(
@@ -90,7 +91,9 @@ class StageState:
         if handed:
             self._take_over(handed)
         groups = parameter_groups(student, self.objective.owned, config.optimizer.lr, config.lr_scale)
-        self.optimizer = config.optimizer.build(groups)
+        self.momenta = momenta_of(stage)
+        self.optimizer = config.optimizer.build(groups) if self.momenta is None else self._termwise(groups)
+        self.weighted: dict[str, Tensor] = {}  # the terms' parts of the loss, where each has its own momentum
         self.adversaries: torch.optim.Optimizer | None = None
         if self.objective.has_adversaries:
             self.adversaries = config.optimizer.build(adversary_groups(self.objective, config.optimizer.lr))
@@ -104,8 +107,8 @@ class StageState:
         self.shared = shared if self.stored is None else None
         self.question = question(self.objective, data, config.augmentation, settings, forms) if self.shared else None
         self.reading: Reading | None = None  # of the step that is being taken
-        self.spared = 0.0  # seconds of a step: by answers that another training had asked for
-        self.shares: dict[str, float] = {}  # of the gradient, as they were when last measured
+        self.spared = 0.0  # seconds that shared answers saved in a step
+        self.shares: dict[str, float] = {}  # of the gradient, as last measured
 
     @property
     def network(self) -> nn.Module:
@@ -114,12 +117,12 @@ class StageState:
 
     @property
     def logged(self) -> list[str]:
-        """What ``step`` answers with, after the loss."""
+        """The names of the values that ``step`` returns after the loss."""
         return [*self.objective.parts, *([ADVERSARIES] if self.adversaries else [])]
 
     @property
     def together(self) -> int:
-        """The batches about which the teachers are asked at once."""
+        """The batches of one forward pass of the teachers."""
         return (
             min(self.settings.teacher_batches, self.data.train.steps(self.stage.config.batch))
             if self.teacher_batches
@@ -149,7 +152,7 @@ class StageState:
         if not self.stored:
             return
         last = data.train.last_of_epoch(numbered, seed=self.seed, batch=config.batch)
-        if last is not None:  # what this epoch left out, a later one will ask for
+        if last is not None:  # later epochs need the samples that this one left out
             for batch in data.train.viewed([self._share(last)], draw, config.augmentation, data.task, device):
                 self.stored.answers(batch, self.settings.prepare(batch.inputs))
 
@@ -185,12 +188,14 @@ class StageState:
         with self.settings.autocast():
             outcome = self.objective.judge(reading)
         self.reading = reading
+        if self.momenta is not None:
+            self.weighted = outcome.weighted
         if shares:
             self.shares = gradient_shares(self.student, outcome, self.ranks)
         return outcome.loss, torch.stack([outcome.loss.detach(), *outcome.terms.values(), *opposed])
 
     def _ask(self, batch: Batch, inputs: Nested) -> Answers:
-        """The teachers, or whoever keeps their answers."""
+        """The teachers' answers, computed or stored."""
         if self.stored:
             return self.stored.answers(batch, inputs)
         ask = (
@@ -207,17 +212,37 @@ class StageState:
         """The objective's mean over the validation part, of a stage without answers."""
         part, batch = self.data.validation, self.stage.config.batch
         assert part is not None
-        answers = self._unviewed.answers if self._unviewed else None
+        answers = self.unviewed.answers if self.unviewed else None
         return objective_loss(self.objective, part, self.settings, epoch=epoch, batch=batch, answers=answers)
 
     @cached_property
-    def _unviewed(self) -> AnswerSource | None:
-        validation = self.data.validation
+    def unviewed(self) -> AnswerSource | None:
+        """Stored answers about the samples of the validation part."""
+        validation, stored = self.data.validation, self.stored
         one_source = validation is not None and validation.source is self.data.train.source
-        return self.stored.unviewed() if self.stored and self.stored.filling and one_source else None
+        if stored is None or not one_source or (stored.options.fill and not stored.filling):
+            return None
+        try:
+            return stored.unviewed()
+        except UserError:
+            if stored.filling:
+                raise
+            return None  # there are none, and nothing is to be added
 
     def step(self, loss: Tensor) -> None:
-        """Move the student, and what learns with it, down the loss."""
+        """Compute the gradients and update the student and the modules of terms."""
+        if self.momenta is not None:
+            self._step_by_term(loss, self.momenta)
+        else:
+            self._step_by_sum(loss)
+        self.bounds.apply()
+        assert self.reading is not None
+        self.objective.learn(self.reading)
+        self.reading = None  # freed before the next values are computed
+        if self.average:
+            self.average.update()
+
+    def _step_by_sum(self, loss: Tensor) -> None:
         if self.settings.microbatch is None:
             self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -226,12 +251,39 @@ class StageState:
         self.optimizer.step()
         if self.settings.microbatch is not None:
             self.optimizer.zero_grad(set_to_none=True)
-        self.bounds.apply()
-        assert self.reading is not None
-        self.objective.learn(self.reading)
-        self.reading = None  # its values need not be there beside the next ones
-        if self.average:
-            self.average.update()
+
+    def _step_by_term(self, loss: Tensor, momenta: Mapping[str, float]) -> None:
+        """A step in which the terms' gradients on the student have momenta of their own."""
+        assert isinstance(self.optimizer, TermwiseSGD)
+        gradients = [self._gradients(loss, list(self.objective.owned.parameters()))]
+        for momentum in self.optimizer.momenta:
+            parts = [self.weighted[name] for name in momenta if momenta[name] == momentum]
+            of_terms = self._gradients(torch.stack(parts).sum(), list(self.student.parameters()))
+            gradients.append(of_terms)
+        of_owned, *of_student = gradients
+        of_student[0] = of_student[0] | of_owned
+        self.weighted = {}
+        self.optimizer.step_by(of_student)
+
+    def _gradients(self, loss: Tensor, parameters: list[nn.Parameter]) -> dict[Tensor, Tensor]:
+        """The gradients of the parameters that a part of the loss reaches; the graph is kept."""
+        parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        if not parameters or not loss.requires_grad:
+            return {}
+        torch.autograd.backward(loss, inputs=parameters, retain_graph=True)
+        if self.ranks is not None:
+            average_gradients(parameters, self.ranks)
+        gradients: dict[Tensor, Tensor] = {p: p.grad for p in parameters if p.grad is not None}
+        for parameter in parameters:
+            parameter.grad = None
+        return gradients
+
+    def _termwise(self, groups: Groups) -> TermwiseSGD:
+        assert self.momenta is not None
+        assert isinstance(self.stage.config.optimizer, SGD)
+        if self.settings.microbatch is not None:
+            raise UserError("settings.microbatch adds up one gradient, and each term has its own here: leave it out")
+        return TermwiseSGD(groups, self.stage.config.optimizer, tuple(dict.fromkeys(self.momenta.values())))
 
     def _share(self, ids: Tensor) -> Tensor:
         """This rank's part of a batch."""
@@ -261,7 +313,7 @@ class StageState:
                 group["lr"] = group["base_lr"] * factor
 
     def handed(self) -> dict[str, Tensor]:
-        """What the terms own, for the next stage to take over: by its name within the term."""
+        """The modules of terms that the next stage takes over, by name."""
         return {name.split(".", 1)[1]: value.clone() for name, value in self.objective.owned.state_dict().items()}
 
     def _take_over(self, handed: Mapping[str, Tensor]) -> None:
@@ -303,7 +355,7 @@ class StageState:
 
 
 def gradient_shares(student: nn.Module, outcome: Outcome, ranks: Ranks | None = None) -> dict[str, float]:
-    """How much of the gradient on the student comes from each term: its norm over the sum of all norms."""
+    """The share of each term in the gradient on the student: its norm over the sum of all norms."""
     parameters = [p for p in student.parameters() if p.requires_grad]
     norms = {name: gradient_size(value, parameters, ranks).item() for name, value in outcome.weighted.items()}
     total = sum(norms.values())
@@ -311,7 +363,7 @@ def gradient_shares(student: nn.Module, outcome: Outcome, ranks: Ranks | None = 
 
 
 def facts_of(data: Data) -> Facts:
-    """What terms may know of the data; only targets that are class numbers are among it."""
+    """The facts about the data for terms; of the targets only class numbers."""
     targets = data.train.source.targets
     labels = targets if isinstance(targets, Tensor) and data.task.targets_are_classes else torch.empty(0)
     return Facts(len(data.train.source), labels, data.train.ids)

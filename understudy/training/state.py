@@ -42,5 +42,5 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, object]
 
 
 def copy_of(network: nn.Module) -> dict[str, Tensor]:
-    """The network's state as it is now, safe from further training."""
+    """A copy of the network's state."""
     return {name: value.detach().clone() for name, value in network.state_dict().items()}

@@ -1,4 +1,4 @@
-"""The search for settings: on the validation part alone, stopped anywhere, gone on with."""
+"""The search for settings on the validation part. It can be stopped at any time and continued."""
 
 from understudy.tuning.trials import Trial as Trial
 from understudy.tuning.tune import TuneCallback as TuneCallback

@@ -1,4 +1,4 @@
-"""What a search found: the best by validation, what it is worth on test, and the recipe that runs it."""
+"""The outcome of a search: the best settings by validation, their figures on the test part, and their recipe."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ OPTIMISTIC = "best of all on test (optimistic, as the paper reports)"
 
 
 def execute(tuning: Tuning, count: int, *, also_optimistic: bool = False, workers: int = 1) -> SearchRecord:
-    """Search, choose by validation, and only then look at the test part."""
+    """Search, choose by validation, and then measure the choice on the test part."""
     path = tuning.folder.path / OUTCOME
     with tuning.folder.locked():
         remove_leftovers(tuning.folder.path)
@@ -42,7 +42,7 @@ def execute(tuning: Tuning, count: int, *, also_optimistic: bool = False, worker
 
 
 def _check_same(tuning: Tuning, trials: Sequence[Trial], before: SearchRecord) -> None:
-    """Trials that ended stay as they were told; only a damaged database has others."""
+    """Check that finished trials are those of the database. Only a damaged database has others."""
     for known, trial in zip(before.trials, trials, strict=False):
         if known != _record(trial):
             database = tuning.folder.path / DATABASE
@@ -61,7 +61,7 @@ def chosen_of(trials: Sequence[Trial], figure: Figure) -> Trial:
 
 
 def lines_to_paste(searched: Searched, values: Mapping[str, Number]) -> str:
-    """The settings as lines of the recipe, under the tables to which they belong."""
+    """The settings as lines of the recipe, under their tables."""
     raw, tables = searched.written(values), dict[tuple[str, ...], list[str]]()
     for key in values:
         parts = key.split(".")
@@ -77,7 +77,7 @@ def lines_to_paste(searched: Searched, values: Mapping[str, Number]) -> str:
 
 
 def _tells(outcome: SearchRecord, trials: Sequence[Trial], also_optimistic: bool) -> bool:
-    """Whether this is the outcome of these trials already."""
+    """Whether this outcome is that of these trials."""
     return len(outcome.trials) == len(trials) and (OPTIMISTIC in outcome.figures or not also_optimistic)
 
 
@@ -131,7 +131,7 @@ def _record(trial: Trial) -> TrialRecord:
 
 
 def _highest_on_test(tuning: Tuning, trials: Sequence[Trial], test: Part) -> TestFigure:
-    """What nobody should choose by: the trial that happens to be best on the test part."""
+    """The trial that is best on the test part, which is an optimistic choice and shown only as such."""
     quality = tuning.trainer.data.task.selecting.quality
     complete = [trial for trial in trials if trial.state == "complete"]
     measured = {trial.number: _values(tuning, trial, test) for trial in complete}
@@ -148,7 +148,7 @@ def _values(tuning: Tuning, trial: Trial, part: Part) -> Values:
 
 
 def _inline(value: Any) -> str:
-    """A value as TOML writes it in one line."""
+    """A value in TOML, on one line."""
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{_key(key)} = {_inline(item)}" for key, item in value.items()) + " }"
     if isinstance(value, list):

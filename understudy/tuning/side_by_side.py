@@ -1,4 +1,4 @@
-"""Trials side by side: further processes that take part in a search, each with trials of its own."""
+"""Trials side by side: further processes that take part in a search, each with its own trials."""
 
 import contextlib
 import multiprocessing
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def helpers(tuning: "Tuning", count: int, number: int) -> Iterator[None]:
-    """While this lasts, so many further processes train trials of the search; afterwards they have ended.
+    """A context in which so many further processes train trials of the search. They end with it.
 
-    An exception here, such as a request to stop, asks them to save and leave.
+    An exception here, such as a request to stop, makes them save their state and end.
     """
     if number < 1:
         yield
@@ -39,7 +39,7 @@ def helpers(tuning: "Tuning", count: int, number: int) -> Iterator[None]:
         yield
     except BaseException:
         for process in processes:
-            process.terminate()  # SIGTERM: they save, and leave
+            process.terminate()  # SIGTERM: they save their state and end
         raise
     finally:
         for process in processes:
@@ -79,7 +79,7 @@ def _take_part(
 
 
 def _end_with(parent: BaseProcess | None) -> None:
-    """End this process when the one that started it has ended, in whatever way."""
+    """End this process when the one that started it has ended."""
     if parent is not None:
         parent.join()
         os._exit(1)
@@ -87,7 +87,7 @@ def _end_with(parent: BaseProcess | None) -> None:
 
 @contextlib.contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """One process at a time, the others wait; a lock that a killed process held is free."""
+    """A lock for one process at a time. The lock of a killed process is released."""
     with contextlib.ExitStack() as held:
         try:
             held.enter_context(locked(path, wait=True))

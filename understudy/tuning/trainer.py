@@ -1,4 +1,4 @@
-"""All that a search asks of the machinery of runs: data, teachers, and the students of one recipe after another."""
+"""The trainings of a search: data, teachers, and the students of one recipe after another."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +28,7 @@ class Trainer:
 
     Args:
         recipe: the one that the others differ from; it has one method.
-        cache: where finished trainings are looked for, and put. What is stopped early never gets there.
+        cache: of finished trainings. A trial that is stopped early is never added to it.
     """
 
     def __init__(
@@ -66,16 +66,16 @@ class Trainer:
         return len(self._run.student_data.train)
 
     def check(self) -> Iterator[Finding]:
-        """The pre-flight of the recipe that the others differ from; how many of them there will be, nobody knows."""
+        """The pre-flight of the base recipe. The number of trials is not known at this time."""
         return (finding for finding in self._run.check() if finding.subject != WHOLE)
 
     def prepare(self) -> None:
-        """Train what is the same for all that follow: teachers, and what decides which network assists."""
+        """Train what all trials share: teachers, and the trainings that select assistants."""
         self._run.carry_out(self._teachers)
         self.decided(self._run.recipe)
 
     def decided(self, recipe: Recipe) -> Recipe:
-        """A recipe with its assistants where it leaves them open: for all trials those of the search's own recipe."""
+        """A recipe with the assistants of the base recipe where it leaves them open."""
         run = self._run
         if self._method in run.decided():
             return recipe
@@ -85,22 +85,22 @@ class Trainer:
         return decided
 
     def log(self, out: Path, seed: int) -> Path:
-        """The epochs of the student that is trained there on a seed."""
+        """The logged epochs of the student of a seed in this folder."""
         return RunFolder(out).training(student_of(self._method, seed)) / METRICS
 
     def train(self, recipe: Recipe, out: Path, callback: Callback) -> list[float]:
         """Train a recipe's students in a folder of their own, or go on; each one's first figure on validation."""
         run = self._sibling(recipe, out, callback)
-        run.folder.claim(recipes.write(recipe))  # what lies there from other settings is not taken for these
+        run.folder.claim(recipes.write(recipe))  # results of other settings in the folder are not used
         return [_figure(run, name) for name in self._students(recipe)]
 
     def students(self, recipe: Recipe, out: Path) -> Iterator[nn.Module]:
-        """The students that were trained there, in the order of the seeds."""
+        """The students in this folder, in the order of the seeds."""
         run = self._sibling(recipe, out, None)
         return (run.trained(name) for name in self._students(recipe))
 
     def clear(self, out: Path) -> None:
-        """Remove the checkpoints of trainings that nobody will go on with."""
+        """Remove the checkpoints of trainings that will not be continued."""
         home = out / "checkpoints"
         for folder in (*home.glob("*"), home):
             checkpoints.clear(folder)
@@ -128,7 +128,7 @@ class Trainer:
 
 
 def _figure(run: Run, name: str) -> float:
-    """The first figure on validation, of the weights that are kept."""
+    """The first figure on validation of the final weights."""
     value = run.carry_out([name])[name].selecting_value
     if value is None:
         title = run.builder.data.task.selecting.title

@@ -1,7 +1,7 @@
-"""The trials of a search in SQLite, by Optuna: which settings are next, and whether a trial is hopeless.
+"""The trials of a search in an SQLite database of Optuna: the next settings, and whether to stop a trial.
 
-Optuna's samplers draw from a generator with a state, which a kill would lose. So each trial gets a sampler of its own,
-seeded by its number and taught by the trials that are done: what it proposes is a function of these alone.
+Optuna's samplers draw from a generator with a state, which a kill would lose. So each trial has its own sampler,
+seeded by its number and fitted to the finished trials: its proposal is a function of these alone.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 STUDY = "understudy"
-DRAWS = 100  # in search of settings that were not tried yet
+DRAWS = 100  # proposals until one is new
 PRUNE_FROM = 5  # complete trials that a trial is compared with, at least
 
 _STATES = {"COMPLETE": "complete", "PRUNED": "stopped", "RUNNING": "running"}
@@ -33,19 +33,19 @@ class Trial:
 
     number: int
     values: Mapping[str, Number]
-    state: str = "running"  # then "complete", "stopped" (it fell behind) or "failed" (it came to nothing, or cannot be)
+    state: str = "running"  # then "complete", "stopped" (worse than others) or "failed"
     validation: tuple[float, ...] = ()  # the first figure, of each seed
     curve: Mapping[int, float] | None = None  # the same by epoch, on the first seed
     reason: str = ""  # why it failed
 
     @property
     def score(self) -> float | None:
-        """What is compared: the mean over the seeds."""
+        """The value that is compared: the mean over the seeds."""
         return sum(self.validation) / len(self.validation) if self.state == "complete" else None
 
 
 def best(trials: Iterable[Trial], figure: Figure) -> Trial | None:
-    """By the figure on validation; of equal ones the earliest."""
+    """The best trial by the figure on validation; of equal ones the earliest."""
     complete = [(figure.quality(score), trial) for trial in trials if (score := trial.score) is not None]
     return max(complete, key=lambda one: (one[0], -one[1].number), default=(0.0, None))[1]
 
@@ -70,7 +70,7 @@ class Trials:
                 direction=self._direction,
                 load_if_exists=True,
             )
-        except Exception as error:  # what a broken file makes of the layers below is not for us to list
+        except Exception as error:  # a broken file can raise errors of every layer below
             raise UserError(
                 f"{path} cannot be used ({str(error).splitlines()[0]}): if it is damaged, choose another --out, "
                 f"or remove it with {path.parent / 'trials'} to search anew"
@@ -86,43 +86,43 @@ class Trials:
         return [_trial(frozen) for frozen in self._frozen()]
 
     def unfinished(self) -> list[Trial]:
-        """The trials that are being trained, or were when a worker was stopped."""
+        """The trials that are running, or were running when a worker was stopped."""
         return [trial for trial in self.all() if trial.state == "running"]
 
     def begin(self) -> Trial | None:
-        """A new trial, or None where no settings could be found that were not tried."""
+        """A new trial, or None where no new settings were found."""
         values = self._proposed()
         if values is None:
             return None
         trial = self._optuna.trial.create_trial(
             state=self._optuna.trial.TrialState.RUNNING, params=dict(values), distributions=self._spaces
         )
-        with self._writing():  # one transaction: after a kill it is there with all its values, or not at all
+        with self._writing():  # one transaction: after a kill it exists with all its values, or not at all
             self._study.add_trial(trial)
         return self.all()[-1]
 
     def report(self, trial: Trial, epoch: int, value: float) -> bool:
-        """Note how an epoch ended; answers whether the trial is hopeless."""
+        """Record the figure of an epoch. Returns whether to stop the trial."""
         identity = self._identity(trial)
         with self._writing():
             self._storage.set_trial_intermediate_value(identity, epoch, value)
         return self.searched.tune.prune and self._pruner.prune(self._study, self._storage.get_trial(identity))
 
     def end(self, trial: Trial, state: str, validation: tuple[float, ...] = (), reason: str = "") -> Trial:
-        """Write down how a trial ended; this is what counts it."""
+        """Record the end of a trial. From then on it counts."""
         identity, pruned = self._identity(trial), self._optuna.trial.TrialState.PRUNED
         with self._writing():
             self._storage.set_trial_user_attr(identity, "validation", list(validation))
             self._storage.set_trial_user_attr(identity, "reason", reason)
             if state == "complete":
                 self._study.tell(trial.number, sum(validation) / len(validation))
-            else:  # for the sampler, a trial that failed is one that was stopped: it keeps away from there
+            else:  # the sampler treats a failed trial as a stopped one and avoids its settings
                 self._study.tell(trial.number, state=pruned)
         return _trial(self._storage.get_trial(identity))
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """A full disk, for instance, is one line."""
+        """Turn errors of the database, such as a full disk, into a message of one line."""
         try:
             yield
         except self._optuna.exceptions.StorageInternalError as error:
@@ -141,12 +141,12 @@ class Trials:
             if draw == 0:
                 sampler = samplers.TPESampler(n_startup_trials=self.searched.tune.random, seed=seed)
             values = self._drawn(sampler, done)
-            if values not in tried:  # the same again would only give the same again
+            if values not in tried:  # equal settings would give an equal result
                 return values
         return None
 
     def _drawn(self, sampler: "BaseSampler", done: "list[FrozenTrial]") -> dict[str, Number]:
-        """What a fresh sampler says to these trials."""
+        """The proposal of a new sampler after these trials."""
         study = self._optuna.create_study(direction=self._direction, sampler=sampler)
         study.add_trials(done)
         params = study.ask(self._spaces).params

@@ -1,4 +1,4 @@
-"""A search carried out in a folder: trial after trial, each a recipe with other settings, judged on validation."""
+"""A search in a run folder: trials with different settings, compared on the validation part."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -23,16 +23,16 @@ DATABASE = "trials.sqlite"
 
 
 class TuneCallback(Callback):
-    """Also told of trials."""
+    """A callback that also receives the trials of a search."""
 
     def search_begins(self, trials: int, before: list[Trial], figure: Figure) -> None:
-        """A search for so many trials in all, of which some may be there; ``figure`` is the one that selects."""
+        """A search begins for so many trials in all, of which some may exist; ``figure`` is the one that selects."""
 
     def trial_begins(self, trial: Trial) -> None:
-        """A trial begins, or goes on."""
+        """A trial begins, or is continued."""
 
     def trial_ends(self, trial: Trial) -> None:
-        """A trial ended just now."""
+        """A trial has ended."""
 
 
 class Tuning:
@@ -69,24 +69,24 @@ class Tuning:
         return self.trainer.data.task.selecting
 
     def narrowed(self, recipe: Recipe) -> Recipe:
-        """The recipe with the method that is tuned alone, and the seeds of a trial."""
+        """The recipe with only the method that is tuned, and the seeds of a trial."""
         table = recipe.methods[self.searched.method].model_copy(update={"seeds": None})
         methods = {self.searched.method: table}
         return recipe.model_copy(update={"methods": methods, "seeds": self.searched.seeds})
 
     def written(self) -> str:
-        """What makes this search the one it is: the recipe, the method, the seeds, the spaces; not how many trials."""
+        """The identity of a search: recipe, method, seeds and spaces, without the number of trials."""
         tune = self.searched.tune.model_copy(update={"method": self.searched.method, "seeds": self.searched.seeds})
         return recipes.write(self.searched.recipe.model_copy(update={"tune": tune}))
 
     def look(self) -> None:
-        """See that the folder is free or this search's."""
+        """Check that the folder is empty or belongs to this search."""
         self.folder.look(self.written())
 
     def search(self, count: int, workers: int = 1) -> list[Trial]:
-        """Train trials until there are ``count``, beginning with those that were stopped; all that there are.
+        """Train trials until there are ``count``, beginning with interrupted ones. Returns all trials.
 
-        Nothing here opens the test part.
+        The test part is not used.
 
         Args:
             count: how many trials in all.
@@ -99,16 +99,16 @@ class Tuning:
             self.trainer.prepare()
             with helpers(self, count, workers - 1):
                 self.take_part(trials, count)
-            self.take_part(trials, count)  # what a helper left that came to nothing
+            self.take_part(trials, count)  # leftovers of a failed process
             ended = trials.all()
         finally:
             trials.close()
         for trial in ended:
-            self.trainer.clear(self.trial_folder(trial))  # what a kill between two steps above may have left
+            self.trainer.clear(self.trial_folder(trial))  # leftovers of a kill between two steps above
         return ended
 
     def take_part(self, trials: Trials, count: int) -> None:
-        """Train one trial after another that no other worker trains, until there are ``count`` in all."""
+        """Train trials that no other worker trains, one after another, until there are ``count`` in all."""
         while True:
             with self._claimed(trials, count) as trial:
                 if trial is None:
@@ -120,9 +120,9 @@ class Tuning:
 
     @contextmanager
     def _claimed(self, trials: Trials, count: int) -> Iterator[Trial | None]:
-        """A trial that was stopped, or a new one, for this worker alone; None where there is none left.
+        """Claim an interrupted trial or a new one for this worker; None where there is none left.
 
-        A claim is a lock on the trial's folder, which ends with its process: a trial whose worker was killed is free at
+        A claim is a lock on the trial's folder that ends with its process: a trial whose worker was killed is free at
         once, and keeps its number, its folder and its checkpoints.
         """
         # Optuna's heartbeat would fail such a trial after a grace period, and its callback would begin another one with
@@ -147,7 +147,7 @@ class Tuning:
         return self.narrowed(self.searched.at(trial.values))
 
     def tuned(self, trial: Trial) -> Recipe:
-        """The whole recipe with a trial's settings, and with the assistants that it was trained through."""
+        """The whole recipe with a trial's settings and its assistants."""
         recipe, method = self.searched.at(trial.values).model_copy(update={"tune": None}), self.searched.method
         assistants = self.trainer.decided(self.recipe_of(trial)).methods[method].assistants
         table = recipe.methods[method].model_copy(update={"assistants": assistants})
@@ -168,10 +168,10 @@ class Tuning:
         return trial
 
     def _carry_out(self, trial: Trial, trials: Trials) -> Trial:
-        """Train a trial on all seeds, unless it turns out hopeless on the first."""
+        """Train a trial on all seeds, unless it is stopped on the first."""
         try:
             recipe = self.recipe_of(trial)
-        except UserError as error:  # each setting is possible, and these are not together
+        except UserError as error:  # each setting is valid, and the combination is not
             return trials.end(trial, "failed", reason=str(error))
         judge = _Judge(self.callback, trials, trial, self.trainer.log(self.trial_folder(trial), self.searched.seeds[0]))
         try:
@@ -184,18 +184,18 @@ class Tuning:
 
 
 class _HopelessError(Exception):
-    """A trial that fell behind."""
+    """Raised to stop a trial that is worse than others at the same epoch."""
 
 
 class _Judge(Callback):
-    """Passes on what it is told, and ends a trial that falls behind in its first training.
+    """Passes on all calls, and stops a trial that is worse than others in its first training.
 
-    The other seeds are not judged: a trial that gets so far is worth an honest mean.
+    The other seeds are not compared: a trial that completes its first seed gets the mean of all.
     """
 
     def __init__(self, shown: Callback, trials: Trials, trial: Trial, log: Path):
         self.shown, self.trials, self.trial = shown, trials, trial
-        self.log = log  # of the training that is judged
+        self.log = log  # of the training that is compared
 
     def of(self, training: str) -> Callback:
         return _Judge(self.shown.of(training), self.trials, self.trial, self.log)
@@ -216,7 +216,7 @@ class _Judge(Callback):
             self._judge(len(epochs), epochs[-1])
 
     def training_ends(self, name: str, record: TrainingRecord) -> None:
-        """A training that came from a cache told nothing of its epochs: it is judged by its log, like any other."""
+        """A training from the cache reported no epochs: its log is compared instead."""
         self.shown.training_ends(name, record)
         if self._is_judged(name):
             for number, epoch in enumerate(metrics.read(self.log), start=1):

@@ -1,4 +1,4 @@
-"""Engines: where trainings are carried out, and how many at once. The plan and its results are the same in all."""
+"""Engines: where trainings run, and how many at once. Plan and results are the same with each of them."""
 
 import importlib
 import pkgutil

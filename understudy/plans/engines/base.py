@@ -1,6 +1,6 @@
-"""What every engine offers: to start a training where a worker is free, and to wait for the next one that ends.
+"""The interface of engines: start a training where a worker is free, and wait for the next one that ends.
 
-An engine is one file, which holds the engine and ``ENGINE``, by which the command line knows it.
+An engine is one file with a class and its entry ``ENGINE``, from which the command line takes it.
 """
 
 import os
@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from understudy.errors import UserError
 from understudy.plans.training import Builders, Job
 from understudy.training.callbacks import Callback
+from understudy.training.filling import Filled
 from understudy.training.interrupt import StopRequest
 from understudy.training.records import TrainingRecord
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a training ended: with its record, or because its worker was ``lost``."""
+    """The end of a training: its record, or ``lost`` where its worker has died."""
 
     name: str
     record: TrainingRecord | None = None
@@ -27,35 +29,39 @@ class Ended:
 
 
 def python_path() -> str:
-    """Where a worker finds the modules that this process finds."""
+    """The module search path of this process, for its workers."""
     return os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
 
 
 class Engine(ABC):
-    """Carries jobs out, at most ``workers`` at once."""
+    """Runs jobs, at most ``workers`` at once."""
 
     workers: int = 1
 
     @property
     def parallel(self) -> int:
-        """How many of them really go on at the same moment: by this, seconds of trainings become seconds of a run."""
+        """The number of trainings that run at the same time, from which the time of a run is estimated."""
         return self.workers
 
     @abstractmethod
     def start(self, job: Job) -> None:
-        """Begin a training; there is a free worker."""
+        """Start a training. A worker must be free."""
 
     @abstractmethod
     def next(self) -> Ended:
-        """Wait until a training that was started ends.
+        """Wait until one of the started trainings ends.
 
-        A user's mistake in it is raised as ``UserError``, and as ``FailedTrainingError`` that it came to nothing, which
-        leaves the others as they are; ``Stopped`` when all have saved their state and left because somebody asked for
-        it.
+        A user's mistake in it is raised as ``UserError``. A training that failed raises ``FailedTrainingError``, which
+        leaves the others running. ``Stopped`` is raised after a request to stop, when all have saved their state and
+        ended.
         """
 
-    def close(self) -> None:  # noqa: B027 - some have nothing to let go
-        """Stop what still runs, its state saved, and let the workers go."""
+    def store_answers(self, job: Job) -> list[Filled]:
+        """Store the answers of its teachers that a training would read; some engines only train."""
+        raise UserError(f"the engine {type(self).__name__} stores no answers without training: leave --engine out")
+
+    def close(self) -> None:  # noqa: B027 - some engines have nothing to close
+        """Stop running trainings after they have saved their state, and end the workers."""
 
     def __enter__(self) -> Self:
         return self
@@ -69,7 +75,7 @@ MakeEngine = Callable[[Builders, Callback, StopRequest], Engine]
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks of an engine.
+    """A request of the command line to an engine.
 
     Args:
         workers: trainings at once; None leaves the number to the engine.
@@ -86,13 +92,13 @@ class Request:
 
 @dataclass(frozen=True)
 class EngineEntry:
-    """An engine as the command line knows it.
+    """The entry of an engine for the command line.
 
     Args:
         name: of ``--engine``.
         summary: its line in the help.
-        make: from a request, the data and networks of this process, who is told what happens, and the wish to stop.
-        sharing: how many of that many workers share the cores of this machine.
+        make: the engine from a request, the builders of this process, the callback, and the request to stop.
+        sharing: the number of so many workers that share the cores of this machine.
     """
 
     name: str

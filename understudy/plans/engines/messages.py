@@ -1,4 +1,4 @@
-"""What an engine and its workers send to each other: typed messages, each of which can be a line of JSON."""
+"""The messages between an engine and its workers, each of which can be a line of JSON."""
 
 import json
 from typing import Literal, Self
@@ -26,7 +26,7 @@ class Message(Record):
 
 
 class Order(Message):
-    """From the engine: a job to carry out, or the number of a signal on which the worker saves its state and leaves."""
+    """From the engine: a job, or the number of a signal after which the worker saves its state and exits."""
 
     job: Job | None = None
     stop: int | None = None
@@ -48,16 +48,16 @@ class Event(Message):
 
 
 class Outcome(Message):
-    """From a worker: how its training ended, in one of these ways."""
+    """From a worker: the end of its training, in one of these ways."""
 
     record: TrainingRecord | None = None
     mistake: str | None = None  # a user's
-    failed: str | None = None  # beside the mistake: the training came to nothing, for this reason
+    failed: str | None = None  # beside the mistake: the training failed for this reason
     stopped: int | None = None  # by a signal
-    failure: str | None = None  # of the program, as a traceback
+    failure: str | None = None  # an error of the program, as a traceback
 
     def result(self, name: str) -> TrainingRecord:
-        """The record of the training ``name``; a mistake in it is raised here as it was in the worker."""
+        """The record of the training ``name``. An error of the worker is raised here."""
         if self.record is not None:
             return self.record
         if self.mistake is not None and self.failed is not None:
@@ -71,9 +71,9 @@ _FROM_WORKER = TypeAdapter[Event | Outcome](Event | Outcome)
 
 
 def from_worker(line: str) -> Event | Outcome | None:
-    """The message in a line of a worker; None for noise, which is of no account.
+    """Parse a line of a worker; None where it is no message.
 
-    Noise is what was printed before the worker took its standard output for itself, and half a line, the last one of a
+    Such lines are output from before the worker redirected its standard output, and the incomplete last line of a
     worker that died.
     """
     try:

@@ -23,14 +23,14 @@ from understudy.recipe.objects import Objects
 from understudy.training.callbacks import Callback
 from understudy.training.interrupt import Stopped, StopRequest
 
-POLL_SECONDS = 0.2  # seconds between two looks at whether somebody asked to stop
+POLL_SECONDS = 0.2  # seconds between two checks for a request to stop
 
 
 Heard = Queue[tuple["Worker", Event | Outcome | None]]  # None: the worker has ended
 
 
 class Worker:
-    """One process, and the training that it is at; it is sent plain data, as lines of JSON."""
+    """One process and its current training. It receives plain data as lines of JSON."""
 
     def __init__(self, heard: Heard):
         self.job: Job | None = None
@@ -48,7 +48,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": python_path()},
-            start_new_session=True,  # Ctrl-C is for the engine, which passes it on
+            start_new_session=True,  # the engine handles Ctrl-C and passes it on
             text=True,
             encoding="utf-8",
             errors="replace",
@@ -58,14 +58,14 @@ class Worker:
         assert self.process.stdin is not None
         try:
             files.send(self.process.stdin, order.line().rstrip("\n"))
-        except OSError:  # one that has died, or would wait for ever: the end of its messages shows it
+        except OSError:  # a dead worker, which the end of its messages shows
             self.kill()
 
     def kill(self) -> None:
         self.process.kill()
 
     def end(self) -> str:
-        """Let it go, idle or dead; how it ended."""
+        """End an idle or dead worker and return its exit code."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         with contextlib.suppress(OSError):
@@ -83,7 +83,7 @@ class Worker:
                 yield message
 
     def _hear(self, heard: Heard) -> None:
-        """Pass on its messages, and its end whatever happens, since the engine waits for that."""
+        """Pass on its messages, and in any case its end, for which the engine waits."""
         try:
             for message in self._messages():
                 heard.put((self, message))
@@ -92,7 +92,7 @@ class Worker:
 
 
 class ObjectWorker(Worker):
-    """A process that is sent networks and data as objects, over a pipe of its own, as the workers of a DataLoader."""
+    """A process that receives networks and data as objects over its own pipe, as the workers of a DataLoader do."""
 
     def __init__(self, heard: Heard, objects: Objects):
         self.objects = objects
@@ -116,7 +116,7 @@ class ObjectWorker(Worker):
 
     def end(self) -> str:
         with contextlib.suppress(OSError):
-            self.pipe.send(None)  # closing would not end it: while a thread reads a pipe, the other end sees it open
+            self.pipe.send(None)  # closing it is not enough: a pipe stays open while a thread reads it
         self.child.join()
         self.hearing.join()
         self.pipe.close()
@@ -129,14 +129,14 @@ class ObjectWorker(Worker):
 
 
 def check_sendable(objects: Objects, methods: Iterable[Method] = ()) -> None:
-    """A UserError that names what another process cannot be given."""
+    """A UserError that names the object that cannot be sent to another process."""
     parts: dict[str, object] = {network.called: network for network in objects.networks.values()}
     parts["data"] = objects.data
     parts |= {f"method {method.name!r}": method for method in methods}
     for called, part in parts.items():
         try:
             ForkingPickler.dumps(part)
-        except Exception as error:  # whatever a user's own code raises
+        except Exception as error:  # a user's code may raise anything
             raise UserError(
                 f"workers: {called} cannot be sent to another process ({str(error).splitlines()[0]}): define its class "
                 "or function at the top of a module, or leave workers at 1"
@@ -148,10 +148,10 @@ def _ending(code: int) -> str:
 
 
 class Processes(Engine):
-    """``workers`` trainings at once, each in a process that stays for the next one.
+    """``workers`` trainings at once, each in a process that is reused for the next one.
 
     Args:
-        objects: networks and data that were given as objects, which each process is sent when it begins.
+        objects: networks and data that were passed as objects, which each process receives at its start.
     """
 
     def __init__(self, workers: int, callback: Callback, stop: StopRequest, objects: Objects | None = None):
@@ -180,7 +180,7 @@ class Processes(Engine):
                 return ended
 
     def close(self) -> None:
-        if self.stop:  # they had their time: somebody asked twice
+        if self.stop:  # a second request to stop: do not wait any longer
             for worker in self._alive:
                 worker.kill()
         else:
@@ -189,7 +189,7 @@ class Processes(Engine):
             worker.end()
 
     def _ended(self, worker: Worker, message: Event | Outcome | None) -> Ended | None:
-        """What a worker's message says about its training's end, if it is about that."""
+        """The end of a training in a worker's message; None for other messages."""
         job = worker.job
         if message is None:
             self._alive.remove(worker)
@@ -203,7 +203,7 @@ class Processes(Engine):
         return Ended(job.name, message.result(job.name))
 
     def _stop_busy(self, number: int) -> None:
-        """Every training saves its state and leaves; so do their workers, which would not begin anew."""
+        """Let all trainings save their state and end, and then their workers."""
         busy = [worker for worker in self._alive if worker.job]
         for worker in busy:
             worker.send(Order(stop=int(number)))
@@ -217,7 +217,7 @@ class Processes(Engine):
 
 
 def _local(request: Request, builders: Builders, callback: Callback, stop: StopRequest) -> Engine:
-    """One training after another needs no process of its own."""
+    """The engine for so many workers; one worker is this process."""
     if request.workers is None or request.workers == 1:
         return Here(builders, callback, stop)
     return Processes(request.workers, callback, stop)

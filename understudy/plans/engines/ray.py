@@ -1,4 +1,4 @@
-"""A Ray cluster: a training in each of its actors. All machines read and write the run folder over a shared disk."""
+"""A Ray cluster with one training per actor. All machines use the run folder on a shared disk."""
 
 import contextlib
 import os
@@ -19,19 +19,19 @@ from understudy.plans.training import Builders, Job
 from understudy.training.callbacks import Callback
 from understudy.training.interrupt import Stopped, StopRequest
 
-POLL_SECONDS = 0.2  # seconds between two looks at what the workers say
-CONNECT = 5.0  # seconds in which a cluster's door opens, if there is one
+POLL_SECONDS = 0.2  # seconds between two polls of the workers
+CONNECT = 5.0  # timeout of the connection to a cluster
 
 
 @dataclass(frozen=True)
 class Share:
-    """What each training takes of one machine of the cluster."""
+    """The resources of each training on a machine of the cluster."""
 
     cores: int
     gpus: int = 0
 
     def times_in(self, machine: Mapping[str, float]) -> int:
-        """How many of them a machine with these resources holds at once."""
+        """The number of trainings that fit on a machine with these resources."""
         times = machine.get("CPU", 0) // self.cores
         return int(min(times, machine.get("GPU", 0) // self.gpus) if self.gpus else times)
 
@@ -40,7 +40,7 @@ class Share:
 
 
 def room(machines: Sequence[Mapping[str, float]], share: Share) -> int:
-    """How many trainings the machines hold at once; for one that fits on none of them, Ray would wait for ever."""
+    """The number of trainings that fit on the machines. If none fits, Ray would wait for ever, so this is an error."""
     held = sum(share.times_in(machine) for machine in machines)
     if held:
         return held
@@ -53,7 +53,7 @@ def room(machines: Sequence[Mapping[str, float]], share: Share) -> int:
 
 
 class Actor:
-    """One worker of the cluster; it hears of a stop, and is asked what happened, while it trains."""
+    """One worker of the cluster. It accepts a stop and returns its events while it trains."""
 
     def __init__(self, folder: str):
         with contextlib.suppress(OSError):  # paths in a recipe may be relative
@@ -68,7 +68,7 @@ class Actor:
         return perform(read, self.builders, callback, self.stopping)
 
     def heard(self) -> list[Event]:
-        """What happened since the last call."""
+        """The events since the last call."""
         events, self.events[:] = list(self.events), []
         return events
 
@@ -82,7 +82,7 @@ class Actor:
 
 @dataclass(frozen=True)
 class ActorHandle:
-    """An actor, and what it answers first: until then the cluster has no room for it, or it is on its way."""
+    """An actor and its first reply, which arrives when the cluster has started it."""
 
     actor: Any
     answer: Any
@@ -92,9 +92,9 @@ class Ray(Engine):
     """``workers`` trainings at once on a cluster.
 
     Args:
-        workers: as many as the cluster has room for, where none are said; never more.
-        address: of the cluster; without one, that which runs on this machine, or one of its own.
-        share: what each training takes; so many cores and GPUs are asked for.
+        workers: by default as many as fit on the cluster, and never more.
+        address: of the cluster; by default the one that runs on this machine, or a new one.
+        share: the cores and GPUs of each training.
     """
 
     def __init__(self, workers: int | None, address: str | None, share: Share, callback: Callback, stop: StopRequest):
@@ -104,7 +104,7 @@ class Ray(Engine):
             raise OptionalPackageError("ray", "ray", "--engine ray") from error
         self.ray: Any = ray
         self.callback, self.stop, self.share = callback, stop, share
-        self._busy: dict[Any, tuple[ActorHandle, Job]] = {}  # what is waited for -> who is at it, and at what
+        self._busy: dict[Any, tuple[ActorHandle, Job]] = {}  # pending reply -> its actor and job
         self._free: list[ActorHandle] = []
         self.ours = not ray.is_initialized()
         if self.ours:
@@ -166,13 +166,13 @@ class Ray(Engine):
         return ActorHandle(actor, actor.heard.remote())
 
     def _begun(self) -> dict[Any, tuple[ActorHandle, Job]]:
-        """Those of the busy for whom the cluster has found room."""
+        """The busy workers that the cluster has started."""
         answers = [hired.answer for hired, _ in self._busy.values()]
         answered = self.ray.wait(answers, num_returns=len(answers), timeout=0)[0] if answers else []
         return {waited: busy for waited, busy in self._busy.items() if busy[0].answer in answered}
 
     def _release_idle(self) -> None:
-        """The free hold cores for which others of ours may wait, where somebody else uses the cluster, too."""
+        """End idle workers, whose cores other workers may need on a shared cluster."""
         if self._free and len(self._begun()) < len(self._busy):
             for hired in self._free:
                 self.ray.kill(hired.actor)
@@ -183,20 +183,20 @@ class Ray(Engine):
         try:
             outcome: Outcome = self.ray.get(waited)
         except (self.ray.exceptions.RayActorError, self.ray.exceptions.OutOfMemoryError) as error:
-            self.ray.kill(hired.actor)  # it may only be out of reach, and must not go on beside the next one
+            self.ray.kill(hired.actor)  # it may only be unreachable, and must not continue beside the next one
             return Ended(job.name, lost=type(error).__name__)
         self._free.append(hired)
         return Ended(job.name, outcome.result(job.name))
 
     def _listen(self) -> None:
-        """Pass on what the workers say; that one has died is told by its training's end."""
+        """Pass on the events of the workers. The death of one shows at the end of its training."""
         for hired, job in self._begun().values():
             with contextlib.suppress(self.ray.exceptions.RayActorError, self.ray.exceptions.GetTimeoutError):
                 for event in self.ray.get(hired.actor.heard.remote(), timeout=POLL_SECONDS):
                     event.call(self.callback.of(job.name))
 
     def _stop_busy(self, number: int) -> None:
-        """Every training saves its state and leaves; one that has not begun has none, and may never begin."""
+        """Let all trainings save their state and end. One that has not started has no state, and may never start."""
         begun = self._begun()
         for waited, (hired, _) in self._busy.items():
             if waited in begun:
@@ -219,7 +219,7 @@ def _check_reachable(address: str | None) -> None:
 
 @contextlib.contextmanager
 def _own_signals() -> Iterator[None]:
-    """Ray takes SIGTERM for itself, which here asks trainings to save and leave."""
+    """Keep the handler of SIGTERM, by which trainings save and end, and which Ray replaces."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""Several trainings in this process, in turn, step by step: who learns from the same teacher shares its passes."""
+"""Several trainings in this process, step by step in turn. Students of the same teacher share its forward passes."""
 
 from types import TracebackType
 
@@ -11,11 +11,11 @@ from understudy.training.interleaved import Interleaved
 from understudy.training.interrupt import StopRequest
 from understudy.training.loop import Training
 
-MOST = 8  # trainings at once, where nobody says how many: their students are all in memory
+MOST = 8  # the default number of trainings at once, whose students are all in memory
 
 
 class Together(Engine):
-    """``workers`` trainings at once, whose students and optimizers are in memory together; a teacher is there once."""
+    """``workers`` trainings at once. Their students and optimizers are in memory together, each teacher once."""
 
     parallel = 1
 
@@ -48,7 +48,7 @@ class Together(Engine):
         self._shared = SharedPasses()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if kind is not KeyboardInterrupt:  # asked for twice: leave at once, with what was saved before
+        if kind is not KeyboardInterrupt:  # a second request: end at once, with the last saved state
             self.close()
 
 

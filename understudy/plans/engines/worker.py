@@ -1,7 +1,7 @@
-"""A worker process: jobs come as lines of JSON, what happens and how each ends goes out as lines of JSON.
+"""A worker process. It reads jobs and writes events and results, each as a line of JSON.
 
 ``python -m understudy.plans.engines.worker`` is started by an engine, not by hand. When the engine dies, so does
-the worker, at once: its last checkpoint is what the training goes on from.
+the worker at once, and the training continues from its last checkpoint.
 """
 
 import contextlib
@@ -27,11 +27,11 @@ from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.records import Epoch
 
 Send = Callable[[Event | Outcome], None]
-OFTEN = 0.1  # seconds between two steps of which the engine is told
+OFTEN = 0.1  # seconds between two steps that are reported to the engine
 
 
 class Sending(Callback):
-    """Sends every call of a ``Callback``'s method on as an `Event`."""
+    """Sends every call of a ``Callback`` as an `Event`."""
 
     def __init__(self, send: Send):
         self.send, self.sent = send, 0.0
@@ -61,7 +61,7 @@ class Sending(Callback):
 
 
 def perform(job: Job, builders: Builders, callback: Callback, stop: StopRequest) -> Outcome:
-    """Carry a job out, and say how it ended."""
+    """Run a job and report its end."""
     try:
         return Outcome(record=carry_out(job, builders, callback, stop))
     except FailedTrainingError as failed:
@@ -77,38 +77,38 @@ def perform(job: Job, builders: Builders, callback: Callback, stop: StopRequest)
 def main() -> None:
     """Serve an engine over standard input and output."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a user's own network prints must not come between the lines
-    out.write("\n")  # nor what was printed before and did not end its line
+    os.dup2(2, 1)  # the output of a user's network must not mix with the messages
+    out.write("\n")  # nor may an unfinished line from before
 
     def send(message: Event | Outcome) -> None:
         try:
             files.send(out, message.line().rstrip("\n"))
-        except OSError:  # the engine is gone, and nothing waits for the result of the training
+        except OSError:  # the engine has ended, and nothing waits for the result
             os._exit(1)
 
     serve(lines(), send)
 
 
 def lines() -> Iterator[Order]:
-    """The orders on standard input, a line each."""
+    """The orders on standard input, one per line."""
     return map(Order.of_line, sys.stdin)
 
 
 def serve_objects(engine: Connection, objects: Objects) -> None:
-    """Serve an engine over a pipe, with networks and data that were given as objects."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the engine, which passes it on
+    """Serve an engine over a pipe, with networks and data that were passed as objects."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine handles Ctrl-C and passes it on
     serve(_received(engine), engine.send, objects)
 
 
 def _received(engine: Connection) -> Iterator[Order]:
-    """The orders of an engine, until it takes its leave with a None or dies."""
+    """The orders of an engine, until it sends None or ends."""
     with contextlib.suppress(EOFError, OSError):
         while (order := engine.recv()) is not None:
             yield order
 
 
 def serve(orders: Iterable[Order], send: Send, objects: Objects | None = None) -> None:
-    """Carry out the jobs of the orders, until there are no more."""
+    """Run the jobs of the orders until there are no more."""
     stop, jobs = StopRequest(), Queue[Job | None]()
     busy = threading.Event()
     threading.Thread(target=_listen, args=(orders, jobs, stop, busy), daemon=True).start()
@@ -128,9 +128,9 @@ def _listen(orders: Iterable[Order], jobs: Queue[Job | None], stop: StopRequest,
             if order.stop is not None:
                 stop.signal_number = order.stop
             elif order.job is not None:
-                busy.set()  # here: an engine that dies now would leave a job whose result nothing waits for
+                busy.set()  # an engine that ends now would leave a job whose result nothing waits for
                 jobs.put(order.job)
-    finally:  # the engine is gone, in the middle of a line perhaps
+    finally:  # the engine has ended, perhaps in the middle of a line
         if busy.is_set():
             os._exit(1)
         jobs.put(None)

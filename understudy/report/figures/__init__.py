@@ -1,4 +1,4 @@
-"""Every figure of a run's page, drawn by matplotlib as SVG that follows the page's colours."""
+"""All figures of a run's page, drawn by matplotlib as SVG in the page's colours."""
 
 import re
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ MAPS = 4  # of inner values, at most
 
 
 def draw_all(record: RunFiles) -> dict[str, Drawn]:
-    """Every figure that the run has something to show for, by its place on the page."""
+    """All figures for which the run has data, by their place on the page."""
     result, colours = record.result, method_colours(record.result)
     drawn: dict[str, Drawn | None] = {
         "first": first_figure(result, colours),
@@ -41,7 +41,7 @@ def draw_all(record: RunFiles) -> dict[str, Drawn]:
 
 
 def mapped(result: Result) -> list[str]:
-    """The methods whose inner values are shown: alone, the foremost one, those that compare them."""
+    """The methods whose inner values are shown: alone, the leading one, and those that compare inner values."""
     tapping = result.similarity.tapped if result.similarity else {}
     return [name for name in dict.fromkeys((BASELINE, result.foremost, *tapping)) if name in result.methods][:MAPS]
 

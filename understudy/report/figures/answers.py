@@ -1,4 +1,4 @@
-"""Figures of what the networks answer: option by option, by confidence, and how alike they are inside."""
+"""Figures of the answers: by option, by confidence, and the similarity of inner values."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 FEWEST = 10  # samples of a bin that is shown
-MOST_OPTIONS = 16  # more are not told apart any more: those that changed most are shown
-LIGHT = 0.55  # of a colour: from there on letters upon it are those of paper
+MOST_OPTIONS = 16  # of more, those with the largest change are shown
+LIGHT = 0.55  # of a colour: above it, text on it is light
 
 
 def options(result: Result, colours: Mapping[str, str]) -> Drawn | None:
@@ -81,7 +81,7 @@ def options(result: Result, colours: Mapping[str, str]) -> Drawn | None:
 
 
 def calibration(result: Result, colours: Mapping[str, str]) -> Drawn | None:
-    """How often a network is right, by its confidence; on the diagonal as often as it is sure."""
+    """Accuracy by confidence; calibrated answers are on the diagonal."""
     lines = _lines(result, colours, {name: one.measures.calibration for name, one in result.methods.items()})
     if result.teacher and result.teacher.measures.calibration:
         lines.append(("teacher", INK, "*", result.teacher.measures.calibration))
@@ -93,7 +93,7 @@ def calibration(result: Result, colours: Mapping[str, str]) -> Drawn | None:
 
 
 def agreement(result: Result, colours: Mapping[str, str]) -> Drawn | None:
-    """How often the students answer as the teacher does, by how sure it is."""
+    """Agreement of the students with the teacher, by the teacher's confidence."""
     lines = _lines(result, colours, {name: one.measures.agreement for name, one in result.methods.items()})
     values = {name: one.spread("agreement") for name, one in result.methods.items()}
     words = "Agreement with the teacher: " + ", ".join(f"{name} {v.percent()}" for name, v in values.items() if v)
@@ -149,7 +149,7 @@ def _lines(
 
 
 def _telling(bins: Sequence[Bin]) -> Sequence[Bin]:
-    """Without those whose few samples make them jump about."""
+    """Without bins of too few samples."""
     return [bin for bin in bins if bin.count >= FEWEST] or bins
 
 
@@ -210,7 +210,7 @@ def _frame(axes: "Axes", right: int, down: int) -> None:
 
 
 def _tail(path: str, most: int = 13) -> str:
-    """The end of a dotted path, which tells more than its beginning."""
+    """The end of a dotted path, which is more specific than its beginning."""
     return path if len(path) <= most else f"…{path[-(most - 1) :]}"
 
 

@@ -33,7 +33,7 @@ FEW = 15  # points of a curve that are still drawn as dots
 
 @dataclass(frozen=True)
 class Timeline:
-    """Where on a common axis each stage begins; seeds may have stopped at different epochs."""
+    """The beginnings of stages on a common axis; seeds may have stopped at different epochs."""
 
     starts: dict[str, int]
     end: int

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 INK, MUTED, GRID, PAPER, ALONE = "#1c2128", "#5d656f", "#e4e7eb", "#fefefe", "#7b838d"
-SERIES = ("#0b6bb5", "#c8590a", "#0a8a6b", "#a3488c", "#8a6d00", "#2f9ed6")  # told apart by colour-blind people
+SERIES = ("#0b6bb5", "#c8590a", "#0a8a6b", "#a3488c", "#8a6d00", "#2f9ed6")  # distinguishable for colour-blind readers
 Dash = Literal["-"] | tuple[float, tuple[float, ...]]
 MARKERS = ("o", "s", "D", "^", "v", "P")
 DASHES: tuple[Dash, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
 OTHERS, FAINT = "other methods", 0.3  # the label of lines that are not in the foreground, and how strong they are
-WIDTH = 5.4  # inches of 72 units: letters keep their size on a telephone
+WIDTH = 5.4  # inches of 72 units, so that text keeps its size on a phone
 FONT = 11.5
 PNG_DPI = 220
 
@@ -64,10 +64,10 @@ class Drawn:
 
     name: str
     title: str
-    words: str  # the same in words, for those who cannot see it
+    words: str  # the alternative text
     inline: Markup
     standalone: str
-    png: Callable[[], bytes]  # drawn when asked for
+    png: Callable[[], bytes]  # drawn on request
 
 
 def draw(name: str, title: str, words: str, height: float, paint: Callable[["Canvas"], None]) -> Drawn:
@@ -81,7 +81,7 @@ def draw(name: str, title: str, words: str, height: float, paint: Callable[["Can
 
 
 def _png(name: str, height: float, paint: Callable[["Canvas"], None]) -> bytes:
-    """The same on white, for where no SVG is taken."""
+    """The figure on white, where SVG is not accepted."""
     buffer = io.BytesIO()
     with _painted(name, height, paint) as figure:
         figure.savefig(buffer, format="png", dpi=PNG_DPI, facecolor="white", metadata={"Software": None})
@@ -94,8 +94,8 @@ def _painted(name: str, height: float, paint: Callable[["Canvas"], None]) -> Ite
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the reader's own font draws the letters
-        matplotlib.rcdefaults()  # not what a user's matplotlibrc says
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # text is drawn in the reader's font
+        matplotlib.rcdefaults()  # independent of a user's matplotlibrc
         style: Any = _STYLE | {"svg.hashsalt": name}  # matplotlib lists the names of all its settings
         matplotlib.rcParams.update(style)
         figure = Figure(figsize=(WIDTH, height))

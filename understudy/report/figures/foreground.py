@@ -1,4 +1,4 @@
-"""What figures with a line for each method show in colour, so that many methods stay readable."""
+"""The methods in colour in figures with a line per method."""
 
 from understudy.runs.records import BASELINE, Result
 
@@ -6,7 +6,7 @@ MOST = 5  # methods with a colour and a label each
 
 
 def foreground(result: Result) -> list[str]:
-    """All methods where they are few; else alone, the one whose student was kept, and the best on validation."""
+    """All methods where they are few; otherwise alone, the kept one, and the best on validation."""
     if len(result.methods) <= MOST:
         return list(result.methods)
     figure = result.first

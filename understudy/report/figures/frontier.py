@@ -1,4 +1,4 @@
-"""The first figure against cost of many students, with the line that none of them gets beyond."""
+"""The first figure against the costs of many students, with the Pareto frontier."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -51,7 +51,7 @@ def frontier(students: Students, budget: Budget, chosen: Student | None) -> Draw
 
 
 def undominated(points: Sequence[tuple[float, float]], *, lower: bool = False) -> list[tuple[float, float]]:
-    """Of (cost, value) those than which nothing at most as costly is better, from the cheapest on.
+    """The Pareto-optimal points of (cost, value), from the cheapest on.
 
     Args:
         lower: whether a lower value is better.
@@ -83,7 +83,7 @@ def _panel(axes: "Axes", students: Students, cost: _Cost, chosen: Student | None
 
 
 def _name(axes: "Axes", student: Student, place: tuple[float, float], *, ahead: bool, colour: str) -> None:
-    """Where nothing else can be: above and left of the frontier, below and right of what lies behind it."""
+    """Place labels above and left of the frontier, and below and right of other points."""
     axes.annotate(
         clipped(student.name),
         place,

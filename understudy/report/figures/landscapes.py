@@ -37,7 +37,7 @@ def landscapes(record: Landscapes) -> Drawn | None:
 
 
 def _levels(record: Landscapes) -> list[float] | None:
-    """Borders between colours, evenly in logarithms over all students; None where there is nothing to tell apart."""
+    """Borders between colours, evenly in logarithms over all students; None where all losses are equal."""
     values = [value for student in record.students for row in student.losses for value in row if value is not None]
     if not values or max(values) <= 0 or max(values) <= min(values):
         return None
@@ -47,7 +47,7 @@ def _levels(record: Landscapes) -> list[float] | None:
 
 
 def _map(axes: "Axes", student: Surface, levels: list[float]) -> None:
-    """Every level lies over those below it: in the page's own colours, light or dark."""
+    """Draw every level over those below it, in the page's colours."""
     highest = 2 * levels[-1] + max(value for row in student.losses for value in row if value is not None)
     surface = [[highest if value is None else value for value in row] for row in zip(*student.losses, strict=True)]
     for level in levels:

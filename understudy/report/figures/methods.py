@@ -17,7 +17,7 @@ _COSTS: dict[str, Callable[[NetworkRecord], float | None]] = {
     "latency of one sample, ms": lambda network: network.latency_ms.p50 if network.latency_ms else None,
     "parameters": lambda network: network.parameters,
 }
-FAR = 1.0  # of the students' own range: a teacher farther off is pointed at
+FAR = 1.0  # of the students' range; an arrow points at a teacher farther away
 
 
 def first_figure(result: Result, colours: Mapping[str, str]) -> Drawn | None:
@@ -67,7 +67,7 @@ def first_figure(result: Result, colours: Mapping[str, str]) -> Drawn | None:
 
 
 def _teacher_line(axes: "Axes", shown: str, mean: float, low: float, high: float) -> None:
-    """The teacher, or the way to it where it is so far off that it would press the students' spreads to nothing."""
+    """The teacher as a line, or an arrow towards it where it is too far from the students."""
     text, place, side = f"teacher {shown}", mean, "right" if mean > (low + high) / 2 else "left"
     if low <= mean <= high:
         axes.axvline(mean, color=INK, linewidth=1.4, linestyle=(0, (4, 3)))
@@ -137,7 +137,7 @@ def _point(axes: "Axes", x: float, spread: Spread, scale: int, colour: str, mark
 
 
 def _beside(cost: float, extent: float, aside: float, wide: bool) -> float:
-    """Students that cost the same stand side by side, or they would hide each other."""
+    """Students of equal cost are drawn side by side."""
     return float(cost * extent**aside) if wide else cost + aside * extent
 
 

@@ -76,7 +76,7 @@ def _number(axes: "Axes", column: float, row: float, text: str, colour: str) -> 
 
 
 def _places(search: PathRecord) -> dict[Way, tuple[float, Spread | None]]:
-    """Each training's row and figure: whole paths in the order of the paper, what leads to several in their middle."""
+    """Each training's row and figure: whole paths in the order of the paper, shared trainings between theirs."""
     known = {tuple(hop.path): hop.shown for hop in search.edges if not hop.quick and hop.path[0] == search.sizes[0]}
     known.setdefault((search.sizes[0],), None)
     placed: dict[Way, tuple[float, Spread | None]] = {}

@@ -1,4 +1,4 @@
-"""The figures of a search: how it went on, and how validation depends on each setting."""
+"""The figures of a search: its course, and validation against each setting."""
 
 from typing import TYPE_CHECKING
 

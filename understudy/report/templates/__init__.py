@@ -1,4 +1,4 @@
-"""The pages' templates; everything that is filled in is escaped unless it was made here."""
+"""The templates of pages. All values are escaped, apart from markup of this package."""
 
 from functools import cache
 
@@ -10,7 +10,7 @@ from understudy.printable import printable
 
 @cache
 def environment() -> Environment:
-    """Templates in which a name that is not there is a mistake, and texts are never markup."""
+    """The environment of templates: undefined names are errors, and values are escaped."""
     return Environment(
         loader=PackageLoader("understudy.report", "templates"),
         autoescape=True,
@@ -27,5 +27,5 @@ def _shown(value: object) -> object:
 
 
 def rendered(template: str, **values: object) -> str:
-    """A page, the same for the same values."""
+    """Render a page; equal values give equal bytes."""
     return environment().get_template(template).render(**values)
