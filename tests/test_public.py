@@ -155,7 +155,7 @@ COMMANDS = {
     "landscape": "run --grid --samples --part --seed --trust --json",
     "export": "student --to --out --tolerance --data --root --teacher --method --training --broken --trust --json",
     "predict": "student images --top --batch --method --training --trust --json",
-    "card": "student --push",
+    "card": "student --push --out",
     "cache": "",
 }
 STORE = {"list": "--cache --json", "check": "--cache --json", "prune": "--cache --days --dry-run --json"}
