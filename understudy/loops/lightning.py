@@ -152,7 +152,7 @@ class DistillationCallback(Callback):  # type: ignore[misc]
     @property
     def objective(self) -> Objective | None:
         """The terms on the networks, while the module is fitted."""
-        return self._added and self._added.objective
+        return None if self._added is None else self._added.objective
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":

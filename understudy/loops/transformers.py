@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from understudy.errors import OptionalPackageError
 from understudy.loops.added import AddedTerms
-from understudy.nested import Nested
+from understudy.nested import Nested, each
 from understudy.objective import Objective
 from understudy.objective.term import Expression
 from understudy.taps import CLASSIFICATION
@@ -53,8 +53,9 @@ class DistillationMixin:
         for network in teacher if isinstance(teacher, list) else [teacher]:
             network.to(trainer.args.device)
         if example is not None:
-            example = trainer._prepare_inputs(example)
-        self.added = AddedTerms(Objective(terms, student=trainer.model, teacher=teacher, example=example, task=task))
+            example = each(lambda value: value.to(trainer.args.device), example)
+        student = cast(nn.Module, trainer.model)
+        self.added = AddedTerms(Objective(terms, student=student, teacher=teacher, example=example, task=task))
         self._targets = targets
 
     def compute_loss(

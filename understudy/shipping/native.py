@@ -6,6 +6,7 @@ timm: ``timm.create_model("hf-hub:USER/NAME", pretrained=True)``. transformers: 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from torch import nn
 
@@ -24,9 +25,8 @@ def opened_by(description: Description) -> str | None:
     """The line that opens a student in its own library; None if it has none, or does more than normalise its inputs."""
     library = "" if description.network is None else description.network.name.partition(":")[0]
     normalised = description.front is None or description.front["front"] == "normalized"
-    if library not in _LINES or not normalised or description.graft is not None:
-        return None
-    return _LINES[library]
+    possible = library in _LINES and normalised and description.graft is None
+    return _LINES[library] if possible else None
 
 
 def save(folder: Path, into: Path) -> bool:
@@ -47,12 +47,16 @@ def _timm(
 ) -> None:
     from timm.models import save_for_hf
 
+    names = list(classes)
     taken = {"input_size": shape, **front, "crop_pct": 1.0, "crop_mode": "squash"}
     arguments = {"in_chans": shape[0]} if shape[0] != 3 else None
     save_for_hf(
         network,
         str(into),
-        model_config={"pretrained_cfg": {**network.pretrained_cfg, **taken}, "label_names": list(classes)},
+        model_config={
+            "pretrained_cfg": {**cast(dict[str, object], network.pretrained_cfg), **taken},
+            "label_names": names,
+        },
         model_args=arguments,
         safe_serialization=True,
     )

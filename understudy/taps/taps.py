@@ -375,7 +375,7 @@ class TappedNetwork:
         self._seen = observation._seen
         with ExitStack() as stack:
             for tap, module in self._modules.items():
-                stack.enter_context(_register(module, tap, self._hooks[tap]))
+                stack.enter_context(_register(module, self._side(tap), self._hooks[tap]))
             stack.enter_context(inner(self.network).register_forward_hook(ended, with_kwargs=True))
             yield observation
         self._seen = {}
