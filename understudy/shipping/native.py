@@ -47,16 +47,13 @@ def _timm(
 ) -> None:
     from timm.models import save_for_hf
 
-    names = list(classes)
-    taken = {"input_size": shape, **front, "crop_pct": 1.0, "crop_mode": "squash"}
+    config = {**cast(dict[str, object], network.pretrained_cfg), "input_size": shape, **front}
+    config |= {"crop_pct": 1.0, "crop_mode": "squash"}
     arguments = {"in_chans": shape[0]} if shape[0] != 3 else None
     save_for_hf(
         network,
         str(into),
-        model_config={
-            "pretrained_cfg": {**cast(dict[str, object], network.pretrained_cfg), **taken},
-            "label_names": names,
-        },
+        model_config={"pretrained_cfg": config, "label_names": list(classes)},
         model_args=arguments,
         safe_serialization=True,
     )
