@@ -76,7 +76,7 @@ class StoredAnswers:
         """The augmentation of the samples to which the teacher's answers belong."""
         if self.clean and augmentation.mixes:
             raise UserError(
-                "answers.clean keeps the teacher's answer to each sample as it is, and a mixture of two samples has none: "
+                "answers.clean keeps the answer to each sample as it is, and a mixture of two samples has none: "
                 "leave out mixup and cutmix, or clean"
             )
         return PLAIN if self.clean else augmentation
