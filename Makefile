@@ -54,7 +54,7 @@ bench: $(PEERS)/peers.stamp  ## speed against the floors and other libraries, in
 fuzz: $(VENV)/dev.stamp  ## 10,000 mutated recipes, options, files and command lines: no traceback (ARGS="--seed 2")
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(ARGS)
 
-test-zoo: $(ZOO)/zoo.stamp  ## methods on a hundred networks of timm, torchvision and transformers, into results/zoo.md (an hour or more)
+test-zoo: $(ZOO)/zoo.stamp  ## a hundred networks of timm, torchvision and transformers distil, into results/zoo.md (hours; it can be stopped and goes on)
 	@$(ZOO)/bin/python -W ignore scripts/zoo.py $(ARGS)
 
 format: $(VENV)/dev.stamp  ## put the code into its format

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from understudy.data.images import COLOURS, LETTERBOX, RULE
 from understudy.errors import UserError
 from understudy.files import contents, sealed, sha256, write_atomically, write_json
-from understudy.models import NetworkSpec, Preprocessing, load_weights, origins, preprocessing_from, regraft
+from understudy.models import NetworkSpec, Output, Preprocessing, load_weights, origins, preprocessing_from, regraft
 from understudy.models.grafts import graft_of
 from understudy.models.outside import LIBRARIES
-from understudy.taps import inner
+from understudy.taps import inner, layers
 from understudy.tasks import Classification, Task, Text
 from understudy.tasks.text import IDS, MASK
 
@@ -35,7 +35,8 @@ def describe(
     own = inner(network)
     spec = spec or rebuilt_as(own)
     built = {"name": spec.name, "settings": spec.settings} if spec else None
-    front = network.describe() if isinstance(network, Preprocessing) else None
+    front = next((layer.describe() for layer in layers(network) if isinstance(layer, Preprocessing)), None)
+    output = next((layer.output for layer in layers(network) if isinstance(layer, Output)), None)
     graft = graft_of(network)
     return {
         "format": FORMAT,
@@ -44,6 +45,7 @@ def describe(
         "arguments": spec is None and origins.needs_arguments(own),
         "front": front,
         "graft": graft.describe() if graft else None,
+        **({} if output is None or callable(output) else {"output": output}),
         "input": _input(shape, task),
         "task": task.describe(),
         "classes": list(task.names),
@@ -74,6 +76,12 @@ def lost(network: nn.Module) -> str | None:
     True
     """
     own = inner(network)
+    for layer in layers(network):
+        if isinstance(layer, Output) and callable(layer.output):
+            return (
+                f"the function {layer.extra_repr()} that picks its answer is not written down: what load answers with "
+                "returns all that the network returns; name the answer, as in Output(network, 'scores')"
+            )
     if rebuilt_as(own) is not None:
         return None
     name = f"{type(own).__module__}:{type(own).__qualname__}"
@@ -165,6 +173,7 @@ def load(folder: str | Path, *, trust: Collection[str] = ()) -> nn.Module:
     try:
         regraft(network, description.graft)
         network = preprocessing_from(description.front, network) if description.front is not None else network
+        network = Output(network, description.output) if description.output is not None else network
     except (TypeError, ValueError, KeyError, RuntimeError, OverflowError, MemoryError) as error:
         raise UserError(f"{folder / DESCRIPTION} is not a student's description: front or graft: {error}") from error
     load_weights(network, folder / WEIGHTS)
