@@ -16,8 +16,8 @@ from understudy.models import NetworkSpec, Preprocessing, load_weights, origins,
 from understudy.models.grafts import graft_of
 from understudy.models.outside import LIBRARIES
 from understudy.taps import inner
-from understudy.tasks import Classification, Task, Text
-from understudy.tasks.text import IDS, MASK
+from understudy.tasks import Classification, Task
+from understudy.tasks.words import IDS, MASK, Words
 
 if TYPE_CHECKING:
     from understudy.models.description import Description
@@ -53,7 +53,7 @@ def describe(
 
 def _input(shape: tuple[int, ...], task: Task) -> dict[str, object]:
     """One sample: its shape; of texts the names of the tensors; of images the range, the channels and the resizing."""
-    if isinstance(task, Text):
+    if isinstance(task, Words):
         return {"shape": list(shape), "tensors": [IDS, MASK]}
     if len(shape) == 3 and shape[0] in COLOURS:
         return {"shape": list(shape), "range": [0.0, 1.0], "channels": COLOURS[shape[0]], "image": RULE}

@@ -17,6 +17,7 @@ from understudy.tasks.regression import Landmarks, Regression
 from understudy.tasks.segmentation import Segmentation
 from understudy.tasks.task import LOSS, Differing, Figure, Meter, Moves, Numbers, Rows, Task, Told, Values
 from understudy.tasks.text import Text
+from understudy.tasks.text_scores import TextScores
 
 __all__ = [
     "LOSS",
@@ -36,6 +37,7 @@ __all__ = [
     "Segmentation",
     "Task",
     "Text",
+    "TextScores",
     "Told",
     "Values",
     "find",
@@ -51,7 +53,17 @@ def _wrong(name: str, thing: object) -> str | None:
     return None if thing.name == name else f"it calls itself {thing.name!r}"
 
 
-_OWN: tuple[type[Task], ...] = (Classification, MultiLabel, Binary, Regression, Landmarks, Text, Links, Segmentation)
+_OWN: tuple[type[Task], ...] = (
+    Classification,
+    MultiLabel,
+    Binary,
+    Regression,
+    Landmarks,
+    Text,
+    TextScores,
+    Links,
+    Segmentation,
+)
 _KNOWN: plugins.Registry[type[Task]] = plugins.Registry(
     "task", plugins.TASKS, {kind.name: kind for kind in _OWN}, _wrong
 )

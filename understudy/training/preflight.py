@@ -143,8 +143,8 @@ def _poorer_than_labels(teacher: nn.Module, data: Data, settings: Settings, look
         return None
     return (
         f"it is right on {look.figure.text(look.value, 1)} of {look.samples} training samples, whose labels the "
-        "student is given: soft targets of such a teacher can teach less than the labels. Compare with 'alone', give the "
-        "labels more weight, or train the teacher longer"
+        "student is given: soft targets of such a teacher can teach less than the labels. Compare with 'alone', give "
+        "the labels more weight, or train the teacher longer"
     )
 
 
