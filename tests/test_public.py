@@ -48,6 +48,7 @@ DATA = [
     "TrivialAugment",
     "as_data",
     "from_datasets",
+    "from_inputs",
     "from_tensors",
     "from_triples",
     "load",

@@ -35,6 +35,7 @@ class Access:
         download: download missing files.
         progress: called with (file name, bytes so far, bytes in all or None) while downloading.
         workers: processes that read data which do not fit in memory.
+        labels: false if the task leaves labels out, so that samples without any may be read.
 
     >>> Access(root=Path("photos")).folder
     PosixPath('photos')
@@ -45,6 +46,7 @@ class Access:
     download: bool = True
     progress: Progress | None = None
     workers: int = 2
+    labels: bool = True
 
     @property
     def folder(self) -> Path:
@@ -100,7 +102,9 @@ class NoSettings:
 
 
 S = TypeVar("S")
-RESERVED = frozenset({"name", "root", "validation", "student_samples", "workers", "whiten", "task", "settings"})
+RESERVED = frozenset(
+    {"name", "root", "validation", "student_samples", "workers", "whiten", "task", "settings", "answered_by"}
+)
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,7 @@ class TapLabels(Term):
 
     @property
     def reads(self) -> Reads:
-        return Reads(student_taps=(Tap.parse(self.tap),))
+        return Reads(student_taps=(Tap.parse(self.tap),), labels=True)
 
     def misfit(self, task: Task) -> str | None:
         return needs_classes(task)

@@ -23,7 +23,7 @@ from understudy.plans.stages import planned_stages, stages_of
 from understudy.recipe.build import Builder
 from understudy.recipe.objects import Objects, is_object
 from understudy.recipe.overrides import without_nones
-from understudy.recipe.schema import DataTable, NetworkTable, Table
+from understudy.recipe.schema import DataTable, NetworkTable, Recipe, Table
 from understudy.teacher.shared import SharedPasses
 from understudy.teacher.stand_in import StandIns
 from understudy.training import preflight
@@ -96,9 +96,24 @@ class Builders:
     def of(self, table: DataTable) -> Builder:
         whole = table.model_copy(update={"student_samples": None})
         name = whole.model_dump_json()
-        if name not in self.known:
+        if name not in self.known and table.answered_by:
+            read = self.of(whole.model_copy(update={"answered_by": None}))
+            self.known[name] = read.answered_by(table.answered_by)
+        elif name not in self.known:
             self.known[name] = Builder.of(whole, self.trusted, self.progress, self.objects)
         return self.known[name]
+
+    def answered(self, recipe: Recipe) -> Recipe:
+        """The recipe; where its data have no labels, its teachers are the networks that answer for them."""
+        if self.of(recipe.data).data.task.labelled or recipe.data.answered_by:
+            return recipe
+        teachers = tuple(recipe.taught_by.values())
+        if not teachers:
+            raise UserError("the data have no labels, so a student has nothing to learn without a teacher: name one")
+        if any(table.weights is None for table in teachers):
+            raise UserError("the data have no labels, so no teacher can be trained on them: give the teacher's weights")
+        data = recipe.data.model_copy(update={"answered_by": teachers})
+        return recipe.model_copy(update={"data": data})
 
 
 class RunningJob:

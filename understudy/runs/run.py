@@ -75,14 +75,14 @@ class Run(RunNetworks):
         group: Group | None = None,
     ):
         one_process("a run")
-        self.recipe = recipe
         self.folder = RunFolder(out, borrowed or {})
         self.callback = callback or Callback()
         self.stop = StopRequest() if stop is None else stop  # a new request is false
         self.checkpoint_seconds = checkpoint_seconds
         self.onnx, self.group = onnx, group
         self.builders = builders or Builders(trusted, self.callback.downloads)
-        self.builder = self.builders.of(recipe.data)
+        self.recipe = self.builders.answered(recipe)
+        self.builder = self.builders.of(self.recipe.data)
         self.plan = compiled(self.recipe, self.decided())
         self.notes: list[str] = []
         self._failed: set[str] = set()  # short trainings that failed
@@ -138,6 +138,8 @@ class Run(RunNetworks):
                 fitting = ", ".join(methods.fitting(builder.data.task))
                 yield Finding("error", name, f"the method does not fit the task: {reason}. Those that fit: {fitting}")
                 continue
+            if not builder.data.task.labelled and (labels := methods.find(learning.method).labels(learning.settings)):
+                yield Finding("ok", name, f"the data have no labels: the loss {labels} is left out", worth=True)
             *assistants, student = preview.chain(name)
             for node in assistants:
                 called = f"{name}, assistant {node.network.network.removeprefix(OBJECT)}"

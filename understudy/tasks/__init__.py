@@ -18,6 +18,7 @@ from understudy.tasks.segmentation import Segmentation
 from understudy.tasks.task import LOSS, Differing, Figure, Meter, Moves, Numbers, Rows, Task, Told, Values
 from understudy.tasks.text import Text
 from understudy.tasks.text_scores import TextScores
+from understudy.tasks.unlabelled import Unlabelled
 
 __all__ = [
     "LOSS",
@@ -39,9 +40,11 @@ __all__ = [
     "Text",
     "TextScores",
     "Told",
+    "Unlabelled",
     "Values",
     "find",
     "from_description",
+    "kind_of",
     "made",
     "names",
 ]
@@ -63,6 +66,7 @@ _OWN: tuple[type[Task], ...] = (
     TextScores,
     Links,
     Segmentation,
+    Unlabelled,
 )
 _KNOWN: plugins.Registry[type[Task]] = plugins.Registry(
     "task", plugins.TASKS, {kind.name: kind for kind in _OWN}, _wrong
@@ -104,6 +108,17 @@ def from_description(description: Mapping[str, object]) -> Task:
     return task
 
 
+def kind_of(task: "Task | str | Mapping[str, object]") -> "type[Task]":
+    """The class of a task that is given as in ``made``.
+
+    >>> kind_of({"name": "regression"}).__name__
+    'Regression'
+    """
+    if isinstance(task, Task):
+        return type(task)
+    return find(task if isinstance(task, str) else str(task.get("name", "")))
+
+
 def made(task: "Task | str | Mapping[str, object]", targets: Nested, names: Sequence[str] | int | None = None) -> Task:
     """A task from the user's argument: the task itself, its name, or a mapping of its name and settings.
 
@@ -117,7 +132,8 @@ def made(task: "Task | str | Mapping[str, object]", targets: Nested, names: Sequ
     settings = {"name": task} if isinstance(task, str) else {**task}
     if "name" not in settings:
         raise UserError(f"a task is described by its name and settings, as in {{name = 'regression'}}, not {settings}")
-    kind = find(str(settings.pop("name")))
+    kind = kind_of(settings)
+    del settings["name"]
     known = [field.name for field in fields(kind)]
     for setting in settings:
         if setting not in known:

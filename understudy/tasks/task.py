@@ -206,6 +206,7 @@ class Task(ABC):
     name: ClassVar[str]
     rows_per_sample: ClassVar[Literal["one", "many"] | None] = None
     values: ClassVar[tuple[str, ...]] = ("logits",)  # the names of what is read of an answer, and stored
+    labelled: ClassVar[bool] = True  # false: targets are the teacher's answers, and those of the training part unknown
     targets_are_classes: ClassVar[bool] = False  # whether each sample's target is one class number
     targets_are_numbers: ClassVar[bool] = False  # whether ``numbers`` gives the targets, too
     takes_words: ClassVar[bool] = False  # whether ``encode`` makes inputs of texts
@@ -252,6 +253,14 @@ class Task(ABC):
     def remarks(self, targets: Nested) -> Sequence[str]:
         """Warnings of the pre-flight check about the training targets, such as a class without samples."""
         return ()
+
+    def completed(self, answer: Values) -> "Task":
+        """The task of data that are not ``labelled``, with what follows from an answer of the teacher."""
+        return self
+
+    def as_targets(self, answer: Values) -> Tensor:
+        """The targets that a teacher's answers are, of data that are not ``labelled``."""
+        raise NotImplementedError(f"task {self.name!r} has targets of its own")
 
     def strata(self, targets: Nested) -> Tensor | None:
         """A number for each sample; a split keeps the share of each number. None: any sample is like any other."""
