@@ -1,10 +1,14 @@
 """GLUE's nine tasks in their published form: read, measured as the benchmark does, and answered in its form."""
 
+import json
+
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import understudy
 from understudy import data
+from understudy.cli._app import app
 from understudy.data.sets.glue import SUBSETS
 from understudy.errors import UserError
 from understudy.shipping.glue import write_submission
@@ -157,6 +161,9 @@ def test_a_student_answers_the_test_part_in_the_benchmarks_form(glue, tmp_path, 
     assert [line.split("\t")[0] for line in lines] == list("01234")
     answers = [line.split("\t")[1] for line in lines]
     assert all(answer in ("0", "1") if name == "mrpc" else 0 <= float(answer) <= 5 for answer in answers)
+    told = CliRunner().invoke(app, ["predict", str(out), str(folder / "test.tsv"), "--submission", str(file), "--json"])
+    assert json.loads(told.stdout) == {"file": str(file), "samples": 5}
+    assert file.read_text().splitlines() == [head, *lines]
     with pytest.raises(UserError, match=r"'MRCP.tsv' is the name of no submission to GLUE; did you mean 'MRPC.tsv'"):
         write_submission(out, [str(folder / "test.tsv")], tmp_path / "MRCP.tsv")
     with pytest.raises(UserError, match="and RTE has entailment, not_entailment: train it on the data set 'glue'"):
