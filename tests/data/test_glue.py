@@ -7,7 +7,7 @@ import torch
 from typer.testing import CliRunner
 
 import understudy
-from understudy import data
+from understudy import data, tasks
 from understudy.cli._app import app
 from understudy.data.sets.glue import SUBSETS
 from understudy.errors import UserError
@@ -118,6 +118,33 @@ def test_pairs_are_cut_from_the_end_of_the_longer_text():
     assert pieces("a\tb") == "[CLS] a [SEP] b [SEP] [PAD] [PAD] [PAD]"
     with pytest.raises(UserError, match="'a b' is one text: the two texts of a pair are separated by a tab"):
         task.encode(["a b"])
+
+
+@pytest.mark.parametrize("name", ["sst2", "rte"])
+def test_a_tokenizer_from_its_file_is_part_of_the_task(glue, tmp_path, name):
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    glue(name)
+    words = ["<s>", "</s>", "<pad>", "<unk>", "a", "fine", "film", "dull", "long", "not", "same", "the", "of", "length"]
+    made = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 1)]
+    )
+    file = tmp_path / "tokenizer.json"
+    made.save(str(file))
+    read = data.load("glue", tmp_path, subset=name, tokens="tokenizer", vocabulary=str(file), length=8)
+    again = tasks.from_description(json.loads(json.dumps(read.task.describe())))
+    assert again == read.task
+    assert read.shape == (len(words), 8)
+    text = "a fine film" + ("\tfine film" if name == "rte" else "")
+    ids = [words[number] for number in again.encode([text])["input_ids"][0].tolist()]
+    expected = "<s> a fine </s> </s> fine film </s>" if name == "rte" else "<s> a fine film </s> <pad> <pad> <pad>"
+    assert ids == expected.split()
+    with pytest.raises(UserError, match=r"this is no tokenizer.json of Hugging Face's tokenizers"):
+        Text(("no", "yes"), tokens="tokenizer", tokenizer="{}").encode(["a"])
+    with pytest.raises(UserError, match="belong together"):
+        data.load("glue", tmp_path, subset=name, tokens="tokenizer")
 
 
 def test_metrics_are_those_of_torchmetrics_and_scipy():

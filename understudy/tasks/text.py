@@ -33,10 +33,12 @@ class Text(Words, Classification):
         classes: their names in the order of their numbers.
         vocabulary: every token in the order of its id, with ``[PAD]`` first; pieces of words begin with ``##``.
         length: so many tokens of each text, with ``[CLS]`` before them; the rest is left out.
-        tokens: ``"words"``, or ``"wordpiece"`` for the longest pieces of the vocabulary, as BERT's tokenizer.
+        tokens: ``"words"``, ``"wordpiece"`` for the longest pieces of the vocabulary, as BERT's tokenizer, or
+            ``"tokenizer"`` for one of Hugging Face's tokenizers.
         pairs: whether a sample is two texts, with a tab between them; ``[SEP]`` stands between their tokens, and token
             types (segments) are not told apart.
         metrics: the first one selects. ``"f1"`` is that of class 1, ``"matthews"`` the correlation of two classes.
+        tokenizer: the text of a ``tokenizer.json``, which then has the vocabulary and the special tokens.
 
     >>> task = Text(("bad", "good"), ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "fine", "film"), length=5)
     >>> task.encode(["A fine film"])["input_ids"].tolist()
@@ -45,9 +47,10 @@ class Text(Words, Classification):
 
     vocabulary: tuple[str, ...] = SPECIAL
     length: Annotated[int, Interval(ge=3, le=100_000)] = 64
-    tokens: Literal["words", "wordpiece"] = "words"
+    tokens: Literal["words", "wordpiece", "tokenizer"] = "words"
     pairs: bool = False
     metrics: tuple[Metric, ...] = ("accuracy",)
+    tokenizer: str = ""
 
     name: ClassVar[str] = "text"
     takes_words: ClassVar[bool] = True
@@ -74,7 +77,7 @@ class Text(Words, Classification):
     @property
     def about(self) -> str:
         what = "pairs of texts" if self.pairs else "text"
-        return f"{len(self.classes)} classes of {what}, {len(self.vocabulary):,} tokens"
+        return f"{len(self.classes)} classes of {what}, {self.token_count:,} tokens"
 
     def luck(self, figure: Figure, samples: int) -> float:
         return 3 / samples**0.5 if figure.name == MATTHEWS.name else super().luck(figure, samples)

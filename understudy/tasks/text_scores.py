@@ -21,7 +21,7 @@ class TextScores(Words, Regression):
 
     Args:
         names, scales, form, delta: as of ``Regression``; one number.
-        vocabulary, length, tokens, pairs: as of ``Text``.
+        vocabulary, length, tokens, pairs, tokenizer: as of ``Text``.
 
     >>> TextScores(("likeness",), pairs=True).figures[0].name
     'pearson'
@@ -29,8 +29,9 @@ class TextScores(Words, Regression):
 
     vocabulary: tuple[str, ...] = SPECIAL
     length: Annotated[int, Interval(ge=3, le=100_000)] = 64
-    tokens: Literal["words", "wordpiece"] = "words"
+    tokens: Literal["words", "wordpiece", "tokenizer"] = "words"
     pairs: bool = False
+    tokenizer: str = ""
 
     name: ClassVar[str] = "text-scores"
     takes_words: ClassVar[bool] = True
@@ -48,7 +49,7 @@ class TextScores(Words, Regression):
 
     @property
     def about(self) -> str:
-        return f"a number for each {'pair of texts' if self.pairs else 'text'}, {len(self.vocabulary):,} tokens"
+        return f"a number for each {'pair of texts' if self.pairs else 'text'}, {self.token_count:,} tokens"
 
     def luck(self, figure: Figure, samples: int) -> float:
         return 3 / samples**0.5 if figure.name == "pearson" else super().luck(figure, samples)

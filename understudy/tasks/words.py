@@ -1,25 +1,31 @@
-"""Texts as token ids and a mask: vocabularies, words and WordPiece; shared by the tasks of texts."""
+"""Texts as token ids and a mask: words, WordPiece, and tokenizers of Hugging Face; shared by the tasks of texts."""
 
 import re
 from collections import Counter
 from collections.abc import Iterable
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from understudy.errors import UserError
+from understudy.errors import OptionalPackageError, UserError
 from understudy.nested import Shape
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 SPECIAL = (PAD, UNKNOWN, START, END)
 IDS, MASK = "input_ids", "attention_mask"
+PADDING = (PAD, "<pad>", "<|endoftext|>")  # tokens that tokenizers pad with
 LONGEST = 100  # characters of a word; a longer one is unknown, as in BERT's tokenizer
 _WORDS = re.compile(r"\w+|[^\w\s]", re.UNICODE)
 
 
 class Words:
-    """What tasks of texts share: the encoding by their fields ``vocabulary``, ``length``, ``tokens`` and ``pairs``.
+    """The encoding that tasks of texts share: by their fields ``vocabulary``, ``length``, ``tokens``, ``pairs`` and
+    ``tokenizer``.
 
     >>> issubclass(understudy.tasks.Text, Words)
     True
@@ -29,6 +35,7 @@ class Words:
     length: int
     tokens: str
     pairs: bool
+    tokenizer: str
 
     def check_words(self) -> None:
         """A ``UserError`` if no text can be encoded."""
@@ -36,33 +43,48 @@ class Words:
         if self.length < least:
             one = "one token of each of both" if self.pairs else "one token at least"
             raise UserError(f"length = {self.length}: a text has {START}, {END} and {one}")
-        for token in SPECIAL:
+        if (self.tokens == "tokenizer") != bool(self.tokenizer):
+            raise UserError("tokens = 'tokenizer' and tokenizer = the text of a tokenizer.json belong together")
+        for token in () if self.tokenizer else SPECIAL:
             if token not in self.vocabulary:
                 raise UserError(f"the vocabulary has no {token}: it needs {', '.join(SPECIAL)}")
 
     def sizes(self, shape: Shape) -> tuple[int, ...]:
         """The number of different tokens, and of positions."""
-        return len(self.vocabulary), self.length
+        return self.token_count, self.length
+
+    @property
+    def token_count(self) -> int:
+        """The number of different tokens."""
+        return self._tokenizer.get_vocab_size() if self.tokenizer else len(self.vocabulary)
 
     def encode(self, texts: Iterable[str]) -> dict[str, Tensor]:
         """Texts as a batch of inputs: ``input_ids`` and ``attention_mask``, both (N, length).
 
         The two texts of a pair are separated by a tab.
         """
-        rows = [self._ids(text) for text in texts]
-        pad = self._token_ids[PAD]
+        if self.tokenizer:
+            rows, pad = self._by_tokenizer(list(texts))
+        else:
+            rows, pad = [self._ids(text) for text in texts], self._token_ids[PAD]
         return {
             IDS: torch.tensor([row + [pad] * (self.length - len(row)) for row in rows], dtype=torch.int64),
             MASK: torch.tensor([[1] * len(row) + [0] * (self.length - len(row)) for row in rows], dtype=torch.int64),
         }
 
+    def _by_tokenizer(self, texts: list[str]) -> tuple[list[list[int]], int]:
+        """The token ids of each text by the tokenizer's own rules, special tokens included, and the id of padding."""
+        tokenizer = self._tokenizer
+        given = [_both(text) for text in texts] if self.pairs else texts
+        rows = [encoding.ids for encoding in tokenizer.encode_batch(given)]
+        known = (tokenizer.token_to_id(token) for token in PADDING)
+        return rows, next((number for number in known if number is not None), 0)
+
     def _ids(self, text: str) -> list[int]:
         numbers = self._token_ids
         if not self.pairs:
             return [numbers[START], *self._numbers_of(text, self.length - 2), numbers[END]]
-        first, tab, second = text.partition("\t")
-        if not tab:
-            raise UserError(f"{text[:40]!r} is one text: the two texts of a pair are separated by a tab")
+        first, second = _both(text)
         room = self.length - 3
         ours, others = self._numbers_of(first, room), self._numbers_of(second, room)
         while len(ours) + len(others) > room:  # from the end of the longer one, as BERT's example code does
@@ -93,8 +115,30 @@ class Words:
         return pieces if pieces and start == len(word) else [numbers[UNKNOWN]]
 
     @cached_property
+    def _tokenizer(self) -> "Tokenizer":
+        try:
+            from tokenizers import Tokenizer
+        except ModuleNotFoundError as error:
+            raise OptionalPackageError("tokenizers", "transformers", "tokens = 'tokenizer'") from error
+        try:
+            tokenizer = Tokenizer.from_str(self.tokenizer)
+        except Exception as error:  # the library raises nothing more special
+            raise UserError(f"this is no tokenizer.json of Hugging Face's tokenizers: {error}") from error
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(self.length)  # the longest text first
+        return tokenizer
+
+    @cached_property
     def _token_ids(self) -> dict[str, int]:
         return {token: number for number, token in enumerate(self.vocabulary)}
+
+
+def _both(text: str) -> tuple[str, str]:
+    """The two texts of a pair."""
+    first, tab, second = text.partition("\t")
+    if not tab:
+        raise UserError(f"{text[:40]!r} is one text: the two texts of a pair are separated by a tab")
+    return first, second
 
 
 def words(text: str) -> list[str]:

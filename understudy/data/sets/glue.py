@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict
 
 import torch
 
@@ -105,15 +105,16 @@ class GlueSettings:
     Args:
         subset: the task.
         length: tokens of a sample, its beginning and end included; the rest is left out.
-        tokens: ``"words"`` of the training part, or ``"wordpiece"`` with the pieces of ``vocabulary``.
-        vocabulary: a file with a token in each line (BERT's ``vocab.txt``).
+        tokens: ``"words"`` of the training part, ``"wordpiece"`` with the pieces of ``vocabulary``, or
+            ``"tokenizer"``, one of Hugging Face's, which the file ``vocabulary`` defines.
+        vocabulary: a file with a token in each line (BERT's ``vocab.txt``), or a ``tokenizer.json``.
         least: the smallest count in the training part for a word to have its own id.
         mismatched: of ``mnli``, measure on the development part of other genres.
     """
 
     subset: Name
     length: Annotated[int, Interval(ge=3, le=100_000)] = 64
-    tokens: Literal["words", "wordpiece"] = "words"
+    tokens: Literal["words", "wordpiece", "tokenizer"] = "words"
     vocabulary: str | None = None
     least: Count = 2
     mismatched: bool = False
@@ -125,35 +126,58 @@ Task = Text | TextScores
 def read(settings: GlueSettings, access: Access) -> Contents:
     """Reads the training part; the development part is read on first use."""
     subset = SUBSETS[settings.subset]
-    if (settings.tokens == "wordpiece") != (settings.vocabulary is not None):
+    if (settings.tokens == "words") != (settings.vocabulary is None):
         raise UserError(
-            f"{settings.subset}: tokens = 'wordpiece' and vocabulary = FILE (a token in each line) belong together"
+            f"{settings.subset}: tokens = 'wordpiece' and vocabulary = FILE (a token in each line) belong together, as "
+            "do tokens = 'tokenizer' and vocabulary = FILE (a tokenizer.json)"
         )
     if settings.mismatched and len(subset.dev) == 1:
         raise UserError(f"{settings.subset}: mismatched is a setting of 'mnli' alone: leave it out")
     folder = _folder(access.folder, subset)
     texts, labels, skipped = samples(folder, "train", subset)
-    if settings.vocabulary is not None:
-        vocabulary = tuple(Path(settings.vocabulary).expanduser().read_text(encoding="utf-8").splitlines())
-    else:
-        vocabulary = vocabulary_of(texts, least=settings.least)
-    task = _task(settings, subset, vocabulary, labels)
+    task = _task(settings, subset, _tokens(settings, texts), labels)
     facts: dict[str, object] = {"folder": str(folder)} | ({"skipped": skipped} if skipped else {})
     train = InMemory(task.encode(texts), _targets(labels, subset))
     return Contents(train, partial(_test, folder, settings, subset, task), task=task, facts=facts)
 
 
-def _task(settings: GlueSettings, subset: Subset, vocabulary: tuple[str, ...], labels: Sequence[str]) -> Task:
+class Tokens(TypedDict, total=False):
+    """The fields of a task that say how a text becomes tokens."""
+
+    vocabulary: tuple[str, ...]
+    tokenizer: str
+
+
+def _tokens(settings: GlueSettings, texts: Sequence[str]) -> Tokens:
+    """The vocabulary or the tokenizer: those of a file, or the words of the texts."""
+    if settings.vocabulary is None:
+        return {"vocabulary": vocabulary_of(texts, least=settings.least)}
+    path = Path(settings.vocabulary).expanduser()
+    try:
+        content = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"vocabulary {path} cannot be read: {error}") from error
+    return {"tokenizer": content} if settings.tokens == "tokenizer" else {"vocabulary": tuple(content.splitlines())}
+
+
+def _task(settings: GlueSettings, subset: Subset, tokens: Tokens, labels: Sequence[str]) -> Task:
     if subset.classes:
-        return Text(subset.classes, vocabulary, settings.length, settings.tokens, subset.pairs, subset.metrics)
+        return Text(
+            subset.classes,
+            length=settings.length,
+            tokens=settings.tokens,
+            pairs=subset.pairs,
+            metrics=subset.metrics,
+            **tokens,
+        )
     spread = round(torch.tensor([float(label) for label in labels]).double().std(correction=0).item(), 6)
     return TextScores(
         ("score",),
         (spread if spread > 1e-6 else 1.0,),
-        vocabulary=vocabulary,
         length=settings.length,
         tokens=settings.tokens,
         pairs=subset.pairs,
+        **tokens,
     )
 
 

@@ -15,13 +15,14 @@ class SST2Settings:
 
     Args:
         length: tokens of a sentence, its beginning and end included; the rest is left out.
-        tokens: ``"words"`` of the training part, or ``"wordpiece"`` with the pieces of ``vocabulary``.
-        vocabulary: a file with a token in each line (BERT's ``vocab.txt``).
+        tokens: ``"words"`` of the training part, ``"wordpiece"`` with the pieces of ``vocabulary``, or
+            ``"tokenizer"``, one of Hugging Face's, which the file ``vocabulary`` defines.
+        vocabulary: a file with a token in each line (BERT's ``vocab.txt``), or a ``tokenizer.json``.
         least: the smallest count in the training part for a word to have its own id.
     """
 
     length: Annotated[int, Interval(ge=3, le=100_000)] = 40
-    tokens: Literal["words", "wordpiece"] = "words"
+    tokens: Literal["words", "wordpiece", "tokenizer"] = "words"
     vocabulary: str | None = None
     least: Count = 2
 
