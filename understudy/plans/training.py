@@ -274,8 +274,8 @@ def _teacher(teacher: TrainedTeacher | Given, job: Job, builder: Builder, note: 
             raise
         reason = f"its teacher {name}: {findings[-1].text.partition(':')[0]}"
         raise FailedTrainingError(str(error), training=job.name, reason=reason) from error
-    for finding in findings:
-        if finding.level == "warning" and not weak and not teacher.assists:
+    for finding in findings[1:]:  # beside the first, which has its figure
+        if not teacher.assists:
             note(f"{name}: {finding.text}")
     return network
 

@@ -134,7 +134,7 @@ def _poorer_than_labels(teacher: nn.Module, data: Data, settings: Settings, look
 
     A few samples decide if the teacher is right on them. Without a validation part, ``look`` is on training samples.
     """
-    if not data.task.targets_are_classes or look.figure.name != "accuracy":
+    if not data.task.targets_are_classes or look.figure.unit != "share":
         return None
     for samples in (GLANCE, SAMPLE) if data.validation else ():
         found = _look(teacher, data, samples, settings, part=data.train)
