@@ -22,8 +22,9 @@ NAMES = """
     schedules step tasks terms
 """
 LOSSES = """
-    activation_boundaries attention_transfer batch_correlation boundary_kd can_discriminator can_student cat_kd
-    class_correlation class_distance class_spread confident_regression confident_teachers correlation_congruence
+    activation_boundaries attention_transfer batch_correlation boundary_kd bounded_boxes box_distance can_discriminator
+    can_student cat_kd class_correlation class_distance class_spread confident_regression confident_teachers
+    correlation_congruence
     correlation_of_differences crd cross_entropy curriculum_kd cwd cwtm darkrank dgkd direction dist dkd dkpp
     ensemble_kd factor_transfer feature_mse fsp function_matching gan_discriminator gan_student gradient_attention
     hierarchical_context hint ickd info_nce joint_discriminator joint_student kd ldrld logit_regression logits_l1
@@ -57,7 +58,8 @@ DATA = [
 TERMS = """
     AB AT BSS CAN CATKD CC CCDifferences CE CRD CRDBatch CWD CWTM ClassDistance ClassSpread Confidence
     ConfidentTeachers CurriculumKD DGKD DIST DKD DKPP DML DarkRank Direction FSP FactorTransfer GradientAT Hint ICKD
-    KD LDRLD Labels LogitRegression LogitsL1 MGD MLKD NKD NST Neurons NoisyTeacher OFA OFD OthersKD Outputs PKT
+    KD LDRLD Labels Localisation LogitRegression LogitsL1 MGD MLKD NKD NST Neurons NoisyTeacher OFA OFD OthersKD
+    Outputs PKT
     Paraphraser RKDAngle RKDDistance RLD Review Rocket SDD SP SRRL SeveralTeachers SimKD SoftDivergence
     StandardisedKD TapLabels TargetKD TransformedTeacher Triplets VID VirtualTeacher Vote WeightedSoftLabels
 """
@@ -78,6 +80,7 @@ METHODS = {
     "confidence": "samples covariance ridge reduce dropout weight label_weight",
     "noisy-teacher": "sigma share reduce weight",
     "outputs": "form delta bounded margin weight label_weight",
+    "localisation": "form delta bounded margin weight score_weight temperature label_weight",
     "dist": "beta gamma temperature weight",
     "dkd": "alpha beta temperature weight warmup_epochs",
     "function-matching": "mixup longer temperature weight",
@@ -154,7 +157,7 @@ COMMANDS = {
     "bench": "recipe --method --seconds --choose --write --set --settings --trust --json",
     "landscape": "run --grid --samples --part --seed --trust --json",
     "export": "student --to --out --tolerance --data --root --teacher --method --training --broken --trust --json",
-    "predict": "student images --top --batch --submission --method --training --trust --json",
+    "predict": "student images --top --batch --draw --submission --method --training --trust --json",
     "card": "student --push",
     "cache": "",
 }

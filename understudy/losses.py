@@ -39,6 +39,8 @@ from understudy.methods.function_matching import function_matching as function_m
 from understudy.methods.ickd import ickd as ickd
 from understudy.methods.kd import kd as kd
 from understudy.methods.ldrld import ldrld as ldrld
+from understudy.methods.localisation import bounded_boxes as bounded_boxes
+from understudy.methods.localisation import box_distance as box_distance
 from understudy.methods.logit_regression import logit_regression as logit_regression
 from understudy.methods.mgd import mgd as mgd
 from understudy.methods.minilm import minilm as minilm

@@ -40,6 +40,7 @@ from understudy.methods.fsp import FSP as FSP
 from understudy.methods.ickd import ICKD as ICKD
 from understudy.methods.kd import KD as KD
 from understudy.methods.ldrld import LDRLD as LDRLD
+from understudy.methods.localisation import Localisation as Localisation
 from understudy.methods.logit_regression import LogitRegression as LogitRegression
 from understudy.methods.mgd import MGD as MGD
 from understudy.methods.minilm import MiniLM as MiniLM

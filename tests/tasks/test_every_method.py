@@ -9,6 +9,7 @@ from tests.tasks.test_tasks import IMAGES, NAMES, made
 from understudy import Objective, methods
 from understudy.config.train import TrainConfig
 from understudy.data import from_inputs
+from understudy.models.families.fcos import Head
 from understudy.nested import chosen
 from understudy.plans.stages import method_stages
 from understudy.training.stage_state import facts_of
@@ -35,8 +36,11 @@ class Net(nn.Module):
             nn.Conv2d(width, 2 * width, 3, stride, padding=1), nn.BatchNorm2d(2 * width), nn.ReLU()
         )
         self.dropout = nn.Dropout(0.2)
-        dense = name == "segmentation"
-        self.head = nn.Conv2d(2 * width, data.task.outputs, 1) if dense else nn.Linear(2 * width, data.task.outputs)
+        if name == "detection":
+            self.head = Head(2 * width, data.task.outputs, 0, stride)
+        else:
+            layer = nn.Conv2d if name == "segmentation" else nn.Linear
+            self.head = layer(2 * width, data.task.outputs, *([1] if name == "segmentation" else []))
 
     def forward(self, x=None, *, input_ids=None, attention_mask=None, head=None, relation=None) -> Tensor:
         if input_ids is not None:
@@ -45,7 +49,7 @@ class Net(nn.Module):
         elif head is not None:  # as in ConvE
             x = torch.cat((self.entities[head], self.relations[relation]), 1).view(-1, 1, SIDE, SIDE)
         features = self.dropout(self.features(x))
-        return self.head(features if isinstance(self.head, nn.Conv2d) else features.mean((2, 3)))
+        return self.head(features.mean((2, 3)) if isinstance(self.head, nn.Linear) else features)
 
     def padded(self, embedded: Tensor) -> Tensor:
         return nn.functional.pad(embedded, (0, 0, 0, SIDE - embedded.shape[1])).unsqueeze(1)
@@ -85,7 +89,7 @@ def test_a_method_takes_a_step_on_a_task_that_it_fits(name, method):
     data = DATA[name]
     torch.manual_seed(0)
     kind = Attending if method in ATTENTION else Net
-    teacher, student = kind(data, 6).eval(), kind(data, 3, stride=4)
+    teacher, student = kind(data, 6).eval(), kind(data, 3, stride=2 if name == "detection" else 4)
     stages = method_stages(method, CONFIG, {}, student, teacher, data)
     example, facts = data.example(2, torch.device("cpu")), facts_of(data)
     batch = next(

@@ -18,6 +18,9 @@ def predict(
     images: Annotated[list[str], typer.Argument(help="Files, folders, patterns.", show_default=False)],
     top: Annotated[int, typer.Option(min=1, max=MOST, help="How many classes to name.")] = 3,
     batch: Annotated[int, typer.Option(min=1, max=1_000_000, help="Images that are answered at once.")] = 32,
+    draw: Annotated[
+        Path | None, typer.Option(help="A folder for copies of the images with the boxes of a detector.")
+    ] = None,
     submission: Annotated[
         Path | None,
         typer.Option(
@@ -47,7 +50,7 @@ def predict(
         else:
             out.print(f"{submission}: {count:,} answers", highlight=False, soft_wrap=True)
         return
-    predictions = predicted(student, images, top=top, batch=batch, trust=confirmed(student, trust))
+    predictions = predicted(student, images, top=top, batch=batch, trust=confirmed(student, trust), draw=draw)
     if json:
         print_json([_plain(prediction) for prediction in predictions])
     for prediction in predictions:

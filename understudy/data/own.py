@@ -25,6 +25,7 @@ from understudy.data.sources import (
 from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.tasks import Task
+from understudy.tasks.boxes import are_boxes, padded
 
 Pair = tuple[object, object]  # inputs and targets, as tensors or arrays, or mappings or tuples of them
 TaskLike = Task | str | Mapping[str, object]  # a task, its name, or a mapping of its name and settings
@@ -55,7 +56,8 @@ def from_tensors(
 
     Args:
         train, test: pairs of inputs and targets. Either may be a mapping or tuple of tensors whose first dimension is
-            the sample: ``({"input_ids": ids, "attention_mask": mask}, y)``.
+            the sample: ``({"input_ids": ids, "attention_mask": mask}, y)``. Targets of a detection may be a list with
+            ``boxes`` and ``classes`` of each image.
         validation: the size of the validation part, taken off the training samples: a number, a share below 1, or 0.
         seed: selects these samples.
         classes: the names of the outputs, or their number; by default they follow from the targets.
@@ -251,6 +253,8 @@ def _as_nested(value: object) -> Nested:
         return {str(name): _as_nested(part) for name, part in value.items()}
     if isinstance(value, tuple):
         return tuple(map(_as_nested, value))
+    if isinstance(value, list) and value and all(map(are_boxes, value)):
+        return padded(value)
     return torch.as_tensor(value)
 
 
@@ -338,6 +342,8 @@ def _read_all(dataset: MapDataset, part: str) -> InMemory:
 
 def _stacked(part: str, numbers: Iterable[int], values: list[Nested], what: str = "") -> Nested:
     try:
+        if all(map(are_boxes, values)):
+            return padded([value for value in values if isinstance(value, Mapping)])
         return stacked(numbers, values)
     except UserError as error:
         raise UserError(f"{part}: {what}{error}") from None
@@ -376,12 +382,19 @@ class _TargetsOf:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> Nested:
-        return as_targets(_as_nested(divided(self.dataset[index])[1]))
+    def __getitem__(self, index: int) -> Nested | dict[str, list[object]]:
+        target = as_targets(_as_nested(divided(self.dataset[index])[1]))
+        if not isinstance(target, Mapping) or not are_boxes(target):
+            return target
+        return {name: value.tolist() for name, value in nested.named(target)}  # of differing number: they are padded
 
 
 def _targets_by_reading(dataset: MapDataset, workers: int) -> Nested:
     """One pass over the items, for their targets alone."""
     make: Callable[..., Iterable[Nested]] = torch.utils.data.DataLoader
-    loader = make(_TargetsOf(dataset), batch_size=64, num_workers=workers, generator=torch.Generator())
-    return nested.concatenated(list(loader))
+    options = {"batch_size": 64, "num_workers": workers, "generator": torch.Generator()}
+    targets = _TargetsOf(dataset)
+    if are_boxes(targets[0]):
+        every = make(targets, collate_fn=list, **options)
+        return padded([target for batch in every for target in batch if isinstance(target, Mapping)])
+    return nested.concatenated(list(make(targets, **options)))

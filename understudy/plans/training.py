@@ -20,6 +20,7 @@ from understudy.plans.entry import LAST, METRICS, finish
 from understudy.plans.key import determinants, key_of, weights_digest
 from understudy.plans.node import Given, Node
 from understudy.plans.stages import planned_stages, stages_of
+from understudy.ranks import alone
 from understudy.recipe.build import Builder
 from understudy.recipe.objects import Objects, is_object
 from understudy.recipe.overrides import without_nones
@@ -266,7 +267,8 @@ def _teacher(teacher: TrainedTeacher | Given, job: Job, builder: Builder, note: 
         return settings.place(builder.given(teacher, teacher.weights, teacher.prefix))
     network = settings.place(builder.trained(teacher.network, Path(teacher.folder)))
     name, weak = Path(teacher.folder).name, job.node.accept_weak
-    findings = list(preflight.check_teacher(network, builder.data, settings, accept_weak=weak, name=name))
+    with alone():  # another process of a group may have this teacher in memory still, and not look at it again
+        findings = list(preflight.check_teacher(network, builder.data, settings, accept_weak=weak, name=name))
     try:
         preflight.passes(findings)
     except UserError as error:

@@ -1,5 +1,8 @@
 """A run: all trainings of a recipe, then its result, for which the test part is read once."""
 
+import contextlib
+import math
+import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +46,7 @@ from understudy.training.loop import Training
 from understudy.training.preflight import Finding
 from understudy.training.records import TrainingRecord
 
+GATHERING = 20  # times what it takes to gather the log of all trainings passes before it is done again
 WHOLE = "all"  # the subject of findings about all trainings together
 
 
@@ -391,8 +395,17 @@ class Run(RunNetworks):
         if any(name not in self.execution.plan for name in names):
             self.settle()
         with self._engine(self.builders, self.callback, self.stop) as self.execution.engine:
-            for _ in self.execution.results(names, failed):
-                self.folder.gather_metrics(self.plan.names)
+            gathered, took = -math.inf, 0.0
+            try:
+                for _ in self.execution.results(names, failed):
+                    if (began := time.monotonic()) - gathered >= GATHERING * took:
+                        self.folder.gather_metrics(self.plan.names)
+                        gathered, took = (ended := time.monotonic()), ended - began
+            except BaseException:
+                with contextlib.suppress(OSError, UserError):
+                    self.folder.gather_metrics(self.plan.names)
+                raise
+            self.folder.gather_metrics(self.plan.names)
         return {name: self.execution.done[name] for name in names if name in self.execution.done}
 
 

@@ -9,7 +9,9 @@ from dataclasses import fields
 from understudy import bounds, plugins
 from understudy.errors import UserError, did_you_mean
 from understudy.nested import Nested
+from understudy.tasks.boxes import padded
 from understudy.tasks.classification import Classification
+from understudy.tasks.detection import Detection
 from understudy.tasks.links import Links
 from understudy.tasks.meters import MetricMeter
 from understudy.tasks.multilabel import Binary, MultiLabel
@@ -24,6 +26,7 @@ __all__ = [
     "LOSS",
     "Binary",
     "Classification",
+    "Detection",
     "Differing",
     "Figure",
     "Landmarks",
@@ -47,6 +50,7 @@ __all__ = [
     "kind_of",
     "made",
     "names",
+    "padded",
 ]
 
 
@@ -66,6 +70,7 @@ _OWN: tuple[type[Task], ...] = (
     TextScores,
     Links,
     Segmentation,
+    Detection,
     Unlabelled,
 )
 _KNOWN: plugins.Registry[type[Task]] = plugins.Registry(

@@ -13,14 +13,13 @@ import torch
 from torch import Tensor
 
 from understudy.bounds import Pixels
-from understudy.data.dataset import MEMORY_LIMIT, Access, Contents, DataSet
+from understudy.data.dataset import Access, Contents, DataSet, image_source
 from understudy.data.images import SUFFIXES, decoded, dimensions
-from understudy.data.sources import InMemory, Source, Streamed
+from understudy.data.sources import Source
 from understudy.errors import UserError, did_you_mean
 from understudy.tasks.unlabelled import Unlabelled
 
 SIDES = 32, 224  # between them is the size of images that differ, unless it is given
-_FEW = 256  # images that are read sooner than worker processes have started
 
 
 class Images:
@@ -149,16 +148,8 @@ def _images(folder: Path) -> Iterable[Path]:
 
 
 def _source(images: Images, workers: int) -> Source:
-    """Decoded once into memory where they fit; else decoded by the workers whenever they are needed."""
-    labels = torch.tensor(images.labels)
-    streamed = Streamed(images, labels, workers=workers if len(images) > _FEW else 0)
-    if len(images) * images.channels * images.size**2 > MEMORY_LIMIT:
-        return Streamed(images, labels, workers=workers)
-    samples = torch.empty(len(images), images.channels, images.size, images.size, dtype=torch.uint8)
-    lists = list(torch.arange(len(images)).split(64))
-    for ids, batch in zip(lists, streamed.batches(lists, torch.device("cpu")), strict=True):
-        samples[ids] = batch  # type: ignore[assignment]  # pictures are one tensor
-    return InMemory(samples, labels)
+    shape = images.channels, images.size, images.size
+    return image_source(images, torch.tensor(images.labels), shape, workers)
 
 
 FOLDER = DataSet(
