@@ -114,6 +114,7 @@ METHODS = {
     "review": "pairs embedding weight warmup_epochs",
     "srrl": "maps heads features logits weight",
     "mgd": "maps ratio mask regressor weight",
+    "encoder": "maps form places whole",
     "simkd": "maps heads weight label_weight factor",
     "cat-kd": "maps heads resolution normalize weight",
     "ofa": "pairs exponent temperature form weight",

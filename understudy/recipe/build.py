@@ -30,6 +30,7 @@ from understudy.tasks import Task, Values
 from understudy.training.evaluate import walk_together
 
 PACKAGE = Path(understudy.__file__).parent
+ANSWERED = 64  # samples for which a teacher answers before its task is known
 SPLIT_SEED = 0  # all seeds share one validation part, so that their figures are comparable
 
 
@@ -184,10 +185,13 @@ class Answering:
         return [self.builder.teacher(table).eval() for table in self.tables]
 
     def task(self) -> Task:
-        """The task of the data, with what follows from the teachers' answer to two samples."""
-        answers = list[Values]()
-        self._walk(Part(self.builder.data.train.source, self.builder.data.train.ids[:2]), answers.append)
-        return self.builder.data.task.completed(answers[0])
+        """The task of the data, with what follows from the teachers' answers to some samples."""
+        train, answers = self.builder.data.train, list[Values]()
+        places = torch.linspace(0, len(train) - 1, min(ANSWERED, len(train)), dtype=torch.float64).round().long()
+        self._walk(Part(train.source, train.ids[places]), answers.append)
+        return self.builder.data.task.completed(
+            {name: torch.cat([answer[name] for answer in answers]) for name in answers[0]}
+        )
 
     def __call__(self, part: Part) -> Tensor:
         """The targets of the samples of a part."""
