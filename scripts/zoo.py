@@ -8,8 +8,8 @@
 The networks stand in a ring, mixed by a fixed seed: each teaches the next one, so each is a teacher once and a student
 once. Of every pair
 
-- one call, ``understudy.distill(teacher, student, images, config=...)`` on images without labels: it works if it ends and
-  the student is not what it was; and ``understudy.load`` is to give the same answers;
+- one call, ``understudy.distill(teacher, student, images, config=...)`` on images without labels: it works if it ends
+  and the student is not what it was; and ``understudy.load`` is to give the same answers;
 - the teacher's proposed last map is checked, and every method that reads maps or pairs is built with the taps
   that it proposes: it works if that raises no error, and no term's gradient on the student is below 1e-4 of the
   largest term's, the ratio of the pre-flight check.

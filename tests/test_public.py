@@ -158,7 +158,7 @@ COMMANDS = {
     "bench": "recipe --method --seconds --choose --write --set --settings --trust --json",
     "landscape": "run --grid --samples --part --seed --trust --json",
     "export": "student --to --out --tolerance --data --root --teacher --method --training --broken --trust --json",
-    "predict": "student images --top --batch --draw --method --training --trust --json",
+    "predict": "student images --top --batch --draw --submission --method --training --trust --json",
     "card": "student --push",
     "cache": "",
 }

@@ -16,8 +16,8 @@ from understudy.models import NetworkSpec, Output, Preprocessing, load_weights, 
 from understudy.models.grafts import graft_of
 from understudy.models.outside import LIBRARIES
 from understudy.taps import inner, layers
-from understudy.tasks import Classification, Task, Text
-from understudy.tasks.text import IDS, MASK
+from understudy.tasks import Classification, Task
+from understudy.tasks.words import IDS, MASK, Words
 
 if TYPE_CHECKING:
     from understudy.models.description import Description
@@ -55,7 +55,7 @@ def describe(
 
 def _input(shape: tuple[int, ...], task: Task) -> dict[str, object]:
     """One sample: its shape; of texts the names of the tensors; of images the range, the channels and the resizing."""
-    if isinstance(task, Text):
+    if isinstance(task, Words):
         return {"shape": list(shape), "tensors": [IDS, MASK]}
     if len(shape) == 3 and shape[0] in COLOURS:
         rule = LETTERBOX if task.letterboxed else RULE
