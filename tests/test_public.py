@@ -26,11 +26,12 @@ LOSSES = """
     class_correlation class_distance class_spread confident_regression confident_teachers correlation_congruence
     correlation_of_differences crd cross_entropy curriculum_kd cwd cwtm darkrank dgkd direction dist dkd dkpp
     ensemble_kd factor_transfer feature_mse fsp function_matching gan_discriminator gan_student gradient_attention
-    hierarchical_context hint ickd info_nce joint_discriminator joint_student kd ldrld logit_regression logits_l1
-    lsgan_discriminator lsgan_student mgd mlkd mutual_kl neurons nkd noisy_logit_regression nst ofa ofd others_kd
-    output_distance paraphraser_reconstruction pkt relative_dissimilarity rkd_angle rkd_distance rld rocket_hint sdd
-    similarity_preserving simkd soft_divergence srrl_features srrl_logits standardised_kd target_kd teacher_bounded
-    transformed_teacher vid virtual_teacher_kd vote_cross_entropy weighted_soft_labels wgan_critic wgan_student
+    hierarchical_context hint ickd info_nce irg_edges irg_transformation joint_discriminator joint_student kd ldrld
+    logit_regression logits_l1 lsgan_discriminator lsgan_student mgd mlkd mutual_kl neurons nkd
+    noisy_logit_regression nst ofa ofd others_kd output_distance pad paraphraser_reconstruction pkt
+    relative_dissimilarity rkd_angle rkd_distance rld rocket_hint sdd similarity_preserving simkd soft_divergence
+    srd srrl_features srrl_logits standardised_kd target_kd teacher_bounded transformed_teacher vid
+    virtual_teacher_kd vote_cross_entropy weighted_soft_labels wgan_critic wgan_student
 """
 DATA = [
     "Access",
@@ -56,8 +57,8 @@ DATA = [
 TERMS = """
     AB AT BSS CAN CATKD CC CCDifferences CE CRD CRDBatch CWD CWTM ClassDistance ClassSpread Confidence
     ConfidentTeachers CurriculumKD DGKD DIST DKD DKPP DML DarkRank Direction FSP FactorTransfer GradientAT Hint ICKD
-    KD LDRLD Labels LogitRegression LogitsL1 MGD MLKD NKD NST Neurons NoisyTeacher OFA OFD OthersKD Outputs PKT
-    Paraphraser RKDAngle RKDDistance RLD Review Rocket SDD SP SRRL SeveralTeachers SimKD SoftDivergence
+    IRG KD LDRLD Labels LogitRegression LogitsL1 MGD MLKD NKD NST Neurons NoisyTeacher OFA OFD OthersKD Outputs PAD
+    PKT Paraphraser RKDAngle RKDDistance RLD Review Rocket SDD SP SRD SRRL SeveralTeachers SimKD SoftDivergence
     StandardisedKD TapLabels TargetKD TransformedTeacher Triplets VID VirtualTeacher Vote WeightedSoftLabels
 """
 METHODS = {
@@ -68,6 +69,7 @@ METHODS = {
         "target_momentum others_momentum"
     ),
     "dot": "temperature squared student_temperature gap weight label_weight",
+    "irg": "pairs embedding vertices edges transformations weight",
     "kd": "temperature squared student_temperature weight label_weight",
     "fitnets": "pair further hint_epochs hint_lr hint_reduce regressor temperature weight final_weight "
     "anneal_epochs squared label_weight student_temperature",
@@ -83,8 +85,10 @@ METHODS = {
     "ctkd": "start span rise_epochs by weight label_weight",
     "mlkd": "temperatures instance batch classes weight label_weight",
     "nkd": "gamma temperature weight",
+    "pad": "embedding weight plain_epochs",
     "sdd": "maps heads grids form temperature alpha beta weight label_weight warmup_epochs",
     "skd": "temperature squared ridge soft_weight weight label_weight",
+    "srd": "embedding exponent weight soft_weight temperature",
     "standardised-kd": "temperature squared weight label_weight",
     "divergence": "form temperature skew top weight label_weight",
     "ttm": "gamma weighted weight",

@@ -37,6 +37,8 @@ from understudy.methods.fitnets import hint as hint
 from understudy.methods.fsp import fsp as fsp
 from understudy.methods.function_matching import function_matching as function_matching
 from understudy.methods.ickd import ickd as ickd
+from understudy.methods.irg import irg_edges as irg_edges
+from understudy.methods.irg import irg_transformation as irg_transformation
 from understudy.methods.kd import kd as kd
 from understudy.methods.ldrld import ldrld as ldrld
 from understudy.methods.logit_regression import logit_regression as logit_regression
@@ -52,6 +54,7 @@ from understudy.methods.ofa import ofa as ofa
 from understudy.methods.ofd import ofd as ofd
 from understudy.methods.outputs import output_distance as output_distance
 from understudy.methods.outputs import teacher_bounded as teacher_bounded
+from understudy.methods.pad import pad as pad
 from understudy.methods.pkt import pkt as pkt
 from understudy.methods.review import hierarchical_context as hierarchical_context
 from understudy.methods.rkd import rkd_angle as rkd_angle
@@ -73,6 +76,7 @@ from understudy.methods.shared.maps import feature_mse as feature_mse
 from understudy.methods.simkd import simkd as simkd
 from understudy.methods.skd import direction as direction
 from understudy.methods.sp import similarity_preserving as similarity_preserving
+from understudy.methods.srd import srd as srd
 from understudy.methods.srrl import srrl_features as srrl_features
 from understudy.methods.srrl import srrl_logits as srrl_logits
 from understudy.methods.standardised_kd import standardised_kd as standardised_kd

@@ -38,6 +38,7 @@ from understudy.methods.fitnets import Hint as Hint
 from understudy.methods.fitnets import TapLabels as TapLabels
 from understudy.methods.fsp import FSP as FSP
 from understudy.methods.ickd import ICKD as ICKD
+from understudy.methods.irg import IRG as IRG
 from understudy.methods.kd import KD as KD
 from understudy.methods.ldrld import LDRLD as LDRLD
 from understudy.methods.logit_regression import LogitRegression as LogitRegression
@@ -50,6 +51,7 @@ from understudy.methods.nst import NST as NST
 from understudy.methods.ofa import OFA as OFA
 from understudy.methods.ofd import OFD as OFD
 from understudy.methods.outputs import Outputs as Outputs
+from understudy.methods.pad import PAD as PAD
 from understudy.methods.pkt import PKT as PKT
 from understudy.methods.review import Review as Review
 from understudy.methods.rkd import RKDAngle as RKDAngle
@@ -62,6 +64,7 @@ from understudy.methods.several_teachers import Vote as Vote
 from understudy.methods.simkd import SimKD as SimKD
 from understudy.methods.skd import Direction as Direction
 from understudy.methods.sp import SP as SP
+from understudy.methods.srd import SRD as SRD
 from understudy.methods.srrl import SRRL as SRRL
 from understudy.methods.standardised_kd import StandardisedKD as StandardisedKD
 from understudy.methods.tf_kd_reg import VirtualTeacher as VirtualTeacher

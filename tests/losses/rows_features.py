@@ -16,7 +16,9 @@ from understudy.losses import (
     hierarchical_context,
     neurons,
     nst,
+    pad,
     paraphraser_reconstruction,
+    srd,
     vid,
 )
 
@@ -41,6 +43,14 @@ def pooled(values: np.ndarray, size: int) -> np.ndarray:
 
 def unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.sqrt((rows**2).sum(-1, keepdims=True))
+
+
+def _pad(s: np.ndarray, t: np.ndarray, v: np.ndarray) -> np.ndarray:
+    return ((t - s) ** 2 / (np.exp(v) + 1e-6) + v).mean(1)
+
+
+def _srd(s: np.ndarray, t: np.ndarray, exponent: float = 4.0) -> np.ndarray:
+    return np.full(BATCH, np.log((np.abs(s - t) ** exponent).sum() + 1e-5))
 
 
 def _kernel(name: str, x: np.ndarray, y: np.ndarray, variance: float, offset: float) -> float:
@@ -96,6 +106,16 @@ def _pyramid(s: np.ndarray, t: np.ndarray, levels: tuple[int, ...]) -> np.ndarra
 
 
 ROWS = [
+    Row("pad", pad, (VECTOR, VECTOR, VECTOR), _pad, equal=None),
+    Row("srd", srd, (VECTOR, VECTOR), _srd, equal=float(np.log(1e-5)), alone=False),
+    Row(
+        "srd, exponent 2",
+        partial(srd, exponent=2.0),
+        (VECTOR, VECTOR),
+        partial(_srd, exponent=2.0),
+        equal=None,
+        alone=False,
+    ),
     Row("hint", losses.hint, (MAP, MAP), lambda s, t: 0.5 * ((t - s) ** 2).sum((1, 2, 3))),
     Row("feature_mse", losses.feature_mse, (MAP, MAP), lambda s, t: ((t - s) ** 2).mean((1, 2, 3))),
     Row("nst", nst, (MAP, MAP), lambda s, t: _mmd(s, t, "polynomial")),
