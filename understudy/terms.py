@@ -20,12 +20,15 @@ from understudy.methods.class_distance import ClassSpread as ClassSpread
 from understudy.methods.confidence import Confidence as Confidence
 from understudy.methods.crd import CRD as CRD
 from understudy.methods.crd import CRDBatch as CRDBatch
+from understudy.methods.crld import CRLD as CRLD
 from understudy.methods.ctkd import CurriculumKD as CurriculumKD
 from understudy.methods.cwd import CWD as CWD
 from understudy.methods.cwtm import CWTM as CWTM
 from understudy.methods.darkrank import DarkRank as DarkRank
 from understudy.methods.deepkd import OthersKD as OthersKD
 from understudy.methods.deepkd import TargetKD as TargetKD
+from understudy.methods.deit import TokenKD as TokenKD
+from understudy.methods.deit import TokenLabels as TokenLabels
 from understudy.methods.dgkd import DGKD as DGKD
 from understudy.methods.dist import DIST as DIST
 from understudy.methods.divergences import SoftDivergence as SoftDivergence
@@ -66,6 +69,8 @@ from understudy.methods.skd import Direction as Direction
 from understudy.methods.sp import SP as SP
 from understudy.methods.srd import SRD as SRD
 from understudy.methods.srrl import SRRL as SRRL
+from understudy.methods.sskd import SSKD as SSKD
+from understudy.methods.sskd import ViewHead as ViewHead
 from understudy.methods.standardised_kd import StandardisedKD as StandardisedKD
 from understudy.methods.tf_kd_reg import VirtualTeacher as VirtualTeacher
 from understudy.methods.triplets import Triplets as Triplets

@@ -15,6 +15,7 @@ from understudy.terms import (
     SP,
     SRD,
     SRRL,
+    SSKD,
     CCDifferences,
     DarkRank,
     Review,
@@ -22,6 +23,7 @@ from understudy.terms import (
     RKDDistance,
     SimKD,
     Triplets,
+    ViewHead,
 )
 
 MAPS, HEADS, EMBEDDING = "maps2 -> maps2", "fc -> fc", "fc:input -> fc:input"
@@ -43,6 +45,9 @@ ROWS = [
     Row(PAD(EMBEDDING)),
     Row(PAD(MAPS, adaptive=False), equal=0.0, learns=False),
     Row(IRG(STAGES, EMBEDDING), equal=0.0),
+    Row(ViewHead(EMBEDDING)),
+    Row(SSKD(EMBEDDING, answers=0.0, similarities=10_000.0)),
+    Row(SSKD(MAPS, keep_answers=0.5, similarities=1.0)),
     Row(SRRL(MAPS, HEADS)),
     Row(SRRL(EMBEDDING, HEADS, features=0.0)),
     Row(OFA(STAGES)),
