@@ -34,5 +34,5 @@ class Refusing(TorchDispatchMode):
 
 def without_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is none on ``meta``."""
-    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: False)
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device="cpu": False)
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())

@@ -22,16 +22,17 @@ NAMES = """
     schedules step tasks terms
 """
 LOSSES = """
-    activation_boundaries attention_transfer batch_correlation boundary_kd can_discriminator can_student cat_kd
-    class_correlation class_distance class_spread confident_regression confident_teachers correlation_congruence
-    correlation_of_differences crd crld cross_entropy curriculum_kd cwd cwtm darkrank dgkd direction dist dkd dkpp
-    ensemble_kd factor_transfer feature_mse fsp function_matching gan_discriminator gan_student gradient_attention
-    hierarchical_context hint ickd info_nce irg_edges irg_transformation joint_discriminator joint_student kd ldrld
-    logit_regression logits_l1 lsgan_discriminator lsgan_student mgd mlkd mutual_kl neurons nkd
-    noisy_logit_regression nst ofa ofd others_kd output_distance pad paraphraser_reconstruction pkt
-    relative_dissimilarity rkd_angle rkd_distance rld rocket_hint sdd similarity_preserving simkd soft_divergence
-    srd srrl_features srrl_logits sskd standardised_kd target_kd teacher_bounded token_kd transformed_teacher vid
-    view_contrast virtual_teacher_kd vote_cross_entropy weighted_soft_labels wgan_critic wgan_student
+    activation_boundaries attention_transfer batch_correlation boundary_kd bounded_boxes box_distance
+    can_discriminator can_student cat_kd class_correlation class_distance class_spread confident_regression
+    confident_teachers correlation_congruence correlation_of_differences crd crld cross_entropy curriculum_kd cwd
+    cwtm darkrank dgkd direction dist dkd dkpp ensemble_kd factor_transfer feature_mse fsp function_matching
+    gan_discriminator gan_student gradient_attention hierarchical_context hint ickd info_nce irg_edges
+    irg_transformation joint_discriminator joint_student kd ldrld logit_regression logits_l1 lsgan_discriminator
+    lsgan_student mgd minilm mlkd mutual_kl neurons nkd noisy_logit_regression nst ofa ofd others_kd output_distance
+    pad paraphraser_reconstruction patience pkt relative_dissimilarity rkd_angle rkd_distance rld rocket_hint sdd
+    similarity_preserving simkd soft_divergence srd srrl_features srrl_logits sskd standardised_kd target_kd
+    teacher_bounded tinybert_attention tinybert_hidden token_kd transformed_teacher vid view_contrast
+    virtual_teacher_kd vote_cross_entropy weighted_soft_labels wgan_critic wgan_student
 """
 DATA = [
     "Access",
@@ -49,6 +50,7 @@ DATA = [
     "TrivialAugment",
     "as_data",
     "from_datasets",
+    "from_inputs",
     "from_tensors",
     "from_triples",
     "load",
@@ -57,10 +59,10 @@ DATA = [
 TERMS = """
     AB AT BSS CAN CATKD CC CCDifferences CE CRD CRDBatch CRLD CWD CWTM ClassDistance ClassSpread Confidence
     ConfidentTeachers CurriculumKD DGKD DIST DKD DKPP DML DarkRank Direction FSP FactorTransfer GradientAT Hint ICKD
-    IRG KD LDRLD Labels LogitRegression LogitsL1 MGD MLKD NKD NST Neurons NoisyTeacher OFA OFD OthersKD Outputs PAD
-    PKT Paraphraser RKDAngle RKDDistance RLD Review Rocket SDD SP SRD SRRL SSKD SeveralTeachers SimKD SoftDivergence
-    StandardisedKD TapLabels TargetKD TokenKD TokenLabels TransformedTeacher Triplets VID ViewHead VirtualTeacher
-    Vote WeightedSoftLabels
+    IRG KD LDRLD Labels Localisation LogitRegression LogitsL1 MGD MLKD MiniLM NKD NST Neurons NoisyTeacher OFA OFD
+    OthersKD Outputs PAD PKT Paraphraser Patience RKDAngle RKDDistance RLD Review Rocket SDD SP SRD SRRL SSKD
+    SeveralTeachers SimKD SoftDivergence StandardisedKD TapLabels TargetKD TinyBERT TokenKD TokenLabels
+    TransformedTeacher Triplets VID ViewHead VirtualTeacher Vote WeightedSoftLabels
 """
 METHODS = {
     "alone": "label_smoothing",
@@ -80,8 +82,10 @@ METHODS = {
     "ldrld": "alpha beta top temperature weight",
     "logit-regression": "reduce weight",
     "confidence": "samples covariance ridge reduce dropout weight label_weight",
+    "minilm": "attention value_relation relation_epochs",
     "noisy-teacher": "sigma share reduce weight",
     "outputs": "form delta bounded margin weight label_weight",
+    "localisation": "form delta bounded margin weight score_weight temperature label_weight",
     "dist": "beta gamma temperature weight",
     "dkd": "alpha beta temperature weight warmup_epochs",
     "function-matching": "mixup longer temperature weight",
@@ -89,6 +93,7 @@ METHODS = {
     "mlkd": "temperatures instance batch classes weight label_weight",
     "nkd": "gamma temperature weight",
     "pad": "embedding weight plain_epochs",
+    "patient-kd": "pairs patience_weight normalize weight label_weight temperature",
     "sdd": "maps heads grids form temperature alpha beta weight label_weight warmup_epochs",
     "skd": "temperature squared ridge soft_weight weight label_weight",
     "srd": "embedding exponent weight soft_weight temperature",
@@ -98,6 +103,7 @@ METHODS = {
     ),
     "standardised-kd": "temperature squared weight label_weight",
     "divergence": "form temperature skew top weight label_weight",
+    "tinybert": "attentions pairs layer_epochs temperature label_weight",
     "ttm": "gamma weighted weight",
     "wttm": "gamma weighted weight",
     "rld": "alpha beta temperature sure_temperature weight warmup_epochs",
@@ -164,7 +170,7 @@ COMMANDS = {
     "bench": "recipe --method --seconds --choose --write --set --settings --trust --json",
     "landscape": "run --grid --samples --part --seed --trust --json",
     "export": "student --to --out --tolerance --data --root --teacher --method --training --broken --trust --json",
-    "predict": "student images --top --batch --method --training --trust --json",
+    "predict": "student images --top --batch --draw --method --training --trust --json",
     "card": "student --push",
     "cache": "",
 }

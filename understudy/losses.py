@@ -43,8 +43,11 @@ from understudy.methods.irg import irg_edges as irg_edges
 from understudy.methods.irg import irg_transformation as irg_transformation
 from understudy.methods.kd import kd as kd
 from understudy.methods.ldrld import ldrld as ldrld
+from understudy.methods.localisation import bounded_boxes as bounded_boxes
+from understudy.methods.localisation import box_distance as box_distance
 from understudy.methods.logit_regression import logit_regression as logit_regression
 from understudy.methods.mgd import mgd as mgd
+from understudy.methods.minilm import minilm as minilm
 from understudy.methods.mlkd import batch_correlation as batch_correlation
 from understudy.methods.mlkd import class_correlation as class_correlation
 from understudy.methods.mlkd import mlkd as mlkd
@@ -57,6 +60,7 @@ from understudy.methods.ofd import ofd as ofd
 from understudy.methods.outputs import output_distance as output_distance
 from understudy.methods.outputs import teacher_bounded as teacher_bounded
 from understudy.methods.pad import pad as pad
+from understudy.methods.patient_kd import patience as patience
 from understudy.methods.pkt import pkt as pkt
 from understudy.methods.review import hierarchical_context as hierarchical_context
 from understudy.methods.rkd import rkd_angle as rkd_angle
@@ -85,6 +89,8 @@ from understudy.methods.sskd import sskd as sskd
 from understudy.methods.sskd import view_contrast as view_contrast
 from understudy.methods.standardised_kd import standardised_kd as standardised_kd
 from understudy.methods.tf_kd_reg import virtual_teacher_kd as virtual_teacher_kd
+from understudy.methods.tinybert import tinybert_attention as tinybert_attention
+from understudy.methods.tinybert import tinybert_hidden as tinybert_hidden
 from understudy.methods.triplets import relative_dissimilarity as relative_dissimilarity
 from understudy.methods.ttm import transformed_teacher as transformed_teacher
 from understudy.methods.vid import vid as vid

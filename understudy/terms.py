@@ -44,8 +44,10 @@ from understudy.methods.ickd import ICKD as ICKD
 from understudy.methods.irg import IRG as IRG
 from understudy.methods.kd import KD as KD
 from understudy.methods.ldrld import LDRLD as LDRLD
+from understudy.methods.localisation import Localisation as Localisation
 from understudy.methods.logit_regression import LogitRegression as LogitRegression
 from understudy.methods.mgd import MGD as MGD
+from understudy.methods.minilm import MiniLM as MiniLM
 from understudy.methods.mlkd import MLKD as MLKD
 from understudy.methods.neurons import Neurons as Neurons
 from understudy.methods.nkd import NKD as NKD
@@ -55,6 +57,7 @@ from understudy.methods.ofa import OFA as OFA
 from understudy.methods.ofd import OFD as OFD
 from understudy.methods.outputs import Outputs as Outputs
 from understudy.methods.pad import PAD as PAD
+from understudy.methods.patient_kd import Patience as Patience
 from understudy.methods.pkt import PKT as PKT
 from understudy.methods.review import Review as Review
 from understudy.methods.rkd import RKDAngle as RKDAngle
@@ -73,6 +76,7 @@ from understudy.methods.sskd import SSKD as SSKD
 from understudy.methods.sskd import ViewHead as ViewHead
 from understudy.methods.standardised_kd import StandardisedKD as StandardisedKD
 from understudy.methods.tf_kd_reg import VirtualTeacher as VirtualTeacher
+from understudy.methods.tinybert import TinyBERT as TinyBERT
 from understudy.methods.triplets import Triplets as Triplets
 from understudy.methods.ttm import TransformedTeacher as TransformedTeacher
 from understudy.methods.vid import VID as VID

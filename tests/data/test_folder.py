@@ -89,7 +89,7 @@ def test_folders_that_are_not_right(write_images, tmp_path):
     with pytest.raises(UserError, match=r"there is no folder .*train"):
         load("folder", tmp_path, size=4)
     (tmp_path / "train").mkdir()
-    with pytest.raises(UserError, match="holds no folders"):
+    with pytest.raises(UserError, match="holds no images"):
         load("folder", tmp_path, size=4)
     (tmp_path / "train" / "ant").mkdir()
     with pytest.raises(UserError, match="train/ant holds no images"):

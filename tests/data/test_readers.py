@@ -216,7 +216,7 @@ def test_settings_and_names_are_checked(tmp_path, write_mnist):
     write_mnist()
     with pytest.raises(UserError, match="there is no data set 'minst'; did you mean 'mnist'"):
         load("minst")
-    with pytest.raises(UserError, match="size is a setting of 'folder'"):
+    with pytest.raises(UserError, match="size is a setting of 'coco'"):
         load("mnist", tmp_path, size=32, **LOCAL)
     with pytest.raises(UserError, match="10 classes, but classes= names 2"):
         load("mnist", tmp_path, classes=["a", "b"], **LOCAL)
@@ -225,8 +225,8 @@ def test_settings_and_names_are_checked(tmp_path, write_mnist):
         load("mnist", tmp_path, sise=32, **LOCAL)
     with pytest.raises(UserError, match=r"'svhn': extra: input should be a valid boolean.* \(it is 'some'\)"):
         load("svhn", tmp_path, extra="some", **LOCAL)
-    known = "cifar10 cifar100 cifar100-people demo fashion_mnist fb15k237 folder mnist pennfudan sst2 svhn triples"
-    assert sorted(names()) == known.split()
+    known = "cifar10 cifar100 cifar100-people coco demo fashion_mnist fb15k237 folder mnist pennfudan sst2 svhn triples"
+    assert sorted(names()) == [*known.split(), "voc2007"]
 
 
 def test_the_default_root(monkeypatch, tmp_path, write_mnist):

@@ -180,10 +180,9 @@ def test_erasing_leaves_some_images_alone_and_a_rectangle_in_the_others():
     assert (holes < 0.22).all()
 
 
-@pytest.mark.parametrize("views", [Augmentation(crop=Crop()), Augmentation(policy=TrivialAugment())])
-def test_targets_that_are_places_do_not_follow_a_bent_image(views):
+def test_targets_that_are_places_do_not_follow_a_bent_image():
     with pytest.raises(UserError, match="cannot follow"):
-        views.moved((8, 8), 0, 0, torch.arange(2))
+        Augmentation(policy=TrivialAugment()).moved((8, 8), 0, 0, torch.arange(2))
 
 
 @pytest.mark.parametrize("views", [{"jitter": Jitter()}, {"policy": RandAugment()}, {"solarise": 0.5}])

@@ -18,6 +18,7 @@ from understudy.methods import METHODS, find
 from understudy.methods.costs import cost, measured
 from understudy.methods.registry import known_terms
 from understudy.plans.stages import method_stages as stages_of
+from understudy.tasks import Classification
 from understudy.terms import CE, KD, Hint, TapLabels, as_sum
 from understudy.training import preflight
 
@@ -28,6 +29,9 @@ NEEDED = {  # what cannot be proposed from two networks
 }
 
 
+ATTENTION = {"patient-kd", "tinybert", "minilm"}  # methods for transformers
+
+
 @pytest.fixture(scope="module")
 def data():
     generator = torch.Generator().manual_seed(0)
@@ -35,9 +39,9 @@ def data():
     return from_tensors((pictures, torch.arange(80) % CLASSES), validation=16)
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("name", sorted(name for name in METHODS if METHODS[name].unfit(Classification()) is None))
 def test_every_method_trains_from_its_defaults_within_the_budget(data, name):
-    teacher, student = networks(alike=False)
+    teacher, student = networks(alike=False, attention=name in ATTENTION)
     stages = stages_of(name, CONFIG, NEEDED.get(name, {}), student, teacher, data)
     assert sum(stage.config.epochs for stage in stages) == CONFIG.epochs
     assert len({stage.name for stage in stages}) == len(stages)
@@ -95,12 +99,19 @@ def test_every_method_has_a_measured_cost_or_is_listed_without():
 
 @pytest.mark.parametrize("name", sorted(set(METHODS) & set(measured()["methods"])))
 def test_measured_costs_are_those_of_the_stages(data, name):
-    teacher, student = networks(alike=False)
+    teacher, student = networks(alike=False, attention=name in ATTENTION)
     found = cost(name)
     assert found is not None
     assert len(found["stages"]) == len(stages_of(name, CONFIG, {}, student, teacher, data))
     assert min(found["stages"]) <= found["config"] <= max(found["stages"])
     assert min(found["stages"]) > 0.2
+
+
+@pytest.mark.parametrize("name", sorted(ATTENTION))
+def test_a_method_for_transformers_says_so(data, name):
+    teacher, student = networks(alike=False)
+    with pytest.raises(UserError, match=r"the teacher has no .*: this method is for transformers"):
+        stages_of(name, CONFIG, {}, teacher, student, data)
 
 
 def test_the_objectives_are_those_of_the_papers():

@@ -36,7 +36,15 @@ ONE_OF_EACH = {
 }
 
 
-OF_OTHER_TASKS = {"text-encoder", "complex", "distmult", "rotate", "transe", "unet"}  # texts, triples, masks
+OF_OTHER_TASKS = {
+    "text-encoder",
+    "complex",
+    "distmult",
+    "rotate",
+    "transe",
+    "unet",
+    "fcos",
+}  # texts, triples, masks, boxes
 
 
 def test_every_family_has_an_example_here():

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from understudy.errors import UserError
 from understudy.plans import Given, Node, Plan
+from understudy.plans.queue import Queue
 
 DATA = {"name": "demo"}
 GIVEN = Given(network="resnet8", weights="there.pt", mean=(0.5,))
@@ -39,15 +40,44 @@ def test_each_node_stands_after_its_teachers_once_and_is_drawn_once(nodes):
 
 
 @settings(max_examples=60, deadline=None)
-@given(graphs(), st.randoms())
-def test_whatever_is_ready_may_be_done_in_any_order_until_all_is(nodes, dice):
-    plan, done = Plan(nodes), []
-    while ready := plan.ready(done):
-        chosen = dice.choice(ready)
-        assert all(teacher in done for teacher in chosen.learns_from)
-        assert chosen.name not in {n.name for n in plan.ready(done, [chosen.name])}
-        done.append(chosen.name)
-    assert sorted(done) == sorted(plan.names)
+@given(graphs(), st.randoms(), st.integers(0, 8))
+def test_a_queue_gives_each_node_once_after_its_teachers_also_while_the_plan_grows(nodes, dice, later):
+    whole = list(Plan(nodes))
+    plan, done, taken = Plan(whole[: len(whole) - later] if later < len(whole) else []), [], []
+    queue = Queue(plan, done)
+    grown = False
+    while True:
+        while (name := queue.take(free=True)) is not None:
+            assert all(teacher in done for teacher in plan[name].learns_from)
+            taken.append(name)
+        running = [name for name in taken if name not in done]
+        if not running:
+            if grown:
+                break
+            grown = True
+            for one in whole:
+                plan.add(one)
+            continue
+        chosen = dice.choice(running)
+        done.append(chosen)
+        queue.completed(chosen)
+    assert sorted(taken) == sorted(one.name for one in whole)
+
+
+def test_a_queue_puts_back_what_waits():
+    plan = Plan([node("a"), node("b"), node("c")])
+    queue = Queue(plan, ["c"])
+    assert queue.take(free=True) == "a"
+    queue.wait("a")
+    assert queue.take(free=False) == "b"
+    queue.wait_behind("b", "key")
+    assert queue.take(free=False) is None
+    assert queue.take(free=True) == "a"
+    queue.again("a")
+    queue.ended("key")
+    assert [queue.take(free=False) for _ in range(3)] == ["a", "b", None]
+    only = Queue(plan, (), wanted={"b"})
+    assert [only.take(free=True) for _ in range(2)] == ["b", None]
 
 
 @settings(max_examples=60, deadline=None)

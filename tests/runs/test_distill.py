@@ -379,3 +379,15 @@ def test_a_student_by_its_name(request):
     run_ = distill(made.Teacher(), "resnet8", made.data(), epochs=1, settings=CPU, accept_weak=True)
     assert run_.result.networks["student"].network.startswith("resnet8")
     assert not run_.student.training
+
+
+def test_weights_that_overflow_in_the_last_step_are_no_student(vectors):
+    """The loss of the last step is that of the weights before it, so it says nothing of what the step made of them."""
+    student = MLP(4)
+    with torch.no_grad():
+        student.out.weight.copy_(1e31 * torch.eye(3, 4))  # the gradient before it, times the rate, is beyond float32
+        student.hidden.weight.fill_(1.0)
+    steep = understudy.optimizers.SGD(lr=1e9, momentum=0)
+    config = TrainConfig(epochs=1, batch=120, optimizer=steep, schedule=Constant(), keep="last")
+    with pytest.raises(UserError, match=r"weight 'hidden\.weight' is no longer a number after the last step of stage"):
+        distill(None, student, vectors, method="alone", config=config, settings=CPU, baseline=False, check=False)

@@ -1,5 +1,7 @@
 """The first calls of README and docs, as a new user makes them: a folder of JPEGs, networks by name, no recipe."""
 
+import json
+import shutil
 import sys
 import tomllib
 
@@ -121,3 +123,71 @@ def test_a_teacher_by_name_is_trained_first_or_loaded_from_its_folder(teacher, p
     again = understudy.distill(str(teacher), "resnet8", "photos", epochs=1, progress=False)
     assert capsys.readouterr().err == ""
     assert again.teacher_figures["accuracy"] > 0.9
+
+
+@pytest.fixture
+def loose(place):
+    """The same photos without their classes."""
+    for path in (place / "photos").rglob("*.jpg"):
+        copy = place / "loose" / path.relative_to(place / "photos").parts[0] / path.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    return place / "loose"
+
+
+def test_the_commands_on_photos_without_classes(command, teacher, loose, place):
+    code, out, err = command(
+        "understudy distill --teacher runs/teacher --student resnet8 --data loose/ --epochs 6 --out runs/loose"
+    )
+    assert code == 0, err
+    assert "no labels (3 outputs of the teacher)" in err
+    assert "the data have no labels: the loss CE() is left out" in err
+    assert "kd: agreement with the teacher" in out
+    assert "(chance: 33.33 %). The data have no targets: what is right was not measured." in out
+    recipe = tomllib.loads((place / "runs" / "loose" / "recipe.toml").read_text())
+    assert list(recipe["methods"]) == ["kd"]
+    assert recipe["data"]["answered_by"][0]["weights"] == "runs/teacher/student.safetensors"
+    result = json.loads((place / "runs" / "loose" / "result.json").read_text())
+    assert result["data"]["measured_on"] == "test"
+    assert result["teacher"]["figures"]["agreement"]["values"] == [1.0]
+    assert result["methods"]["kd"]["objectives"] == {"soft targets": "0.9 * KD()"}
+    assert result["errors"] is None
+    for line, said in (
+        ("understudy check runs/loose/recipe.toml", "right or wrong"),
+        ("understudy bench runs/loose/recipe.toml --seconds 0.01", "student"),
+        ("understudy report runs/loose", "report.html"),
+        ("understudy export runs/loose --to torch --tolerance agreement=0", "agreement with the teacher"),
+        ("understudy card runs/loose", "README.md"),
+        ("understudy predict runs/loose loose/test/002.jpg --top 1", "loose/test/002.jpg: emu"),
+    ):
+        code, out, err = command(line)
+        assert (code, said in out + err) == (0, True), (line, out, err)
+    card = (place / "runs" / "loose" / "README.md").read_text()
+    assert "The data have no targets: what is right was not measured" in card
+    assert '"agreement"' in card
+    page = (place / "runs" / "loose" / "report.html").read_text()
+    assert "what is right was not measured" in page
+    assert "The student errs" not in page
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("--teacher runs/teacher --method wsl", "wsl: the method does not fit the task: it reads labels, and the data"),
+        ("--teacher runs/teacher --method wsl", "Those that fit: fitnets"),
+        ("--teacher runs/teacher --no-check --method wsl", "method 'wsl': it reads labels, and the data have none."),
+        ("--teacher runs/teacher --method fitnets-joint", "without labels it trains features only"),
+        ("--teacher resnet8", "no teacher can be trained on them: give the teacher's weights"),
+        ("--method alone", "a student has nothing to learn without a teacher"),
+        (
+            "--teacher runs/teacher --set teacher.weights=runs/plain.safetensors",
+            "nothing says how many outputs the teacher has",
+        ),
+    ],
+)
+def test_what_photos_without_classes_cannot_do_is_one_line(command, teacher, loose, place, tmp_path, change, message):
+    shutil.copy(teacher / "student.safetensors", place / "runs" / "plain.safetensors")
+    line = f"understudy distill --student resnet8 --data loose/ --out {tmp_path} {change} --epochs 1"
+    code, out, err = command(line)
+    assert (code, out) == (2, "")
+    assert message in err.splitlines()[-1]

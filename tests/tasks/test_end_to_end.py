@@ -26,6 +26,7 @@ RECORDED = {
     "landmarks": "values",
     "links": "entities",
     "segmentation": "mask",
+    "detection": "boxes",
 }
 WORDS = {"text": SENTENCES[:3], "links": ["e3 next", "? third e0", "e5\tnext\t?"]}
 
@@ -57,7 +58,7 @@ def trained(request, tmp_path_factory):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         teacher, student = (kind(data.task.outputs, tokens) for _ in range(2))
-    if request.param in ("links", "segmentation"):
+    if request.param in ("links", "segmentation", "detection"):
         teacher, student = networks(data)
     terms = Labels() + (KD() if data.task.rows_per_sample else Outputs())
     out = tmp_path_factory.mktemp(request.param) / "run"

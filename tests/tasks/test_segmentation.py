@@ -102,8 +102,8 @@ def test_a_hint_can_look_at_objects_alone():
     apart = (values[0] - values[1]).square().mean(1)
     torch.testing.assert_close(of_objects(IMAGES[:2], masks).loss, apart[:, 2:4, 2:4].mean())
     torch.testing.assert_close(everywhere(IMAGES[:2], masks).loss, apart.mean())
-    assert TASK.places(masks, (4, 4))[0].sum() == 1
-    assert TASK.places(masks, (2, 2))[0].tolist() == [[0.25, 0.0], [0.0, 0.0]]
+    assert TASK.places(masks, (4, 4), (8, 8))[0].sum() == 1
+    assert TASK.places(masks, (2, 2), (8, 8))[0].tolist() == [[0.25, 0.0], [0.0, 0.0]]
 
 
 def test_what_is_wrong_with_maps_is_told():

@@ -15,6 +15,7 @@ from understudy.config.train import TrainConfig
 from understudy.data import Augmentation, Data, from_tensors, from_triples
 from understudy.errors import UserError
 from understudy.losses import kd, output_distance, teacher_bounded
+from understudy.models.families.fcos import Head
 from understudy.objective.term import unfit
 from understudy.tasks import Binary, Classification, Figure, Landmarks, MultiLabel, Regression, Rows, Text
 from understudy.tasks.text import vocabulary_of, words
@@ -80,12 +81,33 @@ class Pixels(nn.Module):
         return self.out(self.middle(self.conv(x).relu()))
 
 
+class Detector(nn.Module):
+    """A tiny detector with a place for each square of two pixels."""
+
+    def __init__(self, classes: int, width: int = 6):
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 3, 2, padding=1)
+        self.middle = nn.Sequential(nn.Conv2d(width, width, 1), nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU())
+        self.out = Head(width, classes, 0, 2)
+
+    def forward(self, x):
+        return self.out(self.middle(self.conv(x).relu()))
+
+
 COUNT = 24
 NAMED = [f"e{number}" for number in range(COUNT)]
 TRIPLES = [
     *((NAMED[number], "next", NAMED[(number + 1) % COUNT]) for number in range(COUNT)),
     *((NAMED[number], "third", NAMED[number % 3]) for number in range(COUNT)),
 ]
+
+
+def boxes_of(image: torch.Tensor) -> dict[str, list]:
+    """One or two boxes, whose places and classes are functions of the image."""
+    across, down, kind = (4 * image.mean((1, 2)) + 0.5).tolist()
+    boxes = [[across, down, across + 4, down + 3], [0, 0, 8, 8]]
+    count = 1 + int(kind > 2.5)
+    return {"boxes": boxes[:count], "labels": [int(across > down), 1][:count]}
 
 
 def made(name: str) -> Data:
@@ -103,6 +125,7 @@ def made(name: str) -> Data:
         "regression": bright,
         "landmarks": torch.stack((8 * bright, 4 + bright), 2),
         "segmentation": IMAGES.argmax(1),
+        "detection": [boxes_of(image) for image in IMAGES],
     }[name]
     return from_tensors((IMAGES, targets), (IMAGES, targets), validation=8, task=name)
 
@@ -116,10 +139,14 @@ def networks(data: Data) -> tuple[nn.Module, nn.Module]:
             return Scored(data.task.outputs, data.shape[0]), Scored(data.task.outputs, data.shape[0])
         if data.task.name == "segmentation":
             return Pixels(data.task.outputs, 1), Pixels(data.task.outputs, 2)
+        if data.task.name == "detection":
+            return Detector(data.task.outputs), Detector(data.task.outputs)
         return Net(data.task.outputs), Net(data.task.outputs)
 
 
-NAMES = ["classification", "multilabel", "binary", "regression", "landmarks", "text", "links", "segmentation"]
+NAMES = [
+    "classification", "multilabel", "binary", "regression", "landmarks", "text", "links", "segmentation", "detection"
+]  # fmt: skip
 PLAIN = Settings(device="cpu", channels_last=False)
 
 
@@ -138,7 +165,11 @@ def test_a_meter_fed_in_pieces_finds_what_it_finds_at_once(name):
     data, generator = made(name), torch.Generator().manual_seed(3)
     task, targets = data.task, data.train.targets
     grid = (4, 4) if name == "segmentation" else ()
-    answer = task.answer(torch.randn(len(data.train), task.outputs, *grid, generator=generator))
+    output = torch.randn(len(data.train), task.outputs, *grid, generator=generator)
+    if name == "detection":
+        output = networks(data)[0](data.example(len(data.train), torch.device("cpu")))
+        output[..., 7:] = torch.randn(output[..., 7:].shape, generator=generator)
+    answer = task.answer(output.detach())
     whole, pieces = task.meter(), task.meter()
     whole.update(answer, targets)
     for part in torch.arange(len(data.train)).split(7):

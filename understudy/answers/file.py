@@ -31,8 +31,7 @@ class Shelf:
     def __init__(self, path: Path, places: int, words: int):
         self.path, self.places, self.words = path, places, words
         # Of the store's and the file's own name: a file that was copied to another place does not fit there.
-        key = crc32(f"{path.parent.name}/{path.name}".encode())
-        self._own = randomness.bits(key, 0, torch.arange(places), "stored/place")
+        self._key = crc32(f"{path.parent.name}/{path.name}".encode())
         self._weights = randomness.bits(0, 0, torch.arange(words), "stored/weights") | 1
         self._reading: FileIO | None = None
         self._file: int | None = None
@@ -79,7 +78,7 @@ class Shelf:
         the highest bit changes, so that two such changes would cancel out.
         """
         folded = words ^ ((words >> 32) & 0xFFFFFFFF)
-        sums = (folded * self._weights).sum(1) ^ self._own[ids]
+        sums = (folded * self._weights).sum(1) ^ randomness.bits(self._key, 0, ids, "stored/place")
         return torch.where(sums == 0, 1, sums)
 
     def _records(self, file: FileIO, places: list[int]) -> "np.ndarray[tuple[int, int], np.dtype[np.int64]]":

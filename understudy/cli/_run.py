@@ -95,6 +95,7 @@ def _say_settings(text: str) -> None:
 def _workers(recipe: Recipe, builders: Builders, settings: Settings, first: Callable[[Recipe, Builder], Plan]) -> int:
     if settings.torch_device.type != "cpu":
         return 1
+    recipe = builders.answered(recipe)
     builder = builders.of(recipe.data)
     try:
         plan = first(recipe, builder)

@@ -11,7 +11,7 @@ SOURCE = "the command line"  # the file name in messages about such a recipe
 
 
 def unwritten(teacher: str | None, student: str | None, data: str | None, method: str | None) -> str:
-    """The recipe as text. It trains the student alone and by one method, so that the run has a verdict.
+    """The recipe as text. It trains the student by one method, and alone if the data have labels, for a verdict.
 
     Args:
         teacher: a network by name, which is trained first, or the folder of a run or student.
@@ -36,9 +36,16 @@ def unwritten(teacher: str | None, student: str | None, data: str | None, method
             "data": table,
             **({"teacher": _teacher(teacher)} if teacher and method != "alone" else {}),
             "student": {"network": student},
-            "methods": {"alone": {}, method: {}},
+            "methods": {method: {}} if _has_no_labels(table) else {"alone": {}, method: {}},
         }
     )
+
+
+def _has_no_labels(table: Mapping[str, str]) -> bool:
+    """Whether it is a folder of images that lie in no folder of a class."""
+    from understudy.data.sets.folder import has_classes
+
+    return "root" in table and not has_classes(Path(table["root"]).expanduser())
 
 
 def _known(data: str) -> str:

@@ -63,6 +63,7 @@ def bench(
         builders = Builders(options.trust or (), live.downloads)
         if choosing:
             read, named = _left_open(recipe, options, write)
+            read = builders.answered(read)
             preview = Preview(_of(read, method), builders.of(read.data))
             choice = choose(preview.recipe, preview, named, seconds=seconds)
         else:

@@ -18,6 +18,9 @@ def predict(
     images: Annotated[list[str], typer.Argument(help="Files, folders, patterns.", show_default=False)],
     top: Annotated[int, typer.Option(min=1, max=MOST, help="How many classes to name.")] = 3,
     batch: Annotated[int, typer.Option(min=1, max=1_000_000, help="Images that are answered at once.")] = 32,
+    draw: Annotated[
+        Path | None, typer.Option(help="A folder for copies of the images with the boxes of a detector.")
+    ] = None,
     method: MethodOption = None,
     training: TrainingOption = None,
     trust: StudentTrustOption = None,
@@ -30,7 +33,7 @@ def predict(
     from understudy.shipping.predict import predict as predicted
 
     student = student_in(student, method, training)
-    predictions = predicted(student, images, top=top, batch=batch, trust=confirmed(student, trust))
+    predictions = predicted(student, images, top=top, batch=batch, trust=confirmed(student, trust), draw=draw)
     if json:
         print_json([_plain(prediction) for prediction in predictions])
     for prediction in predictions:

@@ -1,10 +1,12 @@
 """Stages: what a training consists of. FitNets is two of them, most methods are one."""
 
 from dataclasses import dataclass, replace
+from itertools import compress
 
 from understudy.bounds import Finite
 from understudy.config.train import TrainConfig
 from understudy.objective.balance import balanced
+from understudy.objective.labels import Labels
 from understudy.objective.term import Expression, Sum, as_sum
 
 STAGE_STRIDE = 1_000_000  # epochs are numbered from a new million in each stage, so that no two share their views
@@ -41,6 +43,14 @@ class Stage:
     @property
     def objective(self) -> Sum:
         return as_sum(self.terms)
+
+    def without_labels(self) -> "Stage | None":
+        """The same without the loss of the labels; None where nothing is left."""
+        kept = [not isinstance(part.term, Labels) for part in self.objective.parts]
+        if not any(kept):
+            return None
+        momenta = tuple(compress(self.momenta, kept)) if self.momenta is not None and sum(kept) > 1 else None
+        return replace(self, terms=Sum(tuple(compress(self.objective.parts, kept))), momenta=momenta)
 
     def balanced(self) -> "Stage":
         """The same, its terms weighted by their gradients instead of by their method's numbers."""

@@ -44,10 +44,14 @@ class Crop:
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
+    def boxes(self, size: tuple[int, int], seed: int, epoch: int, ids: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Top, left, height and width of each image's box, in whole pixels."""
+        return boxes(self.scale, self.ratio, size, seed, epoch, ids, "crop")
+
     def draw(self, x: Tensor, seed: int, epoch: int, ids: Tensor) -> Tensor:
         """The boxes, resized by bilinear interpolation."""
         rows, columns = x.shape[2:]
-        top, left, height, width = boxes(self.scale, self.ratio, (rows, columns), seed, epoch, ids, "crop")
+        top, left, height, width = self.boxes((rows, columns), seed, epoch, ids)
         zero = torch.zeros_like(top, dtype=x.dtype)
         down = torch.stack([zero, height / rows, (2 * top + height) / rows - 1], dim=1)
         across = torch.stack([width / columns, zero, (2 * left + width) / columns - 1], dim=1)
@@ -120,23 +124,24 @@ class Augmentation:
     @property
     def moves(self) -> bool:
         """Whether the augmentation moves pixels."""
-        return self.shift > 0 or self.flip or self.bends
+        return self.shift > 0 or self.flip or self.crop is not None or self.bends
 
     @property
     def bends(self) -> bool:
-        """Whether it moves them otherwise than by whole pixels, so that ``moved`` cannot describe it."""
-        return self.crop is not None or self.policy is not None
+        """Whether it moves them in a way that ``moved`` cannot describe."""
+        return self.policy is not None
 
     def moved(self, size: tuple[int, int], seed: int, epoch: int, ids: Tensor) -> Moves:
         """How ``draw`` moves images of this height and width, for targets that follow."""
         if self.bends:
-            raise UserError(f"targets that are places cannot follow {self}: leave out crop and policy")
+            raise UserError(f"targets that are places cannot follow {self}: leave out policy")
+        crop = self.crop.boxes(size, seed, epoch, ids) if self.crop is not None else None
         mirrored = self._mirrored(seed, epoch, ids) if self.flip else None
         if not self.shift:
-            return Moves(size, mirrored)
+            return Moves(size, mirrored, crop=crop)
         down, right = (self.shift - self._cut(seed, epoch, ids, axis) for axis in ("y", "x"))
         # A mirrored image is cut out of the padded one from the right.
-        return Moves(size, mirrored, down, right if mirrored is None else torch.where(mirrored, -right, right))
+        return Moves(size, mirrored, down, right if mirrored is None else torch.where(mirrored, -right, right), crop)
 
     def _mirrored(self, seed: int, epoch: int, ids: Tensor) -> Tensor:
         return randomness.uniform(seed, epoch, ids, "flip") < 0.5

@@ -58,7 +58,9 @@ def load(
         task: replaces the task of the data set: a task's name, or a mapping of name and settings.
         settings: the settings of that data set or function, such as ``extra=True`` for 'svhn'.
     """
-    access = Access(Path(root).expanduser() if root is not None else None, verify, download, progress, workers)
+    place = Path(root).expanduser() if root is not None else None
+    labels = task is None or tasks.kind_of(task).labelled
+    access = Access(place, verify, download, progress, workers, labels)
     split: _Split = {"validation": validation, "seed": seed}
     if ":" in name:
         made = call_factory(name, trusted, "data", lambda make: make(**_arguments(name, make, settings, access)))
@@ -71,6 +73,8 @@ def load(
         return _from_object(contents, task, workers=workers, name=name, split=split)
     if task is not None:
         names = contents.task.names if contents.task else contents.classes
+        if not labels:  # the outputs are the teacher's, whatever classes the samples are of
+            names = getattr(dataset.configured(settings), "classes", None) or ()
         contents = replace(contents, task=tasks.made(task, contents.train.targets, names))
     return assembled(contents, name=name, **split)
 

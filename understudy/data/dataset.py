@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,14 +15,15 @@ import torch
 
 from understudy import nested
 from understudy.data.parts import Data, Part, channel_statistics, split
-from understudy.data.sources import InMemory, Source
+from understudy.data.sources import InMemory, MapDataset, Source, Streamed
 from understudy.errors import UserError, did_you_mean
-from understudy.nested import Shape
+from understudy.nested import Nested, Shape
 from understudy.printable import shown
 from understudy.tasks import Classification, Task
 
 MOST_UNPACKED = 500_000_000  # bytes of a gzipped file's content
 MEMORY_LIMIT = 512 * 1024**2  # bytes; larger sets are streamed by worker processes
+FEW = 256  # images that are read sooner than worker processes have started
 Progress = Callable[[str, int, int | None], None]  # file, bytes so far, total bytes or None
 
 
@@ -35,6 +37,7 @@ class Access:
         download: download missing files.
         progress: called with (file name, bytes so far, bytes in all or None) while downloading.
         workers: processes that read data which do not fit in memory.
+        labels: false if the task leaves labels out, so that samples without any may be read.
 
     >>> Access(root=Path("photos")).folder
     PosixPath('photos')
@@ -45,6 +48,7 @@ class Access:
     download: bool = True
     progress: Progress | None = None
     workers: int = 2
+    labels: bool = True
 
     @property
     def folder(self) -> Path:
@@ -100,7 +104,9 @@ class NoSettings:
 
 
 S = TypeVar("S")
-RESERVED = frozenset({"name", "root", "validation", "student_samples", "workers", "whiten", "task", "settings"})
+RESERVED = frozenset(
+    {"name", "root", "validation", "student_samples", "workers", "whiten", "task", "settings", "answered_by"}
+)
 
 
 @dataclass(frozen=True)
@@ -241,6 +247,18 @@ def sample_shape(source: Source) -> Shape:
         return nested.shape_of(source.samples)
     first = torch.zeros(1, dtype=torch.int64)
     return nested.shape_of(next(iter(source.batches([first], torch.device("cpu")))))
+
+
+def image_source(images: MapDataset, targets: Nested, shape: tuple[int, ...], workers: int) -> Source:
+    """Images of bytes of one shape, decoded once into memory where they fit; else by workers when they are needed."""
+    if len(images) * math.prod(shape) > MEMORY_LIMIT:
+        return Streamed(images, targets, workers=workers)
+    streamed = Streamed(images, targets, workers=workers if len(images) > FEW else 0)
+    samples = torch.empty(len(images), *shape, dtype=torch.uint8)
+    lists = list(torch.arange(len(images)).split(64))
+    for ids, batch in zip(lists, streamed.batches(lists, torch.device("cpu")), strict=True):
+        samples[ids] = batch  # type: ignore[assignment]  # pictures are one tensor
+    return InMemory(samples, targets)
 
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:

@@ -1,5 +1,7 @@
 """Image files as network inputs: one rule for training on a folder and for predictions."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,28 +17,89 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 COLOURS = {1: "grey", 3: "RGB"}
 RULE = "upright by EXIF, over white where transparent, resized (bilinear) to cover height x width, centre cropped"
+LETTERBOX = (
+    "upright by EXIF, over white where transparent, resized (bilinear) to fit into height x width, centred on grey"
+)
+RULES = (RULE, LETTERBOX)
+GREY = 114  # of the borders of a letterbox, as in YOLO's code
 _SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
-def decoded(path: Path, shape: tuple[int, ...]) -> Tensor:
-    """One image file as (channels, height, width) of uint8, by ``RULE``; of moving pictures the first frame."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+@dataclass(frozen=True)
+class Fit:
+    """How an image file became a sample: ``x * scale + offset``, of x and of y."""
+
+    scale: tuple[float, float]
+    offset: tuple[int, int]
+
+
+def decoded(path: Path, shape: tuple[int, ...], rule: str = RULE) -> Tensor:
+    """One image file as (channels, height, width) of uint8, by a rule; of moving pictures the first frame."""
+    return fitted(path, shape, rule)[0]
+
+
+def fitted(path: Path, shape: tuple[int, ...], rule: str = RULE) -> tuple[Tensor, Fit]:
+    """The same, and how the file's pixels became the sample's."""
+    from PIL import Image
 
     channels, height, width = shape
+    mode = "L" if channels == 1 else "RGB"
+    image = upright(path, mode)
+    size, fit = fit_of(image.size, (height, width), rule)
+    image = image.resize(size, Image.Resampling.BILINEAR)
+    left, top = -fit.offset[0], -fit.offset[1]
+    if rule == LETTERBOX:
+        whole = Image.new(mode, (width, height), GREY if channels == 1 else (GREY,) * 3)
+        whole.paste(image, (-left, -top))
+    else:
+        whole = image.crop((left, top, left + width, top + height))
+    pixels = np.array(whole).reshape(height, width, channels)
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), fit
+
+
+def fit_of(size: tuple[int, int], sample: tuple[int, int], rule: str) -> tuple[tuple[int, int], Fit]:
+    """The width and height to which an image of this width and height is resized, and where its pixels come to be.
+
+    ``sample`` is the height and width of the sample.
+    """
+    (width, height), (rows, columns) = size, sample
+    if rule == LETTERBOX:
+        scale = min(columns / width, rows / height)
+        resized = max(1, round(width * scale)), max(1, round(height * scale))
+    else:
+        scale = max(columns / width, rows / height)
+        resized = max(columns, round(width * scale)), max(rows, round(height * scale))
+    offset = -((resized[0] - columns) // 2), -((resized[1] - rows) // 2)
+    return resized, Fit((resized[0] / width, resized[1] / height), offset)
+
+
+def upright(path: Path, mode: str = "RGB") -> "Image.Image":
+    """An image file in its own size, upright by EXIF and over white where it is transparent."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
     try:
         with Image.open(path) as file:
-            image = _opaque(ImageOps.exif_transpose(file)).convert("L" if channels == 1 else "RGB")
+            return _opaque(ImageOps.exif_transpose(file)).convert(mode)
     except UnidentifiedImageError as error:
         raise UserError(f"{path} is not an image that can be read: remove it or replace it") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path} cannot be read as an image ({reason}): remove it or replace it") from error
-    scale = max(width / image.width, height / image.height)
-    covering = max(width, round(image.width * scale)), max(height, round(image.height * scale))
-    image = image.resize(covering, Image.Resampling.BILINEAR)
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    pixels = np.array(image.crop((left, top, left + width, top + height))).reshape(height, width, channels)
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+PENS = {"target": "white", "teacher": "deepskyblue", "student": "orange"}
+
+
+def outline(image: "Image.Image", boxes: Mapping[str, Sequence[Sequence[float]]], scale: float = 1.0) -> None:
+    """Draw boxes into an image, by whose they are: the target's white, the teacher's blue, the student's orange."""
+    from PIL import ImageDraw
+
+    pen = ImageDraw.Draw(image)
+    width = max(1, round(max(image.size) / 200))
+    for whose, colour in PENS.items():
+        for box in boxes.get(whose, ()):
+            left, top, right, bottom = (scale * side for side in box)
+            pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=width)
 
 
 def dimensions(path: Path) -> tuple[int, int]:

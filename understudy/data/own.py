@@ -25,11 +25,15 @@ from understudy.data.sources import (
 from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.tasks import Task
+from understudy.tasks.boxes import are_boxes, padded
 
 Pair = tuple[object, object]  # inputs and targets, as tensors or arrays, or mappings or tuples of them
 TaskLike = Task | str | Mapping[str, object]  # a task, its name, or a mapping of its name and settings
 _READ_TWICE = 4  # samples that must be the same both times
-_FORMS = "a Data, tensors (x, y), a Dataset, a pair (train, test) of either, or a known data set's name"
+_FORMS = (
+    "a Data, tensors (x, y), a Dataset, a pair (train, test) of either, inputs without labels (one tensor, or "
+    "data.from_inputs), or a known data set's name"
+)
 
 
 class _Options(TypedDict):
@@ -52,7 +56,8 @@ def from_tensors(
 
     Args:
         train, test: pairs of inputs and targets. Either may be a mapping or tuple of tensors whose first dimension is
-            the sample: ``({"input_ids": ids, "attention_mask": mask}, y)``.
+            the sample: ``({"input_ids": ids, "attention_mask": mask}, y)``. Targets of a detection may be a list with
+            ``boxes`` and ``classes`` of each image.
         validation: the size of the validation part, taken off the training samples: a number, a share below 1, or 0.
         seed: selects these samples.
         classes: the names of the outputs, or their number; by default they follow from the targets.
@@ -100,6 +105,63 @@ def from_datasets(
     return _assembled(source, opened, task, names, name, validation, seed)
 
 
+def from_inputs(
+    train: object,
+    test: object | None = None,
+    *,
+    validation: int | float = 0.1,
+    seed: int = 0,
+    classes: int | Sequence[str] | None = None,
+    task: TaskLike = "unlabelled",
+    workers: int = 2,
+    name: str = "inputs",
+) -> Data:
+    """Data without labels; what counts on them is the agreement with the teacher.
+
+    Args:
+        train, test: inputs as a tensor, an array or a mapping of them, or a dataset whose items are inputs; of items
+            (input, label) the label is left out.
+        classes: the names of the teacher's outputs, or their number; by default numbers, as many as it has.
+        validation, seed, workers, name: those of ``from_datasets``.
+        task: ``"unlabelled"``, or ``"embedding"`` for a teacher whose answer is a feature vector.
+
+    >>> data = from_inputs(torch.rand(20, 3, 8, 8))
+    >>> len(data.train), len(data.validation), data.task.about
+    (18, 2, "no labels (the outputs are the teacher's)")
+    """
+    source = _without_labels(train, "train", workers)
+    opened = None if test is None else lambda: _without_labels(test, "test", workers)
+    return _assembled(source, opened, task, classes, name, validation, seed)
+
+
+def _without_labels(inputs: object, part: str, workers: int) -> Source:
+    if _holds_tensors(inputs):
+        try:
+            x = _as_nested(inputs)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise UserError(f"{part}: give inputs as tensors or arrays: {error}") from error
+        return _in_memory((x, torch.zeros(nested.count(x), dtype=torch.int64)), part)
+    return _source(_Inputs(_map_style(inputs)), part, workers)
+
+
+class _Inputs:
+    """The inputs of a dataset, with zeros in the place of labels."""
+
+    def __init__(self, dataset: MapDataset):
+        self.dataset = dataset
+        self.targets = torch.zeros(len(dataset), dtype=torch.int64)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[object, int]:
+        item = self.dataset[index]
+        try:
+            return divided(item)[0], 0
+        except TypeError:
+            return item[0] if isinstance(item, (tuple, list)) and len(item) == 1 else item, 0
+
+
 def _assembled(
     source: Source,
     open_test: Callable[[], Source] | None,
@@ -127,7 +189,7 @@ def from_object(
     workers: int = 2,
     name: str | None = None,
 ) -> Data:
-    """Data of an object that holds them: itself, tensors (x, y), a Dataset, or (train, test) of either.
+    """Data of an object that holds them: itself, tensors (x, y), a Dataset, or (train, test) of either; inputs alone.
 
     >>> from_object((torch.rand(20, 4), torch.arange(20) % 2)).shape
     (4,)
@@ -135,6 +197,9 @@ def from_object(
     if isinstance(anything, Data):
         return anything if name is None else replace(anything, name=name)
     options: _Options = {"validation": validation, "seed": seed, "task": task}
+    if _is_inputs(anything):
+        options["task"] = "unlabelled" if task == "classification" else task
+        return from_inputs(anything, workers=workers, name=name or "inputs", **options)
     if _is_tensors(anything):
         return from_tensors(anything, name=name or "tensors", **options)
     if isinstance(anything, (tuple, list)) and len(anything) == 2:
@@ -150,6 +215,17 @@ def from_object(
 
 def _is_tensors(thing: object) -> TypeGuard[Pair]:
     return isinstance(thing, (tuple, list)) and len(thing) == 2 and all(map(_holds_tensors, thing))
+
+
+def _is_inputs(thing: object) -> bool:
+    """A tensor or an array by itself, or a dataset whose items are one tensor, array or picture each."""
+    if isinstance(thing, (Tensor, np.ndarray)):
+        return True
+    if isinstance(thing, (tuple, list, Mapping, torch.utils.data.IterableDataset, torch.utils.data.DataLoader)):
+        return False
+    if not isinstance(thing, MapDataset) or not len(thing):
+        return False
+    return isinstance(thing[0], (Tensor, np.ndarray)) or hasattr(thing[0], "getbands")  # a picture of Pillow
 
 
 def _holds_tensors(thing: object) -> bool:
@@ -177,6 +253,8 @@ def _as_nested(value: object) -> Nested:
         return {str(name): _as_nested(part) for name, part in value.items()}
     if isinstance(value, tuple):
         return tuple(map(_as_nested, value))
+    if isinstance(value, list) and value and all(map(are_boxes, value)):
+        return padded(value)
     return torch.as_tensor(value)
 
 
@@ -264,6 +342,8 @@ def _read_all(dataset: MapDataset, part: str) -> InMemory:
 
 def _stacked(part: str, numbers: Iterable[int], values: list[Nested], what: str = "") -> Nested:
     try:
+        if all(map(are_boxes, values)):
+            return padded([value for value in values if isinstance(value, Mapping)])
         return stacked(numbers, values)
     except UserError as error:
         raise UserError(f"{part}: {what}{error}") from None
@@ -302,12 +382,19 @@ class _TargetsOf:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> Nested:
-        return as_targets(_as_nested(divided(self.dataset[index])[1]))
+    def __getitem__(self, index: int) -> Nested | dict[str, list[object]]:
+        target = as_targets(_as_nested(divided(self.dataset[index])[1]))
+        if not isinstance(target, Mapping) or not are_boxes(target):
+            return target
+        return {name: value.tolist() for name, value in nested.named(target)}  # of differing number: they are padded
 
 
 def _targets_by_reading(dataset: MapDataset, workers: int) -> Nested:
     """One pass over the items, for their targets alone."""
     make: Callable[..., Iterable[Nested]] = torch.utils.data.DataLoader
-    loader = make(_TargetsOf(dataset), batch_size=64, num_workers=workers, generator=torch.Generator())
-    return nested.concatenated(list(loader))
+    options = {"batch_size": 64, "num_workers": workers, "generator": torch.Generator()}
+    targets = _TargetsOf(dataset)
+    if are_boxes(targets[0]):
+        every = make(targets, collate_fn=list, **options)
+        return padded([target for batch in every for target in batch if isinstance(target, Mapping)])
+    return nested.concatenated(list(make(targets, **options)))

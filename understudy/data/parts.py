@@ -243,10 +243,11 @@ def _stratified(strata: Tensor, count: int, seed: int) -> Tensor:
     quota = exact.floor().long()
     most_left = torch.argsort(exact - quota, descending=True, stable=True)
     quota[most_left[: count - int(quota.sum())]] += 1
+    drawn = randomness.shuffled(seed, 0, torch.arange(len(strata)), "validation")
+    by_stratum = drawn[torch.argsort(strata[drawn], stable=True)]
+    place = torch.arange(len(strata)) - torch.repeat_interleave(sizes.cumsum(0) - sizes, sizes)  # within its stratum
     chosen = torch.zeros(len(strata), dtype=torch.bool)
-    for stratum in range(len(sizes)):
-        members = (strata == stratum).nonzero().flatten()
-        chosen[randomness.shuffled(seed, 0, members, "validation")[: quota[stratum]]] = True
+    chosen[by_stratum[place < torch.repeat_interleave(quota, sizes)]] = True
     return chosen
 
 

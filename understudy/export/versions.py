@@ -13,7 +13,7 @@ from understudy.errors import UserError
 from understudy.models import NetworkSpec, Normalized, Whitened
 from understudy.plans.entry import RESULT
 from understudy.recipe import Recipe
-from understudy.recipe.build import named_data
+from understudy.recipe.build import Builder, named_data
 from understudy.runs.folder import RECIPE, read_recipe
 
 
@@ -47,6 +47,8 @@ def surroundings(run: Path, student: nn.Module, trust: Collection[str]) -> Surro
     except UserError:
         return None
     data = named_data(recipe.data, trust)
+    if not data.task.labelled:
+        data = Builder.of(recipe.data, trust).data
     seen = fewer(data, recipe.data.student_samples) if recipe.data.student_samples else data
     try:
         return Surroundings(data, seen, _teacher(recipe, data, student, trust))

@@ -20,6 +20,7 @@ from understudy.measure.size import size as size
 from understudy.measure.verdict import Spread as Spread
 from understudy.measure.verdict import Unit as Unit
 from understudy.measure.verdict import Verdict as Verdict
+from understudy.measure.verdict import beside_teacher as beside_teacher
 from understudy.measure.verdict import judge as judge
 from understudy.tasks.class_scores import Agreement as Agreement
 from understudy.tasks.class_scores import Bin as Bin

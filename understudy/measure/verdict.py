@@ -87,6 +87,18 @@ def judge(name: str, values: Sequence[float], baseline: Sequence[float], figure:
     return Verdict(verdict, gain, spread, f"{text}{_number(spread, figure)} {seeds}.")
 
 
+def beside_teacher(name: str, values: Sequence[float], figure: Figure) -> Verdict:
+    """The sentence on a method where no sample has a target: its first figure, which compares with the teacher.
+
+    >>> beside_teacher("kd", [0.9, 0.92], Figure("agreement", "agreement with the teacher", unit="share")).sentence
+    'kd: agreement with the teacher 91.00 ± 1.41 %. The data have no targets: what is right was not measured.'
+    """
+    ours = Spread(tuple(values))
+    chance = "" if figure.chance is None else f" (chance: {figure.text(figure.chance)})"
+    sentence = f"{name}: {figure.title} {ours.text(figure.unit)}{chance}. "
+    return Verdict("unknown", None, None, f"{sentence}The data have no targets: what is right was not measured.")
+
+
 def _amount(gain: float, figure: Figure) -> str:
     """``"1.18 points of accuracy"``, ``"0.0123 of landmark error (lower is better)"``."""
     points = "points of " if figure.unit == "share" else "of "

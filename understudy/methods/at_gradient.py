@@ -66,9 +66,9 @@ class GradientAT(Term):
     @property
     def reads(self) -> Reads:
         if self.pair == INPUT:
-            return Reads(student_logits=True, teacher_logits=True, gradients=True, input_gradients=True)
+            return Reads(student_logits=True, teacher_logits=True, gradients=True, input_gradients=True, labels=True)
         pair = Pair.parse(self.pair)
-        return Reads(True, True, (pair.student,), (pair.teacher,), gradients=True)
+        return Reads(True, True, (pair.student,), (pair.teacher,), gradients=True, labels=True)
 
     def build(self, shapes: Shapes) -> nn.Module | None:
         if self.pair != INPUT and self.form == "maps":

@@ -7,6 +7,7 @@ Differences: the published method has a third part, the distance of the student'
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +56,8 @@ class ConfidentTeachers(LogitTerm):
     >>> print(ConfidentTeachers(temperature=2.0))
     ConfidentTeachers(temperature=2.0)
     """
+
+    reads_labels: ClassVar[bool] = True
 
     temperature: Temperature = 4.0
 

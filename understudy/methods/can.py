@@ -260,7 +260,8 @@ class CAN(LogitTerm):
 
     @property
     def reads(self) -> Reads:
-        return super().reads | Reads(batch=True, inputs=self.condition == "image")
+        labels = self.game in ("can", "joint") or self.condition == "label"
+        return super().reads | Reads(batch=True, inputs=self.condition == "image", labels=labels)
 
     def remarks(self, shapes: Shapes) -> Sequence[str]:
         if any(isinstance(module, DROPOUTS) and module.p > 0 for module in shapes.student_network.modules()):

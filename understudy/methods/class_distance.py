@@ -140,7 +140,7 @@ class ClassSpread(Term):
 
     @property
     def reads(self) -> Reads:
-        return Reads(student_taps=(Tap.parse(self.tap),), batch=True)
+        return Reads(student_taps=(Tap.parse(self.tap),), batch=True, labels=True)
 
     def misfit(self, task: Task) -> str | None:
         return needs_classes(task)

@@ -55,7 +55,7 @@ class CWTM(Term):
 
     @property
     def reads(self) -> Reads:
-        return Reads(student_logits=True, teacher_logits=True, batch=True)
+        return Reads(student_logits=True, teacher_logits=True, batch=True, labels=True)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         return cwtm(reading.student.logits, reading.teacher.logits, reading.labels)

@@ -17,7 +17,7 @@ too, where it is among them.
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from torch import Tensor, nn
 
@@ -108,6 +108,8 @@ class TargetKD(LogitTerm):
     TargetKD() + OthersKD(top=10)
     """
 
+    reads_labels: ClassVar[bool] = True
+
     temperature: Temperature = 4.0
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
@@ -126,6 +128,8 @@ class OthersKD(LogitTerm):
     >>> print(OthersKD(by_teacher=False))
     OthersKD(by_teacher=False)
     """
+
+    reads_labels: ClassVar[bool] = True
 
     temperature: Temperature = 4.0
     top: Count | None = None

@@ -108,7 +108,7 @@ class DGKD(Term):
     @property
     def reads(self) -> Reads:
         drawing = self.drop > 0 or self.survival < 1
-        return Reads(student_logits=True, teacher_logits=True, batch=drawing)
+        return Reads(student_logits=True, teacher_logits=True, batch=drawing, labels=True)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         return dgkd(

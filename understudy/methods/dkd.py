@@ -6,6 +6,7 @@ the config. 0: no warm-up.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -74,6 +75,8 @@ class DKD(LogitTerm):
     >>> print(DKD(beta=2.0))
     DKD(beta=2.0)
     """
+
+    reads_labels: ClassVar[bool] = True
 
     alpha: NonNegative = 1.0
     beta: NonNegative = 8.0

@@ -90,7 +90,7 @@ class DML(Term):
     @property
     def reads(self) -> Reads:
         # Shapes hold the teacher only where something of it is read.
-        return Reads(student_logits=True, teacher_logits=self.architecture == "teacher")
+        return Reads(student_logits=True, teacher_logits=self.architecture == "teacher", labels=True)
 
     def build(self, shapes: Shapes) -> nn.Module:
         network = shapes.student_network if self.architecture == "student" else shapes.teacher_network

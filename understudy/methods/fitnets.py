@@ -18,6 +18,8 @@ from understudy.methods.method import Method, one_stage
 from understudy.methods.shared.maps import difference, feature_mse, require_maps
 from understudy.methods.shared.pairs import PairTerm
 from understudy.methods.shared.stages import split
+from understudy.methods.shared.tokens import check_mask, mask_of
+from understudy.nested import Nested
 from understudy.objective.labels import CE, cross_entropy
 from understudy.objective.term import Expression, Reading, Reads, Shapes, Term, needs_classes
 from understudy.objective.weights import linear
@@ -25,9 +27,10 @@ from understudy.precision import wide
 from understudy.taps import Tap
 from understudy.taps.regressors import Regressor, regressor
 from understudy.tasks.task import Task
+from understudy.tasks.text import MASK
 
 Reduce = Literal["sum", "mean", "relative"]
-Where = Literal["targets"]
+Where = Literal["targets", "tokens"]
 
 
 def hint(guided: Tensor, hint: Tensor) -> Tensor:
@@ -58,7 +61,8 @@ class Hint(PairTerm):
             ``"relative"`` that mean over the hint's variance: 1 is a regressor that has learned nothing but a mean.
         regressor: how the student's map is brought to the teacher's shape; see ``understudy.taps.regressors``.
         where: ``"targets"`` weighs each place of the map by what the task's targets say of it (``Task.places``): the
-            objects of a segmentation, say. Weights have a mean of 1 over the map, but under ``"sum"``.
+            objects of a segmentation, say. ``"tokens"`` leaves the padding of texts out, by their attention mask.
+            Weights have a mean of 1 over the map or the tokens, but under ``"sum"``.
 
     >>> print(100.0 * Hint("layer2 -> layer2", reduce="mean"))
     100 * Hint(pair='layer2 -> layer2', reduce='mean')
@@ -75,13 +79,15 @@ class Hint(PairTerm):
 
     def build(self, shapes: Shapes) -> nn.Module | None:
         guided, hint = self.traced(shapes)
+        if self.where == "tokens":
+            self._tokens_of(shapes.inputs, hint)
         built = regressor(guided, hint, kind=self.regressor)
         return InUnits(built, hint) if self.reduce == "relative" else built
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         guided, teacher = self.values(reading)
         brought = guided if owned is None else owned(guided)
-        if self.where == "targets":
+        if self.where is not None:
             brought, teacher = self._weighed(reading, brought, teacher)
         if self.reduce == "sum":
             return hint(brought, teacher)
@@ -90,14 +96,33 @@ class Hint(PairTerm):
 
     def _weighed(self, reading: Reading, brought: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
         """Both maps times the root of the weights, so that squared differences are weighted."""
+        if self.where == "tokens":
+            root = self._of_mean_one(self._tokens_of(reading.inputs, teacher), (1,)).sqrt().unsqueeze(2)
+            return wide(brought) * root, wide(teacher) * root
         require_maps(self, teacher)
-        weights = reading.task.places(reading.targets, (teacher.shape[2], teacher.shape[3]))
+        grid = teacher.shape[2], teacher.shape[3]
+        images = reading.inputs
+        if not isinstance(images, Tensor) or images.ndim != 4:
+            raise UserError(f"{self}: where = 'targets' weighs places of images, and the inputs are none")
+        weights = reading.task.places(reading.targets, grid, (images.shape[2], images.shape[3]))
         if weights is None:
             raise UserError(f"{self}: the targets of task {reading.task.name!r} say nothing of places")
-        if self.reduce != "sum":
-            weights = weights / weights.mean((1, 2), keepdim=True).clamp_min(1e-6)
-        root = weights.sqrt().unsqueeze(1)
+        root = self._of_mean_one(weights, (1, 2)).sqrt().unsqueeze(1)
         return wide(brought) * root, wide(teacher) * root
+
+    def _of_mean_one(self, weights: Tensor, places: tuple[int, ...]) -> Tensor:
+        return weights if self.reduce == "sum" else weights / weights.mean(places, keepdim=True).clamp_min(1e-6)
+
+    def _tokens_of(self, inputs: Nested | None, value: Tensor) -> Tensor:
+        """Which tokens are there, (N, T), of a tapped value (N, T, D)."""
+        mask = mask_of(inputs)
+        if mask is None or value.ndim != 3:
+            raise UserError(
+                f"{self}: where = 'tokens' is for tokens (N, T, D) of inputs with an {MASK}, not for "
+                f"{tuple(value.shape)}" + ("" if mask is not None else " of inputs without one")
+            )
+        check_mask(mask, value.shape[1])
+        return wide(mask.to(value.dtype))
 
 
 @dataclass(frozen=True)
@@ -122,7 +147,7 @@ class TapLabels(Term):
 
     @property
     def reads(self) -> Reads:
-        return Reads(student_taps=(Tap.parse(self.tap),))
+        return Reads(student_taps=(Tap.parse(self.tap),), labels=True)
 
     def misfit(self, task: Task) -> str | None:
         return needs_classes(task)

@@ -128,11 +128,40 @@ class Method:
         >>> find("fitnets-joint").unfit(Regression()) is None, find("kd").unfit(Regression()) is None
         (True, False)
         """
+        if not task.labelled and (needed := self._needs_labels(settings)):
+            return needed
         if self.grafts is not None and task.dense:
             return (
                 f"its student leaves with the teacher's linear classifier, and answers of task {task.name!r} are maps"
             )
-        return next((reason for term in self.terms(settings) if (reason := unfit(term, task)) is not None), None)
+        terms = [term for term in self.terms(settings) if task.labelled or not isinstance(term, Labels)]
+        return next((reason for term in terms if (reason := unfit(term, task)) is not None), None)
+
+    def _needs_labels(self, settings: Mapping[str, object]) -> str | None:
+        """Why nothing trains the whole student once the loss of the labels is left out; None if something does."""
+        terms = self.terms(settings)
+        others = [term for term in terms if not isinstance(term, Labels)]
+        if terms and not others:
+            return "it learns from labels alone, and the data have none"
+        if (
+            self.grafts is not None
+            or self.family == "own"
+            or not terms
+            or any(term.reads.student_output for term in others)
+        ):
+            return None
+        return "without labels it trains features only, and the student's last layer would stay as it began"
+
+    def labels(self, settings: Mapping[str, object]) -> str:
+        """The terms of the labels' loss, which data without labels leave out; empty if there are none."""
+        return ", ".join(dict.fromkeys(str(term) for term in self.terms(settings) if isinstance(term, Labels)))
+
+    def stages_for(self, task: Task, config: TrainConfig, settings: Mapping[str, object]) -> list[Stage]:
+        """Its stages; without the loss of the labels, where the data of the task have none."""
+        stages = self(config, **settings)
+        if task.labelled:
+            return stages
+        return [left for stage in stages if (left := stage.without_labels()) is not None]
 
     @property
     def needed(self) -> list[str]:

@@ -137,7 +137,7 @@ class MLKD(LogitTerm):
         return super().reads | Reads(batch=True)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
-        share = AUTHORS_SHARE * reading.student.logits.shape[1] / len(reading.labels)
+        share = AUTHORS_SHARE * reading.student.logits.shape[1] / len(reading)
         return mlkd(
             reading.student.logits,
             reading.teacher.logits,

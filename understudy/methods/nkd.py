@@ -8,6 +8,7 @@ Weight: 1, of both parts together.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -70,6 +71,8 @@ class NKD(LogitTerm):
     >>> print(NKD(gamma=3.5, temperature=3.0))
     NKD(gamma=3.5, temperature=3.0)
     """
+
+    reads_labels: ClassVar[bool] = True
 
     gamma: NonNegative = 1.5
     temperature: Temperature = 1.0

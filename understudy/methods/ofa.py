@@ -103,7 +103,7 @@ class OFA(PairsTerm):
 
     @property
     def reads(self) -> Reads:
-        return Reads(student_logits=True, teacher_logits=True, student_taps=self._taps())
+        return Reads(student_logits=True, teacher_logits=True, student_taps=self._taps(), labels=True)
 
     def build(self, shapes: Shapes) -> nn.Module:
         values = [shapes.student[tap] for tap in self._taps()]

@@ -9,6 +9,7 @@ Weights, temperatures: the defaults of the authors' code; its recipes change the
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -94,6 +95,8 @@ class RLD(LogitTerm):
     >>> print(RLD(beta=2.0))
     RLD(beta=2.0)
     """
+
+    reads_labels: ClassVar[bool] = True
 
     alpha: NonNegative = 1.0
     beta: NonNegative = 8.0

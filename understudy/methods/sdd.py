@@ -27,7 +27,7 @@ from understudy.methods.method import Method
 from understudy.methods.shared.heads import HeadsTerm, TeachersHead
 from understudy.methods.shared.stages import warmed_up
 from understudy.objective.labels import CE
-from understudy.objective.term import Reading
+from understudy.objective.term import Reading, Reads
 from understudy.precision import wide
 
 Form = Literal["kd", "dkd"]
@@ -102,6 +102,10 @@ class SDD(HeadsTerm):
     temperature: Temperature = 4.0
     alpha: NonNegative = 1.0
     beta: NonNegative = 8.0
+
+    @property
+    def reads(self) -> Reads:
+        return super().reads | Reads(labels=True)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         assert isinstance(owned, TeachersHead)

@@ -101,7 +101,7 @@ class VirtualTeacher(Term):
 
     @property
     def reads(self) -> Reads:
-        return Reads(student_logits=True)
+        return Reads(student_logits=True, labels=True)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         return virtual_teacher_kd(

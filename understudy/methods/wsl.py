@@ -8,6 +8,7 @@ Weight, temperature: 2.5 and 2, as in the authors' code for ImageNet.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -57,6 +58,8 @@ class WeightedSoftLabels(LogitTerm):
     >>> print(WeightedSoftLabels(temperature=4.0))
     WeightedSoftLabels(temperature=4.0)
     """
+
+    reads_labels: ClassVar[bool] = True
 
     temperature: Temperature = 2.0
 

@@ -15,6 +15,7 @@ from understudy.models.families.maxout import Conv, MaxoutNet
 from understudy.models.families.plain import plain
 from understudy.models.families.resnet import resnet
 from understudy.models.families.wrn import wrn
+from understudy.models.from_teacher import FromTeacher, from_teacher
 from understudy.models.grafts import Graft, regraft
 from understudy.models.preprocessing import Normalized, Preprocessing, Whitened, Whitening, preprocessing_from
 from understudy.models.weights import load_weights, read_weights
@@ -23,6 +24,7 @@ from understudy.taps.modules import Maxout
 __all__ = [
     "PAIRS",
     "Conv",
+    "FromTeacher",
     "Graft",
     "Maxout",
     "MaxoutNet",
@@ -37,6 +39,7 @@ __all__ = [
     "depth_net",
     "fitnet",
     "fitnet_mnist",
+    "from_teacher",
     "load_weights",
     "maxout_cifar",
     "maxout_mnist",

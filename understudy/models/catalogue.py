@@ -9,7 +9,8 @@ import inspect
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import get_type_hints
+from functools import cache
+from typing import TYPE_CHECKING, get_type_hints
 
 from torch import nn
 
@@ -18,6 +19,9 @@ from understudy.models import outside
 from understudy.models.families import FAMILIES
 from understudy.models.family import Family
 from understudy.printable import shown
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 _OF_DATA = ("classes", "channels", "size")  # what a network takes from the data, where its settings do not say it
 
@@ -143,18 +147,24 @@ def candidates(name: str) -> list[Family]:
 
 def _checked(function: Callable[..., object], arguments: Mapping[str, object], called: str) -> dict[str, object]:
     """The arguments converted to the function's annotations, or a ``UserError`` if one is wrong."""
-    from pydantic import TypeAdapter, ValidationError  # late: it takes longer to import than all of this package
-
-    types = get_type_hints(function, include_extras=True)
+    from pydantic import ValidationError  # late: it takes longer to import than all of this package
 
     def checked(key: str, value: object) -> object:
         try:
-            return TypeAdapter(types[key]).validate_python(value)
+            return _adapter(function, key).validate_python(value)
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
             raise UserError(f"{called}: {key} = {shown(value)}: {reason[0].lower()}{reason[1:]}") from None
 
     return {key: checked(key, value) for key, value in arguments.items()}
+
+
+@cache
+def _adapter(function: Callable[..., object], key: str) -> "TypeAdapter[object]":
+    """What converts a value to an argument's annotation; kept, since a plan has many nodes of few networks."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(get_type_hints(function, include_extras=True)[key])
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from understudy.data.images import COLOURS, RULE
+from understudy.data.images import COLOURS, RULE, RULES
 from understudy.errors import UserError
 from understudy.files import DIGEST, fits
 from understudy.models.outside import is_library
@@ -71,7 +71,7 @@ class Description(_Table):
 
     @property
     def takes_images(self) -> bool:
-        return len(self.input.shape) == 3 and self.input.shape[0] in COLOURS and self.input.image == RULE
+        return len(self.input.shape) == 3 and self.input.shape[0] in COLOURS and self.input.image in RULES
 
 
 def parsed(text: str | bytes, source: str) -> Description:

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from understudy.data.images import COLOURS, RULE
+from understudy.data.images import COLOURS, LETTERBOX, RULE
 from understudy.errors import UserError
 from understudy.files import contents, sealed, sha256, write_atomically, write_json
 from understudy.models import NetworkSpec, Preprocessing, load_weights, origins, preprocessing_from, regraft
@@ -56,7 +56,8 @@ def _input(shape: tuple[int, ...], task: Task) -> dict[str, object]:
     if isinstance(task, Text):
         return {"shape": list(shape), "tensors": [IDS, MASK]}
     if len(shape) == 3 and shape[0] in COLOURS:
-        return {"shape": list(shape), "range": [0.0, 1.0], "channels": COLOURS[shape[0]], "image": RULE}
+        rule = LETTERBOX if task.letterboxed else RULE
+        return {"shape": list(shape), "range": [0.0, 1.0], "channels": COLOURS[shape[0]], "image": rule}
     return {"shape": list(shape)}
 
 

@@ -24,7 +24,7 @@ class Labels(Term):
 
     @property
     def reads(self) -> Reads:
-        return Reads(student_answer=True)
+        return Reads(student_answer=True, labels=True)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         return reading.task.loss(reading.student.named, reading.targets, smoothing=self.label_smoothing)

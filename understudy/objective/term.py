@@ -46,6 +46,7 @@ class Reads:
             training on several processes the term then receives the whole batch. Required of adversaries and of terms
             that override ``learn``.
         inputs: with ``batch``, the inputs of the whole batch, too.
+        labels: the labels, or other targets, which data may be without.
 
     >>> Reads(student_logits=True, teacher_logits=True).teacher_taps
     ()
@@ -64,6 +65,7 @@ class Reads:
     teacher_answer: bool = False
     batch: bool = False
     inputs: bool = False
+    labels: bool = False
 
     @classmethod
     def pairs(cls, pairs: tuple[Pair, ...]) -> "Reads":
@@ -110,6 +112,7 @@ class Reads:
             self.teacher_answer or other.teacher_answer,
             self.batch or other.batch,
             self.inputs or other.inputs,
+            self.labels or other.labels,
         )
 
 
@@ -147,6 +150,8 @@ class Reading:
     @property
     def labels(self) -> Tensor:
         """The targets of a task whose targets are labels: class numbers, or distributions where samples were mixed."""
+        if not self.task.labelled:
+            raise UserError("the data have no labels, and a term reads them: it must say Reads(labels=True)")
         if not isinstance(self.targets, Tensor):
             raise UserError(f"task {self.task.name!r} has no labels that are one tensor")
         return self.targets
@@ -357,6 +362,8 @@ def unfit(term: Term, task: Task) -> str | None:
     >>> unfit(KD(), Classification()) is None
     True
     """
+    if term.reads.labels and not task.labelled:
+        return "it reads labels, and the data have none"
     if reason := term.misfit(task):
         return reason
     if not term.reads.scores or task.rows_per_sample == "one":

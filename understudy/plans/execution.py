@@ -17,6 +17,7 @@ from understudy.plans.engines import Engine
 from understudy.plans.entry import RESULT, copy_finished, damaged, finished, remains
 from understudy.plans.folders import TrainingFolders
 from understudy.plans.node import Given
+from understudy.plans.queue import Queue
 from understudy.plans.training import Builders, Job, TrainedTeacher, begun_as, check_same
 from understudy.plans.training import key as training_key
 from understudy.training import checkpoints
@@ -75,6 +76,8 @@ class Execution:
         self.done: dict[str, TrainingRecord] = {}
         self.given_up: set[str] = set()  # trainings that failed, or are not needed any more
         self._keys: dict[str, str] = {}
+        self._twins: dict[str, str] = {}  # the first training that is done with each key
+        self._queue = Queue(self.plan, self.done)
         self._whole: dict[str, tuple[State, TrainingRecord]] = {}
         self._running: dict[str, Job] = {}
         self._lost: dict[str, int] = {}
@@ -93,31 +96,38 @@ class Execution:
 
         ``failed`` is called with one that failed, and the others continue. Without it, the failure is raised.
         """
+        wanted = None if names is None else self.plan.with_teachers(names)
+        self._queue = Queue(self.plan, self.done, wanted)
         while True:
             try:
-                yield from self._until_one_fails(names)
+                yield from self._until_one_fails()
                 return
             except FailedTrainingError as failure:
                 if failed is None:
                     raise
                 failed(failure)
 
-    def _until_one_fails(self, names: Collection[str] | None) -> Iterator[Done]:
+    def _until_one_fails(self) -> Iterator[Done]:
+        assert self.engine is not None
+        queue = self._queue
         while True:
-            wanted = None if names is None else self.plan.with_teachers(names)
-            for node in self.plan.ready(self.done, {*self._running, *self.given_up}):
-                if wanted is not None and node.name not in wanted:
-                    continue
-                if taken := self._taken(node):
-                    yield self._completed(taken)
-                    break  # others may be ready now
-                if self._may_start(node):
-                    self._start(node)
-            else:
+            free = len(self._running) < self.engine.workers
+            name = queue.take(free=free)
+            if name is None:
                 if not self._running:
                     return
                 if done := self._waited():
                     yield self._completed(done)
+            elif name not in self._running and name not in self.given_up:
+                node = self.plan[name]
+                if taken := self._taken(node):
+                    yield self._completed(taken)
+                elif any(job.key == self.key(name) for job in self._running.values()):
+                    queue.wait_behind(name, self.key(name))  # a worker trains the same under another name
+                elif free:
+                    self._start(node)
+                else:
+                    queue.wait(name)
 
     def store_answers(self, name: str) -> list[Filled]:
         """Store the answers of a node's teachers, which are done, also where it says that nothing is to be added."""
@@ -169,7 +179,7 @@ class Execution:
         return node.arithmetic.place(network)
 
     def _key(self, node: Node) -> str:
-        return training_key(node, self._teachers(node), self.builders.of(node.data))
+        return training_key(node, self._teachers(node), self.builders.of(node.data), start=self._start_of(node))
 
     def _settled(self, node: Node) -> Node:
         """The node with threads and a folder for stored answers, where it names none."""
@@ -181,6 +191,8 @@ class Execution:
         name = done.node.name
         self.done[name] = done.record
         self._whole.pop(name, None)
+        self._twins.setdefault(self.key(name), name)
+        self._queue.completed(name)
         if done.record.key != self.key(name):  # the keys of its students are others than predicted
             self._keys = {known: key for known, key in self._keys.items() if known in self.done}
         checkpoints.clear(self.folder.checkpoints(name))
@@ -197,7 +209,7 @@ class Execution:
             elif stored.key:
                 self._put(self.key(name), folder, stored)
             return Done(node, stored, "folder")
-        twin = next((other for other in self.done if self.key(other) == self.key(name)), None)
+        twin = self._twins.get(self.key(name))
         if twin:
             self._tell_damage(name, f"copied from {twin}")
             source, spelled = self.folder.training(twin), node.model_dump(mode="json")
@@ -242,12 +254,6 @@ class Execution:
             self._cache_is_closed = True
             self.callback.note(f"{error}: trainings are still taken from it, and none are added")
 
-    def _may_start(self, node: Node) -> bool:
-        """Whether a worker is free and no other training has the same key."""
-        assert self.engine is not None
-        same = any(job.key == self.key(node.name) for job in self._running.values())
-        return len(self._running) < self.engine.workers and not same
-
     def _start(self, node: Node) -> None:
         assert self.engine is not None
         self._running[node.name] = job = self._job(node)
@@ -259,6 +265,7 @@ class Execution:
             node=node,
             key=self.key(node.name),
             teachers=self._teachers(node),
+            start=self._start_of(node),
             folder=str(self.folder.training(node.name).absolute()),
             checkpoints=str(self.folder.checkpoints(node.name).absolute()) if is_kept(self.folder.path) else None,
             trusted=self.trusted,
@@ -270,7 +277,7 @@ class Execution:
         try:
             yield
         except FailedTrainingError as failure:
-            del self._running[failure.training]
+            self._queue.ended(self._running.pop(failure.training).key)
             self.given_up.add(failure.training)
             raise
 
@@ -280,6 +287,7 @@ class Execution:
         with self._failures_noted():
             ended = self.engine.next()
         job = self._running.pop(ended.name)
+        self._queue.ended(job.key)
         if ended.record is not None:
             if ended.record.key == job.key:  # otherwise it was started under another key
                 self._put(job.key, Path(job.folder), ended.record)
@@ -290,11 +298,18 @@ class Execution:
                 f"{ended.name}: its worker died {TRIES} times ({ended.lost}). What is done is kept: see to it that "
                 "there is memory enough, or take fewer workers, and run the same command again"
             )
+        self._queue.again(ended.name)
         self.callback.note(f"{ended.name}: its worker died ({ended.lost}); it goes on from its last checkpoint")
         return None
 
     def _teachers(self, node: Node) -> tuple[TrainedTeacher | Given, ...]:
-        return tuple(self.as_teacher(teacher) if isinstance(teacher, str) else teacher for teacher in node.teachers)
+        return tuple(map(self._network_of, node.teachers))
+
+    def _start_of(self, node: Node) -> TrainedTeacher | Given | None:
+        return self._network_of(node.start.teacher) if node.start else None
+
+    def _network_of(self, teacher: str | Given) -> TrainedTeacher | Given:
+        return self.as_teacher(teacher) if isinstance(teacher, str) else teacher
 
     def _origin(self, name: str, folder: Path) -> str:
         """The part of a student's key for its teacher: its key, or its weights where they do not follow from it."""

@@ -22,6 +22,7 @@ from torch.distributed.distributed_c10d import _get_default_store
 
 from understudy.errors import UserError
 from understudy.methods import Method
+from understudy.plans.attempt import fresh_store
 from understudy.plans.engines.base import Ended, Engine
 from understudy.plans.training import Builders, Job, Measurement, carry_out, store_answers, take_part
 from understudy.ranks import alone, processes
@@ -53,7 +54,8 @@ class Group:
             if torch.cuda.is_available():
                 torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
                 backend = "cpu:gloo,cuda:nccl"
-            dist.init_process_group(backend)
+            store, rank, world = fresh_store() or (None, -1, -1)
+            dist.init_process_group(backend, store=store, rank=rank, world_size=world)
             atexit.register(_leave)
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         self._orders = dist.new_group(backend="gloo", timeout=WAITING)

@@ -38,19 +38,27 @@ def key_of(determinants: Mapping[str, object]) -> str:
 
 
 def determinants(
-    node: Node, builder: Builder, teachers: Sequence[tuple[NetworkTable, str]], stages: Sequence[Stage]
+    node: Node,
+    builder: Builder,
+    teachers: Sequence[tuple[NetworkTable, str]],
+    stages: Sequence[Stage],
+    *,
+    start: str | None = None,
 ) -> dict[str, object]:
     """All that determines the final weights, as plain data.
 
     Args:
         teachers: each one's network, and the key of its training or the digest of its weights.
         stages: those of the node.
+        start: the key of the training or the digest of the weights whose layers the network starts from.
     """
+    begins = {"start": {"layers": canonical(node.start.layers), "weights": start}} if node.start else {}
     return {
         "numerics": NUMERICS,
         "network": network(node.network, builder, node),
         "role": node.role,
         "seed": node.seed,
+        **begins,
         "stages": canonical(list(stages)),
         "grafts": _grafts(node),
         "stored": _stored(node) if teachers else None,

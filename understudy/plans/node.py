@@ -10,6 +10,7 @@ from understudy.answers import StoredAnswers
 from understudy.bounds import Seed
 from understudy.config.settings import Settings
 from understudy.config.train import TrainConfig
+from understudy.models.from_teacher import FromTeacher
 from understudy.recipe.schema import DataTable, MethodName, NetworkTable, Table
 
 
@@ -18,6 +19,13 @@ class Given(NetworkTable):
 
     weights: str
     prefix: str | None = None  # prefix of the names in the file; by default the matching one is found
+
+
+class Start(Table):
+    """A network that starts from layers of a teacher, another node or ``Given``."""
+
+    layers: FromTeacher
+    teacher: str | Given
 
 
 class Node(Table):
@@ -38,6 +46,7 @@ class Node(Table):
     seed: Seed = 0
     role: Literal["student", "teacher"] = "student"  # each begins with its own fresh weights
     teachers: tuple[str | Given, ...] = ()
+    start: Start | None = None  # whose layers the first weights are; None: they are drawn
     data: DataTable
     arithmetic: Settings = Field(default_factory=Settings)
     answers: StoredAnswers | None = None  # whether teachers' answers are stored
@@ -53,7 +62,8 @@ class Node(Table):
     @property
     def learns_from(self) -> list[str]:
         """The nodes that must be finished first."""
-        return [teacher for teacher in self.teachers if isinstance(teacher, str)]
+        start = (self.start.teacher,) if self.start else ()
+        return list(dict.fromkeys(teacher for teacher in (*self.teachers, *start) if isinstance(teacher, str)))
 
     def __str__(self) -> str:
         taught = ", ".join(teacher if isinstance(teacher, str) else teacher.weights for teacher in self.teachers)

@@ -20,6 +20,7 @@ class Plan:
 
     def __init__(self, nodes: Iterable[Node] = ()):
         self._nodes: dict[str, Node] = {}
+        self._order: list[Node] = []
         given = list(nodes)
         named = {node.name: node for node in given}
         for node in given:
@@ -50,6 +51,8 @@ class Plan:
         for teacher in node.learns_from:
             if teacher not in self._nodes:
                 raise UserError(f"{node.name!r} learns from {teacher!r}{did_you_mean(teacher, self._nodes)}")
+        if node.name not in self._nodes:
+            self._order.append(node)
         self._nodes[node.name] = node
 
     def __getitem__(self, name: str) -> Node:
@@ -87,13 +90,9 @@ class Plan:
                 waiting += self._nodes[name].learns_from
         return reached
 
-    def ready(self, done: Collection[str], begun: Collection[str] = ()) -> list[Node]:
-        """The nodes that can start now: neither started nor done, with all teachers done."""
-        return [
-            node
-            for node in self
-            if node.name not in done and node.name not in begun and all(t in done for t in node.learns_from)
-        ]
+    def since(self, count: int) -> list[Node]:
+        """The nodes that were added after the first ``count``."""
+        return self._order[count:]
 
     def drawn(self, remarks: Mapping[str, str] | None = None) -> list[str]:
         """One line per node, below its first teacher, with the text of ``said``."""

@@ -39,7 +39,7 @@ def planned_stages(node: Node, builder: Builder, teachers: Sequence[NetworkTable
     """The stages before any training. Networks are built only where taps are proposed from them."""
     method = methods.find(node.method)
     if all(node.settings.get(name) is not None for name in method.needed):
-        stages = method(node.config, **node.settings)
+        stages = _stages(method, node.config, node.settings, builder.data)
         return [stage.balanced() for stage in stages] if node.balance else stages
     student = builder.network(node.network, node.seed, node.role)
     first = [builder.network(table, node.seed, "teacher") for table in teachers[:1]]
@@ -70,7 +70,16 @@ def method_stages(
     if chosen.grafts is not None and teacher is not None:
         chosen.grafts(student, teacher, chosen.complete(given))
         _check_graft(student, chosen.name, data)
-    return chosen(config, **given)
+    return _stages(chosen, config, given, data)
+
+
+def _stages(method: Method, config: TrainConfig, settings: Mapping[str, object], data: Data) -> list[Stage]:
+    """The stages of a method for these data; one that needs targets is refused where there are none."""
+    task = data.task
+    if not task.labelled and (reason := method.unfit(task, settings)):
+        fitting = ", ".join(methods.fitting(task))
+        raise UserError(f"method {method.name!r}: {reason}. Methods for data without any: {fitting}")
+    return method.stages_for(task, config, settings)
 
 
 def _check_graft(student: nn.Module, method: str, data: Data) -> None:

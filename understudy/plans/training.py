@@ -14,15 +14,17 @@ from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.data.dataset import Progress
 from understudy.errors import FailedTrainingError, UserError
+from understudy.models import from_teacher
 from understudy.models import student as product
 from understudy.plans.entry import LAST, METRICS, finish
 from understudy.plans.key import determinants, key_of, weights_digest
 from understudy.plans.node import Given, Node
 from understudy.plans.stages import planned_stages, stages_of
+from understudy.ranks import alone
 from understudy.recipe.build import Builder
 from understudy.recipe.objects import Objects, is_object
 from understudy.recipe.overrides import without_nones
-from understudy.recipe.schema import DataTable, NetworkTable, Table
+from understudy.recipe.schema import DataTable, NetworkTable, Recipe, Table
 from understudy.teacher.shared import SharedPasses
 from understudy.teacher.stand_in import StandIns
 from understudy.training import preflight
@@ -42,6 +44,7 @@ WHAT = (
     "seed",
     "role",
     "teachers",
+    "start",
     "data",
 )  # what identifies a node
 WHERE = ("root", "workers")  # keys of its data that may differ
@@ -62,6 +65,7 @@ class Job(Table):
     node: Node
     key: str
     teachers: tuple[TrainedTeacher | Given, ...]
+    start: TrainedTeacher | Given | None = None  # whose layers the network starts from
     folder: str  # of the finished files
     checkpoints: str | None  # None: none are kept
     trusted: tuple[str, ...] = ()
@@ -93,9 +97,24 @@ class Builders:
     def of(self, table: DataTable) -> Builder:
         whole = table.model_copy(update={"student_samples": None})
         name = whole.model_dump_json()
-        if name not in self.known:
+        if name not in self.known and table.answered_by:
+            read = self.of(whole.model_copy(update={"answered_by": None}))
+            self.known[name] = read.answered_by(table.answered_by)
+        elif name not in self.known:
             self.known[name] = Builder.of(whole, self.trusted, self.progress, self.objects)
         return self.known[name]
+
+    def answered(self, recipe: Recipe) -> Recipe:
+        """The recipe; where its data have no labels, its teachers are the networks that answer for them."""
+        if self.of(recipe.data).data.task.labelled or recipe.data.answered_by:
+            return recipe
+        teachers = tuple(recipe.taught_by.values())
+        if not teachers:
+            raise UserError("the data have no labels, so a student has nothing to learn without a teacher: name one")
+        if any(table.weights is None for table in teachers):
+            raise UserError("the data have no labels, so no teacher can be trained on them: give the teacher's weights")
+        data = recipe.data.model_copy(update={"answered_by": teachers})
+        return recipe.model_copy(update={"data": data})
 
 
 class RunningJob:
@@ -108,6 +127,9 @@ class RunningJob:
         node = job.node
         self.network = self.builder.network(node.network, node.seed, node.role, node.name)
         teachers = _teachers(job, self.builder, builders)
+        if node.start is not None and job.start is not None:
+            start = _known(job.start, job, self.builder, builders)
+            from_teacher(self.network, start, node.start.layers.layers, at=node.start.layers.at)
         self.stages = stages_of(node, self.network, teachers, self.builder.data)
         _check_key(job, self.builder, self.stages)
         self.origin = Origin(node, job.key, self.folder)
@@ -197,27 +219,40 @@ def take_part(job: Job, builders: Builders, stop: StopRequest) -> None:
 
 
 def key(
-    node: Node, teachers: Sequence[TrainedTeacher | Given], builder: Builder, stages: Sequence[Stage] | None = None
+    node: Node,
+    teachers: Sequence[TrainedTeacher | Given],
+    builder: Builder,
+    stages: Sequence[Stage] | None = None,
+    *,
+    start: TrainedTeacher | Given | None = None,
 ) -> str:
     """The key of a node; its stages are made here where they are not passed."""
-    of = [weights_digest(teacher) if isinstance(teacher, Given) else teacher.key for teacher in teachers]
+    of = list(map(_weights_of, teachers))
     tables = [teacher if isinstance(teacher, Given) else teacher.network for teacher in teachers]
     made = stages if stages is not None else planned_stages(node, builder, tables)
-    return key_of(determinants(node, builder, list(zip(tables, of, strict=True)), made))
+    begins = _weights_of(start) if start is not None else None
+    return key_of(determinants(node, builder, list(zip(tables, of, strict=True)), made, start=begins))
+
+
+def _weights_of(teacher: TrainedTeacher | Given) -> str:
+    """What determines the weights of a teacher: the key of its training, or the digest of its file."""
+    return weights_digest(teacher) if isinstance(teacher, Given) else teacher.key
 
 
 def _teachers(job: Job, builder: Builder, builders: Builders) -> list[nn.Module]:
     """The teachers with their weights, one module for all trainings that run at the same time."""
     if not methods.find(job.node.method).is_taught(job.node.settings):
         return []
-    networks = list[nn.Module]()
-    for teacher in job.teachers:
-        name = f"{teacher.model_dump_json()} {job.node.arithmetic} {job.node.accept_weak} {job.node.data}"
-        network = builders.teachers.get(name)
-        if network is None:
-            builders.teachers[name] = network = _teacher(teacher, job, builder)
-        networks.append(network)
-    return networks
+    return [_known(teacher, job, builder, builders) for teacher in job.teachers]
+
+
+def _known(teacher: TrainedTeacher | Given, job: Job, builder: Builder, builders: Builders) -> nn.Module:
+    """A teacher's network, made once while it is in use."""
+    name = f"{teacher.model_dump_json()} {job.node.arithmetic} {job.node.accept_weak} {job.node.data}"
+    network = builders.teachers.get(name)
+    if network is None:
+        builders.teachers[name] = network = _teacher(teacher, job, builder)
+    return network
 
 
 def _teacher(teacher: TrainedTeacher | Given, job: Job, builder: Builder) -> nn.Module:
@@ -230,7 +265,8 @@ def _teacher(teacher: TrainedTeacher | Given, job: Job, builder: Builder) -> nn.
         return settings.place(builder.given(teacher, teacher.weights, teacher.prefix))
     network = settings.place(builder.trained(teacher.network, Path(teacher.folder)))
     name, weak = Path(teacher.folder).name, job.node.accept_weak
-    findings = list(preflight.check_teacher(network, builder.data, settings, accept_weak=weak, name=name))
+    with alone():  # another process of a group may have this teacher in memory still, and not look at it again
+        findings = list(preflight.check_teacher(network, builder.data, settings, accept_weak=weak, name=name))
     try:
         preflight.passes(findings)
     except UserError as error:
@@ -243,7 +279,7 @@ def _teacher(teacher: TrainedTeacher | Given, job: Job, builder: Builder) -> nn.
 
 def _check_key(job: Job, builder: Builder, stages: Sequence[Stage]) -> None:
     """Check that a worker has the data and versions for which the training was planned."""
-    if key(job.node, job.teachers, builder, stages) != job.key:
+    if key(job.node, job.teachers, builder, stages, start=job.start) != job.key:
         raise UserError(
             f"{job.name}: this worker would train something else than was planned: its data, its torch, its "
             "understudy or its processor differ from those of the process that planned (see `understudy cache`)"

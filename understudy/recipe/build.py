@@ -1,17 +1,19 @@
 """Build data and networks from the tables of a recipe or of a plan's node."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import understudy
 from understudy import data as datasets
 from understudy import randomness
+from understudy.config.settings import Settings
 from understudy.data import Data
+from understudy.data.answered import answered
 from understudy.data.content import content
 from understudy.data.dataset import Progress
 from understudy.data.parts import Part, fewer
@@ -21,8 +23,11 @@ from understudy.models import NetworkSpec, Normalized, Whitened, Whitening, load
 from understudy.models import student as product
 from understudy.models.fingerprints import brief, of_samples, of_values
 from understudy.models.sizes import parameters
+from understudy.ranks import alone
 from understudy.recipe.objects import Objects, is_object
 from understudy.recipe.schema import DataTable, NetworkTable, TeacherTable
+from understudy.tasks import Task, Values
+from understudy.training.evaluate import walk_together
 
 PACKAGE = Path(understudy.__file__).parent
 SPLIT_SEED = 0  # all seeds share one validation part, so that their figures are comparable
@@ -52,13 +57,29 @@ class Builder:
         objects: Objects | None = None,
     ) -> "Builder":
         objects = objects or Objects()
-        if is_object(table.name) and objects.data is not None:
-            return cls(objects.data, objects.data, None, trusted, objects)
-        plain = named_data(table, trusted, progress)
-        if not table.whiten:
-            return cls(plain, plain, None, trusted, objects)
+        given = objects.data if is_object(table.name) else None
+        plain = given if given is not None else named_data(table, trusted, progress)
+        if given is not None or not table.whiten:
+            return cls(plain, plain, None, trusted, objects).answered_by(table.answered_by or ())
+        if not plain.task.labelled:
+            raise UserError("data.whiten is of FitNets' own data, which have labels: leave it out")
         whitening = Whitening.fit(_images(plain.train))
         return cls(_whitened(plain, whitening), plain, whitening, trusted, objects)
+
+    def answered_by(self, tables: Sequence[TeacherTable]) -> "Builder":
+        """The same, with these teachers' answers as the targets of data that have no labels."""
+        if self.data.task.labelled or not tables:
+            return self
+        task, names = self.data.task, _outputs_of(tables)
+        if not task.names and names:
+            task = replace(task, classes=names)  # type: ignore[call-arg]  # a task with names of outputs
+        if hasattr(task, "classes") and not task.classes and not all(is_object(table.network) for table in tables):
+            raise UserError(
+                "the data have no labels, and nothing says how many outputs the teacher has: name them in [data], as "
+                'in task = { name = "unlabelled", classes = 1000 }'
+            )
+        teachers = Answering(replace(self, data=replace(self.data, task=task)), tables)
+        return replace(self, data=answered(self.data, teachers.task(), teachers))
 
     @cached_property
     def content(self) -> str:
@@ -144,6 +165,55 @@ class Builder:
     def product(self, network: nn.Module) -> nn.Module:
         """The network in its final form, with the whitening that preceded it in training."""
         return Whitened(network, self.whitening) if self.whitening is not None else network
+
+
+@dataclass
+class Answering:
+    """The teachers whose answers are the targets of data without labels; what they answer together counts.
+
+    Args:
+        builder: builds them.
+        tables: their tables, which name weights.
+    """
+
+    builder: Builder
+    tables: Sequence[TeacherTable]
+
+    @cached_property
+    def networks(self) -> list[nn.Module]:
+        return [self.builder.teacher(table).eval() for table in self.tables]
+
+    def task(self) -> Task:
+        """The task of the data, with what follows from the teachers' answer to two samples."""
+        answers = list[Values]()
+        self._walk(Part(self.builder.data.train.source, self.builder.data.train.ids[:2]), answers.append)
+        return self.builder.data.task.completed(answers[0])
+
+    def __call__(self, part: Part) -> Tensor:
+        """The targets of the samples of a part."""
+        targets, task = list[Tensor](), self.builder.data.task
+        self._walk(part, lambda answer: targets.append(task.as_targets(answer).cpu()))
+        return torch.cat(targets)
+
+    def _walk(self, part: Part, update: Callable[[Values], None]) -> None:
+        """In float32 and by this process alone, so that the answers are the same in every training."""
+        parameter = next(self.networks[0].parameters(), None)
+        given = any(is_object(table.network) for table in self.tables)
+        settings = Settings(device=str(parameter.device) if given and parameter is not None else "auto")
+        task = self.builder.data.task
+        placed = [settings.place(network) for network in self.networks]
+        with alone(), torch.autocast(settings.torch_device.type, enabled=False):
+            walk_together(placed, part, task, settings, lambda answers, _: update(task.together(answers)))
+
+
+def _outputs_of(tables: Sequence[TeacherTable]) -> tuple[str, ...]:
+    """The names of the outputs, where the weights are those of a student that is described beside them."""
+    for table in tables:
+        if table.weights is not None and not is_object(table.network):
+            folder = weights_file(table.weights).parent
+            if (folder / product.DESCRIPTION).is_file():
+                return product.read(folder).task.names
+    return ()
 
 
 def named_data(table: DataTable, trusted: Collection[str] = (), progress: Progress | None = None) -> Data:

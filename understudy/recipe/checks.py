@@ -117,6 +117,8 @@ def check_combinations(recipe: Recipe, mistakes: Mistakes) -> None:
         for number, assistant in enumerate(table.assistants if table.assistants != "auto" else ()):
             _check_network(assistant, ("methods", name, "assistants", str(number)), mistakes)
     _check_network(recipe.student, ("student",), mistakes)
+    if recipe.student.from_teacher is not None and not recipe.taught_by:
+        mistakes.add(["student", "from_teacher"], "there is no teacher to start from: add a table [teacher]")
     for place, teacher in _teachers(recipe).items():
         _check_network(teacher, place, mistakes)
     if recipe.keep is not None and recipe.keep not in recipe.methods:

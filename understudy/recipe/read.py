@@ -121,6 +121,8 @@ def write(recipe: Recipe) -> str:
     plain: dict[str, Any] = {
         key: without_nones(value) for key, value in recipe.model_dump(mode="json").items() if value is not None
     }
+    if not plain["data"].get("answered_by"):
+        plain["data"].pop("answered_by", None)
     if not plain["teachers"]:
         del plain["teachers"]
     for method in plain["methods"].values():

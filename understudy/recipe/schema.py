@@ -10,6 +10,7 @@ from understudy.bounds import Count, Epochs, Finite, Interval, Positive, Process
 from understudy.config.settings import Settings
 from understudy.config.train import TrainConfig
 from understudy.methods import Method
+from understudy.models.from_teacher import FromTeacher
 
 # A method by name. A call from Python may pass one without a name, made of its own terms or stages.
 MethodName = str | Annotated[InstanceOf[Method], PlainSerializer(str, when_used="json")]
@@ -20,29 +21,6 @@ class Table(BaseModel):
     """No unknown keys, and no conversion that changes a value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DataTable(Table):
-    """The data set, its folder, and the share of the training part that is used for validation."""
-
-    name: str
-    root: str | None = None
-    validation: Whole | ShareBelowOne = 0.1
-    student_samples: Count | None = None  # training samples of students; a teacher that is trained here uses all
-    settings: Mapping[str, Any] = Field(default_factory=dict)  # of this data set alone; in a file beside the others
-    task: str | Mapping[str, object] | None = None  # its name, or name and settings; by default that of the data set
-    workers: Processes = 2
-    whiten: bool = False  # FitNets' contrast normalisation and ZCA, instead of each network's own mean and std
-
-    @model_validator(mode="before")
-    @classmethod
-    def _settings_apart(cls, given: Any) -> Any:
-        """A data set's own settings may stand beside the keys that all data sets have."""
-        if not isinstance(given, Mapping):
-            return given
-        beside = {key: value for key, value in given.items() if key not in cls.model_fields}
-        common = {key: value for key, value in given.items() if key in cls.model_fields}
-        return common | {"settings": {**given.get("settings", {}), **beside}} if beside else given
 
 
 class NetworkTable(Table):
@@ -72,6 +50,36 @@ class TeacherTable(NetworkTable):
         if self.terms is not None and self.train is None:
             raise ValueError("'terms' are what a teacher learns that is trained here: give a table 'train', too")
         return self
+
+
+class DataTable(Table):
+    """The data set, its folder, and the share of the training part that is used for validation."""
+
+    name: str
+    root: str | None = None
+    validation: Whole | ShareBelowOne = 0.1
+    student_samples: Count | None = None  # training samples of students; a teacher that is trained here uses all
+    settings: Mapping[str, Any] = Field(default_factory=dict)  # of this data set alone; in a file beside the others
+    task: str | Mapping[str, object] | None = None  # its name, or name and settings; by default that of the data set
+    workers: Processes = 2
+    whiten: bool = False  # FitNets' contrast normalisation and ZCA, instead of each network's own mean and std
+    answered_by: tuple[TeacherTable, ...] | None = None  # without labels: the networks whose answers are the targets
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settings_apart(cls, given: Any) -> Any:
+        """A data set's own settings may stand beside the keys that all data sets have."""
+        if not isinstance(given, Mapping):
+            return given
+        beside = {key: value for key, value in given.items() if key not in cls.model_fields}
+        common = {key: value for key, value in given.items() if key in cls.model_fields}
+        return common | {"settings": {**given.get("settings", {}), **beside}} if beside else given
+
+
+class StudentTable(NetworkTable):
+    """The student, and how its first weights come about: drawn at random, or those of layers of the teacher."""
+
+    from_teacher: FromTeacher | None = None
 
 
 class Learning(Table):
@@ -145,7 +153,7 @@ class Recipe(Table):
     data: DataTable
     teacher: TeacherTable | None = None
     teachers: tuple[TeacherTable, ...] = ()  # instead of one; the order may matter to a method
-    student: NetworkTable
+    student: StudentTable
     train: TrainConfig = Field(default_factory=TrainConfig)
     methods: Annotated[Mapping[str, MethodTable], Field(min_length=1)]
     keep: str | None = None  # the method whose student the run leaves; by default that of the best on validation

@@ -183,14 +183,17 @@ class Disagreements:
 def _disagreements(record: RunFiles) -> Iterator[Disagreements]:
     """The samples on which the kept student and its teacher disagree."""
     errors, samples = record.result.errors, record.result.samples
-    if errors is None:
+    if errors is None and not samples:
         return
     measured = record.result.data.measured
-    for wrong, title, number in (
-        ("student", "The student errs, the teacher is right", errors.student.count),
-        ("teacher", "The teacher errs, the student is right", errors.teacher.count),
-        ("both", "Both err, each in its own way", None),
-    ):
+    kinds: list[tuple[str, str, int | None]] = [("both", "They answer differently; what is right is unknown", None)]
+    if errors is not None:
+        kinds = [
+            ("student", "The student errs, the teacher is right", errors.student.count),
+            ("teacher", "The teacher errs, the student is right", errors.teacher.count),
+            ("both", "Both err, each in its own way", None),
+        ]
+    for wrong, title, number in kinds:
         shown = [
             Picture(one, record.pictures[one.file])
             for one in samples

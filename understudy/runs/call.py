@@ -23,7 +23,7 @@ from understudy.models.fingerprints import brief, of_network, of_samples, of_val
 from understudy.objective.term import Expression
 from understudy.recipe import Recipe
 from understudy.recipe.objects import OBJECT, GivenMethod, GivenNetwork, Objects
-from understudy.recipe.schema import AssistantTable, DataTable, MethodTable, NetworkTable, TeacherTable
+from understudy.recipe.schema import AssistantTable, DataTable, MethodTable, NetworkTable, StudentTable, TeacherTable
 from understudy.runs.folder import RunFolder
 from understudy.runs.records import BASELINE
 from understudy.taps import Pair, Tap
@@ -87,7 +87,7 @@ class Call:
             data=table,
             teacher=teachers[0] if len(teachers) == 1 else None,
             teachers=teachers if len(teachers) > 1 else (),
-            student=_network(student, "student", objects),
+            student=_student(student, objects),
             train=self.config,
             methods=self._tables(_assistants(assistants, self, objects, len(teachers)), balance=balance),
             settings=settings,
@@ -164,6 +164,10 @@ def _data(data: object, objects: Objects) -> DataTable:
     samples = of_samples(source) if isinstance(source, InMemory) else ""  # others may take long to read
     digest = brief([*(of_values(part.ids) for part in parts), of_values(source.targets), samples])
     return DataTable(name=f"{OBJECT}{digest}", validation=len(given.validation) if given.validation else 0)
+
+
+def _student(network: Network, objects: Objects) -> StudentTable:
+    return StudentTable(**dict(_network(network, "student", objects)))
 
 
 def _network(network: Network, called: str, objects: Objects) -> NetworkTable:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 
 from understudy import methods
 from understudy.plans import Given, Node, Plan
+from understudy.plans.node import Start
 from understudy.recipe import Recipe
 from understudy.recipe.objects import OBJECT
 from understudy.recipe.schema import Learning, MethodTable, NetworkTable, TeacherTable
@@ -58,7 +59,10 @@ def chain(name: str, table: MethodTable, recipe: Recipe, seed: int) -> list[Node
         taught_by = guides(learns, teachers, [node.name for node in nodes])
         nodes.append(link(called, assistant, learns, recipe, seed, taught_by))
     taught_by = guides(table, teachers, [node.name for node in nodes])
-    return [*nodes, link(student_of(name, seed), recipe.student, table, recipe, seed, taught_by)]
+    student = link(student_of(name, seed), recipe.student, table, recipe, seed, taught_by)
+    begins = recipe.student.from_teacher
+    start = Start(layers=begins, teacher=teachers[0]) if begins else None
+    return [*nodes, student.model_copy(update={"start": start})]
 
 
 def student_of(method: str, seed: int) -> str:

@@ -88,6 +88,8 @@ def _samples(run: Run, part: str, count: int) -> tuple[torch.Tensor, torch.Tenso
         if data.validation is None:
             raise UserError("this run has no validation part: choose --part train")
         data = replace(data, train=data.validation)
+    elif not data.task.labelled:
+        raise UserError("the training part of these data has no targets: choose --part validation")
     chosen = fewer(data, min(count, len(data.train))).train
     batches = list(chosen.in_order(500, settings.torch_device))
     inputs = nested.concatenated([batch.inputs for batch in batches])

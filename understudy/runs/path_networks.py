@@ -21,6 +21,11 @@ class PathNetworks:
     def __init__(self, recipe: Recipe, builder: Builder, prefix: str = ""):
         assert recipe.path is not None
         assert recipe.teacher is not None
+        if recipe.student.from_teacher is not None:
+            raise UserError(
+                "student.from_teacher is of one student and one teacher, and a search trains networks between them: "
+                "leave it out"
+            )
         self.recipe, self.table, self.teacher, self.prefix = recipe, recipe.path, recipe.teacher, prefix
         taught = [name for name, table in recipe.methods.items() if methods.find(table.method).reads_teacher]
         self.method = self.table.method or taught[0]

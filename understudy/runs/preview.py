@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from understudy.answers import StoredAnswers
+from understudy.models import from_teacher
 from understudy.plans import Given, Node
 from understudy.plans.stages import stages_of
 from understudy.recipe import Recipe
@@ -43,6 +44,8 @@ class Preview:
     def training(self, node: Node, stored: StoredAnswers | None = None) -> Training:
         """A node's training, of a fresh network."""
         student = self.builder.network(node.network, node.seed, node.role)
+        if node.start is not None:
+            from_teacher(student, self._network(node.start.teacher), node.start.layers.layers, at=node.start.layers.at)
         teachers = self.networks(node.teachers)
         stages = stages_of(node, student, teachers, self.builder.data)
         data = self.builder.seen(node.data.student_samples)

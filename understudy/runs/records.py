@@ -191,6 +191,7 @@ class Sample(Record):
     student_confidence: float | None = None
     teacher_confidence: float | None = None
     sha256: str = ""  # of the file
+    drawn: dict[str, list[list[float]]] = Field(default_factory=dict)  # boxes, by whose they are
 
 
 class Similarity(Record):

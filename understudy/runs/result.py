@@ -11,7 +11,7 @@ from understudy import nested
 from understudy.config.settings import Settings
 from understudy.data.parts import Part
 from understudy.errors import UserError
-from understudy.measure import Latency, Verdict, judge, latencies, onnx_runtime, size
+from understudy.measure import Latency, Verdict, beside_teacher, judge, latencies, onnx_runtime, size
 from understudy.measure.machine import command, machine, peak_memory, versions
 from understudy.nested import Nested
 from understudy.plans.entry import METRICS
@@ -74,7 +74,7 @@ def summarize(run: RunNetworks) -> Result:
         teacher=teacher,
         teachers={name: _teacher_of(run, by_seed) for name, by_seed in taught.items()} if len(taught) > 1 else {},
         methods=methods,
-        verdicts=_verdicts(methods, task.first),
+        verdicts=_verdicts(methods, task.first, labelled=builder.data.task.labelled),
         kept=kept,
         kept_because=because,
         notes=[note for name in methods for note in _notes(run, name, task.first)] + ([hint] if hint else []),
@@ -86,11 +86,13 @@ def summarize(run: RunNetworks) -> Result:
     )
 
 
-def _verdicts(methods: Mapping[str, Method], figure: Figure) -> dict[str, Verdict]:
-    """Compare each method with the student alone."""
+def _verdicts(methods: Mapping[str, Method], figure: Figure, *, labelled: bool) -> dict[str, Verdict]:
+    """Compare each method with the student alone; without labels, with its teacher."""
+    values = {name: method.figures[figure.name].values for name, method in methods.items()}
+    if not labelled:
+        return {name: beside_teacher(name, of_seeds, figure) for name, of_seeds in values.items()}
     if BASELINE not in methods:
         return {}
-    values = {name: method.figures[figure.name].values for name, method in methods.items()}
     return {
         name: judge(name, of_seeds, values[BASELINE], figure) for name, of_seeds in values.items() if name != BASELINE
     }

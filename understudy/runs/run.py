@@ -1,8 +1,13 @@
 """A run: all trainings of a recipe, then its result, for which the test part is read once."""
 
+import contextlib
+import math
+import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+from torch import nn
 
 from understudy import files, methods
 from understudy import recipe as recipes
@@ -10,6 +15,7 @@ from understudy.answers import StoredAnswers
 from understudy.config import hardware
 from understudy.config.train import TrainConfig
 from understudy.errors import FailedTrainingError, UserError
+from understudy.models import from_teacher
 from understudy.models import student as product
 from understudy.plans import Node, Plan, TrainingCache
 from understudy.plans.engines import Here, MakeEngine
@@ -31,6 +37,7 @@ from understudy.runs.networks import RunNetworks
 from understudy.runs.preview import Preview
 from understudy.runs.records import Result
 from understudy.runs.result import summarize
+from understudy.taps import inner
 from understudy.training import preflight
 from understudy.training.callbacks import Callback
 from understudy.training.filling import Filled
@@ -39,6 +46,7 @@ from understudy.training.loop import Training
 from understudy.training.preflight import Finding
 from understudy.training.records import TrainingRecord
 
+GATHERING = 20  # times what it takes to gather the log of all trainings passes before it is done again
 WHOLE = "all"  # the subject of findings about all trainings together
 
 
@@ -71,14 +79,14 @@ class Run(RunNetworks):
         group: Group | None = None,
     ):
         one_process("a run")
-        self.recipe = recipe
         self.folder = RunFolder(out, borrowed or {})
         self.callback = callback or Callback()
         self.stop = StopRequest() if stop is None else stop  # a new request is false
         self.checkpoint_seconds = checkpoint_seconds
         self.onnx, self.group = onnx, group
         self.builders = builders or Builders(trusted, self.callback.downloads)
-        self.builder = self.builders.of(recipe.data)
+        self.recipe = self.builders.answered(recipe)
+        self.builder = self.builders.of(self.recipe.data)
         self.plan = compiled(self.recipe, self.decided())
         self.notes: list[str] = []
         self._failed: set[str] = set()  # short trainings that failed
@@ -114,6 +122,7 @@ class Run(RunNetworks):
             findings += preflight.check_network(name, teacher, builder.data, settings)
         for name, table in self.helpers().items():
             findings += preflight.check_network(name, builder.network(table, seed, "student"), builder.data, settings)
+        findings += self._check_start(list(teachers.values()))
         yield from findings
         if any(finding.level == "error" for finding in findings):
             return  # further checks are useless
@@ -133,12 +142,31 @@ class Run(RunNetworks):
                 fitting = ", ".join(methods.fitting(builder.data.task))
                 yield Finding("error", name, f"the method does not fit the task: {reason}. Those that fit: {fitting}")
                 continue
+            if not builder.data.task.labelled and (labels := methods.find(learning.method).labels(learning.settings)):
+                yield Finding("ok", name, f"the data have no labels: the loss {labels} is left out", worth=True)
             *assistants, student = preview.chain(name)
             for node in assistants:
                 called = f"{name}, assistant {node.network.network.removeprefix(OBJECT)}"
                 seconds[_of_any_seed(node)] = yield from self._check_training(called, node, preview)
             seconds[_of_any_seed(student)] = yield from self._check_training(name, student, preview)
         yield from self.estimate(seconds)
+
+    def _check_start(self, teachers: Sequence[nn.Module]) -> Iterator[Finding]:
+        """Which weights the student starts with."""
+        chosen = self.recipe.student.from_teacher
+        if chosen is None or not teachers:
+            return
+        student = self.student(self.recipe.seeds[0])
+        try:
+            copied = from_teacher(student, teachers[0], chosen.layers, at=chosen.at)
+        except UserError as error:
+            yield Finding("error", "student", f"from_teacher: {error}")
+            return
+        drawn = [name for name in inner(student).state_dict() if name not in copied]
+        rest = f"drawn at random: {', '.join(drawn[:5])}" + (", ..." if len(drawn) > 5 else "") if drawn else "all"
+        layers = ", ".join(map(str, chosen.layers))
+        text = f"starts from layers {layers} of the teacher: {len(copied)} weights are copied, {rest}"
+        yield Finding("ok", "student", text, worth=True)
 
     def preview(self) -> Preview:
         """Check the trainings of the recipe."""
@@ -367,8 +395,17 @@ class Run(RunNetworks):
         if any(name not in self.execution.plan for name in names):
             self.settle()
         with self._engine(self.builders, self.callback, self.stop) as self.execution.engine:
-            for _ in self.execution.results(names, failed):
-                self.folder.gather_metrics(self.plan.names)
+            gathered, took = -math.inf, 0.0
+            try:
+                for _ in self.execution.results(names, failed):
+                    if (began := time.monotonic()) - gathered >= GATHERING * took:
+                        self.folder.gather_metrics(self.plan.names)
+                        gathered, took = (ended := time.monotonic()), ended - began
+            except BaseException:
+                with contextlib.suppress(OSError, UserError):
+                    self.folder.gather_metrics(self.plan.names)
+                raise
+            self.folder.gather_metrics(self.plan.names)
         return {name: self.execution.done[name] for name in names if name in self.execution.done}
 
 

@@ -1,18 +1,21 @@
-"""Labels and probabilities for images on disk."""
+"""The answers of a student to images on disk, or to texts."""
 
 import glob
+import io
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from understudy.data.images import SUFFIXES, decoded
+from understudy.data.images import SUFFIXES, Fit, fitted, outline, upright
 from understudy.errors import UserError
 from understudy.export.open import Student, open_student
+from understudy.files import write_atomically
 from understudy.nested import Nested
 from understudy.taps import call
-from understudy.tasks import Task, Told
+from understudy.tasks import Detection, Task, Told
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,13 @@ class Prediction:
 
 
 def predict(
-    student: str | Path, images: Iterable[str | Path], *, top: int = 3, batch: int = 32, trust: Collection[str] = ()
+    student: str | Path,
+    images: Iterable[str | Path],
+    *,
+    top: int = 3,
+    batch: int = 32,
+    trust: Collection[str] = (),
+    draw: str | Path | None = None,
 ) -> list[Prediction]:
     """The answers of a student to images on disk, in the given order.
 
@@ -51,8 +60,11 @@ def predict(
         top: how many classes to name.
         batch: images that are answered at once.
         trust: modules of the user (for a folder), or the file itself (for ``.pt2``), whose code may run.
+        draw: a folder for copies of the images with the boxes of a detector drawn into them.
     """
     opened = open_student(Path(student), trust)
+    if draw is not None and not isinstance(opened.description.task, Detection):
+        raise UserError(f"boxes are drawn, and answers of task {opened.description.task.name!r} have none: no --draw")
     if (task := opened.description.task).takes_words:
         return _texts(opened, task, map(str, images), top, batch)
     if not opened.description.takes_images:
@@ -61,21 +73,38 @@ def predict(
     predictions: list[Prediction] = []
     for names in _batches([name for word in images for name in _listed(str(word))], batch):
         predictions += _answered(opened, names, top)
+    if draw is not None:
+        for number, prediction in enumerate(predictions):
+            _draw(prediction, Path(draw) / f"{number:04d}-{Path(prediction.image).stem}.png")
     return predictions
+
+
+def _draw(prediction: Prediction, path: Path) -> None:
+    """A copy of the image with the boxes of its answer, as PNG; nothing where there is no answer."""
+    boxes = prediction.record.get("boxes")
+    if not isinstance(boxes, list):
+        return
+    image = upright(Path(prediction.image))
+    outline(image, {"student": [one["box"] for one in boxes]})
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    write_atomically(path, content.getvalue())
 
 
 def _answered(student: Student, names: Sequence[Prediction], top: int) -> list[Prediction]:
     """The answers to one batch; images that cannot be read keep their position."""
-    pictures, answers = [], list(names)
+    pictures, answers = list[tuple[int, Tensor, Fit]](), list(names)
+    seen, task = student.description.input, student.description.task
     for place, name in enumerate(names):
         if name.problem is None:
             try:
-                pictures.append((place, decoded(Path(name.image), student.description.input.shape)))
+                pictures.append((place, *fitted(Path(name.image), seen.shape, seen.image)))
             except UserError as error:
                 answers[place] = replace(name, problem=str(error))
     if pictures:
-        inputs = torch.stack([picture for _, picture in pictures]).float() / 255
-        for (place, _), answer in zip(pictures, _told(student, inputs, top), strict=True):
+        inputs = torch.stack([picture for _, picture, _ in pictures]).float() / 255
+        for (place, _, fit), told in zip(pictures, _told(student, inputs, top), strict=True):
+            answer = task.located(told, fit.scale, fit.offset)
             answers[place] = replace(answers[place], text=answer.text, record=answer.record)
     return answers
 

@@ -7,6 +7,8 @@
 | ``maps`` | the last feature maps larger than 1x1, before they are pooled; tokens are laid out as a grid |
 | ``embedding`` | what goes into the classifiers; the last feature maps of networks without one |
 | ``heads`` | the classifiers themselves |
+| ``attention`` | the last attention modules of both |
+| ``attentions`` | the attention module of each layer of the student, and of every k-th layer of the teacher |
 | ``shared`` | the end of the first stage, where both networks have one shape there; else nothing, ``""`` |
 
 A method may have a setting proposed by another rule (``Method.proposed_by``):
@@ -17,6 +19,10 @@ A method may have a setting proposed by another rule (``Method.proposed_by``):
 | ``before the teacher's activations`` | the same for the teacher, the student's stages as they end |
 | ``pooled`` | as ``maps``, if the classifiers are given the means of both, and the teacher's is hardly ever negative; |
 | | else as ``embedding`` |
+| ``layers before the last`` | each layer of the student's list of layers, and every k-th of the teacher's; of |
+| | several pairs without the last |
+| ``embeddings and layers`` | the inputs of both first layers, and each layer of the student beside every k-th of the |
+| | teacher's |
 """
 
 from collections.abc import Callable
@@ -26,7 +32,8 @@ from torch import nn
 
 from understudy.errors import UserError
 from understudy.nested import Nested
-from understudy.taps import Pair, Tap
+from understudy.taps import Pair, Tap, inner
+from understudy.taps.attention import attention_modules, evenly, list_of_layers
 from understudy.taps.proposals import corresponding, default_pair, propose
 from understudy.taps.stages import (
     MOST_UNREACHABLE,
@@ -113,6 +120,44 @@ def _shared(teacher: nn.Module, student: nn.Module, example: Nested) -> str:
     return str(Pair(theirs[0].tap, ours[0].tap))
 
 
+def _attention(teacher: nn.Module, student: nn.Module, example: Nested) -> str:
+    return _attentions(teacher, student, example)[-1]
+
+
+def _attentions(teacher: nn.Module, student: nn.Module, example: Nested) -> tuple[str, ...]:
+    found = [attention_modules(inner(network)) for network in (teacher, student)]
+    return _every(found, "attention modules whose queries and keys can be read")
+
+
+def _layers_before_the_last(teacher: nn.Module, student: nn.Module, example: Nested) -> tuple[str, ...]:
+    pairs = _every([_layers(teacher), _layers(student)], "list of layers of one class")
+    return pairs[:-1] or pairs
+
+
+def _embeddings_and_layers(teacher: nn.Module, student: nn.Module, example: Nested) -> tuple[str, ...]:
+    theirs, ours = _layers(teacher), _layers(student)
+    pairs = _every([theirs, ours], "list of layers of one class")
+    return str(Pair(Tap(theirs[0], "input"), Tap(ours[0], "input"))), *pairs
+
+
+def _layers(network: nn.Module) -> list[str]:
+    """The paths of the layers of a network, from the first to the last."""
+    path = list_of_layers(inner(network))
+    return [f"{path}.{name}" for name, _ in inner(network).get_submodule(path).named_children()] if path else []
+
+
+def _every(found: list[list[str]], what: str) -> tuple[str, ...]:
+    """As many pairs as the network with fewer paths has, the last with the last."""
+    for paths, called in zip(found, ("teacher", "student"), strict=True):
+        if not paths:
+            raise UserError(
+                f"the {called} has no {what}: this method is for transformers; name the taps, or take another"
+            )
+    theirs, ours = found
+    count = min(len(theirs), len(ours))
+    return tuple(f"{t} -> {s}" for t, s in zip(evenly(theirs, count), evenly(ours, count), strict=True))
+
+
 PROPOSALS: dict[str, Callable[[nn.Module, nn.Module, Nested], str | tuple[str, ...]]] = {
     "pair": _pair,
     "pairs": _pairs,
@@ -123,6 +168,10 @@ PROPOSALS: dict[str, Callable[[nn.Module, nn.Module, Nested], str | tuple[str, .
     "embedding": _embedding,
     "heads": _heads,
     "shared": _shared,
+    "attention": _attention,
+    "attentions": _attentions,
+    "layers before the last": _layers_before_the_last,
+    "embeddings and layers": _embeddings_and_layers,
 }
 
 PLACEHOLDERS: dict[str, object] = {  # valid values for checks without networks
@@ -132,6 +181,8 @@ PLACEHOLDERS: dict[str, object] = {  # valid values for checks without networks
     "embedding": "teacher:input -> student:input",
     "heads": "teacher -> student",
     "shared": "teacher -> student",
+    "attention": "teacher -> student",
+    "attentions": ("first -> first", "second -> second"),
 }
 
 

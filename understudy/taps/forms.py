@@ -6,6 +6,7 @@
 | ``grid4x8`` | the same for a grid of 4 rows and 8 columns | a map (N, D, 4, 8) |
 | ``grid`` | a map whose channels are last, (N, H, W, D) | a map (N, D, H, W) |
 | ``relu`` | any | its ReLU, where a network calls that as a function |
+| ``query``, ``key``, ``value`` | an attention module | its projections by head, see ``taps.attention`` |
 
 T tokens are a grid where T - k is a square for a k of 0 to 8, k = 1 tried first, and a k above 1 only before a grid of
 4 k at least.
@@ -17,6 +18,7 @@ from math import isqrt
 from torch import Tensor
 
 from understudy.errors import UserError
+from understudy.taps.attention import FORMS as PROJECTIONS
 
 Size = tuple[int, int]
 
@@ -32,7 +34,7 @@ def is_form(text: str) -> bool:
     >>> is_form("grid"), is_form("grid4x8"), is_form("inputs")
     (True, True, False)
     """
-    return text == RELU or _GRID.fullmatch(text) is not None
+    return text == RELU or text in PROJECTIONS or _GRID.fullmatch(text) is not None
 
 
 def read(value: Tensor, form: str) -> Tensor:
@@ -42,7 +44,7 @@ def read(value: Tensor, form: str) -> Tensor:
     >>> read(torch.zeros(2, 17, 3), "grid").shape, read(torch.zeros(2, 4, 4, 3), "grid").shape
     (torch.Size([2, 3, 4, 4]), torch.Size([2, 3, 4, 4]))
     """
-    if not form:
+    if not form or form in PROJECTIONS:  # a hook has read it already
         return value
     if form == RELU:
         return value.relu()

@@ -21,7 +21,7 @@ from understudy import nested
 from understudy.errors import UserError, did_you_mean
 from understudy.nested import Nested
 from understudy.ranks import reshard
-from understudy.taps import forms
+from understudy.taps import attention, forms
 from understudy.tasks.classification import LOGITS, Classification
 from understudy.tasks.task import Task, Values, only
 
@@ -38,7 +38,8 @@ class Tap:
         path: of the module.
         side: the module's output or its (first) input.
         form: empty for the value as it is; ``"grid"`` lays tokens, or a map whose channels are last, out as a map
-            (N, C, H, W), ``"grid4x8"`` does so for 4 rows and 8 columns, ``"relu"`` is the value's ReLU.
+            (N, C, H, W), ``"grid4x8"`` does so for 4 rows and 8 columns, ``"relu"`` is the value's ReLU;
+            ``"query"``, ``"key"`` and ``"value"`` are an attention module's, by head (see ``taps.attention``).
 
     >>> print(Tap.parse("layer2:input"), Tap.parse("blocks.5:grid").form)
     layer2:input grid
@@ -57,7 +58,8 @@ class Tap:
         rest = words[1:] if words[:1] in (["input"], ["output"]) else words
         if len(rest) > 1 or not all(map(forms.is_form, rest)):
             raise UserError(
-                f"tap {text!r}: after the colon stands 'input' or 'output', or a form ('grid', 'grid4x8', 'relu'), not "
+                f"tap {text!r}: after the colon stands 'input' or 'output', or a form ('grid', 'grid4x8', 'relu', "
+                f"'query', 'key', 'value'), not "
                 f"{':'.join(rest)!r}"
             )
         return cls(path.strip(), side, *rest)
@@ -290,7 +292,13 @@ class TappedNetwork:
         if cut and not self.taps:
             raise ValueError("a network without taps cannot be cut at one")
         self.cut = cut
-        self._modules = {tap: find(network, tap, called=self.called) for tap in self.taps}
+        found = {tap: find(network, tap, called=self.called) for tap in self.taps}
+        self._projections = {
+            tap: attention.projection(module, tap.form, tap.path)
+            for tap, module in found.items()
+            if tap.form in attention.FORMS
+        }
+        self._modules = found | {tap: place.module for tap, place in self._projections.items()}
         # The same functions at every call: by them torch.compile knows its own graph again.
         self._hooks = {tap: self._hook(tap, self._modules[tap]) for tap in self.taps}
         self._seen: _Seen = {}
@@ -306,7 +314,7 @@ class TappedNetwork:
             return Answer(self.network(*args, **kwargs), {}, self.task)
         with ExitStack() as stack:
             for tap, module in self._modules.items():
-                stack.enter_context(_register(module, tap, self._hooks[tap]))
+                stack.enter_context(_register(module, self._side(tap), self._hooks[tap]))
             output, seen = self._run(*args, **kwargs)
         return Answer(output, {tap: self._only(tap, seen.get(tap, [])) for tap in self.taps}, self.task)
 
@@ -320,9 +328,21 @@ class TappedNetwork:
         def copied_input(_module: nn.Module, args: tuple[Tensor, ...], _kwargs: dict[str, object]) -> None:
             self._record(tap, args[0].clone())  # the module is about to write into it
 
+        place = self._projections.get(tap)
+
+        def projected(_module: nn.Module, args: tuple[object, ...], value: object) -> None:
+            assert place is not None
+            self._record(tap, place.read(args, value) if place.side == "input" else place.read(value))
+
+        if place is not None:
+            return projected
         if tap.side == "output":
             return output
         return copied_input if overwrites_input(module) else input
+
+    def _side(self, tap: Tap) -> Side:
+        """What the hook of a tap is given."""
+        return self._projections[tap].side if tap in self._projections else tap.side
 
     def _record(self, tap: Tap, value: object) -> None:
         if tap.form and isinstance(value, Tensor):
@@ -396,7 +416,7 @@ def _version(value: object) -> int | None:
     return value._version
 
 
-def _register(module: nn.Module, tap: Tap, hook: Callable[..., None]) -> RemovableHandle:
-    if tap.side == "output":
+def _register(module: nn.Module, side: Side, hook: Callable[..., None]) -> RemovableHandle:
+    if side == "output":
         return module.register_forward_hook(hook)
     return module.register_forward_pre_hook(hook, with_kwargs=True)

@@ -9,7 +9,9 @@ from dataclasses import fields
 from understudy import bounds, plugins
 from understudy.errors import UserError, did_you_mean
 from understudy.nested import Nested
+from understudy.tasks.boxes import padded
 from understudy.tasks.classification import Classification
+from understudy.tasks.detection import Detection
 from understudy.tasks.links import Links
 from understudy.tasks.meters import MetricMeter
 from understudy.tasks.multilabel import Binary, MultiLabel
@@ -17,11 +19,13 @@ from understudy.tasks.regression import Landmarks, Regression
 from understudy.tasks.segmentation import Segmentation
 from understudy.tasks.task import LOSS, Differing, Figure, Meter, Moves, Numbers, Rows, Task, Told, Values
 from understudy.tasks.text import Text
+from understudy.tasks.unlabelled import Unlabelled
 
 __all__ = [
     "LOSS",
     "Binary",
     "Classification",
+    "Detection",
     "Differing",
     "Figure",
     "Landmarks",
@@ -37,11 +41,14 @@ __all__ = [
     "Task",
     "Text",
     "Told",
+    "Unlabelled",
     "Values",
     "find",
     "from_description",
+    "kind_of",
     "made",
     "names",
+    "padded",
 ]
 
 
@@ -51,7 +58,18 @@ def _wrong(name: str, thing: object) -> str | None:
     return None if thing.name == name else f"it calls itself {thing.name!r}"
 
 
-_OWN: tuple[type[Task], ...] = (Classification, MultiLabel, Binary, Regression, Landmarks, Text, Links, Segmentation)
+_OWN: tuple[type[Task], ...] = (
+    Classification,
+    MultiLabel,
+    Binary,
+    Regression,
+    Landmarks,
+    Text,
+    Links,
+    Segmentation,
+    Detection,
+    Unlabelled,
+)
 _KNOWN: plugins.Registry[type[Task]] = plugins.Registry(
     "task", plugins.TASKS, {kind.name: kind for kind in _OWN}, _wrong
 )
@@ -92,6 +110,17 @@ def from_description(description: Mapping[str, object]) -> Task:
     return task
 
 
+def kind_of(task: "Task | str | Mapping[str, object]") -> "type[Task]":
+    """The class of a task that is given as in ``made``.
+
+    >>> kind_of({"name": "regression"}).__name__
+    'Regression'
+    """
+    if isinstance(task, Task):
+        return type(task)
+    return find(task if isinstance(task, str) else str(task.get("name", "")))
+
+
 def made(task: "Task | str | Mapping[str, object]", targets: Nested, names: Sequence[str] | int | None = None) -> Task:
     """A task from the user's argument: the task itself, its name, or a mapping of its name and settings.
 
@@ -105,7 +134,8 @@ def made(task: "Task | str | Mapping[str, object]", targets: Nested, names: Sequ
     settings = {"name": task} if isinstance(task, str) else {**task}
     if "name" not in settings:
         raise UserError(f"a task is described by its name and settings, as in {{name = 'regression'}}, not {settings}")
-    kind = find(str(settings.pop("name")))
+    kind = kind_of(settings)
+    del settings["name"]
     known = [field.name for field in fields(kind)]
     for setting in settings:
         if setting not in known:

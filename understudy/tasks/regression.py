@@ -248,6 +248,10 @@ class Landmarks(Regression):
         """Points move with the pixels; those of a pair are exchanged in a mirrored image."""
         points = _points(targets)
         x, y = points.unbind(2)
+        if moves.crop is not None:  # a point is the centre of its pixel
+            down, across, height, width = (side.to(x.dtype)[:, None] for side in moves.crop)
+            x = (x + 0.5 - across) * (moves.size[1] / width) - 0.5
+            y = (y + 0.5 - down) * (moves.size[0] / height) - 0.5
         if moves.mirrored is not None:
             order = list(range(points.shape[1]))
             for left, right in self.mirror:

@@ -115,6 +115,10 @@ class Segmentation(Task):
         inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
         if moves.mirrored is not None:
             columns = torch.where(moves.mirrored[:, None], width - 1 - columns, columns)
+        if moves.crop is not None:  # the nearest pixel
+            top, left, of_rows, of_columns = (side[:, None] for side in moves.crop)
+            rows = top + ((2 * rows + 1) * of_rows).div(2 * height, rounding_mode="floor")
+            columns = left + ((2 * columns + 1) * of_columns).div(2 * width, rounding_mode="floor")
         samples = torch.arange(len(masks), device=masks.device)[:, None, None]
         found = masks[samples, rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None, :]]
         return torch.where(inside, found, self.ignore)
@@ -168,7 +172,7 @@ class Segmentation(Task):
         counts = (masks != self.ignore).to(logits.dtype).unsqueeze(1).expand_as(logits)
         return Numbers(logits.flatten(1), counts.flatten(1))
 
-    def places(self, targets: Nested, grid: tuple[int, int]) -> Tensor:
+    def places(self, targets: Nested, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
         """The share of each place's pixels that are of an object."""
         masks = _maps(targets)
         objects = masks != self.ignore

@@ -7,7 +7,7 @@ network is for. A further task is one file: a frozen dataclass whose fields are 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import ClassVar, Literal, Protocol, TypeAlias
 
 import torch
@@ -122,10 +122,11 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Moves:
-    """How an augmentation moved the pixels of a batch: first mirrored, then shifted, over zeros.
+    """How an augmentation moved the pixels of a batch: first cropped, then mirrored, then shifted, over zeros.
 
     Args:
         size: height and width of the images.
+        crop: top, left, height and width (N) of the boxes that were resized to the size; None: the whole images.
         mirrored: (N,) bool, left and right exchanged; None: none is.
         down, right: (N,), by how many pixels the content moved; None: not at all.
 
@@ -137,6 +138,7 @@ class Moves:
     mirrored: Tensor | None = None
     down: Tensor | None = None
     right: Tensor | None = None
+    crop: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
 
 
 class Meter(Protocol):
@@ -176,6 +178,7 @@ class Differing:
         place: of the sample in its part.
         kind: ``"student"`` or ``"teacher"``, if that one alone is wrong, or ``"both"``.
         record: the target and the two answers, as JSON.
+        drawn: boxes in the picture, by ``target``, ``student`` and ``teacher``: left, top, right, bottom in pixels.
 
     >>> Differing(3, "teacher", {"label": "shoe"}).place
     3
@@ -184,6 +187,7 @@ class Differing:
     place: int
     kind: Literal["student", "teacher", "both"]
     record: Mapping[str, object]
+    drawn: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -206,11 +210,13 @@ class Task(ABC):
     name: ClassVar[str]
     rows_per_sample: ClassVar[Literal["one", "many"] | None] = None
     values: ClassVar[tuple[str, ...]] = ("logits",)  # the names of what is read of an answer, and stored
+    labelled: ClassVar[bool] = True  # false: targets are the teacher's answers, and those of the training part unknown
     targets_are_classes: ClassVar[bool] = False  # whether each sample's target is one class number
     targets_are_numbers: ClassVar[bool] = False  # whether ``numbers`` gives the targets, too
     takes_words: ClassVar[bool] = False  # whether ``encode`` makes inputs of texts
     dense: ClassVar[bool] = False  # whether an answer is a map, which no linear layer makes of pooled features
     moves_targets: ClassVar[bool] = False  # whether targets follow an augmentation of the inputs
+    letterboxed: ClassVar[bool] = False  # whether an image file is shown whole, with borders, instead of cropped
     likeness: ClassVar[tuple[Figure, ...]] = ()  # the figures of ``compared``
 
     # The data.
@@ -252,6 +258,14 @@ class Task(ABC):
     def remarks(self, targets: Nested) -> Sequence[str]:
         """Warnings of the pre-flight check about the training targets, such as a class without samples."""
         return ()
+
+    def completed(self, answer: Values) -> "Task":
+        """The task of data that are not ``labelled``, with what follows from an answer of the teacher."""
+        return self
+
+    def as_targets(self, answer: Values) -> Tensor:
+        """The targets that a teacher's answers are, of data that are not ``labelled``."""
+        raise NotImplementedError(f"task {self.name!r} has targets of its own")
 
     def strata(self, targets: Nested) -> Tensor | None:
         """A number for each sample; a split keeps the share of each number. None: any sample is like any other."""
@@ -316,8 +330,8 @@ class Task(ABC):
         """The answer as numbers that are compared by distance; None if it has none."""
         return None
 
-    def places(self, targets: Nested, grid: tuple[int, int]) -> Tensor | None:
-        """Weights (N, height, width) on a feature map, if the targets have positions; None: equal weights."""
+    def places(self, targets: Nested, grid: tuple[int, int], size: tuple[int, int]) -> Tensor | None:
+        """Weights (N, height, width) on a feature map of ``grid`` over images of ``size``; None: equal weights."""
         return None
 
     def together(self, answers: Sequence[Values]) -> Values:
@@ -391,6 +405,13 @@ class Task(ABC):
     def told(self, answer: Values, *, top: int = 3) -> list[Told]:
         """The displayed form of each sample's answer; ``top`` is the number of options, if there are options."""
 
+    def located(self, told: Told, scale: tuple[float, float], offset: tuple[float, float]) -> Told:
+        """The displayed form in the pixels of an image file, if it names places.
+
+        ``scale`` and ``offset``, of x and y, are how the file became the sample: ``x * scale + offset``.
+        """
+        return told
+
     # Derived.
 
     @property
@@ -411,7 +432,7 @@ class Task(ABC):
     @property
     def settings(self) -> dict[str, object]:
         """The fields by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     def describe(self) -> dict[str, object]:
         """Name and fields as JSON, from which ``tasks.from_description`` makes the same task."""
@@ -435,7 +456,7 @@ def outputs_by_name(output: object, main: str) -> dict[str, Tensor]:
     if isinstance(output, Tensor):
         return {main: output}
     if is_dataclass(output) and not isinstance(output, (type, Mapping)):
-        output = {field.name: getattr(output, field.name) for field in fields(output)}
+        output = {each.name: getattr(output, each.name) for each in fields(output)}
     if not isinstance(output, (Mapping, tuple, list)) and hasattr(output, main):
         output = {main: getattr(output, main)}
     if isinstance(output, Mapping):

@@ -388,6 +388,11 @@ class Training:
         self.handed = self.stage_state.handed() if stage.hands_over else None
         best = self.place.best
         kept = self.best_weights if stage.config.keep == "best" and self.best_weights is not None else self.last
+        if broken := [name for name, _ in self.student.named_parameters() if not kept[name].isfinite().all()]:
+            raise self._diverged(
+                f"weight {broken[0]!r} is no longer a number after the last step of stage {stage.name!r}: "
+                "lower the learning rate or the term's weight"
+            )
         self.student.load_state_dict(kept)
         taught = stage.objective.reads.teacher
         end = StageEnd(stage=stage.name, taught=taught, epochs=self.place.epoch, kept="last")

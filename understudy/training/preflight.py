@@ -43,6 +43,7 @@ SHORTFALL = 0.02  # by which a share may be below the declared one
 LOOSE = 0.1  # by which any other figure may be worse than the declared one, as a share of it
 DRY_BATCH = 32
 PIXELS = 100.0, 255.0  # the largest value of images that were not scaled to [0, 1] is between these
+BROKEN = "its answers hold NaN or infinity: its weights are broken"
 ABOUT_IMAGES = "images"  # the subject of findings about their values
 ABOUT_STORED = "stored answers"  # the end of the subject of findings about them
 DEAD = 1e-4  # of the largest gradient of a term, below which a term's gradient on the student is lost
@@ -100,6 +101,9 @@ def check_teacher(
     name: str = "teacher",
 ) -> Iterator[Finding]:
     """Compare the teacher's figures on some samples with chance, and the first one with its declared value."""
+    if not data.task.labelled:
+        yield from _check_reference(teacher, data, settings, accept_weak=accept_weak, name=name)
+        return
     look = _look(teacher, data, GLANCE, settings)
     if isinstance(look, _Look) and not look.is_beyond_doubt(declared) and len(data.validation or data.train) > GLANCE:
         look = _look(teacher, data, SAMPLE, settings)
@@ -120,6 +124,37 @@ def check_teacher(
     else:
         stated = f" (declared: {figure.text(declared, 1)})" if declared is not None else ""
         yield Finding("ok", name, text + stated, worth=True)
+
+
+def _check_reference(
+    teacher: nn.Module, data: Data, settings: Settings, *, accept_weak: bool, name: str
+) -> Iterator[Finding]:
+    """A teacher whose answers are the targets: nothing says whether they are right, only how far they differ."""
+    task, sample, answers = data.task, _spread(data, SAMPLE), list[Values]()
+    walk(settings.place(teacher), sample, task, settings.of_teacher, lambda answer, _: answers.append(answer))
+    reason = task.misfit(answers[0])
+    if reason or any(nested.not_finite(nested.each(_without_masked, answer)) for answer in answers):
+        yield Finding("error", name, reason or BROKEN)
+        return
+    kept = {key: torch.cat([answer[key] for answer in answers]).float().cpu() for key in task.values}
+    constant = task.commonest(kept) or 0.0
+    text = f"the data have no labels: its own answers to {len(sample)} samples are the measure, right or wrong"
+    if constant == 1 and len(sample) > 1:
+        way = "load its weights, and check its normalisation (accept_weak = true goes on all the same)"
+        level: Literal["warning", "error"] = "warning" if accept_weak else "error"
+        yield Finding(level, name, f"it gives one answer for all of {len(sample)} samples: {way}")
+    elif constant:
+        text += f"; its most frequent answer has {100 * constant:.0f} % of them"
+        yield Finding("ok", name, text, worth=True)
+    else:
+        yield Finding("ok", name, text, worth=True)
+
+
+def _spread(data: Data, samples: int) -> Part:
+    """So many samples, spread over a whole part, which may be sorted."""
+    part = data.validation or data.train
+    places = torch.linspace(0, len(part) - 1, min(samples, len(part)), dtype=torch.float64)
+    return Part(part.source, part.ids[places.round().long()])
 
 
 @dataclass(frozen=True)
@@ -151,17 +186,15 @@ class _Look:
 
 
 def _look(teacher: nn.Module, data: Data, samples: int, settings: Settings) -> _Look | str:
-    """Measure a teacher on samples from the whole part, which may be sorted; or find what is wrong with an answer."""
-    part, task = data.validation or data.train, data.task
-    places = torch.linspace(0, len(part) - 1, min(samples, len(part)), dtype=torch.float64)
-    sample = Part(part.source, part.ids[places.round().long()])
+    """Measure a teacher on samples from the whole part; or find what is wrong with an answer."""
+    task, sample = data.task, _spread(data, samples)
     meter, wrong = task.meter(), set[str]()
 
     def update(answer: Values, targets: Nested) -> None:
         if reason := task.misfit(answer):
             wrong.add(reason)
         elif nested.not_finite(nested.each(_without_masked, answer)):
-            wrong.add("its answers hold NaN or infinity: its weights are broken")
+            wrong.add(BROKEN)
         if not wrong:
             meter.update(answer, targets)
 

@@ -1,4 +1,7 @@
-"""A folder of images per class: ROOT/train/CLASS/*.png and ROOT/test (or ROOT/val) likewise, or ROOT/CLASS/*.png."""
+"""A folder of images per class: ROOT/train/CLASS/*.png and ROOT/test (or ROOT/val) likewise, or ROOT/CLASS/*.png.
+
+Images that lie in no folder of a class, ROOT/*.png or ROOT/train/*.png, are data without labels.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,13 +13,13 @@ import torch
 from torch import Tensor
 
 from understudy.bounds import Pixels
-from understudy.data.dataset import MEMORY_LIMIT, Access, Contents, DataSet
+from understudy.data.dataset import Access, Contents, DataSet, image_source
 from understudy.data.images import SUFFIXES, decoded, dimensions
-from understudy.data.sources import InMemory, Source, Streamed
+from understudy.data.sources import Source
 from understudy.errors import UserError, did_you_mean
+from understudy.tasks.unlabelled import Unlabelled
 
 SIDES = 32, 224  # between them is the size of images that differ, unless it is given
-_FEW = 256  # images that are read sooner than worker processes have started
 
 
 class Images:
@@ -43,7 +46,8 @@ class Settings:
         size: height and width that the images are brought to; by default their own, if they are square and all alike,
             else the largest multiple of 32 up to 224 that half of them reach with both sides.
         channels: 3 (colour) or 1 (grey).
-        classes: the class folders in the order of the class numbers; by default in the order of their names.
+        classes: the class folders in the order of the class numbers; by default in the order of their names. Without
+            labels, the names of the teacher's outputs.
     """
 
     size: Pixels | None = None
@@ -57,12 +61,12 @@ def read(settings: Settings, access: Access) -> Contents:
     if root is None:
         raise UserError("the data set 'folder' needs root, the folder that holds train/CLASS/ with the images")
     parts = {name: root / name for name in ("train", "test", "val") if (root / name).is_dir()}
-    if "train" not in parts and (parts or not root.is_dir() or not _subfolders(root)):
+    if "train" not in parts and (parts or not root.is_dir() or not any(root.iterdir())):
         raise UserError(f"there is no folder {root / 'train'}: put each class's images into {root}/train/CLASS/")
     training = parts.get("train", root)  # without a test part, the folders of the classes may stand in ROOT
-    classes = settings.classes or tuple(_subfolders(training))
-    if not classes:
-        raise UserError(f"{training} holds no folders: put each class's images into a folder of its own")
+    labelled = access.labels and has_classes(root)
+    classes = settings.classes or (tuple(_subfolders(training)) if labelled else ())
+    _listed = _by_class if labelled else _of_no_class
     train = _listed(training, classes, every=True)
     size = settings.size or _common_size(train[0])
     make = partial(Images, size=size, channels=settings.channels)
@@ -72,9 +76,16 @@ def read(settings: Settings, access: Access) -> Contents:
         train=_source(make(*train), access.workers),
         open_test=partial(_source, test_images, access.workers) if test_images else None,
         classes=classes,
+        task=None if labelled else Unlabelled(classes),
         problems=partial(_problems, [*train[0], *(test_images.paths if test_images else [])]),
         facts={"folder": str(root), "test folder": str(test) if test else None, "size": size},
     )
+
+
+def has_classes(root: Path) -> bool:
+    """Whether the training images of a folder lie in folders of their classes."""
+    training = root / "train" if (root / "train").is_dir() else root
+    return bool(_subfolders(training))
 
 
 def _problems(paths: list[Path]) -> Iterator[str]:
@@ -99,7 +110,15 @@ def _subfolders(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _listed(folder: Path, classes: tuple[str, ...], *, every: bool = False) -> tuple[list[Path], list[int]]:
+def _of_no_class(folder: Path, classes: tuple[str, ...], *, every: bool = False) -> tuple[list[Path], list[int]]:
+    """Every image file in and below a folder, in the order of their names."""
+    paths = list(_images(folder))
+    if not paths:
+        raise UserError(f"{folder} holds no images (files that end in {', '.join(SUFFIXES)})")
+    return paths, [0] * len(paths)
+
+
+def _by_class(folder: Path, classes: tuple[str, ...], *, every: bool = False) -> tuple[list[Path], list[int]]:
     """Every image file below the class folders, in the order of the classes and of their names.
 
     Args:
@@ -129,18 +148,13 @@ def _images(folder: Path) -> Iterable[Path]:
 
 
 def _source(images: Images, workers: int) -> Source:
-    """Decoded once into memory where they fit; else decoded by the workers whenever they are needed."""
-    labels = torch.tensor(images.labels)
-    streamed = Streamed(images, labels, workers=workers if len(images) > _FEW else 0)
-    if len(images) * images.channels * images.size**2 > MEMORY_LIMIT:
-        return Streamed(images, labels, workers=workers)
-    samples = torch.empty(len(images), images.channels, images.size, images.size, dtype=torch.uint8)
-    lists = list(torch.arange(len(images)).split(64))
-    for ids, batch in zip(lists, streamed.batches(lists, torch.device("cpu")), strict=True):
-        samples[ids] = batch  # type: ignore[assignment]  # pictures are one tensor
-    return InMemory(samples, labels)
+    shape = images.channels, images.size, images.size
+    return image_source(images, torch.tensor(images.labels), shape, workers)
 
 
 FOLDER = DataSet(
-    "folder", "your own images: ROOT/train/CLASS/*.jpg and ROOT/test/CLASS/*.jpg, or ROOT/CLASS/*.jpg", read, Settings
+    "folder",
+    "your own images: ROOT/train/CLASS/*.jpg and ROOT/test/CLASS/*.jpg, or ROOT/CLASS/*.jpg; ROOT/*.jpg without labels",
+    read,
+    Settings,
 )

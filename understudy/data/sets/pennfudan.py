@@ -1,9 +1,9 @@
-"""Penn-Fudan pedestrians with their masks, in the upstream form: ``PNGImages/*.png`` and ``PedMasks/*_mask.png``."""
+"""Penn-Fudan pedestrians with masks or boxes, in the upstream form: ``PNGImages/*.png``, ``PedMasks/*_mask.png``."""
 
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -11,9 +11,11 @@ from torch import Tensor
 
 from understudy import randomness
 from understudy.bounds import Interval
+from understudy.data.boxed import Boxed, source_of
 from understudy.data.dataset import Access, Contents, DataSet
-from understudy.data.sources import InMemory
+from understudy.data.sources import InMemory, Source
 from understudy.errors import UserError
+from understudy.tasks.detection import Detection
 from understudy.tasks.segmentation import Segmentation
 
 FOLDERS = ("PennFudanPed", ".")
@@ -28,10 +30,13 @@ class PennFudanSettings:
     Args:
         size: side of images and masks: both are stretched, images bilinear, masks to the nearest pixel.
         fold: which fifth of the images is the test part; upstream names none.
+        targets: ``"masks"``, for segmentation, or ``"boxes"``, those around each pedestrian's mask, for detection; then
+            images keep their form, with borders (a letterbox).
     """
 
     size: Annotated[int, Interval(ge=8, le=100_000)] = 128
     fold: Annotated[int, Interval(ge=0, lt=FOLDS)] = 0
+    targets: Literal["masks", "boxes"] = "masks"
 
 
 def read(settings: PennFudanSettings, access: Access) -> Contents:
@@ -48,13 +53,38 @@ def read(settings: PennFudanSettings, access: Access) -> Contents:
     order = randomness.shuffled(0, 0, torch.arange(len(paths)), "folds").tolist()
     test = set(order[settings.fold :: FOLDS])
     parts = [[path for place, path in enumerate(paths) if (place in test) == of_test] for of_test in (False, True)]
-    train = _source(parts[0], folder, settings.size)
-    task = Segmentation.of(train.targets, names=CLASSES)
-    return Contents(train, partial(_source, parts[1], folder, settings.size), task=task, facts={"folder": str(folder)})
+    source = _with_masks if settings.targets == "masks" else _with_boxes
+    train = source(parts[0], folder, settings.size)
+    task = Segmentation.of(train.targets, names=CLASSES) if settings.targets == "masks" else Detection(CLASSES[1:])
+    return Contents(train, partial(source, parts[1], folder, settings.size), task=task, facts={"folder": str(folder)})
 
 
-def _source(paths: list[Path], folder: Path, size: int) -> InMemory:
-    pairs = [_read(path, folder / "PedMasks" / f"{path.stem}_mask.png", size) for path in paths]
+def _with_boxes(paths: list[Path], folder: Path, size: int) -> Source:
+    return source_of([_boxed(path, _mask_of(path, folder)) for path in paths], size, workers=0)
+
+
+def _boxed(path: Path, mask: Path) -> Boxed:
+    """An image and the box around each pedestrian, whose pixels have its number in the mask."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(mask) as file:
+            numbers = np.asarray(file)
+    except (OSError, UnidentifiedImageError) as error:
+        raise UserError(f"the mask {mask} cannot be read ({error}): get the data set again") from error
+    image = Boxed(path, (numbers.shape[1], numbers.shape[0]))
+    for number in np.unique(numbers[numbers > 0]).tolist():
+        rows, columns = np.nonzero(numbers == number)
+        image.add((int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1), 0)
+    return image
+
+
+def _mask_of(path: Path, folder: Path) -> Path:
+    return folder / "PedMasks" / f"{path.stem}_mask.png"
+
+
+def _with_masks(paths: list[Path], folder: Path, size: int) -> InMemory:
+    pairs = [_read(path, _mask_of(path, folder), size) for path in paths]
     return InMemory(torch.stack([image for image, _ in pairs]), torch.stack([mask for _, mask in pairs]))
 
 
@@ -73,4 +103,4 @@ def _read(path: Path, mask: Path, size: int) -> tuple[Tensor, Tensor]:
     return image, torch.from_numpy((numbers > 0).astype(np.uint8))
 
 
-PENN_FUDAN = DataSet("pennfudan", "170 street photographs with masks of pedestrians", read, PennFudanSettings)
+PENN_FUDAN = DataSet("pennfudan", "170 street photographs with masks or boxes of pedestrians", read, PennFudanSettings)

@@ -20,10 +20,11 @@ class LogitTerm(Term):
     """A term on the class scores of the student and of its teacher, row by row."""
 
     per: ClassVar[Literal["row", "sample"]] = "row"
+    reads_labels: ClassVar[bool] = False
 
     @property
     def reads(self) -> Reads:
-        return Reads(student_logits=True, teacher_logits=True)
+        return Reads(student_logits=True, teacher_logits=True, labels=self.reads_labels)
 
 
 def divergence(student: Tensor, teacher: Tensor, *, form: Form) -> Tensor:

@@ -1,0 +1,183 @@
+"""Cost against size: data, stores of answers and plans, by sizes that nobody trains; into ``results/scale.md``.
+
+    python scripts/scale.py
+    python scripts/scale.py --only plans --nodes 100 1000
+
+Samples are numbers without pictures, and an engine that ends each training at once takes the place of the trainings, so
+that what is measured is the package's own work, in seconds of one core's time.
+"""
+
+import argparse
+import resource
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from understudy import randomness
+from understudy.answers.file import Shelf
+from understudy.config.settings import Settings
+from understudy.data.parts import split
+from understudy.files import write_atomically
+from understudy.measure.machine import machine
+from understudy.models import student
+from understudy.plans import Node, TrainingCache
+from understudy.plans.engines.base import Ended, Engine
+from understudy.plans.entry import METRICS, finish
+from understudy.plans.execution import Execution
+from understudy.plans.training import Builders, Job
+from understudy.recipe.schema import DataTable, NetworkTable
+from understudy.runs.folder import RunFolder
+from understudy.training.callbacks import Callback
+from understudy.training.records import TrainingRecord
+
+CLASSES, LOGITS, BATCH = 1000, 1000, 256
+Row = Sequence[object]
+
+
+@dataclass
+class Numbers:
+    """A source of so many samples without content."""
+
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def batches(self, lists: list[Tensor], device: torch.device) -> Iterator[Tensor]:
+        for ids in lists:
+            yield torch.zeros(len(ids), 1)
+
+
+class AtOnce(Engine):
+    """Trainings that end as soon as they are started, with files of a few bytes."""
+
+    def __init__(self) -> None:
+        self.job: Job | None = None
+        self.seconds = 0.0  # which are not the scheduler's
+
+    def start(self, job: Job) -> None:
+        self.job = job
+
+    def next(self) -> Ended:
+        job, began = self.job, time.process_time()
+        assert job is not None
+        folder = Path(job.folder)
+        for name in (METRICS, student.WEIGHTS, student.DESCRIPTION):
+            write_atomically(folder / name, b"{}\n" if name != METRICS else b"")
+        node = job.node.model_dump(mode="json")
+        record = finish(folder, TrainingRecord(training=job.name, key=job.key, node=node))
+        self.seconds += time.process_time() - began
+        return Ended(job.name, record)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def of_data(samples: Sequence[int]) -> Iterator[Row]:
+    for count in samples:
+        source = Numbers(torch.arange(count) % CLASSES)
+        splitting = seconds(partial(split, source, 0.1, seed=0, strata=source.targets))
+        order = seconds(partial(randomness.shuffled, 0, 0, torch.arange(count)))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        yield f"{count:,}", f"{splitting:.2f}", f"{order:.3f}", f"{peak:.0f}"
+
+
+def of_stores(samples: Sequence[int], folder: Path) -> Iterator[Row]:
+    words = LOGITS // 2
+    values = torch.arange(BATCH * words).view(BATCH, words)
+    for count in samples:
+        path = folder / f"logits-{count:07d}.answers"
+        ids = randomness.integers(0, 0, torch.arange(BATCH), "scale", 0, count)
+        began = time.process_time()
+        shelf = Shelf(path, count, words)
+        opening = time.process_time() - began
+        writing = seconds(partial(shelf.write, ids, values))
+        reading = min(seconds(partial(shelf.read, ids)) for _ in range(20))
+        shelf.close()
+        yield f"{count:,}", f"{1e3 * opening:.1f}", f"{1e3 * writing:.1f}", f"{1e3 * reading:.2f}"
+
+
+def of_plans(nodes: Sequence[int], folder: Path) -> Iterator[Row]:
+    for count in nodes:
+        whole, engine = folder / f"plan-{count}", AtOnce()
+        builders = Builders()
+        settings = Settings(device="cpu", threads=1)
+        data, cache = DataTable(name="demo", validation=200), TrainingCache(whole / "cache")
+        network = NetworkTable(network="resnet8", settings={"channels": 1})
+        assert builders.of(data).content  # read once, whatever the number of nodes
+        began = time.process_time()
+        execution = Execution(RunFolder(whole), builders, engine, threads=1, cache=cache, callback=Callback())
+        for seed in range(count // 4):
+            teacher = f"teacher-{seed}"
+            common = {"data": data, "network": network, "seed": seed, "arithmetic": settings}
+            execution.submit(
+                Node(name=teacher, role="teacher", **common),
+                *(Node(name=f"{method}-{seed}", method=method, teachers=(teacher,), **common) for method in METHODS),
+            )
+        done = sum(1 for _ in execution.results())
+        spent = time.process_time() - began - engine.seconds
+        yield f"{count:,}", f"{spent:.1f}", f"{1e3 * spent / done:.2f}"
+
+
+METHODS = ("kd", "dkd", "dist")
+TABLES: dict[str, tuple[str, Row]] = {
+    "data": (
+        "Data: seconds to split off a validation part by 1,000 classes and to order an epoch; memory of the process.",
+        ("samples", "split (s)", "order (s)", "memory (MB)"),
+    ),
+    "stores": (
+        "Stores of answers with 1,000 logits: milliseconds to open a view, and to write and read a batch of 256.",
+        ("samples", "open (ms)", "write (ms)", "read (ms)"),
+    ),
+    "plans": (
+        "Plans of teachers with three students each, with a cache: all but the trainings, and what a node takes.",
+        ("nodes", "seconds", "ms a node"),
+    ),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=list(TABLES), nargs="+", default=list(TABLES))
+    parser.add_argument("--samples", type=int, nargs="+", default=[10**5, 10**6, 10**7])
+    parser.add_argument("--nodes", type=int, nargs="+", default=[100, 1000, 10_000])
+    parser.add_argument("--out", type=Path, default=Path("results/scale.md"))
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    commit = subprocess.run(["git", "rev-parse", "--short=9", "HEAD"], capture_output=True, text=True, check=False)
+    lines = [
+        "# Cost against size",
+        "",
+        f"Made by `python scripts/scale.py` at commit {commit.stdout.strip()}, {machine()}.",
+    ]
+    with tempfile.TemporaryDirectory() as name:
+        rows = {
+            "data": lambda: of_data(chosen.samples),
+            "stores": lambda: of_stores(chosen.samples, Path(name)),
+            "plans": lambda: of_plans(chosen.nodes, Path(name)),
+        }
+        for table in chosen.only:
+            title, head = TABLES[table]
+            lines += ["", title, "", _line(head), _line(["---:"] * len(head))]
+            for row in rows[table]():
+                lines.append(_line(row))
+                print(table, *row, flush=True)
+    chosen.out.write_text("\n".join(lines) + "\n")
+
+
+def _line(cells: Row) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+if __name__ == "__main__":
+    main()

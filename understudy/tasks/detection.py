@@ -1,0 +1,398 @@
+"""Detection: boxes around objects, each of one class, by networks that answer at every place of one or more grids."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from understudy.bounds import Interval, Share
+from understudy.errors import UserError
+from understudy.nested import Nested
+from understudy.precision import exact, wide
+from understudy.tasks import detected
+from understudy.tasks.average_precision import Precision, mean_precision
+from understudy.tasks.boxes import (
+    BOXES,
+    CLASSES,
+    IGNORED,
+    NONE,
+    Boxes,
+    areas,
+    boxes_of,
+    coverage,
+    giou,
+    moved,
+    responsible,
+    suppressed,
+)
+from understudy.tasks.detected import SCORES
+from understudy.tasks.task import LOSS, Differing, Figure, Meter, Moves, Numbers, Rows, Task, Told, Values, only
+
+PLACES = "places"  # the value of an answer: (N, P, 8 + C)
+X, SIDES, CENTRE, FIRST = slice(0, 3), slice(3, 7), 7, 8  # the columns of a place
+ALPHA, GAMMA = 0.25, 2.0  # of the focal loss
+CANDIDATES = 1000  # of an image, before suppression
+
+
+@dataclass(frozen=True)
+class Detection(Task):
+    """Boxes of objects: targets are ``boxes`` (N, M, 4) and ``classes`` (N, M), answers a row for each place.
+
+    Boxes are left, top, right and bottom in pixels; the class is -1 where an image has fewer than M, and boxes that
+    are ``ignored`` (N, M) are neither to be found nor wrong to find. ``padded`` makes targets of lists.
+
+    An answer is (N, P, 8 + C), without suppression of duplicates: of each place x, y and stride in pixels, the four
+    distances to the sides of its box in strides, the logit of its centreness, and a logit for each class. A place's
+    score for a class is the root of the product of both probabilities. The loss is FCOS': focal, GIoU weighted by
+    centreness, and binary cross-entropy of centreness, each divided by the places of its own image that answer for a
+    box, as in torchvision's RetinaNet; FCOS divides by those of the batch.
+
+    References: Tian et al., "FCOS: fully convolutional one-stage object detection", ICCV 2019; Lin et al., "Focal loss
+    for dense object detection", ICCV 2017.
+
+    Args:
+        classes: their names in the order of their numbers.
+        least_score: boxes with less are left out.
+        overlap: boxes of one class that overlap a surer one by more than this IoU are left out.
+        most: of the boxes of an image, so many are kept.
+        metric: ``"coco"``, AP over ten thresholds of the IoU, and at 0.5; or ``"voc07"``, 11-point AP at 0.5.
+
+    >>> task = Detection(("person",))
+    >>> place = torch.tensor([[[8.0, 8.0, 16.0, 0.25, 0.25, 0.25, 0.25, 4.0, 4.0]]])
+    >>> task.told({"places": place})[0].text
+    'person 98.2 % at 4, 4, 12, 12'
+    """
+
+    classes: tuple[str, ...] = ()
+    least_score: Share = 0.05
+    overlap: Share = 0.6
+    most: Annotated[int, Interval(ge=1, le=10_000)] = 100
+    metric: Literal["coco", "voc07"] = "coco"
+
+    name: ClassVar[str] = "detection"
+    rows_per_sample: ClassVar[Literal["one", "many"] | None] = "many"
+    values: ClassVar[tuple[str, ...]] = (PLACES,)
+    targets_are_numbers: ClassVar[bool] = True
+    dense: ClassVar[bool] = True
+    moves_targets: ClassVar[bool] = True
+    letterboxed: ClassVar[bool] = True
+    likeness: ClassVar[tuple[Figure, ...]] = (Figure("overlap", "of the teacher's boxes found", unit="share"),)
+
+    @classmethod
+    def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: object) -> Self:
+        if names is None:
+            classes = boxes_of(targets).classes
+            names = int(classes.max()) + 1 if classes.numel() else 0
+        make: Callable[..., Self] = cls
+        return make(
+            **{"classes": tuple(map(str, range(names))) if isinstance(names, int) else tuple(names), **settings}
+        )
+
+    # The data.
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        if self.metric == "voc07":
+            return (Figure("ap50", "AP at 0.5, 11 points", unit="share", chance=0.0),)
+        return (
+            Figure("ap", "average precision", unit="share", chance=0.0),
+            Figure("ap50", "AP at 0.5", unit="share", chance=0.0),
+        )
+
+    @property
+    def outputs(self) -> int:
+        return len(self.classes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.classes
+
+    @property
+    def about(self) -> str:
+        return f"boxes of {len(self.classes)} classes"
+
+    def luck(self, figure: Figure, samples: int) -> float:
+        """Boxes at random hardly find any object."""
+        return 0.002
+
+    def converted(self, targets: Nested) -> Nested:
+        found = boxes_of(targets)
+        return {BOXES: found.boxes.float(), CLASSES: found.classes.long(), IGNORED: found.ignored}
+
+    def check(self, targets: Nested) -> None:
+        found, count = boxes_of(targets), len(self.classes)
+        wrong = ((found.classes < NONE) | (found.classes >= count)).any(1).nonzero().flatten()
+        if len(wrong):
+            first = int(wrong[0])
+            raise UserError(
+                f"sample {first} has objects of classes {sorted(set(found.classes[first].tolist()) - {NONE})[:5]}, but "
+                f"the {count} classes are numbered 0 to {count - 1} (torchvision's detectors count from 1)"
+            )
+        empty = ((areas(found.boxes) <= 0) | ~torch.isfinite(found.boxes).all(2)) & (found.classes >= 0)
+        if empty.any():
+            first, place = (int(number) for number in empty.nonzero()[0])
+            raise UserError(
+                f"sample {first} has the box {found.boxes[first, place].tolist()}, which has no area; a box is left, "
+                "top, right, bottom, in pixels"
+            )
+
+    def remarks(self, targets: Nested) -> Sequence[str]:
+        found = boxes_of(targets)
+        counts = found.classes[found.there].bincount(minlength=len(self.classes))
+        without = [self.classes[number] for number in (counts == 0).nonzero().flatten().tolist()]
+        return [f"no training sample has an object of class {', '.join(without[:5])}"] if without else []
+
+    def moved(self, targets: Nested, moves: Moves) -> Nested:
+        """Boxes move with the pixels and are cut at the border; one of which less than a tenth is left is gone."""
+        found = moved(boxes_of(targets), moves)
+        return {BOXES: found.boxes, CLASSES: found.classes, IGNORED: found.ignored}
+
+    # Answers.
+
+    def answer(self, output: object) -> Values:
+        return {PLACES: only(output, PLACES)}
+
+    def misfit(self, answer: Values) -> str | None:
+        shape = tuple(answer[PLACES].shape[1:])
+        if len(shape) == 2 and shape[1] == FIRST + len(self.classes):
+            return None
+        return f"it answers with shape {shape}, and must with (places, {FIRST} + {len(self.classes)}): {self.about}"
+
+    def fits(self, student: Values, teacher: Values) -> str | None:
+        if PLACES not in student or PLACES not in teacher:
+            return super().fits(student, teacher)
+        (ours, columns), (theirs, others) = (tuple(answer[PLACES].shape[1:]) for answer in (student, teacher))
+        if columns != others:
+            return f"the student answers with {columns - FIRST} classes, the teacher with {others - FIRST}"
+        if ours != theirs:
+            return (
+                f"the student answers at {ours} places, the teacher at {theirs}, and scores and boxes are compared "
+                "place by place: give both the same strides, or take hints on their features"
+            )
+        return None
+
+    def boxes(self, answer: Values) -> Tensor:
+        """The box of each place, (N, P, 4)."""
+        places = wide(answer[PLACES])
+        x, y, stride = places[..., X].unbind(2)
+        left, top, right, bottom = (places[..., SIDES] * stride.unsqueeze(2)).unbind(2)
+        return torch.stack((x - left, y - top, x + right, y + bottom), 2)
+
+    def scores(self, answer: Values) -> Tensor:
+        """The score of each class at each place, (N, P, C)."""
+        places = wide(answer[PLACES])
+        return (places[..., FIRST:].sigmoid() * places[..., CENTRE, None].sigmoid()).sqrt()
+
+    def detections(self, answer: Values) -> Values:
+        """The boxes that are kept of an answer, surest first: ``boxes``, ``scores`` and ``classes``, -1 for none."""
+        scores, boxes = self.scores(answer).flatten(1), self.boxes(answer)
+        count = len(self.classes)
+        best, which = scores.topk(min(CANDIDATES, scores.shape[1]), dim=1)
+        places, classes = which.div(count, rounding_mode="floor"), which % count
+        found = boxes.gather(1, places[..., None].expand(-1, -1, 4))
+        gone = suppressed(found, classes, self.overlap) | (best < self.least_score) | ~torch.isfinite(best)
+        order = gone.to(torch.uint8).argsort(dim=1, stable=True)[:, : self.most]
+        best, classes, gone = (some.gather(1, order) for some in (best, classes, gone))
+        found = found.gather(1, order[..., None].expand(-1, -1, 4))
+        kept = {
+            BOXES: found.masked_fill(gone[..., None], 0.0),
+            SCORES: best.masked_fill(gone, 0.0),
+            CLASSES: classes.masked_fill(gone, NONE),
+        }
+        missing = self.most - order.shape[1]
+        if missing <= 0:
+            return kept
+        return {
+            BOXES: F.pad(kept[BOXES], (0, 0, 0, missing)),
+            SCORES: F.pad(kept[SCORES], (0, missing)),
+            CLASSES: F.pad(kept[CLASSES], (0, missing), value=NONE),
+        }
+
+    def loss(self, answer: Values, targets: Nested, *, smoothing: float = 0.0) -> Tensor:
+        """Focal loss, GIoU and centreness, the sum of all three; one value per sample."""
+        if smoothing:
+            raise UserError(f"task {self.name!r} has no labels that could be smoothed: leave label_smoothing out")
+        objects, places = boxes_of(targets), wide(answer[PLACES])
+        number, left_out = responsible(places[..., X], objects)
+        answers = number >= 0
+        wanted = self._wanted(objects, number)
+        count = answers.sum(1).clamp_min(1).to(places.dtype)
+        centred = _centreness(places[..., X], wanted).where(answers, 0.0)
+        labels = self._labels(objects, number)
+        focal = (_focal(places[..., FIRST:], labels).sum(2) * ~left_out).sum(1) / count
+        apart = 1 - giou(self.boxes(answer), wanted.to(places.dtype))
+        boxes = (apart * centred).sum(1) / centred.sum(1).clamp_min(1e-6)
+        centre = F.binary_cross_entropy_with_logits(places[..., CENTRE], centred, reduction="none")
+        return focal + boxes + (centre * answers).sum(1) / count
+
+    def wanted(self, answer: Values, objects: Boxes) -> tuple[Tensor, Tensor]:
+        """The box for which each place of an answer is responsible, (N, P, 4), and whether there is one, (N, P)."""
+        number, _ = responsible(wide(answer[PLACES][..., X]), objects)
+        return self._wanted(objects, number).to(wide(answer[PLACES]).dtype), number >= 0
+
+    def _wanted(self, objects: Boxes, number: Tensor) -> Tensor:
+        """(N, P, 4), the box for which each place answers; any for those that answer for none."""
+        if not objects.boxes.shape[1]:
+            return objects.boxes.new_zeros(*number.shape, 4)
+        return objects.boxes.gather(1, number.clamp_min(0)[..., None].expand(-1, -1, 4))
+
+    def _labels(self, objects: Boxes, number: Tensor) -> Tensor:
+        """(N, P, C) bool, the class of the box for which each place answers."""
+        if not objects.classes.shape[1]:
+            return torch.zeros(*number.shape, len(self.classes), dtype=torch.bool, device=number.device)
+        labels = objects.classes.gather(1, number.clamp_min(0)).where(number >= 0, NONE)
+        return labels[..., None] == torch.arange(len(self.classes), device=number.device)
+
+    def rows(self, answer: Values, targets: Nested | None) -> Rows:
+        """Two options for each place and class, ``(0, z)``: no such object, and one.
+
+        The places that answer for a box have half of a sample's weight together, and all others the other half.
+        """
+        logits = wide(answer[PLACES][..., FIRST:]).flatten(1)
+        scores = torch.stack((torch.zeros_like(logits), logits), -1)
+        if targets is None:
+            return Rows(scores)
+        objects = boxes_of(targets)
+        number, left_out = responsible(wide(answer[PLACES][..., X]), objects)
+        answers = number >= 0
+        others = ~answers & ~left_out
+        shares = [kind / kind.sum(1, keepdim=True).clamp_min(1) for kind in (answers, others)]
+        weights = (shares[0] + shares[1]).to(scores.dtype)
+        labels = self._labels(objects, number).flatten(1).long()
+        return Rows(scores, labels, weights.repeat_interleave(len(self.classes), 1))
+
+    def numbers(self, answer: Values, targets: Nested | None) -> Numbers:
+        """The corners of the boxes, in units of the mean box of an image; those of places that answer for a box."""
+        values = self.boxes(answer).flatten(1)
+        if targets is None:
+            return Numbers(values)
+        objects = boxes_of(targets)
+        wanted, answers = self.wanted(answer, objects)
+        sizes = areas(objects.boxes).to(values.dtype) * objects.there
+        unit = (sizes.sum(1) / objects.there.sum(1).clamp_min(1)).sqrt().clamp_min(1.0).unsqueeze(1)
+        weights = answers.to(values.dtype).repeat_interleave(4, 1)
+        return Numbers(values / unit, weights, wanted.flatten(1) / unit)
+
+    def places(self, targets: Nested, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
+        """The share of each place of the map that boxes cover."""
+        return coverage(boxes_of(targets), grid, size)
+
+    def together(self, answers: Sequence[Values]) -> Values:
+        """The means of the distances and of the probabilities, place by place; a single answer as it is."""
+        if len(answers) == 1:
+            return answers[0]
+        every = torch.stack([wide(answer[PLACES]) for answer in answers])
+        shares = every[..., CENTRE:].sigmoid().mean(0).logit(eps=1e-6)
+        return {PLACES: torch.cat((every[..., :CENTRE].mean(0), shares), 2)}
+
+    # Evaluation.
+
+    def meter(self) -> Meter:
+        return BoxMeter(self)
+
+    def kept(self, answer: Values, targets: Nested) -> Values:
+        """The boxes after suppression."""
+        return self.detections(answer)
+
+    def changed(self, before: Values, after: Values) -> str | None:
+        """As by default, of what a network computes: where its places are is known."""
+        pairs = [{key: _computed(key, value) for key, value in answer.items()} for answer in (before, after)]
+        return super().changed(*pairs)
+
+    def compared(self, student: Values, teacher: Values, targets: Nested) -> dict[str, float]:
+        return {"overlap": detected.share_found(teacher, student)}
+
+    def details(self, answers: Sequence[Values], targets: Nested, taught: Sequence[Values]) -> dict[str, object]:
+        """``options``: the first figure of each class, all seeds together."""
+        precision = self.precision()
+        for answer in answers:
+            detected.add(precision, answer, targets)
+        values = precision.of_classes().mean(1).tolist()
+        return {"options": [None if value != value else value for value in values]}
+
+    def precision(self) -> Precision:
+        return Precision(len(self.classes), eleven=self.metric == "voc07")
+
+    def errors(self, student: Values, teacher: Values, targets: Nested, ids: Tensor) -> dict[str, object]:
+        """The samples in which a sure box is wrong or an object is not found."""
+        kinds = detected.kinds_of_errors(student, teacher, targets)
+        listed = {kind: {"count": int(some.sum()), "ids": ids[some].tolist()} for kind, some in kinds.items()}
+        return {"student": listed["student"], "teacher": listed["teacher"], "both": listed["both"]["count"]}
+
+    def differing(self, student: Values, teacher: Values, targets: Nested) -> Sequence[Differing]:
+        return detected.differing(student, teacher, targets, self.classes)
+
+    def commonest(self, answer: Values) -> float | None:
+        """The share of samples without any box."""
+        return (answer[CLASSES] < 0).all(1).float().mean().item() if len(answer[CLASSES]) else None
+
+    def magnitude(self, targets: Nested) -> float:
+        boxes = boxes_of(targets).boxes
+        return max(1.0, boxes.max().item()) if boxes.numel() else 1.0
+
+    def told(self, answer: Values, *, top: int = 3) -> list[Told]:
+        """The boxes whose score is at least 0.3, in the pixels of the network's inputs."""
+        return [_told(rows) for rows in detected.rows(self.detections(answer), self.classes)]
+
+    def located(self, told: Told, scale: tuple[float, float], offset: tuple[float, float]) -> Told:
+        """The same boxes in the pixels of the image file."""
+        boxes = told.record["boxes"]
+        assert isinstance(boxes, list)
+        moved = [[(side - offset[axis % 2]) / scale[axis % 2] for axis, side in enumerate(one["box"])] for one in boxes]
+        return _told([(one["label"], one["score"], box) for one, box in zip(boxes, moved, strict=True)])
+
+
+def _told(rows: Sequence[detected.Row]) -> Told:
+    lines = [f"{name} {100 * score:.1f} % at {', '.join(f'{side:.0f}' for side in box)}" for name, score, box in rows]
+    record = [{"label": name, "score": score, "box": box} for name, score, box in rows]
+    return Told("; ".join(lines) or "nothing", {"boxes": record})
+
+
+class BoxMeter:
+    """Average precision and the mean loss; it holds the scores of the boxes and which of them are right."""
+
+    def __init__(self, task: Detection):
+        self.task, self.count = task, 0
+        self.precision = task.precision()
+        self.loss: Tensor | None = None
+
+    def update(self, answer: Values, targets: Nested) -> None:
+        detected.add(self.precision, self.task.detections(answer), targets)
+        losses = self.task.loss(answer, targets)
+        total = exact(losses).sum()
+        self.loss = total if self.loss is None else self.loss + total
+        self.count += len(losses)
+
+    def compute(self) -> dict[str, float]:
+        if self.loss is None:
+            raise UserError("there are no samples to measure on")
+        precisions = self.precision.of_classes()
+        figures = {"ap50": mean_precision(precisions[:, 0])}
+        if self.task.metric == "coco":
+            figures["ap"] = mean_precision(precisions)
+        return {**figures, LOSS: self.loss.item() / self.count}
+
+
+def _focal(logits: Tensor, labels: Tensor) -> Tensor:
+    """The focal loss of each logit."""
+    wanted = labels.to(logits.dtype)
+    share = logits.sigmoid()
+    wrong = torch.where(labels, 1 - share, share)
+    weight = torch.where(labels, ALPHA, 1 - ALPHA) * wrong**GAMMA
+    return weight * F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+
+
+def _centreness(places: Tensor, boxes: Tensor) -> Tensor:
+    """(N, P): 1 in the middle of a box, 0 at its sides."""
+    x, y, _ = places.unbind(2)
+    left, top, right, bottom = boxes.to(places.dtype).unbind(2)
+    across, down = torch.stack((x - left, right - x), 2), torch.stack((y - top, bottom - y), 2)
+    ratios = [pair.amin(2).clamp_min(0) / pair.amax(2).clamp_min(1e-6) for pair in (across, down)]
+    return (ratios[0] * ratios[1]).sqrt()
+
+
+def _computed(name: str, value: Tensor) -> Tensor:
+    return value[..., 3:] if name == PLACES else value
