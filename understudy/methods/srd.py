@@ -18,6 +18,7 @@ from understudy.methods.shared.maps import BatchNorm, difference
 from understudy.methods.shared.pairs import EmbeddingTerm, as_vectors
 from understudy.objective.labels import CE
 from understudy.objective.term import Reading, Reads, Shapes
+from understudy.precision import wide
 
 EPS = 1e-5
 
@@ -86,8 +87,8 @@ class Recipe(nn.Module):
         self.teacher = BatchNorm(teacher, eps=1e-4, affine=False)
 
     def forward(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-        own = self.student(self.projector(student)[..., None, None])
-        return own.flatten(1), self.teacher(teacher.to(own.dtype)[..., None, None]).flatten(1)
+        own, other = wide(self.projector(student)), wide(teacher)
+        return self.student(own[..., None, None]).flatten(1), self.teacher(other[..., None, None]).flatten(1)
 
 
 def _stages(
