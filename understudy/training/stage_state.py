@@ -266,6 +266,7 @@ class StageState:
     def _step_by_term(self, loss: Tensor, momenta: Mapping[str, float]) -> None:
         """A step in which the terms' gradients on the student have momenta of their own."""
         assert isinstance(self.optimizer, TermwiseSGD)
+        self.optimizer.zero_grad(set_to_none=True)
         gradients = [self._gradients(loss, list(self.objective.owned.parameters()))]
         for momentum in self.optimizer.momenta:
             parts = [self.weighted[name] for name in momenta if momenta[name] == momentum]
@@ -275,6 +276,9 @@ class StageState:
         of_student[0] = of_student[0] | of_owned
         self.weighted = {}
         self.optimizer.step_by(of_student)
+        for of_terms in of_student:  # ``grad`` is that of the sum, as after any step
+            for parameter, gradient in of_terms.items():
+                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
 
     def _gradients(self, loss: Tensor, parameters: list[nn.Parameter]) -> dict[Tensor, Tensor]:
         """The gradients of the parameters that a part of the loss reaches; the graph is kept."""
