@@ -14,6 +14,7 @@ from understudy.errors import UserError
 from understudy.files import contents, sealed, sha256, write_atomically, write_json
 from understudy.models import NetworkSpec, Output, Preprocessing, load_weights, origins, preprocessing_from, regraft
 from understudy.models.grafts import graft_of
+from understudy.models.hub import PREFIX, fetched
 from understudy.models.outside import LIBRARIES
 from understudy.taps import inner, layers
 from understudy.tasks import Classification, Task
@@ -150,16 +151,19 @@ def check_weights(folder: Path, description: "Description") -> None:
 
 
 def load(folder: str | Path, *, trust: Collection[str] = ()) -> nn.Module:
-    """The student of a run folder, ready to answer images between 0 and 1.
+    """The student of a run folder or of the Hugging Face Hub, ready to answer images between 0 and 1.
 
     Args:
-        folder: a run folder, or any other with ``student.safetensors`` and ``student.json``.
+        folder: a run folder, or any other with ``student.safetensors`` and ``student.json``; or ``"hf:USER/NAME"``,
+            ``"hf:USER/NAME@REVISION"``, of which these two files are downloaded (extra ``hub``).
         trust: modules of the user whose code may run to rebuild the student. The package's own networks, timm's,
             torchvision's and transformers' need none.
 
     >>> student = understudy.load("runs/mine")  # doctest: +SKIP
     >>> student(torch.rand(1, 1, 28, 28)).shape  # doctest: +SKIP
     """
+    if str(folder).startswith(PREFIX):
+        folder = fetched(str(folder), [WEIGHTS, DESCRIPTION])
     folder, trust = Path(folder), [trust] if isinstance(trust, str) else trust
     description = read(folder)
     if description.module is not None:
