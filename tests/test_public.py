@@ -85,6 +85,8 @@ METHODS = {
     "minilm": "attention value_relation relation_epochs",
     "noisy-teacher": "sigma share reduce weight",
     "outputs": "form delta bounded margin weight label_weight",
+    "fgd": "pairs temperature alpha beta gamma relation weight",
+    "pkd": "pairs weight",
     "localisation": "form delta bounded margin weight score_weight temperature label_weight",
     "dist": "beta gamma temperature weight",
     "dkd": "alpha beta temperature weight warmup_epochs",
