@@ -137,7 +137,7 @@ class FGD(PairsTerm):
             brought, teacher, objects, background,
             temperature=self.temperature, alpha=self.alpha, beta=self.beta, gamma=self.gamma,
         )  # fmt: skip
-        apart = blocks.student(brought) - blocks.teacher(wide(teacher))
+        apart: Tensor = blocks.student(brought) - blocks.teacher(wide(teacher))
         return focal + self.relation * apart.square().flatten(1).sum(1)
 
 
