@@ -137,8 +137,9 @@ class FGD(PairsTerm):
             brought, teacher, objects, background,
             temperature=self.temperature, alpha=self.alpha, beta=self.beta, gamma=self.gamma,
         )  # fmt: skip
-        apart: Tensor = blocks.student(brought) - blocks.teacher(wide(teacher))
-        return focal + self.relation * apart.square().flatten(1).sum(1)
+        apart = blocks.student(brought) - blocks.teacher(wide(teacher))
+        relations: Tensor = self.relation * apart.square().flatten(1).sum(1)
+        return focal + relations
 
 
 def object_weights(boxes: Boxes, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
