@@ -48,6 +48,7 @@ faults: $(VENV)/dev.stamp  ## 1,000 errors, full disks and kills at single opera
 
 ranks: $(VENV)/dev.stamp  ## several processes, 60 kills of ranks under torchrun, into results/ranks.md (an hour or more)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.ranks.kills
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.ranks.machines
 
 bench: $(PEERS)/peers.stamp  ## speed against the floors and other libraries, into results/speed.md (over an hour)
 	@$(PEERS)/bin/python -W ignore -m benchmarks $(ARGS)
