@@ -9,7 +9,7 @@ The networks stand in a ring, mixed by a fixed seed: each teaches the next one, 
 once. Of every pair
 
 - one call, ``understudy.distill(teacher, student, images, config=...)`` on images without labels: it works if it ends
-  and the student is not what it was; and ``understudy.load`` is to give the same answers;
+  and the student's parameters are not what they were; and ``understudy.load`` is to give the same answers;
 - the teacher's proposed last map is checked, and every method that reads maps or pairs is built with the taps
   that it proposes: it works if that raises no error, and no term's gradient on the student is below 1e-4 of the
   largest term's, the ratio of the pre-flight check.
@@ -259,9 +259,11 @@ def commanded(student: str) -> dict[str, object]:
                 photo.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(colours).save(photo)
         torch.manual_seed(0)
-        networks = [build(name, classes=2, channels=3, size=64, **TRANSFORMERS.get(name[13:], {})) for name in BACK]
-        learner = networks[list(BACK).index(student)]
-        understudy.distill(networks[0], learner, photos, epochs=1, out=folder, accept_weak=True, progress=False)
+        teacher, learner = (
+            build(name, classes=2, channels=3, size=64, **TRANSFORMERS.get(name[13:], {}))
+            for name in (BACK[0], student)
+        )
+        understudy.distill(teacher, learner, photos, epochs=1, out=folder, accept_weak=True, progress=False)
         results = {}
         for words in (["predict", folder, photos / "test"], ["export", folder, "--to", "torch", "--data", photos]):
             force = ["--broken"] if words[0] == "export" else []  # an epoch makes no student of use

@@ -133,13 +133,13 @@ def begin_with(
     """
     weights, target = _inside(weights, source, prefix), inner(network)
     prefixes = [""] if prefix is not None else _prefixes(weights)
-    for stripped in prefixes:
-        candidate = _without(stripped, weights)
+    plain = [_without(stripped, weights) for stripped in prefixes]
+    for candidate in [named for each in plain for named in (each, _renamed(target, each))]:
         head = None if _fits(target, candidate) else _other_head(target, candidate, outputs)
         if head is not None or _fits(target, candidate):
             own = target.state_dict()
             kept = {key: value for key, value in candidate.items() if head is None or key not in head.names}
-            target.load_state_dict({**own, **kept})
+            restore(target, {**own, **kept})
             return head
     raise _does_not_fit(target, weights, prefixes, source)
 
