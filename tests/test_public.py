@@ -22,16 +22,16 @@ NAMES = """
     schedules step tasks terms
 """
 LOSSES = """
-    activation_boundaries attention_transfer batch_correlation boundary_kd bounded_boxes box_distance can_discriminator
-    can_student cat_kd class_correlation class_distance class_spread confident_regression confident_teachers
-    correlation_congruence
-    correlation_of_differences crd cross_entropy curriculum_kd cwd cwtm darkrank dgkd direction dist dkd dkpp
-    ensemble_kd factor_transfer feature_mse fsp function_matching gan_discriminator gan_student gradient_attention
-    hierarchical_context hint ickd info_nce joint_discriminator joint_student kd ldrld logit_regression logits_l1
-    lsgan_discriminator lsgan_student mgd mlkd mutual_kl neurons nkd noisy_logit_regression nst ofa ofd others_kd
-    output_distance paraphraser_reconstruction pkt relative_dissimilarity rkd_angle rkd_distance rld rocket_hint sdd
-    similarity_preserving simkd soft_divergence srrl_features srrl_logits standardised_kd target_kd teacher_bounded
-    transformed_teacher vid virtual_teacher_kd vote_cross_entropy weighted_soft_labels wgan_critic wgan_student
+    activation_boundaries attention_transfer batch_correlation boundary_kd bounded_boxes box_distance
+    can_discriminator can_student cat_kd class_correlation class_distance class_spread confident_regression
+    confident_teachers correlation_congruence correlation_of_differences crd cross_entropy curriculum_kd cwd cwtm
+    darkrank dgkd direction dist dkd dkpp ensemble_kd factor_transfer feature_mse focal_features fsp
+    function_matching gan_discriminator gan_student gradient_attention hierarchical_context hint ickd info_nce
+    joint_discriminator joint_student kd ldrld logit_regression logits_l1 lsgan_discriminator lsgan_student mgd mlkd
+    mutual_kl neurons nkd noisy_logit_regression nst ofa ofd others_kd output_distance paraphraser_reconstruction
+    pearson pkt relative_dissimilarity rkd_angle rkd_distance rld rocket_hint sdd similarity_preserving simkd
+    soft_divergence srrl_features srrl_logits standardised_kd target_kd teacher_bounded transformed_teacher vid
+    virtual_teacher_kd vote_cross_entropy weighted_soft_labels wgan_critic wgan_student
 """
 DATA = [
     "Access",
@@ -57,11 +57,11 @@ DATA = [
 ]
 TERMS = """
     AB AT BSS CAN CATKD CC CCDifferences CE CRD CRDBatch CWD CWTM ClassDistance ClassSpread Confidence
-    ConfidentTeachers CurriculumKD DGKD DIST DKD DKPP DML DarkRank Direction FSP FactorTransfer GradientAT Hint ICKD
-    KD LDRLD Labels Localisation LogitRegression LogitsL1 MGD MLKD NKD NST Neurons NoisyTeacher OFA OFD OthersKD
-    Outputs PKT
-    Paraphraser RKDAngle RKDDistance RLD Review Rocket SDD SP SRRL SeveralTeachers SimKD SoftDivergence
-    StandardisedKD TapLabels TargetKD TransformedTeacher Triplets VID VirtualTeacher Vote WeightedSoftLabels
+    ConfidentTeachers CurriculumKD DGKD DIST DKD DKPP DML DarkRank Direction FGD FSP FactorTransfer GradientAT Hint
+    ICKD KD LDRLD Labels Localisation LogitRegression LogitsL1 MGD MLKD NKD NST Neurons NoisyTeacher OFA OFD
+    OthersKD Outputs PKD PKT Paraphraser RKDAngle RKDDistance RLD Review Rocket SDD SP SRRL SeveralTeachers SimKD
+    SoftDivergence StandardisedKD TapLabels TargetKD TransformedTeacher Triplets VID VirtualTeacher Vote
+    WeightedSoftLabels
 """
 METHODS = {
     "alone": "label_smoothing",
@@ -80,6 +80,8 @@ METHODS = {
     "confidence": "samples covariance ridge reduce dropout weight label_weight",
     "noisy-teacher": "sigma share reduce weight",
     "outputs": "form delta bounded margin weight label_weight",
+    "fgd": "pairs temperature alpha beta gamma relation weight",
+    "pkd": "pairs weight",
     "localisation": "form delta bounded margin weight score_weight temperature label_weight",
     "dist": "beta gamma temperature weight",
     "dkd": "alpha beta temperature weight warmup_epochs",
