@@ -118,7 +118,7 @@ def _transformers(
 
     types = [kind for kind in TYPES if kind != "timm_wrapper"]  # this type downloads names such as "hf-hub:..."
     if name in (of_texts := _text_types(types)):
-        return _text_classifier(name, data, settings)
+        return _text_classifier(name, data, settings, which)
     if name not in types:
         raise UserError(f"transformers has no classifier of the type {name!r}{did_you_mean(name, [*types, *of_texts])}")
     called = f"transformers:{name}"
@@ -152,7 +152,9 @@ def _text_types(of_images: Collection[str]) -> list[str]:
     return [kind for kind in TYPES if kind not in of_images]
 
 
-def _text_classifier(name: str, data: Mapping[str, int | None], settings: Mapping[str, object]) -> nn.Module:
+def _text_classifier(
+    name: str, data: Mapping[str, int | None], settings: Mapping[str, object], which: Which | None
+) -> nn.Module:
     """A classifier of texts; ``channels`` is the number of different tokens and ``size`` that of positions."""
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
@@ -168,8 +170,12 @@ def _text_classifier(name: str, data: Mapping[str, int | None], settings: Mappin
     chosen = {key: value for key, value in given.items() if value is not None and (key in known or key == "num_labels")}
 
     def make() -> nn.Module:
-        config = AutoConfig.for_model(name, **{**chosen, **settings})
-        network: nn.Module = AutoModelForSequenceClassification.from_config(config)
+        network: nn.Module
+        if isinstance(which, str):
+            network = AutoModelForSequenceClassification.from_pretrained(which, trust_remote_code=False, **settings)
+        else:
+            config = AutoConfig.for_model(name, **{**chosen, **settings})
+            network = AutoModelForSequenceClassification.from_config(config)
         return network
 
     return _made(called, make)
