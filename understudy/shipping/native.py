@@ -24,7 +24,8 @@ _LINES = {
 def opened_by(description: Description) -> str | None:
     """The line that opens a student in its own library; None if it has none, or does more than normalise its inputs."""
     library = "" if description.network is None else description.network.name.partition(":")[0]
-    normalised = description.front is None or description.front["front"] == "normalized"
+    front = {name: value for name, value in (description.front or {}).items() if value is not None}
+    normalised = not front or (front["front"] == "normalized" and set(front) == {"front", "mean", "std"})
     possible = library in _LINES and normalised and description.graft is None
     return _LINES[library] if possible else None
 
