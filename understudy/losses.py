@@ -33,6 +33,7 @@ from understudy.methods.divergences import soft_divergence as soft_divergence
 from understudy.methods.dkd import dkd as dkd
 from understudy.methods.dkpp import dkpp as dkpp
 from understudy.methods.dml import mutual_kl as mutual_kl
+from understudy.methods.encoder import encoder_features as encoder_features
 from understudy.methods.factor_transfer import factor_transfer as factor_transfer
 from understudy.methods.factor_transfer import paraphraser_reconstruction as paraphraser_reconstruction
 from understudy.methods.fitnets import hint as hint

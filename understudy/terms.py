@@ -35,6 +35,7 @@ from understudy.methods.divergences import SoftDivergence as SoftDivergence
 from understudy.methods.dkd import DKD as DKD
 from understudy.methods.dkpp import DKPP as DKPP
 from understudy.methods.dml import DML as DML
+from understudy.methods.encoder import EncoderFeatures as EncoderFeatures
 from understudy.methods.factor_transfer import FactorTransfer as FactorTransfer
 from understudy.methods.factor_transfer import Paraphraser as Paraphraser
 from understudy.methods.fitnets import Hint as Hint

@@ -13,6 +13,7 @@ import understudy
 from understudy.data import as_data, from_inputs, from_tensors, load
 from understudy.errors import UserError
 from understudy.export import export
+from understudy.shipping.card import write_card
 from understudy.tasks import Unlabelled
 from understudy.tasks.unlabelled import UNKNOWN
 
@@ -144,6 +145,60 @@ def test_the_figure_is_the_agreement_with_the_teacher(tmp_path):
     again = understudy.distill(Colour(), same, X, out=tmp_path / "again", cache=tmp_path / "cache", **QUICK)
     assert torch.equal(again.student.conv.weight, run.student.conv.weight)
     assert again.result.methods["kd"].seconds == run.result.methods["kd"].seconds  # out of the cache
+
+
+class Encoder(nn.Module):
+    """A vector of the map before it, without a classifier."""
+
+    def __init__(self, output=lambda vector: vector):
+        super().__init__()
+        self.first, self.last, self.output = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 12, 3, 2, 1), output
+
+    def forward(self, x):
+        return self.output(self.last(self.first(x).relu()).mean((2, 3)))
+
+
+@pytest.mark.parametrize("form", ["cosine", "mse"])
+def test_the_features_of_an_encoder(form, tmp_path):
+    data = from_inputs(X, task="embedding")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        teacher = Encoder(lambda vector: {"pooler_output": vector})
+    config = understudy.TrainConfig(epochs=30, batch=12, optimizer=understudy.optimizers.AdamW(lr=0.01))
+    run = understudy.distill(
+        teacher, "resnet8", data, method="encoder", form=form, config=config, out=tmp_path, progress=False
+    )
+    first = run.result.task.first
+    assert (first.name, 0 < first.chance < 1) == ("cosine", True)
+    validation = data.validation.ids
+    with torch.no_grad():
+        ours, theirs = run.student.eval()(X[validation]), teacher(X[validation])["pooler_output"]
+    assert run.figures["cosine"] == pytest.approx(float(torch.cosine_similarity(ours, theirs).mean()), abs=1e-5)
+    assert run.student(X[:2]).shape == (2, 12)
+    assert run.teacher_figures["cosine"] == pytest.approx(1)
+    exported = run.export("torch", broken=True)
+    assert exported.proof.compared.figure.name == "cosine"
+    predicted = understudy.load(tmp_path)(X[:2])
+    assert torch.allclose(predicted, run.student(X[:2]), atol=1e-5)
+    assert "It chooses among" not in card_of(tmp_path)
+
+
+def card_of(folder):
+    return write_card(folder).read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "kd"}, "has none: take one on features"),
+        ({"method": "rkd"}, "trains features only"),
+        ({"data": from_inputs(X, task={"name": "embedding", "size": 5})}, "the teacher has 12 features, and size = 5"),
+    ],
+)
+def test_what_does_not_fit_an_encoder(options, message):
+    data = options.pop("data", from_inputs(X, task="embedding"))
+    with pytest.raises(UserError, match=message):
+        understudy.distill(Encoder(), "resnet8", data, **QUICK, **{"method": "encoder", **options})
 
 
 def test_several_teachers_answer_together():

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tests.losses.rows_features import MAP, unit
 from tests.losses.table import BATCH, Row, kl, normal, softmax
-from understudy.losses import activation_boundaries, cwd, ickd, mgd, ofd
+from understudy.losses import activation_boundaries, cwd, encoder_features, ickd, mgd, ofd
 
 
 def margin(g: torch.Generator) -> Tensor:
@@ -43,7 +43,18 @@ def _overhaul(s: np.ndarray, t: np.ndarray, m: np.ndarray) -> np.ndarray:
     return values
 
 
+def _cosines(s: np.ndarray, t: np.ndarray) -> np.ndarray:
+    length = np.sqrt((s**2).sum(1) * (t**2).sum(1))
+    return (1 - (s * t).sum(1) / length).reshape(BATCH, -1).mean(1)
+
+
+def _standardised(s: np.ndarray, t: np.ndarray) -> np.ndarray:
+    return ((s - (t - t.mean(1, keepdims=True)) / t.std(1, keepdims=True)) ** 2).mean((1, 2, 3))
+
+
 ROWS = [
+    Row("encoder_features", encoder_features, (MAP, MAP), _cosines),
+    Row("encoder_features, mse", partial(encoder_features, form="mse"), (MAP, MAP), _standardised, equal=None),
     Row("cwd", cwd, (MAP, MAP), partial(_channel_wise, temperature=4.0)),
     Row("cwd, cold", partial(cwd, temperature=1.0), (MAP, MAP), partial(_channel_wise, temperature=1.0)),
     Row("ickd", ickd, (MAP, MAP), _correlations),

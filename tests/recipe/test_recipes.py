@@ -122,7 +122,7 @@ def test_every_recipe_of_the_repository_is_right_and_resolves_to_itself(path):
         ('[methods.stages]\nstages = [{ terms = "CE()" }]', "stage 1 has ['terms']; it takes terms, epochs"),
         (
             '[teacher]\nnetwork = "resnet8"\n[methods.alone]',
-            "r.toml:5: teacher: give either 'weights' (a file) or a tabl",
+            "r.toml:5: teacher: give 'weights' (a file), pretrained = true",
         ),
         ("[methods.alone]\n[train]\npatience = 3\n[data]\nvalidation = 0", "not valid TOML"),
         ("methods = 3", "student.methods: unknown key"),
@@ -299,7 +299,7 @@ def test_several_teachers_stand_in_a_recipe_and_resolve_to_themselves():
             "augmentation = { shift = -1 }",
             "r.toml:13: teachers.1.train.augmentation.shift: Input should be greater than or equal to 0",
         ),
-        ('weights = "one.pt"', "", "r.toml:6: teachers.0: give either 'weights' (a file) or a table 'train'"),
+        ('weights = "one.pt"', "", "r.toml:6: teachers.0: give 'weights' (a file), pretrained = true"),
         ("[train]", '[teacher]\nnetwork = "resnet8"\nweights = "x"\n[train]', "either one table [teacher] or several"),
     ],
 )

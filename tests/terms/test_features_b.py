@@ -21,6 +21,7 @@ RELATIONS = {"RKDDistance", "RKDAngle", "SP", "CC", "CCDifferences", "PKT", "Dar
 MODULES = {
     "cwd": ("cwd",),
     "mgd": ("mgd",),
+    "encoder": ("encoder",),
     "ickd": ("ickd",),
     "review": ("review",),
     "cat_kd": ("cat-kd",),

@@ -7,6 +7,7 @@ import tomli_w
 
 from understudy.errors import UserError, did_you_mean
 
+NORMALISATION = ("mean", "std", "size", "interpolation")  # what a network's table says as its description does
 SOURCE = "the command line"  # the file name in messages about such a recipe
 
 
@@ -69,7 +70,7 @@ def _teacher(name: str) -> Mapping[str, object]:
     front = described.front or {}
     if described.graft is not None or front.get("front", "normalized") != "normalized":
         raise UserError(f"--teacher {name}: it has more than a network and its normalisation: write a recipe")
-    normalisation: dict[str, object] = {key: front[key] for key in ("mean", "std") if key in front}
+    normalisation: dict[str, object] = {key: front[key] for key in NORMALISATION if key in front}
     settings = described.network.settings if described.network else {}
     weights = str(folder / product.WEIGHTS)
     return {"network": described.path, "settings": settings, "weights": weights, **normalisation}

@@ -97,7 +97,7 @@ def _teacher(student: Path, name: str, trusted: list[str]) -> "nn.Module":
 
     described = product.read(student)
     shape = described.input.shape
-    return build(name, classes=len(described.classes), channels=shape[0], size=shape[-1], trusted=trusted)
+    return build(name, classes=described.task.outputs, channels=shape[0], size=shape[-1], trusted=trusted)
 
 
 def _tolerance(words: list[str]) -> dict[str, float]:

@@ -10,7 +10,7 @@ from understudy import recipe as recipes
 from understudy.data import Data
 from understudy.data.parts import fewer
 from understudy.errors import UserError
-from understudy.models import NetworkSpec, Normalized, Whitened
+from understudy.models import Whitened
 from understudy.plans.entry import RESULT
 from understudy.recipe import Recipe
 from understudy.recipe.build import Builder, named_data
@@ -60,9 +60,6 @@ def _teacher(recipe: Recipe, data: Data, student: nn.Module, trust: Collection[s
     table = recipe.teacher
     if table is None:
         return None
-    spec = NetworkSpec(table.network, dict(table.settings))
-    network = spec.build(data.task.outputs, data.shape[0], data.shape[-1], trust)
-    if isinstance(student, Whitened):
-        return Whitened(network, student.whitening).eval()
-    mean, std = table.mean or data.mean, table.std or data.std
-    return Normalized(network, mean, std).eval() if mean and std else network.eval()
+    whitening = student.whitening if isinstance(student, Whitened) else None
+    builder = Builder(data, data, whitening, trust)
+    return builder.product(builder.fresh(table, 0, "teacher")).eval()

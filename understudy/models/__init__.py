@@ -17,6 +17,7 @@ from understudy.models.families.resnet import resnet
 from understudy.models.families.wrn import wrn
 from understudy.models.from_teacher import FromTeacher, from_teacher
 from understudy.models.grafts import Graft, regraft
+from understudy.models.library_weights import pretrained
 from understudy.models.preprocessing import Normalized, Preprocessing, Whitened, Whitening, preprocessing_from
 from understudy.models.weights import load_weights, read_weights
 from understudy.taps.modules import Maxout
@@ -47,6 +48,7 @@ __all__ = [
     "names",
     "plain",
     "preprocessing_from",
+    "pretrained",
     "read_weights",
     "regraft",
     "resnet",

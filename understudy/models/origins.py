@@ -7,7 +7,7 @@ shapes; settings that change nothing once a network is trained (rates of dropout
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import nn
@@ -17,7 +17,9 @@ from understudy.models.catalogue import NetworkSpec
 from understudy.models.outside import LIBRARIES
 
 _RATES = re.compile(r"\b(p|drop_prob|drop_path|prob)=[\d.e-]+|drop_prob=\d+\.\d+|\(drop_path\d*\): \w+(\([^)]*\))?")
-_NOT_IN_A_CONFIG = ("id2label", "label2id", "architectures", "transformers_version", "dtype", "torch_dtype")
+_NOT_IN_A_CONFIG = (
+    "id2label", "label2id", "architectures", "transformers_version", "dtype", "torch_dtype", "model_type",
+)  # fmt: skip
 
 
 def named(network: nn.Module, prepare: Callable[[nn.Module], None] | None = None) -> NetworkSpec | None:
@@ -105,10 +107,13 @@ def _of_transformers(network: nn.Module) -> Iterator[NetworkSpec]:
     if config is None or not isinstance(kind, str):
         return
     differing: dict[str, object] = config.to_diff_dict()
-    own = {key: value for key, value in differing.items() if key not in _NOT_IN_A_CONFIG and not key.startswith("_")}
-    own.pop("model_type", None)
-    plain = {key: value for key, value in own.items() if isinstance(value, (int, float, str, bool, list, type(None)))}
-    yield NetworkSpec(f"transformers:{kind}", {"classes": config.num_labels, **plain})
+    yield NetworkSpec(f"transformers:{kind}", {"classes": config.num_labels, **plain_settings(differing)})
+
+
+def plain_settings(config: Mapping[str, object]) -> dict[str, object]:
+    """What a configuration of transformers says of the network, in plain values."""
+    own = {key: value for key, value in config.items() if key not in _NOT_IN_A_CONFIG and not key.startswith("_")}
+    return {key: value for key, value in own.items() if isinstance(value, (int, float, str, bool, list, type(None)))}
 
 
 def _channels(network: nn.Module) -> int | None:

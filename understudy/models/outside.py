@@ -4,7 +4,9 @@ A recipe is data that one may have been handed: it must not run code. So a modul
 it beside the recipe, and the libraries' settings that fetch or read files are not taken.
 """
 
+import importlib
 from collections.abc import Callable, Collection, Mapping
+from typing import Literal, TypeAlias
 
 from torch import nn
 
@@ -18,18 +20,33 @@ NAMES = [
     ("MODULE:FACTORY", "your own: the function or class FACTORY of MODULE, called with the settings given"),
 ]
 
+# Which trained weights: the library's default ones; a tag of timm, torchvision's name, a repository of transformers.
+Which: TypeAlias = Literal[True] | str
+
 # Settings with these prefixes make the libraries download or read files.
 _FETCHING = ("pretrained", "weights", "checkpoint", "cache_dir", "use_pretrained")
 
 
 def build(
-    name: str, data: Mapping[str, int | None], settings: Mapping[str, object], trusted: Collection[str]
+    name: str,
+    data: Mapping[str, int | None],
+    settings: Mapping[str, object],
+    trusted: Collection[str],
+    which: Which | None = None,
 ) -> nn.Module:
-    """The network of ``where:what``; see ``NAMES``."""
+    """The network of ``where:what``; see ``NAMES``. ``which`` are the trained weights, of a library alone."""
     where, _, what = name.partition(":")
     if where in LIBRARIES:
-        return LIBRARIES[where](what, data, _fresh(name, settings))
+        return LIBRARIES[where](what, data, _fresh(name, settings), which)
     return _own(name.removeprefix("python:"), settings, trusted)
+
+
+def require(library: str, what: str) -> None:
+    """A ``UserError`` with the command that installs a library which is not there."""
+    try:
+        importlib.import_module(library)
+    except ModuleNotFoundError as error:
+        raise OptionalPackageError(library, library, f"network '{library}:{what}'") from error
 
 
 def is_library(name: str) -> bool:
@@ -39,15 +56,17 @@ def is_library(name: str) -> bool:
 def _fresh(name: str, settings: Mapping[str, object]) -> Mapping[str, object]:
     for key in settings:
         if key.startswith(_FETCHING):
-            raise UserError(f"network {name!r}: {key!r} is not taken; weights are read from a file that you name")
+            raise UserError(
+                f"network {name!r}: {key!r} is not taken as a setting; trained weights are asked for beside the "
+                "network, by pretrained = true or weights = 'FILE'"
+            )
     return settings
 
 
-def _timm(name: str, data: Mapping[str, int | None], settings: Mapping[str, object]) -> nn.Module:
-    try:
-        import timm
-    except ModuleNotFoundError as error:
-        raise OptionalPackageError("timm", "timm", f"network 'timm:{name}'") from error
+def _timm(name: str, data: Mapping[str, int | None], settings: Mapping[str, object], which: Which | None) -> nn.Module:
+    require("timm", name)
+    import timm
+
     # Checked in timm's list, because create_model() downloads names such as "hf-hub:...".
     if not timm.is_model(name):
         raise UserError(f"timm has no network {name!r}{did_you_mean(name, timm.list_models())}")
@@ -56,14 +75,22 @@ def _timm(name: str, data: Mapping[str, int | None], settings: Mapping[str, obje
     if config is not None and config.fixed_input_size:
         wanted["img_size"] = data["size"]
     given = {key: value for key, value in wanted.items() if value is not None}
-    return _made(f"timm:{name}", timm.create_model, name, pretrained=False, **{**given, **settings})
+    trained = which is not None
+    full = timm_name(name, which) if trained else name
+    return _made(f"timm:{name}", timm.create_model, full, pretrained=trained, **{**given, **settings})
 
 
-def _torchvision(name: str, data: Mapping[str, int | None], settings: Mapping[str, object]) -> nn.Module:
-    try:
-        from torchvision import models
-    except ModuleNotFoundError as error:
-        raise OptionalPackageError("torchvision", "torchvision", f"network 'torchvision:{name}'") from error
+def timm_name(name: str, which: Which | None) -> str:
+    """The name with the tag of the trained weights; timm's default ones are those of a name without a tag."""
+    return f"{name.partition('.')[0]}.{which}" if isinstance(which, str) else name
+
+
+def _torchvision(
+    name: str, data: Mapping[str, int | None], settings: Mapping[str, object], which: Which | None
+) -> nn.Module:
+    require("torchvision", name)
+    from torchvision import models
+
     known = models.list_models(module=models)
     if name not in known:
         raise UserError(f"torchvision has no classifier {name!r}{did_you_mean(name, known)}")
@@ -73,15 +100,22 @@ def _torchvision(name: str, data: Mapping[str, int | None], settings: Mapping[st
     if name.startswith("vit_"):
         wanted["image_size"] = data["size"]
     given = {key: value for key, value in wanted.items() if value is not None}
-    return _made(f"torchvision:{name}", models.get_model, name, weights=None, **{**given, **settings})
+    weights = {"weights": None} if which is None else {"weights": torchvision_weights(which), "progress": False}
+    return _made(f"torchvision:{name}", models.get_model, name, **{**weights, **given, **settings})
 
 
-def _transformers(name: str, data: Mapping[str, int | None], settings: Mapping[str, object]) -> nn.Module:
-    try:
-        from transformers import AutoConfig, AutoModelForImageClassification
-        from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as TYPES
-    except ModuleNotFoundError as error:
-        raise OptionalPackageError("transformers", "transformers", f"network 'transformers:{name}'") from error
+def torchvision_weights(which: Which) -> str:
+    """The name of the weights among those that torchvision has of a network."""
+    return "DEFAULT" if which is True else which
+
+
+def _transformers(
+    name: str, data: Mapping[str, int | None], settings: Mapping[str, object], which: Which | None
+) -> nn.Module:
+    require("transformers", name)
+    from transformers import AutoConfig, AutoModelForImageClassification
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as TYPES
+
     types = [kind for kind in TYPES if kind != "timm_wrapper"]  # this type downloads names such as "hf-hub:..."
     if name not in types:
         raise UserError(f"transformers has no image classifier of the type {name!r}{did_you_mean(name, types)}")
@@ -96,16 +130,20 @@ def _transformers(name: str, data: Mapping[str, int | None], settings: Mapping[s
         given["num_labels"] = data["classes"]
 
     def make() -> nn.Module:
-        network: nn.Module = AutoModelForImageClassification.from_config(
-            AutoConfig.for_model(name, **{**given, **settings})
-        )
+        network: nn.Module
+        if isinstance(which, str):
+            network = AutoModelForImageClassification.from_pretrained(which, trust_remote_code=False, **settings)
+        else:
+            config = AutoConfig.for_model(name, **{**given, **settings})
+            network = AutoModelForImageClassification.from_config(config)
         return network
 
     return _made(called, make)
 
 
 # The prefixes of names, and the functions that make their networks. A further library is one entry.
-LIBRARIES: Mapping[str, Callable[[str, Mapping[str, int | None], Mapping[str, object]], nn.Module]] = {
+Library = Callable[[str, Mapping[str, int | None], Mapping[str, object], Which | None], nn.Module]
+LIBRARIES: Mapping[str, Library] = {
     "timm": _timm,
     "torchvision": _torchvision,
     "transformers": _transformers,

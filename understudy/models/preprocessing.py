@@ -5,12 +5,18 @@ rebuilds it with ``preprocessing_from``.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal, TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from understudy.bounds import Pixels, wrong
 from understudy.errors import UserError, did_you_mean
 from understudy.taps import precision_of
+
+Interpolation: TypeAlias = Literal["nearest", "bilinear", "bicubic"]
+INTERPOLATIONS: tuple[Interpolation, ...] = ("nearest", "bilinear", "bicubic")
 
 _TOO_SMALL = 1e-8
 
@@ -44,32 +50,75 @@ class Normalized(Preprocessing):
 
     Mean and std are part of the description and not of the state dict, so that the network's weights stay as they are.
 
+    Args:
+        module: the network.
+        mean, std: of each channel.
+        size: side of the images that the network gets. Images of another size are resized first, so that teacher and
+            student may take the same view at different resolutions.
+        interpolation: how, ``"nearest"``, ``"bilinear"`` or ``"bicubic"``; the last two with antialiasing, as Pillow
+            has it.
+
     >>> Normalized(torch.nn.Flatten(), [0.5], [0.25])(torch.ones(1, 1, 1, 2))
     tensor([[2., 2.]])
+    >>> Normalized(torch.nn.Identity(), [0.5], [0.25], size=8)(torch.ones(1, 1, 4, 4)).shape
+    torch.Size([1, 1, 8, 8])
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, module: nn.Module, mean: Sequence[float], std: Sequence[float]):
+    def __init__(
+        self,
+        module: nn.Module,
+        mean: Sequence[float],
+        std: Sequence[float],
+        size: int | None = None,
+        interpolation: Interpolation | None = None,
+    ):
         super().__init__(module)
+        if size is not None and (reason := wrong(Pixels, size)):
+            raise UserError(f"size is the side of the images that the network gets, not {size!r}: {reason}")
+        if interpolation not in (None, *INTERPOLATIONS):
+            raise UserError(f"images are resized by one of {', '.join(INTERPOLATIONS)}, not by {interpolation!r}")
         if len(mean) != len(std) or not len(mean) or min(std) <= 0:
             raise UserError(f"one mean and one std above 0 for each channel, not {list(mean)} and {list(std)}")
         dtype = precision_of(module) or torch.float32
         self.register_buffer("mean", torch.tensor(mean, dtype=dtype).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=dtype).view(-1, 1, 1), persistent=False)
-        self._described = {"front": "normalized", "mean": [float(m) for m in mean], "std": [float(s) for s in std]}
+        self._described: dict[str, object] = {"front": "normalized"}
+        self._described |= {"mean": [float(m) for m in mean], "std": [float(s) for s in std]}
+        self.size = size
+        self.interpolation: Interpolation = interpolation or "bilinear"
+        if size is not None:
+            self._described |= {"size": size, "interpolation": self.interpolation}
 
     def prepared(self, images: Tensor) -> Tensor:
         if images.shape[1] != len(self.mean):
             raise UserError(f"images with {images.shape[1]} channels meet mean and std for {len(self.mean)}")
+        if self.size is not None:
+            images = resized(images, self.size, self.interpolation)
         return (images - self.mean) / self.std
 
     def describe(self) -> dict[str, object]:
         return dict(self._described)
 
     def extra_repr(self) -> str:
-        return f"mean={self._described['mean']}, std={self._described['std']}"
+        resizing = f", size={self.size}, interpolation={self.interpolation}" if self.size is not None else ""
+        return f"mean={self._described['mean']}, std={self._described['std']}{resizing}"
+
+
+def resized(images: Tensor, size: int, interpolation: Interpolation) -> Tensor:
+    """Images of ``size`` x ``size``; those that are so already are left as they are.
+
+    >>> resized(torch.ones(1, 3, 4, 4), 2, "bicubic").shape
+    torch.Size([1, 3, 2, 2])
+    """
+    if images.shape[-2:] == (size, size):
+        return images
+    smooth = interpolation != "nearest"
+    mode = interpolation if smooth else "nearest-exact"
+    wide = images.float() if images.dtype in (torch.float16, torch.bfloat16) else images
+    return F.interpolate(wide, size=(size, size), mode=mode, antialias=smooth).to(images.dtype)
 
 
 class Whitening(nn.Module):
@@ -173,7 +222,8 @@ def preprocessing_from(description: Mapping[str, object], module: nn.Module) -> 
     known = {"normalized": ("mean", "std"), "whitened": ("shape", "scale", "bias")}
     if kind not in known:
         raise UserError(f"no front is called {kind!r}{did_you_mean(str(kind), known)}")
-    if set(settings) != set(known[kind]):
+    resizing = ("size", "interpolation") if kind == "normalized" and "size" in settings else ()
+    if set(settings) != {*known[kind], *resizing}:
         raise UserError(f"front {kind!r} is described by {', '.join(known[kind])}, not by {', '.join(settings)}")
     make: Callable[..., Normalized] = Normalized
     whitening: Callable[..., Whitening] = Whitening

@@ -3,7 +3,8 @@
 import pickle
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
@@ -107,12 +108,67 @@ def load_weights(network: nn.Module, path: str | Path, *, prefix: str | None = N
     >>> load_weights(torch.nn.Linear(4, 3), "layer.safetensors")
     'module.'
     """
-    weights = read_weights(path)
-    if prefix is not None:
-        inside = _without(prefix, weights)
-        if not inside:
-            raise UserError(f"{path}: no name begins with {prefix!r}; the first ones are {_few(weights)}")
-        weights = inside
+    return load_whole(network, read_weights(path), str(path), prefix=prefix)
+
+
+def begin_with(
+    network: nn.Module, weights: Mapping[str, Tensor], source: str, *, outputs: int, prefix: str | None = None
+) -> "Head | None":
+    """Load weights into a network that is to be trained, all but those of a head of another size; that head, if any.
+
+    Args:
+        weights: by name, as ``read_weights`` gives them.
+        source: what they are called in messages.
+        outputs: of the network: a head is a layer with so many, in whose place ``weights`` have one with another
+            number, or none.
+        prefix: as in ``load_weights``.
+
+    >>> layers = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+    >>> of_five = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 5)).state_dict()
+    >>> print(begin_with(layers, of_five, "mine.pt", outputs=2))
+    left out, for a head of another size: 1.weight (5 for 2), 1.bias (5 for 2)
+    """
+    weights, target = _inside(weights, source, prefix), inner(network)
+    prefixes = [""] if prefix is not None else _prefixes(weights)
+    for stripped in prefixes:
+        candidate = _without(stripped, weights)
+        head = None if _fits(target, candidate) else _other_head(target, candidate, outputs)
+        if head is not None or _fits(target, candidate):
+            own = target.state_dict()
+            kept = {key: value for key, value in candidate.items() if head is None or key not in head.names}
+            target.load_state_dict({**own, **kept})
+            return head
+    raise _does_not_fit(target, weights, prefixes, source)
+
+
+@dataclass(frozen=True)
+class Head:
+    """The parameters of a network's head that weights have in another size, or not at all.
+
+    Args:
+        names: of the parameters.
+        outputs: of the network's head.
+        others: of the head in the weights; None where they have none.
+    """
+
+    names: tuple[str, ...]
+    outputs: int
+    others: int | None
+
+    def __str__(self) -> str:
+        if self.others is None:
+            return f"not among the weights: {', '.join(self.names)}"
+        sizes = ", ".join(f"{name} ({self.others} for {self.outputs})" for name in self.names)
+        return f"left out, for a head of another size: {sizes}"
+
+
+def load_whole(network: nn.Module, weights: Mapping[str, Tensor], source: str, *, prefix: str | None = None) -> str:
+    """Load every one of some weights, as ``load_weights`` does those of a file; the prefix that was taken off.
+
+    >>> load_whole(torch.nn.Linear(4, 3), torch.nn.Linear(4, 3).state_dict(), "mine.pt")
+    ''
+    """
+    weights = _inside(weights, source, prefix)
     targets = [network] if inner(network) is network else [network, inner(network)]
     prefixes = [""] if prefix is not None else _prefixes(weights)
     for target, stripped in product(targets, prefixes):
@@ -120,10 +176,56 @@ def load_weights(network: nn.Module, path: str | Path, *, prefix: str | None = N
         if _fits(target, candidate):
             target.load_state_dict(candidate)
             return prefix or stripped
-    target, own = targets[-1], targets[-1].state_dict()
+    raise _does_not_fit(targets[-1], weights, prefixes, source)
+
+
+def take_off(network: nn.Module, head: Head) -> None:
+    """Let a network end before its head, which has no weights.
+
+    >>> layers = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+    >>> take_off(layers, Head(("1.weight", "1.bias"), 2, None))
+    >>> layers(torch.rand(1, 4)).shape
+    torch.Size([1, 3])
+    """
+    parent, _, name = head.names[0].rpartition(".")[0].rpartition(".")
+    setattr(network.get_submodule(parent), name, nn.Identity())
+
+
+def _other_head(network: nn.Module, weights: Mapping[str, Tensor], outputs: int) -> Head | None:
+    """The head in which alone weights differ from a network; None where they differ in more."""
+    own = {key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")}
+    missing = [key for key in own if key not in weights]
+    differing = [key for key in own if key in weights and own[key].shape != weights[key].shape]
+    known = network.state_dict()
+    if any(key not in known for key in weights) or (missing and differing):
+        return None
+    if any(own[key].ndim == 0 or own[key].shape[0] != outputs for key in (*missing, *differing)):
+        return None
+    if missing:  # the last layer and no other
+        last = list(own)[-1].rpartition(".")[0]
+        return Head(tuple(missing), outputs, None) if {key.rpartition(".")[0] for key in missing} == {last} else None
+    if any(weights[key].ndim == 0 or own[key].shape[1:] != weights[key].shape[1:] for key in differing):
+        return None
+    others = {weights[key].shape[0] for key in differing}
+    return Head(tuple(differing), outputs, others.pop()) if len(others) == 1 else None
+
+
+def _inside(weights: Mapping[str, Tensor], source: str | Path, prefix: str | None) -> Mapping[str, Tensor]:
+    """The weights whose names begin with a prefix, without it; all of them where there is none."""
+    if prefix is None:
+        return weights
+    inside = _without(prefix, weights)
+    if not inside:
+        raise UserError(f"{source}: no name begins with {prefix!r}; the first ones are {_few(weights)}")
+    return inside
+
+
+def _does_not_fit(network: nn.Module, weights: Mapping[str, Tensor], prefixes: Sequence[str], source: str) -> UserError:
+    own = network.state_dict()
     nearest = max(prefixes, key=lambda stripped: len(own.keys() & _without(stripped, weights).keys()))
     said = f" (without the prefix {nearest!r})" if nearest else ""
-    raise UserError(f"{path} does not fit {type(target).__name__}{said}: {_misfit(target, _without(nearest, weights))}")
+    misfit = _misfit(network, _without(nearest, weights))
+    return UserError(f"{source} does not fit {type(network).__name__}{said}: {misfit}")
 
 
 def _without(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

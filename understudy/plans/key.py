@@ -17,7 +17,7 @@ from understudy.data.content import digest
 from understudy.errors import UserError
 from understudy.files import sha256
 from understudy.models import catalogue
-from understudy.plans.node import Given, Node
+from understudy.plans.node import Node
 from understudy.plans.own_code import code_of, source_of
 from understudy.ranks import processes
 from understudy.recipe.build import Builder, weights_file
@@ -89,25 +89,29 @@ def network(table: NetworkTable, builder: Builder, node: Node | None = None) -> 
     """
     if is_object(table.network):
         given = builder.objects[table.network]
-        begins = given.weights(node.seed, node.role) if node else None
-        return {"class": given.facts(), "begins": begins, "code": code_of(given.kinds())}
-    shape = builder.data.shape
-    name, settings = catalogue.resolved(table.network, table.settings, builder.data.task.outputs, shape[0], shape[-1])
+        state = given.weights(node.seed, node.role) if node else None
+        return {"class": given.facts(), "begins": state, "code": code_of(given.kinds())}
+    shape, spec = builder.data.shape, builder.named(table)
+    name, settings = catalogue.resolved(spec.name, spec.settings, builder.data.task.outputs, shape[0], shape[-1])
+    begins = {"begins": weights_digest(table, builder)} if node and table.begins_trained else {}
     return {
         "name": name,
         "settings": canonical(settings),
         "front": canonical(builder.normalisation(table)),
         "code": source_of(name),
+        **begins,
     }
 
 
-def weights_digest(given: Given) -> str:
-    """The content of a file of weights, and which of its names are taken."""
-    if is_object(given.network):
-        return given.weights
-    path = weights_file(given.weights)
+def weights_digest(table: NetworkTable, builder: Builder) -> str:
+    """The content of the weights with which a network begins: of a file, and which of its names are taken."""
+    if is_object(table.network):
+        return table.weights or ""
+    if table.weights is None:
+        return builder.library_digest(table)
+    path = weights_file(table.weights)
     try:
-        return sha256(path) + (f" {given.prefix}" if given.prefix else "")
+        return sha256(path) + (f" {table.prefix}" if table.prefix else "")
     except OSError as error:
         raise UserError(f"no weights file {path}: {error.strerror}") from error
 

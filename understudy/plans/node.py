@@ -15,10 +15,12 @@ from understudy.recipe.schema import DataTable, MethodName, NetworkTable, Table
 
 
 class Given(NetworkTable):
-    """A teacher that is not trained here. Its weights are in a file."""
+    """A teacher that is not trained here. Its weights are in a file, or come from its library."""
 
-    weights: str
-    prefix: str | None = None  # prefix of the names in the file; by default the matching one is found
+    @property
+    def source(self) -> str:
+        """Where its weights come from."""
+        return self.weights or f"{self.network}, pretrained"
 
 
 class Start(Table):
@@ -66,5 +68,5 @@ class Node(Table):
         return list(dict.fromkeys(teacher for teacher in (*self.teachers, *start) if isinstance(teacher, str)))
 
     def __str__(self) -> str:
-        taught = ", ".join(teacher if isinstance(teacher, str) else teacher.weights for teacher in self.teachers)
+        taught = ", ".join(teacher if isinstance(teacher, str) else teacher.source for teacher in self.teachers)
         return f"{self.network.network} by {self.method}" + (f" from {taught}" if taught else "")

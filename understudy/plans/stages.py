@@ -13,17 +13,23 @@ from understudy.data import Data
 from understudy.errors import UserError
 from understudy.methods import Method
 from understudy.objective import evaluating
-from understudy.plans.node import Node
+from understudy.plans.node import Given, Node
 from understudy.recipe.build import Builder
 from understudy.recipe.schema import NetworkTable
 from understudy.taps import call
 from understudy.taps.defaults import PROPOSALS
+from understudy.training.preflight import misfit
 
 
 def stages_of(node: Node, student: nn.Module, teachers: Sequence[nn.Module], data: Data) -> list[Stage]:
     """The stages of a node for its networks. A student that takes over a part of its teacher is changed in place."""
     teacher = teachers[0] if teachers else None
+    chosen = methods.find(node.method)
+    if chosen.grafts is not None:
+        _check_scores(node, teachers, data, "it takes over the teacher's classifier")
     stages = method_stages(node.method, node.config, node.settings, student, teacher, data)
+    if any(stage.objective.reads.teacher_output or stage.objective.reads.teacher_samples for stage in stages):
+        _check_scores(node, teachers, data, "it reads the teacher's answers")
     if node.balance:
         stages = [stage.balanced() for stage in stages]
     if not teachers and any(stage.objective.reads.teacher for stage in stages):
@@ -35,14 +41,23 @@ def stages_of(node: Node, student: nn.Module, teachers: Sequence[nn.Module], dat
     return stages
 
 
+def _check_scores(node: Node, teachers: Sequence[nn.Module], data: Data, reason: str) -> None:
+    """A ``UserError`` where a teacher whose answers are read was not trained on the data's task."""
+    for given, teacher in zip(node.teachers, teachers, strict=False):
+        wrong = misfit(teacher, data, node.arithmetic) if isinstance(given, Given) else None
+        if wrong:
+            fitting = "take a method on hidden values alone (rkd, sp, fitnets, ...), or train the teacher's head first"
+            raise UserError(f"method {methods.find(node.method).name!r}: {reason}, and {wrong}: {fitting}")
+
+
 def planned_stages(node: Node, builder: Builder, teachers: Sequence[NetworkTable]) -> list[Stage]:
     """The stages before any training. Networks are built only where taps are proposed from them."""
     method = methods.find(node.method)
     if all(node.settings.get(name) is not None for name in method.needed):
         stages = _stages(method, node.config, node.settings, builder.data)
         return [stage.balanced() for stage in stages] if node.balance else stages
-    student = builder.network(node.network, node.seed, node.role)
-    first = [builder.network(table, node.seed, "teacher") for table in teachers[:1]]
+    student = builder.fresh(node.network, node.seed, node.role)
+    first = [builder.fresh(table, node.seed, "teacher") for table in teachers[:1]]
     return stages_of(node, student, first, builder.data)
 
 

@@ -111,7 +111,7 @@ class Builders:
         teachers = tuple(recipe.taught_by.values())
         if not teachers:
             raise UserError("the data have no labels, so a student has nothing to learn without a teacher: name one")
-        if any(table.weights is None for table in teachers):
+        if any(table.train is not None for table in teachers):
             raise UserError("the data have no labels, so no teacher can be trained on them: give the teacher's weights")
         data = recipe.data.model_copy(update={"answered_by": teachers})
         return recipe.model_copy(update={"data": data})
@@ -201,7 +201,7 @@ class Measurement(Table):
         builder, settings = builders.of(self.data), self.settings
         _, part = builder.data.measured
         networks = [
-            builder.given(network, network.weights, network.prefix)
+            builder.given(network)
             if isinstance(network, Given)
             else builder.trained(network.network, Path(network.folder))
             for network in self.networks
@@ -227,16 +227,16 @@ def key(
     start: TrainedTeacher | Given | None = None,
 ) -> str:
     """The key of a node; its stages are made here where they are not passed."""
-    of = list(map(_weights_of, teachers))
+    of = [_weights_of(teacher, builder) for teacher in teachers]
     tables = [teacher if isinstance(teacher, Given) else teacher.network for teacher in teachers]
     made = stages if stages is not None else planned_stages(node, builder, tables)
-    begins = _weights_of(start) if start is not None else None
+    begins = _weights_of(start, builder) if start is not None else None
     return key_of(determinants(node, builder, list(zip(tables, of, strict=True)), made, start=begins))
 
 
-def _weights_of(teacher: TrainedTeacher | Given) -> str:
+def _weights_of(teacher: TrainedTeacher | Given, builder: Builder) -> str:
     """What determines the weights of a teacher: the key of its training, or the digest of its file."""
-    return weights_digest(teacher) if isinstance(teacher, Given) else teacher.key
+    return weights_digest(teacher, builder) if isinstance(teacher, Given) else teacher.key
 
 
 def _teachers(job: Job, builder: Builder, builders: Builders) -> list[nn.Module]:
@@ -262,7 +262,7 @@ def _teacher(teacher: TrainedTeacher | Given, job: Job, builder: Builder) -> nn.
     """
     settings = job.node.arithmetic
     if isinstance(teacher, Given):
-        return settings.place(builder.given(teacher, teacher.weights, teacher.prefix))
+        return settings.place(builder.given(teacher))
     network = settings.place(builder.trained(teacher.network, Path(teacher.folder)))
     name, weak = Path(teacher.folder).name, job.node.accept_weak
     with alone():  # another process of a group may have this teacher in memory still, and not look at it again

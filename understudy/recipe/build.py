@@ -1,6 +1,6 @@
 """Build data and networks from the tables of a recipe or of a plan's node."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,17 +19,25 @@ from understudy.data.dataset import Progress
 from understudy.data.parts import Part, fewer
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
-from understudy.models import NetworkSpec, Normalized, Whitened, Whitening, load_weights
+from understudy.models import NetworkSpec, Normalized, Whitened, Whitening, load_weights, read_weights
 from understudy.models import student as product
 from understudy.models.fingerprints import brief, of_samples, of_values
+from understudy.models.library_weights import InputConfig, input_config, library_network, library_spec
+from understudy.models.preprocessing import Interpolation
 from understudy.models.sizes import parameters
+from understudy.models.weights import Head, begin_with, load_whole, take_off
 from understudy.ranks import alone
 from understudy.recipe.objects import Objects, is_object
 from understudy.recipe.schema import DataTable, NetworkTable, TeacherTable
+from understudy.taps import inner
 from understudy.tasks import Task, Values
 from understudy.training.evaluate import walk_together
 
+# Mean and std of each channel; size and interpolation where images are resized.
+Front = tuple[Sequence[float], Sequence[float]] | tuple[Sequence[float], Sequence[float], int, Interpolation]
+
 PACKAGE = Path(understudy.__file__).parent
+ANSWERED = 64  # samples for which a teacher answers before its task is known
 SPLIT_SEED = 0  # all seeds share one validation part, so that their figures are comparable
 
 
@@ -47,6 +55,8 @@ class Builder:
     whitening: Whitening | None
     trusted: Collection[str]
     objects: Objects = field(default_factory=Objects)
+    _digests: dict[str, str] = field(default_factory=dict, repr=False)  # of libraries' weights, by table
+    _heads: dict[str, Head | None] = field(default_factory=dict, repr=False)  # that were left out, by table
 
     @classmethod
     def of(
@@ -103,61 +113,167 @@ class Builder:
         """The name and settings by which a network is built; None for an object of an unknown family."""
         if is_object(table.network):
             return self.objects[table.network].spec(self.data.shape, self.data.task.outputs)
-        return NetworkSpec(table.network, dict(table.settings))
+        return self.named(table)
+
+    def named(self, table: NetworkTable) -> NetworkSpec:
+        """The name and settings of a network that is no object, with those of its library's weights and its size."""
+        settings = dict(table.settings)
+        spec = NetworkSpec(table.network, settings)
+        if table.pretrained:
+            spec = library_spec(table.network, settings, table.pretrained)
+        size = self.size(table)
+        return NetworkSpec(spec.name, {**spec.settings, "size": size}) if size is not None else spec
 
     def called(self, table: NetworkTable) -> str:
         """The displayed name of a network: its name with its settings, or its class."""
         if is_object(table.network):
             return str(self.objects[table.network].facts().get("class", table.network))
-        return str(self.spec(table))
+        size, which = self.size(table), table.pretrained
+        beside = [f"pretrained={which}"] if which else []
+        beside += [f"size={size}"] if size is not None else []
+        return ", ".join([str(NetworkSpec(table.network, dict(table.settings))), *beside])
 
     def parameters(self, table: NetworkTable) -> int:
         """The number of parameters of a network."""
         if is_object(table.network):
             return sum(p.numel() for p in self.objects[table.network].network(0, "student").parameters())
-        spec = NetworkSpec(table.network, dict(table.settings))
-        return parameters(spec, self.data.shape, self.data.task.outputs, self.trusted)
+        return parameters(self.named(table), self.data.shape, self.data.task.outputs, self.trusted)
 
     def network(self, table: NetworkTable, seed: int, role: str, training: str | None = None) -> nn.Module:
-        """A network with the fresh weights of this seed and role, the same for every method.
+        """A network as its training begins: with the weights of its table, or fresh ones of this seed and role.
 
         Args:
             training: the name of its training; a module passed as an object may be trained in place.
         """
         if is_object(table.network):
             return self.objects[table.network].network(seed, role, training)
+        network = self.fresh(table, seed, role)
+        if table.begins_trained:
+            self._begin(network, table, self._weights(table))
+        return network
+
+    def fresh(self, table: NetworkTable, seed: int, role: str, outputs: int | None = None) -> nn.Module:
+        """A network with fresh weights of this seed and role, the same for every method.
+
+        Args:
+            outputs: by default as many as the task has.
+        """
+        if is_object(table.network):
+            return self.objects[table.network].network(seed, role)
         channels, size = self.data.shape[0], self.data.shape[-1]
+        spec = self.named(table)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(randomness.derived_seed(seed, "weights", role))
-            spec = NetworkSpec(table.network, dict(table.settings))
-            network = spec.build(self.data.task.outputs, channels, size, self.trusted)
+            network = spec.build(outputs or self.data.task.outputs, channels, size, self.trusted)
         front = self.normalisation(table)
         return Normalized(network, *front) if front else network
 
-    def normalisation(self, table: NetworkTable) -> tuple[Sequence[float], Sequence[float]] | None:
-        """Mean and std of each channel, where images are normalised for this network; not for an object."""
+    def inputs(self, table: NetworkTable) -> InputConfig | None:
+        """The inputs of the library's weights with which a network begins."""
+        if is_object(table.network) or not table.pretrained:
+            return None
+        own = input_config(table.network, table.pretrained)
+        return own if table.mean and table.std else own.of_channels(self.data.shape[0])
+
+    def size(self, table: NetworkTable) -> int | None:
+        """The side to which images are resized for a network; None where they are of that size, or left as they are."""
         if is_object(table.network):
             return None
-        mean, std = table.mean or self.data.mean, table.std or self.data.std
-        return None if self.whitening is not None or mean is None or std is None else (mean, std)
+        own = self.inputs(table)
+        size = table.size or (own.size if own else None)
+        if size is not None and len(self.data.shape) != 3:
+            raise UserError(f"network {table.network!r}: size = {size}: the samples are no images")
+        return None if size is None or self.data.shape[1:] == (size, size) else size
+
+    def normalisation(self, table: NetworkTable) -> Front | None:
+        """Mean and std of each channel, where images are normalised for this network; objects get them as they are.
+
+        Where they are resized, size and interpolation, too.
+        """
+        if is_object(table.network) or self.whitening is not None:
+            return None
+        own, size = self.inputs(table), self.size(table)
+        mean = table.mean or (own.mean if own else None) or self.data.mean
+        std = table.std or (own.std if own else None) or self.data.std
+        if size is None:
+            return None if mean is None or std is None else (mean, std)
+        channels = self.data.shape[0]
+        interpolation = table.interpolation or (own.interpolation if own else None) or "bilinear"
+        return mean or (0.0,) * channels, std or (1.0,) * channels, size, interpolation
 
     def teacher(self, table: TeacherTable, seed: int = 0) -> nn.Module:
-        """The teacher, with its weights, or with fresh ones where it is trained first."""
-        if table.weights is None:
-            return self.network(table, seed, "teacher")
-        return self.given(table, table.weights, table.prefix)
+        """The teacher: with its weights, or as it begins where it is yet to be trained."""
+        return self.given(table) if table.train is None else self.network(table, seed, "teacher")
 
-    def given(self, table: NetworkTable, weights: str, prefix: str | None) -> nn.Module:
-        """A network with its weights from a file, or an object unchanged."""
+    def given(self, table: NetworkTable) -> nn.Module:
+        """A network with its weights, as it is, or an object.
+
+        It has as many outputs as its weights have; without a head among these, it ends before its own.
+        """
         if is_object(table.network):
             return self.objects[table.network].given()
-        network = self.network(table, 0, "teacher")
-        load_weights(network, weights_file(weights), prefix=prefix)
+        network, weights = self.fresh(table, 0, "teacher"), self._weights(table)
+        head = self._begin(network, table, weights)
+        if head is not None and head.others is not None:
+            network = self.fresh(table, 0, "teacher", head.others)
+            load_whole(inner(network), *weights, prefix=table.prefix)
+        elif head is not None:
+            take_off(inner(network), head)
         return network
+
+    def library_digest(self, table: NetworkTable) -> str:
+        """Of the weights of a network's library."""
+        name = table.model_dump_json()
+        if name not in self._digests:
+            self._digests[name] = of_values(self._weights(table)[0])
+        return self._digests[name]
+
+    def about(self, table: NetworkTable, *, trained: bool) -> list[str]:
+        """What a network begins with, and what stands before it, as far as its table says more than its name.
+
+        Args:
+            trained: whether it is trained here.
+        """
+        if is_object(table.network):
+            return []
+        name = table.model_dump_json()
+        if table.begins_trained and name not in self._heads:
+            self.network(table, 0, "student")
+        lines = []
+        if table.begins_trained:
+            own, head = self.inputs(table), self._heads[name]
+            source = table.weights or (own.weights if own else "")
+            left = f"; {head}, where fresh weights begin" if head and trained else ""
+            lines.append(f"{'begins with' if trained else 'has'} the weights {source}{left}")
+        front = self.normalisation(table)
+        if front and (table.pretrained or self.size(table) is not None):
+            mean, std = tuple(front[0]), tuple(front[1])
+            used = InputConfig("", mean, std, front[2], front[3]) if len(front) == 4 else InputConfig("", mean, std)
+            lines.append(f"its images come with {used}")
+        return lines
+
+    def _begin(self, network: nn.Module, table: NetworkTable, weights: tuple[Mapping[str, Tensor], str]) -> Head | None:
+        outputs = self.named(table).settings.get("classes", self.data.task.outputs)
+        assert isinstance(outputs, int)
+        head = begin_with(network, *weights, outputs=outputs, prefix=table.prefix)
+        self._heads[table.model_dump_json()] = head
+        return head
+
+    def _weights(self, table: NetworkTable) -> tuple[Mapping[str, Tensor], str]:
+        """The weights with which a network begins, and what they are called."""
+        if table.weights is not None:
+            path = weights_file(table.weights)
+            return read_weights(path), str(path)
+        own = self.inputs(table)
+        assert own is not None
+        assert table.pretrained
+        channels, size = self.data.shape[0], self.size(table) or self.data.shape[-1]
+        network = library_network(table.network, table.pretrained, table.settings, channels=channels, size=size)
+        return network.state_dict(), own.weights
 
     def trained(self, table: NetworkTable, folder: Path) -> nn.Module:
         """The network that a training of this run left in its folder."""
-        network = self.network(table, 0, "student")
+        network = self.fresh(table, 0, "student")
         product.prepare(network, folder)
         load_weights(self.product(network), folder / product.WEIGHTS)
         return network
@@ -184,10 +300,13 @@ class Answering:
         return [self.builder.teacher(table).eval() for table in self.tables]
 
     def task(self) -> Task:
-        """The task of the data, with what follows from the teachers' answer to two samples."""
-        answers = list[Values]()
-        self._walk(Part(self.builder.data.train.source, self.builder.data.train.ids[:2]), answers.append)
-        return self.builder.data.task.completed(answers[0])
+        """The task of the data, with what follows from the teachers' answers to some samples."""
+        train, answers = self.builder.data.train, list[Values]()
+        places = torch.linspace(0, len(train) - 1, min(ANSWERED, len(train)), dtype=torch.float64).round().long()
+        self._walk(Part(train.source, train.ids[places]), answers.append)
+        return self.builder.data.task.completed(
+            {name: torch.cat([answer[name] for answer in answers]) for name in answers[0]}
+        )
 
     def __call__(self, part: Part) -> Tensor:
         """The targets of the samples of a part."""

@@ -14,6 +14,7 @@ from understudy.data.sets import DATASETS
 from understudy.errors import UserError, did_you_mean
 from understudy.methods.notation import parse
 from understudy.models import catalogue
+from understudy.models.outside import is_library
 from understudy.printable import printable, shown
 from understudy.recipe.mistakes import Mistakes, explain
 from understudy.recipe.overrides import without_nones
@@ -119,6 +120,11 @@ def check_combinations(recipe: Recipe, mistakes: Mistakes) -> None:
     _check_network(recipe.student, ("student",), mistakes)
     if recipe.student.from_teacher is not None and not recipe.taught_by:
         mistakes.add(["student", "from_teacher"], "there is no teacher to start from: add a table [teacher]")
+    if recipe.student.from_teacher is not None and recipe.student.begins_trained:
+        mistakes.add(
+            ["student", "from_teacher"],
+            "the student starts from layers of its teacher or from weights of its own: leave one of them out",
+        )
     for place, teacher in _teachers(recipe).items():
         _check_network(teacher, place, mistakes)
     if recipe.keep is not None and recipe.keep not in recipe.methods:
@@ -137,15 +143,21 @@ def check_combinations(recipe: Recipe, mistakes: Mistakes) -> None:
     if recipe.data.whiten:
         networks: dict[tuple[str, ...], NetworkTable] = {**teachers, ("student",): recipe.student}
         for path, network in networks.items():
-            if network.mean or network.std:
-                mistakes.add(
-                    [*path, "mean" if network.mean else "std"],
-                    "data.whiten takes the place of each network's mean and std: leave them out",
-                )
+            for key in ("mean", "std", "size", "pretrained"):
+                if getattr(network, key):
+                    mistakes.add(
+                        [*path, key], f"data.whiten takes the place of each network's preprocessing: leave {key} out"
+                    )
 
 
 def _check_network(table: NetworkTable, place: tuple[str, ...], mistakes: Mistakes) -> None:
     """Check name and settings of a network of a known family. The user's own code checks its own settings."""
+    if table.pretrained and not is_library(table.network):
+        mistakes.add(
+            [*place, "pretrained"],
+            "trained weights come with networks of timm, torchvision and transformers; for others name a file, "
+            "weights = '...'",
+        )
     try:
         catalogue.check(table.network, table.settings)
     except UserError as error:

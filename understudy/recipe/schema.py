@@ -6,11 +6,24 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf, PlainSerializer, field_validator, model_validator
 
 from understudy.answers import StoredAnswers
-from understudy.bounds import Count, Epochs, Finite, Interval, Positive, Processes, Seed, Share, ShareBelowOne, Whole
+from understudy.bounds import (
+    Count,
+    Epochs,
+    Finite,
+    Interval,
+    Pixels,
+    Positive,
+    Processes,
+    Seed,
+    Share,
+    ShareBelowOne,
+    Whole,
+)
 from understudy.config.settings import Settings
 from understudy.config.train import TrainConfig
 from understudy.methods import Method
 from understudy.models.from_teacher import FromTeacher
+from understudy.models.preprocessing import Interpolation
 
 # A method by name. A call from Python may pass one without a name, made of its own terms or stages.
 MethodName = str | Annotated[InstanceOf[Method], PlainSerializer(str, when_used="json")]
@@ -24,19 +37,35 @@ class Table(BaseModel):
 
 
 class NetworkTable(Table):
-    """A network by name, its settings, and its input normalisation."""
+    """A network by name, its settings, its first weights, and its preprocessing."""
 
     network: str
     settings: Mapping[str, object] = Field(default_factory=dict)
-    mean: tuple[Finite, ...] | None = None  # of each channel; by default the training part's
+    pretrained: bool | str | None = None  # its library's weights and preprocessing: true, or which ones
+    weights: str | None = None  # a file; by default those that the library keeps or fetches, or fresh ones
+    prefix: str | None = None  # of the names in the file; by default the one that fits is found
+    mean: tuple[Finite, ...] | None = None  # of each channel; by default the training part's, or the library's
     std: tuple[Positive, ...] | None = None
+    size: Pixels | None = None  # side of the images that it gets; by default as they come, or the library's
+    interpolation: Interpolation | None = None  # by which images are resized to it
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "NetworkTable":
+        if self.prefix is not None and self.weights is None:
+            raise ValueError("'prefix' is of the names in a file of weights: give 'weights', too")
+        if self.interpolation is not None and self.size is None and not self.pretrained:
+            raise ValueError("'interpolation' is how images are resized: give 'size', too")
+        return self
+
+    @property
+    def begins_trained(self) -> bool:
+        """Whether its first weights are not fresh ones."""
+        return self.weights is not None or bool(self.pretrained)
 
 
 class TeacherTable(NetworkTable):
-    """The teacher: existing weights, or the config by which it is trained first."""
+    """The teacher: existing weights, or the config by which it is trained first (from these weights, if any)."""
 
-    weights: str | None = None
-    prefix: str | None = None  # prefix of the names in the file; by default the matching one is found
     accuracy: Share | None = None  # on the test part, as its authors report it
     accept_weak: bool = False  # continue with a teacher at chance level
     train: TrainConfig | None = None
@@ -44,9 +73,11 @@ class TeacherTable(NetworkTable):
     one_for_all: bool = False  # train one teacher for all seeds instead of one per seed
 
     @model_validator(mode="after")
-    def _one_source(self) -> "TeacherTable":
-        if (self.weights is None) == (self.train is None):
-            raise ValueError("give either 'weights' (a file) or a table 'train' (how to train it), one of the two")
+    def _has_a_source(self) -> "TeacherTable":
+        if not self.begins_trained and self.train is None:
+            raise ValueError(
+                "give 'weights' (a file), pretrained = true (its library's), or a table 'train' (how to train it)"
+            )
         if self.terms is not None and self.train is None:
             raise ValueError("'terms' are what a teacher learns that is trained here: give a table 'train', too")
         return self

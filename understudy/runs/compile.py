@@ -92,9 +92,7 @@ def as_the_student(table: Learning) -> Learning:
 def teachers_of(recipe: Recipe, seed: int) -> list[str | Given]:
     """The recipe's teachers for a seed: their trainings, or the files of their weights."""
     return [
-        training_of(name, table, recipe, seed)
-        if table.weights is None
-        else Given(**dict(bare(table)), weights=table.weights, prefix=table.prefix)
+        training_of(name, table, recipe, seed) if table.train is not None else Given(**dict(bare(table)))
         for name, table in recipe.taught_by.items()
     ]
 
@@ -128,7 +126,7 @@ def link(name: str, network: NetworkTable, learns: Learning, recipe: Recipe, see
 
 def bare(table: NetworkTable) -> NetworkTable:
     """The table of a network without the further keys of its role."""
-    return NetworkTable(network=table.network, settings=table.settings, mean=table.mean, std=table.std)
+    return NetworkTable(**{name: getattr(table, name) for name in NetworkTable.model_fields})
 
 
 def plain(network: str) -> str:

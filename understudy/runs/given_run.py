@@ -178,5 +178,5 @@ def _lines(findings: Sequence[Finding], recipe: Recipe) -> Iterator[str]:
         detail = "," in stage
         worth = detail and finding.level == "warning"
         worth |= detail and recipe.answers is not None and finding.subject.endswith(preflight.ABOUT_STORED)
-        if worth or finding.subject == preflight.ABOUT_IMAGES:
+        if worth or finding.subject == preflight.ABOUT_IMAGES or subject.endswith(preflight.ABOUT_INPUTS):
             yield f"{subject}: {finding.text}"

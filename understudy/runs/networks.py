@@ -67,7 +67,7 @@ class RunNetworks:
         """The teachers of a seed, trained."""
         return {
             name: self.recipe.settings.place(self.builder.teacher(table, seed))
-            if table.weights is not None
+            if table.train is None
             else self.trained(training_of(name, table, self.recipe, seed))
             for name, table in self.recipe.taught_by.items()
         }

@@ -22,6 +22,7 @@ from understudy.runs.records import Hop, PathRecord, Result, SearchTime, Values
 from understudy.runs.result import figure_of
 from understudy.runs.run import Run
 from understudy.runs.search import Observer, Search
+from understudy.training import preflight
 from understudy.training.preflight import Finding
 from understudy.training.records import DamagedFileError
 
@@ -59,7 +60,7 @@ class PathRun(Run):
         if recipe.path is None:
             return Plan()
         path_networks = PathNetworks(recipe, builder)
-        known = {} if path_networks.teacher.weights is None else {path_networks.sizes.teacher: Spread((0.0,))}
+        known = {} if path_networks.teacher.train is not None else {path_networks.sizes.teacher: Spread((0.0,))}
         plan = Plan()
         for edge in strategy(recipe.path.strategy, path_networks.sizes.all, recipe.path.max_assistants).asked(known):
             for node in path_networks.nodes(edge):
@@ -113,7 +114,8 @@ class PathRun(Run):
 
     def foresee(self) -> int:
         """Add the requests that follow from finished trainings, and return the number of possible others."""
-        known = {} if self.path_networks.teacher.weights is None else {self.path_networks.sizes.teacher: Spread((0.0,))}
+        there, size = self.path_networks.teacher.train is None, self.path_networks.sizes.teacher
+        known = {size: Spread((0.0,))} if there else {}
         nodes_of: dict[Edge, list[Node]] = {}
         while True:
             wanted, left = allowed(self.strategy, known, self._most, self._cost)
@@ -203,9 +205,11 @@ class PathRun(Run):
 
     def _given(self) -> dict[Edge, Spread]:
         """A teacher with existing weights."""
-        if self.path_networks.teacher.weights is None:
+        if self.path_networks.teacher.train is not None:
             return {}
         network = self.teachers(self.recipe.seeds[0])[TEACHER]
+        if wrong := preflight.misfit(network, self.builder.data, self.recipe.settings):
+            raise UserError(f"the teacher cannot be compared with the other networks of a path: {wrong}")
         validation = self.builder.data.validation
         assert validation is not None  # the recipe is refused without one
         value = figure_of(network, validation, self.builder.data.task, self.recipe.settings.of_teacher)

@@ -41,7 +41,7 @@ class PathNetworks:
     def nodes(self, edge: Edge) -> list[Node]:
         """The trainings of an edge, one for each seed; none where the teacher is given."""
         if edge == self.sizes.teacher:
-            if self.teacher.weights is not None:
+            if self.teacher.train is None:
                 return []
             seeds = self.recipe.seeds[:1] if self.teacher.one_for_all else self.seeds
             return [teacher_node(TEACHER, self.teacher, self.recipe, seed) for seed in seeds]

@@ -75,4 +75,4 @@ class Preview:
         return self.stand_ins.untrained(self.builder.network(node.network, node.seed, node.role))
 
     def _given(self, teacher: Given) -> nn.Module:
-        return self.builder.given(teacher, teacher.weights, teacher.prefix)
+        return self.builder.given(teacher)

@@ -33,7 +33,7 @@ from understudy.runs.records import (
     Teacher,
 )
 from understudy.tasks import Figure, Task
-from understudy.training import metrics
+from understudy.training import metrics, preflight
 from understudy.training.evaluate import Measured
 from understudy.training.evaluate import figures as figures_of
 
@@ -47,8 +47,9 @@ def summarize(run: RunNetworks) -> Result:
     measured_on, part = builder.data.measured
     task = TaskRecord.of(builder.data.task)
     teachers = _teachers(run)
-    taught = {name: _taught(run, name, networks) for name, networks in teachers.items()}
-    guides = _guides(run, teachers, taught)
+    comparable = {name: networks for name, networks in teachers.items() if not _misfit(run, networks)}
+    taught = {name: _taught(run, name, networks) for name, networks in comparable.items()}
+    guides = _guides(run, comparable, taught)
     methods = {name: _method(run, name, task, part, guides) for name in recipe.methods}
     first = {name: networks[recipe.seeds[0]] for name, networks in teachers.items()}
     teacher = _teacher_of(run, guides) if guides else None
@@ -108,6 +109,11 @@ def _teachers(run: RunNetworks) -> dict[str, dict[int, nn.Module]]:
     }
 
 
+def _misfit(run: RunNetworks, networks: Mapping[int, nn.Module]) -> str | None:
+    """Why a teacher's answers are none to the task: it has no figures then."""
+    return preflight.misfit(next(iter(networks.values())), run.builder.data, run.recipe.settings)
+
+
 def _taught(run: RunNetworks, name: str, networks: Mapping[int, nn.Module]) -> dict[int, Measured]:
     """Figures of a teacher for every seed. A shared network is measured once."""
     place, settings = list(run.recipe.taught_by).index(name), run.recipe.settings.of_teacher
@@ -132,7 +138,8 @@ def _guides(
         networks = [of_seeds[seed] for of_seeds in teachers.values()]
         key = tuple(map(id, networks))
         if key not in found:
-            found[key] = run.measured(networks, teachers_of(run.recipe, seed), run.recipe.settings.of_teacher)
+            each = dict(zip(run.recipe.taught_by, teachers_of(run.recipe, seed), strict=True))
+            found[key] = run.measured(networks, [each[name] for name in teachers], run.recipe.settings.of_teacher)
         guides[seed] = found[key]
     return guides
 
@@ -203,13 +210,10 @@ def _beside_the_teacher(
     if not teachers:
         return _Beside()
     recipe, teacher = run.recipe, next(iter(teachers.values()))  # inner values are those of the first teacher
-    student, guide, task = (
-        run.measured(run.trained(kept), [kept], recipe.settings),
-        guides[run.plan[kept].seed],
-        run.builder.data.task,
-    )
+    guide, task = guides.get(run.plan[kept].seed), run.builder.data.task
     errors, disagreements = None, list[Sample]()
-    if task.fits(student.kept, guide.kept) is None:
+    student = run.measured(run.trained(kept), [kept], recipe.settings) if guide else None
+    if student and guide and task.fits(student.kept, guide.kept) is None:
         errors = measures.of_errors(student, guide, part.ids, task)
         disagreements = samples.disagreements(run.folder.path, part, student, guide, task)
     students = {method: run.trained(f"{method}-{recipe.seeds_of(method)[0]}") for method in recipe.methods}

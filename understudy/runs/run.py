@@ -17,6 +17,7 @@ from understudy.config.train import TrainConfig
 from understudy.errors import FailedTrainingError, UserError
 from understudy.models import from_teacher
 from understudy.models import student as product
+from understudy.models.library_weights import unlike_its_weights
 from understudy.plans import Node, Plan, TrainingCache
 from understudy.plans.engines import Here, MakeEngine
 from understudy.plans.entry import METRICS, RESULT
@@ -119,9 +120,14 @@ class Run(RunNetworks):
         findings = list(preflight.check_network("student", self.student(seed), builder.data, settings))
         teachers = dict(zip(tables, preview.networks(teachers_of(self.recipe, seed)), strict=True))
         for name, teacher in teachers.items():
-            findings += preflight.check_network(name, teacher, builder.data, settings)
+            given = tables[name].train is None
+            findings += preflight.check_network(name, teacher, builder.data, settings, teaches=given)
+            if given and (reason := unlike_its_weights(teacher, builder.data.example(2, settings.torch_device))):
+                findings.append(Finding("warning", f"{name}{preflight.ABOUT_INPUTS}", reason))
         for name, table in self.helpers().items():
             findings += preflight.check_network(name, builder.network(table, seed, "student"), builder.data, settings)
+        for line in self.beginnings():
+            findings.append(Finding("ok", line.partition(": ")[0], line.partition(": ")[2], worth=True))
         findings += self._check_start(list(teachers.values()))
         yield from findings
         if any(finding.level == "error" for finding in findings):
@@ -132,6 +138,8 @@ class Run(RunNetworks):
                 node = preview.plan[training_of(name, table, self.recipe, seed)]
                 seconds[_of_any_seed(node)] = yield from self._check_training(name, node, preview)
                 continue
+            if preflight.misfit(teachers[name], builder.data, settings):
+                continue  # as was said
             weak = table.accept_weak
             yield from preflight.check_teacher(
                 teachers[name], builder.data, settings, declared=table.accuracy, accept_weak=weak, name=name
@@ -150,6 +158,22 @@ class Run(RunNetworks):
                 seconds[_of_any_seed(node)] = yield from self._check_training(called, node, preview)
             seconds[_of_any_seed(student)] = yield from self._check_training(name, student, preview)
         yield from self.estimate(seconds)
+
+    def beginnings(self) -> list[str]:
+        """What networks begin with, where that is not fresh weights and images as they come."""
+        tables: dict[str, tuple[NetworkTable, bool]] = {
+            name: (table, table.train is not None) for name, table in self.recipe.taught_by.items()
+        }
+        tables |= {name: (table, True) for name, table in self.helpers().items()}
+        tables["student"] = self.recipe.student, True
+        about = {name: self.builder.about(table, trained=trained) for name, (table, trained) in tables.items()}
+        lines = [f"{name}: {line}" for name, said in about.items() for line in said]
+        if len(self.recipe.seeds) > 1 and self.recipe.student.begins_trained:
+            lines.append(
+                "student: each seed begins with the same weights; seeds differ in a head that was left out, the order "
+                "and augmentation of samples, dropout, and what terms own"
+            )
+        return lines
 
     def _check_start(self, teachers: Sequence[nn.Module]) -> Iterator[Finding]:
         """Which weights the student starts with."""
@@ -355,7 +379,9 @@ class Run(RunNetworks):
         """Make the result. The test part is read here, once."""
         result = summarize(self)
         self.folder.keep(result.kept)
-        return result.model_copy(update={"notes": [*result.notes, *self.notes], "digests": self._digests()})
+        return result.model_copy(
+            update={"notes": [*result.notes, *self.beginnings(), *self.notes], "digests": self._digests()}
+        )
 
     def outdated(self, result: Result) -> bool:
         """Whether an existing result is out of date."""

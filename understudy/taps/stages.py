@@ -14,6 +14,7 @@ from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.taps import Answer, Tap, TappedNetwork, call, eagerly, evaluating
 from understudy.taps.tracing import OVERWRITTEN, Traced, same, trace
+from understudy.tasks.task import outputs_by_name
 
 QUARTERS = 4  # stages of a network whose blocks are all of one size
 MOST_UNREACHABLE = 0.05  # of a map's square below zero, up to which a projector with a ReLU serves
@@ -119,8 +120,9 @@ def last_map(network: nn.Module, example: Nested, traces: Sequence[Traced] | Non
 def gives_the_answer(network: nn.Module, tap: Tap, example: Nested) -> bool:
     """Whether a linear layer of the network, on the mean over a map's places, gives the network's answer."""
     answer = _answer(network, tap, example)
-    logits = next(iter(answer.named.values()))
-    return head_on(network, answer[tap], logits) is not None
+    named = outputs_by_name(answer.output, "logits")  # of any task: an encoder has no logits
+    values = named.get("logits", next(iter(named.values()), None))
+    return values is not None and head_on(network, answer[tap], values) is not None
 
 
 def value_at(network: nn.Module, tap: Tap, example: Nested) -> Tensor:

@@ -12,6 +12,7 @@ from understudy.nested import Nested
 from understudy.tasks.boxes import padded
 from understudy.tasks.classification import Classification
 from understudy.tasks.detection import Detection
+from understudy.tasks.embedding import Embedding
 from understudy.tasks.links import Links
 from understudy.tasks.meters import MetricMeter
 from understudy.tasks.multilabel import Binary, MultiLabel
@@ -27,6 +28,7 @@ __all__ = [
     "Classification",
     "Detection",
     "Differing",
+    "Embedding",
     "Figure",
     "Landmarks",
     "Links",
@@ -69,6 +71,7 @@ _OWN: tuple[type[Task], ...] = (
     Segmentation,
     Detection,
     Unlabelled,
+    Embedding,
 )
 _KNOWN: plugins.Registry[type[Task]] = plugins.Registry(
     "task", plugins.TASKS, {kind.name: kind for kind in _OWN}, _wrong

@@ -45,6 +45,7 @@ DRY_BATCH = 32
 PIXELS = 100.0, 255.0  # the largest value of images that were not scaled to [0, 1] is between these
 BROKEN = "its answers hold NaN or infinity: its weights are broken"
 ABOUT_IMAGES = "images"  # the subject of findings about their values
+ABOUT_INPUTS = "'s inputs"  # the end of the subject of findings about a teacher's normalisation
 ABOUT_STORED = "stored answers"  # the end of the subject of findings about them
 DEAD = 1e-4  # of the largest gradient of a term, below which a term's gradient on the student is lost
 WORTH = 1.2  # times the speed of a training, from which on stored answers are proposed
@@ -211,8 +212,25 @@ def _without_masked(scores: Tensor) -> Tensor:
     return scores.masked_fill(masked & ~masked.all(-1, keepdim=True), 0.0) if scores.ndim else scores
 
 
-def check_network(role: str, network: nn.Module, data: Data, settings: Settings) -> Iterator[Finding]:
-    """Check that the network accepts the samples and that its answers have the form of the task."""
+def misfit(network: nn.Module, data: Data, settings: Settings) -> str | None:
+    """Why a network's answers are none to the task: other classes than the data's, or a head that is not there."""
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    example = nested.moved(settings.prepare(data.example(2, settings.torch_device)), device)
+    try:
+        with torch.no_grad(), evaluating(network):
+            return data.task.misfit(data.task.answer(call(network, example)))
+    except UserError as error:
+        return str(error)
+
+
+def check_network(
+    role: str, network: nn.Module, data: Data, settings: Settings, *, teaches: bool = False
+) -> Iterator[Finding]:
+    """Check that the network accepts the samples and that its answers have the form of the task.
+
+    Args:
+        teaches: whether it only teaches: methods may then read its hidden values alone.
+    """
     example = settings.prepare(data.example(2, settings.torch_device))
     try:
         with torch.no_grad(), evaluating(settings.place(network)):
@@ -224,9 +242,11 @@ def check_network(role: str, network: nn.Module, data: Data, settings: Settings)
     first = next(iter(answer.values()))
     asked, got = nested.count(example), len(first)
     wrong = data.task.misfit(answer) if got == asked else f"it answers {asked} samples with {got} values"
-    if wrong:
+    if wrong and (got != asked or not teaches):
         yield Finding("error", role, wrong)
         return
+    if wrong:
+        yield Finding("warning", role, f"{wrong}: it can teach by its hidden values alone, and has no figures")
     front = network if getattr(network, "is_preprocessing_of", False) else None
     before = f", inputs pass {type(front).__name__}({front.extra_repr()}) first" if front else ""
     parameters = sum(p.numel() for p in network.parameters())
