@@ -19,7 +19,7 @@ from understudy.answers.forecast import Forecast, forecast
 from understudy.answers.source import needs_live_teacher, passed_over
 from understudy.config import hardware as clock
 from understudy.config.momenta import momenta_of
-from understudy.config.optimizers import MaxNorm, parameter_groups
+from understudy.config.optimizers import MaxNorm, optimizer_of
 from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
@@ -440,8 +440,7 @@ def _step(
     objective: Objective, config: TrainConfig, inputs: Nested, batch: Batch, settings: Settings
 ) -> Callable[[], None]:
     """Take one complete step on this batch. Patterns that match no names are found before it."""
-    rate = config.optimizer.lr
-    optimizer = config.optimizer.build(parameter_groups(objective.student, objective.owned, rate, config.lr_scale))
+    optimizer = optimizer_of(config.optimizer, objective.student, objective.owned, config.lr_scale)
     bounds = MaxNorm(objective.student, config.max_norm)
 
     def step() -> None:
