@@ -48,6 +48,7 @@ faults: $(VENV)/dev.stamp  ## 1,000 errors, full disks and kills at single opera
 
 ranks: $(VENV)/dev.stamp  ## several processes, 60 kills of ranks under torchrun, into results/ranks.md (an hour or more)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.ranks.kills
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.ranks.machines
 
 bench: $(PEERS)/peers.stamp  ## speed against the floors and other libraries, into results/speed.md (over an hour)
 	@$(PEERS)/bin/python -W ignore -m benchmarks $(ARGS)
@@ -55,7 +56,7 @@ bench: $(PEERS)/peers.stamp  ## speed against the floors and other libraries, in
 fuzz: $(VENV)/dev.stamp  ## 10,000 mutated recipes, options, files and command lines: no traceback (ARGS="--seed 2")
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(ARGS)
 
-test-zoo: $(ZOO)/zoo.stamp  ## methods on a hundred networks of timm, torchvision and transformers, into results/zoo.md (an hour or more)
+test-zoo: $(ZOO)/zoo.stamp  ## a hundred networks of timm, torchvision and transformers distil, into results/zoo.md (hours; it can be stopped and goes on)
 	@$(ZOO)/bin/python -W ignore scripts/zoo.py $(ARGS)
 
 test-loops: $(LOOPS)/loops.stamp  ## Lightning, transformers' Trainer, Accelerate, torch.compile and the trackers (some minutes)

@@ -238,7 +238,8 @@ class Objective(nn.Module):
 
     def answer(self, inputs: Nested) -> Answer:
         """The student's answer to one batch."""
-        return call(self._student[0], inputs)
+        with self._differentiable_twice():
+            return call(self._student[0], inputs)
 
     @contextmanager
     def observing(self) -> Iterator[Observation]:
@@ -440,8 +441,17 @@ class Objective(nn.Module):
             teacher.network.eval()
         if self.terms.reads.gradients:  # also of a teacher whose weights ask for none
             inputs = nested.each(_with_gradient, inputs)
-        with torch.set_grad_enabled(self.terms.reads.gradients), self._teaching():
+        with torch.set_grad_enabled(self.terms.reads.gradients), self._teaching(), self._differentiable_twice():
             return call(teacher, inputs)
+
+    def _differentiable_twice(self) -> AbstractContextManager[None]:
+        """A context in which gradients of attention have gradients; PyTorch's fast kernels have none."""
+        if not self.terms.reads.gradients:
+            return nullcontext()
+        from torch.nn.attention import SDPBackend, sdpa_kernel  # late: few terms need it
+
+        context: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
+        return context
 
     def _samples(self, inputs: Nested, teachers: Sequence[Answer]) -> tuple[Tensor, ...]:
         if self._dropouts is None:

@@ -167,7 +167,10 @@ class Classification(Task):
         shape = tuple(answer[LOGITS].shape[1:])
         if not self.classes or shape == (len(self.classes),):
             return None
-        return f"it answers with shape {shape}, the data have {len(self.classes)} classes"
+        one_logit = (
+            ': for one logit give the data the task "binary"' if shape == (1,) and len(self.classes) == 2 else ""
+        )
+        return f"it answers with shape {shape}, the data have {len(self.classes)} classes{one_logit}"
 
     def loss(self, answer: Values, targets: Nested, *, smoothing: float = 0.0) -> Tensor:
         return cross_entropy(answer[LOGITS], _one_tensor(targets), label_smoothing=smoothing)
