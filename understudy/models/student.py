@@ -14,10 +14,11 @@ from understudy.errors import UserError
 from understudy.files import contents, sealed, sha256, write_atomically, write_json
 from understudy.models import NetworkSpec, Output, Preprocessing, load_weights, origins, preprocessing_from, regraft
 from understudy.models.grafts import graft_of
+from understudy.models.hub import PREFIX, fetched
 from understudy.models.outside import LIBRARIES
 from understudy.taps import inner, layers
-from understudy.tasks import Classification, Task, Text
-from understudy.tasks.text import IDS, MASK
+from understudy.tasks import Classification, Task
+from understudy.tasks.words import IDS, MASK, Words
 
 if TYPE_CHECKING:
     from understudy.models.description import Description
@@ -55,7 +56,7 @@ def describe(
 
 def _input(shape: tuple[int, ...], task: Task) -> dict[str, object]:
     """One sample: its shape; of texts the names of the tensors; of images the range, the channels and the resizing."""
-    if isinstance(task, Text):
+    if isinstance(task, Words):
         return {"shape": list(shape), "tensors": [IDS, MASK]}
     if len(shape) == 3 and shape[0] in COLOURS:
         rule = LETTERBOX if task.letterboxed else RULE
@@ -150,16 +151,19 @@ def check_weights(folder: Path, description: "Description") -> None:
 
 
 def load(folder: str | Path, *, trust: Collection[str] = ()) -> nn.Module:
-    """The student of a run folder, ready to answer images between 0 and 1.
+    """The student of a run folder or of the Hugging Face Hub, ready to answer images between 0 and 1.
 
     Args:
-        folder: a run folder, or any other with ``student.safetensors`` and ``student.json``.
+        folder: a run folder, or any other with ``student.safetensors`` and ``student.json``; or ``"hf:USER/NAME"``,
+            ``"hf:USER/NAME@REVISION"``, of which these two files are downloaded (extra ``hub``).
         trust: modules of the user whose code may run to rebuild the student. The package's own networks, timm's,
             torchvision's and transformers' need none.
 
     >>> student = understudy.load("runs/mine")  # doctest: +SKIP
     >>> student(torch.rand(1, 1, 28, 28)).shape  # doctest: +SKIP
     """
+    if str(folder).startswith(PREFIX):
+        folder = fetched(str(folder), [WEIGHTS, DESCRIPTION])
     folder, trust = Path(folder), [trust] if isinstance(trust, str) else trust
     description = read(folder)
     if description.module is not None:

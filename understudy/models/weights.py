@@ -4,7 +4,7 @@ import pickle
 import re
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -124,7 +124,7 @@ def begin_with(
         source: what they are called in messages.
         outputs: of the network: a head is a layer with so many, in whose place ``weights`` have one with another
             number, or none.
-        prefix: as in ``load_weights``.
+        prefix: as in ``load_weights``. Weights of a module inside the network are taken too, a BERT's for a classifier.
 
     >>> layers = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
     >>> of_five = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 5)).state_dict()
@@ -134,7 +134,8 @@ def begin_with(
     weights, target = _inside(weights, source, prefix), inner(network)
     prefixes = [""] if prefix is not None else _prefixes(weights)
     plain = [_without(stripped, weights) for stripped in prefixes]
-    for candidate in [named for each in plain for named in (each, _renamed(target, each))]:
+    candidates = [named for each in plain for named in (each, _renamed(target, each))]
+    for candidate in (*candidates, *_as_a_body(target, weights)):
         head = None if _fits(target, candidate) else _other_head(target, candidate, outputs)
         if head is not None or _fits(target, candidate):
             own = target.state_dict()
@@ -142,6 +143,18 @@ def begin_with(
             restore(target, {**own, **kept})
             return head
     raise _does_not_fit(target, weights, prefixes, source)
+
+
+def _as_a_body(network: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The weights as those of each module of the network that has a parameter for all of their parameters.
+
+    Numbers of positions that older versions stored beside the parameters are left out.
+    """
+    own = network.state_dict()
+    parameters = [key for key, value in weights.items() if value.is_floating_point()]
+    for name, _ in network.named_children():
+        if parameters and all(f"{name}.{key}" in own for key in parameters):
+            yield {f"{name}.{key}": value for key, value in weights.items() if f"{name}.{key}" in own}
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ from understudy.training.state import copy_of
 GLANCE, SAMPLE = 128, 1000  # samples on which a teacher is measured; the larger number only in doubt
 SHORTFALL = 0.02  # by which a share may be below the declared one
 LOOSE = 0.1  # by which any other figure may be worse than the declared one, as a share of it
+POORER = 0.1  # share of the training labels that a teacher names wrong, from which on it is called poorer than they are
 DRY_BATCH = 32
 PIXELS = 100.0, 255.0  # the largest value of images that were not scaled to [0, 1] is between these
 BROKEN = "its answers hold NaN or infinity: its weights are broken"
@@ -128,6 +129,31 @@ def check_teacher(
     else:
         stated = f" (declared: {figure.text(declared, 1)})" if declared is not None else ""
         yield Finding("ok", name, text + stated, worth=True)
+        if not accept_weak and (warning := _poorer_than_labels(teacher, data, settings, look)):
+            yield Finding("warning", name, warning)
+
+
+def _poorer_than_labels(teacher: nn.Module, data: Data, settings: Settings, look: "_Look") -> str | None:
+    """A warning if a teacher names many of the training labels wrong, which the student is given; None if it does not.
+
+    A few samples decide if the teacher is right on them. Without a validation part, ``look`` is on training samples.
+    """
+    if not data.task.targets_are_classes or look.figure.unit != "share":
+        return None
+    for samples in (GLANCE, SAMPLE) if data.validation else ():
+        found = _look(teacher, data, samples, settings, part=data.train)
+        if isinstance(found, str):
+            return None
+        look = found
+        if look.value > 1 - POORER / 2:
+            return None
+    if look.value > 1 - POORER:
+        return None
+    return (
+        f"it is right on {look.figure.text(look.value, 1)} of {look.samples} training samples, whose labels the "
+        "student is given: soft targets of such a teacher can teach less than the labels. Compare with 'alone', give "
+        "the labels more weight, or train the teacher longer"
+    )
 
 
 def _check_reference(
@@ -154,9 +180,9 @@ def _check_reference(
         yield Finding("ok", name, text, worth=True)
 
 
-def _spread(data: Data, samples: int) -> Part:
-    """So many samples, spread over a whole part, which may be sorted."""
-    part = data.validation or data.train
+def _spread(data: Data, samples: int, part: Part | None = None) -> Part:
+    """So many samples, spread over a whole part, which may be sorted; by default the one that is measured on."""
+    part = part or data.validation or data.train
     places = torch.linspace(0, len(part) - 1, min(samples, len(part)), dtype=torch.float64)
     return Part(part.source, part.ids[places.round().long()])
 
@@ -189,9 +215,9 @@ class _Look:
         return SHORTFALL if self.figure.unit == "share" else LOOSE * abs(declared)
 
 
-def _look(teacher: nn.Module, data: Data, samples: int, settings: Settings) -> _Look | str:
-    """Measure a teacher on samples from the whole part; or find what is wrong with an answer."""
-    task, sample = data.task, _spread(data, samples)
+def _look(teacher: nn.Module, data: Data, samples: int, settings: Settings, part: Part | None = None) -> _Look | str:
+    """Measure a teacher on samples from a whole part; or find what is wrong with an answer."""
+    task, sample = data.task, _spread(data, samples, part)
     meter, wrong = task.meter(), set[str]()
 
     def update(answer: Values, targets: Nested) -> None:
