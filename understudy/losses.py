@@ -36,6 +36,7 @@ from understudy.methods.dml import mutual_kl as mutual_kl
 from understudy.methods.encoder import encoder_features as encoder_features
 from understudy.methods.factor_transfer import factor_transfer as factor_transfer
 from understudy.methods.factor_transfer import paraphraser_reconstruction as paraphraser_reconstruction
+from understudy.methods.fgd import focal_features as focal_features
 from understudy.methods.fitnets import hint as hint
 from understudy.methods.fsp import fsp as fsp
 from understudy.methods.function_matching import function_matching as function_matching
@@ -62,6 +63,7 @@ from understudy.methods.outputs import output_distance as output_distance
 from understudy.methods.outputs import teacher_bounded as teacher_bounded
 from understudy.methods.pad import pad as pad
 from understudy.methods.patient_kd import patience as patience
+from understudy.methods.pkd import pearson as pearson
 from understudy.methods.pkt import pkt as pkt
 from understudy.methods.review import hierarchical_context as hierarchical_context
 from understudy.methods.rkd import rkd_angle as rkd_angle

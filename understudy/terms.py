@@ -38,6 +38,7 @@ from understudy.methods.dml import DML as DML
 from understudy.methods.encoder import EncoderFeatures as EncoderFeatures
 from understudy.methods.factor_transfer import FactorTransfer as FactorTransfer
 from understudy.methods.factor_transfer import Paraphraser as Paraphraser
+from understudy.methods.fgd import FGD as FGD
 from understudy.methods.fitnets import Hint as Hint
 from understudy.methods.fitnets import TapLabels as TapLabels
 from understudy.methods.fsp import FSP as FSP
@@ -59,6 +60,7 @@ from understudy.methods.ofd import OFD as OFD
 from understudy.methods.outputs import Outputs as Outputs
 from understudy.methods.pad import PAD as PAD
 from understudy.methods.patient_kd import Patience as Patience
+from understudy.methods.pkd import PKD as PKD
 from understudy.methods.pkt import PKT as PKT
 from understudy.methods.review import Review as Review
 from understudy.methods.rkd import RKDAngle as RKDAngle

@@ -1,4 +1,4 @@
-"""Losses on boxes."""
+"""Losses of detectors: on boxes, and on maps whose places are weighed by them."""
 
 from functools import partial
 
@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tests.losses.table import BATCH, Row
-from understudy.losses import bounded_boxes, box_distance
+from tests.losses.table import BATCH, Row, normal
+from understudy.losses import bounded_boxes, box_distance, focal_features, pearson
 
 PLACES = 4
 
@@ -69,4 +69,44 @@ ROWS = [
         equal=None,
         smooth=False,
     ),
+]
+
+
+MAP = normal(3, 4, 5)
+
+
+def places(g: torch.Generator) -> Tensor:
+    return torch.rand(BATCH, 4, 5, generator=g, dtype=torch.float64)
+
+
+def attention(maps: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+    def spread(values: np.ndarray) -> np.ndarray:
+        powers = np.exp(values.reshape(BATCH, -1) / temperature)
+        return (powers / powers.mean(1, keepdims=True)).reshape(values.shape)
+
+    return spread(np.abs(maps).mean(1)), spread(np.abs(maps).mean((2, 3)))
+
+
+def focal(student: np.ndarray, teacher: np.ndarray, objects: np.ndarray, background: np.ndarray) -> np.ndarray:
+    (own_places, own_channels), (where, which) = attention(student, 0.7), attention(teacher, 0.7)
+    squared = (student - teacher) ** 2 * which[:, :, None, None] * where[:, None]
+    total = (squared * (0.3 * objects + 0.1 * background)[:, None]).sum((1, 2, 3))
+    return total + 0.2 * (np.abs(own_places - where).sum((1, 2)) + np.abs(own_channels - which).sum(1))
+
+
+def correlations(student: np.ndarray, teacher: np.ndarray) -> np.ndarray:
+    own, other = ((x - x.mean((0, 2, 3), keepdims=True)) / (x.std((0, 2, 3), ddof=1, keepdims=True) + 1e-6)
+                  for x in (student, teacher))  # fmt: skip
+    return ((own - other) ** 2).mean((1, 2, 3)) / 2
+
+
+ROWS += [
+    Row(
+        "focal_features",
+        partial(focal_features, temperature=0.7, alpha=0.3, beta=0.1, gamma=0.2),
+        (MAP, MAP, places, places),
+        focal,
+        smooth=False,
+    ),
+    Row("pearson", pearson, (MAP, MAP), correlations, alone=False),
 ]

@@ -16,13 +16,14 @@ from understudy.data import Augmentation, Crop, from_datasets, from_tensors
 from understudy.data.images import LETTERBOX, fitted
 from understudy.errors import UserError
 from understudy.losses import bounded_boxes, box_distance
+from understudy.methods.fgd import object_weights
 from understudy.models import build
 from understudy.shipping.predict import predict
 from understudy.tasks import Detection, Landmarks, Segmentation, boxes, padded
 from understudy.tasks.average_precision import Precision, mean_precision
 from understudy.tasks.boxes import boxes_of, giou, iou, responsible, suppressed
 from understudy.tasks.task import Told
-from understudy.terms import Hint, Labels, Localisation
+from understudy.terms import FGD, Hint, Labels, Localisation
 
 TASK = Detection(("person", "car"))
 
@@ -396,6 +397,33 @@ def test_bounded_boxes_learn_the_targets_until_they_are_better_than_the_teachers
         box_distance(student, teacher[:, :1], weights)
     with pytest.raises(UserError, match="form is"):
         box_distance(student, teacher, weights, form="l1")
+
+
+def test_fgd_weighs_each_box_alike():
+    generator = torch.Generator().manual_seed(3)
+    rows = [{"boxes": some_boxes(generator, count).tolist(), "classes": [0] * count} for count in (3, 1)]
+    found = object_weights(boxes_of(padded(rows)), (8, 10), (64, 80))
+    for image, row in enumerate(rows):  # the authors' loop
+        mask = torch.zeros(8, 10)
+        for box in row["boxes"]:
+            left, right = (int(f(side / 8)) for f, side in ((np.floor, box[0]), (np.ceil, box[2])))
+            top, bottom = (int(f(side / 8)) for f, side in ((np.floor, box[1]), (np.ceil, box[3])))
+            area = 1 / (bottom + 1 - top) / (right + 1 - left)
+            inside = mask[top : bottom + 1, left : right + 1]
+            mask[top : bottom + 1, left : right + 1] = inside.clamp_min(area)
+        torch.testing.assert_close(found[image], mask)
+    assert (object_weights(boxes_of(padded([{"boxes": [], "classes": []}])), (2, 2), (8, 8)) == 0).all()
+
+
+def test_fgd_leaves_a_student_alone_that_has_the_teachers_maps():
+    data, teacher = made("detection"), Detector(2)
+    batch = next(data.train.in_order(8, torch.device("cpu")))
+    given = {"teacher": teacher, "example": batch.inputs[:2], "task": data.task}
+    same = Objective(FGD("conv -> conv"), student=teacher, **given)(batch.inputs, batch.targets).loss
+    other = Objective(FGD("conv -> conv"), student=Detector(2, 4), **given)(batch.inputs, batch.targets).loss
+    assert same.item() == pytest.approx(0.0, abs=1e-7)
+    assert other > 0
+    assert "has none" in FGD("a -> b").misfit(made("binary").task)
 
 
 @pytest.mark.parametrize(("size", "box"), [((40, 20), (0, 4, 16, 12)), ((10, 20), (4, 0, 12, 16)), ((8, 8), None)])

@@ -77,7 +77,7 @@ def bounded_boxes(student: Tensor, teacher: Tensor, targets: Tensor, weights: Te
 
     Weight in the objective: 1 beside the loss of the targets, which is a choice of this library.
     Reference: Chen et al., "Learning efficient object detection models with knowledge distillation", NIPS 2017,
-    equation 4, there of the offsets from an anchor.
+    there of the offsets from an anchor.
 
     >>> box = torch.tensor([[[0.0, 0.0, 2.0, 2.0]]])
     >>> bounded_boxes(box + 2.0, box + 1.0, box, torch.ones(1, 1)), bounded_boxes(box, box + 1.0, box, torch.ones(1, 1))

@@ -177,8 +177,8 @@ def responsible(places: Tensor, targets: Boxes) -> tuple[Tensor, Tensor]:
     Args:
         places: (N, P, 3), x, y and stride.
 
-    Reference: Tian et al., "FCOS: fully convolutional one-stage object detection", ICCV 2019, section 3.2, and centre
-    sampling as in the authors' code.
+    Reference: Tian et al., "FCOS: fully convolutional one-stage object detection", ICCV 2019, with centre
+    sampling as in torchvision's FCOS.
     """
     x, y, stride = (column.unsqueeze(2) for column in places.unbind(2))
     left, top, right, bottom = (side.unsqueeze(1) for side in targets.boxes.to(places.dtype).unbind(2))
