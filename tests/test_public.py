@@ -19,7 +19,7 @@ from understudy.cli._app import app
 NAMES = """
     Augmentation Callback Distilled Objective Outcome Pair PrintEpochs Reading Reads Settings Stage StoredAnswers Tap
     TappedNetwork Term TrainConfig UserError auto balanced data distill linear load losses methods models optimizers
-    schedules step tasks terms
+    schedules step tasks terms trackers
 """
 LOSSES = """
     activation_boundaries attention_transfer batch_correlation boundary_kd bounded_boxes box_distance
@@ -173,8 +173,8 @@ COMMANDS = {
     "bench": "recipe --method --seconds --choose --write --set --settings --trust --json",
     "landscape": "run --grid --samples --part --seed --trust --json",
     "export": "student --to --out --tolerance --data --root --teacher --method --training --broken --trust --json",
-    "predict": "student images --top --batch --draw --method --training --trust --json",
-    "card": "student --push",
+    "predict": "student images --top --batch --draw --submission --method --training --trust --json",
+    "card": "student --push --out",
     "cache": "",
 }
 STORE = {"list": "--cache --json", "check": "--cache --json", "prune": "--cache --days --dry-run --json"}
