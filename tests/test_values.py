@@ -31,7 +31,7 @@ from understudy.terms import CE, KD, TERMS
 
 HOSTILE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf, "-1": -1, "0": 0, "10**30": 10**30}
 # Not settings, but what a task measured on somebody's data, in whatever unit they have.
-MEASURED = {"task regression.scales", "task landmarks.scales", "task landmarks.usual"}
+MEASURED = {"task regression.scales", "task text-scores.scales", "task landmarks.scales", "task landmarks.usual"}
 
 
 def numbers(hint: Any, nested: tuple[type, ...]) -> list[tuple[Any, list[Any]]]:

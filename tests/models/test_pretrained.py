@@ -168,6 +168,16 @@ def test_a_network_begins_with_all_but_a_head_of_another_size(weights, head):
     assert torch.equal(network["head"].weight, fresh if head else state["head.weight"])
 
 
+def test_weights_of_a_body_are_those_of_the_module_that_it_is():
+    body = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))
+    network = nn.ModuleDict({"body": nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4)), "head": nn.Linear(4, 4)})
+    state = {**body.state_dict(), "position_ids": torch.arange(5)}  # as older versions stored beside the parameters
+    assert begin_with(network, state, "x.pt", outputs=4) == Head(("head.weight", "head.bias"), 4, None)
+    assert torch.equal(network["body"][0].weight, body[0].weight)
+    with pytest.raises(UserError, match=r"x\.pt does not fit ModuleDict"):
+        begin_with(network, {**state, "2.weight": torch.zeros(4)}, "x.pt", outputs=4)
+
+
 @pytest.mark.parametrize(
     "weights",
     [

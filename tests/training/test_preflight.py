@@ -115,6 +115,29 @@ def test_what_takes_steps_is_left_out_where_nobody_reads_it(small):
     assert set(found[True]) - set(found[False]) == {"stage 'only'"}
 
 
+class Forgetful(nn.Module):
+    """Right on samples of the validation part alone, or on all but a share of the training part."""
+
+    def __init__(self, small, data, wrong):
+        super().__init__()
+        self.teacher = small.Teacher()
+        (batch,) = data.train.in_order(len(data.train), torch.device("cpu"))
+        self.of_train = batch.inputs[: round(wrong * len(data.train))].flatten(1)
+
+    def forward(self, x):
+        logits = self.teacher(x)
+        unknown = (x.flatten(1)[:, None] == self.of_train).all(2).any(1)
+        return torch.where(unknown[:, None], logits.roll(1, 1), logits)
+
+
+@pytest.mark.parametrize(("wrong", "warned"), [(0.0, False), (0.04, False), (0.5, True)])
+def test_a_teacher_that_is_poorer_than_the_labels_is_warned_of(small, wrong, warned):
+    data = small.data()
+    findings = list(preflight.check_teacher(Forgetful(small, data, wrong), data, CPU))
+    assert levels(findings) == ["ok", "warning"][: 1 + warned]
+    assert ("training samples, whose labels the student is given" in texts(findings, "warning")) == warned
+
+
 def test_a_broken_teacher_is_told_apart(small):
     assert "NaN" in texts(preflight.check_teacher(small.Teacher(scale=float("nan")), small.data(), CPU))
     other = nn.Sequential(nn.Flatten(), nn.Linear(192, 5))

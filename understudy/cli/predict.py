@@ -21,6 +21,14 @@ def predict(
     draw: Annotated[
         Path | None, typer.Option(help="A folder for copies of the images with the boxes of a detector.")
     ] = None,
+    submission: Annotated[
+        Path | None,
+        typer.Option(
+            help="Answer the test.tsv of one of GLUE's tasks, and write this file in the benchmark's form; it has the "
+            "benchmark's name, such as MRPC.tsv or MNLI-m.tsv.",
+            dir_okay=False,
+        ),
+    ] = None,
     method: MethodOption = None,
     training: TrainingOption = None,
     trust: StudentTrustOption = None,
@@ -33,6 +41,15 @@ def predict(
     from understudy.shipping.predict import predict as predicted
 
     student = student_in(student, method, training)
+    if submission is not None:
+        from understudy.shipping.glue import write_submission
+
+        count = write_submission(student, images, submission, batch=batch, trust=confirmed(student, trust))
+        if json:
+            print_json({"file": str(submission), "samples": count})
+        else:
+            out.print(f"{submission}: {count:,} answers", highlight=False, soft_wrap=True)
+        return
     predictions = predicted(student, images, top=top, batch=batch, trust=confirmed(student, trust), draw=draw)
     if json:
         print_json([_plain(prediction) for prediction in predictions])

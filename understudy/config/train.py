@@ -20,6 +20,8 @@ class TrainConfig:
         augmentation: the views of each sample that are drawn for training.
         order_seed: of the order and views of the samples, where they are to be alike for all seeds, which then differ
             in what networks begin with and draw for themselves (dropout); None: each training's own seed.
+        group_by_length: of texts, sort the samples of so many batches by their length, so that a batch is as long as
+            its longest text and no longer; None: batches are drawn regardless of it.
         patience: stop after so many epochs without a better validation value (the rule of FitNets); None: never.
         keep: which weights are the student: those of the ``best`` epoch on validation, or the ``last``.
         ema: decay of a running mean of the student's weights, which is then what is measured and kept; None: none.
@@ -37,6 +39,7 @@ class TrainConfig:
     schedule: Schedule = field(default_factory=Cosine)
     augmentation: Augmentation = field(default_factory=Augmentation)
     order_seed: Seed | None = None
+    group_by_length: Count | None = None
     patience: Epochs | None = None
     keep: Literal["best", "last"] = "best"
     ema: ShareBetween | None = None

@@ -11,6 +11,7 @@ from torch import Tensor
 from understudy import nested, randomness
 from understudy.bounds import MOST
 from understudy.data.augmentation import PLAIN, Augmentation, Draw
+from understudy.data.lengths import by_length, lengths_of
 from understudy.data.sources import InMemory, Source
 from understudy.errors import UserError
 from understudy.nested import Nested
@@ -75,16 +76,25 @@ class Part:
         start: int = 0,
         draw: Draw | None = None,
         share: Callable[[Tensor], Tensor] = lambda ids: ids,
+        group_by_length: int | None = None,
     ) -> Iterator[Batch]:
         """One epoch in its random order, in its views (or those of ``draw``), from step ``start`` on.
 
         An incomplete last batch is left out; in the next epoch other samples are at the end. ``task`` moves the
-        targets with the views, and ``share`` takes the part of a batch that this process trains on.
+        targets with the views, and ``share`` takes the part of a batch that this process trains on. With
+        ``group_by_length`` texts of so many batches are sorted by their length.
         """
         batch = min(batch, len(self))
         order = randomness.shuffled(seed, epoch, self.ids)[: len(self) // batch * batch]
+        if group_by_length is not None:
+            order = by_length(order, self.lengths, batch=batch, group=group_by_length, seed=seed, epoch=epoch)
         lists = [share(ids) for ids in order.split(batch)[start:]]
         return self.viewed(lists, draw or Draw(seed, epoch), augmentation, task, device)
+
+    @cached_property
+    def lengths(self) -> Tensor:
+        """The number of tokens of each sample of the source, of texts."""
+        return lengths_of(self.source)
 
     def last_of_epoch(self, epoch: int, *, seed: int, batch: int) -> Tensor | None:
         """A whole batch from the end of an epoch's order, with all that the epoch leaves out; None: it leaves none."""

@@ -27,7 +27,7 @@ from understudy.precision import wide
 from understudy.taps import Tap
 from understudy.taps.regressors import Regressor, regressor
 from understudy.tasks.task import Task
-from understudy.tasks.text import MASK
+from understudy.tasks.words import MASK
 
 Reduce = Literal["sum", "mean", "relative"]
 Where = Literal["targets", "tokens"]

@@ -16,7 +16,7 @@ from understudy.trusted import answered, call_factory
 NAMES = [
     ("timm:NAME", "a network of timm, with fresh weights"),
     ("torchvision:NAME", "a classifier of torchvision, with fresh weights"),
-    ("transformers:TYPE", "an image classifier of Hugging Face's transformers, with fresh weights"),
+    ("transformers:TYPE", "a classifier of images or texts of Hugging Face's transformers, with fresh weights"),
     ("MODULE:FACTORY", "your own: the function or class FACTORY of MODULE, called with the settings given"),
 ]
 
@@ -117,8 +117,10 @@ def _transformers(
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as TYPES
 
     types = [kind for kind in TYPES if kind != "timm_wrapper"]  # this type downloads names such as "hf-hub:..."
+    if name in (of_texts := _text_types(types)):
+        return _text_classifier(name, data, settings, which)
     if name not in types:
-        raise UserError(f"transformers has no image classifier of the type {name!r}{did_you_mean(name, types)}")
+        raise UserError(f"transformers has no classifier of the type {name!r}{did_you_mean(name, [*types, *of_texts])}")
     called = f"transformers:{name}"
     known = AutoConfig.for_model(name).to_dict()
     for key in settings:
@@ -135,7 +137,45 @@ def _transformers(
             network = AutoModelForImageClassification.from_pretrained(which, trust_remote_code=False, **settings)
         else:
             config = AutoConfig.for_model(name, **{**given, **settings})
+            # of a type with several architectures, transformers asks for the first
+            config.architectures = config.architectures or []
             network = AutoModelForImageClassification.from_config(config)
+        return network
+
+    return _made(called, make)
+
+
+def _text_types(of_images: Collection[str]) -> list[str]:
+    """The types of transformers that classify texts and no images."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as TYPES
+
+    return [kind for kind in TYPES if kind not in of_images]
+
+
+def _text_classifier(
+    name: str, data: Mapping[str, int | None], settings: Mapping[str, object], which: Which | None
+) -> nn.Module:
+    """A classifier of texts; ``channels`` is the number of different tokens and ``size`` that of positions."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    called = f"transformers:{name}"
+    known = AutoConfig.for_model(name).to_dict()
+    for key in settings:
+        if key not in known:  # it would be stored and ignored
+            raise UserError(f"network {called!r} has no setting {key!r}{did_you_mean(key, known)}")
+    given = {"vocab_size": data["channels"], "num_labels": data["classes"]}
+    positions = known.get("max_position_embeddings")
+    if isinstance(positions, int) and data["size"] is not None and data["size"] > positions:
+        given["max_position_embeddings"] = data["size"]
+    chosen = {key: value for key, value in given.items() if value is not None and (key in known or key == "num_labels")}
+
+    def make() -> nn.Module:
+        network: nn.Module
+        if isinstance(which, str):
+            network = AutoModelForSequenceClassification.from_pretrained(which, trust_remote_code=False, **settings)
+        else:
+            config = AutoConfig.for_model(name, **{**chosen, **settings})
+            network = AutoModelForSequenceClassification.from_config(config)
         return network
 
     return _made(called, make)

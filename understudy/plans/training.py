@@ -16,6 +16,7 @@ from understudy.data.dataset import Progress
 from understudy.errors import FailedTrainingError, UserError
 from understudy.models import from_teacher
 from understudy.models import student as product
+from understudy.models.weights import restore
 from understudy.plans.entry import LAST, METRICS, finish
 from understudy.plans.key import determinants, key_of, weights_digest
 from understudy.plans.node import Given, Node
@@ -126,9 +127,9 @@ class RunningJob:
         self.job, self.builder, self.folder = job, builders.of(job.node.data), Path(job.folder)
         node = job.node
         self.network = self.builder.network(node.network, node.seed, node.role, node.name)
-        teachers = _teachers(job, self.builder, builders)
+        teachers = _teachers(job, self.builder, builders, callback.note)
         if node.start is not None and job.start is not None:
-            start = _known(job.start, job, self.builder, builders)
+            start = _known(job.start, job, self.builder, builders, callback.note)
             from_teacher(self.network, start, node.start.layers.layers, at=node.start.layers.at)
         self.stages = stages_of(node, self.network, teachers, self.builder.data)
         _check_key(job, self.builder, self.stages)
@@ -161,7 +162,7 @@ class RunningJob:
         data = self.builder.data
         product.save(folder, leaving, product.describe(leaving, spec, data.shape, data.task))
         if self.training.last is not None:
-            network.load_state_dict(self.training.last)
+            restore(network, self.training.last)
             product.save_weights(folder / LAST, self.builder.product(network).state_dict())
         ended = self.training.ended()
         record = TrainingRecord(
@@ -239,23 +240,25 @@ def _weights_of(teacher: TrainedTeacher | Given, builder: Builder) -> str:
     return weights_digest(teacher, builder) if isinstance(teacher, Given) else teacher.key
 
 
-def _teachers(job: Job, builder: Builder, builders: Builders) -> list[nn.Module]:
+def _teachers(job: Job, builder: Builder, builders: Builders, note: Callable[[str], None]) -> list[nn.Module]:
     """The teachers with their weights, one module for all trainings that run at the same time."""
     if not methods.find(job.node.method).is_taught(job.node.settings):
         return []
-    return [_known(teacher, job, builder, builders) for teacher in job.teachers]
+    return [_known(teacher, job, builder, builders, note) for teacher in job.teachers]
 
 
-def _known(teacher: TrainedTeacher | Given, job: Job, builder: Builder, builders: Builders) -> nn.Module:
-    """A teacher's network, made once while it is in use."""
+def _known(
+    teacher: TrainedTeacher | Given, job: Job, builder: Builder, builders: Builders, note: Callable[[str], None]
+) -> nn.Module:
+    """A teacher's network, made once while it is in use; ``note`` is told what is doubtful about one trained here."""
     name = f"{teacher.model_dump_json()} {job.node.arithmetic} {job.node.accept_weak} {job.node.data}"
     network = builders.teachers.get(name)
     if network is None:
-        builders.teachers[name] = network = _teacher(teacher, job, builder)
+        builders.teachers[name] = network = _teacher(teacher, job, builder, note)
     return network
 
 
-def _teacher(teacher: TrainedTeacher | Given, job: Job, builder: Builder) -> nn.Module:
+def _teacher(teacher: TrainedTeacher | Given, job: Job, builder: Builder, note: Callable[[str], None]) -> nn.Module:
     """Check a teacher that was trained here before it teaches.
 
     A weak assistant is a result of the run and causes a note; a weak teacher makes all results useless and is an error.
@@ -274,6 +277,9 @@ def _teacher(teacher: TrainedTeacher | Given, job: Job, builder: Builder) -> nn.
             raise
         reason = f"its teacher {name}: {findings[-1].text.partition(':')[0]}"
         raise FailedTrainingError(str(error), training=job.name, reason=reason) from error
+    for finding in findings[1:]:  # beside the first, which has its figure
+        if not teacher.assists:
+            note(f"{name}: {finding.text}")
     return network
 
 

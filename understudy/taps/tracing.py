@@ -8,6 +8,7 @@ FitNet 4 at 72 %), which the count of layers does not.
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,9 @@ from understudy import nested
 from understudy.nested import Nested
 from understudy.taps import Tap, call, eagerly, evaluating, forms, inner
 from understudy.taps.forms import Size
+
+if TYPE_CHECKING:
+    from torch.utils.flop_counter import FlopCounterMode
 
 Resolution = tuple[int, ...]
 
@@ -109,13 +113,36 @@ def trace(network: nn.Module, example: Nested) -> list[Traced]:
     )
 
 
+def flop_counter() -> "FlopCounterMode":
+    """PyTorch's counter of multiplications, as a context; for whole networks, without gradients too."""
+    from torch.utils.flop_counter import FlopCounterMode  # here, since it is slow to import
+
+    counter = FlopCounterMode(display=False)
+    counter.mod_tracker = _Untracked()  # type: ignore[assignment]
+    return counter
+
+
+class _Untracked:
+    """In place of the counter's own record of modules, which is not read here.
+
+    That one hooks the gradients of what modules are given, and fails without gradients where that is a view of a
+    parameter, such as the class token of a CaiT.
+    """
+
+    parents = frozenset({"Global"})  # under this name the counter keeps the sum
+
+    def __enter__(self) -> "_Untracked":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+
 class _Watch:
     """The records of the hooks of a trace."""
 
     def __init__(self, example: Nested) -> None:
-        from torch.utils.flop_counter import FlopCounterMode  # here, since it is slow to import
-
-        self.counter = FlopCounterMode(display=False)
+        self.counter = flop_counter()
         self.time = 0
         self.samples = nested.count(example)
         self.image = _image_size(example)
@@ -197,7 +224,7 @@ class _Watch:
         if not isinstance(value, Tensor) or value.ndim not in (3, 4):
             return None
         if value.ndim == 3:
-            return (value.shape[1],)
+            return None if value.shape[2] == 1 else (value.shape[1],)  # one value each: a vector behind a pooling
         grid = self._grid_of_map(value)
         return None if grid is None else grid[0]
 
@@ -262,7 +289,7 @@ def _is_linear(module: nn.Module) -> bool:
     """A linear layer, or a convolution that is one at every place."""
     if isinstance(module, nn.Conv2d):
         return module.kernel_size == (1, 1)
-    return type(module).__name__.endswith("Linear")
+    return type(module).__name__.endswith("Linear") and hasattr(module, "weight")  # a norm with a layer inside is none
 
 
 def _image_size(example: object) -> Size | None:

@@ -20,6 +20,7 @@ from understudy.tasks.regression import Landmarks, Regression
 from understudy.tasks.segmentation import Segmentation
 from understudy.tasks.task import LOSS, Differing, Figure, Meter, Moves, Numbers, Rows, Task, Told, Values
 from understudy.tasks.text import Text
+from understudy.tasks.text_scores import TextScores
 from understudy.tasks.unlabelled import Unlabelled
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Segmentation",
     "Task",
     "Text",
+    "TextScores",
     "Told",
     "Unlabelled",
     "Values",
@@ -67,6 +69,7 @@ _OWN: tuple[type[Task], ...] = (
     Regression,
     Landmarks,
     Text,
+    TextScores,
     Links,
     Segmentation,
     Detection,

@@ -3,37 +3,42 @@
 The task holds the vocabulary, so that a student's description defines how a text becomes its input.
 """
 
-import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Annotated, ClassVar, Literal
 
-import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from understudy.bounds import Interval
 from understudy.errors import UserError
-from understudy.nested import Nested, Shape
-from understudy.tasks.classification import Classification
+from understudy.nested import Nested
+from understudy.precision import exact_dtype
+from understudy.tasks.classification import LOGITS, Classification, ClassMeter
+from understudy.tasks.task import Figure, Meter, Values
+from understudy.tasks.words import IDS, MASK, SPECIAL, Words, vocabulary_of, words
 
-PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
-SPECIAL = (PAD, UNKNOWN, START, END)
-IDS, MASK = "input_ids", "attention_mask"
-LONGEST = 100  # characters of a word; a longer one is unknown, as in BERT's tokenizer
-_WORDS = re.compile(r"\w+|[^\w\s]", re.UNICODE)
+__all__ = ["IDS", "MASK", "SPECIAL", "Text", "vocabulary_of", "words"]
+
+Metric = Literal["accuracy", "f1", "matthews"]
+F1 = Figure("f1", "F1", unit="share")
+MATTHEWS = Figure("matthews", "Matthews correlation", chance=0.0)
 
 
 @dataclass(frozen=True)
-class Text(Classification):
-    """One class of several for each text.
+class Text(Words, Classification):
+    """One class of several for each text, or each pair of texts.
 
     Args:
         classes: their names in the order of their numbers.
         vocabulary: every token in the order of its id, with ``[PAD]`` first; pieces of words begin with ``##``.
         length: so many tokens of each text, with ``[CLS]`` before them; the rest is left out.
-        tokens: ``"words"``, or ``"wordpiece"`` for the longest pieces of the vocabulary, as BERT's tokenizer.
+        tokens: ``"words"``, ``"wordpiece"`` for the longest pieces of the vocabulary, as BERT's tokenizer, or
+            ``"tokenizer"`` for one of Hugging Face's tokenizers.
+        pairs: whether a sample is two texts, with a tab between them; ``[SEP]`` stands between their tokens, and token
+            types (segments) are not told apart.
+        metrics: the first one selects. ``"f1"`` is that of class 1, ``"matthews"`` the correlation of two classes.
+        tokenizer: the text of a ``tokenizer.json``, which then has the vocabulary and the special tokens.
 
     >>> task = Text(("bad", "good"), ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "fine", "film"), length=5)
     >>> task.encode(["A fine film"])["input_ids"].tolist()
@@ -42,17 +47,21 @@ class Text(Classification):
 
     vocabulary: tuple[str, ...] = SPECIAL
     length: Annotated[int, Interval(ge=3, le=100_000)] = 64
-    tokens: Literal["words", "wordpiece"] = "words"
+    tokens: Literal["words", "wordpiece", "tokenizer"] = "words"
+    pairs: bool = False
+    metrics: tuple[Metric, ...] = ("accuracy",)
+    tokenizer: str = ""
 
     name: ClassVar[str] = "text"
     takes_words: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.length < 3:
-            raise UserError(f"length = {self.length}: a text has {START}, {END} and one token at least")
-        for token in SPECIAL:
-            if token not in self.vocabulary:
-                raise UserError(f"the vocabulary has no {token}: it needs {', '.join(SPECIAL)}")
+        self.check_words()
+        if not self.metrics or (len(self.classes) != 2 and set(self.metrics) != {"accuracy"}):
+            raise UserError(
+                f"metrics = {list(self.metrics)}: name one at least; f1 and matthews are of two classes, and there are "
+                f"{len(self.classes)}"
+            )
 
     @classmethod
     def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: object) -> "Text":
@@ -60,64 +69,49 @@ class Text(Classification):
         return make(Classification.of(targets, names=names).classes, **settings)
 
     @property
+    def figures(self) -> tuple[Figure, ...]:
+        known = {figure.name: figure for figure in (*super().figures, F1, MATTHEWS)}
+        others = [figure for figure in super().figures if figure.name not in self.metrics]
+        return (*(known[name] for name in self.metrics), *others)
+
+    @property
     def about(self) -> str:
-        return f"{len(self.classes)} classes of text, {len(self.vocabulary):,} tokens"
+        what = "pairs of texts" if self.pairs else "text"
+        return f"{len(self.classes)} classes of {what}, {self.token_count:,} tokens"
 
-    def sizes(self, shape: Shape) -> tuple[int, ...]:
-        """The number of different tokens, and of positions."""
-        return len(self.vocabulary), self.length
+    def luck(self, figure: Figure, samples: int) -> float:
+        return 3 / samples**0.5 if figure.name == MATTHEWS.name else super().luck(figure, samples)
 
-    def encode(self, texts: Iterable[str]) -> dict[str, Tensor]:
-        """Texts as a batch of inputs: ``input_ids`` and ``attention_mask``, both (N, length)."""
-        rows = [self._ids(text) for text in texts]
-        pad = self._numbers[PAD]
-        return {
-            IDS: torch.tensor([row + [pad] * (self.length - len(row)) for row in rows], dtype=torch.int64),
-            MASK: torch.tensor([[1] * len(row) + [0] * (self.length - len(row)) for row in rows], dtype=torch.int64),
-        }
-
-    def _ids(self, text: str) -> list[int]:
-        numbers, unknown = self._numbers, self._numbers[UNKNOWN]
-        ids: list[int] = []
-        for word in words(text):
-            ids += self._pieces(word) if self.tokens == "wordpiece" else [numbers.get(word, unknown)]
-            if len(ids) >= self.length - 2:
-                break
-        return [numbers[START], *ids[: self.length - 2], numbers[END]]
-
-    def _pieces(self, word: str) -> list[int]:
-        """The longest pieces of the vocabulary from left to right; a word that cannot be made of them is unknown."""
-        numbers, pieces, start = self._numbers, list[int](), 0
-        while start < len(word) <= LONGEST:
-            prefix = "##" if start else ""
-            ends = (end for end in range(len(word), start, -1) if prefix + word[start:end] in numbers)
-            end = next(ends, None)
-            if end is None:
-                break
-            pieces.append(numbers[prefix + word[start:end]])
-            start = end
-        return pieces if pieces and start == len(word) else [numbers[UNKNOWN]]
-
-    @cached_property
-    def _numbers(self) -> dict[str, int]:
-        return {token: number for number, token in enumerate(self.vocabulary)}
+    def meter(self) -> Meter:
+        return super().meter() if set(self.metrics) == {"accuracy"} else TwoClassMeter()
 
 
-def words(text: str) -> list[str]:
-    """The words and signs of a text, in lower case.
+class TwoClassMeter(ClassMeter):
+    """F1 and Matthews correlation beside the figures of every classification, from sums.
 
-    >>> words("It's fine.")
-    ['it', "'", 's', 'fine', '.']
+    >>> meter = TwoClassMeter()
+    >>> meter.update({"logits": torch.tensor([[2.0, 0.0], [0.0, 2.0]])}, torch.tensor([0, 1]))
+    >>> meter.compute()["matthews"]
+    1.0
     """
-    return _WORDS.findall(text.lower())
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Tensor | None = None  # (label, choice)
 
-def vocabulary_of(texts: Iterable[str], *, least: int = 2, most: int | None = None) -> tuple[str, ...]:
-    """The special tokens, and every word that stands at least ``least`` times in the texts, the most common first.
+    def update(self, answer: Values, targets: Nested) -> None:
+        super().update(answer, targets)
+        assert isinstance(targets, Tensor)
+        dtype = exact_dtype(targets.device)
+        chosen, right = (F.one_hot(number, 2).to(dtype) for number in (answer[LOGITS].argmax(1), targets))
+        counts = right.T @ chosen
+        self.counts = counts if self.counts is None else self.counts + counts
 
-    >>> vocabulary_of(["a film", "a fine film"])
-    ('[PAD]', '[UNK]', '[CLS]', '[SEP]', 'a', 'film')
-    """
-    counts = Counter(word for text in texts for word in words(text))
-    kept = sorted((word for word, count in counts.items() if count >= least), key=lambda word: (-counts[word], word))
-    return (*SPECIAL, *kept[:most])
+    def compute(self) -> dict[str, float]:
+        figures = super().compute()
+        assert self.counts is not None
+        (true_no, false_yes), (false_no, true_yes) = self.counts.tolist()
+        positive = 2 * true_yes + false_yes + false_no
+        product = (true_yes + false_yes) * (true_yes + false_no) * (true_no + false_yes) * (true_no + false_no)
+        matthews = (true_yes * true_no - false_yes * false_no) / product**0.5 if product else 0.0
+        return {**figures, "f1": 2 * true_yes / positive if positive else 0.0, "matthews": matthews}

@@ -4,6 +4,7 @@ It finds mistakes that raise no error: a teacher without its weights, a loss wit
 """
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,19 +19,21 @@ from understudy.answers.forecast import Forecast, forecast
 from understudy.answers.source import needs_live_teacher, passed_over
 from understudy.config import hardware as clock
 from understudy.config.momenta import momenta_of
-from understudy.config.optimizers import MaxNorm, parameter_groups
+from understudy.config.optimizers import MaxNorm, optimizer_of
 from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.data.parts import Batch, Data, Part
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
+from understudy.models import Output
+from understudy.models.weights import restore
 from understudy.nested import Nested
 from understudy.objective import Objective, evaluating
 from understudy.objective.term import Sum
 from understudy.precision import exact
 from understudy.randomness import derived_seed
-from understudy.taps import call, inner
+from understudy.taps import call, inner, layers
 from understudy.tasks import Figure, Values
 from understudy.teacher.batching import company_matters
 from understudy.teacher.stand_in import StandIns
@@ -41,6 +44,7 @@ from understudy.training.state import copy_of
 GLANCE, SAMPLE = 128, 1000  # samples on which a teacher is measured; the larger number only in doubt
 SHORTFALL = 0.02  # by which a share may be below the declared one
 LOOSE = 0.1  # by which any other figure may be worse than the declared one, as a share of it
+POORER = 0.1  # share of the training labels that a teacher names wrong, from which on it is called poorer than they are
 DRY_BATCH = 32
 PIXELS = 100.0, 255.0  # the largest value of images that were not scaled to [0, 1] is between these
 BROKEN = "its answers hold NaN or infinity: its weights are broken"
@@ -125,6 +129,31 @@ def check_teacher(
     else:
         stated = f" (declared: {figure.text(declared, 1)})" if declared is not None else ""
         yield Finding("ok", name, text + stated, worth=True)
+        if not accept_weak and (warning := _poorer_than_labels(teacher, data, settings, look)):
+            yield Finding("warning", name, warning)
+
+
+def _poorer_than_labels(teacher: nn.Module, data: Data, settings: Settings, look: "_Look") -> str | None:
+    """A warning if a teacher names many of the training labels wrong, which the student is given; None if it does not.
+
+    A few samples decide if the teacher is right on them. Without a validation part, ``look`` is on training samples.
+    """
+    if not data.task.targets_are_classes or look.figure.unit != "share":
+        return None
+    for samples in (GLANCE, SAMPLE) if data.validation else ():
+        found = _look(teacher, data, samples, settings, part=data.train)
+        if isinstance(found, str):
+            return None
+        look = found
+        if look.value > 1 - POORER / 2:
+            return None
+    if look.value > 1 - POORER:
+        return None
+    return (
+        f"it is right on {look.figure.text(look.value, 1)} of {look.samples} training samples, whose labels the "
+        "student is given: soft targets of such a teacher can teach less than the labels. Compare with 'alone', give "
+        "the labels more weight, or train the teacher longer"
+    )
 
 
 def _check_reference(
@@ -151,9 +180,9 @@ def _check_reference(
         yield Finding("ok", name, text, worth=True)
 
 
-def _spread(data: Data, samples: int) -> Part:
-    """So many samples, spread over a whole part, which may be sorted."""
-    part = data.validation or data.train
+def _spread(data: Data, samples: int, part: Part | None = None) -> Part:
+    """So many samples, spread over a whole part, which may be sorted; by default the one that is measured on."""
+    part = part or data.validation or data.train
     places = torch.linspace(0, len(part) - 1, min(samples, len(part)), dtype=torch.float64)
     return Part(part.source, part.ids[places.round().long()])
 
@@ -186,9 +215,9 @@ class _Look:
         return SHORTFALL if self.figure.unit == "share" else LOOSE * abs(declared)
 
 
-def _look(teacher: nn.Module, data: Data, samples: int, settings: Settings) -> _Look | str:
-    """Measure a teacher on samples from the whole part; or find what is wrong with an answer."""
-    task, sample = data.task, _spread(data, samples)
+def _look(teacher: nn.Module, data: Data, samples: int, settings: Settings, part: Part | None = None) -> _Look | str:
+    """Measure a teacher on samples from a whole part; or find what is wrong with an answer."""
+    task, sample = data.task, _spread(data, samples, part)
     meter, wrong = task.meter(), set[str]()
 
     def update(answer: Values, targets: Nested) -> None:
@@ -247,8 +276,13 @@ def check_network(
         return
     if wrong:
         yield Finding("warning", role, f"{wrong}: it can teach by its hidden values alone, and has no figures")
-    front = network if getattr(network, "is_preprocessing_of", False) else None
-    before = f", inputs pass {type(front).__name__}({front.extra_repr()}) first" if front else ""
+    around = [layer for layer in layers(network) if getattr(layer, "is_preprocessing_of", False)]
+    before = "".join(
+        f", its answer is {layer.extra_repr()}"
+        if isinstance(layer, Output)
+        else f", inputs pass {type(layer).__name__}({layer.extra_repr()}) first"
+        for layer in around
+    )
     parameters = sum(p.numel() for p in network.parameters())
     yield Finding("ok", role, f"{type(inner(network)).__name__}, {parameters:,} parameters{before}")
 
@@ -406,8 +440,7 @@ def _step(
     objective: Objective, config: TrainConfig, inputs: Nested, batch: Batch, settings: Settings
 ) -> Callable[[], None]:
     """Take one complete step on this batch. Patterns that match no names are found before it."""
-    rate = config.optimizer.lr
-    optimizer = config.optimizer.build(parameter_groups(objective.student, objective.owned, rate, config.lr_scale))
+    optimizer = optimizer_of(config.optimizer, objective.student, objective.owned, config.lr_scale)
     bounds = MaxNorm(objective.student, config.max_norm)
 
     def step() -> None:
@@ -435,8 +468,9 @@ def _dead_terms(subject: str, norms: Mapping[str, float]) -> Iterator[Finding]:
         if 0 < norm < DEAD * norms[largest]:
             text = (
                 f"its gradient on the student, {norm:.2g}, is below {DEAD:g} of that of term {largest!r} "
-                f"({norms[largest]:.2g}): it trains next to nothing. Its weight is too small, or its taps hold values "
-                "that hardly vary (a map of a few places, a value after the pooling or of dead channels)"
+                f"({norms[largest]:.2g}): it trains next to nothing. Its weight is too small (raise it, or set "
+                "balance = true), or its taps hold values that hardly vary (a map of a few places, a value after the "
+                "pooling or of dead channels)"
             )
             yield Finding("warning", f"{subject}, term {name!r}", text)
 
@@ -456,7 +490,18 @@ def _check_term(
     factor = part.weight(0.0)
     trained = objective.student if part.term.trains_student else objective.owned
     parameters = [p for p in trained.parameters() if p.requires_grad]
-    gradients = torch.autograd.grad(outcome.loss, parameters, allow_unused=True) if outcome.loss.requires_grad else ()
+    try:
+        differentiable = outcome.loss.requires_grad
+        gradients = torch.autograd.grad(outcome.loss, parameters, allow_unused=True) if differentiable else ()
+    except RuntimeError as error:
+        once = re.search(r"derivative for aten::(\w+?)(?:_backward)? is not implemented", str(error))
+        if once is None:
+            raise
+        (name,) = outcome.terms  # no step can be taken: the check of the stage ends here
+        raise UserError(
+            f"term {name!r} differentiates a gradient, and PyTorch cannot differentiate that of the network's "
+            f"{once[1]}: take another method, or a network without it"
+        ) from error
     norm = math.sqrt(sum(exact(g).square().sum().item() for g in gradients if g is not None))
     if not math.isfinite(norm):
         text = f"its gradient is not finite on the first batch{_masking(objective, inputs)}"
@@ -505,7 +550,7 @@ def _untouched(network: nn.Module) -> Iterator[None]:
         with evaluating(network):
             yield
     finally:
-        network.load_state_dict(state)
+        restore(network, state)
         for parameter, gradient in gradients:
             parameter.grad = gradient
 

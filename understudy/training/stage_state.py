@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from understudy.answers import StoredAnswers
 from understudy.answers.source import AnswerSource
 from understudy.config.momenta import TermwiseSGD, momenta_of
-from understudy.config.optimizers import SGD, Groups, MaxNorm, adversary_groups, parameter_groups
+from understudy.config.optimizers import SGD, Groups, MaxNorm, adversary_groups, optimizer_of, parameter_groups
 from understudy.config.settings import Settings
 from understudy.config.stage import STAGE_STRIDE, Stage
 from understudy.data.augmentation import Draw
+from understudy.data.lengths import shortened
 from understudy.data.parts import Batch, Data
 from understudy.errors import UserError
 from understudy.nested import Nested
@@ -90,9 +91,13 @@ class StageState:
         self._prepare_ranks()
         if handed:
             self._take_over(handed)
-        groups = parameter_groups(student, self.objective.owned, config.optimizer.lr, config.lr_scale)
         self.momenta = momenta_of(stage)
-        self.optimizer = config.optimizer.build(groups) if self.momenta is None else self._termwise(groups)
+        self.optimizer: torch.optim.Optimizer
+        if self.momenta is None:
+            self.optimizer = optimizer_of(config.optimizer, student, self.objective.owned, config.lr_scale)
+        else:
+            rate = config.optimizer.lr
+            self.optimizer = self._termwise(parameter_groups(student, self.objective.owned, rate, config.lr_scale))
         self.weighted: dict[str, Tensor] = {}  # the terms' parts of the loss, where each has its own momentum
         self.adversaries: torch.optim.Optimizer | None = None
         if self.objective.has_adversaries:
@@ -103,7 +108,13 @@ class StageState:
             check_microbatch(self.objective, settings)
         forms = (stand_ins or StandIns()).use(self.objective, teachers, data, settings, note)
         self.stored = AnswerSource.of(stored, self.objective, stage, data, settings, forms, seed=seed, note=note)
-        self.teacher_batches = None if self.stored else TeacherBatches.of(self.objective, data, settings, note)
+        alone = self.stored is not None or config.group_by_length is not None  # batches that are not put together
+        self.teacher_batches = None if alone else TeacherBatches.of(self.objective, data, settings, note)
+        if stored and config.group_by_length is not None and self.objective.terms.reads.teacher_taps:
+            raise UserError(
+                "group_by_length makes batches of many lengths, and stored values of tokens have one: leave out "
+                "group_by_length or [answers]"
+            )
         self.shared = shared if self.stored is None else None
         self.question = question(self.objective, data, config.augmentation, settings, forms) if self.shared else None
         self.reading: Reading | None = None  # of the step that is being taken
@@ -147,8 +158,12 @@ class StageState:
             device=device,
             draw=draw,
             share=self._share,
+            group_by_length=config.group_by_length,
         )
-        yield from self.teacher_batches.batches(from_step, start) if self.teacher_batches else from_step(start=start)
+        batches = self.teacher_batches.batches(from_step, start) if self.teacher_batches else from_step(start=start)
+        if config.group_by_length is not None and ranks() is None:  # slices of one batch would differ in length
+            batches = (shortened(batch, data.train.lengths) for batch in batches)
+        yield from batches
         if not self.stored:
             return
         last = data.train.last_of_epoch(numbered, seed=self.seed, batch=config.batch)
@@ -255,6 +270,7 @@ class StageState:
     def _step_by_term(self, loss: Tensor, momenta: Mapping[str, float]) -> None:
         """A step in which the terms' gradients on the student have momenta of their own."""
         assert isinstance(self.optimizer, TermwiseSGD)
+        self.optimizer.zero_grad(set_to_none=True)
         gradients = [self._gradients(loss, list(self.objective.owned.parameters()))]
         for momentum in self.optimizer.momenta:
             parts = [self.weighted[name] for name in momenta if momenta[name] == momentum]
@@ -264,6 +280,9 @@ class StageState:
         of_student[0] = of_student[0] | of_owned
         self.weighted = {}
         self.optimizer.step_by(of_student)
+        for of_terms in of_student:  # ``grad`` is that of the sum, as after any step
+            for parameter, gradient in of_terms.items():
+                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
 
     def _gradients(self, loss: Tensor, parameters: list[nn.Parameter]) -> dict[Tensor, Tensor]:
         """The gradients of the parameters that a part of the loss reaches; the graph is kept."""

@@ -13,7 +13,7 @@ from understudy.nested import Nested
 from understudy.objective.term import Reading
 from understudy.precision import wide
 from understudy.taps import Answer, Pair, Tap
-from understudy.tasks.text import MASK
+from understudy.tasks.words import MASK
 
 NEVER = -1e4  # a score whose softmax is exactly 0, and whose logarithm is finite
 

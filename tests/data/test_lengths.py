@@ -1,0 +1,107 @@
+"""Batches of texts of similar length: each epoch still has its samples, and a batch is as long as its longest text."""
+
+from itertools import chain
+
+import pytest
+import torch
+
+import understudy
+from understudy import Settings, TrainConfig
+from understudy.answers import StoredAnswers
+from understudy.config.stage import Stage
+from understudy.data import from_tensors
+from understudy.data.lengths import lengths_of
+from understudy.data.sources import InMemory
+from understudy.errors import UserError
+from understudy.tasks import Text
+from understudy.terms import CE, KD, MiniLM
+from understudy.training.loop import Training
+
+LENGTH, COUNT = 12, 100
+CPU = torch.device("cpu")
+LONG = torch.randint(2, LENGTH + 1, (COUNT,), generator=torch.Generator().manual_seed(0))
+MASK = (torch.arange(LENGTH) < LONG[:, None]).long()
+INPUTS = {
+    "input_ids": torch.randint(4, 20, MASK.shape, generator=torch.Generator().manual_seed(1)) * MASK,
+    "attention_mask": MASK,
+}
+TASK = Text(("bad", "good"), ("[PAD]", "[UNK]", "[CLS]", "[SEP]", *map(str, range(16))), LENGTH)
+DATA = from_tensors((INPUTS, torch.arange(COUNT) % 2), task=TASK, validation=20)
+
+
+def encoder(depth, dropout=0.1):
+    torch.manual_seed(depth)
+    return understudy.models.build(
+        "text-encoder", classes=2, channels=20, size=LENGTH, width=8, depth=depth, heads=2, dropout=dropout
+    )
+
+
+def batches(group, epoch=0, start=0):
+    part = DATA.train.epoch(
+        epoch,
+        seed=3,
+        batch=6,
+        augmentation=understudy.Augmentation(),
+        task=TASK,
+        device=CPU,
+        start=start,
+        group_by_length=group,
+    )
+    return [batch.ids.tolist() for batch in part]
+
+
+def test_an_epoch_has_the_same_samples_in_batches_of_similar_length():
+    plain, grouped = batches(None), batches(5)
+    assert sorted(chain(*grouped)) == sorted(chain(*plain))
+    assert grouped == batches(5) != batches(5, epoch=1)
+    assert grouped[4:] == batches(5, start=4)
+    padding = [sum(int(LONG[ids].max()) * len(ids) for ids in listed) for listed in (plain, grouped)]
+    assert padding[1] < 0.9 * padding[0]
+    longest = [int(LONG[ids].max()) for ids in batches(1000)]
+    assert longest != sorted(longest)  # the batches are not in the order of their length
+
+
+def training(config, terms, stored=None):
+    stage = Stage("only", terms, config)
+    return Training(
+        encoder(1, 0.0),
+        [encoder(2, 0.0).eval()],
+        [stage],
+        DATA,
+        seed=0,
+        settings=Settings(device="cpu"),
+        stored=stored,
+    )
+
+
+def test_the_steps_are_those_of_the_whole_texts(monkeypatch):
+    """Without dropout, a shorter batch has the loss and the gradients of the same one with its padding."""
+    config = TrainConfig(epochs=1, batch=8, group_by_length=3, optimizer=understudy.optimizers.SGD(lr=0.05))
+    seen, ends = [], []
+    for whole in (False, True):
+        if whole:
+            monkeypatch.setattr("understudy.training.stage_state.shortened", lambda batch, lengths: batch)
+        made = training(config, CE() + KD() + MiniLM("layers.1.self_attn -> layers.0.self_attn"))
+        made.student.register_forward_pre_hook(
+            lambda module, args, named: seen.append(named["input_ids"].shape[1]), with_kwargs=True
+        )
+        made.run()
+        ends.append(made.student.state_dict())
+    assert min(seen) < LENGTH
+    for name, value in ends[0].items():
+        torch.testing.assert_close(value, ends[1][name], rtol=1e-3, atol=1e-5)
+
+
+def test_what_has_no_lengths_is_refused(tmp_path):
+    images = InMemory(torch.rand(4, 3, 8, 8), torch.arange(4) % 2)
+    with pytest.raises(UserError, match="group_by_length is for texts in memory"):
+        lengths_of(images)
+    turned = InMemory({name: value.flip(1) for name, value in INPUTS.items()}, torch.arange(COUNT) % 2)
+    with pytest.raises(UserError, match="begins with padding"):
+        lengths_of(turned)
+    config = TrainConfig(epochs=3, batch=8, group_by_length=3)
+    stored = StoredAnswers(folder=str(tmp_path), views=1)
+    term = MiniLM("layers.1.self_attn -> layers.0.self_attn")
+    with pytest.raises(UserError, match="stored values of tokens have one"):
+        training(config, CE() + term, stored).run()
+    training(config, CE() + KD(), stored).run()

@@ -1,0 +1,269 @@
+"""GLUE's nine tasks in their published form: a folder for each with ``train.tsv``, ``dev.tsv`` and ``test.tsv``.
+
+The development part is the test part here, since GLUE's own test parts have no labels. ``SUBSETS`` says where texts and
+labels stand in the files.
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal, TypedDict
+
+import torch
+
+from understudy.bounds import Count, Interval
+from understudy.data.dataset import Access, Contents, DataSet, unpacked
+from understudy.data.sources import InMemory
+from understudy.errors import UserError
+from understudy.tasks.text import Metric, Text
+from understudy.tasks.text_scores import TextScores
+from understudy.tasks.words import vocabulary_of
+
+Name = Literal["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli"]
+
+
+@dataclass(frozen=True)
+class Subset:
+    """One of GLUE's tasks, and the form of its files.
+
+    Args:
+        folder: the name of its folder.
+        classes: their names; none: the target is a number.
+        texts: the columns of its one or two texts in the training and the development part.
+        label: the column of the label there.
+        unlabelled: the columns of its texts in the test part, whose first column is the number of the sample.
+        labels: how the files write the classes, if they do not write their names.
+        metrics: of the benchmark; the first one selects.
+        header: whether training and development part begin with a line of names.
+        files: the names of its submissions, each for a test part.
+        dev: the names of the development parts.
+    """
+
+    folder: str
+    classes: tuple[str, ...]
+    texts: tuple[int, ...]
+    label: int
+    unlabelled: tuple[int, ...]
+    labels: tuple[str, ...] = ()
+    metrics: tuple[Metric, ...] = ("accuracy",)
+    header: bool = True
+    files: tuple[str, ...] = ()
+    dev: tuple[str, ...] = ("dev",)
+
+    @property
+    def pairs(self) -> bool:
+        return len(self.texts) == 2
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The classes as the files write them."""
+        return self.labels or self.classes
+
+
+ENTAILED = ("entailment", "not_entailment")
+SUBSETS: dict[str, Subset] = {
+    "cola": Subset(
+        "CoLA", ("unacceptable", "acceptable"), (3,), 1, (1,), ("0", "1"), ("matthews",), False, ("CoLA.tsv",)
+    ),
+    "sst2": Subset("SST-2", ("negative", "positive"), (0,), 1, (1,), ("0", "1"), files=("SST-2.tsv",)),
+    "mrpc": Subset(
+        "MRPC",
+        ("not_equivalent", "equivalent"),
+        (3, 4),
+        0,
+        (3, 4),
+        ("0", "1"),
+        ("f1", "accuracy"),
+        files=("MRPC.tsv",),
+    ),
+    "stsb": Subset("STS-B", (), (7, 8), -1, (7, 8), files=("STS-B.tsv",)),
+    "qqp": Subset(
+        "QQP", ("not_duplicate", "duplicate"), (3, 4), 5, (1, 2), ("0", "1"), ("f1", "accuracy"), files=("QQP.tsv",)
+    ),
+    "mnli": Subset(
+        "MNLI",
+        ("entailment", "neutral", "contradiction"),
+        (8, 9),
+        -1,
+        (8, 9),
+        files=("MNLI-m.tsv", "MNLI-mm.tsv"),
+        dev=("dev_matched", "dev_mismatched"),
+    ),
+    "qnli": Subset("QNLI", ENTAILED, (1, 2), -1, (1, 2), files=("QNLI.tsv",)),
+    "rte": Subset("RTE", ENTAILED, (1, 2), -1, (1, 2), files=("RTE.tsv",)),
+    "wnli": Subset("WNLI", ENTAILED[::-1], (1, 2), -1, (1, 2), ("0", "1"), files=("WNLI.tsv",)),
+}
+LARGEST_SCORE = 5.0  # of STS-B
+
+
+@dataclass(frozen=True)
+class GlueSettings:
+    """Which of GLUE's tasks, and how its sentences become token ids.
+
+    Args:
+        subset: the task.
+        length: tokens of a sample, its beginning and end included; the rest is left out.
+        tokens: ``"words"`` of the training part, ``"wordpiece"`` with the pieces of ``vocabulary``, or
+            ``"tokenizer"``, one of Hugging Face's, which the file ``vocabulary`` defines.
+        vocabulary: a file with a token in each line (BERT's ``vocab.txt``), or a ``tokenizer.json``.
+        least: the smallest count in the training part for a word to have its own id.
+        mismatched: of ``mnli``, measure on the development part of other genres.
+    """
+
+    subset: Name
+    length: Annotated[int, Interval(ge=3, le=100_000)] = 64
+    tokens: Literal["words", "wordpiece", "tokenizer"] = "words"
+    vocabulary: str | None = None
+    least: Count = 2
+    mismatched: bool = False
+
+
+Task = Text | TextScores
+
+
+def read(settings: GlueSettings, access: Access) -> Contents:
+    """Reads the training part; the development part is read on first use."""
+    subset = SUBSETS[settings.subset]
+    if (settings.tokens == "words") != (settings.vocabulary is None):
+        raise UserError(
+            f"{settings.subset}: tokens = 'wordpiece' and vocabulary = FILE (a token in each line) belong together, as "
+            "do tokens = 'tokenizer' and vocabulary = FILE (a tokenizer.json)"
+        )
+    if settings.mismatched and len(subset.dev) == 1:
+        raise UserError(f"{settings.subset}: mismatched is a setting of 'mnli' alone: leave it out")
+    folder = _folder(access.folder, subset)
+    texts, labels, skipped = samples(folder, "train", subset)
+    task = _task(settings, subset, _tokens(settings, texts), labels)
+    facts: dict[str, object] = {"folder": str(folder)} | ({"skipped": skipped} if skipped else {})
+    train = InMemory(task.encode(texts), _targets(labels, subset))
+    return Contents(train, partial(_test, folder, settings, subset, task), task=task, facts=facts)
+
+
+class Tokens(TypedDict, total=False):
+    """The fields of a task that say how a text becomes tokens."""
+
+    vocabulary: tuple[str, ...]
+    tokenizer: str
+
+
+def _tokens(settings: GlueSettings, texts: Sequence[str]) -> Tokens:
+    """The vocabulary or the tokenizer: those of a file, or the words of the texts."""
+    if settings.vocabulary is None:
+        return {"vocabulary": vocabulary_of(texts, least=settings.least)}
+    path = Path(settings.vocabulary).expanduser()
+    try:
+        content = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"vocabulary {path} cannot be read: {error}") from error
+    return {"tokenizer": content} if settings.tokens == "tokenizer" else {"vocabulary": tuple(content.splitlines())}
+
+
+def _task(settings: GlueSettings, subset: Subset, tokens: Tokens, labels: Sequence[str]) -> Task:
+    if subset.classes:
+        return Text(
+            subset.classes,
+            length=settings.length,
+            tokens=settings.tokens,
+            pairs=subset.pairs,
+            metrics=subset.metrics,
+            **tokens,
+        )
+    spread = round(torch.tensor([float(label) for label in labels]).double().std(correction=0).item(), 6)
+    return TextScores(
+        ("score",),
+        (spread if spread > 1e-6 else 1.0,),
+        length=settings.length,
+        tokens=settings.tokens,
+        pairs=subset.pairs,
+        **tokens,
+    )
+
+
+def _test(folder: Path, settings: GlueSettings, subset: Subset, task: Task) -> InMemory:
+    texts, labels, _ = samples(folder, subset.dev[-1 if settings.mismatched else 0], subset)
+    return InMemory(task.encode(texts), _targets(labels, subset))
+
+
+def _targets(labels: Sequence[str], subset: Subset) -> torch.Tensor:
+    if not subset.classes:
+        return torch.tensor([[float(label)] for label in labels])
+    return torch.tensor([subset.written.index(label) for label in labels])
+
+
+def _folder(root: Path, subset: Subset) -> Path:
+    short = subset.folder.lower().replace("-", "")
+    for name in (subset.folder, short, f"GLUE/{subset.folder}", f"glue/{subset.folder}", "."):
+        if _file(root / name, "train") is not None:
+            return root / name
+    raise UserError(
+        f"{root} holds no {subset.folder} (a folder {subset.folder} with train.tsv and {subset.dev[0]}.tsv, or both as "
+        f".tsv.gz): get it from https://gluebenchmark.com/tasks and unpack it there"
+    )
+
+
+def _file(folder: Path, part: str) -> Path | None:
+    return next((path for suffix in ("tsv", "tsv.gz") if (path := folder / f"{part}.{suffix}").is_file()), None)
+
+
+def samples(folder: Path, part: str, subset: Subset) -> tuple[list[str], list[str], int]:
+    """The texts of a part with their labels, and how many lines were skipped; the texts of a pair have a tab between.
+
+    Published files of QQP have lines with too few columns, which are skipped, as in Hugging Face's reader.
+    """
+    path = _file(folder, part)
+    if path is None:
+        raise UserError(f"{folder} holds no {part}.tsv")
+    texts, labels, skipped = list[str](), list[str](), 0
+    first = 1 if subset.header else 0
+    for number, columns in enumerate(_columns(path)[first:], first + 1):
+        try:
+            chosen, label = [columns[place].strip() for place in subset.texts], columns[subset.label].strip()
+        except IndexError:
+            if subset.folder == "QQP":
+                skipped += 1
+                continue
+            chosen, label = [], ""
+        if not chosen or not all(chosen) or not _is_label(label, subset):
+            known = " or ".join(subset.written) or f"a number from 0 to {LARGEST_SCORE:g}"
+            places = ", ".join(str(place + 1) for place in subset.texts)
+            raise UserError(f"{path}, line {number}: a text in column {places} and a label, {known}, are expected")
+        texts.append("\t".join(chosen))
+        labels.append(label)
+    return texts, labels, skipped
+
+
+def unlabelled(path: Path, subset: Subset) -> list[tuple[str, str]]:
+    """The number and the text of each sample of a test part."""
+    found = list[tuple[str, str]]()
+    for number, columns in enumerate(_columns(path)[1:], 2):
+        if len(columns) <= max(subset.unlabelled):
+            places = ", ".join(str(place + 1) for place in subset.unlabelled)
+            raise UserError(f"{path}, line {number}: the sample's number and a text in column {places} are expected")
+        found.append((columns[0], "\t".join(columns[place].strip() for place in subset.unlabelled)))
+    return found
+
+
+def _is_label(label: str, subset: Subset) -> bool:
+    if subset.classes:
+        return label in subset.written
+    try:
+        return 0.0 <= float(label) <= LARGEST_SCORE
+    except ValueError:
+        return False
+
+
+def _columns(path: Path) -> list[list[str]]:
+    """The columns of every line; quotes are part of the texts."""
+    try:
+        content = unpacked(path) if path.suffix == ".gz" else path.read_bytes()
+        text = content.decode("utf-8")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, zlib.error) as error:
+        raise UserError(f"{path} is damaged ({error}): delete it and get it again") from error
+    return [line.rstrip("\r").split("\t") for line in text.rstrip("\n").split("\n")]
+
+
+GLUE = DataSet("glue", "one of GLUE's tasks of English sentences and pairs, by its `subset`", read, GlueSettings)

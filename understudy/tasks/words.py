@@ -1,0 +1,161 @@
+"""Texts as token ids and a mask: words, WordPiece, and tokenizers of Hugging Face; shared by the tasks of texts."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from understudy.errors import OptionalPackageError, UserError
+from understudy.nested import Shape
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
+SPECIAL = (PAD, UNKNOWN, START, END)
+IDS, MASK = "input_ids", "attention_mask"
+PADDING = (PAD, "<pad>", "<|endoftext|>")  # tokens that tokenizers pad with
+LONGEST = 100  # characters of a word; a longer one is unknown, as in BERT's tokenizer
+_WORDS = re.compile(r"\w+|[^\w\s]", re.UNICODE)
+
+
+class Words:
+    """The encoding that tasks of texts share: by their fields ``vocabulary``, ``length``, ``tokens``, ``pairs`` and
+    ``tokenizer``.
+
+    >>> issubclass(understudy.tasks.Text, Words)
+    True
+    """
+
+    vocabulary: tuple[str, ...]
+    length: int
+    tokens: str
+    pairs: bool
+    tokenizer: str
+
+    def check_words(self) -> None:
+        """A ``UserError`` if no text can be encoded."""
+        least = 5 if self.pairs else 3
+        if self.length < least:
+            one = "one token of each of both" if self.pairs else "one token at least"
+            raise UserError(f"length = {self.length}: a text has {START}, {END} and {one}")
+        if (self.tokens == "tokenizer") != bool(self.tokenizer):
+            raise UserError("tokens = 'tokenizer' and tokenizer = the text of a tokenizer.json belong together")
+        for token in () if self.tokenizer else SPECIAL:
+            if token not in self.vocabulary:
+                raise UserError(f"the vocabulary has no {token}: it needs {', '.join(SPECIAL)}")
+
+    def sizes(self, shape: Shape) -> tuple[int, ...]:
+        """The number of different tokens, and of positions."""
+        return self.token_count, self.length
+
+    @property
+    def token_count(self) -> int:
+        """The number of different tokens."""
+        return self._tokenizer.get_vocab_size() if self.tokenizer else len(self.vocabulary)
+
+    def encode(self, texts: Iterable[str]) -> dict[str, Tensor]:
+        """Texts as a batch of inputs: ``input_ids`` and ``attention_mask``, both (N, length).
+
+        The two texts of a pair are separated by a tab.
+        """
+        if self.tokenizer:
+            rows, pad = self._by_tokenizer(list(texts))
+        else:
+            rows, pad = [self._ids(text) for text in texts], self._token_ids[PAD]
+        return {
+            IDS: torch.tensor([row + [pad] * (self.length - len(row)) for row in rows], dtype=torch.int64),
+            MASK: torch.tensor([[1] * len(row) + [0] * (self.length - len(row)) for row in rows], dtype=torch.int64),
+        }
+
+    def _by_tokenizer(self, texts: list[str]) -> tuple[list[list[int]], int]:
+        """The token ids of each text by the tokenizer's own rules, special tokens included, and the id of padding."""
+        tokenizer = self._tokenizer
+        given = [_both(text) for text in texts] if self.pairs else texts
+        rows = [encoding.ids for encoding in tokenizer.encode_batch(given)]
+        known = (tokenizer.token_to_id(token) for token in PADDING)
+        return rows, next((number for number in known if number is not None), 0)
+
+    def _ids(self, text: str) -> list[int]:
+        numbers = self._token_ids
+        if not self.pairs:
+            return [numbers[START], *self._numbers_of(text, self.length - 2), numbers[END]]
+        first, second = _both(text)
+        room = self.length - 3
+        ours, others = self._numbers_of(first, room), self._numbers_of(second, room)
+        while len(ours) + len(others) > room:  # from the end of the longer one, as BERT's example code does
+            (ours if len(ours) > len(others) else others).pop()
+        return [numbers[START], *ours, numbers[END], *others, numbers[END]]
+
+    def _numbers_of(self, text: str, most: int) -> list[int]:
+        """The numbers of the first tokens of a text."""
+        numbers, unknown = self._token_ids, self._token_ids[UNKNOWN]
+        ids: list[int] = []
+        for word in words(text):
+            ids += self._pieces(word) if self.tokens == "wordpiece" else [numbers.get(word, unknown)]
+            if len(ids) >= most:
+                break
+        return ids[:most]
+
+    def _pieces(self, word: str) -> list[int]:
+        """The longest pieces of the vocabulary from left to right; a word that cannot be made of them is unknown."""
+        numbers, pieces, start = self._token_ids, list[int](), 0
+        while start < len(word) <= LONGEST:
+            prefix = "##" if start else ""
+            ends = (end for end in range(len(word), start, -1) if prefix + word[start:end] in numbers)
+            end = next(ends, None)
+            if end is None:
+                break
+            pieces.append(numbers[prefix + word[start:end]])
+            start = end
+        return pieces if pieces and start == len(word) else [numbers[UNKNOWN]]
+
+    @cached_property
+    def _tokenizer(self) -> "Tokenizer":
+        try:
+            from tokenizers import Tokenizer
+        except ModuleNotFoundError as error:
+            raise OptionalPackageError("tokenizers", "transformers", "tokens = 'tokenizer'") from error
+        try:
+            tokenizer = Tokenizer.from_str(self.tokenizer)
+        except Exception as error:  # the library raises nothing more special
+            raise UserError(f"this is no tokenizer.json of Hugging Face's tokenizers: {error}") from error
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(self.length)  # the longest text first
+        return tokenizer
+
+    @cached_property
+    def _token_ids(self) -> dict[str, int]:
+        return {token: number for number, token in enumerate(self.vocabulary)}
+
+
+def _both(text: str) -> tuple[str, str]:
+    """The two texts of a pair."""
+    first, tab, second = text.partition("\t")
+    if not tab:
+        raise UserError(f"{text[:40]!r} is one text: the two texts of a pair are separated by a tab")
+    return first, second
+
+
+def words(text: str) -> list[str]:
+    """The words and signs of a text, in lower case.
+
+    >>> words("It's fine.")
+    ['it', "'", 's', 'fine', '.']
+    """
+    return _WORDS.findall(text.lower())
+
+
+def vocabulary_of(texts: Iterable[str], *, least: int = 2, most: int | None = None) -> tuple[str, ...]:
+    """The special tokens, and every word that stands at least ``least`` times in the texts, the most common first.
+
+    >>> vocabulary_of(["a film", "a fine film"])
+    ('[PAD]', '[UNK]', '[CLS]', '[SEP]', 'a', 'film')
+    """
+    counts = Counter(word for text in texts for word in words(text))
+    kept = sorted((word for word, count in counts.items() if count >= least), key=lambda word: (-counts[word], word))
+    return (*SPECIAL, *kept[:most])
