@@ -6,7 +6,6 @@ import torch
 from PIL import Image
 
 from understudy.data import as_data, images, load
-from understudy.data.sets import folder
 from understudy.data.sources import Streamed
 from understudy.errors import UserError
 
@@ -56,7 +55,7 @@ def test_square_images_of_one_size_need_none_and_a_path_is_enough(write_images):
 def test_large_sets_are_streamed(write_images, monkeypatch, cpu):
     root = write_images()
     resident = load("folder", root, size=4, validation=0)
-    monkeypatch.setattr(folder, "MEMORY_LIMIT", 10)
+    monkeypatch.setattr("understudy.data.dataset.MEMORY_LIMIT", 10)
     streamed = load("folder", root, size=4, validation=0, workers=2)
     assert isinstance(streamed.train.source, Streamed)
     assert (streamed.mean, streamed.std) == (resident.mean, resident.std)
@@ -67,7 +66,7 @@ def test_large_sets_are_streamed(write_images, monkeypatch, cpu):
 
 @pytest.mark.parametrize("limit", [10, 10**9])
 def test_a_file_that_is_no_image(write_images, monkeypatch, limit, cpu):
-    monkeypatch.setattr(folder, "MEMORY_LIMIT", limit)
+    monkeypatch.setattr("understudy.data.dataset.MEMORY_LIMIT", limit)
     root = write_images()
     (root / "train" / "dog" / "2.png").write_text("not a picture")
     with pytest.raises(UserError, match=r"train/dog/2.png is not an image") as caught:

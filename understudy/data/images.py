@@ -1,5 +1,6 @@
 """Image files as network inputs: one rule for training on a folder and for predictions."""
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+SIDES = 32, 224  # between them is the size of images that differ, unless it is given
 COLOURS = {1: "grey", 3: "RGB"}
 RULE = "upright by EXIF, over white where transparent, resized (bilinear) to cover height x width, centre cropped"
 LETTERBOX = (
@@ -26,6 +28,22 @@ _SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
 @dataclass(frozen=True)
+class Embedded:
+    """An image that lies encoded inside another file.
+
+    Args:
+        place: what messages call it.
+        content: its bytes.
+    """
+
+    place: str
+    content: bytes
+
+    def __str__(self) -> str:
+        return self.place
+
+
+@dataclass(frozen=True)
 class Fit:
     """How an image file became a sample: ``x * scale + offset``, of x and of y."""
 
@@ -33,12 +51,12 @@ class Fit:
     offset: tuple[int, int]
 
 
-def decoded(path: Path, shape: tuple[int, ...], rule: str = RULE) -> Tensor:
+def decoded(path: Path | Embedded, shape: tuple[int, ...], rule: str = RULE) -> Tensor:
     """One image file as (channels, height, width) of uint8, by a rule; of moving pictures the first frame."""
     return fitted(path, shape, rule)[0]
 
 
-def fitted(path: Path, shape: tuple[int, ...], rule: str = RULE) -> tuple[Tensor, Fit]:
+def fitted(path: Path | Embedded, shape: tuple[int, ...], rule: str = RULE) -> tuple[Tensor, Fit]:
     """The same, and how the file's pixels became the sample's."""
     from PIL import Image
 
@@ -73,12 +91,12 @@ def fit_of(size: tuple[int, int], sample: tuple[int, int], rule: str) -> tuple[t
     return resized, Fit((resized[0] / width, resized[1] / height), offset)
 
 
-def upright(path: Path, mode: str = "RGB") -> "Image.Image":
+def upright(path: Path | Embedded, mode: str = "RGB") -> "Image.Image":
     """An image file in its own size, upright by EXIF and over white where it is transparent."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with Image.open(path) as file:
+        with Image.open(_opened(path)) as file:
             return _opaque(ImageOps.exif_transpose(file)).convert(mode)
     except UnidentifiedImageError as error:
         raise UserError(f"{path} is not an image that can be read: remove it or replace it") from error
@@ -102,18 +120,34 @@ def outline(image: "Image.Image", boxes: Mapping[str, Sequence[Sequence[float]]]
             pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=width)
 
 
-def dimensions(path: Path) -> tuple[int, int]:
+def dimensions(path: Path | Embedded) -> tuple[int, int]:
     """Width and height of an image file, from its header alone."""
     from PIL import Image
 
     try:
-        with Image.open(path) as file:
+        with Image.open(_opened(path)) as file:
             if file.mode == "F":
                 raise ValueError("its values are floating-point numbers")
             return file.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = f" ({error})" if isinstance(error, ValueError) else ""
         raise UserError(f"{path} is not an image that can be read{reason}: remove it or replace it") from error
+
+
+def _opened(path: Path | Embedded) -> Path | io.BytesIO:
+    return io.BytesIO(path.content) if isinstance(path, Embedded) else path
+
+
+def common_size(sizes: Sequence[tuple[int, int]]) -> int:
+    """The side of images that are square and all alike; else the largest multiple of 32 that half of them reach.
+
+    >>> common_size([(28, 28), (28, 28)]), common_size([(100, 80), (70, 90), (300, 300)])
+    (28, 64)
+    """
+    if len({side for size in sizes for side in size}) == 1:
+        return sizes[0][0]
+    middle, (least, most) = sorted(min(size) for size in sizes)[len(sizes) // 2], SIDES
+    return max(least, min(most, middle // least * least))
 
 
 def _opaque(image: "Image.Image") -> "Image.Image":

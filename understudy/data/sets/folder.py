@@ -14,12 +14,10 @@ from torch import Tensor
 
 from understudy.bounds import Pixels
 from understudy.data.dataset import Access, Contents, DataSet, image_source
-from understudy.data.images import SUFFIXES, decoded, dimensions
+from understudy.data.images import SUFFIXES, common_size, decoded, dimensions
 from understudy.data.sources import Source
 from understudy.errors import UserError, did_you_mean
 from understudy.tasks.unlabelled import Unlabelled
-
-SIDES = 32, 224  # between them is the size of images that differ, unless it is given
 
 
 class Images:
@@ -68,7 +66,7 @@ def read(settings: Settings, access: Access) -> Contents:
     classes = settings.classes or (tuple(_subfolders(training)) if labelled else ())
     _listed = _by_class if labelled else _of_no_class
     train = _listed(training, classes, every=True)
-    size = settings.size or _common_size(train[0])
+    size = settings.size or common_size([dimensions(path) for path in train[0]])
     make = partial(Images, size=size, channels=settings.channels)
     test = parts.get("test", parts.get("val"))
     test_images = make(*_listed(test, classes)) if test else None
@@ -95,15 +93,6 @@ def _problems(paths: list[Path]) -> Iterator[str]:
             dimensions(path)
         except UserError as error:
             yield str(error)
-
-
-def _common_size(paths: list[Path]) -> int:
-    """The side of images that are square and all alike; else one that half of them reach."""
-    sizes = [dimensions(path) for path in paths]
-    if len({side for size in sizes for side in size}) == 1:
-        return sizes[0][0]
-    middle, (least, most) = sorted(min(size) for size in sizes)[len(sizes) // 2], SIDES
-    return max(least, min(most, middle // least * least))
 
 
 def _subfolders(folder: Path) -> list[str]:

@@ -1,0 +1,238 @@
+"""The user's own data in files of every format: the same samples as in a folder, read by number, or a clear refusal."""
+
+import io
+import json
+import sys
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from understudy.data import load
+from understudy.data.content import content
+from understudy.data.sets import webdataset
+from understudy.errors import UserError
+from understudy.tasks import Regression, Unlabelled
+
+CLASSES = ("cat", "dog", "emu")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+def picture(number):
+    generator = np.random.default_rng(number)
+    height, width = generator.integers(33, 60, 2)
+    return Image.fromarray(generator.integers(0, 255, (height, width, 3)).astype(np.uint8))
+
+
+def encoded(number):
+    file = io.BytesIO()
+    picture(number).save(file, "PNG")
+    return file.getvalue()
+
+
+PARTS = {"train": range(12), "test": range(12, 18)}
+
+
+def folder(root):
+    for part, numbers in PARTS.items():
+        for number in numbers:
+            path = root / "folder" / part / CLASSES[number % 3] / f"{number:03d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encoded(number))
+    return root / "folder"
+
+
+def shards(root, *, label="cls", word=lambda number: str(number % 3), per=5):
+    (root / "shards").mkdir(exist_ok=True)
+    for part, numbers in PARTS.items():
+        for first in range(numbers.start, numbers.stop, per):
+            with tarfile.open(root / "shards" / f"{part}-{first:04d}.tar", "w") as archive:
+                for number in range(first, min(first + per, numbers.stop)):
+                    members = [(f"a.b/{number:03d}.png", encoded(number))]
+                    members += [(f"a.b/{number:03d}.{label}", word(number).encode())] if label else []
+                    for name, data in members:
+                        info = tarfile.TarInfo(name)
+                        info.size = len(data)
+                        archive.addfile(info, io.BytesIO(data))
+    return root / "shards"
+
+
+def parquet(root, *, image="image", label="label", words=False):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    (root / "parquet").mkdir(exist_ok=True)
+    for part, numbers in PARTS.items():
+        columns = {image: [{"bytes": encoded(number), "path": f"{number}.png"} for number in numbers]}
+        if label:
+            columns[label] = [CLASSES[number % 3] if words else number % 3 for number in numbers]
+        pq.write_table(pa.table(columns), root / "parquet" / f"{part}-00000-of-00001.parquet", row_group_size=5)
+    return root / "parquet"
+
+
+def on_disk(root, *, image="image", label="label"):
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({image: datasets.Image(), label: datasets.ClassLabel(names=list(CLASSES))})
+    splits = {
+        part: datasets.Dataset.from_dict(
+            {
+                image: [{"bytes": encoded(number), "path": None} for number in numbers],
+                label: [number % 3 for number in numbers],
+            },
+            features=features,
+        )
+        for part, numbers in PARTS.items()
+    }
+    datasets.DatasetDict(splits).save_to_disk(root / "saved")
+    return root / "saved"
+
+
+FORMATS = {
+    "webdataset": ("webdataset", shards, {}),
+    "webdataset, words in JSON": (
+        "webdataset",
+        lambda root: shards(root, label="json", word=lambda number: json.dumps({"label": CLASSES[number % 3]})),
+        {"label": "json"},
+    ),
+    "parquet": ("parquet", parquet, {}),
+    "parquet, words": ("parquet", lambda root: parquet(root, image="img", words=True), {"image": "img"}),
+    "huggingface": ("huggingface", on_disk, {}),
+    "huggingface, CIFAR-10's columns": ("huggingface", lambda root: on_disk(root, image="img"), {}),
+}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("called", FORMATS)
+def test_the_same_samples_as_in_a_folder(called, tmp_path, monkeypatch):
+    name, write, settings = FORMATS[called]
+    root, options = write(tmp_path), {"validation": 0, "workers": 0, "size": 32}
+    data, expected = load(name, root, **options, **settings), load("folder", folder(tmp_path), **options)
+    numbers = expected.train.source.samples[by_number(expected, tmp_path)]
+    assert torch.equal(data.train.source.samples, numbers)
+    assert data.train.targets.tolist() == [number % 3 for number in PARTS["train"]]
+    assert data.test.targets.tolist() == [number % 3 for number in PARTS["test"]]
+    assert data.classes in (CLASSES, ("0", "1", "2"))
+    assert len(content(data.train.source)) == 64
+    monkeypatch.setattr("understudy.data.dataset.MEMORY_LIMIT", 10)
+    streamed = load(name, root, **options, **settings)
+    ids = torch.tensor([11, 3, 7])
+    assert torch.equal(next(iter(streamed.train.source.batches([ids], torch.device("cpu")))), numbers[ids])
+    unlabelled = load(name, root, task="unlabelled", **options, **settings)
+    assert isinstance(unlabelled.task, Unlabelled)
+    assert len(unlabelled.test) == 6
+
+
+def by_number(data, root):
+    """The places of a folder's samples, in the order of their numbers."""
+    paths = sorted((root / "folder" / "train").rglob("*.png"), key=lambda path: (path.parent.name, path.name))
+    return torch.tensor(sorted(range(len(paths)), key=lambda place: paths[place].name))
+
+
+def test_without_a_column_or_member_for_labels_there_are_none(tmp_path):
+    for data in (
+        load("webdataset", shards(tmp_path, label=None), workers=0),
+        load("parquet", parquet(tmp_path, label=None), workers=0),
+    ):
+        assert data.task == Unlabelled()
+        assert data.shape == (3, 32, 32)
+
+
+def test_the_index_of_shards_is_kept_until_a_shard_changes(tmp_path, monkeypatch):
+    root = shards(tmp_path)
+    first = load("webdataset", root, workers=0).train.source.samples
+    (index,) = (tmp_path / "cache").rglob("*.json")
+    with monkeypatch.context() as patch:
+        patch.setattr(webdataset, "_members", lambda *_: pytest.fail("read again"))
+        assert torch.equal(load("webdataset", root, workers=0).train.source.samples, first)
+    index.write_text(index.read_text().replace('"shard": 0', '"shard": 1', 1))  # damaged
+    assert torch.equal(load("webdataset", root, workers=0).train.source.samples, first)
+
+
+def arrays(root, **given):
+    (root / "arrays").mkdir(exist_ok=True)
+    for name, array in given.items():
+        np.save(root / "arrays" / f"{name}.npy", array)
+    np.savez(root / "arrays.npz", **given)
+    return root / "arrays", root / "arrays.npz"
+
+
+X = np.random.default_rng(0).integers(0, 255, (20, 8, 8, 3)).astype(np.uint8)
+Y = np.arange(20) % 4
+
+
+def test_numpy_files(tmp_path, monkeypatch):
+    for root in arrays(tmp_path, x_train=X, y_train=Y, x_test=X[:6], y_test=Y[:6]):
+        data = load("numpy", root, validation=4)
+        assert (data.shape, len(data.train), len(data.validation), len(data.test)) == ((3, 8, 8), 16, 4, 6)
+        assert torch.equal(data.train.source.samples, torch.from_numpy(X).permute(0, 3, 1, 2))
+        assert load("numpy", root, task="unlabelled").task == Unlabelled()
+    monkeypatch.setattr("understudy.data.sets.numpy_files.MEMORY_LIMIT", 10)
+    streamed = load("numpy", root, validation=4, workers=0)
+    batch = next(iter(streamed.train.source.batches([torch.tensor([5, 2])], torch.device("cpu"))))
+    assert torch.equal(batch, torch.from_numpy(X[[5, 2]]).permute(0, 3, 1, 2))
+
+
+def test_numbers_and_no_labels_in_numpy_files(tmp_path):
+    vectors, _ = arrays(tmp_path, x=X.reshape(20, -1) / 255, y=np.random.default_rng(0).normal(size=(20, 2)))
+    assert isinstance(load("numpy", vectors).task, Regression)
+    (vectors / "y.npy").unlink()
+    assert isinstance(load("numpy", vectors).task, Unlabelled)
+
+
+def written(name, content=b"no archive"):
+    def write(root):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(content)
+        return root / name
+
+    return write
+
+
+def objects(root):
+    np.save(root / "x.npy", np.array([{"a": 1}, None]), allow_pickle=True)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "settings", "message"),
+    [
+        ("numpy", lambda root: root, {}, "holds no array x_train or x"),
+        ("numpy", written("x.npz"), {}, "cannot be read"),
+        ("numpy", objects, {}, "arrays of objects are not accepted"),
+        ("numpy", lambda root: arrays(root, x=X, y=Y[:3])[0], {}, "20 samples and 3 labels in the train part"),
+        ("parquet", written("train.parquet"), {}, "is no Parquet file"),
+        ("parquet", lambda root: root, {}, "holds no Parquet files of a training part"),
+        ("parquet", parquet, {"image": "picture"}, "has no column 'picture'"),
+        ("parquet", parquet, {"classes": ("cat",)}, "sample 1 has the label 1, which is of no known class"),
+        ("webdataset", written("train.tar"), {}, "is no tar file"),
+        ("webdataset", lambda root: root, {}, "holds no shards of a training part"),
+        ("webdataset", lambda root: shards(root, word=lambda n: "9" if n else "x"), {}, "the label 9"),
+        ("huggingface", lambda root: root, {}, "cannot be loaded by the library datasets"),
+        ("huggingface", lambda root: None, {}, "needs dataset, a name on the Hub"),
+        ("huggingface", on_disk, {"image": "picture"}, "there is no column 'picture'"),
+        ("huggingface", on_disk, {"train": "training"}, "there is no split 'training'"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(name, write, settings, message, tmp_path):
+    with pytest.raises(UserError, match=message) as caught:
+        load(name, write(tmp_path), workers=0, **settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_corrupt_image_is_named_by_its_place(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "encoded", lambda number: b"no image")
+    for name, write in (("parquet", parquet), ("webdataset", shards)):
+        with pytest.raises(UserError, match=r"train.*, sample .* is not an image that can be read"):
+            load(name, write(tmp_path), workers=0, size=32)
+
+
+@pytest.mark.parametrize(("name", "package"), [("parquet", "pyarrow"), ("huggingface", "datasets")])
+def test_a_missing_package_is_named_with_the_way_to_get_it(name, package, tmp_path, monkeypatch):
+    (tmp_path / "train.parquet").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=r"pip install 'understudy\["):
+        load(name, tmp_path)

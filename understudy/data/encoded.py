@@ -1,0 +1,126 @@
+"""Images that lie encoded inside other files: rows of a table, members of an archive; decoded as those of a folder."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from understudy.bounds import Pixels
+from understudy.data.dataset import Access, Contents, image_source
+from understudy.data.images import Embedded, common_size, decoded, dimensions
+from understudy.data.sources import Source
+from understudy.errors import UserError, did_you_mean
+from understudy.tasks.unlabelled import Unlabelled
+
+_LOOKED_AT = 256  # images whose sizes decide the size of all
+UNNAMED = 1_000_000  # classes that may be numbered without names
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """The settings of images inside other files.
+
+    Args:
+        size: height and width that the images are brought to; by default as for a folder of images.
+        channels: 3 (colour) or 1 (grey).
+        classes: the classes in the order of their numbers; of labels that are words, by default in alphabetical order.
+            Without labels, the names of the teacher's outputs.
+    """
+
+    size: Pixels | None = None
+    channels: Literal[1, 3] = 3
+    classes: tuple[str, ...] | None = None
+
+
+class EncodedImages(ABC):
+    """A map-style dataset of images inside other files."""
+
+    size: int = 0
+    channels: int = 3
+
+    def __init__(self, words: Sequence[int | str] | None, count: int):
+        self.words = words  # the labels as they are written; None without
+        self.count = count
+        self.labels = [0] * count
+
+    @abstractmethod
+    def encoded(self, index: int) -> bytes:
+        """The bytes of an image."""
+
+    @abstractmethod
+    def place(self, index: int) -> str:
+        """Where an image lies, for messages."""
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return decoded(self._embedded(index), (self.channels, self.size, self.size)), self.labels[index]
+
+    def dimensions(self, index: int) -> tuple[int, int]:
+        """Width and height of an image as it is encoded."""
+        return dimensions(self._embedded(index))
+
+    def _embedded(self, index: int) -> Embedded:
+        return Embedded(self.place(index), self.encoded(index))
+
+
+def contents(
+    train: EncodedImages,
+    open_test: Callable[[], EncodedImages] | None,
+    settings: ImageSettings,
+    access: Access,
+    *,
+    names: Sequence[str] | None = None,
+    facts: dict[str, object] | None = None,
+) -> Contents:
+    """A data set of such images; ``names`` are those of the classes that the file itself gives."""
+    if not len(train):
+        raise UserError("there are no samples")
+    places = torch.linspace(0, len(train) - 1, min(_LOOKED_AT, len(train)), dtype=torch.float64).round().long()
+    size = settings.size or common_size([train.dimensions(index) for index in places.tolist()])
+    labelled = access.labels and train.words is not None
+    classes = settings.classes or (_classes(train.words or (), names) if labelled else ())
+
+    def source(images: EncodedImages) -> Source:
+        images.size, images.channels = size, settings.channels
+        images.labels = _numbers(images, classes) if labelled else [0] * len(images)
+        labels = torch.tensor(images.labels, dtype=torch.int64)
+        return image_source(images, labels, (images.channels, size, size), access.workers)
+
+    return Contents(
+        source(train),
+        (lambda: source(open_test())) if open_test is not None else None,
+        classes=classes,
+        task=None if labelled else Unlabelled(classes),
+        facts={**(facts or {}), "size": size},
+    )
+
+
+def _classes(words: Sequence[int | str], names: Sequence[str] | None) -> tuple[str, ...]:
+    if names is not None:
+        return tuple(names)
+    texts = {word for word in words if isinstance(word, str)}
+    if texts:
+        return tuple(sorted(map(str, {*words})))
+    most = max(int(word) for word in words)
+    if not 0 <= most < UNNAMED:
+        raise UserError(f"the largest label is {most:,}: number the classes from 0")
+    return tuple(map(str, range(most + 1)))
+
+
+def _numbers(images: EncodedImages, classes: tuple[str, ...]) -> list[int]:
+    """The labels as class numbers."""
+    if images.words is None:
+        raise UserError("the test part has no labels, and the training part has")
+    known, labels = {name: number for number, name in enumerate(classes)}, list[int]()
+    for index, word in enumerate(images.words):
+        number = known.get(word, -1) if isinstance(word, str) else word
+        if not 0 <= number < len(classes):
+            near = did_you_mean(word, classes) if isinstance(word, str) else f": there are {len(classes)} classes"
+            raise UserError(f"{images.place(index)} has the label {word!r}, which is of no known class{near}")
+        labels.append(number)
+    return labels

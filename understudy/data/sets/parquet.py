@@ -1,0 +1,120 @@
+"""Parquet files of encoded images, as the Hugging Face Hub has them: ROOT/train*.parquet and ROOT/test*.parquet."""
+
+import bisect
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from understudy.data.dataset import Access, Contents, DataSet
+from understudy.data.encoded import EncodedImages, ImageSettings, contents
+from understudy.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
+
+@dataclass(frozen=True)
+class ParquetSettings(ImageSettings):
+    """The settings of Parquet files.
+
+    Args:
+        size, channels, classes: those of images inside other files.
+        image, label: the columns. A file without the column of labels holds data without labels.
+    """
+
+    image: str = "image"
+    label: str = "label"
+
+
+class ParquetImages(EncodedImages):
+    """The images of Parquet files; a sample is read with its row group, of which the last one is kept."""
+
+    def __init__(self, paths: list[Path], settings: ParquetSettings, *, labels: bool):
+        self.paths, self.column = paths, settings.image
+        words: list[int | str] | None = [] if labels else None
+        self.groups: list[tuple[int, int]] = []  # file and row group
+        counts: list[int] = []
+        for number, path in enumerate(paths):
+            file = _open(path)
+            names = file.schema_arrow.names
+            if settings.image not in names:
+                raise UserError(
+                    f"{path} has no column {settings.image!r}{did_you_mean(settings.image, names)}; name the column of "
+                    "the images, as in image = 'img'"
+                )
+            for group in range(file.num_row_groups):
+                self.groups.append((number, group))
+                counts.append(file.metadata.row_group(group).num_rows)
+            if words is not None:
+                if settings.label not in names:
+                    raise UserError(f"{path} has no column {settings.label!r}{did_you_mean(settings.label, names)}")
+                words += file.read(columns=[settings.label]).column(0).to_pylist()
+        self.ends = list(accumulate(counts))
+        self._kept: tuple[int, list[object]] | None = None
+        super().__init__(words, self.ends[-1] if self.ends else 0)
+
+    def encoded(self, index: int) -> bytes:
+        place = bisect.bisect_right(self.ends, index)
+        if self._kept is None or self._kept[0] != place:
+            number, group = self.groups[place]
+            table = _open(self.paths[number]).read_row_group(group, columns=[self.column])
+            self._kept = place, table.column(0).to_pylist()
+        value = self._kept[1][index - (self.ends[place - 1] if place else 0)]
+        content = value.get("bytes") if isinstance(value, dict) else value
+        if not isinstance(content, bytes):
+            raise UserError(f"{self.place(index)} holds no image: the column {self.column!r} must hold encoded images")
+        return content
+
+    def place(self, index: int) -> str:
+        place = bisect.bisect_right(self.ends, index)
+        return f"{self.paths[self.groups[place][0]]}, sample {index}"
+
+
+def read(settings: ParquetSettings, access: Access) -> Contents:
+    """The training images now; of the test part only the files are looked up."""
+    root = access.root
+    if root is None:
+        raise UserError("the data set 'parquet' needs root: a file, or a folder with train*.parquet and test*.parquet")
+    parts = _files(root)
+    labels = access.labels and settings.label in _open(parts["train"][0]).schema_arrow.names
+    make = partial(ParquetImages, settings=settings, labels=labels)
+    test = parts.get("test") or parts.get("validation")
+    return contents(
+        make(parts["train"]), partial(make, test) if test else None, settings, access, facts={"folder": str(root)}
+    )
+
+
+def _files(root: Path) -> dict[str, list[Path]]:
+    """The files of each part; a single file, or files without a part in their names, are the training part."""
+    if root.is_file():
+        return {"train": [root]}
+    paths = sorted(root.rglob("*.parquet"))
+    parts = {
+        part: found
+        for part in ("train", "validation", "test")
+        if (found := [path for path in paths if path.name.startswith(part) or path.parent.name == part])
+    }
+    if "train" not in parts and paths and not parts:
+        parts["train"] = paths
+    if "train" not in parts:
+        raise UserError(f"{root} holds no Parquet files of a training part (train*.parquet, or train/*.parquet)")
+    return parts
+
+
+def _open(path: Path) -> "pq.ParquetFile":
+    try:
+        import pyarrow
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise UserError("Parquet files are read by pyarrow: pip install 'understudy[parquet]'") from error
+    try:
+        return pq.ParquetFile(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UserError(f"{path} is no Parquet file that can be read ({str(error).splitlines()[0]})") from error
+
+
+PARQUET = DataSet(
+    "parquet", "encoded images in ROOT/train*.parquet and ROOT/test*.parquet, or in one file", read, ParquetSettings
+)

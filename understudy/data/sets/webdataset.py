@@ -1,0 +1,162 @@
+"""WebDataset shards: ROOT/train*.tar and ROOT/test*.tar; members of one name and several suffixes are a sample."""
+
+import hashlib
+import json
+import os
+import tarfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from understudy.data.dataset import Access, Contents, DataSet
+from understudy.data.encoded import EncodedImages, ImageSettings, contents
+from understudy.data.images import SUFFIXES
+from understudy.errors import UserError
+from understudy.files import DIGEST, fits, read_json, sealed, write_json
+
+FORMAT = 1  # of an index
+LARGEST_LABEL = 4096  # bytes of a member that holds a label
+
+
+@dataclass(frozen=True)
+class ShardSettings(ImageSettings):
+    """The settings of shards.
+
+    Args:
+        size, channels, classes: those of images inside other files.
+        label: the suffix of a label: ``cls`` or ``txt`` (a number or a word), or ``json`` with an entry ``label``.
+            Shards without such members hold data without labels.
+    """
+
+    label: str = "cls"
+
+
+@dataclass(frozen=True)
+class Member:
+    """A sample: where its image lies in a shard, and its label as it is written."""
+
+    name: str
+    shard: int
+    offset: int
+    size: int
+    label: int | str | None
+
+
+class ShardImages(EncodedImages):
+    """The images of shards, each read by its place in the file."""
+
+    def __init__(self, shards: list[Path], settings: ShardSettings, *, labels: bool):
+        self.shards = shards
+        self.members = indexed(shards, settings.label)
+        words: list[int | str] | None = None
+        if labels:
+            words = []
+            for member in self.members:
+                if member.label is None:
+                    raise UserError(f"{shards[member.shard]}: sample {member.name!r} has no label (.{settings.label})")
+                words.append(member.label)
+        super().__init__(words, len(self.members))
+
+    def encoded(self, index: int) -> bytes:
+        member = self.members[index]
+        with self.shards[member.shard].open("rb") as file:
+            file.seek(member.offset)
+            return file.read(member.size)
+
+    def place(self, index: int) -> str:
+        member = self.members[index]
+        return f"{self.shards[member.shard]}, sample {member.name!r}"
+
+
+def read(settings: ShardSettings, access: Access) -> Contents:
+    """The training images now; of the test part only the shards are looked up."""
+    root = access.root
+    if root is None:
+        raise UserError("the data set 'webdataset' needs root: a shard, or a folder with train*.tar and test*.tar")
+    parts = _shards(root)
+    labels = access.labels and any(member.label is not None for member in indexed(parts["train"], settings.label))
+    make = partial(ShardImages, settings=settings, labels=labels)
+    test = parts.get("test") or parts.get("val")
+    return contents(
+        make(parts["train"]), partial(make, test) if test else None, settings, access, facts={"folder": str(root)}
+    )
+
+
+def indexed(shards: list[Path], label: str) -> list[Member]:
+    """Every sample of the shards. The index is kept in the user's cache until a shard is written again."""
+    from pydantic import TypeAdapter  # late, as everywhere in this package
+
+    listed = [f"{path.absolute()} {(seen := path.stat()).st_size} {seen.st_mtime_ns}" for path in shards]
+    name = hashlib.sha256("\n".join([label, *listed]).encode()).hexdigest()
+    place = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "understudy" / "shards" / f"{name}.json"
+    kept = read_json(place)
+    if kept is not None and kept.get("format") == FORMAT and kept.get(DIGEST) and fits(kept):
+        return TypeAdapter(list[Member]).validate_python(kept["members"])
+    members = [member for number, path in enumerate(shards) for member in _members(path, number, label)]
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_json(place, sealed({"format": FORMAT, "members": [asdict(member) for member in members]}))
+    except OSError:  # without the cache, the shards are read again the next time
+        pass
+    return members
+
+
+def _members(path: Path, number: int, label: str) -> Iterator[Member]:
+    images: dict[str, tarfile.TarInfo] = {}
+    labels: dict[str, int | str] = {}
+    try:
+        with tarfile.open(path, "r:") as archive:
+            for member in archive:
+                folder, _, name = member.name.rpartition("/")
+                stem, _, suffix = name.partition(".")
+                key = f"{folder}/{stem}" if folder else stem
+                if not member.isreg():
+                    continue
+                if f".{suffix.lower()}" in SUFFIXES:
+                    if key in images:
+                        raise UserError(f"{path}: sample {key!r} has several images")
+                    images[key] = member
+                elif suffix == label and member.size <= LARGEST_LABEL:
+                    content = archive.extractfile(member)
+                    labels[key] = _label(content.read() if content else b"", label, f"{path}: {member.name}")
+    except (tarfile.TarError, EOFError) as error:
+        raise UserError(f"{path} is no tar file that can be read ({error}); compressed shards are not") from error
+    if not images:
+        raise UserError(f"{path} holds no images (members that end in {', '.join(SUFFIXES)})")
+    for key, member in images.items():
+        yield Member(key, number, member.offset_data, member.size, labels.get(key))
+
+
+def _label(content: bytes, kind: str, place: str) -> int | str:
+    try:
+        text = content.decode("utf-8").strip()
+        value = json.loads(text)["label"] if kind == "json" else text
+    except (UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{place} holds no label") from error
+    if isinstance(value, str):
+        return int(value) if value.lstrip("-").isdecimal() else value
+    if not isinstance(value, int):
+        raise UserError(f"{place} has the label {value!r}: give a number or a word")
+    return value
+
+
+def _shards(root: Path) -> dict[str, list[Path]]:
+    if root.is_file():
+        return {"train": [root]}
+    paths = sorted(root.rglob("*.tar"))
+    parts = {
+        part: found
+        for part in ("train", "test", "val")
+        if (found := [path for path in paths if path.name.startswith(part) or path.parent.name == part])
+    }
+    if paths and not parts:
+        parts["train"] = paths
+    if "train" not in parts:
+        raise UserError(f"{root} holds no shards of a training part (train*.tar, or train/*.tar)")
+    return parts
+
+
+WEBDATASET = DataSet(
+    "webdataset", "encoded images in shards, ROOT/train*.tar and ROOT/test*.tar, or in one", read, ShardSettings
+)
