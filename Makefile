@@ -3,6 +3,7 @@
 VENV = .venv
 PEERS = .venv-peers
 ZOO = .venv-zoo
+LOOPS = .venv-loops
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet install -c constraints.txt
 CANDIDATES = $(PYTHON) python3 python3.13 python3.12 python3.11 python
@@ -14,7 +15,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
-.PHONY: help demo test lint types docs faults fuzz ranks bench format clean
+.PHONY: help demo test lint types docs faults fuzz ranks bench test-zoo test-loops format clean
 
 help:  ## this list
 	@echo "understudy: train a small network to stand in for a large one. Targets:"
@@ -47,6 +48,7 @@ faults: $(VENV)/dev.stamp  ## 1,000 errors, full disks and kills at single opera
 
 ranks: $(VENV)/dev.stamp  ## several processes, 60 kills of ranks under torchrun, into results/ranks.md (an hour or more)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.ranks.kills
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.ranks.machines
 
 bench: $(PEERS)/peers.stamp  ## speed against the floors and other libraries, into results/speed.md (over an hour)
 	@$(PEERS)/bin/python -W ignore -m benchmarks $(ARGS)
@@ -54,15 +56,18 @@ bench: $(PEERS)/peers.stamp  ## speed against the floors and other libraries, in
 fuzz: $(VENV)/dev.stamp  ## 10,000 mutated recipes, options, files and command lines: no traceback (ARGS="--seed 2")
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(ARGS)
 
-test-zoo: $(ZOO)/zoo.stamp  ## methods on a hundred networks of timm, torchvision and transformers, into results/zoo.md (an hour or more)
+test-zoo: $(ZOO)/zoo.stamp  ## a hundred networks of timm, torchvision and transformers distil, into results/zoo.md (hours; it can be stopped and goes on)
 	@$(ZOO)/bin/python -W ignore scripts/zoo.py $(ARGS)
+
+test-loops: $(LOOPS)/loops.stamp  ## Lightning, transformers' Trainer, Accelerate, torch.compile and the trackers (some minutes)
+	@OMP_NUM_THREADS=1 $(LOOPS)/bin/python -m pytest tests/loops $(ARGS)
 
 format: $(VENV)/dev.stamp  ## put the code into its format
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
 clean:  ## remove the environment and whatever was built; runs/ stays
-	rm -rf $(VENV) $(PEERS) $(ZOO) site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(PEERS) $(ZOO) $(LOOPS) site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment. A stamp says what is installed; a change of the pins or of the dependencies renews it.
@@ -100,6 +105,12 @@ $(ZOO)/zoo.stamp: pyproject.toml | $(BIN)/python
 	@echo "==> timm, torchvision and transformers, in $(ZOO): a download of some 5 GB the first time"
 	@test -x $(ZOO)/bin/python || $(BIN)/python -m venv $(ZOO)
 	@$(ZOO)/bin/python -m pip --disable-pip-version-check --quiet install timm torchvision transformers -e .
+	@touch $@
+
+$(LOOPS)/loops.stamp: pyproject.toml | $(BIN)/python
+	@echo "==> the libraries with loops and trackers, in $(LOOPS): a download of some 5 GB the first time"
+	@test -x $(LOOPS)/bin/python || $(BIN)/python -m venv $(LOOPS)
+	@$(LOOPS)/bin/python -m pip --disable-pip-version-check --quiet install -e '.[loops]'
 	@touch $@
 
 $(PEERS)/peers.stamp: benchmarks/peers.txt pyproject.toml | $(BIN)/python

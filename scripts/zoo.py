@@ -1,13 +1,20 @@
-"""Which method works on which networks of timm, torchvision and transformers? Random weights, small images.
+"""Which networks of timm, torchvision and transformers distil? Random weights, small images.
 
-    make test-zoo                                       # all pairs, into results/zoo.md; an hour or more on 2 cores
-    python scripts/zoo.py --part 1/4 --json part1.json  # a quarter of them
-    python scripts/zoo.py --join part1.json part2.json  # the page of several parts
+    make test-zoo                           # all that runs/zoo.json does not hold, into results/zoo.md; hours
+    python scripts/zoo.py --calls           # the calls alone
+    python scripts/zoo.py --again           # what failed once more
+    python scripts/zoo.py --only deit_tiny  # pairs with this network
 
 The networks stand in a ring, mixed by a fixed seed: each teaches the next one, so each is a teacher once and a student
-once. Of every network the proposed last map is checked, and every method that reads maps or pairs is built with
-the taps that it proposes: it works if that raises no error, and no term's gradient on the student is below 1e-4 of the
-largest term's, the ratio of the pre-flight check.
+once. Of every pair
+
+- one call, ``understudy.distill(teacher, student, images, config=...)`` on images without labels: it works if it ends
+  and the student's parameters are not what they were; and ``understudy.load`` is to give the same answers;
+- the teacher's proposed last map is checked, and every method that reads maps or pairs is built with the taps
+  that it proposes: it works if that raises no error, and no term's gradient on the student is below 1e-4 of the
+  largest term's, the ratio of the pre-flight check.
+
+Of one student of each library, ``python -m understudy predict`` and ``export`` are called on its run folder, too.
 """
 
 import argparse
@@ -17,26 +24,44 @@ import subprocess
 import sys
 import time
 import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
+import understudy
 from understudy import Objective, methods
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
+from understudy.files import write_atomically
 from understudy.models import build
 from understudy.objective.term import Facts
 from understudy.taps import TappedNetwork, call, evaluating, inner
 from understudy.taps.defaults import PROPOSALS
 from understudy.taps.stages import gives_the_answer, head_on, last_map
 from understudy.taps.tracing import trace
+from understudy.tasks.task import only
 from understudy.training.preflight import DEAD
 
 ROOT = Path(__file__).resolve().parent.parent
 LIST = ROOT / "scripts" / "zoo.txt"
 CLASSES, SAMPLES = 10, 4
+SURELY = 1e-2  # of the largest gradient on norms and biases, above which a term's gradient is not computed as a whole
 READING = ("maps", "pairs", "pair")  # settings of the methods that are tried
+
+Named = tuple[str, dict[str, object], int]  # a network, its settings, the size of its images
+State = dict[str, dict[str, object]]
+CALL, COMMANDS = "call ", "commands "  # what the keys of a state begin with
+ENOUGH = 0.95  # of the calls
+BACK = ("timm:lcnet_050", "torchvision:shufflenet_v2_x0_5", "transformers:vit")
 
 TRANSFORMERS = {
     "vit": {"hidden_size": 48, "num_hidden_layers": 6, "num_attention_heads": 4, "intermediate_size": 96},
@@ -57,12 +82,15 @@ SIZES = {  # of the images of networks that take none of 64 pixels
     "nest_tiny": 128,
     "hiera_tiny_224": 224,
     "crossvit_tiny_240": 240,
+    "efficientformer_l1": 224,
+    "bat_resnext26ts": 256,
+    "haloregnetz_b": 256,
 }
 
 
-def names() -> list[tuple[str, dict[str, object], int]]:
+def names() -> list[Named]:
     """Every network with its settings and the size of its images."""
-    found: list[tuple[str, dict[str, object], int]] = []
+    found: list[Named] = []
     library = ""
     for word in " ".join(line for line in LIST.read_text().splitlines() if not line.startswith("#")).split():
         if word.endswith(":"):
@@ -73,13 +101,18 @@ def names() -> list[tuple[str, dict[str, object], int]]:
 
 
 def made(name: str, settings: dict[str, object], size: int) -> nn.Module:
-    """A network with fresh weights, whose batch norms have seen a batch."""
+    """A network with fresh weights, whose batch norms hold the statistics of a batch."""
     torch.manual_seed(0)
     network = build(name, classes=CLASSES, channels=3, size=size, **settings)
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    usual = [norm.momentum for norm in norms]
     network.train()
     with torch.no_grad():
-        for _ in range(3):
-            call(network, torch.randn(SAMPLES, 3, size, size))
+        for norm in norms:
+            norm.momentum = 1.0
+        call(network, torch.rand(4 * SAMPLES, 3, size, size))
+    for norm, momentum in zip(norms, usual, strict=True):
+        norm.momentum = momentum
     return network.eval()
 
 
@@ -130,85 +163,169 @@ def tried(
         outcome = objective(images, labels, epoch=2.0, ids=torch.arange(SAMPLES))
         if not torch.isfinite(outcome.loss):
             return "its value is not finite"
-        norms = {
-            term: _norm(weighted, student if objective.parts[term].term.trains_student else objective.owned)
-            for term, weighted in outcome.weighted.items()
+        trained = {
+            term: student if objective.parts[term].term.trains_student else objective.owned for term in outcome.weighted
         }
+        small = {term: _norm(weighted, trained[term], most=1) for term, weighted in outcome.weighted.items()}
+        if min(small.values()) > SURELY * max(small.values()):
+            continue
+        norms = {term: _norm(weighted, trained[term]) for term, weighted in outcome.weighted.items()}
         for term, norm in norms.items():
             if not norm > DEAD * max(norms.values()):
                 return f"dead: the gradient of {term!r} on the student is below {DEAD:g} of the largest"
     return ""
 
 
-def _norm(loss: torch.Tensor, network: nn.Module) -> float:
-    parameters = [p for p in network.parameters() if p.requires_grad]
+def _norm(loss: torch.Tensor, network: nn.Module, most: int = 4) -> float:
+    """The norm of the gradient on parameters of at most so many dimensions; those of one are cheap."""
+    parameters = [p for p in network.parameters() if p.requires_grad and p.ndim <= most]
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True, retain_graph=True)
-    return float(sum(g.double().square().sum() for g in gradients if g is not None)) ** 0.5
+    return float(nn.utils.get_total_norm([g for g in gradients if g is not None]))
 
 
 def proposed(teacher: nn.Module, student: nn.Module, images: torch.Tensor) -> dict[str, object]:
     """What each rule proposes for a pair, or the error with which it does not."""
+    traces = {teacher: trace(teacher, images), student: trace(student, images)}  # once for all rules, to be cheap
     found: dict[str, object] = {}
-    for rule in PROPOSALS:
-        try:
-            found[rule] = PROPOSALS[rule](teacher, student, images)
-        except UserError as error:
-            found[rule] = error
+    with (
+        patch("understudy.taps.defaults.trace", lambda network, _: traces[network]),
+        patch("understudy.taps.stages.trace", lambda network, _: traces[network]),
+    ):
+        for rule in PROPOSALS:
+            try:
+                found[rule] = PROPOSALS[rule](teacher, student, images)
+            except UserError as error:
+                found[rule] = error
     return found
 
 
-def run(part: str, file: Path | None = None) -> dict[str, object]:
-    """The pairs of a part, such as "1/4"; ``file`` gets the facts after every pair."""
-    number, count = map(int, part.split("/"))
+def run(state: State, file: Path, calls: bool, again: bool, only: str) -> None:
+    """All pairs that ``state`` does not hold; ``file`` gets it after each of them."""
     ring = names()
     random.Random(0).shuffle(ring)
     tested = [name for name in methods.METHODS if set(methods.find(name).needed) & set(READING)]
-    networks: dict[str, object] = {}
-    pairs: dict[str, object] = {}
-    for place in range(number - 1, len(ring), count):
-        (of_teacher, settings, first), (of_student, others, second) = ring[place], ring[(place + 1) % len(ring)]
-        size = max(first, second)
+    pairs = list(zip(ring, ring[1:] + ring[:1], strict=True))
+    tries: list[tuple[str, Callable[[], dict[str, object]]]] = [
+        (f"{CALL}{first[0]} -> {second[0]}", partial(called, first, second)) for first, second in pairs
+    ]
+    if not calls:
+        tries += [(f"{first[0]} -> {second[0]}", partial(facts_of, first, second, tested)) for first, second in pairs]
+    tries += [(f"{COMMANDS}{name}", partial(commanded, name)) for name in BACK]
+    for key, tried_once in tries:
+        if only not in key or (key in state and not (again and failed(state[key]))):
+            continue
         began = time.monotonic()
-        try:
-            teacher = made(of_teacher, settings, size)
-        except Exception as error:
-            networks[of_teacher] = {"error": _line(error)}
-            print(f"{of_teacher}: {networks[of_teacher]}", file=sys.stderr, flush=True)
-            continue
-        family = type(inner(teacher)).__module__
-        try:
-            networks[of_teacher] = {"family": family, **map_of(teacher, size)}
-        except UserError as error:
-            networks[of_teacher] = {"family": family, "right": False, "tap": str(error)}
+        state[key] = {"commit": commit(), **tried_once()}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, json.dumps(state, indent=1).encode())
+        print(f"{key} {time.monotonic() - began:.0f} s", file=sys.stderr)
+        for name, reason in failed(state[key]).items():
+            print(f"    {name}: {reason[:200]}", file=sys.stderr, flush=True)
+
+
+def called(teacher: Named, student: Named) -> dict[str, object]:
+    """Whether one call distils a pair from images without labels, and whether the student comes back."""
+    size = max(teacher[2], student[2])
+    try:
+        taught, learner = made(*teacher[:2], size), made(*student[:2], size)
+        before = {name: value.detach().clone() for name, value in learner.named_parameters()}
+        images = torch.rand(3 * SAMPLES, 3, size, size)
+        with TemporaryDirectory() as folder:
+            config = TrainConfig(epochs=1, batch=SAMPLES)  # of several steps: the first has the rate 0
+            run = understudy.distill(
+                taught, learner, images, config=config, out=folder, accept_weak=True, progress=False
+            )
+            with torch.no_grad():
+                answers = [
+                    only(call(each.eval(), images[:2]), "logits") for each in (run.student, understudy.load(folder))
+                ]
+        if all(torch.equal(value, before[name]) for name, value in run.student.named_parameters()):
+            return {"call": "the student is what it was"}
+        if not torch.allclose(*answers, atol=1e-4):
+            return {"call": "", "back": f"the loaded student differs by {(answers[0] - answers[1]).abs().max():.2g}"}
+    except Exception as error:  # an error of any kind is what is looked for
+        return {"call": _line(error)}
+    return {"call": "", "back": ""}
+
+
+def commanded(student: str) -> dict[str, object]:
+    """Whether the commands take a run folder whose networks were objects."""
+    with TemporaryDirectory() as place:
+        photos, folder = Path(place, "photos"), Path(place, "run")
+        for part, count in (("train", 12), ("test", 8)):
+            for number in range(count):
+                colours = np.full((64, 64, 3), [40 * number % 255, 10, 90], np.uint8)
+                photo = photos / part / "ab"[number % 2] / f"{number}.png"
+                photo.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(colours).save(photo)
         torch.manual_seed(0)
-        images = torch.rand(SAMPLES, 3, size, size)
-        results: dict[str, str] = {}
+        teacher, learner = (
+            build(name, classes=2, channels=3, size=64, **TRANSFORMERS.get(name[13:], {}))
+            for name in (BACK[0], student)
+        )
+        understudy.distill(teacher, learner, photos, epochs=1, out=folder, accept_weak=True, progress=False)
+        results = {}
+        for words in (["predict", folder, photos / "test"], ["export", folder, "--to", "torch", "--data", photos]):
+            force = ["--broken"] if words[0] == "export" else []  # an epoch makes no student of use
+            done = subprocess.run(
+                [sys.executable, "-W", "ignore", "-m", "understudy", *map(str, words), *force],
+                capture_output=True,
+                text=True,
+            )
+            results[words[0]] = "" if done.returncode == 0 else f"exit code {done.returncode}: {done.stderr[-200:]}"
+    return {"commands": results}
+
+
+def facts_of(teacher: Named, student: Named, tested: list[str]) -> dict[str, object]:
+    """The last map of the teacher, and of each method why it does not work on the pair, empty where it does."""
+    size = max(teacher[2], student[2])
+    try:
+        network = made(teacher[0], teacher[1], size)
+    except Exception as error:  # whatever a network raises
+        return {"map": {"error": _line(error)}, "methods": {}}
+    family = type(inner(network)).__module__
+    last: dict[str, object] = {"family": family}
+    try:
+        last |= map_of(network, size)
+    except UserError as error:
+        last |= {"right": False, "tap": str(error)}
+    torch.manual_seed(0)
+    images = torch.rand(SAMPLES, 3, size, size)
+    try:
+        learner = made(student[0], student[1], size)
+        rules = proposed(network, learner, images[:2])
+    except Exception as error:
+        return {"map": last, "error": _line(error), "methods": {}}
+    results: dict[str, str] = {}
+    for name in tested:
+        method = methods.find(name)
+        taps = {key: rules[method.proposed_by.get(key, key)] for key in method.needed}
         try:
-            student = made(of_student, others, size)
-            rules = proposed(teacher, student, images[:2])
-        except Exception as error:  # whatever a network raises
-            pairs[f"{of_teacher} -> {of_student}"] = {"error": _line(error)}
-            continue
-        for name in tested:
-            method = methods.find(name)
-            taps = {key: rules[method.proposed_by.get(key, key)] for key in method.needed}
-            learner = made(of_student, others, size) if method.grafts else student
-            try:
-                for given in taps.values():
-                    if isinstance(given, UserError):
-                        raise given
-                results[name] = tried(name, taps, teacher, learner, images)
-            except Exception as error:  # an error of any kind is what is looked for
-                results[name] = _line(error)
-        pairs[f"{of_teacher} -> {of_student}"] = results
-        if file is not None:
-            file.write_text(json.dumps({"networks": networks, "pairs": pairs}, indent=1))
-        wrong = {name: reason[:150] for name, reason in results.items() if reason}
-        seconds = time.monotonic() - began
-        print(f"{place} {of_teacher} -> {of_student} {seconds:.0f} s: {networks[of_teacher]}", file=sys.stderr)
-        for name, reason in wrong.items():
-            print(f"    {name}: {reason}", file=sys.stderr, flush=True)
-    return {"networks": networks, "pairs": pairs}
+            for given in taps.values():
+                if isinstance(given, UserError):
+                    raise given
+            own = made(student[0], student[1], size) if method.grafts else learner
+            results[name] = tried(name, taps, network, own, images)
+        except Exception as error:  # an error of any kind is what is looked for
+            results[name] = _line(error)
+    return {"map": last, "methods": results}
+
+
+def failed(facts: dict[str, object]) -> dict[str, str]:
+    """What did not work on a pair, and why."""
+    if "map" not in facts:
+        results = facts.get("commands", facts)
+        return {name: str(reason) for name, reason in results.items() if reason and name != "commit"}  # type: ignore
+    wrong = {name: reason for name, reason in facts["methods"].items() if reason}  # type: ignore[attr-defined]
+    wrong |= {"error": facts["error"]} if "error" in facts else {}
+    wrong |= {"error": facts["map"]["error"]} if "error" in facts["map"] else {}  # type: ignore[operator, index]
+    return wrong if facts["map"].get("right", True) else wrong | {"maps": str(facts["map"]["tap"])}  # type: ignore
+
+
+def commit() -> str:
+    """The commit of the code, with a plus where files differ from it."""
+    words = ["git", "describe", "--always", "--dirty=+", "--exclude=*", "--abbrev=7"]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True).stdout.strip()
 
 
 def _line(error: Exception) -> str:
@@ -216,85 +333,110 @@ def _line(error: Exception) -> str:
     return first if isinstance(error, UserError) else f"{type(error).__name__}: {first}"
 
 
-def page(networks: dict[str, dict[str, object]], pairs: dict[str, dict[str, str]]) -> str:
-    """The page of all parts."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
-    built = {name: facts for name, facts in networks.items() if "error" not in facts}
-    families = {facts["family"] for facts in built.values()}
-    right = sum(bool(facts["right"]) for facts in built.values())
-    done = {pair: results for pair, results in pairs.items() if "error" not in results}
-    tested = sorted({name for results in done.values() for name in results})
-    whole = sum(not any(results.values()) for results in done.values())
+def page(state: State) -> str:
+    """The page of all facts."""
+    calls = {key.removeprefix(CALL): facts for key, facts in state.items() if key.startswith(CALL)}
+    commands = {key.removeprefix(COMMANDS): facts for key, facts in state.items() if key.startswith(COMMANDS)}
+    built = {key: facts for key, facts in state.items() if "map" in facts and "error" not in facts["map"]}  # type: ignore[operator]
+    maps = {key.partition(" -> ")[0]: facts["map"] for key, facts in built.items()}
+    done = {key: facts["methods"] for key, facts in built.items() if "error" not in facts}
+    families = {facts["family"] for facts in maps.values()}  # type: ignore[index]
+    right = sum(bool(facts["right"]) for facts in maps.values())  # type: ignore[index]
+    tested = sorted({name for results in done.values() for name in results})  # type: ignore[attr-defined]
+    whole = sum(not any(results.values()) for results in done.values())  # type: ignore[attr-defined]
+    distilled = sum(not facts["call"] for facts in calls.values())
+    back = sum(facts.get("back") == "" for facts in calls.values())
+    commits = Counter(str(facts["commit"]) for facts in state.values())
     lines = [
         "# The zoo",
         "",
-        f"{len(built)} networks of {len(families)} families (modules of timm, torchvision and transformers), random",
-        f"weights, images of 64 pixels where the network allows; {len(done)} pairs, each network a teacher once and a",
-        f"student once. The proposed last map is right on {right} of {len(built)}. On {whole} of {len(done)} pairs all",
-        f"{len(tested)} methods that read maps or pairs work with the taps that they propose.",
+        f"{len(maps)} networks of {len(families)} families (modules of timm, torchvision and transformers), random",
+        "weights, images of 64 pixels where the network allows. The networks stand in a ring: each teaches the next.",
         "",
-        f"Made by `make test-zoo` (`python scripts/zoo.py`) at commit {commit.strip()}, torch {torch.__version__}.",
+        f"- **{distilled} of {len(calls)} pairs distil from images without labels in one call with no tap named**,",
+        "  `understudy.distill(teacher, student, images, config=...)`, soft targets by the default method.",
+        f"  {back} of these students come back through `understudy.load` with the same answers.",
+        f"- The proposed last map is right on {right} of {len(maps)} networks.",
+        f"- On {whole} of {len(done)} pairs all {len(tested)} methods that read maps or pairs work with the taps that",
+        "  they propose.",
+        f"- `python -m understudy predict` and `export` take the run folders of {_listed(commands)},",
+        "  whose networks were objects.",
+        "",
+        f"Made by `make test-zoo` (`python scripts/zoo.py`) with torch {torch.__version__}, timm {version('timm')},",
+        f"torchvision {version('torchvision')}, transformers {version('transformers')}, at "
+        + ", ".join(f"{commit} ({count} facts)" for commit, count in commits.items())
+        + ".",
         "A method works if its objective is built and finite, and no term's gradient on the student is below 1e-4 of",
-        "the largest term's. Nothing was trained: the table says what runs, not what helps.",
+        "the largest term's. The table says what runs, not what helps.",
         "",
         "| method | works on pairs | of |",
         "|---|---|---|",
-        *(f"| `{name}` | {sum(not results[name] for results in done.values())} | {len(done)} |" for name in tested),
+        *(_counted(name, done) for name in tested),
         "",
-        "## Pairs",
+        "## Calls that do not work",
         "",
-        "| teacher | student | all but |",
+        "| teacher | student | reason |",
         "|---|---|---|",
     ]
+    for pair, facts in sorted(calls.items()):
+        teacher, _, student = pair.partition(" -> ")
+        lines += [f"| {teacher} | {student} | {_short(reason)} |" for reason in failed(facts).values()]
+    lines += ["", "## Pairs", "", "| teacher | student | all methods but |", "|---|---|---|"]
     reasons: dict[str, list[str]] = {}
     for pair, results in sorted(done.items()):
         teacher, _, student = pair.partition(" -> ")
-        wrong = [name for name, reason in results.items() if reason]
+        wrong = {name: reason for name, reason in results.items() if reason}  # type: ignore[attr-defined]
         lines.append(f"| {teacher} | {student} | {', '.join(f'`{name}`' for name in wrong)} |")
-        for name in wrong:
-            reasons.setdefault(f"`{name}`: {_short(results[name])}", []).append(pair)
+        for name, reason in wrong.items():
+            reasons.setdefault(f"`{name}`: {_short(reason)}", []).append(pair)
     lines += ["", "## Why not", "", "| method and reason | pairs |", "|---|---|"]
     lines += [f"| {reason} | {len(of)}, as {of[0]} |" for reason, of in sorted(reasons.items())]
     lines += ["", "## Last maps", "", "| network | last map | shape | the classifier answers from its mean | right |"]
     lines += ["|---|---|---|---|---|"]
-    for name, facts in sorted(built.items()):
-        shape = "x".join(map(str, facts.get("shape", [])))  # type: ignore[call-overload]
+    for name, last in sorted(maps.items()):
+        shape = "x".join(map(str, last.get("shape", [])))  # type: ignore[attr-defined]
         yes = {True: "yes", False: "no", None: ""}
         lines.append(
-            f"| {name} | `{facts['tap']}` | {shape} | {yes[facts.get('pooled')]} | {yes[bool(facts['right'])]} |"  # type: ignore[index]
+            f"| {name} | `{last['tap']}` | {shape} | {yes[last.get('pooled')]} | {yes[bool(last['right'])]} |"  # type: ignore
         )
-    failed = {name: facts for name, facts in networks.items() if "error" in facts}
-    if failed:
-        lines += [
-            "",
-            "Not built at this size: " + ", ".join(f"{name} ({facts['error']})" for name, facts in failed.items()),
-        ]
+    missed = {key: failed(facts)["error"] for key, facts in state.items() if "error" in failed(facts)}
+    if missed:
+        lines += ["", "Not tried: " + ", ".join(f"{key} ({_short(reason)})" for key, reason in missed.items())]
     return "\n".join(lines) + "\n"
 
 
+def _counted(name: str, done: Mapping[str, object]) -> str:
+    results = [each[name] for each in done.values() if name in each]  # type: ignore[index, operator]
+    return f"| `{name}` | {sum(not reason for reason in results)} | {len(results)} |"
+
+
+def _listed(commands: Mapping[str, dict[str, object]]) -> str:
+    good = [name for name, facts in commands.items() if not failed(facts)]
+    return ", ".join(good) or "no network"
+
+
 def _short(reason: str) -> str:
-    """A reason without the numbers and names of one pair."""
+    """A reason in one cell."""
     return " ".join(reason.split())[:160].replace("|", "/")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", default="1/1", help="which part of the pairs, as in 2/4")
-    parser.add_argument("--json", type=Path, help="write the facts of this part into a file, and no page")
-    parser.add_argument("--join", type=Path, nargs="+", help="files of all parts: write the page")
+    parser.add_argument("--state", type=Path, default=ROOT / "runs" / "zoo.json", help="the facts of all pairs so far")
+    parser.add_argument("--calls", action="store_true", help="the calls and commands alone")
+    parser.add_argument("--again", action="store_true", help="try once more what failed")
+    parser.add_argument("--only", default="", help="only pairs with this word in their names")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "zoo.md", help="the page")
     given = parser.parse_args()
     warnings.filterwarnings("ignore")
-    parts = [json.loads(path.read_text()) for path in given.join] if given.join else [run(given.part, given.json)]
-    if given.json:
-        given.json.write_text(json.dumps(parts[0], indent=1))
-        return
-    networks = {name: facts for part in parts for name, facts in part["networks"].items()}
-    pairs = {name: results for part in parts for name, results in part["pairs"].items()}
-    given.out.write_text(page(networks, pairs))
-    wrong = [name for name, facts in networks.items() if "error" not in facts and not facts["right"]]
-    if len(networks) < 100 or wrong:
-        sys.exit(f"{len(networks)} networks; the last map is wrong on {', '.join(wrong) or 'none'}")
+    state = json.loads(given.state.read_text()) if given.state.exists() else {}
+    run(state, given.state, given.calls, given.again, given.only)
+    given.out.write_text(page(state))
+    calls = {key: facts["call"] for key, facts in state.items() if key.startswith(CALL)}
+    distilled = sum(not reason for reason in calls.values())
+    wrong = [key for key, facts in state.items() if not facts.get("map", {}).get("right", True)]  # type: ignore[attr-defined]
+    if distilled < ENOUGH * len(calls) or wrong:
+        sys.exit(f"{distilled} of {len(calls)} calls work; the last map is wrong on {', '.join(wrong) or 'none'}")
 
 
 if __name__ == "__main__":

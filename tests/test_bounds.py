@@ -41,7 +41,7 @@ class Bounded(CE):
         (TrainConfig(optimizer=optimizers.SGD), r"thing\.optimizer = .*an object belongs here, as SGD\(\) is"),
         (
             TrainConfig(optimizer=schedules.Cosine()),
-            r"thing\.optimizer = .*Cosine is none of SGD, AdamW, Adagrad, RMSProp",
+            r"thing\.optimizer = .*Cosine is none of SGD, AdamW, Adagrad, RMSProp, Muon",
         ),
         (TrainConfig(optimizer=optimizers.AdamW(betas=(0.9,))), r"thing\.optimizer\.betas = "),
         (TrainConfig(optimizer={"name": "adamw"}), r"thing\.optimizer = .*an object belongs here, as SGD\(\) is"),

@@ -1,6 +1,7 @@
 """Terms as descriptions, and the objective in a plain PyTorch loop."""
 
 import copy
+import warnings
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from understudy.errors import UserError
 from understudy.objective import Objective, evaluating
 from understudy.objective.weights import linear, step
-from understudy.terms import CE, KD, GradientAT, Hint, as_sum
+from understudy.terms import CAN, CE, DKD, KD, GradientAT, Hint, as_sum
 
 
 def net(width: int) -> nn.Sequential:
@@ -237,3 +238,74 @@ def test_a_compiled_student_learns_the_same(networks, batch) -> None:
     torch.testing.assert_close(outcome.loss, expected.loss)
     for parameter, gradient in zip(student.parameters(), gradients, strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
+
+
+# Loops of one's own
+
+
+def test_targets_can_be_left_out_where_no_term_reads_them(networks, batch) -> None:
+    teacher, student = networks
+    objective = Objective(KD() + Hint("0 -> 0"), student=student, teacher=teacher, example=batch[0][:2])
+    torch.testing.assert_close(objective(batch[0]).loss, objective(*batch).loss)
+    for term in (CE(), DKD()):
+        with pytest.raises(UserError, match="without any: pass targets="):
+            Objective(term, student=student, teacher=teacher)(batch[0])
+
+
+@pytest.mark.parametrize(
+    ("targets", "words"),
+    [
+        (torch.rand(12), r"float32 and shape \(12,\): give class numbers"),
+        (torch.rand(12, 2).softmax(1), r"of shape \(12, 3\)"),
+        (torch.rand(12, 3), "no distributions over the classes"),
+        (torch.eye(3)[torch.zeros(12).long()] - 1, "no distributions over the classes"),
+    ],
+)
+def test_float_targets_of_a_cross_entropy_are_refused(targets: Tensor, words: str, networks, batch) -> None:
+    with pytest.raises(UserError, match=words):
+        Objective(CE(), student=networks[1])(batch[0], targets)
+    Objective(CE(), student=networks[1])(batch[0], torch.rand(12, 3).softmax(1))
+
+
+def test_the_callers_own_forward_pass_of_the_student_is_used(networks, batch) -> None:
+    teacher, student = networks
+    objective = Objective(KD() + Hint("0 -> 0"), student=student, teacher=teacher, example=batch[0][:2])
+    with objective.observing() as seen:
+        student(batch[0])
+    torch.testing.assert_close(
+        objective.judge(objective.read(seen.inputs, student=seen.answer)).loss, objective(batch[0]).loss
+    )
+    with objective.observing() as unseen:
+        objective.student.forward(batch[0])
+    with pytest.raises(UserError, match="called 0 times"):
+        unseen.answer  # noqa: B018
+
+
+@pytest.mark.parametrize("left_out", ["owned", "student.3", "adversaries", "nothing"])
+def test_what_no_optimizer_moves_is_warned_of(left_out: str, networks, batch) -> None:
+    teacher, student = networks
+    objective = Objective(
+        CE() + Hint("0 -> 0") + CAN(dropout=0.0), student=student, teacher=teacher, example=batch[0][:2]
+    )
+    named = [*student.named_parameters(prefix="student"), *objective.owned.named_parameters(prefix="owned")]
+    optimizer = torch.optim.SGD([value for name, value in named if not name.startswith(left_out)], lr=0.01)
+    adversaries = torch.optim.SGD(objective.adversaries.parameters(), lr=0.01)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        for step_number in range(20):
+            reading = objective.read(*batch)
+            objective.adversary_loss(reading).backward()
+            if left_out != "adversaries":
+                adversaries.step()
+            (objective.judge(reading).loss / 4).backward()
+            if step_number % 4 == 3:  # gradients of four batches are accumulated
+                optimizer.step()
+                optimizer.zero_grad()
+    found = [str(warning.message) for warning in warned]
+    if left_out == "nothing":
+        assert found == []
+    elif left_out == "adversaries":
+        assert "the adversaries have not moved" in found[0]
+    else:
+        assert f"in no optimizer, it seems: {left_out}." in found[0]
+    assert len(found) <= 1

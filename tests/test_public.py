@@ -19,19 +19,20 @@ from understudy.cli._app import app
 NAMES = """
     Augmentation Callback Distilled Objective Outcome Pair PrintEpochs Reading Reads Settings Stage StoredAnswers Tap
     TappedNetwork Term TrainConfig UserError auto balanced data distill linear load losses methods models optimizers
-    schedules step tasks terms
+    schedules step tasks terms trackers
 """
 LOSSES = """
     activation_boundaries attention_transfer batch_correlation boundary_kd bounded_boxes box_distance
     can_discriminator can_student cat_kd class_correlation class_distance class_spread confident_regression
-    confident_teachers correlation_congruence correlation_of_differences crd cross_entropy curriculum_kd cwd cwtm
-    darkrank dgkd direction dist dkd dkpp ensemble_kd factor_transfer feature_mse focal_features fsp
-    function_matching gan_discriminator gan_student gradient_attention hierarchical_context hint ickd info_nce
-    joint_discriminator joint_student kd ldrld logit_regression logits_l1 lsgan_discriminator lsgan_student mgd mlkd
-    mutual_kl neurons nkd noisy_logit_regression nst ofa ofd others_kd output_distance paraphraser_reconstruction
-    pearson pkt relative_dissimilarity rkd_angle rkd_distance rld rocket_hint sdd similarity_preserving simkd
-    soft_divergence srrl_features srrl_logits standardised_kd target_kd teacher_bounded transformed_teacher vid
-    virtual_teacher_kd vote_cross_entropy weighted_soft_labels wgan_critic wgan_student
+    confident_teachers correlation_congruence correlation_of_differences crd crld cross_entropy curriculum_kd cwd
+    cwtm darkrank dgkd direction dist dkd dkpp encoder_features ensemble_kd factor_transfer feature_mse
+    focal_features fsp function_matching gan_discriminator gan_student gradient_attention hierarchical_context hint
+    ickd info_nce irg_edges irg_transformation joint_discriminator joint_student kd ldrld logit_regression logits_l1
+    lsgan_discriminator lsgan_student mgd minilm mlkd mutual_kl neurons nkd noisy_logit_regression nst ofa ofd
+    others_kd output_distance pad paraphraser_reconstruction patience pearson pkt relative_dissimilarity rkd_angle
+    rkd_distance rld rocket_hint sdd similarity_preserving simkd soft_divergence srd srrl_features srrl_logits sskd
+    standardised_kd target_kd teacher_bounded tinybert_attention tinybert_hidden token_kd transformed_teacher vid
+    view_contrast virtual_teacher_kd vote_cross_entropy weighted_soft_labels wgan_critic wgan_student
 """
 DATA = [
     "Access",
@@ -56,21 +57,24 @@ DATA = [
     "names",
 ]
 TERMS = """
-    AB AT BSS CAN CATKD CC CCDifferences CE CRD CRDBatch CWD CWTM ClassDistance ClassSpread Confidence
-    ConfidentTeachers CurriculumKD DGKD DIST DKD DKPP DML DarkRank Direction FGD FSP FactorTransfer GradientAT Hint
-    ICKD KD LDRLD Labels Localisation LogitRegression LogitsL1 MGD MLKD NKD NST Neurons NoisyTeacher OFA OFD
-    OthersKD Outputs PKD PKT Paraphraser RKDAngle RKDDistance RLD Review Rocket SDD SP SRRL SeveralTeachers SimKD
-    SoftDivergence StandardisedKD TapLabels TargetKD TransformedTeacher Triplets VID VirtualTeacher Vote
-    WeightedSoftLabels
+    AB AT BSS CAN CATKD CC CCDifferences CE CRD CRDBatch CRLD CWD CWTM ClassDistance ClassSpread Confidence
+    ConfidentTeachers CurriculumKD DGKD DIST DKD DKPP DML DarkRank Direction EncoderFeatures FGD FSP FactorTransfer
+    GradientAT Hint ICKD IRG KD LDRLD Labels Localisation LogitRegression LogitsL1 MGD MLKD MiniLM NKD NST Neurons
+    NoisyTeacher OFA OFD OthersKD Outputs PAD PKD PKT Paraphraser Patience RKDAngle RKDDistance RLD Review Rocket
+    SDD SP SRD SRRL SSKD SeveralTeachers SimKD SoftDivergence StandardisedKD TapLabels TargetKD TinyBERT TokenKD
+    TokenLabels TransformedTeacher Triplets VID ViewHead VirtualTeacher Vote WeightedSoftLabels
 """
 METHODS = {
     "alone": "label_smoothing",
     "ca-mkd": "temperature weight label_weight",
+    "crld": "within across temperature sure_weak sure_strong operations magnitude strong_labels weight",
     "deepkd": (
         "temperature top by_teacher label_weight target_weight others_weight warmup_epochs labels_momentum "
         "target_momentum others_momentum"
     ),
+    "deit": "token form temperature labels weight label_weight",
     "dot": "temperature squared student_temperature gap weight label_weight",
+    "irg": "pairs embedding vertices edges transformations weight",
     "kd": "temperature squared student_temperature weight label_weight",
     "fitnets": "pair further hint_epochs hint_lr hint_reduce regressor temperature weight final_weight "
     "anneal_epochs squared label_weight student_temperature",
@@ -78,6 +82,7 @@ METHODS = {
     "ldrld": "alpha beta top temperature weight",
     "logit-regression": "reduce weight",
     "confidence": "samples covariance ridge reduce dropout weight label_weight",
+    "minilm": "attention value_relation relation_epochs",
     "noisy-teacher": "sigma share reduce weight",
     "outputs": "form delta bounded margin weight label_weight",
     "fgd": "pairs temperature alpha beta gamma relation weight",
@@ -89,10 +94,18 @@ METHODS = {
     "ctkd": "start span rise_epochs by weight label_weight",
     "mlkd": "temperatures instance batch classes weight label_weight",
     "nkd": "gamma temperature weight",
+    "pad": "embedding weight plain_epochs",
+    "patient-kd": "pairs patience_weight normalize weight label_weight temperature",
     "sdd": "maps heads grids form temperature alpha beta weight label_weight warmup_epochs",
     "skd": "temperature squared ridge soft_weight weight label_weight",
+    "srd": "embedding exponent weight soft_weight temperature",
+    "sskd": (
+        "embedding answers similarities temperature similarity_temperature keep_answers keep_similarities "
+        "weight soft_weight label_weight head_epochs head_lr"
+    ),
     "standardised-kd": "temperature squared weight label_weight",
     "divergence": "form temperature skew top weight label_weight",
+    "tinybert": "attentions pairs layer_epochs temperature label_weight",
     "ttm": "gamma weighted weight",
     "wttm": "gamma weighted weight",
     "rld": "alpha beta temperature sure_temperature weight warmup_epochs",
@@ -161,7 +174,7 @@ COMMANDS = {
     "landscape": "run --grid --samples --part --seed --trust --json",
     "export": "student --to --out --tolerance --data --root --teacher --method --training --broken --trust --json",
     "predict": "student images --top --batch --draw --submission --method --training --trust --json",
-    "card": "student --push",
+    "card": "student --push --out",
     "cache": "",
 }
 STORE = {"list": "--cache --json", "check": "--cache --json", "prune": "--cache --days --dry-run --json"}

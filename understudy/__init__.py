@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from understudy import models as models
     from understudy import tasks as tasks
     from understudy import terms as terms
+    from understudy import trackers as trackers
     from understudy.answers import StoredAnswers as StoredAnswers
     from understudy.config import optimizers as optimizers
     from understudy.config import schedules as schedules
@@ -77,6 +78,7 @@ else:
         "step": "understudy.objective.weights:step",
         "tasks": "understudy.tasks",
         "terms": "understudy.terms",
+        "trackers": "understudy.trackers",
     }
     __all__ = sorted(_PLACES)
     __getattr__ = lazily(__name__, _PLACES)

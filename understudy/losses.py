@@ -19,12 +19,14 @@ from understudy.methods.class_distance import class_spread as class_spread
 from understudy.methods.confidence import confident_regression as confident_regression
 from understudy.methods.crd import crd as crd
 from understudy.methods.crd import info_nce as info_nce
+from understudy.methods.crld import crld as crld
 from understudy.methods.ctkd import curriculum_kd as curriculum_kd
 from understudy.methods.cwd import cwd as cwd
 from understudy.methods.cwtm import cwtm as cwtm
 from understudy.methods.darkrank import darkrank as darkrank
 from understudy.methods.deepkd import others_kd as others_kd
 from understudy.methods.deepkd import target_kd as target_kd
+from understudy.methods.deit import token_kd as token_kd
 from understudy.methods.dgkd import dgkd as dgkd
 from understudy.methods.dist import dist as dist
 from understudy.methods.divergences import soft_divergence as soft_divergence
@@ -39,6 +41,8 @@ from understudy.methods.fitnets import hint as hint
 from understudy.methods.fsp import fsp as fsp
 from understudy.methods.function_matching import function_matching as function_matching
 from understudy.methods.ickd import ickd as ickd
+from understudy.methods.irg import irg_edges as irg_edges
+from understudy.methods.irg import irg_transformation as irg_transformation
 from understudy.methods.kd import kd as kd
 from understudy.methods.ldrld import ldrld as ldrld
 from understudy.methods.localisation import bounded_boxes as bounded_boxes
@@ -57,6 +61,7 @@ from understudy.methods.ofa import ofa as ofa
 from understudy.methods.ofd import ofd as ofd
 from understudy.methods.outputs import output_distance as output_distance
 from understudy.methods.outputs import teacher_bounded as teacher_bounded
+from understudy.methods.pad import pad as pad
 from understudy.methods.patient_kd import patience as patience
 from understudy.methods.pkd import pearson as pearson
 from understudy.methods.pkt import pkt as pkt
@@ -80,8 +85,11 @@ from understudy.methods.shared.maps import feature_mse as feature_mse
 from understudy.methods.simkd import simkd as simkd
 from understudy.methods.skd import direction as direction
 from understudy.methods.sp import similarity_preserving as similarity_preserving
+from understudy.methods.srd import srd as srd
 from understudy.methods.srrl import srrl_features as srrl_features
 from understudy.methods.srrl import srrl_logits as srrl_logits
+from understudy.methods.sskd import sskd as sskd
+from understudy.methods.sskd import view_contrast as view_contrast
 from understudy.methods.standardised_kd import standardised_kd as standardised_kd
 from understudy.methods.tf_kd_reg import virtual_teacher_kd as virtual_teacher_kd
 from understudy.methods.tinybert import tinybert_attention as tinybert_attention

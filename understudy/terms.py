@@ -20,12 +20,15 @@ from understudy.methods.class_distance import ClassSpread as ClassSpread
 from understudy.methods.confidence import Confidence as Confidence
 from understudy.methods.crd import CRD as CRD
 from understudy.methods.crd import CRDBatch as CRDBatch
+from understudy.methods.crld import CRLD as CRLD
 from understudy.methods.ctkd import CurriculumKD as CurriculumKD
 from understudy.methods.cwd import CWD as CWD
 from understudy.methods.cwtm import CWTM as CWTM
 from understudy.methods.darkrank import DarkRank as DarkRank
 from understudy.methods.deepkd import OthersKD as OthersKD
 from understudy.methods.deepkd import TargetKD as TargetKD
+from understudy.methods.deit import TokenKD as TokenKD
+from understudy.methods.deit import TokenLabels as TokenLabels
 from understudy.methods.dgkd import DGKD as DGKD
 from understudy.methods.dist import DIST as DIST
 from understudy.methods.divergences import SoftDivergence as SoftDivergence
@@ -40,6 +43,7 @@ from understudy.methods.fitnets import Hint as Hint
 from understudy.methods.fitnets import TapLabels as TapLabels
 from understudy.methods.fsp import FSP as FSP
 from understudy.methods.ickd import ICKD as ICKD
+from understudy.methods.irg import IRG as IRG
 from understudy.methods.kd import KD as KD
 from understudy.methods.ldrld import LDRLD as LDRLD
 from understudy.methods.localisation import Localisation as Localisation
@@ -54,6 +58,7 @@ from understudy.methods.nst import NST as NST
 from understudy.methods.ofa import OFA as OFA
 from understudy.methods.ofd import OFD as OFD
 from understudy.methods.outputs import Outputs as Outputs
+from understudy.methods.pad import PAD as PAD
 from understudy.methods.patient_kd import Patience as Patience
 from understudy.methods.pkd import PKD as PKD
 from understudy.methods.pkt import PKT as PKT
@@ -68,7 +73,10 @@ from understudy.methods.several_teachers import Vote as Vote
 from understudy.methods.simkd import SimKD as SimKD
 from understudy.methods.skd import Direction as Direction
 from understudy.methods.sp import SP as SP
+from understudy.methods.srd import SRD as SRD
 from understudy.methods.srrl import SRRL as SRRL
+from understudy.methods.sskd import SSKD as SSKD
+from understudy.methods.sskd import ViewHead as ViewHead
 from understudy.methods.standardised_kd import StandardisedKD as StandardisedKD
 from understudy.methods.tf_kd_reg import VirtualTeacher as VirtualTeacher
 from understudy.methods.tinybert import TinyBERT as TinyBERT

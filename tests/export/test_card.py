@@ -3,11 +3,14 @@
 import hashlib
 import json
 import shutil
+from pathlib import Path
 
 import huggingface_hub
 import pytest
+import yaml
 from huggingface_hub import ModelCard, errors
 
+import understudy
 from tests.test_student import RECIPE_ALONE
 from understudy.errors import UserError
 from understudy.files import sealed
@@ -115,7 +118,8 @@ class Hub:
         return f"https://hub/{repository}"
 
     def upload_folder(self, **settings):
-        self.uploaded.append(settings)
+        names = {path.name for path in Path(settings["folder_path"]).iterdir()}
+        self.uploaded.append({**settings, "names": names})
 
 
 def test_a_push_uploads_the_student_and_nothing_else(run, monkeypatch):
@@ -126,7 +130,47 @@ def test_a_push_uploads_the_student_and_nothing_else(run, monkeypatch):
     assert api.made == [("anna/small", True)]
     (upload,) = api.uploaded
     assert upload["repo_id"] == "anna/small"
-    assert set(upload["allow_patterns"]) == {"README.md", "student.safetensors", "student.json"}
+    assert upload["names"] == {"README.md", "student.safetensors", "student.json"}
+
+
+def test_a_student_of_the_hub_is_two_files_with_digests(run, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        huggingface_hub, "snapshot_download", lambda name, **settings: asked.append((name, settings)) or str(run)
+    )
+    understudy.load("hf:anna/small@v2")
+    two = ["student.safetensors", "student.json"]
+    assert asked == [("anna/small", {"revision": "v2", "allow_patterns": two})]
+    weights = run / "student.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(UserError, match="damaged"):
+        understudy.load("hf:anna/small")
+    for wrong in ("hf:small", "hf:anna/small/x", "hf:"):
+        with pytest.raises(UserError, match="write hf:USER/NAME"):
+            understudy.load(wrong)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", raises)
+    with pytest.raises(UserError, match="hf:anna/small cannot be fetched from the Hub: no network"):
+        understudy.load("hf:anna/small")
+
+
+def raises(*args, **settings):
+    raise ConnectionError("no network\nmore")
+
+
+def test_the_figures_are_those_of_the_hubs_own_metadata(run):
+    data = ModelCard.load(write_card(run)).data
+    (figure,) = data.eval_results
+    kept = json.loads((run / "result.json").read_text())
+    again = huggingface_hub.ModelCardData(
+        library_name="understudy",
+        tags=data.tags,
+        pipeline_tag=data.pipeline_tag,
+        model_name=run.name,
+        eval_results=[figure],
+    )
+    assert yaml.safe_load(data.to_yaml()) == yaml.safe_load(again.to_yaml())
+    rows = [row for method in kept["methods"].values() for row in method["trainings"]]
+    assert figure.metric_value in [row["figures"][figure.metric_type] for row in rows]
 
 
 def refused(status):

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from tests.losses.table import BATCH, CLASSES, LOGITS, Row, kl, labels, normal, softmax
 from understudy.losses import (
+    crld,
     direction,
     ldrld,
     others_kd,
@@ -15,6 +16,7 @@ from understudy.losses import (
     sdd,
     soft_divergence,
     target_kd,
+    token_kd,
     transformed_teacher,
     weighted_soft_labels,
 )
@@ -80,6 +82,32 @@ def _rld(
         below = t[n] < t[n, y[n]]
         if below.any():
             values[n] += beta * 16 * kl(softmax(t[n][below], 4.0), softmax(s[n][below], 4.0))
+    return values
+
+
+def _token(d: np.ndarray, t: np.ndarray) -> np.ndarray:
+    return -np.log(softmax(d)[np.arange(BATCH), t.argmax(1)])
+
+
+def _crld(
+    sw: np.ndarray,
+    ss: np.ndarray,
+    tw: np.ndarray,
+    ts: np.ndarray,
+    within: float = 2.0,
+    across: float = 0.5,
+    weak: float = 0.9,
+    strong: float = 0.2,
+) -> np.ndarray:
+    def soft(t: np.ndarray, s: np.ndarray) -> float:
+        return float(16 * kl(softmax(t, 4.0), softmax(s, 4.0)))
+
+    values = np.zeros(BATCH)
+    for n in range(BATCH):
+        if softmax(tw[n]).max() >= weak:
+            values[n] += within * (soft(tw[n], sw[n]) + soft(ts[n], ss[n]))
+        if softmax(ts[n]).max() >= strong:
+            values[n] += across * (soft(tw[n], ss[n]) + soft(ts[n], sw[n]))
     return values
 
 
@@ -179,6 +207,23 @@ ROWS = [
         partial(_weighted, temperature=4.0),
         equal=None,
         smooth=False,
+    ),
+    Row("token_kd", token_kd, (LOGITS, LOGITS), _token, equal=None),
+    Row(
+        "token_kd, soft",
+        partial(token_kd, form="soft", temperature=2.0),
+        (LOGITS, LOGITS),
+        lambda d, t: 4 * kl(softmax(t, 2.0), softmax(d, 2.0)),
+    ),
+    Row("crld", crld, (LOGITS,) * 4, _crld, student=(0, 1), teacher=(2, 3), equal=None),
+    Row(
+        "crld, other thresholds",
+        partial(crld, within=1.0, across=1.5, sure_weak=0.3, sure_strong=0.6),
+        (LOGITS,) * 4,
+        partial(_crld, within=1.0, across=1.5, weak=0.3, strong=0.6),
+        student=(0, 1),
+        teacher=(2, 3),
+        equal=None,
     ),
     Row("ldrld", partial(ldrld, top=3), (LOGITS, LOGITS), _ldrld, smooth=False),
     Row(

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tests.losses.table import BATCH, Row, normal
+from tests.losses.table import BATCH, CLASSES, Row, kl, labels, normal, softmax
 from understudy import losses
 from understudy.losses import (
     class_distance,
@@ -16,10 +16,15 @@ from understudy.losses import (
     hierarchical_context,
     neurons,
     nst,
+    pad,
     paraphraser_reconstruction,
+    srd,
+    sskd,
     vid,
+    view_contrast,
 )
 
+VIEWS = normal(3, CLASSES)
 MAP = normal(3, 4, 4)
 WIDE = normal(5, 2, 2)
 VECTOR = normal(7)
@@ -41,6 +46,36 @@ def pooled(values: np.ndarray, size: int) -> np.ndarray:
 
 def unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.sqrt((rows**2).sum(-1, keepdims=True))
+
+
+def _sskd(s: np.ndarray, t: np.ndarray, y: np.ndarray, tau: float = 4.0, keep: float = 1.0) -> np.ndarray:
+    y = y if y.ndim == 1 else y.argmax(1)
+    values, mistakes = np.zeros(BATCH), []
+    kept = np.ones(s.shape[:2], bool)
+    for n in range(BATCH):
+        for v in range(s.shape[1]):
+            p = softmax(t[n, v], tau)
+            rank = int((p > p[y[n]]).sum())
+            if rank:
+                mistakes.append((rank - p[y[n]], n, v))
+    for _, n, v in sorted(mistakes)[int(np.floor(len(mistakes) * keep)) :]:
+        kept[n, v] = False
+    for n, v in zip(*np.nonzero(kept), strict=True):
+        values[n] += BATCH / kept.sum() * tau**2 * kl(softmax(t[n, v], tau), softmax(s[n, v], tau))
+    return values
+
+
+def _view_contrast(changed: np.ndarray, plain: np.ndarray) -> np.ndarray:
+    c = unit(changed) @ unit(plain).T
+    return np.array([-np.mean([np.log(softmax(c[n, v])[n]) for v in range(c.shape[1])]) for n in range(BATCH)])
+
+
+def _pad(s: np.ndarray, t: np.ndarray, v: np.ndarray) -> np.ndarray:
+    return ((t - s) ** 2 / (np.exp(v) + 1e-6) + v).mean(1)
+
+
+def _srd(s: np.ndarray, t: np.ndarray, exponent: float = 4.0) -> np.ndarray:
+    return np.full(BATCH, np.log((np.abs(s - t) ** exponent).sum() + 1e-5))
 
 
 def _kernel(name: str, x: np.ndarray, y: np.ndarray, variance: float, offset: float) -> float:
@@ -96,6 +131,35 @@ def _pyramid(s: np.ndarray, t: np.ndarray, levels: tuple[int, ...]) -> np.ndarra
 
 
 ROWS = [
+    Row("pad", pad, (VECTOR, VECTOR, VECTOR), _pad, equal=None),
+    Row(
+        "view_contrast",
+        view_contrast,
+        (normal(3, 4), normal(4)),
+        _view_contrast,
+        student=(0, 1),
+        teacher=(),
+        equal=None,
+        alone=False,
+    ),
+    Row("sskd", sskd, (VIEWS, VIEWS, labels), _sskd, alone=False),
+    Row(
+        "sskd, half of the mistakes, T 0.5",
+        partial(sskd, temperature=0.5, keep=0.5),
+        (VIEWS, VIEWS, labels),
+        partial(_sskd, tau=0.5, keep=0.5),
+        alone=False,
+        tolerance=1.0,
+    ),
+    Row("srd", srd, (VECTOR, VECTOR), _srd, equal=float(np.log(1e-5)), alone=False),
+    Row(
+        "srd, exponent 2",
+        partial(srd, exponent=2.0),
+        (VECTOR, VECTOR),
+        partial(_srd, exponent=2.0),
+        equal=None,
+        alone=False,
+    ),
     Row("hint", losses.hint, (MAP, MAP), lambda s, t: 0.5 * ((t - s) ** 2).sum((1, 2, 3))),
     Row("feature_mse", losses.feature_mse, (MAP, MAP), lambda s, t: ((t - s) ** 2).mean((1, 2, 3))),
     Row("nst", nst, (MAP, MAP), lambda s, t: _mmd(s, t, "polynomial")),

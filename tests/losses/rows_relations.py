@@ -12,6 +12,8 @@ from understudy.losses import (
     correlation_congruence,
     correlation_of_differences,
     darkrank,
+    irg_edges,
+    irg_transformation,
     pkt,
     relative_dissimilarity,
     rkd_angle,
@@ -26,6 +28,23 @@ VECTOR = normal(4)
 def small(g: Generator) -> Tensor:
     """Their distances' cubes are scores that a softmax can weigh."""
     return 0.4 * VECTOR(g)
+
+
+def _irg_edges(s: np.ndarray, t: np.ndarray) -> np.ndarray:
+    mine, theirs = (d / d.max() for d in (_distances(s) ** 2, _distances(t) ** 2))
+    return ((mine - theirs) ** 2).mean(1)
+
+
+def _irg_moved(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Of maps (N, 2, 4, 4) and (N, 4, 2, 2)."""
+    coarse = before.reshape(BATCH, 2, 2, 2, 2, 2).mean((3, 5))
+    fewer = (after[:, 0::2] + after[:, 1::2]) / 2
+    distance = ((coarse - fewer) ** 2).reshape(BATCH, -1).sum(1)
+    return distance / distance.max()
+
+
+def _irg_transformation(s1: np.ndarray, s2: np.ndarray, t1: np.ndarray, t2: np.ndarray) -> np.ndarray:
+    return (_irg_moved(s1, s2) - _irg_moved(t1, t2)) ** 2
 
 
 def _huber(difference: np.ndarray) -> np.ndarray:
@@ -134,6 +153,18 @@ def _triplets(s: np.ndarray, *teachers: np.ndarray, margin: float) -> np.ndarray
 relation = partial(Row, alone=False)
 
 ROWS = [
+    Row("irg_edges", irg_edges, (normal(2, 3), normal(4)), _irg_edges, equal=None, alone=False),
+    Row("irg_edges, equal", irg_edges, (VECTOR, VECTOR), _irg_edges, alone=False),
+    Row(
+        "irg_transformation",
+        irg_transformation,
+        (normal(2, 4, 4), normal(4, 2, 2), normal(2, 4, 4), normal(4, 2, 2)),
+        _irg_transformation,
+        student=(0, 1),
+        teacher=(2, 3),
+        alone=False,
+        smooth=False,
+    ),
     relation("rkd distance", rkd_distance, (normal(2, 3), normal(2, 3)), _rkd_distance),
     relation("rkd distance, other width", rkd_distance, (VECTOR, normal(9)), _rkd_distance, equal=None),
     relation("rkd angle", rkd_angle, (VECTOR, VECTOR), _rkd_angle),

@@ -110,7 +110,7 @@ def test_compiled_it_has_the_same_value(row: Row):
 ANY_WIDTH = {
     "attention_transfer", "nst", "rkd_distance", "rkd_angle", "similarity_preserving", "correlation_congruence", "pkt",
     "darkrank", "relative_dissimilarity", "ensemble_kd", "vote_cross_entropy", "mutual_kl", "confident_regression",
-    "dgkd", "confident_teachers",
+    "dgkd", "confident_teachers", "irg_edges", "irg_transformation",
 }  # fmt: skip
 
 

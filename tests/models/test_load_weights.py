@@ -93,6 +93,36 @@ def test_third_party_weights_do_not_fit_other_shortcuts(third_party):
         load_weights(build(f"resnet{depth}", shortcut="B"), file)
 
 
+NAMES_ELSEWHERE = {  # of CRD's benchmark (RepDistiller, mdistiller), which chenyaofo's ResNets share
+    "resnet8": {"linear.": "fc.", ".shortcut.": ".downsample."},
+    "resnet8x4": {"linear.": "fc.", ".shortcut.": ".downsample."},
+    "wrn-10-2": {
+        "linear.": "fc.",
+        ".shortcut.": ".convShortcut.",
+        "block1.": "block1.layer.",
+        "block2.": "block2.layer.",
+        "block3.": "block3.layer.",
+    },
+    "vgg8": {},
+    "shufflenetv1": {},
+}
+
+
+@pytest.mark.parametrize("name", NAMES_ELSEWHERE)
+def test_names_of_the_cifar_benchmark_load(tmp_path, name):
+    def elsewhere(key):
+        for ours, theirs in NAMES_ELSEWHERE[name].items():
+            key = key.replace(ours, theirs)
+        return key
+
+    source, target = build(name, classes=100), build(name, classes=100)
+    state = {elsewhere(key): value for key, value in source.state_dict().items()}
+    assert (state.keys() != source.state_dict().keys()) == bool(NAMES_ELSEWHERE[name])
+    torch.save({"model": state, "epoch": 240}, tmp_path / "best.pth")
+    load_weights(target, tmp_path / "best.pth")
+    assert same(source, target)
+
+
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "model.", "module._orig_mod.", "_orig_mod.module."])
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt", ".pth", ".th", ".ckpt"])
 def test_prefixes_and_kinds_of_files(tmp_path, prefix, suffix):

@@ -66,6 +66,20 @@ def test_what_is_not_there_is_not_taken(cache, filled, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+def test_an_entry_is_hashed_once_until_it_changes(filled, monkeypatch):
+    (entry,) = filled.entries()
+    for path in entry.folder.iterdir():
+        os.utime(path, (1e9, 1e9))  # not written just now
+    hashed = []
+    monkeypatch.setattr(entry_module, "sha256", lambda path: hashed.append(path.name) or sha256(path))
+    assert KEY in filled
+    assert sorted(hashed) == ["metrics.jsonl", "student.json", "student.safetensors"]
+    assert KEY in filled
+    assert len(hashed) == 3
+    (entry.folder / "student.safetensors").write_bytes(b"weighty")  # as long as before
+    assert KEY not in filled
+
+
 def test_what_is_pruned_while_it_is_taken_is_not_there(filled, tmp_path, monkeypatch):
     def pruned(*_):
         filled.prune(unused=0.0)

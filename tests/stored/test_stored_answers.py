@@ -80,6 +80,22 @@ def test_without_views_one_answer_serves_all_epochs_and_seeds(train, at, asked):
     assert all(map(equal, live, stored))
 
 
+def test_the_teacher_may_answer_for_samples_as_they_are(train, at, asked, monkeypatch):
+    config = replace(CONFIG, augmentation=Augmentation(shift=1, flip=True))
+    stored, notes = train(at(clean=True), config=config)
+    assert notes == []
+    assert len(asked) == 4 + 1  # each sample once
+    asked.clear()
+    assert equal(stored, train(at(clean=True, views=1), config=config)[0])
+    assert asked == []
+    assert not equal(stored, train(at(folder="views"), config=config)[0])
+    as_they_are = lambda self, batch, inputs: self.objective.ask(self._as_they_are(batch.ids, batch.ids.device))  # noqa: E731
+    monkeypatch.setattr(AnswerSource, "answers", as_they_are)
+    assert equal(stored, train(at(clean=True, folder="unused"), config=config)[0])
+    with pytest.raises(UserError, match="a mixture of two samples has none"):
+        train(at(clean=True))
+
+
 def test_a_seed_of_the_views_lets_seeds_and_methods_share_their_answers(train, at, asked):
     train(at(views=2, seed=7), seed=1)
     asked.clear()

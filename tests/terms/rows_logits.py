@@ -2,6 +2,7 @@
 
 from tests.terms.table import Row
 from understudy.terms import (
+    CRLD,
     CWTM,
     DGKD,
     DIST,
@@ -23,6 +24,8 @@ from understudy.terms import (
     SoftDivergence,
     StandardisedKD,
     TargetKD,
+    TokenKD,
+    TokenLabels,
     TransformedTeacher,
     VirtualTeacher,
     Vote,
@@ -40,6 +43,10 @@ ROWS = [
     Row(Confidence(samples=3, covariance="diagonal", ridge=0.1, reduce="mean")),
     Row(DKD(), equal=0.0),
     Row(NKD()),
+    Row(TokenKD()),
+    Row(TokenKD("fc", form="soft"), equal=0.0),
+    Row(TokenLabels("fc")),
+    Row(CRLD(), learns=False),
     Row(LDRLD(top=2), equal=0.0),
     Row(LDRLD(), equal=0.0),
     Row(Direction(), equal=1e-6),

@@ -5,10 +5,10 @@ import sys
 import pytest
 
 from understudy.errors import OptionalPackageError
+from understudy.trackers import TensorBoard
 from understudy.training import metrics
 from understudy.training.callbacks import Callback, Callbacks
 from understudy.training.interrupt import Stopped, StopRequest
-from understudy.training.tensorboard import TensorBoard
 
 pytest.importorskip("tensorboard")
 
@@ -32,11 +32,11 @@ class StopsAfter(Callback):
 
 
 def test_events_are_those_of_the_metrics_also_after_a_stop(make_run, tmp_path):
-    events = tmp_path / "events"
+    events = tmp_path / "tensorboard"
     stops = StopsAfter(3)
     with pytest.raises(Stopped):
-        make_run(callback=Callbacks(stops, TensorBoard(events)), stop=stops.stop).execute()
-    make_run(callback=TensorBoard(events)).execute()
+        make_run(callback=Callbacks(stops, TensorBoard(tmp_path)), stop=stops.stop).execute()
+    make_run(callback=TensorBoard(tmp_path)).execute()
     lines = metrics.read(tmp_path / "run" / "metrics.jsonl")
     assert {path.name for path in (events / "fitnets-0").iterdir()} == {line.stage for line in lines}
     for stage in {line.stage for line in lines}:

@@ -26,6 +26,8 @@ class StoredAnswers:
         top: the number of largest logits that are kept; all other classes share the remaining probability.
         folder: where the files are; by default ``stored`` in the run folder. Trainings, runs and sweeps may share one.
         fill: False only reads: a folder without the answers of this teacher is refused.
+        clean: the teacher answers for each sample as it is, once; the student sees its changed forms beside that
+            answer, as CAN's authors store logits. ``views`` then limits nothing.
 
     >>> StoredAnswers(views=8).views
     8
@@ -37,6 +39,7 @@ class StoredAnswers:
     top: Count | None = None
     folder: str | None = None
     fill: bool = True
+    clean: bool = False
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     def within(self, run: Path | None) -> "StoredAnswers":
@@ -55,13 +58,13 @@ class StoredAnswers:
 
     def epochs_asked(self, config: TrainConfig) -> int:
         """The epochs of a training in which the teacher runs; in all others its answers are read."""
-        return 1 if config.augmentation == PLAIN else min(self.views, config.epochs)
+        return 1 if config.augmentation == PLAIN or self.clean else min(self.views, config.epochs)
 
     def mostly_read(self, config: TrainConfig, reads: Reads) -> bool:
         """Whether most steps of a stage can read answers: of an earlier epoch, or of another training."""
         if not reads.teacher or self.needs_live_teacher(reads):
             return False
-        return self.seed is not None or 2 * self.epochs_asked(config) <= config.epochs
+        return self.clean or self.seed is not None or 2 * self.epochs_asked(config) <= config.epochs
 
     def kept(self, place: Tap | str) -> str:
         """How a value is kept: a tap's, or the output of this name."""
@@ -69,10 +72,21 @@ class StoredAnswers:
             return self.taps
         return "exact" if self.top is None else f"top-{self.top}"
 
+    def seen_by_teacher(self, augmentation: Augmentation) -> Augmentation:
+        """The augmentation of the samples to which the teacher's answers belong."""
+        if self.clean and augmentation.mixes:
+            raise UserError(
+                "answers.clean keeps the answer to each sample as it is, and a mixture of two samples has none: "
+                "leave out mixup and cutmix, or clean"
+            )
+        return PLAIN if self.clean else augmentation
+
     def draw(self, augmentation: Augmentation, seed: int, stage: int, epoch: int) -> Draw:
         """Which views an epoch sees. Those of a stage without augmentation are always the same."""
         if augmentation == PLAIN:
             return Draw(0, 0)
+        if self.clean:
+            return Draw(seed if self.seed is None else self.seed, stage * STAGE_STRIDE + epoch)
         if self.seed is not None:
             return Draw(self.seed, epoch % self.views)
         return Draw(seed, stage * STAGE_STRIDE + epoch % self.views)

@@ -14,7 +14,7 @@ from understudy.answers.options import StoredAnswers
 from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.data.augmentation import PLAIN, Augmentation, Draw
-from understudy.data.parts import Batch, Data
+from understudy.data.parts import Batch, Data, Part
 from understudy.errors import UserError
 from understudy.models import fingerprints
 from understudy.nested import Nested
@@ -37,6 +37,7 @@ class AnswerSource:
         data: Data,
         *,
         seed: int,
+        prepare: Callable[[Nested], Nested],
         note: Callable[[str], None],
     ):
         self.options, self.objective, self.stores, self.augmentation, self.data = (
@@ -46,7 +47,7 @@ class AnswerSource:
             augmentation,
             data,
         )
-        self.seed, self.note = seed, note
+        self.seed, self.prepare, self.note = seed, prepare, note
         self.filling = stored.fill
         self.compared = self.noted = False
         self.teachers = [
@@ -88,13 +89,23 @@ class AnswerSource:
                 objective.teachers, _belongings(stored, objective, stage, data, settings, forms, seed), strict=True
             )
         ]
-        return cls(stored, objective, stores, augmentation, data, seed=seed, note=note)
+        prepare = settings.prepare
+        return cls(stored, objective, stores, augmentation, data, seed=seed, prepare=prepare, note=note)
 
     def unviewed(self) -> "AnswerSource":
         """Those about samples as they are, of a validation part."""
         about = _about(self.options, PLAIN, self.data, self.seed)
         stores = [store.sibling(about) for store in self.stores]
-        return AnswerSource(self.options, self.objective, stores, PLAIN, self.data, seed=self.seed, note=self.note)
+        return AnswerSource(
+            self.options,
+            self.objective,
+            stores,
+            PLAIN,
+            self.data,
+            seed=self.seed,
+            prepare=self.prepare,
+            note=self.note,
+        )
 
     def draw(self, stage: int, epoch: int) -> Draw:
         return self.options.draw(self.augmentation, self.seed, stage, epoch)
@@ -102,10 +113,14 @@ class AnswerSource:
     def answers(self, batch: Batch, inputs: Nested) -> tuple[Answer, ...]:
         """The teachers' answers to a batch whose inputs are prepared."""
         ids = batch.ids.cpu() if batch.numbers is None else batch.numbers
-        view = batch.draw.number if batch.draw else 0
+        clean = self.options.clean and batch.draw is not None
+        view = batch.draw.number if batch.draw and not clean else 0
         values = [value for teacher in self.teachers for value in teacher]
         there = [value.find(view, ids) for value in values]
-        live = None if all(present.all() for present in there) else self.objective.ask(inputs)
+        complete = all(present.all() for present in there)
+        if clean and not (complete and self.compared):  # the teacher is asked
+            inputs = self._as_they_are(ids, batch.ids.device)
+        live = None if complete else self.objective.ask(inputs)
         if not self.compared and any(present.any() for present in there):
             self._compare(inputs, live)
         if live is not None:
@@ -113,8 +128,14 @@ class AnswerSource:
             self._fill(live, ids)
         return tuple(self._answer(teacher, batch.ids.device) for teacher in self.teachers)
 
+    def _as_they_are(self, ids: Tensor, device: torch.device) -> Nested:
+        """The inputs of these samples without augmentation."""
+        (batch,) = Part(self.data.train.source, ids).in_order(len(ids), device)
+        return self.prepare(batch.inputs)
+
     def missing(self, view: int, ids: Tensor) -> Tensor:
         """Those of these samples whose answers are not all stored."""
+        view = 0 if self.options.clean else view
         there = [value.find(view, ids) for values in self.teachers for value in values]
         return ids[~torch.stack(there).all(0)]
 
@@ -195,7 +216,7 @@ def _belongings(
         "device": settings.torch_device.type,
         "channels_last": settings.channels_last,
         "compiled": settings.compile,
-        **_about(stored, stage.config.augmentation, data, seed),
+        **_about(stored, stored.seen_by_teacher(stage.config.augmentation), data, seed),
     }
     return [
         shared | {"teacher": fingerprints.of_network(teacher.network), "precision": form}

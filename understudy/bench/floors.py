@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from understudy.config.optimizers import parameter_groups
+from understudy.config.optimizers import optimizer_of
 from understudy.config.stage import Stage
 from understudy.data.parts import Batch
 from understudy.taps import Answer, TappedNetwork, call
@@ -29,9 +29,7 @@ class Floor:
         student = copy.deepcopy(training.student).train()
         network = self.settings.compiled(student)
         self.student = TappedNetwork(network, reads.student_taps, cut=not reads.student_output, task=self.task)
-        self.optimizer = config.optimizer.build(
-            parameter_groups(student, nn.ModuleDict(), config.optimizer.lr, config.lr_scale)
-        )
+        self.optimizer = optimizer_of(config.optimizer, student, nn.ModuleDict(), config.lr_scale)
         cut = bool(reads.teacher_taps) and not reads.teacher_output
         first, *others = training.teachers if reads.teacher else [None]
         self.teachers = [] if first is None else [TappedNetwork(self._asked(first), reads.teacher_taps, cut=cut)]

@@ -14,6 +14,10 @@ def card(
         str | None,
         typer.Option(metavar="USER/NAME", help="Upload the student to this place on the Hugging Face Hub."),
     ] = None,
+    into: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Write all that --push would upload into this folder."),
+    ] = None,
 ) -> None:
     """Write the model card of a student (README.md beside it) from the record of its run.
 
@@ -31,5 +35,8 @@ def card(
         for note in cards.left_out(student):
             err.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
     out.print(str(path), markup=False, highlight=False, soft_wrap=True)
+    if into is not None:
+        hub.assemble(student, into, cards.files(student))
+        out.print(str(into), markup=False, highlight=False, soft_wrap=True)
     if push is not None:
         out.print(hub.push(student, push, cards.files(student)), markup=False, highlight=False, soft_wrap=True)

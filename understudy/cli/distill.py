@@ -82,8 +82,8 @@ def distill(
     from understudy.plans.training import Builders
     from understudy.runs import Run
     from understudy.runs.folder import RECIPE, RunFolder
+    from understudy.trackers import TensorBoard
     from understudy.training import preflight
-    from understudy.training.tensorboard import EVENTS, TensorBoard
 
     group = Group.started()
     if group is not None and group.rank:
@@ -103,7 +103,7 @@ def distill(
         read = _read(recipe, method, changes, options.settings, begun)
     if onnx:
         need_onnx_runtime()
-    events = [TensorBoard(folder / EVENTS)] if tensorboard else []
+    events = [TensorBoard(folder)] if tensorboard else []
     with listening() as stop, Live(err) as live, group.led() if group else nullcontext():
         make = partial(
             Run,

@@ -33,7 +33,8 @@ def export(
         typer.Option(metavar="KEY=VALUE", help="How far it may differ: difference, agreement, loss. Repeatable."),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="The data set to prove it on, where no run names one.", show_default=False)
+        str | None,
+        typer.Option(help="Data set or folder of images to prove it on.", show_default=False),
     ] = None,
     root: Annotated[Path | None, typer.Option(help="Where --data lies.", show_default=False)] = None,
     teacher: Annotated[
@@ -84,6 +85,8 @@ def _data(student: Path, name: str | None, root: Path | None) -> "Data | None":
         if root is not None:
             raise UserError("--root says where --data lies: name the data set, too")
         return None
+    if root is None and Path(name).expanduser().is_dir():
+        name, root = "folder", Path(name).expanduser()
     if name != "folder":
         return datasets.load(name, root)
     channels, _, size = product.read(student).input.shape

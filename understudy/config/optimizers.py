@@ -9,11 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from understudy.bounds import STRICT, ByName, NonNegative, Positive, ShareBelowOne, ShareBetween
+from understudy.config.library_optimizers import Groups as Groups
+from understudy.config.library_optimizers import Muon as Muon
+from understudy.config.library_optimizers import TimmOptimizer as TimmOptimizer
+from understudy.config.library_optimizers import TorchOptimizer as TorchOptimizer
+from understudy.config.library_optimizers import matrices_apart
 from understudy.errors import UserError, did_you_mean
 from understudy.objective import Objective
 from understudy.taps import inner
-
-Groups = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class RMSProp:
         return ClampedRMSprop(groups, self.lr, self.decay, self.floor, self.weight_decay)
 
 
-Optimizer = Annotated[SGD | AdamW | Adagrad | RMSProp, ByName()]
+Optimizer = Annotated[SGD | AdamW | Adagrad | RMSProp | Muon | TorchOptimizer | TimmOptimizer, ByName()]
 
 
 class ClampedRMSprop(torch.optim.Optimizer):
@@ -136,6 +139,18 @@ class ClampedRMSprop(torch.optim.Optimizer):
             state["square"] = torch.zeros_like(parameter)
         state["square"].mul_(group["decay"]).addcmul_(gradient, gradient, value=1 - group["decay"])
         parameter.addcdiv_(gradient, state["square"].sqrt().clamp_min_(group["floor"]), value=-group["lr"])
+
+
+def optimizer_of(
+    description: "Optimizer", student: nn.Module, owned: nn.Module, scales: Mapping[str, float]
+) -> torch.optim.Optimizer:
+    """The optimizer of a student and of what terms own, each parameter at its rate.
+
+    >>> type(optimizer_of(SGD(), torch.nn.Linear(4, 3), torch.nn.ModuleDict(), {})).__name__
+    'SGD'
+    """
+    groups = parameter_groups(student, owned, description.lr, scales)
+    return description.build(matrices_apart(groups, student) if isinstance(description, Muon) else groups)
 
 
 def parameter_groups(student: nn.Module, owned: nn.Module, base: float, scales: Mapping[str, float]) -> Groups:

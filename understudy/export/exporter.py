@@ -122,7 +122,7 @@ def _around(folder: Path, network: nn.Module, data: object, trust: Collection[st
     if data is None:
         raise UserError(
             f"{folder} does not say on which data its student can be proved: "
-            "name them, as in --data cifar10 --root DATA (in Python data=...)"
+            "name them, as in --data photos/ or --data cifar10 (in Python data=...)"
         )
     whole = datasets.as_data(data)
     return Surroundings(whole, whole, None)

@@ -36,6 +36,15 @@ class Spread:
         return statistics.stdev(self.values) if self.finite else math.nan
 
     @property
+    def median(self) -> float | None:
+        """Of three values or more; of fewer it is their mean.
+
+        >>> Spread((0.5, 0.9, 0.6)).median
+        0.6
+        """
+        return statistics.median(self.values) if len(self.values) > 2 and self.finite else None
+
+    @property
     def finite(self) -> bool:
         return all(map(math.isfinite, self.values))
 

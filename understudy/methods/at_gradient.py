@@ -8,7 +8,7 @@ Settings:
     label_weight: of the cross-entropy.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
@@ -22,7 +22,8 @@ from understudy.methods.shared.maps import require_places
 from understudy.nested import Nested
 from understudy.objective.labels import cross_entropy
 from understudy.objective.term import Reading, Reads, Shapes, Term
-from understudy.taps import Pair
+from understudy.taps import Answer, Pair, Tap
+from understudy.taps.forms import GRID, read
 
 INPUT = "input"
 
@@ -68,26 +69,42 @@ class GradientAT(Term):
         if self.pair == INPUT:
             return Reads(student_logits=True, teacher_logits=True, gradients=True, input_gradients=True, labels=True)
         pair = Pair.parse(self.pair)
-        return Reads(True, True, (pair.student,), (pair.teacher,), gradients=True, labels=True)
+        student, teacher = _as_it_is(pair.student), _as_it_is(pair.teacher)
+        return Reads(True, True, (student,), (teacher,), gradients=True, labels=True)
 
     def build(self, shapes: Shapes) -> nn.Module | None:
         if self.pair != INPUT and self.form == "maps":
             pair = Pair.parse(self.pair)
-            require_places(self, pair, shapes.student[pair.student], shapes.teacher[pair.teacher])
+            student, teacher = shapes.student[_as_it_is(pair.student)], shapes.teacher[_as_it_is(pair.teacher)]
+            require_places(self, pair, _as_map(student, pair.student), _as_map(teacher, pair.teacher))
         return None
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         if self.pair == INPUT:
-            ours, theirs, places = reading.inputs, reading.inputs, ("the input", "the input")
+            own = _gradient(reading.student.logits, reading.inputs, reading.labels, "the input", differentiable=True)
+            other = _gradient(reading.teacher.logits, reading.inputs, reading.labels, "the input", differentiable=False)
         else:
             pair = Pair.parse(self.pair)
-            ours, theirs = reading.student[pair.student], reading.teacher[pair.teacher]
-            places = (f"tap {str(pair.student)!r}", f"tap {str(pair.teacher)!r}")
-        own = _gradient(reading.student.logits, ours, reading.labels, places[0], differentiable=True)
-        other = _gradient(reading.teacher.logits, theirs, reading.labels, places[1], differentiable=False)
+            own = _at(pair.student, reading.student, reading.labels, differentiable=True)
+            other = _at(pair.teacher, reading.teacher, reading.labels, differentiable=False)
         if self.form == "raw":
             return gradient_attention(own, other, distance=self.distance)
         return attention_transfer(own, other, p=self.p, distance=self.distance)
+
+
+def _as_it_is(tap: Tap) -> Tap:
+    """The tap without a grid: the network goes on with the value itself, not with a copy that is laid out."""
+    return replace(tap, form="") if tap.form.startswith(GRID) else tap
+
+
+def _as_map(value: Tensor, tap: Tap) -> Tensor:
+    return read(value, tap.form) if tap.form.startswith(GRID) else value
+
+
+def _at(tap: Tap, answer: Answer, labels: Tensor, *, differentiable: bool) -> Tensor:
+    """The gradient at a tap, in the tap's form."""
+    value = answer[_as_it_is(tap)]
+    return _as_map(_gradient(answer.logits, value, labels, f"tap {str(tap)!r}", differentiable=differentiable), tap)
 
 
 def _gradient(logits: Tensor, value: Nested | None, labels: Tensor, place: str, *, differentiable: bool) -> Tensor:
@@ -112,4 +129,5 @@ METHOD = one_stage(
     paper="Zagoruyko and Komodakis, Paying more attention to attention, section 3.2",
     weight=1000.0,
     label_weight=1.0,
+    proposed_by={"pair": "pair of maps"},
 )

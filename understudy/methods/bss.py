@@ -111,7 +111,7 @@ class BSS(Term):
         with torch.no_grad():
             targets = logits_of(teacher, pushed)
         values = boundary_kd(logits_of(student, pushed), targets, temperature=self.temperature, form=self.form)
-        spread = values.new_zeros(len(reading.labels))
+        spread = values.new_zeros(len(reading))
         return spread.index_copy(0, chosen, values * (len(spread) / len(chosen)))
 
     def _chosen(self, reading: Reading) -> Tensor:

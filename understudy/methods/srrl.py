@@ -100,9 +100,12 @@ class SRRL(Term):
     def build(self, shapes: Shapes) -> nn.Module:
         assert shapes.teacher_network is not None
         student, teacher = shapes.student[self._student], shapes.teacher[self._teacher]
+        classifier = copy.deepcopy(find(shapes.teacher_network, self._teacher, called="the teacher"))
+        if teacher.ndim == 4 and teacher.shape[2:].numel() == 1:  # a convolution of 1x1 behind the pooling
+            classifier = nn.Sequential(nn.Unflatten(1, teacher.shape[1:]), classifier, nn.Flatten())
+            teacher = teacher.flatten(1)
         if teacher.ndim != 2:
             raise UserError(f"{self}: the teacher's classifier is given {tuple(teacher.shape)}, not one vector each")
-        classifier = copy.deepcopy(find(shapes.teacher_network, self._teacher, called="the teacher"))
         owned = {"connector": _connector(student, teacher), "classifier": classifier.requires_grad_(False)}
         return nn.ModuleDict(owned)
 

@@ -18,6 +18,7 @@ from understudy.models.families.wrn import wrn
 from understudy.models.from_teacher import FromTeacher, from_teacher
 from understudy.models.grafts import Graft, regraft
 from understudy.models.library_weights import pretrained
+from understudy.models.output import Output
 from understudy.models.preprocessing import Normalized, Preprocessing, Whitened, Whitening, preprocessing_from
 from understudy.models.weights import load_weights, read_weights
 from understudy.taps.modules import Maxout
@@ -31,6 +32,7 @@ __all__ = [
     "MaxoutNet",
     "NetworkSpec",
     "Normalized",
+    "Output",
     "Preprocessing",
     "Whitened",
     "Whitening",

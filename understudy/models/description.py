@@ -45,6 +45,7 @@ class Description(_Table):
     arguments: bool = False  # whether the class cannot be called without arguments
     front: dict[str, object] | None
     graft: dict[str, object] | None = None  # the part of its teacher that it keeps
+    output: str | int | None = None  # which of the tensors that the network returns is its answer
     input: Input
     classes: Annotated[tuple[str, ...], Field(min_length=1)]  # the names of the outputs
     task_described: dict[str, object] | None = Field(default=None, alias="task")  # name and settings of the task

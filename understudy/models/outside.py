@@ -137,6 +137,8 @@ def _transformers(
             network = AutoModelForImageClassification.from_pretrained(which, trust_remote_code=False, **settings)
         else:
             config = AutoConfig.for_model(name, **{**given, **settings})
+            # of a type with several architectures, transformers asks for the first
+            config.architectures = config.architectures or []
             network = AutoModelForImageClassification.from_config(config)
         return network
 

@@ -3,6 +3,7 @@
 import pickle
 import re
 import warnings
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -102,6 +103,8 @@ def load_weights(network: nn.Module, path: str | Path, *, prefix: str | None = N
         prefix: take only the names that begin so, without it. By default the usual ones (``module.``, ``model.``,
             ``_orig_mod.``, ...) are taken off if the file then fits as a whole.
 
+    The names that other libraries have for the parts of a built-in network are known (``fc`` for ``linear``).
+
     >>> from safetensors.torch import save_file
     >>> layer = torch.nn.Linear(4, 3)
     >>> save_file({f"module.{name}": value for name, value in layer.state_dict().items()}, "layer.safetensors")
@@ -130,13 +133,14 @@ def begin_with(
     """
     weights, target = _inside(weights, source, prefix), inner(network)
     prefixes = [""] if prefix is not None else _prefixes(weights)
-    candidates = [_without(stripped, weights) for stripped in prefixes]
+    plain = [_without(stripped, weights) for stripped in prefixes]
+    candidates = [named for each in plain for named in (each, _renamed(target, each))]
     for candidate in (*candidates, *_as_a_body(target, weights)):
         head = None if _fits(target, candidate) else _other_head(target, candidate, outputs)
         if head is not None or _fits(target, candidate):
             own = target.state_dict()
             kept = {key: value for key, value in candidate.items() if head is None or key not in head.names}
-            target.load_state_dict({**own, **kept})
+            restore(target, {**own, **kept})
             return head
     raise _does_not_fit(target, weights, prefixes, source)
 
@@ -185,9 +189,10 @@ def load_whole(network: nn.Module, weights: Mapping[str, Tensor], source: str, *
     prefixes = [""] if prefix is not None else _prefixes(weights)
     for target, stripped in product(targets, prefixes):
         candidate = _without(stripped, weights)
-        if _fits(target, candidate):
-            target.load_state_dict(candidate)
-            return prefix or stripped
+        for named in (candidate, _renamed(target, candidate)):
+            if _fits(target, named):
+                restore(target, named)
+                return prefix or stripped
     raise _does_not_fit(targets[-1], weights, prefixes, source)
 
 
@@ -240,8 +245,37 @@ def _does_not_fit(network: nn.Module, weights: Mapping[str, Tensor], prefixes: S
     return UserError(f"{source} does not fit {type(network).__name__}{said}: {misfit}")
 
 
+def restore(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load a whole state, as the network writes it today.
+
+    Versions of modules travel beside the tensors of a state, and are lost in files and copies: batch norms then expect
+    fewer tensors, and torchvision's MNASNet takes no state at all. A state with all tensors has today's versions.
+
+    >>> layer = torch.nn.Linear(1, 1)
+    >>> restore(layer, {"weight": torch.ones(1, 1), "bias": torch.zeros(1)})
+    >>> layer.weight.item()
+    1.0
+    """
+    own = network.state_dict()
+    versioned = OrderedDict(state)
+    if own.keys() <= state.keys():
+        versioned._metadata = own._metadata  # type: ignore[attr-defined]
+    network.load_state_dict(versioned)
+
+
 def _without(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+
+
+def _renamed(network: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights under the network's own names, of which a class lists what others call them."""
+    rules: Mapping[str, str] = getattr(type(network), "names_elsewhere", {})
+    renamed = {}
+    for name, value in weights.items():
+        for pattern, replacement in rules.items():
+            name = re.sub(pattern, replacement, name)
+        renamed[name] = value
+    return renamed
 
 
 def _prefixes(weights: Iterable[str]) -> list[str]:

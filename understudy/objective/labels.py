@@ -27,7 +27,7 @@ class Labels(Term):
         return Reads(student_answer=True, labels=True)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
-        return reading.task.loss(reading.student.named, reading.targets, smoothing=self.label_smoothing)
+        return reading.task.loss(reading.student.named, reading.given_targets, smoothing=self.label_smoothing)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.objective.balance import Balance
 from understudy.objective.mc_dropout import Dropouts
-from understudy.objective.refusals import refuse, refuse_place
+from understudy.objective.refusals import refuse, refuse_observing, refuse_place, refuse_targets
 from understudy.objective.side_stream import Beside
 from understudy.objective.term import (
     Expression,
@@ -25,13 +25,16 @@ from understudy.objective.term import (
     Shapes,
     Term,
     as_sum,
+    no_targets,
     per_sample,
     takes_rows,
     unfit,
+    without_targets,
 )
+from understudy.objective.unmoved import Unmoved
 from understudy.objective.whole import WholeBatch
 from understudy.ranks import is_sharded, ranks
-from understudy.taps import CLASSIFICATION, Answer, Tap, TappedNetwork, call, eagerly, inner
+from understudy.taps import CLASSIFICATION, Answer, Observation, Tap, TappedNetwork, call, eagerly, inner
 from understudy.taps import evaluating as evaluating
 from understudy.tasks.classification import LOGITS
 from understudy.tasks.task import Rows, Task, Values
@@ -140,6 +143,7 @@ class Objective(nn.Module):
             self.balance.to(next(self.student.parameters()).device)
         self.whole: WholeBatch | None = None  # where several processes train
         self.in_step, self._placed = False, False
+        self._unmoved: Unmoved | None = Unmoved(self.student, self.owned, self.adversaries)
 
     def as_module(self, adversaries: torch.optim.Optimizer | None = None) -> "Step":
         """The whole step as one module, to be wrapped by DistributedDataParallel, ``fully_shard`` or a trainer.
@@ -177,29 +181,37 @@ class Objective(nn.Module):
     if TYPE_CHECKING:  # the type of nn.Module's call is unknown
 
         def __call__(
-            self, inputs: Nested, targets: Nested, *, epoch: float = 0.0, ids: Tensor | None = None
+            self, inputs: Nested, targets: Nested | None = None, *, epoch: float = 0.0, ids: Tensor | None = None
         ) -> Outcome: ...
 
-    def forward(self, inputs: Nested, targets: Nested, *, epoch: float = 0.0, ids: Tensor | None = None) -> Outcome:
-        """The loss of one batch. Schedules of weights read ``epoch``, which may be fractional."""
+    def forward(
+        self, inputs: Nested, targets: Nested | None = None, *, epoch: float = 0.0, ids: Tensor | None = None
+    ) -> Outcome:
+        """The loss of one batch; where no term reads targets, they can be left out.
+
+        Schedules of weights read ``epoch``, which may be fractional.
+        """
         return self.judge(self.read(inputs, targets, epoch=epoch, ids=ids))
 
     def read(
         self,
         inputs: Nested,
-        targets: Nested,
+        targets: Nested | None = None,
         *,
         epoch: float = 0.0,
         ids: Tensor | None = None,
         answers: Sequence[Answer] | Callable[[], Sequence[Answer]] | None = None,
+        student: Answer | None = None,
     ) -> Reading:
         """The networks' answers to one batch; ``judge`` makes their loss, ``adversary_loss`` that of the adversaries.
 
         ``answers`` are the teachers' answers to these inputs if they exist already (from ``ask``), or a function that
-        returns them.
+        returns them. ``student`` is the student's answer if it exists already (from ``observing``).
         """
+        if targets is None:
+            targets = no_targets(inputs)
         if not self._placed:
-            self._check_place()
+            self._check_place(targets, observed=student is not None)
         if self.terms.reads.input_gradients:
             inputs = _requiring_gradient(inputs)
         with self._queue():
@@ -208,7 +220,8 @@ class Objective(nn.Module):
             if not self.terms.reads.gradients:  # gradients are taken with respect to the original values
                 teachers = tuple(map(_no_less_precise if self._dtype is None else self._converted, teachers))
             samples = self._samples(inputs, teachers)
-        student = self.answer(inputs) if self.terms.reads.student else Answer(None, {}, self.task)
+        if student is None:
+            student = self.answer(inputs) if self.terms.reads.student else Answer(None, {}, self.task)
         if self._dtype is not None and not self.terms.reads.gradients:
             student = self._converted(student)
         self._queue.join()
@@ -225,7 +238,26 @@ class Objective(nn.Module):
 
     def answer(self, inputs: Nested) -> Answer:
         """The student's answer to one batch."""
-        return call(self._student[0], inputs)
+        with self._differentiable_twice():
+            return call(self._student[0], inputs)
+
+    @contextmanager
+    def observing(self) -> Iterator[Observation]:
+        """Within it, the caller runs the student once; the observation then holds its inputs and its answer.
+
+        So terms are added to a loss of which the loop's own code runs the student's forward pass:
+
+        >>> from understudy.terms import KD
+        >>> teacher, student = torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)
+        >>> objective = Objective(KD(), student=student, teacher=teacher)
+        >>> with objective.observing() as seen:
+        ...     own_loss = student(torch.rand(2, 4)).square().mean()
+        >>> loss = own_loss + objective.judge(objective.read(seen.inputs, student=seen.answer)).loss
+        """
+        refuse_observing(self)
+        taps = self.terms.reads.student_taps
+        with TappedNetwork(self.student, taps, called="the student", task=self.task).observing() as observation:
+            yield observation
 
     def ask(self, inputs: Nested) -> tuple[Answer, ...]:
         """The answers of the teachers to one batch."""
@@ -268,6 +300,8 @@ class Objective(nn.Module):
 
     def judge(self, reading: Reading) -> Outcome:
         """The loss of answers that are there already (stored teacher answers, a forward pass of the caller's)."""
+        if self._unmoved is not None and self.training and not torch.compiler.is_compiling():
+            self._unmoved = self._unmoved.look()
         means: dict[str, Tensor] = {}
         plain = _widened(_without_teachers_graph(reading)) if self.terms.reads.gradients else reading
         seen, with_graph, idle = self._seen(plain), self._seen(reading), self._idle(reading.epoch)
@@ -315,10 +349,12 @@ class Objective(nn.Module):
         finally:
             self.whole = whole
 
-    def _check_place(self) -> None:
-        """Once, at the first call: whether gradients will be averaged as they must."""
-        if not self.in_step:
+    def _check_place(self, targets: Nested, *, observed: bool) -> None:
+        """Once, at the first call: whether gradients will be averaged as they must, and the targets fit."""
+        if not self.in_step and not observed:
             refuse_place(self)
+        if not torch.compiler.is_compiling():
+            refuse_targets(self, targets)
         self._placed = True
 
     def _mean(self, name: str, term: Term, reading: Reading) -> Tensor:
@@ -337,7 +373,10 @@ class Objective(nn.Module):
     def _weighted(self, means: dict[str, Tensor], epoch: float) -> dict[str, Tensor]:
         """Each term's part of the loss."""
         if self.balance is None:
-            return {name: part.weight(epoch) * means[name] for name, part in self.parts.items()}
+            weights = {name: part.weight(epoch) for name, part in self.parts.items()}
+            # Not 1 * mean: torch.compile of PyTorch 2.14 takes that for the mean that ``Outcome.terms`` holds detached,
+            # and loses the gradient (pytorch/pytorch#195357).
+            return {name: mean if weights[name] == 1 else weights[name] * mean for name, mean in means.items()}
         if self.training and torch.is_grad_enabled():
             self.balance.look(means, self.student, self.whole.ranks if self.whole else None)
         scales = self.balance.scales()
@@ -402,8 +441,17 @@ class Objective(nn.Module):
             teacher.network.eval()
         if self.terms.reads.gradients:  # also of a teacher whose weights ask for none
             inputs = nested.each(_with_gradient, inputs)
-        with torch.set_grad_enabled(self.terms.reads.gradients), self._teaching():
+        with torch.set_grad_enabled(self.terms.reads.gradients), self._teaching(), self._differentiable_twice():
             return call(teacher, inputs)
+
+    def _differentiable_twice(self) -> AbstractContextManager[None]:
+        """A context in which gradients of attention have gradients; PyTorch's fast kernels have none."""
+        if not self.terms.reads.gradients:
+            return nullcontext()
+        from torch.nn.attention import SDPBackend, sdpa_kernel  # late: few terms need it
+
+        context: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
+        return context
 
     def _samples(self, inputs: Nested, teachers: Sequence[Answer]) -> tuple[Tensor, ...]:
         if self._dropouts is None:
@@ -475,10 +523,11 @@ def _no_less_precise(answer: Answer) -> Answer:
 
 def _in_rows(reading: Reading) -> tuple[Reading, Rows]:
     """The batch as rows of class scores."""
-    student, rows = _rows_of(reading.student, reading.targets)
-    teachers = tuple(_rows_of(teacher, reading.targets)[0] for teacher in reading.teachers)
+    known = None if without_targets(reading.targets) else reading.targets
+    student, rows = _rows_of(reading.student, known)
+    teachers = tuple(_rows_of(teacher, known)[0] for teacher in reading.teachers)
     task = reading.task
-    samples = tuple(task.rows(task.answer(sample), reading.targets).flat for sample in reading.teacher_samples)
+    samples = tuple(task.rows(task.answer(sample), known).flat for sample in reading.teacher_samples)
     labels = rows.flat_labels
     targets = student.logits.new_zeros(len(student.logits), 0) if labels is None else labels
     ids = reading.ids if task.rows_per_sample == "one" else None

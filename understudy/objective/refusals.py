@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from understudy.errors import UserError
+from understudy.nested import Nested
+from understudy.objective.labels import Labels
+from understudy.objective.term import without_targets
 from understudy.ranks import averaging, is_sharded, passed_by, ranks, wrapper
+from understudy.taps import is_compiled
+from understudy.tasks.classification import require_distributions
 
 if TYPE_CHECKING:
     from understudy.objective.objective import Objective
@@ -50,6 +55,23 @@ def refuse_place(objective: "Objective") -> None:
         )
     else:
         warnings.warn(UNAVERAGED, stacklevel=4)
+
+
+def refuse_observing(objective: "Objective") -> None:
+    """A UserError where the student's forward pass in the caller's code is not enough."""
+    if is_compiled(objective.student):
+        raise UserError("observing() reads a student that is not compiled: call the objective, which runs the student")
+    if objective.terms.reads.input_gradients:
+        raise UserError("a term asks for gradients by the inputs: call the objective, which runs the student")
+    if ranks() is not None and (reason := _reason(objective, AROUND)):
+        raise UserError(f"several processes train, and {reason}: {_way_out('DistributedDataParallel')}")
+
+
+def refuse_targets(objective: "Objective", targets: Nested) -> None:
+    """A UserError where a cross-entropy would train on targets that are no classes and no distributions."""
+    labelled = any(isinstance(part.term, Labels) for part in objective.parts.values())
+    if labelled and objective.task.targets_are_classes and not without_targets(targets):
+        require_distributions(targets)
 
 
 def _way_out(name: str) -> str:

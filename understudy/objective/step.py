@@ -65,17 +65,21 @@ class Step(nn.Module):
     if TYPE_CHECKING:
 
         def __call__(
-            self, inputs: Nested, targets: Nested, *, epoch: float = 0.0, ids: Tensor | None = None
+            self, inputs: Nested, targets: Nested | None = None, *, epoch: float = 0.0, ids: Tensor | None = None
         ) -> Outcome: ...
 
-    def forward(self, inputs: Nested, targets: Nested, *, epoch: float = 0.0, ids: Tensor | None = None) -> Outcome:
+    def forward(
+        self, inputs: Nested, targets: Nested | None = None, *, epoch: float = 0.0, ids: Tensor | None = None
+    ) -> Outcome:
         """One step on this rank's slice of a batch, as `Objective` takes it on a whole batch."""
         objective = self.objective
+        if objective.training != self.training:  # Lightning sets the mode of each module that it knows
+            objective.train(self.training)
         if not self._alike:
             self._make_alike()
         self._learn()
         if objective.whole is not None:
-            self._begin(objective.whole, targets)
+            self._begin(objective.whole, inputs)
         reading = objective.read(inputs, targets, epoch=epoch, ids=ids)
         training = self.training and torch.is_grad_enabled()
         if training and self._adversaries is not None:
@@ -132,10 +136,10 @@ class Step(nn.Module):
         kept = (self, objective.adversaries, *([objective.balance] if objective.balance else []))
         group.spread_from_first(tensor for module in kept for tensor in _whole_tensors(module))
 
-    def _begin(self, whole: WholeBatch, targets: Nested) -> None:
-        device = nested.device(targets)
+    def _begin(self, whole: WholeBatch, inputs: Nested) -> None:
+        device = nested.device(inputs)
         assert device is not None
-        whole.ranks.equal_counts(nested.count(targets), device)
+        whole.ranks.equal_counts(nested.count(inputs), device)
         if self.objective.terms.reads.batch or self.objective.terms.reads.teacher_samples:
             whole.begin()
 

@@ -152,13 +152,30 @@ class Reading:
         """The targets of a task whose targets are labels: class numbers, or distributions where samples were mixed."""
         if not self.task.labelled:
             raise UserError("the data have no labels, and a term reads them: it must say Reads(labels=True)")
-        if not isinstance(self.targets, Tensor):
+        if not isinstance(targets := self.given_targets, Tensor):
             raise UserError(f"task {self.task.name!r} has no labels that are one tensor")
+        return targets
+
+    @property
+    def given_targets(self) -> Nested:
+        """The targets; a ``UserError`` where the objective was called without any."""
+        if self.rows is None and without_targets(self.targets):
+            raise UserError("a term reads the targets, and the objective was called without any: pass targets=")
         return self.targets
 
     def __len__(self) -> int:
         """The number of samples, or of rows."""
         return nested.count(self.targets)
+
+
+def no_targets(inputs: Nested) -> Tensor:
+    """What stands for the targets of a batch that has none: nothing for each sample."""
+    return torch.zeros(nested.count(inputs), 0, device=nested.device(inputs))
+
+
+def without_targets(targets: Nested) -> bool:
+    """Whether these are ``no_targets``."""
+    return isinstance(targets, Tensor) and targets.ndim == 2 and targets.shape[1] == 0
 
 
 @dataclass(frozen=True)

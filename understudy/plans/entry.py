@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from understudy.training.records import TrainingRecord
 
 METRICS, RESULT, LAST = "metrics.jsonl", "result.json", "student-last.safetensors"
 FILES = frozenset({METRICS, RESULT, LAST, product.WEIGHTS, product.DESCRIPTION})  # the files of a finished training
+SETTLED = 2.0  # seconds after which a changed file has another time stamp
+_DIGESTS: dict[Path, tuple[tuple[int, int, int, int], str]] = {}
 
 
 def finish(folder: Path, record: TrainingRecord) -> TrainingRecord:
@@ -105,11 +108,27 @@ def copy_finished(
 
 def _is(path: Path, digest: str) -> bool:
     try:
-        return path.is_file() and not path.is_symlink() and sha256(path) == digest
+        return path.is_file() and not path.is_symlink() and _remembered(path) == digest
     except FileNotFoundError:  # of a cache that another process prunes
         return False
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _remembered(path: Path) -> str:
+    """The SHA-256 of a file, computed once in a process as long as the file is the same.
+
+    One that was written a moment ago is hashed again, since it may change once more without another time stamp.
+    """
+    about = path.stat()
+    state = about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns
+    known = _DIGESTS.get(path)
+    if known is not None and known[0] == state:
+        return known[1]
+    digest = sha256(path)
+    if time.time() - about.st_mtime > SETTLED:
+        _DIGESTS[path] = state, digest
+    return digest
 
 
 def _counts(path: Path) -> bool:

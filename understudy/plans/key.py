@@ -170,7 +170,8 @@ def _stored(node: Node) -> dict[str, object] | None:
     if node.answers is None:
         return None
     options = dataclasses.asdict(node.answers)
-    return {name: value for name, value in options.items() if name not in ("folder", "fill")}
+    without = ("folder", "fill", "views" if options["clean"] else "clean")  # keys of before know no clean answers
+    return {name: value for name, value in options.items() if name not in without}
 
 
 def canonical(value: object) -> JsonValue:

@@ -16,6 +16,7 @@ from understudy.data.dataset import Progress
 from understudy.errors import FailedTrainingError, UserError
 from understudy.models import from_teacher
 from understudy.models import student as product
+from understudy.models.weights import restore
 from understudy.plans.entry import LAST, METRICS, finish
 from understudy.plans.key import determinants, key_of, weights_digest
 from understudy.plans.node import Given, Node
@@ -161,7 +162,7 @@ class RunningJob:
         data = self.builder.data
         product.save(folder, leaving, product.describe(leaving, spec, data.shape, data.task))
         if self.training.last is not None:
-            network.load_state_dict(self.training.last)
+            restore(network, self.training.last)
             product.save_weights(folder / LAST, self.builder.product(network).state_dict())
         ended = self.training.ended()
         record = TrainingRecord(

@@ -22,6 +22,7 @@ from understudy.methods.shared.copies import fresh
 from understudy.models.catalogue import NetworkSpec
 from understudy.models.fingerprints import brief, of_layers, of_network
 from understudy.models.sizes import recognised
+from understudy.models.weights import restore
 from understudy.objective.term import Expression, as_sum
 from understudy.taps import inner
 
@@ -107,7 +108,7 @@ class GivenNetwork:
         shapes = {name: value.shape for name, value in self.module.state_dict().items()}
         if shapes != {name: value.shape for name, value in state.items()}:
             return False
-        self.module.load_state_dict(state)
+        restore(self.module, state)
         self.freeze()
         return True
 

@@ -24,6 +24,7 @@ from understudy.config.train import TrainConfig
 from understudy.methods import Method
 from understudy.models.from_teacher import FromTeacher
 from understudy.models.preprocessing import Interpolation
+from understudy.trackers import TrackerName
 
 # A method by name. A call from Python may pass one without a name, made of its own terms or stages.
 MethodName = str | Annotated[InstanceOf[Method], PlainSerializer(str, when_used="json")]
@@ -192,6 +193,7 @@ class Recipe(Table):
     path: PathTable | None = None
     answers: StoredAnswers | None = None  # whether teachers' answers are stored; a table without keys means yes
     tune: TuneTable | None = None
+    trackers: tuple[TrackerName, ...] = ()  # where trainings are logged, too; no part of what the run is
 
     @model_validator(mode="after")
     def _seeds_differ(self) -> "Recipe":

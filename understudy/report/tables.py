@@ -167,6 +167,7 @@ def students(result: Result, colours: Mapping[str, str] | None = None, *, only: 
     columns = (
         Column("name", ""),
         Column("first", first.title),
+        Column("median", "median", "over the seeds", needed=False),
         Column("against", "gain", _over_alone(first), needed=False),
         Column("parameters", "parameters", needed=False),
         Column("multiplications", "multiplications", needed=False),
@@ -183,7 +184,11 @@ def students(result: Result, colours: Mapping[str, str] | None = None, *, only: 
         network = result.networks.get(name)
         spread = taught.spread(first.name)
         rows.append(
-            TableRow(name, (_spread(spread, first), EMPTY, *_costs(network, None), *[EMPTY] * 3), _dot(colours, name))
+            TableRow(
+                name,
+                (_spread(spread, first), _median(spread, first), EMPTY, *_costs(network, None), *[EMPTY] * 3),
+                _dot(colours, name),
+            )
         )
     for name, method in result.methods.items():
         if only and name not in only:
@@ -191,6 +196,7 @@ def students(result: Result, colours: Mapping[str, str] | None = None, *, only: 
         broken = [row for row in method.trainings if row.broken]
         cells = (
             _spread(result.spread_of(name), first),
+            _median(result.spread_of(name), first),
             Cell(result.verdicts.get(name), "verdict"),
             *_costs(result.network_of(name), teacher),
             _spread(method.spread("agreement"), result.task.figure("agreement")),
@@ -414,6 +420,11 @@ def exports(proofs: Mapping[str, ProofRecord]) -> Table:
 
 def _spread(spread: Spread | None, figure: Figure) -> Cell:
     return Cell(spread, "figure", figure.unit)
+
+
+def _median(spread: Spread | None, figure: Figure) -> Cell:
+    """Of three seeds or more."""
+    return EMPTY if spread is None or spread.median is None else Cell(spread.median, "figure", figure.unit)
 
 
 def _over_alone(figure: Figure) -> str:

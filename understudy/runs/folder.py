@@ -172,7 +172,8 @@ def _is_ours(entry: Path) -> bool:
 
 
 def _identity(recipe: dict[str, object]) -> dict[str, object]:
-    """The identity of a run. ``accept_weak`` is not part of it, so that it can be set for a run that has begun."""
+    """The identity of a run. ``accept_weak`` and ``trackers`` are not part of it: they can be set when it has begun."""
+    recipe.pop("trackers", None)
     several = recipe.get("teachers")
     for teacher in (recipe.get("teacher"), *(several if isinstance(several, list) else [])):
         if isinstance(teacher, dict):

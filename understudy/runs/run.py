@@ -39,8 +39,9 @@ from understudy.runs.preview import Preview
 from understudy.runs.records import Result
 from understudy.runs.result import summarize
 from understudy.taps import inner
+from understudy.trackers import by_name
 from understudy.training import preflight
-from understudy.training.callbacks import Callback
+from understudy.training.callbacks import Callback, Callbacks
 from understudy.training.filling import Filled
 from understudy.training.interrupt import StopRequest
 from understudy.training.loop import Training
@@ -81,7 +82,8 @@ class Run(RunNetworks):
     ):
         one_process("a run")
         self.folder = RunFolder(out, borrowed or {})
-        self.callback = callback or Callback()
+        trackers = (by_name(name, out) for name in recipe.trackers)
+        self.callback = Callbacks(callback or Callback(), *trackers) if recipe.trackers else callback or Callback()
         self.stop = StopRequest() if stop is None else stop  # a new request is false
         self.checkpoint_seconds = checkpoint_seconds
         self.onnx, self.group = onnx, group

@@ -26,6 +26,7 @@ from understudy.report.format import count, memory, plural
 from understudy.report.reading import read_result
 from understudy.report.render import markdown_text
 from understudy.runs.records import Method, ProofRecord, Result, Row
+from understudy.shipping.native import opened_by
 
 CARD = "README.md"
 _SEAL = re.compile(r"<!-- understudy card ([0-9a-f]{64}) -->\n\Z")
@@ -163,6 +164,7 @@ def _text(known: Known) -> str:
             result=result,
             method=method,
             described=described,
+            library_line=Markup(opened_by(described) or ""),
             network=_network(described),
             teacher=result.networks.get("teacher") if result else None,
             verdict=result.verdicts.get(method[0]) if result and method else None,

@@ -1,14 +1,27 @@
-"""Uploads to the Hugging Face Hub, only at the user's request."""
+"""The folder of a shipped student, and its upload to the Hugging Face Hub, only at the user's request."""
 
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from understudy.errors import OptionalPackageError, UserError
+from understudy.shipping import native
+
+
+def assemble(folder: Path, into: Path, files: Sequence[str]) -> None:
+    """Copies the files of a shipped student, and adds those by which its own library opens it, if it has one."""
+    into.mkdir(parents=True, exist_ok=True)
+    if any(into.iterdir()):
+        raise UserError(f"{into} is not empty: choose another folder")
+    native.save(folder, into)
+    for name in files:
+        shutil.copyfile(folder / name, into / name)
 
 
 def push(folder: Path, repository: str, files: Sequence[str]) -> str:
-    """Upload files of a folder to ``USER/NAME``, which is created if it does not exist. Returns its address."""
+    """Upload a student with these files to ``USER/NAME``, which is made if it is not there; its address."""
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise UserError(f"--push {repository!r}: write USER/NAME, as in --push anna/small-clothes")
     try:
@@ -18,12 +31,13 @@ def push(folder: Path, repository: str, files: Sequence[str]) -> str:
     api = HfApi()
     try:
         address = api.create_repo(repository, exist_ok=True)
-        api.upload_folder(
-            repo_id=repository,
-            folder_path=folder,
-            allow_patterns=list(files),
-            commit_message="A student, its card and its exported files",
-        )
+        with TemporaryDirectory() as assembled:
+            assemble(folder, Path(assembled), files)
+            api.upload_folder(
+                repo_id=repository,
+                folder_path=assembled,
+                commit_message="A student, its card and its exported files",
+            )
     except errors.LocalTokenNotFoundError as error:
         raise _no_token(repository) from error
     except errors.HfHubHTTPError as error:

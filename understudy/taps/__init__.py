@@ -2,6 +2,7 @@
 
 from understudy.taps.taps import CLASSIFICATION as CLASSIFICATION
 from understudy.taps.taps import Answer as Answer
+from understudy.taps.taps import Observation as Observation
 from understudy.taps.taps import Pair as Pair
 from understudy.taps.taps import Side as Side
 from understudy.taps.taps import Tap as Tap

@@ -15,6 +15,7 @@ A method may have a setting proposed by another rule (``Method.proposed_by``):
 
 | rule | proposed |
 |---|---|
+| ``pair of maps`` | as ``pair``, tokens laid out as a grid |
 | ``before activations`` | as ``pairs``, each value before the activation that ends the stage, where it can be read |
 | ``before the teacher's activations`` | the same for the teacher, the student's stages as they end |
 | ``pooled`` | as ``maps``, if the classifiers are given the means of both, and the teacher's is hardly ever negative; |
@@ -34,7 +35,7 @@ from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.taps import Pair, Tap, inner
 from understudy.taps.attention import attention_modules, evenly, list_of_layers
-from understudy.taps.proposals import corresponding, default_pair, propose
+from understudy.taps.proposals import Proposal, corresponding, default_pair, propose
 from understudy.taps.stages import (
     MOST_UNREACHABLE,
     classifier,
@@ -48,9 +49,21 @@ from understudy.taps.tracing import Traced, trace
 
 
 def _pair(teacher: nn.Module, student: nn.Module, example: Nested) -> str:
+    places = _pair_of_places(teacher, student, example)
+    return str(places.pair if places else default_pair(teacher, student, example))
+
+
+def _pair_of_maps(teacher: nn.Module, student: nn.Module, example: Nested) -> str:
+    places = _pair_of_places(teacher, student, example)
+    return str(
+        Pair(places.teacher.map_tap, places.student.map_tap) if places else default_pair(teacher, student, example)
+    )
+
+
+def _pair_of_places(teacher: nn.Module, student: nn.Module, example: Nested) -> Proposal | None:
+    """The first proposal of two maps or tokens."""
     proposals = propose(trace(teacher, example), trace(student, example))
-    maps = [p for p in proposals if p.teacher.resolution and p.student.resolution]
-    return str(maps[0].pair if maps else default_pair(teacher, student, example))
+    return next((p for p in proposals if p.teacher.resolution and p.student.resolution), None)
 
 
 def _pairs(teacher: nn.Module, student: nn.Module, example: Nested) -> tuple[str, ...]:
@@ -160,6 +173,7 @@ def _every(found: list[list[str]], what: str) -> tuple[str, ...]:
 
 PROPOSALS: dict[str, Callable[[nn.Module, nn.Module, Nested], str | tuple[str, ...]]] = {
     "pair": _pair,
+    "pair of maps": _pair_of_maps,
     "pairs": _pairs,
     "before activations": _before_activations,
     "before the teacher's activations": _before_teachers_activations,

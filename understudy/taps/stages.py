@@ -5,7 +5,8 @@ vision transformer, a mixer) has quarters of its blocks as stages. What comes af
 after the classifier has begun, is no stage.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.taps import Answer, Tap, TappedNetwork, call, eagerly, evaluating
+from understudy.taps.forms import EXTRA_TOKENS
 from understudy.taps.tracing import OVERWRITTEN, Traced, same, trace
 from understudy.tasks.task import outputs_by_name
 
@@ -23,7 +25,14 @@ MOST_OF_IT, MOST_OF_STEM = 0.6, 0.15  # of the multiplications, in a row of bloc
 
 # They add nothing that a student could learn, are random in training, or belong to the head.
 _PASSING = ("dropout", "identity", "droppath", "dropblock2d", "flatten", "stochasticdepth", "permute")
-_POOLING = ("adaptiveavgpool2d", "adaptivemaxpool2d", "selectadaptivepool2d", "fastadaptiveavgpool")
+_POOLING = (
+    "adaptiveavgpool1d",
+    "adaptivemaxpool1d",
+    "adaptiveavgpool2d",
+    "adaptivemaxpool2d",
+    "selectadaptivepool2d",
+    "fastadaptiveavgpool",
+)
 
 
 def stages(traces: Sequence[Traced]) -> list[Traced]:
@@ -68,6 +77,8 @@ def hidden(traces: Sequence[Traced]) -> list[Traced]:
         taps = [t for t in taps if t.ended < began]
         larger = any(_count(t) > 1 for t in taps)
         taps = [t for t in taps if _count(t) > 1 or (t.resolution is None) or not larger]
+        if any(t.grid and _count(t) > 1 for t in taps):  # class and register tokens by themselves are no places
+            taps = [t for t in taps if t.grid or t.resolution is None or _count(t) > max(EXTRA_TOKENS)]
     return taps
 
 
@@ -119,10 +130,26 @@ def last_map(network: nn.Module, example: Nested, traces: Sequence[Traced] | Non
 
 def gives_the_answer(network: nn.Module, tap: Tap, example: Nested) -> bool:
     """Whether a linear layer of the network, on the mean over a map's places, gives the network's answer."""
-    answer = _answer(network, tap, example)
+    with _shifted_norms(network):
+        answer = _answer(network, tap, example)
     named = outputs_by_name(answer.output, "logits")  # of any task: an encoder has no logits
     values = named.get("logits", next(iter(named.values()), None))
     return values is not None and head_on(network, answer[tap], values) is not None
+
+
+@contextmanager
+def _shifted_norms(network: nn.Module) -> Iterator[None]:
+    """Batch norms of vectors with another mean: fresh ones, which change nothing, would not be seen before a head."""
+    means = [m.running_mean for m in network.modules() if isinstance(m, nn.BatchNorm1d) and m.running_mean is not None]
+    before = [mean.clone() for mean in means]
+    with torch.no_grad():
+        try:
+            for mean in means:
+                mean.add_(1)
+            yield
+        finally:
+            for mean, value in zip(means, before, strict=True):
+                mean.copy_(value)
 
 
 def value_at(network: nn.Module, tap: Tap, example: Nested) -> Tensor:

@@ -267,6 +267,41 @@ class _Reached(BaseException):
 _Seen = dict[Tap, list[tuple[object, int | None]]]  # of each tap its values, each with its version counter
 
 
+class Observation:
+    """What a network got and answered in a forward pass of the caller's, see `TappedNetwork.observing`."""
+
+    def __init__(self, tapped: "TappedNetwork"):
+        self._tapped = tapped
+        self._calls: list[tuple[tuple[object, ...], dict[str, object], object]] = []
+        self._seen: _Seen = {}
+
+    @property
+    def inputs(self) -> Nested:
+        """The tensors that the network was called with, for the teacher."""
+        arguments, named, _ = self._call()
+        tensors = {name: value for name, value in named.items() if isinstance(value, Tensor)}
+        if arguments and tensors:
+            raise UserError(
+                f"{self._tapped.called} was called with {len(arguments)} inputs by position and with "
+                f"{', '.join(tensors)} by name: pass read() the inputs of the teacher"
+            )
+        positional = cast(tuple[Nested, ...], arguments)
+        return tensors or (positional[0] if len(positional) == 1 else positional)
+
+    @property
+    def answer(self) -> Answer:
+        """The network's answer, with its taps."""
+        return self._tapped.answer(self._call()[2], self._seen)
+
+    def _call(self) -> tuple[tuple[object, ...], dict[str, object], object]:
+        if len(self._calls) != 1:
+            raise UserError(
+                f"{self._tapped.called} was called {len(self._calls)} times within observing(), not once: "
+                "call the network itself, not its forward, and once"
+            )
+        return self._calls[0]
+
+
 class TappedNetwork:
     """A network with taps: called like the network, it returns the output and the values at the taps.
 
@@ -316,7 +351,34 @@ class TappedNetwork:
             for tap, module in self._modules.items():
                 stack.enter_context(_register(module, self._side(tap), self._hooks[tap]))
             output, seen = self._run(*args, **kwargs)
+        return self.answer(output, seen)
+
+    def answer(self, output: object, seen: "_Seen") -> Answer:
+        """The output and what the taps have recorded, as an answer."""
         return Answer(output, {tap: self._only(tap, seen.get(tap, [])) for tap in self.taps}, self.task)
+
+    @contextmanager
+    def observing(self) -> Iterator[Observation]:
+        """Within it, the caller calls the network once; the observation then holds what went in and what came out.
+
+        >>> network = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 3))
+        >>> with TappedNetwork(network, ["0"]).observing() as seen:
+        ...     output = network(torch.rand(2, 4))
+        >>> seen.answer["0"].shape, seen.inputs.shape
+        (torch.Size([2, 8]), torch.Size([2, 4]))
+        """
+        observation = Observation(self)
+
+        def ended(_module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object], output: object) -> None:
+            observation._calls.append((args, kwargs, output))
+
+        self._seen = observation._seen
+        with ExitStack() as stack:
+            for tap, module in self._modules.items():
+                stack.enter_context(_register(module, self._side(tap), self._hooks[tap]))
+            stack.enter_context(inner(self.network).register_forward_hook(ended, with_kwargs=True))
+            yield observation
+        self._seen = {}
 
     def _hook(self, tap: Tap, module: nn.Module) -> Callable[..., None]:
         def output(_module: nn.Module, _args: tuple[object, ...], value: object) -> None:

@@ -109,6 +109,22 @@ def trace(network: nn.Module, example: Nested) -> list[Traced]:
     )
 
 
+class _Untracked:
+    """In place of the counter's own record of modules, which is not read here.
+
+    That one hooks the gradients of what modules are given, and fails without gradients where that is a view of a
+    parameter, such as the class token of a CaiT.
+    """
+
+    parents = frozenset({"Global"})  # under this name the counter keeps the sum
+
+    def __enter__(self) -> "_Untracked":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+
 class _Watch:
     """The records of the hooks of a trace."""
 
@@ -116,6 +132,7 @@ class _Watch:
         from torch.utils.flop_counter import FlopCounterMode  # here, since it is slow to import
 
         self.counter = FlopCounterMode(display=False)
+        self.counter.mod_tracker = _Untracked()  # type: ignore[assignment]
         self.time = 0
         self.samples = nested.count(example)
         self.image = _image_size(example)
@@ -197,7 +214,7 @@ class _Watch:
         if not isinstance(value, Tensor) or value.ndim not in (3, 4):
             return None
         if value.ndim == 3:
-            return (value.shape[1],)
+            return None if value.shape[2] == 1 else (value.shape[1],)  # one value each: a vector behind a pooling
         grid = self._grid_of_map(value)
         return None if grid is None else grid[0]
 
@@ -262,7 +279,7 @@ def _is_linear(module: nn.Module) -> bool:
     """A linear layer, or a convolution that is one at every place."""
     if isinstance(module, nn.Conv2d):
         return module.kernel_size == (1, 1)
-    return type(module).__name__.endswith("Linear")
+    return type(module).__name__.endswith("Linear") and hasattr(module, "weight")  # a norm with a layer inside is none
 
 
 def _image_size(example: object) -> Size | None:

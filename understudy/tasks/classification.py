@@ -33,8 +33,26 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.
     tensor([0.6931])
     """
     require_classes(logits, dim=min(1, logits.ndim - 1))
+    if labels.is_floating_point() and labels.shape != logits.shape:
+        raise UserError(
+            f"a cross-entropy with targets of {str(labels.dtype).removeprefix('torch.')} and shape "
+            f"{tuple(labels.shape)}: give class numbers (labels.long()), or a distribution over the classes of shape "
+            f"{tuple(logits.shape)}; for numbers, task=understudy.tasks.Regression()"
+        )
     target = wide(labels) if labels.is_floating_point() else labels
     return F.cross_entropy(wide(logits), target, reduction="none", label_smoothing=label_smoothing)
+
+
+def require_distributions(targets: Nested) -> None:
+    """Targets of floating point are distributions over the classes; anything else is a mistake that trains on."""
+    if not isinstance(targets, Tensor) or not targets.is_floating_point() or targets.ndim < 2:
+        return
+    if bool((targets < 0).any()) or not bool(((targets.sum(1) - 1).abs() < 0.01).all()):
+        raise UserError(
+            "a cross-entropy with targets that are no distributions over the classes (none negative, with a sum of 1 "
+            "for each sample): give class numbers, or task=understudy.tasks.MultiLabel() for independent labels, "
+            "task=understudy.tasks.Regression() for numbers"
+        )
 
 
 def require_classes(logits: Tensor, dim: int = -1) -> None:
@@ -149,7 +167,10 @@ class Classification(Task):
         shape = tuple(answer[LOGITS].shape[1:])
         if not self.classes or shape == (len(self.classes),):
             return None
-        return f"it answers with shape {shape}, the data have {len(self.classes)} classes"
+        one_logit = (
+            ': for one logit give the data the task "binary"' if shape == (1,) and len(self.classes) == 2 else ""
+        )
+        return f"it answers with shape {shape}, the data have {len(self.classes)} classes{one_logit}"
 
     def loss(self, answer: Values, targets: Nested, *, smoothing: float = 0.0) -> Tensor:
         return cross_entropy(answer[LOGITS], _one_tensor(targets), label_smoothing=smoothing)

@@ -444,11 +444,15 @@ class Task(ABC):
         return f"{self.name}, {self.outputs} outputs"
 
 
+ANSWERS = {"out", "output", "outputs", "prediction", "predictions", "scores"}  # what others call the answer
+
+
 def outputs_by_name(output: object, main: str) -> dict[str, Tensor]:
     """The tensors of whatever a network returns, by name.
 
-    A tensor, and the first tensor of a tuple, is called ``main``; mappings, dataclasses and the outputs of Hugging
-    Face's networks keep their names.
+    A tensor, the first tensor of a tuple, and a tensor that is alone under a usual name (``ANSWERS``) are called
+    ``main``; mappings, dataclasses, named tuples with a field ``main`` and the outputs of Hugging Face's networks keep
+    their names.
 
     >>> outputs_by_name((torch.zeros(2, 3), None), "logits")["logits"].shape
     torch.Size([2, 3])
@@ -459,8 +463,11 @@ def outputs_by_name(output: object, main: str) -> dict[str, Tensor]:
         output = {each.name: getattr(output, each.name) for each in fields(output)}
     if not isinstance(output, (Mapping, tuple, list)) and hasattr(output, main):
         output = {main: getattr(output, main)}
+    if isinstance(output, tuple) and main in getattr(output, "_fields", ()):
+        output = dict(zip(output._fields, output, strict=True))  # type: ignore[attr-defined]
     if isinstance(output, Mapping):
-        return {str(name): value for name, value in output.items() if isinstance(value, Tensor)}
+        tensors = {str(name): value for name, value in output.items() if isinstance(value, Tensor)}
+        return {main: next(iter(tensors.values()))} if len(tensors) == 1 and tensors.keys() <= ANSWERS else tensors
     if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
         return {main: output[0]}
     return {}
@@ -472,5 +479,9 @@ def only(output: object, name: str) -> Tensor:
         return output
     tensors = outputs_by_name(output, name)
     if name not in tensors:
-        raise UserError(f"the network answers with {type(output).__name__}, which has no tensor {name!r}")
+        there = f", of {', '.join(map(repr, tensors))}" if tensors else ""
+        way_out = f": name the answer, understudy.models.Output(network, {next(iter(tensors), 'NAME')!r})"
+        raise UserError(
+            f"the network answers with {type(output).__name__}, which has no tensor {name!r}{there}{way_out}"
+        )
     return tensors[name]

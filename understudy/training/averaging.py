@@ -6,6 +6,8 @@ from typing import TypedDict
 import torch
 from torch import Tensor, nn
 
+from understudy.models.weights import restore
+
 
 class AverageState(TypedDict):
     """The state of a moving average in a checkpoint."""
@@ -38,4 +40,4 @@ class Average:
 
     def load_state_dict(self, state: AverageState) -> None:
         self.updates = state["updates"]
-        self.network.load_state_dict(state["network"])
+        restore(self.network, state["network"])

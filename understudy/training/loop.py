@@ -21,6 +21,7 @@ from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.data.parts import Batch, Data
 from understudy.errors import FailedTrainingError, UserError
+from understudy.models.weights import restore
 from understudy.precision import exact_dtype
 from understudy.ranks import one_process, ranks
 from understudy.tasks import LOSS
@@ -143,7 +144,7 @@ class Training:
             if self.origin:
                 self.origin.resume(resumed.get("origin"), self.callback.note)
             self.place = Progress.of(resumed["place"])
-            self.student.load_state_dict(resumed["student"])
+            restore(self.student, resumed["student"])
             self.handed = resumed["handed"]
         self.log.shorten(self.place.logged)
         while self.place.stage < len(self.stages):
@@ -376,7 +377,7 @@ class Training:
         try:
             yield
         finally:
-            self.student.load_state_dict(trained)
+            restore(self.student, trained)
 
     def _out_of_patience(self, stage: Stage) -> bool:
         patience, best = stage.config.patience, self.place.best
@@ -393,7 +394,7 @@ class Training:
                 f"weight {broken[0]!r} is no longer a number after the last step of stage {stage.name!r}: "
                 "lower the learning rate or the term's weight"
             )
-        self.student.load_state_dict(kept)
+        restore(self.student, kept)
         taught = stage.objective.reads.teacher
         end = StageEnd(stage=stage.name, taught=taught, epochs=self.place.epoch, kept="last")
         if kept is not self.last and best is not None:

@@ -4,6 +4,7 @@ It finds mistakes that raise no error: a teacher without its weights, a loss wit
 """
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,19 +19,21 @@ from understudy.answers.forecast import Forecast, forecast
 from understudy.answers.source import needs_live_teacher, passed_over
 from understudy.config import hardware as clock
 from understudy.config.momenta import momenta_of
-from understudy.config.optimizers import MaxNorm, parameter_groups
+from understudy.config.optimizers import MaxNorm, optimizer_of
 from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.data.parts import Batch, Data, Part
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
+from understudy.models import Output
+from understudy.models.weights import restore
 from understudy.nested import Nested
 from understudy.objective import Objective, evaluating
 from understudy.objective.term import Sum
 from understudy.precision import exact
 from understudy.randomness import derived_seed
-from understudy.taps import call, inner
+from understudy.taps import call, inner, layers
 from understudy.tasks import Figure, Values
 from understudy.teacher.batching import company_matters
 from understudy.teacher.stand_in import StandIns
@@ -273,8 +276,13 @@ def check_network(
         return
     if wrong:
         yield Finding("warning", role, f"{wrong}: it can teach by its hidden values alone, and has no figures")
-    front = network if getattr(network, "is_preprocessing_of", False) else None
-    before = f", inputs pass {type(front).__name__}({front.extra_repr()}) first" if front else ""
+    around = [layer for layer in layers(network) if getattr(layer, "is_preprocessing_of", False)]
+    before = "".join(
+        f", its answer is {layer.extra_repr()}"
+        if isinstance(layer, Output)
+        else f", inputs pass {type(layer).__name__}({layer.extra_repr()}) first"
+        for layer in around
+    )
     parameters = sum(p.numel() for p in network.parameters())
     yield Finding("ok", role, f"{type(inner(network)).__name__}, {parameters:,} parameters{before}")
 
@@ -433,8 +441,7 @@ def _step(
     objective: Objective, config: TrainConfig, inputs: Nested, batch: Batch, settings: Settings
 ) -> Callable[[], None]:
     """Take one complete step on this batch. Patterns that match no names are found before it."""
-    rate = config.optimizer.lr
-    optimizer = config.optimizer.build(parameter_groups(objective.student, objective.owned, rate, config.lr_scale))
+    optimizer = optimizer_of(config.optimizer, objective.student, objective.owned, config.lr_scale)
     bounds = MaxNorm(objective.student, config.max_norm)
 
     def step() -> None:
@@ -462,8 +469,9 @@ def _dead_terms(subject: str, norms: Mapping[str, float]) -> Iterator[Finding]:
         if 0 < norm < DEAD * norms[largest]:
             text = (
                 f"its gradient on the student, {norm:.2g}, is below {DEAD:g} of that of term {largest!r} "
-                f"({norms[largest]:.2g}): it trains next to nothing. Its weight is too small, or its taps hold values "
-                "that hardly vary (a map of a few places, a value after the pooling or of dead channels)"
+                f"({norms[largest]:.2g}): it trains next to nothing. Its weight is too small (raise it, or set "
+                "balance = true), or its taps hold values that hardly vary (a map of a few places, a value after the "
+                "pooling or of dead channels)"
             )
             yield Finding("warning", f"{subject}, term {name!r}", text)
 
@@ -483,7 +491,18 @@ def _check_term(
     factor = part.weight(0.0)
     trained = objective.student if part.term.trains_student else objective.owned
     parameters = [p for p in trained.parameters() if p.requires_grad]
-    gradients = torch.autograd.grad(outcome.loss, parameters, allow_unused=True) if outcome.loss.requires_grad else ()
+    try:
+        differentiable = outcome.loss.requires_grad
+        gradients = torch.autograd.grad(outcome.loss, parameters, allow_unused=True) if differentiable else ()
+    except RuntimeError as error:
+        once = re.search(r"derivative for aten::(\w+?)(?:_backward)? is not implemented", str(error))
+        if once is None:
+            raise
+        (name,) = outcome.terms  # no step can be taken: the check of the stage ends here
+        raise UserError(
+            f"term {name!r} differentiates a gradient, and PyTorch cannot differentiate that of the network's "
+            f"{once[1]}: take another method, or a network without it"
+        ) from error
     norm = math.sqrt(sum(exact(g).square().sum().item() for g in gradients if g is not None))
     if not math.isfinite(norm):
         text = f"its gradient is not finite on the first batch{_masking(objective, inputs)}"
@@ -532,7 +551,7 @@ def _untouched(network: nn.Module) -> Iterator[None]:
         with evaluating(network):
             yield
     finally:
-        network.load_state_dict(state)
+        restore(network, state)
         for parameter, gradient in gradients:
             parameter.grad = gradient
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from understudy.answers import StoredAnswers
 from understudy.answers.source import AnswerSource
 from understudy.config.momenta import TermwiseSGD, momenta_of
-from understudy.config.optimizers import SGD, Groups, MaxNorm, adversary_groups, parameter_groups
+from understudy.config.optimizers import SGD, Groups, MaxNorm, adversary_groups, optimizer_of, parameter_groups
 from understudy.config.settings import Settings
 from understudy.config.stage import STAGE_STRIDE, Stage
 from understudy.data.augmentation import Draw
@@ -91,9 +91,13 @@ class StageState:
         self._prepare_ranks()
         if handed:
             self._take_over(handed)
-        groups = parameter_groups(student, self.objective.owned, config.optimizer.lr, config.lr_scale)
         self.momenta = momenta_of(stage)
-        self.optimizer = config.optimizer.build(groups) if self.momenta is None else self._termwise(groups)
+        self.optimizer: torch.optim.Optimizer
+        if self.momenta is None:
+            self.optimizer = optimizer_of(config.optimizer, student, self.objective.owned, config.lr_scale)
+        else:
+            rate = config.optimizer.lr
+            self.optimizer = self._termwise(parameter_groups(student, self.objective.owned, rate, config.lr_scale))
         self.weighted: dict[str, Tensor] = {}  # the terms' parts of the loss, where each has its own momentum
         self.adversaries: torch.optim.Optimizer | None = None
         if self.objective.has_adversaries:
@@ -266,6 +270,7 @@ class StageState:
     def _step_by_term(self, loss: Tensor, momenta: Mapping[str, float]) -> None:
         """A step in which the terms' gradients on the student have momenta of their own."""
         assert isinstance(self.optimizer, TermwiseSGD)
+        self.optimizer.zero_grad(set_to_none=True)
         gradients = [self._gradients(loss, list(self.objective.owned.parameters()))]
         for momentum in self.optimizer.momenta:
             parts = [self.weighted[name] for name in momenta if momenta[name] == momentum]
@@ -275,6 +280,9 @@ class StageState:
         of_student[0] = of_student[0] | of_owned
         self.weighted = {}
         self.optimizer.step_by(of_student)
+        for of_terms in of_student:  # ``grad`` is that of the sum, as after any step
+            for parameter, gradient in of_terms.items():
+                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
 
     def _gradients(self, loss: Tensor, parameters: list[nn.Parameter]) -> dict[Tensor, Tensor]:
         """The gradients of the parameters that a part of the loss reaches; the graph is kept."""

@@ -9,7 +9,7 @@ from understudy.errors import UserError
 from understudy.models.preprocessing import Preprocessing
 from understudy.nested import Nested
 from understudy.objective.term import Reading
-from understudy.taps import call, layers, logits_in
+from understudy.taps import Answer, Tap, TappedNetwork, call, inner, layers, logits_in
 
 
 def fresh(network: nn.Module) -> nn.Module:
@@ -45,3 +45,8 @@ def prepared(network: nn.Module | None, inputs: Nested) -> Nested:
 
 def logits_of(network: nn.Module, inputs: Nested) -> Tensor:
     return logits_in(call(network, inputs))
+
+
+def answer_of(network: nn.Module, tap: Tap, inputs: Nested) -> Answer:
+    """What a network answers to further inputs, with the value at a tap; it is not compiled for them."""
+    return call(TappedNetwork(inner(network), (tap,)), prepared(network, inputs))

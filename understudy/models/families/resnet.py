@@ -1,12 +1,13 @@
 """CIFAR ResNets (He et al., 2016): depth 6n+2, three stages of n basic blocks.
 
 Modules are named as in the widespread PyTorch ports (``conv1``, ``bn1``, ``layer1.0.conv1``, ..., ``linear``), so that
-weights trained with them fit: those of akamaster's ``pytorch_resnet_cifar10`` load with ``shortcut="A"``. Each ReLU is
-a module of its own, so that a value before it can be tapped: ``layer1.2.relu2:input``.
+weights trained with them fit: those of akamaster's ``pytorch_resnet_cifar10`` load with ``shortcut="A"``, those of
+RepDistiller, mdistiller and chenyaofo's ``pytorch-cifar-models`` with the default, ``"B"``. Each ReLU is a module of
+its own, so that a value before it can be tapped: ``layer1.2.relu2:input``.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -62,6 +63,8 @@ def _shortcut(inputs: int, outputs: int, stride: int, option: Shortcut) -> nn.Mo
 
 class ResNet(nn.Module):
     """``conv1``, ``bn1``, stages ``layer1``, ``layer2``, ..., average over the map, ``linear``."""
+
+    names_elsewhere: ClassVar[dict[str, str]] = {r"^fc\.": "linear.", r"\.downsample\.": ".shortcut."}
 
     def __init__(
         self,

@@ -1,4 +1,9 @@
-"""Wide residual networks (Zagoruyko and Komodakis, 2016) for small images, as CAN (Xu et al., 2018) uses them."""
+"""Wide residual networks (Zagoruyko and Komodakis, 2016) for small images, as CAN (Xu et al., 2018) uses them.
+
+Weights of CRD's CIFAR-100 benchmark (RepDistiller, mdistiller) load, whose names are ``block1.layer.0`` and ``fc``.
+"""
+
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -34,6 +39,12 @@ class WideBlock(nn.Module):
 
 class WideResNet(nn.Module):
     """``conv1``, groups ``block1`` to ``block3``, ``bn1``, ``relu``, average over the map, ``linear``."""
+
+    names_elsewhere: ClassVar[dict[str, str]] = {
+        r"^fc\.": "linear.",
+        r"^(block\d)\.layer\.": r"\1.",
+        r"\.convShortcut\.": ".shortcut.",
+    }
 
     def __init__(self, blocks: int, width: int, classes: int, inputs: int, dropout: float):
         super().__init__()

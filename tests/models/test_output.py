@@ -1,0 +1,132 @@
+"""Networks that return several tensors: which of them is the answer."""
+
+from collections import namedtuple
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import understudy
+from understudy.errors import UserError
+from understudy.models import Normalized, Output
+from understudy.models.student import lost
+from understudy.taps import TappedNetwork, inner
+from understudy.tasks import Classification
+
+IMAGES, TASK = torch.rand(12, 3, 4, 4), Classification(("a", "b", "c"))
+FirstFeatures = namedtuple("FirstFeatures", "features logits")
+
+
+@dataclass
+class Fields:
+    logits: Tensor
+    features: Tensor
+
+
+@dataclass
+class Scores:
+    scores: Tensor
+    features: Tensor
+
+
+class Heads(nn.Module):
+    """A body with two heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(48, 4), nn.ReLU())
+        self.kind, self.colour = nn.Linear(4, 3), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> object:
+        features = self.body(x)
+        return {"kind": self.kind(features), "colour": self.colour(features)}
+
+
+LOGITS, FEATURES = torch.rand(2, 3), torch.rand(2, 5)
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        LOGITS,
+        (LOGITS, FEATURES),
+        [LOGITS, None],
+        {"features": FEATURES, "logits": LOGITS},
+        {"scores": LOGITS},
+        {"scores": LOGITS, "hidden": None},
+        Fields(LOGITS, FEATURES),
+        FirstFeatures(FEATURES, LOGITS),
+        SimpleNamespace(logits=LOGITS),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_obvious_answer_is_found(returned: object) -> None:
+    assert TASK.answer(returned)["logits"] is LOGITS
+
+
+@pytest.mark.parametrize(
+    ("returned", "output"),
+    [
+        ({"kind": LOGITS, "colour": FEATURES}, "kind"),
+        (Scores(LOGITS, FEATURES), "scores"),
+        ((FEATURES, LOGITS), 1),
+        ({"heads": (FEATURES, LOGITS)}, lambda value: value["heads"][1]),
+    ],
+    ids=["dict", "dataclass", "tuple", "function"],
+)
+def test_the_answer_is_named(returned: object, output: object) -> None:
+    network = nn.Identity()
+    network.forward = lambda _: returned
+    assert Output(network, output)(IMAGES) is LOGITS
+
+
+@pytest.mark.parametrize(
+    ("returned", "output", "message"),
+    [
+        ({"kind": LOGITS, "colour": FEATURES}, "kin", "dict, which has no 'kin'; did you mean 'kind'"),
+        ((FEATURES, LOGITS), 2, "tuple of 2, which has no place 2"),
+        (LOGITS, 0, "Tensor, which has no place 0"),
+        ({"kind": None}, "kind", "output 'kind' of the network is a NoneType, not a tensor"),
+    ],
+    ids=["name", "place", "tensor", "none"],
+)
+def test_a_wrong_name_says_what_there_is(returned: object, output: str | int, message: str) -> None:
+    network = nn.Identity()
+    network.forward = lambda _: returned
+    with pytest.raises(UserError, match=message):
+        Output(network, output)(IMAGES)
+
+
+def test_features_alone_are_no_answer() -> None:
+    with pytest.raises(UserError, match="no tensor 'logits', of 'features'"):
+        TASK.answer({"features": FEATURES})
+
+
+def test_several_heads_need_a_name() -> None:
+    with pytest.raises(UserError, match=r"no tensor 'logits', of 'kind', 'colour': .*Output\(network, 'kind'\)"):
+        TASK.answer(Heads()(IMAGES))
+
+
+def test_taps_look_through_it() -> None:
+    network = Heads()
+    assert inner(Output(Normalized(network, [0.5] * 3, [0.5] * 3), "kind")) is network
+    answer = TappedNetwork(Output(network, "colour"), ["body"])(IMAGES)
+    assert torch.equal(answer.logits, network.colour(answer["body"]))
+
+
+@pytest.mark.parametrize("outside", [Output, Normalized])
+def test_a_student_comes_back_with_its_answer(tmp_path, outside: type) -> None:
+    student: nn.Module = Heads()
+    for wrapper in (Normalized, Output) if outside is Output else (Output, Normalized):
+        student = Output(student, "colour") if wrapper is Output else Normalized(student, [0.5] * 3, [0.25] * 3)
+    teacher = nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
+    samples = IMAGES, torch.arange(12) % 3
+    run = understudy.distill(teacher, student, samples, epochs=1, accept_weak=True, out=tmp_path, progress=False)
+    loaded = understudy.load(tmp_path, trust=[__name__])
+    assert torch.allclose(loaded(IMAGES), run.student.eval()(IMAGES))
+
+
+def test_a_function_is_not_saved() -> None:
+    assert "that picks its answer is not written down" in str(lost(Output(nn.Linear(4, 2), lambda value: value)))

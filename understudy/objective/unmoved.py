@@ -1,0 +1,63 @@
+"""Parameters that have gradients and that no optimizer moves, which a loop of one's own would not notice."""
+
+import warnings
+from collections.abc import Iterator
+
+from torch import nn
+
+FIRST, LAST = 4, 4096  # calls after which is looked, each time twice as many
+FEW = 3  # names in a message
+
+
+class Unmoved:
+    """Looks after some calls whether what trains has changed, by the counters that PyTorch keeps of changes in place.
+
+    Nothing is said before the optimizer's first step, so that gradients may be accumulated over many calls.
+    """
+
+    def __init__(self, student: nn.Module, owned: nn.ModuleDict, adversaries: nn.ModuleDict):
+        self._modules = {"student": student, "owned": owned, "adversaries": adversaries}
+        self._calls, self._next = 0, FIRST
+        self._before: dict[str, int] = {}
+
+    def look(self) -> "Unmoved | None":
+        """One more call; None when there is nothing left to look for."""
+        self._calls += 1
+        if self._calls == 1:
+            self._before = {name: parameter._version for name, parameter, _ in self._learning()}
+        if self._calls < self._next:
+            return self
+        self._next *= 2
+        still = {
+            name: (parameter, whose)
+            for name, parameter, whose in self._learning()
+            if parameter._version == self._before.get(name, -1)
+        }
+        moved = {name.split(".")[0] for name in self._before.keys() - still.keys()}
+        if not moved & {"student", "owned"}:
+            return self if self._next <= LAST else None
+        adversaries = [name for name, (_, whose) in still.items() if whose == "adversaries"]
+        if adversaries and "adversaries" not in moved:
+            warnings.warn(
+                f"the adversaries have not moved in {self._calls} calls: they take a step of their own, on "
+                "objective.adversary_loss(reading), before the student's; as_module(adversaries=optimizer) takes it",
+                stacklevel=4,
+            )
+        idle = [
+            name for name, (parameter, whose) in still.items() if whose != "adversaries" and parameter.grad is not None
+        ]
+        if idle:
+            more = f" and {len(idle) - FEW} more" if len(idle) > FEW else ""
+            warnings.warn(
+                f"in no optimizer, it seems: {', '.join(idle[:FEW])}{more}; they have gradients and have not moved in "
+                f"{self._calls} calls, while others have: pass student.parameters() and objective.owned.parameters()",
+                stacklevel=4,
+            )
+        return None
+
+    def _learning(self) -> Iterator[tuple[str, nn.Parameter, str]]:
+        """The parameters that ask for gradients, by names for a message."""
+        for whose, module in self._modules.items():
+            for name, parameter in module.named_parameters():
+                if parameter.requires_grad and not parameter.is_inference():
+                    yield f"{whose}.{name}", parameter, whose
