@@ -25,11 +25,11 @@ LOSSES = """
     activation_boundaries attention_transfer batch_correlation boundary_kd bounded_boxes box_distance
     can_discriminator can_student cat_kd class_correlation class_distance class_spread confident_regression
     confident_teachers correlation_congruence correlation_of_differences crd crld cross_entropy curriculum_kd cwd
-    cwtm darkrank dgkd direction dist dkd dkpp encoder_features ensemble_kd factor_transfer feature_mse fsp
-    function_matching gan_discriminator gan_student gradient_attention hierarchical_context hint ickd info_nce
-    irg_edges irg_transformation joint_discriminator joint_student kd ldrld logit_regression logits_l1
+    cwtm darkrank dgkd direction dist dkd dkpp encoder_features ensemble_kd factor_transfer feature_mse
+    focal_features fsp function_matching gan_discriminator gan_student gradient_attention hierarchical_context hint
+    ickd info_nce irg_edges irg_transformation joint_discriminator joint_student kd ldrld logit_regression logits_l1
     lsgan_discriminator lsgan_student mgd minilm mlkd mutual_kl neurons nkd noisy_logit_regression nst ofa ofd
-    others_kd output_distance pad paraphraser_reconstruction patience pkt relative_dissimilarity rkd_angle
+    others_kd output_distance pad paraphraser_reconstruction patience pearson pkt relative_dissimilarity rkd_angle
     rkd_distance rld rocket_hint sdd similarity_preserving simkd soft_divergence srd srrl_features srrl_logits sskd
     standardised_kd target_kd teacher_bounded tinybert_attention tinybert_hidden token_kd transformed_teacher vid
     view_contrast virtual_teacher_kd vote_cross_entropy weighted_soft_labels wgan_critic wgan_student
@@ -58,10 +58,10 @@ DATA = [
 ]
 TERMS = """
     AB AT BSS CAN CATKD CC CCDifferences CE CRD CRDBatch CRLD CWD CWTM ClassDistance ClassSpread Confidence
-    ConfidentTeachers CurriculumKD DGKD DIST DKD DKPP DML DarkRank Direction EncoderFeatures FSP FactorTransfer
+    ConfidentTeachers CurriculumKD DGKD DIST DKD DKPP DML DarkRank Direction EncoderFeatures FGD FSP FactorTransfer
     GradientAT Hint ICKD IRG KD LDRLD Labels Localisation LogitRegression LogitsL1 MGD MLKD MiniLM NKD NST Neurons
-    NoisyTeacher OFA OFD OthersKD Outputs PAD PKT Paraphraser Patience RKDAngle RKDDistance RLD Review Rocket SDD SP
-    SRD SRRL SSKD SeveralTeachers SimKD SoftDivergence StandardisedKD TapLabels TargetKD TinyBERT TokenKD
+    NoisyTeacher OFA OFD OthersKD Outputs PAD PKD PKT Paraphraser Patience RKDAngle RKDDistance RLD Review Rocket
+    SDD SP SRD SRRL SSKD SeveralTeachers SimKD SoftDivergence StandardisedKD TapLabels TargetKD TinyBERT TokenKD
     TokenLabels TransformedTeacher Triplets VID ViewHead VirtualTeacher Vote WeightedSoftLabels
 """
 METHODS = {

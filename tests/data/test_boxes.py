@@ -1,16 +1,20 @@
 """Readers of boxes: COCO's, VOC's and Penn-Fudan's upstream forms, made small."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
+from understudy.cli._app import app
 from understudy.data import load
 from understudy.errors import UserError
 from understudy.tasks import Detection
 
+RECIPES = Path(__file__).parents[2] / "recipes"
 SIZES = [(40, 20), (16, 32), (32, 32)]
 
 
@@ -136,7 +140,8 @@ def test_what_is_wrong_with_vocs_annotations_is_told(voc, before, after, words):
         load("voc2007", voc / "VOCdevkit/VOC2007/JPEGImages")
 
 
-def test_penn_fudans_boxes_are_around_its_masks(tmp_path):
+@pytest.fixture
+def penn_fudan(tmp_path):
     for folder in ("PNGImages", "PedMasks"):
         (tmp_path / "PennFudanPed" / folder).mkdir(parents=True)
     for number in range(5):
@@ -146,9 +151,23 @@ def test_penn_fudans_boxes_are_around_its_masks(tmp_path):
             tmp_path / f"PennFudanPed/PNGImages/FudanPed{number:05d}.png"
         )
         Image.fromarray(mask).save(tmp_path / f"PennFudanPed/PedMasks/FudanPed{number:05d}_mask.png")
-    data = load("pennfudan", tmp_path, targets="boxes", size=40, validation=1)
+    return tmp_path
+
+
+def test_penn_fudans_boxes_are_around_its_masks(penn_fudan):
+    data = load("pennfudan", penn_fudan, targets="boxes", size=40, validation=1)
     assert (len(data.train), len(data.validation), len(data.test), data.classes) == (3, 1, 1, ("person",))
     assert data.train.targets["boxes"][0].tolist() == [[3, 12, 9, 22], [20, 16, 31, 28]]
-    (tmp_path / "PennFudanPed/PedMasks/FudanPed00003_mask.png").write_bytes(b"")
+    (penn_fudan / "PennFudanPed/PedMasks/FudanPed00003_mask.png").write_bytes(b"")
     with pytest.raises(UserError, match="FudanPed00003_mask"):
-        data = [load("pennfudan", tmp_path, targets="boxes", size=40, fold=fold) for fold in range(5)]
+        data = [load("pennfudan", penn_fudan, targets="boxes", size=40, fold=fold) for fold in range(5)]
+
+
+def test_the_recipe_of_penn_fudans_boxes_passes_the_check(penn_fudan):
+    changes = {"root": f'"{penn_fudan}"', "size": 32, "validation": 1}
+    small = [f"data.{key}={value}" for key, value in changes.items()]
+    small += ["seeds=[0]", "train.batch=2", "teacher.train.batch=2", "teacher.settings.width=8"]
+    words = [word for change in small for word in ("--set", change)]
+    called = CliRunner().invoke(app, ["check", str(RECIPES / "detect_pennfudan.toml"), *words, "--verbose"])
+    assert called.exit_code == 0, called.output + called.stderr
+    assert "boxes of 1 classes" in called.output + called.stderr

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from tests.docs.pages import ROOT, blocks
 from understudy import Objective
@@ -18,6 +19,7 @@ def test_the_page_runs(tmp_path, monkeypatch) -> None:
     namespace: dict[str, object] = {"__name__": "example"}
     for line, code in blocks(PAGE, "python", "python no-run"):
         if "init_process_group" not in code and "fully_shard" not in code:
+            AcceleratorState._reset_state(reset_partial_state=True)  # the Trainer's, who made it in this process, too
             exec(compile("\n" * (line - 1) + code, str(PAGE), "exec"), namespace)
 
 

@@ -111,7 +111,8 @@ class SDD(HeadsTerm):
         assert isinstance(owned, TeachersHead)
         own, guide = self.maps_of(reading)
         weight, bias = self.students_head(reading)
-        student = F.linear(self._cells(own), weight, bias)
+        cells = self._cells(own)
+        student = F.linear(cells, weight.to(cells.dtype), None if bias is None else bias.to(cells.dtype))
         teacher = owned(self._cells(guide))
         return sdd(
             student,

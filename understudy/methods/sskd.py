@@ -10,7 +10,6 @@ Differences: their code puts images and rotated images into one batch; here the 
 for the student's batch norms. Stage 1 has a fifth of the epochs, in the code 60 beside 240 of the student.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -128,9 +127,9 @@ class ViewHead(EmbeddingTerm):
         assert reading.teacher_network is not None
         tap, head = self.taps.teacher, owned["teacher"]
         with torch.no_grad():
-            changed = as_vectors(answer_of(reading.teacher_network, tap, _rotated(inputs_of(reading, "ViewHead")))[tap])
-        plain = head(as_vectors(reading.teacher[tap]))
-        return view_contrast(_by_sample(head(changed)), plain)
+            changed = answer_of(reading.teacher_network, tap, _rotated(inputs_of(reading, "ViewHead")))[tap]
+        plain = _through(head, reading.teacher[tap])
+        return view_contrast(_by_sample(_through(head, changed)), plain)
 
 
 @dataclass(frozen=True)
@@ -189,14 +188,20 @@ class SSKD(EmbeddingTerm):
         alike = sskd(own, other, numbers, temperature=self.similarity_temperature, keep=self.keep_similarities)
         return self.answers * answers + self.similarities * alike
 
-    def _similar(self, head: Callable[[Tensor], Tensor], changed: Tensor, plain: Tensor) -> Tensor:
-        return view_similarities(_by_sample(head(as_vectors(changed))), head(as_vectors(plain)))
+    def _similar(self, head: nn.Module, changed: Tensor, plain: Tensor) -> Tensor:
+        return view_similarities(_by_sample(_through(head, changed)), _through(head, plain))
 
 
 def _misfit(task: Task) -> str | None:
     if task.takes_words:
         return f"it rotates images, and the inputs of task {task.name!r} are numbers of words"
     return needs_classes(task)
+
+
+def _through(head: nn.Module, features: Tensor) -> Tensor:
+    """The head's answer, in its own precision: a network that is asked again answers in that of the network."""
+    answer: Tensor = head(as_vectors(features).to(next(head.parameters()).dtype))
+    return answer
 
 
 def _head(features: Tensor) -> nn.Module:
