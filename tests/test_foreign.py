@@ -10,6 +10,7 @@ from tests.test_taps import IMAGES, ResNet, ViT
 from understudy import Objective, distill, load, methods
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
+from understudy.measure.size import size
 from understudy.taps.defaults import PROPOSALS
 from understudy.taps.stages import classifier, last_map
 from understudy.taps.tracing import trace
@@ -91,6 +92,10 @@ class ConvolutionHead(ResNet):
     def forward(self, x: Tensor) -> Tensor:
         maps = self.layer3(self.layer2(self.layer1(self.stem(x))))
         return self.head(maps.mean((2, 3), keepdim=True)).flatten(1)
+
+
+def test_multiplications_are_counted_where_a_module_is_given_a_parameter() -> None:
+    assert size(TokenBeside(), IMAGES).multiplications > size(ResNet(2), IMAGES).multiplications > 0
 
 
 class Versioned(nn.Sequential):

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 from understudy import nested
 from understudy.nested import Nested
 from understudy.objective import evaluating
 from understudy.taps import call
+from understudy.taps.tracing import flop_counter
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def size(network: nn.Module, example: Nested) -> Size:
     """Of a network on inputs such as ``example`` (only its first sample is used)."""
     parameters = sum(p.numel() for p in network.parameters())
     held = [*network.parameters(), *network.buffers()]
-    with torch.no_grad(), evaluating(network), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), evaluating(network), flop_counter() as counter:
         call(network, nested.chosen(example, slice(1)))
     held_bytes = sum(t.numel() * t.element_size() for t in held)
     return Size(parameters, held_bytes, counter.get_total_flops() // 2, activation_bytes(network, example))

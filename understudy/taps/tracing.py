@@ -8,6 +8,7 @@ FitNet 4 at 72 %), which the count of layers does not.
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,9 @@ from understudy import nested
 from understudy.nested import Nested
 from understudy.taps import Tap, call, eagerly, evaluating, forms, inner
 from understudy.taps.forms import Size
+
+if TYPE_CHECKING:
+    from torch.utils.flop_counter import FlopCounterMode
 
 Resolution = tuple[int, ...]
 
@@ -109,6 +113,15 @@ def trace(network: nn.Module, example: Nested) -> list[Traced]:
     )
 
 
+def flop_counter() -> "FlopCounterMode":
+    """PyTorch's counter of multiplications, as a context; for whole networks, without gradients too."""
+    from torch.utils.flop_counter import FlopCounterMode  # here, since it is slow to import
+
+    counter = FlopCounterMode(display=False)
+    counter.mod_tracker = _Untracked()  # type: ignore[assignment]
+    return counter
+
+
 class _Untracked:
     """In place of the counter's own record of modules, which is not read here.
 
@@ -129,10 +142,7 @@ class _Watch:
     """The records of the hooks of a trace."""
 
     def __init__(self, example: Nested) -> None:
-        from torch.utils.flop_counter import FlopCounterMode  # here, since it is slow to import
-
-        self.counter = FlopCounterMode(display=False)
-        self.counter.mod_tracker = _Untracked()  # type: ignore[assignment]
+        self.counter = flop_counter()
         self.time = 0
         self.samples = nested.count(example)
         self.image = _image_size(example)
