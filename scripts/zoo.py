@@ -20,6 +20,7 @@ Of one student of each library, ``python -m understudy predict`` and ``export`` 
 import argparse
 import json
 import random
+import re
 import subprocess
 import sys
 import time
@@ -353,8 +354,8 @@ def page(state: State) -> str:
         f"{len(maps)} networks of {len(families)} families (modules of timm, torchvision and transformers), random",
         "weights, images of 64 pixels where the network allows. The networks stand in a ring: each teaches the next.",
         "",
-        f"- **{distilled} of the {len(calls)} pairs that were tried, of {len(names())}, distil from images without labels in",
-        "  one call with no tap named**,",
+        f"- **{distilled} of the {len(calls)} pairs that were tried, of {len(names())}, distil from images without",
+        "  labels in one call with no tap named**,",
         "  `understudy.distill(teacher, student, images, config=...)`, soft targets by the default method.",
         f"  {back} of these students come back through `understudy.load` with the same answers.",
         f"- The proposed last map is right on {right} of {len(maps)} networks.",
@@ -367,6 +368,11 @@ def page(state: State) -> str:
         f"torchvision {version('torchvision')}, transformers {version('transformers')}, at "
         + ", ".join(f"{commit} ({count} facts)" for commit, count in commits.items())
         + ".",
+        *(
+            ["What failed at an earlier of these commits may work since: `--again` tries it once more."]
+            if len(commits) > 1
+            else []
+        ),
         "A method works if its objective is built and finite, and no term's gradient on the student is below 1e-4 of",
         "the largest term's. The table says what runs, not what helps.",
         "",
@@ -417,8 +423,8 @@ def _listed(commands: Mapping[str, dict[str, object]]) -> str:
 
 
 def _short(reason: str) -> str:
-    """A reason in one cell."""
-    return " ".join(reason.split())[:160].replace("|", "/")
+    """A reason in one cell, without the places of files."""
+    return re.sub(r" ?\(/[^)]*\)?", "", " ".join(reason.split()))[:160].replace("|", "/")
 
 
 def main() -> None:

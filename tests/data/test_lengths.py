@@ -15,6 +15,7 @@ from understudy.data.sources import InMemory
 from understudy.errors import UserError
 from understudy.tasks import Text
 from understudy.terms import CE, KD, MiniLM
+from understudy.training import preflight
 from understudy.training.loop import Training
 
 LENGTH, COUNT = 12, 100
@@ -99,6 +100,12 @@ def test_what_has_no_lengths_is_refused(tmp_path):
     turned = InMemory({name: value.flip(1) for name, value in INPUTS.items()}, torch.arange(COUNT) % 2)
     with pytest.raises(UserError, match="begins with padding"):
         lengths_of(turned)
+    stage = Stage("only", CE(), TrainConfig(group_by_length=3))
+    pictures = from_tensors((torch.rand(40, 3, 8, 8), torch.arange(40) % 2))
+    student = understudy.models.build("resnet8", classes=2)
+    (finding,) = preflight.check_stage(stage, student, [], pictures, Settings(device="cpu"))
+    assert finding.level == "error"
+    assert "group_by_length is for texts in memory" in finding.text
     config = TrainConfig(epochs=3, batch=8, group_by_length=3)
     stored = StoredAnswers(folder=str(tmp_path), views=1)
     term = MiniLM("layers.1.self_attn -> layers.0.self_attn")

@@ -18,7 +18,7 @@ from understudy.models.library_weights import InputConfig, input_config, pretrai
 from understudy.models.weights import Head, begin_with, take_off
 from understudy.report import write_report
 
-TIMMS = InputConfig("tiny.a", (0.4, 0.5, 0.6), (0.25, 0.25, 0.25), 12, "bicubic")
+TIMMS = InputConfig("tiny.a", (0.4, 0.5, 0.6), (0.25, 0.25, 0.25), 12, "bicubic", tuple("01234"))
 
 
 @pytest.mark.usefixtures("timm")
@@ -97,6 +97,7 @@ class TestTimm:
 def test_torchvision(monkeypatch):
     weights = types.SimpleNamespace(
         name="V1",
+        meta={"categories": list("abcd")},
         transforms=lambda: types.SimpleNamespace(
             mean=[0.1] * 3, std=[0.2] * 3, crop_size=[16], interpolation=types.SimpleNamespace(value="bilinear")
         ),
@@ -117,7 +118,9 @@ def test_torchvision(monkeypatch):
     torchvision.models = models
     for module in (torchvision, models):
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    assert input_config("torchvision:vgg11") == InputConfig("vgg11.V1", (0.1,) * 3, (0.2,) * 3, 16, "bilinear")
+    assert input_config("torchvision:vgg11") == InputConfig(
+        "vgg11.V1", (0.1,) * 3, (0.2,) * 3, 16, "bilinear", tuple("abcd")
+    )
     assert pretrained("torchvision:vgg11")(torch.rand(1, 3, 8, 8)).shape == (1, 4)
     assert calls == [{"weights": "DEFAULT", "progress": False}]
     with pytest.raises(UserError, match=r"no weights 'V2' of 'vgg11'"):
@@ -305,6 +308,18 @@ class TestRecipes:
         result = run.execute()
         assert result.teacher is not None
         assert understudy.load(tmp_path / "run")(torch.rand(2, 3, 8, 8)).shape == (2, 3)
+
+    def test_it_answers_for_data_without_labels(self, make_run, workplace, tmp_path):
+        for number, image in enumerate(sorted((workplace / "pictures/train/a").iterdir())):
+            (tmp_path / "unsorted").mkdir(exist_ok=True)
+            (tmp_path / "unsorted" / f"{number}.png").write_bytes(image.read_bytes())
+        text = FOLDER.replace('"pictures"', f'"{tmp_path / "unsorted"}"').replace("validation = 15", "validation = 4")
+        text = text.replace("pretrained = true", "pretrained = true\naccept_weak = true").replace(
+            "[methods.rkd]", "[methods.kd]"
+        )
+        run = make_run(text=text)
+        assert run.builder.data.task.outputs == 5
+        assert not [finding.text for finding in run.check() if finding.level == "error"]
 
     def test_keys_know_the_weights(self, make_run, timm, tmp_path):
         text = FOLDER.replace(

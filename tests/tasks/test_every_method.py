@@ -49,7 +49,7 @@ class Net(nn.Module):
         elif head is not None:  # as in ConvE
             x = torch.cat((self.entities[head], self.relations[relation]), 1).view(-1, 1, SIDE, SIDE)
         features = self.dropout(self.features(x))
-        return self.head(features.mean((2, 3)) if isinstance(self.head, nn.Linear) else features)
+        return self.head(features if isinstance(self.head, (nn.Conv2d, Head)) else features.mean((2, 3)))
 
     def padded(self, embedded: Tensor) -> Tensor:
         return nn.functional.pad(embedded, (0, 0, 0, SIDE - embedded.shape[1])).unsqueeze(1)

@@ -41,6 +41,7 @@ class InputConfig:
         mean, std: of each channel, for images between 0 and 1.
         size: side of the images.
         interpolation: how images of another size are resized.
+        outputs: the names of the classes, or their numbers.
 
     >>> str(InputConfig("a1_in1k", (0.5,), (0.25,), 224, "bicubic"))
     'mean 0.5, std 0.25, 224 x 224, bicubic'
@@ -51,6 +52,7 @@ class InputConfig:
     std: tuple[float, ...] | None = None
     size: int | None = None
     interpolation: Interpolation | None = None
+    outputs: tuple[str, ...] = ()
 
     def of_channels(self, channels: int) -> "InputConfig":
         """For images of one channel, the mean of the channels, as timm has it."""
@@ -284,6 +286,7 @@ def _of_timm_config(name: str, config: Mapping[str, object]) -> InputConfig:
         tuple(map(float, std)) if isinstance(std, (tuple, list)) else None,
         int(side[-1]) if isinstance(side, (tuple, list)) and side[-1] == side[-2] else None,
         _interpolation(config.get("interpolation")),
+        tuple(map(str, range(classes))) if isinstance(classes := config.get("num_classes"), int) else (),
     )
 
 
@@ -314,6 +317,7 @@ def _of_torchvision(name: str, which: Which) -> InputConfig:
         tuple(preset.std),
         preset.crop_size[0],
         _interpolation(preset.interpolation.value),
+        tuple(weights.meta.get("categories", ())),
     )
 
 
@@ -326,7 +330,8 @@ def _of_transformers(name: str, which: Which) -> InputConfig:
             f"transformers:{name} is a type of many networks: say whose weights, as in "
             'pretrained = "google/vit-base-patch16-224"'
         )
-    kind = AutoConfig.from_pretrained(which, trust_remote_code=False).model_type
+    config = AutoConfig.from_pretrained(which, trust_remote_code=False)
+    kind = config.model_type
     if kind != name:
         raise UserError(f"the weights {which!r} are of a network of the type {kind!r}: write transformers:{kind}")
     processor, _ = ImageProcessingMixin.get_image_processor_dict(which)
@@ -337,6 +342,7 @@ def _of_transformers(name: str, which: Which) -> InputConfig:
         tuple(processor["image_std"]) if normalised else None,
         _side(processor.get("crop_size") if processor.get("do_center_crop") else processor.get("size")),
         _interpolation(_RESAMPLE.get(processor.get("resample", -1))),
+        tuple(config.id2label[number] for number in range(config.num_labels)),
     )
 
 

@@ -326,8 +326,10 @@ class Answering:
 
 
 def _outputs_of(tables: Sequence[TeacherTable]) -> tuple[str, ...]:
-    """The names of the outputs, where the weights are those of a student that is described beside them."""
+    """The names of the outputs: of a library's weights, or of a student that is described beside its weights."""
     for table in tables:
+        if table.pretrained and table.weights is None:
+            return input_config(table.network, table.pretrained).outputs
         if table.weights is not None and not is_object(table.network):
             folder = weights_file(table.weights).parent
             if (folder / product.DESCRIPTION).is_file():

@@ -341,6 +341,7 @@ def _dry_run(
             augmentation=stage.config.augmentation,
             task=data.task,
             device=settings.torch_device,
+            group_by_length=stage.config.group_by_length,
         )
     )
     inputs = settings.prepare(batch.inputs)
