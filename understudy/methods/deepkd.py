@@ -96,6 +96,8 @@ def others_kd(
             raise UserError(f"top = {top} is more than the {guide.shape[-1]} classes beside the label's")
         guide, kept = guide.topk(top, dim=-1)
         own = own.gather(-1, kept)
+    if guide.shape[-1] == 1:  # a single class has all of the probability in both answers
+        return 0 * own.squeeze(-1)
     value = temperature**2 * divergence(own.log_softmax(-1), guide.log_softmax(-1), form="kl")
     return value * (1 - teacher.softmax(-1).gather(-1, right).squeeze(-1)) if by_teacher else value
 

@@ -42,7 +42,7 @@ def ldrld(
     number of the divergences, ``w_ij = 2 exp(-0.05 (i + j)) / (1.5 + j - i)`` with ranks from 1 on
 
     Args:
-        student_logits, teacher_logits: (N, C), with more than ``top`` classes.
+        student_logits, teacher_logits: (N, C), with ``top`` classes or more. Without others, the last divergence is 0.
         alpha: weight of the classes that the student ranks first.
         beta: weight of the other classes ("remaining non-target knowledge").
         top: how many classes count as ranked first.
@@ -59,8 +59,8 @@ def ldrld(
     check_same(student_logits, teacher_logits)
     require_classes(student_logits)
     classes = student_logits.shape[-1]
-    if not 2 <= top < classes:
-        raise UserError(f"top = {top}: give 2 classes at least, and less than all {classes}")
+    if not 2 <= top <= classes:
+        raise UserError(f"top = {top}: give 2 classes at least, and no more than all {classes}")
     student, teacher = wide(student_logits) / temperature, wide(teacher_logits) / temperature
     order = student.sort(dim=-1, descending=True, stable=True).indices
     student, teacher = student.gather(-1, order), teacher.gather(-1, order)

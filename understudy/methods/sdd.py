@@ -27,8 +27,9 @@ from understudy.methods.method import Method
 from understudy.methods.shared.heads import HeadsTerm, TeachersHead
 from understudy.methods.shared.stages import warmed_up
 from understudy.objective.labels import CE
-from understudy.objective.term import Reading, Reads
+from understudy.objective.term import Reading, Reads, needs_classes
 from understudy.precision import wide
+from understudy.tasks.task import Task
 
 Form = Literal["kd", "dkd"]
 
@@ -102,6 +103,9 @@ class SDD(HeadsTerm):
     temperature: Temperature = 4.0
     alpha: NonNegative = 1.0
     beta: NonNegative = 8.0
+
+    def misfit(self, task: Task) -> str | None:
+        return super().misfit(task) or needs_classes(task)
 
     @property
     def reads(self) -> Reads:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from understudy.bounds import Measured, Whole
+from understudy.bounds import Share, Whole
 from understudy.errors import UserError
 from understudy.nested import Nested, count, device
 from understudy.precision import exact_dtype, wide
@@ -36,7 +36,7 @@ class Embedding(Task):
     """
 
     size: Whole = 0
-    usual: Measured | None = None
+    usual: Share | None = None
 
     name: ClassVar[str] = "embedding"
     labelled: ClassVar[bool] = False

@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # the command line's help imports this file, and must not imp
 
 
 class Callback:
-    """Base class of callbacks. Its methods do nothing; override those that you need.
+    """The base of callbacks. Its methods do nothing; override those that you need.
 
     An exception that a method raises ends the training.
 

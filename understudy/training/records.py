@@ -18,7 +18,7 @@ Figures = dict[str, float]
 
 
 class Record(BaseModel):
-    """Base class of everything that is written as JSON. Unknown keys are errors; NaN and infinity are preserved.
+    """The base of everything that is written as JSON. Unknown keys are errors; NaN and infinity are preserved.
 
     Example:
         >>> StageEnd(stage="labels", epochs=3).model_dump_json(exclude_none=True)

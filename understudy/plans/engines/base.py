@@ -1,6 +1,6 @@
 """The interface of engines: start a training where a worker is free, and wait for the next one that ends.
 
-An engine is one file with a class and its entry ``ENGINE``, from which the command line takes it.
+An engine is one file with the engine and its entry ``ENGINE``, from which the command line takes it.
 """
 
 import os

@@ -81,7 +81,7 @@ def options(result: Result, colours: Mapping[str, str]) -> Drawn | None:
 
 
 def calibration(result: Result, colours: Mapping[str, str]) -> Drawn | None:
-    """Accuracy by confidence; calibrated answers are on the diagonal."""
+    """The share of right answers by confidence; calibrated answers are on the diagonal."""
     lines = _lines(result, colours, {name: one.measures.calibration for name, one in result.methods.items()})
     if result.teacher and result.teacher.measures.calibration:
         lines.append(("teacher", INK, "*", result.teacher.measures.calibration))
