@@ -288,8 +288,8 @@ def test_what_no_optimizer_moves_is_warned_of(left_out: str, networks, batch) ->
         CE() + Hint("0 -> 0") + CAN(dropout=0.0), student=student, teacher=teacher, example=batch[0][:2]
     )
     named = [*student.named_parameters(prefix="student"), *objective.owned.named_parameters(prefix="owned")]
-    optimizer = torch.optim.SGD([value for name, value in named if not name.startswith(left_out)], lr=0.01)
-    adversaries = torch.optim.SGD(objective.adversaries.parameters(), lr=0.01)
+    optimizer = torch.optim.SGD([value for name, value in named if not name.startswith(left_out)], lr=0.01, fused=True)
+    adversaries = torch.optim.SGD(objective.adversaries.parameters(), lr=0.01, fused=True)
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         for step_number in range(20):

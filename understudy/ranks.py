@@ -210,6 +210,12 @@ def unsharded(network: nn.Module) -> Iterator[None]:
         part.reshard()  # type: ignore[operator]
 
 
+def own_shard(value: Tensor) -> Tensor:
+    """This rank's part of a tensor that FSDP2 shards; any other tensor as it is."""
+    local: Tensor = value.to_local() if hasattr(value, "to_local") else value
+    return local
+
+
 def _sharded_parts(network: nn.Module) -> Iterator[nn.Module]:
     fsdp = sys.modules.get("torch.distributed.fsdp")  # nothing is sharded where nobody has imported it
     if fsdp is not None and hasattr(fsdp, "FSDPModule"):

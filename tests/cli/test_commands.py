@@ -184,7 +184,7 @@ def test_folders_and_files_that_are_not_there_are_told(understudy, tmp_path):
     assert understudy("report", tmp_path / "nothing")[0] == 2
     assert understudy("methods", "kdd")[::2] == (
         2,
-        "understudy: there is no method 'kdd'; did you mean 'kd', 'rkd', 'nkd'?\n",
+        "understudy: there is no method 'kdd'; did you mean 'kd', 'skd', 'sdd'?\n",
     )
 
 

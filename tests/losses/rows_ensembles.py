@@ -88,7 +88,7 @@ def _by_hand(y: np.ndarray, a: float) -> np.ndarray:
     return onehot * a + (1 - onehot) * (1 - a) / (CLASSES - 1)
 
 
-def _confident(s: np.ndarray, t: np.ndarray, y: np.ndarray, tau: float = 4.0) -> np.ndarray:
+def _by_certainty(s: np.ndarray, t: np.ndarray, y: np.ndarray, tau: float = 4.0) -> np.ndarray:
     values = np.zeros(BATCH)
     for n in range(BATCH):
         unsure = np.array([-np.log(softmax(t[n, k])[y[n]]) for k in range(3)])
@@ -98,12 +98,12 @@ def _confident(s: np.ndarray, t: np.ndarray, y: np.ndarray, tau: float = 4.0) ->
 
 
 ROWS = [
-    Row("confident_teachers", batch_first(confident_teachers), (LOGITS, SEVERAL, labels), _confident, equal=None),
+    Row("confident_teachers", batch_first(confident_teachers), (LOGITS, SEVERAL, labels), _by_certainty, equal=None),
     Row(
         "confident_teachers, T 2",
         batch_first(partial(confident_teachers, temperature=2.0)),
         (LOGITS, SEVERAL, labels),
-        partial(_confident, tau=2.0),
+        partial(_by_certainty, tau=2.0),
         equal=None,
     ),
     Row(

@@ -15,18 +15,19 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 import understudy
+from tests.methods.test_methods import ATTENTION
 from tests.terms import table
-from understudy import Augmentation, Objective, StoredAnswers, auto
+from understudy import Augmentation, Objective, StoredAnswers, auto, methods
 from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.data import Data, from_tensors
 from understudy.errors import UserError
-from understudy.methods import METHODS
 from understudy.objective.term import Expression, Facts
 from understudy.plans.stages import method_stages as stages_of
 from understudy.plans.training import Builders, Measurement
 from understudy.ranks import ranks
+from understudy.tasks import Classification
 from understudy.terms import AT, CAN, CE, CRD, KD, SP, CRDBatch, Hint, LogitsL1, RKDDistance
 from understudy.training.callbacks import Callback
 from understudy.training.evaluate import Measured
@@ -39,6 +40,7 @@ NEEDED = {  # what cannot be proposed from two networks
     "terms": {"terms": "CE() + KD(2)"},
     "stages": {"stages": [{"terms": "KD()", "epochs": 4}, {"name": "end", "terms": "CE()", "epochs": 6, "lr": 0.5}]},
 }
+CHECKED = sorted({*methods.fitting(Classification(("a", "b"))), *NEEDED})
 PAIR = "block2 -> block1"
 
 
@@ -306,20 +308,24 @@ def method_data() -> Data:
 def first_gradients(rank: int) -> dict[str, Tensor]:
     """The gradients of the first step of every stage of every method: student, owned modules and adversaries."""
     found: dict[str, Tensor] = {}
-    for name in sorted(METHODS):
+    for name in CHECKED:
         for number in range(len(method_stages(name))):
             found[f"{name} {number}"] = _first_gradient(name, number)
     return found
 
 
 def method_stages(name: str) -> list[Stage]:
-    teacher, student = table.networks(alike=False)
+    teacher, student = table.networks(alike=False, attention=name in ATTENTION)
     return stages_of(name, CONFIG, NEEDED.get(name, {}), student, teacher, method_data())
 
 
 def _first_gradient(name: str, number: int) -> Tensor:
-    teacher, student = table.networks(alike=False)
-    teacher.dropout.p = student.dropout.p = 0.0  # whose draws are each process's own
+    teacher, student = table.networks(alike=False, attention=name in ATTENTION)
+    for module in (*teacher.modules(), *student.modules()):
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0  # whose draws are each process's own
+        if isinstance(module, nn.MultiheadAttention):
+            module.dropout = 0.0
     data = method_data()
     stage = stages_of(name, CONFIG, NEEDED.get(name, {}), student, teacher, data)[number]
     training = Training(student, [teacher], [stage], data, settings=Settings(device="cpu"))

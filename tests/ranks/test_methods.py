@@ -5,7 +5,6 @@ from torch import Tensor
 
 from tests.ranks import cases
 from tests.ranks.group import Group
-from understudy.methods import METHODS
 
 LOOSE: dict[str, float] = {}  # methods whose losses are differences of nearly equal values, which rounding changes most
 
@@ -15,7 +14,7 @@ def gradients(both: Group) -> list[dict[str, Tensor]]:
     return [cases.first_gradients(0), *both("first_gradients")]
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("name", cases.CHECKED)
 def test_the_first_step_has_the_gradients_of_one_process(gradients: list[dict[str, Tensor]], name: str):
     alone, *ranks = gradients
     for number in range(len(cases.method_stages(name))):

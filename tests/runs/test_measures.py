@@ -63,11 +63,11 @@ def test_without_a_teacher_there_is_nothing_beside_it(make_run, workplace):
 
 
 def test_a_given_teacher_is_asked_once_for_all_seeds(make_run, monkeypatch):
-    from understudy.runs import result as results
+    from understudy.runs import networks as measuring
 
     run = make_run("seeds=[0,1,2]", "train.epochs=2", "methods.fitnets.hint_epochs=1")
     asked = []
-    monkeypatch.setattr(results, "measured", lambda *args: asked.append(args[0]) or measured(*args))
+    monkeypatch.setattr(measuring, "measured", lambda *args: asked.append(args[0]) or measured(*args))
     run.execute()
     assert len(asked) == 1 + 3 + 1  # the teacher, the students, and the kept one again
 

@@ -82,6 +82,8 @@ class Objective(nn.Module):
         queue: a CUDA stream for the teachers' forward passes; by default they run in the current stream.
         facts: facts of the data, for terms with a memory of single samples.
         task: the task of the targets and answers; classification by default.
+        watch: warn of parameters that have gradients and that no optimizer moves. A trainer that makes the
+            optimizers itself does without.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Objective(nn.Module):
         teaching: Callable[[], AbstractContextManager[object]] = nullcontext,
         queue: Beside | None = None,
         task: Task = CLASSIFICATION,
+        watch: bool = True,
     ):
         super().__init__()
         self._queue = queue or Beside(torch.device("cpu"))
@@ -143,7 +146,7 @@ class Objective(nn.Module):
             self.balance.to(next(self.student.parameters()).device)
         self.whole: WholeBatch | None = None  # where several processes train
         self.in_step, self._placed = False, False
-        self._unmoved: Unmoved | None = Unmoved(self.student, self.owned, self.adversaries)
+        self._unmoved = Unmoved(self.student, self.owned, self.adversaries) if watch else None
 
     def as_module(self, adversaries: torch.optim.Optimizer | None = None) -> "Step":
         """The whole step as one module, to be wrapped by DistributedDataParallel, ``fully_shard`` or a trainer.

@@ -3,35 +3,41 @@
 import warnings
 from collections.abc import Iterator
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+
+from understudy.precision import exact_dtype
+from understudy.ranks import own_shard
 
 FIRST, LAST = 4, 4096  # calls after which is looked, each time twice as many
 FEW = 3  # names in a message
 
 
 class Unmoved:
-    """Looks after some calls whether what trains has changed, by the counters that PyTorch keeps of changes in place.
+    """Compares the sums of all parameters after some calls with those of the first one.
 
-    Nothing is said before the optimizer's first step, so that gradients may be accumulated over many calls.
+    The counters that PyTorch keeps of changes in place would not do: fused optimizers do not raise them. Nothing is
+    said before the optimizer's first step, so that gradients may be accumulated over many calls.
     """
 
     def __init__(self, student: nn.Module, owned: nn.ModuleDict, adversaries: nn.ModuleDict):
         self._modules = {"student": student, "owned": owned, "adversaries": adversaries}
         self._calls, self._next = 0, FIRST
-        self._before: dict[str, int] = {}
+        self._before: dict[str, tuple[float, float]] = {}
 
     def look(self) -> "Unmoved | None":
         """One more call; None when there is nothing left to look for."""
         self._calls += 1
         if self._calls == 1:
-            self._before = {name: parameter._version for name, parameter, _ in self._learning()}
+            self._before = self._sums()
         if self._calls < self._next:
             return self
         self._next *= 2
+        now = self._sums()
         still = {
             name: (parameter, whose)
             for name, parameter, whose in self._learning()
-            if parameter._version == self._before.get(name, -1)
+            if now[name] == self._before.get(name)
         }
         moved = {name.split(".")[0] for name in self._before.keys() - still.keys()}
         if not moved & {"student", "owned"}:
@@ -54,6 +60,19 @@ class Unmoved:
                 stacklevel=4,
             )
         return None
+
+    def _sums(self) -> dict[str, tuple[float, float]]:
+        """Of each parameter the sum and the sum of squares, read from the device in one go."""
+        names, sums = [], list[Tensor]()
+        for name, parameter, _ in self._learning():
+            value, exact = own_shard(parameter.detach()), exact_dtype(parameter.device)
+            names.append(name)
+            sums.append(torch.stack([value.sum(dtype=exact), value.square().sum(dtype=exact)]))
+        if not sums:
+            return {}
+        device = sums[0].device
+        first, second = torch.stack([pair.to(device) for pair in sums]).T.tolist()
+        return dict(zip(names, zip(first, second, strict=True), strict=True))
 
     def _learning(self) -> Iterator[tuple[str, nn.Parameter, str]]:
         """The parameters that ask for gradients, by names for a message."""

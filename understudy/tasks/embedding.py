@@ -11,7 +11,7 @@ from torch import Tensor
 from understudy.bounds import Share, Whole
 from understudy.errors import UserError
 from understudy.nested import Nested, count, device
-from understudy.precision import exact_dtype, wide
+from understudy.precision import exact, exact_dtype, wide
 from understudy.tasks.task import Figure, Meter, Numbers, Task, Told, Values, outputs_by_name
 
 VECTOR = "embedding"
@@ -92,7 +92,7 @@ class Embedding(Task):
         return f"it answers with shape {shape}, the teacher with {self.size} features"
 
     def completed(self, answer: Values) -> "Embedding":
-        vectors = answer[VECTOR].double()
+        vectors = exact(answer[VECTOR])
         if vectors.ndim != 2 or vectors.shape[1] < 2:
             shape = " x ".join(map(str, vectors.shape[1:])) or "a single value"
             raise UserError(f"task 'embedding': the teacher answers with {shape}, and a feature vector is needed")

@@ -87,6 +87,7 @@ class StageState:
             teaching=settings.of_teacher.autocast,
             queue=Beside(settings.torch_device),
             task=data.task,
+            watch=False,
         )
         self._prepare_ranks()
         if handed:
