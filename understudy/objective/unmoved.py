@@ -23,7 +23,7 @@ class Unmoved:
     def __init__(self, student: nn.Module, owned: nn.ModuleDict, adversaries: nn.ModuleDict):
         self._modules = {"student": student, "owned": owned, "adversaries": adversaries}
         self._calls, self._next = 0, FIRST
-        self._before: dict[str, tuple[float, float]] = {}
+        self._before: dict[str, Tensor] = {}
 
     def look(self) -> "Unmoved | None":
         """One more call; None when there is nothing left to look for."""
@@ -33,12 +33,8 @@ class Unmoved:
         if self._calls < self._next:
             return self
         self._next *= 2
-        now = self._sums()
-        still = {
-            name: (parameter, whose)
-            for name, parameter, whose in self._learning()
-            if now[name] == self._before.get(name)
-        }
+        same = self._same()
+        still = {name: (parameter, whose) for name, parameter, whose in self._learning() if name in same}
         moved = {name.split(".")[0] for name in self._before.keys() - still.keys()}
         if not moved & {"student", "owned"}:
             return self if self._next <= LAST else None
@@ -61,18 +57,23 @@ class Unmoved:
             )
         return None
 
-    def _sums(self) -> dict[str, tuple[float, float]]:
-        """Of each parameter the sum and the sum of squares, read from the device in one go."""
-        names, sums = [], list[Tensor]()
+    def _sums(self) -> dict[str, Tensor]:
+        """Of each parameter the sum and the sum of squares, on its device."""
+        found: dict[str, Tensor] = {}
         for name, parameter, _ in self._learning():
             value, exact = own_shard(parameter.detach()), exact_dtype(parameter.device)
-            names.append(name)
-            sums.append(torch.stack([value.sum(dtype=exact), value.square().sum(dtype=exact)]))
-        if not sums:
-            return {}
-        device = sums[0].device
-        first, second = torch.stack([pair.to(device) for pair in sums]).T.tolist()
-        return dict(zip(names, zip(first, second, strict=True), strict=True))
+            found[name] = torch.stack([value.sum(dtype=exact), value.square().sum(dtype=exact)])
+        return found
+
+    def _same(self) -> set[str]:
+        """The parameters with the sums of the first call, read from the device in one go."""
+        now = self._sums()
+        names = [name for name in now if name in self._before]
+        if not names:
+            return set()
+        device = now[names[0]].device
+        equal = torch.stack([(now[name] == self._before[name].to(now[name].device)).all().to(device) for name in names])
+        return {name for name, unchanged in zip(names, equal.tolist(), strict=True) if unchanged}
 
     def _learning(self) -> Iterator[tuple[str, nn.Parameter, str]]:
         """The parameters that ask for gradients, by names for a message."""
