@@ -1,5 +1,6 @@
 """A sample of ``make fuzz`` with a fixed seed, and every case that failed once."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from tests.fuzz.__main__ import run
 from tests.fuzz.cases import Fuzz, outcome
 from understudy import UserError
 from understudy.methods.notation import parse
+from understudy.report.reading import read_result
 
 SAMPLE = 250  # cases
 
@@ -33,6 +35,15 @@ def test_no_case_of_the_sample_fails(fuzz, monkeypatch):
     assert sum(sum(counts.values()) for counts in found.values()) >= SAMPLE
     assert {name: counts["failed"] for name, counts in found.items()} == dict.fromkeys(fuzz.kinds, 0)
     assert sum(counts["accepted"] for counts in found.values()) > 10  # what is fuzzed is not all refused at once
+
+
+def test_a_result_without_a_network_of_its_methods_is_damaged(fuzz, tmp_path):
+    """A table looked it up, and ended in a KeyError."""
+    result = json.loads(fuzz.result)
+    del result["networks"]["student"], result["digest"]
+    (tmp_path / "result.json").write_text(json.dumps(result))
+    with pytest.raises(UserError, match="no network of method"):
+        read_result(tmp_path)
 
 
 @pytest.mark.parametrize(

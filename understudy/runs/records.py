@@ -278,6 +278,13 @@ class Result(File):
     measuring_seconds: float | None = None
     memory: dict[str, int] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        lacking = [name for name in self.methods if not {"student", f"student, {name}"} & self.networks.keys()]
+        if lacking:
+            raise ValueError(f"it has no network of method {lacking[0]!r}")
+        return self
+
     @property
     def first(self) -> Figure:
         """The figure that selects and is shown first."""
