@@ -16,7 +16,7 @@ from understudy.bounds import Mark, NonNegative, Temperature
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.methods.method import Method
-from understudy.methods.shared.logits import LogitTerm, among, check_same, divergence, split
+from understudy.methods.shared.logits import LogitTerm, check_same, divergence, kl_among, split
 from understudy.methods.shared.stages import warmed_up
 from understudy.objective.labels import CE
 from understudy.objective.term import Reading
@@ -48,8 +48,8 @@ def dkd(
     Weight in the objective: ``CE + DKD``, means over the batch; the authors' code warms it up linearly over the first
     20 epochs on CIFAR-100.
     Reference: Zhao et al., "Decoupled knowledge distillation", CVPR 2022.
-    Differences: the authors' code takes the right class out by subtracting 1000 from its logit, here it is left out;
-    with alpha 1 and beta the teacher's probability of the others, it is plain KD.
+    Differences: the authors' code takes the right class out by subtracting 1000 from its logit, here it is left out.
+    Of two classes the second part is 0. With alpha 1 and beta the teacher's probability of the others, it is plain KD.
 
     >>> dkd(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([2]))
     tensor([0.])
@@ -59,7 +59,7 @@ def dkd(
     student = wide(student_logits) / temperature
     teacher = wide(teacher_logits) / temperature
     target = divergence(binary(student, right, others), binary(teacher, right, others), form="kl")
-    rest = divergence(among(student, others), among(teacher, others), form="kl")
+    rest = kl_among(student.gather(-1, others), teacher.gather(-1, others))
     return (alpha * target + beta * rest) * temperature**2
 
 

@@ -91,6 +91,19 @@ def among(logits: Tensor, others: Tensor) -> Tensor:
     return F.log_softmax(logits.gather(-1, others), dim=-1)
 
 
+def kl_among(student: Tensor, teacher: Tensor) -> Tensor:
+    """``KL(teacher || student)`` among some classes alone, whose logits these are; 0 for a single one.
+
+    A single class has all of the probability in both answers.
+
+    >>> kl_among(torch.tensor([[3.0]]), torch.tensor([[5.0]]))
+    tensor([0.])
+    """
+    if student.shape[-1] == 1:
+        return 0 * student.squeeze(-1)
+    return divergence(F.log_softmax(student, dim=-1), F.log_softmax(teacher, dim=-1), form="kl")
+
+
 def reduced(values: Tensor, logits: Tensor, reduce: Reduce) -> Tensor:
     """Halves of sums over the classes as they are, or as whole means."""
     return values if reduce == "sum" else values * (2 / logits.shape[-1])
