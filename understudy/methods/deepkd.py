@@ -11,9 +11,11 @@ of the cross-entropy and all of the soft targets. For its form with DKD (``other
 they add 0.05 to the momentum of the other classes, and warm both parts up.
 Differences: the authors' code multiplies the batch's mean over the other classes with its mean of ``1 - t_y``; here
 each sample has its own, as in KD's decomposition. It adds the weight decay to the gradient of the target's part, here
-it is in that of the labels, and has no Nesterov momentum. The paper raises ``top`` during training; the released code
-has a fixed number, 0 by default (all classes), as here. ``top`` counts the other classes alone, in the code the label,
-too, where it is among them.
+it is in that of the labels, and has no Nesterov momentum. Its optimizer gives the labels' gradient the momentum of the
+target's part wherever that part has a gradient, so that ``momentum_tog`` takes no effect; here the labels have their
+own, as in the configurations. The paper raises ``top`` during training; the released code has a fixed number, 0 by
+default (all classes), as here. ``top`` counts the other classes alone, in the code the label, too, where it is among
+them.
 """
 
 from dataclasses import dataclass
@@ -28,7 +30,7 @@ from understudy.errors import UserError
 from understudy.methods.dkd import binary
 from understudy.methods.dot import require_sgd
 from understudy.methods.method import Method
-from understudy.methods.shared.logits import LogitTerm, check_same, divergence, split
+from understudy.methods.shared.logits import LogitTerm, check_same, divergence, kl_among, split
 from understudy.methods.shared.stages import warmed_up
 from understudy.objective.labels import CE
 from understudy.objective.term import Reading
@@ -96,9 +98,7 @@ def others_kd(
             raise UserError(f"top = {top} is more than the {guide.shape[-1]} classes beside the label's")
         guide, kept = guide.topk(top, dim=-1)
         own = own.gather(-1, kept)
-    if guide.shape[-1] == 1:  # a single class has all of the probability in both answers
-        return 0 * own.squeeze(-1)
-    value = temperature**2 * divergence(own.log_softmax(-1), guide.log_softmax(-1), form="kl")
+    value = temperature**2 * kl_among(own, guide)
     return value * (1 - teacher.softmax(-1).gather(-1, right).squeeze(-1)) if by_teacher else value
 
 
