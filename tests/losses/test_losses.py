@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from tests.losses.table import BATCH, Row
-from understudy import UserError, losses
+from understudy import UserError, bounds, losses
+from understudy.terms import SRD
 
 MODULES = sorted(path.stem for path in Path(__file__).parent.glob("rows_*.py"))
 ROWS: list[Row] = [row for module in MODULES for row in importlib.import_module(f"tests.losses.{module}").ROWS]
@@ -166,3 +167,28 @@ def test_every_loss_is_documented_in_one_form(name: str):
     parameters = inspect.signature(function).parameters.values()
     settings = [p for p in parameters if p.default is not p.empty]
     assert all(p.kind is p.KEYWORD_ONLY for p in settings), "settings are keyword-only"
+
+
+def test_of_two_classes_the_other_one_teaches_nothing_by_itself():
+    g = torch.Generator().manual_seed(0)
+    student, teacher, labels = torch.randn(5, 2, generator=g), torch.randn(5, 2, generator=g), torch.arange(5) % 2
+    target = losses.target_kd(student, teacher, labels)
+    torch.testing.assert_close(losses.dkd(student, teacher, labels), target)
+    assert losses.others_kd(student, teacher, labels).tolist() == [0.0] * 5
+    cells = student.unsqueeze(1), teacher.unsqueeze(1)
+    torch.testing.assert_close(losses.sdd(*cells, labels, form="dkd"), target)
+
+
+def test_maps_of_a_single_place_and_sample_have_no_correlation():
+    student = torch.ones(1, 3, 1, 1, requires_grad=True)
+    value = losses.pearson(student, torch.rand(1, 3, 1, 1))
+    value.sum().backward()
+    assert value.tolist() == [0.0]
+    assert student.grad is not None
+    assert student.grad.abs().sum() == 0
+
+
+def test_the_exponent_of_srd_has_a_finite_gradient():
+    term = SRD("fc:input -> fc:input", exponent=0.5)
+    with pytest.raises(UserError, match="exponent"):
+        bounds.check(term, "the term")

@@ -44,8 +44,10 @@ def pearson(student: Tensor, teacher: Tensor) -> Tensor:
 
 def _normalised(x: Tensor) -> Tensor:
     x = wide(x)
-    std, mean = x.std((0, 2, 3), keepdim=True), x.mean((0, 2, 3), keepdim=True)
-    return (x - mean) / (std + 1e-6)
+    centred = x - x.mean((0, 2, 3), keepdim=True)
+    if x.numel() == x.shape[1]:  # a single value for each channel has no deviation
+        return centred
+    return centred / (x.std((0, 2, 3), keepdim=True) + 1e-6)
 
 
 @dataclass(frozen=True)

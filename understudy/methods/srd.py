@@ -6,10 +6,11 @@ Weights, exponent, temperature: 2, 1, 4 and 1, as in the authors' code for Image
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor, nn
 
-from understudy.bounds import Exponent, NonNegative, Temperature
+from understudy.bounds import Interval, NonNegative, Temperature
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.methods.kd import KD
@@ -32,7 +33,7 @@ def srd(student: Tensor, teacher: Tensor, *, exponent: float = 4.0) -> Tensor:
     Args:
         student: the projected features, (N, D), each feature with mean 0 and variance 1 over the batch.
         teacher: its features, in the same way.
-        exponent: a.
+        exponent: a, 1 or more.
 
     Weight in the objective: 2, beside the labels' cross-entropy and ``KL(t || s)`` at temperature 1.
     Reference: Miles, Mikolajczyk, "Understanding the role of the projector in knowledge distillation", AAAI 2024.
@@ -52,7 +53,7 @@ class SRD(EmbeddingTerm):
 
     Args:
         embedding: the pair of what enters the classifiers; maps and tokens are averaged over their places.
-        exponent: of the differences.
+        exponent: of the differences, 1 or more: below, their gradient is infinite where student and teacher agree.
 
     Differences: the batch norms have no weights and an epsilon of 1e-4, as in the authors' code for ImageNet. Of a
     batch of one sample they take the running statistics.
@@ -61,7 +62,7 @@ class SRD(EmbeddingTerm):
     2 * SRD(embedding='fc:input -> fc:input')
     """
 
-    exponent: Exponent = 4.0
+    exponent: Annotated[float, Interval(ge=1, le=100)] = 4.0
 
     @property
     def reads(self) -> Reads:
