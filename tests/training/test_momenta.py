@@ -81,6 +81,10 @@ def test_the_gap_is_between_labels_and_all_other_terms():
     assert momenta_of(Stage("s", CE(), gap)) is None
     (stage,) = find("dot")(CONFIG)
     assert momenta_of(stage) == pytest.approx({"ce": 0.825, "kd": 0.975})
+    (stage,) = find("dot")(gap)
+    assert momenta_of(stage) == {"ce": 0.25, "kd": 0.75}
+    (stage,) = find("dot")(gap, gap=0.125)
+    assert momenta_of(stage) == {"ce": 0.375, "kd": 0.625}
     (stage,) = find("deepkd")(CONFIG)
     assert momenta_of(stage) == pytest.approx({"ce": 0.975, "targetkd": 0.825, "otherskd": 0.975})
 
@@ -92,6 +96,11 @@ def test_the_gap_is_between_labels_and_all_other_terms():
         (Stage("s", CE() + KD(), CONFIG, momenta=(0.0,)), {}, "1 momenta are given for its 2 terms"),
         (Stage("s", CE() + KD(), replace(CONFIG, optimizer=AdamW()), momenta=(0.0, 0.1)), {}, "which is SGD's"),
         (Stage("s", CE() + KD(), CONFIG, momenta=(0.0, 0.05)), {"microbatch": 4}, "microbatch"),
+        (
+            *find("deepkd")(replace(CONFIG, optimizer=SGD(momentum_gap=0.1))),
+            {},
+            "momentum_gap = 0.1 would have no effect",
+        ),
     ],
 )
 def test_momenta_that_cannot_be_are_refused(stage, settings, reason):

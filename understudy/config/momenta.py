@@ -30,6 +30,11 @@ def momenta_of(stage: Stage) -> dict[str, float] | None:
     optimizer, parts = stage.config.optimizer, stage.objective.named()
     gap = optimizer.momentum_gap if isinstance(optimizer, SGD) else None
     added = stage.momenta
+    if added is not None and gap is not None:
+        raise UserError(
+            f"stage {stage.name!r} sets the momentum of each term itself, and train.optimizer.momentum_gap = {gap:g} "
+            "would have no effect: leave it out"
+        )
     if added is None and gap is not None:
         labels = [isinstance(part.term, Labels) for part in parts.values()]
         added = tuple(-gap if is_labels else gap for is_labels in labels) if len(set(labels)) == 2 else None

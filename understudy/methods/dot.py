@@ -6,7 +6,8 @@ twice. Any other method is trained so by ``train.optimizer.momentum_gap = 0.075`
 ``SGD(momentum_gap=0.075)``.
 
 Reference: Zhao et al., "DOT: a distillation-oriented trainer", ICCV 2023.
-Gap: 0.075, the default of the authors' code and of its configurations for KD on CIFAR-100, beside a momentum of 0.9.
+Gap: ``train.optimizer.momentum_gap`` where it is set, else 0.075, the default of the authors' code and of its
+configurations for KD on CIFAR-100, beside a momentum of 0.9.
 Differences: the authors' code has no Nesterov momentum; here it is as the training configuration says. Weight decay is
 part of the labels' gradient in both.
 """
@@ -22,17 +23,26 @@ from understudy.methods.kd import KD
 from understudy.methods.method import Method
 from understudy.objective.labels import CE
 
+GAP = 0.075
+
 
 def _stages(
     config: TrainConfig,
     term: KD,
     *,
-    gap: ShareBetween = 0.075,
+    gap: ShareBetween | None = None,
     weight: NonNegative = 0.9,
     label_weight: NonNegative = 0.1,
 ) -> list[Stage]:
+    """See the module.
+
+    Args:
+        gap: by default the ``momentum_gap`` of the training configuration, or 0.075 where it has none.
+        weight, label_weight: of the soft targets and of the labels.
+    """
     optimizer = require_sgd(config, "dot")
-    apart = replace(config, optimizer=replace(optimizer, momentum_gap=gap))
+    given = optimizer.momentum_gap if gap is None else gap
+    apart = replace(config, optimizer=replace(optimizer, momentum_gap=GAP if given is None else given))
     return [Stage("labels and soft targets", label_weight * CE() + weight * term, apart)]
 
 
