@@ -92,7 +92,21 @@ class Rotary(nn.Module):
         return x
 
 
-@pytest.mark.parametrize("module", [nn.Linear(8, 8), Rotary()])
+class RotaryOfTimm(Rotary):
+    def forward(self, x, rope=None):
+        return x
+
+
+class RotaryOfItsOwn(Rotary):
+    def __init__(self):
+        super().__init__()
+        self.rotary_dim = 4
+
+    def forward(self, x):
+        return x
+
+
+@pytest.mark.parametrize("module", [nn.Linear(8, 8), Rotary(), RotaryOfTimm(), RotaryOfItsOwn()])
 def test_a_module_whose_queries_cannot_be_read_is_named(module):
     with pytest.raises(UserError, match=r"tap '0:query': .* is no attention module whose query can be read"):
         TappedNetwork(nn.Sequential(module), ["0:query"])

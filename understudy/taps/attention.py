@@ -10,7 +10,8 @@ norm, say). Three kinds of modules are read:
 | with layers ``query``, ``key``, ``value``, or ``q_proj``, ... or ``q_lin``, ... (Hugging Face) | what these answer |
 | with a joint layer ``qkv`` (timm) | its third of what that answers |
 
-Modules with rotary positions are none of them: what their projections answer is not what they compare.
+Modules with rotary positions are none of them: what their projections answer is not what they compare. They are known
+by their name, their settings or what their ``forward`` takes (``position_embeddings``, ``rope``, ``sinusoidal_pos``).
 """
 
 import inspect
@@ -26,6 +27,7 @@ from understudy.errors import UserError
 FORMS = ("query", "key", "value")
 _SEPARATE = (FORMS, ("q_proj", "k_proj", "v_proj"), ("q_lin", "k_lin", "v_lin"))
 _JOINT = "qkv"
+_POSITIONS = {"position_embeddings", "sinusoidal_pos"}  # rotary ones, as ``forward`` takes them in Hugging Face's
 _HEADS = ("num_attention_heads", "num_heads", "n_heads")
 
 
@@ -116,7 +118,16 @@ def _is_packed(module: nn.Module) -> bool:
 def _has(module: nn.Module, names: Sequence[str]) -> bool:
     children = dict(module.named_children())
     linear = all(type(children.get(name)).__name__.endswith("Linear") for name in names)
-    return linear and "position_embeddings" not in inspect.signature(module.forward).parameters
+    return linear and not _is_rotary(module)
+
+
+def _is_rotary(module: nn.Module) -> bool:
+    taken = inspect.signature(module.forward).parameters
+    if _POSITIONS & taken.keys():
+        return True
+    words = [*taken, *vars(module), *dict(module.named_children())]
+    named = any({"rope", "rotary"} & set(word.lower().split("_")) for word in words)
+    return named or any(word in type(module).__name__ for word in ("Rope", "Rotary"))
 
 
 def _heads(module: nn.Module) -> int:
