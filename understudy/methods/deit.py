@@ -108,7 +108,7 @@ class TokenLabels(Term):
 
     @property
     def reads(self) -> Reads:
-        return Reads(student_taps=(Tap.parse(self.token),))
+        return Reads(student_taps=(Tap.parse(self.token),), labels=True)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         return cross_entropy(reading.student[Tap.parse(self.token)], reading.labels)

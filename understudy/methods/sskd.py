@@ -158,7 +158,7 @@ class SSKD(EmbeddingTerm):
 
     @property
     def reads(self) -> Reads:
-        return super().reads | Reads(batch=True, inputs=True)
+        return super().reads | Reads(batch=True, inputs=True, labels=True)
 
     def misfit(self, task: Task) -> str | None:
         return _misfit(task)
