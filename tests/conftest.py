@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from hypothesis import settings
 from PIL import Image
 from torch import Tensor, nn
 
@@ -25,6 +26,10 @@ from understudy.training.interrupt import StopRequest
 from understudy.training.loop import Training
 
 CLASSES = 3
+
+# A property is tried on the same examples in every run; `--hypothesis-profile=default` draws new ones.
+settings.register_profile("same", derandomize=True)
+settings.load_profile("same")
 
 
 @pytest.fixture(autouse=True, scope="session")

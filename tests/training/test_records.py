@@ -88,6 +88,11 @@ def of_record(kind: type[BaseModel]) -> st.SearchStrategy:
     for name, field in kind.model_fields.items():
         if name != "format" or not issubclass(kind, File):
             (given_ if field.is_required() else optional)[name] = of_kind(hints[name])
+    if kind is Result:  # each method has a network
+        one = typing.get_args(hints["networks"])[1]
+        given_["networks"] = st.dictionaries(TEXTS, of_kind(one), max_size=1).flatmap(
+            lambda others: of_kind(one).map(lambda student: {**others, "student": student})
+        )
     return st.fixed_dictionaries(given_, optional=optional).map(lambda values: kind(**values))
 
 
