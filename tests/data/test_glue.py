@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 import understudy
 from understudy import data, tasks
 from understudy.cli._app import app
-from understudy.data.sets.glue import SUBSETS
+from understudy.data.sets.glue import SUBSETS, unlabelled
 from understudy.errors import UserError
 from understudy.shipping.glue import write_submission
 from understudy.tasks import Text, TextScores
@@ -105,6 +105,25 @@ def test_mismatched_genres_and_broken_lines(glue, tmp_path):
         data.load("glue", tmp_path, subset="rte")
     with pytest.raises(UserError, match="mismatched is a setting of 'mnli' alone"):
         data.load("glue", tmp_path, subset="rte", mismatched=True)
+
+
+def test_a_file_without_names_of_columns_or_with_labels_is_refused(glue, tmp_path):
+    folder = glue("sst2")
+    train = folder / "train.tsv"
+    train.write_text(train.read_text().partition("\n")[2])
+    with pytest.raises(UserError, match=r"train.tsv, line 1 is a sample, and the names of the columns are expected"):
+        data.load("glue", tmp_path, subset="sst2")
+    with pytest.raises(UserError, match=r"dev.tsv, line 2: the sample's number and a text in column 2 are expected"):
+        unlabelled(folder / "dev.tsv", SUBSETS["sst2"])
+
+
+def test_each_line_of_a_vocabulary_is_one_token(glue, tmp_path):
+    glue("sst2")
+    tokens = (*SPECIAL, "\u2028", "fine", "\x85", "film")
+    file = tmp_path / "vocab.txt"
+    file.write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    read = data.load("glue", tmp_path, subset="sst2", tokens="wordpiece", vocabulary=str(file))
+    assert read.task.vocabulary == tokens
 
 
 def test_pairs_are_cut_from_the_end_of_the_longer_text():
