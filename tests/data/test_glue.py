@@ -191,6 +191,13 @@ def test_metrics_are_those_of_torchmetrics_and_scipy():
     assert constant.compute()["matthews"] == 0.0
 
 
+def test_a_correlation_with_nan_is_nan():
+    meter = TextScores(("score",)).meter()
+    meter.update({"values": torch.tensor([[1.0], [torch.nan], [2.0]])}, torch.tensor([[1.0], [2.0], [3.0]]))
+    found = meter.compute()
+    assert all(torch.tensor(found[name]).isnan() for name in ("pearson", "spearman"))
+
+
 @pytest.mark.parametrize("name", ["mrpc", "stsb"])
 def test_a_student_answers_the_test_part_in_the_benchmarks_form(glue, tmp_path, name):
     folder = glue(name)
