@@ -364,7 +364,9 @@ def test_classes_that_no_box_names_are_asked_for():
 
 def test_boxes_as_shares_of_the_image_are_a_remark():
     shares = padded([{"boxes": [[0, 0, 0.5, 1]], "classes": [0]}])
-    assert Detection(("person",)).remarks(shares) == ["no box reaches beyond 1, and boxes are in pixels: multiply shares by width and height"]
+    assert Detection(("person",)).remarks(shares) == [
+        "no box reaches beyond 1, and boxes are in pixels: multiply shares by width and height"
+    ]
 
 
 def test_a_box_that_is_not_finite_is_never_kept_and_suppresses_none():

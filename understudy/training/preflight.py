@@ -38,6 +38,7 @@ from understudy.tasks import Figure, Values
 from understudy.teacher.batching import company_matters
 from understudy.teacher.stand_in import StandIns
 from understudy.training.evaluate import walk
+from understudy.training.padding import refuse_readers_of_padding
 from understudy.training.stage_state import facts_of
 from understudy.training.state import copy_of
 
@@ -348,6 +349,8 @@ def _dry_run(
     if places := nested.not_finite(inputs):
         broken = batch.ids[places[:5]].tolist()
         raise UserError(f"the data hold NaN or infinity (samples {broken}): mend the data")
+    if stage.config.group_by_length is not None:
+        refuse_readers_of_padding([student, *teachers], data, settings)
     momenta_of(stage)  # a momentum that cannot be is said before anything trains
     facts, example = facts_of(data), nested.chosen(inputs, slice(2))
     objective = Objective(
