@@ -24,6 +24,7 @@ from understudy.tasks.average_precision import Precision, mean_precision
 from understudy.tasks.boxes import boxes_of, giou, iou, responsible, suppressed
 from understudy.tasks.task import Told
 from understudy.terms import FGD, Hint, Labels, Localisation
+from understudy.training.preflight import check_data
 
 TASK = Detection(("person", "car"))
 
@@ -367,6 +368,14 @@ def test_boxes_as_shares_of_the_image_are_a_remark():
     assert Detection(("person",)).remarks(shares) == [
         "no box reaches beyond 1, and boxes are in pixels: multiply shares by width and height"
     ]
+
+
+@pytest.mark.parametrize(("box", "outside"), [([6, 2, 12, 6], True), ([4, 2, 12, 6], False), ([9, 2, 12, 6], True)])
+def test_boxes_outside_their_images_are_a_warning(box, outside):
+    data = from_tensors((IMAGES[:4], [{"boxes": [box], "classes": [0]}] * 4), task="detection", validation=0)
+    found = [finding.text for finding in check_data(data, 2) if "outside their images" in finding.text]
+    text = "4 training samples have targets outside their images, which are 8 x 8 pixels: resize the targets"
+    assert [each.startswith(text) for each in found] == [True] * outside
 
 
 def test_a_box_that_is_not_finite_is_never_kept_and_suppresses_none():

@@ -153,6 +153,12 @@ class Detection(Task):
             remarks.append("no box reaches beyond 1, and boxes are in pixels: multiply shares by width and height")
         return remarks
 
+    def outside(self, targets: Nested, size: tuple[int, int]) -> int:
+        """Samples with a box of which less than half is in the image."""
+        found = boxes_of(targets)
+        inside = found.boxes.clamp_min(0).minimum(found.boxes.new_tensor([*size[::-1], *size[::-1]]))
+        return int(((areas(inside) < areas(found.boxes) / 2) & (found.classes >= 0)).any(1).sum())
+
     def moved(self, targets: Nested, moves: Moves) -> Nested:
         """Boxes move with the pixels and are cut at the border; one of which less than a tenth is left is gone."""
         found = moved(boxes_of(targets), moves)

@@ -80,6 +80,11 @@ def check_data(data: Data, batch: int) -> Iterator[Finding]:
     yield Finding("ok", "data", text, worth=True)
     yield from (Finding("warning", "data", remark) for remark in data.task.remarks(data.train.targets))
     example = data.example(DRY_BATCH, torch.device("cpu"))
+    if isinstance(example, Tensor) and example.ndim == 4:
+        height, width = example.shape[2:]
+        if count := data.task.outside(data.train.targets, (height, width)):
+            text = f"{count:,} training samples have targets outside their images, which are {width} x {height} pixels"
+            yield Finding("warning", "data", f"{text}: resize the targets with the images")
     if isinstance(example, Tensor) and example.is_floating_point() and example.ndim == 4 and example.min() >= 0:
         largest, (least, most) = example.max().item(), PIXELS
         if least < largest <= most:
