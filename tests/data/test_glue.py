@@ -199,7 +199,7 @@ def test_a_correlation_with_nan_is_nan():
 
 
 @pytest.mark.parametrize("name", ["mrpc", "stsb"])
-def test_a_student_answers_the_test_part_in_the_benchmarks_form(glue, tmp_path, name):
+def test_a_student_answers_the_test_part_in_the_benchmarks_form(glue, tmp_path, name, monkeypatch):
     folder = glue(name)
     read = data.load("glue", tmp_path, subset=name, length=10, least=1, validation=2)
     student = understudy.models.build(
@@ -216,6 +216,10 @@ def test_a_student_answers_the_test_part_in_the_benchmarks_form(glue, tmp_path, 
     assert all(answer in ("0", "1") if name == "mrpc" else 0 <= float(answer) <= 5 for answer in answers)
     told = CliRunner().invoke(app, ["predict", str(out), str(folder / "test.tsv"), "--submission", str(file), "--json"])
     assert json.loads(told.stdout) == {"file": str(file), "samples": 5}
+    assert file.read_text().splitlines() == [head, *lines]
+    monkeypatch.chdir(folder)
+    (folder / "a fine film\tfine film").write_text("other\ttexts\nof a\tfile")  # a text that is the name of a file
+    assert write_submission(out, [str(folder / "test.tsv")], file) == 5
     assert file.read_text().splitlines() == [head, *lines]
     with pytest.raises(UserError, match=r"'MRCP.tsv' is the name of no submission to GLUE; did you mean 'MRPC.tsv'"):
         write_submission(out, [str(folder / "test.tsv")], tmp_path / "MRCP.tsv")
