@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 import understudy
 from understudy import data, tasks
 from understudy.cli._app import app
-from understudy.data.sets.glue import SUBSETS
+from understudy.data.sets.glue import SUBSETS, unlabelled
 from understudy.errors import UserError
 from understudy.shipping.glue import write_submission
 from understudy.tasks import Text, TextScores
@@ -107,6 +107,25 @@ def test_mismatched_genres_and_broken_lines(glue, tmp_path):
         data.load("glue", tmp_path, subset="rte", mismatched=True)
 
 
+def test_a_file_without_names_of_columns_or_with_labels_is_refused(glue, tmp_path):
+    folder = glue("sst2")
+    train = folder / "train.tsv"
+    train.write_text(train.read_text().partition("\n")[2])
+    with pytest.raises(UserError, match=r"train.tsv, line 1 is a sample, and the names of the columns are expected"):
+        data.load("glue", tmp_path, subset="sst2")
+    with pytest.raises(UserError, match=r"dev.tsv, line 2: the sample's number and a text in column 2 are expected"):
+        unlabelled(folder / "dev.tsv", SUBSETS["sst2"])
+
+
+def test_each_line_of_a_vocabulary_is_one_token(glue, tmp_path):
+    glue("sst2")
+    tokens = (*SPECIAL, "\u2028", "fine", "\x85", "film")
+    file = tmp_path / "vocab.txt"
+    file.write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    read = data.load("glue", tmp_path, subset="sst2", tokens="wordpiece", vocabulary=str(file))
+    assert read.task.vocabulary == tokens
+
+
 def test_pairs_are_cut_from_the_end_of_the_longer_text():
     task = Text(("no", "yes"), (*SPECIAL, *"abcdefgh"), length=8, pairs=True)
 
@@ -172,8 +191,15 @@ def test_metrics_are_those_of_torchmetrics_and_scipy():
     assert constant.compute()["matthews"] == 0.0
 
 
+def test_a_correlation_with_nan_is_nan():
+    meter = TextScores(("score",)).meter()
+    meter.update({"values": torch.tensor([[1.0], [torch.nan], [2.0]])}, torch.tensor([[1.0], [2.0], [3.0]]))
+    found = meter.compute()
+    assert all(torch.tensor(found[name]).isnan() for name in ("pearson", "spearman"))
+
+
 @pytest.mark.parametrize("name", ["mrpc", "stsb"])
-def test_a_student_answers_the_test_part_in_the_benchmarks_form(glue, tmp_path, name):
+def test_a_student_answers_the_test_part_in_the_benchmarks_form(glue, tmp_path, name, monkeypatch):
     folder = glue(name)
     read = data.load("glue", tmp_path, subset=name, length=10, least=1, validation=2)
     student = understudy.models.build(
@@ -190,6 +216,10 @@ def test_a_student_answers_the_test_part_in_the_benchmarks_form(glue, tmp_path, 
     assert all(answer in ("0", "1") if name == "mrpc" else 0 <= float(answer) <= 5 for answer in answers)
     told = CliRunner().invoke(app, ["predict", str(out), str(folder / "test.tsv"), "--submission", str(file), "--json"])
     assert json.loads(told.stdout) == {"file": str(file), "samples": 5}
+    assert file.read_text().splitlines() == [head, *lines]
+    monkeypatch.chdir(folder)
+    (folder / "a fine film\tfine film").write_text("other\ttexts\nof a\tfile")  # a text that is the name of a file
+    assert write_submission(out, [str(folder / "test.tsv")], file) == 5
     assert file.read_text().splitlines() == [head, *lines]
     with pytest.raises(UserError, match=r"'MRCP.tsv' is the name of no submission to GLUE; did you mean 'MRPC.tsv'"):
         write_submission(out, [str(folder / "test.tsv")], tmp_path / "MRCP.tsv")

@@ -93,6 +93,32 @@ def test_the_steps_are_those_of_the_whole_texts(monkeypatch):
         torch.testing.assert_close(value, ends[1][name], rtol=1e-3, atol=1e-5)
 
 
+class Unmasked(torch.nn.Module):
+    """The mean over all tokens, those of padding included, or a weight for each place of a text of whole length."""
+
+    def __init__(self, whole):
+        super().__init__()
+        self.whole, self.tokens, self.head = whole, torch.nn.Embedding(20, 4), torch.nn.Linear(4 * LENGTH, 2)
+
+    def forward(self, input_ids, attention_mask):
+        x = self.tokens(input_ids)
+        return self.head(x.flatten(1) if self.whole else x.mean(1).repeat(1, LENGTH))
+
+
+@pytest.mark.parametrize(("whole", "words"), [(False, "answers otherwise"), (True, "fails on a shorter one")])
+def test_a_network_that_reads_padding_is_refused(whole, words):
+    stage = Stage("only", CE() + KD(), TrainConfig(batch=8, group_by_length=3))
+    for student, teacher, called in (
+        (Unmasked(whole), encoder(1), "student"),
+        (encoder(1), Unmasked(whole), "teacher 1"),
+    ):
+        found = list(preflight.check_stage(stage, student, [teacher], DATA, Settings(device="cpu")))
+        assert [finding.level for finding in found] == ["error"]
+        assert f"the {called} {words}" in found[0].text
+    good = preflight.check_stage(stage, encoder(1), [encoder(2)], DATA, Settings(device="cpu"))
+    assert all(finding.level != "error" for finding in good)
+
+
 def test_what_has_no_lengths_is_refused(tmp_path):
     images = InMemory(torch.rand(4, 3, 8, 8), torch.arange(4) % 2)
     with pytest.raises(UserError, match="group_by_length is for texts in memory"):

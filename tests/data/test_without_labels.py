@@ -226,6 +226,19 @@ def test_what_needs_labels_is_refused_in_one_line(teacher, data, options, messag
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("task", ["unlabelled", "embedding"])
+def test_a_teacher_that_answers_with_nan_is_refused(task):
+    class Broken(Colour):
+        def forward(self, images):
+            return super().forward(images).masked_fill(images.amax((1, 2, 3), keepdim=True).flatten(1) > 1, torch.nan)
+
+    bright = X.clone()
+    bright[7] = 2.0
+    data = from_inputs(bright, validation=4, task=task)
+    with pytest.raises(UserError, match=r"the teacher answers with NaN or infinity \(samples \[7\]\)"):
+        understudy.distill(Broken(), Student(), data, method="kd" if task == "unlabelled" else "encoder", **QUICK)
+
+
 def test_a_teacher_with_one_answer_for_everything_is_refused():
     teacher = Colour()
     nn.init.zeros_(teacher.out.weight)

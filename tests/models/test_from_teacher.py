@@ -1,5 +1,7 @@
 """A student that starts from layers of its teacher: of the own text family, of BERTs, and in a recipe."""
 
+from collections import OrderedDict
+
 import pytest
 import torch
 from torch import nn
@@ -75,11 +77,25 @@ def test_lists_are_found_inside_what_wraps_a_network_and_can_be_named():
     assert "blocks.1.linear1.weight" in names
 
 
+def test_layers_may_have_names_as_those_of_torchvisions_transformers():
+    teacher, student = (
+        nn.ModuleDict(
+            {"layers": nn.Sequential(OrderedDict((f"layer_{number}", nn.Linear(2, 2)) for number in range(depth)))}
+        )
+        for depth in (4, 2)
+    )
+    from_teacher(student, teacher, [3, 1], at="layers")
+    assert torch.equal(student["layers"].layer_0.weight, teacher["layers"].layer_3.weight)
+    assert torch.equal(student["layers"].layer_1.weight, teacher["layers"].layer_1.weight)
+
+
 @pytest.mark.parametrize(
     ("student", "layers", "at", "words"),
     [
         (encoder(2), [0], None, "the student has 2 layers at 'layers'"),
         (encoder(2), [0, 4], None, "the teacher's layers at 'layers' are numbered 0 to 3"),
+        (encoder(2), [0, -1], None, "the teacher's layers at 'layers' are numbered 0 to 3"),
+        (encoder(2), [0, "1"], None, "the teacher's layers at 'layers' are numbered 0 to 3"),
         (encoder(2, width=4), [0, 1], None, r"'positions' has shape \(6, 4\), the teacher's \(6, 8\), and 28 more"),
         (encoder(2), [0, 1], "blocks", "the network has no module 'blocks'"),
         (nn.Linear(2, 2), [0], None, "the student has no list of layers of one class"),

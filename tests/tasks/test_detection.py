@@ -24,6 +24,7 @@ from understudy.tasks.average_precision import Precision, mean_precision
 from understudy.tasks.boxes import boxes_of, giou, iou, responsible, suppressed
 from understudy.tasks.task import Told
 from understudy.terms import FGD, Hint, Labels, Localisation
+from understudy.training.preflight import check_data
 
 TASK = Detection(("person", "car"))
 
@@ -342,6 +343,10 @@ def test_boxes_of_differing_number_are_padded_and_read_from_datasets():
         ([{"boxes": [[0, 0, 4, 4]], "classes": [2]}], "sample 0 has objects of classes"),
         ([{"boxes": [[4, 0, 4, 4]], "classes": [0]}], "which has no area"),
         ([{"boxes": [[0, 0, 4, 4]], "classes": [0, 1]}], "1 boxes, 2 classes"),
+        ([{"boxes": [[0, 0, 4, 4]], "classes": [0.5]}], "sample 0: classes must be whole numbers, found 0.5"),
+        ([{"boxes": [[0, 1], [0, 1], [4, 5], [4, 5]], "classes": [0, 0]}], r"boxes of shape \(4, 2\); give \(M, 4\)"),
+        ([{"boxes": [[0, 0, 4], [0, 0, 4, 4]], "classes": [0, 0]}], "sample 0: expected sequence of length 3"),
+        ([{"boxes": [[0, 0, float("nan"), 4]], "classes": [0]}], "which has no area"),
     ],
 )
 def test_what_is_wrong_with_boxes_is_told(targets, words):
@@ -349,6 +354,36 @@ def test_what_is_wrong_with_boxes_is_told(targets, words):
         TASK.check(padded(targets))
     with pytest.raises(UserError, match="makes them of lists"):
         TASK.check(torch.zeros(3))
+
+
+def test_classes_that_no_box_names_are_asked_for():
+    empty = padded([{"boxes": [], "classes": []}] * 4)
+    with pytest.raises(UserError, match="no image has a box, so the classes are unknown"):
+        Detection.of(empty)
+    assert Detection.of(empty, names=["person"]) == Detection(("person",))
+
+
+def test_boxes_as_shares_of_the_image_are_a_remark():
+    shares = padded([{"boxes": [[0, 0, 0.5, 1]], "classes": [0]}])
+    assert Detection(("person",)).remarks(shares) == [
+        "no box reaches beyond 1, and boxes are in pixels: multiply shares by width and height"
+    ]
+
+
+@pytest.mark.parametrize(("box", "outside"), [([6, 2, 12, 6], True), ([4, 2, 12, 6], False), ([9, 2, 12, 6], True)])
+def test_boxes_outside_their_images_are_a_warning(box, outside):
+    data = from_tensors((IMAGES[:4], [{"boxes": [box], "classes": [0]}] * 4), task="detection", validation=0)
+    found = [finding.text for finding in check_data(data, 2) if "outside their images" in finding.text]
+    text = "4 training samples have targets outside their images, which are 8 x 8 pixels: resize the targets"
+    assert [each.startswith(text) for each in found] == [True] * outside
+
+
+def test_a_box_that_is_not_finite_is_never_kept_and_suppresses_none():
+    sides = torch.tensor([[0.25, 0.25, 0.25, 0.25, 4.0, 4.0]]).repeat(4, 1)
+    sides[0, 0], sides[1, 2], sides[2, 5] = torch.nan, torch.inf, torch.nan
+    places = torch.cat((torch.tensor([[8.0, 8.0, 16.0]]).repeat(4, 1), sides), 1)[None]
+    (told,) = Detection(("person",), least_score=0.0).told({"places": places})
+    assert told.text == "person 98.2 % at 4, 4, 12, 12"
 
 
 def test_networks_with_other_places_are_not_compared_by_scores():

@@ -1,6 +1,6 @@
 """A student that starts from layers of its teacher: DistilBERT's start, of any network whose layers stand in a list."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -49,18 +49,19 @@ def from_teacher(
     """
     student, teacher = inner(student), inner(teacher)
     theirs, ours = _lists(student, teacher, at)
-    numbers = list(layers)
-    count, depth = _length(student, ours), _length(teacher, theirs)
-    if len(numbers) != count:
+    numbers, own_layers, given_layers = list(layers), _layers(student, ours), _layers(teacher, theirs)
+    if len(numbers) != len(own_layers):
         raise UserError(
-            f"layers = {numbers}: the student has {count} layers at {ours!r}; give the number of a teacher's layer for "
-            "each of them"
+            f"layers = {numbers}: the student has {len(own_layers)} layers at {ours!r}; give the number of a teacher's "
+            "layer for each of them"
         )
-    for number in numbers:
-        if not 0 <= number < depth:
-            raise UserError(f"layers = {numbers}: the teacher's layers at {theirs!r} are numbered 0 to {depth - 1}")
+    if not all(type(number) is int and 0 <= number < len(given_layers) for number in numbers):
+        raise UserError(
+            f"layers = {numbers}: the teacher's layers at {theirs!r} are numbered 0 to {len(given_layers) - 1}"
+        )
+    chosen = {layer: given_layers[number] for layer, number in zip(own_layers, numbers, strict=True)}
     own, given = student.state_dict(keep_vars=True), teacher.state_dict(keep_vars=True)
-    copied = {name: given[other] for name in own if (other := _named(name, ours, theirs, numbers, given)) is not None}
+    copied = {name: given[other] for name in own if (other := _named(name, ours, theirs, chosen, given)) is not None}
     _check_shapes(own, copied)
     with torch.no_grad():
         for name, value in copied.items():
@@ -82,15 +83,19 @@ def _lists(student: nn.Module, teacher: nn.Module, at: str | None) -> tuple[str,
     return theirs, ours
 
 
-def _length(network: nn.Module, path: str) -> int:
-    return len(list(find(network, Tap(path)).children()))
+def _layers(network: nn.Module, path: str) -> list[str]:
+    """The names of the layers in their list: numbers, or those of an ``OrderedDict``."""
+    return [name for name, _ in find(network, Tap(path)).named_children()]
 
 
-def _named(name: str, ours: str, theirs: str, numbers: Sequence[int], given: dict[str, Tensor]) -> str | None:
-    """The name of the teacher's weight for one of the student; None if it stays as it is."""
-    if name.startswith(f"{ours}."):
-        number, _, rest = name.removeprefix(f"{ours}.").partition(".")
-        other = f"{theirs}.{numbers[int(number)]}.{rest}"
+def _named(name: str, ours: str, theirs: str, chosen: Mapping[str, str], given: Mapping[str, Tensor]) -> str | None:
+    """The name of the teacher's weight for one of the student; None if it stays as it is.
+
+    ``chosen`` is the name of the teacher's layer for each of the student's.
+    """
+    layer, _, rest = name.removeprefix(f"{ours}.").partition(".")
+    if name.startswith(f"{ours}.") and layer in chosen:
+        other = f"{theirs}.{chosen[layer]}.{rest}"
         if other not in given:
             raise UserError(f"the student's {name!r} has no counterpart: the teacher has no {other!r}")
         return other

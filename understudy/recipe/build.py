@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import understudy
 from understudy import data as datasets
-from understudy import randomness
+from understudy import nested, randomness
 from understudy.config.settings import Settings
 from understudy.data import Data
 from understudy.data.answered import answered
@@ -26,6 +26,7 @@ from understudy.models.library_weights import InputConfig, input_config, library
 from understudy.models.preprocessing import Interpolation
 from understudy.models.sizes import parameters
 from understudy.models.weights import Head, begin_with, load_whole, take_off
+from understudy.nested import Nested
 from understudy.ranks import alone
 from understudy.recipe.objects import Objects, is_object
 from understudy.recipe.schema import DataTable, NetworkTable, TeacherTable
@@ -321,8 +322,19 @@ class Answering:
         settings = Settings(device=str(parameter.device) if given and parameter is not None else "auto")
         task = self.builder.data.task
         placed = [settings.place(network) for network in self.networks]
+        seen = 0
+
+        def use(answers: Sequence[Values], _: Nested) -> None:
+            nonlocal seen
+            answer = task.together(answers)
+            if broken := nested.not_finite(answer):
+                samples = part.ids[seen + torch.tensor(broken[:5])].tolist()
+                raise UserError(f"data without labels: the teacher answers with NaN or infinity (samples {samples})")
+            seen += nested.count(answer)
+            update(answer)
+
         with alone(), torch.autocast(settings.torch_device.type, enabled=False):
-            walk_together(placed, part, task, settings, lambda answers, _: update(task.together(answers)))
+            walk_together(placed, part, task, settings, use)
 
 
 def _outputs_of(tables: Sequence[TeacherTable]) -> tuple[str, ...]:

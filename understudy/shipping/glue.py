@@ -7,7 +7,7 @@ from understudy.data.sets.glue import LARGEST_SCORE, SUBSETS, Subset, unlabelled
 from understudy.errors import UserError, did_you_mean
 from understudy.export.open import open_student
 from understudy.files import write_atomically
-from understudy.shipping.predict import Prediction, predict
+from understudy.shipping.predict import Prediction, of_texts
 
 
 def write_submission(
@@ -31,14 +31,15 @@ def write_submission(
     subset = known[to.name]
     if len(tests) != 1:
         raise UserError(f"{to.name} answers one file, the test part of {subset.folder}; {len(tests)} are given")
-    names = open_student(Path(student), trust).description.classes
-    if tuple(names) != (subset.classes or ("score",)):
+    opened = open_student(Path(student), trust)
+    task, names = opened.description.task, opened.description.classes
+    if not task.takes_words or tuple(names) != (subset.classes or ("score",)):
         raise UserError(
             f"{student} answers with {', '.join(names)}, and {subset.folder} has "
             f"{', '.join(subset.classes) or 'a score'}: train it on the data set 'glue' with that subset"
         )
     samples = unlabelled(Path(tests[0]), subset)
-    answers = predict(student, [text for _, text in samples], top=1, batch=batch, trust=trust)
+    answers = of_texts(opened, task, [text for _, text in samples], 1, batch)
     lines = [f"{number}\t{_written(answer, subset)}" for (number, _), answer in zip(samples, answers, strict=True)]
     write_atomically(to, "\n".join(("index\tprediction", *lines, "")).encode())
     return len(lines)

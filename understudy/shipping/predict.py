@@ -125,9 +125,14 @@ def _texts(student: Student, task: Task, texts: Iterable[str], top: int, batch: 
     for text in texts:
         path = Path(text)
         lines += path.read_text(encoding="utf-8").splitlines() if len(text) < 256 and path.is_file() else [text]
+    return of_texts(student, task, lines, top, batch)
+
+
+def of_texts(student: Student, task: Task, texts: Sequence[str], top: int, batch: int) -> list[Prediction]:
+    """The answers to texts, in their order."""
     predictions: list[Prediction] = []
-    for start in range(0, len(lines), batch):
-        some = lines[start : start + batch]
+    for start in range(0, len(texts), batch):
+        some = texts[start : start + batch]
         told = _told(student, task.encode(some), top)
         predictions += [
             Prediction(line, text=one.text, record=one.record) for line, one in zip(some, told, strict=True)

@@ -82,12 +82,25 @@ def are_boxes(target: object) -> bool:
 
 def _one(number: int, target: Mapping[str, object]) -> tuple[Tensor, Tensor, Tensor]:
     labels = target.get(CLASSES, target.get("labels"))
-    classes = torch.as_tensor(labels if labels is not None else []).flatten().long()
-    boxes = torch.as_tensor(target.get(BOXES, []), dtype=torch.float32).reshape(-1, 4)
-    ignored = torch.as_tensor(target.get(IGNORED, target.get("iscrowd", [False] * len(classes)))).flatten().bool()
+    try:
+        classes = whole(torch.as_tensor(labels if labels is not None else []).flatten())
+        boxes = torch.as_tensor(target.get(BOXES, []), dtype=torch.float32)
+        ignored = torch.as_tensor(target.get(IGNORED, target.get("iscrowd", [False] * len(classes)))).flatten().bool()
+    except (UserError, ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"sample {number}: {error}") from None
+    if boxes.numel() and boxes.shape[-1] != 4:
+        raise UserError(f"sample {number} has boxes of shape {tuple(boxes.shape)}; give (M, 4)")
+    boxes = boxes.reshape(-1, 4)
     if not len(boxes) == len(classes) == len(ignored):
         raise UserError(f"sample {number} has {len(boxes)} boxes, {len(classes)} classes and {len(ignored)} marks")
     return boxes, classes, ignored
+
+
+def whole(classes: Tensor) -> Tensor:
+    """Class numbers as integers; a ``UserError`` for other numbers."""
+    if classes.is_floating_point() and (wrong := classes[classes != classes.round()]).numel():
+        raise UserError(f"classes must be whole numbers, found {wrong[0]:g}")
+    return classes.long()
 
 
 def areas(boxes: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from understudy.tasks.boxes import (
     moved,
     responsible,
     suppressed,
+    whole,
 )
 from understudy.tasks.detected import SCORES
 from understudy.tasks.task import LOSS, Differing, Figure, Meter, Moves, Numbers, Rows, Task, Told, Values, only
@@ -86,6 +87,8 @@ class Detection(Task):
         if names is None:
             classes = boxes_of(targets).classes
             names = int(classes.max()) + 1 if classes.numel() else 0
+            if not names:
+                raise UserError("no image has a box, so the classes are unknown: name them (classes=...)")
         make: Callable[..., Self] = cls
         return make(
             **{"classes": tuple(map(str, range(names))) if isinstance(names, int) else tuple(names), **settings}
@@ -120,7 +123,9 @@ class Detection(Task):
 
     def converted(self, targets: Nested) -> Nested:
         found = boxes_of(targets)
-        return {BOXES: found.boxes.float(), CLASSES: found.classes.long(), IGNORED: found.ignored}
+        classes = whole(found.classes)
+        boxes = found.boxes.float().masked_fill((classes == NONE)[..., None], 0.0)  # what pads may be anything
+        return {BOXES: boxes, CLASSES: classes, IGNORED: found.ignored}
 
     def check(self, targets: Nested) -> None:
         found, count = boxes_of(targets), len(self.classes)
@@ -143,7 +148,16 @@ class Detection(Task):
         found = boxes_of(targets)
         counts = found.classes[found.there].bincount(minlength=len(self.classes))
         without = [self.classes[number] for number in (counts == 0).nonzero().flatten().tolist()]
-        return [f"no training sample has an object of class {', '.join(without[:5])}"] if without else []
+        remarks = [f"no training sample has an object of class {', '.join(without[:5])}"] if without else []
+        if found.there.any() and found.boxes[found.there].max() <= 1:
+            remarks.append("no box reaches beyond 1, and boxes are in pixels: multiply shares by width and height")
+        return remarks
+
+    def outside(self, targets: Nested, size: tuple[int, int]) -> int:
+        """Samples with a box of which less than half is in the image."""
+        found = boxes_of(targets)
+        inside = found.boxes.clamp_min(0).minimum(found.boxes.new_tensor([*size[::-1], *size[::-1]]))
+        return int(((areas(inside) < areas(found.boxes) / 2) & (found.classes >= 0)).any(1).sum())
 
     def moved(self, targets: Nested, moves: Moves) -> Nested:
         """Boxes move with the pixels and are cut at the border; one of which less than a tenth is left is gone."""
@@ -188,12 +202,14 @@ class Detection(Task):
 
     def detections(self, answer: Values) -> Values:
         """The boxes that are kept of an answer, surest first: ``boxes``, ``scores`` and ``classes``, -1 for none."""
-        scores, boxes = self.scores(answer).flatten(1), self.boxes(answer)
+        boxes, scores = self.boxes(answer), self.scores(answer)
+        known = torch.isfinite(boxes).all(2, keepdim=True) & ~scores.isnan()
+        scores = scores.where(known, -1.0).flatten(1)  # less than any least_score
         count = len(self.classes)
         best, which = scores.topk(min(CANDIDATES, scores.shape[1]), dim=1)
         places, classes = which.div(count, rounding_mode="floor"), which % count
         found = boxes.gather(1, places[..., None].expand(-1, -1, 4))
-        gone = suppressed(found, classes, self.overlap) | (best < self.least_score) | ~torch.isfinite(best)
+        gone = suppressed(found, classes, self.overlap) | (best < self.least_score)
         order = gone.to(torch.uint8).argsort(dim=1, stable=True)[:, : self.most]
         best, classes, gone = (some.gather(1, order) for some in (best, classes, gone))
         found = found.gather(1, order[..., None].expand(-1, -1, 4))

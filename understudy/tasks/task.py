@@ -259,6 +259,10 @@ class Task(ABC):
         """Warnings of the pre-flight check about the training targets, such as a class without samples."""
         return ()
 
+    def outside(self, targets: Nested, size: tuple[int, int]) -> int:
+        """The number of samples with a target outside their image, which has this height and width."""
+        return 0
+
     def completed(self, answer: Values) -> "Task":
         """The task of data that are not ``labelled``, with what follows from an answer of the teacher."""
         return self

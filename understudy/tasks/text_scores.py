@@ -88,15 +88,15 @@ class CorrelationMeter(NumberMeter):
 
 
 def _correlation(first: Tensor, second: Tensor) -> float:
-    """Pearson's; 0 if all values of one are equal."""
+    """Pearson's; 0 if all values of one are equal, NaN if any value is."""
     first, second = first - first.mean(), second - second.mean()
     lengths = (first.norm() * second.norm()).item()
-    return (first @ second).item() / lengths if lengths > 0 else 0.0
+    return (first @ second).item() / lengths if lengths else 0.0
 
 
 def _ranks(values: Tensor) -> Tensor:
-    """The rank of each value; equal values share the mean of their ranks."""
+    """The rank of each value; equal values share the mean of their ranks, and NaN has none."""
     _, place, counts = values.unique(return_inverse=True, return_counts=True)
     ends = counts.cumsum(0).to(values.dtype)
     ranks: Tensor = (ends - (counts.to(values.dtype) - 1) / 2)[place]
-    return ranks
+    return ranks.where(~values.isnan(), torch.nan)

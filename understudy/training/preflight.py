@@ -38,6 +38,7 @@ from understudy.tasks import Figure, Values
 from understudy.teacher.batching import company_matters
 from understudy.teacher.stand_in import StandIns
 from understudy.training.evaluate import walk
+from understudy.training.padding import refuse_readers_of_padding
 from understudy.training.stage_state import facts_of
 from understudy.training.state import copy_of
 
@@ -79,6 +80,11 @@ def check_data(data: Data, batch: int) -> Iterator[Finding]:
     yield Finding("ok", "data", text, worth=True)
     yield from (Finding("warning", "data", remark) for remark in data.task.remarks(data.train.targets))
     example = data.example(DRY_BATCH, torch.device("cpu"))
+    if isinstance(example, Tensor) and example.ndim == 4:
+        height, width = example.shape[2:]
+        if count := data.task.outside(data.train.targets, (height, width)):
+            text = f"{count:,} training samples have targets outside their images, which are {width} x {height} pixels"
+            yield Finding("warning", "data", f"{text}: resize the targets with the images")
     if isinstance(example, Tensor) and example.is_floating_point() and example.ndim == 4 and example.min() >= 0:
         largest, (least, most) = example.max().item(), PIXELS
         if least < largest <= most:
@@ -348,6 +354,8 @@ def _dry_run(
     if places := nested.not_finite(inputs):
         broken = batch.ids[places[:5]].tolist()
         raise UserError(f"the data hold NaN or infinity (samples {broken}): mend the data")
+    if stage.config.group_by_length is not None:
+        refuse_readers_of_padding([student, *teachers], data, settings)
     momenta_of(stage)  # a momentum that cannot be is said before anything trains
     facts, example = facts_of(data), nested.chosen(inputs, slice(2))
     objective = Objective(

@@ -157,7 +157,9 @@ def _tokens(settings: GlueSettings, texts: Sequence[str]) -> Tokens:
         content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"vocabulary {path} cannot be read: {error}") from error
-    return {"tokenizer": content} if settings.tokens == "tokenizer" else {"vocabulary": tuple(content.splitlines())}
+    if settings.tokens == "tokenizer":
+        return {"tokenizer": content}
+    return {"vocabulary": tuple(content.removesuffix("\n").split("\n"))}  # a token may be a line separator of Unicode
 
 
 def _task(settings: GlueSettings, subset: Subset, tokens: Tokens, labels: Sequence[str]) -> Task:
@@ -216,8 +218,10 @@ def samples(folder: Path, part: str, subset: Subset) -> tuple[list[str], list[st
     if path is None:
         raise UserError(f"{folder} holds no {part}.tsv")
     texts, labels, skipped = list[str](), list[str](), 0
-    first = 1 if subset.header else 0
-    for number, columns in enumerate(_columns(path)[first:], first + 1):
+    first, lines = 1 if subset.header else 0, _columns(path)
+    if first and len(lines[0]) > max(subset.texts) and _is_label(lines[0][subset.label].strip(), subset):
+        raise UserError(f"{path}, line 1 is a sample, and the names of the columns are expected there")
+    for number, columns in enumerate(lines[first:], first + 1):
         try:
             chosen, label = [columns[place].strip() for place in subset.texts], columns[subset.label].strip()
         except IndexError:
@@ -238,7 +242,7 @@ def unlabelled(path: Path, subset: Subset) -> list[tuple[str, str]]:
     """The number and the text of each sample of a test part."""
     found = list[tuple[str, str]]()
     for number, columns in enumerate(_columns(path)[1:], 2):
-        if len(columns) <= max(subset.unlabelled):
+        if len(columns) <= max(subset.unlabelled) or not columns[0].isdecimal():
             places = ", ".join(str(place + 1) for place in subset.unlabelled)
             raise UserError(f"{path}, line {number}: the sample's number and a text in column {places} are expected")
         found.append((columns[0], "\t".join(columns[place].strip() for place in subset.unlabelled)))
