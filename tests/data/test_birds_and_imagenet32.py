@@ -1,5 +1,7 @@
 """CUB-200-2011 and ImageNet32, on small data of their upstream form; the whole sets are not at hand."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -44,6 +46,11 @@ def test_birds(tmp_path):
         (lambda folder: (folder / "images.txt").unlink(), "holds no CUB-200-2011"),
         (lambda folder: (folder / "classes.txt").write_text("albatross\n"), "each line must be a number and a text"),
         (lambda folder: (folder / "train_test_split.txt").write_text("1 1\n"), "has no line for image"),
+        (lambda folder: (folder / "images.txt").write_text("1 a.jpg\n"), "images.txt has no line for image"),
+        (
+            lambda folder: (folder / "train_test_split.txt").write_text("".join(f"{n} 2\n" for n in range(1, 13))),
+            "image 1 has '2'",
+        ),
         (lambda folder: (folder / "image_class_labels.txt").unlink(), "cannot read .*image_class_labels.txt"),
         (lambda folder: next((folder / "images").rglob("0002.jpg")).unlink(), "0002.jpg is missing"),
     ],
@@ -78,6 +85,8 @@ def test_imagenet32(tmp_path):
         (lambda path: path.write_bytes(b"x"), "is damaged|holds no"),
         (lambda path: batch(path, data=np.zeros((6, 5), np.uint8)), "holds no images of 3 x 32 x 32 bytes"),
         (lambda path: batch(path, labels=np.array([{}] * 6, dtype=object)), "is damaged"),
+        (lambda path: path.write_bytes(pickle.dumps({"data": 1})), "is damaged"),
+        (lambda path: np.savez(path, data=np.zeros((2, 3072), np.uint8)), "is damaged"),
         (lambda path: batch(path, labels=np.arange(6)), "sample 0 has label -1"),
     ],
 )

@@ -2,8 +2,10 @@
 
 import io
 import json
+import pickle
 import sys
 import tarfile
+import zipfile
 
 import numpy as np
 import pytest
@@ -183,6 +185,37 @@ def test_numbers_and_no_labels_in_numpy_files(tmp_path):
     assert isinstance(load("numpy", vectors).task, Unlabelled)
 
 
+def test_the_forms_of_numpy_files(tmp_path):
+    """Class numbers in a column, floating-point images with the channels last, and the other order of bytes."""
+    root, _ = arrays(tmp_path, x=(X / 255).astype(">f4"), y=Y[:, None].astype(">i8"))
+    data = load("numpy", root, validation=0)
+    assert data.classes == ("0", "1", "2", "3")
+    assert data.train.targets.tolist() == Y.tolist()
+    assert torch.allclose(data.train.source.samples, torch.from_numpy(X).permute(0, 3, 1, 2) / 255)
+
+
+def test_a_test_part_without_labels_is_refused(tmp_path):
+    root, _ = arrays(tmp_path, x_train=X, y_train=Y, x_test=X)
+    with pytest.raises(UserError, match=r"the test part has no labels \(y_test\)"):
+        load("numpy", root).test  # noqa: B018
+    assert len(load("numpy", root, task="unlabelled").test) == 20
+    saved = on_disk(tmp_path)
+    datasets = pytest.importorskip("datasets")
+    splits = datasets.load_from_disk(str(saved))
+    splits["test"] = splits["test"].remove_columns("label")
+    splits.save_to_disk(tmp_path / "other")
+    with pytest.raises(UserError, match="split 'test' has no column 'label'"):
+        load("huggingface", tmp_path / "other", workers=0).test  # noqa: B018
+
+
+def test_names_of_classes_that_look_like_numbers(tmp_path):
+    names = ("1", "2", "x")
+    root = shards(tmp_path, word=lambda number: names[number % 3])
+    data = load("webdataset", root, workers=0, validation=0, classes=names)
+    assert data.train.targets.tolist() == [number % 3 for number in PARTS["train"]]
+    assert data.test.targets.tolist() == [number % 3 for number in PARTS["test"]]
+
+
 def written(name, content=b"no archive"):
     def write(root):
         (root / name).parent.mkdir(exist_ok=True)
@@ -190,6 +223,51 @@ def written(name, content=b"no archive"):
         return root / name
 
     return write
+
+
+class Runs:
+    def __reduce__(self):
+        return pytest.fail, ("unpickled",)
+
+
+HUGE = b"\x93NUMPY\x01\x00\x46\x00{'descr': '|u1', 'fortran_order': False, 'shape': (900000000000, 8), }\n123"
+
+
+def zipped(root, content):
+    with zipfile.ZipFile(root / "x.npz", "w") as archive:
+        archive.writestr("x.npy", content)
+    return root / "x.npz"
+
+
+def renamed(path, other):
+    return path.rename(other)
+
+
+def labelled(root, label):
+    """Parquet files whose first label is this one."""
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    images = [{"bytes": encoded(number), "path": None} for number in range(4)]
+    pq.write_table(pa.table({"image": images, "label": [label, 0, 1, 1]}), root / "train.parquet")
+    return root
+
+
+def altered(root, number, header):
+    """Shards of which the first one's member of this number has another header, or where it ends before it."""
+    path = root / "train-0000.tar"
+    with tarfile.open(path) as archive:
+        place = archive.getmembers()[number].offset
+    content = path.read_bytes()
+    path.write_bytes(content[:place] + (header + content[place + len(header) :] if header is not None else b""))
+    return root
+
+
+def without_an_image(root):
+    with tarfile.open(root / "train.tar", "w") as archive:
+        for name in ("a.b/002.png", "a.b/002.cls", "a.b/003.left.png", "a.b/003.cls"):
+            info = tarfile.TarInfo(name)
+            info.size = len(data := encoded(2) if name.endswith("png") else b"1")
+            archive.addfile(info, io.BytesIO(data))
+    return root
 
 
 def objects(root):
@@ -211,6 +289,30 @@ def objects(root):
         ("webdataset", written("train.tar"), {}, "is no tar file"),
         ("webdataset", lambda root: root, {}, "holds no shards of a training part"),
         ("webdataset", lambda root: shards(root, word=lambda n: "9" if n else "x"), {}, "the label 9"),
+        ("webdataset", lambda root: shards(root, word=lambda n: ""), {}, "the label ''"),
+        (
+            "webdataset",
+            lambda root: shards(root, word=lambda n: "x" * 70_000),
+            {},
+            "70,000 bytes, too many for a label",
+        ),
+        ("webdataset", shards, {"label": "txt"}, r"no sample of the training part has a label \(.txt\)"),
+        ("webdataset", lambda root: altered(shards(root), 2, b"\xff" * 512), {}, "damaged or cut short at byte"),
+        ("webdataset", lambda root: altered(shards(root), 2, None), {}, "damaged or cut short at byte"),
+        ("webdataset", lambda root: altered(shards(root), 2, b"../x.cls" + bytes(92)), {}, "is damaged or cut short"),
+        ("webdataset", without_an_image, {}, "sample 'a.b/003' has a label and no image"),
+        ("parquet", lambda root: labelled(root, 0.5), {}, "sample 0 has the label 0.5: give the number of a class"),
+        ("parquet", lambda root: labelled(root, None), {}, "sample 0 has the label None"),
+        ("parquet", lambda root: parquet(root, label=None), {"label": "fine"}, "has no column 'fine'"),
+        ("numpy", lambda root: arrays(root, x=X, y=Y.astype(str))[0], {}, "labels of the train part are of type <U"),
+        ("numpy", lambda root: arrays(root, x=X, y=Y + 1j)[0], {}, "labels of the train part are of type complex"),
+        ("numpy", lambda root: arrays(root, x=X[0, 0, 0, 0])[0], {}, "x is no array with a row for each sample"),
+        ("numpy", lambda root: renamed(arrays(root, x=X)[1], root / "x.npy").parent, {}, "cannot be read"),
+        ("numpy", lambda root: arrays(root, x=X)[0] / "x.npy", {}, "is no .npz file"),
+        ("numpy", written("x.npz", pickle.dumps(Runs())), {}, "cannot be read"),
+        ("numpy", lambda root: written("x.npy", pickle.dumps(Runs()))(root).parent, {}, "cannot be read"),
+        ("numpy", lambda root: zipped(root, pickle.dumps(Runs())), {}, "x is no array"),
+        ("numpy", lambda root: zipped(root, HUGE), {}, "Unable to allocate"),
         ("huggingface", lambda root: root, {}, "cannot be loaded by the library datasets"),
         ("huggingface", lambda root: None, {}, "needs dataset, a name on the Hub"),
         ("huggingface", on_disk, {"image": "picture"}, "there is no column 'picture'"),

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
@@ -18,6 +19,7 @@ from understudy.data.sets.folder import Images
 from understudy.data.sources import Streamed
 from understudy.errors import UserError
 from understudy.methods import METHODS
+from understudy.models import build
 from understudy.plans import Given, Node
 from understudy.plans.key import canonical
 from understudy.plans.own_code import code_of, own_files, source_of
@@ -164,6 +166,21 @@ def test_a_file_of_weights_counts_by_its_content(key, tmp_path, workplace):
     assert key([given[0]]) != key([given[1]])
     with pytest.raises(UserError, match="no weights file"):
         key([Given(network="resnet8", weights="none.pt")])
+
+
+def test_the_teachers_that_answer_for_data_without_labels_count(key, tmp_path):
+    """Their answers for the validation part select an epoch, also of a training that another teacher teaches."""
+    for seed, name in enumerate(("one", "other")):
+        torch.manual_seed(seed)
+        save_file(build("resnet8", classes=3, channels=3).state_dict(), tmp_path / f"{name}.safetensors")
+    shutil.copy(tmp_path / "one.safetensors", tmp_path / "same.safetensors")
+
+    def answered(path):
+        table = {"network": "resnet8", "weights": str(path)}
+        return key(data={"task": {"name": "unlabelled", "classes": 3}, "answered_by": [table]})
+
+    one = answered(tmp_path / "one.safetensors")
+    assert answered(tmp_path / "same.safetensors") == one != answered(tmp_path / "other.safetensors")
 
 
 values = st.recursive(

@@ -79,6 +79,8 @@ def test_muon_without_a_matrix_is_refused():
 def test_settings_that_an_optimizer_has_not_are_named():
     with pytest.raises(UserError, match=r"'torch:Adam' has no setting 'momentum'; it takes lr, weight_decay, betas"):
         optimizer_of(TorchOptimizer("torch:Adam", momentum=0.9), network(), NOTHING, {})
+    with pytest.raises(UserError, match="optimizer 'torch:Adam': betas are 2 numbers, not 3"):
+        optimizer_of(TorchOptimizer("torch:Adam", betas=(0.9, 0.9, 0.9)), network(), nn.ModuleDict(), {})
     with pytest.raises(UserError, match="optimizer 'torch:Adam': "):
         optimizer_of(TorchOptimizer("torch:Adam", betas=(0.9,)), network(), NOTHING, {})
 

@@ -39,6 +39,9 @@ class _OfLibrary:
             if key not in known:
                 has = ", ".join(key for key in asdict(self) if key in known)
                 raise UserError(f"optimizer {self.name!r} has no setting {key!r}; it takes {has}")
+        usual = known["betas"].default if "betas" in given else None
+        if isinstance(usual, tuple) and self.betas is not None and len(self.betas) != len(usual):
+            raise UserError(f"optimizer {self.name!r}: betas are {len(usual)} numbers, not {len(self.betas)}")
         try:
             return make(groups, **given)
         except (TypeError, ValueError, IndexError) as error:

@@ -83,11 +83,19 @@ def contents(
     places = torch.linspace(0, len(train) - 1, min(_LOOKED_AT, len(train)), dtype=torch.float64).round().long()
     size = settings.size or common_size([train.dimensions(index) for index in places.tolist()])
     labelled = access.labels and train.words is not None
-    classes = settings.classes or (_classes(train.words or (), names) if labelled else ())
+    words = _words(train) if labelled else []
+    by_name = any(isinstance(word, str) for word in words)  # then a number is a name, too
+    numbers = [index for index, word in enumerate(words) if not isinstance(word, str)]
+    if by_name and numbers and settings.classes is None:
+        raise UserError(
+            f"{train.place(numbers[0])} has the label {words[numbers[0]]}, and others are words: give all of them as "
+            "names, as in classes = ['1', '2', 'x']"
+        )
+    classes = settings.classes or (_classes(words, names) if labelled else ())
 
     def source(images: EncodedImages) -> Source:
         images.size, images.channels = size, settings.channels
-        images.labels = _numbers(images, classes) if labelled else [0] * len(images)
+        images.labels = _numbers(images, classes, by_name=by_name) if labelled else [0] * len(images)
         labels = torch.tensor(images.labels, dtype=torch.int64)
         return image_source(images, labels, (images.channels, size, size), access.workers)
 
@@ -105,19 +113,28 @@ def _classes(words: Sequence[int | str], names: Sequence[str] | None) -> tuple[s
         return tuple(names)
     texts = {word for word in words if isinstance(word, str)}
     if texts:
-        return tuple(sorted(map(str, {*words})))
+        return tuple(sorted(texts))
     most = max(int(word) for word in words)
     if not 0 <= most < UNNAMED:
         raise UserError(f"the largest label is {most:,}: number the classes from 0")
     return tuple(map(str, range(most + 1)))
 
 
-def _numbers(images: EncodedImages, classes: tuple[str, ...]) -> list[int]:
-    """The labels as class numbers."""
+def _words(images: EncodedImages) -> list[int | str]:
+    """The labels as they are written; a ``UserError`` for one that is neither a number of a class nor a word."""
     if images.words is None:
         raise UserError("the test part has no labels, and the training part has")
-    known, labels = {name: number for number, name in enumerate(classes)}, list[int]()
     for index, word in enumerate(images.words):
+        if not isinstance(word, (int, str)) or word == "":
+            raise UserError(f"{images.place(index)} has the label {word!r}: give the number of a class or a word")
+    return list(images.words)
+
+
+def _numbers(images: EncodedImages, classes: tuple[str, ...], *, by_name: bool) -> list[int]:
+    """The labels as class numbers."""
+    known, labels = {name: number for number, name in enumerate(classes)}, list[int]()
+    for index, written in enumerate(_words(images)):
+        word = str(written) if by_name else written
         number = known.get(word, -1) if isinstance(word, str) else word
         if not 0 <= number < len(classes):
             near = did_you_mean(word, classes) if isinstance(word, str) else f": there are {len(classes)} classes"

@@ -145,14 +145,20 @@ def processor(device: torch.device) -> list[str]:
 
 
 def data(node: Node, builder: Builder) -> dict[str, object]:
-    """A digest of the content of all training and validation samples, independent of their folder."""
+    """A digest of the content of all training and validation samples, independent of their folder.
+
+    Without labels, the teachers whose answers are the targets of the validation part count, too: these select an epoch.
+    """
     seen = builder.seen(node.data.student_samples)
+    of = [(network(table, builder), weights_digest(table, builder)) for table in node.data.answered_by or ()]
+    answered = {"answered_by": [{"network": own, "weights": weights} for own, weights in of]} if of else {}
     return {
         "samples": builder.content,
         "train": digest(seen.train.ids),
         "validation": digest(seen.validation.ids) if seen.validation else None,
         "task": seen.task.describe(),
         "whitened": builder.whitening is not None,
+        **answered,
     }
 
 

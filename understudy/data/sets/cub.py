@@ -43,6 +43,10 @@ def read(settings: CubSettings, access: Access) -> Contents:
     for what, listed in (("image_class_labels.txt", labels), ("train_test_split.txt", split)):
         if missing := files.keys() - listed.keys():
             raise UserError(f"{folder / what} has no line for image {min(missing)}: get the data set again")
+        if missing := listed.keys() - files.keys():
+            raise UserError(f"{folder / 'images.txt'} has no line for image {min(missing)}: get the data set again")
+    if odd := [number for number in files if split[number] not in ("0", "1")]:
+        raise UserError(f"{folder / 'train_test_split.txt'}: image {odd[0]} has {split[odd[0]]!r}, not 0 or 1")
     if foreign := [number for number in files if labels[number] not in order]:
         raise UserError(f"{folder}: image {foreign[0]} is of class {labels[foreign[0]]!r}, which classes.txt has not")
 

@@ -57,13 +57,20 @@ class HubImages(EncodedImages):
         value = row[self.column]
         content = value.get("bytes") if isinstance(value, Mapping) else value
         if content is None and isinstance(value, Mapping) and value.get("path"):
-            return Path(str(value["path"])).read_bytes()
+            return _content(Path(str(value["path"])), self.place(index))
         if not isinstance(content, bytes):
             raise UserError(f"{self.place(index)} holds no image in its column {self.column!r}")
         return content
 
     def place(self, index: int) -> str:
         return f"split {self.split!r}, sample {index}"
+
+
+def _content(path: Path, place: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{place}: its image {path} cannot be read ({error.strerror})") from error
 
 
 def read(settings: HubSettings, access: Access) -> Contents:
@@ -87,6 +94,9 @@ def _images(splits: Mapping[str, Table], split: str, *, image: str, label: str |
     import datasets
 
     table = splits[split]
+    for column in filter(None, (image, label)):
+        if column not in table.features:
+            raise UserError(f"split {split!r} has no column {column!r}{did_you_mean(column, table.features)}")
     if isinstance(table.features[image], datasets.Image):
         table = table.cast_column(image, datasets.Image(decode=False))  # type: ignore[attr-defined]
     return HubImages(table, split, image, label)

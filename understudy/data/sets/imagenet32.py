@@ -1,6 +1,5 @@
 """Downsampled ImageNet of 32 x 32 in its npz form: ``train_data_batch_1.npz`` to ``_10.npz`` and ``val_data.npz``."""
 
-import zipfile
 from functools import partial
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import torch
 
 from understudy.data.dataset import Access, Contents, DataSet, Named
+from understudy.data.sets.numpy_files import UNREADABLE
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
 
@@ -46,8 +46,8 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Pixels, a plane for each colour, and class numbers, which the files count from 1."""
     try:
         with np.load(path, allow_pickle=False) as archive:
-            images, labels = archive["data"], np.asarray(archive["labels"]).astype(np.int64) - 1
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            images, labels = np.asarray(archive["data"]), np.asarray(archive["labels"]).astype(np.int64) - 1
+    except (*UNREADABLE, AttributeError) as error:
         raise UserError(f"{path} is damaged ({error}): get it again") from error
     if images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != 3 * SIDE**2 or len(images) != len(labels):
         raise UserError(f"{path} holds no images of 3 x {SIDE} x {SIDE} bytes with a label for each")

@@ -1,6 +1,7 @@
 """NumPy files: arrays ``x_train``, ``y_train``, ``x_test``, ``y_test``, or ``x``, ``y``; an .npz, or each a .npy."""
 
 import zipfile
+import zlib
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from understudy.errors import UserError
 from understudy.tasks import Classification, Regression, Task
 from understudy.tasks.unlabelled import Unlabelled
 
+# What numpy raises for files that are damaged, are no arrays, or hold objects, which would be unpickled.
+UNREADABLE = ValueError, EOFError, KeyError, TypeError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error
 NAMES = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
 
 
@@ -41,24 +44,28 @@ def read(settings: Named, access: Access) -> Contents:
             f"{root} holds no array x_train or x (an .npz file, or a folder with x_train.npy and y_train.npy)"
         )
     has_test = _arrays(root, "test")[0] is not None
-    train = _source(root, "train", access)
-    labels = access.labels and y is not None
+    labelled = access.labels and y is not None
+    train = _source(root, "train", access, labelled=labelled)
     task: Task = Unlabelled(settings.classes or ())
-    if labels and y is not None:
-        task = Classification.of(train.targets, names=settings.classes) if y.ndim == 1 else Regression.of(train.targets)
-    return Contents(train, partial(_source, root, "test", access) if has_test else None, task=task)
+    if labelled:
+        classes = isinstance(train.targets, Tensor) and train.targets.ndim == 1
+        task = Classification.of(train.targets, names=settings.classes) if classes else Regression.of(train.targets)
+    return Contents(train, partial(_source, root, "test", access, labelled=labelled) if has_test else None, task=task)
 
 
-def _source(root: Path, part: str, access: Access) -> Source:
+def _source(root: Path, part: str, access: Access, *, labelled: bool) -> Source:
     x, y = _arrays(root, part)
     assert x is not None
+    if labelled and y is None:
+        raise UserError(f"{root}: the {part} part has no labels ({NAMES[part][1]}), and the training part has")
     if y is not None and len(x) != len(y):
         raise UserError(f"{root}: {len(x)} samples and {len(y)} labels in the {part} part: there must be one for each")
     if not len(x):
         raise UserError(f"{root}: there are no samples in the {part} part")
-    if not np.issubdtype(x.dtype, np.number) or np.iscomplexobj(x):
-        raise UserError(f"{root}: the samples of the {part} part are of type {x.dtype}, and numbers are needed")
-    targets = torch.zeros(len(x), dtype=torch.int64) if y is None else torch.as_tensor(np.array(y))
+    for what, array, kinds in (("samples", x, "uif"), ("labels", y, "uifb")):
+        if array is not None and (array.dtype.kind not in kinds or array.dtype.itemsize > 8):
+            raise UserError(f"{root}: the {what} of the {part} part are of type {array.dtype}, and numbers are needed")
+    targets = torch.zeros(len(x), dtype=torch.int64) if y is None else _as_labels(y)
     if x.nbytes > MEMORY_LIMIT:
         return Streamed(Rows(x, targets), as_targets(targets), workers=access.workers)
     return InMemory(_as_samples(x), targets)
@@ -78,30 +85,44 @@ def _array(root: Path, name: str) -> np.ndarray | None:
     try:
         if root.is_dir():
             path = root / f"{name}.npy"
-            return np.load(path, mmap_mode="r", allow_pickle=False) if path.is_file() else None
-        with np.load(root, allow_pickle=False) as archive:
-            return archive[name] if name in archive.files else None
-    except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+            array: object = np.lib.format.open_memmap(path, mode="r") if path.is_file() else None
+        else:
+            archive = np.load(root, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise UserError(f"{root} is no .npz file: give one, or the folder of x_train.npy and y_train.npy")
+            with archive:
+                array = archive[name] if name in archive.files else None
+    except UNREADABLE as error:
         raise UserError(
-            f"{root}: the array {name} cannot be read ({error}): arrays of objects are not accepted"
+            f"{root}: the array {name} cannot be read ({str(error).partition('. ')[0]}); arrays of objects are not "
+            "accepted"
         ) from error
+    if array is not None and (not isinstance(array, np.ndarray) or not array.ndim):
+        raise UserError(f"{root}: {name} is no array with a row for each sample")
+    return array
 
 
 def _as_samples(x: np.ndarray) -> Tensor:
-    """Images of bytes as (N, C, H, W); anything else as it is, float64 as float32."""
-    samples = torch.from_numpy(np.array(x))
-    if samples.dtype == torch.float64:
-        return samples.float()
+    """Images as (N, C, H, W), also those with their channels last, and bytes of (N, H, W); float64 as float32."""
+    samples = _tensor(x)
     if samples.dtype == torch.uint8 and samples.ndim == 3:
-        return samples.unsqueeze(1)
-    if (
-        samples.dtype == torch.uint8
-        and samples.ndim == 4
-        and samples.shape[3] in (1, 3)
-        and samples.shape[1] not in (1, 3)
-    ):
-        return samples.permute(0, 3, 1, 2).contiguous()
-    return samples if samples.dtype == torch.uint8 or samples.is_floating_point() else samples.float()
+        samples = samples.unsqueeze(1)
+    elif samples.ndim == 4 and samples.shape[3] in (1, 3) and samples.shape[1] not in (1, 3):
+        samples = samples.permute(0, 3, 1, 2).contiguous()
+    narrow = samples.dtype in (torch.uint8, torch.float16, torch.float32)
+    return samples if narrow else samples.float()
+
+
+def _as_labels(y: np.ndarray) -> Tensor:
+    """Whole numbers in a single column are class numbers, as those of Keras."""
+    labels = _tensor(y)
+    column = labels.ndim == 2 and labels.shape[1] == 1 and not labels.is_floating_point()
+    return labels.squeeze(1) if column else labels
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    """A copy in this machine's order of bytes."""
+    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("=")))
 
 
 NUMPY = DataSet(

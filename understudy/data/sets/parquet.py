@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from understudy.data.dataset import Access, Contents, DataSet
 from understudy.data.encoded import EncodedImages, ImageSettings, contents
@@ -21,11 +21,14 @@ class ParquetSettings(ImageSettings):
 
     Args:
         size, channels, classes: those of images inside other files.
-        image, label: the columns. A file without the column of labels holds data without labels.
+        image, label: the columns. By default the labels are in ``label``; files without it hold data without labels.
     """
 
     image: str = "image"
-    label: str = "label"
+    label: str | None = None
+
+
+LABEL = "label"  # the column
 
 
 class ParquetImages(EncodedImages):
@@ -33,6 +36,7 @@ class ParquetImages(EncodedImages):
 
     def __init__(self, paths: list[Path], settings: ParquetSettings, *, labels: bool):
         self.paths, self.column = paths, settings.image
+        label = settings.label or LABEL
         words: list[int | str] | None = [] if labels else None
         self.groups: list[tuple[int, int]] = []  # file and row group
         counts: list[int] = []
@@ -48,9 +52,9 @@ class ParquetImages(EncodedImages):
                 self.groups.append((number, group))
                 counts.append(file.metadata.row_group(group).num_rows)
             if words is not None:
-                if settings.label not in names:
-                    raise UserError(f"{path} has no column {settings.label!r}{did_you_mean(settings.label, names)}")
-                words += file.read(columns=[settings.label]).column(0).to_pylist()
+                if label not in names:
+                    raise UserError(f"{path} has no column {label!r}{did_you_mean(label, names)}")
+                words += _column(file, path, label)
         self.ends = list(accumulate(counts))
         self._kept: tuple[int, list[object]] | None = None
         super().__init__(words, self.ends[-1] if self.ends else 0)
@@ -59,8 +63,8 @@ class ParquetImages(EncodedImages):
         place = bisect.bisect_right(self.ends, index)
         if self._kept is None or self._kept[0] != place:
             number, group = self.groups[place]
-            table = _open(self.paths[number]).read_row_group(group, columns=[self.column])
-            self._kept = place, table.column(0).to_pylist()
+            path = self.paths[number]
+            self._kept = place, _column(_open(path), path, self.column, group)
         value = self._kept[1][index - (self.ends[place - 1] if place else 0)]
         content = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(content, bytes):
@@ -78,7 +82,7 @@ def read(settings: ParquetSettings, access: Access) -> Contents:
     if root is None:
         raise UserError("the data set 'parquet' needs root: a file, or a folder with train*.parquet and test*.parquet")
     parts = _files(root)
-    labels = access.labels and settings.label in _open(parts["train"][0]).schema_arrow.names
+    labels = access.labels and (settings.label is not None or LABEL in _open(parts["train"][0]).schema_arrow.names)
     make = partial(ParquetImages, settings=settings, labels=labels)
     test = parts.get("test") or parts.get("validation")
     return contents(
@@ -101,6 +105,20 @@ def _files(root: Path) -> dict[str, list[Path]]:
     if "train" not in parts:
         raise UserError(f"{root} holds no Parquet files of a training part (train*.parquet, or train/*.parquet)")
     return parts
+
+
+def _column(file: "pq.ParquetFile", path: Path, name: str, group: int | None = None) -> list[Any]:
+    """The values of a column, of the whole file or of a row group."""
+    import pyarrow
+
+    try:
+        table = file.read(columns=[name]) if group is None else file.read_row_group(group, columns=[name])
+        values: list[Any] = table.column(0).to_pylist()
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise UserError(
+            f"{path} is damaged: its column {name!r} cannot be read ({str(error).splitlines()[0]})"
+        ) from error
+    return values
 
 
 def _open(path: Path) -> "pq.ParquetFile":

@@ -16,7 +16,9 @@ from understudy.errors import UserError
 from understudy.files import DIGEST, fits, read_json, sealed, write_json
 
 FORMAT = 1  # of an index
-LARGEST_LABEL = 4096  # bytes of a member that holds a label
+LARGEST_LABEL = 1 << 16  # bytes of a member that holds a label
+SUFFIX = "cls"  # of labels
+_LOOKED_AT = 1 << 20  # bytes behind the last member, which are zeros
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,10 @@ class ShardSettings(ImageSettings):
     Args:
         size, channels, classes: those of images inside other files.
         label: the suffix of a label: ``cls`` or ``txt`` (a number or a word), or ``json`` with an entry ``label``.
-            Shards without such members hold data without labels.
+            By default it is ``cls``, and shards without such members hold data without labels.
     """
 
-    label: str = "cls"
+    label: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,14 @@ class ShardImages(EncodedImages):
 
     def __init__(self, shards: list[Path], settings: ShardSettings, *, labels: bool):
         self.shards = shards
-        self.members = indexed(shards, settings.label)
+        suffix = settings.label or SUFFIX
+        self.members = indexed(shards, suffix)
         words: list[int | str] | None = None
         if labels:
             words = []
             for member in self.members:
                 if member.label is None:
-                    raise UserError(f"{shards[member.shard]}: sample {member.name!r} has no label (.{settings.label})")
+                    raise UserError(f"{shards[member.shard]}: sample {member.name!r} has no label (.{suffix})")
                 words.append(member.label)
         super().__init__(words, len(self.members))
 
@@ -75,7 +78,12 @@ def read(settings: ShardSettings, access: Access) -> Contents:
     if root is None:
         raise UserError("the data set 'webdataset' needs root: a shard, or a folder with train*.tar and test*.tar")
     parts = _shards(root)
-    labels = access.labels and any(member.label is not None for member in indexed(parts["train"], settings.label))
+    suffix = settings.label or SUFFIX
+    labels = access.labels and any(member.label is not None for member in indexed(parts["train"], suffix))
+    if access.labels and settings.label is not None and not labels:
+        raise UserError(
+            f"{root}: no sample of the training part has a label (.{suffix}): leave label out for data without"
+        )
     make = partial(ShardImages, settings=settings, labels=labels)
     test = parts.get("test") or parts.get("val")
     return contents(
@@ -117,26 +125,42 @@ def _members(path: Path, number: int, label: str) -> Iterator[Member]:
                     if key in images:
                         raise UserError(f"{path}: sample {key!r} has several images")
                     images[key] = member
-                elif suffix == label and member.size <= LARGEST_LABEL:
+                elif suffix == label:
+                    if member.size > LARGEST_LABEL:
+                        raise UserError(f"{path}: {member.name} has {member.size:,} bytes, too many for a label")
                     content = archive.extractfile(member)
                     labels[key] = _label(content.read() if content else b"", label, f"{path}: {member.name}")
+            _check_end(path, archive.offset)
     except (tarfile.TarError, EOFError) as error:
         raise UserError(f"{path} is no tar file that can be read ({error}); compressed shards are not") from error
     if not images:
         raise UserError(f"{path} holds no images (members that end in {', '.join(SUFFIXES)})")
+    if alone := next((key for key in labels if key not in images), None):
+        raise UserError(
+            f"{path}: sample {alone!r} has a label and no image (a member that ends in {', '.join(SUFFIXES)})"
+        )
     for key, member in images.items():
         yield Member(key, number, member.offset_data, member.size, labels.get(key))
+
+
+def _check_end(path: Path, offset: int) -> None:
+    """Check that an archive ends where its members do: ``tarfile`` stops without an error at a damaged header."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        rest = file.read(_LOOKED_AT)
+    if not rest or rest.strip(b"\0"):
+        raise UserError(f"{path} is damaged or cut short at byte {offset:,}: get it again")
 
 
 def _label(content: bytes, kind: str, place: str) -> int | str:
     try:
         text = content.decode("utf-8").strip()
         value = json.loads(text)["label"] if kind == "json" else text
+        if isinstance(value, str) and value.removeprefix("-").isdecimal():
+            value = int(value)
     except (UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{place} holds no label") from error
-    if isinstance(value, str):
-        return int(value) if value.lstrip("-").isdecimal() else value
-    if not isinstance(value, int):
+    if not isinstance(value, (int, str)) or value == "":
         raise UserError(f"{place} has the label {value!r}: give a number or a word")
     return value
 
