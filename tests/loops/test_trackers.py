@@ -4,9 +4,10 @@ import warnings
 
 import pytest
 
+from tests.conftest import StopsAfter
 from understudy.trackers import MLflow, TensorBoard, Trackio, WandB, by_name
-from understudy.training.callbacks import Callback, Callbacks
-from understudy.training.interrupt import Stopped, StopRequest
+from understudy.training.callbacks import Callbacks
+from understudy.training.interrupt import Stopped
 
 ALL = {"mlflow": MLflow, "tensorboard": TensorBoard, "trackio": Trackio, "wandb": WandB}
 
@@ -22,16 +23,6 @@ def _offline(tmp_path, monkeypatch):
         "TRACKIO_DIR": str(tmp_path / "trackio"),
     }.items():
         monkeypatch.setenv(name, value)
-
-
-class StopsAfter(Callback):
-    def __init__(self, epochs):
-        self.left, self.stop = epochs, StopRequest()
-
-    def epoch_ends(self, epoch):
-        self.left -= 1
-        if not self.left:
-            self.stop.signal_number = 15
 
 
 @pytest.mark.usefixtures("_offline")
