@@ -54,6 +54,19 @@ def test_a_run_is_logged_also_when_it_goes_on(make_run, name, tmp_path) -> None:
         assert (tmp_path / "run" / "tensorboard" / "fitnets-0").is_dir()
 
 
+@pytest.mark.usefixtures("_offline")
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_run_folders_of_one_name_have_runs_of_their_own_in_trackio(tmp_path) -> None:
+    from trackio.sqlite_storage import SQLiteStorage
+
+    before = set(SQLiteStorage.get_runs("kd"))
+    for parent in ("a", "b", "a"):  # the last one goes on
+        tracker = Trackio(tmp_path / parent / "kd")
+        tracker.log("kd-0", {"loss": 0.5}, 1)
+        tracker.close("kd-0")
+    assert len(set(SQLiteStorage.get_runs("kd")) - before) == 2
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_a_tracker_that_fails_is_one_warning(make_run, name, tmp_path, monkeypatch) -> None:
     tracker = by_name(name, tmp_path / "run")
