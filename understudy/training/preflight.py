@@ -303,7 +303,7 @@ def check_schedule(stage: Stage, data: Data) -> Iterator[Finding]:
             "its only step is the first of the warm-up, at which the learning rate is 0: it trains nothing. Take more "
             "epochs, a smaller batch, or a schedule with warmup = 0"
         )
-        yield Finding("warning", f"stage {stage.name!r}", text)
+        yield Finding("warning", f"stage {stage.name!r}, schedule", text)
 
 
 def check_stage(
