@@ -24,6 +24,7 @@ from understudy.taps import Answer
 from understudy.training.callbacks import Callback
 from understudy.training.interrupt import StopRequest
 from understudy.training.loop import Training
+from understudy.training.records import Epoch
 
 CLASSES = 3
 
@@ -124,6 +125,18 @@ class Stopper(Callback):
 
     def note(self, text: str) -> None:
         self.notes.append(text)
+
+
+class StopsAfter(Callback):
+    """Asks to stop after so many epochs."""
+
+    def __init__(self, epochs: int):
+        self.left, self.stop = epochs, StopRequest()
+
+    def epoch_ends(self, epoch: Epoch) -> None:
+        self.left -= 1
+        if not self.left:
+            self.stop.signal_number = 15
 
 
 @pytest.fixture

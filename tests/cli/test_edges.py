@@ -202,7 +202,7 @@ def test_a_batch_of_one_is_too_little_for_a_batch_norm(samples):
 def test_one_training_sample_trains_where_nothing_needs_more():
     teacher, _ = networks()
     given = data.from_tensors((X[:2], Y[:2]), validation=1, classes=2)
-    run = distill(teacher, nn.Linear(4, 2), given, config=TrainConfig(epochs=1, batch=1), accept_weak=True)
+    run = distill(teacher, nn.Linear(4, 2), given, config=TrainConfig(epochs=2, batch=1), accept_weak=True)
     assert run.student
 
 

@@ -4,9 +4,10 @@ import warnings
 
 import pytest
 
+from tests.conftest import StopsAfter
 from understudy.trackers import MLflow, TensorBoard, Trackio, WandB, by_name
-from understudy.training.callbacks import Callback, Callbacks
-from understudy.training.interrupt import Stopped, StopRequest
+from understudy.training.callbacks import Callbacks
+from understudy.training.interrupt import Stopped
 
 ALL = {"mlflow": MLflow, "tensorboard": TensorBoard, "trackio": Trackio, "wandb": WandB}
 
@@ -22,16 +23,6 @@ def _offline(tmp_path, monkeypatch):
         "TRACKIO_DIR": str(tmp_path / "trackio"),
     }.items():
         monkeypatch.setenv(name, value)
-
-
-class StopsAfter(Callback):
-    def __init__(self, epochs):
-        self.left, self.stop = epochs, StopRequest()
-
-    def epoch_ends(self, epoch):
-        self.left -= 1
-        if not self.left:
-            self.stop.signal_number = 15
 
 
 @pytest.mark.usefixtures("_offline")
@@ -61,6 +52,19 @@ def test_a_run_is_logged_also_when_it_goes_on(make_run, name, tmp_path) -> None:
         assert list((tmp_path / "trackio").glob("*"))
     else:
         assert (tmp_path / "run" / "tensorboard" / "fitnets-0").is_dir()
+
+
+@pytest.mark.usefixtures("_offline")
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_run_folders_of_one_name_have_runs_of_their_own_in_trackio(tmp_path) -> None:
+    from trackio.sqlite_storage import SQLiteStorage
+
+    before = set(SQLiteStorage.get_runs("kd"))
+    for parent in ("a", "b", "a"):  # the last one goes on
+        tracker = Trackio(tmp_path / parent / "kd")
+        tracker.log("kd-0", {"loss": 0.5}, 1)
+        tracker.close("kd-0")
+    assert len(set(SQLiteStorage.get_runs("kd")) - before) == 2
 
 
 @pytest.mark.parametrize("name", ALL)

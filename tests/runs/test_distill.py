@@ -141,6 +141,11 @@ def test_stages_have_their_own_courses(networks, vectors, given):
         run(networks, vectors, method=[Stage("a", CE() + KD(), CONFIG)], **given)
 
 
+def test_a_training_of_one_step_at_rate_0_is_a_warning(networks, vectors):
+    with pytest.warns(UserWarning, match=r"stage 'soft targets', schedule: its only step .* trains nothing"):
+        run(networks, vectors, config=TrainConfig(epochs=1, batch=1000))
+
+
 def test_what_the_check_finds_odd_about_a_stage_is_a_warning(networks, vectors):
     teacher = networks[0]
     with pytest.warns(UserWarning, match=r"stage 'own terms', term .* its gradient are 0 on the first batch"):
@@ -376,7 +381,7 @@ def test_a_scratch_folder_is_gone_with_the_run(networks, vectors):
 
 def test_a_student_by_its_name(request):
     made = request.getfixturevalue("small")
-    run_ = distill(made.Teacher(), "resnet8", made.data(), epochs=1, settings=CPU, accept_weak=True)
+    run_ = distill(made.Teacher(), "resnet8", made.data(), epochs=2, settings=CPU, accept_weak=True)
     assert run_.result.networks["student"].network.startswith("resnet8")
     assert not run_.student.training
 

@@ -120,7 +120,7 @@ def test_a_teacher_by_name_is_trained_first_or_loaded_from_its_folder(teacher, p
     assert "2 trainings: teacher-0, kd-0" in err
     assert "kd-0: validation" in err
     assert "(2 of 2 done)" in err
-    again = understudy.distill(str(teacher), "resnet8", "photos", epochs=1, progress=False)
+    again = understudy.distill(str(teacher), "resnet8", "photos", epochs=2, progress=False)
     assert capsys.readouterr().err == ""
     assert again.teacher_figures["accuracy"] > 0.9
 

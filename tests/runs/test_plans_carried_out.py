@@ -249,6 +249,21 @@ def test_what_was_begun_with_other_code_goes_on_but_is_not_shared_nor_is_what_le
     assert foreign.isdisjoint(one.record.key for one in clean.values())
 
 
+def test_a_training_that_was_damaged_since_is_not_copied_for_another_of_its_key(make_run, tmp_path):
+    node = make_run("seeds=[0]", text=RECIPE).plan["alone-0"]
+
+    class Damages(Callback):
+        def training_ends(self, name, record):
+            if name == node.name:
+                (weights,) = (tmp_path / "mine").rglob("student.safetensors")
+                weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+
+    plan = Plan([node, node.model_copy(update={"name": "again"})])
+    done = carry_out(plan, tmp_path / "mine", callback=Damages(), trusted=["smallnets"])
+    assert {name: one.origin for name, one in done.items()} == {"alone-0": "trained", "again": "trained"}
+    assert done["again"].record.digests["student.safetensors"] == done["alone-0"].record.digests["student.safetensors"]
+
+
 def test_a_checkpoint_that_does_not_say_what_it_is_of_goes_on_but_is_not_shared(make_run, tmp_path):
     plan = Plan([make_run("seeds=[0]", text=RECIPE).plan["alone-0"]])
     shared = {"trusted": ["smallnets"], "cache": tmp_path / "cache"}

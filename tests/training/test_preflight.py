@@ -9,6 +9,7 @@ from torch import nn
 
 from understudy.answers import StoredAnswers
 from understudy.config import hardware as clock
+from understudy.config.schedules import Constant, Cosine
 from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
@@ -19,6 +20,7 @@ from understudy.objective.term import Reads
 from understudy.objective.weights import linear
 from understudy.terms import CE, KD, PKT, SP, GradientAT, Hint, RKDAngle, RKDDistance, Term, as_sum
 from understudy.training import preflight
+from understudy.training.loop import Training
 
 CONFIG, CPU = TrainConfig(batch=16), Settings(device="cpu")
 ENDS = "conv -> conv2"
@@ -215,6 +217,20 @@ def test_a_term_without_gradient_is_an_error_also_when_it_is_alone(check, small)
     frozen = small.Student().requires_grad_(False)
     assert "no gradient" in texts(check(as_sum(CE()), student=frozen))
     assert levels(check(CE() + 0.0 * Silent())) == ["ok"] * 3  # weight 0 is on purpose
+
+
+@pytest.mark.parametrize(
+    ("schedule", "batch", "warns"),
+    [(Cosine(), 100, True), (Constant(warmup=0.5), 100, True), (Cosine(warmup=0), 100, False), (Cosine(), 36, False)],
+)
+def test_a_single_step_at_rate_0_is_a_warning(small, schedule, batch, warns):
+    teacher, student = small.networks()
+    config = TrainConfig(epochs=1, batch=batch, schedule=schedule)
+    stage, before = Stage("only", as_sum(CE()), config), student.head.weight.clone()
+    found = list(preflight.check_stage(stage, student, [teacher], small.data(), CPU))
+    assert ("learning rate is 0" in texts(found, "warning")) is warns
+    Training(student, [], [stage], small.data(), settings=CPU).run()
+    assert torch.equal(student.head.weight, before) is warns
 
 
 @pytest.mark.parametrize("term", RELATIONS, ids=str)

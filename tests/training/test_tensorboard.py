@@ -4,11 +4,12 @@ import sys
 
 import pytest
 
+from tests.conftest import StopsAfter
 from understudy.errors import OptionalPackageError
 from understudy.trackers import TensorBoard
 from understudy.training import metrics
 from understudy.training.callbacks import Callback, Callbacks
-from understudy.training.interrupt import Stopped, StopRequest
+from understudy.training.interrupt import Stopped
 
 pytest.importorskip("tensorboard")
 
@@ -19,16 +20,6 @@ def scalars(folder):
 
     found = EventAccumulator(str(folder)).Reload()
     return {name: [(event.step, event.value) for event in found.Scalars(name)] for name in found.Tags()["scalars"]}
-
-
-class StopsAfter(Callback):
-    def __init__(self, epochs):
-        self.left, self.stop = epochs, StopRequest()
-
-    def epoch_ends(self, epoch):
-        self.left -= 1
-        if not self.left:
-            self.stop.signal_number = 15
 
 
 def test_events_are_those_of_the_metrics_also_after_a_stop(make_run, tmp_path):

@@ -210,7 +210,7 @@ class Execution:
                 self._put(self.key(name), folder, stored)
             return Done(node, stored, "folder")
         twin = self._twins.get(self.key(name))
-        if twin:
+        if twin and not damaged(self.folder.training(twin)):
             self._tell_damage(name, f"copied from {twin}")
             source, spelled = self.folder.training(twin), node.model_dump(mode="json")
             return Done(node, copy_finished(source, self.done[twin], folder, name, spelled), "folder")

@@ -51,7 +51,7 @@ class Distilled:
     measured, as in ``result.json``; ``folder`` is the run folder, None without ``out``.
 
     >>> samples = torch.rand(40, 4), torch.arange(40) % 2
-    >>> run = distill(None, torch.nn.Linear(4, 2), samples, method="alone", epochs=1)
+    >>> run = distill(None, torch.nn.Linear(4, 2), samples, method="alone", epochs=2)
     >>> sorted(run.result.methods), run.student(torch.rand(1, 4)).shape
     (['alone'], torch.Size([1, 2]))
     """
@@ -173,7 +173,7 @@ def distill(
 
     >>> samples = torch.rand(40, 4), torch.arange(40) % 2
     >>> teacher = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
-    >>> run = distill(teacher, torch.nn.Linear(4, 2), samples, method="kd", epochs=1, accept_weak=True)
+    >>> run = distill(teacher, torch.nn.Linear(4, 2), samples, method="kd", epochs=2, accept_weak=True)
     >>> run.student
     Linear(in_features=4, out_features=2, bias=True)
 

@@ -28,7 +28,6 @@ class RunNetworks:
         recipe: the recipe, with the choices made so far.
         plan: the trainings of the recipe.
         group: the processes that measure together, if there are several.
-        group: the processes that measure together, if there are several.
         onnx: whether latencies are measured by ONNX Runtime, too.
     """
 

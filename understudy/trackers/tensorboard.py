@@ -2,14 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from understudy.errors import OptionalPackageError
 from understudy.trackers.tracker import Tracker, scalars
 from understudy.training.records import Epoch
-
-if TYPE_CHECKING:
-    pass
 
 EVENTS = "tensorboard"  # the folder of a run for them
 

@@ -2,17 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from understudy.errors import OptionalPackageError
 from understudy.trackers.tracker import Tracker
 
-if TYPE_CHECKING:
-    pass
-
 
 class Trackio(Tracker):
     """One run of trackio for each training, in the group of the run folder's name.
+
+    Its name is that of the training and, with a folder, six characters of a hash of the folder's path.
 
     Args:
         folder: of the run, so that a run that goes on is logged where it began.
@@ -37,7 +35,7 @@ class Trackio(Tracker):
         if training not in self._runs:
             self._runs[training] = self._trackio.init(
                 project=self.project,
-                name=training,
+                name=self._name(training),
                 group=self.group,
                 resume="never" if self.folder is None else "allow",
                 embed=False,
@@ -47,3 +45,8 @@ class Trackio(Tracker):
     def close(self, training: str) -> None:
         if training in self._runs:
             self._runs.pop(training).finish()
+
+    def _name(self, training: str) -> str:
+        """The name by which trackio resumes a run; other run folders of the same name have others."""
+        identity = self.identity(training)
+        return training if identity is None else f"{training}-{identity[:6]}"

@@ -2,13 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from understudy.errors import OptionalPackageError
 from understudy.trackers.tracker import Tracker
-
-if TYPE_CHECKING:
-    pass
 
 
 class WandB(Tracker):

@@ -301,6 +301,17 @@ def check_budget(stages: Sequence[Stage], config: TrainConfig) -> Iterator[Findi
         yield Finding("warning", "stages", text)
 
 
+def check_schedule(stage: Stage, data: Data) -> Iterator[Finding]:
+    """Report a stage of a single step, at whose beginning a warm-up still has the rate 0."""
+    config = stage.config
+    if config.epochs * data.train.steps(config.batch) == 1 and config.schedule.factor(0.0, config.epochs) == 0:
+        text = (
+            "its only step is the first of the warm-up, at which the learning rate is 0: it trains nothing. Take more "
+            "epochs, a smaller batch, or a schedule with warmup = 0"
+        )
+        yield Finding("warning", f"stage {stage.name!r}, schedule", text)
+
+
 def check_stage(
     stage: Stage,
     student: nn.Module,
@@ -318,6 +329,7 @@ def check_stage(
     With ``timed``, some steps are measured, for the time of the training and the gain of stored answers.
     """
     subject = f"stage {stage.name!r}"
+    yield from check_schedule(stage, data)
     try:
         with _seeded(seed, stage.name, settings), _untouched(student):
             yield from _dry_run(
