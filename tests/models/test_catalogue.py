@@ -1,6 +1,7 @@
 """Networks by name: every family builds, mistakes are answered, and nobody's code runs unasked."""
 
 import json
+import re
 import sys
 import types
 
@@ -221,3 +222,16 @@ def test_a_name_of_imagenets_networks_is_no_cifar_network(depth):
     with pytest.raises(UserError, match=rf"torchvision:resnet{depth} .* cifar-resnet{depth}$"):
         build(f"resnet{depth}")
     build(f"cifar-resnet{depth}")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("restnet20", "no network is called 'restnet20'; did you mean 'resnet<depth>'"),
+        ("wnr-16-2", "did you mean 'wrn-<depth>-<width>'?"),
+        ("runs/none", "there is no folder 'runs/none', and no network is called 'runs/none' either"),
+    ],
+)
+def test_a_name_that_is_not_there_is_told_with_the_nearest(name, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        build(name)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, get_type_hints
 
 from torch import nn
 
-from understudy.errors import UserError, did_you_mean
+from understudy.errors import UserError, did_you_mean, nearest
 from understudy.models import outside
 from understudy.models.families import FAMILIES
 from understudy.models.family import Family
@@ -23,6 +23,7 @@ from understudy.printable import shown
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
+_SIZES = re.compile(r"<\w+>|\d+")  # in names of networks
 _OF_DATA = ("classes", "channels", "size")  # what a network takes from the data, where its settings do not say it
 
 
@@ -119,11 +120,20 @@ def resolved(
     return name, {**defaults, **_checked(family.make, {**words, **given}, f"network {shown(name)}")}
 
 
+def _suggestions(name: str) -> str:
+    """The most similar names, compared without the sizes in them."""
+    known = {_SIZES.sub("", pattern): pattern for pattern, _ in names()}
+    close = [known[match] for match in nearest(_SIZES.sub("", name), known)]
+    return did_you_mean(name, known.values()) if not close else f"; did you mean {', '.join(map(shown, close))}?"
+
+
 def family_of(name: str) -> tuple[Family, dict[str, str]]:
     """The family of a network's name, and the arguments in the name."""
     matches = matching(name)
     if not matches:
-        raise UserError(f"no network is called {shown(name)}{did_you_mean(name, [known for known, _ in names()])}")
+        if "/" in name:
+            raise UserError(f"there is no folder {shown(name)}, and no network is called {shown(name)} either")
+        raise UserError(f"no network is called {shown(name)}{_suggestions(name)}")
     if len(matches) > 1:
         owners = " and ".join(f"{family.name!r} ({family.make.__module__})" for family, _ in matches)
         raise UserError(f"the network's name {name!r} is taken twice, by {owners}: uninstall one of the packages")
