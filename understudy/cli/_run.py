@@ -62,6 +62,8 @@ def prepared(
         summary += f" for each of {workers} trainings at once (--workers 1: one after another)"
     if group is not None:
         summary += f", on each of {group.world} processes"
+        sharded = ["the student"] * (settings.parallel == "fsdp") + ["the teacher"] * settings.teacher_shard
+        summary += f", which share {' and '.join(sharded)}" if sharded else ""
     _say_settings(f"{summary}, with which the run began" if begun else summary)
     request = Request(workers, threads, int(settings.torch_device.type == "cuda"), options.address)
     return make(

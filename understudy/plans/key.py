@@ -129,6 +129,9 @@ def arithmetic(settings: Settings, taught: bool) -> dict[str, object]:
         parts["processes"] = processes()
     elif settings.microbatch is None:
         del parts["batch_norm"]
+    for name, sharded in (("parallel", settings.parallel == "fsdp"), ("teacher_shard", settings.teacher_shard)):
+        if processes() == 1 or not sharded:
+            del parts[name]
     if settings.microbatch is None:
         del parts["microbatch"]
     return parts if taught else {name: value for name, value in parts.items() if not name.startswith("teacher")}

@@ -172,8 +172,13 @@ def _is_ours(entry: Path) -> bool:
 
 
 def _identity(recipe: dict[str, object]) -> dict[str, object]:
-    """The identity of a run. ``accept_weak`` and ``trackers`` are not part of it: they can be set when it has begun."""
+    """The identity of a run. Not part of it is what can be set when it has begun: ``accept_weak``, ``trackers``, and
+    how several processes share a training, as their number is not.
+    """
     recipe.pop("trackers", None)
+    settings = recipe.get("settings")
+    if isinstance(settings, dict):
+        recipe["settings"] = {key: value for key, value in settings.items() if key not in ("parallel", "teacher_shard")}
     several = recipe.get("teachers")
     for teacher in (recipe.get("teacher"), *(several if isinstance(several, list) else [])):
         if isinstance(teacher, dict):
