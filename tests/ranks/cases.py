@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import queue
 import re
 import signal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,6 +27,10 @@ from understudy.config.train import TrainConfig
 from understudy.data import Data, from_tensors
 from understudy.errors import UserError
 from understudy.objective.term import Expression, Facts
+from understudy.plans.engines.messages import Event, Order, Outcome
+from understudy.plans.engines.worker import serve
+from understudy.plans.group import Group
+from understudy.plans.group_worker import follow, lead
 from understudy.plans.stages import method_stages as stages_of
 from understudy.plans.training import Builders, Measurement
 from understudy.ranks import ranks, whole_tensor
@@ -444,3 +450,26 @@ def gone_on(rank: int, out: str, settings: dict[str, Any]) -> dict[str, Tensor] 
     noted = pytest.warns(UserWarning, match="was begun with other code, data, threads or settings")
     with noted if rank == 0 else contextlib.nullcontext():
         return distilled(rank, out, **settings)
+
+
+def served(rank: int, orders: list[str], stop: bool = False) -> list[Outcome]:
+    """What a worker of these processes answers to orders, of which the first one is stopped after an epoch."""
+    group = Group.started()
+    assert group is not None
+    if rank:
+        follow(group)
+        return []
+    waiting, outcomes = queue.Queue[Order | None](), list[Outcome]()
+    left = [Order.of_line(line) for line in orders]
+
+    def send(message: Event | Outcome) -> None:
+        if isinstance(message, Outcome):
+            outcomes.append(message)
+            waiting.put(left.pop(0) if left else None)
+        elif stop and message.event == "epoch_ends":
+            waiting.put(Order(stop=int(signal.SIGTERM)))
+
+    waiting.put(left.pop(0))
+    serve(iter(waiting.get, None), send, train=partial(lead, group))
+    group.tell(None)
+    return outcomes
