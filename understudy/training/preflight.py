@@ -33,7 +33,7 @@ from understudy.objective import Objective, evaluating
 from understudy.objective.term import Sum
 from understudy.precision import exact
 from understudy.randomness import derived_seed
-from understudy.taps import call, inner, layers
+from understudy.taps import Answer, call, inner, layers
 from understudy.tasks import Figure, Values
 from understudy.teacher.batching import company_matters
 from understudy.teacher.stand_in import StandIns
@@ -400,11 +400,13 @@ def _dry_run(
     if not any(p.requires_grad for p in (*student.parameters(), *objective.owned.parameters())):
         return  # its terms have reported it
     step = _step(objective, stage.config, inputs, batch, settings)
-    if not timed or not objective(inputs, batch.targets, ids=batch.ids).loss.requires_grad:
+    if not timed:
         return
     seconds = min(clock.timed(step, settings.torch_device) for _ in range(2))
     trained = [*student.parameters(), *objective.owned.parameters()]
     moved = sum(p.numel() for p in trained if p.grad is not None)
+    if not moved:
+        return  # all its terms begin with weight 0
     gain, about_answers = 1.0, list[Finding]()
     if objective.terms.reads.teacher:
         about = f"{subject}, {ABOUT_STORED}"
@@ -452,9 +454,9 @@ def _propose_stored(
 def _forecast(
     stored: StoredAnswers, stage: Stage, objective: Objective, inputs: Nested, samples: int, step: float
 ) -> Forecast:
-    answers, device = objective.ask(inputs), nested.device(inputs) or torch.device("cpu")
-    seconds = min(clock.timed(lambda: objective.ask(inputs), device) for _ in range(2))
-    return forecast(stored, stage, answers, samples, seconds, step)
+    device, answers = nested.device(inputs) or torch.device("cpu"), list[tuple[Answer, ...]]()
+    seconds = min(clock.timed(lambda: answers.append(objective.ask(inputs)), device) for _ in range(2))
+    return forecast(stored, stage, answers[0], samples, seconds, step)
 
 
 def _step(
@@ -468,9 +470,10 @@ def _step(
         with settings.autocast():
             outcome = objective(inputs, batch.targets, ids=batch.ids)
         optimizer.zero_grad(set_to_none=True)
-        outcome.loss.backward()
-        optimizer.step()
-        bounds.apply()
+        if outcome.loss.requires_grad:
+            outcome.loss.backward()
+            optimizer.step()
+            bounds.apply()
 
     return step
 
