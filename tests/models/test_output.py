@@ -144,7 +144,7 @@ def plain() -> nn.Module:
 
 
 def distilled(teacher: object, student: object, **settings: object) -> understudy.Distilled:
-    return understudy.distill(teacher, student, SAMPLES, epochs=1, accept_weak=True, progress=False, **settings)
+    return understudy.distill(teacher, student, SAMPLES, epochs=2, accept_weak=True, progress=False, **settings)
 
 
 def kinds(returned: object) -> Tensor:
