@@ -3,20 +3,23 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias, TypeGuard
 
 import torch
 from torch import Tensor
 
 from understudy.bounds import Pixels
-from understudy.data.dataset import Access, Contents, image_source
+from understudy.data.dataset import Access, Contents, image_source, task_of
 from understudy.data.images import Embedded, common_size, decoded, dimensions
 from understudy.data.sources import Source
 from understudy.errors import UserError, did_you_mean
+from understudy.printable import shown
 from understudy.tasks.unlabelled import Unlabelled
 
 _LOOKED_AT = 256  # images whose sizes decide the size of all
 UNNAMED = 1_000_000  # classes that may be numbered without names
+# As a label is written: the number of a class, its name, or a number for each output, as probabilities of the classes.
+Label: TypeAlias = int | str | Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class EncodedImages(ABC):
     size: int = 0
     channels: int = 3
 
-    def __init__(self, words: Sequence[int | str] | None, count: int):
+    def __init__(self, words: Sequence[Label] | None, count: int):
         self.words = words  # the labels as they are written; None without
         self.count = count
         self.labels = [0] * count
@@ -83,6 +86,8 @@ def contents(
     places = torch.linspace(0, len(train) - 1, min(_LOOKED_AT, len(train)), dtype=torch.float64).round().long()
     size = settings.size or common_size([train.dimensions(index) for index in places.tolist()])
     labelled = access.labels and train.words is not None
+    if labelled and any(_several(word) for word in train.words or ()):
+        return _of_rows(train, open_test, settings, access, size, names, facts or {})
     words = _words(train) if labelled else []
     by_name = any(isinstance(word, str) for word in words)  # then a number is a name, too
     numbers = [index for index, word in enumerate(words) if not isinstance(word, str)]
@@ -108,6 +113,56 @@ def contents(
     )
 
 
+def _of_rows(
+    train: EncodedImages,
+    open_test: Callable[[], EncodedImages] | None,
+    settings: ImageSettings,
+    access: Access,
+    size: int,
+    names: Sequence[str] | None,
+    facts: dict[str, object],
+) -> Contents:
+    """A data set whose labels are rows of numbers: distributions over the classes, or any others."""
+    width = next(len(word) for word in train.words or () if _several(word))
+
+    def source(images: EncodedImages) -> Source:
+        images.size, images.channels = size, settings.channels
+        rows = _rows(images, width)
+        return image_source(images, rows, (images.channels, size, size), access.workers)
+
+    samples = source(train)
+    assert isinstance(samples.targets, Tensor)
+    return Contents(
+        samples,
+        (lambda: source(open_test())) if open_test is not None else None,
+        task=task_of(samples.targets, settings.classes or (names if names and len(names) == width else None)),
+        facts={**facts, "size": size},
+    )
+
+
+def _rows(images: EncodedImages, width: int) -> Tensor:
+    """The labels as rows of so many numbers; the number of a class is a row with a 1 at its place."""
+    rows = torch.zeros(len(images), width)
+    for index, word in enumerate(images.words or ()):
+        if isinstance(word, int) and 0 <= word < width:
+            rows[index, word] = 1
+            continue
+        try:
+            row = torch.tensor(word if _several(word) else [], dtype=torch.float32)
+        except (TypeError, ValueError):
+            row = torch.zeros(0)
+        if row.shape != (width,):
+            raise UserError(f"{images.place(index)} has the label {shown(word)}: give {width} numbers, as others have")
+        rows[index] = row
+    if images.words is None:
+        raise UserError("the test part has no labels, and the training part has")
+    return rows
+
+
+def _several(word: object) -> TypeGuard[Sequence[float]]:
+    return isinstance(word, Sequence) and not isinstance(word, str)
+
+
 def _classes(words: Sequence[int | str], names: Sequence[str] | None) -> tuple[str, ...]:
     if names is not None:
         return tuple(names)
@@ -124,10 +179,12 @@ def _words(images: EncodedImages) -> list[int | str]:
     """The labels as they are written; a ``UserError`` for one that is neither a number of a class nor a word."""
     if images.words is None:
         raise UserError("the test part has no labels, and the training part has")
+    words = list[int | str]()
     for index, word in enumerate(images.words):
         if not isinstance(word, (int, str)) or word == "":
             raise UserError(f"{images.place(index)} has the label {word!r}: give the number of a class or a word")
-    return list(images.words)
+        words.append(word)
+    return words
 
 
 def _numbers(images: EncodedImages, classes: tuple[str, ...], *, by_name: bool) -> list[int]:

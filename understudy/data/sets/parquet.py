@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from understudy.data.dataset import Access, Contents, DataSet
-from understudy.data.encoded import EncodedImages, ImageSettings, contents
+from understudy.data.encoded import EncodedImages, ImageSettings, Label, contents
 from understudy.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class ParquetImages(EncodedImages):
     def __init__(self, paths: list[Path], settings: ParquetSettings, *, labels: bool):
         self.paths, self.column = paths, settings.image
         label = settings.label or LABEL
-        words: list[int | str] | None = [] if labels else None
+        words: list[Label] | None = [] if labels else None
         self.groups: list[tuple[int, int]] = []  # file and row group
         counts: list[int] = []
         for number, path in enumerate(paths):
