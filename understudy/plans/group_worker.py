@@ -66,4 +66,6 @@ def work() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(launch(int(sys.argv[1])) if len(sys.argv) > 1 else work())
+    if len(sys.argv) > 1:
+        sys.exit(launch(int(sys.argv[1])))
+    work()
