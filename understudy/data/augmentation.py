@@ -44,8 +44,10 @@ class Crop:
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
-    def boxes(self, size: tuple[int, int], seed: int, epoch: int, ids: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Top, left, height and width of each image's box, in whole pixels."""
+    def boxes(
+        self, size: tuple[int | Tensor, int | Tensor], seed: int, epoch: int, ids: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Top, left, height and width of each image's box, in whole pixels; ``size`` is that of all or of each one."""
         return boxes(self.scale, self.ratio, size, seed, epoch, ids, "crop")
 
     def draw(self, x: Tensor, seed: int, epoch: int, ids: Tensor) -> Tensor:

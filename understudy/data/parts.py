@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import accumulate
 
 import torch
@@ -12,7 +12,7 @@ from understudy import nested, randomness
 from understudy.bounds import MOST
 from understudy.data.augmentation import PLAIN, Augmentation, Draw
 from understudy.data.lengths import by_length, lengths_of
-from understudy.data.sources import InMemory, Source
+from understudy.data.sources import InMemory, Source, Streamed
 from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.printable import shown
@@ -124,7 +124,8 @@ class Part:
         partners = [augmentation.partners(seed, number, ids, self.ids) for ids in lists]
         wanted = [ids if other is None else torch.cat((ids, other)) for ids, other in zip(lists, partners, strict=True)]
         here, targets = _sent(wanted, device), _targets_sent(known, wanted, device)
-        for numbers, ids, y, images in zip(lists, here, targets, self.source.batches(wanted, device), strict=True):
+        inputs, augmentation = self._cropped(wanted, draw, augmentation, device)
+        for numbers, ids, y, images in zip(lists, here, targets, inputs, strict=True):
             count = len(numbers)
             if not isinstance(images, Tensor):
                 raise UserError(
@@ -138,6 +139,16 @@ class Part:
                 x, share = augmentation.mix(x[:count], x[count:], seed, number, ids[:count])
                 y = task.mixed(nested.chosen(y, slice(count)), nested.chosen(y, slice(count, None)), share)
             yield Batch(augmentation.finish(x, seed, number, ids[:count]), y, ids[:count], draw, numbers)
+
+    def _cropped(
+        self, lists: list[Tensor], draw: Draw, augmentation: Augmentation, device: torch.device
+    ) -> tuple[Iterator[Nested], Augmentation]:
+        """The inputs, and what is left of the augmentation: a source may cut random crops out of the files."""
+        source, crop = self.source, augmentation.crop
+        if crop is None or not isinstance(source, Streamed) or not source.crops:
+            return source.batches(lists, device), augmentation
+        boxes = partial(crop.boxes, seed=draw.seed, epoch=draw.number)
+        return source.views(lists, device, boxes), replace(augmentation, crop=None)
 
 
 def _drawn(batches: Iterator[Batch], draw: Draw, task: Task) -> Iterator[Batch]:
@@ -189,6 +200,7 @@ class Data:
     name: str = "data"
     mean: tuple[float, ...] | None = None  # of each channel, between 0 and 1, over the training part
     std: tuple[float, ...] | None = None
+    image: dict[str, object] = field(default_factory=dict)  # how a file becomes a sample, if not by the task's rule
     facts: dict[str, object] = field(default_factory=dict)  # recorded in the run folder
     look: Callable[[], Iterator[str]] | None = None  # what is wrong with the files, those of the test part, too
 
