@@ -50,7 +50,7 @@ from understudy.taps.defaults import PROPOSALS
 from understudy.taps.stages import gives_the_answer, head_on, last_map
 from understudy.taps.tracing import trace
 from understudy.tasks.task import only
-from understudy.training.preflight import DEAD
+from understudy.training.preflight.stage import DEAD
 
 ROOT = Path(__file__).resolve().parent.parent
 LIST = ROOT / "scripts" / "zoo.txt"

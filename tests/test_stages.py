@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.test_taps import IMAGES, ResNet, ViT
-from understudy import Objective, UserError
+from understudy import Objective, TrainConfig, UserError, methods
 from understudy.models import build
 from understudy.taps import Pair, Tap, TappedNetwork, forms
 from understudy.taps.defaults import PROPOSALS
@@ -178,6 +178,33 @@ def test_a_classifier_that_is_given_something_else_is_named():
     objective = Objective(CE() + CATKD("norm:grid -> norm:grid", "head -> head"), **networks)
     assert ["class token" in remark for remark in objective.remarks["catkd"]] == [True, True]
     assert PROPOSALS["pooled"](ViT(4, 4), ResNet(2), IMAGES) == "head:input -> head:input"
+
+
+class Distilled(nn.Module):
+    """A network of two heads, called as a library calls them."""
+
+    def __init__(self, labels, token):
+        super().__init__()
+        self.body = nn.Flatten()
+        self.add_module(labels, nn.Linear(192, 4))
+        self.add_module(token, nn.Linear(192, 4))
+        self.heads = labels, token
+
+    def forward(self, x):
+        return sum(getattr(self, head)(self.body(x)) for head in self.heads) / 2
+
+
+@pytest.mark.parametrize("heads", [("head", "head_dist"), ("cls_classifier", "distillation_classifier")])
+def test_deit_without_its_token_says_so(heads):
+    labels, token = heads
+    networks = {"student": nn.Sequential(Distilled(*heads)), "teacher": build("resnet8", classes=4), "example": IMAGES}
+    (stage,) = methods.find("deit")(TrainConfig())
+    ((remark,),) = Objective(stage.objective, **networks).remarks.values()
+    assert f"set token = '0.{token}' and labels = '0.{labels}'" in remark
+    (stage,) = methods.find("deit")(TrainConfig(), token=f"0.{token}", labels=f"0.{labels}")
+    assert not Objective(stage.objective, **networks).remarks
+    (stage,) = methods.find("deit")(TrainConfig())
+    assert not Objective(stage.objective, **{**networks, "student": build("resnet8", classes=4)}).remarks
 
 
 def test_taps_after_a_relu_are_named_where_the_paper_reads_before():

@@ -21,13 +21,15 @@ ALLOWED = {
     },
     "training": {
         "training/evaluate.py": {"labels"},  # answers() is of classification alone
-        "training/preflight.py": {"classes", "labels"},  # a teacher that masks classes; data without labels
+        "training/preflight/networks.py": {"classes"},  # what answers may lack
+        "training/preflight/stage.py": {"classes"},  # a teacher that masks some
+        "training/preflight/teacher.py": {"classes", "labels"},  # a teacher that masks some; data without labels
         "training/stage_state.py": {"class", "classes", "labels"},  # facts of data whose targets are class numbers
     },
     "plans": {
         "plans/engines/processes.py": {"class"},  # of Python: what can be pickled
         "plans/training.py": {"labels"},  # data without any
-        "plans/key.py": {"class"},  # of Python: the type of a network, by which keys know it
+        "plans/key.py": {"class", "labels"},  # the type of a network, by which keys know it; data without labels
     },
     "paths": {},
     "tuning": {},

@@ -16,7 +16,7 @@ from understudy.data import load
 from understudy.data.content import content
 from understudy.data.sets import webdataset
 from understudy.errors import UserError
-from understudy.tasks import Regression, Unlabelled
+from understudy.tasks import Regression, SoftLabels, Unlabelled
 
 CLASSES = ("cat", "dog", "emu")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -185,6 +185,40 @@ def test_numbers_and_no_labels_in_numpy_files(tmp_path):
     assert isinstance(load("numpy", vectors).task, Unlabelled)
 
 
+PROBABILITIES = np.full((20, 3), 0.25) + 0.25 * np.eye(3)[np.arange(20) % 3]
+
+
+def test_rows_of_probabilities(tmp_path):
+    """They are soft labels in every format; a class number beside them is a row with a single 1."""
+    expected = torch.tensor(PROBABILITIES[:12], dtype=torch.float32)
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    datasets = pytest.importorskip("datasets")
+    images = [{"bytes": encoded(number), "path": None} for number in range(12)]
+    columns = {"image": images, "label": PROBABILITIES[:12].tolist()}
+    (tmp_path / "table").mkdir()
+    pq.write_table(pa.table(columns), tmp_path / "table" / "train.parquet")
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.Sequence(datasets.Value("float32"), length=3)}
+    )
+    datasets.Dataset.from_dict(columns, features=features).save_to_disk(tmp_path / "saved")
+    packed = shards(tmp_path, label="json", word=lambda n: json.dumps({"label": PROBABILITIES[n].tolist() if n else 0}))
+    roots = {
+        "numpy": arrays(tmp_path, x=X[:12], y=PROBABILITIES[:12])[0],
+        "parquet": tmp_path / "table",
+        "huggingface": tmp_path / "saved",
+        "webdataset": packed,
+    }
+    for name, root in roots.items():
+        settings = {"label": "json"} if name == "webdataset" else {}
+        data = load(name, root, validation=0, workers=0, classes=CLASSES, **settings)
+        assert data.task == SoftLabels(CLASSES), name
+        first = torch.tensor([1.0, 0, 0]) if name == "webdataset" else expected[0]
+        assert torch.equal(data.train.targets, torch.cat([first[None], expected[1:]])), name
+    assert load("parquet", roots["parquet"], workers=0, task="regression").task.outputs == 3
+    with pytest.raises(UserError, match=r"sample 0 are no distribution: their sum is 1\.5"):
+        load("numpy", arrays(tmp_path, x=X, y=1.5 * PROBABILITIES)[0], task="soft-labels")
+
+
 def test_the_forms_of_numpy_files(tmp_path):
     """Class numbers in a column, floating-point images with the channels last, and the other order of bytes."""
     root, _ = arrays(tmp_path, x=(X / 255).astype(">f4"), y=Y[:, None].astype(">i8"))
@@ -251,6 +285,13 @@ def labelled(root, label):
     return root
 
 
+def rows(root, labels):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    images = [{"bytes": encoded(number), "path": None} for number in range(len(labels))]
+    pq.write_table(pa.table({"image": images, "label": labels}), root / "train.parquet")
+    return root
+
+
 def altered(root, number, header):
     """Shards of which the first one's member of this number has another header, or where it ends before it."""
     path = root / "train-0000.tar"
@@ -302,6 +343,12 @@ def objects(root):
         ("webdataset", lambda root: altered(shards(root), 2, b"../x.cls" + bytes(92)), {}, "is damaged or cut short"),
         ("webdataset", without_an_image, {}, "sample 'a.b/003' has a label and no image"),
         ("parquet", lambda root: labelled(root, 0.5), {}, "sample 0 has the label 0.5: give the number of a class"),
+        (
+            "parquet",
+            lambda root: rows(root, [[0.5, 0.5], [1.0]]),
+            {},
+            r"sample 1 has the label \[1.0\]: give 2 numbers",
+        ),
         ("parquet", lambda root: labelled(root, None), {}, "sample 0 has the label None"),
         ("parquet", lambda root: parquet(root, label=None), {"label": "fine"}, "has no column 'fine'"),
         ("numpy", lambda root: arrays(root, x=X, y=Y.astype(str))[0], {}, "labels of the train part are of type <U"),

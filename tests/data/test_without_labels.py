@@ -127,7 +127,7 @@ class Student(nn.Module):
         return self.out(self.conv(x).relu().mean((2, 3)))
 
 
-QUICK = {"epochs": 1, "progress": False}
+QUICK = {"epochs": 2, "progress": False}
 
 
 def test_the_figure_is_the_agreement_with_the_teacher(tmp_path):

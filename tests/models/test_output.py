@@ -12,6 +12,10 @@ import understudy
 from understudy.errors import UserError
 from understudy.models import Normalized, Output
 from understudy.models.student import lost
+from understudy.plans import key
+from understudy.recipe.build import Builder
+from understudy.recipe.objects import Objects
+from understudy.recipe.schema import DataTable, NetworkTable
 from understudy.taps import TappedNetwork, inner
 from understudy.tasks import Classification
 
@@ -130,3 +134,83 @@ def test_a_student_comes_back_with_its_answer(tmp_path, outside: type) -> None:
 
 def test_a_function_is_not_saved() -> None:
     assert "that picks its answer is not written down" in str(lost(Output(nn.Linear(4, 2), lambda value: value)))
+
+
+SAMPLES = IMAGES, torch.arange(12) % 3
+
+
+def plain() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
+
+
+def distilled(teacher: object, student: object, **settings: object) -> understudy.Distilled:
+    return understudy.distill(teacher, student, SAMPLES, epochs=2, accept_weak=True, progress=False, **settings)
+
+
+def kinds(returned: object) -> Tensor:
+    return returned["kind"]
+
+
+@pytest.mark.parametrize("output", ["kind", kinds, lambda returned: returned["kind"]], ids=["name", "def", "lambda"])
+def test_a_call_names_the_answer_of_what_returns_several(output: object) -> None:
+    torch.manual_seed(0)
+    teacher, student = Heads(), plain()
+    run = distilled(teacher, student, output=output)
+    assert run.student is student
+    alike = distilled(Output(teacher, "kind"), plain, output={"student": lambda returned: returned}, seeds=[0])
+    assert run.teacher_figures == alike.teacher_figures
+
+
+def test_a_call_names_the_answer_of_each_role() -> None:
+    student = Heads()
+    run = distilled(plain(), lambda: Heads(), output={"student": "colour"}, seeds=[0])
+    assert isinstance(run.student, Output)
+    run = distilled(
+        [Heads(), Heads()],
+        student,
+        output={"teacher": "kind", "teacher2": "colour", "student": "kind"},
+        method="several-teachers",
+    )
+    assert torch.equal(run.student(IMAGES), student.eval()(IMAGES)["kind"])
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("kind", "output='kind': none of the modules returns more than a single tensor"),
+        ({"techer": "kind"}, "no network 'techer'; did you mean 'teacher'"),
+    ],
+)
+def test_an_output_that_is_for_no_network_is_an_error(output: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        distilled(plain(), plain(), output=output)
+
+
+def test_a_name_has_no_function() -> None:
+    with pytest.raises(UserError, match="it is given by its name, so name its answer"):
+        distilled(plain(), "resnet8", output={"student": kinds})
+
+
+def test_functions_of_one_name_differ() -> None:
+    pickers = [lambda returned: returned[0], lambda returned: returned[1], lambda returned: returned[1]]
+    first, second, again = (Output(nn.Identity(), picker).extra_repr() for picker in pickers)
+    assert first != second == again
+
+
+def test_a_recipe_names_the_answer(tmp_path, monkeypatch) -> None:
+    (tmp_path / "heads_xyz.py").write_text(
+        "from torch import nn\n"
+        "class Heads(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.kind, self.colour = nn.Linear(48, 3), nn.Linear(48, 3)\n"
+        "    def forward(self, x):\n"
+        "        return {'kind': self.kind(x.flatten(1)), 'colour': self.colour(x.flatten(1))}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    objects = Objects(data=understudy.data.from_tensors(SAMPLES))
+    builder = Builder.of(DataTable(name="object:samples"), ["heads_xyz"], objects=objects)
+    tables = [NetworkTable(network="heads_xyz:Heads", output=output) for output in ("kind", "colour", None)]
+    kind, colour = (builder.network(table, 0, "student").eval() for table in tables[:2])
+    assert torch.equal(colour(IMAGES), inner(kind)(IMAGES)["colour"])
+    assert len({str(key.network(table, builder)) for table in tables}) == 3

@@ -97,13 +97,13 @@ def test_a_mistake_in_how_an_assistant_learns_is_found_by_the_check(make_run):
 
 def test_the_disk_that_stored_answers_take_is_that_of_all_teachers(make_run, monkeypatch):
     sizes = {}
-    forecast = preflight.forecast
+    forecast = preflight.stage.forecast
 
-    def foreseen(stored, stage, answers, *args):
-        sizes.setdefault(len(answers), []).append(forecast(stored, stage, answers, *args).size)
-        return forecast(stored, stage, answers, *args)
+    def foreseen(stored, trained, answers, *args):
+        sizes.setdefault(len(answers), []).append(forecast(stored, trained, answers, *args).size)
+        return forecast(stored, trained, answers, *args)
 
-    monkeypatch.setattr(preflight, "forecast", foreseen)
+    monkeypatch.setattr(preflight.stage, "forecast", foreseen)
     assert {f.level for f in make_run("answers.views=2", text=f"{BASE}[methods.dgkd]{ASSISTANTS}").check()} == {"ok"}
     (one,), (two,), (three,) = sizes[1], sizes[2], sizes[3]
     assert three - two == two - one > 0

@@ -94,7 +94,7 @@ def test_threads_are_the_cores_divided_by_the_workers_and_no_more_than_pytorch_w
 
 def test_python_follows_the_rule_by_default_and_plain_settings_stay_plain(small, native, tmp_path):
     teacher, student = small.networks()
-    options = {"epochs": 1, "accept_weak": True}
+    options = {"epochs": 2, "accept_weak": True}
     understudy.distill(teacher, student, small.data(), out=tmp_path / "rule", **options)
     understudy.distill(*small.networks(), small.data(), settings=Settings(), out=tmp_path / "plain", **options)
     assert 'precision = "bfloat16"' in (tmp_path / "rule/recipe.toml").read_text()

@@ -55,7 +55,7 @@ def reasons(task, answer, targets, value):
     """As a result has them of a student."""
     largest = max(tensor.abs().max().item() for tensor in answer.values()) / task.magnitude(targets)
     luck = task.luck(task.selecting, len(targets))
-    constant, usual = task.commonest(answer), broken.commonest(targets)
+    constant, usual = task.commonest(answer), broken.commonest(task, targets)
     return broken.reasons(task.selecting, value, luck, constant=constant, usual=usual, largest=largest)
 
 

@@ -19,6 +19,7 @@ from understudy.terms import KD, Labels, Outputs
 
 RECORDED = {
     "classification": "classes",
+    "soft-labels": "classes",
     "text": "classes",
     "multilabel": "labels",
     "binary": "labels",

@@ -120,6 +120,7 @@ def made(name: str) -> Data:
         return from_triples(TRIPLES[4:44], TRIPLES[:4], TRIPLES[44:])
     targets = {
         "classification": bright.argmax(1),
+        "soft-labels": (8 * bright).softmax(1),
         "multilabel": (bright > 0.5).long(),
         "binary": (bright[:, 0] > 0.5).long(),
         "regression": bright,
@@ -145,7 +146,8 @@ def networks(data: Data) -> tuple[nn.Module, nn.Module]:
 
 
 NAMES = [
-    "classification", "multilabel", "binary", "regression", "landmarks", "text", "links", "segmentation", "detection"
+    "classification", "soft-labels", "multilabel", "binary", "regression", "landmarks", "text", "links", "segmentation",
+    "detection",
 ]  # fmt: skip
 PLAIN = Settings(device="cpu", channels_last=False)
 

@@ -88,11 +88,11 @@ def test_a_teacher_far_below_its_declared_accuracy_is_refused(small):
 
 @pytest.mark.parametrize(("scale", "samples"), [(1.0, [20]), (0.0, [20, 60])])
 def test_more_samples_are_looked_at_only_where_a_few_leave_a_doubt(small, monkeypatch, scale, samples):
-    monkeypatch.setattr(preflight, "GLANCE", 20)
-    monkeypatch.setattr(preflight, "SAMPLE", 60)
+    monkeypatch.setattr(preflight.teacher, "GLANCE", 20)
+    monkeypatch.setattr(preflight.teacher, "SAMPLE", 60)
     seen = []
-    look = preflight.walk
-    monkeypatch.setattr(preflight, "walk", lambda *args: seen.append(len(args[1])) or look(*args))
+    look = preflight.teacher.walk
+    monkeypatch.setattr(preflight.teacher, "walk", lambda *args: seen.append(len(args[1])) or look(*args))
     list(preflight.check_teacher(small.Teacher(scale=scale), small.data(validation=0), CPU))
     assert seen == samples
 
@@ -147,13 +147,13 @@ def test_a_broken_teacher_is_told_apart(small):
 
 
 def test_the_sample_that_judges_a_teacher_is_spread_over_files_sorted_by_class(small, monkeypatch):
-    monkeypatch.setattr(preflight, "GLANCE", 60)
+    monkeypatch.setattr(preflight.teacher, "GLANCE", 60)
     data = small.data(validation=0)  # 90, which is less than twice the sample
     order = torch.argsort(data.train.targets, stable=True)  # as folders of classes are read
     data = replace(data, train=replace(data.train, ids=data.train.ids[order]))
     seen = []
-    look = preflight.walk
-    monkeypatch.setattr(preflight, "walk", lambda *args: seen.append(args[1]) or look(*args))
+    look = preflight.teacher.walk
+    monkeypatch.setattr(preflight.teacher, "walk", lambda *args: seen.append(args[1]) or look(*args))
     list(preflight.check_teacher(small.Teacher(), data, CPU))
     assert set(seen[0].targets.tolist()) == {0, 1, 2}
 
@@ -295,7 +295,7 @@ def test_what_is_timed_is_a_whole_step_and_is_waited_for(small, monkeypatch, tmp
 def test_the_duration_counts_the_answers_that_are_kept(small, monkeypatch, tmp_path):
     def found(stored):
         times = iter([20.0] * 2 + [15.0] * 2)  # two steps, and twice the teacher
-        monkeypatch.setattr(preflight.clock, "timed", lambda work, device: (work(), next(times))[1])
+        monkeypatch.setattr(clock, "timed", lambda work, device: (work(), next(times))[1])
         teacher, student = small.networks()
         stage = Stage("only", as_sum(CE() + KD()), replace(CONFIG, epochs=30, augmentation=Augmentation()))
         findings = list(preflight.check_stage(stage, student, [teacher], small.data(), CPU, stored=stored))
@@ -317,13 +317,13 @@ def test_the_duration_counts_the_answers_that_are_kept(small, monkeypatch, tmp_p
     ids=["logits", "hidden values", "no view twice", "gradients", "no teacher"],
 )
 def test_stored_answers_are_proposed_where_they_would_pay(small, monkeypatch, terms, config, said):
-    monkeypatch.setattr(preflight, "WORTH", 1.0)
+    monkeypatch.setattr(preflight.stage, "WORTH", 1.0)
     teacher, student = small.networks()
     stage = Stage("only", as_sum(terms), config)
     found = list(preflight.check_stage(stage, student, [teacher], small.data(), CPU))
     about = [finding.text for finding in found if finding.subject.endswith("stored answers")]
     assert len(about) == len(said)
     assert all(words in text for words, text in zip(said, about, strict=True))
-    monkeypatch.setattr(preflight, "WORTH", 1e9)
+    monkeypatch.setattr(preflight.stage, "WORTH", 1e9)
     found = list(preflight.check_stage(stage, student, [teacher], small.data(), CPU))
     assert not any("stored" in finding.subject for finding in found)

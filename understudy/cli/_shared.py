@@ -77,7 +77,12 @@ def json_text(text: str) -> str:
 
 
 def print_findings(findings: "Sequence[Finding]", console: Console, *, verbose: bool = False) -> None:
-    """Print errors, warnings and hints, one per line, and the number of other findings; with ``verbose`` all."""
+    """Print errors, warnings and hints, one per line, and the number of other findings; with ``verbose`` all.
+
+    Errors are left out on standard error, where the command ends with them (``preflight.passes``).
+    """
+    if console is err:
+        findings = [finding for finding in findings if finding.level != "error"]
     shown = [finding for finding in findings if verbose or finding.worth or finding.level != "ok"]
     for finding in shown:
         # In one write, because a live display that is redrawn in between would erase the lines before it.

@@ -5,13 +5,14 @@ import hashlib
 import math
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import torch
+from torch import Tensor
 
 from understudy import nested
 from understudy.data.parts import Data, Part, channel_statistics, split
@@ -19,7 +20,8 @@ from understudy.data.sources import InMemory, MapDataset, Source, Streamed
 from understudy.errors import UserError, did_you_mean
 from understudy.nested import Nested, Shape
 from understudy.printable import shown
-from understudy.tasks import Classification, Task
+from understudy.tasks import Classification, Regression, SoftLabels, Task
+from understudy.tasks.classification import are_distributions
 
 MOST_UNPACKED = 500_000_000  # bytes of a gzipped file's content
 MEMORY_LIMIT = 512 * 1024**2  # bytes; larger sets are streamed by worker processes
@@ -216,6 +218,19 @@ def assembled(contents: Contents, *, name: str, validation: int | float, seed: i
         facts=contents.facts,
         look=contents.problems,
     )
+
+
+def task_of(targets: Tensor, names: Sequence[str] | None) -> Task:
+    """The task of targets in a file: one column of class numbers, several of probabilities, or numbers.
+
+    >>> task_of(torch.tensor([[0.5, 0.5], [0.0, 1.0]]), None).name, task_of(torch.rand(4, 2), None).name
+    ('soft-labels', 'regression')
+    """
+    if targets.ndim == 1:
+        return Classification.of(targets, names=names)
+    if targets.ndim == 2 and targets.shape[1] > 1 and bool(are_distributions(targets.float()).all()):
+        return SoftLabels.of(targets, names=names)
+    return Regression.of(targets, names=names)
 
 
 def _whole(source: Source) -> Part:

@@ -2,25 +2,30 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from typing import TypeAlias, TypeGuard
 
 import torch
+from torch import Tensor
 
-from understudy.data.dataset import Access, Contents
+from understudy.data.dataset import Access, Contents, task_of
 from understudy.data.images import Embedded, common_size, dimensions
 from understudy.data.kept import picture_source
 from understudy.data.pictures import Form, ImageSettings, Pictures
 from understudy.data.sources import Source
 from understudy.errors import UserError, did_you_mean
+from understudy.printable import shown
 from understudy.tasks.unlabelled import Unlabelled
 
 _LOOKED_AT = 256  # images whose sizes decide the size of all
 UNNAMED = 1_000_000  # classes that may be numbered without names
+# As a label is written: the number of a class, its name, or a number for each output, as probabilities of the classes.
+Label: TypeAlias = int | str | Sequence[float]
 
 
 class EncodedImages(Pictures):
     """A map-style dataset of images inside other files."""
 
-    def __init__(self, words: Sequence[int | str] | None, count: int):
+    def __init__(self, words: Sequence[Label] | None, count: int):
         self.words = words  # the labels as they are written; None without
         self.count = count
         self.labels = [0] * count
@@ -56,6 +61,8 @@ def contents(
     size = settings.size or common_size([dimensions(train.file(index)) for index in places.tolist()])
     form = Form.of(settings, size)
     labelled = access.labels and train.words is not None
+    if labelled and any(_several(word) for word in train.words or ()):
+        return _of_rows(train, open_test, settings, access, form, names, facts or {})
     words = _words(train) if labelled else []
     by_name = any(isinstance(word, str) for word in words)  # then a number is a name, too
     numbers = [index for index, word in enumerate(words) if not isinstance(word, str)]
@@ -81,6 +88,56 @@ def contents(
     )
 
 
+def _of_rows(
+    train: EncodedImages,
+    open_test: Callable[[], EncodedImages] | None,
+    settings: ImageSettings,
+    access: Access,
+    form: Form,
+    names: Sequence[str] | None,
+    facts: dict[str, object],
+) -> Contents:
+    """A data set whose labels are rows of numbers: distributions over the classes, or any others."""
+    width = next(len(word) for word in train.words or () if _several(word))
+
+    def source(images: EncodedImages, *, trained: bool) -> Source:
+        images.form = form
+        return picture_source(images, settings, access, trained=trained, targets=_rows(images, width))
+
+    samples = source(train, trained=True)
+    assert isinstance(samples.targets, Tensor)
+    return Contents(
+        samples,
+        (lambda: source(open_test(), trained=False)) if open_test is not None else None,
+        task=task_of(samples.targets, settings.classes or (names if names and len(names) == width else None)),
+        image=form.described,
+        facts={**facts, "size": form.shape[1]},
+    )
+
+
+def _rows(images: EncodedImages, width: int) -> Tensor:
+    """The labels as rows of so many numbers; the number of a class is a row with a 1 at its place."""
+    rows = torch.zeros(len(images), width)
+    for index, word in enumerate(images.words or ()):
+        if isinstance(word, int) and 0 <= word < width:
+            rows[index, word] = 1
+            continue
+        try:
+            row = torch.tensor(word if _several(word) else [], dtype=torch.float32)
+        except (TypeError, ValueError):
+            row = torch.zeros(0)
+        if row.shape != (width,):
+            raise UserError(f"{images.place(index)} has the label {shown(word)}: give {width} numbers, as others have")
+        rows[index] = row
+    if images.words is None:
+        raise UserError("the test part has no labels, and the training part has")
+    return rows
+
+
+def _several(word: object) -> TypeGuard[Sequence[float]]:
+    return isinstance(word, Sequence) and not isinstance(word, str)
+
+
 def _classes(words: Sequence[int | str], names: Sequence[str] | None) -> tuple[str, ...]:
     if names is not None:
         return tuple(names)
@@ -97,10 +154,12 @@ def _words(images: EncodedImages) -> list[int | str]:
     """The labels as they are written; a ``UserError`` for one that is neither a number of a class nor a word."""
     if images.words is None:
         raise UserError("the test part has no labels, and the training part has")
+    words = list[int | str]()
     for index, word in enumerate(images.words):
         if not isinstance(word, (int, str)) or word == "":
             raise UserError(f"{images.place(index)} has the label {word!r}: give the number of a class or a word")
-    return list(images.words)
+        words.append(word)
+    return words
 
 
 def _numbers(images: EncodedImages, classes: tuple[str, ...], *, by_name: bool) -> list[int]:

@@ -96,17 +96,22 @@ class Kept:
         return flat.reshape(height, width, channels)
 
 
-def picture_source(pictures: Pictures, settings: PictureSettings, access: Access, *, trained: bool) -> Source:
+def picture_source(
+    pictures: Pictures, settings: PictureSettings, access: Access, *, trained: bool, targets: Tensor | None = None
+) -> Source:
     """The images of a part: from the cache if it is asked for, in memory where they fit and no file is cut.
 
     Args:
+        pictures: the images.
+        settings, access: how they are read.
         trained: whether it is the training part, whose samples are augmented.
+        targets: by default the labels of the images.
     """
     dataset = pictures if settings.cache is None else Kept.of(pictures, settings.cache, access)
-    labels = torch.tensor(pictures.labels, dtype=torch.int64)
+    targets = torch.tensor(pictures.labels, dtype=torch.int64) if targets is None else targets
     if trained and pictures.whole:
-        return Streamed(dataset, labels, workers=access.workers)
-    return image_source(dataset, labels, pictures.form.shape, access.workers)
+        return Streamed(dataset, targets, workers=access.workers)
+    return image_source(dataset, targets, pictures.form.shape, access.workers)
 
 
 def key_of(pictures: Pictures) -> str:

@@ -287,7 +287,7 @@ def channel_statistics(part: Part) -> tuple[tuple[float, ...], tuple[float, ...]
         if not len(counts):
             counts = torch.zeros(images.shape[1], 256, dtype=torch.float64)
         for channel in range(images.shape[1]):
-            counts[channel] += torch.bincount(images[:, channel].flatten().int(), minlength=256)
+            counts[channel] += torch.bincount(images[:, channel].flatten(), minlength=256)
     levels = torch.arange(256, dtype=torch.float64) / 255
     share = counts / counts.sum(1, keepdim=True)
     mean = (share * levels).sum(1)

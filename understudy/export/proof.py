@@ -143,7 +143,7 @@ def useless(expected: Measured, part: Part, task: Task) -> list[str]:
         expected.figures[figure.name],
         task.luck(figure, len(part)),
         constant=task.commonest(expected.kept),
-        usual=broken.commonest(expected.targets),
+        usual=broken.commonest(task, expected.targets),
         largest=expected.largest / task.magnitude(expected.targets),
     )
 

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from understudy.methods.registry import METHODS as METHODS
     from understudy.methods.registry import find as find
     from understudy.methods.registry import fitting as fitting
+    from understudy.methods.registry import proposed as proposed
 else:  # so that ``understudy methods`` lists them without importing PyTorch
     from understudy.lazy import lazily
 
@@ -17,6 +18,7 @@ else:  # so that ``understudy methods`` lists them without importing PyTorch
         "find": "understudy.methods.registry:find",
         "fitting": "understudy.methods.registry:fitting",
         "one_stage": "understudy.methods.method:one_stage",
+        "proposed": "understudy.methods.registry:proposed",
     }
     __all__ = list(_PLACES)
     __getattr__ = lazily(__name__, _PLACES)

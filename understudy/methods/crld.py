@@ -104,7 +104,7 @@ class CRLD(Term):
     def misfit(self, task: Task) -> str | None:
         if task.takes_words:
             return f"it changes images, and the inputs of task {task.name!r} are numbers of words"
-        return needs_classes(task)
+        return needs_classes(task, distributions=True)
 
     @property
     def reads(self) -> Reads:

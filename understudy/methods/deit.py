@@ -2,12 +2,14 @@
 
 ``token`` names the tap whose value are the logits of the distillation token, such as ``head_dist`` of timm's DeiT; the
 labels are then for the logits at ``labels``, such as ``head``. Such a network answers with the mean of both. A network
-without a token learns both from its one answer, which DeiT's paper compares with.
+without a token learns both from its one answer, which DeiT's paper compares with; the check warns of a network that has
+such a head while no token is named.
 
 Reference: Touvron et al., "Training data-efficient image transformers and distillation through attention", ICML 2021.
 Weights, temperature: the defaults of the authors' code, 0.5 for each part, and 1 for the soft form.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,11 +23,14 @@ from understudy.methods.kd import kd
 from understudy.methods.method import Method
 from understudy.methods.shared.logits import LogitTerm, check_same
 from understudy.objective.labels import CE, cross_entropy
-from understudy.objective.term import Expression, Reading, Reads, Term, needs_classes
+from understudy.objective.term import Expression, Reading, Reads, Shapes, Term, needs_classes
 from understudy.taps import Tap
 from understudy.tasks.task import Task
 
 Form = Literal["hard", "soft"]
+
+# The head of the distillation token and the one of the class token, in timm and in transformers.
+HEADS = {"head_dist": "head", "distillation_classifier": "cls_classifier"}
 
 
 def token_kd(
@@ -85,6 +90,20 @@ class TokenKD(LogitTerm):
             return super().reads
         return Reads(teacher_logits=True, student_taps=(Tap.parse(self.token),))
 
+    def remarks(self, shapes: Shapes) -> Iterable[str]:
+        """A student that has a distillation token, while the method reads its one answer."""
+        if self.token:
+            return
+        names = dict(shapes.student_network.named_modules())
+        for name in names:
+            before, dot, last = name.rpartition(".")
+            labels = f"{before}{dot}{HEADS.get(last, '')}"
+            if last in HEADS and labels in names and not isinstance(names[name], nn.Identity):
+                yield (
+                    f"the student has a head for a distillation token, {name!r}, and learns the teacher's class by its "
+                    f"answer, as a network without a token does: set token = {name!r} and labels = {labels!r}"
+                )
+
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         own = reading.student[Tap.parse(self.token)] if self.token else reading.student.logits
         return token_kd(own, reading.teacher.logits, form=self.form, temperature=self.temperature)
@@ -104,7 +123,7 @@ class TokenLabels(Term):
         Tap.parse(self.token)
 
     def misfit(self, task: Task) -> str | None:
-        return needs_classes(task)
+        return needs_classes(task, distributions=True)
 
     @property
     def reads(self) -> Reads:

@@ -150,7 +150,7 @@ class TapLabels(Term):
         return Reads(student_taps=(Tap.parse(self.tap),), labels=True)
 
     def misfit(self, task: Task) -> str | None:
-        return needs_classes(task)
+        return needs_classes(task, distributions=True)
 
     def build(self, shapes: Shapes) -> nn.Module:
         value = _pooled(shapes.student[Tap.parse(self.tap)])

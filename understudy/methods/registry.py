@@ -33,6 +33,9 @@ A program may add one of its own, or take one out: ``METHODS["mine"] = Method(..
 """
 
 
+FIRST = 8  # methods that a message proposes
+
+
 def find(name: str | Method) -> Method:
     """A method by its name; a method itself is returned as it is.
 
@@ -50,6 +53,18 @@ def fitting(task: Task) -> list[str]:
     (True, False)
     """
     return [name for name, method in METHODS.items() if method.family != "own" and method.unfit(task) is None]
+
+
+def proposed(task: Task) -> str:
+    """The first methods that have a meaning for a task, and the command that lists all of them.
+
+    >>> from understudy.tasks import Regression
+    >>> proposed(Regression()).startswith("alone, fitnets")
+    True
+    """
+    names = fitting(task)
+    more = f", and {len(names) - FIRST} more (understudy methods --task {task.name})" if len(names) > FIRST else ""
+    return ", ".join(names[:FIRST]) + more
 
 
 def known_terms() -> dict[str, type[Term]]:

@@ -1,10 +1,16 @@
 """The answer of a network that returns several tensors: which of them, by name, by number, or by a function."""
 
+import hashlib
 from collections.abc import Callable, Mapping
+from types import CodeType
+from typing import TypeAlias
 
 from torch import Tensor, nn
 
 from understudy.errors import UserError, did_you_mean
+
+# The name of an entry or field, the place in a tuple, or a function of what the network returns.
+OutputChoice: TypeAlias = str | int | Callable[[object], Tensor]
 
 
 class Output(nn.Module):
@@ -26,7 +32,7 @@ class Output(nn.Module):
 
     is_preprocessing_of = True  # understudy.taps looks through it
 
-    def __init__(self, module: nn.Module, output: str | int | Callable[[object], Tensor]):
+    def __init__(self, module: nn.Module, output: OutputChoice):
         super().__init__()
         self.module, self.output = module, output
 
@@ -38,7 +44,27 @@ class Output(nn.Module):
         return picked
 
     def extra_repr(self) -> str:
-        return f"output={getattr(self.output, '__qualname__', repr(self.output))}"
+        return f"output={_described(self.output)}"
+
+
+def _described(output: OutputChoice) -> str:
+    """The choice as text; a function by its name and a digest of its code, since two lambdas have one name."""
+    if not callable(output):
+        return repr(output)
+    code = getattr(output, "__code__", None)
+    if not isinstance(code, CodeType):
+        return getattr(output, "__qualname__", repr(output))
+    cells = [cell.cell_contents for cell in getattr(output, "__closure__", None) or ()]
+    parts = [*_code(code), *map(repr, cells), repr(getattr(output, "__defaults__", None))]
+    return f"{output.__qualname__} {hashlib.sha256('/'.join(parts).encode()).hexdigest()[:8]}"
+
+
+def _code(code: CodeType) -> list[str]:
+    """What a function does, without its place in a file: instructions, names, constants."""
+    parts = [code.co_code.hex(), repr(code.co_names)]
+    for constant in code.co_consts:
+        parts += _code(constant) if isinstance(constant, CodeType) else [repr(constant)]
+    return parts
 
 
 def _entry(returned: object, output: str | int) -> object:

@@ -70,7 +70,8 @@ def refuse_observing(objective: "Objective") -> None:
 def refuse_targets(objective: "Objective", targets: Nested) -> None:
     """A UserError where a cross-entropy would train on targets that are no classes and no distributions."""
     labelled = any(isinstance(part.term, Labels) for part in objective.parts.values())
-    if labelled and objective.task.targets_are_classes and not without_targets(targets):
+    classes = objective.task.targets_are_classes or objective.task.targets_are_distributions
+    if labelled and classes and not without_targets(targets):
         require_distributions(targets)
 
 

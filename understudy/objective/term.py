@@ -407,9 +407,13 @@ def takes_rows(term: Term, task: Task) -> bool:
     return term.reads.scores and task.makes_rows and (task.rows_per_sample == "one" or term.per == "row")
 
 
-def needs_classes(task: Task) -> str | None:
-    """Why a term that contrasts classes has no meaning for a task, in words; None if its targets are class numbers."""
-    if task.targets_are_classes:
+def needs_classes(task: Task, *, distributions: bool = False) -> str | None:
+    """Why a term that contrasts classes has no meaning for a task, in words; None if its targets are class numbers.
+
+    Args:
+        distributions: whether distributions over the classes serve as well.
+    """
+    if task.targets_are_classes or (distributions and task.targets_are_distributions):
         return None
     return f"it needs one class number for each sample, and the targets of task {task.name!r} are none"
 

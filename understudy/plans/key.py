@@ -99,6 +99,7 @@ def network(table: NetworkTable, builder: Builder, node: Node | None = None) -> 
         "settings": canonical(settings),
         "front": canonical(builder.normalisation(table)),
         "code": source_of(name),
+        **({"output": table.output} if table.output is not None else {}),
         **begins,
     }
 

@@ -92,8 +92,7 @@ def _stages(method: Method, config: TrainConfig, settings: Mapping[str, object],
     """The stages of a method for these data; one that needs targets is refused where there are none."""
     task = data.task
     if not task.labelled and (reason := method.unfit(task, settings)):
-        fitting = ", ".join(methods.fitting(task))
-        raise UserError(f"method {method.name!r}: {reason}. Methods for data without any: {fitting}")
+        raise UserError(f"method {method.name!r}: {reason}. Methods for data without any: {methods.proposed(task)}")
     return method.stages_for(task, config, settings)
 
 

@@ -19,7 +19,7 @@ from understudy.data.dataset import Progress
 from understudy.data.parts import Part, fewer
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
-from understudy.models import NetworkSpec, Normalized, Whitened, Whitening, load_weights, read_weights
+from understudy.models import NetworkSpec, Normalized, Output, Whitened, Whitening, load_weights, read_weights
 from understudy.models import student as product
 from understudy.models.fingerprints import brief, of_samples, of_values
 from understudy.models.library_weights import InputConfig, input_config, library_network, library_spec
@@ -167,7 +167,8 @@ class Builder:
             torch.manual_seed(randomness.derived_seed(seed, "weights", role))
             network = spec.build(outputs or self.data.task.outputs, channels, size, self.trusted)
         front = self.normalisation(table)
-        return Normalized(network, *front) if front else network
+        network = Normalized(network, *front) if front else network
+        return Output(network, table.output) if table.output is not None else network
 
     def inputs(self, table: NetworkTable) -> InputConfig | None:
         """The inputs of the library's weights with which a network begins."""

@@ -21,6 +21,7 @@ from understudy.methods import Method
 from understudy.methods.shared.copies import fresh
 from understudy.models.catalogue import NetworkSpec
 from understudy.models.fingerprints import brief, of_layers, of_network
+from understudy.models.output import Output, OutputChoice
 from understudy.models.sizes import recognised
 from understudy.models.weights import restore
 from understudy.objective.term import Expression, as_sum
@@ -48,6 +49,7 @@ class GivenNetwork:
         make: the function; called anew for each seed, with PyTorch's generator seeded.
         in_place: the training whose network is the module itself; every other one gets a copy.
         taught: whether its weights are trained already, as those of a teacher. A training here begins with fresh ones.
+        output: which tensor is the answer, of a network that returns several; None: the obvious one.
     """
 
     called: str
@@ -55,6 +57,7 @@ class GivenNetwork:
     make: Callable[[], nn.Module] | None = None
     in_place: str | None = None
     taught: bool = False
+    output: OutputChoice | None = None
     _template: nn.Module | None = field(default=None, repr=False)
     _known: dict[tuple[int, str], str] = field(default_factory=dict, repr=False)
 
@@ -72,6 +75,12 @@ class GivenNetwork:
     @property
     def name(self) -> str:
         return f"{OBJECT}{self.called}"
+
+    def answer_with(self, output: OutputChoice) -> None:
+        """Take this tensor of those that the network returns as its answer."""
+        self.output = output
+        if self.module is not None:
+            self.module = Output(self.module, output)
 
     def freeze(self) -> None:
         """Keep a copy of the module in its current state, from which all trainings begin."""
@@ -115,7 +124,8 @@ class GivenNetwork:
     def facts(self) -> dict[str, object]:
         """The identity of the network without its weights."""
         if self.module is None:
-            return {"made_by": _qualified(self.make)}
+            named = {} if self.output is None else {"output": Output(nn.Identity(), self.output).extra_repr()}
+            return {"made_by": _qualified(self.make), **named}
         module = self._template or self.module  # a method may put a part of the teacher into the module itself
         return {
             "class": class_of(module),
@@ -132,13 +142,19 @@ class GivenNetwork:
 
     def kinds(self) -> list[object]:
         """The classes of its modules, and the function that makes it."""
-        kinds: set[type] = {type(module) for module in self.network(0, "student").modules()}
+        kinds: set[type] = {type(module) for module in self._like().modules()}
         made_by = [self.make] if self.make else []
         return [*sorted(kinds, key=lambda kind: f"{kind.__module__}:{kind.__qualname__}"), *made_by]
 
     def spec(self, shape: tuple[int, ...], classes: int) -> NetworkSpec | None:
         """The name by which it can be built, where its family is known."""
-        return recognised(inner(self.network(0, "student")), shape, classes)
+        return recognised(inner(self._like()), shape, classes)
+
+    def _like(self) -> nn.Module:
+        """A network of the same layers, which is only looked at."""
+        if self.module is None:
+            return self._made(0, "student")
+        return self.module if self._template is None else self._template
 
     def _made(self, seed: int, role: str) -> nn.Module:
         assert self.make is not None
@@ -147,7 +163,7 @@ class GivenNetwork:
             made = self.make()
         if not isinstance(made, nn.Module):
             raise UserError(f"{self.called}: its function answers with a {type(made).__name__}, not with a module")
-        return made
+        return Output(made, self.output) if self.output is not None else made
 
     def _copied(self, module: nn.Module) -> nn.Module:
         try:

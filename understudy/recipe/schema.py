@@ -29,6 +29,7 @@ from understudy.trackers import TrackerName
 # A method by name. A call from Python may pass one without a name, made of its own terms or stages.
 MethodName = str | Annotated[InstanceOf[Method], PlainSerializer(str, when_used="json")]
 Seeds = Annotated[tuple[Seed, ...], Field(min_length=1)]
+Place = Annotated[int, Interval(ge=-1_000, le=1_000)]  # in a tuple; negative ones count from its end
 
 
 class Table(BaseModel):
@@ -49,6 +50,7 @@ class NetworkTable(Table):
     std: tuple[Positive, ...] | None = None
     size: Pixels | None = None  # side of the images that it gets; by default as they come, or the library's
     interpolation: Interpolation | None = None  # by which images are resized to it
+    output: str | Place | None = None  # which tensor is the answer, where it returns several
 
     @model_validator(mode="after")
     def _fits_together(self) -> "NetworkTable":

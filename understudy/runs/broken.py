@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from understudy.nested import Nested
-from understudy.tasks import Figure
+from understudy.tasks import Figure, Task
 
 SAME = 0.99  # the share of samples with equal answers from which a student is broken
 HUGE = 1e4  # the largest plausible value of an answer, as a multiple of the task's magnitude; float16 ends at 65,504
@@ -48,13 +48,18 @@ def reasons(
     return sentences
 
 
-def commonest(targets: Nested) -> float:
+def commonest(task: Task, targets: Nested) -> float:
     """The share of samples that have the most frequent target; 0 for targets of several tensors.
 
+    Of distributions the likeliest class counts.
+
     >>> import torch
-    >>> commonest(torch.tensor([0, 1, 1, 1]))
+    >>> from understudy.tasks import Classification
+    >>> commonest(Classification(("a", "b")), torch.tensor([0, 1, 1, 1]))
     0.75
     """
+    classes = task.strata(targets) if task.targets_are_distributions else None
+    targets = targets if classes is None else classes
     if not isinstance(targets, Tensor) or not len(targets):
         return 0.0
     _, counts = targets.unique(dim=0, return_counts=True)

@@ -25,6 +25,7 @@ from understudy.recipe import Recipe
 from understudy.recipe.objects import OBJECT, GivenMethod, GivenNetwork, Objects
 from understudy.recipe.schema import AssistantTable, DataTable, MethodTable, NetworkTable, StudentTable, TeacherTable
 from understudy.runs.folder import RunFolder
+from understudy.runs.named_answers import NamedAnswers, OutputChoices
 from understudy.runs.records import BASELINE
 from understudy.taps import Pair, Tap
 
@@ -78,18 +79,24 @@ class Call:
         answers: StoredAnswers | None,
         balance: bool,
         accept_weak: bool,
+        output: OutputChoices | None = None,
     ) -> Recipe:
         """The recipe of the call. Its networks and data are added to ``objects``, and the recipe holds their names."""
         table = _data(data, objects)
-        teachers = _teachers(teacher, objects, self.config, accept_weak=accept_weak)
+        assert objects.data is not None
+        answers_by = NamedAnswers(output, objects.data)
+        teachers = _teachers(teacher, objects, self.config, answers_by, accept_weak=accept_weak)
+        learner = StudentTable(**dict(_network(student, "student", objects, answers_by)))
+        between = _assistants(assistants, self, objects, answers_by, len(teachers))
+        answers_by.check()
         return Recipe(
             seeds=_seeds(seeds),
             data=table,
             teacher=teachers[0] if len(teachers) == 1 else None,
             teachers=teachers if len(teachers) > 1 else (),
-            student=_student(student, objects),
+            student=learner,
             train=self.config,
-            methods=self._tables(_assistants(assistants, self, objects, len(teachers)), balance=balance),
+            methods=self._tables(between, balance=balance),
             settings=settings,
             answers=answers,
         )
@@ -166,19 +173,21 @@ def _data(data: object, objects: Objects) -> DataTable:
     return DataTable(name=f"{OBJECT}{digest}", validation=len(given.validation) if given.validation else 0)
 
 
-def _student(network: Network, objects: Objects) -> StudentTable:
-    return StudentTable(**dict(_network(network, "student", objects)))
-
-
-def _network(network: Network, called: str, objects: Objects) -> NetworkTable:
+def _network(network: Network, called: str, objects: Objects, answers_by: NamedAnswers) -> NetworkTable:
     if isinstance(network, str):
-        return NetworkTable(network=network)
+        return NetworkTable(network=network, output=answers_by.table_key(called))
     given = GivenNetwork.of(called, network)
+    answers_by.apply(given)
     return NetworkTable(network=objects.add(given), settings=given.facts())
 
 
 def _teachers(
-    teacher: Network | Sequence[Network] | None, objects: Objects, config: TrainConfig, *, accept_weak: bool
+    teacher: Network | Sequence[Network] | None,
+    objects: Objects,
+    config: TrainConfig,
+    answers_by: NamedAnswers,
+    *,
+    accept_weak: bool,
 ) -> tuple[TeacherTable, ...]:
     """The teachers in the form of a recipe: one, several, or none. A name alone is a network that is trained first."""
     if isinstance(teacher, Sequence) and not isinstance(teacher, str):
@@ -189,18 +198,20 @@ def _teachers(
     for number, network in enumerate(listed, start=1):
         called = "teacher" if len(listed) == 1 else f"teacher{number}"
         if isinstance(network, str) and not (Path(network) / product.DESCRIPTION).is_file():
-            tables.append(TeacherTable(network=network, train=config, one_for_all=True, accept_weak=accept_weak))
+            own = _network(network, called, objects, answers_by)
+            tables.append(TeacherTable(**dict(own), train=config, one_for_all=True, accept_weak=accept_weak))
             continue
         if isinstance(network, str):
             network = product.load(network)
         given = GivenNetwork.of(called, network, taught=True)
+        answers_by.apply(given)
         name, weights = objects.add(given), f"{OBJECT}{of_network(given.given())}"
         tables.append(TeacherTable(network=name, settings=given.facts(), weights=weights, accept_weak=accept_weak))
     return tuple(tables)
 
 
 def _assistants(
-    assistants: Assistants | None, call: Call, objects: Objects, teachers: int
+    assistants: Assistants | None, call: Call, objects: Objects, answers_by: NamedAnswers, teachers: int
 ) -> tuple[AssistantTable, ...] | Literal["auto"]:
     """The assistants in the form of a recipe; ``teachers`` is the number of teachers."""
     if assistants is None and call.method.needs_assistants:
@@ -219,5 +230,7 @@ def _assistants(
         if objects.data is not None and objects.data.validation is None:
             raise UserError("choosing an assistant needs a validation part: name the assistants, or give one")
         return "auto"
-    tables = [_network(network, f"assistant{place}", objects) for place, network in enumerate(assistants, start=1)]
+    tables = [
+        _network(network, f"assistant{place}", objects, answers_by) for place, network in enumerate(assistants, start=1)
+    ]
     return tuple(AssistantTable(**dict(table)) for table in tables)

@@ -34,6 +34,7 @@ from understudy.runs import keep
 from understudy.runs.call import Assistants, Call, Network, settings_of
 from understudy.runs.from_plan import engine_of
 from understudy.runs.given_run import GivenRun
+from understudy.runs.named_answers import OutputChoices
 from understudy.runs.records import Result, Row
 from understudy.runs.shown import shown
 from understudy.training.callbacks import Callback
@@ -158,6 +159,7 @@ def distill(
     assistants: Assistants | None = None,
     settings: Settings | Literal["auto"] | None = None,
     answers: StoredAnswers | None = None,
+    output: OutputChoices | None = None,
     balance: bool = False,
     out: str | Path | None = None,
     cache: str | Path | None = None,
@@ -199,6 +201,10 @@ def distill(
             can do (``Settings.by_rule()``); with ``out`` a run continues with those with which it began.
         answers: ``understudy.StoredAnswers(views=8)`` runs the teacher once for each view of a sample and stores its
             outputs.
+        output: which tensor is the answer of networks that return several: the name of an entry or a field, as in
+            ``"logits"``, the place in a tuple, or a function of what is returned. It is for every module that returns
+            something else than a tensor; where networks differ, say it by their roles, as in
+            ``{"teacher": "logits", "student": 1}``.
         balance: weight the terms by the norms of their gradients instead of the method's weights (``balanced``).
         out: a run folder. With it, a call that was killed is resumed with equal bits.
         cache: a folder of finished trainings, which are not trained again.
@@ -233,6 +239,7 @@ def distill(
         answers=answers,
         balance=balance,
         accept_weak=accept_weak,
+        output=output,
     )
     group = Group.started()
     if group is not None and (together or workers not in (None, 1)):

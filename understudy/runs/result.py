@@ -173,7 +173,7 @@ def _method(run: RunNetworks, name: str, task: TaskRecord, part: Part, guides: M
                     value,
                     luck,
                     constant=constant,
-                    usual=broken.commonest(student.targets),
+                    usual=broken.commonest(whole_task, student.targets),
                     largest=largest / whole_task.magnitude(student.targets),
                 ),
             )

@@ -149,7 +149,7 @@ class Run(RunNetworks):
         for name in self.recipe.methods:
             learning = self.recipe.methods[name]
             if reason := methods.find(learning.method).unfit(builder.data.task, learning.settings):
-                fitting = ", ".join(methods.fitting(builder.data.task))
+                fitting = methods.proposed(builder.data.task)
                 yield Finding("error", name, f"the method does not fit the task: {reason}. Those that fit: {fitting}")
                 continue
             if not builder.data.task.labelled and (labels := methods.find(learning.method).labels(learning.settings)):

@@ -145,7 +145,11 @@ def _front_matter(known: Known) -> dict[str, object]:
     return matter
 
 
-_PIPELINES = {"classification": "image-classification", "text": "text-classification"}
+_PIPELINES = {
+    "classification": "image-classification",
+    "soft-labels": "image-classification",
+    "text": "text-classification",
+}
 
 
 def _text(known: Known) -> str:

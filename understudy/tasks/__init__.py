@@ -18,6 +18,7 @@ from understudy.tasks.meters import MetricMeter
 from understudy.tasks.multilabel import Binary, MultiLabel
 from understudy.tasks.regression import Landmarks, Regression
 from understudy.tasks.segmentation import Segmentation
+from understudy.tasks.soft_labels import SoftLabels
 from understudy.tasks.task import LOSS, Differing, Figure, Meter, Moves, Numbers, Rows, Task, Told, Values
 from understudy.tasks.text import Text
 from understudy.tasks.text_scores import TextScores
@@ -41,6 +42,7 @@ __all__ = [
     "Regression",
     "Rows",
     "Segmentation",
+    "SoftLabels",
     "Task",
     "Text",
     "TextScores",
@@ -64,6 +66,7 @@ def _wrong(name: str, thing: object) -> str | None:
 
 _OWN: tuple[type[Task], ...] = (
     Classification,
+    SoftLabels,
     MultiLabel,
     Binary,
     Regression,

@@ -75,11 +75,14 @@ class Agreement:
 def calibration(logits: Tensor, labels: Tensor, *, bins: int = 15) -> Calibration:
     """Whether a network that is 80 % sure is right in 80 of 100 cases, in bins of equal width.
 
+    Of distributions (N, C) in the place of labels, the probability of its choice counts.
+
     >>> calibration(torch.tensor([[100.0, 0.0]]), torch.tensor([0])).error
     0.0
     """
     confidence, choice = exact(logits).softmax(1).max(1)
-    found = binned(confidence, choice == labels, bins)
+    holds = choice == labels if labels.ndim == 1 else labels.gather(1, choice[:, None]).squeeze(1)
+    found = binned(confidence, holds, bins)
     gaps = sum(bin.count * abs(bin.confidence - bin.share) for bin in found)
     return Calibration(gaps / len(labels), found)
 

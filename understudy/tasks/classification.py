@@ -47,12 +47,21 @@ def require_distributions(targets: Nested) -> None:
     """Targets of floating point are distributions over the classes; anything else is a mistake that trains on."""
     if not isinstance(targets, Tensor) or not targets.is_floating_point() or targets.ndim < 2:
         return
-    if bool((targets < 0).any()) or not bool(((targets.sum(1) - 1).abs() < 0.01).all()):
+    if not bool(are_distributions(targets).all()):
         raise UserError(
             "a cross-entropy with targets that are no distributions over the classes (none negative, with a sum of 1 "
             "for each sample): give class numbers, or task=understudy.tasks.MultiLabel() for independent labels, "
             "task=understudy.tasks.Regression() for numbers"
         )
+
+
+def are_distributions(rows: Tensor) -> Tensor:
+    """Whether each row holds probabilities: none is negative, and their sum is 1.
+
+    >>> are_distributions(torch.tensor([[0.5, 0.5], [1.5, -0.5]]))
+    tensor([ True, False])
+    """
+    return (rows >= 0).all(1) & ((rows.sum(1) - 1).abs() < 0.01)
 
 
 def require_classes(logits: Tensor, dim: int = -1) -> None:
@@ -88,6 +97,10 @@ class Classification(Task):
 
     @classmethod
     def of(cls, targets: Nested, *, names: Sequence[str] | int | None = None, **settings: object) -> "Classification":
+        if (classes := settings.pop("classes", None)) is not None:
+            if not isinstance(classes, (int, list, tuple)):
+                raise UserError(f"task {cls.name!r}: classes = {shown(classes)}: give the names of the classes")
+            names = classes
         if names is None:
             targets = _one_tensor(targets)
             names = int(targets.max()) + 1 if len(targets) else 0
@@ -127,7 +140,11 @@ class Classification(Task):
         if labels.ndim == 2 and labels.shape[1] == 1:
             labels = labels[:, 0]
         if labels.ndim != 1:
-            raise UserError(f"labels have shape {tuple(labels.shape)}; give class numbers (one-hot: y.argmax(1))")
+            raise UserError(
+                f"labels have shape {tuple(labels.shape)}; give class numbers (one-hot: y.argmax(1)), or for "
+                "a row of probabilities of each sample the task 'soft-labels', as in data.from_tensors((x, y), "
+                "task='soft-labels')"
+            )
         if labels.is_floating_point() and not torch.equal(labels, labels.round()):
             raise UserError(f"labels must be whole class numbers, found {labels[labels != labels.round()][0]:g}")
         return labels.to(torch.int64)
@@ -287,20 +304,29 @@ class ClassMeter:
         self.bins: Tensor | None = None  # of confidence: the sum of it, and how many are right
 
     def update(self, answer: Values, targets: Nested) -> None:
-        logits, labels = answer[LOGITS].float(), _one_tensor(targets)
+        logits, given = answer[LOGITS].float(), _one_tensor(targets)
+        labels = self._labels(given)
         dtype = exact_dtype(logits.device)
         precise = logits.to(dtype)
         confidence, choice = precise.softmax(1).max(1)
         right = choice == labels
         among = (logits.topk(FEW).indices == labels[:, None]).any(1) if self.top5 else right
-        loss = F.cross_entropy(precise, labels, reduction="sum")
+        loss = F.cross_entropy(precise, given.to(dtype) if given.is_floating_point() else given, reduction="sum")
         sums = torch.stack((right.sum().to(dtype), among.sum().to(dtype), loss))
         place = (confidence * self.BINS).ceil().long().clamp(1, self.BINS) - 1
         within = (place[:, None] == torch.arange(self.BINS, device=place.device)).to(dtype)
-        bins = torch.stack((confidence, right.to(dtype))) @ within
+        bins = torch.stack((confidence, self._held(right, choice, given).to(dtype))) @ within
         self.count += len(labels)
         self.sums = sums if self.sums is None else self.sums + sums
         self.bins = bins if self.bins is None else self.bins + bins
+
+    def _labels(self, targets: Tensor) -> Tensor:
+        """The class of each sample that is the right answer."""
+        return targets
+
+    def _held(self, right: Tensor, choice: Tensor, targets: Tensor) -> Tensor:
+        """How far each choice holds, to which its confidence is compared."""
+        return right
 
     def compute(self) -> dict[str, float]:
         if self.sums is None or self.bins is None:

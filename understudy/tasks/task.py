@@ -212,6 +212,7 @@ class Task(ABC):
     values: ClassVar[tuple[str, ...]] = ("logits",)  # the names of what is read of an answer, and stored
     labelled: ClassVar[bool] = True  # false: targets are the teacher's answers, and those of the training part unknown
     targets_are_classes: ClassVar[bool] = False  # whether each sample's target is one class number
+    targets_are_distributions: ClassVar[bool] = False  # whether each sample's target is a distribution over classes
     targets_are_numbers: ClassVar[bool] = False  # whether ``numbers`` gives the targets, too
     takes_words: ClassVar[bool] = False  # whether ``encode`` makes inputs of texts
     dense: ClassVar[bool] = False  # whether an answer is a map, which no linear layer makes of pooled features

@@ -25,6 +25,8 @@ from understudy.teacher.folding import LAYERS, copied, fold
 DISTANCE = 0.02  # of hidden values in low precision from those in float32, by length
 MOST, LEAST, VALUES = 256, 32, 2**20  # samples that are compared: fewer where they are large
 BATCH = 64
+CLEAR = 2  # batches after which a copy in low precision that answers alike is taken; the others only in doubt
+FOLDED = 16  # samples on which folded batch norms are compared: their rounding is the same in all
 FEW = 4  # answers that identify a teacher
 
 
@@ -187,21 +189,28 @@ def _judged(
     except Exception as error:  # a network may raise any error when it is copied
         return Verdict(False, notes=(f"{teacher.called} is asked as it is, for it cannot be copied: {error}",)), None
     with torch.no_grad(), evaluating(teacher.network):
-        few = _answers(teacher, batches[:1])  # rounding is the same in all
+        some = [nested.chosen(example, slice(FOLDED))]
         folded = bool(exact.layers)
-        if folded and (reason := _apart(few, _answers(exact, batches[:1]))):
+        if folded and (reason := _apart(_answers(teacher, some), _answers(exact, some))):
             notes.append(f"{teacher.called} is asked with its batch norms as they are: folded, {reason}")
             folded, exact = False, _copy(teacher, example, settings, folded=False)
         wished = settings.of_teacher.precision
         if wished == "float32":
             return Verdict(True, folded, False, tuple(notes)), exact
         low = StandIn(_narrowed(exact.tapped.network), teacher, settings.of_teacher, exact.layers)
-        if learned:
-            truth = few.joined(_answers(teacher, batches[1:])) if batches[1:] else few
-            if reason := _changed(truth, _answers(low, batches)):
-                notes.append(f"{teacher.called} is asked in float32: in {wished}, {reason}")
-                return Verdict(True, folded, False, tuple(notes)), exact
+        if learned and (reason := _changed_by(low, exact, batches)):
+            notes.append(f"{teacher.called} is asked in float32: in {wished}, {reason}")
+            return Verdict(True, folded, False, tuple(notes)), exact
     return Verdict(True, folded, True, tuple(notes)), low
+
+
+def _changed_by(low: StandIn, full: StandIn, batches: Sequence[Nested]) -> str | None:
+    """Whether low precision changes the teacher's answers to some batches; to all of them, where these say so."""
+    clear, others = batches[:CLEAR], batches[CLEAR:]
+    truth, found = _answers(full, clear), _answers(low, clear)
+    if others and _changed(truth, found):
+        truth, found = truth.joined(_answers(full, others)), found.joined(_answers(low, others))
+    return _changed(truth, found)
 
 
 def _copy(teacher: TappedNetwork, example: Nested, settings: Settings, *, folded: bool, low: bool = False) -> StandIn:
@@ -229,11 +238,13 @@ def _narrowed(network: nn.Module) -> nn.Module:
 
 
 def _samples(data: Data, settings: Settings) -> list[Nested]:
-    """Samples spread over the training part, without augmentation."""
+    """Samples spread over the training part, without augmentation; so are those of each batch."""
     one = data.example(1, settings.torch_device)
     values = sum(tensor.numel() for tensor in nested.tensors(one))
     count = min(MOST, max(LEAST, VALUES // values))
-    part = Part(data.train.source, data.train.ids[:: -(-len(data.train) // count)])
+    ids = data.train.ids[:: -(-len(data.train) // count)]
+    batches = -(-len(ids) // BATCH)
+    part = Part(data.train.source, torch.cat([ids[first::batches] for first in range(batches)]))
     return [settings.prepare(batch.inputs) for batch in part.in_order(BATCH, settings.torch_device)]
 
 

@@ -1,5 +1,6 @@
 """CIFAR-10 and CIFAR-100 from their official binary versions."""
 
+import hashlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -7,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from understudy.data.dataset import Access, Contents, DataSet, Named, check_md5, md5_of_content, truncated
+from understudy.data.dataset import Access, Contents, DataSet, Named, check_md5, truncated
 from understudy.data.fetch import Remote, provide_members
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
 
 _PIXELS = 3 * 32 * 32
+_CHUNK = 1000  # records that are read at once
 
 
 @dataclass(frozen=True)
@@ -87,16 +89,25 @@ def _check_size(path: Path, which: Form, records: int | None) -> None:
 
 
 def _records(which: Form, folder: Path, files: dict[str, str | None], verify: bool) -> InMemory:
-    contents = []
-    for name, md5 in files.items():
-        content = (folder / name).read_bytes()
-        if verify and md5:
-            check_md5(folder / name, md5_of_content(content), md5)
-        contents.append(np.frombuffer(content, np.uint8).reshape(-1, which.label_bytes + _PIXELS))
-    images = np.empty((sum(map(len, contents)), 3, 32, 32), np.uint8)
-    np.concatenate([records[:, which.label_bytes :] for records in contents], out=images.reshape(len(images), _PIXELS))
-    labels = np.concatenate([records[:, which.label_bytes - 1] for records in contents]).astype(np.int64)
-    return InMemory(torch.from_numpy(images), torch.from_numpy(labels))
+    record = which.label_bytes + _PIXELS
+    counts = {name: (folder / name).stat().st_size // record for name in files}
+    images, labels = np.empty((sum(counts.values()), _PIXELS), np.uint8), np.empty(sum(counts.values()), np.int64)
+    chunk, place = np.empty((_CHUNK, record), np.uint8), 0  # files are not in memory as a whole beside the images
+    for name, count in counts.items():
+        published, content, end = files[name] if verify else None, hashlib.md5(usedforsecurity=False), place + count
+        with (folder / name).open("rb") as file:
+            while place < end:
+                records = chunk[: end - place]
+                if (size := file.readinto(records.reshape(-1))) != records.size:
+                    raise truncated(folder / name, count * record, place * record + size)
+                images[place : place + len(records)] = records[:, which.label_bytes :]
+                labels[place : place + len(records)] = records[:, which.label_bytes - 1]
+                place += len(records)
+                if published:
+                    content.update(records)
+        if published:
+            check_md5(folder / name, content.hexdigest(), published)
+    return InMemory(torch.from_numpy(images).reshape(-1, 3, 32, 32), torch.from_numpy(labels))
 
 
 def _names(which: Form, path: Path) -> tuple[str, ...]:

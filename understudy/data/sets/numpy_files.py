@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from understudy.data.dataset import MEMORY_LIMIT, Access, Contents, DataSet, Named
+from understudy.data.dataset import MEMORY_LIMIT, Access, Contents, DataSet, Named, task_of
 from understudy.data.sources import InMemory, Source, Streamed, as_targets
 from understudy.errors import UserError
-from understudy.tasks import Classification, Regression, Task
+from understudy.tasks import Task
 from understudy.tasks.unlabelled import Unlabelled
 
 # What numpy raises for files that are damaged, are no arrays, or hold objects, which would be unpickled.
@@ -48,8 +48,8 @@ def read(settings: Named, access: Access) -> Contents:
     train = _source(root, "train", access, labelled=labelled)
     task: Task = Unlabelled(settings.classes or ())
     if labelled:
-        classes = isinstance(train.targets, Tensor) and train.targets.ndim == 1
-        task = Classification.of(train.targets, names=settings.classes) if classes else Regression.of(train.targets)
+        assert isinstance(train.targets, Tensor)
+        task = task_of(train.targets, settings.classes)
     return Contents(train, partial(_source, root, "test", access, labelled=labelled) if has_test else None, task=task)
 
 

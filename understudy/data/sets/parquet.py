@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from understudy.data.dataset import Access, Contents, DataSet
-from understudy.data.encoded import EncodedImages, contents
+from understudy.data.encoded import EncodedImages, Label, contents
 from understudy.data.pictures import ImageSettings
 from understudy.errors import UserError, did_you_mean
 
@@ -39,7 +39,7 @@ class ParquetImages(EncodedImages):
         self.paths = self.files = paths
         self.column = settings.image
         label = settings.label or LABEL
-        words: list[int | str] | None = [] if labels else None
+        words: list[Label] | None = [] if labels else None
         self.groups: list[tuple[int, int]] = []  # file and row group
         counts: list[int] = []
         for number, path in enumerate(paths):

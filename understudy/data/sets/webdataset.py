@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from understudy.data.dataset import Access, Contents, DataSet
-from understudy.data.encoded import EncodedImages, contents
+from understudy.data.encoded import EncodedImages, Label, contents
 from understudy.data.images import SUFFIXES
 from understudy.data.pictures import ImageSettings, cache_folder, listing
 from understudy.errors import UserError
@@ -27,8 +27,9 @@ class ShardSettings(ImageSettings):
 
     Args:
         size, channels, resize, loader, cache, classes: those of image files.
-        label: the suffix of a label: ``cls`` or ``txt`` (a number or a word), or ``json`` with an entry ``label``.
-            By default it is ``cls``, and shards without such members hold data without labels.
+        label: the suffix of a label: ``cls`` or ``txt`` (a number or a word), or ``json`` with an entry ``label``,
+            which may be a list of probabilities, too. By default it is ``cls``, and shards without such members hold
+            data without labels.
     """
 
     label: str | None = None
@@ -42,7 +43,7 @@ class Member:
     shard: int
     offset: int
     size: int
-    label: int | str | None
+    label: int | str | tuple[float, ...] | None
 
 
 class ShardImages(EncodedImages):
@@ -52,7 +53,7 @@ class ShardImages(EncodedImages):
         self.shards = self.files = shards
         suffix = settings.label or SUFFIX
         self.members = indexed(shards, suffix)
-        words: list[int | str] | None = None
+        words: list[Label] | None = None
         if labels:
             words = []
             for member in self.members:
@@ -111,7 +112,7 @@ def indexed(shards: list[Path], label: str) -> list[Member]:
 
 def _members(path: Path, number: int, label: str) -> Iterator[Member]:
     images: dict[str, tarfile.TarInfo] = {}
-    labels: dict[str, int | str] = {}
+    labels: dict[str, int | str | tuple[float, ...]] = {}
     try:
         with tarfile.open(path, "r:") as archive:
             for member in archive:
@@ -154,10 +155,12 @@ def check_end(path: Path, offset: int, end: int | None = None) -> None:
         raise UserError(f"{path} is damaged or cut short at byte {offset:,}: get it again")
 
 
-def _label(content: bytes, kind: str, place: str) -> int | str:
+def _label(content: bytes, kind: str, place: str) -> int | str | tuple[float, ...]:
     try:
         text = content.decode("utf-8").strip()
         value = json.loads(text)["label"] if kind == "json" else text
+        if isinstance(value, list):
+            return tuple(map(float, value))
         if isinstance(value, str) and value.removeprefix("-").isdecimal():
             value = int(value)
     except (UnicodeDecodeError, ValueError, KeyError, TypeError) as error:

@@ -1,17 +1,14 @@
-"""The pre-flight check: one batch through all networks and terms, and one line per finding.
-
-It finds mistakes that raise no error: a teacher without its weights, a loss without a gradient.
-"""
+"""The check of a stage: one batch through all networks and terms, and the time that its training takes."""
 
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from understudy import nested
 from understudy.answers import StoredAnswers
@@ -23,274 +20,26 @@ from understudy.config.optimizers import MaxNorm, optimizer_of
 from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
-from understudy.data.parts import Batch, Data, Part
+from understudy.data.parts import Batch, Data
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
-from understudy.models import Output
 from understudy.models.weights import restore
 from understudy.nested import Nested
 from understudy.objective import Objective, evaluating
 from understudy.objective.term import Sum
 from understudy.precision import exact
 from understudy.randomness import derived_seed
-from understudy.taps import call, inner, layers
-from understudy.tasks import Figure, Values
+from understudy.taps import Answer, call
 from understudy.teacher.batching import company_matters
 from understudy.teacher.stand_in import StandIns
-from understudy.training.evaluate import walk
 from understudy.training.padding import refuse_readers_of_padding
+from understudy.training.preflight.data import DRY_BATCH
+from understudy.training.preflight.findings import ABOUT_STORED, Finding, duration
 from understudy.training.stage_state import facts_of
 from understudy.training.state import copy_of
 
-GLANCE, SAMPLE = 128, 1000  # samples on which a teacher is measured; the larger number only in doubt
-SHORTFALL = 0.02  # by which a share may be below the declared one
-LOOSE = 0.1  # by which any other figure may be worse than the declared one, as a share of it
-POORER = 0.1  # share of the training labels that a teacher names wrong, from which on it is called poorer than they are
-DRY_BATCH = 32
-PIXELS = 100.0, 255.0  # the largest value of images that were not scaled to [0, 1] is between these
-BROKEN = "its answers hold NaN or infinity: its weights are broken"
-ABOUT_IMAGES = "images"  # the subject of findings about their values
-ABOUT_INPUTS = "'s inputs"  # the end of the subject of findings about a teacher's normalisation
-ABOUT_STORED = "stored answers"  # the end of the subject of findings about them
 DEAD = 1e-4  # of the largest gradient of a term, below which a term's gradient on the student is lost
 WORTH = 1.2  # times the speed of a training, from which on stored answers are proposed
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the pre-flight."""
-
-    level: Literal["ok", "warning", "error"]
-    subject: str
-    text: str
-    seconds: float = 0.0  # the estimated time of a training
-    worth: bool = False  # shown although nothing is wrong
-
-
-def passes(findings: Sequence[Finding]) -> None:
-    """Raise a UserError with all errors, if there are any."""
-    errors = [f"{f.subject}: {f.text}" for f in findings if f.level == "error"]
-    if errors:
-        raise UserError("\n".join(errors))
-
-
-def check_data(data: Data, batch: int) -> Iterator[Finding]:
-    validation = len(data.validation) if data.validation else 0
-    text = f"{len(data.train)} train, {validation} validation, {data.task.about}, samples {data.shape}"
-    yield Finding("ok", "data", text, worth=True)
-    yield from (Finding("warning", "data", remark) for remark in data.task.remarks(data.train.targets))
-    example = data.example(DRY_BATCH, torch.device("cpu"))
-    if isinstance(example, Tensor) and example.ndim == 4:
-        height, width = example.shape[2:]
-        if count := data.task.outside(data.train.targets, (height, width)):
-            text = f"{count:,} training samples have targets outside their images, which are {width} x {height} pixels"
-            yield Finding("warning", "data", f"{text}: resize the targets with the images")
-    if isinstance(example, Tensor) and example.is_floating_point() and example.ndim == 4 and example.min() >= 0:
-        largest, (least, most) = example.max().item(), PIXELS
-        if least < largest <= most:
-            text = f"networks expect values between 0 and 1, and these reach {largest:g}: divide by 255, or give uint8"
-            yield Finding("warning", ABOUT_IMAGES, text)
-    yield from (Finding("error", "data", problem) for problem in data.problems())
-    if batch > len(data.train):
-        yield Finding(
-            "warning", "data", f"batch {batch} is larger than the training part: batches of {len(data.train)}"
-        )
-    if not validation:
-        yield Finding("warning", "data", "no validation part: nothing selects, the last epoch is kept")
-    if data.open_test is None:
-        measured = "validation" if validation else "training"
-        yield Finding("warning", "data", f"no test part: the final figures will be those of the {measured} part")
-
-
-def check_teacher(
-    teacher: nn.Module,
-    data: Data,
-    settings: Settings,
-    *,
-    declared: float | None = None,
-    accept_weak: bool = False,
-    name: str = "teacher",
-) -> Iterator[Finding]:
-    """Compare the teacher's figures on some samples with chance, and the first one with its declared value."""
-    if not data.task.labelled:
-        yield from _check_reference(teacher, data, settings, accept_weak=accept_weak, name=name)
-        return
-    look = _look(teacher, data, GLANCE, settings)
-    if isinstance(look, _Look) and not look.is_beyond_doubt(declared) and len(data.validation or data.train) > GLANCE:
-        look = _look(teacher, data, SAMPLE, settings)
-    if isinstance(look, str):
-        yield Finding("error", name, look)
-        return
-    figure, text = look.figure, f"{look.figure.text(look.value, 1)} on {look.samples} samples"
-    if figure != data.task.figures[0] or figure.unit != "share":
-        text = f"{figure.title} {text}"
-    if look.is_at_chance():
-        way = "load its weights, and check its normalisation and the order of its outputs"
-        level: Literal["warning", "error"] = "warning" if accept_weak else "error"
-        yield Finding(level, name, f"{text}, which is chance level: {way} (accept_weak = true goes on all the same)")
-    elif declared is not None and look.is_short_of(declared):
-        way = "another normalisation, other weights or another data set?"
-        stated = figure.text(declared, 1)
-        yield Finding("error", name, f"{text}, far below the {stated} that the recipe declares: {way}")
-    else:
-        stated = f" (declared: {figure.text(declared, 1)})" if declared is not None else ""
-        yield Finding("ok", name, text + stated, worth=True)
-        if not accept_weak and (warning := _poorer_than_labels(teacher, data, settings, look)):
-            yield Finding("warning", name, warning)
-
-
-def _poorer_than_labels(teacher: nn.Module, data: Data, settings: Settings, look: "_Look") -> str | None:
-    """A warning if a teacher names many of the training labels wrong, which the student is given; None if it does not.
-
-    A few samples decide if the teacher is right on them. Without a validation part, ``look`` is on training samples.
-    """
-    if not data.task.targets_are_classes or look.figure.unit != "share":
-        return None
-    for samples in (GLANCE, SAMPLE) if data.validation else ():
-        found = _look(teacher, data, samples, settings, part=data.train)
-        if isinstance(found, str):
-            return None
-        look = found
-        if look.value > 1 - POORER / 2:
-            return None
-    if look.value > 1 - POORER:
-        return None
-    return (
-        f"it is right on {look.figure.text(look.value, 1)} of {look.samples} training samples, whose labels the "
-        "student is given: soft targets of such a teacher can teach less than the labels. Compare with 'alone', give "
-        "the labels more weight, or train the teacher longer"
-    )
-
-
-def _check_reference(
-    teacher: nn.Module, data: Data, settings: Settings, *, accept_weak: bool, name: str
-) -> Iterator[Finding]:
-    """A teacher whose answers are the targets: nothing says whether they are right, only how far they differ."""
-    task, sample, answers = data.task, _spread(data, SAMPLE), list[Values]()
-    walk(settings.place(teacher), sample, task, settings.of_teacher, lambda answer, _: answers.append(answer))
-    reason = task.misfit(answers[0])
-    if reason or any(nested.not_finite(nested.each(_without_masked, answer)) for answer in answers):
-        yield Finding("error", name, reason or BROKEN)
-        return
-    kept = {key: torch.cat([answer[key] for answer in answers]).float().cpu() for key in task.values}
-    constant = task.commonest(kept) or 0.0
-    text = f"the data have no labels: its own answers to {len(sample)} samples are the measure, right or wrong"
-    if constant == 1 and len(sample) > 1:
-        way = "load its weights, and check its normalisation (accept_weak = true goes on all the same)"
-        level: Literal["warning", "error"] = "warning" if accept_weak else "error"
-        yield Finding(level, name, f"it gives one answer for all of {len(sample)} samples: {way}")
-    elif constant:
-        text += f"; its most frequent answer has {100 * constant:.0f} % of them"
-        yield Finding("ok", name, text, worth=True)
-    else:
-        yield Finding("ok", name, text, worth=True)
-
-
-def _spread(data: Data, samples: int, part: Part | None = None) -> Part:
-    """So many samples, spread over a whole part, which may be sorted; by default the one that is measured on."""
-    part = part or data.validation or data.train
-    places = torch.linspace(0, len(part) - 1, min(samples, len(part)), dtype=torch.float64)
-    return Part(part.source, part.ids[places.round().long()])
-
-
-@dataclass(frozen=True)
-class _Look:
-    """A teacher's figure on some samples, with its uncertainty."""
-
-    figure: Figure
-    value: float
-    samples: int
-    luck: float  # beyond chance
-
-    def is_at_chance(self) -> bool:
-        chance = self.figure.chance
-        return chance is not None and self.figure.gain(self.value, chance) <= self.luck
-
-    def is_beyond_doubt(self, declared: float | None) -> bool:
-        """Whether no more samples are needed: the figure is beyond chance and not below the declared one."""
-        chance = self.figure.chance
-        beyond = chance is None or self.figure.gain(self.value, chance) > 2 * self.luck
-        return beyond and (declared is None or self.figure.gain(self.value, declared) >= -self._shortfall(declared))
-
-    def is_short_of(self, declared: float) -> bool:
-        """Whether it is worse than declared by more than the allowance and three standard deviations."""
-        spread = 3 * math.sqrt(declared * (1 - declared) / self.samples) if self.figure.unit == "share" else 0.0
-        return self.figure.gain(self.value, declared) < -(self._shortfall(declared) + spread)
-
-    def _shortfall(self, declared: float) -> float:
-        return SHORTFALL if self.figure.unit == "share" else LOOSE * abs(declared)
-
-
-def _look(teacher: nn.Module, data: Data, samples: int, settings: Settings, part: Part | None = None) -> _Look | str:
-    """Measure a teacher on samples from a whole part; or find what is wrong with an answer."""
-    task, sample = data.task, _spread(data, samples, part)
-    meter, wrong = task.meter(), set[str]()
-
-    def update(answer: Values, targets: Nested) -> None:
-        if reason := task.misfit(answer):
-            wrong.add(reason)
-        elif nested.not_finite(nested.each(_without_masked, answer)):
-            wrong.add(BROKEN)
-        if not wrong:
-            meter.update(answer, targets)
-
-    walk(settings.place(teacher), sample, task, settings.of_teacher, update)
-    if wrong:
-        return sorted(wrong)[0]
-    figure = next((figure for figure in task.figures if figure.chance is not None), task.selecting)
-    return _Look(figure, meter.compute()[figure.name], len(sample), task.luck(figure, len(sample)))
-
-
-def _without_masked(scores: Tensor) -> Tensor:
-    """Without the -inf by which a network masks some of its classes."""
-    masked = scores == -torch.inf
-    return scores.masked_fill(masked & ~masked.all(-1, keepdim=True), 0.0) if scores.ndim else scores
-
-
-def misfit(network: nn.Module, data: Data, settings: Settings) -> str | None:
-    """Why a network's answers are none to the task: other classes than the data's, or a head that is not there."""
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    example = nested.moved(settings.prepare(data.example(2, settings.torch_device)), device)
-    try:
-        with torch.no_grad(), evaluating(network):
-            return data.task.misfit(data.task.answer(call(network, example)))
-    except UserError as error:
-        return str(error)
-
-
-def check_network(
-    role: str, network: nn.Module, data: Data, settings: Settings, *, teaches: bool = False
-) -> Iterator[Finding]:
-    """Check that the network accepts the samples and that its answers have the form of the task.
-
-    Args:
-        teaches: whether it only teaches: methods may then read its hidden values alone.
-    """
-    example = settings.prepare(data.example(2, settings.torch_device))
-    try:
-        with torch.no_grad(), evaluating(settings.place(network)):
-            answer = data.task.answer(call(network, example))
-    except Exception as error:  # a user's network may raise anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        yield Finding("error", role, f"it does not take samples of shape {nested.shape_of(example)}: {reason}")
-        return
-    first = next(iter(answer.values()))
-    asked, got = nested.count(example), len(first)
-    wrong = data.task.misfit(answer) if got == asked else f"it answers {asked} samples with {got} values"
-    if wrong and (got != asked or not teaches):
-        yield Finding("error", role, wrong)
-        return
-    if wrong:
-        yield Finding("warning", role, f"{wrong}: it can teach by its hidden values alone, and has no figures")
-    around = [layer for layer in layers(network) if getattr(layer, "is_preprocessing_of", False)]
-    before = "".join(
-        f", its answer is {layer.extra_repr()}"
-        if isinstance(layer, Output)
-        else f", inputs pass {type(layer).__name__}({layer.extra_repr()}) first"
-        for layer in around
-    )
-    parameters = sum(p.numel() for p in network.parameters())
-    yield Finding("ok", role, f"{type(inner(network)).__name__}, {parameters:,} parameters{before}")
 
 
 def check_budget(stages: Sequence[Stage], config: TrainConfig) -> Iterator[Finding]:
@@ -400,11 +149,13 @@ def _dry_run(
     if not any(p.requires_grad for p in (*student.parameters(), *objective.owned.parameters())):
         return  # its terms have reported it
     step = _step(objective, stage.config, inputs, batch, settings)
-    if not timed or not objective(inputs, batch.targets, ids=batch.ids).loss.requires_grad:
+    if not timed:
         return
     seconds = min(clock.timed(step, settings.torch_device) for _ in range(2))
     trained = [*student.parameters(), *objective.owned.parameters()]
     moved = sum(p.numel() for p in trained if p.grad is not None)
+    if not moved:
+        return  # all its terms begin with weight 0
     gain, about_answers = 1.0, list[Finding]()
     if objective.terms.reads.teacher:
         about = f"{subject}, {ABOUT_STORED}"
@@ -452,9 +203,9 @@ def _propose_stored(
 def _forecast(
     stored: StoredAnswers, stage: Stage, objective: Objective, inputs: Nested, samples: int, step: float
 ) -> Forecast:
-    answers, device = objective.ask(inputs), nested.device(inputs) or torch.device("cpu")
-    seconds = min(clock.timed(lambda: objective.ask(inputs), device) for _ in range(2))
-    return forecast(stored, stage, answers, samples, seconds, step)
+    device, answers = nested.device(inputs) or torch.device("cpu"), list[tuple[Answer, ...]]()
+    seconds = min(clock.timed(lambda: answers.append(objective.ask(inputs)), device) for _ in range(2))
+    return forecast(stored, stage, answers[0], samples, seconds, step)
 
 
 def _step(
@@ -468,9 +219,10 @@ def _step(
         with settings.autocast():
             outcome = objective(inputs, batch.targets, ids=batch.ids)
         optimizer.zero_grad(set_to_none=True)
-        outcome.loss.backward()
-        optimizer.step()
-        bounds.apply()
+        if outcome.loss.requires_grad:
+            outcome.loss.backward()
+            optimizer.step()
+            bounds.apply()
 
     return step
 
@@ -574,9 +326,3 @@ def _untouched(network: nn.Module) -> Iterator[None]:
         restore(network, state)
         for parameter, gradient in gradients:
             parameter.grad = gradient
-
-
-def duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
