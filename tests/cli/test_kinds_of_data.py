@@ -98,15 +98,8 @@ def understudy(workplace, quick, tmp_path, monkeypatch, capsys):
     return run
 
 
-# All commands with the first and the last kind; of the others, whose data are made at the same place, some.
-TABLE = {
-    "datacode:tensors": ("check", "path", "tune", "bench", "distill"),
-    "datacode:stream": ("distill",),
-    "numpy": ("check", "tune"),
-    "webdataset": ("bench", "distill"),
-    "parquet": ("check", "path"),
-    "huggingface": ("check", "path", "tune", "bench", "distill"),
-}
+# All commands with one kind; of the others, whose data are made at the same place, one.
+TABLE = dict.fromkeys(KINDS, ("check",)) | {"datacode:tensors": ("check", "path", "tune", "bench", "distill")}
 
 
 @pytest.mark.parametrize(("kind", "command"), [(kind, command) for kind in TABLE for command in TABLE[kind]])
