@@ -4,6 +4,7 @@
     python scripts/cifar100.py run --short --out runs/short          # two pairs on two CPU cores, a night
     python scripts/cifar100.py run --only vgg13-vgg8 --seeds 5 --by validation --out runs/vgg
     python scripts/cifar100.py table --out runs/cifar100             # what is there, as Markdown
+    python scripts/cifar100.py check                                 # `understudy check` on each, on small random data
     python scripts/cifar100.py write                                 # the recipes; --check writes nothing
 
 ``run`` trains one pair after the other. It can be stopped at any moment, and the same command goes on; what follows
@@ -23,6 +24,7 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +40,7 @@ FIRST = ("alone", "kd", "fitnets-joint", "at", "sp", "vid", "rkd", "pkt", "crd",
 # two of CA-MKD, `dgkd` and `takd` are soft targets; `encoder` trains no classifier.
 METHODS = (
     *FIRST,
-    *("logit-regression", "confidence", "noisy-teacher", "dist", "function-matching", "ctkd", "mlkd", "nkd"),
+    *("logit-regression", "confidence", "noisy-teacher", "outputs", "dist", "function-matching", "ctkd", "mlkd", "nkd"),
     *(
         "standardised-kd",
         "wsl",
@@ -56,7 +58,7 @@ METHODS = (
     ),
     *("fitnets", "neurons", "selected-neurons", "at-gradient", "class-distance", "nst", "factor-transfer", "ab", "ofd"),
     *("crd-batch", "cwd", "ickd", "review", "srrl", "mgd", "pad", "srd", "sskd", "simkd", "cat-kd", "ofa", "kdsvd"),
-    *("fcfd", "norm", "scalekd", "dist-plus"),
+    *("pkd", "fcfd", "norm", "scalekd", "dist-plus"),
     *("triplets", "darkrank-hard", "darkrank-soft", "cc", "cc-differences", "irg"),
     *("can", "bss", "dml", "rocket", "born-again-cwtm", "born-again-dkpp", "tf-kd-reg", "byot"),
 )
@@ -155,16 +157,16 @@ def recipes() -> dict[Path, str]:
     }
 
 
-def write(*, check: bool) -> int:
+def write(*, unchanged: bool) -> int:
     """Write the recipes, or say which are old."""
     old = [path for path, text in recipes().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in old:
-        state = "not up to date: run python scripts/cifar100.py write" if check else "written"
+        state = "not up to date: run python scripts/cifar100.py write" if unchanged else "written"
         print(f"{path.relative_to(ROOT)}: {state}")
-        if not check:
+        if not unchanged:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(recipes()[path], encoding="utf-8")
-    return int(check and bool(old))
+    return int(unchanged and bool(old))
 
 
 def run(arguments: argparse.Namespace, further: list[str]) -> int:
@@ -182,6 +184,30 @@ def run(arguments: argparse.Namespace, further: list[str]) -> int:
             return code
     print("\n".join(table(arguments)))
     return 0
+
+
+def check(arguments: argparse.Namespace, further: list[str]) -> int:
+    """The pre-flight check of all methods of the pairs, on random images in CIFAR-100's own form."""
+    import numpy as np
+
+    failed = []
+    with tempfile.TemporaryDirectory() as root:
+        folder = Path(root) / "cifar-100-binary"
+        folder.mkdir()
+        for name, count in (("train", 200), ("test", 100)):
+            records = np.random.default_rng(0).integers(0, 256, (count, 2 + 3 * 32 * 32), np.uint8)
+            records[:, 1] = np.arange(count) % 100
+            (folder / f"{name}.bin").write_bytes(records.tobytes())
+        settings = [f"data.root={root}", "data.verify=false", "data.download=false", "train.batch=4"]
+        for pair in chosen(arguments):
+            name = f"short-{pair.name}" if arguments.short else pair.name
+            command = [sys.executable, "-m", "understudy", "check", str(FOLDER / f"{name}.toml"), *further]
+            for setting in settings:
+                command += ["--set", setting]
+            if subprocess.call(command):
+                failed.append(name)
+    print(f"{', '.join(failed)}: the check failed" if failed else "every recipe passes the check")
+    return int(bool(failed))
 
 
 def chosen(arguments: argparse.Namespace) -> list[Pair]:
@@ -218,7 +244,7 @@ def main() -> int:
     given = sys.argv[1:]
     own, further = (given[: given.index("--")], given[given.index("--") + 1 :]) if "--" in given else (given, [])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "table", "write"])
+    parser.add_argument("what", choices=["run", "table", "check", "write"])
     parser.add_argument("--out", type=Path, default=Path("runs/cifar100"), help="a folder for each pair below this one")
     parser.add_argument("--only", nargs="+", metavar="PAIR", help="these pairs, such as vgg13-vgg8")
     parser.add_argument("--short", action="store_true", help="the form for two CPU cores")
@@ -227,9 +253,11 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="with write: change nothing, exit with 1 where one is old")
     arguments = parser.parse_args(own)
     if arguments.what == "write":
-        return write(check=arguments.check)
+        return write(unchanged=arguments.check)
     if arguments.what == "run":
         return run(arguments, further)
+    if arguments.what == "check":
+        return check(arguments, further)
     print("\n".join(table(arguments)))
     return 0
 

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from understudy import UserError, distill, load
+from understudy import TrainConfig, UserError, distill, load
 from understudy.data import from_tensors
 from understudy.models import Expansion, Graft, build, regraft
 from understudy.models.grafts import graft_of
@@ -62,7 +62,8 @@ def test_a_student_of_norm_is_saved_with_its_layers(tmp_path):
     samples = torch.randn(24, 1, 8, 8), torch.arange(24) % 3
     data = from_tensors(samples, validation=8, test=samples)
     teacher, student = networks()
-    distill(teacher, student, data, method="norm", copies=2, epochs=1, out=tmp_path, accept_weak=True)
+    config = TrainConfig(epochs=2, batch=8)
+    distill(teacher, student, data, method="norm", copies=2, config=config, out=tmp_path, accept_weak=True)
     assert graft_of(student) == Expansion("layer2", channels=8, expanded=32)
     inputs = torch.randn(4, 1, 8, 8)
     torch.testing.assert_close(load(tmp_path).eval()(inputs), student.eval()(inputs))

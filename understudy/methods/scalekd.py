@@ -151,8 +151,8 @@ class Projector(nn.Module):
         scale = self.scale / math.sqrt(q.shape[-1])
         attended = F.scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2).flatten(2)
         normed = self.norm(self.out(attended))
-        fed: Tensor = normed + self.feed(normed)
-        return fed.mT.unflatten(2, self.grid)
+        maps: Tensor = (normed + self.feed(normed)).mT.unflatten(2, self.grid)
+        return maps
 
 
 def _stages(
