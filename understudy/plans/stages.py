@@ -87,11 +87,12 @@ def method_stages(
     chosen.check_names(given)
     if chosen.reads_teacher and teacher is None and chosen.family != "own":
         raise UserError(f"method {chosen.name!r} learns from a teacher, and there is none")
+    compared = teacher if chosen.reads_teacher else student  # a method without a teacher reads the student alone
     for name in chosen.needed:
         if given.get(name) is None:
-            if name not in PROPOSALS or teacher is None:
+            if name not in PROPOSALS or compared is None:
                 raise UserError(f"method {chosen.name!r} needs its setting {name!r}")
-            given[name] = _proposed(chosen.proposed_by.get(name, name), teacher, student, data)
+            given[name] = _proposed(chosen.proposed_by.get(name, name), compared, student, data)
     if chosen.grafts is not None and teacher is not None:
         chosen.grafts(student, teacher, chosen.complete(given))
         _check_graft(student, chosen.name, data)
