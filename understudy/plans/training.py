@@ -151,6 +151,7 @@ class RunningJob:
             shared=shared,
             stand_ins=builders.stand_ins,
             origin=self.origin,
+            ends=node.ends,
         )
         self.began = time.monotonic()
 
