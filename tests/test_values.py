@@ -164,7 +164,7 @@ network = "resnet14"
 @pytest.mark.parametrize(
     "key",
     [
-        "train.epochs", "train.batch", "train.order_seed", "train.optimizer.lr", "train.schedule.floor", "train.ema",
+        "train.epochs", "train.batch", "train.repeats", "train.order_seed", "train.optimizer.lr", "train.schedule.floor", "train.ema",
         "train.augmentation.mixup", "train.augmentation.shift", "train.lr_scale.fc", "settings.threads",
         "settings.teacher_batches", "seeds", "data.validation", "data.workers", "answers.views", "student.mean",
         "student.settings.stem_stride", "methods.alone.label_smoothing", "methods.fitnets.weight",
