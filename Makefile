@@ -13,6 +13,9 @@ ARGS =
 # The tests run in two processes, with one thread of arithmetic in each.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
+# Tests start hundreds of processes that import the package, so its bytecode is always kept.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
 .PHONY: help demo test lint types docs faults fuzz ranks bench test-zoo test-loops format clean

@@ -142,13 +142,19 @@ class GivenNetwork:
 
     def kinds(self) -> list[object]:
         """The classes of its modules, and the function that makes it."""
-        kinds: set[type] = {type(module) for module in self.network(0, "student").modules()}
+        kinds: set[type] = {type(module) for module in self._like().modules()}
         made_by = [self.make] if self.make else []
         return [*sorted(kinds, key=lambda kind: f"{kind.__module__}:{kind.__qualname__}"), *made_by]
 
     def spec(self, shape: tuple[int, ...], classes: int) -> NetworkSpec | None:
         """The name by which it can be built, where its family is known."""
-        return recognised(inner(self.network(0, "student")), shape, classes)
+        return recognised(inner(self._like()), shape, classes)
+
+    def _like(self) -> nn.Module:
+        """A network of the same layers, which is only looked at."""
+        if self.module is None:
+            return self._made(0, "student")
+        return self.module if self._template is None else self._template
 
     def _made(self, seed: int, role: str) -> nn.Module:
         assert self.make is not None

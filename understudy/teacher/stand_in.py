@@ -198,18 +198,18 @@ def _judged(
         if wished == "float32":
             return Verdict(True, folded, False, tuple(notes)), exact
         low = StandIn(_narrowed(exact.tapped.network), teacher, settings.of_teacher, exact.layers)
-        if learned and (reason := _changed_by(low, teacher, batches)):
+        if learned and (reason := _changed_by(low, exact, batches)):
             notes.append(f"{teacher.called} is asked in float32: in {wished}, {reason}")
             return Verdict(True, folded, False, tuple(notes)), exact
     return Verdict(True, folded, True, tuple(notes)), low
 
 
-def _changed_by(low: StandIn, teacher: TappedNetwork, batches: Sequence[Nested]) -> str | None:
+def _changed_by(low: StandIn, full: StandIn, batches: Sequence[Nested]) -> str | None:
     """Whether low precision changes the teacher's answers to some batches; to all of them, where these say so."""
     clear, others = batches[:CLEAR], batches[CLEAR:]
-    truth, found = _answers(teacher, clear), _answers(low, clear)
+    truth, found = _answers(full, clear), _answers(low, clear)
     if others and _changed(truth, found):
-        truth, found = truth.joined(_answers(teacher, others)), found.joined(_answers(low, others))
+        truth, found = truth.joined(_answers(full, others)), found.joined(_answers(low, others))
     return _changed(truth, found)
 
 
@@ -238,11 +238,13 @@ def _narrowed(network: nn.Module) -> nn.Module:
 
 
 def _samples(data: Data, settings: Settings) -> list[Nested]:
-    """Samples spread over the training part, without augmentation."""
+    """Samples spread over the training part, without augmentation; so are those of each batch."""
     one = data.example(1, settings.torch_device)
     values = sum(tensor.numel() for tensor in nested.tensors(one))
     count = min(MOST, max(LEAST, VALUES // values))
-    part = Part(data.train.source, data.train.ids[:: -(-len(data.train) // count)])
+    ids = data.train.ids[:: -(-len(data.train) // count)]
+    batches = -(-len(ids) // BATCH)
+    part = Part(data.train.source, torch.cat([ids[first::batches] for first in range(batches)]))
     return [settings.prepare(batch.inputs) for batch in part.in_order(BATCH, settings.torch_device)]
 
 

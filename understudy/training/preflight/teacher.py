@@ -17,6 +17,7 @@ from understudy.training.evaluate import walk
 from understudy.training.preflight.findings import Finding
 
 GLANCE, SAMPLE = 128, 1000  # samples on which a teacher is measured; the larger number only in doubt
+FEW = 64  # training samples on which a teacher is right that is no poorer than the labels
 SHORTFALL = 0.02  # by which a share may be below the declared one
 LOOSE = 0.1  # by which any other figure may be worse than the declared one, as a share of it
 POORER = 0.1  # share of the training labels that a teacher names wrong, from which on it is called poorer than they are
@@ -67,7 +68,7 @@ def _poorer_than_labels(teacher: nn.Module, data: Data, settings: Settings, look
     """
     if not data.task.targets_are_classes or look.figure.unit != "share":
         return None
-    for samples in (GLANCE, SAMPLE) if data.validation else ():
+    for samples in (FEW, SAMPLE) if data.validation else ():
         found = _look(teacher, data, samples, settings, part=data.train)
         if isinstance(found, str):
             return None
