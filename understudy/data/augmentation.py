@@ -4,7 +4,7 @@ The same key gives the same view on any machine, in any batch, in any order: int
 partners) bit for bit, what is computed from them (interpolation, colours, mixing shares) up to the device's rounding.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, ClassVar
 
 import torch
@@ -50,9 +50,9 @@ class Crop:
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     def boxes(
-        self, size: tuple[int, int], seed: int, epoch: Number, ids: Tensor
+        self, size: tuple[int | Tensor, int | Tensor], seed: int, epoch: Number, ids: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Top, left, height and width of each image's box, in whole pixels."""
+        """Top, left, height and width of each image's box, in whole pixels; ``size`` is that of all or of each one."""
         return boxes(self.scale, self.ratio, size, seed, epoch, ids, "crop")
 
     def draw(self, x: Tensor, seed: int, epoch: Number, ids: Tensor) -> Tensor:
@@ -68,6 +68,22 @@ class Crop:
         column = F.affine_grid(boxes, [n, channels, rows, FEW], align_corners=False)[:, :, :1, 1]
         grid = grid_of(x, line, column)
         return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+@dataclass(frozen=True)
+class CropBoxes:
+    """The boxes of a crop in the views of a batch, for a source that cuts them out of the files."""
+
+    crop: Crop
+    seed: int
+    number: Number
+
+    def __call__(self, size: tuple[int | Tensor, int | Tensor], *, ids: Tensor) -> tuple[Tensor, ...]:
+        return self.crop.boxes(size, self.seed, self.number, ids)
+
+    def of(self, rows: slice) -> "CropBoxes":
+        """Those of some rows of the batch."""
+        return self if isinstance(self.number, int) else replace(self, number=self.number[rows])
 
 
 Policy = RandAugment | TrivialAugment

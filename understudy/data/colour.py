@@ -155,7 +155,7 @@ class Erase:
 def boxes(
     scale: tuple[float, float],
     ratio: tuple[float, float],
-    size: tuple[int, int] | torch.Size,
+    size: tuple[int | Tensor, int | Tensor] | torch.Size,
     seed: int,
     epoch: Number,
     ids: Tensor,
@@ -163,18 +163,23 @@ def boxes(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """A box in each image as (top, left, height, width) in whole pixels: area and ratio are drawn, then the place.
 
-    A side that is longer than the image is cut to it, where torchvision draws again, up to ten times.
+    A side that is longer than the image is cut to it, where torchvision draws again, up to ten times. ``size`` is the
+    height and width of all images, or of each one.
     """
     rows, columns = size
     area = scale[0] + (scale[1] - scale[0]) * randomness.uniform(seed, epoch, ids, f"{purpose}/area")
     low, high = torch.tensor(ratio).log().tolist()
     turned = (low + (high - low) * randomness.uniform(seed, epoch, ids, f"{purpose}/ratio")).exp()
     pixels = area * rows * columns
-    height = (pixels / turned).sqrt().round().clamp(1, rows).long()
-    width = (pixels * turned).sqrt().round().clamp(1, columns).long()
+    height = _at_most(rows, (pixels / turned).sqrt().round()).long()
+    width = _at_most(columns, (pixels * turned).sqrt().round()).long()
     top = (randomness.uniform(seed, epoch, ids, f"{purpose}/y") * (rows - height + 1)).long()
     left = (randomness.uniform(seed, epoch, ids, f"{purpose}/x") * (columns - width + 1)).long()
     return top, left, height, width
+
+
+def _at_most(limit: int | Tensor, sides: Tensor) -> Tensor:
+    return torch.minimum(sides.clamp(min=1), limit) if isinstance(limit, Tensor) else sides.clamp(1, limit)
 
 
 def inside(x: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor) -> Tensor:

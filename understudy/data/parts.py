@@ -10,10 +10,10 @@ from torch import Tensor
 
 from understudy import nested, randomness
 from understudy.bounds import MOST
-from understudy.data.augmentation import PLAIN, Augmentation, Draw
+from understudy.data.augmentation import PLAIN, Augmentation, CropBoxes, Draw
 from understudy.data.lengths import by_length, lengths_of
 from understudy.data.rows import OnHost
-from understudy.data.sources import InMemory, Source
+from understudy.data.sources import InMemory, Source, Streamed
 from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.printable import shown
@@ -169,7 +169,7 @@ class Part:
         there: Number = draw.number if views is None else views.to(device)
         if views is not None and augmentation.mixes:  # a partner is seen in the view of its sample
             number, there = views.repeat(2), views.to(device).repeat(2)
-        inputs = self.source.batches(wanted, device) if views is None else self._once(wanted, device)
+        inputs, augmentation = self._cropped(wanted, draw.seed, number, augmentation, device)
         for place, (numbers, all_numbers, ids, y, images) in enumerate(
             zip(lists, wanted, here, targets, inputs, strict=True)
         ):
@@ -195,6 +195,16 @@ class Part:
         places = _sent([place for _, place in distinct], device)
         for inputs, place in zip(self.source.batches([ids for ids, _ in distinct], device), places, strict=True):
             yield nested.chosen(inputs, place)
+
+    def _cropped(
+        self, lists: list[Tensor], seed: int, number: Number, augmentation: Augmentation, device: torch.device
+    ) -> tuple[Iterator[Nested], Augmentation]:
+        """The inputs, and what is left of the augmentation: a source may cut random crops out of the files."""
+        source, crop = self.source, augmentation.crop
+        if crop is None or not isinstance(source, Streamed) or not source.crops:
+            several = not isinstance(number, int)
+            return self._once(lists, device) if several else source.batches(lists, device), augmentation
+        return source.views(lists, device, CropBoxes(crop, seed, number)), replace(augmentation, crop=None)
 
 
 def _drawn(batches: Iterator[Batch], draw: Draw, task: Task) -> Iterator[Batch]:
@@ -246,6 +256,7 @@ class Data:
     name: str = "data"
     mean: tuple[float, ...] | None = None  # of each channel, between 0 and 1, over the training part
     std: tuple[float, ...] | None = None
+    image: dict[str, object] = field(default_factory=dict)  # how a file becomes a sample, if not by the task's rule
     facts: dict[str, object] = field(default_factory=dict)  # recorded in the run folder
     look: Callable[[], Iterator[str]] | None = None  # what is wrong with the files, those of the test part, too
 

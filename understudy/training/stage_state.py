@@ -103,7 +103,7 @@ class StageState:
         self.adversaries: torch.optim.Optimizer | None = None
         if self.objective.has_adversaries:
             self.adversaries = config.optimizer.build(adversary_groups(self.objective, config.optimizer.lr))
-        self.bounds = MaxNorm(student, config.max_norm)
+        self.bounds = MaxNorm(student, config.max_norm, self.objective.owned)
         self.average = Average(student, config.ema) if config.ema else None
         if settings.microbatch is not None:
             check_microbatch(self.objective, settings)
@@ -126,6 +126,8 @@ class StageState:
         self.reading: Reading | None = None  # of the step that is being taken
         self.spared = 0.0  # seconds that shared answers saved in a step
         self.shares: dict[str, float] = {}  # of the gradient, as last measured
+        self.of_batch = data.task.of_batch if stage.objective.reads.student_output else None
+        self._unmeasured = torch.zeros((), device=settings.torch_device)  # in place of a figure that is not measured
 
     @property
     def network(self) -> nn.Module:
@@ -134,7 +136,7 @@ class StageState:
 
     @property
     def logged(self) -> list[str]:
-        """The names of the values that ``step`` returns after the loss."""
+        """The names of the values that ``losses`` returns between the loss and the figure."""
         return [*self.objective.parts, *([ADVERSARIES] if self.adversaries else [])]
 
     @property
@@ -189,28 +191,31 @@ class StageState:
             return self.stored.draw(self.number, number)
         return Draw(self.seed, self.number * STAGE_STRIDE + number)
 
-    def losses(self, batch: Batch, epoch: float, *, shares: bool = False) -> tuple[Tensor, Tensor]:
+    def losses(
+        self, batch: Batch, epoch: float, *, shares: bool = False, figure: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """The student's loss, and everything that is logged; the adversaries, where there are any, step first.
 
-        With ``shares``, each term's share of the gradient on the student is measured too. Of a batch in microbatches,
-        all but the last are gone through backwards already.
+        With ``shares``, each term's share of the gradient on the student is measured too, and with ``figure`` the
+        task's first figure, which is the last of the logged values (else 0). Of a batch in microbatches, all but the
+        last are gone through backwards already.
         """
         parts = microbatches(batch, self.settings.microbatch)
         if len(parts) == 1:
-            return self._losses(batch, epoch, shares)
+            return self._losses(batch, epoch, shares, figure)
         self.optimizer.zero_grad(set_to_none=True)
         total: Tensor | None = None
         for part in parts[:-1]:
-            loss, values = self._losses(part, epoch, False)
+            loss, values = self._losses(part, epoch, False, figure)
             (loss * (len(part) / len(batch))).backward()
             values = values * (len(part) / len(batch))
             total = values if total is None else total + values
-        loss, values = self._losses(parts[-1], epoch, shares)
+        loss, values = self._losses(parts[-1], epoch, shares, figure)
         share = len(parts[-1]) / len(batch)
         assert total is not None
         return loss * share, total + values * share
 
-    def _losses(self, batch: Batch, epoch: float, shares: bool) -> tuple[Tensor, Tensor]:
+    def _losses(self, batch: Batch, epoch: float, shares: bool, figure: bool) -> tuple[Tensor, Tensor]:
         """The losses of a batch or a microbatch."""
         with self.settings.autocast():
             inputs = self.settings.prepare(batch.inputs)
@@ -225,7 +230,9 @@ class StageState:
             self.weighted = outcome.weighted
         if shares:
             self.shares = gradient_shares(self.student, outcome, self.ranks)
-        return outcome.loss, torch.stack([outcome.loss.detach(), *outcome.terms.values(), *opposed])
+        measured = self.of_batch(outcome.answer, batch.targets) if figure and self.of_batch else self._unmeasured
+        logged = [outcome.loss.detach(), *outcome.terms.values(), *opposed, measured.to(outcome.loss.dtype)]
+        return outcome.loss, torch.stack(logged)
 
     def _ask(self, batch: Batch, inputs: Nested) -> Answers:
         """The teachers' answers, computed or stored."""
