@@ -7,6 +7,7 @@ from PIL import Image
 
 from understudy.data import Augmentation, Crop, kept, load
 from understudy.data.content import content
+from understudy.data.parts import Repeats
 from understudy.data.pictures import Pictures
 from understudy.data.sources import InMemory, Streamed
 from understudy.errors import UserError
@@ -63,6 +64,22 @@ def test_views_do_not_depend_on_batches_and_workers(photos):
     for data, batch in ((opened(photos, resize=20, workers=2), 3), (opened(photos, resize=20), 6)):
         for number, view in views(data, batch, mixing).items():
             assert torch.equal(view, expected[number])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_several_views_of_an_image_are_cut_out_of_its_file(photos, monkeypatch, workers):
+    monkeypatch.setattr("understudy.data.pictures._AT_ONCE", 2)
+    data = opened(photos, resize=20, workers=workers)
+    mixing = Augmentation(crop=CROP.crop, flip=True, mixup=0.4)
+    for augmentation in (CROP, mixing):
+        expected = {number: views(data, augmentation=augmentation, number=number) for number in (3, 4, 5)}
+        batches = data.train.epoch(
+            1, seed=7, batch=6, augmentation=augmentation, task=data.task, device=torch.device("cpu"),
+            repeats=Repeats(0, (3, 4, 5)),
+        )  # fmt: skip
+        for batch in batches:
+            for view, number, image in zip(batch.views.tolist(), batch.ids.tolist(), batch.inputs, strict=True):
+                torch.testing.assert_close(image, expected[view][number])
 
 
 def test_what_is_not_augmented_is_the_centre_and_a_test_part_is_in_memory(photos, tmp_path):

@@ -135,8 +135,8 @@ class Pictures(ABC):
 
     def views(self, ids: list[int], boxes: Boxes) -> list[Tensor]:
         """A box of each image, of its own height and width, resized to a sample."""
-        some = [ids[first : first + _AT_ONCE] for first in range(0, len(ids), _AT_ONCE)]
-        return [view for few in some for view in self._views(few, boxes)]
+        some = [slice(first, first + _AT_ONCE) for first in range(0, len(ids), _AT_ONCE)]
+        return [view for few in some for view in self._views(ids[few], boxes.of(few))]
 
     def _views(self, ids: list[int], boxes: Boxes) -> Iterator[Tensor]:
         with ExitStack() as stack:

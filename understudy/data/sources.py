@@ -35,6 +35,9 @@ class Boxes(Protocol):
 
     def __call__(self, size: tuple[Tensor, Tensor], *, ids: Tensor) -> Sequence[Tensor]: ...
 
+    def of(self, rows: slice) -> "Boxes":
+        """Those of some rows of a batch."""
+
 
 @runtime_checkable
 class Cropping(Protocol):
