@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
-.PHONY: help demo test lint types docs faults fuzz ranks bench test-zoo test-loops format clean
+.PHONY: help demo test lint types docs faults fuzz ranks bench cifar100 test-cifar100 test-zoo test-loops format clean
 
 help:  ## this list
 	@echo "understudy: train a small network to stand in for a large one. Targets:"
@@ -57,6 +57,12 @@ ranks: $(VENV)/dev.stamp  ## several processes, 60 kills of ranks under torchrun
 
 bench: $(PEERS)/peers.stamp  ## speed against the floors and other libraries, into results/speed.md (over an hour)
 	@$(PEERS)/bin/python -W ignore -m benchmarks $(ARGS)
+
+cifar100: $(VENV)/core.stamp  ## the 14 pairs of the CIFAR-100 benchmark, all methods (a GPU; ARGS="--short" is a night on two cores)
+	@$(BIN)/python scripts/cifar100.py run $(ARGS)
+
+test-cifar100: $(VENV)/dev.stamp  ## the pre-flight check of all methods of these pairs, on random images (some twenty minutes)
+	@OMP_NUM_THREADS=1 $(BIN)/python scripts/cifar100.py check $(ARGS)
 
 fuzz: $(VENV)/dev.stamp  ## 10,000 mutated recipes, options, files and command lines: no traceback (ARGS="--seed 2")
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(ARGS)

@@ -47,6 +47,7 @@ DATA = [
     "Erase",
     "Jitter",
     "RandAugment",
+    "Stream",
     "TrivialAugment",
     "as_data",
     "from_datasets",
@@ -57,16 +58,19 @@ DATA = [
     "names",
 ]
 TERMS = """
-    AB AT BSS CAN CATKD CC CCDifferences CE CRD CRDBatch CRLD CWD CWTM ClassDistance ClassSpread Confidence
-    ConfidentTeachers CurriculumKD DGKD DIST DKD DKPP DML DarkRank Direction EncoderFeatures FGD FSP FactorTransfer
-    GradientAT Hint ICKD IRG KD LDRLD Labels Localisation LogitRegression LogitsL1 MGD MLKD MiniLM NKD NST Neurons
-    NoisyTeacher OFA OFD OthersKD Outputs PAD PKD PKT Paraphraser Patience RKDAngle RKDDistance RLD Review Rocket
-    SDD SP SRD SRRL SSKD SeveralTeachers SimKD SoftDivergence StandardisedKD TapLabels TargetKD TinyBERT TokenKD
-    TokenLabels TransformedTeacher Triplets VID ViewHead VirtualTeacher Vote WeightedSoftLabels
+    AB AT BSS BYOT CAN CATKD CC CCDifferences CE CRD CRDBatch CRLD CWD CWTM ClassDistance ClassSpread Confidence
+    ConfidentMaps ConfidentTeachers CurriculumKD DGKD DIST DISTMaps DKD DKPP DML DarkRank Direction EncoderFeatures
+    FCFD FGD FSP FactorTransfer GradientAT Hint ICKD IRG KD KDSVD LDRLD Labels Localisation LogitRegression LogitsL1
+    MGD MLKD MiniLM NKD NORM NST Neurons NoisyTeacher OFA OFD OthersKD Outputs PAD PKD PKT Paraphraser Patience
+    RKDAngle RKDDistance RLD Review Rocket SDD SP SRD SRRL SSKD ScaleKD SeveralTeachers SimKD SoftDivergence
+    StandardisedKD TapLabels TargetKD TinyBERT TokenKD TokenLabels TransformedTeacher Triplets VID ViewHead
+    VirtualTeacher Vote WeightedSoftLabels
 """
 METHODS = {
     "alone": "label_smoothing",
+    "byot": "pairs soft_share temperature features weight",
     "ca-mkd": "temperature weight label_weight",
+    "ca-mkd-maps": "maps others maps_weight temperature weight label_weight",
     "crld": "within across temperature sure_weak sure_strong operations magnitude strong_labels weight",
     "deepkd": (
         "temperature top by_teacher label_weight target_weight others_weight warmup_epochs labels_momentum "
@@ -76,9 +80,9 @@ METHODS = {
     "dot": "temperature squared student_temperature gap weight label_weight",
     "irg": "pairs embedding vertices edges transformations weight",
     "kd": "temperature squared student_temperature weight label_weight",
-    "fitnets": "pair further hint_epochs hint_lr hint_reduce regressor temperature weight final_weight "
-    "anneal_epochs squared label_weight student_temperature",
-    "fitnets-joint": "pair reduce regressor where weight",
+    "fitnets": "pair further hint_epochs hint_lr hint_reduce regressor regressor_max_norm temperature weight "
+    "final_weight anneal_epochs squared label_weight student_temperature soft_lr_scale",
+    "fitnets-joint": "pair reduce regressor where max_norm weight",
     "ldrld": "alpha beta top temperature weight",
     "logit-regression": "reduce weight",
     "confidence": "samples covariance ridge reduce dropout weight label_weight",
@@ -87,8 +91,13 @@ METHODS = {
     "outputs": "form delta bounded margin weight label_weight",
     "fgd": "pairs temperature alpha beta gamma relation weight",
     "pkd": "pairs weight",
+    "fcfd": "pairs maps warmup_epochs paths temperature weight soft_weight label_weight",
+    "scalekd": "pairs spatial frequency scale heads temperature weight soft_weight label_weight",
+    "norm": "maps heads copies weight soft_weight label_weight",
+    "kdsvd": "pairs vectors weight",
     "localisation": "form delta bounded margin weight score_weight temperature label_weight",
     "dist": "beta gamma temperature weight",
+    "dist-plus": "maps channels places weight maps_weight beta gamma temperature",
     "dkd": "alpha beta temperature weight warmup_epochs",
     "function-matching": "mixup longer temperature weight",
     "ctkd": "start span rise_epochs by weight label_weight",
@@ -157,13 +166,16 @@ METHODS = {
 }
 COMMANDS = {
     "demo": "--out --seeds --train-teacher --open --json",
-    "distill": "--out recipe --teacher --student --data --method --epochs --seeds --tensorboard --onnx-latency "
-    "--set --settings --trust --verbose/-v --checkpoint-seconds "
+    "distill": "--out recipe --teacher --student --data --method --epochs --seeds --retrain --tensorboard "
+    "--onnx-latency --set --settings --trust --verbose/-v --checkpoint-seconds "
     "--check/--no-check --cache --workers --engine --address --dry-run --json",
     "answers": "recipe --out --set --settings --trust --verbose/-v --checkpoint-seconds --check/--no-check "
     "--cache --json",
     "path": "recipe --out --strategy --max-assistants --budget --set --settings --trust --verbose/-v "
     "--checkpoint-seconds --check/--no-check --cache --workers --engine --address --dry-run --json",
+    "advise": "source --data --family --max-latency --max-parameters --max-multiplications --try --out --method "
+    "--epochs --seeds --set --settings --trust --verbose/-v --checkpoint-seconds --check/--no-check --cache --workers "
+    "--engine --address --dry-run --json",
     "check": "recipe --set --settings --trust --verbose/-v --json",
     "tune": "recipe --out --search --trials --method --seeds --workers --also-optimistic --set --settings --trust "
     "--verbose/-v --checkpoint-seconds --check/--no-check --cache --json",

@@ -7,6 +7,9 @@ from understudy.methods.ab import activation_boundaries as activation_boundaries
 from understudy.methods.at import attention_transfer as attention_transfer
 from understudy.methods.at import gradient_attention as gradient_attention
 from understudy.methods.bss import boundary_kd as boundary_kd
+from understudy.methods.byot import batch_distance as batch_distance
+from understudy.methods.byot import byot as byot
+from understudy.methods.ca_mkd import confident_maps as confident_maps
 from understudy.methods.ca_mkd import confident_teachers as confident_teachers
 from understudy.methods.can import can_discriminator as can_discriminator
 from understudy.methods.can import can_student as can_student
@@ -29,6 +32,7 @@ from understudy.methods.deepkd import target_kd as target_kd
 from understudy.methods.deit import token_kd as token_kd
 from understudy.methods.dgkd import dgkd as dgkd
 from understudy.methods.dist import dist as dist
+from understudy.methods.dist_plus import dist_maps as dist_maps
 from understudy.methods.divergences import soft_divergence as soft_divergence
 from understudy.methods.dkd import dkd as dkd
 from understudy.methods.dkpp import dkpp as dkpp
@@ -36,6 +40,7 @@ from understudy.methods.dml import mutual_kl as mutual_kl
 from understudy.methods.encoder import encoder_features as encoder_features
 from understudy.methods.factor_transfer import factor_transfer as factor_transfer
 from understudy.methods.factor_transfer import paraphraser_reconstruction as paraphraser_reconstruction
+from understudy.methods.fcfd import consistent_maps as consistent_maps
 from understudy.methods.fgd import focal_features as focal_features
 from understudy.methods.fitnets import hint as hint
 from understudy.methods.fsp import fsp as fsp
@@ -44,6 +49,7 @@ from understudy.methods.ickd import ickd as ickd
 from understudy.methods.irg import irg_edges as irg_edges
 from understudy.methods.irg import irg_transformation as irg_transformation
 from understudy.methods.kd import kd as kd
+from understudy.methods.kdsvd import kdsvd as kdsvd
 from understudy.methods.ldrld import ldrld as ldrld
 from understudy.methods.localisation import bounded_boxes as bounded_boxes
 from understudy.methods.localisation import box_distance as box_distance
@@ -56,6 +62,7 @@ from understudy.methods.mlkd import mlkd as mlkd
 from understudy.methods.neurons import neurons as neurons
 from understudy.methods.nkd import nkd as nkd
 from understudy.methods.noisy_teacher import noisy_logit_regression as noisy_logit_regression
+from understudy.methods.norm import norm as norm
 from understudy.methods.nst import nst as nst
 from understudy.methods.ofa import ofa as ofa
 from understudy.methods.ofd import ofd as ofd
@@ -70,6 +77,7 @@ from understudy.methods.rkd import rkd_angle as rkd_angle
 from understudy.methods.rkd import rkd_distance as rkd_distance
 from understudy.methods.rld import rld as rld
 from understudy.methods.rocket import rocket_hint as rocket_hint
+from understudy.methods.scalekd import scalekd as scalekd
 from understudy.methods.sdd import sdd as sdd
 from understudy.methods.several_teachers import ensemble_kd as ensemble_kd
 from understudy.methods.several_teachers import vote_cross_entropy as vote_cross_entropy

@@ -9,6 +9,8 @@ from understudy.methods.ab import AB as AB
 from understudy.methods.at import AT as AT
 from understudy.methods.at_gradient import GradientAT as GradientAT
 from understudy.methods.bss import BSS as BSS
+from understudy.methods.byot import BYOT as BYOT
+from understudy.methods.ca_mkd import ConfidentMaps as ConfidentMaps
 from understudy.methods.ca_mkd import ConfidentTeachers as ConfidentTeachers
 from understudy.methods.can import CAN as CAN
 from understudy.methods.can import LogitsL1 as LogitsL1
@@ -31,6 +33,7 @@ from understudy.methods.deit import TokenKD as TokenKD
 from understudy.methods.deit import TokenLabels as TokenLabels
 from understudy.methods.dgkd import DGKD as DGKD
 from understudy.methods.dist import DIST as DIST
+from understudy.methods.dist_plus import DISTMaps as DISTMaps
 from understudy.methods.divergences import SoftDivergence as SoftDivergence
 from understudy.methods.dkd import DKD as DKD
 from understudy.methods.dkpp import DKPP as DKPP
@@ -38,6 +41,7 @@ from understudy.methods.dml import DML as DML
 from understudy.methods.encoder import EncoderFeatures as EncoderFeatures
 from understudy.methods.factor_transfer import FactorTransfer as FactorTransfer
 from understudy.methods.factor_transfer import Paraphraser as Paraphraser
+from understudy.methods.fcfd import FCFD as FCFD
 from understudy.methods.fgd import FGD as FGD
 from understudy.methods.fitnets import Hint as Hint
 from understudy.methods.fitnets import TapLabels as TapLabels
@@ -45,6 +49,7 @@ from understudy.methods.fsp import FSP as FSP
 from understudy.methods.ickd import ICKD as ICKD
 from understudy.methods.irg import IRG as IRG
 from understudy.methods.kd import KD as KD
+from understudy.methods.kdsvd import KDSVD as KDSVD
 from understudy.methods.ldrld import LDRLD as LDRLD
 from understudy.methods.localisation import Localisation as Localisation
 from understudy.methods.logit_regression import LogitRegression as LogitRegression
@@ -54,6 +59,7 @@ from understudy.methods.mlkd import MLKD as MLKD
 from understudy.methods.neurons import Neurons as Neurons
 from understudy.methods.nkd import NKD as NKD
 from understudy.methods.noisy_teacher import NoisyTeacher as NoisyTeacher
+from understudy.methods.norm import NORM as NORM
 from understudy.methods.nst import NST as NST
 from understudy.methods.ofa import OFA as OFA
 from understudy.methods.ofd import OFD as OFD
@@ -67,6 +73,7 @@ from understudy.methods.rkd import RKDAngle as RKDAngle
 from understudy.methods.rkd import RKDDistance as RKDDistance
 from understudy.methods.rld import RLD as RLD
 from understudy.methods.rocket import Rocket as Rocket
+from understudy.methods.scalekd import ScaleKD as ScaleKD
 from understudy.methods.sdd import SDD as SDD
 from understudy.methods.several_teachers import SeveralTeachers as SeveralTeachers
 from understudy.methods.several_teachers import Vote as Vote

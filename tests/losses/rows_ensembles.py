@@ -10,16 +10,20 @@ from tests.losses.rows_logits import batch_first, soft_labels
 from tests.losses.table import BATCH, CLASSES, LOGITS, Row, kl, labels, normal, softmax
 from understudy.losses import (
     boundary_kd,
+    byot,
+    confident_maps,
     confident_teachers,
     cwtm,
     dgkd,
     dkpp,
     ensemble_kd,
+    feature_mse,
     mutual_kl,
     virtual_teacher_kd,
     vote_cross_entropy,
 )
 
+SEVERAL_MAPS = normal(3, 2, 2, 2)  # three networks' maps
 SEVERAL = normal(3, CLASSES)  # three networks' answers, the batch in front
 
 
@@ -97,7 +101,36 @@ def _by_certainty(s: np.ndarray, t: np.ndarray, y: np.ndarray, tau: float = 4.0)
     return values
 
 
+def _of_maps(s: np.ndarray, t: np.ndarray, z: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The authors' lines: weights from the cross-entropies of z (N, 3, C), mean squared distances, divided by K."""
+    values = np.zeros(BATCH)
+    for n in range(BATCH):
+        loss_t = np.array([-np.log(softmax(z[n, k])[y[n]]) for k in range(3)])
+        weight = (1 - np.exp(loss_t) / np.exp(loss_t).sum()) / (3 - 1)
+        values[n] = sum(weight[k] * ((s[n, k] - t[n, k]) ** 2).mean() for k in range(3)) / 3
+    return values
+
+
+def _confident_maps(s: Tensor, t: Tensor, z: Tensor, y: Tensor) -> Tensor:
+    distances = feature_mse(s.flatten(0, 1), t.flatten(0, 1)).view(t.shape[:2])
+    return confident_maps(distances.T, z.transpose(0, 1), y)
+
+
+def _exit(h: np.ndarray, s: np.ndarray, y: np.ndarray, a: float = 0.3, tau: float = 3.0) -> np.ndarray:
+    hard = -np.log(softmax(h)[np.arange(BATCH), y])
+    return (1 - a) * hard + a * _cross(softmax(s, tau), softmax(h, tau))
+
+
 ROWS = [
+    Row("confident_maps", _confident_maps, (SEVERAL_MAPS, SEVERAL_MAPS, SEVERAL, labels), _of_maps),
+    Row("byot", byot, (LOGITS, LOGITS, labels), _exit, equal=None),
+    Row(
+        "byot, another temperature",
+        partial(byot, soft_share=0.6, temperature=2.0),
+        (LOGITS, LOGITS, labels),
+        partial(_exit, a=0.6, tau=2.0),
+        equal=None,
+    ),
     Row("confident_teachers", batch_first(confident_teachers), (LOGITS, SEVERAL, labels), _by_certainty, equal=None),
     Row(
         "confident_teachers, T 2",

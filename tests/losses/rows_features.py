@@ -9,15 +9,21 @@ from torch import Tensor
 from tests.losses.table import BATCH, CLASSES, Row, kl, labels, normal, softmax
 from understudy import losses
 from understudy.losses import (
+    batch_distance,
     class_distance,
     class_spread,
+    consistent_maps,
+    dist_maps,
     factor_transfer,
     fsp,
     hierarchical_context,
+    kdsvd,
     neurons,
+    norm,
     nst,
     pad,
     paraphraser_reconstruction,
+    scalekd,
     srd,
     sskd,
     vid,
@@ -46,6 +52,84 @@ def pooled(values: np.ndarray, size: int) -> np.ndarray:
 
 def unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.sqrt((rows**2).sum(-1, keepdims=True))
+
+
+def _pearson(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def _dist_maps(s: np.ndarray, t: np.ndarray, channels: float = 1.0, places: float = 1.0) -> np.ndarray:
+    """``1 - r`` at each place; over the samples the shares of half the squared differences of unit vectors."""
+    s, t = s.reshape(*s.shape[:2], -1), t.reshape(*t.shape[:2], -1)
+    values = np.zeros(BATCH)
+    for place in range(s.shape[2]):
+        for n in range(BATCH):
+            values[n] += channels * (1 - _pearson(s[n, :, place], t[n, :, place]))
+        own, other = (x[:, :, place].sum(1) - x[:, :, place].sum(1).mean() for x in (s, t))
+        shares = 0.5 * (own / np.linalg.norm(own) - other / np.linalg.norm(other)) ** 2
+        assert np.isclose(shares.sum(), 1 - _pearson(own, other))
+        values += places * BATCH * shares
+    return values / s.shape[2]
+
+
+def _vectors(x: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The authors' SVD of places by channels, its first vectors."""
+    _, s, vt = np.linalg.svd(x.reshape(x.shape[0], -1).T, full_matrices=False)
+    return s[:count], vt[:count].T
+
+
+def _kdsvd(*maps: np.ndarray, k: int = 1) -> np.ndarray:
+    values = np.zeros(BATCH)
+    for n in range(BATCH):
+        s_before, s_after, t_before, t_after = (x[n] for x in maps)
+        own, other = [], []
+        for student, teacher in ((s_before, t_before), (s_after, t_after)):
+            sizes, v_t = _vectors(teacher, k)
+            _, v_s = _vectors(student, k + 3)
+            cosine = v_s.T @ v_t
+            mask = np.where(np.abs(cosine) == np.abs(cosine).max(0), np.sign(cosine), 0)
+            sizes = sizes / np.linalg.norm(sizes)
+            own.append(v_s @ mask * sizes)
+            other.append(v_t * sizes)
+        s_rbf, t_rbf = (np.exp(-((v[1][:, None] - v[0][None]) ** 2) / 8) for v in (own, other))
+        values[n] = ((s_rbf - t_rbf) ** 2).sum()
+    return values
+
+
+def _whole_distance(s: np.ndarray, t: np.ndarray) -> np.ndarray:
+    squared = ((s - t) ** 2).reshape(BATCH, -1).sum(1)
+    return BATCH * squared / np.linalg.norm(s - t)
+
+
+def _consistent(s: np.ndarray, t: np.ndarray) -> np.ndarray:
+    pooled_s, pooled_t = (np.maximum(x, 0).mean((2, 3)) for x in (s, t))
+    return ((s - t) ** 2).mean((1, 2, 3)) + ((pooled_s - pooled_t) ** 2).mean(1)
+
+
+def _cosines(size: int) -> np.ndarray:
+    """The cosine transform of type II as a matrix, as the authors' code has it."""
+    k, n = np.arange(size)[:, None], np.arange(size)[None]
+    return 2 * np.cos(np.pi * k * (2 * n + 1) / (2 * size))
+
+
+def _norm(s: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """The authors' lines: maxima of the teacher's places, its map repeated, the mean times the number of copies."""
+    pool = t.shape[2] // s.shape[2]
+    t = t.reshape(BATCH, t.shape[1], s.shape[2], pool, s.shape[3], pool).max((3, 5))
+    copies = s.shape[1] // t.shape[1]
+    return ((s - np.tile(t, (1, copies, 1, 1))) ** 2).mean((1, 2, 3)) * copies
+
+
+def _scalekd(s: np.ndarray, t: np.ndarray, *, centred: bool) -> np.ndarray:
+    def places(x: np.ndarray) -> np.ndarray:
+        if centred:
+            forward = _cosines(x.shape[2])
+            coefficients = forward @ x @ forward.T
+            coefficients[:, :, 0, 0] = 0
+            x = np.linalg.inv(forward) @ coefficients @ np.linalg.inv(forward).T
+        return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+    return ((places(s) - places(t)) ** 2).sum((1, 2, 3))
 
 
 def _sskd(s: np.ndarray, t: np.ndarray, y: np.ndarray, tau: float = 4.0, keep: float = 1.0) -> np.ndarray:
@@ -131,6 +215,30 @@ def _pyramid(s: np.ndarray, t: np.ndarray, levels: tuple[int, ...]) -> np.ndarra
 
 
 ROWS = [
+    Row("dist_maps", dist_maps, (MAP, MAP), _dist_maps, alone=False),
+    Row(
+        "dist_maps, weighted",
+        partial(dist_maps, channels=0.5, places=2.0),
+        (WIDE, WIDE),
+        partial(_dist_maps, channels=0.5, places=2.0),
+        alone=False,
+    ),
+    Row("consistent_maps", consistent_maps, (MAP, MAP), lambda s, t: ((s - t) ** 2).mean((1, 2, 3))),
+    Row("consistent_maps, last", partial(consistent_maps, last=True), (MAP, MAP), _consistent),
+    Row("scalekd", scalekd, (MAP, MAP), partial(_scalekd, centred=False)),
+    Row("scalekd, centred", partial(scalekd, centred=True), (MAP, MAP), partial(_scalekd, centred=True)),
+    Row("norm", norm, (normal(10, 2, 2), normal(5, 4, 4)), _norm, equal=None),
+    Row("norm, one copy", norm, (MAP, MAP), _norm),
+    Row("batch_distance", batch_distance, (VECTOR, VECTOR), _whole_distance, alone=False),
+    Row("kdsvd", kdsvd, (LARGE, MAP, LARGE, MAP), _kdsvd, student=(0, 1), teacher=(2, 3)),
+    Row(
+        "kdsvd, two vectors, fewer places than channels",
+        partial(kdsvd, vectors=2),
+        (WIDE, MAP, WIDE, MAP),
+        partial(_kdsvd, k=2),
+        student=(0, 1),
+        teacher=(2, 3),
+    ),
     Row("pad", pad, (VECTOR, VECTOR, VECTOR), _pad, equal=None),
     Row(
         "view_contrast",

@@ -1,4 +1,4 @@
-"""Grafts: a student with its teacher's classifier, and the place for it made again from plain values."""
+"""Grafts: a student with its teacher's classifier or with further layers, made again from plain values."""
 
 import copy
 import json
@@ -6,9 +6,9 @@ import json
 import pytest
 import torch
 
-from understudy import UserError, distill, load
+from understudy import TrainConfig, UserError, distill, load
 from understudy.data import from_tensors
-from understudy.models import Graft, build, regraft
+from understudy.models import Expansion, Graft, build, regraft
 from understudy.models.grafts import graft_of
 from understudy.taps import Pair
 
@@ -41,6 +41,32 @@ def test_a_graft_answers_with_the_teachers_classifier_and_is_made_again_from_its
     assert torch.equal(again.eval()(inputs), student.eval()(inputs))
     graft.onto(student)  # once is enough
     assert torch.equal(again(inputs), student(inputs))
+
+
+def test_an_expansion_is_added_to_the_map_and_made_again_from_its_description():
+    _, student = networks()
+    again, before = copy.deepcopy(student), copy.deepcopy(student)
+    expansion = Expansion("layer2", channels=8, expanded=32)
+    expansion.onto(student)
+    regraft(again, json.loads(json.dumps(expansion.describe())))
+    assert all(torch.equal(v, again.state_dict()[name]) for name, v in student.state_dict().items())
+    student.layer2.expansion.contract[0].weight.data.zero_()
+    inputs = torch.randn(4, 1, 8, 8)
+    torch.testing.assert_close(student.eval()(inputs), before.eval()(inputs))
+    expansion.onto(student)  # once is enough
+    with pytest.raises(UserError, match="carries a graft already"):
+        Expansion("layer1", channels=4, expanded=32).onto(student)
+
+
+def test_a_student_of_norm_is_saved_with_its_layers(tmp_path):
+    samples = torch.randn(24, 1, 8, 8), torch.arange(24) % 3
+    data = from_tensors(samples, validation=8, test=samples)
+    teacher, student = networks()
+    config = TrainConfig(epochs=2, batch=8)
+    distill(teacher, student, data, method="norm", copies=2, config=config, out=tmp_path, accept_weak=True)
+    assert graft_of(student) == Expansion("layer2", channels=8, expanded=32)
+    inputs = torch.randn(4, 1, 8, 8)
+    torch.testing.assert_close(load(tmp_path).eval()(inputs), student.eval()(inputs))
 
 
 def test_another_graft_on_the_same_student_is_refused():

@@ -6,7 +6,8 @@ from torch import Tensor
 from tests.ranks import cases
 from tests.ranks.group import Group
 
-LOOSE: dict[str, float] = {}  # methods whose losses are differences of nearly equal values, which rounding changes most
+# Methods whose losses are differences of nearly equal values, which rounding changes most.
+LOOSE: dict[str, float] = {"scalekd": 1e-4}
 
 
 @pytest.fixture(scope="module")

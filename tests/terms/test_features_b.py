@@ -12,10 +12,27 @@ from tests.terms.table import CLASSES, Net, Row, networks
 from understudy import Objective, UserError, bounds, losses
 from understudy.config.train import TrainConfig
 from understudy.methods.cat_kd import class_activation_maps
+from understudy.methods.shared.copies import continued
 from understudy.methods.shared.maps import BatchNorm
 from understudy.taps import Answer, Tap
 from understudy.taps.defaults import PLACEHOLDERS, PROPOSALS
-from understudy.terms import CATKD, CE, MGD, OFA, SRRL, DarkRank, Review, SimKD, Triplets
+from understudy.tasks import Classification
+from understudy.terms import (
+    BYOT,
+    CATKD,
+    CE,
+    FCFD,
+    KDSVD,
+    MGD,
+    OFA,
+    SRRL,
+    ConfidentMaps,
+    DarkRank,
+    Review,
+    ScaleKD,
+    SimKD,
+    Triplets,
+)
 
 RELATIONS = {"RKDDistance", "RKDAngle", "SP", "CC", "CCDifferences", "PKT", "DarkRank", "Triplets"}
 MODULES = {
@@ -34,6 +51,12 @@ MODULES = {
     "pkt": ("pkt",),
     "darkrank": ("darkrank-soft", "darkrank-hard"),
     "triplets": ("triplets",),
+    "kdsvd": ("kdsvd",),
+    "byot": ("byot",),
+    "fcfd": ("fcfd",),
+    "norm": ("norm",),
+    "scalekd": ("scalekd",),
+    "dist_plus": ("dist-plus",),
 }
 METHODS = {
     method.name: method
@@ -205,6 +228,109 @@ def test_further_teachers_vote_by_taps_of_their_own():
     torch.testing.assert_close(objective.judge(reading).loss, expected)
     with pytest.raises(UserError, match="taps are named for 1 further teachers, and there are 0"):
         Objective(term, student=student, teacher=teacher, example=inputs(2))
+
+
+def test_further_teachers_count_by_what_their_classifiers_make_of_the_students_map():
+    teacher, student = networks(alike=False)
+    torch.manual_seed(5)
+    further = [Net(4).eval(), Net(5).eval()]
+    term = ConfidentMaps(MAPS, others=("maps2",))
+    objective = Objective(term, student=student.eval(), teacher=[teacher, *further], example=inputs(2)).eval()
+    assert "1 further teachers" in objective.remarks["confidentmaps"][0]
+    labels = torch.arange(6) % CLASSES
+    reading = objective.read(inputs(), labels)
+    distances, answers = [], []
+    for network, modules in zip((teacher, further[0]), objective.owned["confidentmaps"], strict=True):
+        with torch.no_grad():
+            map_t = network.maps2(network.maps1(inputs()))
+        own = modules["embed"](reading.student[Tap("maps2")])
+        distances.append((own - map_t).square().mean((1, 2, 3)))
+        answers.append(network.fc(own.mean((2, 3))))
+    unsure = torch.stack([nn.functional.cross_entropy(z, labels, reduction="none") for z in answers])
+    expected = ((1 - unsure.softmax(0)) * torch.stack(distances)).sum(0).mean() / 2
+    torch.testing.assert_close(objective.judge(reading).loss, expected)
+    with pytest.raises(UserError, match="no linear layer of the teacher answers from the mean of its 'maps1'"):
+        Objective(ConfidentMaps("maps1 -> maps2"), student=student, teacher=teacher, example=inputs(2))
+
+
+def test_exits_leave_the_answer_that_they_learn_from_alone():
+    student = networks(alike=False)[1].eval()
+    objective = Objective(BYOT((*STAGES, EMBEDDING), features=1.0), student=student, example=inputs(2)).eval()
+    objective(inputs(), torch.arange(6) % CLASSES).loss.backward()
+    assert all(p.grad is None for p in student.fc.parameters())
+    assert student.maps1[0].weight.grad.abs().sum() > 0
+    assert objective.owned["byot"][1]["adaptation"].weight.grad.abs().sum() > 0
+
+
+def test_each_networks_later_stages_run_on_the_others_maps():
+    teacher, student = networks(alike=False)
+    student.dropout.p = 0.0
+    objective = Objective(FCFD(STAGES, maps=2.0), student=student, teacher=teacher, example=inputs(2))
+    x, labels = inputs(), torch.arange(6) % CLASSES
+    reading = objective.read(x, labels)
+    before = {name: value.clone() for name, value in student.named_buffers()}
+    value = objective.judge(reading).loss
+    assert all(torch.equal(value, before[name]) for name, value in student.named_buffers())
+    value.backward()
+    assert all(p.requires_grad and p.grad is None for p in teacher.parameters())
+
+    bridges = objective.owned["fcfd"]
+    to_teacher, to_student = bridges["to_teacher"], bridges["to_student"]
+    with torch.no_grad():
+        t1 = teacher.maps1(x)
+        t2 = teacher.maps2(t1)
+        s1 = student.maps1(x)
+        s2 = student.maps2(s1)
+        bridged = to_teacher[0](s1)
+        mixed_t = teacher.maps2(bridged)
+        mixed_s = student.maps2(to_student[0](t1))
+        distances = (bridged - t1).square().mean()
+        for maps in (to_teacher[1](s2), mixed_t):
+            pooled = maps.relu().mean((2, 3)) - t2.relu().mean((2, 3))
+            distances += (maps - t2).square().mean() + pooled.square().mean()
+        answers = [teacher.fc(mixed_t.mean((2, 3))), student.fc(mixed_s.mean((2, 3)))]
+        soft = sum(losses.kd(z, teacher(x), temperature=4.0).mean() for z in answers)
+    torch.testing.assert_close(value, 2 * distances + soft)
+
+
+def test_a_transformer_goes_on_from_a_grid_with_its_own_class_token():
+    class Layer(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + x.mean(1, keepdim=True)
+
+    class Vision(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cut, self.first, self.second = nn.Conv2d(1, 6, 4, 4), Layer(), Layer()
+            self.token, self.fc = nn.Parameter(torch.randn(1, 1, 6)), nn.Linear(6, CLASSES)
+
+        def forward(self, x: Tensor) -> Tensor:
+            tokens = torch.cat([self.token.expand(len(x), -1, -1), self.cut(x).flatten(2).mT], 1)
+            return self.fc(self.second(self.first(tokens))[:, 0])
+
+    teacher, taps = Vision().eval(), (Tap.parse("first:grid"), Tap.parse("second:grid"))
+    other = torch.randn(6, 6, 2, 2)
+    answer = continued(teacher, taps[0], other, inputs(), taps[1:], Classification())
+    tokens = torch.cat([teacher.token.expand(6, -1, -1), teacher.cut(inputs()).flatten(2).mT], 1)
+    mixed = teacher.second(torch.cat([teacher.first(tokens)[:, :1], other.flatten(2).mT], 1))
+    torch.testing.assert_close(answer.logits, teacher.fc(mixed[:, 0]))
+    torch.testing.assert_close(answer[taps[1]], mixed[:, 1:].mT.unflatten(2, (2, 2)))
+    with pytest.raises(UserError, match="'first:grid' is"):
+        continued(teacher, taps[0], other[:, :5], inputs(), (), Classification())
+    student = networks(alike=False)[1]
+    pairs = ("first:grid -> maps1", "second:grid -> maps2")
+    objective = Objective(ScaleKD(pairs), student=student, teacher=teacher, example=inputs(2))
+    objective(inputs()).loss.backward()
+    assert student.maps2[0].weight.grad.abs().sum() > 0
+    assert all(p.grad is None for p in teacher.parameters())
+
+
+def test_singular_vectors_that_are_equal_have_a_finite_gradient():
+    _, student = networks(alike=False)
+    student.maps1[0].weight.data.zero_()
+    objective = Objective(KDSVD(STAGES), student=student, teacher=networks(alike=False)[0], example=inputs(2))
+    objective(inputs()).loss.backward()
+    assert all(torch.isfinite(p.grad).all() for p in student.parameters() if p.grad is not None)
 
 
 def test_a_single_value_for_each_channel_is_normalised_by_the_running_ones():

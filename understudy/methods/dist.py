@@ -53,8 +53,8 @@ def dist(
     require_classes(student_logits)
     student = (wide(student_logits) / temperature).softmax(-1)
     teacher = (wide(teacher_logits) / temperature).softmax(-1)
-    inter = _uncorrelated(student, teacher, dim=1).sum(1)
-    intra = _uncorrelated(student, teacher, dim=0).mean(1) * len(student)
+    inter = uncorrelated(student, teacher, dim=1).sum(1)
+    intra = uncorrelated(student, teacher, dim=0).mean(1) * len(student)
     return (beta * inter + gamma * intra) * temperature**2
 
 
@@ -92,7 +92,7 @@ class DIST(LogitTerm):
         )
 
 
-def _uncorrelated(student: Tensor, teacher: Tensor, dim: int) -> Tensor:
+def uncorrelated(student: Tensor, teacher: Tensor, dim: int) -> Tensor:
     """Shares of ``1 - r`` along ``dim``: for unit vectors, ``1 - a . b = 1/2 || a - b ||^2``."""
     return 0.5 * (_unit(student, dim) - _unit(teacher, dim)).square()
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypedDict, Unpack, get_origin
 from torch import nn
 
 from understudy import bounds
-from understudy.bounds import NonNegative
+from understudy.bounds import MOST_EPOCHS, NonNegative
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError, did_you_mean
@@ -21,6 +21,7 @@ from understudy.taps.defaults import PLACEHOLDERS, PROPOSALS
 from understudy.tasks.task import Task
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
+_ANY = TrainConfig(epochs=MOST_EPOCHS)  # of which only the terms are asked; a first stage of any length fits into it
 LabelWeight = NonNegative | Literal["rest"]  # "rest" is 1 - weight, so that one number sets both
 
 
@@ -42,8 +43,8 @@ class Method:
             are larger.
         needs_assistants: whether the method needs assistants.
         of_assistants: settings that differ while an assistant learns; None leaves one at its default.
-        grafts: ``grafts(student, teacher, settings)`` puts a part of the teacher into the student before any stage,
-            for a method whose student keeps that part (see ``understudy.models.Graft``).
+        grafts: ``grafts(student, teacher, settings)`` puts modules into the student before any stage, for a method
+            whose student keeps them: a part of the teacher (``understudy.models.Graft``), or further layers.
         term: the fields of this term are settings of the method as well, with their defaults and bounds; ``stages``
             then receives the term that was made from them: ``stages(config, term, **others)``.
         preset: fields of the term that have another default in this method, for a variant of a published method.
@@ -109,7 +110,7 @@ class Method:
         given = {**proposed, **{name: value for name, value in settings.items() if value is not None}}
         if any(name not in given for name in self.needed):
             return ()
-        stages = self(TrainConfig(), **given)
+        stages = self(_ANY, **given)
         return tuple(part.term for stage in stages for part in stage.objective.parts)
 
     @property
@@ -131,9 +132,7 @@ class Method:
         if not task.labelled and (needed := self._needs_labels(settings)):
             return needed
         if self.grafts is not None and task.dense:
-            return (
-                f"its student leaves with the teacher's linear classifier, and answers of task {task.name!r} are maps"
-            )
+            return f"its student leaves with other layers at a linear classifier, and answers of {task.name!r} are maps"
         terms = [term for term in self.terms(settings) if task.labelled or not isinstance(term, Labels)]
         return next((reason for term in terms if (reason := unfit(term, task)) is not None), None)
 
@@ -143,12 +142,8 @@ class Method:
         others = [term for term in terms if not isinstance(term, Labels)]
         if terms and not others:
             return "it learns from labels alone, and the data have none"
-        if (
-            self.grafts is not None
-            or self.family == "own"
-            or not terms
-            or any(term.reads.student_output for term in others)
-        ):
+        by_teachers_head = self.grafts is not None and not any(isinstance(term, Labels) for term in self.terms())
+        if by_teachers_head or self.family == "own" or not terms or any(term.reads.student_output for term in others):
             return None
         return "without labels it trains features only, and the student's last layer would stay as it began"
 
@@ -179,7 +174,7 @@ class Method:
 
     def is_taught(self, settings: Mapping[str, object]) -> bool:
         """Whether it reads a teacher with these settings; ``dml`` needs a teacher only by a setting."""
-        return self.reads_teacher or any(s.objective.reads.teacher for s in self(TrainConfig(), **settings))
+        return self.reads_teacher or any(term.reads.teacher for term in self.terms(settings))
 
     def __call__(self, config: TrainConfig, **settings: object) -> list[Stage]:
         self.check_names(settings)

@@ -151,12 +151,12 @@ def _head(value: Tensor, *, halvings: int, width: int, classes: int) -> nn.Modul
     if not halvings:
         return nn.Sequential(nn.Conv2d(features, width, 1), MeanOverPlaces(), nn.Linear(width, classes))
     widths = [features * 2**number for number in range(halvings)] + [width]
-    blocks = [block for inputs, outputs in pairwise(widths) for block in _halving(inputs, outputs)]
+    blocks = [block for inputs, outputs in pairwise(widths) for block in halving(inputs, outputs)]
     return nn.Sequential(*blocks, MeanOverPlaces(), nn.Linear(width, classes))
 
 
-def _halving(inputs: int, outputs: int) -> Iterator[nn.Module]:
-    """Two separable convolutions, the first of stride 2."""
+def halving(inputs: int, outputs: int) -> Iterator[nn.Module]:
+    """Two separable convolutions of a map, the first of stride 2."""
     for stride, wanted in ((2, inputs), (1, outputs)):
         yield nn.Conv2d(inputs, inputs, 3, stride, padding=1, groups=inputs, bias=False)
         yield nn.Conv2d(inputs, wanted, 1, bias=False)

@@ -16,18 +16,27 @@ from understudy.models.families.plain import plain
 from understudy.models.families.resnet import resnet
 from understudy.models.families.wrn import wrn
 from understudy.models.from_teacher import FromTeacher, from_teacher
-from understudy.models.grafts import Graft, regraft
+from understudy.models.grafts import Expansion, Graft, regraft
 from understudy.models.library_weights import pretrained
 from understudy.models.output import Output
-from understudy.models.preprocessing import Normalized, Preprocessing, Whitened, Whitening, preprocessing_from
+from understudy.models.preprocessing import (
+    LocalContrast,
+    Normalized,
+    Preprocessing,
+    Whitened,
+    Whitening,
+    preprocessing_from,
+)
 from understudy.models.weights import load_weights, read_weights
 from understudy.taps.modules import Maxout
 
 __all__ = [
     "PAIRS",
     "Conv",
+    "Expansion",
     "FromTeacher",
     "Graft",
+    "LocalContrast",
     "Maxout",
     "MaxoutNet",
     "NetworkSpec",

@@ -1,13 +1,14 @@
-"""A student with its teacher's classifier: grafted on before training, frozen, and saved with the student.
+"""A student with other modules than its architecture has: put in before training, and saved with the student.
 
-A graft describes in plain values which modules were replaced, so that ``Graft.onto`` replaces them for weights from a
-file, without the teacher.
+``Graft`` is the teacher's classifier, ``Expansion`` two layers behind the last map. Both describe in plain values which
+modules were replaced, so that ``onto`` replaces them for weights from a file, without the teacher.
 """
 
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -66,11 +67,8 @@ class Graft:
 
     def onto(self, network: nn.Module) -> None:
         """Replace the modules, with fresh weights; a network with this graft is left unchanged."""
-        there = graft_of(network)
-        if there == self:
+        if not _is_new(self, network):
             return
-        if there is not None:
-            raise UserError(f"the student carries a graft already ({there}): build it anew")
         own = _linear(network, self.head, "the student").weight
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_seed(own))
@@ -105,9 +103,72 @@ class Graft:
         return asdict(self)
 
 
-def graft_of(network: nn.Module) -> Graft | None:
-    """The graft of a network, or None."""
+@dataclass(frozen=True)
+class Expansion:
+    """Two linear layers behind a map of the student, to more channels and back, that are added to the map.
+
+    ``x + C(E(x))``, E and C convolutions of 1x1, each with batch norm and without activation
+
+    Args:
+        maps: the student's module whose map is expanded.
+        channels: of that map.
+        expanded: channels between E and C.
+
+    >>> Expansion(maps="layer3", channels=64, expanded=512).describe()
+    {'maps': 'layer3', 'channels': 64, 'expanded': 512}
+    """
+
+    PATH: ClassVar[str] = "expansion.expand"  # of E, within the module that takes the place of the old one
+
+    maps: str
+    channels: int
+    expanded: int
+
+    def onto(self, network: nn.Module) -> None:
+        """Put the layers in, with fresh weights; a network with this expansion is left unchanged."""
+        if not _is_new(self, network):
+            return
+        body = find(network, Tap(self.maps), called="the student")
+        like = next(body.parameters(), next(network.parameters()))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_seed(next(inner(network).parameters())))
+            expansion = _Expanded(self.channels, self.expanded).to(like.device, like.dtype)
+        _put(network, self.maps, _joined(body=body, expansion=expansion))
+        setattr(inner(network), _MARK, self)
+
+    def describe(self) -> dict[str, object]:
+        return asdict(self)
+
+
+class _Expanded(nn.Module):
+    def __init__(self, channels: int, expanded: int):
+        super().__init__()
+        self.expand = linear_1x1(channels, expanded)
+        self.contract = linear_1x1(expanded, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        contracted: Tensor = self.contract(self.expand(x))
+        return x + contracted
+
+
+def linear_1x1(inputs: int, outputs: int) -> nn.Module:
+    """A convolution of 1x1 and a batch norm."""
+    convolution = nn.Conv2d(inputs, outputs, 1, bias=False)
+    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs))
+
+
+def graft_of(network: nn.Module) -> Graft | Expansion | None:
+    """What was put into a network, or None."""
     return getattr(inner(network), _MARK, None)
+
+
+def _is_new(graft: Graft | Expansion, network: nn.Module) -> bool:
+    """Whether a network has no graft yet; a ``UserError`` where it has another one."""
+    there = graft_of(network)
+    if there is not None and there != graft:
+        raise UserError(f"the student carries a graft already ({there}): build it anew")
+    return there is None
 
 
 def regraft(network: nn.Module, described: Mapping[str, object] | None) -> None:
@@ -116,7 +177,7 @@ def regraft(network: nn.Module, described: Mapping[str, object] | None) -> None:
     >>> regraft(understudy.models.build("resnet8"), None)
     """
     if described is not None:
-        make: Callable[..., Graft] = Graft
+        make: Callable[..., Graft | Expansion] = Expansion if "expanded" in described else Graft
         make(**described).onto(network)
 
 

@@ -419,7 +419,8 @@ class Objective(nn.Module):
         if self._dtype is not None:
             student, teacher = self._converted(student), self._converted(teacher)
         network = inner(self._teachers[0].network) if self._teachers else None
-        shapes = Shapes(student, teacher, inner(self.student), network, facts, example)
+        further = self._further(example)
+        shapes = Shapes(student, teacher, inner(self.student), network, facts, example, further)
         in_rows = cache(lambda: replace(shapes, student=_rows_of(student, None)[0], teacher=_rows_of(teacher, None)[0]))
         for name, part in self.parts.items():
             seen = in_rows() if name in self._by_row else shapes
@@ -428,6 +429,14 @@ class Objective(nn.Module):
                 self.remarks[name] = remarks
             if module is not None:
                 (self.adversaries if part.term.adversary else self.owned)[name] = module.to(student.device, self._dtype)
+
+    def _further(self, example: Nested) -> tuple[tuple[Answer, nn.Module], ...]:
+        """The further teachers, each with its traced answer, which is empty if none of its taps is read."""
+        further = []
+        for teacher in self._teachers[1:]:
+            answer = _trace(teacher, example) if teacher.taps else Answer(None, {}, self.task)
+            further.append((answer if self._dtype is None else self._converted(answer), inner(teacher.network)))
+        return tuple(further)
 
     def _converted(self, answer: Answer) -> Answer:
         return answer.each(lambda value: value.to(self._dtype) if value.is_floating_point() else value)

@@ -217,6 +217,7 @@ class Shapes:
     teacher_network: nn.Module | None
     facts: Facts | None = None
     inputs: Nested | None = None  # the batch that was traced
+    further: tuple[tuple[Answer, nn.Module], ...] = ()  # each further teacher, traced if its taps are read
 
 
 class Expression(ABC):

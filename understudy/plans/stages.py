@@ -32,6 +32,7 @@ def stages_of(node: Node, student: nn.Module, teachers: Sequence[nn.Module], dat
         _check_scores(node, teachers, data, "it reads the teacher's answers")
     if node.balance:
         stages = [stage.balanced() for stage in stages]
+    _check_ends(node, stages)
     if not teachers and any(stage.objective.reads.teacher for stage in stages):
         name = methods.find(node.method).name
         raise UserError(
@@ -39,6 +40,15 @@ def stages_of(node: Node, student: nn.Module, teachers: Sequence[nn.Module], dat
             "(in Python, pass one)"
         )
     return stages
+
+
+def _check_ends(node: Node, stages: Sequence[Stage]) -> None:
+    """A ``UserError`` where stages cannot end after the epochs of ``ends``."""
+    epochs = [stage.config.epochs for stage in stages]
+    if node.ends and (len(node.ends) != len(epochs) or any(map(int.__gt__, node.ends, epochs))):
+        raise UserError(
+            f"ends = {list(node.ends)}: give an epoch for each stage of {node.name}, which have {epochs} epochs at most"
+        )
 
 
 def _check_scores(node: Node, teachers: Sequence[nn.Module], data: Data, reason: str) -> None:
@@ -77,11 +87,12 @@ def method_stages(
     chosen.check_names(given)
     if chosen.reads_teacher and teacher is None and chosen.family != "own":
         raise UserError(f"method {chosen.name!r} learns from a teacher, and there is none")
+    compared = teacher if chosen.reads_teacher else student  # a method without a teacher reads the student alone
     for name in chosen.needed:
         if given.get(name) is None:
-            if name not in PROPOSALS or teacher is None:
+            if name not in PROPOSALS or compared is None:
                 raise UserError(f"method {chosen.name!r} needs its setting {name!r}")
-            given[name] = _proposed(chosen.proposed_by.get(name, name), teacher, student, data)
+            given[name] = _proposed(chosen.proposed_by.get(name, name), compared, student, data)
     if chosen.grafts is not None and teacher is not None:
         chosen.grafts(student, teacher, chosen.complete(given))
         _check_graft(student, chosen.name, data)

@@ -1,5 +1,7 @@
-"""Networks that train beside the student: fresh copies of an architecture, and their forward passes."""
+"""Networks asked again: fresh copies of an architecture, changed inputs, and another value at a tap."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 
 import torch
@@ -9,7 +11,9 @@ from understudy.errors import UserError
 from understudy.models.preprocessing import Preprocessing
 from understudy.nested import Nested
 from understudy.objective.term import Reading
-from understudy.taps import Answer, Tap, TappedNetwork, call, inner, layers, logits_in
+from understudy.taps import Answer, Tap, TappedNetwork, call, find, inner, layers, logits_in
+from understudy.taps.forms import RELU, read
+from understudy.tasks.task import Task
 
 
 def fresh(network: nn.Module) -> nn.Module:
@@ -50,3 +54,67 @@ def logits_of(network: nn.Module, inputs: Nested) -> Tensor:
 def answer_of(network: nn.Module, tap: Tap, inputs: Nested) -> Answer:
     """What a network answers to further inputs, with the value at a tap; it is not compiled for them."""
     return call(TappedNetwork(inner(network), (tap,)), prepared(network, inputs))
+
+
+def continued(network: nn.Module, tap: Tap, value: Tensor, inputs: Nested, taps: tuple[Tap, ...], task: Task) -> Answer:
+    """A network's answer, and its values at ``taps``, as if it had ``value`` at a tap: the other network's, perhaps.
+
+    What comes before the tap is computed and dropped. The gradient passes to ``value`` and to the network's weights, as
+    far as these ask for one. Buffers, such as a batch norm's running means, stay as they are.
+
+    Args:
+        network: in the mode in which it runs; for a teacher see ``frozen``.
+        tap: of a module's output, in the form in which ``value`` is; tokens before a grid stay those of the network.
+        value: of the shape that the tap reads.
+        inputs: of the batch.
+        taps: further taps behind this one.
+        task: of the answer.
+    """
+    if tap.side != "output" or tap.form == RELU:
+        raise UserError(f"a network cannot go on from {str(tap)!r}: name what a module answers")
+
+    def replaced(_module: nn.Module, _args: object, output: object) -> Tensor:
+        return _in_place_of(output, value, tap)
+
+    handle = find(inner(network), tap).register_forward_hook(replaced)
+    kept = [(module, name, buffer) for module in inner(network).modules() for name, buffer in _moving(module)]
+    for module, name, buffer in kept:  # copies, since the graph of the backward pass may hold what is written to
+        setattr(module, name, buffer.clone())
+    try:
+        return call(TappedNetwork(inner(network), taps, task=task), prepared(network, inputs))
+    finally:
+        handle.remove()
+        for module, name, buffer in kept:
+            setattr(module, name, buffer)
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """A context in which gradients pass through a network and its weights get none."""
+    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
+
+
+def _moving(module: nn.Module) -> list[tuple[str, Tensor]]:
+    """The buffers that a forward pass may write to: those of a module in training."""
+    return list(module.named_buffers(recurse=False)) if module.training else []
+
+
+def _in_place_of(output: object, value: Tensor, tap: Tap) -> Tensor:
+    """A value in the form in which the module answers."""
+    if not isinstance(output, Tensor):
+        raise UserError(f"a network cannot go on from {str(tap)!r}, which answers with several values")
+    wanted = read(output, tap.form)
+    if value.shape != wanted.shape:
+        raise UserError(f"{str(tap)!r} is {tuple(wanted.shape)}, and {tuple(value.shape)} is to take its place")
+    value = value.to(output.dtype)
+    if tap.form and output.ndim == 3:
+        grid = value.flatten(2).mT
+        return torch.cat([output[:, : output.shape[1] - grid.shape[1]], grid], 1)
+    return value.permute(0, 2, 3, 1) if tap.form else value
