@@ -47,6 +47,7 @@ DATA = [
     "Erase",
     "Jitter",
     "RandAugment",
+    "Stream",
     "TrivialAugment",
     "as_data",
     "from_datasets",
@@ -79,9 +80,9 @@ METHODS = {
     "dot": "temperature squared student_temperature gap weight label_weight",
     "irg": "pairs embedding vertices edges transformations weight",
     "kd": "temperature squared student_temperature weight label_weight",
-    "fitnets": "pair further hint_epochs hint_lr hint_reduce regressor temperature weight final_weight "
-    "anneal_epochs squared label_weight student_temperature",
-    "fitnets-joint": "pair reduce regressor where weight",
+    "fitnets": "pair further hint_epochs hint_lr hint_reduce regressor regressor_max_norm temperature weight "
+    "final_weight anneal_epochs squared label_weight student_temperature soft_lr_scale",
+    "fitnets-joint": "pair reduce regressor where max_norm weight",
     "ldrld": "alpha beta top temperature weight",
     "logit-regression": "reduce weight",
     "confidence": "samples covariance ridge reduce dropout weight label_weight",
@@ -165,13 +166,16 @@ METHODS = {
 }
 COMMANDS = {
     "demo": "--out --seeds --train-teacher --open --json",
-    "distill": "--out recipe --teacher --student --data --method --epochs --seeds --tensorboard --onnx-latency "
-    "--set --settings --trust --verbose/-v --checkpoint-seconds "
+    "distill": "--out recipe --teacher --student --data --method --epochs --seeds --retrain --tensorboard "
+    "--onnx-latency --set --settings --trust --verbose/-v --checkpoint-seconds "
     "--check/--no-check --cache --workers --engine --address --dry-run --json",
     "answers": "recipe --out --set --settings --trust --verbose/-v --checkpoint-seconds --check/--no-check "
     "--cache --json",
     "path": "recipe --out --strategy --max-assistants --budget --set --settings --trust --verbose/-v "
     "--checkpoint-seconds --check/--no-check --cache --workers --engine --address --dry-run --json",
+    "advise": "source --data --family --max-latency --max-parameters --max-multiplications --try --out --method "
+    "--epochs --seeds --set --settings --trust --verbose/-v --checkpoint-seconds --check/--no-check --cache --workers "
+    "--engine --address --dry-run --json",
     "check": "recipe --set --settings --trust --verbose/-v --json",
     "tune": "recipe --out --search --trials --method --seeds --workers --also-optimistic --set --settings --trust "
     "--verbose/-v --checkpoint-seconds --check/--no-check --cache --json",

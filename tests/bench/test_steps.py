@@ -11,6 +11,7 @@ import torch
 from understudy.answers import StoredAnswers
 from understudy.bench import parts as parts_module
 from understudy.bench import steps
+from understudy.bench.answers import answer_times
 from understudy.bench.floors import Floor
 from understudy.bench.parts import Parts
 from understudy.bench.steps import step_cost
@@ -53,6 +54,13 @@ def test_a_step_is_split_and_set_against_its_floors(training, method, settings, 
     assert all(value >= 0 for value in cost.parts_ms.values())
     assert min(cost.step_ms, cost.images_per_second, cost.loader_images_per_second, cost.peak_memory_mb) > 0
     assert cost.batch == 16
+
+
+def test_student_and_teacher_answer_one_image_and_a_batch(training):
+    times = answer_times(training(), seconds=0)
+    assert list(times) == ["student", "teacher"]
+    assert [(each.one.batch, each.batch.batch) for each in times.values()] == [(1, 72), (1, 72)]  # as many as there are
+    assert list(answer_times(training("alone"), seconds=0)) == ["student"]
 
 
 def test_a_step_with_stored_answers_is_measured_with_answers_that_are_there(small, tmp_path, asked):

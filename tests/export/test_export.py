@@ -184,8 +184,9 @@ def test_a_student_of_too_few_layers_is_not_for_int8(tmp_path, small):
         sys.path.remove(str(tmp_path))
 
 
-def test_a_whitening_front_is_exported_with_the_student_and_stays_in_floating_point(tmp_path, small):
-    from understudy.models import NetworkSpec, Whitened, Whitening
+@pytest.mark.parametrize("how", ["whitened", "local contrast"])
+def test_a_whitening_front_is_exported_with_the_student_and_stays_in_floating_point(tmp_path, small, how):
+    from understudy.models import LocalContrast, NetworkSpec, Whitened, Whitening
     from understudy.models import student as product
 
     data = small.data()
@@ -193,7 +194,8 @@ def test_a_whitening_front_is_exported_with_the_student_and_stays_in_floating_po
     images = torch.rand(40, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = Whitened(spec.build(3, 3, 8), Whitening.fit(images)).eval()
+        front = Whitening.fit(images) if how == "whitened" else LocalContrast((3, 8, 8))
+        network = Whitened(spec.build(3, 3, 8), front).eval()
     product.save(tmp_path, network, product.describe(network, spec, (3, 8, 8), data.classes))
     loose = {"agreement": 0, "loss": 100}
     found = export.export(tmp_path, "int8", data=data, tolerance=loose, seconds=0.0, broken=True)

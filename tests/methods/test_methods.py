@@ -114,6 +114,13 @@ def test_a_method_for_transformers_says_so(data, name):
         stages_of(name, CONFIG, {}, teacher, student, data)
 
 
+def test_what_a_method_needs_is_told_whatever_the_length_of_its_first_stage():
+    fitnets, settings = find("fitnets"), {"pair": "a -> b", "hint_epochs": 500}
+    assert fitnets.unfit(Classification(("a", "b")), settings) is None
+    assert len(fitnets.terms(settings)) == 3
+    assert fitnets.is_taught(settings)
+
+
 def test_the_objectives_are_those_of_the_papers():
     (kd,) = find("kd")(CONFIG)
     assert kd.objective == 0.1 * CE() + 0.9 * KD(4.0)
@@ -123,6 +130,10 @@ def test_the_objectives_are_those_of_the_papers():
     several, _ = find("fitnets")(CONFIG, pair="a -> b", further=("c -> d",))
     assert several.objective == Hint("a -> b", reduce="relative") + Hint("c -> d", reduce="relative")
     assert (hint.config.epochs, soft.config.epochs) == (2, 8)
+    slower = {"conv*": 0.1}
+    hint, soft = find("fitnets")(CONFIG, pair="a -> b", regressor_max_norm=0.9, soft_lr_scale=slower)
+    assert hint.objective == as_sum(Hint("a -> b", reduce="relative", max_norm=0.9))
+    assert (hint.config.lr_scale, soft.config.lr_scale) == (CONFIG.lr_scale, slower)
     (joint,) = find("fitnets-joint")(CONFIG, pair="a -> b")
     assert joint.objective == CE() + 100.0 * Hint("a -> b", reduce="mean", regressor="crd")
     (unlabelled,) = find("kd")(CONFIG, label_weight=0)

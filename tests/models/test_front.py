@@ -1,13 +1,14 @@
 """What stands before a network: normalisation and whitening."""
 
 import json
+import math
 
 import pytest
 import torch
 from torch import nn
 
 from understudy.errors import UserError
-from understudy.models import Normalized, Whitened, Whitening, preprocessing_from
+from understudy.models import LocalContrast, Normalized, Whitened, Whitening, preprocessing_from
 from understudy.taps import TappedNetwork, inner
 
 
@@ -96,6 +97,37 @@ def test_a_front_is_made_again_from_its_description_and_state(kind):
 def test_a_whitening_that_was_never_filled_is_noticed():
     front = preprocessing_from({"front": "whitened", "shape": [3, 4, 4], "scale": 55.0, "bias": 0.1}, nn.Identity())
     assert front(images(2)).isnan().all()
+
+
+def by_hand(image: torch.Tensor) -> torch.Tensor:
+    """LeCun's local contrast normalisation of one channel, pixel by pixel, as pylearn2 has it."""
+    bell = [[math.exp(-((i - 3) ** 2 + (j - 3) ** 2) / 8) for j in range(7)] for i in range(7)]
+    total, (rows, columns) = sum(map(sum, bell)), image.shape
+    means, squares = torch.zeros(rows, columns).double(), torch.zeros(rows, columns).double()
+    for y in range(rows):
+        for x in range(columns):
+            for i in range(7):
+                for j in range(7):
+                    if 0 <= (down := y + i - 3) < rows and 0 <= (right := x + j - 3) < columns:
+                        means[y, x] += bell[i][j] / total * image[down, right]
+                        squares[y, x] += bell[i][j] / total * image[down, right] ** 2
+    roots = squares.sqrt()
+    return (image - means) / torch.maximum(roots, roots.mean()).clamp_min(1e-4)
+
+
+def test_local_contrast_is_normalised_as_pylearn2_does():
+    x = images(2, side=8)
+    y = LocalContrast((3, 8, 8))(x)
+    for image, found in zip(x.double(), y, strict=True):
+        centred = (image - image.mean()) / (image - image.mean()).norm()
+        torch.testing.assert_close(found.double(), torch.stack([*map(by_hand, centred)]), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(LocalContrast((3, 8, 8))(3 * x), y, atol=1e-4, rtol=1e-4)
+    assert not LocalContrast((3, 8, 8))(torch.full((1, 3, 8, 8), 0.3)).any()
+    front = Whitened(nn.Identity(), LocalContrast((3, 8, 8)))
+    again = preprocessing_from(json.loads(json.dumps(front.describe())), nn.Identity())
+    assert torch.equal(again(x), y)
+    with pytest.raises(UserError, match="must be odd"):
+        LocalContrast((3, 8, 8), kernel=4)
 
 
 def test_taps_look_through_a_front():

@@ -63,6 +63,7 @@ def epochs(training, stages, accuracy, count=30):
                 "terms": {term: (number + 1) * 0.1 + 2 * rest for number, term in enumerate(terms)},
                 "weights": dict.fromkeys(terms, 1.0),
                 "gradient_shares": {term: 1 / len(terms) for term in terms} if len(terms) > 1 else {},
+                "train": {} if "hint" in terms else {"accuracy": accuracy - 0.3 * rest},
                 "seconds": 2.0 * epoch,
                 "validation": found,
             }
@@ -156,12 +157,14 @@ def measured(content):
             "options": [0.8 + 0.02 * place, 0.7 - 0.01 * place],
             "calibration": bins(0.02 * place),
             "agreement": bins(0.01 * place),
+            "logit": {"option": "Bag", "low": -4.0 - place, "high": 9.0, "counts": [10, 5, 1, 4]},
         }
         for key in ("top5", "calibration_error", "divergence", "loss"):
             found["figures"][key] = spread(
                 [0.1 + 0.01 * place + 0.001 * seed for seed in range(len(found["trainings"]))]
             )
     content["teacher"]["measures"] = {"options": [0.95, 0.9], "calibration": bins()}
+    content["teacher"]["measures"]["logit"] = {"option": "Bag", "low": -6.0, "high": 12.0, "counts": [12, 2, 1, 5]}
     content["teacher"]["figures"]["calibration_error"] = spread([0.01] * 3)
     content["teacher"]["softness"] = {"entropy": 0.2, "temperature": 4.0, "softened": 0.6, "most": 0.69, "hint": None}
     content["errors"] = {

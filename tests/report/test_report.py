@@ -121,7 +121,7 @@ def test_everything_that_a_run_measures_is_on_the_page(finished, whole):
     ):
         assert text in page, text
     names = {path.stem for path in (run / "figures").iterdir()}
-    assert {"options", "calibration", "agreement", "similarity-1-alone", "similarity-2-fitnets"} <= names
+    assert {"options", "calibration", "agreement", "logit", "similarity-1-alone", "similarity-2-fitnets"} <= names
     assert page.count("In a frame") == 1
     assert page.count("data:image/png;base64,") == 2  # the third one's file is gone
     assert page.count("<svg") == len(names)

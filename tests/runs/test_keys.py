@@ -129,6 +129,7 @@ DIFFERENT = [
     {"data": {"size": 9}},
     {"data": {"student_samples": 20}},
     {"data": {"whiten": True}},
+    {"data": {"whiten": "local"}},
     {"arithmetic": {"threads": 2}},
     {"arithmetic": {"threads": 1, "precision": "bfloat16"}},
     {"arithmetic": {"threads": 1, "teacher_precision": "bfloat16"}},

@@ -226,8 +226,9 @@ def test_methods_start_from_the_same_student_for_the_same_seed(make_run):
     assert not torch.equal(run.student(0).state_dict()["module.head.weight"], b["module.head.weight"])
 
 
-def test_a_whitened_student_answers_raw_images_as_in_training(make_run, tmp_path, workplace):
-    run = make_run("data.whiten=true", text=PLAIN + CONFIG + "[methods.alone]\n")
+@pytest.mark.parametrize("how", ["true", '"local"'])
+def test_a_whitened_student_answers_raw_images_as_in_training(make_run, tmp_path, workplace, how):
+    run = make_run(f"data.whiten={how}", text=PLAIN + CONFIG + "[methods.alone]\n")
     run.execute()
     raw = make_run(text=PLAIN + CONFIG + "[methods.alone]\n").builder.data
     student = understudy.load(tmp_path / "run")

@@ -9,10 +9,12 @@ from torch import nn
 
 from understudy.config.optimizers import SGD, AdamW, MaxNorm, RMSProp, parameter_groups
 from understudy.config.schedules import Constant, Cosine, Linear, OneCycle, Step
+from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 from understudy.methods import find
 from understudy.models import Normalized
+from understudy.terms import Hint
 from understudy.training.averaging import Average
 from understudy.training.loop import Training
 
@@ -99,6 +101,22 @@ def test_parameters_get_the_rate_of_the_first_pattern_that_they_match(small):
     assert sum(len(group["params"]) for group in groups) == len(list(student.parameters())) + 2
     with pytest.raises(UserError, match=r"lr_scale.*'conv3\*'"):
         parameter_groups(student, nn.Linear(2, 2), 0.1, {"conv3*": 0.5})
+
+
+def test_the_kernels_of_a_regressor_are_kept_below_their_bound(small):
+    still = TrainConfig(epochs=1, batch=12, optimizer=SGD(lr=1e-9, weight_decay=0.0))
+    lengths = {}
+    for bound in (None, 0.2):
+        teacher, student = small.networks()
+        training = Training(
+            student, [teacher], [Stage("hint", Hint("conv -> conv1", max_norm=bound), still)], small.data()
+        )
+        training.run()
+        (regressor,) = training.stage_state.objective.owned.values()
+        lengths[bound] = regressor.weight.detach().flatten(1).norm(dim=1)
+        assert len(training.stage_state.bounds.bounded) == (bound is not None)
+    assert lengths[None].max() > 0.2
+    torch.testing.assert_close(lengths[0.2], lengths[None].clamp_max(0.2), atol=1e-5, rtol=1e-5)
 
 
 def test_kernels_are_scaled_back_to_their_bound_and_shorter_ones_left_alone():

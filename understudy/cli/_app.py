@@ -31,6 +31,8 @@ SUMMARIES = {
     "answers": "Store the teachers' answers that a recipe reads, without training a student.",
     "path": "Search the best path of assistants from teacher to student. A stopped search continues with the same "
     "command.",
+    "advise": "Tell which sizes and shapes of a family to train at a budget; with --try, which one after short "
+    "trainings.",
     "check": "Check data, teacher, taps, losses and gradients without training.",
     "tune": "Search a method's settings by validation. A stopped search continues with the same command.",
     "taps": "List the taps of a network with shape, resolution and depth, and propose pairs for hints.",

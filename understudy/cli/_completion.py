@@ -1,4 +1,4 @@
-"""Shell completion of methods, settings and taps. Only taps import PyTorch, to trace the networks."""
+"""Shell completion of methods, settings, families and taps. Only the last two import PyTorch."""
 
 import tomllib
 from collections.abc import Mapping
@@ -25,6 +25,19 @@ def method_names(incomplete: str) -> list[tuple[str, str]]:
     summaries = {method.name: method.summary.replace("``", "") for method in listed()}
     names = summaries | {name: "" for name in registered(METHODS) if name not in summaries}
     return [(name, summary) for name, summary in names.items() if name.startswith(incomplete)]
+
+
+def family_names(incomplete: str) -> list[tuple[str, str]]:
+    """The families with a list of sizes whose names begin with ``text``, for ``--family``.
+
+    >>> family_names("wr")
+    [('wrn', 'wide ResNet of depth 6n+4: wrn-16-2, wrn-40-10, ...')]
+    """
+    from understudy.models.families import FAMILIES
+
+    whole = [family for family in FAMILIES.values() if family.sizes and family.sized.endswith("<size>")]
+    names = {family.begins.rstrip("-"): family.about for family in whole}
+    return [(name, about) for name, about in names.items() if name.startswith(incomplete)]
 
 
 def completed_change(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:

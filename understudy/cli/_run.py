@@ -38,13 +38,14 @@ def prepared(
     folder: Path,
     first: Callable[[Recipe, Builder], Plan] = Run.first,
     group: Group | None = None,
+    builders: Builders | None = None,
 ) -> R:
     """The run, ``make(recipe, builders=..., engine=..., threads=...)``, and a line with its settings and workers.
 
     What a recipe leaves open is as it was when the run in ``folder`` began. Otherwise the number of workers follows
     from the plan of ``first`` trainings, and the threads of each from the number of workers.
     """
-    builders = Builders(options.trust or (), callback.downloads)
+    builders = builders or Builders(options.trust or (), callback.downloads)
     begun = RunFolder(folder).settings()
     settings = recipe.settings
     if begun and settings.threads is None:

@@ -51,6 +51,7 @@ def bench(
     Example: understudy bench recipes/fitnets_mnist.toml --method kd --set train.batch=64
     """
     from understudy import recipe as recipes
+    from understudy.bench.answers import answer_times
     from understudy.bench.choose import choose
     from understudy.cli._run import with_threads
     from understudy.plans.training import Builders
@@ -71,16 +72,22 @@ def bench(
             run = Run(_of(read, method), Path(nowhere), callback=live, builders=builders)
             stored = read.answers.aside(Path(nowhere) / "stored") if read.answers else None
             costs = {name: list(_costs(run, name, stored, seconds)) for name in run.recipe.methods}
+            answers = answer_times(run.preview().student(_taught(run.recipe)), seconds=seconds)
     if choosing:
         _tell(choice, recipe if write else None, json=options.json)
         return
     if options.json:
         stages = {name: [asdict(cost) for cost in steps] for name, steps in costs.items()}
-        print_json({**_circumstances(read.settings), "methods": stages})
+        networks = {name: asdict(times) for name, times in answers.items()}
+        print_json({**_circumstances(read.settings), "methods": stages, "networks": networks})
         return
     for name, steps in costs.items():
         for cost in steps:
             _show(name, cost, out)
+    for name, times in answers.items():
+        one, many = times.one.p50, times.batch.p50
+        line = f"{name} answers in {one:.3g} ms (one image), {many:.3g} ms ({times.batch.batch} images"
+        out.print(f"{line}, {many / times.batch.batch:.3g} ms each)", markup=False, highlight=False)
 
 
 def _left_open(path: Path, options: ReadOptions, write: bool) -> "tuple[Recipe, list[str]]":
@@ -103,6 +110,14 @@ def _of(recipe: "Recipe", method: str | None) -> "Recipe":
     if method not in recipe.methods:
         raise UserError(f"the recipe has no method {method!r}{did_you_mean(method, recipe.methods)}")
     return recipe.model_copy(update={"methods": {method: recipe.methods[method]}})
+
+
+def _taught(recipe: "Recipe") -> str:
+    """The first method with a teacher, or the first one."""
+    from understudy.methods import find
+
+    taught = [name for name, table in recipe.methods.items() if find(table.method).reads_teacher]
+    return (taught or list(recipe.methods))[0]
 
 
 def _costs(run: "Run", name: str, stored: "StoredAnswers | None", seconds: float) -> "Iterator[StepCost]":

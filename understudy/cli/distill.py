@@ -60,6 +60,14 @@ def distill(
     seeds: Annotated[
         int | None, typer.Option(min=1, help="How many: 3 is --set seeds=[0,1,2].", show_default=False)
     ] = None,
+    retrain: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="A finished run, whose students are trained again, on train and validation, for the epochs found.",
+            show_default=False,
+        ),
+    ] = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write TensorBoard events into the run folder, too.")
     ] = False,
@@ -82,6 +90,7 @@ def distill(
     from understudy.plans.training import Builders
     from understudy.runs import Run
     from understudy.runs.folder import RECIPE, RunFolder
+    from understudy.runs.retrain import retrained
     from understudy.trackers import TensorBoard
     from understudy.training import preflight
 
@@ -94,7 +103,12 @@ def distill(
     changes = list(options.changes or [])
     changes += [f"train.epochs={epochs}"] if epochs else []
     changes += [f"seeds={list(range(seeds))}"] if seeds else []
-    if teacher or student or data:
+    if retrain is not None:
+        if recipe or teacher or student or data or method or epochs or seeds:
+            raise UserError("--retrain takes everything from its run: give no recipe, networks, data, method or epochs")
+        text = recipes.write(retrained(retrain))
+        read = recipes.parse(text, str(retrain), changes, settings=options.settings, begun=begun)
+    elif teacher or student or data:
         if recipe is not None:
             raise UserError("give a recipe, or --teacher, --student and --data, not both")
         text = unwritten(teacher, student, data, method)

@@ -197,8 +197,27 @@ def adversary_groups(objective: Objective, base: float) -> Groups:
     ]
 
 
+_BOUND = "kernel_bound"  # the attribute of a term's module
+
+
+def bound_kernels(module: nn.Module, bound: float) -> None:
+    """Let the trainer scale the kernels of a term's module back to a bound after each step, as ``max_norm`` does.
+
+    >>> layer = torch.nn.Linear(4, 3)
+    >>> bound_kernels(layer, 0.1)
+    >>> MaxNorm(torch.nn.Linear(1, 1), {}, owned=layer).bounded[0][1]
+    0.1
+    """
+    module.__dict__[_BOUND] = bound
+
+
 class MaxNorm:
     """After each step, kernels (all weights into one output unit) longer than the bound are scaled back to it.
+
+    Args:
+        network: the student.
+        bounds: pattern of weight names -> bound.
+        owned: what terms own; modules of theirs may have bounds (``bound_kernels``).
 
     >>> layer = torch.nn.Linear(4, 3)
     >>> MaxNorm(layer, {"weight": 0.1}).apply()
@@ -206,8 +225,11 @@ class MaxNorm:
     True
     """
 
-    def __init__(self, network: nn.Module, bounds: Mapping[str, float]):
+    def __init__(self, network: nn.Module, bounds: Mapping[str, float], owned: nn.Module | None = None):
         self.bounded: list[tuple[Tensor, float]] = []
+        for module in owned.modules() if owned is not None else ():
+            if (bound := module.__dict__.get(_BOUND)) is not None:
+                self.bounded += [(parameter, bound) for parameter in module.parameters() if parameter.ndim > 1]
         kernels = [(name, parameter) for name, parameter in _named(network) if parameter.ndim > 1]
         for pattern, bound in bounds.items():
             matching = [parameter for name, parameter in kernels if fnmatchcase(name, pattern)]

@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from understudy import randomness
 from understudy.data import Part
@@ -22,7 +23,7 @@ from understudy.errors import OptionalPackageError, UserError
 from understudy.export import onnx as floating
 from understudy.export.format import Format, Material, by_name
 from understudy.export.proof import Tolerance
-from understudy.models import Whitened
+from understudy.models import LocalContrast, Whitened
 
 CALIBRATION = 512  # samples
 BATCH = 64
@@ -50,7 +51,7 @@ def write(material: Material, path: Path) -> dict[str, object]:
         quant_pre_process(
             whole, prepared, skip_symbolic_shape=True
         )  # it fails for some preprocessing, and the exporter has written the shapes
-        layers, floating_nodes = _divided(onnx.load(prepared).graph.node, isinstance(material.network, Whitened))
+        layers, floating_nodes = _divided(onnx.load(prepared).graph.node, _of_front(material.network))
         if not layers:
             raise UserError("int8 keeps the first and the last layer in floating point, and this student has no other")
         quantization.quantize_static(
@@ -79,9 +80,19 @@ class Node(Protocol):
     op_type: str
 
 
-def _divided(nodes: Sequence[Node], whitened: bool) -> tuple[list[str], list[str]]:
-    """The layers for int8, and every node that stays in floating point, of nodes in the order of their work."""
-    layers = [node.name for node in nodes if node.op_type in _WEIGHTED][1 if whitened else 0 :]
+def _of_front(network: nn.Module) -> int:
+    """How many of the first nodes with weights are those of the preprocessing."""
+    if not isinstance(network, Whitened):
+        return 0
+    return 2 if isinstance(network.whitening, LocalContrast) else 1
+
+
+def _divided(nodes: Sequence[Node], first: int) -> tuple[list[str], list[str]]:
+    """The layers for int8, and every node that stays in floating point, of nodes in the order of their work.
+
+    ``first`` is the number of nodes with weights that come before the network's own.
+    """
+    layers = [node.name for node in nodes if node.op_type in _WEIGHTED][first:]
     names = [node.name for node in nodes]
     front = names[: names.index(layers[0])] if layers else names
     norms = [node.name for node in nodes if node.op_type.endswith("Normalization")]

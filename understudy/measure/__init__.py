@@ -10,6 +10,9 @@ from understudy.measure.landscape import landscape as landscape
 from understudy.measure.latency import Latency as Latency
 from understudy.measure.latency import latencies as latencies
 from understudy.measure.latency import onnx_runtime as onnx_runtime
+from understudy.measure.shapes import Limits as Limits
+from understudy.measure.shapes import Shape as Shape
+from understudy.measure.shapes import widest as widest
 from understudy.measure.similarity import CKA as CKA
 from understudy.measure.similarity import Similarity as Similarity
 from understudy.measure.similarity import similarity as similarity
@@ -26,6 +29,7 @@ from understudy.tasks.class_scores import Agreement as Agreement
 from understudy.tasks.class_scores import Bin as Bin
 from understudy.tasks.class_scores import Calibration as Calibration
 from understudy.tasks.class_scores import Errors as Errors
+from understudy.tasks.class_scores import Histogram as Histogram
 from understudy.tasks.class_scores import Softness as Softness
 from understudy.tasks.class_scores import accuracy as accuracy
 from understudy.tasks.class_scores import agreement as agreement
@@ -33,5 +37,6 @@ from understudy.tasks.class_scores import calibration as calibration
 from understudy.tasks.class_scores import class_accuracies as class_accuracies
 from understudy.tasks.class_scores import entropy as entropy
 from understudy.tasks.class_scores import errors as errors
+from understudy.tasks.class_scores import histogram as histogram
 from understudy.tasks.class_scores import loss as loss
 from understudy.tasks.class_scores import softness as softness

@@ -31,10 +31,16 @@ def size(network: nn.Module, example: Nested) -> Size:
     """Of a network on inputs such as ``example`` (only its first sample is used)."""
     parameters = sum(p.numel() for p in network.parameters())
     held = [*network.parameters(), *network.buffers()]
+    held_bytes = sum(t.numel() * t.element_size() for t in held)
+    return Size(parameters, held_bytes, multiplications(network, example), activation_bytes(network, example))
+
+
+def multiplications(network: nn.Module, example: Nested) -> int:
+    """The multiplications of one sample, by PyTorch's own counter; network and example may be on the meta device."""
     with torch.no_grad(), evaluating(network), flop_counter() as counter:
         call(network, nested.chosen(example, slice(1)))
-    held_bytes = sum(t.numel() * t.element_size() for t in held)
-    return Size(parameters, held_bytes, counter.get_total_flops() // 2, activation_bytes(network, example))
+    flops: int = counter.get_total_flops()
+    return flops // 2
 
 
 def activation_bytes(network: nn.Module, example: Nested) -> int:

@@ -82,17 +82,17 @@ def judge(name: str, values: Sequence[float], baseline: Sequence[float], figure:
     gain = figure.scale * figure.gain(ours.mean, alone.mean)
     if ours.sd is None or alone.sd is None:
         side = "better" if gain >= 0 else "worse"
-        text = f"{name} is {_amount(abs(gain), figure)} {side} than the student alone; one seed cannot tell that "
+        text = f"{name} is {amount(abs(gain), figure)} {side} than the student alone; one seed cannot tell that "
         return Verdict("unknown", gain, None, f"{text}from luck.")
     spread = figure.scale * (ours.sd + alone.sd)
     seeds = f"over {len(ours.values)} seeds" if len(ours.values) == len(alone.values) else "over its seeds"
     if abs(gain) <= spread:
         sentence = f"{name} ties with the student alone: {'better' if gain >= 0 else 'worse'} by "
-        sentence += f"{_amount(abs(gain), figure)}, within the spread of {_number(spread, figure)} {seeds}."
+        sentence += f"{amount(abs(gain), figure)}, within the spread of {_number(spread, figure)} {seeds}."
         return Verdict("ties", gain, spread, sentence)
     verdict: Literal["beats", "loses"] = "beats" if gain > 0 else "loses"
     against = "beats" if gain > 0 else "loses to"
-    text = f"{name} {against} the student alone by {_amount(abs(gain), figure)}, more than the spread of "
+    text = f"{name} {against} the student alone by {amount(abs(gain), figure)}, more than the spread of "
     return Verdict(verdict, gain, spread, f"{text}{_number(spread, figure)} {seeds}.")
 
 
@@ -108,7 +108,7 @@ def beside_teacher(name: str, values: Sequence[float], figure: Figure) -> Verdic
     return Verdict("unknown", None, None, f"{sentence}The data have no targets: what is right was not measured.")
 
 
-def _amount(gain: float, figure: Figure) -> str:
+def amount(gain: float, figure: Figure) -> str:
     """``"1.18 points of accuracy"``, ``"0.0123 of landmark error (lower is better)"``."""
     points = "points of " if figure.unit == "share" else "of "
     lower = " (lower is better)" if figure.better == "lower" else ""

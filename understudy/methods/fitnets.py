@@ -4,12 +4,14 @@ Stage 1 trains up to the guided layer on the hint alone, both networks cut at th
 on the labels and on soft targets whose weight falls.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from torch import Tensor, nn
 
 from understudy.bounds import MOST_EPOCHS, Count, Epochs, Interval, NonNegative, Positive, Temperature
+from understudy.config.optimizers import bound_kernels
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
@@ -63,6 +65,8 @@ class Hint(PairTerm):
         where: ``"targets"`` weighs each place of the map by what the task's targets say of it (``Task.places``): the
             objects of a segmentation, say. ``"tokens"`` leaves the padding of texts out, by their attention mask.
             Weights have a mean of 1 over the map or the tokens, but under ``"sum"``.
+        max_norm: the bound on the length of each kernel of the regressor, which the trainer keeps after each step; the
+            authors' code has .9. None: no bound.
 
     >>> print(100.0 * Hint("layer2 -> layer2", reduce="mean"))
     100 * Hint(pair='layer2 -> layer2', reduce='mean')
@@ -71,6 +75,7 @@ class Hint(PairTerm):
     reduce: Reduce = "sum"
     regressor: Regressor = "auto"
     where: Where | None = None
+    max_norm: Positive | None = None
 
     def misfit(self, task: Task) -> str | None:
         if self.where == "targets" and type(task).places is Task.places:
@@ -82,6 +87,8 @@ class Hint(PairTerm):
         if self.where == "tokens":
             self._tokens_of(shapes.inputs, hint)
         built = regressor(guided, hint, kind=self.regressor)
+        if built is not None and self.max_norm is not None:
+            bound_kernels(built, self.max_norm)
         return InUnits(built, hint) if self.reduce == "relative" else built
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
@@ -196,6 +203,7 @@ def _stages(
     hint_lr: Positive | None = None,
     hint_reduce: Reduce = "relative",
     regressor: Regressor = "auto",
+    regressor_max_norm: Positive | None = None,
     temperature: Temperature = 3.0,
     weight: NonNegative = 4.0,
     final_weight: NonNegative = 1.0,
@@ -203,6 +211,7 @@ def _stages(
     squared: bool = False,
     label_weight: NonNegative = 1.0,
     student_temperature: Temperature | None = None,
+    soft_lr_scale: Mapping[str, NonNegative] | None = None,
 ) -> list[Stage]:
     """Stage 1 trains up to the guided layer on the hint alone; stage 2 the whole student on CE + lambda(t) KD.
 
@@ -219,17 +228,23 @@ def _stages(
         hint_reduce: "sum" is the paper's distance. Under its RMSProp a constant factor changes nothing; under SGD a sum
             of thousands of values diverges, so that by default it is the mean, relative to the hint's variance.
         regressor: "maxout" is the paper's for a maxout teacher.
+        regressor_max_norm: the bound on the length of each of its kernels; .9 in the released code, none in the paper.
         temperature, weight, final_weight: the paper's 3, 4 and 1.
         anneal_epochs: lambda reaches its end after so many epochs (the paper: 500 on CIFAR, 150 on MNIST);
             by default over the whole of stage 2.
         squared: multiply by T^2. The paper does not.
         label_weight: of the labels in stage 2.
         student_temperature: 1 is what the released code computes; the paper writes the teacher's.
+        soft_lr_scale: the config's ``lr_scale`` of stage 2, where it differs there, so that layers that stage 1 has
+            trained take smaller steps (``-lrs`` of the released code, 1 by default).
     """
     hint_course, rest = split(config, hint_epochs, setting="hint_epochs", lr=hint_lr)
-    hints: Expression = Hint(pair, reduce=hint_reduce, regressor=regressor)
+    of_all = Hint(pair, reduce=hint_reduce, regressor=regressor, max_norm=regressor_max_norm)
+    hints: Expression = of_all
     for another in further:
-        hints = hints + Hint(another, reduce=hint_reduce, regressor=regressor)
+        hints = hints + replace(of_all, pair=another)
+    if soft_lr_scale is not None:
+        rest = replace(rest, lr_scale=soft_lr_scale)
     soft = KD(temperature, squared=squared, student_temperature=student_temperature)
     objective = soft * linear(weight, final_weight, epochs=anneal_epochs or rest.epochs)
     if label_weight:

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypedDict, Unpack, get_origin
 from torch import nn
 
 from understudy import bounds
-from understudy.bounds import NonNegative
+from understudy.bounds import MOST_EPOCHS, NonNegative
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError, did_you_mean
@@ -21,6 +21,7 @@ from understudy.taps.defaults import PLACEHOLDERS, PROPOSALS
 from understudy.tasks.task import Task
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
+_ANY = TrainConfig(epochs=MOST_EPOCHS)  # of which only the terms are asked; a first stage of any length fits into it
 LabelWeight = NonNegative | Literal["rest"]  # "rest" is 1 - weight, so that one number sets both
 
 
@@ -109,7 +110,7 @@ class Method:
         given = {**proposed, **{name: value for name, value in settings.items() if value is not None}}
         if any(name not in given for name in self.needed):
             return ()
-        stages = self(TrainConfig(), **given)
+        stages = self(_ANY, **given)
         return tuple(part.term for stage in stages for part in stage.objective.parts)
 
     @property

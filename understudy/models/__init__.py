@@ -19,7 +19,14 @@ from understudy.models.from_teacher import FromTeacher, from_teacher
 from understudy.models.grafts import Expansion, Graft, regraft
 from understudy.models.library_weights import pretrained
 from understudy.models.output import Output
-from understudy.models.preprocessing import Normalized, Preprocessing, Whitened, Whitening, preprocessing_from
+from understudy.models.preprocessing import (
+    LocalContrast,
+    Normalized,
+    Preprocessing,
+    Whitened,
+    Whitening,
+    preprocessing_from,
+)
 from understudy.models.weights import load_weights, read_weights
 from understudy.taps.modules import Maxout
 
@@ -29,6 +36,7 @@ __all__ = [
     "Expansion",
     "FromTeacher",
     "Graft",
+    "LocalContrast",
     "Maxout",
     "MaxoutNet",
     "NetworkSpec",

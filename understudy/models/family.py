@@ -21,6 +21,7 @@ class Family:
             it as far as it takes them.
         sizes: the sizes that papers use, from large to small, as written in the name.
         more: further sizes from large to small, for a search in which none of ``sizes`` fits.
+        widths: settings that change the width alone, from wide to narrow, where the name says only the depth.
         refused: names with another usual meaning, each with the text of the error.
 
     >>> Family("tiny<width>", "one layer", lambda width: nn.Linear(width, 2)).pattern.fullmatch("tiny8").groupdict()
@@ -32,6 +33,7 @@ class Family:
     make: Callable[..., nn.Module]
     sizes: tuple[str, ...] = ()
     more: tuple[str, ...] = ()
+    widths: tuple[Mapping[str, object], ...] = field(default=(), hash=False)
     refused: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @cached_property

@@ -19,6 +19,7 @@ Interpolation: TypeAlias = Literal["nearest", "bilinear", "bicubic"]
 INTERPOLATIONS: tuple[Interpolation, ...] = ("nearest", "bilinear", "bicubic")
 
 _TOO_SMALL = 1e-8
+_FAINTEST = 1e-4  # divisor of a local contrast
 
 
 class Preprocessing(nn.Module):
@@ -177,6 +178,51 @@ def contrast_normalized(images: Tensor, scale: float) -> Tensor:
     return x / torch.where(divisor < _TOO_SMALL, 1.0, divisor)
 
 
+class LocalContrast(nn.Module):
+    """Global, then local contrast normalisation (LeCun), as pylearn2 did it for SVHN, channel by channel.
+
+    Each image loses its own mean and is brought to the L2 norm 1. Each pixel then loses the Gaussian mean of its
+    neighbours, and is divided by the root of their mean square, or by the image's mean of these roots where that is
+    larger. It has no weights and is fitted on nothing.
+
+    Args:
+        shape: of an image.
+        kernel: the side of the neighbourhood, whose Gaussian has a standard deviation of 2 pixels.
+
+    Difference: pylearn2's script adds 10 to the variance before the first division; what follows cancels any factor.
+
+    >>> LocalContrast((1, 8, 8))(torch.rand(2, 1, 8, 8)).shape
+    torch.Size([2, 1, 8, 8])
+    """
+
+    window: Tensor
+
+    def __init__(self, shape: Sequence[int], *, kernel: int = 7):
+        super().__init__()
+        if reason := wrong(Pixels, kernel):
+            raise UserError(f"kernel is the side of a neighbourhood in pixels, not {kernel!r}: {reason}")
+        if not kernel % 2:
+            raise UserError(f"a neighbourhood has a pixel in its middle: kernel = {kernel} must be odd")
+        self.shape, self.kernel = tuple(shape), kernel
+        places = torch.arange(kernel, dtype=torch.float64) - kernel // 2
+        bell = torch.exp(-(places[:, None] ** 2 + places**2) / (2 * 2.0**2))
+        self.register_buffer("window", (bell / bell.sum()).float()[None, None], persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.shape[1:] != self.shape:
+            raise UserError(f"images of {tuple(images.shape[1:])} meet a contrast normalisation for {self.shape}")
+        with torch.autocast(images.device.type, enabled=False):
+            x = contrast_normalized(images, 1.0).view(-1, 1, *self.shape[1:])
+            centred = x - self._neighbours(x)
+            roots = self._neighbours(x.square()).clamp_min(0).sqrt()
+            divisor = torch.maximum(roots, roots.mean((2, 3), keepdim=True)).clamp_min(_FAINTEST)
+            return (centred / divisor).view(images.shape)
+
+    def _neighbours(self, x: Tensor) -> Tensor:
+        """The weighted mean of the pixels around each one; what lies outside the image counts as 0."""
+        return F.conv2d(x, self.window, padding=self.kernel // 2)
+
+
 def _mean_and_covariance(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     """Sums over batches, one of which is in memory as float; in double precision on the CPU for long sums."""
     number = 0
@@ -190,14 +236,14 @@ def _mean_and_covariance(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 class Whitened(Preprocessing):
-    """Preprocessing by whitening, which is part of the state dict.
+    """Preprocessing by whitening, which is part of the state dict, or by local contrast, which has no state.
 
     >>> whitening = Whitening((1, 4, 4))
     >>> list(Whitened(torch.nn.Flatten(), whitening).state_dict())
     ['whitening.mean', 'whitening.matrix']
     """
 
-    def __init__(self, module: nn.Module, whitening: Whitening):
+    def __init__(self, module: nn.Module, whitening: Whitening | LocalContrast):
         super().__init__(module)
         self.whitening = whitening
 
@@ -207,6 +253,8 @@ class Whitened(Preprocessing):
 
     def describe(self) -> dict[str, object]:
         whitening = self.whitening
+        if isinstance(whitening, LocalContrast):
+            return {"front": "local contrast", "shape": list(whitening.shape), "kernel": whitening.kernel}
         return {"front": "whitened", "shape": list(whitening.shape), "scale": whitening.scale, "bias": whitening.bias}
 
 
@@ -219,12 +267,18 @@ def preprocessing_from(description: Mapping[str, object], module: nn.Module) -> 
     """
     settings = dict(description)
     kind = settings.pop("front", None)
-    known = {"normalized": ("mean", "std"), "whitened": ("shape", "scale", "bias")}
+    known = {
+        "normalized": ("mean", "std"),
+        "whitened": ("shape", "scale", "bias"),
+        "local contrast": ("shape", "kernel"),
+    }
     if kind not in known:
         raise UserError(f"no front is called {kind!r}{did_you_mean(str(kind), known)}")
     resizing = ("size", "interpolation") if kind == "normalized" and "size" in settings else ()
     if set(settings) != {*known[kind], *resizing}:
         raise UserError(f"front {kind!r} is described by {', '.join(known[kind])}, not by {', '.join(settings)}")
     make: Callable[..., Normalized] = Normalized
-    whitening: Callable[..., Whitening] = Whitening
-    return make(module, **settings) if kind == "normalized" else Whitened(module, whitening(**settings))
+    if kind == "normalized":
+        return make(module, **settings)
+    whitening: Callable[..., Whitening | LocalContrast] = Whitening if kind == "whitened" else LocalContrast
+    return Whitened(module, whitening(**settings))

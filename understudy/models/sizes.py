@@ -81,8 +81,17 @@ class Sized:
         """Further sizes, from large to small."""
         return self._listed(lambda family: family.more)
 
+    @property
+    def widths(self) -> tuple[Mapping[str, object], ...]:
+        """Settings that change the width alone, from wide to narrow; none where the size says it, or nothing does."""
+        return self._family.widths if self._family else ()
+
+    @property
+    def _family(self) -> Family | None:
+        return next((one for one in FAMILIES.values() if one.sized == self.pattern), None)
+
     def _listed(self, sizes: Callable[[Family], tuple[str, ...]]) -> tuple[Size, ...]:
-        family = next((one for one in FAMILIES.values() if one.sized == self.pattern), None)
+        family = self._family
         return tuple(int(size) if size.isdigit() else size for size in sizes(family)) if family else ()
 
 
@@ -113,17 +122,18 @@ def recognised(network: nn.Module, shape: tuple[int, ...], classes: int) -> Netw
         for size in (*family.sizes, *family.more):
             spec = NetworkSpec(family.sized.replace("<size>", size))
             with contextlib.suppress(UserError):  # images too small for this one
-                if _shapes(_outline(spec, shape, classes)) == wanted:
+                if _shapes(outline(spec, shape, classes)) == wanted:
                     return spec
     return None
 
 
 def parameters(spec: NetworkSpec, shape: tuple[int, ...], classes: int, trusted: Collection[str] = ()) -> int:
     """How many a network has, without making its weights."""
-    return sum(p.numel() for p in _outline(spec, shape, classes, trusted).parameters())
+    return sum(p.numel() for p in outline(spec, shape, classes, trusted).parameters())
 
 
-def _outline(spec: NetworkSpec, shape: tuple[int, ...], classes: int, trusted: Collection[str] = ()) -> nn.Module:
+def outline(spec: NetworkSpec, shape: tuple[int, ...], classes: int, trusted: Collection[str] = ()) -> nn.Module:
+    """A network without its weights: its tensors have shapes and no values."""
     with torch.device("meta"):
         return spec.build(classes, shape[0], shape[-1], trusted)
 

@@ -16,7 +16,7 @@ from understudy.config.stage import Stage
 from understudy.data.content import digest
 from understudy.errors import UserError
 from understudy.files import sha256
-from understudy.models import catalogue
+from understudy.models import LocalContrast, catalogue
 from understudy.plans.node import Node
 from understudy.plans.own_code import code_of, source_of
 from understudy.ranks import processes
@@ -52,6 +52,7 @@ def determinants(
         stages: those of the node.
         start: the key of the training or the digest of the weights whose layers the network starts from.
     """
+    ends = {"ends": list(node.ends)} if node.ends else {}
     begins = {"start": {"layers": canonical(node.start.layers), "weights": start}} if node.start else {}
     return {
         "numerics": NUMERICS,
@@ -59,6 +60,7 @@ def determinants(
         "role": node.role,
         "seed": node.seed,
         **begins,
+        **ends,
         "stages": canonical(list(stages)),
         "grafts": _grafts(node),
         "stored": _stored(node) if teachers else None,
@@ -158,7 +160,7 @@ def data(node: Node, builder: Builder) -> dict[str, object]:
         "train": digest(seen.train.ids),
         "validation": digest(seen.validation.ids) if seen.validation else None,
         "task": seen.task.describe(),
-        "whitened": builder.whitening is not None,
+        "whitened": "local" if isinstance(builder.whitening, LocalContrast) else builder.whitening is not None,
         **answered,
     }
 

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from understudy.answers import StoredAnswers
-from understudy.bounds import Seed
+from understudy.bounds import Epochs, Seed
 from understudy.config.settings import Settings
 from understudy.config.train import TrainConfig
 from understudy.models.from_teacher import FromTeacher
@@ -48,6 +48,7 @@ class Node(Table):
     seed: Seed = 0
     role: Literal["student", "teacher"] = "student"  # each begins with its own fresh weights
     teachers: tuple[str | Given, ...] = ()
+    ends: tuple[Epochs, ...] = ()  # the epochs after which its stages end, whatever their schedules; (): their configs'
     start: Start | None = None  # whose layers the first weights are; None: they are drawn
     data: DataTable
     arithmetic: Settings = Field(default_factory=Settings)

@@ -32,6 +32,7 @@ def stages_of(node: Node, student: nn.Module, teachers: Sequence[nn.Module], dat
         _check_scores(node, teachers, data, "it reads the teacher's answers")
     if node.balance:
         stages = [stage.balanced() for stage in stages]
+    _check_ends(node, stages)
     if not teachers and any(stage.objective.reads.teacher for stage in stages):
         name = methods.find(node.method).name
         raise UserError(
@@ -39,6 +40,15 @@ def stages_of(node: Node, student: nn.Module, teachers: Sequence[nn.Module], dat
             "(in Python, pass one)"
         )
     return stages
+
+
+def _check_ends(node: Node, stages: Sequence[Stage]) -> None:
+    """A ``UserError`` where stages cannot end after the epochs of ``ends``."""
+    epochs = [stage.config.epochs for stage in stages]
+    if node.ends and (len(node.ends) != len(epochs) or any(map(int.__gt__, node.ends, epochs))):
+        raise UserError(
+            f"ends = {list(node.ends)}: give an epoch for each stage of {node.name}, which have {epochs} epochs at most"
+        )
 
 
 def _check_scores(node: Node, teachers: Sequence[nn.Module], data: Data, reason: str) -> None:

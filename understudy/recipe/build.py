@@ -19,7 +19,16 @@ from understudy.data.dataset import Progress
 from understudy.data.parts import Part, fewer
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
-from understudy.models import NetworkSpec, Normalized, Output, Whitened, Whitening, load_weights, read_weights
+from understudy.models import (
+    LocalContrast,
+    NetworkSpec,
+    Normalized,
+    Output,
+    Whitened,
+    Whitening,
+    load_weights,
+    read_weights,
+)
 from understudy.models import student as product
 from understudy.models.fingerprints import brief, of_samples, of_values
 from understudy.models.library_weights import InputConfig, input_config, library_network, library_spec
@@ -53,7 +62,7 @@ class Builder:
 
     data: Data
     plain: Data
-    whitening: Whitening | None
+    whitening: Whitening | LocalContrast | None
     trusted: Collection[str]
     objects: Objects = field(default_factory=Objects)
     _digests: dict[str, str] = field(default_factory=dict, repr=False)  # of libraries' weights, by table
@@ -74,7 +83,8 @@ class Builder:
             return cls(plain, plain, None, trusted, objects).answered_by(table.answered_by or ())
         if not plain.task.labelled:
             raise UserError("data.whiten is of FitNets' own data, which have labels: leave it out")
-        whitening = Whitening.fit(_images(plain.train))
+        local = table.whiten == "local"
+        whitening = LocalContrast(plain.shape) if local else Whitening.fit(_images(plain.train))
         return cls(_whitened(plain, whitening), plain, whitening, trusted, objects)
 
     def answered_by(self, tables: Sequence[TeacherTable]) -> "Builder":
@@ -380,7 +390,7 @@ def _images(part: Part) -> torch.Tensor:
     return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
-def _whitened(data: Data, whitening: Whitening) -> Data:
+def _whitened(data: Data, whitening: Whitening | LocalContrast) -> Data:
     """The same data, whitened before any augmentation, as in pylearn2."""
 
     def whole(part: Part) -> InMemory:

@@ -24,7 +24,7 @@ from understudy.taps.defaults import PLACEHOLDERS, PROPOSALS
 # The keys of a method's table beside its own settings.
 LONGEST_NAME = 100  # bytes; a folder's name has at most 255, and that of an assistant includes its network's name
 FOLDER_NAME = re.compile(r"[^./\\\0][^/\\\0]*")
-OF_ALL_METHODS = ("method", "train", "seeds", "balance", "assistants")
+OF_ALL_METHODS = ("method", "train", "seeds", "balance", "assistants", "ends")
 
 
 def check_settings(
@@ -109,6 +109,9 @@ def check_combinations(recipe: Recipe, mistakes: Mistakes) -> None:
             mistakes.add(["methods", name], str(error))
         if method.needs_assistants and not table.assistants:
             mistakes.add(["methods", name], 'name its assistants, as in assistants = ["plain4"], or "auto"')
+        for seed in table.ends:
+            if seed not in map(str, recipe.seeds_of(name)):
+                mistakes.add(["methods", name, "ends", seed], f"it is none of the seeds {list(recipe.seeds_of(name))}")
         if table.assistants and not method.reads_teacher:
             mistakes.add(["methods", name, "assistants"], "it learns from nobody, so there is nothing to assist")
         if table.assistants == "auto" and recipe.teachers:

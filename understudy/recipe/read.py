@@ -126,8 +126,9 @@ def write(recipe: Recipe) -> str:
     if not plain["teachers"]:
         del plain["teachers"]
     for method in plain["methods"].values():
-        if not method["assistants"]:
-            del method["assistants"]
+        for key in ("assistants", "ends"):
+            if not method[key]:
+                del method[key]
     for learning in (plain["data"], *_learnings(plain)):
         learning.update(learning.pop("settings"))
     return tomli_w.dumps({"format": FORMAT, **plain})

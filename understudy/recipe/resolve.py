@@ -108,7 +108,7 @@ def _learning(
         mistakes.add(named, f"there is no method {method!r}{did_you_mean(str(method), methods.METHODS)}")
     else:
         check_settings(methods.METHODS[method], place, settings, mistakes)
-    common: dict[str, object] = {key: table[key] for key in ("seeds", "balance") if key in table}
+    common: dict[str, object] = {key: table[key] for key in ("seeds", "balance", "ends") if key in table}
     return {"method": str(method), "settings": settings, "train": table.get("train", raw.get("train", {})), **common}
 
 

@@ -96,7 +96,8 @@ class DataTable(Table):
     settings: Mapping[str, Any] = Field(default_factory=dict)  # of this data set alone; in a file beside the others
     task: str | Mapping[str, object] | None = None  # its name, or name and settings; by default that of the data set
     workers: Processes = 2
-    whiten: bool = False  # FitNets' contrast normalisation and ZCA, instead of each network's own mean and std
+    # FitNets' contrast normalisation and ZCA, or "local" contrast normalisation, instead of each network's mean and std
+    whiten: bool | Literal["local"] = False
     answered_by: tuple[TeacherTable, ...] | None = None  # without labels: the networks whose answers are the targets
 
     @model_validator(mode="before")
@@ -136,6 +137,7 @@ class MethodTable(Learning):
 
     seeds: Seeds | None = None
     assistants: tuple[AssistantTable, ...] | Literal["auto"] = ()
+    ends: Mapping[str, tuple[Epochs, ...]] = Field(default_factory=dict)  # of a seed: after which epochs stages end
 
 
 class PathTable(Table):

@@ -78,7 +78,7 @@ def page(record: RunFiles, figures: Mapping[str, Drawn]) -> str:
     )
 
 
-_PLACES = ("first", "paths", "cost", "options", "calibration", "agreement", "landscapes")
+_PLACES = ("first", "paths", "cost", "options", "calibration", "agreement", "logit", "landscapes")
 
 
 def heading(result: Result) -> str:

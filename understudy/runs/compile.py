@@ -62,7 +62,7 @@ def chain(name: str, table: MethodTable, recipe: Recipe, seed: int) -> list[Node
     student = link(student_of(name, seed), recipe.student, table, recipe, seed, taught_by)
     begins = recipe.student.from_teacher
     start = Start(layers=begins, teacher=teachers[0]) if begins else None
-    return [*nodes, student.model_copy(update={"start": start})]
+    return [*nodes, student.model_copy(update={"start": start, "ends": table.ends.get(str(seed), ())})]
 
 
 def student_of(method: str, seed: int) -> str:

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, JsonValue, computed_field, model_validat
 from understudy.measure.latency import Latency
 from understudy.measure.verdict import Spread, Verdict
 from understudy.tasks import LOSS, Figure, Task
-from understudy.tasks.class_scores import Bin, Softness
+from understudy.tasks.class_scores import Bin, Histogram, Softness
 from understudy.training.records import Figures, File, Record
 
 BASELINE = "alone"
@@ -92,6 +92,7 @@ class Measures(Record):
     options: list[float | None] = Field(default_factory=list)  # the first figure of each of the task's options
     calibration: list[Bin] = Field(default_factory=list)  # accuracy by the network's own confidence
     agreement: list[Bin] = Field(default_factory=list)  # agreement by the teacher's confidence
+    logit: Histogram | None = None  # of one class
 
 
 class Row(Record):

@@ -56,6 +56,16 @@ class Bin:
 
 
 @dataclass(frozen=True)
+class Histogram:
+    """How often a logit has each value, over all samples: counts of bins of equal width from ``low`` to ``high``."""
+
+    option: str  # whose logit
+    low: float
+    high: float
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Calibration:
     """``error`` is the expected calibration error of Guo et al. (2017): the mean gap of confidence and accuracy."""
 
@@ -70,6 +80,19 @@ class Agreement:
     top1: float
     kl: float
     by_confidence: tuple[Bin, ...]  # of the teacher
+
+
+def histogram(values: Tensor, option: str, bins: int = 40) -> Histogram | None:
+    """The histogram of a logit, as in CAN's figure 6; None without two different finite values.
+
+    >>> histogram(torch.tensor([0.0, 1.0, 1.0]), "cat", bins=2)
+    Histogram(option='cat', low=0.0, high=1.0, counts=(1, 2))
+    """
+    finite = values[values.isfinite()].detach().float().cpu()
+    if len(finite) < 2 or finite.min() == finite.max():
+        return None
+    low, high = finite.min().item(), finite.max().item()
+    return Histogram(option, low, high, tuple(int(count) for count in finite.histc(bins, low, high).tolist()))
 
 
 def calibration(logits: Tensor, labels: Tensor, *, bins: int = 15) -> Calibration:

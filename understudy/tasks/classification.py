@@ -1,6 +1,6 @@
 """Classification: one class of several for each sample."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import ClassVar, Literal
 
@@ -17,6 +17,7 @@ from understudy.tasks.task import Differing, Figure, Meter, Numbers, Task, Told,
 
 LOGITS = "logits"
 FEW = 5  # up to this number of classes there is no top-5 accuracy
+HISTOGRAM = 85  # the class whose logit is counted, as in CAN's figure 6; of fewer classes the last
 MANY_CLASSES = 1_000  # a label below this number is accepted even with fewer samples than classes
 MOST_CLASSES = 1_000_000
 AGREEMENT = 0.99  # of the first choices of a network made cheaper with those before, one sample apart
@@ -205,6 +206,10 @@ class Classification(Task):
     def meter(self) -> Meter:
         return ClassMeter(len(self.classes) > FEW)
 
+    @property
+    def of_batch(self) -> Callable[[Values, Nested], Tensor] | None:
+        return share_right if self.labelled and self.figures[0].name == "accuracy" else None
+
     def compared(self, student: Values, teacher: Values, targets: Nested) -> dict[str, float]:
         alike = class_scores.agreement(student[LOGITS], teacher[LOGITS])
         return {"agreement": alike.top1, "divergence": alike.kl}
@@ -226,6 +231,9 @@ class Classification(Task):
             "options": class_scores.class_accuracies(pooled, labels),
             "calibration": [asdict(bin) for bin in class_scores.calibration(pooled, labels).bins],
         }
+        shown = min(HISTOGRAM, pooled.shape[1] - 1)
+        if counted := class_scores.histogram(pooled[:, shown], self.classes[shown] if self.classes else str(shown)):
+            measures["logit"] = asdict(counted)
         if len(taught) == len(answers) and (teachers := _pooled(taught)).shape == pooled.shape:
             measures["agreement"] = [asdict(bin) for bin in class_scores.agreement(pooled, teachers).by_confidence]
         return measures
@@ -284,6 +292,18 @@ class Classification(Task):
             text = ", ".join(f"{name} {100 * share:.1f} %" for name, share in named)
             lines.append(Told(text, {"classes": [{"label": name, "probability": share} for name, share in named]}))
         return lines
+
+
+def share_right(answer: Values, targets: Nested) -> Tensor:
+    """The accuracy of a batch; of mixed samples, the mean share of the chosen class in the target.
+
+    >>> share_right({"logits": torch.tensor([[2.0, 0.0], [2.0, 0.0]])}, torch.tensor([0, 1]))
+    tensor(0.5000)
+    """
+    labels, choice = _one_tensor(targets), answer[LOGITS].argmax(1)
+    if labels.ndim == 2:
+        return labels.gather(1, choice[:, None]).mean()
+    return (choice == labels).float().mean()
 
 
 class ClassMeter:

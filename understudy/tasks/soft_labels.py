@@ -1,6 +1,6 @@
 """Classification by distributions: a row of probabilities over the classes for each sample, in the place of a label."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
@@ -18,6 +18,7 @@ from understudy.tasks.classification import (
     _one_tensor,
     _pooled,
     are_distributions,
+    share_right,
 )
 from understudy.tasks.task import Differing, Meter, Values
 
@@ -98,6 +99,10 @@ class SoftLabels(Classification):
         own, other = _one_tensor(targets), _one_tensor(partners)
         return torch.lerp(other, own, share.view(-1, 1).to(own.dtype))
 
+    @property
+    def of_batch(self) -> Callable[[Values, Nested], Tensor]:
+        return _likeliest_right
+
     def meter(self) -> Meter:
         return DistributionMeter(len(self.classes) > FEW)
 
@@ -112,6 +117,11 @@ class SoftLabels(Classification):
 
     def differing(self, student: Values, teacher: Values, targets: Nested) -> Sequence[Differing]:
         return super().differing(student, teacher, _one_tensor(targets).argmax(1))
+
+
+def _likeliest_right(answer: Values, targets: Nested) -> Tensor:
+    """The accuracy of a batch: the likeliest class of each row counts as the right one."""
+    return share_right(answer, _one_tensor(targets).argmax(1))
 
 
 class DistributionMeter(ClassMeter):

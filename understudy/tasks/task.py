@@ -6,7 +6,7 @@ network is for. A further task is one file: a frozen dataclass whose fields are 
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import ClassVar, Literal, Protocol, TypeAlias
 
@@ -348,6 +348,14 @@ class Task(ABC):
     @abstractmethod
     def meter(self) -> Meter:
         """A new evaluation; ``MetricMeter`` makes one of any ``torchmetrics.Metric``."""
+
+    @property
+    def of_batch(self) -> Callable[[Values, Nested], Tensor] | None:
+        """The function of an answer and its targets that gives the first figure of a training's batch, as one number.
+
+        It stays on the device, which is not waited for. None where the figure is no mean over samples.
+        """
+        return None
 
     def kept(self, answer: Values, targets: Nested) -> Values:
         """The part of an answer that is kept for ``compared`` and ``details``: by default all, in float32."""

@@ -90,6 +90,7 @@ def scalars(epoch: Epoch) -> list[tuple[str, float]]:
         "terms": epoch.terms,
         "weights": epoch.weights,
         "gradient_shares": epoch.gradient_shares,
+        "train": epoch.train,
         "validation": epoch.validation,
     }
     values = [(name, value) for name, value in (("loss", epoch.loss), ("rate", epoch.lr)) if value is not None]

@@ -21,7 +21,7 @@ from understudy.errors import UserError
 from understudy.files import Buffer, write_atomically
 from understudy.training.state import flatten, unflatten
 
-FORMAT = 1  # of the file; a checkpoint of another format is refused, since it cannot be resumed exactly
+FORMAT = 2  # of the file; a checkpoint of another format is refused, since it cannot be resumed exactly
 KEPT = 2
 _DIGEST = hashlib.sha256().digest_size
 _BLOCK = 1 << 20  # bytes per read where only the digest is computed

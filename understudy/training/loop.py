@@ -41,6 +41,7 @@ from understudy.whole_norm import of_own_rank
 
 SAVING_SHARE = 0.02  # the largest share of the time for checkpoints
 SHARES_EVERY = 100  # steps; measuring the terms' gradients costs about half a step for each of them
+FIGURES = 50  # steps of an epoch whose figure is measured, at least, as far as it has so many
 
 
 class TrainingState(TypedDict):
@@ -68,6 +69,7 @@ class Training:
         shared: forward passes of the teachers that other trainings of this process share.
         stand_ins: the teachers' copies in low precision that other trainings of this process share.
         origin: the identity of the training; a checkpoint of another training is refused.
+        ends: the epochs after which the stages end, while their schedules are those of all epochs.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Training:
         shared: SharedPasses | None = None,
         stand_ins: StandIns | None = None,
         origin: checkpoints.Origin | None = None,
+        ends: Sequence[int] = (),
     ):
         self.settings = settings or Settings()
         bounds.check(self.settings, "settings")
@@ -97,6 +100,7 @@ class Training:
         self.student = self.settings.place(student)
         self.teachers = [self.settings.place(teacher) for teacher in teachers]
         self.stages, self.data, self.seed, self.name = list(stages), data, seed, name
+        self.epochs = list(ends) or [stage.config.epochs for stage in self.stages]
         self.ranks = ranks()
         if self.ranks is None:
             one_process("a training")
@@ -139,7 +143,8 @@ class Training:
         for warning in newest.warnings if newest else []:
             self.callback.note(warning)
         resumed = cast(TrainingState | None, newest.state if newest else None)  # written by ``_state``
-        self.callback.training_begins(self.name, {s.name: s.config.epochs for s in self.stages}, self.total_steps)
+        epochs = {stage.name: epochs for stage, epochs in zip(self.stages, self.epochs, strict=True)}
+        self.callback.training_begins(self.name, epochs, self.total_steps)
         if resumed:
             if self.origin:
                 self.origin.resume(resumed.get("origin"), self.callback.note)
@@ -163,7 +168,8 @@ class Training:
     @property
     def total_steps(self) -> int:
         """The steps of all stages, if patience ends none of them."""
-        return sum(stage.config.epochs * self.data.train.steps(stage.config.batch) for stage in self.stages)
+        steps = [self.data.train.steps(stage.config.batch) for stage in self.stages]
+        return sum(epochs * of_epoch for epochs, of_epoch in zip(self.epochs, steps, strict=True))
 
     def ended(self) -> TrainingRecord:
         """The outcome of each stage, after the last one."""
@@ -174,10 +180,11 @@ class Training:
         """One stage from its beginning, or from the place in a checkpoint."""
         number, stage = self.place.stage, self.stages[self.place.stage]
         self.open(stage, resumed)
-        self.callback.stage_begins(stage.name, str(stage.objective), stage.config.epochs, self.place.epoch)
+        epochs = self.epochs[number]
+        self.callback.stage_begins(stage.name, str(stage.objective), epochs, self.place.epoch)
         if resumed is None:
             self.save()
-        while self.place.epoch < stage.config.epochs and not self._out_of_patience(stage):
+        while self.place.epoch < epochs and not self._out_of_patience(stage):
             yield from self._epoch(stage)
         self._close(stage)
         self.place.stage, self.place.epoch, self.place.step, self.place.best = number + 1, 0, 0, None
@@ -201,7 +208,7 @@ class Training:
             note=self.callback.note,
         )
         self.best_weights: dict[str, Tensor] | None = None
-        self.sums = torch.zeros(1 + len(self.stage_state.logged), dtype=exact_dtype(device), device=device)
+        self.sums = torch.zeros(2 + len(self.stage_state.logged), dtype=exact_dtype(device), device=device)
         if resumed:
             self.stage_state.restore(resumed["stage_state"])
             self.best_weights = resumed["best_weights"]
@@ -242,7 +249,7 @@ class Training:
         """In the first epoch and the last, and in each between that completes another ``SHARES_EVERY`` steps."""
         epoch = self.place.epoch
         completes = (epoch + 1) * steps // SHARES_EVERY > epoch * steps // SHARES_EVERY
-        return completes or epoch in (0, stage.config.epochs - 1)
+        return completes or epoch in (0, self.epochs[self.place.stage] - 1)
 
     def _step(self, stage: Stage, batch: Batch, epoch: float, *, shares: bool) -> None:
         place = self.place
@@ -253,7 +260,9 @@ class Training:
             seed = randomness.derived_seed(seed, "rank", self.ranks.rank)
         self.settings.reseed(seed)  # dropout's
         self.stage_state.set_rate(stage.config.schedule.factor(epoch, stage.config.epochs))
-        loss, values = self.stage_state.losses(batch, epoch, shares=shares)
+        steps = self.data.train.steps(stage.config.batch)
+        figure = place.step % _between_figures(steps) == 0
+        loss, values = self.stage_state.losses(batch, epoch, shares=shares, figure=figure)
         due = self.ranks is not None and time.monotonic() - self.saved_at >= self.until_next_save
         self.sums += self.agreement.mean(values, stop=bool(self.stop), save=due)
         if self.settings.torch_device.type == "cpu":
@@ -308,7 +317,7 @@ class Training:
             return
         names = [
             name
-            for name, value in zip(self.stage_state.logged, self.sums[1:].tolist(), strict=True)
+            for name, value in zip(self.stage_state.logged, self.sums[1:-1].tolist(), strict=True)
             if not math.isfinite(value)
         ] or ["the sum of all terms"]
         place, stage = self.place, self.stages[self.place.stage].name
@@ -328,7 +337,8 @@ class Training:
 
     def _record(self, stage: Stage, steps: int) -> Epoch:
         """Write the epoch's line in the log, and keep the best weights so far."""
-        loss, *terms = (self.sums / steps).tolist()
+        loss, *terms, figure = (self.sums / steps).tolist()
+        measured = figure * steps / -(-steps // _between_figures(steps))
         epoch = Epoch(
             training=self.name,
             stage=stage.name,
@@ -338,6 +348,7 @@ class Training:
             terms=dict(zip(self.stage_state.logged, terms, strict=True)),
             weights=self.stage_state.objective.weights(self.place.epoch),
             gradient_shares=self.stage_state.shares,
+            train={self.data.task.selecting.name: measured} if self.stage_state.of_batch else {},
             seconds=round(self.place.seconds, 3),
         )
         if self.data.validation is None:
@@ -402,3 +413,8 @@ class Training:
         elif self.data.validation is not None:
             end = end.model_copy(update={"validation": self._validate(stage, self.place.epoch)})
         self.place.ends.append(end)
+
+
+def _between_figures(steps: int) -> int:
+    """Of an epoch of so many steps, the figure is measured in every n-th one."""
+    return max(1, steps // FIGURES)

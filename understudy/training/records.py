@@ -103,6 +103,7 @@ class Epoch(Record):
     terms: Figures = Field(default_factory=dict)  # each term before its weight
     weights: Figures = Field(default_factory=dict)
     gradient_shares: Figures = Field(default_factory=dict)
+    train: Figures = Field(default_factory=dict)  # the first figure over training batches, as they are trained on
     seconds: float | None = None  # of the training so far
     validation: Figures = Field(default_factory=dict)
 

@@ -15,7 +15,7 @@ from understudy.config.settings import Settings
 from understudy.config.stage import STAGE_STRIDE, Stage
 from understudy.data.augmentation import Draw
 from understudy.data.lengths import shortened
-from understudy.data.parts import Batch, Data
+from understudy.data.parts import Batch, Data, Repeats
 from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.objective import Objective, Outcome
@@ -103,11 +103,16 @@ class StageState:
         self.adversaries: torch.optim.Optimizer | None = None
         if self.objective.has_adversaries:
             self.adversaries = config.optimizer.build(adversary_groups(self.objective, config.optimizer.lr))
-        self.bounds = MaxNorm(student, config.max_norm)
+        self.bounds = MaxNorm(student, config.max_norm, self.objective.owned)
         self.average = Average(student, config.ema) if config.ema else None
         if settings.microbatch is not None:
             check_microbatch(self.objective, settings)
         forms = (stand_ins or StandIns()).use(self.objective, teachers, data, settings, note)
+        if stored and config.repeats and not stored.clean and stored.views % config.repeats:
+            raise UserError(
+                f"answers.views = {stored.views} is no multiple of repeats = {config.repeats}, the views of a sample "
+                "in a batch: make it one"
+            )
         self.stored = AnswerSource.of(stored, self.objective, stage, data, settings, forms, seed=seed, note=note)
         alone = self.stored is not None or config.group_by_length is not None  # batches that are not put together
         self.teacher_batches = None if alone else TeacherBatches.of(self.objective, data, settings, note)
@@ -121,6 +126,8 @@ class StageState:
         self.reading: Reading | None = None  # of the step that is being taken
         self.spared = 0.0  # seconds that shared answers saved in a step
         self.shares: dict[str, float] = {}  # of the gradient, as last measured
+        self.of_batch = data.task.of_batch if stage.objective.reads.student_output else None
+        self._unmeasured = torch.zeros((), device=settings.torch_device)  # in place of a figure that is not measured
 
     @property
     def network(self) -> nn.Module:
@@ -129,7 +136,7 @@ class StageState:
 
     @property
     def logged(self) -> list[str]:
-        """The names of the values that ``step`` returns after the loss."""
+        """The names of the values that ``losses`` returns between the loss and the figure."""
         return [*self.objective.parts, *([ADVERSARIES] if self.adversaries else [])]
 
     @property
@@ -147,8 +154,11 @@ class StageState:
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """An epoch's batches from step ``start`` on."""
         config, data, device = self.stage.config, self.data, self.settings.torch_device
-        numbered = self.number * STAGE_STRIDE + epoch
-        draw = self.stored.draw(self.number, epoch) if self.stored else Draw(self.seed, numbered)
+        several = config.repeats or 1
+        turn, part = divmod(epoch, several)
+        numbered = self.number * STAGE_STRIDE + turn
+        draws = [self._draw(turn * several + view) for view in range(several)]
+        draw = draws[0]
         from_step = partial(
             data.train.epoch,
             numbered,
@@ -160,6 +170,7 @@ class StageState:
             draw=draw,
             share=self._share,
             group_by_length=config.group_by_length,
+            repeats=Repeats(part, tuple(one.number for one in draws)) if several > 1 else None,
         )
         batches = self.teacher_batches.batches(from_step, start) if self.teacher_batches else from_step(start=start)
         if config.group_by_length is not None and ranks() is None:  # slices of one batch would differ in length
@@ -168,32 +179,43 @@ class StageState:
         if not self.stored:
             return
         last = data.train.last_of_epoch(numbered, seed=self.seed, batch=config.batch)
-        if last is not None:  # later epochs need the samples that this one left out
-            for batch in data.train.viewed([self._share(last)], draw, config.augmentation, data.task, device):
+        if last is None or part < several - 1:
+            return
+        for one in draws:  # later epochs need the samples that these left out
+            for batch in data.train.viewed([self._share(last)], one, config.augmentation, data.task, device):
                 self.stored.answers(batch, self.settings.prepare(batch.inputs))
 
-    def losses(self, batch: Batch, epoch: float, *, shares: bool = False) -> tuple[Tensor, Tensor]:
+    def _draw(self, number: int) -> Draw:
+        """The view of this number in the stage."""
+        if self.stored:
+            return self.stored.draw(self.number, number)
+        return Draw(self.seed, self.number * STAGE_STRIDE + number)
+
+    def losses(
+        self, batch: Batch, epoch: float, *, shares: bool = False, figure: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """The student's loss, and everything that is logged; the adversaries, where there are any, step first.
 
-        With ``shares``, each term's share of the gradient on the student is measured too. Of a batch in microbatches,
-        all but the last are gone through backwards already.
+        With ``shares``, each term's share of the gradient on the student is measured too, and with ``figure`` the
+        task's first figure, which is the last of the logged values (else 0). Of a batch in microbatches, all but the
+        last are gone through backwards already.
         """
         parts = microbatches(batch, self.settings.microbatch)
         if len(parts) == 1:
-            return self._losses(batch, epoch, shares)
+            return self._losses(batch, epoch, shares, figure)
         self.optimizer.zero_grad(set_to_none=True)
         total: Tensor | None = None
         for part in parts[:-1]:
-            loss, values = self._losses(part, epoch, False)
+            loss, values = self._losses(part, epoch, False, figure)
             (loss * (len(part) / len(batch))).backward()
             values = values * (len(part) / len(batch))
             total = values if total is None else total + values
-        loss, values = self._losses(parts[-1], epoch, shares)
+        loss, values = self._losses(parts[-1], epoch, shares, figure)
         share = len(parts[-1]) / len(batch)
         assert total is not None
         return loss * share, total + values * share
 
-    def _losses(self, batch: Batch, epoch: float, shares: bool) -> tuple[Tensor, Tensor]:
+    def _losses(self, batch: Batch, epoch: float, shares: bool, figure: bool) -> tuple[Tensor, Tensor]:
         """The losses of a batch or a microbatch."""
         with self.settings.autocast():
             inputs = self.settings.prepare(batch.inputs)
@@ -208,7 +230,9 @@ class StageState:
             self.weighted = outcome.weighted
         if shares:
             self.shares = gradient_shares(self.student, outcome, self.ranks)
-        return outcome.loss, torch.stack([outcome.loss.detach(), *outcome.terms.values(), *opposed])
+        measured = self.of_batch(outcome.answer, batch.targets) if figure and self.of_batch else self._unmeasured
+        logged = [outcome.loss.detach(), *outcome.terms.values(), *opposed, measured.to(outcome.loss.dtype)]
+        return outcome.loss, torch.stack(logged)
 
     def _ask(self, batch: Batch, inputs: Nested) -> Answers:
         """The teachers' answers, computed or stored."""

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 from understudy.data.dataset import Access, Contents, DataSet
-from understudy.data.encoded import EncodedImages, ImageSettings, contents
+from understudy.data.encoded import EncodedImages, contents
+from understudy.data.pictures import ImageSettings
 from understudy.errors import UserError, did_you_mean
 
 IMAGES, LABELS = ("image", "img"), ("label", "labels", "fine_label")
@@ -18,7 +19,7 @@ class HubSettings(ImageSettings):
     """The settings of a data set of the library ``datasets``.
 
     Args:
-        size, channels, classes: those of images inside other files.
+        size, channels, resize, loader, cache, classes: those of image files.
         dataset: its name on the Hub, as ``"uoft-cs/cifar10"``; without it, ``root`` is a folder of ``save_to_disk``.
         config: of a name with several configurations.
         train, test: the splits.

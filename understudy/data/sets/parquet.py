@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from understudy.data.dataset import Access, Contents, DataSet
-from understudy.data.encoded import EncodedImages, ImageSettings, Label, contents
+from understudy.data.encoded import EncodedImages, Label, contents
+from understudy.data.pictures import ImageSettings
 from understudy.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ class ParquetSettings(ImageSettings):
     """The settings of Parquet files.
 
     Args:
-        size, channels, classes: those of images inside other files.
+        size, channels, resize, loader, cache, classes: those of image files.
         image, label: the columns. By default the labels are in ``label``; files without it hold data without labels.
     """
 
@@ -35,7 +36,8 @@ class ParquetImages(EncodedImages):
     """The images of Parquet files; a sample is read with its row group, of which the last one is kept."""
 
     def __init__(self, paths: list[Path], settings: ParquetSettings, *, labels: bool):
-        self.paths, self.column = paths, settings.image
+        self.paths = self.files = paths
+        self.column = settings.image
         label = settings.label or LABEL
         words: list[Label] | None = [] if labels else None
         self.groups: list[tuple[int, int]] = []  # file and row group

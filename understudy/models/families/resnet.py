@@ -187,6 +187,7 @@ RESNET = Family(
     resnet,
     _SIZES,
     more=tuple(str(depth) for depth in range(164, 7, -6) if str(depth) not in (*_SIZES, *_OF_IMAGENET)),
+    widths=tuple({"widths": [width, 2 * width, 4 * width]} for width in (64, 48, 32, 24, 16, 12, 8, 4)),
     refused={
         f"resnet{depth}": f"for ImageNet's network write torchvision:resnet{depth} or timm:resnet{depth}, "
         f"for the CIFAR network of this depth cifar-resnet{depth}"

@@ -26,6 +26,7 @@ def draw_all(record: RunFiles) -> dict[str, Drawn]:
         "options": answers.options(result, colours),
         "calibration": answers.calibration(result, colours),
         "agreement": answers.agreement(result, colours),
+        "logit": answers.logit(result, colours),
         "validation": validation(record, colours),
     }
     for number, method in enumerate(mapped(result), 1):

@@ -101,6 +101,32 @@ def agreement(result: Result, colours: Mapping[str, str]) -> Drawn | None:
     return _by_confidence("agreement", "Agreement with the teacher by its confidence", words, lines, labels)
 
 
+def logit(result: Result, colours: Mapping[str, str]) -> Drawn | None:
+    """The histogram of one class's logit, of the teacher and of the methods in the foreground (CAN's figure 6)."""
+    counted = {name: result.methods[name].measures.logit for name in foreground(result)}
+    counted |= {"teacher": result.teacher.measures.logit} if result.teacher else {}
+    shown = {name: one for name, one in counted.items() if one is not None and any(one.counts)}
+    if not shown:
+        return None
+    option = clipped(next(iter(shown.values())).option)
+
+    def paint(figure: "Canvas") -> None:
+        axes = figure.add_subplot()
+        for name, one in shown.items():
+            width, total = (one.high - one.low) / len(one.counts), sum(one.counts)
+            edges = [one.low + place * width for place in range(len(one.counts) + 1)]
+            heights = [count / total / width for count in one.counts]
+            colour = INK if name == "teacher" else colours[name]
+            axes.stairs(heights, edges, color=colour, linewidth=1.4, alpha=0.85, label=clipped(name))
+        axes.set_xlabel(f"logit of {option}")
+        axes.set_ylabel("density")
+        figure.legend(loc="outside upper center", ncols=4, handlelength=1.5, columnspacing=1.4)
+
+    title = f"The logit of {option} over all samples"
+    ranges = ", ".join(f"{name} from {one.low:.3g} to {one.high:.3g}" for name, one in shown.items())
+    return draw("logit", title, f"{title}: {ranges}", 2.9, paint)
+
+
 def similarity(result: Result, method: str, name: str) -> Drawn | None:
     """A map of linear CKA: the teacher's taps from first to last downwards, the student's to the right."""
     record = result.similarity

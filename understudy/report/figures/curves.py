@@ -1,4 +1,4 @@
-"""Curves over epochs: the first figure on validation of all methods, and every term's loss of each."""
+"""Curves over epochs: the first figure on validation and training of all methods, and every term's loss of each."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -54,8 +54,9 @@ class Timeline:
 
 
 def validation(record: RunFiles, colours: Mapping[str, str]) -> Drawn | None:
-    """The first figure on validation by epoch, a line for each training."""
+    """The first figure on validation by epoch, a line for each training; that of its training batches is dotted."""
     first = record.result.first
+    beside: list[tuple[str, str, list[tuple[int, float]]]] = []
     lines: list[tuple[str, str, Dash, list[tuple[int, float]]]] = []
     groups = [(name, colour, DASHES[0], _of_method(record, name)) for name, colour in colours.items()] + [
         (teacher, INK, DASHES[1], [record.epochs[name] for name in names])
@@ -68,6 +69,9 @@ def validation(record: RunFiles, colours: Mapping[str, str]) -> Drawn | None:
             points = [(timeline.place(epoch), first.scale * value) for epoch, value in known if math.isfinite(value)]
             if points:
                 lines.append((name, colour, dash, points))
+                trained = [(epoch, epoch.train.get(first.name, math.nan)) for epoch in training]
+                own = [(timeline.place(epoch), first.scale * value) for epoch, value in trained if math.isfinite(value)]
+                beside += [(name, colour, own)] if own else []
     if not lines:
         return None
 
@@ -84,6 +88,9 @@ def validation(record: RunFiles, colours: Mapping[str, str]) -> Drawn | None:
                 _line(axes, points, colour, dash, label)
             else:
                 _line(axes, points, MUTED, dash, label, FAINT)
+        for name, colour, points in beside:
+            if name in front:
+                axes.plot(*zip(*points, strict=True), color=colour, linestyle=":", linewidth=1.0, alpha=0.6)
         _epoch_axis(axes)
         axes.set_xlim(left=0.5)
         axes.set_ylabel(axis_label(first, "validation"))
@@ -91,6 +98,7 @@ def validation(record: RunFiles, colours: Mapping[str, str]) -> Drawn | None:
 
     ends = [f"{name} ends at {first.text(points[-1][1] / first.scale)}" for name, _, _, points in lines]
     title = f"{first.title[0].upper()}{first.title[1:]} on validation by epoch"
+    title += ", dotted in training" if beside else ""
     return draw("validation", title, "; ".join(ends), 3.2, paint)
 
 

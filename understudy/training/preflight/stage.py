@@ -213,7 +213,7 @@ def _step(
 ) -> Callable[[], None]:
     """Take one complete step on this batch. Patterns that match no names are found before it."""
     optimizer = optimizer_of(config.optimizer, objective.student, objective.owned, config.lr_scale)
-    bounds = MaxNorm(objective.student, config.max_norm)
+    bounds = MaxNorm(objective.student, config.max_norm, objective.owned)
 
     def step() -> None:
         with settings.autocast():
