@@ -47,6 +47,7 @@ DATA = [
     "Erase",
     "Jitter",
     "RandAugment",
+    "Stream",
     "TrivialAugment",
     "as_data",
     "from_datasets",

@@ -164,9 +164,10 @@ network = "resnet14"
 @pytest.mark.parametrize(
     "key",
     [
-        "train.epochs", "train.batch", "train.order_seed", "train.optimizer.lr", "train.schedule.floor", "train.ema",
-        "train.augmentation.mixup", "train.augmentation.shift", "train.lr_scale.fc", "settings.threads",
-        "settings.teacher_batches", "seeds", "data.validation", "data.workers", "answers.views", "student.mean",
+        "train.epochs", "train.batch", "train.repeats", "train.order_seed", "train.optimizer.lr",
+        "train.schedule.floor", "train.ema", "train.augmentation.mixup", "train.augmentation.shift",
+        "train.lr_scale.fc", "settings.threads", "settings.teacher_batches", "seeds", "data.validation",
+        "data.workers", "answers.views", "student.mean",
         "student.settings.stem_stride", "methods.alone.label_smoothing", "methods.fitnets.weight",
         "methods.fitnets.anneal_epochs", "methods.fitnets.temperature", "methods.alone.seeds", "teacher.accuracy",
         "tune.grace", "data.unknown",

@@ -6,6 +6,7 @@ The generator is SplitMix64's finaliser over a chain of keys, in 64-bit integers
 
 import math
 from hashlib import blake2b
+from typing import TypeAlias
 from zlib import crc32
 
 import torch
@@ -15,6 +16,9 @@ _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
 _FIRST = -4658895280553007687  # 0xBF58476D1CE4E5B9
 _SECOND = -7723592293110705685  # 0x94D049BB133111EB
 _ALL = (1 << 64) - 1
+
+# The number of an epoch or a view: one for all ids, or one for each.
+Number: TypeAlias = int | Tensor
 
 
 def _shift_right(x: Tensor, n: int) -> Tensor:
@@ -35,21 +39,19 @@ def _mixed(x: int) -> int:
     return x ^ (x >> 31)
 
 
-def bits(seed: int, epoch: int, ids: Tensor, purpose: str) -> Tensor:
+def bits(seed: int, epoch: Number, ids: Tensor, purpose: str) -> Tensor:
     """64 random bits (int64) for every id; ``purpose`` names an independent stream."""
-    key = seed
-    for part in (crc32(purpose.encode()), epoch):
-        key = _mixed(key * _GOLDEN + part)
-    key = _signed(key)
+    stream = _mixed(seed * _GOLDEN + crc32(purpose.encode())) * _GOLDEN
+    key = _signed(_mixed(stream + epoch)) if isinstance(epoch, int) else _mix(epoch + _signed(stream))
     return _mix(_mix(ids.to(torch.int64) * _GOLDEN + key) + key)
 
 
-def uniform(seed: int, epoch: int, ids: Tensor, purpose: str) -> Tensor:
+def uniform(seed: int, epoch: Number, ids: Tensor, purpose: str) -> Tensor:
     """A float32 in [0, 1) for every id: the top 24 bits, so the same value on every device."""
     return _shift_right(bits(seed, epoch, ids, purpose), 40).to(torch.float32) / (1 << 24)
 
 
-def integers(seed: int, epoch: int, ids: Tensor, purpose: str, low: int, high: int) -> Tensor:
+def integers(seed: int, epoch: Number, ids: Tensor, purpose: str, low: int, high: int) -> Tensor:
     """An int64 in [low, high) for every id (ranges far below 2**40, so that no value is favoured)."""
     return low + _shift_right(bits(seed, epoch, ids, purpose), 24) % (high - low)
 
@@ -59,7 +61,7 @@ def shuffled(seed: int, epoch: int, ids: Tensor, purpose: str = "order") -> Tens
     return ids[torch.argsort(bits(seed, epoch, ids, purpose), stable=True)]
 
 
-def beta(seed: int, epoch: int, ids: Tensor, purpose: str, alpha: float) -> Tensor:
+def beta(seed: int, epoch: Number, ids: Tensor, purpose: str, alpha: float) -> Tensor:
     """A Beta(alpha, alpha) value for every id, from two Gamma values."""
     if alpha == 1:
         return uniform(seed, epoch, ids, purpose)
@@ -68,7 +70,7 @@ def beta(seed: int, epoch: int, ids: Tensor, purpose: str, alpha: float) -> Tens
     return torch.sigmoid(a - b)  # a / (a + b) of values that may be too small for a float
 
 
-def _log_gamma(seed: int, epoch: int, ids: Tensor, purpose: str, alpha: float, tries: int = 8) -> Tensor:
+def _log_gamma(seed: int, epoch: Number, ids: Tensor, purpose: str, alpha: float, tries: int = 8) -> Tensor:
     """The logarithm of a Gamma(alpha) value: Marsaglia and Tsang's method with a fixed number of tries.
 
     All of them fail with a chance below 1e-10.
@@ -86,7 +88,7 @@ def _log_gamma(seed: int, epoch: int, ids: Tensor, purpose: str, alpha: float, t
     return value.log() + boost
 
 
-def _normal(seed: int, epoch: int, ids: Tensor, purpose: str) -> Tensor:
+def _normal(seed: int, epoch: Number, ids: Tensor, purpose: str) -> Tensor:
     radius = uniform(seed, epoch, ids, f"{purpose}/r").clamp_min(1e-7).log().mul(-2).sqrt()
     return radius * torch.cos(2 * math.pi * uniform(seed, epoch, ids, f"{purpose}/phi"))
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
-from understudy.data import Data, as_data, from_datasets, from_tensors, own
+from understudy.data import Data, Stream, as_data, from_datasets, from_inputs, from_tensors, numbered, own
 from understudy.data.sources import InMemory, Streamed
 from understudy.errors import UserError
 
@@ -123,7 +123,8 @@ class Endless(IterableDataset):
         (Pictures(item=lambda i: (X[i], "cat")), "class numbers"),
         (Pictures(item=lambda i: (X[i], [1] * (i + 1))), "the target of sample 1 has shape"),
         (DataLoader(TensorDataset(X, Y)), "loader.dataset"),
-        (Endless(), "Endless has no numbered items"),
+        (Endless(), r"Endless is read one item after the other.*Stream\(make, length\)"),
+        (iter([(X[0], 1)]), "list_iterator is read one item after the other"),
         (7, "int has no numbered items"),
         ((X, Y, X), "data is a tuple of 3"),
     ],
@@ -149,3 +150,88 @@ def test_as_data_takes_every_form():
     assert all(isinstance(one, Data) for one in made)
     assert [one.test is not None for one in made] == [False, False, False, True, True, True]
     assert np.allclose([len(one.train) for one in made[:5]], 18)
+
+
+class Counted(IterableDataset):
+    """An iterable data set with a length."""
+
+    def __len__(self):
+        return 20
+
+    def __iter__(self):
+        return ((X[i], int(Y[i])) for i in range(20))
+
+
+def items():
+    yield from Counted()
+
+
+STREAMS = Counted(), Stream(items, 20), Stream(Counted(), 20), Stream(list(items()), 20)
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+@pytest.mark.parametrize("limit", [10, 10**9])
+def test_streams_with_a_length_are_numbered(stream, limit, monkeypatch, cpu):
+    monkeypatch.setattr(own, "MEMORY_LIMIT", limit)
+    monkeypatch.setattr(numbered, "MEMORY_LIMIT", limit)
+    expected = from_tensors((X, Y), test=(X, Y), validation=4)
+    data = from_datasets(stream, stream, validation=4, workers=2 if stream is STREAMS[1] else 0)
+    assert isinstance(data.train.source, Streamed if limit == 10 else InMemory)
+    for part in ("train", "validation", "test"):
+        here, there = getattr(data, part), getattr(expected, part)
+        for one, other in zip(here.in_order(3, cpu), there.in_order(3, cpu), strict=True):
+            assert torch.equal(one.inputs, other.inputs)
+            assert torch.equal(one.targets, other.targets)
+            assert torch.equal(one.ids, other.ids)
+    assert as_data(stream).task.names == ("0", "1", "2", "3")
+
+
+def test_a_stream_of_inputs(cpu):
+    data = as_data(Stream(lambda: iter(X), 20), validation=0)
+    assert not data.task.labelled
+    assert torch.equal(next(data.train.in_order(20, cpu)).inputs, X.float() * (1 / 255))
+    assert len(from_inputs(Stream(items, 20), validation=0).train) == 20
+
+
+def test_a_scratch_file_is_removed(monkeypatch):
+    monkeypatch.setattr(numbered, "MEMORY_LIMIT", 10)
+    read = numbered.Numbered(Stream(items, 20))
+    assert torch.equal(read[3][0], X[3])
+    folder = read._read.file.folder
+    assert folder.is_dir()
+    del read
+    assert not folder.exists()
+
+
+def shuffled():
+    return ((torch.rand(3), 0) for _ in range(4))
+
+
+@pytest.mark.parametrize(
+    ("stream", "words"),
+    [
+        (Stream(items, 19), "has more items than the 19"),
+        (Stream(items, 21), "ends after 20 items, and states 21"),
+        (Stream(items(), 20), "item 0 of the stream differs when it is read again: an iterator can be read once"),
+        (Stream(shuffled, 4), "item 0 of the stream differs"),
+        (Stream(items, 0), "a stream of length 0"),
+        (Stream(lambda: iter([("a", 1)]), 1), "the input of an item of the stream is no tensor"),
+    ],
+)
+def test_streams_that_do_not_fit(stream, words):
+    with pytest.raises(UserError, match=words):
+        from_datasets(stream)
+
+
+@pytest.mark.parametrize(
+    ("items", "words"),
+    [
+        ([({"a": X[0]}, 1)] * 3, r"only items \(tensor, target\)"),
+        ([X[0]] * 3, r"only items \(tensor, target\)"),
+        ([(X[0], 1), (X[0, :2], 1)], r"item 1 of the stream has \(2, 4, 4\) torch.uint8, the first \(3, 4, 4\)"),
+    ],
+)
+def test_large_streams_that_do_not_fit(items, words, monkeypatch):
+    monkeypatch.setattr(numbered, "MEMORY_LIMIT", 10)
+    with pytest.raises(UserError, match=words):
+        from_datasets(Stream(items, len(items)))

@@ -4,6 +4,7 @@ import copy
 import multiprocessing
 import os
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import TensorDataset
 
-from understudy.data import Augmentation, Part, from_tensors
-from understudy.data.parts import fewer, split
+from understudy.config.train import TrainConfig
+from understudy.data import Augmentation, Blur, Crop, Erase, Jitter, Part, RandAugment, from_tensors
+from understudy.data.augmentation import Draw
+from understudy.data.parts import Repeats, fewer, split
 from understudy.data.sources import InMemory, Streamed
 from understudy.errors import UserError
 from understudy.tasks import Classification
@@ -65,6 +68,70 @@ def test_ids_are_the_numbers_in_the_file():
     assert sorted(batch.ids.tolist()) == some.tolist()
     assert torch.equal(batch.inputs, X[batch.ids].float() * (1 / 255))
     assert torch.equal(batch.targets, Y[batch.ids])
+
+
+MANY = Augmentation(
+    crop=Crop(), shift=1, flip=True, policy=RandAugment(), jitter=Jitter(), grey=0.3, blur=Blur(), solarise=0.3,
+    mixup=0.4, cutmix=1.0, cutout=2, erase=Erase(share=0.5),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("augmentation", [Augmentation(shift=2, flip=True, cutout=3), MANY], ids=["exact", "many"])
+def test_several_views_of_a_sample_in_one_batch(augmentation):
+    """Over as many epochs, every view that is seen without them, once; each is what it is in a batch of its own."""
+    one, plain = part(), Draw(7, 0)
+    seen = []
+    for turn in (0, 1):
+        for number in range(3):
+            numbers = tuple(range(3 * turn, 3 * turn + 3))
+            batches = one.epoch(
+                turn, seed=7, batch=12, augmentation=augmentation, task=TASK, device=CPU,
+                repeats=Repeats(number, numbers),
+            )  # fmt: skip
+            batches = list(batches)
+            assert [len(batch) for batch in batches] == [12] * one.steps(12)
+            for batch in batches:
+                assert batch.ids.tolist() == batch.ids[:4].repeat(3).tolist() == batch.numbers.tolist()
+                assert batch.views.tolist() == [view for view in numbers for _ in range(4)]
+                seen += zip(batch.views.tolist(), batch.ids.tolist(), strict=True)
+            (alone,) = one.viewed([batch.ids[4:8]], replace(plain, number=numbers[1]), augmentation, TASK, CPU)
+            far = (alone.inputs - batch.inputs[4:8]).abs() > 1e-4
+            assert far.float().mean() < 0.02  # a level may fall to its other side
+            torch.testing.assert_close(alone.targets, batch.targets[4:8])
+    assert len(seen) == len(set(seen)) == 2 * 3 * 48
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_each_sample_of_several_views_is_read_once(workers):
+    class Counted(TensorDataset):
+        def __getitem__(self, index):
+            read.append(index)
+            return super().__getitem__(index)
+
+    read = []
+    streamed = Part(Streamed(Counted(X, Y), Y, workers=workers), torch.arange(50))
+    several = {"augmentation": Augmentation(shift=2), "repeats": Repeats(1, (4, 5))}
+    batches = [list(one.epoch(2, seed=0, batch=10, task=TASK, device=CPU, **several)) for one in (streamed, part())]
+    same(*batches)
+    assert workers or sorted(read) == sorted(set(ids_of(batches[1])))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"repeats": 3}, "without augmentation all views of a sample are one"),
+        ({"repeats": 3, "batch": 32, "augmentation": Augmentation(flip=True)}, "does not divide batch = 32"),
+    ],
+)
+def test_repeats_that_cannot_be(settings, message):
+    with pytest.raises(UserError, match=message):
+        TrainConfig(**settings)
+
+
+def test_more_views_than_samples_are_refused():
+    few = part(torch.arange(3))
+    with pytest.raises(UserError, match="repeats = 4: there are 3 training samples"):
+        few.epoch(0, seed=0, batch=8, augmentation=MANY, task=TASK, device=CPU, repeats=Repeats(0, (0, 1, 2, 3)))
 
 
 @pytest.mark.parametrize("views", [Augmentation(), Augmentation(shift=2, flip=True, cutout=3, mixup=0.4)])

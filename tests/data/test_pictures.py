@@ -1,10 +1,19 @@
 """Pictures of any size and mode become what a network takes, as a person sees them."""
 
+import json
+
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
-from understudy.data.images import decoded
+from tests.data import like_torchvision
+from understudy.data import images, load
+from understudy.data.images import decoded, fitted
+from understudy.data.pictures import Form, PictureSettings
+from understudy.models.description import parsed
+from understudy.models.student import describe
 
 
 @pytest.mark.parametrize("size", [(4, 4), (16, 5), (3, 30), (1, 1)])
@@ -47,3 +56,58 @@ def test_sixteen_bits_keep_their_greys(tmp_path):
     pixels = np.array([[0, 0x4000], [0x8000, 0xFFFF]], np.uint16)
     Image.fromarray(pixels).save(tmp_path / "deep.png")
     assert decoded(tmp_path / "deep.png", (1, 2, 2)).flatten().tolist() == [0, 64, 128, 255]
+
+
+@pytest.mark.parametrize("loader", ["upright", "torchvision"])
+def test_images_of_every_kind_as_torchvision_reads_them(tmp_path, loader):
+    """Equal pixels; images that a person sees otherwise are those of torchvision only if it is asked for."""
+    expected = json.loads(like_torchvision.STORED.read_text())
+    form = Form.of(PictureSettings(resize=like_torchvision.RESIZE, loader=loader), like_torchvision.SIZE)
+    for path in like_torchvision.write(tmp_path):
+        pixels = decoded(path, form.shape, form.rule, form.resize).int()
+        error = (pixels - torch.tensor(expected[path.name])).abs().max()
+        if loader == "upright" and path.name in like_torchvision.SEEN_OTHERWISE:
+            assert error > 8, path.name
+        else:  # decoders of JPEG differ in their last bit
+            assert error <= (3 if path.suffix == ".jpg" else 0), path.name
+
+
+def photo(path, width, height, **options):
+    across, down = np.meshgrid(np.linspace(0, 9, width), np.linspace(0, 7, height))
+    pixels = np.stack([np.sin(across + down), np.cos(across * down / 5), np.sin(down)], -1)
+    Image.fromarray((127 + 120 * pixels).astype(np.uint8)).save(path, quality=95, **options)
+    return path
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(("rule", "resize"), [(images.RULE, None), (images.LETTERBOX, None), (images.SHORT_SIDE, 40)])
+def test_a_large_jpeg_is_decoded_smaller(tmp_path, monkeypatch, orientation, rule, resize):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path, sizes = photo(tmp_path / "large.jpg", 821, 542, exif=exif), []
+    plain = JpegImageFile.load
+    monkeypatch.setattr(JpegImageFile, "load", lambda file: sizes.append(file.size) or plain(file))
+    smaller = decoded(path, (3, 32, 32), rule, resize)
+    assert sizes[-1] == ((206, 136) if resize else (103, 68))
+    monkeypatch.setattr(images, "DRAFT", 100)
+    whole = decoded(path, (3, 32, 32), rule, resize)
+    assert sizes[-1] == (821, 542)
+    assert (smaller.int() - whole.int()).abs().float().mean() < 1
+    assert fitted(path, (3, 32, 32), rule, resize)[1].scale[0] < 0.1
+
+
+def test_a_rule_with_a_short_side_is_in_the_students_description(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        photo(tmp_path / name / "x.jpg", 50, 90)
+    data = load("folder", tmp_path, size=16, resize=20, workers=0, validation=0)
+    description = describe(torch.nn.Flatten(), None, data.shape, data.task, data.image)
+    seen = parsed(json.dumps(description), "student.json")
+    assert seen.takes_images
+    (sample,) = data.train.source.batches([torch.tensor([1])], torch.device("cpu"))
+    assert torch.equal(
+        fitted(tmp_path / "two" / "x.jpg", seen.input.shape, seen.input.image, seen.input.resize)[0], sample[0]
+    )
+    for wrong in ({"resize": 8}, {"image": images.RULE}):
+        changed = {**description, "input": {**description["input"], **wrong}}
+        assert not parsed(json.dumps(changed), "student.json").takes_images

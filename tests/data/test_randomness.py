@@ -55,6 +55,15 @@ def test_beta_has_its_mean_and_variance(alpha):
     assert float(values.var()) == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.03)
 
 
+@pytest.mark.parametrize("seed", [0, -3, 2**63 - 1])
+def test_a_number_for_each_id_draws_what_one_for_all_does(seed):
+    numbers = torch.tensor([0, 1, 7, 2**40, 700])
+    ids = torch.tensor([5, 5, 6, 0, 12])
+    for draw in (lambda n, i: randomness.bits(seed, n, i, "test"), lambda n, i: randomness.beta(seed, n, i, "b", 0.3)):
+        each = [draw(int(number), one) for number, one in zip(numbers, ids.split(1), strict=True)]
+        assert torch.equal(draw(numbers, ids), torch.cat(each))
+
+
 def test_values_stay_what_they_are():
     """Stored answers and resumed runs rely on these numbers; they never change."""
     ids = torch.tensor([0, 1, 49_999])

@@ -1,17 +1,21 @@
 """A view is a function of (seed, epoch, sample id), whatever batch the sample is drawn in."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from understudy import randomness
-from understudy.data import Augmentation, Blur, Crop, Erase, Jitter, RandAugment, TrivialAugment
+from understudy.data import Augmentation, Blur, Crop, Erase, Jitter, RandAugment, TrivialAugment, colour, policies, rows
 from understudy.data.augmentation import PLAIN
 from understudy.errors import UserError
 from understudy.tasks import Classification
 
 IMAGES = torch.randint(1, 256, (16, 2, 8, 6), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+IMAGES3 = torch.randint(0, 256, (40, 3, 9, 14), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
 seeds, epochs = st.integers(-(2**63), 2**63 - 1), st.integers(0, 10_000)
 chosen = st.lists(st.integers(0, 15), min_size=1, max_size=16)
 some_views = st.builds(
@@ -92,6 +96,91 @@ def test_epochs_and_seeds_draw_other_views():
     first = views.draw(IMAGES, 0, 0, ids)
     assert not torch.equal(first, views.draw(IMAGES, 0, 1, ids))
     assert not torch.equal(first, views.draw(IMAGES, 1, 0, ids))
+
+
+ALL = Augmentation(
+    crop=Crop(), shift=1, flip=True, policy=RandAugment(), jitter=Jitter(), grey=0.3, blur=Blur(), solarise=0.3,
+    mixup=0.4, cutmix=1.0, cutout=2, erase=Erase(share=0.5),
+)  # fmt: skip
+
+
+class Transfers(TorchDispatchMode):
+    """Counts the values that go from the CPU to another device."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        given = [one for one in args if isinstance(one, torch.Tensor) and one.ndim]
+        if isinstance(out, torch.Tensor) and out.device.type == "meta" and any(x.device.type == "cpu" for x in given):
+            self.count += 1
+        return out
+
+
+@pytest.mark.parametrize("views", [ALL, replace(ALL, policy=TrivialAugment(), shift=0)], ids=["rand", "trivial"])
+def test_a_device_is_never_waited_for(views, monkeypatch):
+    """On the device "meta", which holds no values, whatever would look at one fails; all that goes there is sent."""
+    sent = rows.sent
+    asked = []
+
+    def without_waiting(values, device):
+        asked.append(values)
+        with torch.utils._python_dispatch._disable_current_modes():
+            return sent(values, device)
+
+    for module in (rows, colour, policies):
+        monkeypatch.setattr(module, "sent", without_waiting)
+    host = rows.OnHost(3, torch.arange(16))
+    ids, images = host.ids.to("meta"), torch.zeros(16, 3, 12, 10, device="meta")
+    with Transfers() as transfers:
+        x = views.draw(images, 0, 3, ids, host=host, check=False)
+        x, _ = views.mix(x, x, 0, 3, ids)
+        assert views.finish(x, 0, 3, ids).shape == images.shape
+    assert asked
+    assert not transfers.count
+    with pytest.raises(NotImplementedError):
+        views.draw(images, 0, 3, ids, check=False)  # the numbers are on the device
+
+
+def test_each_image_gets_the_operations_that_are_drawn_for_it():
+    x, ids = IMAGES3.float() / 255, torch.arange(40) * 3
+    changed = RandAugment().draw(x, 5, 2, ids)
+    expected = x.clone()
+    for number in range(2):
+        choice = randomness.integers(5, 2, ids, f"rand/{number}/operation", 0, 14)
+        sign = torch.where(randomness.uniform(5, 2, ids, f"rand/{number}/sign") < 0.5, -1.0, 1.0)
+        for image, (operation, strength) in enumerate(zip(choice.tolist(), 0.3 * sign, strict=True)):
+            if operation:
+                one = policies._operations(x, wide=False)[operation]
+                expected[image] = one(expected[image : image + 1], strength[None])[0]
+    assert ((changed - expected).abs() > 1e-5).float().mean() < 0.001  # a level may fall to its other side
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_large_images_are_moved_as_small_ones_are(flip, monkeypatch):
+    views, ids = Augmentation(shift=3, flip=flip), torch.arange(40)
+    small = views.draw(IMAGES3, 1, 1, ids)
+    monkeypatch.setattr("understudy.data.augmentation.LARGE", 1)
+    assert torch.equal(views.draw(IMAGES3, 1, 1, ids), small)
+
+
+def test_a_crop_is_sampled_at_the_grid_of_its_box():
+    ids, x = torch.arange(40), IMAGES3.float() / 255
+    top, left, height, width = Crop().boxes((9, 14), 1, 1, ids)
+    theta = torch.zeros(40, 2, 3)
+    theta[:, 0, 0], theta[:, 0, 2] = width / 14, (2 * left + width) / 14 - 1
+    theta[:, 1, 1], theta[:, 1, 2] = height / 9, (2 * top + height) / 9 - 1
+    grid = torch.nn.functional.affine_grid(theta, [40, 3, 9, 14], align_corners=False)
+    expected = torch.nn.functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
+    torch.testing.assert_close(Crop().draw(x, 1, 1, ids), expected)
+
+
+@pytest.mark.parametrize("views", [ALL, Augmentation(flip=True), Augmentation(grey=1.0), Augmentation(solarise=1.0)])
+def test_what_is_given_is_not_written_to(views):
+    for images in (IMAGES3, IMAGES3.float() / 255):
+        before = images.clone()
+        views.finish(views.draw(images, 0, 0, torch.arange(40)), 0, 0, torch.arange(40))
+        assert torch.equal(images, before)
 
 
 @settings(max_examples=30, deadline=None)

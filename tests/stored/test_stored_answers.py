@@ -43,6 +43,25 @@ def test_with_as_many_views_as_epochs_the_student_is_that_of_the_live_teacher(
     assert asked == []  # not once
 
 
+def test_several_views_of_a_sample_in_one_batch_are_stored_each(train, at, asked, tmp_path):
+    config = replace(CONFIG, repeats=2)
+    live, _ = train(config=config)
+    assert not equal(live, train()[0])
+    first, notes = train(at(), config=config)
+    asked.clear()
+    assert train(at(), after=5, out=tmp_path / "run", config=config)[0] is None
+    second, more = train(at(), out=tmp_path / "run", config=config)
+    assert notes == more == []
+    assert equal(live, first)
+    assert equal(live, second)
+    assert asked == []
+    again, _ = train(at(views=2, folder="again"), config=config)
+    assert len(asked) == 2 * 4 + 2  # two epochs of four steps, and one batch of each view with what they leave out
+    assert not equal(live, again)
+    with pytest.raises(UserError, match=r"answers.views = 3 is no multiple of repeats = 2"):
+        train(at(views=3, folder="third"), config=config)
+
+
 class SwayedALittle(nn.Module):
     """Right, but for what the size and the content of its batch add: less than may be between two answers."""
 

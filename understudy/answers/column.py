@@ -12,6 +12,7 @@ from understudy.answers.folder import AnswerFolder
 from understudy.answers.options import StoredAnswers
 from understudy.config.hardware import relative_difference, rounding
 from understudy.errors import UserError
+from understudy.randomness import Number
 from understudy.taps import Answer, Tap, TappedNetwork
 
 
@@ -28,25 +29,43 @@ class Value:
         self.form = store.form(self.name)
         if self.form is None and not store.fill:
             raise UserError(f"{store.path} holds no {self.name!r}, and nothing is to be added (fill = false)")
-        self.shelf: Shelf | None = None
-        self.view = self.shelf_of = 0
+        self.shelves: dict[int, Shelf] = {}  # the open files, by their views
+        self.rows: dict[int, Tensor | slice] = {}  # of the batch, by their views
         self.words = self.there = torch.zeros(0)
 
-    def find(self, view: int, ids: Tensor) -> Tensor:
-        """Look these samples up; answers with which are there."""
-        self.view = view
+    def find(self, view: Number, ids: Tensor) -> Tensor:
+        """Look these samples up, in one view or each in its own; answers with which are there."""
+        if isinstance(view, int):
+            self.rows = {view: slice(None)}
+        else:
+            self.rows = {number: (view == number).nonzero().flatten() for number in view.unique().tolist()}
         if self.form is None:
             self.there = torch.zeros(len(ids), dtype=torch.bool)
             return self.there
-        self._turn_to(view, self.form)
-        assert self.shelf is not None
-        self.words, self.there, damaged = self.shelf.read(ids)
+        self._open(self.form)
+        if isinstance(view, int):
+            self.words, self.there = self._read(view, ids)
+            return self.there
+        found = {number: self._read(number, ids[rows]) for number, rows in self.rows.items()}
+        back = torch.cat([torch.arange(len(ids))[rows] for rows in self.rows.values()]).argsort()
+        self.words, self.there = (torch.cat(parts)[back] for parts in zip(*found.values(), strict=True))
+        return self.there
+
+    @property
+    def first_view(self) -> int:
+        """Of those that were looked up last."""
+        return next(iter(self.rows), 0)
+
+    def _read(self, view: int, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """The records of these samples in a view, and which are there."""
+        shelf = self.shelves[view]
+        words, there, damaged = shelf.read(ids)
         if damaged.any():
             self.note(
-                f"{self.shelf.path}: the answers about samples {ids[damaged].tolist()[:5]} are damaged "
+                f"{shelf.path}: the answers about samples {ids[damaged].tolist()[:5]} are damaged "
                 "(their checksums do not fit): the teacher is asked again"
             )
-        return self.there
+        return words, there
 
     def take(self, answer: Answer) -> None:
         """Replace missing records by the words of the live answer."""
@@ -60,11 +79,12 @@ class Value:
 
     def write(self, ids: Tensor) -> None:
         assert self.form is not None
-        if self.shelf is None:
+        if not self.shelves:
             self.store.claim(self.name, self.form)
-            self._turn_to(self.view, self.form)
-        assert self.shelf is not None
-        self.shelf.write(ids[~self.there], self.words[~self.there])
+            self._open(self.form)
+        for view, rows in self.rows.items():
+            missing = ~self.there[rows]
+            self.shelves[view].write(ids[rows][missing], self.words[rows][missing])
 
     def decoded(self) -> Tensor:
         assert self.form is not None
@@ -94,12 +114,14 @@ class Value:
                 f"teacher answers with {form.given} of {form.shape}. Remove that folder, or choose another one"
             )
 
-    def _turn_to(self, view: int, form: Form) -> None:
-        if self.shelf is not None and self.shelf_of == view:
+    def _open(self, form: Form) -> None:
+        """Open the files of the batch's views, and close those of others."""
+        if self.shelves.keys() == self.rows.keys():
             return
-        if self.shelf is not None:
-            self.shelf.close()
-        self.shelf, self.shelf_of = Shelf(self.store.file(self.name, view), self.places, form.words), view
+        for view in self.shelves.keys() - self.rows.keys():
+            self.shelves.pop(view).close()
+        for view in self.rows.keys() - self.shelves.keys():
+            self.shelves[view] = Shelf(self.store.file(self.name, view), self.places, form.words)
 
 
 def value_of(answer: Answer, tap: Tap | str) -> Tensor:

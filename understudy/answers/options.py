@@ -58,7 +58,10 @@ class StoredAnswers:
 
     def epochs_asked(self, config: TrainConfig) -> int:
         """The epochs of a training in which the teacher runs; in all others its answers are read."""
-        return 1 if config.augmentation == PLAIN or self.clean else min(self.views, config.epochs)
+        if config.augmentation == PLAIN or self.clean:
+            return 1
+        several = config.repeats or 1  # so many epochs see the same views of other samples
+        return min(self.views, -(-config.epochs // several) * several)
 
     def mostly_read(self, config: TrainConfig, reads: Reads) -> bool:
         """Whether most steps of a stage can read answers: of an earlier epoch, or of another training."""

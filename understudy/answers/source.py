@@ -19,6 +19,7 @@ from understudy.errors import UserError
 from understudy.models import fingerprints
 from understudy.nested import Nested
 from understudy.objective import Objective
+from understudy.randomness import Number
 from understudy.taps import Answer, Tap
 from understudy.teacher.batching import company_matters
 
@@ -114,7 +115,9 @@ class AnswerSource:
         """The teachers' answers to a batch whose inputs are prepared."""
         ids = batch.ids.cpu() if batch.numbers is None else batch.numbers
         clean = self.options.clean and batch.draw is not None
-        view = batch.draw.number if batch.draw and not clean else 0
+        view: Number = 0
+        if batch.draw is not None and not clean:
+            view = batch.draw.number if batch.views is None else batch.views
         values = [value for teacher in self.teachers for value in teacher]
         there = [value.find(view, ids) for value in values]
         complete = all(present.all() for present in there)
@@ -152,7 +155,7 @@ class AnswerSource:
         self.noted = True
         missing = ids[~torch.stack(list(there)).all(0)].tolist()
         self.note(
-            f"answers are missing in {self.stores[0].path} (of view {self.teachers[0][0].view}, samples "
+            f"answers are missing in {self.stores[0].path} (of view {self.teachers[0][0].first_view}, samples "
             f"{missing[:5]}): the teacher is asked, and nothing is added (fill = false)"
         )
 

@@ -51,10 +51,10 @@ class Live(Callback):
 
     def downloads(self, file: str, done: int, total: int | None) -> None:
         if file not in self.loads:
-            self.loads[file] = self.bars.add_task(f"{file:<12}", total=total, said="downloading")
+            self.loads[file] = self.bars.add_task(f"{file:<12}", total=total, said="loading")
             size = f", {total / 1e6:.0f} MB" if total else ""
-            self.say(f"downloading {file}{size}")
-        self.bars.update(self.loads[file], completed=done, said="downloaded" if done == total else "downloading")
+            self.say(f"loading {file}{size}")
+        self.bars.update(self.loads[file], completed=done, said="loaded" if done == total else "loading")
 
     def run_begins(self, trainings: Sequence[str], figure: "Figure") -> None:
         self.figure = figure

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from understudy.bounds import STRICT, Count, Epochs, NonNegative, Positive, Seed, ShareBetween
+from understudy.bounds import STRICT, Count, Epochs, Interval, NonNegative, Positive, Seed, ShareBetween
 from understudy.config.optimizers import SGD, Optimizer
 from understudy.config.schedules import Cosine, Schedule
-from understudy.data.augmentation import Augmentation
+from understudy.data.augmentation import PLAIN, Augmentation
+from understudy.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,8 @@ class TrainConfig:
         epochs, batch: how long, in which steps.
         optimizer, schedule: what moves the weights, and its learning rate over time.
         augmentation: the views of each sample that are drawn for training.
+        repeats: so many views of each sample stand in one batch, and an epoch sees as many samples fewer (repeated
+            augmentation); over as many epochs the same views are seen as without it. None: one view.
         order_seed: of the order and views of the samples, where they are to be alike for all seeds, which then differ
             in what networks begin with and draw for themselves (dropout); None: each training's own seed.
         group_by_length: of texts, sort the samples of so many batches by their length, so that a batch is as long as
@@ -38,6 +41,7 @@ class TrainConfig:
     optimizer: Optimizer = field(default_factory=SGD)
     schedule: Schedule = field(default_factory=Cosine)
     augmentation: Augmentation = field(default_factory=Augmentation)
+    repeats: Annotated[int, Interval(ge=2, le=1_000)] | None = None
     order_seed: Seed | None = None
     group_by_length: Count | None = None
     patience: Epochs | None = None
@@ -46,3 +50,13 @@ class TrainConfig:
     lr_scale: Mapping[str, NonNegative] = field(default_factory=dict)
     max_norm: Mapping[str, Positive] = field(default_factory=dict)
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
+
+    def __post_init__(self) -> None:
+        if self.repeats is None:
+            return
+        if self.augmentation == PLAIN:
+            raise UserError(
+                f"repeats = {self.repeats}: without augmentation all views of a sample are one: leave it out"
+            )
+        if self.batch % self.repeats:
+            raise UserError(f"repeats = {self.repeats} does not divide batch = {self.batch}: make it a multiple")

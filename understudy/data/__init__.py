@@ -7,6 +7,7 @@ from understudy.data.augmentation import Augmentation, Crop
 from understudy.data.catalogue import as_data, load, names
 from understudy.data.colour import Blur, Erase, Jitter
 from understudy.data.dataset import Access, Contents, DataSet
+from understudy.data.numbered import Stream
 from understudy.data.own import from_datasets, from_inputs, from_tensors
 from understudy.data.parts import Batch, Data, Part
 from understudy.data.policies import RandAugment, TrivialAugment
@@ -25,6 +26,7 @@ __all__ = [
     "Jitter",
     "Part",
     "RandAugment",
+    "Stream",
     "TrivialAugment",
     "as_data",
     "from_datasets",

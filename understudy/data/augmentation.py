@@ -4,7 +4,7 @@ The same key gives the same view on any machine, in any batch, in any order: int
 partners) bit for bit, what is computed from them (interpolation, colours, mixing shares) up to the device's rounding.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, ClassVar
 
 import torch
@@ -14,9 +14,14 @@ from torch import Tensor
 from understudy import randomness
 from understudy.bounds import STRICT, ByName, Interval, NonNegative, Positive, PositiveShare, Share
 from understudy.data.colour import Blur, Erase, Jitter, boxes, grey, inside, solarized
-from understudy.data.policies import RandAugment, TrivialAugment
+from understudy.data.policies import RandAugment, TrivialAugment, grid_of
+from understudy.data.rows import OnHost, change
 from understudy.errors import UserError
+from understudy.randomness import Number
 from understudy.tasks.task import Moves
+
+LARGE = 1 << 14  # values of an image from which each is moved by itself on a CPU
+FEW = 8  # lines of a grid of which one is used: of fewer, small grids would be computed in another way
 
 
 @dataclass(frozen=True)
@@ -44,19 +49,41 @@ class Crop:
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
-    def boxes(self, size: tuple[int, int], seed: int, epoch: int, ids: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Top, left, height and width of each image's box, in whole pixels."""
+    def boxes(
+        self, size: tuple[int | Tensor, int | Tensor], seed: int, epoch: Number, ids: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Top, left, height and width of each image's box, in whole pixels; ``size`` is that of all or of each one."""
         return boxes(self.scale, self.ratio, size, seed, epoch, ids, "crop")
 
-    def draw(self, x: Tensor, seed: int, epoch: int, ids: Tensor) -> Tensor:
+    def draw(self, x: Tensor, seed: int, epoch: Number, ids: Tensor) -> Tensor:
         """The boxes, resized by bilinear interpolation."""
-        rows, columns = x.shape[2:]
+        n, channels, rows, columns = x.shape
         top, left, height, width = self.boxes((rows, columns), seed, epoch, ids)
         zero = torch.zeros_like(top, dtype=x.dtype)
         down = torch.stack([zero, height / rows, (2 * top + height) / rows - 1], dim=1)
         across = torch.stack([width / columns, zero, (2 * left + width) / columns - 1], dim=1)
-        grid = F.affine_grid(torch.stack([across, down], dim=1).to(x.dtype), list(x.shape), align_corners=False)
+        boxes = torch.stack([across, down], dim=1).to(x.dtype)
+        # All lines have the same coordinates across, all columns the same coordinates down.
+        line = F.affine_grid(boxes, [n, channels, FEW, columns], align_corners=False)[:, :1, :, 0]
+        column = F.affine_grid(boxes, [n, channels, rows, FEW], align_corners=False)[:, :, :1, 1]
+        grid = grid_of(x, line, column)
         return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+@dataclass(frozen=True)
+class CropBoxes:
+    """The boxes of a crop in the views of a batch, for a source that cuts them out of the files."""
+
+    crop: Crop
+    seed: int
+    number: Number
+
+    def __call__(self, size: tuple[int | Tensor, int | Tensor], *, ids: Tensor) -> tuple[Tensor, ...]:
+        return self.crop.boxes(size, self.seed, self.number, ids)
+
+    def of(self, rows: slice) -> "CropBoxes":
+        """Those of some rows of the batch."""
+        return self if isinstance(self.number, int) else replace(self, number=self.number[rows])
 
 
 Policy = RandAugment | TrivialAugment
@@ -114,7 +141,7 @@ class Augmentation:
         """Whether samples are mixed with others, and their targets, too."""
         return self.mixup > 0 or self.cutmix is not None
 
-    def partners(self, seed: int, epoch: int, ids: Tensor, pool: Tensor) -> Tensor | None:
+    def partners(self, seed: int, epoch: Number, ids: Tensor, pool: Tensor) -> Tensor | None:
         """The sample that each one is mixed with, drawn from ``pool``; None where none is."""
         if not self.mixes:
             return None
@@ -131,7 +158,7 @@ class Augmentation:
         """Whether it moves them in a way that ``moved`` cannot describe."""
         return self.policy is not None
 
-    def moved(self, size: tuple[int, int], seed: int, epoch: int, ids: Tensor) -> Moves:
+    def moved(self, size: tuple[int, int], seed: int, epoch: Number, ids: Tensor) -> Moves:
         """How ``draw`` moves images of this height and width, for targets that follow."""
         if self.bends:
             raise UserError(f"targets that are places cannot follow {self}: leave out policy")
@@ -143,39 +170,65 @@ class Augmentation:
         # A mirrored image is cut out of the padded one from the right.
         return Moves(size, mirrored, down, right if mirrored is None else torch.where(mirrored, -right, right), crop)
 
-    def _mirrored(self, seed: int, epoch: int, ids: Tensor) -> Tensor:
+    def _mirrored(self, seed: int, epoch: Number, ids: Tensor) -> Tensor:
         return randomness.uniform(seed, epoch, ids, "flip") < 0.5
 
-    def _cut(self, seed: int, epoch: int, ids: Tensor, axis: str) -> Tensor:
+    def _cut(self, seed: int, epoch: Number, ids: Tensor, axis: str) -> Tensor:
         """The first line or column of the padded image that is kept."""
         return randomness.integers(seed, epoch, ids, f"shift/{axis}", 0, 2 * self.shift + 1)
 
-    def draw(self, images: Tensor, seed: int, epoch: int, ids: Tensor) -> Tensor:
-        """One view of each image, in float: uint8 comes out between 0 and 1."""
-        self._check(images)
+    def draw(
+        self, images: Tensor, seed: int, epoch: Number, ids: Tensor, *, host: OnHost | None = None, check: bool = True
+    ) -> Tensor:
+        """One view of each image, in float: uint8 comes out between 0 and 1.
+
+        Args:
+            epoch: the number of the view, or one for each image.
+            host: the same numbers in the memory of the CPU, if they are known there; then nothing waits for a device.
+            check: look whether the images' values fit the augmentation, for which a device is waited for.
+        """
+        self._check(images, values=check)
+        if host is None:
+            host = OnHost.of(epoch, ids) if self._chooses or ids.device.type == "cpu" else OnHost(0, ids)
+        given = images
         if self.crop is not None:
             images = self.crop.draw(_as_float(images), seed, epoch, ids)
-        if self.shift or self.flip:
+        if self.shift and images.device.type == "cpu" and images.shape[1:].numel() >= LARGE:
+            images = self._moved_each(images, seed, host)
+        elif self.shift:
             images = self._moved(images, seed, epoch, ids)
+        elif self.flip:
+            images = images.clone() if images is given else images
+            images = change(images, self._mirrored(seed, *host), lambda chosen: chosen.flip(3))
         images = _as_float(images) if images.dtype == torch.uint8 else images
-        for change in (self.policy, self.jitter):
-            images = images if change is None else change.draw(images, seed, epoch, ids)
+        for each in (self.policy, self.jitter):
+            if each is not None:
+                images = each.draw(images, seed, epoch, ids, host=host, owned=images is not given)
+        if (self.grey or self.solarise) and images is given:
+            images = images.clone()
         if self.grey:
-            images = _some(images, grey(images).expand_as(images), self.grey, seed, epoch, ids, "grey")
+            chosen = randomness.uniform(seed, *host, "grey") < self.grey
+            images = change(images, chosen, lambda some: grey(some).expand_as(some))
         if self.blur is not None:
-            images = self.blur.draw(images, seed, epoch, ids)
+            images = self.blur.draw(images, seed, epoch, ids, host=host, owned=images is not given)
         if self.solarise:
-            half = torch.full(ids.shape, 128.0, device=images.device)
-            images = _some(images, solarized(images, half), self.solarise, seed, epoch, ids, "solarise")
+            chosen = randomness.uniform(seed, *host, "solarise") < self.solarise
+            images = change(images, chosen, lambda some: solarized(some, some.new_full((len(some),), 128.0)))
         return images
+
+    @property
+    def _chooses(self) -> bool:
+        """Whether ``draw`` changes some of the images in a way of their own."""
+        some = (self.policy, self.jitter, self.grey, self.blur, self.solarise)
+        return self.flip or any(each is not None for each in some)
 
     @property
     def _of_images(self) -> list[str]:
         """The settings that need images."""
         return [f.name for f in fields(self) if f.name != "mixup" and getattr(self, f.name)]
 
-    def _check(self, images: Tensor) -> None:
-        """Raises a ``UserError`` for augmentation that does not apply to the samples."""
+    def _check(self, images: Tensor, *, values: bool) -> None:
+        """Raises a ``UserError`` for augmentation that does not apply to the samples, or to their ``values``."""
         if images.ndim != 4 and self._of_images:
             raise UserError(
                 f"{', '.join(self._of_images)} need images (C, H, W); samples have shape {tuple(images.shape[1:])}"
@@ -183,7 +236,8 @@ class Augmentation:
         if images.ndim == 4 and self.shift >= (size := min(images.shape[2:])):
             raise UserError(f"shift = {self.shift} would leave nothing of images of {size} pixels: make it smaller")
         levels = [name for name in ("policy", "jitter", "solarise") if getattr(self, name)]
-        if levels and images.dtype != torch.uint8 and not (images.min() >= 0 and images.max() <= 1):
+        looks = values and images.dtype != torch.uint8
+        if levels and looks and not (images.min() >= 0 and images.max() <= 1):
             raise UserError(
                 f"{', '.join(levels)} change colours between 0 and 1, and these images go from {images.min():.3g} to "
                 f"{images.max():.3g}: give bytes, or values that are not normalised yet"
@@ -191,7 +245,7 @@ class Augmentation:
         if self.mixes and not (images.is_floating_point() or images.dtype == torch.uint8):
             raise UserError(f"mixing needs images or floating-point samples, not {images.dtype}")
 
-    def _moved(self, images: Tensor, seed: int, epoch: int, ids: Tensor) -> Tensor:
+    def _moved(self, images: Tensor, seed: int, epoch: Number, ids: Tensor) -> Tensor:
         """Every image shifted and mirrored by its own draw: first the lines, then within them the pixels."""
         n, channels, height, width = images.shape
         most, device = self.shift, images.device
@@ -209,7 +263,18 @@ class Augmentation:
         chosen = columns[:, None, None, :].expand(-1, channels, height, -1)
         return lines.view(n, channels, height, -1).gather(3, chosen)
 
-    def mix(self, x: Tensor, partner: Tensor, seed: int, epoch: int, ids: Tensor) -> tuple[Tensor, Tensor]:
+    def _moved_each(self, images: Tensor, seed: int, host: OnHost) -> Tensor:
+        """The same one image after another, which takes less time for large ones on a CPU."""
+        height, width = images.shape[2:]
+        padded, moved = F.pad(images, (self.shift,) * 4), torch.empty_like(images)
+        tops, lefts = (self._cut(seed, *host, axis).tolist() for axis in ("y", "x"))
+        mirrored = self._mirrored(seed, *host).tolist() if self.flip else [False] * len(images)
+        for image, of, top, left, turned in zip(moved, padded, tops, lefts, mirrored, strict=True):
+            part = of[:, top : top + height, left : left + width]
+            image.copy_(part.flip(2) if turned else part)
+        return moved
+
+    def mix(self, x: Tensor, partner: Tensor, seed: int, epoch: Number, ids: Tensor) -> tuple[Tensor, Tensor]:
         """The samples mixed with their partners, and the share of each one in its mixture."""
         if self.cutmix is None:
             share = self.share(seed, epoch, ids)
@@ -225,12 +290,12 @@ class Augmentation:
             is_box, kept, share
         )
 
-    def finish(self, x: Tensor, seed: int, epoch: int, ids: Tensor) -> Tensor:
+    def finish(self, x: Tensor, seed: int, epoch: Number, ids: Tensor) -> Tensor:
         """The augmentation after mixing: cutout and erasing."""
         x = _cutout(x, self.cutout, seed, epoch, ids) if self.cutout else x
         return x if self.erase is None else self.erase.finish(x, seed, epoch, ids)
 
-    def share(self, seed: int, epoch: int, ids: Tensor) -> Tensor:
+    def share(self, seed: int, epoch: Number, ids: Tensor) -> Tensor:
         """The share of each sample in its mixture by mixup."""
         return randomness.beta(seed, epoch, ids, "mixup/share", self.mixup)
 
@@ -244,7 +309,7 @@ def mixed(x: Tensor, partner: Tensor, share: Tensor) -> Tensor:
     return (x - partner).mul_(weight).add_(partner)
 
 
-def _cutout(x: Tensor, side: int, seed: int, epoch: int, ids: Tensor) -> Tensor:
+def _cutout(x: Tensor, side: int, seed: int, epoch: Number, ids: Tensor) -> Tensor:
     _, _, height, width = x.shape
     top = randomness.integers(seed, epoch, ids, "cutout/y", 0, height) - side // 2
     left = randomness.integers(seed, epoch, ids, "cutout/x", 0, width) - side // 2
@@ -259,13 +324,7 @@ def _as_float(images: Tensor) -> Tensor:
     return images.float().mul_(1 / 255) if images.dtype == torch.uint8 else images
 
 
-def _some(x: Tensor, changed: Tensor, share: float, seed: int, epoch: int, ids: Tensor, purpose: str) -> Tensor:
-    """A share of the images changed."""
-    chosen = randomness.uniform(seed, epoch, ids, purpose) < share
-    return torch.where(chosen[:, None, None, None], changed, x)
-
-
-def _centred(x: Tensor, side: Tensor, seed: int, epoch: int, ids: Tensor) -> Tensor:
+def _centred(x: Tensor, side: Tensor, seed: int, epoch: Number, ids: Tensor) -> Tensor:
     """(N, 1, H, W) bool: a box around a random pixel, its sides a share of the image's, cut at the border."""
     _, _, rows, columns = x.shape
     y = randomness.integers(seed, epoch, ids, "cutmix/y", 0, rows)

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from understudy import randomness
 from understudy.bounds import STRICT, Interval, Share
+from understudy.data.rows import OnHost, in_pieces, sent
+from understudy.randomness import Number
 
 _GREY = (0.2989, 0.587, 0.114)  # of red, green and blue, as in torchvision and PIL
 _LEVELS = 255
@@ -40,8 +42,22 @@ class Jitter:
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
-    def draw(self, x: Tensor, seed: int, epoch: int, ids: Tensor) -> Tensor:
-        """The changed images."""
+    def draw(
+        self,
+        x: Tensor,
+        seed: int,
+        epoch: Number,
+        ids: Tensor,
+        *,
+        host: OnHost | None = None,
+        owned: bool = False,
+    ) -> Tensor:
+        """The changed images.
+
+        Args:
+            host: the numbers in the memory of the CPU, if they are known there.
+            owned: whether the images may be written to.
+        """
         changes: list[tuple[str, Callable[[Tensor, Tensor], Tensor], float]] = [
             ("brightness", brightness, self.brightness),
             ("contrast", contrast, self.contrast),
@@ -49,18 +65,24 @@ class Jitter:
             ("hue", hue, self.hue),
         ]
         active = [(name, change, most) for name, change, most in changes if most]
-        if not active:
+        if not active or not len(x):
             return x
-        first = randomness.integers(seed, epoch, ids, "jitter/order", 0, len(active))
-        first = torch.where(randomness.uniform(seed, epoch, ids, "jitter") < self.share, first, -1)
-        changed = x.clone()
+        host = host or OnHost.of(epoch, ids)
+        first = randomness.integers(seed, host.epoch, host.ids, "jitter/order", 0, len(active))
+        first = torch.where(randomness.uniform(seed, host.epoch, host.ids, "jitter") < self.share, first, -1)
+        amounts = {
+            name: (2 * randomness.uniform(seed, epoch, ids, f"jitter/{name}") - 1) * most for name, _, most in active
+        }
+        changed = x if owned else x.clone()
         for start in range(len(active)):
-            rows = (first == start).nonzero().flatten()
-            images = x[rows]
-            for name, change, most in active[start:] + active[:start]:
-                amount = (2 * randomness.uniform(seed, epoch, ids[rows], f"jitter/{name}") - 1) * most
-                images = change(images, amount if name == "hue" else 1 + amount)
-            changed[rows] = images
+            places = (first == start).nonzero().flatten()
+            for part in in_pieces(places, x):
+                rows = sent(part, x.device)
+                images = x.index_select(0, rows)
+                for name, change, _ in active[start:] + active[:start]:
+                    amount = amounts[name].index_select(0, rows)
+                    images = change(images, amount if name == "hue" else 1 + amount)
+                changed.index_copy_(0, rows, images)
         return changed
 
 
@@ -81,12 +103,27 @@ class Blur:
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
-    def draw(self, x: Tensor, seed: int, epoch: int, ids: Tensor) -> Tensor:
-        """The blurred images."""
+    def draw(
+        self,
+        x: Tensor,
+        seed: int,
+        epoch: Number,
+        ids: Tensor,
+        *,
+        host: OnHost | None = None,
+        owned: bool = False,
+    ) -> Tensor:
+        """The images, some of them blurred; ``host`` and ``owned`` are those of ``Jitter.draw``."""
         low, high = self.sigma
+        host = host or OnHost.of(epoch, ids)
+        places = (randomness.uniform(seed, host.epoch, host.ids, "blur") < self.share).nonzero().flatten()
         sigma = low + (high - low) * randomness.uniform(seed, epoch, ids, "blur/sigma")
-        chosen = randomness.uniform(seed, epoch, ids, "blur") < self.share
-        return torch.where(chosen[:, None, None, None], blurred(x, sigma, reach=max(1, round(2 * high))), x)
+        changed = x if owned else x.clone()
+        for part in in_pieces(places, x):
+            rows = sent(part, x.device)
+            images = blurred(x.index_select(0, rows), sigma.index_select(0, rows), reach=max(1, round(2 * high)))
+            changed.index_copy_(0, rows, images)
+        return changed
 
 
 @dataclass(frozen=True)
@@ -108,7 +145,7 @@ class Erase:
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
-    def finish(self, x: Tensor, seed: int, epoch: int, ids: Tensor) -> Tensor:
+    def finish(self, x: Tensor, seed: int, epoch: Number, ids: Tensor) -> Tensor:
         """The images with their holes; 0 is the mean of a normalised image and black of another one."""
         top, left, height, width = boxes(self.scale, self.ratio, x.shape[2:], seed, epoch, ids, "erase")
         chosen = randomness.uniform(seed, epoch, ids, "erase") < self.share
@@ -118,26 +155,31 @@ class Erase:
 def boxes(
     scale: tuple[float, float],
     ratio: tuple[float, float],
-    size: tuple[int, int] | torch.Size,
+    size: tuple[int | Tensor, int | Tensor] | torch.Size,
     seed: int,
-    epoch: int,
+    epoch: Number,
     ids: Tensor,
     purpose: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """A box in each image as (top, left, height, width) in whole pixels: area and ratio are drawn, then the place.
 
-    A side that is longer than the image is cut to it, where torchvision draws again, up to ten times.
+    A side that is longer than the image is cut to it, where torchvision draws again, up to ten times. ``size`` is the
+    height and width of all images, or of each one.
     """
     rows, columns = size
     area = scale[0] + (scale[1] - scale[0]) * randomness.uniform(seed, epoch, ids, f"{purpose}/area")
     low, high = torch.tensor(ratio).log().tolist()
     turned = (low + (high - low) * randomness.uniform(seed, epoch, ids, f"{purpose}/ratio")).exp()
     pixels = area * rows * columns
-    height = (pixels / turned).sqrt().round().clamp(1, rows).long()
-    width = (pixels * turned).sqrt().round().clamp(1, columns).long()
+    height = _at_most(rows, (pixels / turned).sqrt().round()).long()
+    width = _at_most(columns, (pixels * turned).sqrt().round()).long()
     top = (randomness.uniform(seed, epoch, ids, f"{purpose}/y") * (rows - height + 1)).long()
     left = (randomness.uniform(seed, epoch, ids, f"{purpose}/x") * (columns - width + 1)).long()
     return top, left, height, width
+
+
+def _at_most(limit: int | Tensor, sides: Tensor) -> Tensor:
+    return torch.minimum(sides.clamp(min=1), limit) if isinstance(limit, Tensor) else sides.clamp(1, limit)
 
 
 def inside(x: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor) -> Tensor:
@@ -172,30 +214,36 @@ def hue(x: Tensor, turn: Tensor) -> Tensor:
     """The colours turned on their circle by a share of it, at the same largest and smallest value of each pixel."""
     if x.shape[1] != 3:
         return x
-    most, least = x.max(1).values, x.min(1).values
-    spread = most - least
     red, green, blue = x.unbind(1)
-    safe = torch.where(spread > 0, spread, torch.ones_like(spread))
-    place = torch.where(
-        most == red,
-        (green - blue) / safe,
-        torch.where(most == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
-    )
-    turned = (place / 6 + turn[:, None, None]) % 1
+    most, least = torch.maximum(red, green), torch.minimum(red, green)
+    torch.maximum(most, blue, out=most)
+    torch.minimum(least, blue, out=least)
+    spread = most - least
+    is_red, is_green = most == red, most == green
+    place = torch.where(is_red, green - blue, torch.where(is_green, blue - red, red - green))
+    place.div_(torch.where(spread > 0, spread, 1.0))
+    place.add_(torch.where(is_red, 0.0, torch.where(is_green, 2.0, 4.0)))
+    turned = _whole_turns_off(place.div_(6).add_(turn[:, None, None]))
+    new = torch.empty_like(x)
     # A channel is at the top while the angle is within a sixth of its own, at the bottom when it is far, else between.
-    offsets = torch.tensor([1.0, 2 / 3, 1 / 3], device=x.device, dtype=x.dtype)[None, :, None, None]
-    height = ((turned[:, None] + offsets) % 1 * 6 - 3).abs_().sub_(1).clamp_(0, 1)
-    new = least[:, None] + spread[:, None] * height
+    for channel, offset in enumerate((1.0, 2 / 3, 1 / 3)):
+        height = _whole_turns_off(turned + offset).mul_(6).sub_(3).abs_().sub_(1).clamp_(0, 1)
+        torch.add(least, height.mul_(spread), out=new[:, channel])
     # An image that is not turned keeps its exact values.
     return torch.where((turn == 0)[:, None, None, None], x, new)
+
+
+def _whole_turns_off(angles: Tensor) -> Tensor:
+    """``angles % 1`` in their own memory; the remainder of floating-point numbers is slow."""
+    return angles.sub_(angles.floor())
 
 
 def grey(x: Tensor) -> Tensor:
     """(N, 1, H, W): the grey image; of other than three channels, their mean."""
     if x.shape[1] != 3:
         return x.mean(1, keepdim=True)
-    weights = torch.tensor(_GREY, device=x.device, dtype=x.dtype)[None, :, None, None]
-    return (x * weights).sum(1, keepdim=True)
+    red, green, blue = (x[:, channel : channel + 1] for channel in range(3))
+    return (red * _GREY[0]).add_(green * _GREY[1]).add_(blue * _GREY[2])
 
 
 def sharpness(x: Tensor, factor: Tensor) -> Tensor:
@@ -204,9 +252,11 @@ def sharpness(x: Tensor, factor: Tensor) -> Tensor:
         return x
     kernel = torch.ones(3, 3, device=x.device, dtype=x.dtype)
     kernel[1, 1] = 5
-    weights = (kernel / kernel.sum()).expand(x.shape[1], 1, 3, 3)
+    n, channels, height, width = x.shape
+    planes = x.reshape(1, n * channels, height, width)  # a convolution of few channels is many times slower
+    inside = F.conv2d(planes, (kernel / kernel.sum()).expand(n * channels, 1, 3, 3), groups=n * channels)
     smooth = x.clone()
-    smooth[:, :, 1:-1, 1:-1] = F.conv2d(x, weights, groups=x.shape[1])
+    smooth[:, :, 1:-1, 1:-1] = inside.view(n, channels, height - 2, width - 2)
     return _blended(x, smooth, factor)
 
 
@@ -226,7 +276,7 @@ def blurred(x: Tensor, sigma: Tensor, *, reach: int) -> Tensor:
 def posterized(x: Tensor, bits: Tensor) -> Tensor:
     """Only the highest bits of each level are kept."""
     step = _column(2.0 ** (8 - bits))
-    return (levels(x) / step).floor() * step / _LEVELS
+    return levels(x).div_(step).floor_().mul_(step).div_(_LEVELS)
 
 
 def solarized(x: Tensor, threshold: Tensor) -> Tensor:
@@ -238,7 +288,8 @@ def autocontrast(x: Tensor) -> Tensor:
     """Each channel stretched to the range from 0 to 1."""
     least, most = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
     spread = most - least
-    return torch.where(spread > 0, (x - least) / torch.where(spread > 0, spread, torch.ones_like(spread)), x)
+    least, spread = torch.where(spread > 0, least, 0.0), torch.where(spread > 0, spread, 1.0)
+    return (x - least).div_(spread)
 
 
 def equalized(x: Tensor) -> Tensor:
@@ -252,18 +303,18 @@ def equalized(x: Tensor) -> Tensor:
     before = counts.cumsum(1) - counts
     table = ((before + step // 2) // step.clamp_min(1)).clamp(0, _LEVELS)
     table = torch.where(step > 0, table, torch.arange(256, device=x.device).expand_as(table))
-    return table.gather(1, level).view(x.shape).to(x.dtype) / _LEVELS
+    return (table.to(x.dtype) / _LEVELS).gather(1, level).view(x.shape)
 
 
 def levels(x: Tensor) -> Tensor:
     """The values as levels from 0 to 255."""
-    return (x * _LEVELS).round()
+    return (x * _LEVELS).round_()
 
 
 def _blended(x: Tensor, other: Tensor, factor: Tensor) -> Tensor:
     weight = _column(factor)
-    # An image whose factor is 1 keeps its exact values.
-    return torch.where(weight == 1, x, (weight * x + (1 - weight) * other).clamp_(0, 1))
+    # An image whose factor is 1 keeps its exact values: nothing is added to it.
+    return (weight * x).add_((1 - weight) * other).clamp_(0, 1)
 
 
 def _column(values: Tensor) -> Tensor:

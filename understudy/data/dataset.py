@@ -67,6 +67,7 @@ class Contents:
     looks at files without reading them whole, those of the test part too, and returns what is wrong with them.
     A data set with a validation part names it; no training samples are then split off, and ``validation = 0`` leaves it
     out. If a data set is not ``divisible``, because its samples tell of each other, none are split off in any case.
+    ``image`` describes how an image file becomes a sample, where that is not the rule of the task (``data.images``).
 
     >>> Contents(train, open_test=lambda: test, classes=("cat", "dog"))  # doctest: +SKIP
     """
@@ -79,6 +80,7 @@ class Contents:
     problems: Callable[[], Iterator[str]] | None = None
     validation: Source | None = None
     divisible: bool = True
+    image: dict[str, object] = field(default_factory=dict)
 
     def named(self, classes: tuple[str, ...] | None) -> "Contents":
         """The same contents with other class names, if given."""
@@ -212,6 +214,7 @@ def assembled(contents: Contents, *, name: str, validation: int | float, seed: i
         name=name,
         mean=mean,
         std=std,
+        image=contents.image,
         facts=contents.facts,
         look=contents.problems,
     )

@@ -1,48 +1,32 @@
 """Images that lie encoded inside other files: rows of a table, members of an archive; decoded as those of a folder."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias, TypeGuard
+from pathlib import Path
+from typing import TypeAlias, TypeGuard
 
 import torch
 from torch import Tensor
 
-from understudy.bounds import Pixels
-from understudy.data.dataset import Access, Contents, image_source, task_of
-from understudy.data.images import Embedded, common_size, decoded, dimensions
+from understudy.data.dataset import Access, Contents, task_of
+from understudy.data.images import Embedded, common_size, dimensions
+from understudy.data.kept import picture_source
+from understudy.data.pictures import Form, ImageSettings, Pictures
 from understudy.data.sources import Source
 from understudy.errors import UserError, did_you_mean
 from understudy.printable import shown
 from understudy.tasks.unlabelled import Unlabelled
 
+PARTS = "train", "val", "test"  # beginnings of the names of files
+PART_FOLDERS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 _LOOKED_AT = 256  # images whose sizes decide the size of all
 UNNAMED = 1_000_000  # classes that may be numbered without names
 # As a label is written: the number of a class, its name, or a number for each output, as probabilities of the classes.
 Label: TypeAlias = int | str | Sequence[float]
 
 
-@dataclass(frozen=True)
-class ImageSettings:
-    """The settings of images inside other files.
-
-    Args:
-        size: height and width that the images are brought to; by default as for a folder of images.
-        channels: 3 (colour) or 1 (grey).
-        classes: the classes in the order of their numbers; of labels that are words, by default in alphabetical order.
-            Without labels, the names of the teacher's outputs.
-    """
-
-    size: Pixels | None = None
-    channels: Literal[1, 3] = 3
-    classes: tuple[str, ...] | None = None
-
-
-class EncodedImages(ABC):
+class EncodedImages(Pictures):
     """A map-style dataset of images inside other files."""
-
-    size: int = 0
-    channels: int = 3
 
     def __init__(self, words: Sequence[Label] | None, count: int):
         self.words = words  # the labels as they are written; None without
@@ -60,15 +44,27 @@ class EncodedImages(ABC):
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return decoded(self._embedded(index), (self.channels, self.size, self.size)), self.labels[index]
-
-    def dimensions(self, index: int) -> tuple[int, int]:
-        """Width and height of an image as it is encoded."""
-        return dimensions(self._embedded(index))
-
-    def _embedded(self, index: int) -> Embedded:
+    def file(self, index: int) -> Embedded:
         return Embedded(self.place(index), self.encoded(index))
+
+
+def parts_of(root: Path, suffix: str, called: str) -> dict[str, list[Path]]:
+    """The files of the parts train, val and test, by their own names, else by their folders'.
+
+    A single file, or files of which none has a part in its name, are the training part.
+    """
+    if root.is_file():
+        return {"train": [root]}
+    paths, parts = sorted(root.rglob(f"*{suffix}")), dict[str, list[Path]]()
+    for path in paths:
+        part = next((part for part in PARTS if path.name.startswith(part)), PART_FOLDERS.get(path.parent.name))
+        if part is not None:
+            parts.setdefault(part, []).append(path)
+    if paths and not parts:
+        parts["train"] = paths
+    if "train" not in parts:
+        raise UserError(f"{root} holds no {called} of a training part (train*{suffix}, or train/*{suffix})")
+    return parts
 
 
 def contents(
@@ -77,6 +73,7 @@ def contents(
     settings: ImageSettings,
     access: Access,
     *,
+    validation: EncodedImages | None = None,
     names: Sequence[str] | None = None,
     facts: dict[str, object] | None = None,
 ) -> Contents:
@@ -84,10 +81,11 @@ def contents(
     if not len(train):
         raise UserError("there are no samples")
     places = torch.linspace(0, len(train) - 1, min(_LOOKED_AT, len(train)), dtype=torch.float64).round().long()
-    size = settings.size or common_size([train.dimensions(index) for index in places.tolist()])
+    size = settings.size or common_size([dimensions(train.file(index)) for index in places.tolist()])
+    form = Form.of(settings, size)
     labelled = access.labels and train.words is not None
     if labelled and any(_several(word) for word in train.words or ()):
-        return _of_rows(train, open_test, settings, access, size, names, facts or {})
+        return _of_rows(train, open_test, settings, access, form, validation, names, facts or {})
     words = _words(train) if labelled else []
     by_name = any(isinstance(word, str) for word in words)  # then a number is a name, too
     numbers = [index for index, word in enumerate(words) if not isinstance(word, str)]
@@ -98,17 +96,18 @@ def contents(
         )
     classes = settings.classes or (_classes(words, names) if labelled else ())
 
-    def source(images: EncodedImages) -> Source:
-        images.size, images.channels = size, settings.channels
+    def source(images: EncodedImages, *, trained: bool) -> Source:
+        images.form = form
         images.labels = _numbers(images, classes, by_name=by_name) if labelled else [0] * len(images)
-        labels = torch.tensor(images.labels, dtype=torch.int64)
-        return image_source(images, labels, (images.channels, size, size), access.workers)
+        return picture_source(images, settings, access, trained=trained)
 
     return Contents(
-        source(train),
-        (lambda: source(open_test())) if open_test is not None else None,
+        source(train, trained=True),
+        (lambda: source(open_test(), trained=False)) if open_test is not None else None,
         classes=classes,
         task=None if labelled else Unlabelled(classes),
+        image=form.described,
+        validation=source(validation, trained=False) if validation is not None else None,
         facts={**(facts or {}), "size": size},
     )
 
@@ -118,25 +117,27 @@ def _of_rows(
     open_test: Callable[[], EncodedImages] | None,
     settings: ImageSettings,
     access: Access,
-    size: int,
+    form: Form,
+    validation: EncodedImages | None,
     names: Sequence[str] | None,
     facts: dict[str, object],
 ) -> Contents:
     """A data set whose labels are rows of numbers: distributions over the classes, or any others."""
     width = next(len(word) for word in train.words or () if _several(word))
 
-    def source(images: EncodedImages) -> Source:
-        images.size, images.channels = size, settings.channels
-        rows = _rows(images, width)
-        return image_source(images, rows, (images.channels, size, size), access.workers)
+    def source(images: EncodedImages, *, trained: bool) -> Source:
+        images.form = form
+        return picture_source(images, settings, access, trained=trained, targets=_rows(images, width))
 
-    samples = source(train)
+    samples = source(train, trained=True)
     assert isinstance(samples.targets, Tensor)
     return Contents(
         samples,
-        (lambda: source(open_test())) if open_test is not None else None,
+        (lambda: source(open_test(), trained=False)) if open_test is not None else None,
         task=task_of(samples.targets, settings.classes or (names if names and len(names) == width else None)),
-        facts={**facts, "size": size},
+        image=form.described,
+        validation=source(validation, trained=False) if validation is not None else None,
+        facts={**facts, "size": form.shape[1]},
     )
 
 

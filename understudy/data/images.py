@@ -1,7 +1,8 @@
 """Image files as network inputs: one rule for training on a folder and for predictions."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,9 +23,19 @@ RULE = "upright by EXIF, over white where transparent, resized (bilinear) to cov
 LETTERBOX = (
     "upright by EXIF, over white where transparent, resized (bilinear) to fit into height x width, centred on grey"
 )
-RULES = (RULE, LETTERBOX)
+SHORT_SIDE = (
+    "upright by EXIF, over white where transparent, resized (bilinear) to a short side of `resize`, centre cropped"
+)
+TORCHVISION = (
+    "as it is stored, without EXIF and transparency, resized (bilinear) to a short side of `resize`, centre cropped"
+)
+RULES = (RULE, LETTERBOX, SHORT_SIDE, TORCHVISION)
 GREY = 114  # of the borders of a letterbox, as in YOLO's code
+DRAFT = 2  # a JPEG is decoded at least so many times as large as it is needed, where that is less than the whole
 _SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+_ORIENTATION = 0x0112  # EXIF's tag; by its values above 4 height and width change places
+_MIRRORED = {2: (True, False), 3: (True, True), 4: (False, True), 6: (True, False), 7: (True, True), 8: (False, True)}
+Place = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 @dataclass(frozen=True)
@@ -51,36 +62,45 @@ class Fit:
     offset: tuple[int, int]
 
 
-def decoded(path: Path | Embedded, shape: tuple[int, ...], rule: str = RULE) -> Tensor:
+def decoded(path: Path | Embedded, shape: tuple[int, ...], rule: str = RULE, resize: int | None = None) -> Tensor:
     """One image file as (channels, height, width) of uint8, by a rule; of moving pictures the first frame."""
-    return fitted(path, shape, rule)[0]
+    return fitted(path, shape, rule, resize)[0]
 
 
-def fitted(path: Path | Embedded, shape: tuple[int, ...], rule: str = RULE) -> tuple[Tensor, Fit]:
-    """The same, and how the file's pixels became the sample's."""
+def fitted(
+    path: Path | Embedded, shape: tuple[int, ...], rule: str = RULE, resize: int | None = None
+) -> tuple[Tensor, Fit]:
+    """The same, and how the file's pixels became the sample's. ``resize`` is of the rules with a short side."""
     from PIL import Image
 
     channels, height, width = shape
-    mode = "L" if channels == 1 else "RGB"
-    image = upright(path, mode)
-    size, fit = fit_of(image.size, (height, width), rule)
-    image = image.resize(size, Image.Resampling.BILINEAR)
+    mode = mode_of(channels)
+    with opened(path) as file:
+        size, fit = fit_of(size_of(path, file, rule), (height, width), rule, resize)
+        image, place = loaded(path, file, mode, rule, max(fit.scale))
+    image = image.resize(size, Image.Resampling.BILINEAR, box=place)
     left, top = -fit.offset[0], -fit.offset[1]
     if rule == LETTERBOX:
         whole = Image.new(mode, (width, height), GREY if channels == 1 else (GREY,) * 3)
         whole.paste(image, (-left, -top))
     else:
         whole = image.crop((left, top, left + width, top + height))
-    pixels = np.array(whole).reshape(height, width, channels)
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), fit
+    return as_pixels(whole), fit
 
 
-def fit_of(size: tuple[int, int], sample: tuple[int, int], rule: str) -> tuple[tuple[int, int], Fit]:
+def fit_of(
+    size: tuple[int, int], sample: tuple[int, int], rule: str, resize: int | None = None
+) -> tuple[tuple[int, int], Fit]:
     """The width and height to which an image of this width and height is resized, and where its pixels come to be.
 
-    ``sample`` is the height and width of the sample.
+    ``sample`` is the height and width of the sample. With a short side, the numbers are those of torchvision's
+    ``Resize(resize)`` and ``CenterCrop``.
     """
     (width, height), (rows, columns) = size, sample
+    if resize is not None:
+        resized = to_short_side(size, resize)
+        offset = -round((resized[0] - columns) / 2), -round((resized[1] - rows) / 2)
+        return resized, Fit((resized[0] / width, resized[1] / height), offset)
     if rule == LETTERBOX:
         scale = min(columns / width, rows / height)
         resized = max(1, round(width * scale)), max(1, round(height * scale))
@@ -91,13 +111,93 @@ def fit_of(size: tuple[int, int], sample: tuple[int, int], rule: str) -> tuple[t
     return resized, Fit((resized[0] / width, resized[1] / height), offset)
 
 
+def to_short_side(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """The width and height of an image that is resized to this short side.
+
+    >>> to_short_side((500, 375), 256), to_short_side((100, 300), 50)
+    ((341, 256), (50, 150))
+    """
+    width, height = size
+    return (side, int(side * height / width)) if width <= height else (int(side * width / height), side)
+
+
 def upright(path: Path | Embedded, mode: str = "RGB") -> "Image.Image":
     """An image file in its own size, upright by EXIF and over white where it is transparent."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    with opened(path) as file:
+        return loaded(path, file, mode, RULE)[0]
+
+
+def opened(path: Path | Embedded) -> "Image.Image":
+    """An image file whose header has been read; ``with`` closes it."""
+    from PIL import Image
+
+    with _problems_of(path):
+        return Image.open(io.BytesIO(path.content) if isinstance(path, Embedded) else path)
+
+
+def size_of(path: Path | Embedded, file: "Image.Image", rule: str = RULE) -> tuple[int, int]:
+    """The width and height of an image that has been opened, as it is shown by a rule."""
+    with _problems_of(path):
+        return (file.height, file.width) if _orientation(file, rule) > 4 else file.size
+
+
+def loaded(
+    path: Path | Embedded, file: "Image.Image", mode: str, rule: str, scale: float = 1.0
+) -> tuple["Image.Image", Place]:
+    """The pixels of an image that has been opened, as a rule shows it: upright and opaque, or as it is stored.
+
+    ``scale`` tells how large they are needed. A JPEG is decoded at a half, a quarter or an eighth of its size where
+    that leaves ``DRAFT`` times as many as needed, which takes a fraction of the time. The pixels at its edges may then
+    be incomplete; the place of the image among them comes along.
+    """
+    from PIL import ImageOps
+
+    with _problems_of(path):
+        orientation, (width, height) = _orientation(file, rule), file.size
+        across, down = float(width), float(height)
+        smaller = int(1 / (DRAFT * scale))
+        drafted = file.draft(None, (width // smaller, height // smaller)) if smaller > 1 else None
+        if drafted is not None:
+            across, down = drafted[1][2:]
+        if rule == TORCHVISION:
+            image = file if file.mode == "RGB" else file.convert("RGB")
+        else:
+            image = _opaque(ImageOps.exif_transpose(file) if orientation != 1 else file)
+        if image.mode != mode:
+            image = image.convert(mode)
+        image.load()
+    if orientation > 4:
+        across, down = down, across
+    mirrored, upside_down = _MIRRORED.get(orientation, (False, False))
+    left, top = image.width - across if mirrored else 0, image.height - down if upside_down else 0
+    return image, (left, top, left + across, top + down)
+
+
+def _orientation(file: "Image.Image", rule: str) -> int:
+    """EXIF's orientation, from 1 (as it is stored) to 8."""
+    orientation = 1 if rule == TORCHVISION else file.getexif().get(_ORIENTATION, 1)
+    return orientation if orientation in range(1, 9) else 1
+
+
+def mode_of(channels: int) -> str:
+    """Pillow's name of the colours."""
+    return "L" if channels == 1 else "RGB"
+
+
+def as_pixels(image: "Image.Image") -> Tensor:
+    """(channels, height, width) of uint8."""
+    array = np.asarray(image)
+    planes = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+    return torch.from_numpy(np.array(planes, order="C"))
+
+
+@contextmanager
+def _problems_of(path: Path | Embedded) -> Iterator[None]:
+    """A ``UserError`` that names the image, for all that Pillow raises."""
+    from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(_opened(path)) as file:
-            return _opaque(ImageOps.exif_transpose(file)).convert(mode)
+        yield
     except UnidentifiedImageError as error:
         raise UserError(f"{path} is not an image that can be read: remove it or replace it") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -122,20 +222,12 @@ def outline(image: "Image.Image", boxes: Mapping[str, Sequence[Sequence[float]]]
 
 def dimensions(path: Path | Embedded) -> tuple[int, int]:
     """Width and height of an image file, from its header alone."""
-    from PIL import Image
-
-    try:
-        with Image.open(_opened(path)) as file:
-            if file.mode == "F":
-                raise ValueError("its values are floating-point numbers")
-            return file.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = f" ({error})" if isinstance(error, ValueError) else ""
-        raise UserError(f"{path} is not an image that can be read{reason}: remove it or replace it") from error
-
-
-def _opened(path: Path | Embedded) -> Path | io.BytesIO:
-    return io.BytesIO(path.content) if isinstance(path, Embedded) else path
+    with opened(path) as file:
+        if file.mode == "F":
+            raise UserError(
+                f"{path} cannot be read as an image (its values are floating-point numbers): remove it or replace it"
+            )
+        return file.size
 
 
 def common_size(sizes: Sequence[tuple[int, int]]) -> int:

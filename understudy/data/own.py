@@ -10,6 +10,7 @@ from torch import Tensor
 
 from understudy import nested, tasks
 from understudy.data.dataset import MEMORY_LIMIT, Contents, assembled
+from understudy.data.numbered import Numbered, Stream, stream_of
 from understudy.data.parts import Data
 from understudy.data.sources import (
     TARGETS,
@@ -76,8 +77,8 @@ def from_tensors(
 
 
 def from_datasets(
-    train: MapDataset,
-    test: MapDataset | None = None,
+    train: "MapDataset | Stream | torch.utils.data.IterableDataset[object]",
+    test: "MapDataset | Stream | torch.utils.data.IterableDataset[object] | None" = None,
     *,
     validation: int | float = 0.1,
     seed: int = 0,
@@ -86,8 +87,9 @@ def from_datasets(
     workers: int = 2,
     name: str = "dataset",
 ) -> Data:
-    """Data of map-style PyTorch datasets whose items are (input, target), or mappings with an entry ``label``.
+    """Data of PyTorch datasets whose items are (input, target), or mappings with an entry ``label``.
 
+    They are map-style, or a ``Stream``: an iterable with a stated length, as is an ``IterableDataset`` with a length.
     Small ones are read into memory once; larger ones are read by worker processes, batch by batch.
     They must not augment at random: use ``Augmentation``. ``task`` and ``classes`` are those of ``from_tensors``.
 
@@ -95,13 +97,12 @@ def from_datasets(
     >>> from_datasets(TensorDataset(torch.rand(20, 4), torch.arange(20) % 2)).classes
     ('0', '1')
     """
-    for part in (train, test):
-        if part is not None:
-            _map_style(part)
-    source = _source(train, "train", workers)
+    numbered = _map_style(train)
+    test_part = None if test is None else _map_style(test)
+    source = _source(numbered, "train", workers)
     named = classes if classes is not None else getattr(train, "classes", None)
     names = named if isinstance(named, (int, list, tuple)) else None
-    opened = None if test is None else lambda: _source(test, "test", workers)
+    opened = None if test_part is None else lambda: _source(test_part, "test", workers)
     return _assembled(source, opened, task, names, name, validation, seed)
 
 
@@ -221,6 +222,9 @@ def _is_inputs(thing: object) -> bool:
     """A tensor or an array by itself, or a dataset whose items are one tensor, array or picture each."""
     if isinstance(thing, (Tensor, np.ndarray)):
         return True
+    if (stream := stream_of(thing)) is not None:
+        thing = next(iter(stream), None)
+        return isinstance(thing, (Tensor, np.ndarray)) or hasattr(thing, "getbands")
     if isinstance(thing, (tuple, list, Mapping, torch.utils.data.IterableDataset, torch.utils.data.DataLoader)):
         return False
     if not isinstance(thing, MapDataset) or not len(thing):
@@ -259,11 +263,21 @@ def _as_nested(value: object) -> Nested:
 
 
 def _map_style(dataset: object) -> MapDataset:
-    """The dataset; a ``UserError`` if its items are not numbered."""
+    """The dataset, the items of a stream numbered; a ``UserError`` if they cannot be."""
+    if isinstance(dataset, Numbered):
+        return dataset
+    if (stream := stream_of(dataset)) is not None:
+        return Numbered(stream)
     if isinstance(dataset, torch.utils.data.DataLoader):
         raise UserError("give the loader's dataset (loader.dataset): order and batches are made here")
-    iterable = isinstance(dataset, (torch.utils.data.IterableDataset, dict))
-    if iterable or not isinstance(dataset, MapDataset):
+    if isinstance(dataset, torch.utils.data.IterableDataset) or (
+        isinstance(dataset, Iterable) and not isinstance(dataset, MapDataset)
+    ):
+        raise UserError(
+            f"{type(dataset).__name__} is read one item after the other, and does not say how many there are: give "
+            "understudy.data.Stream(make, length), where make is a function that begins it again"
+        )
+    if isinstance(dataset, dict) or not isinstance(dataset, MapDataset):
         raise UserError(f"{type(dataset).__name__} has no numbered items (len(data), data[i]); give {_FORMS}")
     return dataset
 

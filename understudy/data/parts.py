@@ -10,12 +10,14 @@ from torch import Tensor
 
 from understudy import nested, randomness
 from understudy.bounds import MOST
-from understudy.data.augmentation import PLAIN, Augmentation, Draw
+from understudy.data.augmentation import PLAIN, Augmentation, CropBoxes, Draw
 from understudy.data.lengths import by_length, lengths_of
-from understudy.data.sources import InMemory, Source
+from understudy.data.rows import OnHost
+from understudy.data.sources import InMemory, Source, Streamed
 from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.printable import shown
+from understudy.randomness import Number
 from understudy.tasks.task import Task
 
 FEW = 5  # problems that are named one by one
@@ -36,9 +38,30 @@ class Batch:
     ids: Tensor
     draw: Draw | None = None  # identifies the views; None: samples without augmentation
     numbers: Tensor | None = None  # the ids on the CPU, so that reading them does not synchronise the device
+    views: Tensor | None = None  # the number of each one's view, on the CPU, where a batch holds several of a sample
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """An epoch whose batches hold several views of each sample: it sees one part of all samples.
+
+    Args:
+        part: of as many as there are views.
+        numbers: of the views.
+
+    >>> Repeats(part=1, numbers=(6, 7, 8)).count
+    3
+    """
+
+    part: int
+    numbers: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        return len(self.numbers)
 
 
 @dataclass(frozen=True)
@@ -77,15 +100,26 @@ class Part:
         draw: Draw | None = None,
         share: Callable[[Tensor], Tensor] = lambda ids: ids,
         group_by_length: int | None = None,
+        repeats: Repeats | None = None,
     ) -> Iterator[Batch]:
         """One epoch in its random order, in its views (or those of ``draw``), from step ``start`` on.
 
         An incomplete last batch is left out; in the next epoch other samples are at the end. ``task`` moves the
         targets with the views, and ``share`` takes the part of a batch that this process trains on. With
-        ``group_by_length`` texts of so many batches are sorted by their length.
+        ``group_by_length`` texts of so many batches are sorted by their length. With ``repeats`` a batch holds several
+        views of fewer samples.
         """
         batch = min(batch, len(self))
         order = randomness.shuffled(seed, epoch, self.ids)[: len(self) // batch * batch]
+        if repeats is not None:
+            size = batch // repeats.count
+            if not size:
+                raise UserError(f"repeats = {repeats.count}: there are {len(self)} training samples: take fewer views")
+            whole = len(self) // batch * size
+            lists = [ids.repeat(repeats.count) for ids in order[repeats.part * whole :][:whole].split(size)][start:]
+            views = share(torch.tensor(repeats.numbers).repeat_interleave(size))
+            draw = Draw(seed if draw is None else draw.seed, repeats.numbers[0])
+            return self._viewed([share(ids) for ids in lists], draw, augmentation, task, device, views)
         if group_by_length is not None:
             order = by_length(order, self.lengths, batch=batch, group=group_by_length, seed=seed, epoch=epoch)
         lists = [share(ids) for ids in order.split(batch)[start:]]
@@ -117,27 +151,60 @@ class Part:
             yield Batch(_plain(inputs, ids), y, ids, numbers=numbers)
 
     def _viewed(
-        self, lists: list[Tensor], draw: Draw, augmentation: Augmentation, task: Task, device: torch.device
+        self,
+        lists: list[Tensor],
+        draw: Draw,
+        augmentation: Augmentation,
+        task: Task,
+        device: torch.device,
+        views: Tensor | None = None,
     ) -> Iterator[Batch]:
-        known, seed, number = self.source.targets, draw.seed, draw.number
+        """Batches of these samples; ``views`` numbers the view of each one, where a batch holds several of a sample."""
+        known, seed = self.source.targets, draw.seed
         follows = augmentation.moves and task.moves_targets
+        number: Number = draw.number if views is None else views
         partners = [augmentation.partners(seed, number, ids, self.ids) for ids in lists]
         wanted = [ids if other is None else torch.cat((ids, other)) for ids, other in zip(lists, partners, strict=True)]
         here, targets = _sent(wanted, device), _targets_sent(known, wanted, device)
-        for numbers, ids, y, images in zip(lists, here, targets, self.source.batches(wanted, device), strict=True):
+        there: Number = draw.number if views is None else views.to(device)
+        if views is not None and augmentation.mixes:  # a partner is seen in the view of its sample
+            number, there = views.repeat(2), views.to(device).repeat(2)
+        inputs, augmentation = self._cropped(wanted, draw.seed, number, augmentation, device)
+        for place, (numbers, all_numbers, ids, y, images) in enumerate(
+            zip(lists, wanted, here, targets, inputs, strict=True)
+        ):
             count = len(numbers)
             if not isinstance(images, Tensor):
                 raise UserError(
                     f"the augmentation ({augmentation}) is of images: the inputs of these data are {_names(images)}"
                 )
-            x = augmentation.draw(images, seed, number, ids)
+            look = not place or device.type == "cpu"  # at every batch where nothing waits for it
+            x = augmentation.draw(images, seed, there, ids, host=OnHost(number, all_numbers), check=look)
             if follows:
                 height, width = images.shape[2:]
-                y = task.moved(y, augmentation.moved((height, width), seed, number, ids))
+                y = task.moved(y, augmentation.moved((height, width), seed, there, ids))
+            own = there if isinstance(there, int) else there[:count]
             if augmentation.mixes:
-                x, share = augmentation.mix(x[:count], x[count:], seed, number, ids[:count])
+                x, share = augmentation.mix(x[:count], x[count:], seed, own, ids[:count])
                 y = task.mixed(nested.chosen(y, slice(count)), nested.chosen(y, slice(count, None)), share)
-            yield Batch(augmentation.finish(x, seed, number, ids[:count]), y, ids[:count], draw, numbers)
+            yield Batch(augmentation.finish(x, seed, own, ids[:count]), y, ids[:count], draw, numbers, views)
+
+    def _once(self, lists: list[Tensor], device: torch.device) -> Iterator[Nested]:
+        """The inputs of samples of which some stand in a list several times; each is read once."""
+        distinct = [ids.unique(return_inverse=True) for ids in lists]
+        places = _sent([place for _, place in distinct], device)
+        for inputs, place in zip(self.source.batches([ids for ids, _ in distinct], device), places, strict=True):
+            yield nested.chosen(inputs, place)
+
+    def _cropped(
+        self, lists: list[Tensor], seed: int, number: Number, augmentation: Augmentation, device: torch.device
+    ) -> tuple[Iterator[Nested], Augmentation]:
+        """The inputs, and what is left of the augmentation: a source may cut random crops out of the files."""
+        source, crop = self.source, augmentation.crop
+        if crop is None or not isinstance(source, Streamed) or not source.crops:
+            several = not isinstance(number, int)
+            return self._once(lists, device) if several else source.batches(lists, device), augmentation
+        return source.views(lists, device, CropBoxes(crop, seed, number)), replace(augmentation, crop=None)
 
 
 def _drawn(batches: Iterator[Batch], draw: Draw, task: Task) -> Iterator[Batch]:
@@ -189,6 +256,7 @@ class Data:
     name: str = "data"
     mean: tuple[float, ...] | None = None  # of each channel, between 0 and 1, over the training part
     std: tuple[float, ...] | None = None
+    image: dict[str, object] = field(default_factory=dict)  # how a file becomes a sample, if not by the task's rule
     facts: dict[str, object] = field(default_factory=dict)  # recorded in the run folder
     look: Callable[[], Iterator[str]] | None = None  # what is wrong with the files, those of the test part, too
 

@@ -16,6 +16,8 @@ from torch import Tensor
 from understudy import randomness
 from understudy.bounds import STRICT, Count, Interval
 from understudy.data import colour
+from understudy.data.rows import OnHost, in_pieces, sent
+from understudy.randomness import Number
 
 BINS = 31  # a magnitude is one of so many steps
 
@@ -40,11 +42,21 @@ class RandAugment:
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
-    def draw(self, x: Tensor, seed: int, epoch: int, ids: Tensor) -> Tensor:
-        """The changed images."""
-        strength = torch.full(ids.shape, self.magnitude / (BINS - 1), device=x.device)
+    def draw(
+        self,
+        x: Tensor,
+        seed: int,
+        epoch: Number,
+        ids: Tensor,
+        *,
+        host: OnHost | None = None,
+        owned: bool = False,
+    ) -> Tensor:
+        """The changed images; ``host`` and ``owned`` are those of ``Jitter.draw``."""
+        host, x = host or OnHost.of(epoch, ids), x if owned else x.clone()
+        strength = torch.full(ids.shape, self.magnitude / (BINS - 1))
         for number in range(self.operations):
-            x = _apply(x, _operations(x, wide=False), strength, seed, epoch, ids, f"rand/{number}")
+            _apply(x, _operations(x, wide=False), strength, seed, host, f"rand/{number}")
         return x
 
 
@@ -60,24 +72,41 @@ class TrivialAugment:
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
-    def draw(self, x: Tensor, seed: int, epoch: int, ids: Tensor) -> Tensor:
-        """The changed images."""
-        strength = randomness.integers(seed, epoch, ids, "trivial/magnitude", 0, BINS) / (BINS - 1)
-        return _apply(x, _operations(x, wide=True), strength, seed, epoch, ids, "trivial")
+    def draw(
+        self,
+        x: Tensor,
+        seed: int,
+        epoch: Number,
+        ids: Tensor,
+        *,
+        host: OnHost | None = None,
+        owned: bool = False,
+    ) -> Tensor:
+        """The changed images; ``host`` and ``owned`` are those of ``Jitter.draw``."""
+        host, x = host or OnHost.of(epoch, ids), x if owned else x.clone()
+        strength = randomness.integers(seed, host.epoch, host.ids, "trivial/magnitude", 0, BINS) / (BINS - 1)
+        _apply(x, _operations(x, wide=True), strength, seed, host, "trivial")
+        return x
 
 
 def _apply(
-    x: Tensor, operations: list[Operation | None], strength: Tensor, seed: int, epoch: int, ids: Tensor, purpose: str
-) -> Tensor:
-    """To each image the operation that is drawn for it; None leaves it as it is."""
-    choice = randomness.integers(seed, epoch, ids, f"{purpose}/operation", 0, len(operations))
-    sign = torch.where(randomness.uniform(seed, epoch, ids, f"{purpose}/sign") < 0.5, -1.0, 1.0)
-    changed = x.clone()
-    for number, operation in enumerate(operations):
-        rows = (choice == number).nonzero().flatten()
-        if operation is not None and len(rows):
-            changed[rows] = operation(x[rows], (strength * sign)[rows])
-    return changed
+    x: Tensor, operations: list[Operation | None], strength: Tensor, seed: int, host: OnHost, purpose: str
+) -> None:
+    """To each image, in its memory, the operation that is drawn for it; None leaves it as it is.
+
+    The choices are made on the CPU, where the number of images of an operation is known without waiting for a device.
+    """
+    choice = randomness.integers(seed, host.epoch, host.ids, f"{purpose}/operation", 0, len(operations))
+    sign = torch.where(randomness.uniform(seed, host.epoch, host.ids, f"{purpose}/sign") < 0.5, -1.0, 1.0)
+    order = choice.argsort(stable=True)
+    counts = choice.bincount(minlength=len(operations)).tolist()
+    rows, strengths = sent(order, x.device).split(counts), sent((strength * sign)[order], x.device).split(counts)
+    for operation, of_all, amounts in zip(operations, rows, strengths, strict=True):
+        if operation is None:
+            continue
+        pieces = zip(in_pieces(of_all, x), in_pieces(amounts, x), strict=True)
+        for chosen, amount in pieces:
+            x.index_copy_(0, chosen, operation(x.index_select(0, chosen), amount))
 
 
 def _operations(x: Tensor, *, wide: bool) -> list[Operation | None]:
@@ -118,8 +147,7 @@ def moved(
     turn: Tensor | None = None,
 ) -> Tensor:
     """The images sheared (from their upper left corner), shifted by pixels, or turned by degrees about their middle."""
-    n, _, height, width = x.shape
-    nothing = torch.zeros(n, device=x.device)
+    _, _, height, width = x.shape
     rows = torch.arange(height, device=x.device, dtype=torch.float32)[None, :, None]
     columns = torch.arange(width, device=x.device, dtype=torch.float32)[None, None, :]
     if turn is not None:
@@ -127,11 +155,18 @@ def moved(
         y, z = rows - (height - 1) / 2, columns - (width - 1) / 2
         from_row, from_column = cos * y + sin * z + (height - 1) / 2, cos * z - sin * y + (width - 1) / 2
     else:
-        shift_x, shift_y = (nothing if value is None else value for value in (right, down))
-        slope_x, slope_y = (nothing if value is None else value for value in (shear_x, shear_y))
-        from_column = columns - shift_x[:, None, None] + slope_x[:, None, None] * (rows + 0.5)
-        from_row = rows - shift_y[:, None, None] + slope_y[:, None, None] * (columns + 0.5)
-    grid = torch.stack(
-        torch.broadcast_tensors((2 * from_column + 1) / width - 1, (2 * from_row + 1) / height - 1), dim=-1
-    )
-    return F.grid_sample(x, grid.to(x.dtype), mode="nearest", padding_mode="zeros", align_corners=False)
+        from_column = columns if right is None else columns - right[:, None, None]
+        from_row = rows if down is None else rows - down[:, None, None]
+        if shear_x is not None:
+            from_column = from_column + shear_x[:, None, None] * (rows + 0.5)
+        if shear_y is not None:
+            from_row = from_row + shear_y[:, None, None] * (columns + 0.5)
+    grid = grid_of(x, (2 * from_column + 1) / width - 1, (2 * from_row + 1) / height - 1)
+    return F.grid_sample(x, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+
+
+def grid_of(x: Tensor, across: Tensor, down: Tensor) -> Tensor:
+    """The grid (N, H, W, 2) of coordinates that are each broadcast to it."""
+    grid = torch.empty(len(x), *x.shape[2:], 2, dtype=x.dtype, device=x.device)
+    grid[..., 0], grid[..., 1] = across, down
+    return grid

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
@@ -28,6 +28,25 @@ class MapDataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> object: ...
+
+
+class Boxes(Protocol):
+    """A box in each image, as top, left, height and width, from the images' heights and widths and their numbers."""
+
+    def __call__(self, size: tuple[Tensor, Tensor], *, ids: Tensor) -> Sequence[Tensor]: ...
+
+    def of(self, rows: slice) -> "Boxes":
+        """Those of some rows of a batch."""
+
+
+@runtime_checkable
+class Cropping(Protocol):
+    """A map-style dataset of images that may cut a box out of each before it is resized to a sample (if ``whole``)."""
+
+    @property
+    def whole(self) -> bool: ...
+
+    def views(self, ids: list[int], boxes: Boxes) -> list[Tensor]: ...
 
 
 class Source(Protocol):
@@ -94,13 +113,25 @@ class Streamed:
     def sample_bytes(self) -> int:
         return sum(4 * tensor.numel() for tensor in nested.tensors(as_sample(divided(self.dataset[0])[0])))
 
+    @property
+    def crops(self) -> bool:
+        """Whether random crops are cut out of the files themselves, by ``views``."""
+        return isinstance(self.dataset, Cropping) and self.dataset.whole
+
     def batches(self, ids: Iterable[Tensor], device: torch.device) -> Iterator[Nested]:
+        return self._read(ids, device, None)
+
+    def views(self, ids: Iterable[Tensor], device: torch.device, boxes: Boxes) -> Iterator[Nested]:
+        """The batches of images of which only a box is seen, each resized to a sample."""
+        return self._read(ids, device, boxes)
+
+    def _read(self, ids: Iterable[Tensor], device: torch.device, boxes: Boxes | None) -> Iterator[Nested]:
         pinned = device.type == "cuda"
         reader = _idle.pop(self, None)
         if reader is None or reader.pinned != pinned:  # there is none yet, or another iteration is using it
-            reader = _Reader(self.dataset, min(self.workers, _cores()), pinned)
+            reader = _Reader(self.dataset, workers_of(self.workers), pinned)
         try:
-            for batch in reader.read(ids):
+            for batch in reader.read(ids, boxes):
                 if isinstance(batch, UserError):
                     raise batch
                 yield nested.moved(batch, device, non_blocking=True)
@@ -126,8 +157,8 @@ class _Reader:
             generator=torch.Generator(),  # a separate one, so that the global generator is not advanced
         )
 
-    def read(self, ids: Iterable[Tensor]) -> Iterator[Nested | UserError]:
-        self.listed.ids = ids
+    def read(self, ids: Iterable[Tensor], boxes: Boxes | None) -> Iterator[Nested | UserError]:
+        self.listed.ids, self.listed.boxes = ids, boxes
         return iter(self.loader)
 
 
@@ -151,15 +182,19 @@ def _undisturbed(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-class _Listed(torch.utils.data.Sampler[list[int]]):
-    ids: Iterable[Tensor] = ()
+_Wanted = tuple[list[int], Boxes | None]
 
-    def __iter__(self) -> Iterator[list[int]]:
-        return (batch.tolist() for batch in self.ids)
+
+class _Listed(torch.utils.data.Sampler[_Wanted]):
+    ids: Iterable[Tensor] = ()
+    boxes: Boxes | None = None
+
+    def __iter__(self) -> Iterator[_Wanted]:
+        return ((batch.tolist(), self.boxes) for batch in self.ids)
 
 
 class _Lists(torch.utils.data.Dataset[Nested | UserError]):
-    """A dataset whose index is a list of sample numbers, and whose item is their batch.
+    """A dataset whose index is a list of sample numbers and boxes to cut, and whose item is their batch.
 
     A ``UserError`` is returned as a value: raised in a worker, it would arrive with a long traceback.
     """
@@ -167,8 +202,12 @@ class _Lists(torch.utils.data.Dataset[Nested | UserError]):
     def __init__(self, dataset: MapDataset):
         self.dataset = dataset
 
-    def __getitem__(self, ids: list[int]) -> Nested | UserError:
+    def __getitem__(self, wanted: _Wanted) -> Nested | UserError:
+        ids, boxes = wanted
         try:
+            if boxes is not None:
+                assert isinstance(self.dataset, Cropping)
+                return torch.stack(self.dataset.views(ids, boxes))
             return stacked(ids, [_sample_of(self.dataset[index]) for index in ids])
         except UserError as error:
             return error
@@ -217,8 +256,9 @@ def stacked(ids: Iterable[int], samples: list[Nested]) -> Nested:
     return nested.stacked(samples)
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def workers_of(asked: int) -> int:
+    """The number of worker processes: no more than processors may be used."""
+    return min(asked, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def as_targets(targets: Nested) -> Nested:

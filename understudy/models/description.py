@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from understudy.data.images import COLOURS, RULE, RULES
+from understudy.data.images import COLOURS, RULE, RULES, SHORT_SIDE, TORCHVISION
 from understudy.errors import UserError
 from understudy.files import DIGEST, fits
 from understudy.models.outside import is_library
@@ -30,6 +30,7 @@ class Input(_Table):
     range: tuple[float, float] | None = None  # of images
     tensors: tuple[str, ...] = ()  # the names of several tensors, as of a text
     image: str = RULE
+    resize: Annotated[int, Field(ge=1)] | None = None  # the short side, of rules with one
 
 
 class Description(_Table):
@@ -72,7 +73,16 @@ class Description(_Table):
 
     @property
     def takes_images(self) -> bool:
-        return len(self.input.shape) == 3 and self.input.shape[0] in COLOURS and self.input.image in RULES
+        return (
+            len(self.input.shape) == 3 and self.input.shape[0] in COLOURS and self.input.image in RULES and self._sized
+        )
+
+    @property
+    def _sized(self) -> bool:
+        """Whether the short side is there if the rule has one, and leaves enough pixels for a sample."""
+        if self.input.image not in (SHORT_SIDE, TORCHVISION):
+            return self.input.resize is None
+        return self.input.resize is not None and self.input.resize >= max(self.input.shape[1:])
 
 
 def parsed(text: str | bytes, source: str) -> Description:

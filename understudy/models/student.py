@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import safetensors.torch
@@ -29,9 +30,16 @@ HARMLESS = 20_000_000  # values of a network that is built before its file is lo
 
 
 def describe(
-    network: nn.Module, spec: NetworkSpec | None, shape: tuple[int, ...], task: Task | Sequence[str]
+    network: nn.Module,
+    spec: NetworkSpec | None,
+    shape: tuple[int, ...],
+    task: Task | Sequence[str],
+    image: Mapping[str, object] = MappingProxyType({}),
 ) -> dict[str, object]:
-    """The description of a network: name and settings, preprocessing, inputs and outputs."""
+    """The description of a network: name and settings, preprocessing, inputs and outputs.
+
+    ``image`` tells how an image file becomes a sample, if not by the rule of the task (``Data.image``).
+    """
     task = task if isinstance(task, Task) else Classification(tuple(task))
     own = inner(network)
     spec = spec or rebuilt_as(own)
@@ -47,20 +55,20 @@ def describe(
         "front": front,
         "graft": graft.describe() if graft else None,
         **({} if output is None or callable(output) else {"output": output}),
-        "input": _input(shape, task),
+        "input": _input(shape, task, image),
         "task": task.describe(),
         "classes": list(task.names),
         "parameters": sum(p.numel() for p in own.parameters()),
     }
 
 
-def _input(shape: tuple[int, ...], task: Task) -> dict[str, object]:
+def _input(shape: tuple[int, ...], task: Task, image: Mapping[str, object]) -> dict[str, object]:
     """One sample: its shape; of texts the names of the tensors; of images the range, the channels and the resizing."""
     if isinstance(task, Words):
         return {"shape": list(shape), "tensors": [IDS, MASK]}
     if len(shape) == 3 and shape[0] in COLOURS:
         rule = LETTERBOX if task.letterboxed else RULE
-        return {"shape": list(shape), "range": [0.0, 1.0], "channels": COLOURS[shape[0]], "image": rule}
+        return {"shape": list(shape), "range": [0.0, 1.0], "channels": COLOURS[shape[0]], "image": rule, **image}
     return {"shape": list(shape)}
 
 

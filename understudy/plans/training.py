@@ -161,7 +161,7 @@ class RunningJob:
         leaving = self.builder.product(network)
         spec = None if is_object(node.network.network) else self.builder.spec(node.network)
         data = self.builder.data
-        product.save(folder, leaving, product.describe(leaving, spec, data.shape, data.task))
+        product.save(folder, leaving, product.describe(leaving, spec, data.shape, data.task, data.image))
         if self.training.last is not None:
             restore(network, self.training.last)
             product.save_weights(folder / LAST, self.builder.product(network).state_dict())

@@ -24,7 +24,7 @@ class SharedPasses:
 
     def __init__(self, most: int = 0):
         self.most = most
-        self._latest: OrderedDict[tuple[str, Draw | None, bytes], tuple[Answers, float]] = OrderedDict()
+        self._latest: OrderedDict[tuple[str, Draw | None, bytes, bytes], tuple[Answers, float]] = OrderedDict()
 
     def answers(self, question: str, batch: Batch, ask: Callable[[], Answers]) -> tuple[Answers, float]:
         """The result of ``ask``, or its earlier result for the same ``question``: the same samples and views.
@@ -33,7 +33,8 @@ class SharedPasses:
         to wait for it.
         """
         ids = batch.ids.cpu() if batch.numbers is None else batch.numbers
-        key = (question, batch.draw, ids.numpy().tobytes())
+        views = b"" if batch.views is None else batch.views.numpy().tobytes()
+        key = (question, batch.draw, ids.numpy().tobytes(), views)
         if key in self._latest:
             return self._latest[key]
         began = time.monotonic()

@@ -57,6 +57,7 @@ def _parts(batch: Batch, most: int) -> Iterator[Batch]:
             targets=nested.chosen(batch.targets, chosen),
             ids=batch.ids[chosen],
             numbers=None if batch.numbers is None else batch.numbers[chosen],
+            views=None if batch.views is None else batch.views[chosen],
         )
 
 

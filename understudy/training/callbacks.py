@@ -24,7 +24,7 @@ class Callback:
     """
 
     def downloads(self, file: str, done: int, total: int | None) -> None:
-        """``done`` bytes of a data file have been downloaded."""
+        """``done`` bytes of a data file have been downloaded, or of a cache of decoded images written."""
 
     def run_begins(self, trainings: Sequence[str], figure: "Figure") -> None:
         """A run with these trainings, in this order; ``figure`` is the task's first one, which selects."""

@@ -15,7 +15,7 @@ from understudy.config.settings import Settings
 from understudy.config.stage import STAGE_STRIDE, Stage
 from understudy.data.augmentation import Draw
 from understudy.data.lengths import shortened
-from understudy.data.parts import Batch, Data
+from understudy.data.parts import Batch, Data, Repeats
 from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.objective import Objective, Outcome
@@ -108,6 +108,11 @@ class StageState:
         if settings.microbatch is not None:
             check_microbatch(self.objective, settings)
         forms = (stand_ins or StandIns()).use(self.objective, teachers, data, settings, note)
+        if stored and config.repeats and not stored.clean and stored.views % config.repeats:
+            raise UserError(
+                f"answers.views = {stored.views} is no multiple of repeats = {config.repeats}, the views of a sample "
+                "in a batch: make it one"
+            )
         self.stored = AnswerSource.of(stored, self.objective, stage, data, settings, forms, seed=seed, note=note)
         alone = self.stored is not None or config.group_by_length is not None  # batches that are not put together
         self.teacher_batches = None if alone else TeacherBatches.of(self.objective, data, settings, note)
@@ -149,8 +154,11 @@ class StageState:
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """An epoch's batches from step ``start`` on."""
         config, data, device = self.stage.config, self.data, self.settings.torch_device
-        numbered = self.number * STAGE_STRIDE + epoch
-        draw = self.stored.draw(self.number, epoch) if self.stored else Draw(self.seed, numbered)
+        several = config.repeats or 1
+        turn, part = divmod(epoch, several)
+        numbered = self.number * STAGE_STRIDE + turn
+        draws = [self._draw(turn * several + view) for view in range(several)]
+        draw = draws[0]
         from_step = partial(
             data.train.epoch,
             numbered,
@@ -162,6 +170,7 @@ class StageState:
             draw=draw,
             share=self._share,
             group_by_length=config.group_by_length,
+            repeats=Repeats(part, tuple(one.number for one in draws)) if several > 1 else None,
         )
         batches = self.teacher_batches.batches(from_step, start) if self.teacher_batches else from_step(start=start)
         if config.group_by_length is not None and ranks() is None:  # slices of one batch would differ in length
@@ -170,9 +179,17 @@ class StageState:
         if not self.stored:
             return
         last = data.train.last_of_epoch(numbered, seed=self.seed, batch=config.batch)
-        if last is not None:  # later epochs need the samples that this one left out
-            for batch in data.train.viewed([self._share(last)], draw, config.augmentation, data.task, device):
+        if last is None or part < several - 1:
+            return
+        for one in draws:  # later epochs need the samples that these left out
+            for batch in data.train.viewed([self._share(last)], one, config.augmentation, data.task, device):
                 self.stored.answers(batch, self.settings.prepare(batch.inputs))
+
+    def _draw(self, number: int) -> Draw:
+        """The view of this number in the stage."""
+        if self.stored:
+            return self.stored.draw(self.number, number)
+        return Draw(self.seed, self.number * STAGE_STRIDE + number)
 
     def losses(
         self, batch: Batch, epoch: float, *, shares: bool = False, figure: bool = False

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
-
-import torch
 
 from understudy.bounds import Pixels
-from understudy.data.dataset import Access, Contents, DataSet, image_source
+from understudy.data.dataset import Access, Contents, DataSet
+from understudy.data.kept import picture_source
+from understudy.data.pictures import Form, PictureSettings
 from understudy.data.sets.folder import Images
 from understudy.data.sources import Source
 from understudy.errors import UserError
@@ -17,16 +16,15 @@ FOLDERS = ("CUB_200_2011", ".")
 
 
 @dataclass(frozen=True)
-class CubSettings:
-    """How the photographs are brought to one size.
+class CubSettings(PictureSettings):
+    """How the photographs become samples.
 
     Args:
-        size: height and width.
-        channels: 3 (colour) or 1 (grey).
+        size: height and width of a sample.
+        channels, resize, loader, cache: those of image files.
     """
 
     size: Pixels = 224
-    channels: Literal[1, 3] = 3
 
 
 def read(settings: CubSettings, access: Access) -> Contents:
@@ -50,17 +48,23 @@ def read(settings: CubSettings, access: Access) -> Contents:
     if foreign := [number for number in files if labels[number] not in order]:
         raise UserError(f"{folder}: image {foreign[0]} is of class {labels[foreign[0]]!r}, which classes.txt has not")
 
+    form = Form.of(settings, settings.size)
+
     def part(training: str) -> Source:
         chosen = [number for number in files if split[number] == training]
         targets = [order[labels[number]] for number in chosen]
         paths = [folder / "images" / files[number] for number in chosen]
         if absent := next((path for path in paths if not path.is_file()), None):
             raise UserError(f"{absent} is missing: get the data set again")
-        images = Images(paths, targets, size=settings.size, channels=settings.channels)
-        shape = settings.channels, settings.size, settings.size
-        return image_source(images, torch.tensor(targets), shape, access.workers)
+        return picture_source(Images(paths, targets, form), settings, access, trained=training == "1")
 
-    return Contents(part("1"), partial(part, "0"), classes=tuple(names.values()), facts={"folder": str(folder)})
+    return Contents(
+        part("1"),
+        partial(part, "0"),
+        classes=tuple(names.values()),
+        image=form.described,
+        facts={"folder": str(folder)},
+    )
 
 
 def _numbered(path: Path) -> dict[str, str]:

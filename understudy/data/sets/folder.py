@@ -1,59 +1,36 @@
 """A folder of images per class: ROOT/train/CLASS/*.png and ROOT/test (or ROOT/val) likewise, or ROOT/CLASS/*.png.
 
+Beside ROOT/test, ROOT/val is the validation part.
+
 Images that lie in no folder of a class, ROOT/*.png or ROOT/train/*.png, are data without labels.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
-import torch
-from torch import Tensor
-
-from understudy.bounds import Pixels
-from understudy.data.dataset import Access, Contents, DataSet, image_source
-from understudy.data.images import SUFFIXES, common_size, decoded, dimensions
-from understudy.data.sources import Source
+from understudy.data.dataset import Access, Contents, DataSet
+from understudy.data.images import SUFFIXES, common_size, dimensions
+from understudy.data.kept import picture_source
+from understudy.data.pictures import Form, ImageSettings, Pictures
 from understudy.errors import UserError, did_you_mean
 from understudy.tasks.unlabelled import Unlabelled
 
 
-class Images:
-    """Image files as a map-style dataset: (C, size, size) of uint8, see ``pictures.decoded``."""
+class Images(Pictures):
+    """Images in files of their own."""
 
-    def __init__(self, paths: list[Path], labels: list[int], *, size: int, channels: int):
-        self.paths = paths
-        self.labels = labels
-        self.size = size
-        self.channels = channels
+    def __init__(self, paths: list[Path], labels: list[int], form: Form):
+        self.files, self.labels, self.form = paths, labels, form
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.files)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return decoded(self.paths[index], (self.channels, self.size, self.size)), self.labels[index]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The settings of a folder of images.
-
-    Args:
-        size: height and width that the images are brought to; by default their own, if they are square and all alike,
-            else the largest multiple of 32 up to 224 that half of them reach with both sides.
-        channels: 3 (colour) or 1 (grey).
-        classes: the class folders in the order of the class numbers; by default in the order of their names. Without
-            labels, the names of the teacher's outputs.
-    """
-
-    size: Pixels | None = None
-    channels: Literal[1, 3] = 3
-    classes: tuple[str, ...] | None = None
+    def file(self, index: int) -> Path:
+        return self.files[index]
 
 
-def read(settings: Settings, access: Access) -> Contents:
+def read(settings: ImageSettings, access: Access) -> Contents:
     """The training images now, if they fit in memory; of the test images only the names are looked up."""
     root = access.root
     if root is None:
@@ -67,15 +44,19 @@ def read(settings: Settings, access: Access) -> Contents:
     _listed = _by_class if labelled else _of_no_class
     train = _listed(training, classes, every=True)
     size = settings.size or common_size([dimensions(path) for path in train[0]])
-    make = partial(Images, size=size, channels=settings.channels)
+    form = Form.of(settings, size)
     test = parts.get("test", parts.get("val"))
-    test_images = make(*_listed(test, classes)) if test else None
+    chosen = Images(*_listed(parts["val"], classes), form) if {"test", "val"} <= parts.keys() else None
+    test_images = Images(*_listed(test, classes), form) if test else None
+    make = partial(picture_source, settings=settings, access=access)
     return Contents(
-        train=_source(make(*train), access.workers),
-        open_test=partial(_source, test_images, access.workers) if test_images else None,
+        train=make(Images(*train, form), trained=True),
+        open_test=partial(make, test_images, trained=False) if test_images else None,
         classes=classes,
         task=None if labelled else Unlabelled(classes),
-        problems=partial(_problems, [*train[0], *(test_images.paths if test_images else [])]),
+        image=form.described,
+        validation=make(chosen, trained=False) if chosen else None,
+        problems=partial(_problems, [*train[0], *(path for one in (chosen, test_images) if one for path in one.files)]),
         facts={"folder": str(root), "test folder": str(test) if test else None, "size": size},
     )
 
@@ -136,14 +117,9 @@ def _images(folder: Path) -> Iterable[Path]:
     )
 
 
-def _source(images: Images, workers: int) -> Source:
-    shape = images.channels, images.size, images.size
-    return image_source(images, torch.tensor(images.labels), shape, workers)
-
-
 FOLDER = DataSet(
     "folder",
     "your own images: ROOT/train/CLASS/*.jpg and ROOT/test/CLASS/*.jpg, or ROOT/CLASS/*.jpg; ROOT/*.jpg without labels",
     read,
-    Settings,
+    ImageSettings,
 )

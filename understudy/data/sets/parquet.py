@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from understudy.data.dataset import Access, Contents, DataSet
-from understudy.data.encoded import EncodedImages, ImageSettings, Label, contents
+from understudy.data.encoded import EncodedImages, Label, contents, parts_of
+from understudy.data.pictures import ImageSettings
 from understudy.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ class ParquetSettings(ImageSettings):
     """The settings of Parquet files.
 
     Args:
-        size, channels, classes: those of images inside other files.
+        size, channels, resize, loader, cache, classes: those of image files.
         image, label: the columns. By default the labels are in ``label``; files without it hold data without labels.
     """
 
@@ -35,7 +36,8 @@ class ParquetImages(EncodedImages):
     """The images of Parquet files; a sample is read with its row group, of which the last one is kept."""
 
     def __init__(self, paths: list[Path], settings: ParquetSettings, *, labels: bool):
-        self.paths, self.column = paths, settings.image
+        self.paths = self.files = paths
+        self.column = settings.image
         label = settings.label or LABEL
         words: list[Label] | None = [] if labels else None
         self.groups: list[tuple[int, int]] = []  # file and row group
@@ -81,30 +83,18 @@ def read(settings: ParquetSettings, access: Access) -> Contents:
     root = access.root
     if root is None:
         raise UserError("the data set 'parquet' needs root: a file, or a folder with train*.parquet and test*.parquet")
-    parts = _files(root)
+    parts = parts_of(root, ".parquet", "Parquet files")
     labels = access.labels and (settings.label is not None or LABEL in _open(parts["train"][0]).schema_arrow.names)
     make = partial(ParquetImages, settings=settings, labels=labels)
-    test = parts.get("test") or parts.get("validation")
+    test = parts.get("test") or parts.get("val")
     return contents(
-        make(parts["train"]), partial(make, test) if test else None, settings, access, facts={"folder": str(root)}
+        make(parts["train"]),
+        partial(make, test) if test else None,
+        settings,
+        access,
+        validation=make(parts["val"]) if {"test", "val"} <= parts.keys() else None,
+        facts={"folder": str(root)},
     )
-
-
-def _files(root: Path) -> dict[str, list[Path]]:
-    """The files of each part; a single file, or files without a part in their names, are the training part."""
-    if root.is_file():
-        return {"train": [root]}
-    paths = sorted(root.rglob("*.parquet"))
-    parts = {
-        part: found
-        for part in ("train", "validation", "test")
-        if (found := [path for path in paths if path.name.startswith(part) or path.parent.name == part])
-    }
-    if "train" not in parts and paths and not parts:
-        parts["train"] = paths
-    if "train" not in parts:
-        raise UserError(f"{root} holds no Parquet files of a training part (train*.parquet, or train/*.parquet)")
-    return parts
 
 
 def _column(file: "pq.ParquetFile", path: Path, name: str, group: int | None = None) -> list[Any]:

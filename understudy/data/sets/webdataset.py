@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -10,8 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from understudy.data.dataset import Access, Contents, DataSet
-from understudy.data.encoded import EncodedImages, ImageSettings, Label, contents
+from understudy.data.encoded import EncodedImages, Label, contents, parts_of
 from understudy.data.images import SUFFIXES
+from understudy.data.pictures import ImageSettings, cache_folder, listing
 from understudy.errors import UserError
 from understudy.files import DIGEST, fits, read_json, sealed, write_json
 
@@ -26,7 +26,7 @@ class ShardSettings(ImageSettings):
     """The settings of shards.
 
     Args:
-        size, channels, classes: those of images inside other files.
+        size, channels, resize, loader, cache, classes: those of image files.
         label: the suffix of a label: ``cls`` or ``txt`` (a number or a word), or ``json`` with an entry ``label``,
             which may be a list of probabilities, too. By default it is ``cls``, and shards without such members hold
             data without labels.
@@ -50,7 +50,7 @@ class ShardImages(EncodedImages):
     """The images of shards, each read by its place in the file."""
 
     def __init__(self, shards: list[Path], settings: ShardSettings, *, labels: bool):
-        self.shards = shards
+        self.shards = self.files = shards
         suffix = settings.label or SUFFIX
         self.members = indexed(shards, suffix)
         words: list[Label] | None = None
@@ -78,7 +78,7 @@ def read(settings: ShardSettings, access: Access) -> Contents:
     root = access.root
     if root is None:
         raise UserError("the data set 'webdataset' needs root: a shard, or a folder with train*.tar and test*.tar")
-    parts = _shards(root)
+    parts = parts_of(root, ".tar", "shards")
     suffix = settings.label or SUFFIX
     labels = access.labels and any(member.label is not None for member in indexed(parts["train"], suffix))
     if access.labels and settings.label is not None and not labels:
@@ -88,7 +88,12 @@ def read(settings: ShardSettings, access: Access) -> Contents:
     make = partial(ShardImages, settings=settings, labels=labels)
     test = parts.get("test") or parts.get("val")
     return contents(
-        make(parts["train"]), partial(make, test) if test else None, settings, access, facts={"folder": str(root)}
+        make(parts["train"]),
+        partial(make, test) if test else None,
+        settings,
+        access,
+        validation=make(parts["val"]) if {"test", "val"} <= parts.keys() else None,
+        facts={"folder": str(root)},
     )
 
 
@@ -96,9 +101,8 @@ def indexed(shards: list[Path], label: str) -> list[Member]:
     """Every sample of the shards. The index is kept in the user's cache until a shard is written again."""
     from pydantic import TypeAdapter  # late, as everywhere in this package
 
-    listed = [f"{path.absolute()} {(seen := path.stat()).st_size} {seen.st_mtime_ns}" for path in shards]
-    name = hashlib.sha256("\n".join([label, *listed]).encode()).hexdigest()
-    place = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "understudy" / "shards" / f"{name}.json"
+    name = hashlib.sha256("\n".join([label, listing(shards)]).encode()).hexdigest()
+    place = cache_folder() / "shards" / f"{name}.json"
     kept = read_json(place)
     if kept is not None and kept.get("format") == FORMAT and kept.get(DIGEST) and fits(kept):
         return TypeAdapter(list[Member]).validate_python(kept["members"])
@@ -131,7 +135,7 @@ def _members(path: Path, number: int, label: str) -> Iterator[Member]:
                         raise UserError(f"{path}: {member.name} has {member.size:,} bytes, too many for a label")
                     content = archive.extractfile(member)
                     labels[key] = _label(content.read() if content else b"", label, f"{path}: {member.name}")
-            _check_end(path, archive.offset)
+            check_end(path, archive.offset)
     except (tarfile.TarError, EOFError) as error:
         raise UserError(f"{path} is no tar file that can be read ({error}); compressed shards are not") from error
     if not images:
@@ -144,11 +148,14 @@ def _members(path: Path, number: int, label: str) -> Iterator[Member]:
         yield Member(key, number, member.offset_data, member.size, labels.get(key))
 
 
-def _check_end(path: Path, offset: int) -> None:
-    """Check that an archive ends where its members do: ``tarfile`` stops without an error at a damaged header."""
+def check_end(path: Path, offset: int, end: int | None = None) -> None:
+    """Check that an archive ends where its members do: ``tarfile`` stops without an error at a damaged header.
+
+    ``end`` is that of an archive inside another file.
+    """
     with path.open("rb") as file:
         file.seek(offset)
-        rest = file.read(_LOOKED_AT)
+        rest = file.read(_LOOKED_AT if end is None else min(_LOOKED_AT, max(0, end - offset)))
     if not rest or rest.strip(b"\0"):
         raise UserError(f"{path} is damaged or cut short at byte {offset:,}: get it again")
 
@@ -166,22 +173,6 @@ def _label(content: bytes, kind: str, place: str) -> int | str | tuple[float, ..
     if not isinstance(value, (int, str)) or value == "":
         raise UserError(f"{place} has the label {value!r}: give a number or a word")
     return value
-
-
-def _shards(root: Path) -> dict[str, list[Path]]:
-    if root.is_file():
-        return {"train": [root]}
-    paths = sorted(root.rglob("*.tar"))
-    parts = {
-        part: found
-        for part in ("train", "test", "val")
-        if (found := [path for path in paths if path.name.startswith(part) or path.parent.name == part])
-    }
-    if paths and not parts:
-        parts["train"] = paths
-    if "train" not in parts:
-        raise UserError(f"{root} holds no shards of a training part (train*.tar, or train/*.tar)")
-    return parts
 
 
 WEBDATASET = DataSet(
