@@ -173,10 +173,13 @@ def _is_ours(entry: Path) -> bool:
 
 
 def _identity(recipe: dict[str, object]) -> dict[str, object]:
-    """The identity of a run. Not part of it is what can be set when it has begun: ``accept_weak``, ``trackers``, and
-    how several processes share a training, as their number is not.
+    """The identity of a run. Not part of it is what can be set when it has begun: ``accept_weak``, ``trackers``, the
+    memory of data, and how several processes share a training, as their number is not.
     """
     recipe.pop("trackers", None)
+    data = recipe.get("data")
+    if isinstance(data, dict):
+        data.pop("memory", None)
     settings = recipe.get("settings")
     if isinstance(settings, dict):
         recipe["settings"] = {key: value for key, value in settings.items() if key not in SHARED}
