@@ -98,13 +98,13 @@ def _records(which: Form, folder: Path, files: dict[str, str | None], verify: bo
         with (folder / name).open("rb") as file:
             while place < end:
                 records = chunk[: end - place]
-                if (size := file.readinto(records.reshape(-1))) != records.size:
+                if (size := file.readinto(records.reshape(-1).data)) != records.size:
                     raise truncated(folder / name, count * record, place * record + size)
                 images[place : place + len(records)] = records[:, which.label_bytes :]
                 labels[place : place + len(records)] = records[:, which.label_bytes - 1]
                 place += len(records)
                 if published:
-                    content.update(records)
+                    content.update(records.data)
         if published:
             check_md5(folder / name, content.hexdigest(), published)
     return InMemory(torch.from_numpy(images).reshape(-1, 3, 32, 32), torch.from_numpy(labels))
