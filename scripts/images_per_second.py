@@ -154,15 +154,17 @@ def main() -> None:
     options = parser.parse_args()
     about = machine() | versions() | {"torchvision": torchvision_version, "libjpeg": features.version("jpg") or "?"}
     page = ["# Images per second", "", f"Made by `python scripts/images_per_second.py`. {_listed(about)}."]
-    page += ["", f"Samples of {options.size} pixels, batches of {options.batch}, {options.workers} worker processes."]
+    page += ["", f"Samples of {options.size} pixels, batches of {options.batch} (of a camera's "]
+    page[-1] += f"{options.batch // 8}), {options.workers} worker processes."
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["XDG_CACHE_HOME"] = str(Path(scratch) / "cache")
         for name in options.only:
             folder = options.folder or Path(scratch) / name
+            few = 8 if name == "camera" and not options.folder else 1  # fewer and smaller batches of large images
             if not options.folder:
-                write(folder, options.images // (8 if name == "camera" else 1), SETS[name])
+                write(folder, options.images // few, SETS[name])
             print(name, flush=True)
-            page += section(name, folder, options)
+            page += section(name, folder, argparse.Namespace(**{**vars(options), "batch": options.batch // few}))
     write_atomically(options.out, ("\n".join(page) + "\n").encode())
     print(options.out)
 

@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import shutil
 import sys
 import tarfile
 import zipfile
@@ -385,3 +386,37 @@ def test_a_missing_package_is_named_with_the_way_to_get_it(name, package, tmp_pa
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError, match=r"pip install 'understudy\["):
         load(name, tmp_path)
+
+
+def part_renamed(name, root):
+    """The files with their test part as a validation part, and the training part's as the test part."""
+    if name == "folder":
+        (root / "test").rename(root / "val")
+        shutil.copytree(root / "train", root / "test")
+    elif name == "huggingface":
+        datasets = pytest.importorskip("datasets")
+        splits = datasets.load_from_disk(str(root))
+        splits = {"train": splits["train"], "validation": splits["test"], "test": splits["train"]}
+        datasets.DatasetDict(splits).save_to_disk(root.parent / "three")
+        return root.parent / "three"
+    else:
+        for path in sorted(root.iterdir()):
+            if path.name.startswith("test"):
+                path.rename(path.with_name(path.name.replace("test", "validation")))
+            else:
+                shutil.copy(path, path.with_name(path.name.replace("train", "test")))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [("folder", folder), ("webdataset", shards), ("parquet", parquet), ("huggingface", on_disk)],
+)
+def test_a_validation_part_of_its_own(name, write, tmp_path):
+    options = {"size": 32, "workers": 0}
+    expected = load(name, write(tmp_path), validation=0, **options).test.source.samples
+    root = part_renamed(name, tmp_path / {"huggingface": "saved", "webdataset": "shards"}.get(name, name))
+    three = load(name, root, **options)
+    assert (len(three.train), len(three.validation), len(three.test)) == (12, 6, 12)
+    assert torch.equal(three.validation.source.samples, expected)
+    assert load(name, root, validation=0, **options).validation is None

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeAlias, TypeGuard
 
 import torch
@@ -16,6 +17,8 @@ from understudy.errors import UserError, did_you_mean
 from understudy.printable import shown
 from understudy.tasks.unlabelled import Unlabelled
 
+PARTS = "train", "val", "test"  # beginnings of the names of files
+PART_FOLDERS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 _LOOKED_AT = 256  # images whose sizes decide the size of all
 UNNAMED = 1_000_000  # classes that may be numbered without names
 # As a label is written: the number of a class, its name, or a number for each output, as probabilities of the classes.
@@ -45,12 +48,32 @@ class EncodedImages(Pictures):
         return Embedded(self.place(index), self.encoded(index))
 
 
+def parts_of(root: Path, suffix: str, called: str) -> dict[str, list[Path]]:
+    """The files of the parts train, val and test, by their own names, else by their folders'.
+
+    A single file, or files of which none has a part in its name, are the training part.
+    """
+    if root.is_file():
+        return {"train": [root]}
+    paths, parts = sorted(root.rglob(f"*{suffix}")), dict[str, list[Path]]()
+    for path in paths:
+        part = next((part for part in PARTS if path.name.startswith(part)), PART_FOLDERS.get(path.parent.name))
+        if part is not None:
+            parts.setdefault(part, []).append(path)
+    if paths and not parts:
+        parts["train"] = paths
+    if "train" not in parts:
+        raise UserError(f"{root} holds no {called} of a training part (train*{suffix}, or train/*{suffix})")
+    return parts
+
+
 def contents(
     train: EncodedImages,
     open_test: Callable[[], EncodedImages] | None,
     settings: ImageSettings,
     access: Access,
     *,
+    validation: EncodedImages | None = None,
     names: Sequence[str] | None = None,
     facts: dict[str, object] | None = None,
 ) -> Contents:
@@ -62,7 +85,7 @@ def contents(
     form = Form.of(settings, size)
     labelled = access.labels and train.words is not None
     if labelled and any(_several(word) for word in train.words or ()):
-        return _of_rows(train, open_test, settings, access, form, names, facts or {})
+        return _of_rows(train, open_test, settings, access, form, validation, names, facts or {})
     words = _words(train) if labelled else []
     by_name = any(isinstance(word, str) for word in words)  # then a number is a name, too
     numbers = [index for index, word in enumerate(words) if not isinstance(word, str)]
@@ -84,6 +107,7 @@ def contents(
         classes=classes,
         task=None if labelled else Unlabelled(classes),
         image=form.described,
+        validation=source(validation, trained=False) if validation is not None else None,
         facts={**(facts or {}), "size": size},
     )
 
@@ -94,6 +118,7 @@ def _of_rows(
     settings: ImageSettings,
     access: Access,
     form: Form,
+    validation: EncodedImages | None,
     names: Sequence[str] | None,
     facts: dict[str, object],
 ) -> Contents:
@@ -111,6 +136,7 @@ def _of_rows(
         (lambda: source(open_test(), trained=False)) if open_test is not None else None,
         task=task_of(samples.targets, settings.classes or (names if names and len(names) == width else None)),
         image=form.described,
+        validation=source(validation, trained=False) if validation is not None else None,
         facts={**facts, "size": form.shape[1]},
     )
 

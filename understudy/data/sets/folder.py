@@ -1,5 +1,7 @@
 """A folder of images per class: ROOT/train/CLASS/*.png and ROOT/test (or ROOT/val) likewise, or ROOT/CLASS/*.png.
 
+Beside ROOT/test, ROOT/val is the validation part.
+
 Images that lie in no folder of a class, ROOT/*.png or ROOT/train/*.png, are data without labels.
 """
 
@@ -44,6 +46,7 @@ def read(settings: ImageSettings, access: Access) -> Contents:
     size = settings.size or common_size([dimensions(path) for path in train[0]])
     form = Form.of(settings, size)
     test = parts.get("test", parts.get("val"))
+    chosen = Images(*_listed(parts["val"], classes), form) if {"test", "val"} <= parts.keys() else None
     test_images = Images(*_listed(test, classes), form) if test else None
     make = partial(picture_source, settings=settings, access=access)
     return Contents(
@@ -52,7 +55,8 @@ def read(settings: ImageSettings, access: Access) -> Contents:
         classes=classes,
         task=None if labelled else Unlabelled(classes),
         image=form.described,
-        problems=partial(_problems, [*train[0], *(test_images.files if test_images else [])]),
+        validation=make(chosen, trained=False) if chosen else None,
+        problems=partial(_problems, [*train[0], *(path for one in (chosen, test_images) if one for path in one.files)]),
         facts={"folder": str(root), "test folder": str(test) if test else None, "size": size},
     )
 

@@ -11,6 +11,7 @@ from understudy.data.encoded import EncodedImages, contents
 from understudy.data.pictures import ImageSettings
 from understudy.errors import UserError, did_you_mean
 
+VALIDATION = ("validation", "val", "valid")  # names of a split
 IMAGES, LABELS = ("image", "img"), ("label", "labels", "fine_label")
 
 
@@ -22,7 +23,8 @@ class HubSettings(ImageSettings):
         size, channels, resize, loader, cache, classes: those of image files.
         dataset: its name on the Hub, as ``"uoft-cs/cifar10"``; without it, ``root`` is a folder of ``save_to_disk``.
         config: of a name with several configurations.
-        train, test: the splits.
+        train, test: the splits. A split ``validation`` is the validation part if there is a test split, else the test
+            part.
         image, label: the columns; by default ``image`` or ``img``, and ``label``, ``labels`` or ``fine_label``.
     """
 
@@ -86,9 +88,17 @@ def read(settings: HubSettings, access: Access) -> Contents:
         raise UserError(f"none of the columns is an image ({', '.join(features)}): name it, as in image = 'picture'")
     names = getattr(features[label], "names", None) if label is not None else None
     make = partial(_images, splits, image=image, label=label)
-    test = partial(make, settings.test) if settings.test in splits else None
-    named = settings.dataset or str(access.root)
-    return contents(make(settings.train), test, settings, access, names=names, facts={"dataset": named})
+    chosen = next((split for split in VALIDATION if split in splits and split != settings.test), None)
+    test = settings.test if settings.test in splits else chosen
+    return contents(
+        make(settings.train),
+        partial(make, test) if test is not None else None,
+        settings,
+        access,
+        validation=make(chosen) if chosen is not None and test != chosen else None,
+        names=names,
+        facts={"dataset": settings.dataset or str(access.root)},
+    )
 
 
 def _images(splits: Mapping[str, Table], split: str, *, image: str, label: str | None) -> HubImages:

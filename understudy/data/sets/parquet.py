@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from understudy.data.dataset import Access, Contents, DataSet
-from understudy.data.encoded import EncodedImages, Label, contents
+from understudy.data.encoded import EncodedImages, Label, contents, parts_of
 from understudy.data.pictures import ImageSettings
 from understudy.errors import UserError, did_you_mean
 
@@ -83,30 +83,18 @@ def read(settings: ParquetSettings, access: Access) -> Contents:
     root = access.root
     if root is None:
         raise UserError("the data set 'parquet' needs root: a file, or a folder with train*.parquet and test*.parquet")
-    parts = _files(root)
+    parts = parts_of(root, ".parquet", "Parquet files")
     labels = access.labels and (settings.label is not None or LABEL in _open(parts["train"][0]).schema_arrow.names)
     make = partial(ParquetImages, settings=settings, labels=labels)
-    test = parts.get("test") or parts.get("validation")
+    test = parts.get("test") or parts.get("val")
     return contents(
-        make(parts["train"]), partial(make, test) if test else None, settings, access, facts={"folder": str(root)}
+        make(parts["train"]),
+        partial(make, test) if test else None,
+        settings,
+        access,
+        validation=make(parts["val"]) if {"test", "val"} <= parts.keys() else None,
+        facts={"folder": str(root)},
     )
-
-
-def _files(root: Path) -> dict[str, list[Path]]:
-    """The files of each part; a single file, or files without a part in their names, are the training part."""
-    if root.is_file():
-        return {"train": [root]}
-    paths = sorted(root.rglob("*.parquet"))
-    parts = {
-        part: found
-        for part in ("train", "validation", "test")
-        if (found := [path for path in paths if path.name.startswith(part) or path.parent.name == part])
-    }
-    if "train" not in parts and paths and not parts:
-        parts["train"] = paths
-    if "train" not in parts:
-        raise UserError(f"{root} holds no Parquet files of a training part (train*.parquet, or train/*.parquet)")
-    return parts
 
 
 def _column(file: "pq.ParquetFile", path: Path, name: str, group: int | None = None) -> list[Any]:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from understudy.data.dataset import Access, Contents, DataSet
-from understudy.data.encoded import EncodedImages, Label, contents
+from understudy.data.encoded import EncodedImages, Label, contents, parts_of
 from understudy.data.images import SUFFIXES
 from understudy.data.pictures import ImageSettings, cache_folder, listing
 from understudy.errors import UserError
@@ -78,7 +78,7 @@ def read(settings: ShardSettings, access: Access) -> Contents:
     root = access.root
     if root is None:
         raise UserError("the data set 'webdataset' needs root: a shard, or a folder with train*.tar and test*.tar")
-    parts = _shards(root)
+    parts = parts_of(root, ".tar", "shards")
     suffix = settings.label or SUFFIX
     labels = access.labels and any(member.label is not None for member in indexed(parts["train"], suffix))
     if access.labels and settings.label is not None and not labels:
@@ -88,7 +88,12 @@ def read(settings: ShardSettings, access: Access) -> Contents:
     make = partial(ShardImages, settings=settings, labels=labels)
     test = parts.get("test") or parts.get("val")
     return contents(
-        make(parts["train"]), partial(make, test) if test else None, settings, access, facts={"folder": str(root)}
+        make(parts["train"]),
+        partial(make, test) if test else None,
+        settings,
+        access,
+        validation=make(parts["val"]) if {"test", "val"} <= parts.keys() else None,
+        facts={"folder": str(root)},
     )
 
 
@@ -168,22 +173,6 @@ def _label(content: bytes, kind: str, place: str) -> int | str | tuple[float, ..
     if not isinstance(value, (int, str)) or value == "":
         raise UserError(f"{place} has the label {value!r}: give a number or a word")
     return value
-
-
-def _shards(root: Path) -> dict[str, list[Path]]:
-    if root.is_file():
-        return {"train": [root]}
-    paths = sorted(root.rglob("*.tar"))
-    parts = {
-        part: found
-        for part in ("train", "test", "val")
-        if (found := [path for path in paths if path.name.startswith(part) or path.parent.name == part])
-    }
-    if paths and not parts:
-        parts["train"] = paths
-    if "train" not in parts:
-        raise UserError(f"{root} holds no shards of a training part (train*.tar, or train/*.tar)")
-    return parts
 
 
 WEBDATASET = DataSet(
