@@ -92,7 +92,8 @@ class FCFD(PairsTerm):
     @property
     def reads(self) -> Reads:
         # Paths are drawn for the whole batch.
-        return super().reads | Reads(teacher_logits=True, batch=True, inputs=True)
+        networks = Reads(student_network=True, teacher_network=True)
+        return super().reads | networks | Reads(teacher_logits=True, batch=True, inputs=True)
 
     def build(self, shapes: Shapes) -> nn.Module:
         values = self.traced(shapes)
