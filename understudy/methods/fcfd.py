@@ -87,7 +87,7 @@ class FCFD(PairsTerm):
     temperature: Temperature = 4.0
 
     def misfit(self, task: Task) -> str | None:
-        return needs_classes(task)
+        return needs_classes(task, distributions=True)
 
     @property
     def reads(self) -> Reads:
