@@ -1,6 +1,6 @@
 """Losses of several networks, of a network as its own teacher, and of no teacher."""
 
-from functools import partial
+from functools import partial, wraps
 
 import numpy as np
 import torch
@@ -111,6 +111,7 @@ def _of_maps(s: np.ndarray, t: np.ndarray, z: np.ndarray, y: np.ndarray) -> np.n
     return values
 
 
+@wraps(confident_maps)
 def _confident_maps(s: Tensor, t: Tensor, z: Tensor, y: Tensor) -> Tensor:
     distances = feature_mse(s.flatten(0, 1), t.flatten(0, 1)).view(t.shape[:2])
     return confident_maps(distances.T, z.transpose(0, 1), y)
