@@ -49,9 +49,11 @@ faults: $(VENV)/dev.stamp  ## 1,000 errors, full disks and kills at single opera
 	@OMP_NUM_THREADS=1 $(BIN)/python -W ignore scripts/faults.py $(ARGS)
 	@OMP_NUM_THREADS=1 $(BIN)/python -W ignore scripts/damage.py
 
-ranks: $(VENV)/dev.stamp  ## several processes, 60 kills of ranks under torchrun, into results/ranks.md (an hour or more)
+ranks: $(VENV)/dev.stamp  ## several processes, 60 kills of ranks under torchrun, into results/ranks.md (half an hour)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.ranks.kills
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.ranks.machines
+	@OMP_NUM_THREADS=1 $(BIN)/python -m torch.distributed.run --nproc-per-node=2 -m tests.ranks.sharded_methods
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/ranks/killed_worker.py
 
 bench: $(PEERS)/peers.stamp  ## speed against the floors and other libraries, into results/speed.md (over an hour)
 	@$(PEERS)/bin/python -W ignore -m benchmarks $(ARGS)

@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "recipes" / "cifar100"
 REPORTED = FOLDER / "reported.csv"
 EPOCHS, SEEDS = 240, 3
-SHORT_EPOCHS, SHORT_TEACHER, SHORT_SAMPLES = 10, 20, 10_000
+SHORT_EPOCHS, SHORT_TEACHER, SHORT_SAMPLES = 10, 10, 5_000
 FIRST = ("alone", "kd", "fitnets-joint", "at", "sp", "vid", "rkd", "pkt", "crd", "dkd")  # three seeds in the short form
 
 # All methods of this library that learn classes from one teacher of any kind. With one teacher `several-teachers`, the
@@ -104,14 +104,15 @@ def pairs() -> list[Pair]:
 SHORT = ("resnet56-resnet20", "vgg13-mobilenetv2")
 OF_FULL = """\
 240 epochs of all images at a rate that falls by ten at 150, 180 and 210, as in RepDistiller; the student of the last
-epoch. Each method stands at its defaults, and one with two stages has both within the 240 epochs, where RepDistiller
-gives the first one 30 of its own."""
+epoch. Each method stands at its defaults, also where its authors tune a setting for each pair (fcfd's weight of the
+maps, dkd's beta); one with two stages has both within the 240 epochs, where RepDistiller gives the first one 30 of its
+own."""
 OF_SHORT = """\
-The short form for two CPU cores: 10,000 images and 10 epochs for each student, 20 epochs of all images for the teacher,
+The short form for two CPU cores: 5,000 images and 10 epochs for each student, 10 epochs of all images for the teacher,
 whose answers for five views of each image are kept; three seeds for the first ten methods, one for the others. It can
 show that a method runs, what it costs, and which differences between the first ten are larger than their spread after
-so short a training. It cannot say which method is best after 240 epochs: methods that begin slowly stand too low, and
-one seed says nothing where two seeds are as far apart as two methods."""
+so short a training. It cannot say which method is best after 240 epochs: methods that begin slowly stand too low, a
+weak teacher teaches less, and one seed says nothing where two seeds are as far apart as two methods."""
 
 
 def recipe(pair: Pair, *, short: bool = False) -> str:
@@ -180,10 +181,20 @@ def run(arguments: argparse.Namespace, further: list[str]) -> int:
         if arguments.seeds is not None:
             command += ["--set", f"seeds={list(range(arguments.seeds))}"]
         print("$", " ".join(command), flush=True)
-        if code := subprocess.call(command):
+        if code := waited_for(command):
             return code
     print("\n".join(table(arguments)))
     return 0
+
+
+def waited_for(command: list[str]) -> int:
+    """The exit code of a command. Ctrl-C reaches it as well, and it ends in its own way."""
+    process = subprocess.Popen(command)
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue
 
 
 def check(arguments: argparse.Namespace, further: list[str]) -> int:
@@ -229,8 +240,8 @@ def table(arguments: argparse.Namespace) -> Iterator[str]:
         result, reported = json.loads(path.read_text(encoding="utf-8")), pair.reported
         yield f"\n### {pair.teacher} teaches {pair.student}\n"
         yield "| method | test accuracy, % | seeds | others report, % |\n|---|---:|---:|---:|"
-        teacher = result["teacher"]["figures"]["accuracy"] if result["teacher"] else None
-        if teacher is not None:
+        if result["teacher"]:
+            teacher = result["teacher"]["figures"]["accuracy"]["mean"]
             yield f"| teacher | {100 * teacher:.2f} | 1 | {reported.get('teacher', '')} |"
         for method, record in result["methods"].items():
             values = [100 * training["figures"]["accuracy"] for training in record["trainings"]]

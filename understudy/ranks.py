@@ -216,6 +216,32 @@ def own_shard(value: Tensor) -> Tensor:
     return local
 
 
+def whole_tensor(value: Tensor) -> Tensor:
+    """A tensor that is sharded, whole on each rank; any other tensor as it is. All ranks must call this together."""
+    whole: Tensor = value.full_tensor() if hasattr(value, "full_tensor") else value
+    return whole
+
+
+def sharded_like(value: Tensor, like: Tensor) -> Tensor:
+    """A whole tensor with this rank's part of it, where ``like`` is sharded; any other tensor as it is."""
+    if not hasattr(like, "placements") or hasattr(value, "placements"):
+        return value
+    from torch.distributed.tensor import DTensor, distribute_tensor  # slow to import
+
+    assert isinstance(like, DTensor)
+    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+
+
+def part_of(value: Tensor, like: Tensor) -> Tensor:
+    """A tensor of which ``value`` is this rank's part, sharded as ``like`` is."""
+    from torch.distributed.tensor import DTensor
+
+    assert isinstance(like, DTensor)
+    return DTensor.from_local(
+        value, like.device_mesh, like.placements, run_check=False, shape=like.shape, stride=like.stride()
+    )
+
+
 def _sharded_parts(network: nn.Module) -> Iterator[nn.Module]:
     fsdp = sys.modules.get("torch.distributed.fsdp")  # nothing is sharded where nobody has imported it
     if fsdp is not None and hasattr(fsdp, "FSDPModule"):

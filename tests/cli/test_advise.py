@@ -61,6 +61,7 @@ def test_before_any_training_shapes_at_equal_cost_are_told_with_the_papers_advic
     assert code == 0, err
     record = json.loads(out)
     assert record["chosen"] is None
+    assert record["sentences"][-1].endswith("Here parameters are equal, and times are not.")
     assert [one["depth"] for one in record["shapes"]] == sorted(
         (one["depth"] for one in record["shapes"]), reverse=True
     )
@@ -85,7 +86,8 @@ def test_short_trainings_end_in_a_choice_with_its_reason_and_are_not_repeated(ad
     best = max(tried, key=lambda one: (one["validation"]["mean"], -one["latency_ms"]["p50"]))
     assert record["chosen"] == called(best)
     assert f"{called(best)} has the highest accuracy" in out
-    assert "Depth against width: " in out
+    assert "Depth against width at about equal parameters: " in out
+    assert "in the paper" not in out.partition("Depth against width")[2]
     widths = f'--set student.settings.widths="{best["settings"]["widths"]}"'
     assert f"--set student.network={best['network']} {widths} --out ANOTHER-FOLDER" in out
     assert not (tmp_path / "run/result.json").exists()  # the test part was not read

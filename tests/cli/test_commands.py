@@ -182,10 +182,10 @@ def test_folders_and_files_that_are_not_there_are_told(understudy, tmp_path):
     assert code == 2
     assert "--set: train.epochs" in err
     assert understudy("report", tmp_path / "nothing")[0] == 2
-    assert understudy("methods", "kdd")[::2] == (
-        2,
-        "understudy: there is no method 'kdd'; did you mean 'kd', 'skd', 'sdd'?\n",
-    )
+    code, _, err = understudy("methods", "kdd")
+    assert (code, err.partition("; ")[0]) == (2, "understudy: there is no method 'kdd'")
+    assert err.count("\n") == 1
+    assert "did you mean 'kd', " in err
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,17 @@
 """A folder of images per class."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from understudy.data import as_data, images, load
-from understudy.data.sources import Streamed
+from understudy.data import as_data, dataset, images, load
+from understudy.data.content import content
+from understudy.data.sources import InMemory, Streamed
 from understudy.errors import UserError
+from understudy.models.fingerprints import of_samples
 
 # Python 3.12 and later warn of worker processes forked from a process with threads, which PyTorch always has.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -55,7 +59,7 @@ def test_square_images_of_one_size_need_none_and_a_path_is_enough(write_images):
 def test_large_sets_are_streamed(write_images, monkeypatch, cpu):
     root = write_images()
     resident = load("folder", root, size=4, validation=0)
-    monkeypatch.setattr("understudy.data.dataset.MEMORY_LIMIT", 10)
+    monkeypatch.setattr("understudy.data.dataset.memory_for_samples", lambda gigabytes: 10)
     streamed = load("folder", root, size=4, validation=0, workers=2)
     assert isinstance(streamed.train.source, Streamed)
     assert (streamed.mean, streamed.std) == (resident.mean, resident.std)
@@ -64,9 +68,27 @@ def test_large_sets_are_streamed(write_images, monkeypatch, cpu):
         assert torch.equal(one.targets, other.targets)
 
 
+def test_memory_follows_from_the_machine_and_changes_no_key(write_images, monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2**22}[name])  # 16 GiB
+    monkeypatch.setattr(dataset, "_CONTAINER", tmp_path / "memory.max")
+    assert dataset.memory_for_samples() == 2 * 2**30
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert dataset.memory_for_samples() == 2**30
+    (tmp_path / "memory.max").write_text("max\n")
+    assert dataset.memory_for_samples() == 2**30
+    (tmp_path / "memory.max").write_text(f"{2**31}\n")
+    assert dataset.memory_for_samples() == dataset.MODEST
+    monkeypatch.setattr(dataset, "MODEST", 10)
+    root = write_images()
+    kept, read = (load("folder", root, size=4, validation=0, memory=memory).train.source for memory in (1, 1e-8))
+    assert (type(kept), type(read)) == (InMemory, Streamed)
+    assert content(kept) == content(read)
+    assert of_samples(kept) == of_samples(read)
+
+
 @pytest.mark.parametrize("limit", [10, 10**9])
 def test_a_file_that_is_no_image(write_images, monkeypatch, limit, cpu):
-    monkeypatch.setattr("understudy.data.dataset.MEMORY_LIMIT", limit)
+    monkeypatch.setattr("understudy.data.dataset.memory_for_samples", lambda gigabytes: limit)
     root = write_images()
     (root / "train" / "dog" / "2.png").write_text("not a picture")
     with pytest.raises(UserError, match=r"train/dog/2.png is not an image") as caught:

@@ -120,7 +120,7 @@ def test_the_same_samples_as_in_a_folder(called, tmp_path, monkeypatch):
     assert data.test.targets.tolist() == [number % 3 for number in PARTS["test"]]
     assert data.classes in (CLASSES, ("0", "1", "2"))
     assert len(content(data.train.source)) == 64
-    monkeypatch.setattr("understudy.data.dataset.MEMORY_LIMIT", 10)
+    monkeypatch.setattr("understudy.data.dataset.memory_for_samples", lambda gigabytes: 10)
     streamed = load(name, root, **options, **settings)
     ids = torch.tensor([11, 3, 7])
     assert torch.equal(next(iter(streamed.train.source.batches([ids], torch.device("cpu")))), numbers[ids])
@@ -173,7 +173,7 @@ def test_numpy_files(tmp_path, monkeypatch):
         assert (data.shape, len(data.train), len(data.validation), len(data.test)) == ((3, 8, 8), 16, 4, 6)
         assert torch.equal(data.train.source.samples, torch.from_numpy(X).permute(0, 3, 1, 2))
         assert load("numpy", root, task="unlabelled").task == Unlabelled()
-    monkeypatch.setattr("understudy.data.sets.numpy_files.MEMORY_LIMIT", 10)
+    monkeypatch.setattr("understudy.data.sets.numpy_files.memory_for_samples", lambda gigabytes: 10)
     streamed = load("numpy", root, validation=4, workers=0)
     batch = next(iter(streamed.train.source.batches([torch.tensor([5, 2])], torch.device("cpu"))))
     assert torch.equal(batch, torch.from_numpy(X[[5, 2]]).permute(0, 3, 1, 2))

@@ -74,7 +74,7 @@ def test_test_samples_that_do_not_fit():
 @pytest.mark.parametrize("dataset", [Pictures(), Listed(), TensorDataset(X, Y), Subset(Pictures(), range(20))])
 @pytest.mark.parametrize("limit", [10, 10**9])
 def test_datasets(dataset, limit, monkeypatch, cpu):
-    monkeypatch.setattr(own, "MEMORY_LIMIT", limit)
+    monkeypatch.setattr(own, "memory_for_samples", lambda gigabytes: limit)
     data = from_datasets(dataset, dataset, validation=4, workers=0)
     assert data.train.targets.tolist() == Y[data.train.ids].tolist()
     streamed = limit == 10 and not isinstance(dataset, TensorDataset)
@@ -85,12 +85,12 @@ def test_datasets(dataset, limit, monkeypatch, cpu):
 
 
 def test_labels_are_read_with_workers(monkeypatch):
-    monkeypatch.setattr(own, "MEMORY_LIMIT", 10)
+    monkeypatch.setattr(own, "memory_for_samples", lambda gigabytes: 10)
     assert from_datasets(Pictures(), validation=0, workers=2).train.targets.tolist() == Y.tolist()
 
 
 def test_listed_labels_that_items_do_not_carry_are_not_used(monkeypatch):
-    monkeypatch.setattr(own, "MEMORY_LIMIT", 10)
+    monkeypatch.setattr(own, "memory_for_samples", lambda gigabytes: 10)
     dataset = Listed(item=lambda i: (X[i], 3 - int(Y[i])))
     assert from_datasets(dataset, validation=0, workers=0).train.targets.tolist() == (3 - Y).tolist()
     subset = Subset(Listed(), [5, 6, 8])
@@ -135,7 +135,7 @@ def test_datasets_that_do_not_fit(dataset, words):
 
 
 def test_shapes_that_differ_in_a_streamed_set(monkeypatch, cpu):
-    monkeypatch.setattr(own, "MEMORY_LIMIT", 1)
+    monkeypatch.setattr(own, "memory_for_samples", lambda gigabytes: 1)
     dataset = Pictures(item=lambda i: (torch.zeros(i + 1, 2), 0))
     with pytest.raises(UserError, match=r"sample 1 has shape \(2, 2\), sample 0 \(1, 2\)") as caught:
         list(from_datasets(dataset, validation=0, workers=2).train.in_order(4, cpu))
@@ -172,8 +172,8 @@ STREAMS = Counted(), Stream(items, 20), Stream(Counted(), 20), Stream(list(items
 @pytest.mark.parametrize("stream", STREAMS)
 @pytest.mark.parametrize("limit", [10, 10**9])
 def test_streams_with_a_length_are_numbered(stream, limit, monkeypatch, cpu):
-    monkeypatch.setattr(own, "MEMORY_LIMIT", limit)
-    monkeypatch.setattr(numbered, "MEMORY_LIMIT", limit)
+    monkeypatch.setattr(own, "memory_for_samples", lambda gigabytes: limit)
+    monkeypatch.setattr(numbered, "MODEST", limit)
     expected = from_tensors((X, Y), test=(X, Y), validation=4)
     data = from_datasets(stream, stream, validation=4, workers=2 if stream is STREAMS[1] else 0)
     assert isinstance(data.train.source, Streamed if limit == 10 else InMemory)
@@ -194,7 +194,7 @@ def test_a_stream_of_inputs(cpu):
 
 
 def test_a_scratch_file_is_removed(monkeypatch):
-    monkeypatch.setattr(numbered, "MEMORY_LIMIT", 10)
+    monkeypatch.setattr(numbered, "MODEST", 10)
     read = numbered.Numbered(Stream(items, 20))
     assert torch.equal(read[3][0], X[3])
     folder = read._read.file.folder
@@ -232,6 +232,6 @@ def test_streams_that_do_not_fit(stream, words):
     ],
 )
 def test_large_streams_that_do_not_fit(items, words, monkeypatch):
-    monkeypatch.setattr(numbered, "MEMORY_LIMIT", 10)
+    monkeypatch.setattr(numbered, "MODEST", 10)
     with pytest.raises(UserError, match=words):
         from_datasets(Stream(items, len(items)))

@@ -96,7 +96,7 @@ def test_what_is_not_augmented_is_the_centre_and_a_test_part_is_in_memory(photos
 @pytest.mark.parametrize("resize", [None, 20])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_images_are_decoded_once(photos, monkeypatch, resize, workers):
-    monkeypatch.setattr("understudy.data.dataset.MEMORY_LIMIT", 10)
+    monkeypatch.setattr("understudy.data.dataset.memory_for_samples", lambda gigabytes: 10)
     monkeypatch.setattr("understudy.data.kept.FEW", 1)
     plain = opened(photos, resize=resize)
     opened(photos, resize=resize, cache=1, workers=workers)

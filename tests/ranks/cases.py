@@ -1,8 +1,11 @@
 """What runs on each of the two processes."""
 
+import contextlib
 import os
+import queue
 import re
 import signal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,9 +27,13 @@ from understudy.config.train import TrainConfig
 from understudy.data import Data, from_tensors
 from understudy.errors import UserError
 from understudy.objective.term import Expression, Facts
+from understudy.plans.engines.messages import Event, Order, Outcome
+from understudy.plans.engines.worker import serve
+from understudy.plans.group import Group
+from understudy.plans.group_worker import follow, lead
 from understudy.plans.stages import method_stages as stages_of
 from understudy.plans.training import Builders, Measurement
-from understudy.ranks import ranks
+from understudy.ranks import ranks, whole_tensor
 from understudy.tasks import Classification
 from understudy.terms import AT, CAN, CE, CRD, KD, SP, CRDBatch, Hint, LogitsL1, RKDDistance
 from understudy.training.callbacks import Callback
@@ -310,7 +317,7 @@ def first_gradients(rank: int) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for name in CHECKED:
         for number in range(len(method_stages(name))):
-            found[f"{name} {number}"] = _first_gradient(name, number)
+            found[f"{name} {number}"] = first_gradient(name, number)
     return found
 
 
@@ -319,7 +326,7 @@ def method_stages(name: str) -> list[Stage]:
     return stages_of(name, CONFIG, NEEDED.get(name, {}), student, teacher, method_data())
 
 
-def _first_gradient(name: str, number: int) -> Tensor:
+def first_gradient(name: str, number: int, **settings: Any) -> Tensor:
     teacher, student = table.networks(alike=False, attention=name in ATTENTION)
     for module in (*teacher.modules(), *student.modules()):
         if isinstance(module, nn.Dropout):
@@ -328,14 +335,15 @@ def _first_gradient(name: str, number: int) -> Tensor:
             module.dropout = 0.0
     data = method_data()
     stage = stages_of(name, CONFIG, NEEDED.get(name, {}), student, teacher, data)[number]
-    training = Training(student, [teacher], [stage], data, settings=Settings(device="cpu"))
+    training = Training(student, [teacher], [stage], data, settings=Settings(device="cpu", **settings))
     with training.surroundings():
         training.open(stage)
         batch = next(iter(training.batches(stage)))
         training._step(stage, batch, 0.0, shares=False)
         objective = training.stage_state.objective
-        parameters = [*student.parameters(), *objective.owned.parameters(), *objective.adversaries.parameters()]
-        gradients = [p.grad.flatten() for p in parameters if p.grad is not None]
+        networks = (training.student, objective.owned, objective.adversaries)
+        parameters = [parameter for network in networks for parameter in network.parameters()]
+        gradients = [whole_tensor(p.grad).flatten() for p in parameters if p.grad is not None]
     return torch.cat(gradients).clone()
 
 
@@ -394,3 +402,74 @@ def answers_training(stored: StoredAnswers) -> Training:
 
 def filled(rank: int, folder: str) -> list[Filled]:
     return fill(answers_training(StoredAnswers(views=2, taps="exact", folder=folder)))
+
+
+SHARDED: dict[str, dict[str, Any]] = {  # terms or a method, and what differs in config and settings
+    "kd, AdamW, an average of the weights": {
+        "terms": "kd",
+        "config": {"ema": 0.9, "keep": "last", "optimizer": understudy.optimizers.AdamW(lr=0.001)},
+    },
+    "fitnets, a sharded teacher": {
+        "method": "fitnets",
+        "keys": {"pair": PAIR, "hint_epochs": 1},
+        "settings": {"teacher_shard": True},
+    },
+    "crd": {"terms": "crd"},
+    "can": {"terms": "can"},
+    "RMSProp, bounds on kernels": {
+        "terms": "hint with batch norm",
+        "config": {"optimizer": understudy.optimizers.RMSProp(lr=0.001), "max_norm": {"*weight": 0.5}},
+    },
+    "microbatches": {"terms": "kd", "settings": {"microbatch": 3, "batch_norm": "process"}},
+}
+
+
+def sharded_training(name: str, **settings: Any) -> Training:
+    row = SHARDED[name]
+    teacher, _ = networks()
+    student, data = plain_student(), from_tensors(samples(), validation=20)
+    options = {"epochs": 2, "batch": 16, "optimizer": understudy.optimizers.SGD(lr=0.05)} | row.get("config", {})
+    config = TrainConfig(**options)
+    if "terms" in row:
+        stages = [Stage("one", TERMS[row["terms"]], config)]
+    else:
+        stages = stages_of(row["method"], config, row["keys"], student, teacher, data)
+    arithmetic = Settings(device="cpu", threads=1, **(row.get("settings", {}) | settings))
+    return Training(student, [teacher], stages, data, settings=arithmetic)
+
+
+def sharded_student(rank: int, name: str, settings: dict[str, Any]) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
+    """The weights in the end, of the student that was given, and the figures of each stage."""
+    training = sharded_training(name, **settings)
+    record = training.run()
+    return dict(training.whole.state_dict()), [dict(end.validation or {}) for end in record.stages]
+
+
+def gone_on(rank: int, out: str, settings: dict[str, Any]) -> dict[str, Tensor] | str:
+    """A run that began with other settings, which the first process says."""
+    noted = pytest.warns(UserWarning, match="was begun with other code, data, threads or settings")
+    with noted if rank == 0 else contextlib.nullcontext():
+        return distilled(rank, out, **settings)
+
+
+def served(rank: int, orders: list[str], stop: bool = False) -> list[Outcome]:
+    """What a worker of these processes answers to orders, of which the first one is stopped after an epoch."""
+    group = Group.started()
+    assert group is not None
+    if rank:
+        follow(group)
+        return []
+    waiting, outcomes = queue.Queue[Order | None](), list[Outcome]()
+    left = [Order.of_line(line) for line in orders]
+
+    def send(message: Event | Outcome) -> None:
+        if isinstance(message, Outcome):
+            outcomes.append(message)
+            waiting.put(left.pop(0) if left else None)
+        elif stop and message.event == "epoch_ends":
+            waiting.put(Order(stop=int(signal.SIGTERM)))
+
+    waiting.put(left.pop(0))
+    serve(iter(waiting.get, None), send, train=partial(lead, group))
+    group.tell(None)
+    return outcomes

@@ -87,7 +87,7 @@ def test_the_table_has_what_others_report_beside_what_was_measured(tmp_path: Pat
     arguments = Namespace(out=tmp_path, only=["vgg13-vgg8", "vgg13-mobilenetv2"], short=False)
     trainings = [{"figures": {"accuracy": value}} for value in (0.71, 0.73)]
     result = {
-        "teacher": {"figures": {"accuracy": 0.75}},
+        "teacher": {"figures": {"accuracy": {"values": [0.75], "mean": 0.75, "sd": None}}},
         "methods": {"kd": {"trainings": trainings}, "byot": {"trainings": trainings[:1]}},
     }
     (tmp_path / "vgg13-vgg8").mkdir()

@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
-from understudy.data import content
+from understudy.data import content, pictures
+from understudy.data.pictures import Form
 from understudy.data.sets.folder import Images
 from understudy.data.sources import Streamed
 from understudy.errors import UserError
@@ -353,15 +354,15 @@ def test_what_is_installed_counts_without_what_lies_beside_it(tmp_path, monkeypa
 def test_files_that_are_streamed_count_by_their_content_and_are_read_once(workplace, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     read = []
-    file = content._file
-    monkeypatch.setattr(content, "_file", lambda path: read.append(path) or file(path))
+    file = pictures._file
+    monkeypatch.setattr(pictures, "_file", lambda path: read.append(path) or file(path))
     folders = [tmp_path / "one", tmp_path / "other"]
     for folder in folders:
         shutil.copytree(workplace / "pictures/train", folder)
 
     def found(folder):
         paths = sorted(folder.rglob("*.png"))
-        images = Images(paths, [0] * len(paths), size=8, channels=3)
+        images = Images(paths, [0] * len(paths), Form((3, 8, 8)))
         return content.content(Streamed(images, torch.zeros(len(paths), dtype=torch.int64)))
 
     first = found(folders[0])

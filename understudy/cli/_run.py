@@ -55,16 +55,20 @@ def prepared(
         raise UserError("several processes take each training together: leave --engine and --workers out")
     if group is None and options.engine is None and workers is None:
         workers = _workers(recipe, builders, settings, first)
-    threads = settings.threads or hardware.threads_each(group.here if group else engine.sharing(workers))
+    threads = settings.threads or hardware.threads_each(
+        group.here if group else engine.sharing(workers) * settings.ranks
+    )
     if begun is None:
         settings = replace(settings, threads=threads)
     summary = replace(settings, threads=threads).summary()
     if workers and workers > 1:
         summary += f" for each of {workers} trainings at once (--workers 1: one after another)"
-    if group is not None:
-        summary += f", on each of {group.world} processes"
+    if group is not None or settings.ranks > 1:
+        summary += f", on each of {group.world if group else settings.ranks} processes"
+        sharded = ["the student"] * (settings.parallel == "fsdp") + ["the teacher"] * settings.teacher_shard
+        summary += f", which share {' and '.join(sharded)}" if sharded else ""
     _say_settings(f"{summary}, with which the run began" if begun else summary)
-    request = Request(workers, threads, int(settings.torch_device.type == "cuda"), options.address)
+    request = Request(workers, threads, int(settings.torch_device.type == "cuda"), options.address, settings.ranks)
     return make(
         recipe.model_copy(update={"settings": settings}),
         builders=builders,
@@ -102,7 +106,7 @@ def _workers(recipe: Recipe, builders: Builders, settings: Settings, first: Call
         plan = first(recipe, builder)
     except UserError:  # the run reports the mistake
         return 1
-    return workers_by_rule(plan, builder, settings.threads)
+    return workers_by_rule(plan, builder, (settings.threads or 1) * settings.ranks)
 
 
 def show_plan(run: Run, console: Console, *, json: bool) -> None:

@@ -187,12 +187,14 @@ def _show(record: "AdviceRecord", *, json: bool) -> None:
         return
     threads = record.shapes[0].latency_ms.threads
     on = "1 thread" if threads == 1 else f"{threads} threads"
-    table = Table(caption=f"latency: one image, median and 95th percentile, {on}", caption_justify="left")
-    table.add_column("shape")
-    for heading in ("depth", "parameters", "multiplications", "latency", "95 %"):
+    table = Table(
+        caption=f"multiplications of one image; latency of one image, the median, {on}", caption_justify="left"
+    )
+    table.add_column("shape", min_width=18)
+    for heading in ("depth", "parameters", "mult.", "latency"):
         table.add_column(heading, justify="right", no_wrap=True)
     if record.figure:
-        table.add_column(f"{record.figure.title}, validation", justify="right", no_wrap=True)
+        table.add_column("validation", justify="right", no_wrap=True)
     for one in record.shapes:
         reached = one.validation.spread.text(record.figure.unit) if record.figure and one.validation else one.failed
         table.add_row(
@@ -201,7 +203,6 @@ def _show(record: "AdviceRecord", *, json: bool) -> None:
             f"{one.parameters:,}",
             f"{one.multiplications / 1e6:,.1f} M",
             f"{one.latency_ms.p50:.3g} ms",
-            f"{one.latency_ms.p95:.3g} ms",
             *([reached or ""] if record.figure else []),
             style="green" if str(one.shape) == record.chosen else None,
         )

@@ -16,6 +16,7 @@ from understudy.config.library_optimizers import TorchOptimizer as TorchOptimize
 from understudy.config.library_optimizers import matrices_apart
 from understudy.errors import UserError, did_you_mean
 from understudy.objective import Objective
+from understudy.ranks import own_shard
 from understudy.taps import inner
 
 
@@ -236,7 +237,7 @@ class MaxNorm:
             if not matching:
                 names = [name for name, _ in kernels]
                 raise UserError(f"max_norm: no weight of the student matches {pattern!r}{did_you_mean(pattern, names)}")
-            self.bounded += [(parameter, bound) for parameter in matching]
+            self.bounded += [(own_shard(parameter.detach()), bound) for parameter in matching]  # whole kernels, too
 
     @torch.no_grad()
     def apply(self) -> None:

@@ -33,6 +33,11 @@ class Settings:
         channels_last: the memory format in which convolutions are fastest on most hardware.
         threads: of the CPU, for this process; None leaves PyTorch's choice.
         compile: run the networks through ``torch.compile`` while they train; the first step then takes up to a minute.
+        ranks: processes that share each training; a run that torchrun did not start starts them itself.
+        parallel: on several processes, ``"ddp"`` keeps the whole student on each; ``"fsdp"`` shards its weights, their
+            gradients, the optimizer's state and the moving average (FSDP2), so that each process holds a part.
+        teacher_shard: on several processes, each holds a part of the teacher's weights, and layers are gathered when
+            they run.
         batch_norm: on several processes, from what batch norms take their statistics: from the whole ``"batch"``, as on
             one process, or from the samples of each ``"process"``. With a microbatch, ``"process"`` means its samples.
         microbatch: each process computes at most so many samples at once; the gradients of a batch add up.
@@ -49,6 +54,9 @@ class Settings:
     channels_last: bool = True
     threads: Threads | None = None
     compile: bool = False
+    ranks: Annotated[int, Interval(ge=1, le=10_000)] = 1
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    teacher_shard: bool = False
     batch_norm: Literal["batch", "process"] = "batch"
     microbatch: Annotated[int, Interval(ge=1, le=1_000_000_000)] | None = None
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT

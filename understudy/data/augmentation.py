@@ -15,7 +15,7 @@ from understudy import randomness
 from understudy.bounds import STRICT, ByName, Interval, NonNegative, Positive, PositiveShare, Share
 from understudy.data.colour import Blur, Erase, Jitter, boxes, grey, inside, solarized
 from understudy.data.policies import RandAugment, TrivialAugment, grid_of
-from understudy.data.rows import OnHost, change
+from understudy.data.rows import OnHost, at_once, change
 from understudy.errors import UserError
 from understudy.randomness import Number
 from understudy.tasks.task import Moves
@@ -55,19 +55,33 @@ class Crop:
         """Top, left, height and width of each image's box, in whole pixels; ``size`` is that of all or of each one."""
         return boxes(self.scale, self.ratio, size, seed, epoch, ids, "crop")
 
-    def draw(self, x: Tensor, seed: int, epoch: Number, ids: Tensor) -> Tensor:
-        """The boxes, resized by bilinear interpolation."""
+    def draw(self, x: Tensor, seed: int, epoch: Number, ids: Tensor, *, mirrored: Tensor | None = None) -> Tensor:
+        """The boxes, resized by bilinear interpolation, in float: uint8 comes out between 0 and 1.
+
+        Args:
+            mirrored: (N,) bool, in which images left and right are exchanged then; None: in none.
+        """
         n, channels, rows, columns = x.shape
         top, left, height, width = self.boxes((rows, columns), seed, epoch, ids)
-        zero = torch.zeros_like(top, dtype=x.dtype)
+        kind = torch.float32 if x.dtype == torch.uint8 else x.dtype
+        zero = torch.zeros_like(top, dtype=kind)
         down = torch.stack([zero, height / rows, (2 * top + height) / rows - 1], dim=1)
         across = torch.stack([width / columns, zero, (2 * left + width) / columns - 1], dim=1)
-        boxes = torch.stack([across, down], dim=1).to(x.dtype)
+        boxes = torch.stack([across, down], dim=1).to(kind)
         # All lines have the same coordinates across, all columns the same coordinates down.
         line = F.affine_grid(boxes, [n, channels, FEW, columns], align_corners=False)[:, :1, :, 0]
+        line = line if mirrored is None else torch.where(mirrored[:, None, None], line.flip(2), line)
         column = F.affine_grid(boxes, [n, channels, rows, FEW], align_corners=False)[:, :, :1, 1]
-        grid = grid_of(x, line, column)
-        return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+        pieces = [
+            _sampled(_as_float(some), *places)
+            for some, *places in zip(*(each.split(at_once(x)) for each in (x, line, column)), strict=True)
+        ]
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+
+def _sampled(x: Tensor, across: Tensor, down: Tensor) -> Tensor:
+    grid = grid_of(x, across, down)
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 @dataclass(frozen=True)
@@ -192,14 +206,14 @@ class Augmentation:
             host = OnHost.of(epoch, ids) if self._chooses or ids.device.type == "cpu" else OnHost(0, ids)
         given = images
         if self.crop is not None:
-            images = self.crop.draw(_as_float(images), seed, epoch, ids)
+            mirrored = self._mirrored(seed, epoch, ids) if self.flip and not self.shift else None
+            images = self.crop.draw(images, seed, epoch, ids, mirrored=mirrored)
         if self.shift and images.device.type == "cpu" and images.shape[1:].numel() >= LARGE:
             images = self._moved_each(images, seed, host)
         elif self.shift:
             images = self._moved(images, seed, epoch, ids)
-        elif self.flip:
-            images = images.clone() if images is given else images
-            images = change(images, self._mirrored(seed, *host), lambda chosen: chosen.flip(3))
+        elif self.flip and self.crop is None:
+            images = change(images.clone(), self._mirrored(seed, *host), lambda chosen: chosen.flip(3))
         images = _as_float(images) if images.dtype == torch.uint8 else images
         for each in (self.policy, self.jitter):
             if each is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from understudy.data.dataset import image_source
+from understudy.data.dataset import Access, image_source
 from understudy.data.images import LETTERBOX, fit_of, fitted
 from understudy.data.sources import Source
 from understudy.errors import UserError
@@ -62,11 +62,11 @@ class Letterboxes:
         return pixels, 0
 
 
-def source_of(images: Sequence[Boxed], side: int, workers: int) -> Source:
+def source_of(images: Sequence[Boxed], side: int, access: Access) -> Source:
     """The images, in memory where they fit, and their boxes in the pixels of the letterboxes."""
     rows = []
     for image in images:
         _, fit = fit_of(image.size, (side, side), LETTERBOX)
         moved = [[one * fit.scale[axis % 2] + fit.offset[axis % 2] for axis, one in enumerate(b)] for b in image.boxes]
         rows.append({"boxes": moved, "classes": image.classes, "ignored": image.ignored})
-    return image_source(Letterboxes(images, side), padded(rows), (3, side, side), workers)
+    return image_source(Letterboxes(images, side), padded(rows), (3, side, side), access)

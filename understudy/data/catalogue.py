@@ -32,6 +32,7 @@ def load(
     validation: int | float = 0.1,
     seed: int = 0,
     workers: int = 2,
+    memory: float | None = None,
     verify: bool = True,
     download: bool = True,
     progress: Progress | None = None,
@@ -51,6 +52,8 @@ def load(
         validation: the size of the validation part, taken off the training samples: a number, a share below 1, or 0.
         seed: selects these samples.
         workers: processes that read data which do not fit in memory.
+        memory: the gigabytes that the samples of a part may take in memory; by default an eighth of what this process
+            may use, 512 MiB at least. The samples are the same, whether they fit or not.
         verify: refuse files that are not the published ones.
         download: download missing files.
         progress: called with (file name, bytes so far, bytes in all or None) while downloading.
@@ -60,17 +63,17 @@ def load(
     """
     place = Path(root).expanduser() if root is not None else None
     labels = task is None or tasks.kind_of(task).labelled
-    access = Access(place, verify, download, progress, workers, labels)
+    access = Access(place, verify, download, progress, workers, labels, memory)
     split: _Split = {"validation": validation, "seed": seed}
     if ":" in name:
         made = call_factory(name, trusted, "data", lambda make: make(**_arguments(name, make, settings, access)))
-        return _from_object(made, task, workers=workers, name=name, split=split)
+        return _from_object(made, task, access, name=name, split=split)
     dataset = DATASETS.find(name)
     _refuse_foreign(name, settings)
     with plain_errors():
         contents = dataset.read(dataset.configured(settings), access)
     if not isinstance(contents, Contents):
-        return _from_object(contents, task, workers=workers, name=name, split=split)
+        return _from_object(contents, task, access, name=name, split=split)
     if task is not None:
         names = contents.task.names if contents.task else contents.classes
         if not labels:  # the outputs are the teacher's, whatever classes the samples are of
@@ -84,13 +87,13 @@ class _Split(TypedDict):
     seed: int
 
 
-def _from_object(made: object, task: TaskLike | None, *, workers: int, name: str, split: _Split) -> Data:
+def _from_object(made: object, task: TaskLike | None, access: Access, *, name: str, split: _Split) -> Data:
     """Data from the value that a function or a data set returned; ``Data`` already have a task."""
     if task is None:
-        return from_object(made, workers=workers, name=name, **split)
+        return from_object(made, workers=access.workers, memory=access.memory, name=name, **split)
     if isinstance(made, Data):
         raise UserError(f"{name} returns Data, which have the task {made.task.name!r}: leave task out")
-    return from_object(made, task=task, workers=workers, name=name, **split)
+    return from_object(made, task=task, workers=access.workers, memory=access.memory, name=name, **split)
 
 
 def as_data(
@@ -132,6 +135,6 @@ def _arguments(
             raise UserError(f"data {name!r} has no setting {key!r}{did_you_mean(key, own)}")
     if access.root is not None and "root" not in parameters:
         raise UserError(f"data {name!r}: its function has no parameter 'root': leave root out")
-    given = {"root": access.root, "workers": access.workers}
-    common = {key: value for key, value in given.items() if key in parameters and (key != "root" or value is not None)}
+    given = {"root": access.root, "workers": access.workers, "memory": access.memory}
+    common = {key: value for key, value in given.items() if key in parameters and value is not None}
     return {**common, **settings}

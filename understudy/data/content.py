@@ -13,12 +13,16 @@ from understudy.nested import Nested
 
 
 def content(source: Source) -> str:
-    """SHA-256 over all samples and labels; it takes as long as reading them once."""
+    """SHA-256 over all samples and labels; it takes as long as reading them once.
+
+    It is the same whether samples that are large were kept in memory or not.
+    """
     whole = hashlib.sha256(digest(source.targets).encode())
-    if isinstance(source, InMemory):
+    read = source.read_from if isinstance(source, InMemory) else source
+    if isinstance(source, InMemory) and read is None:
         whole.update(digest(source.samples).encode())
-    elif isinstance(source, Streamed) and isinstance(source.dataset, (Pictures, Kept)):
-        whole.update(source.dataset.content.encode())  # the files are read faster than decoded
+    elif isinstance(read, Streamed) and isinstance(read.dataset, (Pictures, Kept)):
+        whole.update(read.dataset.content.encode())  # the files are read faster than decoded
     else:
         for batch in source.batches(torch.arange(len(source)).split(256), torch.device("cpu")):
             whole.update(digest(batch).encode())

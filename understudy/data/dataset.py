@@ -24,7 +24,9 @@ from understudy.tasks import Classification, Regression, SoftLabels, Task
 from understudy.tasks.classification import are_distributions
 
 MOST_UNPACKED = 500_000_000  # bytes of a gzipped file's content
-MEMORY_LIMIT = 512 * 1024**2  # bytes; larger sets are streamed by worker processes
+MODEST = 512 * 1024**2  # bytes of samples that are kept in memory on any machine
+SHARE = 8  # more are kept up to this part of the machine's memory, and above it they are streamed by worker processes
+_CONTAINER = Path("/sys/fs/cgroup/memory.max")  # the limit of a container, or "max"
 FEW = 256  # images that are read sooner than worker processes have started
 Progress = Callable[[str, int, int | None], None]  # file, bytes so far, total bytes or None
 
@@ -39,6 +41,7 @@ class Access:
         download: download missing files.
         progress: called with (file name, bytes so far, bytes in all or None) while downloading.
         workers: processes that read data which do not fit in memory.
+        memory: the gigabytes that the samples of a part may take in memory; None follows from the machine.
         labels: false if the task leaves labels out, so that samples without any may be read.
 
     >>> Access(root=Path("photos")).folder
@@ -51,6 +54,7 @@ class Access:
     progress: Progress | None = None
     workers: int = 2
     labels: bool = True
+    memory: float | None = None
 
     @property
     def folder(self) -> Path:
@@ -109,7 +113,7 @@ class NoSettings:
 
 S = TypeVar("S")
 RESERVED = frozenset(
-    {"name", "root", "validation", "student_samples", "workers", "whiten", "task", "settings", "answered_by"}
+    {"name", "root", "validation", "student_samples", "workers", "memory", "whiten", "task", "settings", "answered_by"}
 )
 
 
@@ -267,16 +271,55 @@ def sample_shape(source: Source) -> Shape:
     return nested.shape_of(next(iter(source.batches([first], torch.device("cpu")))))
 
 
-def image_source(images: MapDataset, targets: Nested, shape: tuple[int, ...], workers: int) -> Source:
+def memory_for_samples(gigabytes: float | None = None) -> float:
+    """The bytes that the samples of a part may take in memory: those given, or an eighth of what this process may use.
+
+    It is 512 MiB at least. Processes that torchrun started on a machine share it.
+
+    >>> memory_for_samples(2)
+    2000000000.0
+    """
+    if gigabytes is not None:
+        return gigabytes * 1e9
+    return max(MODEST, _memory() / SHARE / int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def _memory() -> int:
+    """The bytes of memory that this process may use, a container's limit included; 0 where the system does not say.
+
+    No more than the memory of a GPU, to which samples in memory are moved.
+    """
+    try:
+        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 0
+    if torch.cuda.is_available():
+        whole = min(whole, torch.cuda.get_device_properties(0).total_memory)
+    try:
+        return min(whole, int(_CONTAINER.read_text(encoding="utf-8")))
+    except (OSError, ValueError):  # no container, or one without a limit
+        return whole
+
+
+def image_source(images: MapDataset, targets: Nested, shape: tuple[int, ...], access: Access) -> Source:
     """Images of bytes of one shape, decoded once into memory where they fit; else by workers when they are needed."""
-    if len(images) * math.prod(shape) > MEMORY_LIMIT:
-        return Streamed(images, targets, workers=workers)
-    streamed = Streamed(images, targets, workers=workers if len(images) > FEW else 0)
-    samples = torch.empty(len(images), *shape, dtype=torch.uint8)
-    lists = list(torch.arange(len(images)).split(64))
+    size = len(images) * math.prod(shape)
+    if size > memory_for_samples(access.memory):
+        return Streamed(images, targets, workers=access.workers)
+    return kept(Streamed(images, targets, workers=access.workers if len(images) > FEW else 0), size)
+
+
+def kept(streamed: Streamed, size: int) -> InMemory:
+    """Samples of so many bytes, read into memory once."""
+    lists = list(torch.arange(len(streamed)).split(64))
+    whole: Nested | None = None
     for ids, batch in zip(lists, streamed.batches(lists, torch.device("cpu")), strict=True):
-        samples[ids] = batch  # type: ignore[assignment]  # pictures are one tensor
-    return InMemory(samples, targets)
+        if whole is None:
+            whole = nested.each(lambda values: values.new_empty((len(streamed), *values.shape[1:])), batch)
+        for values, part in zip(nested.tensors(whole), nested.tensors(batch), strict=True):
+            values[ids] = part
+    samples = torch.empty(0) if whole is None else whole
+    return InMemory(samples, streamed.targets, read_from=streamed if size > MODEST else None)
 
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:

@@ -111,7 +111,7 @@ def picture_source(
     targets = torch.tensor(pictures.labels, dtype=torch.int64) if targets is None else targets
     if trained and pictures.whole:
         return Streamed(dataset, targets, workers=access.workers)
-    return image_source(dataset, targets, pictures.form.shape, access.workers)
+    return image_source(dataset, targets, pictures.form.shape, access)
 
 
 def key_of(pictures: Pictures) -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from understudy import nested
-from understudy.data.dataset import MEMORY_LIMIT
+from understudy.data.dataset import MODEST
 from understudy.data.sources import as_sample, divided
 from understudy.errors import UserError
 from understudy.files import SCRATCH, remove_tree
@@ -147,7 +147,7 @@ def _read(stream: Stream) -> _Read:
                 f"item {index} of the stream differs when it is read again: an iterator can be read once only (give a "
                 "function that makes it), and a shuffled or augmented one gives no numbered samples (leave both out)"
             )
-        if index == 0 and sum(tensor.nbytes for tensor in nested.tensors(sample)) * stream.length > MEMORY_LIMIT:
+        if index == 0 and sum(tensor.nbytes for tensor in nested.tensors(sample)) * stream.length > MODEST:
             if not isinstance(sample, Tensor) or target is None:
                 raise UserError(
                     "the stream takes more than 512 MB, and only items (tensor, target) of such a one can be kept: "

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from understudy import nested, tasks
-from understudy.data.dataset import MEMORY_LIMIT, Contents, assembled
+from understudy.data.dataset import MODEST, Contents, assembled, kept, memory_for_samples
 from understudy.data.numbered import Numbered, Stream, stream_of
 from understudy.data.parts import Data
 from understudy.data.sources import (
@@ -85,12 +85,14 @@ def from_datasets(
     classes: int | Sequence[str] | None = None,
     task: TaskLike = "classification",
     workers: int = 2,
+    memory: float | None = None,
     name: str = "dataset",
 ) -> Data:
     """Data of PyTorch datasets whose items are (input, target), or mappings with an entry ``label``.
 
     They are map-style, or a ``Stream``: an iterable with a stated length, as is an ``IterableDataset`` with a length.
-    Small ones are read into memory once; larger ones are read by worker processes, batch by batch.
+    Small ones are read into memory once: by default up to an eighth of the machine's, 512 MiB at least, or up to so
+    many gigabytes of ``memory`` for each part. Larger ones are read by worker processes, batch by batch.
     They must not augment at random: use ``Augmentation``. ``task`` and ``classes`` are those of ``from_tensors``.
 
     >>> from torch.utils.data import TensorDataset
@@ -99,10 +101,10 @@ def from_datasets(
     """
     numbered = _map_style(train)
     test_part = None if test is None else _map_style(test)
-    source = _source(numbered, "train", workers)
+    source = _source(numbered, "train", workers, memory)
     named = classes if classes is not None else getattr(train, "classes", None)
     names = named if isinstance(named, (int, list, tuple)) else None
-    opened = None if test_part is None else lambda: _source(test_part, "test", workers)
+    opened = None if test_part is None else lambda: _source(test_part, "test", workers, memory)
     return _assembled(source, opened, task, names, name, validation, seed)
 
 
@@ -115,6 +117,7 @@ def from_inputs(
     classes: int | Sequence[str] | None = None,
     task: TaskLike = "unlabelled",
     workers: int = 2,
+    memory: float | None = None,
     name: str = "inputs",
 ) -> Data:
     """Data without labels; what counts on them is the agreement with the teacher.
@@ -123,26 +126,26 @@ def from_inputs(
         train, test: inputs as a tensor, an array or a mapping of them, or a dataset whose items are inputs; of items
             (input, label) the label is left out.
         classes: the names of the teacher's outputs, or their number; by default numbers, as many as it has.
-        validation, seed, workers, name: those of ``from_datasets``.
+        validation, seed, workers, memory, name: those of ``from_datasets``.
         task: ``"unlabelled"``, or ``"embedding"`` for a teacher whose answer is a feature vector.
 
     >>> data = from_inputs(torch.rand(20, 3, 8, 8))
     >>> len(data.train), len(data.validation), data.task.about
     (18, 2, "no labels (the outputs are the teacher's)")
     """
-    source = _without_labels(train, "train", workers)
-    opened = None if test is None else lambda: _without_labels(test, "test", workers)
+    source = _without_labels(train, "train", workers, memory)
+    opened = None if test is None else lambda: _without_labels(test, "test", workers, memory)
     return _assembled(source, opened, task, classes, name, validation, seed)
 
 
-def _without_labels(inputs: object, part: str, workers: int) -> Source:
+def _without_labels(inputs: object, part: str, workers: int, memory: float | None) -> Source:
     if _holds_tensors(inputs):
         try:
             x = _as_nested(inputs)
         except (TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"{part}: give inputs as tensors or arrays: {error}") from error
         return _in_memory((x, torch.zeros(nested.count(x), dtype=torch.int64)), part)
-    return _source(_Inputs(_map_style(inputs)), part, workers)
+    return _source(_Inputs(_map_style(inputs)), part, workers, memory)
 
 
 class _Inputs:
@@ -188,6 +191,7 @@ def from_object(
     seed: int = 0,
     task: TaskLike = "classification",
     workers: int = 2,
+    memory: float | None = None,
     name: str | None = None,
 ) -> Data:
     """Data of an object that holds them: itself, tensors (x, y), a Dataset, or (train, test) of either; inputs alone.
@@ -200,7 +204,7 @@ def from_object(
     options: _Options = {"validation": validation, "seed": seed, "task": task}
     if _is_inputs(anything):
         options["task"] = "unlabelled" if task == "classification" else task
-        return from_inputs(anything, workers=workers, name=name or "inputs", **options)
+        return from_inputs(anything, workers=workers, memory=memory, name=name or "inputs", **options)
     if _is_tensors(anything):
         return from_tensors(anything, name=name or "tensors", **options)
     if isinstance(anything, (tuple, list)) and len(anything) == 2:
@@ -208,10 +212,10 @@ def from_object(
         if _is_tensors(train) and _is_tensors(test):
             return from_tensors(train, test, name=name or "tensors", **options)
         test = None if test is None else _map_style(test)
-        return from_datasets(_map_style(train), test, workers=workers, name=name or "dataset", **options)
+        return from_datasets(_map_style(train), test, workers=workers, memory=memory, name=name or "dataset", **options)
     if isinstance(anything, (tuple, list)):
         raise UserError(f"data is a {type(anything).__name__} of {len(anything)}; give {_FORMS}")
-    return from_datasets(_map_style(anything), workers=workers, name=name or "dataset", **options)
+    return from_datasets(_map_style(anything), workers=workers, memory=memory, name=name or "dataset", **options)
 
 
 def _is_tensors(thing: object) -> TypeGuard[Pair]:
@@ -282,17 +286,20 @@ def _map_style(dataset: object) -> MapDataset:
     return dataset
 
 
-def _source(dataset: MapDataset, part: str, workers: int) -> Source:
+def _source(dataset: MapDataset, part: str, workers: int, memory: float | None) -> Source:
     if not len(dataset):
         raise UserError(f"{part}: the dataset is empty")
     if isinstance(dataset, torch.utils.data.TensorDataset) and len(dataset.tensors) == 2:
         return _in_memory(dataset.tensors, part)
     sample, target = _check_items(dataset, part)
-    size = sum(tensor.nbytes for tensor in nested.tensors(sample))
-    if size * len(dataset) <= MEMORY_LIMIT:
+    size = sum(tensor.nbytes for tensor in nested.tensors(sample)) * len(dataset)
+    most = memory_for_samples(memory)
+    if size <= min(most, MODEST):
         return _read_all(dataset, part)
     targets = _listed_targets(dataset, target) if isinstance(target, Tensor) else None
-    return Streamed(dataset, _targets_by_reading(dataset, workers) if targets is None else targets, workers=workers)
+    labels = _targets_by_reading(dataset, workers) if targets is None else targets
+    streamed = Streamed(dataset, labels, workers=workers)
+    return streamed if size > most else kept(streamed, size)
 
 
 def _check_items(dataset: MapDataset, part: str) -> tuple[Nested, Nested]:

@@ -33,11 +33,14 @@ def sent(values: Tensor, device: torch.device) -> Tensor:
     return values.to(device)
 
 
+def at_once(x: Tensor) -> int:
+    """How many rows are worked on together: on a CPU so many as fit into its caches, on a device all."""
+    return max(1, PIECE // x.shape[1:].numel() if x.device.type == "cpu" else len(x))
+
+
 def in_pieces(places: Tensor, x: Tensor) -> Sequence[Tensor]:
-    """The numbers of some rows of ``x``, in pieces that fit into the caches of a processor; of a device all at once."""
-    if not len(places):
-        return ()
-    return places.split(max(1, PIECE // x.shape[1:].numel())) if x.device.type == "cpu" else (places,)
+    """The numbers of some rows of ``x``, in pieces that are worked on together."""
+    return places.split(at_once(x)) if len(places) else ()
 
 
 def change(x: Tensor, chosen: Tensor, changed: Callable[[Tensor], Tensor]) -> Tensor:

@@ -65,9 +65,13 @@ class Source(Protocol):
 
 
 class InMemory:
-    """Samples in memory: they are kept on the device, and a batch is one index operation."""
+    """Samples in memory: they are kept on the device, and a batch is one index operation.
 
-    def __init__(self, samples: Nested, targets: Nested):
+    ``read_from`` is the source of samples of which another machine would keep none in memory; by it they are known.
+    """
+
+    def __init__(self, samples: Nested, targets: Nested, *, read_from: "Streamed | None" = None):
+        self.read_from = read_from
         self.count = nested.count(samples)
         if (labelled := nested.count(targets)) != self.count:
             raise UserError(f"{self.count} samples and {labelled} labels: there must be one label for each")

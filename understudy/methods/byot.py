@@ -108,7 +108,7 @@ class BYOT(PairsTerm):
     def misfit(self, task: Task) -> str | None:
         if task.dense:
             return f"its exits answer once for each sample, and answers of task {task.name!r} are maps"
-        return needs_classes(task)
+        return needs_classes(task, distributions=True)
 
     @property
     def reads(self) -> Reads:

@@ -108,7 +108,8 @@ class CRLD(Term):
 
     @property
     def reads(self) -> Reads:
-        return Reads(student_logits=True, teacher_logits=True, batch=True, inputs=True, labels=True)
+        networks = Reads(student_network=True, teacher_network=True)
+        return networks | Reads(student_logits=True, teacher_logits=True, batch=True, inputs=True, labels=True)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         inputs = inputs_of(reading, "CRLD")

@@ -90,7 +90,9 @@ class DML(Term):
     @property
     def reads(self) -> Reads:
         # Shapes hold the teacher only where something of it is read.
-        return Reads(student_logits=True, teacher_logits=self.architecture == "teacher", labels=True)
+        of_teacher = self.architecture == "teacher"
+        network = Reads(student_network=not of_teacher, teacher_network=of_teacher)
+        return network | Reads(student_logits=True, teacher_logits=of_teacher, labels=True)
 
     def build(self, shapes: Shapes) -> nn.Module:
         network = shapes.student_network if self.architecture == "student" else shapes.teacher_network

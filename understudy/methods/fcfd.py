@@ -87,12 +87,13 @@ class FCFD(PairsTerm):
     temperature: Temperature = 4.0
 
     def misfit(self, task: Task) -> str | None:
-        return needs_classes(task)
+        return needs_classes(task, distributions=True)
 
     @property
     def reads(self) -> Reads:
         # Paths are drawn for the whole batch.
-        return super().reads | Reads(teacher_logits=True, batch=True, inputs=True)
+        networks = Reads(student_network=True, teacher_network=True)
+        return super().reads | networks | Reads(teacher_logits=True, batch=True, inputs=True)
 
     def build(self, shapes: Shapes) -> nn.Module:
         values = self.traced(shapes)

@@ -75,8 +75,10 @@ class Rocket(Term):
     @property
     def reads(self) -> Reads:
         if self.shared is not None:
-            return Reads.pairs((Pair.parse(self.shared),)) | Reads(student_logits=True, labels=True)
-        return Reads(student_logits=True, teacher_logits=True, labels=True)  # else shapes hold no teacher
+            pair = Reads.pairs((Pair.parse(self.shared),))
+            return pair | Reads(student_logits=True, labels=True, teacher_network=True)
+        # Without the logits, shapes hold no teacher.
+        return Reads(student_logits=True, teacher_logits=True, labels=True, teacher_network=True)
 
     def build(self, shapes: Shapes) -> nn.Module:
         assert shapes.teacher_network is not None

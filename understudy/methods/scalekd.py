@@ -86,7 +86,7 @@ class ScaleKD(PairsTerm):
 
     @property
     def reads(self) -> Reads:
-        return Reads.pairs(parsed(self.pairs)[-2:])
+        return Reads.pairs(parsed(self.pairs)[-2:]) | Reads(teacher_network=True)
 
     def build(self, shapes: Shapes) -> nn.Module:
         pairs = parsed(self.pairs)[-2:]

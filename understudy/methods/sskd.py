@@ -113,7 +113,7 @@ class ViewHead(EmbeddingTerm):
 
     @property
     def reads(self) -> Reads:
-        return Reads(teacher_taps=(self.taps.teacher,), batch=True, inputs=True)
+        return Reads(teacher_taps=(self.taps.teacher,), batch=True, inputs=True, teacher_network=True)
 
     def misfit(self, task: Task) -> str | None:
         return _misfit(task)
@@ -158,7 +158,8 @@ class SSKD(EmbeddingTerm):
 
     @property
     def reads(self) -> Reads:
-        return super().reads | Reads(batch=True, inputs=True, labels=True)
+        networks = Reads(student_network=True, teacher_network=True)
+        return super().reads | networks | Reads(batch=True, inputs=True, labels=True)
 
     def misfit(self, task: Task) -> str | None:
         return _misfit(task)

@@ -38,7 +38,10 @@ def of_layers(network: nn.Module) -> str:
 def of_samples(source: Source) -> str:
     """Of all samples; where they are not in memory, that takes as long as reading them once."""
     if source not in _known:
-        _known[source] = of_values(source.samples) if isinstance(source, InMemory) else _of_streamed(source)
+        if isinstance(source, InMemory) and source.read_from is None:
+            _known[source] = of_values(source.samples)
+        else:
+            _known[source] = _of_streamed(source)
     return _known[source]
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from understudy.errors import UserError
+from understudy.ranks import sharded_like
 from understudy.taps import inner
 
 _PICKLED = (".pt", ".pth", ".th", ".bin", ".ckpt", ".tar")
@@ -250,6 +251,7 @@ def restore(network: nn.Module, state: Mapping[str, Tensor]) -> None:
 
     Versions of modules travel beside the tensors of a state, and are lost in files and copies: batch norms then expect
     fewer tensors, and torchvision's MNASNet takes no state at all. A state with all tensors has today's versions.
+    Of a network that is sharded, each rank takes its parts of whole tensors.
 
     >>> layer = torch.nn.Linear(1, 1)
     >>> restore(layer, {"weight": torch.ones(1, 1), "bias": torch.zeros(1)})
@@ -257,7 +259,9 @@ def restore(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     1.0
     """
     own = network.state_dict()
-    versioned = OrderedDict(state)
+    versioned = OrderedDict(
+        (name, sharded_like(value, own[name]) if name in own else value) for name, value in state.items()
+    )
     if own.keys() <= state.keys():
         versioned._metadata = own._metadata  # type: ignore[attr-defined]
     network.load_state_dict(versioned)

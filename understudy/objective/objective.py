@@ -84,6 +84,7 @@ class Objective(nn.Module):
         task: the task of the targets and answers; classification by default.
         watch: warn of parameters that have gradients and that no optimizer moves. A trainer that makes the
             optimizers itself does without.
+        in_step: the caller averages all gradients over the processes, and runs a sharded student within ``in_pass``.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Objective(nn.Module):
         queue: Beside | None = None,
         task: Task = CLASSIFICATION,
         watch: bool = True,
+        in_step: bool = False,
     ):
         super().__init__()
         self._queue = queue or Beside(torch.device("cpu"))
@@ -126,7 +128,7 @@ class Objective(nn.Module):
             )
         # Tuples, so that the networks are not registered: their parameters are not this module's.
         self.cut = reads.student and not reads.student_output
-        cut = self.cut and not is_sharded(student)  # FSDP2 counts on a forward pass that ends
+        cut = self.cut and (in_step or not is_sharded(student))  # FSDP2 counts on a forward pass that ends
         self._student = (TappedNetwork(student, reads.student_taps, cut=cut, called="the student", task=task),)
         self._dropouts: Dropouts | None = None
         if example is not None and reads.teacher_samples:
@@ -138,6 +140,7 @@ class Objective(nn.Module):
         self.remarks: dict[str, tuple[str, ...]] = {}
         self._dtype: torch.dtype | None = None  # of all values that terms see, if a network is not in float32
         self.balance = Balance(self.parts) if any(part.balanced for part in self.parts.values()) else None
+        self.in_step, self._placed = in_step, False
         refuse(self)
         if example is not None:
             self._build(example, facts)
@@ -145,7 +148,6 @@ class Objective(nn.Module):
         if self.balance:
             self.balance.to(next(self.student.parameters()).device)
         self.whole: WholeBatch | None = None  # where several processes train
-        self.in_step, self._placed = False, False
         self._unmoved = Unmoved(self.student, self.owned, self.adversaries) if watch else None
 
     def as_module(self, adversaries: torch.optim.Optimizer | None = None) -> "Step":

@@ -25,7 +25,7 @@ UNAVERAGED = (
 
 def refuse(objective: "Objective") -> None:
     """A UserError if what wraps the student does not average all that must be."""
-    name = wrapper(objective.student)
+    name = None if objective.in_step else wrapper(objective.student)
     if name is not None and (reason := _reason(objective, name)):
         raise UserError(f"the student is wrapped in {name}, and {reason}: {_way_out(name)}")
 

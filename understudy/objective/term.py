@@ -47,6 +47,8 @@ class Reads:
             that override ``learn``.
         inputs: with ``batch``, the inputs of the whole batch, too.
         labels: the labels, or other targets, which data may be without.
+        student_network, teacher_network: the network itself, which the term calls, copies, or takes weights of beside
+            the step. Refused where its parameters are sharded.
 
     >>> Reads(student_logits=True, teacher_logits=True).teacher_taps
     ()
@@ -66,6 +68,8 @@ class Reads:
     batch: bool = False
     inputs: bool = False
     labels: bool = False
+    student_network: bool = False
+    teacher_network: bool = False
 
     @classmethod
     def pairs(cls, pairs: tuple[Pair, ...]) -> "Reads":
@@ -113,6 +117,8 @@ class Reads:
             self.batch or other.batch,
             self.inputs or other.inputs,
             self.labels or other.labels,
+            self.student_network or other.student_network,
+            self.teacher_network or other.teacher_network,
         )
 
 

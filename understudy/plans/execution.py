@@ -256,6 +256,12 @@ class Execution:
 
     def _start(self, node: Node) -> None:
         assert self.engine is not None
+        if node.arithmetic.ranks > 1 and not self.engine.takes_ranks:
+            raise UserError(
+                f"{node.name} asks for {node.arithmetic.ranks} processes (settings.ranks), and the engine "
+                f"{type(self.engine).__name__} trains in one: take worker processes (--engine local), or start the "
+                f"command with torchrun --nproc-per-node={node.arithmetic.ranks}"
+            )
         self._running[node.name] = job = self._job(node)
         with self._failures_noted():
             self.engine.start(job)

@@ -187,11 +187,18 @@ class Message(Table):
 class InGroup(Engine):
     """One training after another, each on all processes of the group."""
 
+    takes_ranks = True
+
     def __init__(self, group: Group, builders: Builders, callback: Callback, stop: StopRequest):
         self.group, self.builders, self.callback, self.stop = group, builders, callback, stop
         self.job: Job | None = None
 
     def start(self, job: Job) -> None:
+        if job.node.arithmetic.ranks not in (1, self.group.world):
+            raise UserError(
+                f"{job.name} asks for {job.node.arithmetic.ranks} processes (settings.ranks), and {self.group.world} "
+                "were started: leave settings.ranks out"
+            )
         self.job = job
 
     def next(self) -> Ended:

@@ -128,10 +128,14 @@ def arithmetic(settings: Settings, taught: bool) -> dict[str, object]:
         "torch": torch.__version__,
         "processor": processor(settings.torch_device),
     }
-    if processes() > 1:
-        parts["processes"] = processes()
+    ranks = max(processes(), parts.pop("ranks"))
+    if ranks > 1:
+        parts["processes"] = ranks
     elif settings.microbatch is None:
         del parts["batch_norm"]
+    for name, sharded in (("parallel", settings.parallel == "fsdp"), ("teacher_shard", settings.teacher_shard)):
+        if ranks == 1 or not sharded:
+            del parts[name]
     if settings.microbatch is None:
         del parts["microbatch"]
     return parts if taught else {name: value for name, value in parts.items() if not name.startswith("teacher")}

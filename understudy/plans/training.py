@@ -48,7 +48,7 @@ WHAT = (
     "start",
     "data",
 )  # what identifies a node
-WHERE = ("root", "workers")  # keys of its data that may differ
+WHERE = ("root", "workers", "memory")  # keys of its data that may differ
 
 
 class TrainedTeacher(Table):

@@ -368,6 +368,7 @@ def named_data(table: DataTable, trusted: Collection[str] = (), progress: Progre
         validation=table.validation,
         seed=SPLIT_SEED,
         workers=table.workers,
+        memory=table.memory,
         progress=progress,
         trusted=trusted,
         task=table.task,

@@ -11,6 +11,7 @@ from understudy.bounds import (
     Epochs,
     Finite,
     Interval,
+    NonNegative,
     Pixels,
     Positive,
     Processes,
@@ -96,6 +97,7 @@ class DataTable(Table):
     settings: Mapping[str, Any] = Field(default_factory=dict)  # of this data set alone; in a file beside the others
     task: str | Mapping[str, object] | None = None  # its name, or name and settings; by default that of the data set
     workers: Processes = 2
+    memory: NonNegative | None = None  # gigabytes that the samples of a part may take; by default as the machine has
     # FitNets' contrast normalisation and ZCA, or "local" contrast normalisation, instead of each network's mean and std
     whiten: bool | Literal["local"] = False
     answered_by: tuple[TeacherTable, ...] | None = None  # without labels: the networks whose answers are the targets

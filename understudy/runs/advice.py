@@ -110,7 +110,18 @@ class AdviceRecord(File):
         widest = f"At each depth the widest shape that fits ({self.bounds}): {len(self.shapes)} of them."
         if len(near) < 2:
             return [widest, f"Try {near[0]}: no other shape costs at least half as much."]
-        return [widest, f"At about equal cost stand {', '.join(near)}. By the paper, begin with {near[0]}.", PAPER]
+        return [
+            widest,
+            f"At about equal {self.equal} stand {'; '.join(near)}. By the paper, begin with {near[0]}.",
+            PAPER if self.bounds.latency_ms is not None else f"{PAPER} Here {self.equal} are equal, and times are not.",
+        ]
+
+    @property
+    def equal(self) -> str:
+        """What the compared shapes cost about alike."""
+        if self.bounds.latency_ms is not None:
+            return "time"
+        return "parameters" if self.bounds.multiplications is None else "multiplications"
 
 
 class AdviceRun(Run):
@@ -182,11 +193,18 @@ class AdviceRun(Run):
                     "epochs": table.train.epochs,
                     "seeds": list(self.recipe.seeds_of(self.method)),
                     "chosen": choice.chosen.name,
-                    "sentences": [*self.advice.before, *_after(shapes, figure, choice, table.train.epochs)],
+                    "sentences": [*self.advice.before, *self._after(shapes, figure, choice, table.train.epochs)],
                 }
             )
             write_atomically(path, self.advice.text().encode())
         return self.advice
+
+    def _after(self, shapes: Sequence[ShapeRecord], figure: Figure, choice: Choice, epochs: int) -> Sequence[str]:
+        """What the trainings say: which shape, and whether the paper's advice holds here."""
+        tried = [one for one in shapes if one.validation is not None]
+        compared = [_depth_against_width(tried, figure, self.advice.equal)] if len(tried) > 1 else []
+        length = "1 epoch" if epochs == 1 else f"{epochs} epochs"
+        return [choice.reason, *compared, f"A training of {length} is short: what learns fast is ahead in it."]
 
     def _with(self, one: ShapeRecord, values: Mapping[str, float | None]) -> ShapeRecord:
         """A shape with what its trainings reached."""
@@ -251,15 +269,8 @@ def _candidate(one: ShapeRecord) -> Candidate:
     return Candidate(str(one.shape), one.validation.mean, one.latency_ms.p50)
 
 
-def _after(shapes: Sequence[ShapeRecord], figure: Figure, choice: Choice, epochs: int) -> list[str]:
-    """What the trainings say: which shape, and whether the paper's advice holds here."""
-    tried = [one for one in shapes if one.validation is not None]
-    short = f"A training of {epochs} epochs is short: what learns fast is ahead in it."
-    return [choice.reason, *([_depth_against_width(tried, figure)] if len(tried) > 1 else []), short]
-
-
-def _depth_against_width(tried: Sequence[ShapeRecord], figure: Figure) -> str:
-    """The deepest against the shallowest, by the spread over their seeds."""
+def _depth_against_width(tried: Sequence[ShapeRecord], figure: Figure, equal: str) -> str:
+    """The deepest against the shallowest, by the spread over their seeds; the paper compares at equal time."""
     deep, shallow = tried[0], tried[-1]
     assert deep.validation is not None
     assert shallow.validation is not None
@@ -269,12 +280,13 @@ def _depth_against_width(tried: Sequence[ShapeRecord], figure: Figure) -> str:
         f"{one.shape} ({one.latency_ms.p50:.3g} ms) reaches {spread.text(figure.unit)}"
         for one, spread in ((deep, first), (shallow, second))
     ]
-    said = f"Depth against width: {texts[0]}, {texts[1]}: "
+    said = f"Depth against width at about equal {equal}: {texts[0]}, {texts[1]}: "
     if first.sd is None or second.sd is None:
         sure = "one seed cannot tell that from luck"
     elif abs(gain) <= first.sd + second.sd:
         sure = "within the spread over the seeds, a tie"
     else:
-        sure = f"more than the spread over the seeds, {'as' if gain > 0 else 'not as'} in the paper"
+        sure = "more than the spread over the seeds"
+        sure += f", {'as' if gain > 0 else 'not as'} in the paper" if equal == "time" else ""
     side = "better" if gain >= 0 else "worse"
     return f"{said}the deeper one is {side} by {amount(abs(figure.scale * gain), figure)}; {sure}."

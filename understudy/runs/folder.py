@@ -23,6 +23,7 @@ LOCK = ".lock"
 FAILED = "failed.json"
 GIVEN = "given"  # original weights of networks passed as objects
 SAMPLES = "samples"  # pictures that the result refers to
+SHARED = ("ranks", "parallel", "teacher_shard")  # settings of how processes share a training
 SEAL = "# sha256 of the lines above: "  # the beginning of the last line of a run folder's recipe
 
 
@@ -172,8 +173,16 @@ def _is_ours(entry: Path) -> bool:
 
 
 def _identity(recipe: dict[str, object]) -> dict[str, object]:
-    """The identity of a run. ``accept_weak`` and ``trackers`` are not part of it: they can be set when it has begun."""
+    """The identity of a run. Not part of it is what can be set when it has begun: ``accept_weak``, ``trackers``, the
+    memory of data, and how several processes share a training, as their number is not.
+    """
     recipe.pop("trackers", None)
+    data = recipe.get("data")
+    if isinstance(data, dict):
+        data.pop("memory", None)
+    settings = recipe.get("settings")
+    if isinstance(settings, dict):
+        recipe["settings"] = {key: value for key, value in settings.items() if key not in SHARED}
     several = recipe.get("teachers")
     for teacher in (recipe.get("teacher"), *(several if isinstance(several, list) else [])):
         if isinstance(teacher, dict):

@@ -7,6 +7,7 @@ import torch
 
 from understudy.config.hardware import cores
 from understudy.config.settings import Settings
+from understudy.errors import UserError
 from understudy.plans import Plan, TrainingCache
 from understudy.plans.engines import Here, MakeEngine, Processes, Together
 from understudy.plans.execution import Done, Execution
@@ -33,11 +34,17 @@ def engine_of(
         return lambda builders, callback, stop: InGroup(group, builders, callback, stop), threads
     if together:
         return lambda builders, callback, stop: Together(workers, builders, callback, stop), threads
-    if workers is None or workers == 1:
+    if settings.ranks > 1 and objects is not None:
+        raise UserError(
+            "settings.ranks: networks and data that are passed as objects stay in this process: start the script with "
+            f"torchrun --nproc-per-node={settings.ranks}"
+        )
+    if settings.ranks == 1 and workers in (None, 1):
         return Here, threads
+    at_once = workers or 1
     return (
-        lambda builders, callback, stop: Processes(workers, callback, stop, objects),
-        settings.threads or max(1, cores() // workers),
+        lambda builders, callback, stop: Processes(at_once, callback, stop, objects),
+        settings.threads or max(1, cores() // (at_once * settings.ranks)),
     )
 
 
@@ -67,7 +74,8 @@ def carry_out(
     builders = Builders(trusted, shown.downloads)
     with folder.locked(), listening() as stop:
         folder.claim(f'format = {FORMAT}\ntitle = "a plan, written in Python"\n')
-        make, _ = engine_of(Settings(threads=torch.get_num_threads()), workers, together=together)
+        ranks = max((node.arithmetic.ranks for node in plan), default=1)
+        make, _ = engine_of(Settings(threads=torch.get_num_threads(), ranks=ranks), workers, together=together)
         with make(builders, shown, stop) as engine:
             execution = Execution(
                 folder,

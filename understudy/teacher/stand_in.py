@@ -18,6 +18,8 @@ from understudy.data.parts import Data, Part
 from understudy.models.fingerprints import brief, of_network, of_values
 from understudy.nested import Nested
 from understudy.objective import Asker, Objective, evaluating
+from understudy.ranks import is_sharded, ranks
+from understudy.sharding import sharded
 from understudy.taps import Answer, TappedNetwork, call, is_bare
 from understudy.tasks.task import Task
 from understudy.teacher.folding import LAYERS, copied, fold
@@ -34,10 +36,11 @@ class StandIn:
     """A teacher's copy, called in its place."""
 
     def __init__(self, network: nn.Module, teacher: TappedNetwork, settings: Settings, layers: Sequence[str] = ()):
-        self.tapped = TappedNetwork(
-            settings.place(network), teacher.taps, cut=teacher.cut, called=teacher.called, task=teacher.task
-        )
+        placed = network if is_sharded(network) else settings.place(network)
+        self.tapped = TappedNetwork(placed, teacher.taps, cut=teacher.cut, called=teacher.called, task=teacher.task)
         self.settings, self.layers = settings, layers
+        # Inference tensors cannot be saved for backward, and maps are expensive to copy; FSDP2 gathers none.
+        self._inference = not (self.tapped.taps or is_sharded(network))
 
     @property
     def form(self) -> str:
@@ -49,7 +52,7 @@ class StandIn:
         return StandIn(self.settings.compiled(self.tapped.network), self.tapped, self.settings, self.layers)
 
     def __call__(self, inputs: Nested) -> Answer:
-        if self.tapped.taps:  # inference tensors cannot be saved for backward, and maps are expensive to copy
+        if not self._inference:
             with torch.no_grad(), self.settings.autocast():
                 return call(self.tapped, inputs)
         with torch.inference_mode(), self.settings.autocast():
@@ -108,7 +111,8 @@ class StandIns:
         ``teachers`` are the networks themselves, where the objective's are compiled already: copies are compiled last.
         """
         wished = settings.of_teacher.precision
-        if settings.teacher == "plain" or objective.terms.reads.gradients or not objective.teachers:
+        shard = settings.teacher_shard and ranks() is not None
+        if (settings.teacher == "plain" and not shard) or objective.terms.reads.gradients or not objective.teachers:
             return [wished] * len(objective.teachers)
         batches = _samples(data, settings)
         askers: list[Asker | None] = []
@@ -116,7 +120,10 @@ class StandIns:
         pairs = zip(objective.teachers, teachers, strict=False)  # not every one need be read
         for number, (asked, network) in enumerate(pairs):
             teacher = TappedNetwork(network, asked.taps, cut=asked.cut, called=asked.called, task=asked.task)
-            stand_in = self._of(number, teacher, batches, settings, note) if is_bare(network) else None
+            lean = settings.teacher == "lean" and is_bare(network)
+            stand_in = self._of(number, teacher, batches, settings, note) if lean else None
+            if shard:
+                stand_in = _sharded(stand_in or StandIn(network, teacher, settings.of_teacher), batches[0])
             askers.append(stand_in)
             forms.append(stand_in.form if stand_in else wished)
         objective.stand_in(askers)
@@ -219,6 +226,16 @@ def _copy(teacher: TappedNetwork, example: Nested, settings: Settings, *, folded
     if low:
         return StandIn(_narrowed(network), teacher, settings.of_teacher, layers)
     return StandIn(network, teacher, replace(settings, precision="float32"), layers)
+
+
+def _sharded(stand_in: StandIn, example: Nested) -> StandIn:
+    """The same copy, sharded over all ranks. It runs to its end, which FSDP2 counts on."""
+    teacher, settings = stand_in.tapped, stand_in.settings
+    with settings.autocast():
+        inputs = nested.chosen(example, slice(2))
+        network = sharded(teacher.network, inputs, settings.torch_device, called=teacher.called)
+    whole = TappedNetwork(network, teacher.taps, called=teacher.called, task=teacher.task)
+    return StandIn(network, whole, settings, stand_in.layers)
 
 
 def _folded(teacher: TappedNetwork, example: Nested) -> tuple[nn.Module, list[str]]:

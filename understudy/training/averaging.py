@@ -17,11 +17,14 @@ class AverageState(TypedDict):
 
 
 class Average:
-    """An exponential moving average of parameters and statistics, with the decay ``min(decay, (1+n)/(10+n))``."""
+    """An exponential moving average of parameters and statistics, with the decay ``min(decay, (1+n)/(10+n))``.
 
-    def __init__(self, network: nn.Module, decay: float):
+    ``begins`` is a copy of a network that cannot be copied any more, since it is sharded.
+    """
+
+    def __init__(self, network: nn.Module, decay: float, begins: nn.Module | None = None):
         self.source = network
-        self.network = copy.deepcopy(network).requires_grad_(False)
+        self.network = (copy.deepcopy(network) if begins is None else begins).requires_grad_(False)
         self.decay = decay
         self.updates = 0
 

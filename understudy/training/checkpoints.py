@@ -1,7 +1,8 @@
 """Checkpoints: written under another name, synced and renamed, and checked by SHA-256. The last two are kept.
 
 A file is the bytes of a safetensors file followed by their SHA-256. It is written and read tensor by tensor, so that
-neither takes more memory than the state itself and one tensor.
+neither takes more memory than the state itself and one tensor. Tensors that are sharded over several ranks are gathered
+one after another, so that a file holds the same however many ranks there are.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ from torch import Tensor
 from understudy import files
 from understudy.errors import UserError
 from understudy.files import Buffer, write_atomically
+from understudy.ranks import whole_tensor
 from understudy.training.state import flatten, unflatten
 
 FORMAT = 2  # of the file; a checkpoint of another format is refused, since it cannot be resumed exactly
@@ -89,6 +91,14 @@ def write(folder: Path, number: int, state: object) -> Path:
     return path
 
 
+def take_part(state: object) -> None:
+    """The part of a rank that does not write: its shares of sharded tensors, in the order in which one rank writes."""
+    tensors: dict[str, Tensor] = {}
+    flatten(state, tensors)
+    for name in _in_order(tensors):
+        whole_tensor(tensors[name])
+
+
 def read(path: Path) -> object:
     """The state in a checkpoint; ``DamagedError`` if its content has changed."""
     with path.open("rb") as file:
@@ -124,7 +134,7 @@ def _content(file: BinaryIO, path: Path) -> tuple[dict[str, str], dict[str, Tens
 def _file(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Iterator[Buffer]:
     """The bytes of a safetensors file and their SHA-256, in pieces of one tensor each."""
     header: dict[str, object] = {"__metadata__": metadata}
-    in_order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))  # so that each one is aligned
+    in_order = _in_order(tensors)
     end = 0
     for name in in_order:
         tensor, start = tensors[name], end
@@ -137,10 +147,15 @@ def _file(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Iterato
         digest.update(piece)
         yield piece
     for name in in_order:
-        numbers = tensors[name].to("cpu").contiguous().reshape(-1).view(torch.uint8).numpy().data
+        numbers = whole_tensor(tensors[name]).to("cpu").contiguous().reshape(-1).view(torch.uint8).numpy().data
         digest.update(numbers)
         yield numbers
     yield digest.digest()
+
+
+def _in_order(tensors: Mapping[str, Tensor]) -> list[str]:
+    """The largest elements first, so that each tensor is aligned."""
+    return sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
 
 
 def _check_digest(file: BinaryIO, path: Path) -> None:

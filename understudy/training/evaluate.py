@@ -15,7 +15,8 @@ from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.objective import Objective, evaluating
 from understudy.precision import exact_dtype
-from understudy.ranks import Ranks, ranks
+from understudy.ranks import Ranks, is_sharded, ranks
+from understudy.sharding import in_pass
 from understudy.taps import CLASSIFICATION, Answer, call
 from understudy.tasks import Task, Values
 
@@ -76,12 +77,20 @@ def walk(
     walk_together([network], part, task, settings, lambda answers, targets: update(answers[0], targets))
 
 
-def in_turn(group: Ranks, part: Part, batch: int, device: torch.device, work: Callable[[Batch], T]) -> Iterator[T]:
-    """The result of ``work`` on every batch of a part, in order; each rank does every ``world``-th."""
+def in_turn(
+    group: Ranks, part: Part, batch: int, device: torch.device, work: Callable[[Batch], T], *, equal: bool = False
+) -> Iterator[T]:
+    """The result of ``work`` on every batch of a part, in order; each rank does every ``world``-th.
+
+    With ``equal`` all ranks work equally often, for networks that are sharded: a rank without a batch takes another
+    one's, and its result is not used.
+    """
     count = -(-len(part) // batch)
     batches = part.in_order(batch, device, first=group.rank, every=group.world)
     for _ in range(-(-count // group.world)):
         own = next(batches, None)
+        if own is None and equal:
+            work(next(part.in_order(batch, device, every=count)))
         yield from (found for found in group.objects(None if own is None else work(own)) if found is not None)
 
 
@@ -112,7 +121,7 @@ def walk_together(
             for batch in part.in_order(size, device):
                 update(*answered(batch))
             return
-        for answers, targets in in_turn(group, part, size, device, sent):
+        for answers, targets in in_turn(group, part, size, device, sent, equal=any(map(is_sharded, networks))):
             update(*_moved(answers, targets, device))
 
 
@@ -158,7 +167,10 @@ def objective_loss(
     def weighted(found: Batch) -> Tensor:
         inputs = settings.prepare(found.inputs)
         there = answers(found, inputs) if answers else None
-        reading = objective.read(inputs, found.targets, epoch=epoch, ids=found.ids, answers=there)
+        reading = in_pass(
+            objective.student,
+            lambda: objective.read(inputs, found.targets, epoch=epoch, ids=found.ids, answers=there),
+        )
         return objective.judge(reading).loss.detach().to(total.dtype) * len(found)
 
     gradients = torch.set_grad_enabled(objective.terms.reads.gradients)  # a term may compute gradients within its loss
@@ -167,8 +179,9 @@ def objective_loss(
             for some in part.in_order(batch, device):
                 total += weighted(some)
         else:
+            equal = settings.parallel == "fsdp" or settings.teacher_shard
             with objective.on_one_rank():
-                for value in in_turn(group, part, batch, device, lambda some: weighted(some).cpu()):
+                for value in in_turn(group, part, batch, device, lambda some: weighted(some).cpu(), equal=equal):
                     total += value.to(device)
     return {"loss": total.item() / len(part)}
 

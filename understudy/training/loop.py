@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TypedDict, cast
 
@@ -23,7 +24,8 @@ from understudy.data.parts import Batch, Data
 from understudy.errors import FailedTrainingError, UserError
 from understudy.models.weights import restore
 from understudy.precision import exact_dtype
-from understudy.ranks import one_process, ranks
+from understudy.ranks import one_process, own_shard, ranks, sharded_like, whole_tensor
+from understudy.sharding import sharded
 from understudy.tasks import LOSS
 from understudy.teacher.shared import SharedPasses
 from understudy.teacher.stand_in import StandIns
@@ -35,9 +37,10 @@ from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.metrics import Log
 from understudy.training.progress import Best, Progress
 from understudy.training.records import Epoch, Figures, StageEnd, TrainingRecord
+from understudy.training.shards import check_shards
 from understudy.training.stage_state import StageState, StageStateDict
 from understudy.training.state import copy_of
-from understudy.whole_norm import of_own_rank
+from understudy.whole_norm import of_own_rank, over_ranks
 
 SAVING_SHARE = 0.02  # the largest share of the time for checkpoints
 SHARES_EVERY = 100  # steps; measuring the terms' gradients costs about half a step for each of them
@@ -97,13 +100,18 @@ class Training:
         bounds.check(self.settings, "settings")
         for stage in stages:
             bounds.check(stage.config, f"stage {stage.name!r}: config")
-        self.student = self.settings.place(student)
+        for stage in stages:
+            check_shards(stage, self.settings, stored=stored is not None)
+        self.whole = self.student = self.settings.place(student)
         self.teachers = [self.settings.place(teacher) for teacher in teachers]
         self.stages, self.data, self.seed, self.name = list(stages), data, seed, name
         self.epochs = list(ends) or [stage.config.epochs for stage in self.stages]
         self.ranks = ranks()
         if self.ranks is None:
             one_process("a training")
+        elif self.settings.parallel == "fsdp":
+            self.student = self._sharded()
+            self.whole.to("cpu")  # until the training ends
         self.first = self.ranks is None or self.ranks.rank == 0  # rank 0 writes
         self.agreement = Agreement(self.ranks)
         self.callback = callback if callback is not None and self.first else Callback()
@@ -155,6 +163,32 @@ class Training:
         while self.place.stage < len(self.stages):
             yield from self._stage(resumed)
             resumed = None
+        self._unshard()
+
+    def _sharded(self) -> nn.Module:
+        """A copy of the whole student, which is sharded."""
+        inputs = self.settings.prepare(self.data.example(2, self.settings.torch_device))
+        over = over_ranks if self.settings.batch_norm == "batch" else lambda network: None
+        taps = [tap for stage in self.stages for tap in stage.objective.reads.student_taps]
+        return sharded(self.whole, inputs, self.settings.torch_device, taps=taps, called="the student", prepare=over)
+
+    def _twin(self) -> nn.Module:
+        """Another copy, with the weights that the student has now."""
+        twin = self._sharded()
+        restore(twin, self.student.state_dict())
+        return twin
+
+    def _unshard(self) -> None:
+        """The whole student gets the weights of one that was sharded."""
+        if self.student is self.whole:
+            return
+        own = self.whole.state_dict()
+        with torch.no_grad():
+            for name, value in self.student.state_dict().items():
+                own[name].copy_(whole_tensor(value))
+        if self.last is not None:
+            self.last = {name: whole_tensor(value).cpu() for name, value in self.last.items()}
+        self.settings.place(self.whole)
 
     def _newest(self) -> checkpoints.Newest | None:
         """The checkpoint to continue from; on several processes the one that rank 0 chooses."""
@@ -200,6 +234,7 @@ class Training:
             self.data,
             self.settings,
             self.handed,
+            twin=self._twin if self.student is not self.whole else None,
             number=self.place.stage,
             seed=self.seed if stage.config.order_seed is None else stage.config.order_seed,
             stored=self.stored,
@@ -211,7 +246,8 @@ class Training:
         self.sums = torch.zeros(2 + len(self.stage_state.logged), dtype=exact_dtype(device), device=device)
         if resumed:
             self.stage_state.restore(resumed["stage_state"])
-            self.best_weights = resumed["best_weights"]
+            best, own = resumed["best_weights"], self.student.state_dict()
+            self.best_weights = best and {name: sharded_like(value, own[name]) for name, value in best.items()}
             self.sums.copy_(resumed["sums"])
         self.saved_at = time.monotonic()
 
@@ -291,6 +327,8 @@ class Training:
             if self.first:
                 number = self.place.steps * 100 + self.place.stage
                 checkpoints.write(self.checkpoint_folder, number, self._state())
+            elif self.student is not self.whole:
+                checkpoints.take_part(self._state())
         self.saved_at = time.monotonic()
         self.save_seconds = self.saved_at - began
 
@@ -400,7 +438,10 @@ class Training:
         self.handed = self.stage_state.handed() if stage.hands_over else None
         best = self.place.best
         kept = self.best_weights if stage.config.keep == "best" and self.best_weights is not None else self.last
-        if broken := [name for name, _ in self.student.named_parameters() if not kept[name].isfinite().all()]:
+        broken = [name for name, _ in self.student.named_parameters() if not own_shard(kept[name]).isfinite().all()]
+        if self.ranks is not None and self.student is not self.whole:  # each rank sees its parts
+            broken = list(chain(*self.ranks.objects(broken)))
+        if broken:
             raise self._diverged(
                 f"weight {broken[0]!r} is no longer a number after the last step of stage {stage.name!r}: "
                 "lower the learning rate or the term's weight"

@@ -24,12 +24,14 @@ from understudy.objective.side_stream import Beside
 from understudy.objective.term import Facts, Reading
 from understudy.objective.whole import WholeBatch
 from understudy.ranks import Ranks, ranks
+from understudy.sharding import in_pass
 from understudy.teacher.batching import TeacherBatches
 from understudy.teacher.shared import Answers, SharedPasses, question
 from understudy.teacher.stand_in import StandIns
 from understudy.training.averaged import average_gradients, check_microbatch, microbatches
 from understudy.training.averaging import Average, AverageState
 from understudy.training.evaluate import objective_loss
+from understudy.training.shards import Shards
 from understudy.training.state import copy_of, restore_optimizer
 from understudy.whole_norm import over_ranks
 
@@ -49,9 +51,9 @@ class StageStateDict(TypedDict):
 class StageState:
     """Takes the steps of a stage. Its ``state`` is all that a step depends on, besides the student.
 
-    ``number`` and ``seed`` are the stage's and the training's: what is random is drawn from them. ``shared`` are passes
-    of the teachers that other trainings share, and ``stand_ins`` their copies. ``note`` is called with notes of
-    one line.
+    ``twin`` makes a copy of a student that is sharded. ``number`` and ``seed`` are the stage's and the training's: what
+    is random is drawn from them. ``shared`` are passes of the teachers that other trainings share, and ``stand_ins``
+    their copies. ``note`` is called with notes of one line.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class StageState:
         settings: Settings,
         handed: Mapping[str, Tensor] | None = None,
         *,
+        twin: Callable[[], nn.Module] | None = None,
         number: int = 0,
         seed: int = 0,
         stored: StoredAnswers | None = None,
@@ -72,6 +75,9 @@ class StageState:
     ):
         config = stage.config
         self.ranks = ranks()
+        shards_teacher = self.ranks is not None and settings.teacher_shard
+        if shards_teacher:
+            teachers = [settings.place(teacher) for teacher in teachers]
         if self.ranks is not None and settings.batch_norm == "batch":
             over_ranks(student)  # before terms copy it
         example = settings.prepare(data.example(2, settings.torch_device))
@@ -88,13 +94,18 @@ class StageState:
             queue=Beside(settings.torch_device),
             task=data.task,
             watch=False,
+            in_step=True,
         )
         self._prepare_ranks()
         if handed:
             self._take_over(handed)
         self.momenta = momenta_of(stage)
+        self.shards = Shards(student) if twin else None
         self.optimizer: torch.optim.Optimizer
-        if self.momenta is None:
+        if self.shards is not None:
+            groups = parameter_groups(student, self.objective.owned, config.optimizer.lr, config.lr_scale)
+            self.optimizer = config.optimizer.build(self.shards.groups(groups))
+        elif self.momenta is None:
             self.optimizer = optimizer_of(config.optimizer, student, self.objective.owned, config.lr_scale)
         else:
             rate = config.optimizer.lr
@@ -104,10 +115,13 @@ class StageState:
         if self.objective.has_adversaries:
             self.adversaries = config.optimizer.build(adversary_groups(self.objective, config.optimizer.lr))
         self.bounds = MaxNorm(student, config.max_norm, self.objective.owned)
-        self.average = Average(student, config.ema) if config.ema else None
+        self.average = Average(student, config.ema, twin() if twin else None) if config.ema else None
         if settings.microbatch is not None:
             check_microbatch(self.objective, settings)
         forms = (stand_ins or StandIns()).use(self.objective, teachers, data, settings, note)
+        if shards_teacher:  # whole ones are read no more
+            for teacher in teachers:
+                teacher.to("cpu")
         if stored and config.repeats and not stored.clean and stored.views % config.repeats:
             raise UserError(
                 f"answers.views = {stored.views} is no multiple of repeats = {config.repeats}, the views of a sample "
@@ -203,7 +217,7 @@ class StageState:
         parts = microbatches(batch, self.settings.microbatch)
         if len(parts) == 1:
             return self._losses(batch, epoch, shares, figure)
-        self.optimizer.zero_grad(set_to_none=True)
+        self._zero_grad()
         total: Tensor | None = None
         for part in parts[:-1]:
             loss, values = self._losses(part, epoch, False, figure)
@@ -217,6 +231,12 @@ class StageState:
 
     def _losses(self, batch: Batch, epoch: float, shares: bool, figure: bool) -> tuple[Tensor, Tensor]:
         """The losses of a batch or a microbatch."""
+        if self.shards is None:
+            return self._read_and_judged(batch, epoch, shares, figure)
+        # Shares of the gradient need gradients of whole weights.
+        return in_pass(self.student, lambda: self._read_and_judged(batch, epoch, False, figure))
+
+    def _read_and_judged(self, batch: Batch, epoch: float, shares: bool, figure: bool) -> tuple[Tensor, Tensor]:
         with self.settings.autocast():
             inputs = self.settings.prepare(batch.inputs)
             reading = self.objective.read(
@@ -284,13 +304,22 @@ class StageState:
 
     def _step_by_sum(self, loss: Tensor) -> None:
         if self.settings.microbatch is None:
-            self.optimizer.zero_grad(set_to_none=True)
+            self._zero_grad()
         loss.backward()
         if self.ranks is not None:
-            average_gradients((*self.student.parameters(), *self.objective.owned.parameters()), self.ranks)
+            sharded = self.shards is not None  # FSDP2 has averaged these
+            students = () if sharded else self.student.parameters()
+            average_gradients((*students, *self.objective.owned.parameters()), self.ranks)
+        if self.shards is not None:
+            self.shards.take_gradients()
         self.optimizer.step()
         if self.settings.microbatch is not None:
-            self.optimizer.zero_grad(set_to_none=True)
+            self._zero_grad()
+
+    def _zero_grad(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.shards is not None:
+            self.shards.zero_grad()
 
     def _step_by_term(self, loss: Tensor, momenta: Mapping[str, float]) -> None:
         """A step in which the terms' gradients on the student have momenta of their own."""
@@ -337,7 +366,6 @@ class StageState:
 
     def _prepare_ranks(self) -> None:
         """On several processes, terms on the whole batch read it, and batch norms of other terms see it."""
-        self.objective.in_step = True
         if self.ranks is None:
             return
         self.objective.whole = WholeBatch(self.ranks, self.settings.torch_device)
@@ -373,7 +401,7 @@ class StageState:
     def state(self) -> StageStateDict:
         return {
             "objective": self.objective.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self.shards.state_of(self.optimizer) if self.shards else self.optimizer.state_dict(),
             "adversaries": self.adversaries.state_dict() if self.adversaries else None,
             "average": self.average.state_dict() if self.average else None,
             "shares": self.shares,
@@ -381,7 +409,10 @@ class StageState:
 
     def restore(self, state: StageStateDict) -> None:
         self.objective.load_state_dict(state["objective"])
-        restore_optimizer(self.optimizer, state["optimizer"])
+        if self.shards is not None:
+            self.shards.restore(self.optimizer, state["optimizer"])
+        else:
+            restore_optimizer(self.optimizer, state["optimizer"])
         if self.adversaries and state["adversaries"]:
             restore_optimizer(self.adversaries, state["adversaries"])
         self.shares = state["shares"]

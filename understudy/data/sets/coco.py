@@ -47,8 +47,8 @@ def read(settings: Settings, access: Access) -> Contents:
         return found
 
     return Contents(
-        source_of(images, settings.size, access.workers),
-        (lambda: source_of(of_test(), settings.size, access.workers)) if test.is_file() else None,
+        source_of(images, settings.size, access),
+        (lambda: source_of(of_test(), settings.size, access)) if test.is_file() else None,
         task=Detection(names),
         facts={"folder": str(root), "boxes without area, left out": empty},
         problems=partial(_missing, images),

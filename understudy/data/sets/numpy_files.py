@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from understudy.data.dataset import MEMORY_LIMIT, Access, Contents, DataSet, Named, task_of
+from understudy.data.dataset import MODEST, Access, Contents, DataSet, Named, memory_for_samples, task_of
 from understudy.data.sources import InMemory, Source, Streamed, as_targets
 from understudy.errors import UserError
 from understudy.tasks import Task
@@ -66,9 +66,10 @@ def _source(root: Path, part: str, access: Access, *, labelled: bool) -> Source:
         if array is not None and (array.dtype.kind not in kinds or array.dtype.itemsize > 8):
             raise UserError(f"{root}: the {what} of the {part} part are of type {array.dtype}, and numbers are needed")
     targets = torch.zeros(len(x), dtype=torch.int64) if y is None else _as_labels(y)
-    if x.nbytes > MEMORY_LIMIT:
-        return Streamed(Rows(x, targets), as_targets(targets), workers=access.workers)
-    return InMemory(_as_samples(x), targets)
+    streamed = Streamed(Rows(x, targets), as_targets(targets), workers=access.workers)
+    if x.nbytes > memory_for_samples(access.memory):
+        return streamed
+    return InMemory(_as_samples(x), targets, read_from=streamed if x.nbytes > MODEST else None)
 
 
 def _arrays(root: Path, part: str) -> tuple[np.ndarray | None, np.ndarray | None]:

@@ -60,7 +60,7 @@ def read(settings: PennFudanSettings, access: Access) -> Contents:
 
 
 def _with_boxes(paths: list[Path], folder: Path, size: int) -> Source:
-    return source_of([_boxed(path, _mask_of(path, folder)) for path in paths], size, workers=0)
+    return source_of([_boxed(path, _mask_of(path, folder)) for path in paths], size, Access(workers=0))
 
 
 def _boxed(path: Path, mask: Path) -> Boxed:

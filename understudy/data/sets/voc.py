@@ -42,19 +42,19 @@ def read(settings: Settings, access: Access) -> Contents:
             f"{access.folder} holds no VOC 2007 (a folder VOCdevkit/VOC2007 with Annotations, JPEGImages and "
             "ImageSets): get it from http://host.robots.ox.ac.uk/pascal/VOC/voc2007 and unpack it there"
         )
-    open_test = partial(_source, root, settings.test, settings.size, access.workers)
+    open_test = partial(_source, root, settings.test, settings.size, access)
     return Contents(
-        _source(root, settings.train, settings.size, access.workers),
+        _source(root, settings.train, settings.size, access),
         open_test if (root / "ImageSets/Main" / f"{settings.test}.txt").is_file() else None,
         task=Detection(CLASSES, metric="voc07"),
         facts={"folder": str(root)},
     )
 
 
-def _source(root: Path, split: str, side: int, workers: int) -> Source:
+def _source(root: Path, split: str, side: int, access: Access) -> Source:
     listed = root / "ImageSets/Main" / f"{split}.txt"
     names = [line.split()[0] for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return source_of([annotated(root, name) for name in names], side, workers)
+    return source_of([annotated(root, name) for name in names], side, access)
 
 
 def annotated(root: Path, name: str) -> Boxed:

@@ -39,7 +39,7 @@ class HeadsTerm(Term):
 
     @property
     def reads(self) -> Reads:
-        return Reads.pairs((Pair.parse(self.maps),))
+        return Reads.pairs((Pair.parse(self.maps),)) | Reads(student_network=True)
 
     def build(self, shapes: Shapes) -> nn.Module:
         maps, heads = Pair.parse(self.maps), Pair.parse(self.heads)

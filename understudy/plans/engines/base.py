@@ -37,6 +37,7 @@ class Engine(ABC):
     """Runs jobs, at most ``workers`` at once."""
 
     workers: int = 1
+    takes_ranks: bool = False  # whether a training may be shared by several processes
 
     @property
     def parallel(self) -> int:
@@ -82,12 +83,14 @@ class Request:
         threads: of each training.
         gpus: of each training.
         address: of a cluster.
+        ranks: processes that share each training.
     """
 
     workers: int | None = None
     threads: int = 1
     gpus: int = 0
     address: str | None = None
+    ranks: int = 1
 
 
 @dataclass(frozen=True)

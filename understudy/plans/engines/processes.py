@@ -21,6 +21,7 @@ from understudy.plans.engines.worker import serve_objects
 from understudy.plans.training import Builders, Job
 from understudy.recipe.objects import Objects
 from understudy.training.callbacks import Callback
+from understudy.training.filling import Filled
 from understudy.training.interrupt import Stopped, StopRequest
 
 POLL_SECONDS = 0.2  # seconds between two checks for a request to stop
@@ -32,8 +33,9 @@ Heard = Queue[tuple["Worker", Event | Outcome | None]]  # None: the worker has e
 class Worker:
     """One process and its current training. It receives plain data as lines of JSON."""
 
-    def __init__(self, heard: Heard):
+    def __init__(self, heard: Heard, ranks: int = 1):
         self.job: Job | None = None
+        self.ranks = ranks  # processes that share its trainings
         self._begin()
         self.hearing = threading.Thread(target=self._hear, args=(heard,), daemon=True)
         self.hearing.start()
@@ -43,8 +45,10 @@ class Worker:
         self.send(Order(job=job))
 
     def _begin(self) -> None:
+        one = [sys.executable, "-m", "understudy.plans.engines.worker"]
+        several = [sys.executable, "-m", "understudy.plans.group_worker", str(self.ranks)]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "understudy.plans.engines.worker"],
+            one if self.ranks == 1 else several,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": python_path()},
@@ -62,6 +66,10 @@ class Worker:
             self.kill()
 
     def kill(self) -> None:
+        if self.ranks > 1:  # the first process ends with its input, and the others with it
+            assert self.process.stdin is not None
+            with contextlib.suppress(OSError):
+                self.process.stdin.close()
         self.process.kill()
 
     def end(self) -> str:
@@ -148,11 +156,13 @@ def _ending(code: int) -> str:
 
 
 class Processes(Engine):
-    """``workers`` trainings at once, each in a process that is reused for the next one.
+    """``workers`` trainings at once, each in a process, or a group of processes, that is reused for the next one.
 
     Args:
         objects: networks and data that were passed as objects, which each process receives at its start.
     """
+
+    takes_ranks = True
 
     def __init__(self, workers: int, callback: Callback, stop: StopRequest, objects: Objects | None = None):
         self.workers, self.callback, self.stop, self.objects = workers, callback, stop, objects
@@ -160,9 +170,10 @@ class Processes(Engine):
         self._alive: list[Worker] = []
 
     def start(self, job: Job) -> None:
-        worker = next((worker for worker in self._alive if worker.job is None), None)
+        ranks = job.node.arithmetic.ranks
+        worker = next((worker for worker in self._alive if worker.job is None and worker.ranks == ranks), None)
         if worker is None:
-            worker = ObjectWorker(self._heard, self.objects) if self.objects else Worker(self._heard)
+            worker = ObjectWorker(self._heard, self.objects) if self.objects else Worker(self._heard, ranks)
             self._alive.append(worker)
         worker.carry_out(job)
 
@@ -178,6 +189,11 @@ class Processes(Engine):
             ended = self._ended(worker, message)
             if ended is not None:
                 return ended
+
+    def store_answers(self, job: Job) -> list[Filled]:
+        raise UserError(
+            "answers are stored by this process, or by those that torchrun starts: leave settings.ranks out"
+        )
 
     def close(self) -> None:
         if self.stop:  # a second request to stop: do not wait any longer
@@ -218,9 +234,9 @@ class Processes(Engine):
 
 def _local(request: Request, builders: Builders, callback: Callback, stop: StopRequest) -> Engine:
     """The engine for so many workers; one worker is this process."""
-    if request.workers is None or request.workers == 1:
+    if request.ranks == 1 and request.workers in (None, 1):
         return Here(builders, callback, stop)
-    return Processes(request.workers, callback, stop)
+    return Processes(request.workers or 1, callback, stop)
 
 
 ENGINE = EngineEntry("local", "worker processes of this machine", _local)

@@ -25,8 +25,9 @@ from understudy.plans.training import Builders, Job, carry_out
 from understudy.recipe.objects import Objects
 from understudy.training.callbacks import Callback
 from understudy.training.interrupt import Stopped, StopRequest
-from understudy.training.records import Epoch
+from understudy.training.records import Epoch, TrainingRecord
 
+CarryOut = Callable[[Job, Builders, Callback, StopRequest], TrainingRecord]
 Send = Callable[[Event | Outcome], None]
 OFTEN = 0.1  # seconds between two steps that are reported to the engine
 
@@ -61,10 +62,12 @@ class Sending(Callback):
         self.send(Event(event=event, arguments=arguments))
 
 
-def perform(job: Job, builders: Builders, callback: Callback, stop: StopRequest) -> Outcome:
+def perform(
+    job: Job, builders: Builders, callback: Callback, stop: StopRequest, train: CarryOut = carry_out
+) -> Outcome:
     """Run a job and report its end."""
     try:
-        return Outcome(record=carry_out(job, builders, callback, stop))
+        return Outcome(record=train(job, builders, callback, stop))
     except FailedTrainingError as failed:
         return Outcome(mistake=str(failed), failed=failed.reason)
     except UserError as mistake:
@@ -75,7 +78,7 @@ def perform(job: Job, builders: Builders, callback: Callback, stop: StopRequest)
         return Outcome(failure=traceback.format_exc())
 
 
-def main() -> None:
+def main(train: CarryOut = carry_out) -> None:
     """Serve an engine over standard input and output."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # the output of a user's network must not mix with the messages
@@ -87,7 +90,7 @@ def main() -> None:
         except OSError:  # the engine has ended, and nothing waits for the result
             os._exit(1)
 
-    serve(lines(), send)
+    serve(lines(), send, train=train)
 
 
 def lines() -> Iterator[Order]:
@@ -113,7 +116,7 @@ def _received(engine: Connection) -> Iterator[Order]:
             yield order
 
 
-def serve(orders: Iterable[Order], send: Send, objects: Objects | None = None) -> None:
+def serve(orders: Iterable[Order], send: Send, objects: Objects | None = None, *, train: CarryOut = carry_out) -> None:
     """Run the jobs of the orders until there are no more."""
     stop, jobs = StopRequest(), Queue[Job | None]()
     busy = threading.Event()
@@ -123,7 +126,7 @@ def serve(orders: Iterable[Order], send: Send, objects: Objects | None = None) -
     while job := jobs.get():
         if builders is None or builders.trusted != job.trusted:
             builders = Builders(job.trusted, callback.downloads, objects or Objects())
-        outcome = perform(job, builders, callback, stop)
+        outcome = perform(job, builders, callback, stop, train)
         busy.clear()
         send(outcome)
 

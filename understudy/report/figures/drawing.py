@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from markupsafe import Markup
 
+from understudy.printable import printable
 from understudy.tasks import Figure
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Drawn:
 
 def draw(name: str, title: str, words: str, height: float, paint: Callable[["Canvas"], None]) -> Drawn:
     """Paint on an empty figure of ``height`` inches and take it as SVG."""
+    title, words = printable(title), printable(words)
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with _painted(name, height, paint) as figure:
@@ -114,7 +116,8 @@ def axis_label(figure: Figure, part: str) -> str:
 
 
 def clipped(name: str, most: int = 18) -> str:
-    """A name that fits beside an axis."""
+    """A name that fits beside an axis, without control characters."""
+    name = printable(name)
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
