@@ -415,3 +415,28 @@ def test_on_a_ray_cluster_that_others_use_too_no_training_and_no_stop_waits_for_
     run().execute()
     ray.kill(other)
     assert students(tmp_path / "run") == {name: expected[name] for name in expected if name.endswith("-0")}
+
+
+FORKS = """
+import multiprocessing, threading
+from queue import Queue
+from understudy.plans.engines import worker
+
+received = Queue()
+threading.Thread(target=lambda: [received.put(order) for order in worker.lines()], daemon=True).start()
+received.get()
+process = multiprocessing.get_context("fork").Process(target=int)
+process.start()
+process.join(30)
+print(process.exitcode)
+process.kill()
+"""
+
+
+def test_a_worker_may_fork_processes_while_it_waits_for_orders():
+    """As those that read data; a forked process that closed the file of the orders hung for ever."""
+    command = [sys.executable, "-W", "ignore", "-c", FORKS]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        running.stdin.write('{"stop": 2}\n')
+        running.stdin.flush()
+        assert running.stdout.readline() == "0\n"

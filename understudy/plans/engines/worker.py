@@ -5,6 +5,7 @@ the worker at once, and the training continues from its last checkpoint.
 """
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -93,8 +94,13 @@ def main(train: CarryOut = carry_out) -> None:
 
 
 def lines() -> Iterator[Order]:
-    """The orders on standard input, one per line."""
-    return map(Order.of_line, sys.stdin)
+    """The orders on standard input, one per line.
+
+    ``sys.stdin`` is another file from here on: a process that is forked to read data closes it as it begins, and would
+    wait forever for the thread that reads the orders.
+    """
+    orders, sys.stdin = sys.stdin, io.StringIO()
+    return map(Order.of_line, orders)
 
 
 def serve_objects(engine: Connection, objects: Objects) -> None:
