@@ -3,14 +3,14 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from types import CodeType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
 from understudy.errors import UserError, did_you_mean
 
 # The name of an entry or field, the place in a tuple, or a function of what the network returns.
-OutputChoice: TypeAlias = str | int | Callable[[object], Tensor]
+OutputChoice: TypeAlias = str | int | Callable[[Any], Tensor]
 
 
 class Output(nn.Module):

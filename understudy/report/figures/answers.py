@@ -102,7 +102,7 @@ def agreement(result: Result, colours: Mapping[str, str]) -> Drawn | None:
 
 
 def logit(result: Result, colours: Mapping[str, str]) -> Drawn | None:
-    """The histogram of one class's logit, of the teacher and of the methods in the foreground (CAN's figure 6)."""
+    """The histogram of one option's logit, of the teacher and of the methods in the foreground (CAN's figure 6)."""
     counted = {name: result.methods[name].measures.logit for name in foreground(result)}
     counted |= {"teacher": result.teacher.measures.logit} if result.teacher else {}
     shown = {name: one for name, one in counted.items() if one is not None and any(one.counts)}
