@@ -38,7 +38,7 @@ def main(pair: str, images: str, epochs: str, first: str, count: str, how: str =
         _together(work, stages)
     else:
         for found in stages:
-            ours.training(work, found, ours.FAST, Path(how) if how else None, augmentation=config.epochs).run()
+            ours.training(work, found, ours.FAST, Path(how) if how else None, views=config.epochs).run()
     print(time.perf_counter() - began)
 
 
