@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import ours, parts, peers, report, sections, start
+from benchmarks import ours, parts, peers, report, sections, start, sweep
 from benchmarks.workload import BATCH, PAIRS, Pair, Work
 from understudy.bench.floors import Floor
 from understudy.cli import distill
@@ -87,6 +87,14 @@ def test_a_watcher_ends_what_a_user_begins_at_the_first_step(how, tmp_path, monk
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert list(found) == ["import", "first_step"]
     assert len(steps) == 1
+
+
+@pytest.mark.parametrize("how", ["", "store", sweep.TOGETHER])
+def test_a_sweep_trains_in_every_way(tmp_path, monkeypatch, capsys, how):
+    monkeypatch.setitem(PAIRS, "tiny", Pair("tiny", "resnet8", "resnet8", "layer2", "bn2"))
+    sweep.main("tiny", "640", "1", "0", "2", str(tmp_path) if how == "store" else how)
+    assert float(capsys.readouterr().out) > 0
+    assert any(tmp_path.iterdir()) == (how == "store")
 
 
 def test_figures_of_processes_are_gathered_without_those_that_fail():
