@@ -37,6 +37,17 @@ def test_as_many_as_there_are_trainings_and_cores_for_them(make_run, machine, co
     assert chosen(make_run(f"seeds={list(range(seeds))}", text=TEXT), threads) == wanted
 
 
+@pytest.mark.parametrize(
+    ("copies", "ranks", "wanted"), [(20, 1, 6), (8, 1, 3), (8, 2, 1), (4, 1, 1), (1, 1, 1), (0, 1, 6)]
+)
+def test_no_more_than_there_is_memory_for_copies_of_the_samples(make_run, machine, monkeypatch, copies, ranks, wanted):
+    machine(8)
+    run = make_run(f"settings.ranks={ranks}", "seeds=[0, 1, 2]", text=TEXT)
+    size = run.builder.data.train.source.samples.nbytes
+    monkeypatch.setattr(module, "usable_memory", lambda: copies * size)  # 0: the system does not say
+    assert chosen(run) == wanted
+
+
 def test_trainings_that_wait_for_one_another_stay_in_one_process(make_run, machine):
     machine(4)
     assert chosen(make_run(text=TEXT.partition("[methods.alone]")[0] + CHAIN)) == 1

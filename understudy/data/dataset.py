@@ -284,13 +284,16 @@ def memory_for_samples(gigabytes: float | None = None) -> float:
     """
     if gigabytes is not None:
         return gigabytes * 1e9
-    return max(MODEST, _memory() / SHARE / int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return max(MODEST, usable_memory() / SHARE / int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
-def _memory() -> int:
+def usable_memory() -> int:
     """The bytes of memory that this process may use, a container's limit included; 0 where the system does not say.
 
     No more than the memory of a GPU, to which samples in memory are moved.
+
+    >>> usable_memory() >= 0
+    True
     """
     try:
         whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

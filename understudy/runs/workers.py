@@ -2,7 +2,10 @@
 
 import torch
 
+from understudy import nested
 from understudy.config import hardware
+from understudy.data.dataset import usable_memory
+from understudy.data.sources import InMemory
 from understudy.plans import Node, Plan
 from understudy.recipe.build import Builder
 from understudy.recipe.schema import NetworkTable
@@ -10,6 +13,7 @@ from understudy.taps.tracing import flop_counter
 
 BUSY = 0.75  # the share of a run in which a worker must be busy, or fewer workers are used
 SHORT = 1e12  # multiplications of a run, about two minutes of a core: below it, starting processes costs too much
+COPIES = 0.5  # the share of the memory that the copies of the samples may take, this process's included
 BACKWARD = 3  # a training step costs about three forward passes of the student
 
 
@@ -17,12 +21,13 @@ def workers_by_rule(plan: Plan, builder: Builder, threads: int | None = None) ->
     """The number of trainings of a plan that should run at once on the cores of this machine.
 
     It is at most the number that can run side by side and be kept busy: while a teacher is trained that all
-    others wait for, the cores of the other workers would be idle. A short run stays in one process.
+    others wait for, the cores of the other workers would be idle. A short run stays in one process. Each worker keeps a
+    copy of the samples that are kept in memory, and there are no more than it has room for.
 
     Args:
         threads: of each training, where they are named.
     """
-    most = min(max(map(len, plan.levels), default=1), hardware.cores() // (threads or 1))
+    most = min(max(map(len, plan.levels), default=1), hardware.cores() // (threads or 1), _room(plan, builder))
     if most <= 1:
         return 1
     costs = _Costs(builder)
@@ -35,6 +40,16 @@ def workers_by_rule(plan: Plan, builder: Builder, threads: int | None = None) ->
     if total < SHORT:
         return 1
     return max(1, min(most, int(total / (BUSY * max(ends.values())))))
+
+
+def _room(plan: Plan, builder: Builder) -> int:
+    """The number of workers whose copies of the samples fit into memory."""
+    source, memory = builder.data.train.source, usable_memory()
+    size = sum(tensor.nbytes for tensor in nested.tensors(source.samples)) if isinstance(source, InMemory) else 0
+    if not size or not memory:
+        return len(plan.names)
+    processes = max((node.arithmetic.ranks for node in plan), default=1)
+    return (int(memory * COPIES / size) - 1) // processes
 
 
 class _Costs:
