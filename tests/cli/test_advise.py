@@ -123,7 +123,7 @@ def test_a_teacher_and_data_need_no_recipe(advise):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "a budget has a limit"),
+        ((), "a budget needs a limit"),
         ((*LIMIT, "--try", 2), "give both, or neither"),
         ((*LIMIT[:3], 10), "fits"),
         ((*LIMIT, "--method", "kdd"), "no method 'kdd'; did you mean 'kd'"),

@@ -43,7 +43,7 @@ class Limits:
     def __post_init__(self) -> None:
         check(self, "limits")
         if not any(astuple(self)):
-            raise UserError("a budget has a limit: a latency, a number of parameters or of multiplications")
+            raise UserError("a budget needs a limit: give a latency, a number of parameters or one of multiplications")
 
     def __str__(self) -> str:
         counts = {"parameters": self.parameters, "multiplications": self.multiplications}
