@@ -108,11 +108,13 @@ epoch. Each method stands at its defaults, also where its authors tune a setting
 maps, dkd's beta); one with two stages has both within the 240 epochs, where RepDistiller gives the first one 30 of its
 own."""
 OF_SHORT = """\
-The short form for two CPU cores: 5,000 images and 10 epochs for each student, 10 epochs of all images for the teacher,
-whose answers for five views of each image are kept; three seeds for the first ten methods, one for the others. It can
-show that a method runs, what it costs, and which differences between the first ten are larger than their spread after
-so short a training. It cannot say which method is best after 240 epochs: methods that begin slowly stand too low, a
-weak teacher teaches less, and one seed says nothing where two seeds are as far apart as two methods."""
+The short form for two CPU cores: 5,000 images and 10 epochs for each student, 10 epochs of all images for the
+teacher, whose answers for five views of each image are kept; three seeds for the first ten methods, one for the
+others. Each method stands at its defaults, also where its authors tune a setting for this pair (fcfd's weight of the
+maps, dkd's beta). It can show that a method runs, what it costs, and which differences between the first ten are
+larger than their spread after so short a training. It cannot say which method is best after 240 epochs: methods that
+begin slowly stand too low, a weak teacher teaches less, and one seed says nothing where two seeds are as far apart as
+two methods."""
 
 
 def recipe(pair: Pair, *, short: bool = False) -> str:

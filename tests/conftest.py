@@ -168,14 +168,18 @@ def teacher():
     return Teacher()
 """
 
-RECIPE = """
+PICTURES = """
 seeds = [0]
 [data]
 name = "folder"
 root = "pictures"
 size = 8
 validation = 15
-[teacher]
+"""
+
+RECIPE = (
+    PICTURES
+    + """[teacher]
 network = "smallnets:teacher"
 weights = "teacher.safetensors"
 mean = [0, 0, 0]
@@ -192,6 +196,20 @@ threads = 1
 pair = "conv -> conv1"
 hint_epochs = 2
 """
+)
+
+RECIPE_ALONE = (
+    PICTURES
+    + """[student]
+network = "smallnets:student"
+[train]
+epochs = 1
+batch = 10
+[settings]
+threads = 1
+[methods.alone]
+"""
+)
 
 
 def make_workplace(folder: Path) -> Path:

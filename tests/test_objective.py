@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from understudy.errors import UserError
 from understudy.objective import Objective, evaluating
 from understudy.objective.weights import linear, step
-from understudy.terms import CAN, CE, DKD, KD, GradientAT, Hint, as_sum
+from understudy.terms import BSS, CAN, CE, DKD, KD, GradientAT, Hint, as_sum
 
 
 def net(width: int) -> nn.Sequential:
@@ -279,6 +279,15 @@ def test_the_callers_own_forward_pass_of_the_student_is_used(networks, batch) ->
         objective.student.forward(batch[0])
     with pytest.raises(UserError, match="called 0 times"):
         unseen.answer  # noqa: B018
+
+
+def test_a_teacher_that_a_term_asks_again_evaluates_where_its_answers_are_given(networks, batch) -> None:
+    teacher, student = networks
+    objective = Objective(BSS(), student=student, teacher=teacher)
+    answers = objective.ask(batch[0])
+    teacher.train()
+    objective.read(*batch, answers=answers)
+    assert not teacher.training
 
 
 @pytest.mark.parametrize("left_out", ["owned", "student.3", "adversaries", "nothing"])

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import understudy
+from tests.conftest import RECIPE_ALONE
 from understudy import files
 from understudy.errors import UserError
 from understudy.models import NetworkSpec, Normalized, build
@@ -110,21 +111,3 @@ def test_weights_that_are_damaged_missing_or_anothers_are_one_line(saved):
         understudy.load(folder)
     with pytest.raises(UserError, match="holds no student"):
         understudy.load(folder / "nowhere")
-
-
-RECIPE_ALONE = """
-seeds = [0]
-[data]
-name = "folder"
-root = "pictures"
-size = 8
-validation = 15
-[student]
-network = "smallnets:student"
-[train]
-epochs = 1
-batch = 10
-[settings]
-threads = 1
-[methods.alone]
-"""

@@ -45,7 +45,7 @@ def sharded(
     from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method  # slow to import
 
     try:
-        network = copy.deepcopy(network)
+        network = copy.deepcopy(network).to(device)
     except Exception as error:  # a network may raise any error when it is copied
         raise UserError(f"{called} cannot be sharded, for it cannot be copied: {error}") from error
     scalar = next((name for name, parameter in network.named_parameters() if parameter.ndim == 0), None)

@@ -87,6 +87,28 @@ def test_ctrl_c_in_the_first_seconds_is_one_line(place, after):
     assert running.returncode in (130, 0)
 
 
+SWALLOWS = """
+import os, signal
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except BaseException:
+    print("halfway")
+"""
+
+
+@pytest.mark.parametrize(
+    ("begins", "code", "printed"), [("import swallows", 130, ""), ("exec(open('swallows.py').read())", 0, "halfway\n")]
+)
+def test_ctrl_c_while_a_module_is_imported_is_not_an_exception_that_it_may_catch(tmp_path, begins, code, printed):
+    (tmp_path / "swallows.py").write_text(SWALLOWS)
+    text = f"from understudy import cli; cli._start = lambda: exec({begins!r}); cli.main()"
+    environment = {**os.environ, "PYTHONPATH": ROOT}
+    command = [sys.executable, "-c", text]
+    ended = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (code, printed)
+    assert ended.stderr == ("\nunderstudy: stopped by SIGINT\n" if code else "")
+
+
 def test_an_output_that_is_full_is_a_line(place):
     with open("/dev/full", "w") as full:
         running = process("methods", stdout=full)

@@ -70,14 +70,16 @@ def test_large_sets_are_streamed(write_images, monkeypatch, cpu):
 
 def test_memory_follows_from_the_machine_and_changes_no_key(write_images, monkeypatch, tmp_path):
     monkeypatch.setattr(os, "sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2**22}[name])  # 16 GiB
-    monkeypatch.setattr(dataset, "_CONTAINER", tmp_path / "memory.max")
+    limits = tmp_path / "memory.max", tmp_path / "memory.limit_in_bytes"
+    monkeypatch.setattr(dataset, "_CONTAINER", limits)
     assert dataset.memory_for_samples() == 2 * 2**30
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert dataset.memory_for_samples() == 2**30
-    (tmp_path / "memory.max").write_text("max\n")
-    assert dataset.memory_for_samples() == 2**30
-    (tmp_path / "memory.max").write_text(f"{2**31}\n")
-    assert dataset.memory_for_samples() == dataset.MODEST
+    for limit in limits:
+        limit.write_text(f"{2**31}\n")
+        assert dataset.memory_for_samples() == dataset.MODEST
+        limit.write_text("max\n")
+        assert dataset.memory_for_samples() == 2**30
     monkeypatch.setattr(dataset, "MODEST", 10)
     root = write_images()
     kept, read = (load("folder", root, size=4, validation=0, memory=memory).train.source for memory in (1, 1e-8))

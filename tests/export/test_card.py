@@ -11,7 +11,7 @@ import yaml
 from huggingface_hub import ModelCard, errors
 
 import understudy
-from tests.test_student import RECIPE_ALONE
+from tests.conftest import RECIPE_ALONE
 from understudy.errors import UserError
 from understudy.files import sealed
 from understudy.shipping import hub

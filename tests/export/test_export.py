@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import understudy
-from tests.test_student import RECIPE_ALONE
+from tests.conftest import RECIPE_ALONE
 from understudy import export
 from understudy.errors import UserError
 from understudy.export.open import open_student

@@ -188,6 +188,38 @@ def test_maps_of_a_single_place_and_sample_have_no_correlation():
     assert student.grad.abs().sum() == 0
 
 
+@pytest.mark.parametrize("labels", [torch.tensor([2.0, 1.0]), torch.eye(3)[:2].long()])
+def test_labels_that_are_no_class_numbers_are_named(labels: torch.Tensor):
+    several = torch.rand(2, 4, 3)
+    for loss, answers in ((losses.sskd, several), (losses.sdd, several), (losses.ofa, several[:, 0])):
+        with pytest.raises(UserError, match=r"labels of (float32|int64) and shape .*: give class numbers"):
+            loss(answers, answers, labels)
+    with pytest.raises(UserError, match="a label for each of 2 samples, not 1"):
+        losses.sskd(several, several, torch.tensor([2]))
+
+
+def test_singular_vectors_that_are_not_there_are_named():
+    large, small = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 1, 1)
+    assert losses.kdsvd(large, small, large, small).isfinite().all()
+    with pytest.raises(UserError, match="vectors = 2 are more than the 1 singular vectors"):
+        losses.kdsvd(large, small, large, small, vectors=2)
+
+
+def test_a_map_of_nan_is_in_the_value_for_the_trainer_to_name():
+    maps = [torch.rand(2, 3, 4, 4) for _ in range(4)]
+    maps[1][1, 0, 0, 0] = torch.nan
+    assert losses.kdsvd(*maps).isnan().tolist() == [False, True]
+
+
+def test_a_place_at_which_no_channel_is_active_has_no_gradient():
+    student = torch.rand(2, 3, 2, 2)
+    student[:, :, 0, 0] = 0
+    losses.dist_maps(student.requires_grad_(), torch.rand(2, 3, 2, 2)).sum().backward()
+    assert student.grad is not None
+    assert student.grad[:, :, 0, 0].abs().sum() == 0
+    assert 0 < student.grad.abs().max() < 100
+
+
 def test_the_exponent_of_srd_has_a_finite_gradient():
     term = SRD("fc:input -> fc:input", exponent=0.5)
     with pytest.raises(UserError, match="exponent"):

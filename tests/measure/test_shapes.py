@@ -70,6 +70,19 @@ def test_what_is_too_slow_is_left_out_early_and_the_others_are_measured_together
     assert widest(["plain"], Limits(parameters=10), PICTURES, 3, by_parameters()) == []
 
 
+def test_where_many_widths_are_almost_fast_enough_the_widest_that_fits_is_found(monkeypatch):
+    monkeypatch.setattr(Sized, "published", (8,))
+    every = sorted(shapes("resnet", PICTURES, 3), key=lambda shape: shape.parameters)
+    times = {str(shape): 1 + place / 100 for place, shape in enumerate(every)}  # as of networks that are overhead alone
+
+    def measure(networks, seconds):
+        return {name: Latency(times[name], times[name], 1, 1) for name in networks}
+
+    (found,) = widest(["resnet"], Limits(latency_ms=1.035), PICTURES, 3, measure)
+    assert str(found) == str(every[3])
+    assert len(every) > 5
+
+
 def test_several_families_stand_beside_each_other(monkeypatch):
     monkeypatch.setattr(Sized, "published", property(lambda self: (8, 4) if "plain" in self.pattern else (14,)))
     monkeypatch.setattr(Sized, "others", ())

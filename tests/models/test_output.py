@@ -9,15 +9,18 @@ import torch
 from torch import Tensor, nn
 
 import understudy
+from understudy import Objective
 from understudy.errors import UserError
+from understudy.methods.shared.copies import answer_of, continued
 from understudy.models import Normalized, Output
 from understudy.models.student import lost
 from understudy.plans import key
 from understudy.recipe.build import Builder
 from understudy.recipe.objects import Objects
 from understudy.recipe.schema import DataTable, NetworkTable
-from understudy.taps import TappedNetwork, inner
+from understudy.taps import Tap, TappedNetwork, inner
 from understudy.tasks import Classification
+from understudy.terms import CE
 
 IMAGES, TASK = torch.rand(12, 3, 4, 4), Classification(("a", "b", "c"))
 FirstFeatures = namedtuple("FirstFeatures", "features logits")
@@ -118,6 +121,24 @@ def test_taps_look_through_it() -> None:
     assert inner(Output(Normalized(network, [0.5] * 3, [0.5] * 3), "kind")) is network
     answer = TappedNetwork(Output(network, "colour"), ["body"])(IMAGES)
     assert torch.equal(answer.logits, network.colour(answer["body"]))
+
+
+class InATuple(Heads):
+    def forward(self, x: Tensor) -> object:
+        return tuple(super().forward(x).values())
+
+
+def test_a_network_that_is_asked_again_or_observed_keeps_its_fronts() -> None:
+    network = InATuple()
+    front = Output(Normalized(network, [0.5] * 3, [0.25] * 3), 1)
+    body, answer = Tap("body"), front(IMAGES)
+    assert torch.equal(answer_of(front, body, IMAGES).logits, answer)
+    mixed = continued(front, body, torch.ones(12, 4), IMAGES, (), TASK)
+    torch.testing.assert_close(mixed.logits, network.colour(torch.ones(12, 4)))
+    with Objective(CE(), student=front).observing() as seen:
+        front(IMAGES)
+    assert seen.inputs is IMAGES
+    assert torch.equal(seen.answer.logits, answer)
 
 
 @pytest.mark.parametrize("outside", [Output, Normalized])

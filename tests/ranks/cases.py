@@ -351,6 +351,64 @@ def distilled_with(rank: int, out: str, after: int, options: dict[str, Any]) -> 
     return distilled(rank, out, "kd", after, **options)
 
 
+class Notes(Callback):
+    def __init__(self) -> None:
+        self.texts = list[str]()
+
+    def note(self, text: str) -> None:
+        self.texts.append(text)
+
+
+def own_statistics(rank: int) -> tuple[list[str], dict[str, Tensor]]:
+    """The notes of a training whose student has statistics that are no batch norm's, and its buffers in the end."""
+    student, notes = plain_student(), Notes()
+    student.block1[1] = nn.InstanceNorm2d(6, track_running_stats=True)
+    stage = Stage("one", TERMS["kd"], TrainConfig(epochs=2, batch=16))
+    settings = Settings(device="cpu", threads=1)
+    data = from_tensors(samples(), validation=20)
+    Training(student, [networks()[0]], [stage], data, settings=settings, callback=notes).run()
+    return notes.texts, dict(student.named_buffers())
+
+
+def other_begins(rank: int) -> str:
+    """What is said where each rank draws its student's weights by itself."""
+    _, student = networks(seed=rank)
+    try:
+        Training(student, [], [], from_tensors(samples(), validation=20), settings=Settings(device="cpu"))
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+class Experts(nn.Module):
+    """Two blocks, of which one runs; not the same one on all ranks after so many steps."""
+
+    def __init__(self, rank: int, after: int):
+        super().__init__()
+        self.blocks = nn.ModuleList([Net.block(6, False), Net.block(6, False)])
+        self.rank, self.left = rank, after
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.left -= self.training
+        maps: Tensor = self.blocks[self.rank if self.training and self.left < 0 else 0](x)
+        return maps
+
+
+def uneven(rank: int, after: int) -> str:
+    """What is said where the ranks train different parts of the student."""
+    _, student = networks()
+    torch.manual_seed(0)
+    student.block1 = Experts(rank, after)
+    stage = Stage("one", TERMS["kd"], TrainConfig(epochs=1, batch=16))
+    data = from_tensors(samples(), validation=20)
+    settings = Settings(device="cpu", threads=1)
+    try:
+        Training(student, [networks()[0]], [stage], data, settings=settings).run()
+    except UserError as error:
+        return str(error)
+    return ""
+
+
 def refused_batch(rank: int) -> str:
     teacher, student = networks()
     images, labels, _ = batch()

@@ -79,6 +79,26 @@ def test_batches_without_an_equal_share_are_refused(both: Group):
     assert "has no equal share for each of 2 processes" in both("refused_batch")[0]
 
 
+def test_students_that_do_not_begin_alike_are_refused(both: Group):
+    said = both("other_begins")
+    assert all("'stem.weight' does not begin with the same values on all processes" in text for text in said), said
+
+
+@pytest.mark.parametrize(("after", "what"), [(0, "the parameter 'block1.blocks.0.0.weight'"), (2, "in the last step")])
+def test_processes_that_train_different_parts_of_a_student_are_refused(both: Group, after: int, what: str):
+    said = both("uneven", after)
+    assert all(text.startswith(what) and "on some processes only" in text for text in said), said
+
+
+def test_statistics_that_each_process_takes_by_itself_are_noted_and_become_those_of_the_first(both: Group):
+    (notes, first), (none, second) = both("own_statistics")
+    assert [text.partition(",")[0] for text in notes] == [
+        "the student's buffer 'block1.1.running_mean' differs between the processes"
+    ]
+    assert none == []
+    assert equal(first, second)
+
+
 def test_each_process_may_have_statistics_of_its_own(both: Group, tmp_path: Path):
     options = {"batch_norm": "process"}
     whole, _ = both("distilled_with", str(tmp_path / "whole"), 0, options)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import PICTURES
 from tests.ranks.group import Group
 from tests.runs.plans import students
 from understudy.errors import UserError
@@ -13,14 +14,9 @@ from understudy.plans.engines import Here
 from understudy.plans.engines.messages import Order
 from understudy.runs import Run
 
-RECIPE = """
-seeds = [0]
-[data]
-name = "folder"
-root = "pictures"
-size = 8
-validation = 15
-[student]
+RECIPE = (
+    PICTURES
+    + """[student]
 network = "resnet8"
 settings = { widths = [4, 4, 4] }
 [train]
@@ -33,6 +29,7 @@ threads = 1
 device = "cpu"
 [methods.alone]
 """
+)
 
 
 def test_a_worker_of_two_processes_trains_stops_goes_on_and_reports_mistakes(

@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 
 from tests.runs.plans import RECIPE, TRAININGS, students
+from understudy.config.settings import Settings
 from understudy.errors import UserError
-from understudy.plans import Plan, TrainingCache, entry
+from understudy.plans import Node, Plan, TrainingCache, entry
 from understudy.plans.engines import Here
 from understudy.plans.execution import Execution
 from understudy.plans.training import check_same
 from understudy.runs import carry_out
 from understudy.runs.folder import RunFolder
+from understudy.runs.from_plan import sharing_threads
 from understudy.training import checkpoints
 from understudy.training.callbacks import Callback
 from understudy.training.loop import Training
@@ -220,6 +222,21 @@ def test_a_training_from_before_a_key_existed_is_the_same_training(make_run, tmp
     asks_for_more = node.model_copy(update={"config": replace(node.config, order_seed=1)})
     with pytest.raises(UserError, match="differs in config"):
         check_same(asks_for_more, record["node"], tmp_path)
+
+
+def test_a_training_that_ended_sooner_is_no_part_of_a_plan_that_lets_it_go_on(make_run, tmp_path):
+    node = make_run("seeds=[0]", text=RECIPE).plan["alone-0"]
+    record = node.model_dump(mode="json")
+    with pytest.raises(UserError, match="differs in ends"):
+        check_same(node.model_copy(update={"ends": (1,)}), record, tmp_path)
+    del record["ends"]
+    check_same(node, record, tmp_path)
+
+
+@pytest.mark.parametrize(("settings", "each"), [({}, 8), ({"ranks": 2}, 4), ({"ranks": 16}, 1), ({"threads": 3}, 3)])
+def test_the_processes_of_a_node_share_its_threads(settings, each):
+    node = Node(name="one", network={"network": "plain2"}, data={"name": "demo"}, arithmetic=Settings(**settings))
+    assert sharing_threads(node, 8).arithmetic == replace(node.arithmetic, threads=each)
 
 
 class PowerCut(Callback):

@@ -1,14 +1,16 @@
 """Training again on train and validation, for the epochs that validation found."""
 
 import json
+import shutil
 
 import pytest
 
 import understudy
-from tests.conftest import RECIPE
+from tests.conftest import RECIPE, RECIPE_ALONE
 from understudy import UserError
 from understudy import recipe as recipes
 from understudy.plans.entry import RESULT
+from understudy.runs.folder import RunFolder
 from understudy.runs.retrain import retrained
 from understudy.training.metrics import read
 from understudy.training.records import TrainingRecord
@@ -44,6 +46,14 @@ def test_each_stage_ends_after_its_best_epoch_on_its_old_schedule(make_run, tmp_
             factor = again.recipe.train.schedule.factor(epoch.epoch - 1 + 5 / 6, 2)  # in the last of 6 steps
             assert epoch.lr == pytest.approx(0.05 * factor)
     assert set(result.methods["fitnets"].figures) >= {"accuracy"}
+
+
+def test_of_several_methods_the_one_that_the_run_kept_is_kept_again(make_run, tmp_path, monkeypatch):
+    result = make_run(text=RECIPE_ALONE + '[methods.again]\nmethod = "alone"\n', out=tmp_path / "first").execute()
+    for kept in ("alone", "again"):
+        chosen = result.model_copy(update={"kept": f"{kept}-0"})
+        monkeypatch.setattr(RunFolder, "result", lambda self, chosen=chosen: chosen)
+        assert retrained(tmp_path / "first").keep == kept
 
 
 @pytest.mark.parametrize("how", ["false", "true"])
@@ -102,3 +112,28 @@ def test_the_command_takes_all_from_the_run(make_run, tmp_path, monkeypatch, cap
         shown = capsys.readouterr()
         assert (caught.value.code or 0) == expected, shown.err
         assert expected or json.loads(shown.out)["data"]["validation"] == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("data.root='{parts}'", "the data set has a validation part of its own, which is not trained on"),
+        ("data.student_samples=30", "would show them 30: give the number that they are to see"),
+    ],
+)
+def test_students_that_would_see_nothing_new_are_not_trained_again(
+    make_run, workplace, tmp_path, monkeypatch, capsys, change, said
+):
+    from understudy.cli import main
+
+    parts, first, again = (tmp_path / name for name in ("parts", "first", "again"))
+    shutil.copytree(workplace / "pictures", parts)
+    shutil.copytree(parts / "test", parts / "val")
+    make_run(change.format(parts=parts), text=RECIPE_ALONE, out=first).execute()
+    command = ["understudy", "distill", "--retrain", first, "--trust", "smallnets", "--out", again]
+    monkeypatch.setattr("sys.argv", [*map(str, command)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert not (again / "trainings").exists()

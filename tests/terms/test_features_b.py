@@ -293,6 +293,26 @@ def test_each_networks_later_stages_run_on_the_others_maps():
     torch.testing.assert_close(value, 2 * distances + soft)
 
 
+def test_what_goes_around_a_map_that_is_replaced_is_a_remark():
+    class Around(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            first = self.maps1(x)
+            return self.fc(self.maps2(self.out(first) + first).mean((2, 3)))
+
+    teacher, student = networks(alike=False)
+    around = Around(4).eval()
+    around.out = nn.ReLU()
+    pairs = ("maps1 -> out", "maps2 -> maps2")
+    for term, remarks in ((FCFD(STAGES), 0), (FCFD(pairs), 1)):
+        objective = Objective(term, student=around, teacher=teacher, example=inputs(2))
+        assert len(objective.remarks.get("fcfd", ())) == remarks
+    assert "the student computes after 'out' reads more" in objective.remarks["fcfd"][0]
+    objective = Objective(
+        ScaleKD(("out -> maps1", "maps2 -> maps2")), student=student, teacher=around, example=inputs(2)
+    )
+    assert "the teacher computes after 'out' reads more" in objective.remarks["scalekd"][0]
+
+
 def test_a_transformer_goes_on_from_a_grid_with_its_own_class_token():
     class Layer(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

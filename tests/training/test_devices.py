@@ -14,6 +14,7 @@ from understudy.config.optimizers import SGD
 from understudy.config.train import TrainConfig
 from understudy.methods import find
 from understudy.objective.side_stream import Beside
+from understudy.sharding import sharded
 from understudy.teacher import stand_in as teaching
 from understudy.teacher.folding import copied
 from understudy.terms import CE, KD
@@ -42,6 +43,18 @@ def test_a_compiled_training_does_what_a_plain_one_does(small, monkeypatch, meth
     assert not any(name.startswith("_orig_mod") for name in ends[1])
     for name, value in ends[0].items():
         torch.testing.assert_close(ends[1][name], value)
+
+
+def test_a_network_that_is_sharded_is_on_the_device_before_anything_runs_there():
+    devices = []
+
+    def stop(network):
+        devices.append(next(network.parameters()).device.type)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        sharded(torch.nn.Linear(2, 2), torch.rand(1, 2), torch.device("meta"), prepare=stop)
+    assert devices == ["meta"]
 
 
 def test_settings_in_force_leave_cudnn_switched_on_and_its_numbers_as_they_are():

@@ -14,7 +14,7 @@ from understudy.config.train import TrainConfig
 from understudy.methods import find
 from understudy.models import NetworkSpec, Normalized
 from understudy.objective import Objective
-from understudy.taps import TappedNetwork
+from understudy.taps import CLASSIFICATION, Answer, Tap, TappedNetwork
 from understudy.teacher import stand_in as teaching
 from understudy.teacher.folding import copied, fold
 from understudy.teacher.stand_in import StandIns
@@ -22,7 +22,7 @@ from understudy.terms import CE, KD, GradientAT, Hint
 from understudy.training.loop import Training
 from understudy.training.stage_state import StageState
 
-CPU = Settings(device="cpu")
+CPU, TAP = Settings(device="cpu"), Tap("conv")
 CONFIG = TrainConfig(epochs=2, batch=16, optimizer=SGD(lr=0.05), keep="last")
 NETWORKS = {
     "resnet": ("resnet8", {"widths": [4, 4, 8]}, ["layer1", "layer2.0.bn1", "layer2.0.conv2", "layer3.0.bn1:input"]),
@@ -154,6 +154,20 @@ def test_low_precision_is_used_where_the_answers_stay_the_same_and_refused_with_
         teacher[4].weight.mul_(1e30)
     _, _, notes = notes_of(Hint("0 -> conv1"), teacher, small, low)
     assert notes == []  # of a stage of hints, only the hidden values count
+
+
+@pytest.mark.parametrize(("apart", "looked_at", "changed"), [(0.005, 2, False), (0.015, 4, False), (0.03, 4, True)])
+def test_a_few_samples_speak_for_low_precision_only_where_they_leave_no_doubt(apart, looked_at, changed):
+    asked = []
+
+    def copy_of_it(inputs):
+        asked.append(inputs)
+        return Answer(None, {TAP: inputs * (1 + apart)}, CLASSIFICATION)
+
+    batches = [torch.rand(4, 3) for _ in range(4)]
+    full = lambda inputs: Answer(None, {TAP: inputs}, CLASSIFICATION)  # noqa: E731
+    assert bool(teaching._changed_by(copy_of_it, full, batches)) is changed  # 2 % of the length are allowed
+    assert len(asked) == looked_at
 
 
 def test_the_teacher_stays_as_it_is_and_terms_still_see_it(small):

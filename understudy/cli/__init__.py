@@ -6,28 +6,40 @@ import sys
 import threading
 from types import FrameType
 
+IMPORT = "<frozen importlib._bootstrap>"  # the code that imports modules
+
 
 def main() -> None:
     """The entry point. A user's mistake ends in one line, never in a traceback."""
-    if threading.current_thread() is not threading.main_thread():
-        _start()
-    before = signal.signal(signal.SIGINT, _leave)  # an exception raised while PyTorch is imported could appear anywhere
+    installs = threading.current_thread() is threading.main_thread()
+    installs = installs and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if installs:
+        signal.signal(signal.SIGINT, _interrupted)
     try:
-        from understudy.cli import _app as _app
-    except MemoryError:
-        sys.stderr.write("understudy: there is not enough memory to import PyTorch\n")
-        sys.exit(1)
+        _start()
     finally:
-        signal.signal(signal.SIGINT, before)
-    _start()
+        if installs:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _start() -> None:
-    from understudy.cli._app import run
-
+    try:
+        from understudy.cli._app import run
+    except MemoryError:
+        sys.stderr.write("understudy: there is not enough memory to import PyTorch\n")
+        sys.exit(1)
     sys.exit(run())
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
-    os.write(2, b"\nunderstudy: stopped by SIGINT before anything began\n")
-    os._exit(128 + number)
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    """Raise a KeyboardInterrupt, or leave at once while a module is imported.
+
+    An exception within an import is not safe: NumPy and PyTorch turn it into another one, and modules stay halfway.
+    """
+    place = frame
+    while place is not None:
+        if place.f_code.co_filename == IMPORT:
+            os.write(2, b"\nunderstudy: stopped by SIGINT\n")
+            os._exit(128 + number)
+        place = place.f_back
+    signal.default_int_handler(number, frame)

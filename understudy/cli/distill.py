@@ -90,7 +90,7 @@ def distill(
     from understudy.plans.training import Builders
     from understudy.runs import Run
     from understudy.runs.folder import RECIPE, RunFolder
-    from understudy.runs.retrain import retrained
+    from understudy.runs.retrain import check_data, retrained
     from understudy.trackers import TensorBoard
     from understudy.training import preflight
 
@@ -129,6 +129,8 @@ def distill(
             onnx=onnx,
         )
         run = prepared(make, read, options, live, folder, group=group)
+        if retrain is not None:
+            check_data(run, retrain)
         run.folder.look(recipes.write(run.recipe))
         if options.dry_run:
             show_plan(run, out, json=options.json)

@@ -6,7 +6,7 @@ import math
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -26,8 +26,11 @@ from understudy.tasks.classification import are_distributions
 MOST_UNPACKED = 500_000_000  # bytes of a gzipped file's content
 MODEST = 512 * 1024**2  # bytes of samples that are kept in memory on any machine
 SHARE = 8  # more are kept up to this part of the machine's memory, and above it they are streamed by worker processes
-_CONTAINER = Path("/sys/fs/cgroup/memory.max")  # the limit of a container, or "max"
 MOSTLY = 0.5  # share of distributions among the rows of a file above which all are meant to be such
+_CONTAINER = (  # the limit of a container, or "max": of cgroups in version 2, and in version 1
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 FEW = 256  # images that are read sooner than worker processes have started
 Progress = Callable[[str, int, int | None], None]  # file, bytes so far, total bytes or None
 
@@ -302,10 +305,10 @@ def _memory() -> int:
         return 0
     if torch.cuda.is_available():
         whole = min(whole, torch.cuda.get_device_properties(0).total_memory)
-    try:
-        return min(whole, int(_CONTAINER.read_text(encoding="utf-8")))
-    except (OSError, ValueError):  # no container, or one without a limit
-        return whole
+    for limit in _CONTAINER:
+        with suppress(OSError, ValueError):  # no container, or one without a limit
+            whole = min(whole, int(limit.read_text(encoding="utf-8")))
+    return whole
 
 
 def image_source(images: MapDataset, targets: Nested, shape: tuple[int, ...], access: Access) -> Source:

@@ -17,7 +17,7 @@ from understudy.models.catalogue import NetworkSpec
 from understudy.models.sizes import Sized, outline, parameters
 
 SHORT = 0.05  # seconds of a measurement that only tells what is clearly too slow
-SLACK = 1.2  # clearly: from so many times the bound on
+SLACK = 1.2  # clearly: by this factor
 NEAR = 0.5  # of the largest cost: what costs less is no comparison at equal cost
 
 Measure = Callable[[Mapping[str, nn.Module], float], Mapping[str, Latency]]  # networks, and seconds for all of them
@@ -141,19 +141,22 @@ def widest(
 def _near(
     group: Sequence[Shape], limits: Limits, sample: tuple[int, ...], classes: int, measure: Measure
 ) -> Sequence[Shape]:
-    """Of shapes of one depth the last two that fit, from thin to wide: one of them is the widest within the limits."""
+    """Of shapes of one depth, from thin to wide, the last one that clearly fits and the wider ones that may fit."""
     ordered = sorted(group, key=lambda shape: shape.parameters)
     if limits.multiplications is not None:
         most = limits.multiplications
         ordered = list(takewhile(lambda shape: _multiplies(shape, sample, classes) <= most, ordered))
     if limits.latency_ms is None:
         return ordered[-1:]
-
-    def clearly_too_slow(shape: Shape) -> bool:
-        times = measure({str(shape): _built(shape, sample, classes)}, SHORT)
-        return times[str(shape)].p50 > SLACK * (limits.latency_ms or 0)
-
-    return list(takewhile(lambda shape: not clearly_too_slow(shape), ordered))[-2:]
+    near = list[Shape]()
+    for shape in ordered:
+        short = measure({str(shape): _built(shape, sample, classes)}, SHORT)[str(shape)].p50
+        if short > SLACK * limits.latency_ms:
+            break
+        if SLACK * short <= limits.latency_ms:
+            near.clear()  # thinner ones fit as well, and are not the widest
+        near.append(shape)
+    return near
 
 
 def _multiplies(shape: Shape, sample: tuple[int, ...], classes: int) -> int:

@@ -13,7 +13,7 @@ from understudy.errors import UserError
 from understudy.methods.kd import KD, kd
 from understudy.methods.method import Method
 from understudy.methods.shared.copies import inputs_of, logits_of
-from understudy.methods.shared.logits import Form
+from understudy.methods.shared.logits import Form, class_numbers
 from understudy.objective.labels import CE
 from understudy.objective.term import Reading, Reads, Term
 from understudy.objective.weights import linear
@@ -117,7 +117,7 @@ class BSS(Term):
 
     def _chosen(self, reading: Reading) -> Tensor:
         """The numbers, within the batch, of the samples to be pushed."""
-        labels = reading.labels.argmax(1) if reading.labels.is_floating_point() else reading.labels
+        labels = class_numbers(reading.labels)
         student, teacher = wide(reading.student.logits).detach(), wide(reading.teacher.logits).detach()
         right = teacher.argmax(1) == labels
         if self.base == "both":

@@ -24,11 +24,10 @@ from understudy.methods.method import one_stage
 from understudy.methods.ofa import halving
 from understudy.methods.shared.logits import check_same, divergence
 from understudy.methods.shared.maps import BatchNorm, difference
-from understudy.methods.shared.pairs import PairsTerm, as_vectors, parsed
+from understudy.methods.shared.pairs import PairsTerm, as_vectors
 from understudy.objective.labels import cross_entropy
 from understudy.objective.term import Reading, Reads, Shapes, needs_classes
 from understudy.precision import wide
-from understudy.taps import Tap
 from understudy.taps.modules import MeanOverPlaces
 from understudy.tasks.task import Task
 
@@ -113,10 +112,10 @@ class BYOT(PairsTerm):
     @property
     def reads(self) -> Reads:
         compared = self.features > 0 and len(self.pairs) > 2  # over the whole batch
-        return Reads(student_logits=True, student_taps=self._taps(), labels=True, batch=compared)
+        return Reads(student_logits=True, student_taps=self.student_taps, labels=True, batch=compared)
 
     def build(self, shapes: Shapes) -> nn.Module:
-        values = [shapes.student[tap] for tap in self._taps()]
+        values = [shapes.student[tap] for tap in self.student_taps]
         classes, width = shapes.student.logits.shape[1], as_vectors(values[-1]).shape[1]
         exits = []
         for number, value in enumerate(values[:-1]):
@@ -128,7 +127,7 @@ class BYOT(PairsTerm):
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         assert isinstance(owned, nn.ModuleList)
-        *taps, last = self._taps()
+        *taps, last = self.student_taps
         answer, features = reading.student.logits.detach(), as_vectors(reading.student[last]).detach()
         value = torch.zeros_like(wide(answer[:, 0]))
         for number, (modules, tap) in enumerate(zip(owned, taps, strict=True)):
@@ -144,9 +143,6 @@ class BYOT(PairsTerm):
             if number and self.features:
                 value = value + self.features * batch_distance(modules["adaptation"](vector), features)
         return value
-
-    def _taps(self) -> tuple[Tap, ...]:
-        return tuple(pair.student for pair in parsed(self.pairs))
 
 
 class Attended(nn.Module):

@@ -12,6 +12,7 @@ from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 from understudy.methods.method import Method
+from understudy.methods.shared.logits import class_numbers
 from understudy.methods.shared.maps import difference
 from understudy.methods.shared.pairs import EmbeddingTerm, as_vectors, batch_mean_by_class, vector_regressor
 from understudy.models.grafts import Graft
@@ -151,12 +152,12 @@ class ClassSpread(Term):
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         assert isinstance(owned, ClassMeans)
         features = as_vectors(reading.student[self.tap])
-        own, others = owned(features.detach(), _hard(reading.labels))
+        own, others = owned(features.detach(), class_numbers(reading.labels))
         return class_spread(features, own, others, bound=self.bound)
 
     def learn(self, reading: Reading, owned: nn.Module) -> None:
         assert isinstance(owned, ClassMeans)
-        owned.move(as_vectors(reading.student[self.tap]), _hard(reading.labels), self.momentum)
+        owned.move(as_vectors(reading.student[self.tap]), class_numbers(reading.labels), self.momentum)
 
 
 class ClassMeans(nn.Module):
@@ -186,10 +187,6 @@ class ClassMeans(nn.Module):
 
     def _of(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         return batch_mean_by_class(wide(features), labels, len(self.means))
-
-
-def _hard(labels: Tensor) -> Tensor:
-    return labels.argmax(1) if labels.is_floating_point() else labels
 
 
 def _stages(

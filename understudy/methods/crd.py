@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from understudy.bounds import Interval, ShareBelowOne, Temperature, Width
 from understudy.errors import UserError
 from understudy.methods.method import one_stage
+from understudy.methods.shared.logits import class_numbers
 from understudy.methods.shared.pairs import EmbeddingTerm
 from understudy.methods.shared.relations import flat, inner_products, one_batch, unit
 from understudy.objective.term import Facts, Reading, Reads, Shapes, needs_classes
@@ -168,9 +169,7 @@ class CRDBatch(EmbeddingTerm):
         assert owned is not None
         pair = self.taps
         student, teacher = owned(reading.student[pair.student], reading.teacher[pair.teacher])
-        same = None
-        if self.other_classes:
-            same = reading.labels.argmax(1) if reading.labels.is_floating_point() else reading.labels
+        same = class_numbers(reading.labels) if self.other_classes else None
         return info_nce(student, teacher, temperature=self.temperature, labels=same)
 
 

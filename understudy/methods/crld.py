@@ -4,8 +4,8 @@ Both networks see the batch as it comes and a strongly changed view of it. Soft 
 for the student on the same view and on the other; they count where the teacher is sure enough.
 
 Reference: Zhang, Liu, Cai, Ma, "Cross-view consistency regularisation for knowledge distillation", ACM MM 2024.
-Weights, temperature, thresholds: those of the port in DeepKD's code (2 within a view, 0.5 across, 4, 0.9 and 0.2). The
-authors' own code was not at hand.
+Weights, temperature, thresholds: those of the port in DeepKD's code (2 within a view, 0.5 across, 4, 0.9 and 0.2), and
+of a fork of the authors' code (scx-822/CRLD-main at 19e8124). Their own repository was not at hand.
 """
 
 from dataclasses import dataclass

@@ -7,7 +7,7 @@ ImageNet).
 
 from dataclasses import dataclass
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 
 from understudy.bounds import NonNegative, Temperature
@@ -15,6 +15,8 @@ from understudy.methods.method import one_stage
 from understudy.methods.shared.logits import LogitTerm, check_same, require_classes
 from understudy.objective.term import Reading, Reads
 from understudy.precision import wide
+
+CONSTANT = 1e-8  # the length up to which values count as all equal
 
 
 def dist(
@@ -98,7 +100,11 @@ def uncorrelated(student: Tensor, teacher: Tensor, dim: int) -> Tensor:
 
 
 def _unit(x: Tensor, dim: int) -> Tensor:
-    return F.normalize(x - x.mean(dim, keepdim=True), dim=dim, eps=1e-8)
+    """Deviations from the mean, of length 1. Where all values are one, they are 0 and have no gradient."""
+    apart = x - x.mean(dim, keepdim=True)
+    length = torch.linalg.vector_norm(apart, dim=dim, keepdim=True)
+    varies = length > CONSTANT
+    return torch.where(varies, apart / torch.where(varies, length, 1.0), 0.0)
 
 
 METHOD = one_stage(

@@ -3,7 +3,8 @@
 ``CE + weight DIST + maps_weight (channels (1 - r over the channels) + places (1 - r over the samples))``
 
 Reference: Huang, You, Wang, Qian, Xu, "DIST+: knowledge distillation from a stronger adaptive teacher", TPAMI 2025.
-Weights, temperature: 1 everywhere, the defaults of torchdistill 1.1.5, from which the formulas are. Neither the
+Weights, temperature: 1 everywhere, the defaults of torchdistill 1.1.5, from which the formulas are; its configuration
+for ResNet-18 from ResNet-34 has 2 for beta and gamma, and 2 for the whole beside the labels. Neither the
 paper's text nor code of the authors with this part was at hand; its abstract names DIST on logits and on features, and
 an acclimation of the teacher, which is not here.
 Differences: torchdistill adds the correlation over the channels itself, so that agreement would be punished; here it is

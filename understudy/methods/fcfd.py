@@ -5,13 +5,16 @@ make of the student's bridged maps, and the answers of both kinds of mixed netwo
 
 Reference: Liu, Kan, Shan, Chen, "Function-consistent feature distillation", ICLR 2023.
 Weights, temperature, paths: those of the authors' code for most pairs on CIFAR-100 (5 for the maps, 1 for the answers,
-4, two mixed paths at a time); for ResNet-20 from ResNet-56 their weight of the maps is 0.02, for MobileNetV2 from
-ResNet-50 their temperature is 8. The maps' weight rises over a twelfth of the epochs, there 20 of 240.
+4, two mixed paths at a time). For ResNet-20 from ResNet-56, and ResNet-18 from ResNet-34, their weight of the maps is
+0.02; for WRN-16-2 that of the mixed answers is 0.2; for MobileNetV2 from ResNet-50 and ShuffleNets from ResNet-32x4 the
+temperature is 8. The maps' weight rises over a twelfth of the epochs, there 20 of 240.
 Differences: the maps before the first stage (the stem's) take no part in the code either. The mixed networks are run
 from their beginning, whose values are dropped; batch norms there keep no statistics of a mixed path, as the code's own
-ones are thrown away after the training.
+ones are thrown away after the training. The code leaves the teacher in training mode, so that its batch norms take the
+statistics of the batch; here it evaluates.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +25,7 @@ from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.methods.kd import KD, kd
 from understudy.methods.method import Method
-from understudy.methods.shared.copies import continued, frozen, inputs_of
+from understudy.methods.shared.copies import continued, frozen, inputs_of, mixed_in_part
 from understudy.methods.shared.maps import BatchNorm, feature_mse, require_maps
 from understudy.methods.shared.pairs import PairsTerm, is_rectified, parsed
 from understudy.methods.shared.stages import WARM_UP
@@ -72,9 +75,10 @@ class FCFD(PairsTerm):
         paths: how many mixed paths are drawn for each batch, of two for each stage but the last.
         temperature: T of the mixed answers.
 
-    The later stages must read nothing of what comes before but the map that is replaced. A bridge is a convolution of
-    3x3 (4x4, transposed, to twice the size), batch norm and, where the map that it stands for is not negative, a leaky
-    ReLU. Differences: other ratios of sizes than 1/2, 1 and 2, which the code refuses, are resized.
+    The later stages must read nothing of what comes before but the map that is replaced, else the check warns. A bridge
+    is a convolution of 3x3 (4x4, transposed, to twice the size), batch norm and, where the map that it stands for is
+    not negative, a leaky ReLU. Differences: other ratios of sizes than 1/2, 1 and 2, which the code refuses, are
+    resized; the bridges begin as PyTorch's layers do, in the code by Kaiming's rule.
 
     >>> print(FCFD(["layer1 -> layer1", "layer2 -> layer2"], paths=1))
     FCFD(pairs=('layer1 -> layer1', 'layer2 -> layer2'), paths=1)
@@ -104,6 +108,12 @@ class FCFD(PairsTerm):
             "to_student": nn.ModuleList(_bridge(teacher, student) for student, teacher in values[:-1]),
         }
         return nn.ModuleDict(bridges).to(values[0][0].dtype)
+
+    def remarks(self, shapes: Shapes) -> Iterable[str]:
+        if shapes.inputs is not None and shapes.teacher_network is not None:
+            teacher, student = zip(*((pair.teacher, pair.student) for pair in parsed(self.pairs)), strict=True)
+            yield from mixed_in_part("teacher", shapes.teacher_network, teacher, shapes.teacher, shapes.inputs)
+            yield from mixed_in_part("student", shapes.student_network, student, shapes.student, shapes.inputs)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         assert isinstance(owned, nn.ModuleDict)

@@ -42,8 +42,8 @@ def kdsvd(
     Args:
         student_before, student: maps of two consecutive stages, (N, C, H, W).
         teacher_before, teacher: the teacher's, each with as many channels.
-        vectors: how many of the teacher's are compared (code: 1). For each, the most similar of as many and three more
-            of the student's is taken, with its sign.
+        vectors: how many of the teacher's are compared (code: 1), no more than its maps have channels or places. For
+            each, the most similar of as many and three more of the student's is taken, with its sign.
 
     Weight in the objective: 1 in mdistiller.
     Reference: Lee, Kim, Song, "Self-supervised knowledge distillation using singular value decomposition", ECCV 2018.
@@ -65,7 +65,8 @@ def singular_vectors(maps: Tensor, count: int) -> tuple[Tensor, Tensor]:
     with torch.autocast(maps.device.type, enabled=False):
         matrix = wide(maps).flatten(2).mT
         with torch.no_grad():
-            _, values, rows = torch.linalg.svd(matrix.detach(), full_matrices=False)
+            # NaN, of which no decomposition exists, is in ``changed``, and so in the loss.
+            _, values, rows = torch.linalg.svd(matrix.detach().nan_to_num(0, 0, 0), full_matrices=False)
         squares, every, first = values.square(), rows.mT, rows[:, :count].mT
         # The change of G v for G = M^T M: its value is 0, its gradient that of the matrix.
         changed = matrix.mT @ (matrix @ first)
@@ -97,7 +98,7 @@ class KDSVD(PairsTerm):
     def build(self, shapes: Shapes) -> nn.Module:
         joined = []
         for student, teacher in self.traced(shapes):
-            _require(student, teacher, same=False)
+            _require(student, teacher, self.vectors, same=False)
             join = None if student.shape[1] == teacher.shape[1] else regressor(student, teacher, kind="linear")
             joined.append(join or nn.Identity())
         return nn.ModuleList(joined)
@@ -115,7 +116,7 @@ class KDSVD(PairsTerm):
 
 def _patterns(student: Tensor, teacher: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The first vectors of both, (N, C, k): for each of the teacher's the most similar of the student's."""
-    _require(student, teacher, same=True)
+    _require(student, teacher, count, same=True)
     with torch.no_grad():
         sizes, theirs = singular_vectors(teacher, count)
     _, own = singular_vectors(student, count + FURTHER)
@@ -135,12 +136,17 @@ def _compared(before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]) -> Te
     return (student - teacher).square().flatten(1).sum(1)
 
 
-def _require(student: Tensor, teacher: Tensor, *, same: bool) -> None:
+def _require(student: Tensor, teacher: Tensor, count: int, *, same: bool) -> None:
     shapes = f"the student's {tuple(student.shape)} and the teacher's {tuple(teacher.shape)}"
     if student.ndim != 4 or teacher.ndim != 4:
         raise UserError(f"KDSVD compares maps (N, C, H, W), not {shapes}: tap places that give maps")
     if len(student) != len(teacher) or (same and student.shape[1] != teacher.shape[1]):
         raise UserError(f"{shapes} differ in batch or channels: put a regressor between them")
+    if count > (most := min(teacher.shape[1], teacher.shape[2:].numel())):
+        raise UserError(
+            f"KDSVD: vectors = {count} are more than the {most} singular vectors of the teacher's "
+            f"{tuple(teacher.shape)}: take fewer, or tap larger maps"
+        )
 
 
 METHOD = one_stage(

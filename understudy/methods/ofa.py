@@ -22,13 +22,12 @@ from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.errors import UserError
 from understudy.methods.method import Method
-from understudy.methods.shared.logits import check_same, one_hot, require_classes
+from understudy.methods.shared.logits import check_same, class_numbers, one_hot, require_classes
 from understudy.methods.shared.maps import BatchNorm, require_known
-from understudy.methods.shared.pairs import PairsTerm, parsed
+from understudy.methods.shared.pairs import PairsTerm
 from understudy.objective.labels import CE
 from understudy.objective.term import Reading, Reads, Shapes
 from understudy.precision import wide
-from understudy.taps import Tap
 from understudy.taps.modules import MeanOverPlaces
 
 
@@ -69,8 +68,7 @@ def ofa(
     require_classes(student_logits)
     own = F.log_softmax(wide(student_logits) / temperature, dim=1)
     other = F.softmax(wide(teacher_logits) / temperature, dim=1)
-    numbers = labels.argmax(1) if labels.is_floating_point() else labels
-    label = one_hot(numbers, other.shape[1], other.dtype)
+    label = one_hot(class_numbers(labels), other.shape[1], other.dtype)
     enhanced = (other + label) ** exponent
     target = enhanced - label if form == "code" else torch.where(label > 0, enhanced, other)
     return -(target * own).sum(1)
@@ -103,10 +101,10 @@ class OFA(PairsTerm):
 
     @property
     def reads(self) -> Reads:
-        return Reads(student_logits=True, teacher_logits=True, student_taps=self._taps(), labels=True)
+        return Reads(student_logits=True, teacher_logits=True, student_taps=self.student_taps, labels=True)
 
     def build(self, shapes: Shapes) -> nn.Module:
-        values = [shapes.student[tap] for tap in self._taps()]
+        values = [shapes.student[tap] for tap in self.student_taps]
         classes = shapes.teacher.logits.shape[1]
         width = _features(values[-1])
         last = len(values) - 1
@@ -118,7 +116,7 @@ class OFA(PairsTerm):
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         assert isinstance(owned, nn.ModuleList)
         value = self._one(reading.student.logits, reading)
-        for head, tap in zip(owned, self._taps(), strict=True):
+        for head, tap in zip(owned, self.student_taps, strict=True):
             value = value + self._one(head(reading.student[tap]), reading)
         return value
 
@@ -131,9 +129,6 @@ class OFA(PairsTerm):
             temperature=self.temperature,
             form=self.form,
         )
-
-    def _taps(self) -> tuple[Tap, ...]:
-        return tuple(pair.student for pair in parsed(self.pairs))
 
 
 def _features(value: Tensor) -> int:

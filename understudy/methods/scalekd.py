@@ -11,6 +11,7 @@ up to ``heads``. Soft targets are the divergence, the code's cross-entropy less 
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +23,7 @@ from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
 from understudy.methods.kd import KD
 from understudy.methods.method import Method
-from understudy.methods.shared.copies import continued, frozen, inputs_of
+from understudy.methods.shared.copies import continued, frozen, inputs_of, mixed_in_part
 from understudy.methods.shared.maps import BatchNorm, difference, require_maps
 from understudy.methods.shared.pairs import PairsTerm, parsed
 from understudy.methods.shared.relations import unit
@@ -98,6 +99,11 @@ class ScaleKD(PairsTerm):
             owned[f"{view}_before"] = Projector(before_s, before_t, self.scale, self.heads, asked=False)
             owned[f"{view}_last"] = Projector(last_s, last_t, self.scale, self.heads, asked=True)
         return nn.ModuleDict(owned).to(last_s.dtype)
+
+    def remarks(self, shapes: Shapes) -> Iterable[str]:
+        taps = [pair.teacher for pair in parsed(self.pairs)[-2:]]
+        if shapes.inputs is not None and shapes.teacher_network is not None:
+            yield from mixed_in_part("teacher", shapes.teacher_network, taps, shapes.teacher, shapes.inputs)
 
     def loss(self, reading: Reading, owned: nn.Module | None) -> Tensor:
         assert isinstance(owned, nn.ModuleDict)

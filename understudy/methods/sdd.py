@@ -25,6 +25,7 @@ from understudy.methods.dkd import dkd
 from understudy.methods.kd import kd
 from understudy.methods.method import Method
 from understudy.methods.shared.heads import HeadsTerm, TeachersHead
+from understudy.methods.shared.logits import class_numbers
 from understudy.methods.shared.stages import warmed_up
 from understudy.objective.labels import CE
 from understudy.objective.term import Reading, Reads, needs_classes
@@ -66,7 +67,7 @@ def sdd(
     if student_logits.ndim != 3 or student_logits.shape != teacher_logits.shape:
         shapes = f"{tuple(student_logits.shape)} and {tuple(teacher_logits.shape)}"
         raise UserError(f"sdd takes the answers of both networks for the cells of an image, (N, K, C), not {shapes}")
-    numbers = labels.argmax(1) if labels.is_floating_point() else labels
+    numbers = class_numbers(labels)
     right = wide(teacher_logits).argmax(-1) == numbers.unsqueeze(1)
     factor = 1 + (right != right[:, :1]).to(wide(student_logits).dtype)
     own, guide = student_logits.flatten(0, 1), teacher_logits.flatten(0, 1)

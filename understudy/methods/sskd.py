@@ -24,6 +24,7 @@ from understudy.errors import UserError
 from understudy.methods.kd import KD
 from understudy.methods.method import Method
 from understudy.methods.shared.copies import answer_of, inputs_of
+from understudy.methods.shared.logits import class_numbers
 from understudy.methods.shared.pairs import EmbeddingTerm, as_vectors
 from understudy.methods.shared.relations import inner_products, unit
 from understudy.methods.shared.stages import split
@@ -84,7 +85,9 @@ def sskd(student: Tensor, teacher: Tensor, labels: Tensor, *, temperature: float
     if student.ndim != 3 or student.shape != teacher.shape:
         shapes = f"{tuple(student.shape)} and {tuple(teacher.shape)}"
         raise UserError(f"sskd takes answers to several views of each sample, (N, V, C), not {shapes}")
-    numbers = labels.argmax(-1) if labels.is_floating_point() else labels
+    numbers = class_numbers(labels)
+    if len(numbers) != len(student):
+        raise UserError(f"sskd takes a label for each of {len(student)} samples, not {len(numbers)}")
     own = F.log_softmax(wide(student) / temperature, dim=-1)
     other = F.log_softmax(wide(teacher) / temperature, dim=-1)
     values = temperature**2 * (other.exp() * (other - own)).sum(-1)

@@ -37,7 +37,10 @@ class Output(nn.Module):
         self.module, self.output = module, output
 
     def forward(self, *args: object, **kwargs: object) -> Tensor:
-        returned: object = self.module(*args, **kwargs)
+        return self.pick(self.module(*args, **kwargs))
+
+    def pick(self, returned: object) -> Tensor:
+        """The answer, of all that the network returns."""
         picked = self.output(returned) if callable(self.output) else _entry(returned, self.output)
         if not isinstance(picked, Tensor):
             raise UserError(f"output {self.output!r} of the network is a {type(picked).__name__}, not a tensor")

@@ -231,6 +231,8 @@ class Objective(nn.Module):
             student = self._converted(student)
         self._queue.join()
         network = self._teachers[0].network if self._teachers else None
+        if network is not None and network.training and self.terms.reads.teacher_network:
+            network.eval()  # its answers were given, so that ``ask`` has not done it
         reading = Reading(targets, student, teachers, epoch, ids, samples, inputs, network, self.student, self.task)
         if self.whole is None or not self._whole_reads.batch:
             return reading

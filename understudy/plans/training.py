@@ -45,6 +45,7 @@ WHAT = (
     "seed",
     "role",
     "teachers",
+    "ends",
     "start",
     "data",
 )  # what identifies a node
@@ -297,7 +298,7 @@ def check_same(node: Node, before: Mapping[str, JsonValue] | None, folder: Path)
     """Check that the files under a training's name are of that training. Device and speed may differ."""
     if before is None:
         return
-    wanted = node.model_dump(mode="json")
+    wanted, before = node.model_dump(mode="json"), {"ends": [], **before}  # older files have none
     differing = [part for part in WHAT if _said(before.get(part)) != _said(wanted[part])]
     if differing:
         raise UserError(

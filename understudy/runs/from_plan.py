@@ -1,6 +1,7 @@
 """The execution of a plan from Python in a folder, and the engine of a call from Python."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -8,7 +9,7 @@ import torch
 from understudy.config.hardware import cores
 from understudy.config.settings import Settings
 from understudy.errors import UserError
-from understudy.plans import Plan, TrainingCache
+from understudy.plans import Node, Plan, TrainingCache
 from understudy.plans.engines import Here, MakeEngine, Processes, Together
 from understudy.plans.execution import Done, Execution
 from understudy.plans.group import Group, InGroup
@@ -46,6 +47,13 @@ def engine_of(
         lambda builders, callback, stop: Processes(at_once, callback, stop, objects),
         settings.threads or max(1, cores() // (at_once * settings.ranks)),
     )
+
+
+def sharing_threads(node: Node, threads: int) -> Node:
+    """The node, whose processes share so many threads where it leaves their number open."""
+    settings = node.arithmetic
+    each = settings.threads or max(1, threads // settings.ranks)
+    return node.model_copy(update={"arithmetic": replace(settings, threads=each)})
 
 
 def carry_out(
@@ -86,7 +94,7 @@ def carry_out(
                 callback=shown,
                 trusted=trusted,
             )
-            execution.submit(*plan)
+            execution.submit(*(sharing_threads(node, torch.get_num_threads()) for node in plan))
             if plan.names:
                 shown.run_begins(plan.names, builders.of(plan[plan.names[0]].data).data.task.selecting)
             return {done.node.name: done for done in execution.results()}

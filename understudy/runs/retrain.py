@@ -11,6 +11,7 @@ from understudy.recipe import Recipe
 from understudy.recipe.schema import MethodTable, TeacherTable
 from understudy.runs.compile import seed_of, student_of, training_of
 from understudy.runs.folder import RECIPE, RunFolder, without_seal
+from understudy.runs.run import Run
 from understudy.training.records import TrainingRecord
 
 NORMALISATION = ("mean", "std", "size", "interpolation")
@@ -20,14 +21,15 @@ def retrained(folder: Path) -> Recipe:
     """The recipe by which the students of a finished run are trained again without a validation part.
 
     Each stage ends after the epoch that was the best on validation, on the schedule of all its epochs; the teachers are
-    those of the run.
+    those of the run. Nothing selects among several methods any more: the student of the one that the run kept is kept.
     """
     run = RunFolder(folder)
-    if run.result() is None:
+    result = run.result()
+    if result is None:
         raise UserError(f"{folder} holds no finished run: finish it, and then give it to --retrain")
     text, _ = without_seal((folder / RECIPE).read_text(encoding="utf-8"))
     recipe = recipes.parse(text, str(folder / RECIPE))
-    if not recipe.data.validation:
+    if not result.data.validation:
         raise UserError(f"{folder} held nothing back for validation, so there is nothing more to train on")
     teachers = {name: _teacher(name, table, recipe, run) for name, table in recipe.taught_by.items()}
     return recipe.model_copy(
@@ -38,9 +40,24 @@ def retrained(folder: Path) -> Recipe:
             "teachers": () if recipe.teacher else tuple(teachers.values()),
             "methods": {name: _method(name, table, recipe, run) for name, table in recipe.methods.items()},
             "train": replace(recipe.train, patience=None),
+            "keep": result.foremost if len(recipe.methods) > 1 else recipe.keep,
             "path": None,
             "tune": None,
         }
+    )
+
+
+def check_data(run: Run, folder: Path) -> None:
+    """A ``UserError`` if students would be trained on no more samples than those of the run in the folder."""
+    result, samples = RunFolder(folder).result(), len(run.student_data.train)
+    if result is None or samples > result.data.train:
+        return
+    seen = f"the students of {folder} saw {result.data.train} samples, and --retrain would show them {samples}"
+    if run.recipe.data.student_samples:
+        raise UserError(f"{seen}: give the number that they are to see, by --set data.student_samples=N")
+    raise UserError(
+        f"{seen}: the data set has a validation part of its own, which is not trained on. Add its samples to those of "
+        "the training part"
     )
 
 

@@ -16,4 +16,5 @@ from understudy.taps.taps import is_bare as is_bare
 from understudy.taps.taps import is_compiled as is_compiled
 from understudy.taps.taps import layers as layers
 from understudy.taps.taps import logits_in as logits_in
+from understudy.taps.taps import picked as picked
 from understudy.taps.taps import precision_of as precision_of

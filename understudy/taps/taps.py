@@ -27,6 +27,7 @@ from understudy.tasks.task import Task, Values, only
 
 T = TypeVar("T")
 CLASSIFICATION = Classification()  # the task where none is named
+PARALLEL = nn.DataParallel, nn.parallel.DistributedDataParallel
 Side = Literal["output", "input"]
 
 
@@ -177,9 +178,7 @@ def layers(network: nn.Module) -> Iterator[nn.Module]:
         yield network
         if "_orig_mod" in network._modules:
             network = network.get_submodule("_orig_mod")
-        elif isinstance(network, (nn.DataParallel, nn.parallel.DistributedDataParallel)) or getattr(
-            network, "is_preprocessing_of", False
-        ):
+        elif isinstance(network, PARALLEL) or getattr(network, "is_preprocessing_of", False):
             network = network.get_submodule("module")
         else:
             return
@@ -191,10 +190,17 @@ def inner(network: nn.Module) -> nn.Module:
     return innermost
 
 
+def picked(network: nn.Module, returned: object) -> object:
+    """What the innermost network returned, as its fronts give it on: ``understudy.models.Output`` picks the answer."""
+    for layer in reversed(list(layers(network))[:-1]):
+        pick: Callable[[object], object] | None = getattr(layer, "pick", None)
+        returned = returned if pick is None else pick(returned)
+    return returned
+
+
 def is_bare(network: nn.Module) -> bool:
     """Whether it is only modules and preprocessing: nothing compiled, nothing parallel."""
-    parallel = nn.DataParallel, nn.parallel.DistributedDataParallel
-    return not any(is_compiled(layer) or isinstance(layer, parallel) for layer in layers(network))
+    return not any(is_compiled(layer) or isinstance(layer, PARALLEL) for layer in layers(network))
 
 
 @contextmanager
@@ -376,7 +382,9 @@ class TappedNetwork:
         with ExitStack() as stack:
             for tap, module in self._modules.items():
                 stack.enter_context(_register(module, self._side(tap), self._hooks[tap]))
-            stack.enter_context(inner(self.network).register_forward_hook(ended, with_kwargs=True))
+            # With its fronts: their inputs are for the teacher, too, and their answer is the network's.
+            called = next(layer for layer in layers(self.network) if not isinstance(layer, PARALLEL))
+            stack.enter_context(called.register_forward_hook(ended, with_kwargs=True))
             yield observation
         self._seen = {}
 

@@ -27,7 +27,8 @@ from understudy.teacher.folding import LAYERS, copied, fold
 DISTANCE = 0.02  # of hidden values in low precision from those in float32, by length
 MOST, LEAST, VALUES = 256, 32, 2**20  # samples that are compared: fewer where they are large
 BATCH = 64
-CLEAR = 2  # batches after which a copy in low precision that answers alike is taken; the others only in doubt
+CLEAR = 2  # batches after which a copy in low precision that clearly answers alike is taken; the others only in doubt
+MARGIN = 2  # answers are clearly alike where differences so many times as large would change nothing
 FOLDED = 16  # samples on which folded batch norms are compared: their rounding is the same in all
 FEW = 4  # answers that identify a teacher
 
@@ -212,10 +213,10 @@ def _judged(
 
 
 def _changed_by(low: StandIn, full: StandIn, batches: Sequence[Nested]) -> str | None:
-    """Whether low precision changes the teacher's answers to some batches; to all of them, where these say so."""
+    """Whether low precision changes the teacher's answers: to a few batches if they leave no doubt, or to all."""
     clear, others = batches[:CLEAR], batches[CLEAR:]
     truth, found = _answers(full, clear), _answers(low, clear)
-    if others and _changed(truth, found):
+    if others and _changed(truth, truth.beyond(found, MARGIN)):
         truth, found = truth.joined(_answers(full, others)), found.joined(_answers(low, others))
     return _changed(truth, found)
 
@@ -277,6 +278,12 @@ class _Seen:
         """Add the values of further samples."""
         named = {name: torch.cat([value, others.named[name]]) for name, value in self.named.items()}
         return _Seen(self.task, named, [torch.cat(pair) for pair in zip(self.taps, others.taps, strict=True)])
+
+    def beyond(self, others: "_Seen", times: float) -> "_Seen":
+        """Values so many times as far from these as others are."""
+        named = {name: value.lerp(others.named[name], times) for name, value in self.named.items()}
+        taps = [value.lerp(other, times) for value, other in zip(self.taps, others.taps, strict=True)]
+        return _Seen(self.task, named, taps)
 
 
 def _answers(asker: Asker, batches: Iterable[Nested]) -> _Seen:

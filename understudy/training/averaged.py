@@ -12,23 +12,41 @@ from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.data.parts import Batch, Data
 from understudy.errors import UserError
+from understudy.models.fingerprints import of_values
 from understudy.objective import Objective
 from understudy.ranks import Ranks
 
+UNEVEN = (
+    "on some processes only: which modules run must depend neither on the samples nor on chance (experts, layers that "
+    "are left out). Train this student on one process"
+)
 
-def average_gradients(parameters: Iterable[nn.Parameter], ranks: Ranks) -> None:
-    """Replace each gradient by its mean over the ranks, all of one type in one go.
 
-    The same parameters have gradients on all ranks, since all compute the same terms.
+def average_gradients(parameters: Iterable[nn.Parameter], ranks: Ranks) -> bytes:
+    """Replace each gradient by its mean over the ranks, all of one type in one go, and return which there are.
+
+    The same parameters must have gradients on all ranks; ``check_reached`` and ``Agreement`` look at that.
     """
     by_kind: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+    reached = bytearray()
     for parameter in parameters:
+        reached.append(parameter.grad is not None)
         if parameter.grad is not None:
             by_kind.setdefault((parameter.grad.dtype, parameter.grad.device), []).append(parameter.grad)
     for gradients in by_kind.values():
         mean = ranks.mean(torch.cat([gradient.flatten() for gradient in gradients]))
         for gradient, part in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view(gradient.shape))
+    return bytes(reached)
+
+
+def check_reached(networks: Iterable[nn.Module], ranks: Ranks) -> None:
+    """A UserError if a parameter has a gradient on some processes only. All must call this together."""
+    named = (pair for network in networks for pair in network.named_parameters())
+    everywhere = ranks.objects([name for name, parameter in named if parameter.grad is not None])
+    for name in dict.fromkeys(name for names in everywhere for name in names):
+        if any(name not in names for names in everywhere):
+            raise UserError(f"the parameter {name!r} has a gradient {UNEVEN}")
 
 
 def check_batches(stage: Stage, data: Data, ranks: Ranks) -> None:
@@ -38,6 +56,23 @@ def check_batches(stage: Stage, data: Data, ranks: Ranks) -> None:
         raise UserError(
             f"stage {stage.name!r}: a batch of {batch} samples has no equal share for each of {ranks.world} processes: "
             f"set train.batch to a multiple of {ranks.world}"
+        )
+
+
+def differing(tensors: Iterable[tuple[str, Tensor]], ranks: Ranks) -> str | None:
+    """The name of the first tensor that is not the same on all processes. All must call this together."""
+    digests = {name: of_values(value) for name, value in tensors}
+    all_digests = ranks.objects(digests)
+    return next((name for name in digests if len({other.get(name) for other in all_digests}) > 1), None)
+
+
+def check_begins(student: nn.Module, ranks: Ranks) -> None:
+    """A UserError if the student begins with other weights on other processes: no average of gradients mends that."""
+    name = differing((*student.named_parameters(), *student.named_buffers()), ranks)
+    if name is not None:
+        raise UserError(
+            f"the student's {name!r} does not begin with the same values on all processes: let the network draw them "
+            "from PyTorch's generator, which is seeded, or load them from a file"
         )
 
 
@@ -80,22 +115,33 @@ def check_microbatch(objective: Objective, settings: Settings) -> None:
 
 
 class Agreement:
-    """The common values of a step on all ranks: means of the logged values, and whether to stop or to save."""
+    """The common values of a step on all ranks: means of the logged values, and whether to stop or to save.
+
+    Raises:
+        UserError: gradients of different parameters have been averaged since the last step.
+    """
 
     def __init__(self, ranks: Ranks | None):
         self.ranks = ranks
         self.stop = self.save = False
 
-    def mean(self, values: Tensor, *, stop: bool, save: bool) -> Tensor:
-        """The values' means over all ranks. Any rank may ask to ``stop``; the first decides when to ``save``."""
+    def mean(self, values: Tensor, *, stop: bool, save: bool, reached: int = 0) -> Tensor:
+        """The values' means over all ranks. Any rank may ask to ``stop``; the first decides when to ``save``.
+
+        ``reached`` is a digest of which parameters had gradients, in 16 bits.
+        """
         if self.ranks is None:
             self.stop, self.save = stop, save
             return values
-        flags = torch.tensor([float(stop), float(save and self.ranks.rank == 0)], dtype=torch.float64)
+        said = stop, save and self.ranks.rank == 0, reached, reached * reached
+        flags = torch.tensor(said, dtype=torch.float64)
         if values.device.type == "cpu":  # in one go
             total = self.ranks.summed(torch.cat([values.to(torch.float64), flags]))
-            means, flags = total[:-2] / self.ranks.world, total[-2:]
+            means, flags = total[: -len(said)] / self.ranks.world, total[-len(said) :]
         else:
             means, flags = self.ranks.mean(values), self.ranks.summed(flags)
-        self.stop, self.save = flags[0].item() > 0, flags[1].item() > 0
+        stops, saves, total_reached, squares = flags.tolist()
+        self.stop, self.save = stops > 0, saves > 0
+        if squares * self.ranks.world != total_reached * total_reached:  # they are not all the same
+            raise UserError(f"in the last step, some parameters had a gradient {UNEVEN}")
         return means

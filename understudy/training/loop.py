@@ -30,7 +30,7 @@ from understudy.tasks import LOSS
 from understudy.teacher.shared import SharedPasses
 from understudy.teacher.stand_in import StandIns
 from understudy.training import checkpoints
-from understudy.training.averaged import Agreement, check_batches
+from understudy.training.averaged import Agreement, check_batches, check_begins
 from understudy.training.callbacks import Callback
 from understudy.training.evaluate import figures
 from understudy.training.interrupt import Stopped, StopRequest
@@ -109,7 +109,9 @@ class Training:
         self.ranks = ranks()
         if self.ranks is None:
             one_process("a training")
-        elif self.settings.parallel == "fsdp":
+        else:
+            check_begins(self.whole, self.ranks)
+        if self.ranks is not None and self.settings.parallel == "fsdp":
             self.student = self._sharded()
             self.whole.to("cpu")  # until the training ends
         self.first = self.ranks is None or self.ranks.rank == 0  # rank 0 writes
@@ -300,7 +302,8 @@ class Training:
         figure = place.step % _between_figures(steps) == 0
         loss, values = self.stage_state.losses(batch, epoch, shares=shares, figure=figure)
         due = self.ranks is not None and time.monotonic() - self.saved_at >= self.until_next_save
-        self.sums += self.agreement.mean(values, stop=bool(self.stop), save=due)
+        reached = self.stage_state.reached & 0xFFFF
+        self.sums += self.agreement.mean(values, stop=bool(self.stop), save=due, reached=reached)
         if self.settings.torch_device.type == "cpu":
             self._check_finite(batch)
         self.stage_state.step(loss)

@@ -1,6 +1,7 @@
 """The state of a stage: the objective with modules of its terms, optimizers, max-norm, the average of weights."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TypedDict
 
@@ -28,7 +29,13 @@ from understudy.sharding import in_pass
 from understudy.teacher.batching import TeacherBatches
 from understudy.teacher.shared import Answers, SharedPasses, question
 from understudy.teacher.stand_in import StandIns
-from understudy.training.averaged import average_gradients, check_microbatch, microbatches
+from understudy.training.averaged import (
+    average_gradients,
+    check_microbatch,
+    check_reached,
+    differing,
+    microbatches,
+)
 from understudy.training.averaging import Average, AverageState
 from understudy.training.evaluate import objective_loss
 from understudy.training.shards import Shards
@@ -83,7 +90,7 @@ class StageState:
         example = settings.prepare(data.example(2, settings.torch_device))
         facts = facts_of(data)
         self.stage, self.student, self.settings, self.data = stage, student, settings, data
-        self.number, self.seed = number, seed
+        self.number, self.seed, self.note = number, seed, note
         self.objective = Objective(
             stage.objective,
             student=settings.compiled(student),
@@ -140,6 +147,8 @@ class StageState:
         self.reading: Reading | None = None  # of the step that is being taken
         self.spared = 0.0  # seconds that shared answers saved in a step
         self.shares: dict[str, float] = {}  # of the gradient, as last measured
+        self._noted = set[str]()  # buffers that differ between processes
+        self.reached, self._stepped = 0, False  # a digest of which parameters had gradients, in all steps so far
         self.of_batch = data.task.of_batch if stage.objective.reads.student_output else None
         self._unmeasured = torch.zeros((), device=settings.torch_device)  # in place of a figure that is not measured
 
@@ -295,6 +304,7 @@ class StageState:
             self._step_by_term(loss, self.momenta)
         else:
             self._step_by_sum(loss)
+        self._stepped = True
         self.bounds.apply()
         assert self.reading is not None
         self.objective.learn(self.reading)
@@ -309,12 +319,18 @@ class StageState:
         if self.ranks is not None:
             sharded = self.shards is not None  # FSDP2 has averaged these
             students = () if sharded else self.student.parameters()
-            average_gradients((*students, *self.objective.owned.parameters()), self.ranks)
+            self._average((*students, *self.objective.owned.parameters()), self.ranks)
         if self.shards is not None:
             self.shards.take_gradients()
         self.optimizer.step()
         if self.settings.microbatch is not None:
             self._zero_grad()
+
+    def _average(self, parameters: Iterable[nn.Parameter], ranks: Ranks) -> None:
+        """Average gradients over all processes, which must have those of the same parameters."""
+        if not self._stepped:
+            check_reached((self.student, self.objective.owned), ranks)
+        self.reached = zlib.crc32(average_gradients(parameters, ranks), self.reached)
 
     def _zero_grad(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
@@ -345,7 +361,7 @@ class StageState:
             return {}
         torch.autograd.backward(loss, inputs=parameters, retain_graph=True)
         if self.ranks is not None:
-            average_gradients(parameters, self.ranks)
+            self._average(parameters, self.ranks)
         gradients: dict[Tensor, Tensor] = {p: p.grad for p in parameters if p.grad is not None}
         for parameter in parameters:
             parameter.grad = None
@@ -375,9 +391,20 @@ class StageState:
 
     def share_statistics(self) -> None:
         """Where each process has statistics of its own, all take the first one's: those are measured and kept."""
-        if self.ranks is not None and self.settings.batch_norm == "process":
-            networks = (self.student, self.network, self.objective.owned)
-            self.ranks.spread_from_first(buffer for network in networks for buffer in network.buffers())
+        if self.ranks is None:
+            return
+        if self.settings.batch_norm == "batch":
+            name = differing(self.student.named_buffers(), self.ranks)
+            if name is None:
+                return
+            if name not in self._noted:
+                self._noted.add(name)
+                self.note(
+                    f"the student's buffer {name!r} differs between the processes, since each one changes it by its "
+                    "own samples: all go on with the first one's"
+                )
+        networks = (self.student, self.network, self.objective.owned)
+        self.ranks.spread_from_first(buffer for network in networks for buffer in network.buffers())
 
     def set_rate(self, factor: float) -> None:
         for optimizer in filter(None, (self.optimizer, self.adversaries)):

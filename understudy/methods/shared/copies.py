@@ -1,6 +1,6 @@
 """Networks asked again: fresh copies of an architecture, changed inputs, and another value at a tap."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 
@@ -11,7 +11,19 @@ from understudy.errors import UserError
 from understudy.models.preprocessing import Preprocessing
 from understudy.nested import Nested
 from understudy.objective.term import Reading
-from understudy.taps import Answer, Tap, TappedNetwork, call, find, inner, layers, logits_in
+from understudy.taps import (
+    CLASSIFICATION,
+    Answer,
+    Tap,
+    TappedNetwork,
+    call,
+    evaluating,
+    find,
+    inner,
+    layers,
+    logits_in,
+    picked,
+)
 from understudy.taps.forms import RELU, read
 from understudy.tasks.task import Task
 
@@ -53,7 +65,7 @@ def logits_of(network: nn.Module, inputs: Nested) -> Tensor:
 
 def answer_of(network: nn.Module, tap: Tap, inputs: Nested) -> Answer:
     """What a network answers to further inputs, with the value at a tap; it is not compiled for them."""
-    return call(TappedNetwork(inner(network), (tap,)), prepared(network, inputs))
+    return _asked(network, (tap,), inputs)
 
 
 def continued(network: nn.Module, tap: Tap, value: Tensor, inputs: Nested, taps: tuple[Tap, ...], task: Task) -> Answer:
@@ -81,11 +93,50 @@ def continued(network: nn.Module, tap: Tap, value: Tensor, inputs: Nested, taps:
     for module, name, buffer in kept:  # copies, since the graph of the backward pass may hold what is written to
         setattr(module, name, buffer.clone())
     try:
-        return call(TappedNetwork(inner(network), taps, task=task), prepared(network, inputs))
+        return _asked(network, taps, inputs, task)
     finally:
         handle.remove()
         for module, name, buffer in kept:
             setattr(module, name, buffer)
+
+
+def mixed_in_part(
+    called: str, network: nn.Module, taps: Sequence[Tap], answer: Answer, inputs: Nested
+) -> Iterator[str]:
+    """A remark for taps from which ``continued`` goes on only in part, since the network goes around them.
+
+    With the value of one sample in the place of all, the value at the last tap must be that of one sample, too. Taps
+    with a form are left out: tokens before a grid are the network's own.
+
+    Args:
+        called: the network in the remark.
+        network: without fronts, as in ``Shapes``.
+        taps: in their order; the network goes on from all but the last.
+        answer: traced, with the values at these taps.
+        inputs: of the trace.
+    """
+    *before, last = taps
+    around = [str(tap) for tap in before if not tap.form and _goes_around(network, tap, answer[tap], inputs, last)]
+    if around:
+        yield (
+            f"what the {called} computes after {', '.join(map(repr, around))} reads more of what comes before, as by a "
+            "connection around it, so that the networks are mixed only in part: name the ends of whole stages"
+        )
+
+
+def _goes_around(network: nn.Module, tap: Tap, value: Tensor, inputs: Nested, last: Tap) -> bool:
+    try:
+        with torch.no_grad(), evaluating(network):
+            values = continued(network, tap, value[:1].expand_as(value), inputs, (last,), CLASSIFICATION)[last].float()
+    except (UserError, RuntimeError):  # the network's front makes other inputs of these
+        return False
+    return bool((values - values[:1]).abs().max() > 1e-3 * values.abs().max())
+
+
+def _asked(network: nn.Module, taps: tuple[Tap, ...], inputs: Nested, task: Task = CLASSIFICATION) -> Answer:
+    """What the innermost network answers, prepared and picked by its fronts."""
+    answer = call(TappedNetwork(inner(network), taps, task=task), prepared(network, inputs))
+    return Answer(picked(network, answer.output), dict(answer), task)
 
 
 @contextmanager

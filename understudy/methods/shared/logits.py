@@ -72,12 +72,27 @@ def one_hot(numbers: Tensor, classes: int, dtype: torch.dtype = torch.float32) -
     return zeros.scatter(-1, numbers.unsqueeze(-1), 1.0)
 
 
+def class_numbers(labels: Tensor) -> Tensor:
+    """The class of each sample, (N): labels as they are, and of distributions (N, C), as mixup makes them, the largest.
+
+    >>> class_numbers(torch.tensor([[0.2, 0.8], [0.9, 0.1]]))
+    tensor([1, 0])
+    """
+    distributions = labels.is_floating_point()
+    if labels.ndim != (2 if distributions else 1):
+        raise UserError(
+            f"labels of {str(labels.dtype).removeprefix('torch.')} and shape {tuple(labels.shape)}: give class numbers "
+            "(N), as whole numbers (labels.long()), or distributions (N, C)"
+        )
+    return labels.argmax(1) if distributions else labels
+
+
 def split(labels: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
     """Indices of each sample's right class (N, 1), and of its other classes in their order (N, C - 1).
 
-    Labels are class numbers (N). Distributions (N, C), as mixup makes them, count by their largest class.
+    Labels are class numbers (N), or distributions (N, C), which count by their largest class.
     """
-    classes = labels.argmax(-1) if labels.is_floating_point() else labels
+    classes = class_numbers(labels)
     require_classes(logits)
     if logits.ndim != 2 or classes.shape != logits.shape[:1]:
         raise UserError(f"labels {tuple(labels.shape)} do not name one class for each of logits {tuple(logits.shape)}")

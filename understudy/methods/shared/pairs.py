@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from understudy.errors import UserError
 from understudy.objective.term import Reading, Reads, Shapes, Term
-from understudy.taps import Pair
+from understudy.taps import Pair, Tap
 from understudy.taps.modules import Chain, MeanOverPlaces, Resize
 from understudy.taps.regressors import regressor
 
@@ -81,6 +81,11 @@ class PairsTerm(Term):
     @property
     def reads(self) -> Reads:
         return Reads.pairs(parsed(self.pairs))
+
+    @property
+    def student_taps(self) -> tuple[Tap, ...]:
+        """The student's tap of each pair."""
+        return tuple(pair.student for pair in parsed(self.pairs))
 
     def traced(self, shapes: Shapes) -> list[tuple[Tensor, Tensor]]:
         """For each pair the student's and the teacher's value of a small batch."""
