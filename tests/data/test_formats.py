@@ -153,6 +153,9 @@ def test_the_index_of_shards_is_kept_until_a_shard_changes(tmp_path, monkeypatch
         assert torch.equal(load("webdataset", root, workers=0).train.source.samples, first)
     index.write_text(index.read_text().replace('"shard": 0', '"shard": 1', 1))  # damaged
     assert torch.equal(load("webdataset", root, workers=0).train.source.samples, first)
+    index.unlink()
+    index.mkdir()  # neither read nor written
+    assert torch.equal(load("webdataset", root, workers=0).train.source.samples, first)
 
 
 def arrays(root, **given):
@@ -177,6 +180,14 @@ def test_numpy_files(tmp_path, monkeypatch):
     streamed = load("numpy", root, validation=4, workers=0)
     batch = next(iter(streamed.train.source.batches([torch.tensor([5, 2])], torch.device("cpu"))))
     assert torch.equal(batch, torch.from_numpy(X[[5, 2]]).permute(0, 3, 1, 2))
+
+
+def test_a_few_rows_that_are_no_distributions_make_no_regression(tmp_path):
+    rows = PROBABILITIES.copy()
+    rows[7] *= 2
+    with pytest.raises(UserError, match=r"sample 7 are no distribution: their sum is 2 .*\(1 such samples\)"):
+        load("numpy", arrays(tmp_path, x=X, y=rows)[0])
+    assert isinstance(load("numpy", tmp_path / "arrays", task="regression").task, Regression)
 
 
 def test_numbers_and_no_labels_in_numpy_files(tmp_path):
@@ -364,6 +375,8 @@ def objects(root):
         ("huggingface", lambda root: root, {}, "cannot be loaded by the library datasets"),
         ("huggingface", lambda root: None, {}, "needs dataset, a name on the Hub"),
         ("huggingface", on_disk, {"image": "picture"}, "there is no column 'picture'"),
+        ("huggingface", on_disk, {"classes": ("dog", "cat", "emu")}, r"in the column 'label' have \(cat, dog, emu\)"),
+        ("folder", lambda root: with_val(folder(root)), {}, "holds val and validation"),
         ("huggingface", on_disk, {"train": "training"}, "there is no split 'training'"),
     ],
 )
@@ -386,6 +399,34 @@ def test_a_missing_package_is_named_with_the_way_to_get_it(name, package, tmp_pa
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError, match=r"pip install 'understudy\["):
         load(name, tmp_path)
+
+
+def with_val(root):
+    for name in ("val", "validation"):
+        shutil.copytree(root / "test", root / name)
+    return root
+
+
+def test_files_in_folders_below_those_of_the_parts(tmp_path):
+    """The nearest folder with a part's name counts, so that no test shard becomes a training shard."""
+    flat = shards(tmp_path)
+    for path in sorted(flat.iterdir()):
+        part, number = path.stem.split("-")
+        place = tmp_path / "deep" / part / f"node-{number}" / "0.tar"
+        place.parent.mkdir(parents=True)
+        path.rename(place)
+    data = load("webdataset", tmp_path / "deep", workers=0, validation=0)
+    assert (len(data.train), len(data.test)) == (12, 6)
+
+
+@pytest.mark.parametrize("called", ["val", "validation"])
+def test_the_validation_part_of_a_folder(called, tmp_path):
+    root = folder(tmp_path)
+    (root / "test").rename(root / called)
+    assert len(load("folder", root, workers=0).test) == 6
+    shutil.copytree(root / "train", root / "test")
+    data = load("folder", root, workers=0)
+    assert (len(data.train), len(data.validation), len(data.test)) == (12, 6, 12)
 
 
 def part_renamed(name, root):

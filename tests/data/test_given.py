@@ -1,5 +1,7 @@
 """Data that the user brings: tensors, arrays, datasets, and what is wrong with them."""
 
+import errno
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
 from understudy.data import Data, Stream, as_data, from_datasets, from_inputs, from_tensors, numbered, own
+from understudy.data.dataset import Contents, assembled
 from understudy.data.sources import InMemory, Streamed
 from understudy.errors import UserError
 
@@ -69,6 +72,13 @@ def test_test_samples_that_do_not_fit():
         _ = from_tensors((X, Y), test=(X, Y + 9)).test
     with pytest.raises(UserError, match=r"test samples have shape \(3, 2, 2\), training samples \(3, 4, 4\)"):
         _ = from_tensors((X, Y), test=(X[:, :, :2, :2], Y)).test
+
+
+def test_validation_samples_of_another_shape():
+    train, other = (InMemory(torch.zeros(4, side), torch.arange(4) % 2) for side in (3, 5))
+    contents = Contents(train, None, classes=("a", "b"), validation=other)
+    with pytest.raises(UserError, match=r"validation samples have shape \(5,\), training samples \(3,\)"):
+        assembled(contents, name="x", validation=0.1, seed=0)
 
 
 @pytest.mark.parametrize("dataset", [Pictures(), Listed(), TensorDataset(X, Y), Subset(Pictures(), range(20))])
@@ -201,6 +211,16 @@ def test_a_scratch_file_is_removed(monkeypatch):
     assert folder.is_dir()
     del read
     assert not folder.exists()
+
+
+def test_a_scratch_file_without_room(monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(numbered, "MODEST", 10)
+    monkeypatch.setattr(numbered.os, "posix_fallocate", full, raising=False)
+    with pytest.raises(UserError, match=r"the stream takes 0.00 GB, and no such file can be made.*set TMPDIR"):
+        from_datasets(Stream(items, 20))
 
 
 def shuffled():

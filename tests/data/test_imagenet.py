@@ -188,6 +188,8 @@ WHOLE = tar({"n01440764.tar": tar({"a.JPEG": jpeg(1), "b.JPEG": jpeg(2)})})
             {f"{imagenet.DEVKIT}.tar.gz": tar({"meta.mat": meta(), imagenet.TRUTH: b"1\n"}, "w:gz")},
             "nothing tells what",
         ),
+        ({imagenet.TRAIN: tar({"n01440764.tar": tar({})})}, "n01440764.tar holds no images"),
+        ({imagenet.TRAIN: tar({"fish.tar": tar({"a.JPEG": jpeg(1)})})}, "fish.tar is called after no synset"),
         ({imagenet.VALIDATION: tar({"n09/ILSVRC2012_val_00000001.JPEG": jpeg(1)})}, None),
         ({imagenet.VALIDATION: tar({"n00000009/a.JPEG": jpeg(1)})}, "a.JPEG is of n00000009, of which there are no"),
     ],
@@ -197,11 +199,36 @@ def test_what_is_missing_or_damaged(changes, message, tmp_path):
         return load("imagenet", archives(tmp_path / "r", **changes), size=8, resize=8, workers=0, verify=False).test
 
     if message is None:
-        assert len(opened()) == 1
+        with pytest.warns(UserWarning, match="holds 1 of the 5 validation images that the devkit lists"):
+            assert len(opened()) == 1
         return
     with pytest.raises(UserError, match=message) as caught:
         opened()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda root: [one.unlink() for one in (root / "train" / "n02012849").iterdir()], "n02012849 holds no images"),
+        (
+            lambda root: shutil.move(root / "val" / SHOWN[0] / "ILSVRC2012_val_00000001.JPEG", root / "val"),
+            "ILSVRC2012_val_00000001.JPEG lies in no folder of a synset",
+        ),
+    ],
+)
+def test_folders_that_are_half_there(change, message, tmp_path):
+    """A class without images would change the numbers of those behind it; images beside folders would be left out."""
+    root = with_words(folders(tmp_path / "root"))
+    change(root)
+    with pytest.raises(UserError, match=message):
+        load("imagenet", root, size=8, workers=0)
+
+
+def test_hidden_files_are_no_images(tmp_path):
+    root = with_words(folders(tmp_path / "root"))
+    (root / "train" / "n02012849" / "._n02012849_2.JPEG").write_bytes(b"of another system")
+    assert len(load("imagenet", root, size=8, workers=0, validation=0).train) == 9
 
 
 def test_a_devkit_that_is_not_the_published_one(tmp_path):

@@ -1,5 +1,10 @@
 """Random crops that are cut out of the files, and images that are decoded once and kept."""
 
+import os
+import shutil
+import threading
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +16,7 @@ from understudy.data.parts import Repeats
 from understudy.data.pictures import Pictures
 from understudy.data.sources import InMemory, Streamed
 from understudy.errors import UserError
+from understudy.tasks import Landmarks
 
 # Python 3.12 and later warn of worker processes forked from a process with threads, which PyTorch always has.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -124,6 +130,106 @@ def test_another_image_or_form_is_another_cache(photos, tmp_path):
     data = opened(photos, cache=1)
     assert len(list((tmp_path / "cache" / "understudy" / "images").iterdir())) == 3
     assert int(data.train.source.samples[0].max()) == 0
+
+
+def test_a_file_with_the_size_and_time_of_another_is_another(photos, tmp_path):
+    """As ``cp -p`` and archives leave them: the time of the last change of the content is copied with it."""
+    path = photos / "cat" / "0.bmp"
+    Image.new("RGB", (30, 30), "red").save(path)
+    before = path.stat()
+    assert opened(photos, cache=1).train.source.samples[0, :, 0, 0].tolist() == [255, 0, 0]
+    known = content(opened(photos, resize=20).train.source)
+    Image.new("RGB", (30, 30), "blue").save(path)
+    os.utime(path, ns=(before.st_mtime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    assert opened(photos, cache=1).train.source.samples[0, :, 0, 0].tolist() == [0, 0, 255]
+    assert content(opened(photos, resize=20).train.source) != known
+
+
+def test_a_hash_that_is_cut_short_is_made_again(photos, tmp_path):
+    whole = content(opened(photos, resize=20).train.source)
+    for place in (tmp_path / "cache" / "understudy" / "content").iterdir():
+        place.write_text(place.read_text()[:8])
+    assert content(opened(photos, resize=20).train.source) == whole
+
+
+def test_two_processes_decode_once(photos, monkeypatch):
+    """The second one waits; a lock of a file is held against another opening of it, in this process, too."""
+    plain, looked, decoded, found = Pictures.kept, threading.Event(), [], []
+    is_there = kept._is_there
+
+    def second():
+        found.append(opened(photos, cache=1))
+
+    thread = threading.Thread(target=second)
+
+    def looks(folder, count):
+        answer = is_there(folder, count)
+        if threading.current_thread() is thread:
+            looked.set()
+        return answer
+
+    def decodes(pictures, index):
+        if not decoded:
+            decoded.append(index)
+            thread.start()
+            assert looked.wait(60)
+        else:
+            decoded.append(index)
+        return plain(pictures, index)
+
+    monkeypatch.setattr(kept, "_is_there", looks)
+    monkeypatch.setattr(Pictures, "kept", decodes)
+    first = opened(photos, cache=1)
+    thread.join()
+    assert decoded == list(range(len(SIZES)))
+    assert torch.equal(found[0].train.source.samples, first.train.source.samples)
+
+
+def test_files_that_are_written_while_they_are_decoded(photos, tmp_path, monkeypatch):
+    plain = Pictures.kept
+
+    def decodes(pictures, index):
+        if index == 3:
+            Image.new("RGB", (30, 30)).save(photos / "cat" / "0.png")
+        return plain(pictures, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pictures, "kept", decodes)
+        with pytest.raises(UserError, match="image files were written while they were decoded"):
+            opened(photos, cache=1)
+    assert not list(tmp_path.glob("cache/understudy/images/*"))
+    assert int(opened(photos, cache=1).train.source.samples[0].max()) == 0
+
+
+def test_a_cache_that_is_deleted_while_it_is_read(photos, tmp_path):
+    data = opened(photos, cache=1, resize=20)
+    data.train.source.dataset._pixels = None  # as in a worker process that starts
+    shutil.rmtree(folder_of(tmp_path))
+    with pytest.raises(UserError, match=r"the decoded images cannot be read .*run the same command again"):
+        views(data)
+
+
+def test_the_mean_does_not_depend_on_the_memory(photos, monkeypatch):
+    """Neither where the samples are few, nor where only a sample of them counts."""
+    monkeypatch.setattr("understudy.data.parts._STREAMED_SAMPLE", 2)
+    options = [{"memory": 1}, {"memory": 1e-8}, {"memory": 1, "cache": 1}, {"memory": 1e-8, "cache": 1}]
+    few = [opened(photos, **each) for each in options]
+    assert {(data.mean, data.std) for data in few} == {(few[0].mean, few[0].std)}
+    assert {type(data.train.source) for data in few} == {InMemory, Streamed}
+    monkeypatch.setattr("understudy.data.dataset.MODEST", 10)
+    many = [opened(photos, **each) for each in options]
+    assert {(data.mean, data.std) for data in many} == {(many[0].mean, many[0].std)}
+    assert many[0].mean != few[0].mean
+    assert opened(photos, resize=20).mean == opened(photos, resize=20, cache=1).mean
+
+
+def test_targets_that_move_cannot_follow_crops_of_the_files(photos):
+    data = opened(photos, resize=20)
+    task = Landmarks.of(torch.zeros(len(SIZES), 2, 2) + torch.arange(2)[:, None])
+    data.train.source.targets = torch.zeros(len(SIZES), 2, 2)
+    with pytest.raises(UserError, match="the targets of task 'landmarks' move with their images"):
+        views(replace(data, task=task))
 
 
 def test_damage_is_noticed(photos, tmp_path):

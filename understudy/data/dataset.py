@@ -26,6 +26,7 @@ from understudy.tasks.classification import are_distributions
 MOST_UNPACKED = 500_000_000  # bytes of a gzipped file's content
 MODEST = 512 * 1024**2  # bytes of samples that are kept in memory on any machine
 SHARE = 8  # more are kept up to this part of the machine's memory, and above it they are streamed by worker processes
+MOSTLY = 0.5  # share of distributions among the rows of a file above which all are meant to be such
 _CONTAINER = (  # the limit of a container, or "max": of cgroups in version 2, and in version 1
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
@@ -194,13 +195,19 @@ def assembled(contents: Contents, *, name: str, validation: int | float, seed: i
     task = contents.task or Classification(contents.classes)
     checked(contents.train, task, f"{name}, training part")
     shape = sample_shape(contents.train)
+
+    def check_shape(source: Source, called: str) -> None:
+        if sample_shape(source) != shape:
+            raise UserError(f"{name}: {called} samples have shape {sample_shape(source)}, training samples {shape}")
+
     if contents.validation is not None:
         checked(contents.validation, task, f"{name}, validation part")
+        check_shape(contents.validation, "validation")
         train, chosen = _whole(contents.train), _whole(contents.validation) if validation else None
     else:
         count = validation if contents.divisible else 0
         train, chosen = split(contents.train, count, seed=seed, strata=task.strata(contents.train.targets))
-    mean, std = channel_statistics(train)
+    mean, std = channel_statistics(train, MODEST)
     open_source = contents.open_test
 
     def open_test() -> Part:
@@ -208,8 +215,7 @@ def assembled(contents: Contents, *, name: str, validation: int | float, seed: i
         with plain_errors():
             source = open_source()
         checked(source, task, f"{name}, test part")
-        if sample_shape(source) != shape:
-            raise UserError(f"{name}: test samples have shape {sample_shape(source)}, training samples {shape}")
+        check_shape(source, "test")
         return _whole(source)
 
     return Data(
@@ -235,7 +241,8 @@ def task_of(targets: Tensor, names: Sequence[str] | None) -> Task:
     """
     if targets.ndim == 1:
         return Classification.of(targets, names=names)
-    if targets.ndim == 2 and targets.shape[1] > 1 and bool(are_distributions(targets.float()).all()):
+    rows = targets.ndim == 2 and targets.shape[1] > 1
+    if rows and are_distributions(targets.float()).float().mean() > MOSTLY:  # the others are then named as errors
         return SoftLabels.of(targets, names=names)
     return Regression.of(targets, names=names)
 

@@ -49,7 +49,7 @@ class EncodedImages(Pictures):
 
 
 def parts_of(root: Path, suffix: str, called: str) -> dict[str, list[Path]]:
-    """The files of the parts train, val and test, by their own names, else by their folders'.
+    """The files of the parts train, val and test, by their own names, else by those of the folders that hold them.
 
     A single file, or files of which none has a part in its name, are the training part.
     """
@@ -57,7 +57,9 @@ def parts_of(root: Path, suffix: str, called: str) -> dict[str, list[Path]]:
         return {"train": [root]}
     paths, parts = sorted(root.rglob(f"*{suffix}")), dict[str, list[Path]]()
     for path in paths:
-        part = next((part for part in PARTS if path.name.startswith(part)), PART_FOLDERS.get(path.parent.name))
+        folders = (root.name, *path.relative_to(root).parent.parts)
+        inner = (PART_FOLDERS[name] for name in reversed(folders) if name in PART_FOLDERS)
+        part = next((part for part in PARTS if path.name.startswith(part)), next(inner, None))
         if part is not None:
             parts.setdefault(part, []).append(path)
     if paths and not parts:

@@ -84,7 +84,13 @@ class Kept:
     def _image(self, index: int) -> np.ndarray:
         """The pixels of an image, (height, width, channels)."""
         if self._pixels is None:
-            self._pixels = np.memmap(self.folder / PIXELS, np.uint8, mode="r")
+            try:
+                self._pixels = np.memmap(self.folder / PIXELS, np.uint8, mode="r")
+            except (OSError, ValueError) as error:  # ValueError: the file is empty
+                raise UserError(
+                    f"{self.folder}: the decoded images cannot be read ({error}): run the same command again, and they "
+                    "are decoded again"
+                ) from error
         offset, height, width, checksum = self.index[index].tolist()
         channels = self.pictures.form.shape[0]
         flat = self._pixels[offset : offset + height * width * channels]
@@ -124,22 +130,36 @@ def key_of(pictures: Pictures) -> str:
 
 
 def _is_there(folder: Path, count: int) -> bool:
-    """Whether the folder holds all images; what is in it otherwise is of no use."""
+    """Whether the folder holds all images, whole."""
     known = read_json(folder / DESCRIPTION)
     with suppress(OSError):
-        if (
+        return (
             known is not None
             and files.fits(known)
             and known.get("images") == count
             and known.get("bytes") == (folder / PIXELS).stat().st_size
             and known.get("index") == sha256(folder / INDEX)
-        ):
-            return True
-    files.remove_tree(folder)
+        )
     return False
 
 
 def _write(pictures: Pictures, folder: Path, most: float, access: Access) -> None:
+    """Decode all images into a folder, unless another process does so: then wait for it."""
+    locks = cache_folder() / "locks"
+    try:
+        files.make_folder(locks)
+        with files.locked(locks / folder.name, wait=True):
+            if not _is_there(folder, len(pictures)):
+                files.remove_tree(folder)  # a damaged one
+                _write_locked(pictures, folder, most, access)
+    except OSError as error:
+        raise UserError(
+            f"the decoded images cannot be written to {folder.parent} ({error.strerror or error}): make room, set "
+            "XDG_CACHE_HOME to another disk, or leave cache out"
+        ) from error
+
+
+def _write_locked(pictures: Pictures, folder: Path, most: float, access: Access) -> None:
     """Decode all images into a folder, which gets its name when it is whole."""
     part = folder.with_name(f".{folder.name}.{files.owner()}{files.PART}")
     for abandoned in folder.parent.glob(f".*{files.PART}"):
@@ -154,13 +174,10 @@ def _write(pictures: Pictures, folder: Path, most: float, access: Access) -> Non
         np.save(part / INDEX, writing.index)
         facts = {"format": FORMAT, "images": len(pictures), "bytes": writing.written, "index": sha256(part / INDEX)}
         write_json(part / DESCRIPTION, sealed(facts))
-        if not folder.exists():  # else another process was faster
+        if key_of(pictures) != folder.name:
+            raise UserError("image files were written while they were decoded into the cache: run the command again")
+        if not folder.exists():  # else another process was faster, and the lock had been removed
             files.rename(part, folder)
-    except OSError as error:
-        raise UserError(
-            f"the decoded images cannot be written to {folder.parent} ({error.strerror or error}): make room, set "
-            "XDG_CACHE_HOME to another disk, or leave cache out"
-        ) from error
     finally:
         files.remove_tree(part)
 

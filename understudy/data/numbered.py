@@ -100,7 +100,21 @@ class _File:
         self.folder = Path(tempfile.mkdtemp(prefix=SCRATCH))
         weakref.finalize(self, _remove, self.folder, os.getpid())
         self.shape, self.type, self.dtype = (length, *first.shape), first.numpy().dtype, first.dtype
-        self._rows: np.ndarray | None = np.memmap(self.path, self.type, "w+", shape=self.shape)
+        self._reserve(first.nbytes * length)
+        self._rows: np.ndarray | None = np.memmap(self.path, self.type, "r+", shape=self.shape)
+
+    def _reserve(self, size: int) -> None:
+        """Take the room on the disk now: a write into mapped memory would kill the process when none is left."""
+        try:
+            with self.path.open("wb") as file:
+                file.truncate(size)
+                if hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            raise UserError(
+                f"the stream takes {size / 1e9:,.2f} GB, and no such file can be made in {self.folder.parent} "
+                f"({error.strerror}): make room, or set TMPDIR to another disk"
+            ) from error
 
     @property
     def path(self) -> Path:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -162,6 +163,11 @@ class Part:
         """Batches of these samples; ``views`` numbers the view of each one, where a batch holds several of a sample."""
         known, seed = self.source.targets, draw.seed
         follows = augmentation.moves and task.moves_targets
+        if follows and augmentation.crop is not None and _crops_files(self.source):
+            raise UserError(
+                f"the targets of task {task.name!r} move with their images and cannot follow crops that are cut out of "
+                "the files: leave out resize (and loader = 'torchvision'), or crop"
+            )
         number: Number = draw.number if views is None else views
         partners = [augmentation.partners(seed, number, ids, self.ids) for ids in lists]
         wanted = [ids if other is None else torch.cat((ids, other)) for ids, other in zip(lists, partners, strict=True)]
@@ -201,10 +207,14 @@ class Part:
     ) -> tuple[Iterator[Nested], Augmentation]:
         """The inputs, and what is left of the augmentation: a source may cut random crops out of the files."""
         source, crop = self.source, augmentation.crop
-        if crop is None or not isinstance(source, Streamed) or not source.crops:
+        if crop is None or not _crops_files(source):
             several = not isinstance(number, int)
             return self._once(lists, device) if several else source.batches(lists, device), augmentation
         return source.views(lists, device, CropBoxes(crop, seed, number)), replace(augmentation, crop=None)
+
+
+def _crops_files(source: Source) -> TypeGuard[Streamed]:
+    return isinstance(source, Streamed) and source.crops
 
 
 def _drawn(batches: Iterator[Batch], draw: Draw, task: Task) -> Iterator[Batch]:
@@ -329,12 +339,13 @@ def _stratified(strata: Tensor, count: int, seed: int) -> Tensor:
     return chosen
 
 
-def channel_statistics(part: Part) -> tuple[tuple[float, ...], tuple[float, ...]] | tuple[None, None]:
+def channel_statistics(part: Part, modest: float) -> tuple[tuple[float, ...], tuple[float, ...]] | tuple[None, None]:
     """Mean and standard deviation of each channel between 0 and 1, where the samples are images of bytes.
 
-    All samples count if they are in memory, else a sample that is spread evenly over the part.
+    All samples count if any machine would keep them in memory (files up to ``modest`` bytes), else a sample that is
+    spread evenly over the part: which ones count does not depend on the memory of this machine.
     """
-    ids = part.ids if isinstance(part.source, InMemory) else part.ids[:: -(-len(part) // _STREAMED_SAMPLE)]
+    ids = part.ids if _counts_whole(part.source, modest) else part.ids[:: -(-len(part) // _STREAMED_SAMPLE)]
     lists = list(ids.split(5000 if isinstance(part.source, InMemory) else 32))
     counts = torch.zeros(0)
     for images in part.source.batches(lists, torch.device("cpu")):
@@ -349,6 +360,14 @@ def channel_statistics(part: Part) -> tuple[tuple[float, ...], tuple[float, ...]
     mean = (share * levels).sum(1)
     std = ((share * levels**2).sum(1) - mean**2).clamp_min(1e-12).sqrt()
     return tuple(round(m, 4) for m in mean.tolist()), tuple(round(s, 4) for s in std.tolist())
+
+
+def _counts_whole(source: Source, modest: float) -> bool:
+    if isinstance(source, Streamed):
+        return (
+            not source.crops and len(source) * source.sample_bytes / 4 <= modest
+        )  # a byte of an image is 4 in float32
+    return isinstance(source, InMemory) and source.read_from is None
 
 
 def fewer(data: Data, count: int) -> Data:

@@ -31,6 +31,7 @@ from understudy.data.images import (
 )
 from understudy.data.sources import Boxes
 from understudy.errors import UserError
+from understudy.files import write_atomically
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -214,22 +215,20 @@ def cache_folder() -> Path:
 
 
 def listing(paths: Sequence[Path]) -> str:
-    """The files by name, size and time of the last change."""
-    return "\n".join(f"{path.absolute()} {(seen := path.stat()).st_size} {seen.st_mtime_ns}" for path in paths)
+    """The files by name, size, and times of the last change of content (which copies keep) and of anything."""
+    seen = ((path.absolute(), path.stat()) for path in paths)
+    return "\n".join(f"{place} {file.st_size} {file.st_mtime_ns} {file.st_ctime_ns}" for place, file in seen)
 
 
 def digest_of_files(paths: Sequence[Path]) -> str:
     """A hash over many files. It is kept in the user's cache until one of them is written again."""
-    memory = cache_folder() / "content"
-    place = memory / hashlib.sha256(listing(paths).encode()).hexdigest()
+    place = cache_folder() / "content" / hashlib.sha256(listing(paths).encode()).hexdigest()
     with suppress(OSError, ValueError):
-        return bytes.fromhex(place.read_text()).hex()
+        if len(known := bytes.fromhex(place.read_text())) == hashlib.sha256().digest_size:
+            return known.hex()
     digest = hashlib.sha256(b"".join(map(_file, paths))).hexdigest()
-    with suppress(OSError):  # without the cache, the files are read again the next time
-        memory.mkdir(parents=True, exist_ok=True)
-        part = place.with_name(f".{place.name}.{os.getpid()}.part")
-        part.write_text(digest)
-        os.replace(part, place)
+    with suppress(UserError):  # without the cache, the files are read again the next time
+        write_atomically(place, digest.encode())
     return digest
 
 

@@ -1,6 +1,6 @@
 """A folder of images per class: ROOT/train/CLASS/*.png and ROOT/test (or ROOT/val) likewise, or ROOT/CLASS/*.png.
 
-Beside ROOT/test, ROOT/val is the validation part.
+Beside ROOT/test, ROOT/val (or ROOT/validation) is the validation part.
 
 Images that lie in no folder of a class, ROOT/*.png or ROOT/train/*.png, are data without labels.
 """
@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from understudy.data.dataset import Access, Contents, DataSet
+from understudy.data.encoded import PART_FOLDERS
 from understudy.data.images import SUFFIXES, common_size, dimensions
 from understudy.data.kept import picture_source
 from understudy.data.pictures import Form, ImageSettings, Pictures
@@ -35,19 +36,21 @@ def read(settings: ImageSettings, access: Access) -> Contents:
     root = access.root
     if root is None:
         raise UserError("the data set 'folder' needs root, the folder that holds train/CLASS/ with the images")
-    parts = {name: root / name for name in ("train", "test", "val") if (root / name).is_dir()}
+    parts = {part: root / name for name, part in PART_FOLDERS.items() if (root / name).is_dir()}
+    if (root / "val").is_dir() and (root / "validation").is_dir():
+        raise UserError(f"{root} holds val and validation: put the images of the validation part into one of them")
     if "train" not in parts and (parts or not root.is_dir() or not any(root.iterdir())):
         raise UserError(f"there is no folder {root / 'train'}: put each class's images into {root}/train/CLASS/")
     training = parts.get("train", root)  # without a test part, the folders of the classes may stand in ROOT
     labelled = access.labels and has_classes(root)
-    classes = settings.classes or (tuple(_subfolders(training)) if labelled else ())
-    _listed = _by_class if labelled else _of_no_class
-    train = _listed(training, classes, every=True)
+    classes = settings.classes or (tuple(subfolders(training)) if labelled else ())
+    listed = by_class if labelled else of_no_class
+    train = listed(training, classes, every=True)
     size = settings.size or common_size([dimensions(path) for path in train[0]])
     form = Form.of(settings, size)
     test = parts.get("test", parts.get("val"))
-    chosen = Images(*_listed(parts["val"], classes), form) if {"test", "val"} <= parts.keys() else None
-    test_images = Images(*_listed(test, classes), form) if test else None
+    chosen = Images(*listed(parts["val"], classes), form) if {"test", "val"} <= parts.keys() else None
+    test_images = Images(*listed(test, classes), form) if test else None
     make = partial(picture_source, settings=settings, access=access)
     return Contents(
         train=make(Images(*train, form), trained=True),
@@ -64,7 +67,7 @@ def read(settings: ImageSettings, access: Access) -> Contents:
 def has_classes(root: Path) -> bool:
     """Whether the training images of a folder lie in folders of their classes."""
     training = root / "train" if (root / "train").is_dir() else root
-    return bool(_subfolders(training))
+    return bool(subfolders(training))
 
 
 def _problems(paths: list[Path]) -> Iterator[str]:
@@ -76,11 +79,12 @@ def _problems(paths: list[Path]) -> Iterator[str]:
             yield str(error)
 
 
-def _subfolders(folder: Path) -> list[str]:
+def subfolders(folder: Path) -> list[str]:
+    """The names of the folders in a folder, in order, without hidden ones."""
     return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _of_no_class(folder: Path, classes: tuple[str, ...], *, every: bool = False) -> tuple[list[Path], list[int]]:
+def of_no_class(folder: Path, classes: tuple[str, ...] = (), *, every: bool = False) -> tuple[list[Path], list[int]]:
     """Every image file in and below a folder, in the order of their names."""
     paths = list(_images(folder))
     if not paths:
@@ -88,13 +92,13 @@ def _of_no_class(folder: Path, classes: tuple[str, ...], *, every: bool = False)
     return paths, [0] * len(paths)
 
 
-def _by_class(folder: Path, classes: tuple[str, ...], *, every: bool = False) -> tuple[list[Path], list[int]]:
+def by_class(folder: Path, classes: tuple[str, ...], *, every: bool = False) -> tuple[list[Path], list[int]]:
     """Every image file below the class folders, in the order of the classes and of their names.
 
     Args:
         every: whether each class must have images here.
     """
-    there = _subfolders(folder)
+    there = subfolders(folder)
     unknown = [name for name in there if name not in classes]
     if unknown:
         raise UserError(f"{folder / unknown[0]} is of no known class{did_you_mean(unknown[0], classes)}")

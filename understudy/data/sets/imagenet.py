@@ -5,6 +5,7 @@ import hashlib
 import io
 import re
 import tarfile
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -19,7 +20,7 @@ from understudy.data.dataset import Access, Contents, DataSet, check_md5, file_h
 from understudy.data.images import SUFFIXES, Embedded
 from understudy.data.kept import picture_source
 from understudy.data.pictures import Form, Pictures, PictureSettings, cache_folder, listing
-from understudy.data.sets.folder import Images
+from understudy.data.sets.folder import Images, by_class, of_no_class, subfolders
 from understudy.data.sets.webdataset import check_end
 from understudy.data.sources import Source
 from understudy.errors import OptionalPackageError, UserError
@@ -32,6 +33,7 @@ WORDS = ("LOC_synset_mapping.txt", "synset_words.txt")  # lines of a synset and 
 SOLUTION = "LOC_val_solution.csv"  # Kaggle's labels of the validation images
 META, TRUTH = "meta.mat", "ILSVRC2012_validation_ground_truth.txt"
 LARGEST = 50_000_000  # bytes of a file of the devkit
+_SYNSET = re.compile(r"n\d{8}")
 _NUMBERED = re.compile(r"ILSVRC2012_val_0*(\d+)$")
 _INDEX = np.dtype([("synset", "S16"), ("name", "S64"), ("offset", np.int64), ("size", np.int64)])
 
@@ -118,20 +120,23 @@ def _part(root: Path, name: str, archive: str) -> Listed | None:
     """The images of a part: of a folder, else of its archive."""
     for place in (root / folder for folder in FOLDERS):
         if (place / name).is_dir():
-            folder = place / name
-            paths = sorted(path for path in folder.glob("*/*") if path.suffix.lower() in SUFFIXES)
-            synsets = [path.parent.name for path in paths]
-            if not paths:
-                paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-                synsets = [""] * len(paths)
-            if not paths:
-                raise UserError(f"{folder} holds no images: put the folders of the synsets there, or remove it")
-            return Listed(folder, [path.name for path in paths], synsets, paths=paths)
+            return _of_folder(place / name, every=name == "train")
         if (place / archive).is_file():
             members = indexed(place / archive)
             names, synsets = ([text.decode() for text in members[field].tolist()] for field in ("name", "synset"))
             return Listed(place / archive, names, synsets, members)
     return None
+
+
+def _of_folder(folder: Path, *, every: bool) -> Listed:
+    """The images in the folders of their synsets, of which ``every`` one must hold some; else all of the folder."""
+    synsets = tuple(subfolders(folder))
+    loose = next((path for path in folder.iterdir() if synsets and _is_image(PurePosixPath(path.name))), None)
+    if loose is not None:
+        raise UserError(f"{loose} lies in no folder of a synset, and other images do: move or remove it")
+    paths, labels = by_class(folder, synsets, every=every) if synsets else of_no_class(folder)
+    of_each = [synsets[label] for label in labels] if synsets else [""] * len(paths)
+    return Listed(folder, [path.name for path in paths], of_each, paths=paths)
 
 
 def indexed(path: Path) -> np.ndarray:
@@ -163,15 +168,25 @@ def _members(path: Path) -> Iterator[tuple[str, bytes, int, int]]:
             if not member.isreg():
                 continue
             if name.suffix == ".tar":
+                if not _SYNSET.fullmatch(name.stem):
+                    raise UserError(f"{path}: {member.name} is called after no synset, as n01440764.tar is")
+                images = 0
                 with tarfile.open(fileobj=archive.extractfile(member), mode="r:") as inner:
                     for image in inner:
-                        if image.isreg() and (inside := PurePosixPath(image.name)).suffix.lower() in SUFFIXES:
+                        if image.isreg() and _is_image(inside := PurePosixPath(image.name)):
+                            images += 1
                             yield name.stem, _ascii(inside), member.offset_data + image.offset_data, image.size
                     check_end(path, member.offset_data + inner.offset, member.offset_data + member.size)
-            elif name.suffix.lower() in SUFFIXES:
-                synset = name.parent.name if re.fullmatch(r"n\d{8}", name.parent.name) else ""
+                if not images:
+                    raise UserError(f"{path}: {member.name} holds no images: get it again")
+            elif _is_image(name):
+                synset = name.parent.name if _SYNSET.fullmatch(name.parent.name) else ""
                 yield synset, _ascii(name), member.offset_data, member.size
         check_end(path, archive.offset)
+
+
+def _is_image(name: PurePosixPath) -> bool:
+    return name.suffix.lower() in SUFFIXES and not name.name.startswith(".")
 
 
 def _ascii(name: PurePosixPath) -> bytes:
@@ -192,7 +207,10 @@ class Notes:
         self.synsets: dict[int, str] = {}  # by the devkit's numbers
         for name in WORDS:
             if (root / name).is_file():
-                pairs = (line.partition(" ") for line in (root / name).read_text(encoding="utf-8").splitlines())
+                pairs = (
+                    line.partition(" ")
+                    for line in (root / name).read_text(encoding="utf-8", errors="replace").splitlines()
+                )
                 self.words = {synset: words.strip() for synset, _, words in pairs if words.strip()}
         if not self.words and (content := self._devkit(META)) is not None:
             self.synsets, self.words = _meta(content, self.root)
@@ -226,6 +244,9 @@ class Notes:
             raise UserError(f"{self.root}: {TRUTH} of the devkit is damaged ({error}): get it again") from error
         stems = (PurePosixPath(name).stem for name in listed.names)
         numbered = {stem: int(match[1]) for stem in stems if (match := _NUMBERED.match(stem))}
+        if len(numbered) < len(synsets):
+            there = f"{listed.place} holds {len(numbered):,} of the {len(synsets):,} validation images"
+            warnings.warn(f"{there} that the devkit lists: the figures are those of a part", stacklevel=2)
         return {stem: synsets[number - 1] for stem, number in numbered.items() if 0 < number <= len(synsets)}
 
     def _devkit(self, name: str) -> bytes | None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from understudy.data.encoded import EncodedImages, Label, contents, parts_of
 from understudy.data.images import SUFFIXES
 from understudy.data.pictures import ImageSettings, cache_folder, listing
 from understudy.errors import UserError
-from understudy.files import DIGEST, fits, read_json, sealed, write_json
+from understudy.files import DIGEST, fits, read_json, sealed, write_atomically
 
 FORMAT = 1  # of an index
 LARGEST_LABEL = 1 << 16  # bytes of a member that holds a label
@@ -103,15 +104,14 @@ def indexed(shards: list[Path], label: str) -> list[Member]:
 
     name = hashlib.sha256("\n".join([label, listing(shards)]).encode()).hexdigest()
     place = cache_folder() / "shards" / f"{name}.json"
-    kept = read_json(place)
-    if kept is not None and kept.get("format") == FORMAT and kept.get(DIGEST) and fits(kept):
-        return TypeAdapter(list[Member]).validate_python(kept["members"])
+    with suppress(UserError):  # it cannot be read, or is larger than JSON may be
+        kept = read_json(place)
+        if kept is not None and kept.get("format") == FORMAT and kept.get(DIGEST) and fits(kept):
+            return TypeAdapter(list[Member]).validate_python(kept["members"])
     members = [member for number, path in enumerate(shards) for member in _members(path, number, label)]
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_json(place, sealed({"format": FORMAT, "members": [asdict(member) for member in members]}))
-    except OSError:  # without the cache, the shards are read again the next time
-        pass
+    index = sealed({"format": FORMAT, "members": [asdict(member) for member in members]})
+    with suppress(UserError):  # without the cache, the shards are read again the next time
+        write_atomically(place, json.dumps(index).encode())
     return members
 
 
