@@ -22,7 +22,7 @@ from understudy.errors import UserError
 from understudy.models import build
 from understudy.tasks import Links
 from understudy.tasks.links import as_bits, filtered_ranks, from_bits, queries
-from understudy.terms import KD, Labels
+from understudy.terms import KD, N3, Labels
 from understudy.training.evaluate import figures
 
 ROOT = Path(__file__).parents[2]
@@ -183,6 +183,58 @@ def test_teacher_and_student_are_asked_about_the_same_candidates():
     assert torch.equal(*seen)
     reason = needs_live_teacher(StoredAnswers(), objective, data, Settings(device="cpu"))
     assert "candidates" in reason
+
+
+@pytest.mark.parametrize("equal", ["queries", "triples"])
+@pytest.mark.parametrize("negatives", [None, 5])
+@pytest.mark.parametrize("name", ["complex", "distmult"])
+def test_n3_is_that_of_its_authors(name, negatives, equal):
+    """kbc/regularizers.py: the sum of |f|^3 over head, relation and tail, by the number of triples."""
+    data = made("links")
+    data = replace(data, task=replace(data.task, negatives=negatives, equal=equal))
+    student, plain = network(name, data), next(iter(epoch(made("links"))))
+    batch = next(iter(epoch(data)))
+    assert torch.equal(batch.ids, plain.ids)
+    moduli = pair_of_rows if name == "complex" else torch.abs
+    wanted = []
+    for head, relation, tails in zip(
+        plain.inputs["head"], plain.inputs["relation"], plain.targets["tails"], strict=True
+    ):
+        rows = [(student.entities.weight[head], student.relations.weight[relation], student.entities.weight[tail])
+                for tail in tails if tail >= 0]  # fmt: skip
+        wanted.append(torch.stack([sum(moduli(factor).pow(3).sum() for factor in row) for row in rows]))
+    outcome = Objective(N3(), student=student, task=data.task)(batch.inputs, batch.targets)
+    over = torch.sum if equal == "triples" else torch.mean
+    torch.testing.assert_close(outcome.loss, torch.stack([over(of_query) for of_query in wanted]).mean())
+    outcome.loss.backward()
+    assert all(p.grad.isfinite().all() and p.grad.any() for p in student.parameters())
+
+
+def pair_of_rows(factor):
+    return pair(factor).abs()
+
+
+def test_where_triples_count_alike_a_query_counts_with_the_sum_of_its_tails():
+    mean, total = (Links(("a", "b", "c"), ("r",), equal=equal) for equal in ("queries", "triples"))
+    answer, targets = (
+        {"logits": torch.randn(2, 3)},
+        {"tails": torch.tensor([[0, 2], [1, -1]]), "known": torch.zeros(2, 0)},
+    )
+    for smoothing in (0.0, 0.1):
+        means, sums = (task.loss(answer, targets, smoothing=smoothing) for task in (mean, total))
+        torch.testing.assert_close(sums, means * torch.tensor([2.0, 1.0]))
+    single = {"tails": torch.tensor([[0], [2], [1]]), "known": torch.zeros(3, 0)}
+    triples = mean.loss({"logits": answer["logits"][[0, 0, 1]]}, single)
+    torch.testing.assert_close(total.loss(answer, targets).sum(), triples.sum())
+
+
+def test_n3_is_of_products_of_embeddings():
+    data = made("links")
+    batch = next(iter(epoch(data)))
+    with pytest.raises(UserError, match="N3 is of the networks complex and distmult, and the student is a TransE"):
+        Objective(N3(), student=network("transe", data), task=data.task)(batch.inputs, batch.targets)
+    with pytest.raises(UserError, match="it is of triples"):
+        Objective(N3(), student=torch.nn.Linear(4, 3))
 
 
 def test_an_answer_kept_of_many_queries_is_small():

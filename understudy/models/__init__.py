@@ -22,6 +22,7 @@ from understudy.models.output import Output
 from understudy.models.preprocessing import (
     LocalContrast,
     Normalized,
+    OwnTokens,
     Preprocessing,
     Whitened,
     Whitening,
@@ -42,6 +43,7 @@ __all__ = [
     "NetworkSpec",
     "Normalized",
     "Output",
+    "OwnTokens",
     "Preprocessing",
     "Whitened",
     "Whitening",

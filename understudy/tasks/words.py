@@ -2,9 +2,9 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 SPECIAL = (PAD, UNKNOWN, START, END)
 IDS, MASK = "input_ids", "attention_mask"
+OF = ":"  # between the name of a token table and that of a tensor that was made by it
 PADDING = (PAD, "<pad>", "<|endoftext|>")  # tokens that tokenizers pad with
 LONGEST = 100  # characters of a word; a longer one is unknown, as in BERT's tokenizer
 _WORDS = re.compile(r"\w+|[^\w\s]", re.UNICODE)
@@ -139,6 +140,42 @@ def _both(text: str) -> tuple[str, str]:
     if not tab:
         raise UserError(f"{text[:40]!r} is one text: the two texts of a pair are separated by a tab")
     return first, second
+
+
+V = TypeVar("V")
+
+
+def by_tables(task: Words, tables: Mapping[str, Words], texts: Iterable[str]) -> dict[str, Tensor]:
+    """Texts as a batch of inputs: those of the task, and by each further token table those of its name.
+
+    >>> task = understudy.tasks.Text(("bad", "good"), length=4)
+    >>> sorted(by_tables(task, {"large": task}, ["fine"]))
+    ['attention_mask', 'input_ids', 'large:attention_mask', 'large:input_ids']
+    """
+    texts = list(texts)
+    further = {
+        f"{name}{OF}{key}": value for name, table in tables.items() for key, value in table.encode(texts).items()
+    }
+    return task.encode(texts) | further
+
+
+def of_table(inputs: Mapping[str, V], table: str = "") -> dict[str, V]:
+    """The inputs of one token table under their plain names; by default those of the task.
+
+    Where there are none of a table, the inputs are those of a network alone, whose names are plain already.
+
+    >>> both = {"input_ids": 1, "large:input_ids": 2}
+    >>> of_table(both), of_table(both, "large"), of_table({"input_ids": 3}, "large")
+    ({'input_ids': 1}, {'input_ids': 2}, {'input_ids': 3})
+    """
+    begins = f"{table}{OF}"
+    own = {name.removeprefix(begins): value for name, value in inputs.items() if table and name.startswith(begins)}
+    return own or {name: value for name, value in inputs.items() if OF not in name}
+
+
+def tables_of(inputs: object) -> set[str]:
+    """The names of the further token tables by which inputs were made."""
+    return {name.partition(OF)[0] for name in inputs if OF in name} if isinstance(inputs, Mapping) else set()
 
 
 def words(text: str) -> list[str]:
