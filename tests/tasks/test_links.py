@@ -19,7 +19,7 @@ from understudy.answers import StoredAnswers
 from understudy.answers.source import needs_live_teacher
 from understudy.data import Augmentation, from_triples, load
 from understudy.errors import UserError
-from understudy.models import build
+from understudy.models import PyKEEN, build
 from understudy.tasks import Links
 from understudy.tasks.links import as_bits, filtered_ranks, from_bits, queries
 from understudy.terms import KD, N3, Labels
@@ -235,6 +235,49 @@ def test_n3_is_of_products_of_embeddings():
         Objective(N3(), student=network("transe", data), task=data.task)(batch.inputs, batch.targets)
     with pytest.raises(UserError, match="it is of triples"):
         Objective(N3(), student=torch.nn.Linear(4, 3))
+
+
+class OfPyKEEN(torch.nn.Module):
+    """DistMult with the interface of PyKEEN's models, whose entities and relations are numbered as it likes."""
+
+    def __init__(self, entities, relations, width=4):
+        super().__init__()
+        self.entities, self.relations = torch.nn.Embedding(entities, width), torch.nn.Embedding(relations, width)
+
+    def score_t(self, hr_batch):
+        return self.entities(hr_batch[:, 0]) * self.relations(hr_batch[:, 1]) @ self.entities.weight.T
+
+    def score_h(self, rt_batch):
+        return self.score_t(rt_batch.flip(1)) + 1
+
+
+@pytest.mark.parametrize("negatives", [None, 5])
+def test_a_model_of_pykeen_teaches_by_the_names_of_its_factory(negatives):
+    data = made("links")
+    data = replace(data, task=replace(data.task, negatives=negatives))
+    model = OfPyKEEN(COUNT, 2)
+    ids = {name: number for number, name in enumerate(reversed(data.task.entities))}
+    kinds = {name: number for number, name in enumerate(reversed(data.task.relations))}
+    teacher = PyKEEN(model, data.task, ids, kinds)
+    batch = next(iter(epoch(data)))
+    scores = teacher(**batch.inputs)
+    asked = batch.inputs["candidates"][0].tolist() if negatives else range(COUNT)
+    for row, head, relation in zip(
+        scores, batch.inputs["head"].tolist(), batch.inputs["relation"].tolist(), strict=True
+    ):
+        kind = torch.tensor(kinds[data.task.relations[relation % 2]])
+        known = torch.tensor(ids[data.task.entities[head]])
+        tails = torch.tensor([ids[data.task.entities[number]] for number in asked])
+        expected = (model.entities(known) * model.relations(kind) * model.entities(tails)).sum(1) + int(relation >= 2)
+        torch.testing.assert_close(row, expected)
+    student = network("complex", data)
+    Objective(KD(), student=student, teacher=teacher, task=data.task)(batch.inputs, batch.targets).loss.backward()
+    assert student.entities.weight.grad.any()
+    assert model.entities.weight.grad is None
+    with pytest.raises(UserError, match=r"knows no entity .e0.* missing"):
+        PyKEEN(model, data.task, {"e00": 0}, kinds)
+    with pytest.raises(UserError, match="a Linear is no model of PyKEEN: it has no score_t"):
+        PyKEEN(torch.nn.Linear(1, 1), data.task, ids, kinds)
 
 
 def test_an_answer_kept_of_many_queries_is_small():

@@ -17,7 +17,8 @@ from understudy.errors import UserError
 from understudy.losses import kd, output_distance, teacher_bounded
 from understudy.models.families.fcos import Head
 from understudy.objective.term import unfit
-from understudy.tasks import Binary, Classification, Figure, Landmarks, MultiLabel, Regression, Rows, Text
+from understudy.tasks import Binary, Classification, Figure, Landmarks, MultiLabel, Regression, Rows, Tags, Text
+from understudy.tasks.tags import NO_WORD
 from understudy.tasks.text import vocabulary_of, words
 from understudy.terms import KD, MLKD, Hint, Labels, Outputs, RKDDistance
 from understudy.training import preflight
@@ -50,6 +51,21 @@ class Words(nn.Module):
     def forward(self, input_ids, attention_mask):
         x = self.embedding(input_ids) * attention_mask.unsqueeze(2)
         return self.out(self.conv(x.sum(1)))
+
+
+class Tagger(nn.Module):
+    """A tiny network of texts that answers to each token, with layers between the first and the last."""
+
+    def __init__(self, tokens: int, tags: int, width: int = 6):
+        super().__init__()
+        self.embedding = nn.Embedding(tokens, width)
+        self.conv = nn.Linear(width, width)
+        self.middle = nn.Sequential(nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
+        self.out = nn.Linear(width, tags)
+
+    def forward(self, input_ids, attention_mask):
+        x = self.embedding(input_ids) * attention_mask.unsqueeze(2)
+        return self.out(self.middle(self.conv(x)))
 
 
 class Scored(nn.Module):
@@ -110,12 +126,27 @@ def boxes_of(image: torch.Tensor) -> dict[str, list]:
     return {"boxes": boxes[:count], "labels": [int(across > down), 1][:count]}
 
 
+def tagged(task: Tags, sentences: list[str]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Inputs and targets: "fine film" and "dull film" are entities of two words."""
+    inputs, places = task.aligned([sentence.split() for sentence in sentences])
+    targets = torch.full((len(sentences), task.length), NO_WORD)
+    for row, sentence, of_words in zip(targets, sentences, places, strict=True):
+        words = sentence.split()
+        for number, (word, place) in enumerate(zip(words, of_words, strict=True)):
+            whole = "film" in words[number : number + 2]
+            row[place] = 2 if word == "film" else 1 if whole else 0
+    return inputs, targets
+
+
 def made(name: str) -> Data:
     bright = IMAGES.mean((2, 3))
     if name == "text":
         task = Text(("bad", "good"), vocabulary_of(SENTENCES), 6)
         labels = torch.tensor([1, 0, 1, 0] * 12)
         return from_tensors((task.encode(SENTENCES), labels), validation=8, task=task)
+    if name == "tags":
+        task = Tags(("O", "B-FILM", "I-FILM"), vocabulary_of(SENTENCES), 6)
+        return from_tensors(tagged(task, SENTENCES), tagged(task, SENTENCES), validation=8, task=task)
     if name == "links":
         return from_triples(TRIPLES[4:44], TRIPLES[:4], TRIPLES[44:])
     targets = {
@@ -136,6 +167,8 @@ def networks(data: Data) -> tuple[nn.Module, nn.Module]:
         torch.manual_seed(1)
         if data.task.name == "text":
             return Words(data.shape[0]), Words(data.shape[0])
+        if data.task.name == "tags":
+            return Tagger(data.shape[0], data.task.outputs), Tagger(data.shape[0], data.task.outputs)
         if data.task.name == "links":
             return Scored(data.task.outputs, data.shape[0]), Scored(data.task.outputs, data.shape[0])
         if data.task.name == "segmentation":
@@ -146,8 +179,8 @@ def networks(data: Data) -> tuple[nn.Module, nn.Module]:
 
 
 NAMES = [
-    "classification", "soft-labels", "multilabel", "binary", "regression", "landmarks", "text", "links", "segmentation",
-    "detection",
+    "classification", "soft-labels", "multilabel", "binary", "regression", "landmarks", "text", "tags", "links",
+    "segmentation", "detection",
 ]  # fmt: skip
 PLAIN = Settings(device="cpu", channels_last=False)
 
@@ -167,7 +200,8 @@ def test_a_meter_fed_in_pieces_finds_what_it_finds_at_once(name):
     data, generator = made(name), torch.Generator().manual_seed(3)
     task, targets = data.task, data.train.targets
     grid = (4, 4) if name == "segmentation" else ()
-    output = torch.randn(len(data.train), task.outputs, *grid, generator=generator)
+    tokens = (task.length,) if name == "tags" else ()
+    output = torch.randn(len(data.train), *tokens, task.outputs, *grid, generator=generator)
     if name == "detection":
         output = networks(data)[0](data.example(len(data.train), torch.device("cpu")))
         output[..., 7:] = torch.randn(output[..., 7:].shape, generator=generator)

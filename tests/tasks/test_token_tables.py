@@ -42,7 +42,7 @@ def table(folder):
 
 
 def texts(folder, **settings):
-    return load("sst2", folder, validation=8, length=8, least=1, **({"token_tables": table(folder)} | settings))
+    return load("sst2", folder, validation=8, **({"length": 8, "least": 1, "token_tables": table(folder)} | settings))
 
 
 def networks(data):
@@ -181,7 +181,7 @@ def test_methods_that_compare_tokens_are_refused_or_warned_of(folder):
     assert "the n-th token of one is another word of the other" in found.text
     plain = of_table(inputs)
     assert not list(misaligned("stage", hint, plain))
-    vectors = Objective(Hint("fc:input -> fc:input"), student=student, teacher=teacher, **settings)
+    vectors = Objective(Hint("head:input -> head:input"), student=student, teacher=teacher, **settings)
     assert not list(misaligned("stage", vectors, inputs))
 
 
@@ -212,7 +212,7 @@ def test_a_table_that_is_not_there_is_said(folder, tmp_path):
     """
     (tmp_path / "texts.toml").write_text(text)
     with pytest.raises(UserError, match=r"no such table.*small"):
-        Run(recipe.read(tmp_path / "texts.toml"), tmp_path / "run").check()
+        list(Run(recipe.read(tmp_path / "texts.toml"), tmp_path / "run").check())
 
 
 def test_a_front_is_rebuilt_from_its_description():

@@ -28,6 +28,7 @@ from understudy.models.preprocessing import (
     Whitening,
     preprocessing_from,
 )
+from understudy.models.pykeen import PyKEEN
 from understudy.models.weights import load_weights, read_weights
 from understudy.taps.modules import Maxout
 
@@ -45,6 +46,7 @@ __all__ = [
     "Output",
     "OwnTokens",
     "Preprocessing",
+    "PyKEEN",
     "Whitened",
     "Whitening",
     "aflw_fitnet",

@@ -425,6 +425,10 @@ class Task(ABC):
         """
         return told
 
+    def of_text(self, told: Told, text: str) -> Told:
+        """The displayed form of the answer to a text, if it names places in it."""
+        return told
+
     # Derived.
 
     @property

@@ -33,6 +33,9 @@ def refuse_readers_of_padding(networks: Sequence[nn.Module], data: Data, setting
                 f"group_by_length makes batches of many lengths, and the {called} fails on a shorter one ({error}): "
                 "leave it out"
             ) from error
+        if data.task.rows_per_sample == "many":  # an answer to each token: the others are of padding
+            columns = next(iter(answers[1].values())).shape[1]
+            answers[0] = {name: value[:, :columns] for name, value in answers[0].items()}
         if reason := Task.changed(data.task, *answers):  # stricter than the task's own rule
             raise UserError(
                 f"group_by_length takes padding off texts, and without it the {called} answers otherwise: {reason}. "

@@ -9,17 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Literal
 
 import torch
 
 from understudy.bounds import Count, Interval
 from understudy.data.dataset import Access, Contents, DataSet, unpacked
 from understudy.data.sources import InMemory
+from understudy.data.token_tables import TokenTable, tokens_of
 from understudy.errors import UserError
 from understudy.tasks.text import Metric, Text
 from understudy.tasks.text_scores import TextScores
-from understudy.tasks.words import OF, by_tables, vocabulary_of
+from understudy.tasks.words import OF, by_tables
 
 Name = Literal["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli"]
 
@@ -99,24 +100,6 @@ LARGEST_SCORE = 5.0  # of STS-B
 
 
 @dataclass(frozen=True)
-class TokenTable:
-    """How sentences become token ids.
-
-    Args:
-        tokens: ``"words"`` of the training part, ``"wordpiece"`` with the pieces of ``vocabulary``, or
-            ``"tokenizer"``, one of Hugging Face's, which the file ``vocabulary`` defines.
-        vocabulary: a file with a token in each line (BERT's ``vocab.txt``), or a ``tokenizer.json``.
-        length: tokens of a sample, its beginning and end included; the rest is left out. None: as of the data set.
-        least: the smallest count in the training part for a word to have its own id.
-    """
-
-    tokens: Literal["words", "wordpiece", "tokenizer"] = "words"
-    vocabulary: str | None = None
-    length: Annotated[int, Interval(ge=3, le=100_000)] | None = None
-    least: Count = 2
-
-
-@dataclass(frozen=True)
 class GlueSettings:
     """Which of GLUE's tasks, and how its sentences become token ids.
 
@@ -158,36 +141,10 @@ def read(settings: GlueSettings, access: Access) -> Contents:
     return Contents(train, test, task=task, facts=facts, token_tables=tables)
 
 
-class Tokens(TypedDict, total=False):
-    """The fields of a task that say how a text becomes tokens."""
-
-    vocabulary: tuple[str, ...]
-    tokenizer: str
-
-
-def _tokens(table: TokenTable, subset: str, texts: Sequence[str]) -> Tokens:
-    """The vocabulary or the tokenizer: those of a file, or the words of the texts."""
-    if (table.tokens == "words") != (table.vocabulary is None):
-        raise UserError(
-            f"{subset}: tokens = 'wordpiece' and vocabulary = FILE (a token in each line) belong together, as "
-            "do tokens = 'tokenizer' and vocabulary = FILE (a tokenizer.json)"
-        )
-    if table.vocabulary is None:
-        return {"vocabulary": vocabulary_of(texts, least=table.least)}
-    path = Path(table.vocabulary).expanduser()
-    try:
-        content = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"vocabulary {path} cannot be read: {error}") from error
-    if table.tokens == "tokenizer":
-        return {"tokenizer": content}
-    return {"vocabulary": tuple(content.removesuffix("\n").split("\n"))}  # a token may be a line separator of Unicode
-
-
 def _task(
     table: TokenTable, settings: GlueSettings, subset: Subset, texts: Sequence[str], labels: Sequence[str]
 ) -> Task:
-    tokens, length = _tokens(table, settings.subset, texts), table.length or settings.length
+    tokens, length = tokens_of(table, settings.subset, texts), table.length or settings.length
     if subset.classes:
         return Text(
             subset.classes,

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from understudy.bounds import Count, Interval
 from understudy.data.dataset import Access, Contents, DataSet
-from understudy.data.sets.glue import GlueSettings, TokenTable
+from understudy.data.sets.glue import GlueSettings
 from understudy.data.sets.glue import read as read_glue
+from understudy.data.token_tables import TokenTable
 
 
 @dataclass(frozen=True)
