@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from understudy.models import PyKEEN, build
 from understudy.tasks import Links
 from understudy.tasks.links import as_bits, filtered_ranks, from_bits, queries
 from understudy.terms import KD, N3, Labels
+from understudy.training import evaluate
 from understudy.training.evaluate import figures
 
 ROOT = Path(__file__).parents[2]
@@ -286,6 +288,20 @@ def test_an_answer_kept_of_many_queries_is_small():
     kept = data.task.kept(answer, data.train.targets)
     assert {name: tuple(value.shape) for name, value in kept.items()} == {"first": (len(data.train), 10)}
     assert data.task.compared(kept, kept, data.train.targets) == {"agreement": 1.0, "overlap": 1.0}
+
+
+def test_an_evaluation_holds_the_answers_of_one_batch(monkeypatch):
+    monkeypatch.setattr(evaluate, "BATCH", 4)
+    data, student, answers, alive = made("links"), network("complex"), [], []
+
+    def seen(module, given, answer):
+        answers.append(weakref.ref(answer))
+        alive.append(sum(one() is not None for one in answers))
+
+    student.register_forward_hook(seen)
+    figures(student, data.train, data.task, Settings(device="cpu"))
+    assert len(alive) > 8
+    assert max(alive) <= 2  # that of the batch before, until its place is taken
 
 
 def test_learning_links_makes_ranks_better():
