@@ -61,11 +61,13 @@ class N3(Term):
             raise UserError(f"N3 is of the networks complex and distmult, and the student is a {name}: leave it out")
         assert isinstance(inputs, Mapping)
         assert isinstance(targets, Mapping)
-        places = targets[TAILS]
+        places, head, relation, candidates = targets[TAILS], inputs[HEAD], inputs[RELATION], inputs.get(CANDIDATES)
+        assert isinstance(places, Tensor)
+        assert isinstance(head, Tensor)
+        assert isinstance(relation, Tensor)
         tails = places.clamp_min(0)
-        asked = torch.cat(
-            (inputs[HEAD].unsqueeze(1), inputs[CANDIDATES][0][tails] if CANDIDATES in inputs else tails), 1
-        )
-        heads, of_tails = n3(network.squares(network.entities(asked))).split((1, tails.shape[1]), 1)
-        relations = n3(network.squares(network.relations(inputs[RELATION])))
-        return task.over_tails(heads + relations.unsqueeze(1) + of_tails, places)
+        if isinstance(candidates, Tensor):
+            tails = candidates[0][tails]
+        entities = n3(network.squares(network.entities(torch.cat((head.unsqueeze(1), tails), 1))))
+        relations = n3(network.squares(network.relations(relation)))
+        return task.over_tails(entities[:, :1] + relations.unsqueeze(1) + entities[:, 1:], places)

@@ -50,6 +50,7 @@ class Tags(Words, Task):
 
     name: ClassVar[str] = "tags"
     rows_per_sample: ClassVar[Literal["one", "many"] | None] = "many"
+    dense: ClassVar[bool] = True
     takes_words: ClassVar[bool] = True
     whole_words: ClassVar[bool] = True
     pairs: ClassVar[bool] = False  # type: ignore[misc]  # a field of other tasks of texts

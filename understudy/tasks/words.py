@@ -87,9 +87,9 @@ class Words:
                 places.append([firsts.get(number, -1) for number in range(len(sentence))])
         else:
             numbers, pad = self._token_ids, self._token_ids[PAD]
-            for sentence in sentences:
+            for given_words in sentences:
                 ids, found = [numbers[START]], list[int]()
-                for word in sentence:
+                for word in given_words:
                     pieces = self._of_word(word)
                     fits = len(ids) + len(pieces) < self.length and -1 not in found
                     found.append(len(ids) if fits else -1)
