@@ -206,7 +206,7 @@ class TagMeter:
     ``conlleval`` does. Where nothing is found or nothing is there, F1 is 0.
 
     >>> meter = TagMeter(Tags(("O", "B-PER", "I-PER")))
-    >>> meter.update({"logits": torch.eye(3)[[[1, 2, 0]]]}, torch.tensor([[1, 2, 0]]))
+    >>> meter.update({"logits": torch.eye(3)[[1, 2, 0]].unsqueeze(0)}, torch.tensor([[1, 2, 0]]))
     >>> meter.compute()["f1"]
     1.0
     """
