@@ -25,7 +25,7 @@ from understudy.data.sources import InMemory
 from understudy.errors import UserError
 from understudy.models.weights import restore
 from understudy.nested import Nested
-from understudy.objective import Objective, evaluating
+from understudy.objective import Objective, Outcome, evaluating
 from understudy.objective.term import Sum
 from understudy.precision import exact
 from understudy.randomness import derived_seed
@@ -117,7 +117,7 @@ def _dry_run(
         raise UserError(f"the data hold NaN or infinity (samples {broken}): mend the data")
     if stage.config.group_by_length is not None:
         refuse_readers_of_padding([student, *teachers], data, settings)
-    momenta_of(stage)  # a momentum that cannot be is said before anything trains
+    momenta = momenta_of(stage)  # a momentum that cannot be is said before anything trains
     facts, example = facts_of(data), nested.chosen(inputs, slice(2))
     objective = Objective(
         stage.objective,
@@ -148,7 +148,7 @@ def _dry_run(
     yield from _dead_terms(subject, norms)
     if not any(p.requires_grad for p in (*student.parameters(), *objective.owned.parameters())):
         return  # its terms have reported it
-    step = _step(objective, stage.config, inputs, batch, settings)
+    step = _step(objective, stage.config, momenta, inputs, batch, settings)
     if not timed:
         return
     seconds = min(clock.timed(step, settings.torch_device) for _ in range(2))
@@ -209,7 +209,12 @@ def _forecast(
 
 
 def _step(
-    objective: Objective, config: TrainConfig, inputs: Nested, batch: Batch, settings: Settings
+    objective: Objective,
+    config: TrainConfig,
+    momenta: Mapping[str, float] | None,
+    inputs: Nested,
+    batch: Batch,
+    settings: Settings,
 ) -> Callable[[], None]:
     """Take one complete step on this batch. Patterns that match no names are found before it."""
     optimizer = optimizer_of(config.optimizer, objective.student, objective.owned, config.lr_scale)
@@ -220,11 +225,27 @@ def _step(
             outcome = objective(inputs, batch.targets, ids=batch.ids)
         optimizer.zero_grad(set_to_none=True)
         if outcome.loss.requires_grad:
-            outcome.loss.backward()
+            _backward(objective, outcome, momenta)
             optimizer.step()
             bounds.apply()
 
     return step
+
+
+def _backward(objective: Objective, outcome: Outcome, momenta: Mapping[str, float] | None) -> None:
+    """The gradients of a step: in one pass, or where terms have momenta of their own in one for each momentum."""
+    if momenta is None:
+        outcome.loss.backward()
+        return
+    parts = {
+        momentum: [outcome.weighted[name] for name in momenta if momenta[name] == momentum]
+        for momentum in momenta.values()
+    }
+    of_owned = (outcome.loss, objective.owned)
+    for loss, module in (of_owned, *((torch.stack(part).sum(), objective.student) for part in parts.values())):
+        parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        if parameters and loss.requires_grad:
+            torch.autograd.backward(loss, inputs=parameters, retain_graph=True)
 
 
 def _masking(objective: Objective, inputs: Nested) -> str:
