@@ -75,7 +75,8 @@ TABLES = {
     ),
     "can": Table(
         "CAN, table 5: CIFAR-100",
-        "All parameters. The paper's times are of a batch of 100 on a CPU that it does not name: 8.73 s for the teacher.",
+        "All parameters. The paper's times are of a batch of 100 on a CPU that it does not name, 8.73 s for its "
+        "teacher.",
         tuple(Row(name, size, 8.73 / seconds) for name, (size, seconds) in CAN_SECONDS.items()),
         100,
         {},
@@ -107,8 +108,8 @@ def head(rounds: int) -> Iterator[str]:
     yield "    python scripts/paper_sizes.py\n"
     yield (
         f"Speed-ups are ratios of the least processor time of {rounds} rounds, in which all networks of a table take\n"
-        f"turns, in float32, with {facts['threads']} thread, on an {facts['processor']} on which other work may have run; "
-        f"PyTorch {torch_version}.\n"
+        f"turns, in float32, with {facts['threads']} thread, on an {facts['processor']} on which other work may have "
+        f"run; PyTorch {torch_version}.\n"
         "The networks have fresh weights; the accuracies of these students are not measured here."
     )
 
