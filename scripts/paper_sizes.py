@@ -18,7 +18,7 @@ from torch import nn
 
 from understudy.measure.machine import machine, versions
 from understudy.measure.size import multiplications
-from understudy.models import build
+from understudy.models import NetworkSpec
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -116,7 +116,9 @@ def head(rounds: int) -> Iterator[str]:
 
 def section(table: Table, rounds: int) -> Iterator[str]:
     """One table as Markdown."""
-    networks = {row.network: build(row.network, classes=table.classes, **table.settings).eval() for row in table.rows}
+    networks = {
+        row.network: NetworkSpec(row.network, table.settings).build(table.classes, 3, 32).eval() for row in table.rows
+    }
     example = torch.rand(max(table.batches), 3, 32, 32)
     times = {batch: least_times(networks, example[:batch], rounds) for batch in table.batches}
     teacher = table.rows[0]
