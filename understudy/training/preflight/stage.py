@@ -20,6 +20,7 @@ from understudy.config.optimizers import MaxNorm, optimizer_of
 from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
+from understudy.data.lengths import of_mean_length
 from understudy.data.parts import Batch, Data
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
@@ -35,6 +36,7 @@ from understudy.teacher.stand_in import StandIns
 from understudy.training.padding import refuse_readers_of_padding
 from understudy.training.preflight.data import DRY_BATCH
 from understudy.training.preflight.findings import ABOUT_STORED, Finding, duration
+from understudy.training.preflight.tokens import misaligned
 from understudy.training.stage_state import facts_of
 from understudy.training.state import copy_of
 
@@ -117,7 +119,7 @@ def _dry_run(
         raise UserError(f"the data hold NaN or infinity (samples {broken}): mend the data")
     if stage.config.group_by_length is not None:
         refuse_readers_of_padding([student, *teachers], data, settings)
-    momenta = momenta_of(stage)  # a momentum that cannot be is said before anything trains
+    momenta_of(stage)  # a momentum that cannot be is said before anything trains
     facts, example = facts_of(data), nested.chosen(inputs, slice(2))
     objective = Objective(
         stage.objective,
@@ -145,12 +147,16 @@ def _dry_run(
         yield from (Finding("warning", about, remark) for remark in objective.remarks.get(name, ()))
         if part.term.trains_student and not part.balanced:
             norms[name] = norm
+    yield from misaligned(subject, objective, inputs)
     yield from _dead_terms(subject, norms)
     if not any(p.requires_grad for p in (*student.parameters(), *objective.owned.parameters())):
         return  # its terms have reported it
-    step = _step(objective, stage.config, momenta, inputs, batch, settings)
     if not timed:
+        _step(objective, stage, inputs, batch, settings)
         return
+    if stage.config.group_by_length is not None:
+        inputs = of_mean_length(inputs, data.train.lengths, data.train.ids)
+    step = _step(objective, stage, inputs, batch, settings)
     seconds = min(clock.timed(step, settings.torch_device) for _ in range(2))
     trained = [*student.parameters(), *objective.owned.parameters()]
     moved = sum(p.numel() for p in trained if p.grad is not None)
@@ -208,15 +214,9 @@ def _forecast(
     return forecast(stored, stage, answers[0], samples, seconds, step)
 
 
-def _step(
-    objective: Objective,
-    config: TrainConfig,
-    momenta: Mapping[str, float] | None,
-    inputs: Nested,
-    batch: Batch,
-    settings: Settings,
-) -> Callable[[], None]:
+def _step(objective: Objective, stage: Stage, inputs: Nested, batch: Batch, settings: Settings) -> Callable[[], None]:
     """Take one complete step on this batch. Patterns that match no names are found before it."""
+    config, momenta = stage.config, momenta_of(stage)
     optimizer = optimizer_of(config.optimizer, objective.student, objective.owned, config.lr_scale)
     bounds = MaxNorm(objective.student, config.max_norm, objective.owned)
 
