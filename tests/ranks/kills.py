@@ -1,6 +1,7 @@
 """Kill ranks by SIGKILL under torchrun's elastic agent, and compare the students: ``make ranks`` (half an hour).
 
     python -m tests.ranks.kills --kills 60 --out results/ranks.md
+    python -m tests.ranks.kills --kills 20 --counts kills.json  # in pieces: then --kills 40, then --kills 60
 
 Each run trains FitNets (two stages), CAN (an adversary) and CRD (a memory) on the demo's images. At random moments one
 rank, chosen at random, is killed. Where the agent starts the ranks again, and where the same command goes on, the
@@ -9,6 +10,7 @@ number of ranks must end within ``BOUND`` of it. A run that makes no progress fo
 """
 
 import argparse
+import json
 import os
 import random
 import signal
@@ -18,7 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -107,9 +109,11 @@ class Runs:
         ranks = launcher.ranks()
         if not ranks:
             return False
-        place = where(out)
+        place, rank = where(out), self.random.choice(ranks)
+        if not running(rank):
+            return False
         try:
-            os.kill(self.random.choice(ranks), signal.SIGKILL)
+            os.kill(rank, signal.SIGKILL)
         except ProcessLookupError:
             return False
         counted.kills += 1
@@ -181,6 +185,14 @@ def ranks_of(launcher: int) -> dict[int, int]:
         for entry in entries
         if entry.startswith(b"RANK=")
     }
+
+
+def running(process: int) -> bool:
+    """Whether a process has not ended; one that has is there until its parent asks for it, and cannot be killed."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] not in ("Z", "X")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def newest(out: Path) -> tuple[str, int] | None:
@@ -255,6 +267,15 @@ def table(rows: dict[str, Counted], command: str, unbroken: float) -> str:
     return "\n".join(lines) + "\n"
 
 
+def kept(path: Path | None, rows: dict[str, Counted], unbroken: float) -> tuple[dict[str, Counted], float]:
+    """What earlier pieces counted, and the larger of their distance without a kill and this one's."""
+    if path is None or not path.exists():
+        return rows, unbroken
+    counts = json.loads(path.read_text())
+    before = {name: Counted(**{**row, "places": Counter(row["places"])}) for name, row in counts["rows"].items()}
+    return before, max(unbroken, counts["unbroken"])
+
+
 def hangs(rows: dict[str, Counted]) -> int:
     return sum(counted.hangs for counted in rows.values())
 
@@ -264,6 +285,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("results/ranks.md"))
+    parser.add_argument("--counts", type=Path, help="a file with what earlier pieces counted, to which this one adds")
     chosen = parser.parse_args()
     command = f"python -m tests.ranks.kills --kills {chosen.kills} --seed {chosen.seed}"
     kinds = {world: f"{world} ranks, started again by torchrun's agent" for world in WORLDS[1:]}
@@ -271,14 +293,20 @@ def main() -> None:
     preload()
     with tempfile.TemporaryDirectory() as name:
         runs = Runs(Path(name), chosen.seed)
+        command += " in pieces" if chosen.counts else ""
         one, *more = (runs.whole[world] for world in WORLDS)
         unbroken = max(distance(other[name], path) for other in more for name, path in one.items())
+        rows, unbroken = kept(chosen.counts, rows, unbroken)
+        runs.random.seed(chosen.seed + sum(counted.kills for counted in rows.values()))
         while (left := chosen.kills - sum(counted.kills for counted in rows.values())) > 0 and not hangs(rows):
             rounds: list[tuple[str, Callable[[int, Counted], None]]]
             rounds = [(kind, partial(runs.elastic, world)) for world, kind in kinds.items()]
             for kind, go in [*rounds, (CHANGING, runs.changing)]:
                 go(min(left, KILLS), rows[kind])
                 chosen.out.write_text(table(rows, command, unbroken))
+                if chosen.counts:
+                    content = {"unbroken": unbroken, "rows": {name: asdict(row) for name, row in rows.items()}}
+                    chosen.counts.write_text(json.dumps(content))
             print(rows, flush=True)
     differing = any(rows[kind].equal != rows[kind].runs for kind in kinds.values())
     far = max(rows[CHANGING].apart.values(), default=0.0) > BOUND
