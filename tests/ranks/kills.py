@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -305,7 +305,7 @@ def main() -> None:
                 go(min(left, KILLS), rows[kind])
                 chosen.out.write_text(table(rows, command, unbroken))
                 if chosen.counts:
-                    content = {"unbroken": unbroken, "rows": {name: asdict(row) for name, row in rows.items()}}
+                    content = {"unbroken": unbroken, "rows": {name: vars(row) for name, row in rows.items()}}
                     chosen.counts.write_text(json.dumps(content))
             print(rows, flush=True)
     differing = any(rows[kind].equal != rows[kind].runs for kind in kinds.values())

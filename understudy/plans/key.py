@@ -138,6 +138,10 @@ def arithmetic(settings: Settings, taught: bool) -> dict[str, object]:
             del parts[name]
     if settings.microbatch is None:
         del parts["microbatch"]
+    accelerated = settings.torch_device.type == "cuda"
+    for name, usual in (("exact", settings.exact), ("tf32", settings.tf32 is None)):
+        if usual or not accelerated:
+            del parts[name]
     return parts if taught else {name: value for name, value in parts.items() if not name.startswith("teacher")}
 
 

@@ -34,6 +34,7 @@ from understudy.training.averaged import Agreement, check_batches, check_begins
 from understudy.training.callbacks import Callback
 from understudy.training.evaluate import figures
 from understudy.training.interrupt import Stopped, StopRequest
+from understudy.training.memory import told_in_steps
 from understudy.training.metrics import Log
 from understudy.training.progress import Best, Progress
 from understudy.training.records import Epoch, Figures, StageEnd, TrainingRecord
@@ -278,7 +279,8 @@ class Training:
         """One step of the current epoch, and what is due between two steps; ``began`` is the end of the last one."""
         place, steps = self.place, self.data.train.steps(stage.config.batch)
         shares = place.step == steps - 1 and len(stage.objective.parts) > 1 and self._shares_due(stage, steps)
-        self._step(stage, batch, place.epoch + place.step / steps, shares=shares)
+        with told_in_steps(f"{self.name}, stage {stage.name!r}", len(batch), self.settings):
+            self._step(stage, batch, place.epoch + place.step / steps, shares=shares)
         place.step += 1
         place.steps += 1
         self._between_steps(began)

@@ -1,4 +1,4 @@
-"""A Ray cluster with one training per actor, or per group of actors. All machines use the run folder on a shared disk."""
+"""A Ray cluster with a training per actor, or per group of actors. All machines use the run folder on a shared disk."""
 
 import contextlib
 import os
