@@ -3,10 +3,11 @@
     python -m tests.ranks.kills --kills 60 --out results/ranks.md
     python -m tests.ranks.kills --kills 20 --counts kills.json  # in pieces: then --kills 40, then --kills 60
 
-Each run trains FitNets (two stages), CAN (an adversary) and CRD (a memory) on the demo's images. At random moments one
-rank, chosen at random, is killed. Where the agent starts the ranks again, and where the same command goes on, the
-students must be equal byte for byte to those of an unbroken run on as many ranks. A run that goes on with another
-number of ranks must end within ``BOUND`` of it. A run that makes no progress for ``PATIENCE`` seconds counts as a hang.
+Each run trains FitNets (two stages), CAN (an adversary) and CRD (a memory) on the demo's images. One rank, chosen at
+random, is killed at a random moment of each of these stages. Where the agent starts the ranks again, and where the same
+command goes on, the students must be equal byte for byte to those of an unbroken run on as many ranks. A run that goes
+on with another number of ranks must end within ``BOUND`` of it. A run that makes no progress for ``PATIENCE`` seconds
+counts as a hang.
 """
 
 import argparse
@@ -61,7 +62,7 @@ negatives = 64
 BOUND = 0.05  # of the weights' norm, between a run that changed its number of ranks and one that did not
 PATIENCE = 300.0
 LATEST = 1.0  # seconds from a checkpoint to a kill, at most
-KILLS = 4  # in one run
+STRUCK = ("fitnets, stage 1", "fitnets, stage 2", "can, stage 1", "crd, stage 1")  # by one kill each in a run
 WORLDS = (1, 2, 4)
 CHANGING = "1, 2 and 4 ranks in turn, in any order"
 
@@ -96,10 +97,18 @@ class Runs:
         words = ["distill", str(self.folder / "recipe.toml"), "--out", str(out), "--no-check"]
         return Launcher([*words, "--checkpoint-seconds", "0.2"], world, restarts, self.folder / f"{out.name}.log")
 
-    def killed(self, launcher: Launcher, out: Path, counted: Counted) -> bool:
-        """Kill a rank at a random moment after the next checkpoint; False where the run ended before, or hangs."""
-        before, until = newest(out), time.monotonic() + PATIENCE
-        while launcher.poll() is None and newest(out) in (before, None):
+    def killed(self, launcher: Launcher, out: Path, counted: Counted, struck: str) -> bool:
+        """Kill a rank at a random moment after the next checkpoint of a stage, or where that is over, of another.
+
+        False where the run ended before, or hangs.
+        """
+        before = seen = newest(out)
+        until = time.monotonic() + PATIENCE
+        while launcher.poll() is None:
+            if newest(out) != seen:
+                seen, until = newest(out), time.monotonic() + PATIENCE
+                if seen is not None and seen != before and past(out, struck):
+                    break
             if time.monotonic() > until:
                 counted.hangs += 1
                 launcher.kill()
@@ -136,8 +145,8 @@ class Runs:
         """A run whose ranks are started again by torchrun's agent."""
         out = self.folder / f"elastic-{world}-{counted.runs}"
         launcher = self.start(out, world, kills)
-        for _ in range(kills):
-            if not self.killed(launcher, out, counted):
+        for struck in STRUCK[:kills]:
+            if not self.killed(launcher, out, counted, struck):
                 break
         self.settle(launcher, out, world, counted)
 
@@ -161,9 +170,9 @@ class Runs:
     def changing(self, kills: int, counted: Counted) -> None:
         """A run that goes on with another number of ranks after each kill."""
         out, worlds = self.folder / f"changing-{counted.runs}", self.random.sample(WORLDS, len(WORLDS))
-        for world in (worlds * kills)[:kills]:
+        for struck, world in zip(STRUCK[:kills], worlds * kills, strict=False):
             launcher = self.start(out, world)
-            killed = self.killed(launcher, out, counted)
+            killed = self.killed(launcher, out, counted, struck)
             if not self.ended(launcher, out):
                 counted.hangs += 1
             if not killed:
@@ -220,6 +229,12 @@ def where(out: Path) -> str:
     return f"{folder.name.rsplit('-', 1)[0]}, stage {state['place']['stage'] + 1}" if state else "between trainings"
 
 
+def past(out: Path, stage: str) -> bool:
+    """Whether a run has come to a stage, or beyond it."""
+    now = where(out)
+    return now in STRUCK and STRUCK.index(now) >= STRUCK.index(stage)
+
+
 def students(out: Path) -> dict[str, Path]:
     return {path.parent.name: path for path in sorted(out.glob("trainings/*/student.safetensors"))}
 
@@ -245,9 +260,10 @@ def table(rows: dict[str, Counted], command: str, unbroken: float) -> str:
         f"Made by `{command}` at commit {commit.stdout.strip()}.",
         "",
         "Each run trains students by FitNets, CAN and CRD on the demo's images, one after another, on CPUs with gloo.",
-        "A rank that is chosen at random is killed by SIGKILL at a random moment. *Equal* counts the runs whose three",
-        "networks are equal byte for byte to those of an unbroken run on as many ranks as the run ended with;",
-        "*farthest* is the largest distance of a network's weights from that run's, relative to their norm.",
+        "A rank that is chosen at random is killed by SIGKILL, at a random moment of each stage. *Equal* counts the runs",
+        "whose three networks are equal byte for byte to those of an unbroken run on as many ranks as the run ended",
+        "with; *farthest* is the largest distance of a network's weights from that run's, relative to their norm. A run",
+        f"that changed its number of ranks must end within {BOUND:g} of it.",
         "",
         "| runs | kills | runs ended | equal | farthest | hangs |",
         "|---|---:|---:|---:|---:|---:|",
@@ -302,7 +318,7 @@ def main() -> None:
             rounds: list[tuple[str, Callable[[int, Counted], None]]]
             rounds = [(kind, partial(runs.elastic, world)) for world, kind in kinds.items()]
             for kind, go in [*rounds, (CHANGING, runs.changing)]:
-                go(min(left, KILLS), rows[kind])
+                go(min(left, len(STRUCK)), rows[kind])
                 chosen.out.write_text(table(rows, command, unbroken))
                 if chosen.counts:
                     content = {"unbroken": unbroken, "rows": {name: vars(row) for name, row in rows.items()}}
