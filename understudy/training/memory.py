@@ -38,9 +38,9 @@ class Halving:
     def __call__(self, batch: Batch, work: Callable[[Batch], T]) -> list[T]:
         """The results of the parts of a batch, in order."""
         done: list[T] = []
-        waiting = microbatches(batch, self.most)
+        waiting = [batch]
         while waiting:
-            part = waiting.pop(0)
+            part, *waiting = [*microbatches(waiting[0], self.most), *waiting[1:]]
             try:
                 done.append(work(part))
                 continue
@@ -48,7 +48,7 @@ class Halving:
                 if not self.allowed or len(part) == 1 or not out_of_memory(error):
                     raise
             self.most = -(-len(part) // 2)  # here, where nothing of the failed pass is held any more
-            waiting[:0] = microbatches(part, self.most)
+            waiting.insert(0, part)
         return done
 
 
