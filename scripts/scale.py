@@ -5,12 +5,17 @@
 
 Samples are numbers without pictures, an engine that ends each training at once takes the place of the trainings, and a
 number that of a trial's figure, so that what is measured is the package's own work, in seconds of one core's time. With
-``--only``, the other tables of the page stay as they are.
+``--only``, the other tables of the page stay as they are. What several processes gain is measured by trainings, in
+seconds of the clock: on a quiet machine with as many cores as processes.
 """
 
 import argparse
+import json
+import os
 import resource
+import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -156,6 +161,42 @@ def of_trials(trials: Sequence[int], folder: Path) -> Iterator[Row]:
             yield f"{count:,}", f"{spent:.1f}", f"{1e3 * last / (count - few):.0f}"
 
 
+def of_processes(processes: Sequence[int], folder: Path) -> Iterator[Row]:
+    """Seconds of the last epoch by the log, in turn; each number of processes trains alike through torchrun."""
+    (folder / "recipe.toml").write_text(TRAINED)
+    times: dict[int, list[float]] = {count: [] for count in processes}
+    for number in range(ROUNDS):
+        for count in processes:
+            out = folder / f"processes-{count}-{number}"
+            agent = ["-m", "torch.distributed.run", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"]
+            command = [sys.executable, *([*agent, f"--nproc-per-node={count}"] if count > 1 else [])]
+            command += ["-m", "understudy", "distill", str(folder / "recipe.toml"), "--out", str(out), "--no-check"]
+            subprocess.run(command, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+            lines = [json.loads(line) for line in (out / METRICS).read_text().splitlines()]
+            times[count].append(float(lines[-1]["seconds"] - lines[-2]["seconds"]))
+    first = times[processes[0]]
+    for count, taken in times.items():
+        gain = statistics.median(one / several for one, several in zip(first, taken, strict=True))
+        yield count, f"{statistics.median(taken):.1f}", f"{gain:.2f}"
+
+
+ROUNDS = 5
+TRAINED = """
+seeds = [0]
+[data]
+name = "demo"
+validation = 500
+[student]
+network = "resnet14"
+settings = { channels = 1 }
+[settings]
+precision = "float32"
+threads = 1
+[train]
+epochs = 2
+batch = 128
+[methods.alone]
+"""
 FEW = 20  # trials whose cost is that of one more
 SPACE = ["methods.kd.temperature=1..20", "train.optimizer.lr=1e-4..1 log"]
 RECIPE = """
@@ -193,6 +234,10 @@ TABLES: dict[str, tuple[str, Row]] = {
         "Searches of two settings: all but the trainings, and what one more trial takes, its proposal included.",
         ("trials", "seconds", "ms for one more"),
     ),
+    "processes": (
+        "Training of a ResNet-14 by labels in float32, one thread a process: seconds of the clock for an epoch.",
+        ("processes", "seconds", "times as fast"),
+    ),
 }
 
 
@@ -202,6 +247,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, nargs="+", default=[10**5, 10**6, 10**7])
     parser.add_argument("--nodes", type=int, nargs="+", default=[100, 1000, 10_000])
     parser.add_argument("--trials", type=int, nargs="+", default=[100, 1000, 3000])
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--out", type=Path, default=Path("results/scale.md"))
     chosen = parser.parse_args()
     torch.set_num_threads(1)
@@ -218,6 +264,7 @@ def main() -> None:
             "stores": lambda: of_stores(chosen.samples, Path(name)),
             "plans": lambda: of_plans(chosen.nodes, Path(name)),
             "trials": lambda: of_trials(chosen.trials, Path(name)),
+            "processes": lambda: of_processes(chosen.processes, Path(name)),
         }
         for table in chosen.only:
             title, head = TABLES[table]

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 
 import torch
+import torch.utils.deterministic
 
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"  # read once, when cuBLAS is first used; without it sums of matrices may vary
 
@@ -43,27 +44,32 @@ def algorithms(device: torch.device, *, exact: bool, tf32: bool | None) -> Itera
 @contextlib.contextmanager
 def _deterministic() -> Iterator[None]:
     """Deterministic algorithms wherever there are some. Fresh memory is not filled, which would take time."""
-    import torch.utils.deterministic as memory
-
-    mode, filled = torch.get_deterministic_debug_mode(), memory.fill_uninitialized_memory
+    mode = torch.get_deterministic_debug_mode()
     torch.use_deterministic_algorithms(True, warn_only=True)
-    memory.fill_uninitialized_memory = False
     try:
-        yield
+        with _changed(torch.utils.deterministic, "fill_uninitialized_memory", False):
+            yield
     finally:
         torch.set_deterministic_debug_mode(mode)
-        memory.fill_uninitialized_memory = filled
 
 
 @contextlib.contextmanager
 def _multiplying(numbers: str) -> Iterator[None]:
     """The numbers in which float32 matrices are multiplied, in layers of all kinds."""
-    places = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
-    before = [place.fp32_precision for place in places]
-    for place in places:
-        place.fp32_precision = numbers
+    places: list[object] = [torch.backends.cuda.matmul]
+    places += [getattr(torch.backends.cudnn, layers) for layers in ("conv", "rnn")]
+    with contextlib.ExitStack() as stack:
+        for place in places:
+            stack.enter_context(_changed(place, "fp32_precision", numbers))
+        yield
+
+
+@contextlib.contextmanager
+def _changed(place: object, name: str, value: object) -> Iterator[None]:
+    """A context in which an attribute has another value."""
+    before = getattr(place, name)
+    setattr(place, name, value)
     try:
         yield
     finally:
-        for place, value in zip(places, before, strict=True):
-            place.fp32_precision = value
+        setattr(place, name, before)

@@ -188,7 +188,9 @@ def _stored(node: Node) -> dict[str, object] | None:
         return None
     options = dataclasses.asdict(node.answers)
     without = ("folder", "fill", "views" if options["clean"] else "clean")  # keys of before know no clean answers
-    return {name: value for name, value in options.items() if name not in without}
+    usual = {"logits": "exact", "packed": False}  # which keys of before do not know
+    kept = {name: value for name, value in options.items() if name not in without}
+    return {name: value for name, value in kept.items() if name not in usual or value != usual[name]}
 
 
 def canonical(value: object) -> JsonValue:

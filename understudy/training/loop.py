@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import TypedDict, cast
@@ -121,10 +122,6 @@ class Training:
         self.stop = StopRequest() if stop is None else stop  # a new request is false
         self.checkpoint_folder = checkpoint_folder
         self.log = Log(metrics if self.first else None)
-        self.saver: Saver | None = None
-        if checkpoint_folder is not None and self.first:
-            shares_cores = self.settings.torch_device.type == "cpu"
-            self.saver = Saver(checkpoint_folder, every, shares_cores=shares_cores)
         self.every = every
         self.stored, self.shared, self.origin = stored, shared, origin
         self.stand_ins = stand_ins or StandIns()
@@ -343,6 +340,13 @@ class Training:
             elif self.student is not self.whole:
                 checkpoints.take_part(self._state())
         self.saved_at = time.monotonic()
+
+    @cached_property
+    def saver(self) -> Saver | None:
+        """What writes the checkpoints, on the first rank."""
+        if self.checkpoint_folder is None or not self.first:
+            return None
+        return Saver(self.checkpoint_folder, self.every, shares_cores=self.settings.torch_device.type == "cpu")
 
     def finish_saving(self) -> None:
         """Wait for the checkpoint that is being written."""

@@ -179,8 +179,9 @@ class Ray(Engine):
             self.callback.note(f"the Ray cluster has room for {most} of {workers} workers: each takes {each}")
         return min(workers or most, most)
 
-    def _actor(self, **place: Any) -> Any:
-        options = self.ray.remote(Actor).options(
+    def actor(self, kind: type = Actor, **place: Any) -> Any:
+        """A new actor with the share of a training, which the cluster starts when it has room."""
+        options = self.ray.remote(kind).options(
             num_cpus=self.share.cores,
             num_gpus=self.share.gpus,
             max_restarts=0,
@@ -191,7 +192,7 @@ class Ray(Engine):
         return options.remote(os.getcwd())
 
     def _new_actor(self) -> Hired:
-        actor = self._actor()
+        actor = self.actor()
         return Hired((actor,), (actor.heard.remote(),))
 
     def _new_group(self, ranks: int) -> Hired:
@@ -203,7 +204,7 @@ class Ray(Engine):
         room(machines, self.share, ranks)
         on_one = any(self.share.times_in(machine) >= ranks for machine in machines)
         placement = placement_group([self.share.bundle()] * ranks, strategy="STRICT_PACK" if on_one else "PACK")
-        actors = tuple(self._actor(scheduling_strategy=Placed(placement, rank)) for rank in range(ranks))
+        actors = tuple(self.actor(scheduling_strategy=Placed(placement, rank)) for rank in range(ranks))
         address = actors[0].address.remote()
         following = tuple(actors[rank].follow.remote(rank, ranks, address) for rank in range(1, ranks))
         return Hired(actors, tuple(actor.heard.remote() for actor in actors), address, following, placement)
