@@ -16,9 +16,10 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from understudy.config.hardware import synchronize, timed
 from understudy.files import write_atomically
 from understudy.measure.machine import machine, peak_memory, reset_peak_memory, versions
 from understudy.methods import find
-from understudy.models import Normalized
+from understudy.models import Normalized, SideBySide
 from understudy.training.callbacks import Callback
 from understudy.training.evaluate import figures
 from understudy.training.interrupt import Stopped, StopRequest
@@ -215,6 +216,30 @@ def weights(place: Place) -> Iterator[Row]:
         yield name, _ms(values), f"{1e3 * (statistics.median(values) - statistics.median(times['plain'])):.2f}"
 
 
+def side_by_side(place: Place) -> Iterator[Row]:
+    """Milliseconds of a supervised step of several students, one after another and as one batched program."""
+    for batch in place.batches:
+        images = torch.rand(batch, 3, 32, 32, device=place.device)
+        labels = torch.arange(batch, device=place.device) % CLASSES
+        for count in (2,) if place.quick else (4, 16):
+            students = SideBySide([place.work.student().to(place.device) for _ in range(count)])
+            one_by_one = partial(_each, students)
+            ways: dict[str, Callable[[Tensor], Iterable[Tensor]]] = {"one by one": one_by_one, "side by side": students}
+            variants = {name: partial(_supervised, way, images, labels) for name, way in ways.items()}
+            times = interleaved(variants, place.device, seconds=0, least=place.rounds)
+            ratio = median_ratio(times["one by one"], times["side by side"])
+            yield count, batch, *(_ms(times[kind]) for kind in variants), f"{ratio:.2f}"
+
+
+def _each(students: SideBySide, images: Tensor) -> list[Tensor]:
+    return [student(images) for student in students.networks]
+
+
+def _supervised(logits: Callable[[Tensor], Iterable[Tensor]], images: Tensor, labels: Tensor) -> None:
+    losses = [nn.functional.cross_entropy(one, labels) for one in logits(images)]
+    torch.stack(losses).sum().backward()
+
+
 def memory(place: Place) -> Iterator[Row]:
     """The most memory of each method's steps, in megabytes."""
     for method, own in place.methods.items():
@@ -249,6 +274,7 @@ PARTS: dict[str, tuple[Callable[[Place], Iterator[Row]], Row]] = {
     "capture": (capture, ("batch", "launched (ms)", "captured (ms)", "times as fast")),
     "stored": (stored, ("step", "host (ms)", "whole (ms)")),
     "weights": (weights, ("update", "step (ms)", "more than plain (ms)")),
+    "side by side": (side_by_side, ("students", "batch", "one by one (ms)", "side by side (ms)", "times as fast")),
     "memory": (memory, ("method", "stage", "MB")),
     "out of memory": (out_of_memory, ("what", "of", "outcome")),
 }

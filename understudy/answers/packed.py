@@ -12,8 +12,17 @@ from understudy.errors import UserError
 
 SUFFIX = "-packed"
 BITS = 7  # of a distance below the largest logit
+SHARED_BITS = 13  # of that of all other classes, which may be many
 FARTHEST = 64.0  # the distance of the last level; what lies farther is as good as never answered
-LEVELS = torch.tensor([math.expm1(n / 127 * math.log1p(FARTHEST)) for n in range(128)], dtype=torch.float64)
+
+
+def _levels(bits: int) -> Tensor:
+    last = 2**bits - 1
+    levels = [math.expm1(n / last * math.log1p(FARTHEST)) for n in range(last + 1)]
+    return torch.tensor(levels, dtype=torch.float64)
+
+
+LEVELS, SHARED_LEVELS = _levels(BITS), _levels(SHARED_BITS)
 
 
 @dataclass(frozen=True)
@@ -21,9 +30,9 @@ class Packed:
     """The largest logits of an answer as `Top` keeps them, rounded, in as few bits as they take.
 
     A record is a string of bits, each number with its lowest bit first: the largest logit as float16; the classes in
-    falling order of their logits, each in as many bits as the last class needs; and in 7 bits each the distances of the
-    other logits and of the share of all other classes from the largest one. The 128 levels of a distance grow from 0 to
-    64 as ``expm1``. With ten of 1,000 classes a record has 24 bytes.
+    falling order of their logits, each in as many bits as the last class needs; in 7 bits each the distances of the
+    other logits from the largest one, and in 13 bits that of the share of all other classes. The levels of a distance
+    grow from 0 to 64 as ``expm1``. With ten of 1,000 classes a record has 24 bytes.
     """
 
     shape: tuple[int, ...]
@@ -44,7 +53,8 @@ class Packed:
     @property
     def widths(self) -> list[int]:
         """The bits of each number of a record."""
-        return [16, *[(self.shape[0] - 1).bit_length()] * self.count, *[BITS] * self.count]
+        each = (self.shape[0] - 1).bit_length()
+        return [16, *[each] * self.count, *[BITS] * (self.count - 1), SHARED_BITS]
 
     @property
     def words(self) -> int:
@@ -55,24 +65,27 @@ class Packed:
         if logits.isnan().any() or logits[:, 0].isinf().any():
             raise UserError("an answer of the teacher is NaN or infinity, which answers.packed cannot keep")
         top = logits[:, :1].clamp(-65504, 65504).half()
-        below = (logits[:, :1] - torch.cat((logits[:, 1:], share), 1)).double().contiguous()
-        levels = torch.bucketize(below, (LEVELS[1:] + LEVELS[:-1]) / 2)
+        below, shared = (_nearest(logits[:, :1] - x, of) for x, of in ((logits[:, 1:], LEVELS), (share, SHARED_LEVELS)))
         first = top.view(torch.int16).long() & 0xFFFF
-        return _packed(torch.cat((first, classes, levels), 1), self.widths, self.words)
+        return _packed(torch.cat((first, classes, below, shared), 1), self.widths, self.words)
 
     def decode(self, words: Tensor) -> Tensor:
         numbers = _unpacked(words, self.widths)
-        classes, levels = numbers[:, 1 : 1 + self.count], numbers[:, 1 + self.count :]
-        top = numbers[:, :1].to(torch.int16).view(torch.float16).double()
-        lower = top - LEVELS[levels]
-        logits = lower[:, -1:].repeat(1, self.shape[0])
-        return logits.scatter(1, classes, torch.cat((top, lower[:, :-1]), 1)).to(dtype_named(self.given))
+        first, classes, below, shared = numbers.split((1, self.count, self.count - 1, 1), 1)
+        top = first.to(torch.int16).view(torch.float16).double()
+        logits = (top - SHARED_LEVELS[shared]).repeat(1, self.shape[0])
+        return logits.scatter(1, classes, torch.cat((top, top - LEVELS[below]), 1)).to(dtype_named(self.given))
 
     def comparable(self, values: Tensor) -> Tensor:
         return values.float().softmax(1).topk(self.count, 1).values
 
     def describe(self) -> dict[str, object]:
         return asdict(self)
+
+
+def _nearest(distances: Tensor, levels: Tensor) -> Tensor:
+    """The numbers of the levels that are nearest to these distances."""
+    return torch.bucketize(distances.double().contiguous(), (levels[1:] + levels[:-1]) / 2)
 
 
 def _packed(numbers: Tensor, widths: Sequence[int], words: int) -> Tensor:

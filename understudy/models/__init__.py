@@ -27,6 +27,7 @@ from understudy.models.preprocessing import (
     Whitening,
     preprocessing_from,
 )
+from understudy.models.side_by_side import SideBySide
 from understudy.models.weights import load_weights, read_weights
 from understudy.taps.modules import Maxout
 
@@ -43,6 +44,7 @@ __all__ = [
     "Normalized",
     "Output",
     "Preprocessing",
+    "SideBySide",
     "Whitened",
     "Whitening",
     "aflw_fitnet",
