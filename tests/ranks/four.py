@@ -2,8 +2,9 @@
 
     python -m tests.ranks.four
 
-On one, two and four processes the samples of an epoch, their order and their views are equal bit for bit; the first step
-of every stage of every method has the gradients of one process; and after two epochs weights lie within ``WEIGHTS``.
+On one, two and four processes the samples of an epoch, their order and their views are equal bit for bit; the first
+step of every stage of every method has the gradients of one process; and after two epochs weights lie within
+``WEIGHTS``.
 """
 
 import sys
