@@ -416,7 +416,7 @@ def test_a_ray_cluster_gives_the_same_bytes_also_where_a_worker_is_killed(
 
     def kill(training):
         hired = next(hired for hired, job in engines[0]._busy.values() if job.name == training)
-        engines[0].ray.kill(hired.actor)  # its process, at once
+        engines[0].ray.kill(hired.actors[0])  # its process, at once
 
     monkeypatch.setenv("RAY_ADDRESS", head)
     make_run("seeds=[0]", text=RECIPE, engine=engine, callback=hearing, checkpoint_seconds=0.0).execute()

@@ -74,7 +74,8 @@ class Packed:
         first, classes, below, shared = numbers.split((1, self.count, self.count - 1, 1), 1)
         top = first.to(torch.int16).view(torch.float16).double()
         logits = (top - SHARED_LEVELS[shared]).repeat(1, self.shape[0])
-        return logits.scatter(1, classes, torch.cat((top, top - LEVELS[below]), 1)).to(dtype_named(self.given))
+        placed: Tensor = logits.scatter(1, classes, torch.cat((top, top - LEVELS[below]), 1))
+        return placed.to(dtype_named(self.given))
 
     def comparable(self, values: Tensor) -> Tensor:
         return values.float().softmax(1).topk(self.count, 1).values

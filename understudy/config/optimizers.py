@@ -132,7 +132,7 @@ class ClampedRMSprop(torch.optim.Optimizer):
         """One step of a group, all of it in a few calls."""
         if not parameters:
             return
-        gradients = [parameter.grad for parameter in parameters]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         if group["weight_decay"]:
             gradients = list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
         for parameter in parameters:
