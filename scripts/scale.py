@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from understudy import randomness
 from understudy import recipe as recipes
@@ -32,7 +32,7 @@ from understudy.answers.file import Shelf
 from understudy.config.settings import Settings
 from understudy.data.parts import split
 from understudy.files import write_atomically
-from understudy.measure.machine import machine
+from understudy.measure.machine import machine, peak_memory, reset_peak_memory
 from understudy.models import student
 from understudy.plans import Node, TrainingCache
 from understudy.plans.engines.base import Ended, Engine
@@ -42,8 +42,10 @@ from understudy.plans.training import Builders, Job
 from understudy.recipe import Recipe
 from understudy.recipe.schema import DataTable, NetworkTable
 from understudy.runs.folder import RunFolder
+from understudy.training import checkpoints
 from understudy.training.callbacks import Callback
 from understudy.training.records import TrainingRecord
+from understudy.training.saving import Saver
 from understudy.tuning import Tuning
 
 CLASSES, LOGITS, BATCH = 1000, 1000, 256
@@ -180,6 +182,38 @@ def of_processes(processes: Sequence[int], folder: Path) -> Iterator[Row]:
         yield count, f"{statistics.median(taken):.1f}", f"{gain:.2f}"
 
 
+def of_checkpoints(millions: Sequence[int], folder: Path) -> Iterator[Row]:
+    """Networks of one layer after another, with the state of AdamW; memory beside that of the state itself."""
+    for count in millions:
+        network = nn.Sequential(*(nn.Linear(1000, 1000, bias=False) for _ in range(count)))
+        optimizer = torch.optim.AdamW(network.parameters())
+        for parameter in network.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        optimizer.zero_grad()
+        state = {"student": network.state_dict(), "optimizer": optimizer.state_dict()}
+        size = sum(tensor.numel() * tensor.element_size() for tensor in checkpoints.flat(state)[1].values())
+        saver, before = Saver(folder / f"checkpoints-{count}", 20.0, shares_cores=True), resident()
+        reset_peak_memory(torch.device("cpu"))
+        saver.write(1, state)
+        paused = saver.paused
+        saver.finish()
+        most = 1 + (peak_memory(torch.device("cpu"))["process"] - before) / size
+        yield (
+            count,
+            f"{size / 1e6:.0f}",
+            f"{paused:.2f}",
+            f"{saver.written:.2f}",
+            f"{saver.until_next:.0f}",
+            f"{most:.2f}",
+        )
+
+
+def resident() -> int:
+    """Bytes of memory that this process has now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
 ROUNDS = 5
 TRAINED = """
 seeds = [0]
@@ -234,6 +268,11 @@ TABLES: dict[str, tuple[str, Row]] = {
         "Searches of two settings: all but the trainings, and what one more trial takes, its proposal included.",
         ("trials", "seconds", "ms for one more"),
     ),
+    "checkpoints": (
+        "Checkpoints with the state of AdamW: what the training waits for, until the file is there, and the time to the "
+        "next one, in seconds of the clock; memory at most, as a multiple of the state.",
+        ("million weights", "MB", "waits (s)", "written (s)", "next (s)", "memory"),
+    ),
     "processes": (
         "Training of a ResNet-14 by labels in float32, one thread a process: seconds of the clock for an epoch.",
         ("processes", "seconds", "times as fast"),
@@ -247,6 +286,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, nargs="+", default=[10**5, 10**6, 10**7])
     parser.add_argument("--nodes", type=int, nargs="+", default=[100, 1000, 10_000])
     parser.add_argument("--trials", type=int, nargs="+", default=[100, 1000, 3000])
+    parser.add_argument("--millions", type=int, nargs="+", default=[25, 100])
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--out", type=Path, default=Path("results/scale.md"))
     chosen = parser.parse_args()
@@ -264,6 +304,7 @@ def main() -> None:
             "stores": lambda: of_stores(chosen.samples, Path(name)),
             "plans": lambda: of_plans(chosen.nodes, Path(name)),
             "trials": lambda: of_trials(chosen.trials, Path(name)),
+            "checkpoints": lambda: of_checkpoints(chosen.millions, Path(name)),
             "processes": lambda: of_processes(chosen.processes, Path(name)),
         }
         for table in chosen.only:
