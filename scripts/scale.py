@@ -198,15 +198,9 @@ def of_checkpoints(millions: Sequence[int], folder: Path) -> Iterator[Row]:
         saver.write(1, state)
         paused = saver.paused
         saver.finish()
-        most = 1 + (peak_memory(torch.device("cpu"))["process"] - before) / size
-        yield (
-            count,
-            f"{size / 1e6:.0f}",
-            f"{paused:.2f}",
-            f"{saver.written:.2f}",
-            f"{saver.until_next:.0f}",
-            f"{most:.2f}",
-        )
+        more = (peak_memory(torch.device("cpu"))["process"] - before) / size
+        times = f"{paused:.2f}", f"{saver.written:.2f}", f"{saver.until_next:.0f}"
+        yield count, f"{size / 1e6:.0f}", *times, f"{more:.2f}"
 
 
 def resident() -> int:
@@ -269,8 +263,8 @@ TABLES: dict[str, tuple[str, Row]] = {
         ("trials", "seconds", "ms for one more"),
     ),
     "checkpoints": (
-        "Checkpoints with the state of AdamW: what the training waits for, until the file is there, and the time to the "
-        "next one, in seconds of the clock; memory at most, as a multiple of the state.",
+        "Checkpoints with the state of AdamW, in seconds of the clock: for how long the training waits, when the file is "
+        "there, when the next one is due; and memory for it beside the state, as a multiple of the state.",
         ("million weights", "MB", "waits (s)", "written (s)", "next (s)", "memory"),
     ),
     "processes": (
