@@ -263,7 +263,7 @@ TABLES: dict[str, tuple[str, Row]] = {
         ("trials", "seconds", "ms for one more"),
     ),
     "checkpoints": (
-        "Checkpoints with the state of AdamW, in seconds of the clock: for how long the training waits, when the file is "
+        "Checkpoints with the state of AdamW, in seconds of the clock: how long the training waits, when the file is "
         "there, when the next one is due; and memory for it beside the state, as a multiple of the state.",
         ("million weights", "MB", "waits (s)", "written (s)", "next (s)", "memory"),
     ),
