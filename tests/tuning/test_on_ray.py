@@ -21,7 +21,7 @@ class OneByOne:
     """A cluster of two workers, one of which is lost; the other one works when it is waited for."""
 
     def __init__(self, stop):
-        self.stop, self.workers, self.killed, self.stopped, self.work = stop, 2, [], [], {}
+        self.stop, self.workers, self.killed, self.stopped, self.work = stop, 2, [], [], []
         self.ray = SimpleNamespace(
             wait=self.wait,
             get=self.get,
@@ -30,11 +30,15 @@ class OneByOne:
         )
 
     def actor(self, kind):
-        made = kind(".")
-        number = len(self.work)
-        self.work[number] = made
+        made, number = kind("."), len(self.work)
+        self.work.append(lambda: "")
+
+        def take(part):
+            self.work[number] = lambda: made.take(part)
+            return number
+
         return SimpleNamespace(
-            take=SimpleNamespace(remote=lambda part: (number, part)),
+            take=SimpleNamespace(remote=take),
             stop=SimpleNamespace(remote=lambda how: (self.stopped.append(number), made.stop(how))),
         )
 
@@ -42,10 +46,9 @@ class OneByOne:
         return (replies[:0], replies) if self.stop and timeout is not None else (replies[:1], replies[1:])
 
     def get(self, reply):
-        number, part = reply
-        if number == 0:
+        if reply == 0:
             raise RayError
-        return self.work[number].take(part)
+        return self.work[reply]()
 
 
 class Told(TuneCallback):
