@@ -143,6 +143,8 @@ def test_the_last_map_and_the_classifier(network: nn.Module, maps: str, head: st
         ("at-gradient", ResNet(4), ViT(8, 4)),
         ("at-gradient", FastAttention(8, 4), FastAttention(4, 4)),
         ("srrl", ConvolutionHead(), ResNet(2)),
+        ("simkd", ConvolutionHead(), ResNet(2)),
+        ("simkd", ResNet(2), ConvolutionHead()),
         ("simkd", NormHead(), ResNet(2)),
         ("simkd", ResNet(2), NormHead()),
         ("cwd", ResNet(4), PooledTokens()),
