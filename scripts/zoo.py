@@ -1,7 +1,8 @@
 """Which networks of timm, torchvision and transformers distil? Random weights, small images.
 
     make test-zoo                           # all that runs/zoo.json does not hold, into results/zoo.md; hours
-    python scripts/zoo.py --calls           # the calls alone
+    python scripts/zoo.py --calls           # the calls and commands alone
+    python scripts/zoo.py --facts           # the last maps and methods alone
     python scripts/zoo.py --again           # what failed, or was not there, once more
     python scripts/zoo.py --only deit_tiny  # pairs with this network
 
@@ -215,21 +216,21 @@ def proposed(teacher: nn.Module, student: nn.Module, images: torch.Tensor) -> di
     return found
 
 
-def run(state: State, file: Path, calls: bool, again: bool, only: str) -> None:
+def run(state: State, file: Path, calls: bool, facts: bool, again: bool, only: str) -> None:
     """All pairs that ``state`` does not hold; ``file`` gets it after each of them."""
     ring = names()
     random.Random(0).shuffle(ring)
     tested = [name for name in methods.METHODS if set(methods.find(name).needed) & set(READING)]
     pairs = list(zip(ring, ring[1:] + ring[:1], strict=True))
-    tries: list[tuple[str, Callable[[], dict[str, object]]]] = [
-        (f"{CALL}{first[0]} -> {second[0]}", partial(called, first, second)) for first, second in pairs
-    ]
-    if not calls:
+    tries: list[tuple[str, Callable[[], dict[str, object]]]] = []
+    if calls or not facts:
+        tries += [(f"{CALL}{first[0]} -> {second[0]}", partial(called, first, second)) for first, second in pairs]
+        tries += [(f"{COMMANDS}{name}", partial(commanded, name)) for name in BACK]
+    if facts or not calls:
         for first, second in pairs:
             before = state.get(f"{first[0]} -> {second[0]}", {})
             tries.append((f"{first[0]} -> {second[0]}", partial(facts_of, first, second, tested, before)))
-    tries += [(f"{COMMANDS}{name}", partial(commanded, name)) for name in BACK]
-    for key, tried_once in tries:
+    for key, tried_once in sorted(tries, key=lambda each: again and each[0] not in state):  # first what failed
         if only not in key or (key in state and not (again and (failed(state[key]) or _lacks(state[key], tested)))):
             continue
         began = time.monotonic()
@@ -468,13 +469,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--state", type=Path, default=ROOT / "runs" / "zoo.json", help="the facts of all pairs so far")
     parser.add_argument("--calls", action="store_true", help="the calls and commands alone")
+    parser.add_argument("--facts", action="store_true", help="the last maps and methods alone")
     parser.add_argument("--again", action="store_true", help="try once more what failed")
     parser.add_argument("--only", default="", help="only pairs with this word in their names")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "zoo.md", help="the page")
     given = parser.parse_args()
     warnings.filterwarnings("ignore")
     state = json.loads(given.state.read_text()) if given.state.exists() else {}
-    run(state, given.state, given.calls, given.again, given.only)
+    run(state, given.state, given.calls, given.facts, given.again, given.only)
     given.out.write_text(page(state))
     calls = {key: facts["call"] for key, facts in state.items() if key.startswith(CALL)}
     distilled = sum(not reason for reason in calls.values())

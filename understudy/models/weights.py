@@ -244,7 +244,9 @@ def _does_not_fit(network: nn.Module, weights: Mapping[str, Tensor], prefixes: S
     own = network.state_dict()
     nearest = max(prefixes, key=lambda stripped: len(own.keys() & _without(stripped, weights).keys()))
     said = f" (without the prefix {nearest!r})" if nearest else ""
-    misfit = _misfit(network, _without(nearest, weights))
+    plain = _without(nearest, weights)
+    named = max(plain, renamed(network, plain), key=lambda each: len(own.keys() & each.keys()))
+    misfit = _misfit(network, named)
     return UserError(f"{source} does not fit {type(network).__name__}{said}: {misfit}")
 
 
