@@ -230,7 +230,7 @@ def run(state: State, file: Path, calls: bool, facts: bool, again: bool, only: s
         for first, second in pairs:
             before = state.get(f"{first[0]} -> {second[0]}", {})
             tries.append((f"{first[0]} -> {second[0]}", partial(facts_of, first, second, tested, before)))
-    for key, tried_once in sorted(tries, key=lambda each: again and each[0] not in state):  # first what failed
+    for key, tried_once in sorted(tries, key=lambda each: again and not failed(state.get(each[0], {}))):
         if only not in key or (key in state and not (again and (failed(state[key]) or _lacks(state[key], tested)))):
             continue
         began = time.monotonic()
