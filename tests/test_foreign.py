@@ -150,7 +150,7 @@ def test_the_last_map_and_the_classifier(network: nn.Module, maps: str, head: st
         ("at-gradient", ViT(8, 4), ResNet(2)),
         ("at-gradient", ResNet(4), ViT(8, 4)),
         ("at-gradient", FastAttention(8, 4), FastAttention(4, 4)),
-        ("at-gradient", ResNet(4), HardResNet(2)),
+        ("at-gradient", ResNet(4), HardResNet()),
         ("srrl", ConvolutionHead(), ResNet(2)),
         ("simkd", ConvolutionHead(), ResNet(2)),
         ("simkd", ResNet(2), ConvolutionHead()),

@@ -234,6 +234,18 @@ def _masking(objective: Objective, inputs: Nested) -> str:
     return ": the teacher masks classes with -inf, take a method on probabilities (kd, dkd, ...)" if masked else ""
 
 
+def _rounding(
+    objective: Objective, inputs: Nested, batch: Batch, parameters: Sequence[nn.Parameter], settings: Settings
+) -> str:
+    """A finding where only the arithmetic makes a gradient infinite; PyTorch's three-dimensional convolutions do so."""
+    if settings.precision == "float32":
+        return ""
+    gradients = torch.autograd.grad(objective(inputs, batch.targets, ids=batch.ids).loss, parameters, allow_unused=True)
+    if not all(g is None or bool(g.isfinite().all()) for g in gradients):
+        return ""
+    return f' in {settings.precision}, and is in float32: set precision = "float32" in the settings'
+
+
 def _dead_terms(subject: str, norms: Mapping[str, float]) -> Iterator[Finding]:
     """Terms whose gradient is lost beside the largest one."""
     largest = max(norms, key=norms.__getitem__, default="")
@@ -277,7 +289,8 @@ def _check_term(
         ) from error
     norm = math.sqrt(sum(exact(g).square().sum().item() for g in gradients if g is not None))
     if not math.isfinite(norm):
-        text = f"its gradient is not finite on the first batch{_masking(objective, inputs)}"
+        reason = _masking(objective, inputs) or _rounding(objective, inputs, batch, parameters, settings)
+        text = f"its gradient is not finite on the first batch{reason}"
         return 0.0, Finding("error", subject, text)
     if norm == 0 and factor != 0:
         if value != 0 or not outcome.loss.requires_grad:
