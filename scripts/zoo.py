@@ -334,7 +334,7 @@ def facts_of(teacher: Named, student: Named, tested: list[str], before: dict[str
             own = made(student[0], student[1], size) if method.grafts else learner
             results[name] = tried(name, taps, network, own, images)
         except Exception as error:  # an error of any kind is what is looked for
-            once = re.search(r"derivative for aten::(\w+?)(?:_backward)? is not implemented", str(error))
+            once = re.search(r"derivative for '?(?:aten::)?(\w+?)(?:_backward)?'? is not implemented", str(error))
             results[name] = f"PyTorch cannot differentiate the gradient of {once[1]}" if once else _line(error)
     return {"map": last, "methods": results}
 

@@ -279,7 +279,7 @@ def _check_term(
         differentiable = outcome.loss.requires_grad
         gradients = torch.autograd.grad(outcome.loss, parameters, allow_unused=True) if differentiable else ()
     except RuntimeError as error:
-        once = re.search(r"derivative for aten::(\w+?)(?:_backward)? is not implemented", str(error))
+        once = re.search(r"derivative for '?(?:aten::)?(\w+?)(?:_backward)?'? is not implemented", str(error))
         if once is None:
             raise
         (name,) = outcome.terms  # no step can be taken: the check of the stage ends here
