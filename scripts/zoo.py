@@ -59,6 +59,7 @@ LIST = ROOT / "scripts" / "zoo.txt"
 CLASSES, SAMPLES = 10, 4
 SURELY = 1e-2  # of the largest gradient on norms and biases, above which a term's gradient is not computed as a whole
 READING = ("maps", "pairs", "pair")  # settings of the methods that are tried
+ELSEWHERE = ("fgd", "patient-kd", "tinybert")  # methods of detectors, and between transformers alone
 
 Named = tuple[str, dict[str, object], int]  # a network, its settings, the size of its images
 LAWS = (
@@ -221,6 +222,7 @@ def run(state: State, file: Path, calls: bool, facts: bool, again: bool, only: s
     ring = names()
     random.Random(0).shuffle(ring)
     tested = [name for name in methods.METHODS if set(methods.find(name).needed) & set(READING)]
+    tested = [name for name in tested if name not in ELSEWHERE]
     pairs = list(zip(ring, ring[1:] + ring[:1], strict=True))
     tries: list[tuple[str, Callable[[], dict[str, object]]]] = []
     if calls or not facts:
@@ -370,7 +372,7 @@ def page(state: State) -> str:
     done = {key: facts["methods"] for key, facts in built.items() if "error" not in facts}
     families = {facts["family"] for facts in maps.values()}  # type: ignore[index]
     right = sum(bool(facts["right"]) for facts in maps.values())  # type: ignore[index]
-    tested = sorted({name for results in done.values() for name in results})  # type: ignore[attr-defined]
+    tested = sorted({name for results in done.values() for name in results} - set(ELSEWHERE))  # type: ignore[attr-defined]
     whole = sum(not any(results.values()) for results in done.values())  # type: ignore[attr-defined]
     distilled = sum(not facts["call"] for facts in calls.values())
     back = sum(facts.get("back") == "" for facts in calls.values())
