@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from understudy.errors import UserError
+from understudy.models.names_elsewhere import renamed
 from understudy.ranks import sharded_like
 from understudy.taps import inner
 
@@ -104,7 +105,8 @@ def load_weights(network: nn.Module, path: str | Path, *, prefix: str | None = N
         prefix: take only the names that begin so, without it. By default the usual ones (``module.``, ``model.``,
             ``_orig_mod.``, ...) are taken off if the file then fits as a whole.
 
-    The names that other libraries have for the parts of a built-in network are known (``fc`` for ``linear``).
+    The names that other libraries have for the parts of a built-in network are known (``fc`` for ``linear``), and
+    EfficientNet-PyTorch's for timm's EfficientNets.
 
     >>> from safetensors.torch import save_file
     >>> layer = torch.nn.Linear(4, 3)
@@ -135,7 +137,7 @@ def begin_with(
     weights, target = _inside(weights, source, prefix), inner(network)
     prefixes = [""] if prefix is not None else _prefixes(weights)
     plain = [_without(stripped, weights) for stripped in prefixes]
-    candidates = [named for each in plain for named in (each, _renamed(target, each))]
+    candidates = [named for each in plain for named in (each, renamed(target, each))]
     for candidate in (*candidates, *_as_a_body(target, weights)):
         head = None if _fits(target, candidate) else _other_head(target, candidate, outputs)
         if head is not None or _fits(target, candidate):
@@ -190,7 +192,7 @@ def load_whole(network: nn.Module, weights: Mapping[str, Tensor], source: str, *
     prefixes = [""] if prefix is not None else _prefixes(weights)
     for target, stripped in product(targets, prefixes):
         candidate = _without(stripped, weights)
-        for named in (candidate, _renamed(target, candidate)):
+        for named in (candidate, renamed(target, candidate)):
             if _fits(target, named):
                 restore(target, named)
                 return prefix or stripped
@@ -242,7 +244,9 @@ def _does_not_fit(network: nn.Module, weights: Mapping[str, Tensor], prefixes: S
     own = network.state_dict()
     nearest = max(prefixes, key=lambda stripped: len(own.keys() & _without(stripped, weights).keys()))
     said = f" (without the prefix {nearest!r})" if nearest else ""
-    misfit = _misfit(network, _without(nearest, weights))
+    plain = _without(nearest, weights)
+    named = max(plain, renamed(network, plain), key=lambda each: len(own.keys() & each.keys()))
+    misfit = _misfit(network, named)
     return UserError(f"{source} does not fit {type(network).__name__}{said}: {misfit}")
 
 
@@ -269,17 +273,6 @@ def restore(network: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 def _without(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
-
-
-def _renamed(network: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights under the network's own names, of which a class lists what others call them."""
-    rules: Mapping[str, str] = getattr(type(network), "names_elsewhere", {})
-    renamed = {}
-    for name, value in weights.items():
-        for pattern, replacement in rules.items():
-            name = re.sub(pattern, replacement, name)
-        renamed[name] = value
-    return renamed
 
 
 def _prefixes(weights: Iterable[str]) -> list[str]:
