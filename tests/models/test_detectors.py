@@ -1,7 +1,5 @@
 """Detectors of torchvision, by stand-ins that have its attributes; tests/loops has the real ones."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torch import nn
@@ -22,6 +20,11 @@ class Head(nn.Module):
         return {name: value.expand(count, -1, -1) for name, value in of.items()}
 
 
+class Anchors(nn.Module):
+    def forward(self, images, maps):
+        return [ANCHORS] * len(images.image_sizes)
+
+
 class Shifting:
     """Boxes are their anchors, moved by so much."""
 
@@ -32,7 +35,7 @@ class Shifting:
 def stand_in(**attributes):
     made = nn.Module()
     made.backbone, made.head, made.box_coder = nn.Identity(), Head(), Shifting()
-    made.anchor_generator = lambda images, maps: [ANCHORS] * len(images.image_sizes)
+    made.anchor_generator = Anchors()
     for name, value in attributes.items():
         setattr(made, name, value)
     return made
@@ -61,7 +64,8 @@ def test_boxes_of_two_stages_are_places_with_their_scores():
     }  # fmt: skip
     empty = {name: value[:0] for name, value in kept.items()}
     heads = nn.Module()
-    heads.detections_per_img, heads.box_predictor = 3, SimpleNamespace(cls_score=SimpleNamespace(out_features=3))
+    heads.detections_per_img, heads.box_predictor = 3, nn.Module()
+    heads.box_predictor.cls_score = nn.Linear(1, 3)
     heads.forward = lambda features, proposals, sizes, targets: ([kept, empty], {})
     proposals = nn.Module()
     proposals.forward = lambda images, features, targets: (None, {})

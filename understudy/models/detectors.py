@@ -7,6 +7,7 @@ before suppression: with a place for each anchor.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,12 @@ class Images:
         return cls(images, [(images.shape[2], images.shape[3])] * len(images))
 
 
+class Coder(Protocol):
+    """What makes boxes of a network's values and anchors."""
+
+    def decode_single(self, codes: Tensor, anchors: Tensor) -> Tensor: ...
+
+
 class OneStage(nn.Module):
     """FCOS, RetinaNet or SSD: a row for each anchor, (N, anchors, 8 + classes).
 
@@ -44,9 +51,9 @@ class OneStage(nn.Module):
 
     def __init__(self, detector: nn.Module):
         super().__init__()
-        self.backbone, self.head = detector.backbone, detector.head
-        self.anchor_generator = detector.anchor_generator
-        self.box_coder = detector.box_coder
+        self.backbone, self.head = detector.get_submodule("backbone"), detector.get_submodule("head")
+        self.anchor_generator = detector.get_submodule("anchor_generator")
+        self.box_coder = cast(Coder, detector.box_coder)
         self.linear = hasattr(detector, "center_sampling_radius")  # FCOS
         self.softmax = hasattr(detector, "neg_to_pos_ratio")  # SSD
 
@@ -83,7 +90,12 @@ class TwoStage(nn.Module):
 
     def __init__(self, detector: nn.Module):
         super().__init__()
-        self.backbone, self.rpn, self.roi_heads = detector.backbone, detector.rpn, detector.roi_heads
+        self.backbone, self.rpn = detector.get_submodule("backbone"), detector.get_submodule("rpn")
+        self.roi_heads = detector.get_submodule("roi_heads")
+        self.most = cast(int, self.roi_heads.detections_per_img)
+        last = detector.get_submodule("roi_heads.box_predictor.cls_score")
+        assert isinstance(last, nn.Linear)
+        self.classes = last.out_features - 1  # without the background
 
     def forward(self, images: Tensor) -> Tensor:
         if self.training:
@@ -94,19 +106,18 @@ class TwoStage(nn.Module):
         batch, features = Images.of(images), self.backbone(images)
         proposals, _ = self.rpn(batch, features, None)
         kept, _ = self.roi_heads(features, proposals, batch.image_sizes, None)
-        most, classes = self.roi_heads.detections_per_img, self.roi_heads.box_predictor.cls_score.out_features - 1
-        return torch.stack([self._rows(one, most, classes) for one in kept])
+        return torch.stack([self._rows(one) for one in kept])
 
-    def _rows(self, kept: Mapping[str, Tensor], most: int, classes: int) -> Tensor:
+    def _rows(self, kept: Mapping[str, Tensor]) -> Tensor:
         """The boxes of an image as places of stride 1; a score is the root of the product of two probabilities."""
         boxes, scores = kept["boxes"].float(), kept["scores"].float().clamp(LEAST, 1 - LEAST)
         centres, halves = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
         one = torch.ones_like(scores)[:, None]
-        logits = boxes.new_full((len(boxes), classes), -2 * SURE)
+        logits = boxes.new_full((len(boxes), self.classes), -2 * SURE)
         logits.scatter_(1, kept["labels"][:, None] - 1, scores.square().logit()[:, None])
         rows = torch.cat((centres, one, halves, halves, SURE * one, logits), 1)
-        missing = rows.new_tensor([[0.0] * 2 + [1.0] + [0.0] * 4 + [-SURE] + [-2 * SURE] * classes])
-        return torch.cat((rows, missing.expand(most - len(rows), -1)))
+        missing = rows.new_tensor([[0.0] * 2 + [1.0] + [0.0] * 4 + [-SURE] + [-2 * SURE] * self.classes])
+        return torch.cat((rows, missing.expand(self.most - len(rows), -1)))
 
 
 def dense(detector: nn.Module) -> nn.Module:

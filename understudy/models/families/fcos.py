@@ -65,6 +65,7 @@ class FCOS(nn.Module):
     Without a backbone from elsewhere, ``stem`` and ``stages`` halve the grid each.
     """
 
+    backbone: nn.Module  # if it is from elsewhere
     body = "backbone"  # the module whose weights come from a classifier
     numbers: list[int] | None = None  # of the maps of a backbone from elsewhere
     statistics_held = False
