@@ -100,7 +100,7 @@ def network(table: NetworkTable, builder: Builder, node: Node | None = None) -> 
         "name": name,
         "settings": canonical(settings),
         "front": canonical(builder.normalisation(table)),
-        "code": source_of(name),
+        "code": source_of(table.library_network),
         **({"output": table.output} if table.output is not None else {}),
         **({"token_table": table.token_table} if builder.data.token_tables else {}),
         **begins,
