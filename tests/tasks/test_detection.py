@@ -358,7 +358,7 @@ def test_what_is_wrong_with_boxes_is_told(targets, words):
 
 def test_classes_that_no_box_names_are_asked_for():
     empty = padded([{"boxes": [], "classes": []}] * 4)
-    with pytest.raises(UserError, match="no image has a box, so the classes are unknown"):
+    with pytest.raises(UserError, match="no sample has a box, so the classes are unknown"):
         Detection.of(empty)
     assert Detection.of(empty, names=["person"]) == Detection(("person",))
 
