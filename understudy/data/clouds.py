@@ -27,7 +27,7 @@ def clouds(of_samples: Sequence[object], *, points: int | None = None) -> dict[s
     >>> made["points"].shape, made["count"].tolist()
     (torch.Size([2, 3, 4]), [2, 3])
     """
-    arrays = []
+    arrays = list[Points]()
     for number, cloud in enumerate(of_samples):
         array = np.asarray(cloud, dtype=np.float32)
         if array.ndim != 2 or array.shape[1] < 3 or (arrays and array.shape[1] != arrays[0].shape[1]):

@@ -218,10 +218,11 @@ class Detection3D(Detecting):
         if smoothing:
             raise UserError(f"task {self.name!r} has no labels that could be smoothed: leave label_smoothing out")
         objects, places = objects_of(targets), wide(answer[PLACES])
-        number = _responsible(places[..., X], objects)
+        at = _at(answer)
+        number = _responsible(at, objects)
         count = objects.there.sum(1).clamp_min(1).to(places.dtype)
-        focal = _focal(places[..., FIRST:], self._heat(places[..., X], objects), self.labels(objects, number))
-        wanted, weights = self._wanted(places[..., X], objects, number)
+        focal = _focal(places[..., FIRST:], self._heat(at, objects), self.labels(objects, number))
+        wanted, weights = self._wanted(at, objects, number)
         weights[..., SPEED.start - OFFSET.start :] *= VELOCITY_WEIGHT
         apart = ((places[..., OFFSET.start : FIRST] - wanted).abs() * weights).sum((1, 2))
         return focal.sum((1, 2)) / count + BOX_WEIGHT * apart / count
@@ -241,7 +242,7 @@ class Detection3D(Detecting):
 
     def wanted(self, answer: Values, objects: Boxes) -> tuple[Tensor, Tensor]:
         """The numbers that each place of an answer should have, (N, P, 10), and their weights, 0 where it has none."""
-        places = wide(answer[PLACES][..., X])
+        places = _at(answer)
         numbers, weights = self._wanted(places, objects, _responsible(places, objects))
         return self._measured(numbers), self._measured(weights, units=False)
 
@@ -287,7 +288,7 @@ class Detection3D(Detecting):
         scores = torch.stack((torch.zeros_like(logits), logits), -1)
         if targets is None:
             return Rows(scores)
-        objects, places = objects_of(targets), wide(answer[PLACES][..., X])
+        objects, places = objects_of(targets), _at(answer)
         heat = self._heat(places, objects).amax(2)
         shares = [kind / kind.sum(1, keepdim=True).clamp_min(1e-6) for kind in (heat, 1 - heat)]
         labels = self.labels(objects, _responsible(places, objects)).flatten(1).long()
@@ -399,6 +400,11 @@ class SpaceMeter:
             "mave": errors["velocity"],
         }
         return {figure.name: figures[figure.name] for figure in self.task.figures} | loss
+
+
+def _at(answer: Values) -> Tensor:
+    """(N, P, 3), x, y and side of the places of an answer: known numbers, which nothing is to change."""
+    return wide(answer[PLACES][..., X].detach())
 
 
 def _responsible(places: Tensor, objects: Boxes) -> Tensor:

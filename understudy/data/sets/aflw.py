@@ -89,11 +89,12 @@ def _faces(folder: Path) -> tuple[list[Patch], dict[Path, tuple[int, int]], int]
     path = folder / "aflw.sqlite"
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-            rows = [(Path(str(name)), *map(int, sides)) for name, *sides in connection.execute(QUERY)]
+            rows = connection.execute(QUERY).fetchall()
+        named = [(Path(str(row[0])), [int(side) for side in row[1:]]) for row in rows]
     except (sqlite3.Error, ValueError, TypeError) as error:
         raise UserError(f"{path} is not in the form of AFLW's database: {error}") from error
     faces, sizes = list[Patch](), dict[Path, tuple[int, int]]()
-    for number, (name, width, height, x, y, w, h) in enumerate(rows):
+    for number, (name, (width, height, x, y, w, h)) in enumerate(named):
         if name.is_absolute() or ".." in name.parts:
             raise UserError(f"{path}: the image {str(name)!r} is outside {folder / 'flickr'}")
         box = max(0, x), max(0, y), min(width, x + w), min(height, y + h)

@@ -27,7 +27,7 @@ from understudy.errors import UserError
 from understudy.tasks.boxes import padded
 from understudy.tasks.detection3d import COUNT, POINTS, Detection3D
 
-Array: TypeAlias = npt.NDArray[np.float64]
+Array: TypeAlias = npt.NDArray[np.floating]
 Row: TypeAlias = Mapping[str, object]
 
 OF_CLASSES = {  # categories, by the names of the ten classes of the benchmark

@@ -26,7 +26,7 @@ class Pillars(nn.Module):
     def __init__(self, numbers: int, width: int, side: float, pillar: float, heights: tuple[float, float]):
         super().__init__()
         self.cells, self.side, self.pillar, self.heights = round(side / pillar), side, pillar, heights
-        self.linear = nn.Linear(numbers + 2, width)
+        self.points = nn.Conv1d(numbers + 2, width, 1)
         self.norm = nn.BatchNorm2d(width)
 
     def forward(self, points: Tensor, count: Tensor) -> Tensor:
@@ -38,12 +38,12 @@ class Pillars(nn.Module):
         here = here & (points[..., 2] >= low) & (points[..., 2] < high)
         where = (cell[..., 1] * self.cells + cell[..., 0]).where(here, 0.0).long()
         seen = (points[..., :2] * (2 / self.side), points[..., 2:], place - cell - 0.5)
-        features = self.linear(torch.cat(seen, 2)).relu() * here.unsqueeze(2)
-        width = features.shape[2]
-        empty = features.new_zeros(points.shape[0], self.cells * self.cells, width)
+        features = self.points(torch.cat(seen, 2).mT).relu() * here.unsqueeze(1)
+        width = features.shape[1]
+        empty = features.new_zeros(points.shape[0], width, self.cells * self.cells)
         # Features are 0 or more, so that points that are left out change nothing at the place where they are put.
-        largest = empty.scatter_reduce(1, where.unsqueeze(2).expand(-1, -1, width), features, "amax")
-        seen_from_above: Tensor = self.norm(largest.mT.unflatten(2, (self.cells, self.cells)))
+        largest = empty.scatter_reduce(2, where.unsqueeze(1).expand(-1, width, -1), features, "amax")
+        seen_from_above: Tensor = self.norm(largest.unflatten(2, (self.cells, self.cells)))
         return seen_from_above
 
 
