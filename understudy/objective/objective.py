@@ -15,6 +15,17 @@ from understudy.errors import UserError
 from understudy.nested import Nested
 from understudy.objective.balance import Balance
 from understudy.objective.mc_dropout import Dropouts
+from understudy.objective.readings import (
+    common_dtype,
+    detached,
+    in_rows,
+    no_less_precise,
+    requiring_gradient,
+    rows_of,
+    widened,
+    with_gradient,
+    without_teachers_graph,
+)
 from understudy.objective.refusals import refuse, refuse_observing, refuse_place, refuse_targets
 from understudy.objective.side_stream import Beside
 from understudy.objective.term import (
@@ -29,15 +40,13 @@ from understudy.objective.term import (
     per_sample,
     takes_rows,
     unfit,
-    without_targets,
 )
 from understudy.objective.unmoved import Unmoved
 from understudy.objective.whole import WholeBatch
 from understudy.ranks import is_sharded, ranks
 from understudy.taps import CLASSIFICATION, Answer, Observation, Tap, TappedNetwork, call, eagerly, inner
 from understudy.taps import evaluating as evaluating
-from understudy.tasks.classification import LOGITS
-from understudy.tasks.task import Rows, Task, Values
+from understudy.tasks.task import Task, Values
 
 if TYPE_CHECKING:
     from understudy.objective.step import Step
@@ -218,12 +227,12 @@ class Objective(nn.Module):
         if not self._placed:
             self._check_place(targets, observed=student is not None)
         if self.terms.reads.input_gradients:
-            inputs = _requiring_gradient(inputs)
+            inputs = requiring_gradient(inputs)
         with self._queue():
             given = self.ask(inputs) if answers is None else answers
             teachers = tuple(given() if callable(given) else given)
             if not self.terms.reads.gradients:  # gradients are taken with respect to the original values
-                teachers = tuple(map(_no_less_precise if self._dtype is None else self._converted, teachers))
+                teachers = tuple(map(no_less_precise if self._dtype is None else self._converted, teachers))
             samples = self._samples(inputs, teachers)
         if student is None:
             student = self.answer(inputs) if self.terms.reads.student else Answer(None, {}, self.task)
@@ -291,7 +300,7 @@ class Objective(nn.Module):
             seen = self._seen(reading)
             for name, owned in (*self.owned.items(), *self.adversaries.items()):
                 if _overrides(self.parts[name].term, "learn"):
-                    self.parts[name].term.learn(_detached(seen(name)), owned)
+                    self.parts[name].term.learn(detached(seen(name)), owned)
 
     @property
     def learns(self) -> bool:
@@ -301,8 +310,8 @@ class Objective(nn.Module):
     def remembered(self, reading: Reading) -> Reading:
         """What ``learn`` needs of a reading, without its graph."""
         if reading.whole is None:
-            return _detached(reading)
-        whole = _detached(reading.whole)
+            return detached(reading)
+        whole = detached(reading.whole)
         return replace(whole, whole=whole)
 
     def judge(self, reading: Reading) -> Outcome:
@@ -310,7 +319,7 @@ class Objective(nn.Module):
         if self._unmoved is not None and self.training and not torch.compiler.is_compiling():
             self._unmoved = self._unmoved.look()
         means: dict[str, Tensor] = {}
-        plain = _widened(_without_teachers_graph(reading)) if self.terms.reads.gradients else reading
+        plain = widened(without_teachers_graph(reading)) if self.terms.reads.gradients else reading
         seen, with_graph, idle = self._seen(plain), self._seen(reading), self._idle(reading.epoch)
         for name, part in self.parts.items():
             if name in idle:
@@ -332,12 +341,12 @@ class Objective(nn.Module):
         whole = reading.whole
         if not self._by_row and whole is None:
             return lambda name: reading
-        in_rows = cache(lambda of_whole: _in_rows(whole if of_whole and whole is not None else reading)[0])
+        rows = cache(lambda of_whole: in_rows(whole if of_whole and whole is not None else reading))
 
         def seen(name: str) -> Reading:
             of_whole = whole is not None and self.parts[name].term.reads.batch
             if name in self._by_row:
-                return in_rows(of_whole)
+                return rows(of_whole)
             return whole if of_whole and whole is not None else reading
 
         return seen
@@ -398,7 +407,7 @@ class Objective(nn.Module):
     def _own_loss(self, name: str, owned: nn.Module, reading: Reading) -> Tensor | None:
         if not _overrides(self.parts[name].term, "own_loss"):
             return None
-        values = self.parts[name].term.own_loss(_detached(reading), owned)
+        values = self.parts[name].term.own_loss(detached(reading), owned)
         if values is None:
             return None
         values = per_sample(name, values, len(reading))
@@ -417,15 +426,15 @@ class Objective(nn.Module):
         teacher = _trace(self._teachers[0], example) if self._teachers else Answer(None, {}, self.task)
         if reason := self._misfit(student, teacher):
             raise UserError(reason)
-        self._dtype = _common_dtype(student, teacher)
+        self._dtype = common_dtype(student, teacher)
         if self._dtype is not None:
             student, teacher = self._converted(student), self._converted(teacher)
         network = inner(self._teachers[0].network) if self._teachers else None
         further = self._further(example)
         shapes = Shapes(student, teacher, inner(self.student), network, facts, example, further)
-        in_rows = cache(lambda: replace(shapes, student=_rows_of(student, None)[0], teacher=_rows_of(teacher, None)[0]))
+        rows = cache(lambda: replace(shapes, student=rows_of(student, None)[0], teacher=rows_of(teacher, None)[0]))
         for name, part in self.parts.items():
-            seen = in_rows() if name in self._by_row else shapes
+            seen = rows() if name in self._by_row else shapes
             module = part.term.build(seen)
             if remarks := tuple(part.term.remarks(seen)):
                 self.remarks[name] = remarks
@@ -456,7 +465,7 @@ class Objective(nn.Module):
         if teacher.network.training:
             teacher.network.eval()
         if self.terms.reads.gradients:  # also of a teacher whose weights ask for none
-            inputs = nested.each(_with_gradient, inputs)
+            inputs = nested.each(with_gradient, inputs)
         with torch.set_grad_enabled(self.terms.reads.gradients), self._teaching(), self._differentiable_twice():
             return call(teacher, inputs)
 
@@ -496,69 +505,6 @@ def _held(adversary: nn.Module) -> Iterator[nn.Module]:
     finally:
         for parameter in learning:
             parameter.requires_grad_(True)
-
-
-def _detached(reading: Reading) -> Reading:
-    return _without_teachers_graph(replace(reading, student=reading.student.detached()))
-
-
-def _without_teachers_graph(reading: Reading) -> Reading:
-    return replace(reading, teachers=tuple(teacher.detached() for teacher in reading.teachers))
-
-
-def _with_gradient(value: Tensor) -> Tensor:
-    """Values that a gradient can be asked for; token numbers cannot."""
-    return value if value.requires_grad or not value.is_floating_point() else value.detach().requires_grad_()
-
-
-def _requiring_gradient(inputs: Nested) -> Tensor:
-    if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
-        raise UserError(f"a term asks for gradients by the inputs: one tensor of numbers, not {type(inputs).__name__}")
-    return inputs.detach().requires_grad_()
-
-
-def _widened(reading: Reading) -> Reading:
-    return replace(reading, teachers=tuple(_no_less_precise(teacher) for teacher in reading.teachers))
-
-
-def _common_dtype(student: Answer, teacher: Answer) -> torch.dtype | None:
-    """The student's dtype, and float32 at least; None if the values of both networks are in float32."""
-    own, others = (
-        {value.dtype for value in answer.tensors().values() if value.is_floating_point()}
-        for answer in (student, teacher)
-    )
-    return None if own | others <= {torch.float32} else reduce(torch.promote_types, own, torch.float32)
-
-
-def _no_less_precise(answer: Answer) -> Answer:
-    """A teacher's answer in float32 at least, unless autocast is enabled: its forward pass may have had an autocast."""
-    if answer.device is None or torch.is_autocast_enabled(answer.device.type):
-        return answer
-    return answer.widened()
-
-
-def _in_rows(reading: Reading) -> tuple[Reading, Rows]:
-    """The batch as rows of class scores."""
-    known = None if without_targets(reading.targets) else reading.targets
-    student, rows = _rows_of(reading.student, known)
-    teachers = tuple(_rows_of(teacher, known)[0] for teacher in reading.teachers)
-    task = reading.task
-    samples = tuple(task.rows(task.answer(sample), known).flat for sample in reading.teacher_samples)
-    labels = rows.flat_labels
-    targets = student.logits.new_zeros(len(student.logits), 0) if labels is None else labels
-    ids = reading.ids if task.rows_per_sample == "one" else None
-    of_rows = replace(
-        reading, targets=targets, student=student, teachers=teachers, teacher_samples=samples, ids=ids, rows=rows
-    )
-    return of_rows, rows
-
-
-def _rows_of(answer: Answer, targets: Nested | None) -> tuple[Answer, Rows]:
-    """The answer with rows of class scores in place of its output; an answer without output has none."""
-    if answer.output is None:
-        return answer, Rows(torch.zeros(0, 1, 1))
-    rows = answer.task.rows(answer.named, targets)
-    return Answer({LOGITS: rows.flat}, dict(answer)), rows
 
 
 def _asked(reads: Reads, teachers: Sequence[nn.Module], beside: tuple[Tap, ...], task: Task) -> Iterator[TappedNetwork]:
