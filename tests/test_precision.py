@@ -23,7 +23,6 @@ ON_THE_CPU = {  # files whose tensors of float64 are on the CPU
     "data/encoded.py",  # places of samples
     "data/sets/glue.py",
     "data/sets/numpy_files.py",
-    "data/sets/nuscenes.py",  # NumPy
     "data/turns.py",  # numbers of samples
     "tasks/average_precision.py",  # NumPy
     "tasks/centre_precision.py",  # NumPy

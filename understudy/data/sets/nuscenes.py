@@ -234,7 +234,8 @@ class Tables:
         seconds = (last - first) / 1e6
         if not 0 < seconds <= longest:
             return np.full(3, np.nan)
-        return (np.array(_floats(after["translation"])) - np.array(_floats(before["translation"]))) / seconds
+        way: Array = np.array(_floats(after["translation"])) - np.array(_floats(before["translation"]))
+        return way / seconds
 
     @cached_property
     def _of(self) -> dict[str, dict[str, Row]]:
