@@ -61,6 +61,7 @@ from understudy.methods.minilm import minilm as minilm
 from understudy.methods.mlkd import batch_correlation as batch_correlation
 from understudy.methods.mlkd import class_correlation as class_correlation
 from understudy.methods.mlkd import mlkd as mlkd
+from understudy.methods.n3 import n3 as n3
 from understudy.methods.neurons import neurons as neurons
 from understudy.methods.nkd import nkd as nkd
 from understudy.methods.noisy_teacher import noisy_logit_regression as noisy_logit_regression

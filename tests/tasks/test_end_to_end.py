@@ -25,12 +25,13 @@ RECORDED = {
     "binary": "labels",
     "regression": "values",
     "landmarks": "values",
+    "tags": "words",
     "links": "entities",
     "segmentation": "mask",
     "detection": "boxes",
     "detection-3d": "boxes",
 }
-WORDS = {"text": SENTENCES[:3], "links": ["e3 next", "? third e0", "e5\tnext\t?"]}
+WORDS = {"text": SENTENCES[:3], "tags": SENTENCES[:3], "links": ["e3 next", "? third e0", "e5\tnext\t?"]}
 
 
 class Deep(nn.Module):
@@ -60,7 +61,7 @@ def trained(request, tmp_path_factory):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         teacher, student = (kind(data.task.outputs, tokens) for _ in range(2))
-    if request.param in ("links", "segmentation", "detection", "detection-3d"):
+    if request.param in ("tags", "links", "segmentation", "detection", "detection-3d"):
         teacher, student = networks(data)
     terms = Labels() + (KD() if data.task.rows_per_sample else Outputs())
     out = tmp_path_factory.mktemp(request.param) / "run"

@@ -25,7 +25,8 @@ class Net(nn.Module):
     def __init__(self, data, width: int, stride: int = 2):
         super().__init__()
         name, channels = data.task.name, 1
-        if name == "text":
+        self.name = name
+        if name in ("text", "tags"):
             self.tokens = nn.Parameter(torch.randn(data.shape[0], SIDE))
         elif name == "links":
             self.entities = nn.Parameter(torch.randn(data.task.outputs, SIDE * SIDE // 2))
@@ -58,6 +59,8 @@ class Net(nn.Module):
         elif head is not None:  # as in ConvE
             x = torch.cat((self.entities[head], self.relations[relation]), 1).view(-1, 1, SIDE, SIDE)
         features = self.dropout(self.features(x))
+        if self.name == "tags":
+            return self.head(nn.functional.interpolate(features.mean(3), input_ids.shape[1]).mT)
         return self.head(features if isinstance(self.head, (nn.Conv2d, Head, CentreHead)) else features.mean((2, 3)))
 
     def padded(self, embedded: Tensor) -> Tensor:

@@ -155,10 +155,17 @@ def _text_types(of_images: Collection[str]) -> list[str]:
 def _text_classifier(
     name: str, data: Mapping[str, int | None], settings: Mapping[str, object], which: Which | None
 ) -> nn.Module:
-    """A classifier of texts; ``channels`` is the number of different tokens and ``size`` that of positions."""
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    """A classifier of texts, or with ``head = "tokens"`` of each of their tokens.
 
-    called = f"transformers:{name}"
+    ``channels`` is the number of different tokens and ``size`` that of positions.
+    """
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoModelForTokenClassification
+
+    called, settings = f"transformers:{name}", dict(settings)
+    head = settings.pop("head", "texts")
+    if head not in ("texts", "tokens"):
+        raise UserError(f"network {called!r}: head = {head!r}: it answers to 'texts' or to each of their 'tokens'")
+    kind = AutoModelForTokenClassification if head == "tokens" else AutoModelForSequenceClassification
     known = AutoConfig.for_model(name).to_dict()
     for key in settings:
         if key not in known:  # it would be stored and ignored
@@ -172,10 +179,10 @@ def _text_classifier(
     def make() -> nn.Module:
         network: nn.Module
         if isinstance(which, str):
-            network = AutoModelForSequenceClassification.from_pretrained(which, trust_remote_code=False, **settings)
+            network = kind.from_pretrained(which, trust_remote_code=False, **settings)
         else:
             config = AutoConfig.for_model(name, **{**chosen, **settings})
-            network = AutoModelForSequenceClassification.from_config(config)
+            network = kind.from_config(config)
         return network
 
     return _made(called, make)

@@ -18,12 +18,13 @@ from understudy.data.content import content
 from understudy.data.dataset import Progress
 from understudy.data.parts import Part, fewer
 from understudy.data.sources import InMemory
-from understudy.errors import UserError
+from understudy.errors import UserError, did_you_mean
 from understudy.models import (
     LocalContrast,
     NetworkSpec,
     Normalized,
     Output,
+    OwnTokens,
     Whitened,
     Whitening,
     load_weights,
@@ -148,7 +149,7 @@ class Builder:
         """The number of parameters of a network."""
         if is_object(table.network):
             return sum(p.numel() for p in self.objects[table.network].network(0, "student").parameters())
-        return parameters(self.named(table), self.data.shape, self.data.task.outputs, self.trusted)
+        return parameters(self.named(table), self.shape(table), self.data.task.outputs, self.trusted)
 
     def network(self, table: NetworkTable, seed: int, role: str, training: str | None = None) -> nn.Module:
         """A network as its training begins: with the weights of its table, or fresh ones of this seed and role.
@@ -171,14 +172,35 @@ class Builder:
         """
         if is_object(table.network):
             return self.objects[table.network].network(seed, role)
-        channels, size = self.data.shape[0], self.data.shape[-1]
-        spec = self.named(table)
+        shape, spec = self.shape(table), self.named(table)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(randomness.derived_seed(seed, "weights", role))
-            network = spec.build(outputs or self.data.task.outputs, channels, size, self.trusted)
+            network = spec.build(outputs or self.data.task.outputs, shape[0], shape[-1], self.trusted)
         front = self.normalisation(table)
         network = Normalized(network, *front) if front else network
+        if self.data.token_tables:
+            network = OwnTokens(network, table.token_table or "")
         return Output(network, table.output) if table.output is not None else network
+
+    def task(self, table: NetworkTable) -> Task:
+        """The task of a network's answers; of texts with the network's own token table."""
+        name = table.token_table
+        if name is None:
+            return self.data.task
+        if name not in self.data.token_tables:
+            raise UserError(
+                f"network {table.network!r}: token_table = {name!r}: the data have "
+                + (f"no such table{did_you_mean(name, self.data.token_tables)}" if self.data.token_tables else "none")
+                + "; name it in [data], as in token_tables = { "
+                + f'{name} = {{ tokens = "tokenizer", vocabulary = "tokenizer.json" }} }}'
+            )
+        task = self.data.token_tables[name]
+        assert isinstance(task, Task)
+        return task
+
+    def shape(self, table: NetworkTable) -> tuple[int, ...]:
+        """The shape of one sample for a network; of texts tokens and positions of its token table."""
+        return self.data.shape if table.token_table is None else self.task(table).sizes(self.data.shape)
 
     def inputs(self, table: NetworkTable) -> InputConfig | None:
         """The inputs of the library's weights with which a network begins."""

@@ -52,6 +52,7 @@ class NetworkTable(Table):
     size: Pixels | None = None  # side of the images that it gets; by default as they come, or the library's
     interpolation: Interpolation | None = None  # by which images are resized to it
     output: str | Place | None = None  # which tensor is the answer, where it returns several
+    token_table: str | None = None  # which of data.token_tables its texts are read by; by default the data's own
 
     @model_validator(mode="after")
     def _fits_together(self) -> "NetworkTable":

@@ -155,7 +155,8 @@ def of_texts(student: Student, task: Task, texts: Sequence[str], top: int, batch
     predictions: list[Prediction] = []
     for start in range(0, len(texts), batch):
         some = texts[start : start + batch]
-        told = _told(student, task.encode(some), top)
+        answers = _told(student, task.encode(some), top)
+        told = [task.of_text(answer, line) for line, answer in zip(some, answers, strict=True)]
         predictions += [
             Prediction(line, text=one.text, record=one.record) for line, one in zip(some, told, strict=True)
         ]

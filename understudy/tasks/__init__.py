@@ -20,6 +20,7 @@ from understudy.tasks.multilabel import Binary, MultiLabel
 from understudy.tasks.regression import Landmarks, Regression
 from understudy.tasks.segmentation import Segmentation
 from understudy.tasks.soft_labels import SoftLabels
+from understudy.tasks.tags import Tags
 from understudy.tasks.task import LOSS, Differing, Figure, Meter, Moves, Numbers, Rows, Task, Told, Turns, Values
 from understudy.tasks.text import Text
 from understudy.tasks.text_scores import TextScores
@@ -45,6 +46,7 @@ __all__ = [
     "Rows",
     "Segmentation",
     "SoftLabels",
+    "Tags",
     "Task",
     "Text",
     "TextScores",
@@ -76,6 +78,7 @@ _OWN: tuple[type[Task], ...] = (
     Landmarks,
     Text,
     TextScores,
+    Tags,
     Links,
     Segmentation,
     Detection,

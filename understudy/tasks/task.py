@@ -231,7 +231,7 @@ class Task(ABC):
     targets_are_distributions: ClassVar[bool] = False  # whether each sample's target is a distribution over classes
     targets_are_numbers: ClassVar[bool] = False  # whether ``numbers`` gives the targets, too
     takes_words: ClassVar[bool] = False  # whether ``encode`` makes inputs of texts
-    dense: ClassVar[bool] = False  # whether an answer is a map, which no linear layer makes of pooled features
+    dense: ClassVar[bool] = False  # whether an answer has many places, and no linear layer makes it of pooled features
     moves_targets: ClassVar[bool] = False  # whether targets follow an augmentation of the inputs
     letterboxed: ClassVar[bool] = False  # whether an image file is shown whole, with borders, instead of cropped
     likeness: ClassVar[tuple[Figure, ...]] = ()  # the figures of ``compared``
@@ -447,6 +447,10 @@ class Task(ABC):
 
         ``scale`` and ``offset``, of x and y, are how the file became the sample: ``x * scale + offset``.
         """
+        return told
+
+    def of_text(self, told: Told, text: str) -> Told:
+        """The displayed form of the answer to a text, if it names places in it."""
         return told
 
     # Derived.

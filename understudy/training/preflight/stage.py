@@ -20,6 +20,7 @@ from understudy.config.optimizers import MaxNorm, optimizer_of
 from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
+from understudy.data.lengths import of_mean_length
 from understudy.data.parts import Batch, Data
 from understudy.data.sources import InMemory
 from understudy.errors import UserError
@@ -35,6 +36,7 @@ from understudy.teacher.stand_in import StandIns
 from understudy.training.padding import refuse_readers_of_padding
 from understudy.training.preflight.data import DRY_BATCH
 from understudy.training.preflight.findings import ABOUT_STORED, Finding, duration
+from understudy.training.preflight.tokens import misaligned
 from understudy.training.stage_state import facts_of
 from understudy.training.state import copy_of
 
@@ -145,12 +147,16 @@ def _dry_run(
         yield from (Finding("warning", about, remark) for remark in objective.remarks.get(name, ()))
         if part.term.trains_student and not part.balanced:
             norms[name] = norm
+    yield from misaligned(subject, objective, inputs)
     yield from _dead_terms(subject, norms)
     if not any(p.requires_grad for p in (*student.parameters(), *objective.owned.parameters())):
         return  # its terms have reported it
-    step = _step(objective, stage.config, inputs, batch, settings)
     if not timed:
+        _step(objective, stage.config, inputs, batch, settings)
         return
+    if stage.config.group_by_length is not None:
+        inputs = of_mean_length(inputs, data.train.lengths, data.train.ids)
+    step = _step(objective, stage.config, inputs, batch, settings)
     seconds = min(clock.timed(step, settings.torch_device) for _ in range(2))
     trained = [*student.parameters(), *objective.owned.parameters()]
     moved = sum(p.numel() for p in trained if p.grad is not None)
