@@ -391,6 +391,10 @@ def test_networks_with_other_places_are_not_compared_by_scores():
     assert "4 places, the teacher at 16" in TASK.fits({"places": one}, {"places": other})
     assert "1 classes" in TASK.fits({"places": one[..., :9]}, {"places": one})
     assert TASK.fits({"places": one}, {"places": one}) is None
+    coarse, fine = (build("fcos", classes=2, width=4, finest=stride)(torch.rand(1, 3, side, side))
+                    for stride, side in ((16, 64), (8, 32)))  # fmt: skip
+    assert "both answer at 16 places, but at others" in TASK.fits({"places": coarse}, {"places": fine})
+    assert TASK.fits({"places": coarse}, {"places": coarse}) is None
 
 
 def test_a_hint_looks_at_objects_alone():

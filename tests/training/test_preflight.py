@@ -220,6 +220,22 @@ def test_a_term_without_gradient_is_an_error_also_when_it_is_alone(check, small)
     assert levels(check(CE() + 0.0 * Silent())) == ["ok"] * 3  # weight 0 is on purpose
 
 
+class Rounded(nn.Module):
+    """Its gradient is no number in bfloat16."""
+
+    def forward(self, x):
+        return x + (0 * x).sqrt() if x.dtype == torch.bfloat16 else x
+
+
+def test_a_gradient_that_only_the_arithmetic_breaks_is_told_with_the_way_out(small):
+    teacher, student = small.networks()
+    student.head = nn.Sequential(student.head, Rounded())
+    stage, settings = Stage("only", as_sum(CE()), CONFIG), Settings(device="cpu", precision="bfloat16")
+    found = texts(preflight.check_stage(stage, student, [teacher], small.data(), settings))
+    assert "not finite on the first batch in bfloat16, and is in float32: set precision" in found
+    assert not texts(preflight.check_stage(stage, student, [teacher], small.data(), CPU))
+
+
 @pytest.mark.parametrize(
     ("schedule", "batch", "warns"),
     [(Cosine(), 100, True), (Constant(warmup=0.5), 100, True), (Cosine(warmup=0), 100, False), (Cosine(), 36, False)],

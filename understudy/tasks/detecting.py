@@ -125,6 +125,12 @@ class Detecting(Task):
                 f"the student answers at {ours} places, the teacher at {theirs}, and scores and boxes are compared "
                 "place by place: give both the same strides, or take hints on their features"
             )
+        places, elsewhere = (wide(answer[PLACES][..., X]) for answer in (student, teacher))
+        if not places.is_meta and ((places - elsewhere).abs() > places[..., 2:] / 4).any():
+            return (
+                f"both answer at {ours} places, but at others, and scores and boxes are compared place by place: give "
+                "both the same grids or anchors, or take hints on their features"
+            )
         return None
 
     def together(self, answers: Sequence[Values]) -> Values:

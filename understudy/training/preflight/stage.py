@@ -255,6 +255,18 @@ def _masking(objective: Objective, inputs: Nested) -> str:
     return ": the teacher masks classes with -inf, take a method on probabilities (kd, dkd, ...)" if masked else ""
 
 
+def _rounding(
+    objective: Objective, inputs: Nested, batch: Batch, parameters: Sequence[nn.Parameter], settings: Settings
+) -> str:
+    """A finding where only the arithmetic makes a gradient infinite; PyTorch's three-dimensional convolutions do so."""
+    if settings.precision == "float32":
+        return ""
+    gradients = torch.autograd.grad(objective(inputs, batch.targets, ids=batch.ids).loss, parameters, allow_unused=True)
+    if not all(g is None or bool(g.isfinite().all()) for g in gradients):
+        return ""
+    return f' in {settings.precision}, and is in float32: set precision = "float32" in the settings'
+
+
 def _dead_terms(subject: str, norms: Mapping[str, float]) -> Iterator[Finding]:
     """Terms whose gradient is lost beside the largest one."""
     largest = max(norms, key=norms.__getitem__, default="")
@@ -288,7 +300,7 @@ def _check_term(
         differentiable = outcome.loss.requires_grad
         gradients = torch.autograd.grad(outcome.loss, parameters, allow_unused=True) if differentiable else ()
     except RuntimeError as error:
-        once = re.search(r"derivative for aten::(\w+?)(?:_backward)? is not implemented", str(error))
+        once = re.search(r"derivative for '?(?:aten::)?(\w+?)(?:_backward)?'? is not implemented", str(error))
         if once is None:
             raise
         (name,) = outcome.terms  # no step can be taken: the check of the stage ends here
@@ -298,7 +310,8 @@ def _check_term(
         ) from error
     norm = math.sqrt(sum(exact(g).square().sum().item() for g in gradients if g is not None))
     if not math.isfinite(norm):
-        text = f"its gradient is not finite on the first batch{_masking(objective, inputs)}"
+        reason = _masking(objective, inputs) or _rounding(objective, inputs, batch, parameters, settings)
+        text = f"its gradient is not finite on the first batch{reason}"
         return 0.0, Finding("error", subject, text)
     if norm == 0 and factor != 0:
         if value != 0 or not outcome.loss.requires_grad:
