@@ -52,6 +52,7 @@ faults: $(VENV)/dev.stamp  ## 1,000 errors, full disks and kills at single opera
 ranks: $(VENV)/dev.stamp  ## several processes, 60 kills of ranks under torchrun, into results/ranks.md (half an hour)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.ranks.kills
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.ranks.machines
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.ranks.four
 	@OMP_NUM_THREADS=1 $(BIN)/python -m torch.distributed.run --nproc-per-node=2 -m tests.ranks.sharded_methods
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/ranks/killed_worker.py
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import ours, parts, peers, report, sections, start, sweep
+from benchmarks import gpu, ours, parts, peers, report, sections, start, sweep
 from benchmarks.workload import BATCH, PAIRS, Pair, Work
 from understudy.bench.floors import Floor
 from understudy.cli import distill
@@ -207,3 +207,24 @@ def test_each_part_is_kept_with_its_commit_and_only_what_is_missing_is_measured(
     run("--raw", file, "--only", "sweep", "--pairs", "b")
     assert measured == ["a", "b", "b"]
     assert len(json.loads(file.read_text())["parts"]) == 2
+
+
+def test_what_one_gpu_must_show_runs_on_a_cpu_in_all_its_parts(tmp_path):
+    assert gpu.main(["--device", "cpu", "--quick", "--out", str(tmp_path / "gpu.md")]) == 0
+    page = (tmp_path / "gpu.md").read_text()
+    assert [line.removeprefix("## ") for line in page.splitlines() if line.startswith("## ")] == list(gpu.PARTS)
+    assert "| can | bfloat16 | equal | equal | none |" in page
+    assert "set settings.microbatch = 24" in page
+    assert page.count("**") == 0  # nothing failed, differs or is missing
+
+
+def test_a_part_that_fails_is_a_line_of_the_page_and_the_others_go_on(tmp_path, monkeypatch):
+    def fails(place):
+        yield "kd", 1
+        raise RuntimeError("no graph can be captured\nin these circumstances")
+
+    monkeypatch.setattr(gpu, "PARTS", {"capture": (fails, ("a", "b")), "more": (lambda place: iter([(1,)]), ("c",))})
+    assert gpu.main(["--device", "cpu", "--only", "capture", "more", "--out", str(tmp_path / "gpu.md")]) == 1
+    page = (tmp_path / "gpu.md").read_text()
+    assert "| kd | 1 |\n\n**Failed**: RuntimeError: no graph can be captured" in page
+    assert "| c |\n| --- |\n| 1 |" in page

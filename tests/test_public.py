@@ -49,7 +49,9 @@ DATA = [
     "RandAugment",
     "Stream",
     "TrivialAugment",
+    "Turn",
     "as_data",
+    "clouds",
     "from_datasets",
     "from_inputs",
     "from_tensors",
@@ -177,8 +179,8 @@ COMMANDS = {
     "--epochs --seeds --set --settings --trust --verbose/-v --checkpoint-seconds --check/--no-check --cache --workers "
     "--engine --address --dry-run --json",
     "check": "recipe --set --settings --trust --verbose/-v --json",
-    "tune": "recipe --out --search --trials --method --seeds --workers --also-optimistic --set --settings --trust "
-    "--verbose/-v --checkpoint-seconds --check/--no-check --cache --json",
+    "tune": "recipe --out --search --trials --method --seeds --workers --engine --address --also-optimistic --set "
+    "--settings --trust --verbose/-v --checkpoint-seconds --check/--no-check --cache --json",
     "taps": "model --student --shape --classes --all --trust --json",
     "methods": "name --task --json",
     "report": "runs --sort --max-latency --max-size --reach/--min-accuracy --out --figures --markdown --latex --json",

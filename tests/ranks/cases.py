@@ -312,6 +312,19 @@ def method_data() -> Data:
     return from_tensors((pictures, torch.arange(80) % table.CLASSES), validation=16)
 
 
+def viewed(rank: int) -> list[tuple[Tensor, Tensor]]:
+    """The samples of the batches of two epochs, and their views: this rank's share of them."""
+    config = TrainConfig(epochs=2, batch=16, augmentation=Augmentation(shift=2, flip=True, cutout=3, mixup=0.4))
+    stage = Stage("one", TERMS["kd"], config)
+    teacher, student = table.networks(alike=False)
+    training = Training(student, [teacher], [stage], method_data(), settings=Settings(device="cpu"))
+    with training.surroundings():
+        training.open(stage)
+        batches = [batch for epoch in range(2) for batch in training.stage_state.batches(epoch)]
+    assert all(isinstance(batch.inputs, Tensor) for batch in batches)
+    return [(batch.ids, batch.inputs.clone()) for batch in batches]  # type: ignore[union-attr]
+
+
 def first_gradients(rank: int) -> dict[str, Tensor]:
     """The gradients of the first step of every stage of every method: student, owned modules and adversaries."""
     found: dict[str, Tensor] = {}

@@ -1,14 +1,17 @@
 """Kill ranks by SIGKILL under torchrun's elastic agent, and compare the students: ``make ranks`` (half an hour).
 
     python -m tests.ranks.kills --kills 60 --out results/ranks.md
+    python -m tests.ranks.kills --kills 20 --counts kills.json  # in pieces: then --kills 40, then --kills 60
 
-Each run trains FitNets (two stages), CAN (an adversary) and CRD (a memory) on the demo's images. At random moments one
-rank, chosen at random, is killed. Where the agent starts the ranks again, and where the same command goes on, the
-students must be equal byte for byte to those of an unbroken run on as many ranks. A run that goes on with another
-number of ranks must end within ``BOUND`` of it. A run that makes no progress for ``PATIENCE`` seconds counts as a hang.
+Each run trains FitNets (two stages), CAN (an adversary) and CRD (a memory) on the demo's images. One rank, chosen at
+random, is killed at a random moment of each of these stages. Where the agent starts the ranks again, and where the same
+command goes on, the students must be equal byte for byte to those of an unbroken run on as many ranks. A run that goes
+on with another number of ranks must end within ``BOUND`` of it. A run that makes no progress for ``PATIENCE`` seconds
+counts as a hang.
 """
 
 import argparse
+import json
 import os
 import random
 import signal
@@ -59,7 +62,7 @@ negatives = 64
 BOUND = 0.05  # of the weights' norm, between a run that changed its number of ranks and one that did not
 PATIENCE = 300.0
 LATEST = 1.0  # seconds from a checkpoint to a kill, at most
-KILLS = 4  # in one run
+STRUCK = ("fitnets, stage 1", "fitnets, stage 2", "can, stage 1", "crd, stage 1")  # by one kill each in a run
 WORLDS = (1, 2, 4)
 CHANGING = "1, 2 and 4 ranks in turn, in any order"
 
@@ -94,10 +97,18 @@ class Runs:
         words = ["distill", str(self.folder / "recipe.toml"), "--out", str(out), "--no-check"]
         return Launcher([*words, "--checkpoint-seconds", "0.2"], world, restarts, self.folder / f"{out.name}.log")
 
-    def killed(self, launcher: Launcher, out: Path, counted: Counted) -> bool:
-        """Kill a rank at a random moment after the next checkpoint; False where the run ended before, or hangs."""
-        before, until = newest(out), time.monotonic() + PATIENCE
-        while launcher.poll() is None and newest(out) in (before, None):
+    def killed(self, launcher: Launcher, out: Path, counted: Counted, struck: str) -> bool:
+        """Kill a rank at a random moment after the next checkpoint of a stage, or where that is over, of another.
+
+        False where the run ended before, or hangs.
+        """
+        before = seen = newest(out)
+        until = time.monotonic() + PATIENCE
+        while launcher.poll() is None:
+            if newest(out) != seen:
+                seen, until = newest(out), time.monotonic() + PATIENCE
+                if seen is not None and seen != before and past(out, struck):
+                    break
             if time.monotonic() > until:
                 counted.hangs += 1
                 launcher.kill()
@@ -107,9 +118,11 @@ class Runs:
         ranks = launcher.ranks()
         if not ranks:
             return False
-        place = where(out)
+        place, rank = where(out), self.random.choice(ranks)
+        if not running(rank):
+            return False
         try:
-            os.kill(self.random.choice(ranks), signal.SIGKILL)
+            os.kill(rank, signal.SIGKILL)
         except ProcessLookupError:
             return False
         counted.kills += 1
@@ -132,8 +145,8 @@ class Runs:
         """A run whose ranks are started again by torchrun's agent."""
         out = self.folder / f"elastic-{world}-{counted.runs}"
         launcher = self.start(out, world, kills)
-        for _ in range(kills):
-            if not self.killed(launcher, out, counted):
+        for struck in STRUCK[:kills]:
+            if not self.killed(launcher, out, counted, struck):
                 break
         self.settle(launcher, out, world, counted)
 
@@ -157,9 +170,9 @@ class Runs:
     def changing(self, kills: int, counted: Counted) -> None:
         """A run that goes on with another number of ranks after each kill."""
         out, worlds = self.folder / f"changing-{counted.runs}", self.random.sample(WORLDS, len(WORLDS))
-        for world in (worlds * kills)[:kills]:
+        for struck, world in zip(STRUCK[:kills], worlds * kills, strict=False):
             launcher = self.start(out, world)
-            killed = self.killed(launcher, out, counted)
+            killed = self.killed(launcher, out, counted, struck)
             if not self.ended(launcher, out):
                 counted.hangs += 1
             if not killed:
@@ -181,6 +194,14 @@ def ranks_of(launcher: int) -> dict[int, int]:
         for entry in entries
         if entry.startswith(b"RANK=")
     }
+
+
+def running(process: int) -> bool:
+    """Whether a process has not ended; one that has is there until its parent asks for it, and cannot be killed."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] not in ("Z", "X")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def newest(out: Path) -> tuple[str, int] | None:
@@ -208,6 +229,12 @@ def where(out: Path) -> str:
     return f"{folder.name.rsplit('-', 1)[0]}, stage {state['place']['stage'] + 1}" if state else "between trainings"
 
 
+def past(out: Path, stage: str) -> bool:
+    """Whether a run has come to a stage, or beyond it."""
+    now = where(out)
+    return now in STRUCK and STRUCK.index(now) >= STRUCK.index(stage)
+
+
 def students(out: Path) -> dict[str, Path]:
     return {path.parent.name: path for path in sorted(out.glob("trainings/*/student.safetensors"))}
 
@@ -233,9 +260,10 @@ def table(rows: dict[str, Counted], command: str, unbroken: float) -> str:
         f"Made by `{command}` at commit {commit.stdout.strip()}.",
         "",
         "Each run trains students by FitNets, CAN and CRD on the demo's images, one after another, on CPUs with gloo.",
-        "A rank that is chosen at random is killed by SIGKILL at a random moment. *Equal* counts the runs whose three",
-        "networks are equal byte for byte to those of an unbroken run on as many ranks as the run ended with;",
-        "*farthest* is the largest distance of a network's weights from that run's, relative to their norm.",
+        "A rank that is chosen at random is killed by SIGKILL at a random moment of each stage. *Equal* counts runs",
+        "whose three networks are equal byte for byte to those of an unbroken run on as many ranks as they ended",
+        "with; *farthest* is the largest distance of a network from that run's, relative to its norm. Runs",
+        f"that change their number of ranks must end within {BOUND:g} of it.",
         "",
         "| runs | kills | runs ended | equal | farthest | hangs |",
         "|---|---:|---:|---:|---:|---:|",
@@ -255,6 +283,15 @@ def table(rows: dict[str, Counted], command: str, unbroken: float) -> str:
     return "\n".join(lines) + "\n"
 
 
+def kept(path: Path | None, rows: dict[str, Counted], unbroken: float) -> tuple[dict[str, Counted], float]:
+    """What earlier pieces counted, and the larger of their distance without a kill and this one's."""
+    if path is None or not path.exists():
+        return rows, unbroken
+    counts = json.loads(path.read_text())
+    before = {name: Counted(**{**row, "places": Counter(row["places"])}) for name, row in counts["rows"].items()}
+    return before, max(unbroken, counts["unbroken"])
+
+
 def hangs(rows: dict[str, Counted]) -> int:
     return sum(counted.hangs for counted in rows.values())
 
@@ -264,6 +301,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("results/ranks.md"))
+    parser.add_argument("--counts", type=Path, help="a file with what earlier pieces counted, to which this one adds")
     chosen = parser.parse_args()
     command = f"python -m tests.ranks.kills --kills {chosen.kills} --seed {chosen.seed}"
     kinds = {world: f"{world} ranks, started again by torchrun's agent" for world in WORLDS[1:]}
@@ -271,14 +309,20 @@ def main() -> None:
     preload()
     with tempfile.TemporaryDirectory() as name:
         runs = Runs(Path(name), chosen.seed)
+        command += " in pieces" if chosen.counts else ""
         one, *more = (runs.whole[world] for world in WORLDS)
         unbroken = max(distance(other[name], path) for other in more for name, path in one.items())
+        rows, unbroken = kept(chosen.counts, rows, unbroken)
+        runs.random.seed(chosen.seed + sum(counted.kills for counted in rows.values()))
         while (left := chosen.kills - sum(counted.kills for counted in rows.values())) > 0 and not hangs(rows):
             rounds: list[tuple[str, Callable[[int, Counted], None]]]
             rounds = [(kind, partial(runs.elastic, world)) for world, kind in kinds.items()]
             for kind, go in [*rounds, (CHANGING, runs.changing)]:
-                go(min(left, KILLS), rows[kind])
+                go(min(left, len(STRUCK)), rows[kind])
                 chosen.out.write_text(table(rows, command, unbroken))
+                if chosen.counts:
+                    content = {"unbroken": unbroken, "rows": {name: vars(row) for name, row in rows.items()}}
+                    chosen.counts.write_text(json.dumps(content))
             print(rows, flush=True)
     differing = any(rows[kind].equal != rows[kind].runs for kind in kinds.values())
     far = max(rows[CHANGING].apart.values(), default=0.0) > BOUND

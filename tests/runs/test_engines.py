@@ -16,6 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.ranks import test_worker
 from tests.runs import plans
 from tests.runs.plans import TRAININGS, students
 from understudy.cli import main
@@ -230,6 +231,9 @@ class MadeUpRay:
         number = len(self.actors)
         calls = {
             "carry_out": lambda job: job,
+            "lead": lambda job, world, address: job,
+            "follow": lambda rank, world, address: f"follow {number}",
+            "address": lambda: ("here", 1),
             "heard": lambda: f"heard {number}",
             "stop": lambda _: self.stopped.append(number),
         }
@@ -249,9 +253,25 @@ class MadeUpRay:
     def kill(self, actor):
         self.killed.append(self.actors.index(actor))
 
+    def place(self, monkeypatch):
+        """Placement groups, as the modules of Ray that make them."""
+        made = []
 
-def job(name):
-    return SimpleNamespace(name=name, model_dump_json=lambda: name)
+        def placement_group(bundles, strategy):
+            made.append((strategy, bundles))
+            return len(made)
+
+        self.util = SimpleNamespace(remove_placement_group=lambda placement: made.append(placement))
+        strategies = SimpleNamespace(PlacementGroupSchedulingStrategy=lambda placement, place: (placement, place))
+        monkeypatch.setitem(sys.modules, "ray.util", self.util)
+        monkeypatch.setitem(sys.modules, "ray.util.placement_group", SimpleNamespace(placement_group=placement_group))
+        monkeypatch.setitem(sys.modules, "ray.util.scheduling_strategies", strategies)
+        return made
+
+
+def job(name, ranks=1):
+    node = SimpleNamespace(arithmetic=SimpleNamespace(ranks=ranks))
+    return SimpleNamespace(name=name, node=node, model_dump_json=lambda: name)
 
 
 def test_of_a_cluster_no_more_workers_are_asked_than_it_holds_and_one_that_is_lost_is_killed(monkeypatch):
@@ -267,6 +287,31 @@ def test_of_a_cluster_no_more_workers_are_asked_than_it_holds_and_one_that_is_lo
     cluster.answers |= {"heard 0": [], "one": MadeUpRay.ActorUnavailableError()}
     assert engine.next() == Ended("one", lost="ActorUnavailableError")
     assert cluster.killed == [0]
+
+
+def test_a_training_of_several_processes_takes_a_placement_group_that_is_lost_with_any_of_them(monkeypatch):
+    cluster, record = MadeUpRay(CPU=8.0), TrainingRecord(training="one")
+    monkeypatch.setitem(sys.modules, "ray", cluster)
+    made, hearing = cluster.place(monkeypatch), Hearing()
+    engine = Ray(5, None, Share(2), hearing, StopRequest(), ranks=2)
+    assert (engine.workers, engine.takes_ranks) == (2, True)
+    assert hearing.notes == ["the Ray cluster has room for 2 of 5 workers: each takes 2 times 2 CPU"]
+    engine.start(job("one", 2))
+    assert made == [("STRICT_PACK", [{"CPU": 2}] * 2)]
+    cluster.answers |= {"heard 0": [], "heard 1": [], "one": Outcome(record=record)}
+    assert engine.next() == Ended("one", record)
+    engine.start(job("two", 2))  # the same group, of which the second process is killed
+    cluster.answers |= {"follow 1": cluster.ActorUnavailableError()}
+    cluster.answers["two"] = TimeoutError()
+    assert engine.next() == Ended("two", lost="one of its processes ended")
+    assert (cluster.killed, made[1:]) == ([0, 1], [1])
+    nodes = cluster.nodes()
+    cluster.nodes = lambda: [{"Alive": True, "Resources": {"CPU": 4.0}}] * 2
+    engine.start(job("three", 4))
+    assert made[2] == ("PACK", [{"CPU": 2}] * 4)
+    cluster.nodes = lambda: nodes
+    with pytest.raises(UserError, match=r"takes 5 processes of 2 CPU, and the Ray cluster has room for 4: lower"):
+        engine.start(job("four", 5))
 
 
 def test_workers_for_whom_a_cluster_has_no_room_yet_are_made_way_for_and_not_waited_for(monkeypatch):
@@ -372,13 +417,36 @@ def test_a_ray_cluster_gives_the_same_bytes_also_where_a_worker_is_killed(
 
     def kill(training):
         hired = next(hired for hired, job in engines[0]._busy.values() if job.name == training)
-        engines[0].ray.kill(hired.actor)  # its process, at once
+        engines[0].ray.kill(hired.actors[0])  # its process, at once
 
     monkeypatch.setenv("RAY_ADDRESS", head)
     make_run("seeds=[0]", text=RECIPE, engine=engine, callback=hearing, checkpoint_seconds=0.0).execute()
     assert students(tmp_path / "run") == {name: expected[name] for name in expected if name.endswith("-0")}
     assert [note for note in hearing.notes if note.startswith("kd-0: its worker died")]
     assert [name for what, name in hearing.heard if what == "begins"].count("kd-0") == 2
+
+
+@pytest.mark.slow
+def test_on_a_ray_cluster_two_processes_share_a_training_and_are_started_again_where_one_is_killed(
+    make_run, tmp_path, head, monkeypatch
+):
+    engines = []
+
+    def engine(builders, callback, stop):
+        engines.append(Ray(None, None, Share(1), callback, stop, ranks=2))
+        return engines[-1]
+
+    def kill():
+        ((hired, _),) = engines[0]._busy.values()
+        engines[0].ray.kill(hired.actors[1])
+
+    hearing = Hearing("alone-0", kill)
+    monkeypatch.setenv("RAY_ADDRESS", head)
+    how = {"text": test_worker.RECIPE, "engine": engine, "callback": hearing, "checkpoint_seconds": 0.0}
+    make_run("train.epochs=8", **how).execute()
+    (note,) = hearing.notes
+    assert note.startswith("alone-0: its worker died (")
+    assert len((tmp_path / "run/metrics.jsonl").read_text().splitlines()) == 8
 
 
 @pytest.fixture

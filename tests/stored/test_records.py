@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,6 +49,34 @@ def test_of_the_largest_logits_probabilities_stay_exact_and_the_others_share_the
     assert all(len(row[~row.isnan()].unique()) == 1 for row in others)
     with pytest.raises(UserError, match="leaves nothing out"):
         form_of(logits, "top-9")
+
+
+def reader_of_the_docs():
+    """What docs/stored-answers.md shows, which needs NumPy alone."""
+    page = (Path(__file__).parents[2] / "docs/stored-answers.md").read_text()
+    (code,) = re.findall(r"```python\n(def unpacked.*?)```", page, re.DOTALL)
+    given = {"np": np, "Array": np.ndarray}
+    exec(code, given)
+    return given["unpacked"]
+
+
+@pytest.mark.parametrize(("classes", "count", "words"), [(1000, 10, 3), (100, 10, 3), (21_841, 32, 12), (3, 2, 1)])
+def test_packed_logits_are_few_bytes_and_near_those_of_the_largest(classes, count, words):
+    logits = 4 * torch.randn(64, classes, generator=torch.Generator().manual_seed(0))
+    logits[0], logits[1, 1:] = 0.01 * logits[0], -torch.inf  # undecided, and sure
+    form, plain = form_of(logits, f"top-{count}-packed"), form_of(logits, f"top-{count}")
+    assert read_form(json.loads(json.dumps(form.describe()))) == form
+    encoded = form.encode(logits)
+    assert encoded.shape == (64, form.words) == (64, words)
+    back, wanted = (kind.decode(kind.encode(logits)).softmax(1) for kind in (form, plain))
+    torch.testing.assert_close(back, wanted, rtol=0, atol=0.02)
+    assert (wanted * (wanted.clamp_min(1e-30).log() - back.log())).sum(1).max() < 0.002
+    for record, row in zip(encoded[3:6], form.decode(encoded)[3:6], strict=True):
+        found, own, other = reader_of_the_docs()(record.numpy().tobytes(), classes, count)
+        np.testing.assert_allclose(own, row[torch.from_numpy(found)], rtol=1e-6)
+        assert other == pytest.approx(row.min().item(), rel=1e-6)
+    with pytest.raises(UserError, match="NaN"):
+        form.encode(logits * torch.nan)
 
 
 def test_two_flipped_signs_do_not_cancel_out(tmp_path):

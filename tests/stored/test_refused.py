@@ -34,6 +34,10 @@ def test_who_may_add_nothing_is_told_what_is_missing(train, at):
     assert "view 2" in notes[0]
     with pytest.raises(UserError, match="holds no 'logits@top-2'"):
         train(at(fill=False, top=2))
+    with pytest.raises(UserError, match=r"answers.packed keeps the largest logits in few bits: set answers.top"):
+        train(at(packed=True))
+    with pytest.raises(UserError, match="leave one out"):
+        train(at(top=2, logits="float16"))
 
 
 REASONS = {

@@ -290,10 +290,11 @@ def test_kd_terms_alone_run_without_student_taps(train, at):
     assert equal(train(method=stages)[0], train(at(), method=stages)[0])
 
 
-def test_a_training_on_the_largest_logits_is_the_same_from_teacher_and_file(train, at, asked):
-    first, notes = train(at(top=1))
+@pytest.mark.parametrize("kept", [{"top": 1}, {"top": 2, "packed": True}, {"logits": "bfloat16"}])
+def test_a_training_on_shortened_answers_is_the_same_from_teacher_and_file(train, at, asked, kept):
+    first, notes = train(at(**kept))
     asked.clear()
-    again, more = train(at(top=1))
+    again, more = train(at(**kept))
     assert notes == more == asked == []
     assert equal(first, again)
     assert not equal(first, train(at())[0])

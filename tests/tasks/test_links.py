@@ -1,12 +1,7 @@
-"""Link prediction: queries, filtered ranks, negatives, families of embeddings, readers, a recipe that is killed."""
+"""Link prediction: queries, filtered ranks, negatives, families of embeddings, readers."""
 
 import gzip
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +22,6 @@ from understudy.terms import KD, N3, Labels
 from understudy.training import evaluate
 from understudy.training.evaluate import figures
 
-ROOT = Path(__file__).parents[2]
 CPU, PLAIN = torch.device("cpu"), Augmentation()
 FAMILIES = {
     "complex": {"width": 4}, "distmult": {"width": 4}, "transe": {"width": 4}, "rotate": {"width": 4},
@@ -372,57 +366,3 @@ def test_what_is_wrong_with_triples_is_told(tmp_path):
         task.encode(["e1"])
     with pytest.raises(UserError, match="no triples"):
         from_triples([])
-
-
-RECIPE = """
-title = "links"
-seeds = [0]
-[data]
-name = "triples"
-root = "triples"
-negatives = 6
-[teacher]
-network = "complex"
-settings = { width = 8 }
-accept_weak = true
-train = { epochs = 2, batch = 8, optimizer = { name = "adagrad", lr = 0.3 } }
-[student]
-network = "complex"
-settings = { width = 2 }
-[train]
-epochs = 8
-batch = 8
-optimizer = { name = "adagrad", lr = 0.3 }
-[methods.kd]
-temperature = 1
-"""
-STUDENT = "trainings/kd-0/student.safetensors"
-
-
-def test_a_recipe_that_is_killed_ends_with_the_same_student(tmp_path):
-    write(tmp_path / "triples")
-    (tmp_path / "recipe.toml").write_text(RECIPE)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-
-    def start(out):
-        command = [sys.executable, "-m", "understudy", "distill", "recipe.toml", "--out", out, "--no-check"]
-        command += ["--settings", "plain", "--checkpoint-seconds", "0"]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=pipe, stderr=pipe)
-
-    killed = start("killed")
-    while killed.poll() is None and not list((tmp_path / "killed").glob("checkpoints/kd-0/*.checkpoint")):
-        time.sleep(0.001)
-    killed.send_signal(signal.SIGKILL)
-    _, problems = killed.communicate()
-    assert killed.returncode == -signal.SIGKILL, problems.decode()
-    assert not (tmp_path / "killed" / STUDENT).exists()
-    for out in ("killed", "whole"):
-        process = start(out)
-        _, problems = process.communicate()
-        assert process.returncode == 0, problems.decode()
-    students = [(tmp_path / out / STUDENT).read_bytes() for out in ("killed", "whole")]
-    assert students[0] == students[1]
-    assert (tmp_path / "killed" / "report.html").exists()
-    result = json.loads((tmp_path / "killed" / "result.json").read_text())
-    assert {"mrr", "hits_at_10", "agreement", "overlap"} <= set(result["methods"]["kd"]["figures"])

@@ -12,16 +12,19 @@ from torch import nn
 
 import understudy
 from tests.conftest import Stopper
+from tests.tasks import scenes
 from understudy import Objective, Settings, nested, tasks
 from understudy.answers import StoredAnswers
 from understudy.config.optimizers import SGD
 from understudy.config.stage import Stage
 from understudy.config.train import TrainConfig
-from understudy.data import Augmentation, Data, from_tensors, from_triples
+from understudy.data import Augmentation, Data, clouds, from_tensors, from_triples
 from understudy.errors import UserError
 from understudy.losses import kd, output_distance, teacher_bounded
 from understudy.models.families.fcos import Head
+from understudy.models.families.pillars import CentreHead, Pillars
 from understudy.objective.term import unfit
+from understudy.taps import call
 from understudy.tasks import Binary, Classification, Figure, Landmarks, MultiLabel, Regression, Rows, Tags, Text
 from understudy.tasks.tags import NO_WORD
 from understudy.tasks.text import vocabulary_of, words
@@ -115,6 +118,21 @@ class Detector(nn.Module):
         return self.out(self.middle(self.conv(x).relu()))
 
 
+class FromAbove(nn.Module):
+    """A tiny detector in clouds of points with a place for each square metre."""
+
+    def __init__(self, classes: int, side: int, width: int = 6):
+        super().__init__()
+        self.pillars = Pillars(4, width, side, 1.0, (-3.0, 3.0))
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+        self.middle = nn.Sequential(nn.Conv2d(width, width, 1), nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU())
+        self.out = CentreHead(width, classes, 0, side)
+
+    def forward(self, points, count):
+        return self.out(self.middle(self.conv(self.pillars(points, count)).relu()))
+
+
+CLOUDS, MARKED = scenes.scenes(48)
 COUNT = 24
 NAMED = [f"e{number}" for number in range(COUNT)]
 TRIPLES = [
@@ -154,6 +172,9 @@ def made(name: str) -> Data:
         return from_tensors(tagged(task, SENTENCES), tagged(task, SENTENCES), validation=8, task=task)
     if name == "links":
         return from_triples(TRIPLES[4:44], TRIPLES[:4], TRIPLES[44:])
+    if name == "detection-3d":
+        part, task = (clouds(CLOUDS), MARKED), {"name": name, "side": 8}
+        return from_tensors(part, part, validation=8, classes=scenes.NAMES, task=task)
     targets = {
         "classification": bright.argmax(1),
         "soft-labels": (8 * bright).softmax(1),
@@ -180,12 +201,14 @@ def networks(data: Data) -> tuple[nn.Module, nn.Module]:
             return Pixels(data.task.outputs, 1), Pixels(data.task.outputs, 2)
         if data.task.name == "detection":
             return Detector(data.task.outputs), Detector(data.task.outputs)
+        if data.task.name == "detection-3d":
+            return FromAbove(data.task.outputs, data.task.side), FromAbove(data.task.outputs, data.task.side)
         return Net(data.task.outputs), Net(data.task.outputs)
 
 
 NAMES = [
     "classification", "soft-labels", "multilabel", "binary", "regression", "landmarks", "text", "tags", "links",
-    "segmentation", "detection",
+    "segmentation", "detection", "detection-3d",
 ]  # fmt: skip
 PLAIN = Settings(device="cpu", channels_last=False)
 
@@ -207,9 +230,9 @@ def test_a_meter_fed_in_pieces_finds_what_it_finds_at_once(name):
     grid = (4, 4) if name == "segmentation" else ()
     tokens = (task.length,) if name == "tags" else ()
     output = torch.randn(len(data.train), *tokens, task.outputs, *grid, generator=generator)
-    if name == "detection":
-        output = networks(data)[0](data.example(len(data.train), torch.device("cpu")))
-        output[..., 7:] = torch.randn(output[..., 7:].shape, generator=generator)
+    if name.startswith("detection"):
+        output = call(networks(data)[0], data.example(len(data.train), torch.device("cpu")))
+        output[..., task.logits :] = torch.randn(output[..., task.logits :].shape, generator=generator)
     answer = task.answer(output.detach())
     whole, pieces = task.meter(), task.meter()
     whole.update(answer, targets)
@@ -289,7 +312,7 @@ def test_the_preflight_passes(name):
     assert not [finding for finding in findings if finding.level == "error"]
     assert next(iter(preflight.check_teacher(teacher, data, PLAIN))).subject == "teacher"
     wrong = nn.Sequential(nn.Flatten(), nn.Linear(192, 17))
-    if name not in ("text", "tags", "links"):
+    if name not in ("text", "tags", "links", "detection-3d"):
         assert "17" in next(iter(preflight.check_network("student", wrong, data, PLAIN))).text
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import threading
 from dataclasses import replace
 
 import pytest
@@ -17,7 +18,7 @@ from understudy.data import Augmentation
 from understudy.errors import UserError
 from understudy.methods import find
 from understudy.models import student as product
-from understudy.training import checkpoints
+from understudy.training import checkpoints, saving
 from understudy.training.interrupt import Stopped, StopRequest
 from understudy.training.loop import Training
 
@@ -198,7 +199,7 @@ def test_a_checkpoint_of_another_format_and_one_that_makes_no_sense_are_told_apa
 
 
 def test_checkpoints_that_take_long_to_write_are_further_apart(train, tmp_path, monkeypatch):
-    written, now, write = [], [0.0], checkpoints.write
+    written, now, write = [], [0.0], checkpoints.write_flat
 
     def slow(*state):
         written.append(now[0])
@@ -210,7 +211,49 @@ def test_checkpoints_that_take_long_to_write_are_further_apart(train, tmp_path, 
         return now[0]
 
     monkeypatch.setattr("understudy.training.loop.time.monotonic", clock)
-    monkeypatch.setattr(checkpoints, "write", slow)
+    monkeypatch.setattr(checkpoints, "write_flat", slow)
     assert train(replace(PLAIN, epochs=200), folder=tmp_path, every=2.0) is not None
     stages = 2  # each begins with one
     assert stages < len(written) <= stages + now[0] / (30.0 / 0.02)
+
+
+def test_a_large_state_is_written_beside_the_training_from_a_copy(train, tmp_path, monkeypatch):
+    whole = train(PLAIN)
+    monkeypatch.setattr(saving, "BESIDE", 0)
+    threads, write = set(), checkpoints.write_flat
+
+    def noted(*state):
+        threads.add(threading.current_thread().name)
+        return write(*state)
+
+    monkeypatch.setattr(checkpoints, "write_flat", noted)
+    assert train(PLAIN, folder=tmp_path, every=0.0, after=7) is None  # the last one is waited for
+    assert threads == {"checkpoint", threading.current_thread().name}
+    assert same(train(PLAIN, folder=tmp_path, every=0.0), whole)
+
+
+def test_what_is_written_beside_is_the_state_of_its_moment_and_its_error_is_raised(tmp_path, monkeypatch):
+    monkeypatch.setattr(saving, "BESIDE", 0)
+    saver, value = saving.Saver(tmp_path, 1.0, shares_cores=False), torch.zeros(3)
+    begin, write = threading.Event(), checkpoints.write_flat
+
+    def waiting(*state):
+        begin.wait()
+        return write(*state)
+
+    monkeypatch.setattr(checkpoints, "write_flat", waiting)
+    saver.write(1, {"value": value})
+    value += 1  # a step of the training
+    begin.set()
+    saver.finish()
+    assert checkpoints.newest(tmp_path).state["value"].tolist() == [0, 0, 0]
+    assert saver.until_next == max(1.0, saver.paused / saving.SHARE, 2 * saver.written)
+
+    def full(*state):
+        raise UserError("cannot write: no space")
+
+    monkeypatch.setattr(checkpoints, "write_flat", full)
+    saver.write(2, {"value": value})
+    with pytest.raises(UserError, match="no space"):
+        saver.write(3, {"value": value})
+    saver.finish()

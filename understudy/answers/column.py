@@ -99,7 +99,9 @@ class Value:
         self._check_form(live)
         decoded = self.form.decode(self.words[: len(live)])[here]
         distance = relative_difference(*(self.form.comparable(values) for values in (decoded, live.cpu()[here])))
-        if not distance <= max(rounding(kind, live.device) for kind in (self.form.given, self.form.kept)):
+        if not distance <= max(
+            self.form.coarse, *(rounding(kind, live.device) for kind in (self.form.given, self.form.kept))
+        ):
             raise UserError(
                 f"{self.store.path} does not belong to this teacher: its answers lie {distance:.2g} (of the largest "
                 f"value) from those stored there as {self.name!r}. Remove that folder, or choose another one"

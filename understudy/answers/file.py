@@ -5,7 +5,9 @@ end, has the checksum 0 and counts as empty; a record whose checksum does not fi
 at any moment, and several may write at once: they write the same into the same places.
 """
 
+import contextlib
 import os
+import threading
 import weakref
 from io import FileIO
 from pathlib import Path
@@ -17,6 +19,10 @@ from torch import Tensor
 
 from understudy import files, randomness
 from understudy.answers.encoding import WORD
+from understudy.data.dataset import usable_memory
+
+AT_ONCE = 8 * 2**20  # bytes that the system is asked to read
+SHARE = 4  # of the memory that a file may take
 
 
 class Shelf:
@@ -96,6 +102,7 @@ class Shelf:
         if self._reading is None and self.path.exists():
             self._reading = FileIO(self.path)
             weakref.finalize(self, self._reading.close)
+            read_ahead(self.path)
         return self._reading
 
     def _open(self) -> int:
@@ -105,3 +112,21 @@ class Shelf:
             if os.fstat(self._file).st_size < self.places * self._width:
                 files.truncate(self._file, self.places * self._width)
         return self._file
+
+
+def read_ahead(path: Path) -> None:
+    """Let the system read a file into its memory, beside this process; an epoch needs each record of it once.
+
+    Records lie in another order than an epoch asks for them, so that each one alone would be waited for.
+    """
+    if not hasattr(os, "posix_fadvise"):
+        return
+    size = path.stat().st_size
+    if AT_ONCE < size <= usable_memory() // SHARE:
+        threading.Thread(target=_read_ahead, args=(path, size), daemon=True).start()
+
+
+def _read_ahead(path: Path, size: int) -> None:
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        for start in range(0, size, AT_ONCE):
+            os.posix_fadvise(file.fileno(), start, AT_ONCE, os.POSIX_FADV_WILLNEED)

@@ -23,7 +23,9 @@ class StoredAnswers:
             without stored answers. A number: all seeds, methods and stages see the same views and share their answers.
         taps: whether stages that read the teacher's hidden values are served from a file too, and in which numbers.
             ``"live"``: the teacher runs each time, because hidden values can take much space.
+        logits: the numbers in which outputs are kept: as they are, or rounded to 16 bits.
         top: the number of largest logits that are kept; all other classes share the remaining probability.
+        packed: keep these in few bits each: ten of 1,000 classes in 24 bytes, their probabilities to about a hundredth.
         folder: where the files are; by default ``stored`` in the run folder. Trainings, runs and sweeps may share one.
         fill: False only reads: a folder without the answers of this teacher is refused.
         clean: the teacher answers for each sample as it is, once; the student sees its changed forms beside that
@@ -36,7 +38,9 @@ class StoredAnswers:
     views: Epochs = 8
     seed: Seed | None = None
     taps: Literal["live", "exact", "bfloat16", "float16"] = "live"
+    logits: Literal["exact", "bfloat16", "float16"] = "exact"
     top: Count | None = None
+    packed: bool = False
     folder: str | None = None
     fill: bool = True
     clean: bool = False
@@ -73,7 +77,17 @@ class StoredAnswers:
         """How a value is kept: a tap's, or the output of this name."""
         if isinstance(place, Tap):
             return self.taps
-        return "exact" if self.top is None else f"top-{self.top}"
+        if self.top is None:
+            if self.packed:
+                raise UserError(
+                    "answers.packed keeps the largest logits in few bits: set answers.top, such as top = 10"
+                )
+            return self.logits
+        if self.logits != "exact":
+            raise UserError(
+                f'answers.top keeps the largest logits, and answers.logits = "{self.logits}" all: leave one out'
+            )
+        return f"top-{self.top}{'-packed' if self.packed else ''}"
 
     def seen_by_teacher(self, augmentation: Augmentation) -> Augmentation:
         """The augmentation of the samples to which the teacher's answers belong."""

@@ -15,6 +15,7 @@ from understudy.config.settings import Settings
 from understudy.config.stage import Stage
 from understudy.data.augmentation import PLAIN, Augmentation, Draw
 from understudy.data.parts import Batch, Data, Part
+from understudy.data.rows import sent
 from understudy.errors import UserError
 from understudy.models import fingerprints
 from understudy.nested import Nested
@@ -143,7 +144,7 @@ class AnswerSource:
         return ids[~torch.stack(there).all(0)]
 
     def _answer(self, values: Sequence["Value"], device: torch.device) -> Answer:
-        tensors = {value.tap: value.decoded().to(device, non_blocking=True) for value in values}
+        tensors = {value.tap: sent(value.decoded(), device) for value in values}
         named = {name: tensor for name, tensor in tensors.items() if isinstance(name, str)}
         taps = {tap: tensor for tap, tensor in tensors.items() if isinstance(tap, Tap)}
         return Answer(named or None, taps, self.data.task)

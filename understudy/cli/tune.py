@@ -1,7 +1,8 @@
 """``understudy tune``: search a method's settings on the validation part."""
 
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -38,6 +39,15 @@ def tune(
         ),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, max=1024, help="How many trials are trained side by side.")] = 1,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="Where: processes of this machine, or workers of a Ray cluster.")
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            envvar="RAY_ADDRESS", help="Of the Ray cluster; without one, it is started here.", show_default=False
+        ),
+    ] = None,
     optimistic: Annotated[
         bool, typer.Option("--also-optimistic", help="Also tell the best of all trials on test, as papers do.")
     ] = False,
@@ -51,6 +61,7 @@ def tune(
     from understudy import recipe as recipes
     from understudy.cli._run import with_threads
     from understudy.cli._trials import LiveTrials
+    from understudy.plans.engines.ray import Ray, Share
     from understudy.plans.training import Builders
     from understudy.report import write_report
     from understudy.runs.folder import RunFolder
@@ -84,7 +95,12 @@ def tune(
             findings = list(tuning.trainer.check())
             print_findings(findings, err, verbose=options.verbose)
             preflight.passes(findings)
-        record = execute(tuning, trials, also_optimistic=optimistic, workers=workers)
+        with ExitStack() as stack:
+            settings, cluster = read.recipe.settings, None
+            if engine == "ray":
+                share = Share(settings.threads or 1, int(settings.torch_device.type == "cuda"))
+                cluster = stack.enter_context(Ray(workers, address, share, live, stop))
+            record = execute(tuning, trials, also_optimistic=optimistic, workers=workers, engine=cluster)
     page = write_report(folder)
     if options.json:
         print_json(record)

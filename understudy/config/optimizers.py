@@ -126,20 +126,24 @@ class ClampedRMSprop(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, group)
+            self._update([parameter for parameter in group["params"] if parameter.grad is not None], group)
 
-    def _update(self, parameter: Tensor, group: dict[str, Any]) -> None:
-        gradient = parameter.grad
-        assert gradient is not None
+    def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        """One step of a group, all of it in a few calls."""
+        if not parameters:
+            return
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         if group["weight_decay"]:
-            gradient = gradient.add(parameter, alpha=group["weight_decay"])
-        state = self.state[parameter]
-        if not state:
-            state["square"] = torch.zeros_like(parameter)
-        state["square"].mul_(group["decay"]).addcmul_(gradient, gradient, value=1 - group["decay"])
-        parameter.addcdiv_(gradient, state["square"].sqrt().clamp_min_(group["floor"]), value=-group["lr"])
+            gradients = list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
+        for parameter in parameters:
+            if not self.state[parameter]:
+                self.state[parameter]["square"] = torch.zeros_like(parameter)
+        squares = [self.state[parameter]["square"] for parameter in parameters]
+        torch._foreach_mul_(squares, group["decay"])
+        torch._foreach_addcmul_(squares, gradients, gradients, value=1 - group["decay"])
+        roots = torch._foreach_sqrt(squares)
+        torch._foreach_clamp_min_(roots, group["floor"])
+        torch._foreach_addcdiv_(parameters, gradients, roots, value=-group["lr"])
 
 
 def optimizer_of(
@@ -241,10 +245,16 @@ class MaxNorm:
 
     @torch.no_grad()
     def apply(self) -> None:
-        for parameter, bound in self.bounded:
-            norms = parameter.flatten(1).norm(dim=1).clamp_min(1e-7)
-            scale = (bound / norms).clamp_max(1.0)
-            parameter.mul_(scale.view(-1, *[1] * (parameter.ndim - 1)))
+        if not self.bounded:
+            return
+        kernels, bounds = zip(*self.bounded, strict=True)
+        scales = [kernel.flatten(1).norm(dim=1) for kernel in kernels]
+        torch._foreach_clamp_min_(scales, 1e-7)
+        torch._foreach_reciprocal_(scales)
+        torch._foreach_mul_(scales, list(bounds))
+        torch._foreach_clamp_max_(scales, 1.0)
+        shaped = [scale.view(-1, *[1] * (kernel.ndim - 1)) for scale, kernel in zip(scales, kernels, strict=True)]
+        torch._foreach_mul_(list(kernels), shaped)
 
 
 def _fusable(groups: Groups) -> bool:

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from understudy import nested
 from understudy.bounds import STRICT, Interval, Threads
-from understudy.config import hardware
+from understudy.config import exactness, hardware
 from understudy.errors import UserError
 
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,17 @@ class Settings:
 
     Args:
         device: ``"auto"`` is an accelerator where there is one.
-        precision: ``"bfloat16"`` runs the networks under autocast; losses and weights stay float32.
+        precision: ``"bfloat16"`` runs the networks under autocast; losses and weights stay float32. ``"float16"`` does
+            the same for GPUs without bfloat16, and scales the loss, so that small gradients do not become zero.
         teacher_precision: the teacher's, where it differs; it often stands less than a student that learns.
         teacher: ``"lean"`` runs a copy of the teacher with folded batch norms, in low precision only where its answers
             stay the same (checked on the data); ``"plain"`` runs the teacher as it is, in the precision that is set.
         teacher_batches: the teacher answers the batches of so many steps at once; by the sample, small ones cost more.
         channels_last: the memory format in which convolutions are fastest on most hardware.
         threads: of the CPU, for this process; None leaves PyTorch's choice.
+        exact: on GPUs, only algorithms that give the same bits at every run; False chooses the fastest ones, so that
+            two runs differ by rounding. An operation without an exact algorithm warns. CPUs are always exact.
+        tf32: on GPUs, whether float32 layers multiply in TF32; None leaves PyTorch's choice, convolutions alone.
         compile: run the networks through ``torch.compile`` while they train; the first step then takes up to a minute.
         ranks: processes that share each training; a run that torchrun did not start starts them itself.
         parallel: on several processes, ``"ddp"`` keeps the whole student on each; ``"fsdp"`` shards its weights, their
@@ -53,6 +57,8 @@ class Settings:
     teacher_batches: Annotated[int, Interval(ge=1, le=10_000)] = 1
     channels_last: bool = True
     threads: Threads | None = None
+    exact: bool = True
+    tf32: bool | None = None
     compile: bool = False
     ranks: Annotated[int, Interval(ge=1, le=10_000)] = 1
     parallel: Literal["ddp", "fsdp"] = "ddp"
@@ -98,7 +104,8 @@ class Settings:
             parts.append(f"{self.threads} thread{'s' if self.threads > 1 else ''}")
         if self.teacher_batches > 1:
             parts.append(f"the teacher on {self.teacher_batches} batches at once")
-        return ", ".join([*parts, *(["compiled"] if self.compile else [])])
+        chosen = {"fastest algorithms": not self.exact, "in TF32": self.tf32, "compiled": self.compile}
+        return ", ".join([*parts, *(name for name, said in chosen.items() if said)])
 
     @property
     def of_teacher(self) -> "Settings":
@@ -138,21 +145,23 @@ class Settings:
             torch.get_device_module(device).manual_seed(seed)
 
     def autocast(self) -> torch.autocast:
-        return torch.autocast(self.torch_device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+        return torch.autocast(self.torch_device.type, self.low, enabled=self.precision != "float32")
+
+    @property
+    def low(self) -> torch.dtype:
+        """The type of the networks' values under autocast."""
+        return torch.float16 if self.precision == "float16" else torch.bfloat16
 
     @contextlib.contextmanager
     def in_force(self) -> Iterator[None]:
-        """Threads and cuDNN's choice of algorithms, set for a while: a resumed run must repeat an unbroken one."""
-        cudnn = torch.backends.cudnn  # its ``flags`` would switch it off, where it is not told otherwise
-        before = torch.get_num_threads(), cudnn.deterministic, cudnn.benchmark
-        cudnn.deterministic, cudnn.benchmark = True, False
+        """Threads and the choice of algorithms, set for a while: a resumed run must repeat an unbroken one."""
+        threads = torch.get_num_threads()
         if self.threads:
             torch.set_num_threads(self.threads)
         try:
-            with self._kept_graphs():
+            with exactness.algorithms(self.torch_device, exact=self.exact, tf32=self.tf32), self._kept_graphs():
                 yield
         finally:
-            threads, cudnn.deterministic, cudnn.benchmark = before
             torch.set_num_threads(threads)
 
     def _kept_graphs(self) -> contextlib.AbstractContextManager[Any]:
@@ -169,9 +178,11 @@ def _device(name: str) -> torch.device:
     """The device of a name; found once, since finding it takes a moment and a step needs it several times."""
     if name == "auto":
         accelerator = torch.accelerator.current_accelerator(check_available=True)
+        exactness.prepare(accelerator or torch.device("cpu"))
         return accelerator or torch.device("cpu")
     try:
         device = torch.device(name)
+        exactness.prepare(device)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]

@@ -182,9 +182,13 @@ class Part:
         ):
             count = len(numbers)
             if not isinstance(images, Tensor):
-                raise UserError(
-                    f"the augmentation ({augmentation}) is of images: the inputs of these data are {_names(images)}"
-                )
+                if augmentation.turn is None or augmentation != Augmentation(turn=augmentation.turn):
+                    raise UserError(
+                        f"the augmentation ({augmentation}) is of images: the inputs of these data are {_names(images)}"
+                    )
+                turned = task.turned(images, y, augmentation.turn.drawn(seed, number, numbers, device))
+                yield Batch(*turned, ids, draw, numbers, views)
+                continue
             look = not place or device.type == "cpu"  # at every batch where nothing waits for it
             x = augmentation.draw(images, seed, there, ids, host=OnHost(number, all_numbers), check=look)
             if follows:

@@ -29,6 +29,7 @@ from understudy.models.preprocessing import (
     preprocessing_from,
 )
 from understudy.models.pykeen import PyKEEN
+from understudy.models.side_by_side import SideBySide
 from understudy.models.weights import load_weights, read_weights
 from understudy.taps.modules import Maxout
 
@@ -47,6 +48,7 @@ __all__ = [
     "OwnTokens",
     "Preprocessing",
     "PyKEEN",
+    "SideBySide",
     "Whitened",
     "Whitening",
     "aflw_fitnet",

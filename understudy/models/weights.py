@@ -127,7 +127,8 @@ def begin_with(
         source: what they are called in messages.
         outputs: of the network: a head is a layer with so many, in whose place ``weights`` have one with another
             number, or none.
-        prefix: as in ``load_weights``. Weights of a module inside the network are taken too, a BERT's for a classifier.
+        prefix: as in ``load_weights``. Weights of a module inside the network are taken too, a BERT's for a classifier,
+            and for the module that a network names as its ``body`` those of a classifier, without what follows there.
 
     >>> layers = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
     >>> of_five = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 5)).state_dict()
@@ -145,7 +146,24 @@ def begin_with(
             kept = {key: value for key, value in candidate.items() if head is None or key not in head.names}
             restore(target, {**own, **kept})
             return head
-    raise _does_not_fit(target, weights, prefixes, source)
+    name = getattr(target, "body", None)
+    if not isinstance(name, str) or not hasattr(target, name) or any(key.startswith(f"{name}.") for key in weights):
+        raise _does_not_fit(target, weights, prefixes, source)
+    return _begin_body(target, name, plain, source)
+
+
+def _begin_body(network: nn.Module, name: str, candidates: Sequence[Mapping[str, Tensor]], source: str) -> "Head":
+    """Load weights of a classifier into the body of a network; the other modules are what has none."""
+    body = network.get_submodule(name)
+    own = body.state_dict()
+    for weights in candidates:
+        kept = {key: value for key, value in weights.items() if key in own}
+        if _fits(body, kept):
+            restore(body, {**own, **kept})
+            others = tuple(child for child, _ in network.named_children() if child != name)
+            return Head(others, 0, None, tuple(key for key in weights if key not in own))
+    kept = max(({key: value for key, value in each.items() if key in own} for each in candidates), key=len)
+    raise UserError(f"{source} does not fit the {name} {type(body).__name__}: {_misfit(body, kept)}")
 
 
 def _as_a_body(network: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
@@ -165,16 +183,22 @@ class Head:
     """The parameters of a network's head that weights have in another size, or not at all.
 
     Args:
-        names: of the parameters.
+        names: of the parameters, or of the modules beside the body of a network.
         outputs: of the network's head.
         others: of the head in the weights; None where they have none.
+        unused: where the weights are those of a classifier and the network's body takes them: the names that the body
+            does not have. None elsewhere.
     """
 
     names: tuple[str, ...]
     outputs: int
     others: int | None
+    unused: tuple[str, ...] | None = None
 
     def __str__(self) -> str:
+        if self.unused is not None:
+            left = f"{len(self.unused)} left out ({_few(self.unused)}); " if self.unused else ""
+            return f"{left}not among the weights: {', '.join(self.names)}"
         if self.others is None:
             return f"not among the weights: {', '.join(self.names)}"
         sizes = ", ".join(f"{name} ({self.others} for {self.outputs})" for name in self.names)

@@ -39,6 +39,10 @@ CONNECTION = re.compile(r"gloo|nccl|connection|socket|timed out", re.IGNORECASE)
 GO_ON = "what was saved is kept: the same command goes on"
 
 
+class LostRankError(UserError):
+    """Another process of the group ended without a message: it was killed, or its machine was lost."""
+
+
 class Group:
     """The processes of a torchrun group, of which this process is one.
 
@@ -148,7 +152,9 @@ class Group:
     def _to_raise(self, error: Exception) -> Exception:
         """The error to raise. An error of another process alone shows as a lost connection."""
         if isinstance(error, RuntimeError) and CONNECTION.search(str(error)):
-            return UserError(f"{self._said() or 'another process of this training ended'}; {GO_ON}")
+            if said := self._said():
+                return UserError(f"{said}; {GO_ON}")
+            return LostRankError(f"another process of this training ended; {GO_ON}")
         self._store.set(self._key(self.rank), f"process {self.rank}: {error}")
         if self.rank and not self._met_by_first():
             sys.stderr.flush()

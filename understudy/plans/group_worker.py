@@ -12,7 +12,7 @@ from functools import partial
 
 from understudy.errors import UserError
 from understudy.plans.engines import worker
-from understudy.plans.group import Group, Message
+from understudy.plans.group import Group, LostRankError, Message
 from understudy.plans.training import Builders, Job, carry_out, take_part
 from understudy.training.callbacks import Callback
 from understudy.training.interrupt import Stopped, StopRequest
@@ -34,9 +34,12 @@ def launch(ranks: int) -> int:
 
 
 def lead(group: Group, job: Job, builders: Builders, callback: Callback, stop: StopRequest) -> TrainingRecord:
-    """Carry out a job with the other ranks."""
-    group.tell(Message(job=job))
-    return group.trained(lambda: carry_out(job, builders, callback, stop))
+    """Carry out a job with the other ranks. Where one of them is lost, this process ends, and the engine sees it."""
+    try:
+        group.tell(Message(job=job))
+        return group.trained(lambda: carry_out(job, builders, callback, stop))
+    except LostRankError:
+        os._exit(1)
 
 
 def follow(group: Group) -> None:

@@ -100,7 +100,7 @@ def network(table: NetworkTable, builder: Builder, node: Node | None = None) -> 
         "name": name,
         "settings": canonical(settings),
         "front": canonical(builder.normalisation(table)),
-        "code": source_of(name),
+        "code": source_of(table.library_network),
         **({"output": table.output} if table.output is not None else {}),
         **({"token_table": table.token_table} if builder.data.token_tables else {}),
         **begins,
@@ -139,6 +139,10 @@ def arithmetic(settings: Settings, taught: bool) -> dict[str, object]:
             del parts[name]
     if settings.microbatch is None:
         del parts["microbatch"]
+    accelerated = settings.torch_device.type == "cuda"
+    for name, usual in (("exact", settings.exact), ("tf32", settings.tf32 is None)):
+        if usual or not accelerated:
+            del parts[name]
     return parts if taught else {name: value for name, value in parts.items() if not name.startswith("teacher")}
 
 
@@ -185,7 +189,9 @@ def _stored(node: Node) -> dict[str, object] | None:
         return None
     options = dataclasses.asdict(node.answers)
     without = ("folder", "fill", "views" if options["clean"] else "clean")  # keys of before know no clean answers
-    return {name: value for name, value in options.items() if name not in without}
+    usual = {"logits": "exact", "packed": False}  # which keys of before do not know
+    kept = {name: value for name, value in options.items() if name not in without}
+    return {name: value for name, value in kept.items() if name not in usual or value != usual[name]}
 
 
 def canonical(value: object) -> JsonValue:

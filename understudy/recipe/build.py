@@ -131,7 +131,7 @@ class Builder:
         """The name and settings of a network that is no object, with those of its library's weights and its size."""
         settings = dict(table.settings)
         spec = NetworkSpec(table.network, settings)
-        if table.pretrained:
+        if table.pretrained and table.library_network == table.network:
             spec = library_spec(table.network, settings, table.pretrained)
         size = self.size(table)
         return NetworkSpec(spec.name, {**spec.settings, "size": size}) if size is not None else spec
@@ -206,7 +206,9 @@ class Builder:
         """The inputs of the library's weights with which a network begins."""
         if is_object(table.network) or not table.pretrained:
             return None
-        own = input_config(table.network, table.pretrained)
+        own = input_config(table.library_network, table.pretrained)
+        if table.library_network != table.network:  # a backbone takes images of any size
+            own = replace(own, size=None, interpolation=None, outputs=())
         return own if table.mean and table.std else own.of_channels(self.data.shape[0])
 
     def size(self, table: NetworkTable) -> int | None:
@@ -251,6 +253,11 @@ class Builder:
         if head is not None and head.others is not None:
             network = self.fresh(table, 0, "teacher", head.others)
             load_whole(inner(network), *weights, prefix=table.prefix)
+        elif head is not None and head.unused is not None:
+            raise UserError(
+                f"{weights[1]} are the weights of the backbone of {self.called(table)} alone: say how the rest is "
+                "trained, in a table 'train'"
+            )
         elif head is not None:
             take_off(inner(network), head)
         return network
@@ -302,7 +309,8 @@ class Builder:
         assert own is not None
         assert table.pretrained
         channels, size = self.data.shape[0], self.size(table) or self.data.shape[-1]
-        network = library_network(table.network, table.pretrained, table.settings, channels=channels, size=size)
+        settings = table.settings if table.library_network == table.network else {}
+        network = library_network(table.library_network, table.pretrained, settings, channels=channels, size=size)
         return network.state_dict(), own.weights
 
     def trained(self, table: NetworkTable, folder: Path) -> nn.Module:
@@ -373,7 +381,7 @@ class Answering:
 def _outputs_of(tables: Sequence[TeacherTable]) -> tuple[str, ...]:
     """The names of the outputs: of a library's weights, or of a student that is described beside its weights."""
     for table in tables:
-        if table.pretrained and table.weights is None:
+        if table.pretrained and table.weights is None and table.library_network == table.network:
             return input_config(table.network, table.pretrained).outputs
         if table.weights is not None and not is_object(table.network):
             folder = weights_file(table.weights).parent

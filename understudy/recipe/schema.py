@@ -63,6 +63,12 @@ class NetworkTable(Table):
         return self
 
     @property
+    def library_network(self) -> str:
+        """The network of a library whose weights ``pretrained`` are: the network itself, or its backbone."""
+        backbone = self.settings.get("backbone")
+        return backbone if isinstance(backbone, str) and ":" not in self.network else self.network
+
+    @property
     def begins_trained(self) -> bool:
         """Whether its first weights are not fresh ones."""
         return self.weights is not None or bool(self.pretrained)

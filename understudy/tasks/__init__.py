@@ -12,6 +12,7 @@ from understudy.nested import Nested
 from understudy.tasks.boxes import padded
 from understudy.tasks.classification import Classification
 from understudy.tasks.detection import Detection
+from understudy.tasks.detection3d import Detection3D
 from understudy.tasks.embedding import Embedding
 from understudy.tasks.links import Links
 from understudy.tasks.meters import MetricMeter
@@ -20,7 +21,7 @@ from understudy.tasks.regression import Landmarks, Regression
 from understudy.tasks.segmentation import Segmentation
 from understudy.tasks.soft_labels import SoftLabels
 from understudy.tasks.tags import Tags
-from understudy.tasks.task import LOSS, Differing, Figure, Meter, Moves, Numbers, Rows, Task, Told, Values
+from understudy.tasks.task import LOSS, Differing, Figure, Meter, Moves, Numbers, Rows, Task, Told, Turns, Values
 from understudy.tasks.text import Text
 from understudy.tasks.text_scores import TextScores
 from understudy.tasks.unlabelled import Unlabelled
@@ -30,6 +31,7 @@ __all__ = [
     "Binary",
     "Classification",
     "Detection",
+    "Detection3D",
     "Differing",
     "Embedding",
     "Figure",
@@ -49,6 +51,7 @@ __all__ = [
     "Text",
     "TextScores",
     "Told",
+    "Turns",
     "Unlabelled",
     "Values",
     "find",
@@ -79,6 +82,7 @@ _OWN: tuple[type[Task], ...] = (
     Links,
     Segmentation,
     Detection,
+    Detection3D,
     Unlabelled,
     Embedding,
 )

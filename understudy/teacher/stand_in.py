@@ -205,7 +205,9 @@ def _judged(
         wished = settings.of_teacher.precision
         if wished == "float32":
             return Verdict(True, folded, False, tuple(notes)), exact
-        low = StandIn(_narrowed(exact.tapped.network), teacher, settings.of_teacher, exact.layers)
+        low = StandIn(
+            _narrowed(exact.tapped.network, settings.of_teacher.low), teacher, settings.of_teacher, exact.layers
+        )
         if learned and (reason := _changed_by(low, exact, batches)):
             notes.append(f"{teacher.called} is asked in float32: in {wished}, {reason}")
             return Verdict(True, folded, False, tuple(notes)), exact
@@ -225,7 +227,7 @@ def _copy(teacher: TappedNetwork, example: Nested, settings: Settings, *, folded
     """A copy of the teacher."""
     network, layers = _folded(teacher, nested.chosen(example, slice(2))) if folded else (copied(teacher.network), [])
     if low:
-        return StandIn(_narrowed(network), teacher, settings.of_teacher, layers)
+        return StandIn(_narrowed(network, settings.of_teacher.low), teacher, settings.of_teacher, layers)
     return StandIn(network, teacher, replace(settings, precision="float32"), layers)
 
 
@@ -245,13 +247,13 @@ def _folded(teacher: TappedNetwork, example: Nested) -> tuple[nn.Module, list[st
     return network, fold(network, lambda: call(tapped, example).values())
 
 
-def _narrowed(network: nn.Module) -> nn.Module:
-    """A copy with the layers' weights in bfloat16, which autocast would otherwise convert at every step."""
+def _narrowed(network: nn.Module, low: torch.dtype) -> nn.Module:
+    """A copy with the layers' weights in low precision, which autocast would otherwise convert at every step."""
     narrow = copied(network)
     for module in narrow.modules():
         if type(module) in LAYERS:
             for name, value in module.named_parameters(recurse=False):  # new ones: the old are the teacher's own
-                setattr(module, name, nn.Parameter(value.detach().bfloat16(), requires_grad=False))
+                setattr(module, name, nn.Parameter(value.detach().to(low), requires_grad=False))
     return narrow
 
 

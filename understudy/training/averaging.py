@@ -1,12 +1,14 @@
 """An exponential moving average of the student's weights (EMA)."""
 
 import copy
+from collections.abc import Iterator
 from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
 
 from understudy.models.weights import restore
+from understudy.ranks import own_shard
 
 
 class AverageState(TypedDict):
@@ -32,11 +34,17 @@ class Average:
     def update(self) -> None:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
-        for mean, value in zip(self.network.state_dict().values(), self.source.state_dict().values(), strict=True):
-            if mean.is_floating_point():
-                mean.lerp_(value, 1 - decay)
-            else:
+        pairs = [(own_shard(mean), own_shard(value)) for mean, value in self._pairs()]
+        numbers = [pair for pair in pairs if pair[0].is_floating_point()]
+        if numbers:  # all in a few calls, since each one costs a GPU more than most tensors do
+            means, values = map(list, zip(*numbers, strict=True))
+            torch._foreach_lerp_(means, values, 1 - decay)
+        for mean, value in pairs:
+            if not mean.is_floating_point():
                 mean.copy_(value)
+
+    def _pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return zip(self.network.state_dict().values(), self.source.state_dict().values(), strict=True)
 
     def state_dict(self) -> AverageState:
         return {"updates": self.updates, "network": self.network.state_dict()}

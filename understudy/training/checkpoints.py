@@ -76,10 +76,19 @@ class Newest:
     warnings: list[str]
 
 
+def flat(state: object) -> tuple[str, dict[str, Tensor]]:
+    """The structure of a state as JSON, and its tensors by their names in it."""
+    tensors: dict[str, Tensor] = {}
+    return json.dumps(flatten(state, tensors)), tensors
+
+
 def write(folder: Path, number: int, state: object) -> Path:
     """Add a checkpoint and remove all others but the previous one."""
-    tensors: dict[str, Tensor] = {}
-    structure = json.dumps(flatten(state, tensors))
+    return write_flat(folder, number, *flat(state))
+
+
+def write_flat(folder: Path, number: int, structure: str, tensors: Mapping[str, Tensor]) -> Path:
+    """The same of a state that is ``flat``."""
     path = folder / f"{number:012d}.checkpoint"
     write_atomically(path, _file(tensors, {"format": str(FORMAT), "state": structure}))
     newest_first = _newest_first(folder)
@@ -93,8 +102,7 @@ def write(folder: Path, number: int, state: object) -> Path:
 
 def take_part(state: object) -> None:
     """The part of a rank that does not write: its shares of sharded tensors, in the order in which one rank writes."""
-    tensors: dict[str, Tensor] = {}
-    flatten(state, tensors)
+    _, tensors = flat(state)
     for name in _in_order(tensors):
         whole_tensor(tensors[name])
 

@@ -19,6 +19,7 @@ from understudy.ranks import Ranks, is_sharded, ranks
 from understudy.sharding import in_pass
 from understudy.taps import CLASSIFICATION, Answer, call
 from understudy.tasks import Task, Values
+from understudy.training.memory import Halving
 
 BATCH, BATCH_BYTES = 500, 2**26  # samples per batch, and the largest size of their inputs
 
@@ -106,23 +107,27 @@ def walk_together(
     Ranks that train together take the batches in turn, and each one gets all answers, in order.
     """
     device, group, size = settings.torch_device, ranks(), _samples_at_once(part)
+    in_step = any(map(is_sharded, networks))
+    halving = Halving(allowed=not in_step)
 
     def answered(batch: Batch) -> tuple[list[Values], Nested]:
         inputs = settings.prepare(batch.inputs)
         return [task.answer(call(network, inputs)) for network in networks], batch.targets
 
-    def sent(batch: Batch) -> tuple[list[Values], Nested]:
-        return _moved(*answered(batch), torch.device("cpu"))
+    def sent(batch: Batch) -> list[tuple[list[Values], Nested]]:
+        return [_moved(*found, torch.device("cpu")) for found in halving(batch, answered)]
 
     with torch.no_grad(), ExitStack() as stack, settings.autocast():
         for network in networks:
             stack.enter_context(evaluating(network))
         if group is None:
             for batch in part.in_order(size, device):
-                update(*answered(batch))
+                for found in halving(batch, answered):
+                    update(*found)
             return
-        for answers, targets in in_turn(group, part, size, device, sent, equal=any(map(is_sharded, networks))):
-            update(*_moved(answers, targets, device))
+        for parts in in_turn(group, part, size, device, sent, equal=in_step):
+            for answers, targets in parts:
+                update(*_moved(answers, targets, device))
 
 
 def _moved(answers: Sequence[Values], targets: Nested, device: torch.device) -> tuple[list[Values], Nested]:

@@ -39,7 +39,7 @@ class Interleaved:
         for training, _ in self._under_way:
             try:
                 if training.place.steps:
-                    training.save()
+                    training.save(wait=True)
             except UserError as error:  # the others still have something to save
                 training.callback.note(str(error))
         self._under_way.clear()

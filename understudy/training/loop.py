@@ -8,7 +8,8 @@ import math
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import TypedDict, cast
@@ -34,15 +35,16 @@ from understudy.training.averaged import Agreement, check_batches, check_begins
 from understudy.training.callbacks import Callback
 from understudy.training.evaluate import figures
 from understudy.training.interrupt import Stopped, StopRequest
+from understudy.training.memory import told_in_steps
 from understudy.training.metrics import Log
 from understudy.training.progress import Best, Progress
 from understudy.training.records import Epoch, Figures, StageEnd, TrainingRecord
+from understudy.training.saving import Saver
 from understudy.training.shards import check_shards
 from understudy.training.stage_state import StageState, StageStateDict
 from understudy.training.state import copy_of
 from understudy.whole_norm import of_own_rank, over_ranks
 
-SAVING_SHARE = 0.02  # the largest share of the time for checkpoints
 SHARES_EVERY = 100  # steps; measuring the terms' gradients costs about half a step for each of them
 FIGURES = 50  # steps of an epoch whose figure is measured, at least, as far as it has so many
 
@@ -120,7 +122,7 @@ class Training:
         self.stop = StopRequest() if stop is None else stop  # a new request is false
         self.checkpoint_folder = checkpoint_folder
         self.log = Log(metrics if self.first else None)
-        self.every, self.save_seconds = every, 0.0
+        self.every = every
         self.stored, self.shared, self.origin = stored, shared, origin
         self.stand_ins = stand_ins or StandIns()
         self.place = Progress()
@@ -162,9 +164,15 @@ class Training:
             restore(self.student, resumed["student"])
             self.handed = resumed["handed"]
         self.log.shorten(self.place.logged)
-        while self.place.stage < len(self.stages):
-            yield from self._stage(resumed)
-            resumed = None
+        try:
+            while self.place.stage < len(self.stages):
+                yield from self._stage(resumed)
+                resumed = None
+        except BaseException:
+            with suppress(UserError):  # the error at hand says more
+                self.finish_saving()
+            raise
+        self.finish_saving()
         self._unshard()
 
     def _sharded(self) -> nn.Module:
@@ -278,7 +286,8 @@ class Training:
         """One step of the current epoch, and what is due between two steps; ``began`` is the end of the last one."""
         place, steps = self.place, self.data.train.steps(stage.config.batch)
         shares = place.step == steps - 1 and len(stage.objective.parts) > 1 and self._shares_due(stage, steps)
-        self._step(stage, batch, place.epoch + place.step / steps, shares=shares)
+        with told_in_steps(f"{self.name}, stage {stage.name!r}", len(batch), self.settings):
+            self._step(stage, batch, place.epoch + place.step / steps, shares=shares)
         place.step += 1
         place.steps += 1
         self._between_steps(began)
@@ -316,29 +325,38 @@ class Training:
         here = self.settings.torch_device.type == "cpu"  # elsewhere, reading the loss would synchronise with the device
         self.callback.step(place.steps, self.sums[0].item() / place.step if here else None)
         if self.agreement.stop if self.ranks else self.stop:
-            self.save()
+            self.save(wait=True)
             raise Stopped(self.stop.signal_number or signal.SIGTERM)
         due = time.monotonic() - self.saved_at >= self.until_next_save
         if self.agreement.save if self.ranks else due:
             self.save()
 
-    def save(self) -> None:
-        """Save all that determines how the training continues, between two steps."""
-        began = time.monotonic()
+    def save(self, *, wait: bool = False) -> None:
+        """Save all that determines how the training continues, between two steps; ``wait`` until it is written."""
         if self.checkpoint_folder is not None:
             self._check_finite()
-            if self.first:
-                number = self.place.steps * 100 + self.place.stage
-                checkpoints.write(self.checkpoint_folder, number, self._state())
+            if self.saver is not None:
+                self.saver.write(self.place.steps * 100 + self.place.stage, self._state(), wait=wait)
             elif self.student is not self.whole:
                 checkpoints.take_part(self._state())
         self.saved_at = time.monotonic()
-        self.save_seconds = self.saved_at - began
+
+    @cached_property
+    def saver(self) -> Saver | None:
+        """What writes the checkpoints, on the first rank."""
+        if self.checkpoint_folder is None or not self.first:
+            return None
+        return Saver(self.checkpoint_folder, self.every, shares_cores=self.settings.torch_device.type == "cpu")
+
+    def finish_saving(self) -> None:
+        """Wait for the checkpoint that is being written."""
+        if self.saver is not None:
+            self.saver.finish()
 
     @property
     def until_next_save(self) -> float:
-        """Seconds between two checkpoints: ``every``, and longer where writing one would take over 2 % of the time."""
-        return max(self.every, self.save_seconds / SAVING_SHARE) if self.every else 0.0
+        """Seconds between two checkpoints."""
+        return self.saver.until_next if self.saver else self.every
 
     def _state(self) -> TrainingState:
         """All that determines how the training continues."""

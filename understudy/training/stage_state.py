@@ -38,6 +38,7 @@ from understudy.training.averaged import (
 )
 from understudy.training.averaging import Average, AverageState
 from understudy.training.evaluate import objective_loss
+from understudy.training.scaling import Scaling, check_float16
 from understudy.training.shards import Shards
 from understudy.training.state import copy_of, restore_optimizer
 from understudy.whole_norm import over_ranks
@@ -52,6 +53,7 @@ class StageStateDict(TypedDict):
     optimizer: dict[str, object]
     adversaries: dict[str, object] | None
     average: AverageState | None
+    scale: dict[str, float] | None
     shares: dict[str, float]
 
 
@@ -107,6 +109,8 @@ class StageState:
         if handed:
             self._take_over(handed)
         self.momenta = momenta_of(stage)
+        check_float16(self.objective, settings, termwise=self.momenta is not None)
+        self.scaling = Scaling(settings)
         self.shards = Shards(student) if twin else None
         self.optimizer: torch.optim.Optimizer
         if self.shards is not None:
@@ -231,7 +235,7 @@ class StageState:
         total: Tensor | None = None
         for part in parts[:-1]:
             loss, values = self._losses(part, epoch, False, figure)
-            (loss * (len(part) / len(batch))).backward()
+            self.scaling.scaled(loss * (len(part) / len(batch))).backward()
             values = values * (len(part) / len(batch))
             total = values if total is None else total + values
         loss, values = self._losses(parts[-1], epoch, shares, figure)
@@ -316,14 +320,15 @@ class StageState:
     def _step_by_sum(self, loss: Tensor) -> None:
         if self.settings.microbatch is None:
             self._zero_grad()
-        loss.backward()
+        self.scaling.scaled(loss).backward()
         if self.ranks is not None:
             sharded = self.shards is not None  # FSDP2 has averaged these
             students = () if sharded else self.student.parameters()
             self._average((*students, *self.objective.owned.parameters()), self.ranks)
         if self.shards is not None:
             self.shards.take_gradients()
-        self.optimizer.step()
+        self.scaling.step(self.optimizer)
+        self.scaling.end_step()
         if self.settings.microbatch is not None:
             self._zero_grad()
 
@@ -432,6 +437,7 @@ class StageState:
             "optimizer": self.shards.state_of(self.optimizer) if self.shards else self.optimizer.state_dict(),
             "adversaries": self.adversaries.state_dict() if self.adversaries else None,
             "average": self.average.state_dict() if self.average else None,
+            "scale": self.scaling.state(),
             "shares": self.shares,
         }
 
@@ -443,6 +449,7 @@ class StageState:
             restore_optimizer(self.optimizer, state["optimizer"])
         if self.adversaries and state["adversaries"]:
             restore_optimizer(self.adversaries, state["adversaries"])
+        self.scaling.restore(state.get("scale"))  # which checkpoints of before do not have
         self.shares = state["shares"]
         if self.average and state["average"]:
             self.average.load_state_dict(state["average"])
@@ -452,8 +459,8 @@ class StageState:
         with self.settings.autocast():
             loss = self.objective.adversary_loss(reading)
         self.adversaries.zero_grad(set_to_none=True)
-        loss.backward()
-        self.adversaries.step()
+        self.scaling.scaled(loss).backward()
+        self.scaling.step(self.adversaries)
         return loss.detach()
 
 

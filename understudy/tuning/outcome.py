@@ -9,6 +9,7 @@ from understudy.data.parts import Part
 from understudy.errors import UserError
 from understudy.files import remove_leftovers, write_atomically
 from understudy.measure.machine import command, machine, versions
+from understudy.plans.engines.ray import Ray
 from understudy.recipe import Searched
 from understudy.recipe.space import Number
 from understudy.runs.records import BestTrial, DataRecord, SearchRecord, TaskRecord, TestFigure, TrialRecord, Values
@@ -22,12 +23,14 @@ BY_VALIDATION = "best by validation, on test"
 OPTIMISTIC = "best of all on test (optimistic, as the paper reports)"
 
 
-def execute(tuning: Tuning, count: int, *, also_optimistic: bool = False, workers: int = 1) -> SearchRecord:
+def execute(
+    tuning: Tuning, count: int, *, also_optimistic: bool = False, workers: int = 1, engine: Ray | None = None
+) -> SearchRecord:
     """Search, choose by validation, and then measure the choice on the test part."""
     path = tuning.folder.path / OUTCOME
     with tuning.folder.locked():
         remove_leftovers(tuning.folder.path)
-        trials = tuning.search(count, workers)
+        trials = tuning.search(count, workers, engine)
         before = SearchRecord.read(path, way_out=f"remove {path}") if path.exists() else None
         if before is not None:
             _check_same(tuning, trials, before)

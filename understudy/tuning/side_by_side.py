@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from understudy.files import locked
 from understudy.plans import TrainingCache
 from understudy.plans.training import Builders
 from understudy.recipe import Searched
-from understudy.training.interrupt import Stopped, listening
+from understudy.training.interrupt import Stopped, StopRequest, listening
 
 if TYPE_CHECKING:
     from understudy.tuning.tune import Tuning
@@ -29,10 +30,8 @@ def helpers(tuning: "Tuning", count: int, number: int) -> Iterator[None]:
     if number < 1:
         yield
         return
-    spawn = multiprocessing.get_context("spawn")
-    cache = None if tuning.cache is None else tuning.cache.path
-    given = (tuning.searched, tuning.folder.path, tuning.trusted, tuning.checkpoint_seconds, cache, count)
-    processes = [spawn.Process(target=_take_part, args=given, daemon=True) for _ in range(number)]
+    spawn, part = multiprocessing.get_context("spawn"), Part.of(tuning, count)
+    processes = [spawn.Process(target=_take_part, args=(part,), daemon=True) for _ in range(number)]
     for process in processes:
         process.start()
     try:
@@ -49,33 +48,54 @@ def helpers(tuning: "Tuning", count: int, number: int) -> Iterator[None]:
             tuning.callback.note(f"a worker ended early (exit code {process.exitcode}): its trial is trained here")
 
 
-def _take_part(
-    searched: Searched, folder: Path, trusted: tuple[str, ...], seconds: float, cache: Path | None, count: int
-) -> None:
-    """The work of a further process: the same search, in the same folder."""
-    from understudy.tuning.trials import Trials
-    from understudy.tuning.tune import DATABASE, Tuning
+@dataclass(frozen=True)
+class Part:
+    """What a further process needs to take part in a search: the same search, in the same folder."""
 
-    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
-    with listening() as stop:
+    searched: Searched
+    folder: Path
+    trusted: tuple[str, ...]
+    seconds: float
+    cache: Path | None
+    count: int
+
+    @classmethod
+    def of(cls, tuning: "Tuning", count: int) -> "Part":
+        cache = None if tuning.cache is None else tuning.cache.path
+        folder = tuning.folder.path.absolute()
+        return cls(tuning.searched, folder, tuning.trusted, tuning.checkpoint_seconds, cache, count)
+
+    def take(self, stop: StopRequest) -> None:
+        """Train trials until there are enough."""
+        from understudy.tuning.trials import Trials
+        from understudy.tuning.tune import DATABASE, Tuning
+
         tuning = Tuning(
-            searched,
-            folder,
-            builders=Builders(trusted),
+            self.searched,
+            self.folder,
+            builders=Builders(self.trusted),
             stop=stop,
-            checkpoint_seconds=seconds,
-            cache=None if cache is None else TrainingCache(cache),
+            checkpoint_seconds=self.seconds,
+            cache=None if self.cache is None else TrainingCache(self.cache),
         )
-        trials = Trials(folder / DATABASE, searched, tuning.figure)
+        trials = Trials(self.folder / DATABASE, self.searched, tuning.figure)
         try:
             tuning.trainer.prepare()
-            tuning.take_part(trials, count)
+            tuning.take_part(trials, self.count)
+        finally:
+            trials.close()
+
+
+def _take_part(part: Part) -> None:
+    """The work of a further process."""
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+    with listening() as stop:
+        try:
+            part.take(stop)
         except Stopped as stopped:
             raise SystemExit(128 + stopped.signal_number) from None
         except UserError as error:
             raise SystemExit(str(error)) from None
-        finally:
-            trials.close()
 
 
 def _end_with(parent: BaseProcess | None) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from understudy import recipe as recipes
 from understudy.errors import FailedTrainingError, UserError
 from understudy.plans import TrainingCache
+from understudy.plans.engines.ray import Ray
 from understudy.plans.training import Builders
 from understudy.recipe import Recipe, Searched
 from understudy.runs.folder import RunFolder
@@ -15,6 +16,7 @@ from understudy.training import metrics
 from understudy.training.callbacks import Callback
 from understudy.training.interrupt import StopRequest
 from understudy.training.records import Epoch, TrainingRecord
+from understudy.tuning.on_ray import search_on
 from understudy.tuning.side_by_side import exclusive, helpers
 from understudy.tuning.trainer import Trainer
 from understudy.tuning.trials import Trial, Trials
@@ -83,7 +85,7 @@ class Tuning:
         """Check that the folder is empty or belongs to this search."""
         self.folder.look(self.written())
 
-    def search(self, count: int, workers: int = 1) -> list[Trial]:
+    def search(self, count: int, workers: int = 1, engine: Ray | None = None) -> list[Trial]:
         """Train trials until there are ``count``, beginning with interrupted ones. Returns all trials.
 
         The test part is not used.
@@ -91,14 +93,18 @@ class Tuning:
         Args:
             count: how many trials in all.
             workers: how many processes train trials side by side, this one included.
+            engine: a Ray cluster, whose workers train them instead.
         """
         self.folder.claim(self.written())
         trials = Trials(self.folder.path / DATABASE, self.searched, self.figure)
         try:
             self.callback.search_begins(count, trials.all(), self.figure)
             self.trainer.prepare()
-            with helpers(self, count, workers - 1):
-                self.take_part(trials, count)
+            if engine is not None:
+                search_on(engine, self, trials, count)
+            else:
+                with helpers(self, count, workers - 1):
+                    self.take_part(trials, count)
             self.take_part(trials, count)  # leftovers of a failed process
             ended = trials.all()
         finally:

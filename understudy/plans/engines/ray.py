@@ -1,4 +1,4 @@
-"""A Ray cluster with one training per actor. All machines use the run folder on a shared disk."""
+"""A Ray cluster with a training per actor, or per group of actors. All machines use the run folder on a shared disk."""
 
 import contextlib
 import os
@@ -13,37 +13,50 @@ from urllib.parse import urlsplit
 from understudy.config.hardware import cores
 from understudy.errors import OptionalPackageError, UserError
 from understudy.plans.engines.base import Ended, Engine, EngineEntry, Request, python_path
-from understudy.plans.engines.messages import Event, Outcome
-from understudy.plans.engines.worker import Sending, perform
+from understudy.plans.engines.messages import Outcome
+from understudy.plans.engines.ray_actor import Actor
 from understudy.plans.training import Builders, Job
 from understudy.training.callbacks import Callback
 from understudy.training.interrupt import Stopped, StopRequest
 
 POLL_SECONDS = 0.2  # seconds between two polls of the workers
 CONNECT = 5.0  # timeout of the connection to a cluster
+LAST_WORDS = 10.0  # seconds in which a group one of whose processes has ended may still report a mistake
 
 
 @dataclass(frozen=True)
 class Share:
-    """The resources of each training on a machine of the cluster."""
+    """The resources of each process of a training on a machine of the cluster."""
 
     cores: int
     gpus: int = 0
 
     def times_in(self, machine: Mapping[str, float]) -> int:
-        """The number of trainings that fit on a machine with these resources."""
+        """The number of processes that fit on a machine with these resources."""
         times = machine.get("CPU", 0) // self.cores
         return int(min(times, machine.get("GPU", 0) // self.gpus) if self.gpus else times)
+
+    def bundle(self) -> dict[str, float]:
+        """The same for a placement group."""
+        return {"CPU": self.cores, **({"GPU": self.gpus} if self.gpus else {})}
 
     def __str__(self) -> str:
         return f"{self.cores} CPU and {self.gpus} GPU" if self.gpus else f"{self.cores} CPU"
 
 
-def room(machines: Sequence[Mapping[str, float]], share: Share) -> int:
-    """The number of trainings that fit on the machines. If none fits, Ray would wait for ever, so this is an error."""
+def room(machines: Sequence[Mapping[str, float]], share: Share, ranks: int = 1) -> int:
+    """The number of trainings of so many processes that fit on the machines.
+
+    If none fits, Ray would wait for ever, so this is an error.
+    """
     held = sum(share.times_in(machine) for machine in machines)
+    if held >= ranks:
+        return held // ranks
     if held:
-        return held
+        raise UserError(
+            f"each training takes {ranks} processes of {share}, and the Ray cluster has room for {held}: lower "
+            "settings.ranks, or take a larger cluster"
+        )
     gpus, cores = max((min(machine.get("GPU", 0), share.gpus), machine.get("CPU", 0)) for machine in machines)
     way_out = "lower settings.threads" if cores < share.cores else 'set settings.device = "cpu"'
     raise UserError(
@@ -52,72 +65,80 @@ def room(machines: Sequence[Mapping[str, float]], share: Share) -> int:
     )
 
 
-class Actor:
-    """One worker of the cluster. It accepts a stop and returns its events while it trains."""
-
-    def __init__(self, folder: str):
-        with contextlib.suppress(OSError):  # paths in a recipe may be relative
-            os.chdir(folder)
-        self.stopping, self.events = StopRequest(), list[Event]()
-        self.builders: Builders | None = None
-
-    def carry_out(self, job: str) -> Outcome:
-        read, callback = Job.model_validate_json(job), Sending(self._keep)
-        if self.builders is None or self.builders.trusted != read.trusted:
-            self.builders = Builders(read.trusted)
-        return perform(read, self.builders, callback, self.stopping)
-
-    def heard(self) -> list[Event]:
-        """The events since the last call."""
-        events, self.events[:] = list(self.events), []
-        return events
-
-    def _keep(self, message: Event | Outcome) -> None:
-        if isinstance(message, Event):
-            self.events.append(message)
-
-    def stop(self, number: int) -> None:
-        self.stopping.signal_number = number
-
-
 @dataclass(frozen=True)
-class ActorHandle:
-    """An actor and its first reply, which arrives when the cluster has started it."""
+class Hired:
+    """The actors that share trainings, of which the first one leads; of most trainings there is one.
 
-    actor: Any
-    answer: Any
+    Args:
+        answers: their first replies, which arrive when the cluster has started them.
+        address: where the first one waits for the others.
+        following: the replies of the others, which arrive when their processes end.
+        placement: the group of places on the cluster.
+    """
+
+    actors: tuple[Any, ...]
+    answers: tuple[Any, ...]
+    address: Any = None
+    following: tuple[Any, ...] = ()
+    placement: Any = None
+
+    def carry_out(self, job: Job) -> Any:
+        """Begin a training; its outcome arrives as a reply."""
+        first, written = self.actors[0], job.model_dump_json()
+        if len(self.actors) == 1:
+            return first.carry_out.remote(written)
+        return first.lead.remote(written, len(self.actors), self.address)
 
 
 class Ray(Engine):
     """``workers`` trainings at once on a cluster.
 
+    A training of several processes takes a placement group: places on one machine if one has room for all of them.
+
     Args:
         workers: by default as many as fit on the cluster, and never more.
         address: of the cluster; by default the one that runs on this machine, or a new one.
-        share: the cores and GPUs of each training.
+        share: the cores and GPUs of each process of a training.
+        ranks: the processes that share most trainings, by which their number is bounded.
     """
 
-    def __init__(self, workers: int | None, address: str | None, share: Share, callback: Callback, stop: StopRequest):
+    takes_ranks = True
+
+    def __init__(
+        self,
+        workers: int | None,
+        address: str | None,
+        share: Share,
+        callback: Callback,
+        stop: StopRequest,
+        *,
+        ranks: int = 1,
+    ):
         try:
             import ray
         except ModuleNotFoundError as error:
             raise OptionalPackageError("ray", "ray", "--engine ray") from error
         self.ray: Any = ray
         self.callback, self.stop, self.share = callback, stop, share
-        self._busy: dict[Any, tuple[ActorHandle, Job]] = {}  # pending reply -> its actor and job
-        self._free: list[ActorHandle] = []
+        self._busy: dict[Any, tuple[Hired, Job]] = {}  # pending reply -> its actors and job
+        self._free: list[Hired] = []
         self.ours = not ray.is_initialized()
         if self.ours:
             self._connect(address)
         try:
-            self.workers = self._within_room(workers)
+            self.workers = self._within_room(workers, ranks)
         except UserError:
             self.close()
             raise
 
     def start(self, job: Job) -> None:
-        hired = self._free.pop() if self._free else self._new_actor()
-        self._busy[hired.actor.carry_out.remote(job.model_dump_json())] = (hired, job)
+        ranks = job.node.arithmetic.ranks
+        hired = next((hired for hired in self._free if len(hired.actors) == ranks), None)
+        if hired is None:
+            hired = self._new_actor() if ranks == 1 else self._new_group(ranks)
+        else:
+            self._free.remove(hired)
+        self._busy[hired.carry_out(job)] = (hired, job)
 
     def next(self) -> Ended:
         self._release_idle()
@@ -125,7 +146,8 @@ class Ray(Engine):
             if self.stop:
                 self._stop_busy(self.stop.signal_number)
                 raise Stopped(self.stop.signal_number)
-            done, _ = self.ray.wait(list(self._busy), num_returns=1, timeout=POLL_SECONDS)
+            ending = [*self._busy, *(reply for hired, _ in self._busy.values() for reply in hired.following)]
+            done, _ = self.ray.wait(ending, num_returns=1, timeout=POLL_SECONDS)
             self._listen()
             if done:
                 return self._ended(done[0])
@@ -134,7 +156,7 @@ class Ray(Engine):
         if not self.stop:
             self._stop_busy(signal.SIGTERM)
         for hired in [*self._free, *(hired for hired, _ in self._busy.values())]:
-            self.ray.kill(hired.actor)
+            self._kill(hired)
         if self.ours:
             self.ray.shutdown()
 
@@ -147,66 +169,106 @@ class Ray(Engine):
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"no Ray cluster answers at {address or 'this machine'}: {reason}") from error
 
-    def _within_room(self, workers: int | None) -> int:
-        machines = [machine["Resources"] for machine in self.ray.nodes() if machine["Alive"]]
-        most = room(machines, self.share)
+    def _machines(self) -> list[Mapping[str, float]]:
+        return [machine["Resources"] for machine in self.ray.nodes() if machine["Alive"]]
+
+    def _within_room(self, workers: int | None, ranks: int) -> int:
+        most = room(self._machines(), self.share, ranks)
         if workers and workers > most:
-            self.callback.note(f"the Ray cluster has room for {most} of {workers} workers: each takes {self.share}")
+            each = f"{self.share}" if ranks == 1 else f"{ranks} times {self.share}"
+            self.callback.note(f"the Ray cluster has room for {most} of {workers} workers: each takes {each}")
         return min(workers or most, most)
 
-    def _new_actor(self) -> ActorHandle:
-        options = self.ray.remote(Actor).options(
+    def actor(self, kind: type = Actor, **place: Any) -> Any:
+        """A new actor with the share of a training, which the cluster starts when it has room."""
+        options = self.ray.remote(kind).options(
             num_cpus=self.share.cores,
             num_gpus=self.share.gpus,
             max_restarts=0,
             max_concurrency=2,
             runtime_env={"env_vars": {"PYTHONPATH": python_path()}},
+            **place,
         )
-        actor = options.remote(os.getcwd())
-        return ActorHandle(actor, actor.heard.remote())
+        return options.remote(os.getcwd())
 
-    def _begun(self) -> dict[Any, tuple[ActorHandle, Job]]:
+    def _new_actor(self) -> Hired:
+        actor = self.actor()
+        return Hired((actor,), (actor.heard.remote(),))
+
+    def _new_group(self, ranks: int) -> Hired:
+        """Actors on the places of a placement group, which wait for each other."""
+        from ray.util.placement_group import placement_group
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy as Placed
+
+        machines = self._machines()
+        room(machines, self.share, ranks)
+        on_one = any(self.share.times_in(machine) >= ranks for machine in machines)
+        placement = placement_group([self.share.bundle()] * ranks, strategy="STRICT_PACK" if on_one else "PACK")
+        actors = tuple(self.actor(scheduling_strategy=Placed(placement, rank)) for rank in range(ranks))
+        address = actors[0].address.remote()
+        following = tuple(actors[rank].follow.remote(rank, ranks, address) for rank in range(1, ranks))
+        return Hired(actors, tuple(actor.heard.remote() for actor in actors), address, following, placement)
+
+    def _kill(self, hired: Hired) -> None:
+        for actor in hired.actors:
+            self.ray.kill(actor)
+        if hired.placement is not None:
+            self.ray.util.remove_placement_group(hired.placement)
+
+    def _begun(self) -> dict[Any, tuple[Hired, Job]]:
         """The busy workers that the cluster has started."""
-        answers = [hired.answer for hired, _ in self._busy.values()]
+        answers = [answer for hired, _ in self._busy.values() for answer in hired.answers]
         answered = self.ray.wait(answers, num_returns=len(answers), timeout=0)[0] if answers else []
-        return {waited: busy for waited, busy in self._busy.items() if busy[0].answer in answered}
+        return {reply: busy for reply, busy in self._busy.items() if all(a in answered for a in busy[0].answers)}
 
     def _release_idle(self) -> None:
         """End idle workers, whose cores other workers may need on a shared cluster."""
         if self._free and len(self._begun()) < len(self._busy):
             for hired in self._free:
-                self.ray.kill(hired.actor)
+                self._kill(hired)
             self._free.clear()
 
-    def _ended(self, waited: Any) -> Ended:
-        hired, job = self._busy.pop(waited)
+    def _ended(self, reply: Any) -> Ended:
+        """The end of the training of this reply, which is the leading actor's, or one of the others' that ended."""
+        if reply not in self._busy:
+            reply = next(other for other, (hired, _) in self._busy.items() if reply in hired.following)
+            self.ray.wait([reply], num_returns=1, timeout=LAST_WORDS)
+        hired, job = self._busy.pop(reply)
         try:
-            outcome: Outcome = self.ray.get(waited)
-        except (self.ray.exceptions.RayActorError, self.ray.exceptions.OutOfMemoryError) as error:
-            self.ray.kill(hired.actor)  # it may only be unreachable, and must not continue beside the next one
-            return Ended(job.name, lost=type(error).__name__)
-        self._free.append(hired)
+            outcome: Outcome = self.ray.get(reply, timeout=0)
+        except (
+            self.ray.exceptions.RayActorError,
+            self.ray.exceptions.OutOfMemoryError,
+            self.ray.exceptions.GetTimeoutError,
+        ) as error:
+            self._kill(hired)  # it may only be unreachable, and must not continue beside the next one
+            silent = isinstance(error, self.ray.exceptions.GetTimeoutError)
+            return Ended(job.name, lost="one of its processes ended" if silent else type(error).__name__)
+        if hired.following and self.ray.wait(list(hired.following), num_returns=1, timeout=0)[0]:
+            self._kill(hired)
+        else:
+            self._free.append(hired)
         return Ended(job.name, outcome.result(job.name))
 
     def _listen(self) -> None:
         """Pass on the events of the workers. The death of one shows at the end of its training."""
         for hired, job in self._begun().values():
             with contextlib.suppress(self.ray.exceptions.RayActorError, self.ray.exceptions.GetTimeoutError):
-                for event in self.ray.get(hired.actor.heard.remote(), timeout=POLL_SECONDS):
+                for event in self.ray.get(hired.actors[0].heard.remote(), timeout=POLL_SECONDS):
                     event.call(self.callback.of(job.name))
 
     def _stop_busy(self, number: int) -> None:
         """Let all trainings save their state and end. One that has not started has no state, and may never start."""
         begun = self._begun()
-        for waited, (hired, _) in self._busy.items():
-            if waited in begun:
-                hired.actor.stop.remote(int(number))
+        for reply, (hired, _) in self._busy.items():
+            if reply in begun:
+                hired.actors[0].stop.remote(int(number))
             else:
-                self.ray.kill(hired.actor)
+                self._kill(hired)
         if begun:
             self.ray.wait(list(begun), num_returns=len(begun))
         for hired, _ in begun.values():
-            self.ray.kill(hired.actor)
+            self._kill(hired)
         self._busy.clear()
 
 
@@ -231,7 +293,8 @@ def _own_signals() -> Iterator[None]:
 
 
 def _ray(request: Request, builders: Builders, callback: Callback, stop: StopRequest) -> Engine:
-    return Ray(request.workers, request.address, Share(request.threads, request.gpus), callback, stop)
+    share = Share(request.threads, request.gpus)
+    return Ray(request.workers, request.address, share, callback, stop, ranks=request.ranks)
 
 
 ENGINE = EngineEntry("ray", "a Ray cluster", _ray, sharing=lambda workers: workers or cores())

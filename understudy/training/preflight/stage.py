@@ -26,7 +26,7 @@ from understudy.data.sources import InMemory
 from understudy.errors import UserError
 from understudy.models.weights import restore
 from understudy.nested import Nested
-from understudy.objective import Objective, evaluating
+from understudy.objective import Objective, Outcome, evaluating
 from understudy.objective.term import Sum
 from understudy.precision import exact
 from understudy.randomness import derived_seed
@@ -152,11 +152,11 @@ def _dry_run(
     if not any(p.requires_grad for p in (*student.parameters(), *objective.owned.parameters())):
         return  # its terms have reported it
     if not timed:
-        _step(objective, stage.config, inputs, batch, settings)
+        _step(objective, stage, inputs, batch, settings)
         return
     if stage.config.group_by_length is not None:
         inputs = of_mean_length(inputs, data.train.lengths, data.train.ids)
-    step = _step(objective, stage.config, inputs, batch, settings)
+    step = _step(objective, stage, inputs, batch, settings)
     seconds = min(clock.timed(step, settings.torch_device) for _ in range(2))
     trained = [*student.parameters(), *objective.owned.parameters()]
     moved = sum(p.numel() for p in trained if p.grad is not None)
@@ -214,10 +214,9 @@ def _forecast(
     return forecast(stored, stage, answers[0], samples, seconds, step)
 
 
-def _step(
-    objective: Objective, config: TrainConfig, inputs: Nested, batch: Batch, settings: Settings
-) -> Callable[[], None]:
+def _step(objective: Objective, stage: Stage, inputs: Nested, batch: Batch, settings: Settings) -> Callable[[], None]:
     """Take one complete step on this batch. Patterns that match no names are found before it."""
+    config, momenta = stage.config, momenta_of(stage)
     optimizer = optimizer_of(config.optimizer, objective.student, objective.owned, config.lr_scale)
     bounds = MaxNorm(objective.student, config.max_norm, objective.owned)
 
@@ -226,11 +225,27 @@ def _step(
             outcome = objective(inputs, batch.targets, ids=batch.ids)
         optimizer.zero_grad(set_to_none=True)
         if outcome.loss.requires_grad:
-            outcome.loss.backward()
+            _backward(objective, outcome, momenta)
             optimizer.step()
             bounds.apply()
 
     return step
+
+
+def _backward(objective: Objective, outcome: Outcome, momenta: Mapping[str, float] | None) -> None:
+    """The gradients of a step: in one pass, or where terms have momenta of their own in one for each momentum."""
+    if momenta is None:
+        outcome.loss.backward()
+        return
+    parts = {
+        momentum: [outcome.weighted[name] for name in momenta if momenta[name] == momentum]
+        for momentum in momenta.values()
+    }
+    of_owned = (outcome.loss, objective.owned)
+    for loss, module in (of_owned, *((torch.stack(part).sum(), objective.student) for part in parts.values())):
+        parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        if parameters and loss.requires_grad:
+            torch.autograd.backward(loss, inputs=parameters, retain_graph=True)
 
 
 def _masking(objective: Objective, inputs: Nested) -> str:

@@ -1,0 +1,81 @@
+"""The largest logits of an answer, and what all other classes share."""
+
+import math
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from understudy.errors import UserError
+
+WORD = 8  # bytes
+
+
+@dataclass(frozen=True)
+class Top:
+    """The largest logits with their classes, and the probability of all others together, which they share alike.
+
+    At temperature 1 the probabilities of the largest are exact. The others get ``log(mean(exp(z)))`` of themselves as
+    their logit, each the same; so a higher temperature gives them a little more than their due.
+    """
+
+    shape: tuple[int, ...]
+    given: str
+    kept: str
+
+    coarse = 0.0  # by how much a record may differ from an answer, beyond rounding
+
+    @classmethod
+    def of(cls, values: Tensor, kept: str) -> "Top":
+        form = cls(tuple(values.shape[1:]), str(values.dtype).removeprefix("torch."), kept)
+        if values.ndim != 2 or form.count >= values.shape[1]:
+            raise UserError(f"answers.top = {form.count}: of logits with shape {form.shape} that leaves nothing out")
+        return form
+
+    @property
+    def count(self) -> int:
+        return int(self.kept.removeprefix("top-"))
+
+    @property
+    def words(self) -> int:
+        return -(-(self.count + 1) * (dtype_named(self.given).itemsize + 4) // WORD)
+
+    def encode(self, values: Tensor) -> Tensor:
+        largest, classes, share = largest_of(values, self.count)
+        numbers = torch.cat((largest, share), 1).view(torch.uint8)
+        named = F.pad(classes.int(), (0, 1)).view(torch.uint8)
+        return in_words(torch.cat((numbers, named), 1))
+
+    def decode(self, words: Tensor) -> Tensor:
+        kind, each = dtype_named(self.given), self.count + 1
+        rows = words.view(torch.uint8)
+        numbers = rows[:, : each * kind.itemsize].contiguous().view(kind)
+        classes = rows[:, each * kind.itemsize : each * (kind.itemsize + 4)].contiguous().view(torch.int32)
+        logits = numbers[:, -1:].repeat(1, self.shape[0])
+        return logits.scatter(1, classes[:, :-1].long(), numbers[:, :-1])
+
+    def comparable(self, values: Tensor) -> Tensor:
+        return values.topk(self.count, 1).values
+
+    def describe(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def largest_of(values: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """So many of the largest logits, falling, their classes, and the logit that each of the others gets."""
+    logits = values.cpu()
+    largest, classes = logits.topk(count, 1)
+    others = logits.scatter(1, classes, -torch.inf).float().logsumexp(1, keepdim=True)
+    return largest, classes, (others - math.log(logits.shape[1] - count)).to(logits.dtype)
+
+
+def in_words(rows: Tensor) -> Tensor:
+    """Rows of bytes as words of 64 bits, filled up with zeros."""
+    return F.pad(rows, (0, -rows.shape[1] % WORD)).view(torch.int64)
+
+
+def dtype_named(name: str) -> torch.dtype:
+    dtype = getattr(torch, name)
+    assert isinstance(dtype, torch.dtype)
+    return dtype

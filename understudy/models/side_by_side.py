@@ -1,0 +1,79 @@
+"""Several networks of one architecture as one batched program: for seeds, and for sweeps of settings."""
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from understudy.errors import UserError
+
+
+class SideBySide(nn.Module):
+    """Networks of one architecture that run as one program, each with its own weights.
+
+    A small network leaves most of a GPU idle, and each of its calls waits for the host. Several of them side by side
+    (``torch.vmap``) take as many calls as one. The networks themselves are trained: their parameters are those of this
+    module, and their buffers, such as the statistics of batch norms, are updated. Outputs and gradients are those of
+    the networks one by one, up to rounding; dropout draws for each of them.
+
+    Args:
+        networks: with the same layers and shapes. Forward passes must do the same whatever the values are.
+
+    >>> students = SideBySide([torch.nn.Linear(4, 3) for _ in range(5)])
+    >>> students(torch.rand(2, 4)).shape
+    torch.Size([5, 2, 3])
+    """
+
+    def __init__(self, networks: Sequence[nn.Module]):
+        super().__init__()
+        if not networks:
+            raise UserError("networks to run side by side: none is given")
+        _check_alike(networks)
+        self.networks = nn.ModuleList(networks)
+        self._form = (copy.deepcopy(networks[0]).to("meta"),)  # in a tuple, so that it is no part of this module
+
+    def forward(self, inputs: Tensor, *, each: bool = False) -> Tensor:
+        """The networks' outputs, one after another in the first dimension.
+
+        Args:
+            inputs: for all networks; with ``each`` the first dimension holds those of each network.
+        """
+        (form,) = self._form
+        for module, same in zip(form.modules(), self.networks[0].modules(), strict=True):
+            module.training = same.training
+        parameters = _stacked([dict(network.named_parameters()) for network in self.networks])
+        buffers = _stacked([dict(network.named_buffers()) for network in self.networks])
+
+        def one(parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:
+            output: Tensor = functional_call(form, (parameters, buffers), (x,))
+            return output
+
+        batched = vmap(one, in_dims=(0, 0, 0 if each else None), randomness="different")
+        outputs: Tensor = batched(parameters, buffers, inputs)
+        with torch.no_grad():
+            for name, values in buffers.items():
+                for network, value in zip(self.networks, values, strict=True):
+                    network.get_buffer(name).copy_(value)
+        return outputs
+
+
+def _stacked(of_each: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.stack([tensors[name] for tensors in of_each]) for name in of_each[0]}
+
+
+def _check_alike(networks: Sequence[nn.Module]) -> None:
+    """A UserError that names the first network that has other tensors than the first one."""
+    forms = [
+        [(name, tuple(value.shape), value.dtype) for name, value in (*n.named_parameters(), *n.named_buffers())]
+        for n in networks
+    ]
+    for number, form in enumerate(forms):
+        if form != forms[0]:
+            other = next((mine[0] for mine, first in zip(form, forms[0], strict=False) if mine != first), "its layers")
+            raise UserError(
+                f"networks run side by side if they are alike: number {number + 1} differs from the first in {other}"
+            )
+        if number and networks[number] is networks[0]:
+            raise UserError(f"networks to run side by side: number {number + 1} is the first one again")
