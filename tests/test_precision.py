@@ -20,6 +20,7 @@ ON_THE_CPU = {  # files whose tensors of float64 are on the CPU
     "taps/taps.py",  # a docstring
     "training/averaged.py",
     "recipe/build.py",  # places of samples
+    "answers/packed.py",  # what files hold
     "data/encoded.py",  # places of samples
     "data/lengths.py",  # of texts
     "data/sets/glue.py",
