@@ -86,7 +86,7 @@ def test_every_recipe_of_the_repository_is_right_and_resolves_to_itself(path):
         ('[methods.alone]\n[train.max_norm]\n"conv*" = -1', "r.toml:7: train.max_norm.conv*: Input should be greater"),
         (
             '[methods.alone]\n[settings]\nprecision = "half"',
-            "r.toml:7: settings.precision: Input should be 'float32' or",
+            "r.toml:7: settings.precision: Input should be 'float32', 'bfloat16' or",
         ),
         ("[methods.alone]\ntrain.ema = 1.0", "r.toml:6: methods.alone.train.ema: Input should be less than 1"),
         ("[methods.alon]", "r.toml:5: methods.alon: there is no method 'alon'; did you mean 'alone'"),
